@@ -1,0 +1,103 @@
+"""Gaussian mixtures: densities, scores, conditioning on linear observations, and fitting by EM.
+
+``p(x) = sum_k w_k N(x; m_k, C_k)``.  Under a linear SDE a mixture stays one, and so does its posterior given a later
+state, which makes mixtures the exact reference for vector processes; fitted to data they precondition score networks.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Mixture", "fit_mixture"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Weights ``(*lead, k)``, means ``(*lead, k, d)``, covariances ``(*lead, k, d, d)``; leading axes broadcast.
+
+    ``lead`` is empty for one distribution, or runs over samples (one mixture each) or times.
+    """
+
+    weights: Float[Tensor, "*lead k"]
+    means: Float[Tensor, "*lead k d"]
+    covs: Float[Tensor, "*lead k d d"]
+
+    def components(self, x: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
+        """``log w_k N(x; m_k, C_k)`` of shape ``(*batch, k)`` and the whitened ``L_k^-1 (x - m_k)``, ``(*batch, k, d)``."""
+        chol = torch.linalg.cholesky(self.covs)
+        z = torch.linalg.solve_triangular(chol, (x.unsqueeze(-2) - self.means).unsqueeze(-1), upper=False).squeeze(-1)
+        half_logdet = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        d = x.shape[-1]
+        return self.weights.log() - half_logdet - (z**2).sum(-1) / 2 - d / 2 * math.log(2 * math.pi), z
+
+    def log_prob(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """``log p(x)``."""
+        return torch.logsumexp(self.components(x)[0], -1)
+
+    def score(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """``grad log p(x) = -sum_k r_k C_k^-1 (x - m_k)`` with responsibilities ``r_k``."""
+        logs, z = self.components(x)
+        pulls = torch.linalg.solve_triangular(
+            torch.linalg.cholesky(self.covs).mT.expand(*z.shape, z.shape[-1]), z.unsqueeze(-1), upper=True
+        )
+        return -(logs.softmax(-1).unsqueeze(-1) * pulls.squeeze(-1)).sum(-2)
+
+    def mean(self) -> Float[Tensor, "*lead d"]:
+        """``sum_k w_k m_k``."""
+        return (self.weights.unsqueeze(-1) * self.means).sum(-2)
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "*lead n d"]:
+        """``n`` independent draws from each mixture."""
+        flat = self.weights.reshape(-1, self.weights.shape[-1])
+        pick = torch.multinomial(flat, n, replacement=True, generator=generator)
+        pick = pick.reshape(*self.weights.shape[:-1], n)
+        d = self.means.shape[-1]
+        m = torch.gather(self.means, -2, pick.unsqueeze(-1).expand(*pick.shape, d))
+        chol = torch.linalg.cholesky(self.covs)
+        chol = torch.gather(chol, -3, pick[..., None, None].expand(*pick.shape, d, d))
+        z = torch.randn(m.shape, generator=generator, dtype=m.dtype, device=m.device)
+        return m + (chol @ z.unsqueeze(-1)).squeeze(-1)
+
+    def through(self, gain: float, variance: float) -> Mixture:
+        """The law of ``gain * x + N(0, variance I)``."""
+        eye = torch.eye(self.means.shape[-1], dtype=self.covs.dtype, device=self.covs.device)
+        return Mixture(self.weights, gain * self.means, gain**2 * self.covs + variance * eye)
+
+    def given(self, y: Float[Tensor, "batch d"], gain: float, variance: float) -> Mixture:
+        """The law of ``x`` given ``y = gain * x + N(0, variance I)``, one mixture per row of ``y`` (Bayes)."""
+        seen = self.through(gain, variance)
+        logs, _ = seen.components(y)
+        kalman = gain * torch.linalg.solve(seen.covs, self.covs).mT
+        means = self.means + (kalman @ (y[:, None] - seen.means).unsqueeze(-1)).squeeze(-1)
+        covs = self.covs - gain * kalman @ self.covs
+        covs = (covs + covs.mT) / 2
+        return Mixture(logs.softmax(-1), means, covs.expand(y.shape[0], *covs.shape))
+
+
+def fit_mixture(
+    x: Float[Tensor, "n d"], start: Mixture, *, floor: float = 1e-6, iterations: int = 100, tolerance: float = 1e-6
+) -> tuple[Mixture, float]:
+    """Expectation-maximisation from ``start`` (Dempster, Laird and Rubin 1977); returns the fit and mean log-likelihood.
+
+    ``floor`` (relative to the variance of the data) is added to the covariances, so that point masses stay regular.
+    """
+    n, d = x.shape
+    ridge = (floor * x.var(0, unbiased=False).mean() + 1e-12) * torch.eye(d, dtype=x.dtype, device=x.device)
+    mix, last = start, -math.inf
+    for _ in range(iterations):
+        logs, _ = mix.components(x)
+        total = float(torch.logsumexp(logs, -1).mean())
+        if total - last < tolerance:
+            break
+        r, last = logs.softmax(-1), total
+        counts = r.sum(0) + 1e-9 * n
+        means = (r.T @ x) / counts[:, None]
+        centred = x[None] - means[:, None]
+        covs = torch.einsum("nk,knd,kne->kde", r, centred, centred) / counts[:, None, None] + ridge
+        mix = Mixture(counts / counts.sum(), means, covs)
+    return mix, last

@@ -1,0 +1,115 @@
+"""The one equation, ``dx = f(x, t) dt + g(t) dW``, and its reversal in time.
+
+A simulator is an :class:`SDE` (with initial states); its reversal is one too.  Everything else in the
+package either solves one of these equations or learns the score that :class:`Reverse` needs.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SDE", "Linear", "Reverse", "Score", "match"]
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""``(x, t) -> grad_x log p_t(x)``, shapes ``(batch, *state), (batch,) -> (batch, *state)``; never scaled by g^2."""
+
+
+def match(t: Tensor, x: Tensor) -> Tensor:
+    """View a per-sample number ``t`` of shape ``(batch,)`` so that it broadcasts against ``x`` ``(batch, *state)``."""
+    return t.reshape(-1, *([1] * (x.ndim - 1)))
+
+
+class SDE(ABC):
+    """``dx = f(x, t) dt + g(t) dW``: a drift, and a diffusion that does not depend on the state.
+
+    ``direction`` says which way in time the equation makes sense: +1 forward, -1 backward, 0 both (an ODE).
+    """
+
+    direction: int = 1
+
+    @abstractmethod
+    def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """``f(x, t)``, in units of the state per time."""
+
+    @abstractmethod
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zeros mark components without noise."""
+
+
+class Linear(SDE):
+    """``dx = A x dt + g dW`` with ``A`` diagonal in an orthonormal basis, and constant isotropic noise ``g``.
+
+    Mode by mode ``y(t + dt) = e^{r dt} y(t) + N(0, q(dt))`` with ``q(dt) = g^2 (e^{2 r dt} - 1) / (2 r)`` holds
+    exactly for any ``dt`` (Uhlenbeck and Ornstein 1930).  Subclasses give the basis and the rates ``r``.
+    """
+
+    basis: ClassVar[str]
+    """``"identity"`` or ``"fourier"`` (real FFT over all axes after the channel, orthonormal)."""
+
+    noise: float
+    """g, the noise amplitude."""
+
+    @abstractmethod
+    def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
+        """``r`` of every mode, real, broadcastable against ``modes(like)``, on its device and in its dtype."""
+
+    def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
+        """Coefficients of ``x`` in the basis (complex for ``"fourier"``)."""
+        return torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho") if self.basis == "fourier" else x
+
+    def unmodes(self, y: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Inverse of :meth:`modes`; ``like`` gives the shape of the state."""
+        if self.basis == "identity":
+            return y
+        return torch.fft.irfftn(y, s=like.shape[2:], dim=tuple(range(2, like.ndim)), norm="ortho")
+
+    def decay(self, dt: Tensor, like: Tensor) -> Tensor:
+        """``e^{r dt}`` per mode, for ``dt`` of shape ``(batch,)`` or ``()`` (negative ones grow what has decayed)."""
+        return torch.exp(self.rates(like) * match(dt, like))
+
+    def variance(self, dt: Tensor, like: Tensor) -> Tensor:
+        """``q(dt)``: the variance of each mode's accumulated noise, ``(batch or 1, *modes)``."""
+        r, dt = self.rates(like), match(dt, like)
+        flat = r == 0
+        grown = torch.expm1(2 * r * dt) / torch.where(flat, torch.ones_like(r), 2 * r)
+        return self.noise**2 * torch.where(flat, dt.expand_as(grown), grown)
+
+    def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        return self.unmodes(self.rates(x) * self.modes(x), x)
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        return torch.full_like(t, self.noise)
+
+
+class Reverse(SDE):
+    """The SDE run backward: ``dx = [f - (1 + eta^2)/2 g^2 s] dt + eta g dW``, solved from T to 0.
+
+    All ``eta`` share the marginals ``p_t`` of the forward process: ``eta = 1`` is the reverse SDE of Anderson (1982),
+    whose solutions are posterior samples of ``x_0`` given ``x_T``; ``eta = 0`` is the probability-flow ODE
+    (Song et al. 2021, eq. 13).  ``score`` is ``s(x, t) = grad_x log p_t(x)``, not scaled by anything.
+    """
+
+    def __init__(self, sde: SDE, score: Score, eta: float = 1.0) -> None:
+        if not (math.isfinite(eta) and eta >= 0):
+            raise ValueError(f"`eta` must be a finite number >= 0 (0: probability flow, 1: reverse SDE), got {eta}.")
+        self.sde, self.score, self.eta = sde, score, eta
+        self.direction = -1 if eta > 0 else 0
+
+    def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        g = expand(self.sde.diffusion(t), x)
+        return self.sde.drift(x, t) - (1 + self.eta**2) / 2 * g**2 * self.score(x, t)
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        return self.eta * self.sde.diffusion(t)
+
+
+def expand(g: Tensor, x: Tensor) -> Tensor:
+    """Right-pad the shape of a diffusion ``(batch, ...)`` with ones until it broadcasts against ``x``."""
+    return g.reshape(*g.shape, *([1] * (x.ndim - g.ndim)))

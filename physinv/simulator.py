@@ -1,0 +1,178 @@
+"""A simulator is an SDE with initial states, a time grid, described parameters and a layout on disk.
+
+Subclasses are frozen dataclasses whose fields are made with :func:`parameter`; `physinv simulators` lists them, and
+:func:`build` makes one from a mapping of names to values, refusing what does not fit.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Layout", "Simulator", "build", "describe", "parameter", "parameters"]
+
+import dataclasses
+import difflib
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.exact import ExactPosterior
+from physinv.sde import SDE
+from physinv.solve import Step, euler, march
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a state lies on disk and in plots.
+
+    ``kind="field"``: state ``(channels, *space)``, one name per channel, one axis per space dimension.
+    ``kind="vector"``: state ``(dim,)``, one name for the whole vector, the pseudo-axis ``("coordinate",)``.
+    ``coordinates`` holds the positions along each axis; ``boundary`` is what lies at its ends.
+    """
+
+    kind: Literal["field", "vector"]
+    names: tuple[str, ...]
+    axes: tuple[str, ...]
+    coordinates: tuple[tuple[float, ...], ...]
+    boundary: Literal["PERIODIC", "WALL", "OPEN"] = "OPEN"
+
+
+def parameter(
+    default: Any, symbol: str, doc: str, *, unit: str = "1", minimum: float | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    """A dataclass field for a physical parameter: its symbol, unit and bounds stand beside its default.
+
+    ``minimum`` is inclusive for integers; floats with ``minimum=0`` may be 0 as well.
+    """
+    about = {"symbol": symbol, "doc": doc, "unit": unit, "minimum": minimum, "choices": choices}
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Simulator(SDE):
+    """``dx = f dt + g dW`` together with what is known about ``x_0``: the prior that trajectories start from."""
+
+    title: ClassVar[str]
+    equation: ClassVar[str]
+    step: ClassVar[Step] = euler
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(type(self).__name__, field, getattr(self, field.name))
+
+    @property
+    @abstractmethod
+    def times(self) -> Float[Tensor, " time"]:
+        """The stored times ``t_0 = 0 < ... < t_M = T``, float64."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one state."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Names, axes and coordinates of the state."""
+
+    @property
+    def substeps(self) -> int:
+        """Solver steps between two stored times."""
+        return 1
+
+    @abstractmethod
+    def initial(
+        self,
+        batch: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch *state"]:
+        """Draw ``batch`` states ``x_0`` from the prior; ``generator`` lives on ``device``."""
+
+    def simulate(
+        self,
+        batch: int,
+        times: Float[Tensor, " time"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch time *state"]:
+        """Draw initial states and run them through ``times`` (default: the simulator's own)."""
+        x = self.initial(batch, generator=generator, device=device, dtype=dtype)
+        return self.run(x, times, generator=generator)
+
+    def run(
+        self,
+        x: Float[Tensor, "batch *state"],
+        times: Float[Tensor, " time"] | None = None,
+        *,
+        noise: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch time *state"]:
+        """The trajectories that start at ``x``; ``noise=False`` gives the deterministic physics alone."""
+        fine = refine(self.times if times is None else times, self.substeps)
+        states = march(self, x, fine, step=self.step, noise=noise, generator=generator)
+        return torch.stack([s for i, s in enumerate(states) if i % self.substeps == 0], dim=1)
+
+    def exact(self) -> ExactPosterior | None:
+        """The exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
+        return None
+
+
+def refine(times: Float[Tensor, " time"], substeps: int) -> Float[Tensor, " fine"]:
+    """Split every interval of ``times`` into ``substeps`` equal parts."""
+    w = torch.arange(substeps, dtype=times.dtype) / substeps
+    inner = times[:-1, None] * (1 - w) + times[1:, None] * w
+    return torch.cat([inner.flatten(), times[-1:]])
+
+
+def parameters(simulator: type[Simulator]) -> list[dict[str, Any]]:
+    """Name, symbol, unit, default and meaning of each parameter of a simulator class."""
+    return [
+        {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
+        for f in dataclasses.fields(simulator)
+    ]
+
+
+def describe(simulator: Simulator) -> dict[str, Any]:
+    """The parameter values of an instance: ``build(type(simulator), describe(simulator))`` makes it again."""
+    return {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
+
+
+def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
+    """Make a simulator from ``values``; ValueError names the nearest parameter for an unknown one."""
+    known = {f.name: f for f in dataclasses.fields(simulator)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(known)}."
+            raise ValueError(f"{simulator.__name__} has no parameter `{name}`; {hint}")
+    return simulator(**{k: _coerce(known[k], v) for k, v in values.items()})
+
+
+def _coerce(field: dataclasses.Field[Any], value: Any) -> Any:
+    if isinstance(field.default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return tuple(value) if isinstance(field.default, tuple) and isinstance(value, list) else value
+
+
+def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
+    about, name = field.metadata, f"`{field.name}` of {owner}"
+    kind = type(field.default)
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")
+    if (low := about.get("minimum")) is not None and value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}.")
+    if (choices := about.get("choices")) and value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.{hint}")
