@@ -6,7 +6,7 @@ state, which makes mixtures the exact reference for vector processes; fitted to 
 
 from __future__ import annotations
 
-__all__ = ["Mixture", "fit_mixture"]
+__all__ = ["Mixture", "cluster", "fit_mixture"]
 
 import math
 from dataclasses import dataclass
@@ -101,3 +101,33 @@ def fit_mixture(
         covs = torch.einsum("nk,knd,kne->kde", r, centred, centred) / counts[:, None, None] + ridge
         mix = Mixture(counts / counts.sum(), means, covs)
     return mix, last
+
+
+def cluster(
+    x: Float[Tensor, "n d"], most: int, *, generator: torch.Generator | None = None, restarts: int = 3
+) -> Float[Tensor, "n k"]:
+    """Responsibilities of the mixture with at most ``most`` components that the Bayesian information criterion prefers.
+
+    ``BIC = parameters log n - 2 log likelihood`` (Schwarz 1978); each size is fitted from ``restarts`` random seeds.
+    """
+    n, d = x.shape
+    shared = x.T.cov().reshape(d, d) + 1e-12 * torch.eye(d, dtype=x.dtype, device=x.device)
+    best, lowest = x.new_ones(n, 1), math.inf
+    for k in range(1, most + 1):
+        for _ in range(1 if k == 1 else restarts):
+            start = Mixture(x.new_full((k,), 1 / k), _spread(x, k, generator), (shared / k**2).expand(k, d, d))
+            mix, fit = fit_mixture(x, start)
+            bic = (k - 1 + k * d + k * d * (d + 1) / 2) * math.log(n) - 2 * n * fit
+            if bic < lowest - 1e-9 * abs(lowest) or not math.isfinite(lowest):
+                best, lowest = mix.components(x)[0].softmax(-1), bic
+    return best
+
+
+def _spread(x: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
+    """Seeds far apart: each next one with probability proportional to the squared distance (k-means++)."""
+    first = torch.randint(len(x), (1,), generator=generator, device=x.device)
+    seeds = x[first]
+    for _ in range(k - 1):
+        gap = torch.cdist(x, seeds).square().amin(1) + 1e-30
+        seeds = torch.cat([seeds, x[torch.multinomial(gap, 1, generator=generator)]])
+    return seeds

@@ -42,6 +42,28 @@ class SDE(ABC):
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zeros mark components without noise."""
 
+    def flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+        """``dx/dt = f`` from ``t0`` to ``t1`` (either way), by one classical Runge-Kutta step (Kutta 1901)."""
+        h, middle = match(t1 - t0, x), (t0 + t1) / 2
+        k1 = self.drift(x, t0)
+        k2 = self.drift(x + h / 2 * k1, middle)
+        k3 = self.drift(x + h / 2 * k2, middle)
+        k4 = self.drift(x + h * k3, t1)
+        return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+    def spread(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+        """``q v`` with ``q = g^2 (t1 - t0)``, the covariance of the noise accumulated from ``t0`` to ``t1 > t0``."""
+        return expand(self.diffusion(t1), v) ** 2 * match(t1 - t0, v) * v
+
+    def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
+        """``gap / (g sqrt(t1 - t0))``: a difference of states at ``t0`` in units of the noise until ``t1``.
+
+        Components without noise give 0.  :class:`Linear` uses the exact accumulated noise, mode by mode.
+        """
+        g = expand(self.diffusion(t0), gap)
+        unit = g * match(t1 - t0, gap).sqrt()
+        return torch.where(unit > 0, gap / unit.clamp(min=torch.finfo(gap.dtype).tiny), torch.zeros_like(gap))
+
 
 class Linear(SDE):
     """``dx = A x dt + g dW`` with ``A`` diagonal in an orthonormal basis, and constant isotropic noise ``g``.
@@ -80,6 +102,17 @@ class Linear(SDE):
         flat = r == 0
         grown = torch.expm1(2 * r * dt) / torch.where(flat, torch.ones_like(r), 2 * r)
         return self.noise**2 * torch.where(flat, dt.expand_as(grown), grown)
+
+    def flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+        return self.unmodes(self.decay(t1 - t0, x) * self.modes(x), x)
+
+    def spread(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+        return self.unmodes(self.variance(t1 - t0, v) * self.modes(v), v)
+
+    def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
+        dt = t1 - t0
+        scale = self.decay(dt, gap) / self.variance(dt, gap).clamp(min=torch.finfo(gap.dtype).tiny).sqrt()
+        return self.unmodes(scale * self.modes(gap), gap)
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         return self.unmodes(self.rates(x) * self.modes(x), x)

@@ -1,0 +1,237 @@
+"""Reference laws ``q_t``, fitted to the data's moments, around which a score network learns the remainder.
+
+The score model is ``s(x, t) = grad log q_t(x) + lift(network(features(x, t), t))``.  A reference supplies the three
+parts: its score, scale-free features of the state for the network, and the unit in which the network's output counts.
+This is to physical marginals what the preconditioning of Karras et al. (2022) is to noised images: with the right
+reference nothing is left to learn, and otherwise the network sees inputs and targets of order one.
+
+``LinearMoments``    Gaussian, moments of ``x_0`` carried exactly through a linear SDE (fields and stiff modes)
+``SpectralMoments``  Gaussian, mean and power spectrum of the data at every stored time (fields, any SDE)
+``MixtureMoments``   Gaussian mixture, one component per cluster of starts (vectors)
+"""
+
+from __future__ import annotations
+
+__all__ = ["LinearMoments", "MixtureMoments", "Moments", "SpectralMoments"]
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physinv.mixture import Mixture
+from physinv.sde import SDE, Linear, expand, match
+
+
+class Moments(nn.Module, ABC):
+    """A reference law ``q_t`` for states of one shape; ``channels_in`` and ``channels_out`` size the network."""
+
+    channels_in: int
+    channels_out: int
+
+    @abstractmethod
+    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """``grad log q_t(x)``."""
+
+    @abstractmethod
+    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Inputs of order one for the network, ``(batch, channels_in, *space)``."""
+
+    @abstractmethod
+    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Turn the network's output, of order one, into a contribution to the score."""
+
+
+class Spectrum(NamedTuple):
+    """Per mode: signal gain ``a`` (prior to now), prior power, accumulated noise ``v``, power now."""
+
+    a: Tensor
+    prior: Tensor
+    v: Tensor
+    now: Tensor
+
+
+class LinearMoments(Moments):
+    """``N(a mean0, a^2 power0 + v)`` mode by mode, for a :class:`~physinv.sde.Linear` SDE.
+
+    ``mean0 (*state)`` and ``power0 (*modes)``: mean and power per orthonormal mode of the data's initial states.
+    The network's output counts in units of ``sqrt(a^2 S_0 / (S v))``: by Tweedie's formula this is the size that
+    the score's non-Gaussian part can have when ``E[x_0 | x_t]`` is off the Wiener estimate by its standard error.
+    Modes that have forgotten the prior therefore stay exactly Gaussian, whatever the network says.
+    """
+
+    mean0: Tensor
+    power0: Tensor
+
+    def __init__(self, sde: Linear, mean0: Float[Tensor, "*state"], power0: Tensor) -> None:
+        super().__init__()
+        self.sde = sde
+        self.channels_in, self.channels_out = 2 * mean0.shape[0], mean0.shape[0]
+        self.register_buffer("mean0", mean0)
+        self.register_buffer("power0", power0)
+
+    def spectrum(self, t: Float[Tensor, " batch"], like: Float[Tensor, "batch *state"]) -> Spectrum:
+        """Gains and powers at times ``t``, each ``(batch, *modes)``."""
+        a, v = self.sde.decay(t, like), self.sde.variance(t, like)
+        now = (a**2 * self.power0 + v).clamp(min=torch.finfo(like.dtype).tiny)
+        return Spectrum(a, self.power0, v, now)
+
+    def centred(self, x: Tensor, t: Tensor) -> tuple[Tensor, Spectrum]:
+        """Modes of ``x`` minus those of the mean at ``t``, and the spectrum there."""
+        s = self.spectrum(t, x)
+        return self.sde.modes(x) - s.a * self.sde.modes(self.mean0[None]), s
+
+    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        y, s = self.centred(x, t)
+        return -self.sde.unmodes(y / s.now, x)
+
+    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """The state and its Wiener estimate ``E_q[x_0 | x_t]``, each over its own root mean square."""
+        y, s = self.centred(x, t)
+        wiener = s.a * s.prior / s.now
+        now = self.sde.unmodes(y, x) / _rms(s.now, x)
+        return torch.cat([now, self.sde.unmodes(wiener * y, x) / _rms(wiener**2 * s.now, x)], dim=1)
+
+    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        s = self.spectrum(t, x)
+        tiny = torch.finfo(x.dtype).tiny
+        return self.sde.unmodes((s.a**2 * s.prior / s.now / s.v.clamp(min=tiny)).sqrt() * self.sde.modes(out), x)
+
+
+class SpectralMoments(Moments):
+    """``N(mean_t, power_t)`` in Fourier space, interpolated linearly between the stored ``times``.
+
+    ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the
+    whitened state; the network's output counts in units of ``power^(-1/2)``.
+    """
+
+    times: Tensor
+    mean: Tensor
+    power: Tensor
+
+    def __init__(self, times: Float[Tensor, " time"], mean: Float[Tensor, "time *state"], power: Tensor) -> None:
+        super().__init__()
+        self.channels_in, self.channels_out = 2 * mean.shape[1], mean.shape[1]
+        self.register_buffer("times", times)
+        self.register_buffer("mean", mean)
+        self.register_buffer("power", power)
+
+    def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        power = _between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
+        return x - _between(self.times, self.mean, t), power
+
+    def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
+        space = tuple(range(2, x.ndim))
+        y = torch.fft.rfftn(x, dim=space, norm="ortho") * gain
+        return torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
+
+    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        centred, power = self._at(t, x)
+        return -self._filter(centred, 1 / power)
+
+    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        centred, power = self._at(t, x)
+        return torch.cat([centred / _rms(power, x), self._filter(centred, power.rsqrt())], dim=1)
+
+    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        return self._filter(out, self._at(t, x)[1].rsqrt())
+
+
+class MixtureMoments(Moments):
+    """A Gaussian mixture whose component ``k`` follows the trajectories that started in cluster ``k``.
+
+    ``weights (k)``, ``means (time, k, d)``, ``factors (time, k, d, d)`` (lower Cholesky factors of the covariances),
+    interpolated linearly between the stored ``times``.  Features are the state over its root mean square, the state
+    whitened by the locally responsible component, the score ``2 f / g^2`` that the physics would have in equilibrium,
+    and the responsibilities; the network's output counts in units of the local inverse standard deviation.  This local
+    scale is what resolves narrow, well-separated branches; the physics is what the tails are made of.
+    """
+
+    times: Tensor
+    weights: Tensor
+    means: Tensor
+    factors: Tensor
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        sde: SDE,
+        times: Float[Tensor, " time"],
+        weights: Float[Tensor, " k"],
+        means: Float[Tensor, "time k d"],
+        factors: Float[Tensor, "time k d d"],
+    ) -> None:
+        super().__init__()
+        self.sde = sde
+        k, d = means.shape[1:]
+        self.channels_in, self.channels_out = 3 * d + (k if k > 1 else 0), d
+        centre = (weights[:, None] * means).sum(1)
+        spread = ((means - centre[:, None]) ** 2 + (factors**2).sum(-1)) * weights[:, None]
+        self.register_buffer("times", times)
+        self.register_buffer("weights", weights)
+        self.register_buffer("means", means)
+        self.register_buffer("factors", factors)
+        self.register_buffer("centre", centre, persistent=False)
+        self.register_buffer("scale", spread.sum((1, 2)).div(d).sqrt(), persistent=False)
+
+    def _local(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Responsibilities ``(batch, k)``, whitened states ``(batch, k, d)``, inverse factors ``(batch, k, d, d)``."""
+        factor = _between(self.times, self.factors, t)
+        eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+        inverse = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        z = (inverse @ (x[:, None] - _between(self.times, self.means, t)).unsqueeze(-1)).squeeze(-1)
+        logs = self.weights.log() + inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) - (z**2).sum(-1) / 2
+        return logs.softmax(-1), z, inverse
+
+    def law(self, t: float) -> Mixture:
+        """The reference law at time ``t``."""
+        at = self.means.new_full((1,), t)
+        factor = _between(self.times, self.factors, at)[0]
+        return Mixture(self.weights, _between(self.times, self.means, at)[0], factor @ factor.mT)
+
+    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        r, z, inverse = self._local(x, t)
+        return -torch.einsum("bk,bkji,bkj->bi", r, inverse, z)
+
+    def precision(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Diagonal of ``sum_k r_k C_k^-1``, the curvature of the locally responsible component."""
+        r, _, inverse = self._local(x, t)
+        return torch.einsum("bk,bkji->bi", r, inverse.square())
+
+    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        r, z, _ = self._local(x, t)
+        scale = _between(self.times, self.scale, t)[:, None]
+        g = expand(self.sde.diffusion(t), x).expand_as(x)
+        rest = torch.where(g > 0, 2 * self.sde.drift(x, t) * scale / g.square().clamp(min=1e-12), torch.zeros_like(x))
+        parts = [(x - _between(self.times, self.centre, t)) / scale, (r[..., None] * z).sum(1).asinh(), rest.asinh()]
+        return torch.cat(parts + ([r] if r.shape[1] > 1 else []), dim=1)
+
+    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        r, _, inverse = self._local(x, t)
+        return torch.einsum("bk,bkji,bj->bi", r, inverse, out)
+
+
+def _rms(power: Tensor, like: Tensor) -> Tensor:
+    """Root mean square over space of fields with ``power`` per orthonormal mode, ``(batch, channels, 1, ...)``."""
+    if like.ndim > 2:
+        n = like.shape[-1]
+        twice = power.new_full((power.shape[-1],), 2.0)
+        twice[0] = 1.0
+        if n % 2 == 0:
+            twice[-1] = 1.0
+        power = power * twice / like[0, 0].numel()
+        power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
+    else:
+        power = power.mean(dim=1, keepdim=True)
+    return power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
+
+
+def _between(times: Tensor, table: Tensor, t: Tensor) -> Tensor:
+    """Linear interpolation of ``table (time, ...)`` at ``t (batch,)``; constant beyond the ends."""
+    i = torch.searchsorted(times, t.contiguous()).clamp(1, len(times) - 1)
+    w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
+    w = match(w, table[i])
+    return (1 - w) * table[i - 1] + w * table[i]

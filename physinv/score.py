@@ -1,0 +1,44 @@
+"""The learned score: a reference law fitted to the data, plus what a network adds to it."""
+
+from __future__ import annotations
+
+__all__ = ["ScoreModel"]
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physinv.moments import Moments
+
+
+class ScoreModel(nn.Module):
+    """``s(x, t) = grad log q_t(x) + lift(network(features(x, t), tau(t)))``, a Score with parameters.
+
+    ``network`` is any module ``(features, tau) -> output``; ``tau = log(1 + t/t_1) / log(1 + T/t_1)`` runs from 0 to 1
+    and resolves the first steps, where scores are largest.  ``clock = (t_1, T)``: first and last stored time.
+    ``mixed`` runs the network (never the reference or the physics) in bfloat16.
+    """
+
+    def __init__(
+        self, moments: Moments, network: nn.Module, clock: tuple[float, float], *, mixed: bool = False
+    ) -> None:
+        super().__init__()
+        self.moments, self.network, self.clock, self.mixed = moments, network, clock, mixed
+
+    def forward(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        return self.moments.score(x, t) + self.remainder(x, t)
+
+    def remainder(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """What the network adds to the reference score."""
+        return self.moments.lift(self.output(x, t), x, t)
+
+    def output(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """The network's output, of order one, before it is lifted to a contribution to the score."""
+        first, last = self.clock
+        tau = torch.log1p(t / first) / math.log1p(last / first)
+        features = self.moments.features(x, t)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+            out: Tensor = self.network(features, tau)
+        return out.to(x.dtype)

@@ -1,0 +1,73 @@
+"""Spectra of periodic fields, and the error that a reconstruction makes in them.
+
+Fields are ``(batch, channels, *space)``, one to three space axes of physical length 2 pi each: wave numbers k are
+vectors of integers.  Shell j holds the modes with ``j <= |k| < j + 1``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["radial_spectrum", "spectral_error"]
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def spectral_error(
+    estimate: Float[Tensor, "batch channels *space"], truth: Float[Tensor, "batch channels *space"]
+) -> Float[Tensor, ""]:
+    """``mean_n mean_j |ln P_j(e_n) - ln P_j(t_n)|``, where ``P_j(u)`` is the mean over shell j of ``|Re ifft u|``.
+
+    Amplitudes, not powers; natural logarithm of the shell's mean; per pair of fields and channel, then averaged;
+    shells j = 1 ... min(10, n/2 - 1), n the shortest space axis.  Shapes ``(batch, channels, *space)`` twice, result a
+    scalar.  Two independent 32 x 32 Gaussian random fields with power |k|^-4 differ by .24; the posterior mean of the
+    heat equation, far too smooth, by 5.76.  Computed in float64, but a field *stored* in float32 has noise of
+    about 1e-9 per mode, which flatters very smooth estimates.  A field with an empty shell scores infinity.
+    Source: Holzschuh, Vegetti, Thuerey 2023, sec. 3.2.
+    """
+    if estimate.shape != truth.shape:
+        raise ValueError(
+            f"`estimate` must have the shape {tuple(truth.shape)} of `truth`, got {tuple(estimate.shape)}; resample it."
+        )
+    last = min(10, min(_space(truth)) // 2 - 1)
+    if last < 1:
+        raise ValueError(f"`truth` must have at least 4 points along each space axis, got {tuple(truth.shape)}.")
+    e, t = (_shell_means(_modes(u).real.abs())[1][..., 1 : last + 1].log() for u in (estimate, truth))
+    return (e - t).abs().mean()
+
+
+def radial_spectrum(
+    field: Float[Tensor, "batch channels *space"],
+) -> tuple[Float[Tensor, " shells"], Float[Tensor, "batch channels shells"]]:
+    """Mean ``|k|`` and mean power ``|u_k|^2`` of the shells 0 ... n/2, with ``u_k = 1/N sum_x u(x) e^{-ikx}``.
+
+    ``(batch, channels, *space) -> (shells,), (batch, channels, shells)``, n the shortest space axis, float64.  Over
+    *all* modes ``sum_k |u_k|^2 = mean_x u(x)^2`` (Parseval).
+    """
+    k, power = _shell_means(_modes(field).abs().square())
+    last = min(_space(field)) // 2
+    return k[: last + 1], power[..., : last + 1]
+
+
+def _space(field: Tensor) -> tuple[int, ...]:
+    if not 3 <= field.ndim <= 5:
+        raise ValueError(
+            f"`field` must have shape (batch, channels, *space) with 1 to 3 space axes, got {tuple(field.shape)}."
+        )
+    return tuple(field.shape[2:])
+
+
+def _modes(field: Tensor) -> Tensor:
+    _space(field)
+    modes: Tensor = torch.fft.fftn(field.double(), dim=tuple(range(2, field.ndim)), norm="forward")
+    return modes
+
+
+def _shell_means(modes: Tensor) -> tuple[Tensor, Tensor]:
+    """Means over each shell of ``|k|`` and of ``modes`` ``(..., *space)``: ``(shells,)`` and ``(..., shells)``."""
+    axes = [torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=modes.device) for n in modes.shape[2:]]
+    k = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt().flatten()
+    shell = (k + 1e-9).long()  # sqrt rounds correctly, so integer |k| are exact; the margin costs nothing
+    count = torch.bincount(shell).to(k.dtype)
+    total = modes.new_zeros(*modes.shape[:2], len(count)).index_add_(2, shell, modes.flatten(2))
+    return torch.bincount(shell, weights=k) / count, total / count

@@ -1,0 +1,77 @@
+"""Are two sets of samples from the same law?  A classifier that fails to tell them apart says yes."""
+
+from __future__ import annotations
+
+__all__ = ["c2st"]
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+
+def c2st(
+    a: Float[Tensor, "n *state"],
+    b: Float[Tensor, "n *state"],
+    *,
+    folds: int = 5,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, ""]:
+    """Classifier two-sample test: held-out accuracy of telling ``a`` from ``b``, both ``(n, *state)``.
+
+    .5: the same law, as far as the classifier can see; ceiling: the Bayes accuracy ``1/2 + TV(a, b) / 2`` (Lopez-Paz
+    and Oquab 2017).  With d numbers per state the classifier is the customary one (Lueckmann et al. 2021): z-scored
+    input, two hidden ReLU layers of width 10 d (here 256 at most), ``folds``-fold cross-validation.  Each fold holds
+    equal shares of both sets; all folds train side by side, by full-batch AdamW.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"`b` must have the shape {tuple(a.shape)} of `a`, got {tuple(b.shape)}; thin the larger.")
+    n = a.shape[0]
+    if not 2 <= folds <= n:
+        raise ValueError(f"`folds` must be between 2 and the {n} samples in each set, got {folds}.")
+    x = torch.cat([a, b]).detach().reshape(2 * n, -1)
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("`a` and `b` must be finite, got NaN or infinity; remove diverged samples.")
+    std = x.std(dim=0)
+    x = (x - x.mean(dim=0)) / torch.where(std > 0, std, torch.ones_like(std))
+    y = torch.cat([torch.zeros_like(x[:n, 0]), torch.ones_like(x[n:, 0])])
+    home = x.device if generator is None else generator.device
+    order = torch.cat([torch.randperm(n, generator=generator, device=home) for _ in range(2)]).to(x.device)
+    held_out = order % folds == torch.arange(folds, device=x.device)[:, None]
+    logits = _fit(x, y, ~held_out, generator)
+    return ((logits > 0) == (y > 0))[held_out].to(x.dtype).mean()
+
+
+# Chosen once on known pairs: 2 x 1000 shifted Gaussians in 4-D reach the Bayes accuracy to .007, equal laws .5.
+_STEPS, _RATE, _DECAY = 150, 2e-2, 1.0
+
+
+def _fit(x: Tensor, y: Tensor, train: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Logits ``(folds, n)`` of one network per fold, fitted to labels y ``(n,)`` at x ``(n, d)`` where ``train``."""
+    folds, d = train.shape[0], x.shape[1]
+    home = x.device if generator is None else generator.device
+    theta: list[Tensor] = []
+    for fan_in, fan_out in pairwise([d, min(10 * d, 256), min(10 * d, 256), 1]):
+        weight = torch.randn(folds, fan_in, fan_out, generator=generator, dtype=x.dtype, device=home).to(x.device)
+        theta += [(2 / fan_in) ** 0.5 * weight, x.new_zeros(folds, 1, fan_out)]
+    for p in theta:
+        p.requires_grad_()
+
+    def network() -> Tensor:
+        h = torch.relu(torch.baddbmm(theta[1], x.expand(folds, -1, -1), theta[0]))
+        h = torch.relu(torch.baddbmm(theta[3], h, theta[2]))
+        return torch.baddbmm(theta[5], h, theta[4]).squeeze(-1)
+
+    optimiser = torch.optim.AdamW(theta, lr=_RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
+    weights = train.to(x.dtype) / train.sum(dim=1, keepdim=True)
+    with torch.enable_grad():
+        for _ in range(_STEPS):
+            optimiser.zero_grad()
+            loss = binary_cross_entropy_with_logits(network(), y.expand(folds, -1), weight=weights, reduction="sum")
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return network().detach()
