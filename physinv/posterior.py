@@ -76,7 +76,7 @@ def default_step(sde: SDE, score: Score) -> Step:
     return transport if gaussian and isinstance(sde, Linear) else split
 
 
-def resample_times(times: Float[Tensor, " time"], steps: int) -> Float[Tensor, " steps+1"]:
+def resample_times(times: Float[Tensor, " time"], steps: int) -> Float[Tensor, " grid"]:
     """A grid of ``steps`` steps over the same interval, as dense as ``times`` where that is dense."""
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")

@@ -67,16 +67,16 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     if not isinstance(sde, Reverse):
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
     physics, dt = sde.sde, t0 - t1
-    kicked = x + (1 + sde.eta**2) / 2 * physics.spread(sde.score(x, t0), t1, t0)
+    kicked = x + (1 + sde.eta**2) / 2 * physics.apply_covariance(sde.score(x, t0), t1, t0)
     g = expand(physics.diffusion(t0), x)
     if isinstance(sde.score, ScoreModel) and isinstance(sde.score.moments, MixtureMoments):
         curvature = sde.score.moments.precision(x, t0)
         g = g * (1 - g**2 * match(dt, x) * curvature).clamp(min=0).sqrt()
-    return physics.flow(kicked, t0, t1) + sde.eta * g * dw[0]
+    return physics.drift_flow(kicked, t0, t1) + sde.eta * g * dw[0]
 
 
 transport = Step(_transport, weak_order=math.inf)
 """Exact for linear-Gaussian processes at any number of steps; first order in what the network adds."""
 
-split = Step(_split, weak_order=1)
+split = Step(_split, weak_order=1.0)
 """Pull of the score, flow of the physics, noise: first order, robust, exact in the mean for linear SDEs."""

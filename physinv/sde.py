@@ -42,7 +42,7 @@ class SDE(ABC):
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zeros mark components without noise."""
 
-    def flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+    def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         """``dx/dt = f`` from ``t0`` to ``t1`` (either way), by one classical Runge-Kutta step (Kutta 1901)."""
         h, middle = match(t1 - t0, x), (t0 + t1) / 2
         k1 = self.drift(x, t0)
@@ -51,7 +51,7 @@ class SDE(ABC):
         k4 = self.drift(x + h * k3, t1)
         return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
-    def spread(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+    def apply_covariance(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         """``q v`` with ``q = g^2 (t1 - t0)``, the covariance of the noise accumulated from ``t0`` to ``t1 > t0``."""
         return expand(self.diffusion(t1), v) ** 2 * match(t1 - t0, v) * v
 
@@ -103,10 +103,10 @@ class Linear(SDE):
         grown = torch.expm1(2 * r * dt) / torch.where(flat, torch.ones_like(r), 2 * r)
         return self.noise**2 * torch.where(flat, dt.expand_as(grown), grown)
 
-    def flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+    def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         return self.unmodes(self.decay(t1 - t0, x) * self.modes(x), x)
 
-    def spread(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+    def apply_covariance(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         return self.unmodes(self.variance(t1 - t0, v) * self.modes(v), v)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:

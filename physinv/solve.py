@@ -135,13 +135,13 @@ def _exponential(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Ten
     return sde.unmodes(sde.decay(dt, x) * sde.modes(x) + scale * sde.modes(dw[0]), x)
 
 
-euler = Step(_euler, weak_order=1)
+euler = Step(_euler, weak_order=1.0)
 """Euler-Maruyama (Maruyama 1955): ``x + f dt + g dW``.  Strong order 1 for additive noise, weak order 1."""
 
-heun = Step(_heun, weak_order=2)
+heun = Step(_heun, weak_order=2.0)
 """Stochastic Heun for additive noise (Kloeden and Platen 1992, section 15.1): weak order 2, strong order 1."""
 
-srk3 = Step(_srk3, weak_order=3, draws=2)
+srk3 = Step(_srk3, weak_order=3.0, draws=2)
 """Four-stage Runge-Kutta of weak order 3 for additive noise (order conditions as in Debrabant 2010; own coefficients)."""
 
 exponential = Step(_exponential, weak_order=math.inf)

@@ -1,0 +1,151 @@
+"""Run folders: the model, checkpoints that resume exactly, and the log.  Tensors as safetensors, text as JSON.
+
+run.json                 how the run was made: simulator, settings, seed, data, versions
+log.jsonl                one line per validation
+checkpoint.safetensors   weights, averages, optimiser; its header holds the counters
+model.safetensors        the trained model (best averaged weights and the reference law)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Checkpoint",
+    "append_log",
+    "load_checkpoint",
+    "save_checkpoint",
+    "save_model",
+    "trim_log",
+    "write_atomically",
+]
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from physinv.score import ScoreModel
+
+
+@dataclass
+class Checkpoint:
+    """Everything that training carries from one step to the next."""
+
+    model: ScoreModel
+    average: ScoreModel
+    best_weights: dict[str, Tensor]
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    best_step: int = 0
+    last_validated: int = -1
+
+    def validated(self, step: int) -> bool:
+        """Has this step been validated already (as after a resume)?"""
+        return self.last_validated == step
+
+    def judge(self, value: float, *, since_start: bool = False) -> None:
+        """Note a validation loss and keep the averaged weights if it is the lowest."""
+        self.last_validated = self.step
+        if not math.isfinite(value) and since_start:
+            raise ValueError("the validation loss is not finite before training; check the data and the simulator.")
+        if value < self.best:
+            self.best, self.best_step = value, self.step
+            self.best_weights = {k: v.clone() for k, v in self.average.network.state_dict().items()}
+
+
+def save_checkpoint(run: Path, state: Checkpoint) -> None:
+    """Write ``run/checkpoint.safetensors`` atomically."""
+    tensors = {f"model.{k}": v for k, v in state.model.network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in state.average.network.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in state.best_weights.items()}
+    for i, slots in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
+    names = ("step", "seconds", "best", "best_step", "last_validated")
+    counters = {k: getattr(state, k) for k in names}
+    _save(run / "checkpoint.safetensors", tensors, {"counters": json.dumps(counters)})
+
+
+def load_checkpoint(run: Path, state: Checkpoint) -> bool:
+    """Fill ``state`` from ``run/checkpoint.safetensors``; False if there is none yet."""
+    path = run / "checkpoint.safetensors"
+    if not path.exists():
+        return False
+    tensors, header = load_tensors(path)
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimiser": {}}
+    for name, value in tensors.items():
+        group, _, rest = name.partition(".")
+        groups[group][rest] = value
+    state.model.network.load_state_dict(groups["model"])
+    state.average.network.load_state_dict(groups["average"])
+    device = next(state.model.parameters()).device
+    state.best_weights = {k: v.to(device) for k, v in groups["best"].items()}
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in groups["optimiser"].items():
+        i, _, key = name.partition(".")
+        slots.setdefault(int(i), {})[key] = value
+    whole = state.optimiser.state_dict()
+    state.optimiser.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
+    for name, value in json.loads(header["counters"]).items():
+        setattr(state, name, value)
+    return True
+
+
+def save_model(run: Path, model: ScoreModel) -> None:
+    """Write ``run/model.safetensors`` atomically: its presence says that training ended."""
+    _save(run / "model.safetensors", dict(model.state_dict()), {"format": "physinv score model 1"})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file, on the CPU; ValueError in one line if it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None
+
+
+def append_log(run: Path, record: Any) -> None:
+    """Add one line to ``run/log.jsonl``."""
+    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dataclasses.asdict(record)) + "\n")
+
+
+def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
+    """Drop what was logged after ``step`` (or half-written) by a run that was killed; return the rest."""
+    path, kept = run / "log.jsonl", []
+    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if record["step"] <= step:
+            kept.append(record)
+    write_atomically(path, lambda tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in kept), "utf-8"))
+    return kept
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary sibling, flush it to disk and move it into place."""
+    tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        write(tmp)
+        with tmp.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    write_atomically(path, lambda tmp: save_file(flat, tmp, metadata=header))

@@ -1,0 +1,289 @@
+"""The `physinv` command: thin, one function per verb.  Heavy imports happen inside the verbs, so --help is instant.
+
+Exit code 0, or 2 with one line on standard error for input that cannot be used.
+"""
+
+from __future__ import annotations
+
+__all__ = ["app", "main"]
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from click import ClickException
+
+from physinv import console
+
+if TYPE_CHECKING:
+    from physinv.train import Record
+
+app = typer.Typer(
+    name="physinv",
+    help="Reconstruct initial states of physical processes as samples of a calibrated posterior.\n\n"
+    "The way of the data: [b]generate[/b] trajectories -> [b]train[/b] an inverse solver -> [b]reconstruct[/b] "
+    "initial states -> [b]evaluate[/b] against the exact answer.  Start with [b]physinv demo[/b].",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value; repeatable.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best there is.")]
+Seed = Annotated[int, typer.Option(help="Seed of all randomness; stored with the result.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.command()
+def simulators(json: Json = False) -> None:
+    """List what can be simulated: equation, state, parameters with units and defaults.
+
+    Example: physinv simulators --json
+    """
+    from physinv import registry, simulator
+
+    listing = []
+    for name, cls in sorted(registry.simulators().items()):
+        example = cls()
+        listing.append(
+            {
+                "name": name,
+                "title": cls.title,
+                "equation": cls.equation,
+                "state_shape": list(example.shape),
+                "exact_posterior": example.exact() is not None,
+                "parameters": simulator.parameters(cls),
+            }
+        )
+    console.simulators(listing, as_json=json)
+
+
+@app.command()
+def generate(
+    what: Annotated[str, typer.Argument(metavar="NAME|RECIPE.toml", help="A simulator, or a recipe file.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets NAME/data/{train,valid,test}/*.hdf5.")] = Path("datasets"),
+    train: Annotated[int | None, typer.Option(min=1, help="Training trajectories [recipe's, or 2500].")] = None,
+    valid: Annotated[int | None, typer.Option(min=1, help="Validation trajectories [recipe's, or 250].")] = None,
+    test: Annotated[int | None, typer.Option(min=1, help="Test trajectories [recipe's, or 500].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed [recipe's, or 0].")] = None,
+    set_: Set = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate trajectories into HDF5; killed at any moment, the same command resumes.
+
+    Examples: physinv generate heat --train 2500 --set prior=edges
+              physinv generate datasets/heat/recipe.toml
+    """
+    from physinv.devices import pick_device
+    from physinv.generate import Recipe, generate, load_recipe, recipe_from
+    from physinv.settings import assign
+
+    if what.endswith(".toml"):
+        recipe = load_recipe(Path(what))
+    else:
+        recipe = recipe_from({"simulator": what})
+    counts = {"train": train, "valid": valid, "test": test}
+    recipe = recipe_from(
+        recipe.model_dump()
+        | {"parameters": {**recipe.parameters, **assign(set_ or [])}}
+        | {"splits": {**recipe.splits, **{k: v for k, v in counts.items() if v is not None}}}
+        | ({} if seed is None else {"seed": seed})
+    )
+    assert isinstance(recipe, Recipe)
+    with console.progress("simulating") as report:
+        folder = generate(recipe, out, device=pick_device(device or "cpu"), overwrite=overwrite, progress=report)
+    console.say(f"dataset in {folder}")
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="An HDF5 file, a dataset folder, a run folder or a reconstruction.")],
+    json: Json = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it: a trajectory, or a training curve.")] = None,
+) -> None:
+    """Say what is in a file and whether it is whole.
+
+    Examples: physinv info datasets/heat
+              physinv info runs/heat --plot curve.png
+    """
+    from physinv import inspection
+
+    summary = inspection.inspect(file)
+    console.mapping(summary, as_json=json)
+    if plot is not None:
+        inspection.draw(file, plot)
+        console.note(f"figure in {plot}")
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder made by `physinv generate`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
+    set_: Set = None,
+    budget: Annotated[str | None, typer.Option(help="Training time, as 90s, 5m or 1h [default: 5m].")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates instead of a time: reproducible exactly.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    seed: Seed = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
+
+    Settings: width depth components windows batch rate weight_decay clip ema validate_every validate_windows workers
+    memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    """
+    from physinv.devices import pick_device
+    from physinv.run import train_run
+    from physinv.settings import assign, read_toml, settings_from
+    from physinv.trajectories import TrajectoryDataset
+
+    if steps is not None and budget is not None:
+        raise ValueError("give `--steps` or `--budget`, not both.")
+    seconds = None if steps is not None else _seconds(budget or "5m")
+    settings = settings_from({**(read_toml(config) if config else {}), **assign(set_ or [])})
+    train_data = TrajectoryDataset(dataset / "data" / "train")
+    valid_data = TrajectoryDataset(dataset / "data" / "valid")
+    if overwrite and not resume and (out / "run.json").exists():
+        _remove_run(out)
+    with console.progress("training") as report:
+
+        def show(done: float, record: Record) -> None:
+            report(done, f"step {record.step}  loss {record.loss:.4f}  valid {record.valid:.4f}")
+
+        history = train_run(
+            out,
+            train_data,
+            valid_data,
+            settings=settings,
+            steps=steps,
+            budget=seconds,
+            seed=seed,
+            device=pick_device(device),
+            resume=resume,
+            progress=show,
+        )
+    last = history.records[-1]
+    console.say(f"run in {out}: {last.step} steps in {last.seconds:.0f} s, best validation loss {last.best:.4f}")
+
+
+@app.command()
+def reconstruct(
+    run: Annotated[Path, typer.Argument(help="A run folder made by `physinv train`.")],
+    data: Annotated[Path, typer.Option(help="HDF5 file or folder with the observations (their last states).")],
+    out: Annotated[Path, typer.Option(help="HDF5 file to write: /truth, /observation, /samples.")],
+    method: Annotated[str, typer.Option(help="sde: posterior samples; flow: one pre-image; mean-flow.")] = "sde",
+    samples: Annotated[int, typer.Option(min=1, help="Draws for each observation (sde).")] = 16,
+    steps: Annotated[int | None, typer.Option(min=1, help="Solver steps from T to 0 [as stored].")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many observations.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Reconstruct initial states from final ones.
+
+    Example: physinv reconstruct runs/heat --data datasets/heat/data/test --out heat.hdf5 --samples 16 --steps 32
+    """
+    from physinv.devices import pick_device
+    from physinv.reconstruct import reconstruct
+    from physinv.run import load_run
+    from physinv.trajectories import TrajectoryDataset
+
+    _free(out, overwrite)
+    loaded = load_run(run, device=pick_device(device))
+    dataset = TrajectoryDataset(data)
+    with console.progress("reconstructing") as report:
+        reconstruct(
+            loaded,
+            dataset,
+            out,
+            method=method,
+            samples=samples,
+            steps=steps,
+            limit=limit,
+            seed=seed,
+            progress=lambda done, n: report(done / n, f"{done} of {n} observations"),
+        )
+    console.say(f"reconstruction in {out}")
+
+
+@app.command()
+def evaluate(
+    recon: Annotated[Path, typer.Argument(help="A file made by `physinv reconstruct`.")],
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
+) -> None:
+    """Score a reconstruction: a table of metrics, the exact posterior's values beside ours.
+
+    Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
+    """
+    from physinv import evaluate as scoring
+    from physinv.reconstruct import read_reconstruction
+
+    loaded = read_reconstruction(recon)
+    rows = scoring.evaluate(loaded)
+    console.scores(rows, f"{loaded.info['simulator']}, {loaded.info['method']}, {loaded.info['steps']} steps")
+    if json is not None:
+        scoring.write_json(rows, loaded, json)
+        console.note(f"table in {json}")
+    if plots is not None:
+        for path in scoring.draw(loaded, plots):
+            console.note(f"figure in {path}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for data, runs, tables and figures.")] = Path("demo"),
+    budget: Annotated[str, typer.Option(help="Training time for each of the two processes.")] = "50s",
+    seed: Seed = 0,
+) -> None:
+    """Run the whole way once, on the heat equation and on a particle in a double well."""
+    from physinv.demo import run_demo
+
+    run_demo(out, seconds=_seconds(budget), seed=seed)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"`--budget` must be a time such as 90s, 5m or 1h, got {text!r}.")
+    return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another --out, or add --overwrite.")
+    if not path.parent.is_dir():
+        raise ValueError(f"`--out` must lie in an existing folder, {path.parent} is none; make it first.")
+
+
+def _remove_run(run: Path) -> None:
+    for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors", "training.png"):
+        (run / name).unlink(missing_ok=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: run the command, turn errors of use into one line and exit code 2."""
+    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        command(args=argv, standalone_mode=False)
+    except typer.Abort:
+        console.fail("interrupted.")
+        sys.exit(130)
+    except (ValueError, OSError, ClickException) as error:
+        console.fail(_message(error))
+        sys.exit(2)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
+    return " ".join(str(error).split())

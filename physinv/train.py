@@ -1,0 +1,196 @@
+"""``fit``: train a score model on trajectory windows, for a number of steps or a time, resumably."""
+
+from __future__ import annotations
+
+__all__ = ["History", "Record", "fit"]
+
+import copy
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from physinv.checkpoint import Checkpoint, append_log, load_checkpoint, save_checkpoint, save_model, trim_log
+from physinv.losses import Loss, trajectory_loss
+from physinv.posterior import default_step
+from physinv.score import ScoreModel
+from physinv.sde import SDE
+from physinv.settings import Settings
+from physinv.trajectories import TrajectoryDataset
+
+Windows = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the log: losses are per component, 1 is the size of the noise in the targets."""
+
+    step: int
+    seconds: float
+    window: int
+    rate: float
+    loss: float
+    valid: float
+    best: float
+
+
+@dataclass
+class History:
+    """What training leaves behind: its log, and the step whose averaged weights were best on validation data."""
+
+    records: list[Record] = field(default_factory=list)
+    best_step: int = 0
+
+
+def fit(
+    model: ScoreModel,
+    sde: SDE,
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    *,
+    settings: Settings,
+    steps: int | None = None,
+    budget: float | None = None,
+    loss: Loss | None = None,
+    seed: int = 0,
+    run: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[float, Record], None] | None = None,
+) -> History:
+    """Minimise ``loss`` over all windows of ``train``, shuffled; leave the best averaged weights in ``model``.
+
+    Give ``steps`` (reproducible to the byte on one device) or ``budget`` in seconds.  AdamW, gradient clipping, warm-up
+    and cosine decay; an exponential moving average of the weights is validated every ``settings.validate_every``
+    updates on a fixed subset of ``valid``, and the best one is kept: training never ends worse than its reference.
+    Windows follow ``settings.windows`` in equal shares.  ``loss`` defaults to the trajectory loss with the
+    solver's own step.  With ``run`` a folder, every validation writes a log line and a checkpoint there, and
+    ``resume`` goes on from it exactly as if nothing had happened.  ``model`` and datasets must be on one device.
+    """
+    if (steps is None) == (budget is None):
+        raise ValueError("give exactly one of `steps` and `budget` (seconds).")
+    if (steps or budget or 0) <= 0:
+        raise ValueError(f"the training budget must be positive, got {steps if budget is None else budget}.")
+    if loss is None:
+        loss = functools.partial(trajectory_loss, step=default_step(sde, model))
+    device = next(model.parameters()).device
+    size = settings.batch or (64 if train.layout.kind == "field" else 4096)
+    average = copy.deepcopy(model).requires_grad_(False)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    averaged = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
+    fused = device.type == "cuda"
+    optimiser = torch.optim.AdamW(trainable, lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
+    state = Checkpoint(model, average, copy.deepcopy(model.network.state_dict()), optimiser)
+    history = History()
+    if resume and run is not None and load_checkpoint(run, state):
+        history.records = [Record(**r) for r in trim_log(run, state.step)]
+        history.best_step = state.best_step
+
+    checks = [_subset(valid.with_window(w), settings.validate_windows, seed, size, device) for w in settings.windows]
+    begun, mean_loss = time.perf_counter() - state.seconds, torch.zeros((), device=device)
+
+    def progress_now() -> float:
+        return state.step / steps if steps else (time.perf_counter() - begun) / (budget or math.inf)
+
+    stage, source, done = -1, iter(()), progress_now()
+    since = 0
+    while True:
+        now = min(int(done * len(settings.windows)), len(settings.windows) - 1)
+        if now != stage:
+            stage = now
+            source = _batches(train.with_window(settings.windows[stage]), size, seed, state.step, settings.workers)
+        if state.step % settings.validate_every == 0 or done >= 1:
+            if not state.validated(state.step):
+                value = _validate(average, sde, checks[-1], loss)
+                state.judge(value, since_start=state.step == 0)
+                state.seconds = time.perf_counter() - begun
+                record = Record(
+                    state.step,
+                    round(state.seconds, 3),
+                    settings.windows[stage],
+                    optimiser.param_groups[0]["lr"],
+                    float(mean_loss) / max(since, 1),
+                    value,
+                    state.best,
+                )
+                history.records.append(record)
+                history.best_step = state.best_step
+                mean_loss, since = torch.zeros((), device=device), 0
+                if run is not None:
+                    append_log(run, record)
+                    save_checkpoint(run, state)
+                if progress is not None:
+                    progress(min(done, 1.0), record)
+            if done >= 1:
+                break
+        states, times = next(source)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * _schedule(done)
+        optimiser.zero_grad(set_to_none=True)
+        value_now = loss(model, sde, states.to(device, non_blocking=True), times.to(device, non_blocking=True))
+        value_now.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trainable, settings.clip)
+        optimiser.step()
+        state.step += 1
+        since += 1
+        mean_loss += value_now.detach()
+        decay = min(settings.ema, (1 + state.step) / (10 + state.step))
+        torch._foreach_lerp_(averaged, [p.detach() for p in trainable], 1 - decay)
+        done = progress_now()
+    model.network.load_state_dict(state.best_weights)
+    if run is not None:
+        save_model(run, model)
+    return history
+
+
+def _schedule(progress: float, warmup: float = 0.02) -> float:
+    """Linear warm-up, then half a cosine to 0."""
+    if progress < warmup:
+        return max(progress, 1e-3) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
+
+
+def _batches(data: TrajectoryDataset, size: int, seed: int, start: int, workers: int) -> Iterator[Windows]:
+    """Batches from step ``start`` on; which windows a step sees depends on the seed and the step alone."""
+    order = _order(len(data), min(size, len(data)), seed, start)
+    if data.in_memory:
+        return (data.__getitems__(indices) for indices in order)
+    loader = torch.utils.data.DataLoader(data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=_pass)
+    return iter(loader)
+
+
+def _order(n: int, size: int, seed: int, start: int) -> Iterator[Tensor]:
+    per_epoch = n // size
+    for epoch in itertools.count(start // per_epoch):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        shuffled = torch.randperm(n, generator=generator)
+        for i in range(start % per_epoch if epoch == start // per_epoch else 0, per_epoch):
+            yield shuffled[i * size : (i + 1) * size]
+
+
+class _Endless(torch.utils.data.Sampler[list[int]]):
+    def __init__(self, order: Iterator[Tensor]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (indices.tolist() for indices in self.order)
+
+
+def _pass(windows: Windows) -> Windows:
+    return windows
+
+
+def _subset(data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device) -> list[Windows]:
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))[:n]
+    return [tuple(part.to(device) for part in data.__getitems__(c)) for c in chosen.split(size)]  # type: ignore[misc]
+
+
+@torch.no_grad()
+def _validate(model: ScoreModel, sde: SDE, batches: list[Windows], loss: Loss) -> float:
+    total = sum(float(loss(model, sde, states, times)) * len(states) for states, times in batches)
+    return total / sum(len(states) for states, _ in batches)

@@ -1,0 +1,169 @@
+"""``TrajectoryWriter``: stream batches of trajectories into one file that appears whole or not at all."""
+
+from __future__ import annotations
+
+__all__ = ["TrajectoryWriter", "publish"]
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.header import Header
+from physinv.schema import create
+from physinv.simulator import Layout
+
+_RESERVED = {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "Conventions"}
+
+
+class TrajectoryWriter:
+    """Write ``count`` trajectories, batch by batch, into the file ``path`` (format: :mod:`physinv.schema`).
+
+        with TrajectoryWriter(path, name="heat", layout=layout, shape=(1, 32, 32), times=times, count=500) as writer:
+            for states in batches:                      # (batch, time, 1, 32, 32)
+                writer.write(states, seed=seed)
+
+    The data go to ``<path>.tmp.<pid>``, which is closed, flushed to disk and renamed when the block ends; an
+    exception or a killed process leaves no ``path``, and an older one as it was.  ``times (time)`` must increase;
+    ``parameters`` (numbers, text, tuples of them) become attributes; ``config`` must be JSON.
+    Raises ValueError for arguments that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        name: str,
+        layout: Layout,
+        shape: Sequence[int],
+        times: Float[Tensor, " time"],
+        count: int,
+        parameters: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        grid = tuple(times.detach().to("cpu", torch.float64).tolist())
+        self.header = Header(name, layout, tuple(shape), grid, count, dict(parameters or {}), dict(config or {}))
+        _check(self.header)
+        self.written = 0
+        self._temporary = self.path.with_name(f"{self.path.name}.tmp.{os.getpid()}")
+        self._file: h5py.File | None = None
+        self._states: list[h5py.Dataset] = []
+
+    def __enter__(self) -> TrajectoryWriter:
+        try:
+            self._file = h5py.File(self._temporary, "w")
+            self._states = create(self._file, self.header)
+        except BaseException as error:
+            self._discard()
+            raise _plain(error, self.path) from error
+        return self
+
+    def write(self, states: Float[Tensor, "batch time *state"], *, seed: int = 0) -> None:
+        """Append trajectories, any float dtype and device; they are stored as float32 together with their ``seed``.
+
+        Raises ValueError for a wrong shape, too many trajectories, or numbers that are not finite in float32.
+        """
+        if self._file is None:
+            raise ValueError("`write` must be called inside `with TrajectoryWriter(...) as writer:`.")
+        expected, found = (len(self.header.times), *self.header.shape), tuple(states.shape)
+        if found[1:] != expected:
+            raise ValueError(f"`states` must have shape (batch, {', '.join(map(str, expected))}), got {found}.")
+        first, last, count = self.written, self.written + len(states), self.header.n_trajectories
+        if last > count:
+            raise ValueError(f"`states` must bring no more than `count` = {count} trajectories in all, got {last}.")
+        values = states.detach().to("cpu", torch.float32)
+        self._refuse_nonfinite(values)
+        array = values.numpy()
+        parts = [array[:, :, c] for c in range(array.shape[2])] if self.header.layout.kind == "field" else [array]
+        try:
+            for data, part in zip(self._states, parts, strict=True):
+                data[first:last] = part
+            self._file["physinv/seeds"][first:last] = np.uint64(seed)
+        except OSError as error:
+            raise _plain(error, self.path) from error
+        self.written = last
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        if self.written < self.header.n_trajectories:
+            self._discard()
+            raise ValueError(
+                f"`count` must be the number of trajectories written, {self.written}, got "
+                f"{self.header.n_trajectories}; {self.path} was not made."
+            )
+        try:
+            if self._file is not None:
+                self._file.close()
+            publish(self._temporary, self.path)
+        except BaseException as failure:
+            self._discard()
+            raise _plain(failure, self.path) from failure
+
+    def _refuse_nonfinite(self, values: Tensor) -> None:
+        if bool(torch.isfinite(values).all()):
+            return
+        trajectory, time = torch.nonzero(~torch.isfinite(values))[0, :2].tolist()
+        raise ValueError(
+            f"`states` must be finite in float32, got NaN or infinity in trajectory {self.written + trajectory} "
+            f"of {self.path.name} at t = {self.header.times[time]:.6g}; take smaller solver steps or other parameters."
+        )
+
+    def _discard(self) -> None:
+        try:
+            if self._file is not None:
+                self._file.close()
+        except (OSError, RuntimeError):
+            pass  # the disk is full or gone: the temporary file is broken, and is removed below
+        finally:
+            self._file = None
+            self._temporary.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Flush ``temporary`` to disk and rename it to ``path`` in one step."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _check(header: Header) -> None:
+    layout, shape, times = header.layout, header.shape, header.times
+    if header.n_trajectories < 1:
+        raise ValueError(f"`count` must be at least 1, got {header.n_trajectories}.")
+    if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise ValueError("`times` must be 2 or more finite numbers, strictly increasing; sort them and drop repeats.")
+    if (np.diff(np.asarray(times, dtype=np.float32)) <= 0).any():
+        raise ValueError("`times` must differ in float32, the precision of the file; take longer steps or other units.")
+    lengths = tuple(len(c) for c in layout.coordinates)
+    expected = (len(layout.names), *lengths) if layout.kind == "field" else lengths
+    if shape != expected or (layout.kind == "vector" and (len(layout.names) != 1 or layout.axes != ("coordinate",))):
+        raise ValueError(f"`shape` must be that of `layout`, {expected} for kind {layout.kind!r}, got {shape}.")
+    if taken := _RESERVED & set(header.parameters):
+        raise ValueError(f"`parameters` must not be named {', '.join(sorted(taken))}: the format uses these names.")
+
+
+def _plain(error: BaseException, path: Path) -> BaseException:
+    """HDF5's account of a failed system call, as the one-line OSError that it was."""
+    code = re.search(r"errno = (\d+)", str(error))
+    if isinstance(error, (OSError, RuntimeError)) and code:
+        return OSError(int(code[1]), os.strerror(int(code[1])), str(path))
+    return error

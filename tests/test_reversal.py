@@ -1,0 +1,159 @@
+"""The reverse steps against exact posteriors: gains, transport at any step count, every eta, split's conditional mean."""
+
+import math
+
+import pytest
+import torch
+
+from physinv.moments import LinearMoments
+from physinv.networks import MLP
+from physinv.posterior import Posterior, resample_times
+from physinv.reversal import split, transport
+from physinv.score import ScoreModel
+from physinv.sde import Reverse
+from physinv.solve import solve
+from simulators.heat import Heat
+from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+
+class Nothing(torch.nn.Module):
+    """A network that adds nothing to the reference."""
+
+    def forward(self, x, t):
+        return torch.zeros_like(x[:, : x.shape[1] // 2])
+
+
+def gaussian_model(sde, mean0, power0):
+    return ScoreModel(LinearMoments(sde, mean0, power0), Nothing(), (float(sde.times[1]), float(sde.times[-1])))
+
+
+def euler_chain(rate=0.5, noise=0.3, horizon=2.0, steps=40):
+    """The OU process whose exact marginals on the grid are those of the Euler chain x <- (1 - rate dt) x + noise dW."""
+    dt = horizon / steps
+    r = -math.log1p(-rate * dt) / dt
+    g = noise * math.sqrt(dt * 2 * r / -math.expm1(-2 * r * dt))
+    return OrnsteinUhlenbeck(
+        dim=1, rate=r, noise=g, components=1, spread=0.0, width=1.0, horizon=horizon, steps=steps
+    )
+
+
+@pytest.mark.parametrize(("method", "gain"), [("mean_flow", 1.72105), ("flow", 2.17673)])
+def test_gains_of_mean_flow_and_probability_flow(method, gain):
+    """OU, lambda .5, g .3, T 2, 40 Euler steps, prior N(0, 1): reference values of the project, five decimals.
+
+    The factor of two between them: the mean flow corrects with g^2 s, the probability flow with g^2 s / 2.
+    """
+    ou = euler_chain()
+    one = torch.ones(1, 1, dtype=torch.float64)
+    model = gaussian_model(ou, torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    got = getattr(Posterior(ou, model, ou.times), method)(one)
+    assert float(got) == pytest.approx(gain, abs=5e-6)
+    exact = ou.exact().mean(one) if method == "mean_flow" else ou.exact().flow(one)
+    assert float(exact) == pytest.approx(gain, abs=5e-6)
+    # Half or twice the correction is nowhere near.
+    for wrong in (0.5, 2.0):
+        bent = solve(Reverse(ou, lambda x, t: wrong * ou.score(x, t)), one, ou.times.flip(0), step=split, noise=False)
+        assert abs(float(bent[0, -1, 0]) - 1.72105) > 0.1
+
+
+@pytest.mark.parametrize("steps", [1, 4, 32, 100])
+def test_transport_gives_the_exact_linear_gaussian_posterior_at_any_step_count(steps, generator):
+    heat = Heat(size=16)
+    exact = heat.exact()
+    final = heat.simulate(20, generator=generator, dtype=torch.float64)[:, -1]
+    posterior = Posterior(heat, gaussian_model(heat, exact.mean0, exact.power), resample_times(heat.times, steps))
+    assert posterior.step is transport
+    # float64 rounding, amplified by at most e^{k^2 T} ~ e^25 in modes whose power is ~ k^-4
+    assert torch.allclose(posterior.mean_flow(final), exact.mean(final), atol=1e-6)
+    assert torch.allclose(posterior.flow(final), exact.flow(final), atol=1e-6)
+
+
+def test_transport_samples_have_the_exact_variance_in_every_mode(generator):
+    heat = Heat(size=8)
+    exact = heat.exact()
+    final = heat.simulate(1, generator=generator, dtype=torch.float64)[:, -1]
+    model = gaussian_model(heat, exact.mean0, exact.power)
+    n = 20_000
+    drawn = Posterior(heat, model, resample_times(heat.times, 5)).sample(final, n, generator=generator)[0]
+    ours = heat.modes(drawn - exact.mean(final)).abs().square().mean(0).flatten()[1:]
+    like = torch.zeros(1, *heat.shape, dtype=torch.float64)
+    t = torch.full((1,), heat.horizon, dtype=torch.float64)
+    a, v, s = heat.decay(t, like), heat.variance(t, like), exact.power
+    want = (s * v / (a**2 * s + v)).flatten()[1:]
+    # |mode|^2 is exponential or chi^2_1: relative error of its mean over n draws at most sqrt(2/n); five of them
+    assert torch.allclose(ours / want, torch.ones_like(want), atol=5 * math.sqrt(2 / n))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0, 1.7])
+def test_transport_keeps_the_marginals_for_every_eta(eta, generator):
+    heat = Heat(size=8)
+    exact = heat.exact()
+    n = 20_000
+    final = heat.simulate(n, generator=generator, dtype=torch.float64)[:, -1]
+    model = gaussian_model(heat, exact.mean0, exact.power)
+    times = resample_times(heat.times, 6).flip(0)
+    back = solve(Reverse(heat, model, eta), final, times, step=transport, generator=generator)[:, -1]
+    power = heat.modes(back).abs().square().mean(0).flatten()[1:]
+    assert torch.allclose(power / exact.power.flatten()[1:], torch.ones_like(power), atol=5 * math.sqrt(2 / n))
+
+
+def test_half_score_then_physics_explodes_on_stiff_modes_and_transport_does_not(generator):
+    """Why `transport` exists: per step a stiff mode grows by (1 - (1 - a^2)/2) / a ~ 1 / (2a) although the score is exact."""
+    heat = Heat()
+    exact = heat.exact()
+    x = heat.simulate(4, generator=generator, dtype=torch.float64)
+    model = gaussian_model(heat, exact.mean0, exact.power)
+    ends = [
+        solve(Reverse(heat, model, 0.0), x[:, -1], heat.times.flip(0), step=s)[:, -1] - x[:, 0]
+        for s in (split, transport)
+    ]
+    errors = [float(e.norm() / x[:, 0].norm()) for e in ends]
+    assert errors[0] > 10
+    assert errors[1] < 0.5
+
+
+def test_split_has_the_exact_conditional_mean_on_a_linear_process():
+    """E[x(t1) | x(t0)] of a mixture under OU in one long step, against Bayes' rule for the mixture."""
+    ou = OrnsteinUhlenbeck(dim=2)
+    x = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([1.5, 0.5], dtype=torch.float64)
+    got = solve(Reverse(ou, ou.score), x, times, step=split, noise=False)[:, -1]
+    gain, variance = math.exp(-ou.rate), ou.noise**2 * -math.expm1(-2 * ou.rate) / (2 * ou.rate)
+    assert torch.allclose(got, ou.marginal(0.5).given(x, gain, variance).mean(), atol=1e-12)
+
+
+def test_draws_of_one_observation_are_independent(generator):
+    heat = Heat(size=8)
+    exact = heat.exact()
+    final = heat.simulate(400, generator=generator)[:, -1]
+    model = gaussian_model(heat, exact.mean0.float(), exact.power.float())
+    drawn = Posterior(heat, model, heat.times, batch=128).sample(final, 4, generator=generator)
+    noise = (drawn - drawn.mean(1, keepdim=True)).flatten(2)
+    inner = torch.einsum("nkp,nlp->kl", noise, noise)
+    correlation = inner / inner.diagonal().sqrt().outer(inner.diagonal().sqrt())
+    off = correlation[~torch.eye(4, dtype=torch.bool)]
+    # K independent draws, centred on their own mean, correlate by -1/(K-1); about 12 effective modes x 400
+    assert torch.allclose(off, torch.full_like(off, -1 / 3), atol=5 / math.sqrt(12 * 400))
+
+
+def test_memory_bound_does_not_change_what_is_deterministic(generator):
+    heat = Heat(size=8)
+    exact = heat.exact()
+    final = heat.simulate(10, generator=generator)[:, -1]
+    model = gaussian_model(heat, exact.mean0.float(), exact.power.float())
+    whole, parts = (Posterior(heat, model, heat.times, batch=b).flow(final) for b in (100, 3))
+    assert torch.allclose(whole, parts, atol=1e-4)  # float32 transforms of other batch sizes
+
+
+def test_wrong_combinations_are_refused():
+    ou, x = OrnsteinUhlenbeck(dim=1), torch.zeros(1, 1)
+    down = torch.tensor([1.0, 0.5])
+    with pytest.raises(ValueError, match="`transport` needs"):
+        solve(Reverse(ou, ou.score), x, down, step=transport)
+    with pytest.raises(ValueError, match="`split` steps a Reverse"):
+        solve(ou, x, down.flip(0), step=split)
+    with pytest.raises(ValueError, match="`steps` must be at least 1"):
+        resample_times(ou.times, 0)
+    with pytest.raises(ValueError, match="`n` must be at least 1"):
+        Posterior(ou, ou.score, ou.times).sample(x, 0)
+    assert MLP(2, 1)(torch.zeros(3, 2), torch.zeros(3)).shape == (3, 1)
