@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import ClickException
 
 from physinv import console
 
 if TYPE_CHECKING:
     from physinv.train import Record
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
 
 app = typer.Typer(
     name="physinv",
@@ -81,23 +82,33 @@ def generate(
               physinv generate datasets/heat/recipe.toml
     """
     from physinv.devices import pick_device
-    from physinv.generate import Recipe, generate, load_recipe, recipe_from
+    from physinv.generate import generate
+    from physinv.recipe import Recipe, Splits, load_recipe
+    from physinv.registry import find
     from physinv.settings import assign
+    from physinv.simulator import build
 
     if what.endswith(".toml"):
         recipe = load_recipe(Path(what))
     else:
-        recipe = recipe_from({"simulator": what})
-    counts = {"train": train, "valid": valid, "test": test}
-    recipe = recipe_from(
-        recipe.model_dump()
-        | {"parameters": {**recipe.parameters, **assign(set_ or [])}}
-        | {"splits": {**recipe.splits, **{k: v for k, v in counts.items() if v is not None}}}
-        | ({} if seed is None else {"seed": seed})
-    )
-    assert isinstance(recipe, Recipe)
+        recipe = Recipe(simulator=what, splits=Splits(train=2500, valid=250, test=500))
+    simulator = build(find(recipe.simulator), {**recipe.parameters, **assign(set_ or [])})
+    given = {"train": train, "valid": valid, "test": test}
+    splits = {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}}
+    name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else recipe.simulator
     with console.progress("simulating") as report:
-        folder = generate(recipe, out, device=pick_device(device or "cpu"), overwrite=overwrite, progress=report)
+        folder = generate(
+            simulator,
+            recipe.simulator,
+            splits,
+            recipe.seed if seed is None else seed,
+            out / name,
+            device=pick_device(device or "cpu"),
+            dtype=recipe.dtype,
+            trajectories_per_shard=recipe.trajectories_per_shard,
+            overwrite=overwrite,
+            progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
+        )
     console.say(f"dataset in {folder}")
 
 
@@ -112,12 +123,11 @@ def info(
     Examples: physinv info datasets/heat
               physinv info runs/heat --plot curve.png
     """
-    from physinv import inspection
+    from physinv import info as about
 
-    summary = inspection.inspect(file)
-    console.mapping(summary, as_json=json)
+    console.mapping(about.describe_path(file), as_json=json)
     if plot is not None:
-        inspection.draw(file, plot)
+        about.draw_path(file, plot)
         console.note(f"figure in {plot}")
 
 
@@ -276,14 +286,14 @@ def main(argv: list[str] | None = None) -> None:
     except typer.Abort:
         console.fail("interrupted.")
         sys.exit(130)
-    except (ValueError, OSError, ClickException) as error:
+    except (ValueError, OSError, _UsageError) as error:
         console.fail(_message(error))
         sys.exit(2)
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, ClickException):
-        return error.format_message()
+    if isinstance(error, _UsageError):
+        return str(error.format_message())  # type: ignore[attr-defined]
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
     return " ".join(str(error).split())

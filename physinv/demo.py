@@ -9,8 +9,9 @@ from pathlib import Path
 from physinv import console
 from physinv.devices import pick_device
 from physinv.evaluate import draw, evaluate, write_json
-from physinv.generate import generate, recipe_from
+from physinv.generate import generate
 from physinv.reconstruct import read_reconstruction, reconstruct
+from physinv.registry import find
 from physinv.run import load_run, train_run
 from physinv.settings import Settings
 from physinv.train import Record
@@ -27,8 +28,11 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
     device = pick_device(None)
     for name, splits in _SYSTEMS.items():
         with console.progress(f"{name}: simulating") as report:
-            recipe = recipe_from({"simulator": name, "splits": splits, "seed": seed})
-            data = generate(recipe, out / "datasets", overwrite=True, progress=report)
+
+            def count(done: int, n: int) -> None:
+                report(done / n)
+
+            data = generate(find(name)(), name, splits, seed, out / "datasets" / name, overwrite=True, progress=count)
         train, valid, test = (TrajectoryDataset(data / "data" / split) for split in ("train", "valid", "test"))
         run = out / "runs" / name
         for old in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):

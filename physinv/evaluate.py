@@ -70,7 +70,7 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
         exact = recon.simulator.exact()
         generator = torch.Generator().manual_seed(seed)
         reference = None if exact is None else exact.sample(recon.observation, 1, generator=generator)
-        figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, reference)
+        figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
     if k >= _ENSEMBLE:
         generator = torch.Generator().manual_seed(seed)
         figures["ranks"] = plot.ranks(metrics.rank_histogram(recon.samples, recon.truth, generator=generator))
@@ -100,7 +100,7 @@ def _scores(recon: Reconstruction) -> list[Score]:
             "reconstruction_mse",
             "low",
             "pushed forward without noise, against the truth pushed forward",
-            lambda s: float(metrics.reconstruction_error(s[:, 0], truth, forward)),
+            lambda s: _few(s, lambda x: metrics.reconstruction_error(x, truth, forward)),
         ),
     ]
     if recon.simulator.layout.kind == "field" and min(truth.shape[2:]) >= 8:
@@ -109,7 +109,7 @@ def _scores(recon: Reconstruction) -> list[Score]:
                 "spectral_error",
                 "low",
                 "log radial spectrum of one reconstruction against the truth's",
-                lambda s: float(spectral_error(s[:, 0], truth)),
+                lambda s: _few(s, lambda x: spectral_error(x, truth)),
             )
         )
     if many:
@@ -141,3 +141,9 @@ def _scores(recon: Reconstruction) -> list[Score]:
             ),
         ]
     return out
+
+
+def _few(samples: Tensor, score: Callable[[Tensor], Tensor], few: int = 8) -> float:
+    """A score of single reconstructions, averaged over the first few draws."""
+    values = [score(samples[:, i]) for i in range(min(few, samples.shape[1]))]
+    return float(torch.stack(values).mean())

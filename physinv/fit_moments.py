@@ -38,7 +38,7 @@ def _spectrum(x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
     """Mean ``(*state)`` and power ``E|y_k - E y_k|^2`` per orthonormal mode, unbiased, float32."""
     mean, space = x.double().mean(0), tuple(range(2, x.ndim))
     total = torch.zeros((), dtype=torch.float64)
-    for part in x.split(1024):
+    for part in torch.split(x, 1024):
         y = torch.fft.rfftn(part.double() - mean, dim=space, norm="ortho")
         total = total + y.abs().square().sum(0)
     return mean.float(), (total / max(len(x) - 1, 1)).float()

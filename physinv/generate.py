@@ -32,9 +32,10 @@ from physinv.plan import SPLITS, Plan, Shard
 from physinv.recipe import CHUNK_BYTES, SHARD, Recipe, load_recipe
 from physinv.schema import versions
 from physinv.simulator import Simulator, describe
+from physinv.sink import publish
 from physinv.statistics import statistics
 from physinv.trajectories import TrajectoryDataset
-from physinv.writer import TrajectoryWriter, publish
+from physinv.writer import TrajectoryWriter
 
 Progress = Callable[[int, int], None]
 """``(trajectories done, trajectories in all)``, called at the start and after every part."""

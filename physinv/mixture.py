@@ -28,7 +28,7 @@ class Mixture:
     covs: Float[Tensor, "*lead k d d"]
 
     def components(self, x: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
-        """``log w_k N(x; m_k, C_k)`` of shape ``(*batch, k)`` and the whitened ``L_k^-1 (x - m_k)``, ``(*batch, k, d)``."""
+        """``log w_k N(x; m_k, C_k)``, ``(*batch, k)``, and the whitened ``L_k^-1 (x - m_k)``, ``(*batch, k, d)``."""
         chol = torch.linalg.cholesky(self.covs)
         z = torch.linalg.solve_triangular(chol, (x.unsqueeze(-2) - self.means).unsqueeze(-1), upper=False).squeeze(-1)
         half_logdet = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -45,7 +45,8 @@ class Mixture:
         pulls = torch.linalg.solve_triangular(
             torch.linalg.cholesky(self.covs).mT.expand(*z.shape, z.shape[-1]), z.unsqueeze(-1), upper=True
         )
-        return -(logs.softmax(-1).unsqueeze(-1) * pulls.squeeze(-1)).sum(-2)
+        score: Tensor = -(logs.softmax(-1).unsqueeze(-1) * pulls.squeeze(-1)).sum(-2)
+        return score
 
     def mean(self) -> Float[Tensor, "*lead d"]:
         """``sum_k w_k m_k``."""
@@ -82,7 +83,7 @@ class Mixture:
 def fit_mixture(
     x: Float[Tensor, "n d"], start: Mixture, *, floor: float = 1e-6, iterations: int = 100, tolerance: float = 1e-6
 ) -> tuple[Mixture, float]:
-    """Expectation-maximisation from ``start`` (Dempster, Laird and Rubin 1977); returns the fit and mean log-likelihood.
+    """Expectation-maximisation from ``start`` (Dempster, Laird and Rubin 1977): the fit and its mean log-likelihood.
 
     ``floor`` (relative to the variance of the data) is added to the covariances, so that point masses stay regular.
     """

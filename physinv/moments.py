@@ -144,9 +144,12 @@ class MixtureMoments(Moments):
 
     ``weights (k)``, ``means (time, k, d)``, ``factors (time, k, d, d)`` (lower Cholesky factors of the covariances),
     interpolated linearly between the stored ``times``.  Features are the state over its root mean square, the state
-    whitened by the locally responsible component, the score ``2 f / g^2`` that the physics would have in equilibrium,
-    and the responsibilities; the network's output counts in units of the local inverse standard deviation.  This local
-    scale is what resolves narrow, well-separated branches; the physics is what the tails are made of.
+    whitened by the locally responsible component, the physics ``d`` in that unit, and the responsibilities, where
+
+        d(x) = phi(x) - sum_k r_k phi(m_k),    phi = 2 f / g^2  (the score that the physics has in equilibrium).
+
+    The network's output is a pair: the first half counts in units of the local inverse standard deviation (which
+    resolves narrow, well-separated branches), the second half multiplies ``d`` (which is what the tails are made of).
     """
 
     times: Tensor
@@ -167,7 +170,7 @@ class MixtureMoments(Moments):
         super().__init__()
         self.sde = sde
         k, d = means.shape[1:]
-        self.channels_in, self.channels_out = 3 * d + (k if k > 1 else 0), d
+        self.channels_in, self.channels_out = 3 * d + (k if k > 1 else 0), 2 * d
         centre = (weights[:, None] * means).sum(1)
         spread = ((means - centre[:, None]) ** 2 + (factors**2).sum(-1)) * weights[:, None]
         self.register_buffer("times", times)
@@ -201,17 +204,30 @@ class MixtureMoments(Moments):
         r, _, inverse = self._local(x, t)
         return torch.einsum("bk,bkji->bi", r, inverse.square())
 
-    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        r, z, _ = self._local(x, t)
-        scale = _between(self.times, self.scale, t)[:, None]
+    def _physics(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
+        """``d(x)``; 0 for components without noise."""
+        means = _between(self.times, self.means, t)
         g = expand(self.sde.diffusion(t), x).expand_as(x)
-        rest = torch.where(g > 0, 2 * self.sde.drift(x, t) * scale / g.square().clamp(min=1e-12), torch.zeros_like(x))
-        parts = [(x - _between(self.times, self.centre, t)) / scale, (r[..., None] * z).sum(1).asinh(), rest.asinh()]
+        here = self.sde.drift(x, t)
+        there = self.sde.drift(means.flatten(0, 1), t.repeat_interleave(means.shape[1])).reshape(means.shape)
+        gap = here - (r[..., None] * there).sum(1)
+        return torch.where(g > 0, 2 * gap / g.square().clamp(min=1e-12), torch.zeros_like(gap))
+
+    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        r, z, inverse = self._local(x, t)
+        scale = _between(self.times, self.scale, t)[:, None]
+        local = torch.einsum("bk,bkii->bi", r, inverse)
+        parts = [
+            (x - _between(self.times, self.centre, t)) / scale,
+            (r[..., None] * z).sum(1).asinh(),
+            (self._physics(x, t, r) / local).asinh(),
+        ]
         return torch.cat(parts + ([r] if r.shape[1] > 1 else []), dim=1)
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         r, _, inverse = self._local(x, t)
-        return torch.einsum("bk,bkji,bj->bi", r, inverse, out)
+        local, physics = out.chunk(2, dim=1)
+        return torch.einsum("bk,bkji,bj->bi", r, inverse, local) + physics * self._physics(x, t, r)
 
 
 def _rms(power: Tensor, like: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class Posterior:
 
     ``times`` are increasing, from 0 to T, one solver step between neighbours.  ``step`` defaults to
     :data:`~physinv.reversal.transport` where it applies (linear SDE, Gaussian reference) and else to
-    :data:`~physinv.reversal.split`, the step that the network was trained with.  At most ``batch`` states are in memory at once.
+    :data:`~physinv.reversal.split`, the step that the network was trained with.
+    At most ``batch`` states are in memory at once.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class Posterior:
         return self._back(final, eta=0.0, noise=False, generator=None)
 
     def mean_flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Solution at 0 of ``dx = [f - g^2 s] dt`` from ``x_T``; the posterior mean if the process is linear-Gaussian."""
+        """Solution at 0 of ``dx = [f - g^2 s] dt`` from ``x_T``; the posterior mean of linear-Gaussian processes."""
         return self._back(final, eta=1.0, noise=False, generator=None)
 
     @torch.no_grad()
     def _back(self, x: Tensor, *, eta: float, noise: bool, generator: torch.Generator | None) -> Tensor:
         reverse = Reverse(self.sde, self.score, eta)
         times, parts = self.times.flip(0), []
-        for chunk in x.split(self.batch):
+        for chunk in torch.split(x, self.batch):
             for state in march(reverse, chunk, times, step=self.step, noise=noise, generator=generator):
                 last = state
             parts.append(last)
@@ -71,7 +72,7 @@ class Posterior:
 
 
 def default_step(sde: SDE, score: Score) -> Step:
-    """:data:`~physinv.reversal.transport` for a linear SDE with a Gaussian reference, else :data:`~physinv.reversal.split`."""
+    """:data:`~physinv.reversal.transport` for a linear SDE with Gaussian reference, else ``split``."""
     gaussian = isinstance(score, ScoreModel) and isinstance(score.moments, LinearMoments)
     return transport if gaussian and isinstance(sde, Linear) else split
 

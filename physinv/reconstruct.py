@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.checkpoint import write_atomically
+from physinv.devices import threads_for
 from physinv.posterior import Posterior, resample_times
 from physinv.registry import find
 from physinv.run import Run, versions
@@ -79,7 +80,7 @@ def reconstruct(
             _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = final.cpu().numpy()
             target = _field(file, "samples", (n, k, *data.shape), ["observation_index", "draw", *space])
             at = 0
-            for part in final.split(max(1, batch // k)):
+            for part in torch.split(final, max(1, batch // k)):
                 x = part.to(device)
                 if method == "sde":
                     drawn = posterior.sample(x, k, generator=generator)
@@ -110,7 +111,8 @@ def reconstruct(
             file.attrs["Conventions"] = "CF-1.8"
             file.create_dataset("info_json", data=json.dumps(info))
 
-    write_atomically(out, write)
+    with threads_for(data.shape):
+        write_atomically(out, write)
 
 
 def read_reconstruction(path: Path) -> Reconstruction:
@@ -141,7 +143,8 @@ def _check_same_system(run: Run, data: TrajectoryDataset) -> None:
     for name, value in describe(run.simulator).items():
         if theirs[name] != value:
             raise ValueError(
-                f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; they must be of one system."
+                f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; "
+                "they must be of one system."
             )
 
 
@@ -153,8 +156,7 @@ def _scales(file: h5py.File, simulator: Simulator, n: int, k: int) -> list[str]:
     if layout.kind == "field":
         axes["channel"] = range(len(layout.names))
         space = ["channel", *space]
-    for name, values in zip(layout.axes, layout.coordinates, strict=True):
-        axes[name] = values
+    axes |= dict(zip(layout.axes, layout.coordinates, strict=True))
     for name, values in axes.items():
         scale = file.create_dataset(name, data=list(values), dtype="f8" if name in layout.axes else "i8")
         scale.make_scale(name)

@@ -23,8 +23,8 @@ def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tenso
 
         y' = m' + sqrt(S'/S) rho^(eta^2/2) (y - m) + w r + N(0, S' (1 - rho^(eta^2)))
 
-    For ``r = 0`` this maps ``N(m, S)`` to ``N(m', S')`` exactly: for ``eta = 1`` it is the smoothing step of Rauch, Tung
-    and Striebel (1965), for ``eta = 0`` the probability flow.  The remainder ``r`` of the score enters with
+    For ``r = 0`` this maps ``N(m, S)`` to ``N(m', S')`` exactly: for ``eta = 1`` it is the smoothing step of Rauch,
+    Tung and Striebel (1965), for ``eta = 0`` the probability flow.  The remainder ``r`` of the score enters with
     ``w = eta^2 q/a + (1 - eta^2) w_0``.  The first is exact, since ``a E[y'|y] = y + q s(y)`` for any law of ``y'``
     (Robbins 1956; Efron 2011); ``w_0 = 1/2 int sqrt(S'/S_t) g^2 dt`` (Simpson's rule) belongs to the flow.
     """

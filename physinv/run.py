@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Run", "build_model", "load_run", "train_run", "versions"]
+__all__ = ["Run", "build_model", "load_run", "read_info", "train_run", "versions"]
 
 import json
 import platform
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.checkpoint import load_tensors, write_atomically
+from physinv.devices import threads_for
 from physinv.fit_moments import fit_moments
 from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments
 from physinv.networks import MLP, UNet
@@ -60,7 +61,8 @@ def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings) 
     levels = settings.depth or 2
     if any(n % 2**levels for n in shape[1:]):
         raise ValueError(
-            f"setting `depth` = {levels} needs grid sides divisible by {2**levels}, got {'x'.join(map(str, shape[1:]))}; "
+            f"setting `depth` = {levels} needs grid sides divisible by {2**levels}, "
+            f"got {'x'.join(map(str, shape[1:]))}; "
             f"choose a smaller `depth` or another grid."
         )
     return UNet(
@@ -124,24 +126,25 @@ def train_run(
     run.mkdir(parents=True, exist_ok=True)
     if not (run / "run.json").exists():
         write_atomically(run / "run.json", lambda tmp: tmp.write_text(json.dumps(info, indent=1) + "\n", "utf-8"))
-    return fit(
-        model,
-        simulator,
-        train,
-        valid,
-        settings=settings,
-        steps=steps,
-        budget=budget,
-        seed=seed,
-        run=run,
-        resume=resume,
-        progress=progress,
-    )
+    with threads_for(train.shape):
+        return fit(
+            model,
+            simulator,
+            train,
+            valid,
+            settings=settings,
+            steps=steps,
+            budget=budget,
+            seed=seed,
+            run=run,
+            resume=resume,
+            progress=progress,
+        )
 
 
 def _same(run: Path, info: dict[str, Any]) -> None:
     """A resumed run must have been begun with the same data, settings, seed and budget."""
-    old = _read_info(run)
+    old = read_info(run)
     for key in ("simulator", "parameters", "times", "trajectories", "settings", "seed", "steps", "budget"):
         if old.get(key) != info[key]:
             raise ValueError(
@@ -157,7 +160,7 @@ def _short(value: object) -> str:
 
 def load_run(run: Path, *, device: torch.device | None = None) -> Run:
     """Load a finished run; ValueError in one line if it is missing, unfinished or damaged."""
-    info = _read_info(run)
+    info = read_info(run)
     if not (run / "model.safetensors").exists():
         raise ValueError(f"{run} holds an unfinished run; go on with `physinv train ... --out {run} --resume`.")
     simulator = build(find(info["simulator"]), info["parameters"])
@@ -183,7 +186,8 @@ def _moments(kind: str, simulator: Simulator, tensors: dict[str, Tensor]) -> Mom
     return MixtureMoments(simulator, part["times"], part["weights"], part["means"], part["factors"])
 
 
-def _read_info(run: Path) -> dict[str, Any]:
+def read_info(run: Path) -> dict[str, Any]:
+    """``run.json``; ValueError in one line if there is none or it is damaged."""
     path = run / "run.json"
     try:
         info: dict[str, Any] = json.loads(path.read_text("utf-8"))

@@ -40,7 +40,7 @@ class SDE(ABC):
 
     @abstractmethod
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zeros mark components without noise."""
+        """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zero means no noise."""
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         """``dx/dt = f`` from ``t0`` to ``t1`` (either way), by one classical Runge-Kutta step (Kutta 1901)."""
@@ -51,7 +51,9 @@ class SDE(ABC):
         k4 = self.drift(x + h * k3, t1)
         return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
-    def apply_covariance(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+    def apply_covariance(
+        self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
+    ) -> Float[Tensor, "batch *state"]:
         """``q v`` with ``q = g^2 (t1 - t0)``, the covariance of the noise accumulated from ``t0`` to ``t1 > t0``."""
         return expand(self.diffusion(t1), v) ** 2 * match(t1 - t0, v) * v
 
@@ -94,19 +96,23 @@ class Linear(SDE):
 
     def decay(self, dt: Tensor, like: Tensor) -> Tensor:
         """``e^{r dt}`` per mode, for ``dt`` of shape ``(batch,)`` or ``()`` (negative ones grow what has decayed)."""
-        return torch.exp(self.rates(like) * match(dt, like))
+        grown: Tensor = torch.exp(self.rates(like) * match(dt, like))
+        return grown
 
     def variance(self, dt: Tensor, like: Tensor) -> Tensor:
         """``q(dt)``: the variance of each mode's accumulated noise, ``(batch or 1, *modes)``."""
         r, dt = self.rates(like), match(dt, like)
         flat = r == 0
         grown = torch.expm1(2 * r * dt) / torch.where(flat, torch.ones_like(r), 2 * r)
-        return self.noise**2 * torch.where(flat, dt.expand_as(grown), grown)
+        q: Tensor = self.noise**2 * torch.where(flat, dt.expand_as(grown), grown)
+        return q
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         return self.unmodes(self.decay(t1 - t0, x) * self.modes(x), x)
 
-    def apply_covariance(self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+    def apply_covariance(
+        self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
+    ) -> Float[Tensor, "batch *state"]:
         return self.unmodes(self.variance(t1 - t0, v) * self.modes(v), v)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:

@@ -168,7 +168,7 @@ def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
     kind = type(field.default)
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
     if (low := about.get("minimum")) is not None and value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}.")

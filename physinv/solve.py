@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Step", "euler", "exponential", "heun", "march", "solve", "srk3"]
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def march(
     noise = noise and not (isinstance(sde, Reverse) and sde.eta == 0)
     still = x.new_zeros(()).expand(step.draws, *x.shape)
     yield x
-    for a, b in zip(grid, grid[1:], strict=False):
+    for a, b in itertools.pairwise(grid):
         t0, t1 = x.new_full((x.shape[0],), a), x.new_full((x.shape[0],), b)
         dw = still
         if noise:
@@ -82,7 +83,7 @@ def march(
 
 
 def _check(sde: SDE, grid: list[float], noise: bool) -> None:
-    gaps = [b - a for a, b in zip(grid, grid[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(grid)]
     if not gaps or not (all(d > 0 for d in gaps) or all(d < 0 for d in gaps)):
         raise ValueError("`times` must hold two or more numbers, strictly increasing or strictly decreasing.")
     if noise and sde.direction * gaps[0] < 0:
@@ -142,7 +143,7 @@ heun = Step(_heun, weak_order=2.0)
 """Stochastic Heun for additive noise (Kloeden and Platen 1992, section 15.1): weak order 2, strong order 1."""
 
 srk3 = Step(_srk3, weak_order=3.0, draws=2)
-"""Four-stage Runge-Kutta of weak order 3 for additive noise (order conditions as in Debrabant 2010; own coefficients)."""
+"""Four-stage Runge-Kutta of weak order 3 for additive noise (in the sense of Debrabant 2010)."""
 
 exponential = Step(_exponential, weak_order=math.inf)
 """Exact for :class:`~physinv.sde.Linear` SDEs at any step: decay and accumulated noise, mode by mode."""

@@ -82,7 +82,7 @@ def fit(
     size = settings.batch or (64 if train.layout.kind == "field" else 4096)
     average = copy.deepcopy(model).requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
-    averaged = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
+    averaged: list[Tensor] = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
     fused = device.type == "cuda"
     optimiser = torch.optim.AdamW(trainable, lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
     state = Checkpoint(model, average, copy.deepcopy(model.network.state_dict()), optimiser)
@@ -97,7 +97,8 @@ def fit(
     def progress_now() -> float:
         return state.step / steps if steps else (time.perf_counter() - begun) / (budget or math.inf)
 
-    stage, source, done = -1, iter(()), progress_now()
+    source: Iterator[Windows] = iter(())
+    stage, done = -1, progress_now()
     since = 0
     while True:
         now = min(int(done * len(settings.windows)), len(settings.windows) - 1)
@@ -128,11 +129,11 @@ def fit(
                     progress(min(done, 1.0), record)
             if done >= 1:
                 break
-        states, times = next(source)
+        states, times = _to(next(source), device)
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * _schedule(done)
         optimiser.zero_grad(set_to_none=True)
-        value_now = loss(model, sde, states.to(device, non_blocking=True), times.to(device, non_blocking=True))
+        value_now = loss(model, sde, states, times)
         value_now.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trainable, settings.clip)
         optimiser.step()
@@ -160,7 +161,10 @@ def _batches(data: TrajectoryDataset, size: int, seed: int, start: int, workers:
     order = _order(len(data), min(size, len(data)), seed, start)
     if data.in_memory:
         return (data.__getitems__(indices) for indices in order)
-    loader = torch.utils.data.DataLoader(data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=_pass)
+    collate: Callable[..., Windows] = TrajectoryDataset.collate
+    loader = torch.utils.data.DataLoader(
+        data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=TrajectoryDataset.collate
+    )
     return iter(loader)
 
 
@@ -181,13 +185,13 @@ class _Endless(torch.utils.data.Sampler[list[int]]):
         return (indices.tolist() for indices in self.order)
 
 
-def _pass(windows: Windows) -> Windows:
-    return windows
-
-
 def _subset(data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device) -> list[Windows]:
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))[:n]
-    return [tuple(part.to(device) for part in data.__getitems__(c)) for c in chosen.split(size)]  # type: ignore[misc]
+    return [_to(data.__getitems__(c), device) for c in torch.split(chosen, size)]
+
+
+def _to(windows: Windows, device: torch.device) -> Windows:
+    return windows[0].to(device, non_blocking=True), windows[1].to(device, non_blocking=True)
 
 
 @torch.no_grad()

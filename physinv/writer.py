@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["TrajectoryWriter", "publish"]
+__all__ = ["TrajectoryWriter"]
 
+import contextlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from torch import Tensor
 from physinv.header import Header
 from physinv.schema import create
 from physinv.simulator import Layout
+from physinv.sink import Sink, publish
 
 _RESERVED = {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "Conventions"}
 
@@ -55,16 +56,18 @@ class TrajectoryWriter:
         _check(self.header)
         self.written = 0
         self._temporary = self.path.with_name(f"{self.path.name}.tmp.{os.getpid()}")
+        self._sink: Sink | None = None
         self._file: h5py.File | None = None
         self._states: list[h5py.Dataset] = []
 
     def __enter__(self) -> TrajectoryWriter:
+        self._sink = Sink(self._temporary)
         try:
-            self._file = h5py.File(self._temporary, "w")
+            self._file = h5py.File(self._sink, "w")
             self._states = create(self._file, self.header)
-        except BaseException as error:
+        except BaseException:
             self._discard()
-            raise _plain(error, self.path) from error
+            raise
         return self
 
     def write(self, states: Float[Tensor, "batch time *state"], *, seed: int = 0) -> None:
@@ -72,7 +75,7 @@ class TrajectoryWriter:
 
         Raises ValueError for a wrong shape, too many trajectories, or numbers that are not finite in float32.
         """
-        if self._file is None:
+        if self._file is None or self._sink is None:
             raise ValueError("`write` must be called inside `with TrajectoryWriter(...) as writer:`.")
         expected, found = (len(self.header.times), *self.header.shape), tuple(states.shape)
         if found[1:] != expected:
@@ -84,12 +87,10 @@ class TrajectoryWriter:
         self._refuse_nonfinite(values)
         array = values.numpy()
         parts = [array[:, :, c] for c in range(array.shape[2])] if self.header.layout.kind == "field" else [array]
-        try:
-            for data, part in zip(self._states, parts, strict=True):
-                data[first:last] = part
-            self._file["physinv/seeds"][first:last] = np.uint64(seed)
-        except OSError as error:
-            raise _plain(error, self.path) from error
+        for data, part in zip(self._states, parts, strict=True):
+            data[first:last] = part
+        self._file["physinv/seeds"][first:last] = np.uint64(seed)
+        self._sink.check()
         self.written = last
 
     def __exit__(
@@ -105,12 +106,11 @@ class TrajectoryWriter:
                 f"{self.header.n_trajectories}; {self.path} was not made."
             )
         try:
-            if self._file is not None:
-                self._file.close()
+            self._close()
             publish(self._temporary, self.path)
-        except BaseException as failure:
+        except BaseException:
             self._discard()
-            raise _plain(failure, self.path) from failure
+            raise
 
     def _refuse_nonfinite(self, values: Tensor) -> None:
         if bool(torch.isfinite(values).all()):
@@ -121,28 +121,25 @@ class TrajectoryWriter:
             f"of {self.path.name} at t = {self.header.times[time]:.6g}; take smaller solver steps or other parameters."
         )
 
+    def _close(self) -> None:
+        file, sink, self._file, self._sink = self._file, self._sink, None, None
+        try:
+            if file is not None:
+                file.close()
+            if sink is not None:
+                sink.check()
+        finally:
+            if sink is not None:
+                sink.close()
+
     def _discard(self) -> None:
         try:
-            if self._file is not None:
-                self._file.close()
-        except (OSError, RuntimeError):
-            pass  # the disk is full or gone: the temporary file is broken, and is removed below
+            if self._sink is not None:
+                self._sink.error = OSError("discarded")
+            with contextlib.suppress(OSError, RuntimeError):
+                self._close()
         finally:
-            self._file = None
             self._temporary.unlink(missing_ok=True)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Flush ``temporary`` to disk and rename it to ``path`` in one step."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _check(header: Header) -> None:
@@ -159,11 +156,3 @@ def _check(header: Header) -> None:
         raise ValueError(f"`shape` must be that of `layout`, {expected} for kind {layout.kind!r}, got {shape}.")
     if taken := _RESERVED & set(header.parameters):
         raise ValueError(f"`parameters` must not be named {', '.join(sorted(taken))}: the format uses these names.")
-
-
-def _plain(error: BaseException, path: Path) -> BaseException:
-    """HDF5's account of a failed system call, as the one-line OSError that it was."""
-    code = re.search(r"errno = (\d+)", str(error))
-    if isinstance(error, (OSError, RuntimeError)) and code:
-        return OSError(int(code[1]), os.strerror(int(code[1])), str(path))
-    return error

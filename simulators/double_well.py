@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.scalar import ScalarPosterior
+from physinv.scalar import Array, ScalarPosterior
 from physinv.simulator import Layout, Simulator, parameter
 from physinv.solve import Step, heun
 
@@ -93,10 +93,11 @@ class DoubleWell(Simulator):
         reach = max(2.2, self.start + 6 * self.width, 1 + 6 * math.sqrt(2 * self.temperature * self.horizon))
         edges = np.linspace(-reach, reach, 801)
 
-        def density(x: np.ndarray) -> np.ndarray:
-            return sum(np.exp(-(((x - c) / self.width) ** 2) / 2) for c in (-self.start, self.start))
+        def density(x: Array) -> Array:
+            mass: Array = np.exp(-(((x[:, None] - self.start * np.array([-1, 1])) / self.width) ** 2) / 2).sum(1)
+            return mass
 
-        def force(x: np.ndarray) -> np.ndarray:
+        def force(x: Array) -> Array:
             return -4 * self.barrier * x * (x**2 - 1)
 
         return ScalarPosterior(force, math.sqrt(2 * self.temperature), self.horizon, edges, density)

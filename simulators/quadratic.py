@@ -22,8 +22,8 @@ class Quadratic(Simulator):
 
     Both starts decay like ``1 / (rate t)`` towards 0, where noise mixes them: the posterior of ``x_0`` given a
     small ``x_T`` is two-sided.  Each batch of starts is balanced (stratified sampling), so that a small dataset
-    does not tell a network of odds that are not equal.  Good values: the defaults are the published ones (Euler steps of .01, every
-    second one stored).
+    does not tell a network of odds that are not equal.  Good values: the defaults are the published ones (Euler steps
+    of .01, every second one stored).
     """
 
     title: ClassVar[str] = "Quadratic process in one dimension, two starts"

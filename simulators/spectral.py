@@ -44,4 +44,5 @@ def gaussian_field(z: Float[Tensor, "batch channel *space"], slope: float) -> Fl
     """Colour white noise ``z`` into a periodic Gaussian random field with :func:`power_law` spectrum."""
     space = tuple(range(2, z.ndim))
     modes = torch.fft.rfftn(z, dim=space, norm="ortho") * power_law(z, slope).sqrt()
-    return torch.fft.irfftn(modes, s=z.shape[2:], dim=space, norm="ortho")
+    field: Tensor = torch.fft.irfftn(modes, s=z.shape[2:], dim=space, norm="ortho")
+    return field

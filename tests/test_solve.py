@@ -165,9 +165,8 @@ def test_times_must_be_monotone_and_fit_the_direction():
 
 def test_same_generator_same_path_and_march_equals_solve():
     ou = OrnsteinUhlenbeck(dim=3)
-    x, runs = torch.ones(5, 3), []
-    for _ in range(2):
-        runs.append(solve(ou, x, ou.times, step=srk3, generator=torch.Generator().manual_seed(3)))
+    x = torch.ones(5, 3)
+    runs = [solve(ou, x, ou.times, step=srk3, generator=torch.Generator().manual_seed(3)) for _ in range(2)]
     assert torch.equal(runs[0], runs[1])
     last = list(march(ou, x, ou.times, step=srk3, generator=torch.Generator().manual_seed(3)))[-1]
     assert torch.equal(last, runs[0][:, -1])
@@ -176,7 +175,9 @@ def test_same_generator_same_path_and_march_equals_solve():
 def test_torchsde_solves_our_equations_to_the_same_law():
     ou = OrnsteinUhlenbeck(dim=2, components=1, width=0.5, noise=0.4)
     x = torch.ones(20_000, 2, dtype=torch.float64)
-    bm = torchsde.BrownianInterval(0.0, 1.0, size=x.shape, dtype=x.dtype, entropy=7, levy_area_approximation="space-time")
+    bm = torchsde.BrownianInterval(
+        0.0, 1.0, size=x.shape, dtype=x.dtype, entropy=7, levy_area_approximation="space-time"
+    )
     ts = torch.tensor([0.0, 1.0], dtype=torch.float64)
     end = torchsde.sdeint(ForTorchsde(ou, (2,)), x, ts, bm=bm, dt=0.05, method="srk")[-1]
     mean = math.exp(-ou.rate)
@@ -188,7 +189,9 @@ def test_torchsde_solves_our_equations_to_the_same_law():
 def test_torchsde_runs_the_reversal():
     ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0)
     x = ou.marginal(2.0).sample(20_000, generator=torch.Generator().manual_seed(1))
-    bm = torchsde.BrownianInterval(0.0, 2.0, size=x.shape, dtype=x.dtype, entropy=8, levy_area_approximation="space-time")
+    bm = torchsde.BrownianInterval(
+        0.0, 2.0, size=x.shape, dtype=x.dtype, entropy=8, levy_area_approximation="space-time"
+    )
     ts = torch.tensor([0.0, 2.0], dtype=torch.float64)
     back = torchsde.sdeint(ForTorchsde(Reverse(ou, ou.score), (1,), 2.0), x, ts, bm=bm, dt=0.02, method="srk")[-1]
     assert float(back.var()) == pytest.approx(1.0, rel=4 * math.sqrt(2 / 2e4) + 0.005)

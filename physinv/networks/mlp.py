@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["MLP"]
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ class MLP(nn.Module):
         self.frequencies = frequencies
         sizes = [inputs + frequencies, *[width] * depth]
         layers: list[nn.Module] = []
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in itertools.pairwise(sizes):
             layers += [nn.Linear(a, b), nn.SiLU()]
         last = nn.Linear(sizes[-1], outputs)
         nn.init.zeros_(last.weight)
