@@ -125,7 +125,8 @@ class SpectralMoments(Moments):
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
         space = tuple(range(2, x.ndim))
         y = torch.fft.rfftn(x, dim=space, norm="ortho") * gain
-        return torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
+        out: Tensor = torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
+        return out
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         centred, power = self._at(t, x)

@@ -374,7 +374,8 @@ def _gallery(truth: Array, seen: Array, ensemble: Array, layout: Layout, name: s
     grid = figure.add_gridspec(n + 1, len(columns), height_ratios=[1.0] * n + [0.08])
     cmap, norm = _colours(np.stack([truth, seen]))
     for j, (title, images) in enumerate(columns):
-        look = (SPREAD, Normalize(0, float(images.max()))) if j == spread else (cmap, norm)
+        peak = float(images.max()) or 1.0
+        look = (SPREAD, Normalize(0, peak)) if j == spread else (cmap, norm)
         for i, image in enumerate(images):
             ax = figure.add_subplot(grid[i, j], title=title if i == 0 else "")
             drawn = _image(ax, image, *look)
@@ -385,8 +386,8 @@ def _gallery(truth: Array, seen: Array, ensemble: Array, layout: Layout, name: s
             bar = figure.add_subplot(grid[n, :spread])
             figure.colorbar(drawn, cax=bar, orientation="horizontal", label=name, extend=extend)
         elif j == spread:
-            bar, ticks = figure.add_subplot(grid[n, j]), [0, float(images.max())]
-            figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=ticks, format="%.2g")
+            bar = figure.add_subplot(grid[n, j])
+            figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=[0, peak], format="%.2g")
             first, last = bar.get_xticklabels()
             first.set_horizontalalignment("left")
             last.set_horizontalalignment("right")
@@ -396,18 +397,20 @@ def _gallery(truth: Array, seen: Array, ensemble: Array, layout: Layout, name: s
 def _fans(truth: Array, seen: Array, ensemble: Array, layout: Layout, name: str) -> Figure:
     """Profiles, one row per observation; on the right the same less the median, where the uncertainty shows."""
     x, n = np.array(layout.coordinates[0]), len(truth)
+    middle = "median" if ensemble.shape[1] > 1 else "reconstruction"
     figure = Figure((WIDTH, 0.8 + 1.25 * n), layout="constrained")
     axes = figure.subplots(n, 2, sharex=True, sharey="col", squeeze=False)
     for i, (left, right) in enumerate(axes):
         q = np.quantile(ensemble[i], (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
         for ax, base in ((left, 0.0), (right, q[2])):
-            ax.fill_between(x, q[0] - base, q[4] - base, color=BLUE, alpha=0.2, lw=0, label="90 % of samples")
-            ax.fill_between(x, q[1] - base, q[3] - base, color=BLUE, alpha=0.35, lw=0, label="50 % of samples")
-            ax.plot(x, q[2] - base, color=BLUE, label="median")
+            if middle == "median":
+                ax.fill_between(x, q[0] - base, q[4] - base, color=BLUE, alpha=0.2, lw=0, label="90 % of samples")
+                ax.fill_between(x, q[1] - base, q[3] - base, color=BLUE, alpha=0.35, lw=0, label="50 % of samples")
+            ax.plot(x, q[2] - base, color=BLUE, label=middle)
             ax.plot(x, truth[i] - base, lw=1, **TRUTH)
         left.plot(x, seen[i], **SEEN)
         left.set(ylabel=name, xlim=(x[0], x[-1]))
-    axes[0, 1].set_title("less the median")
+    axes[0, 1].set_title(f"less the {middle}")
     for ax in axes[-1]:
         ax.set_xlabel(f"${layout.axes[0]}$")
         _angles(ax.xaxis, layout)

@@ -23,10 +23,10 @@ from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMome
 from physinv.networks import MLP, UNet
 from physinv.registry import find
 from physinv.score import ScoreModel
-from physinv.sde import Linear
+from physinv.sde import SDE, Linear
 from physinv.settings import Settings
 from physinv.simulator import Simulator, build, describe
-from physinv.train import History, Record, fit
+from physinv.train import History, Record, check_budget, fit
 from physinv.trajectories import TrajectoryDataset
 
 SCHEMA = 1
@@ -43,10 +43,10 @@ class Run:
 
 
 def build_model(
-    simulator: Simulator, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
+    sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
 ) -> ScoreModel:
     """Fit the reference law to ``data`` and put a network that suits the state around it."""
-    moments = fit_moments(simulator, data, components=settings.components, seed=seed)
+    moments = fit_moments(sde, data, components=settings.components, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
         network = build_network(moments, data.shape, settings)
@@ -96,6 +96,7 @@ def train_run(
 
     Raises ValueError if ``run`` exists and ``resume`` is not set, or if it was begun with other data or settings.
     """
+    check_budget(steps, budget)
     device = device or torch.device("cpu")
     name, values = train.config["simulator"], train.config["parameters"]
     simulator = build(find(name), values)

@@ -92,7 +92,8 @@ class Linear(SDE):
         """Inverse of :meth:`modes`; ``like`` gives the shape of the state."""
         if self.basis == "identity":
             return y
-        return torch.fft.irfftn(y, s=like.shape[2:], dim=tuple(range(2, like.ndim)), norm="ortho")
+        x: Tensor = torch.fft.irfftn(y, s=like.shape[2:], dim=tuple(range(2, like.ndim)), norm="ortho")
+        return x
 
     def decay(self, dt: Tensor, like: Tensor) -> Tensor:
         """``e^{r dt}`` per mode, for ``dt`` of shape ``(batch,)`` or ``()`` (negative ones grow what has decayed)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Sink", "publish"]
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,20 @@ class Sink:
     """
 
     def __init__(self, path: Path) -> None:
-        self.raw = path.open("w+b", buffering=0)
+        path.touch()
+        self.raw = path.open("r+b", buffering=0)
         self.error: OSError | None = None
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
+        try:
+            if fcntl is not None:
                 fcntl.flock(self.raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.raw.close()
+            raise BlockingIOError(
+                f"{path} is being written by another process; wait until that has finished."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        self.raw.truncate(0)
 
     def check(self) -> None:
         """Raise what went wrong, if anything did."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["History", "Record", "fit"]
+__all__ = ["History", "Record", "check_budget", "fit"]
 
 import copy
 import functools
@@ -72,17 +72,16 @@ def fit(
     solver's own step.  With ``run`` a folder, every validation writes a log line and a checkpoint there, and
     ``resume`` goes on from it exactly as if nothing had happened.  ``model`` and datasets must be on one device.
     """
-    if (steps is None) == (budget is None):
-        raise ValueError("give exactly one of `steps` and `budget` (seconds).")
-    if (steps or budget or 0) <= 0:
-        raise ValueError(f"the training budget must be positive, got {steps if budget is None else budget}.")
+    check_budget(steps, budget)
     if loss is None:
         loss = functools.partial(trajectory_loss, step=default_step(sde, model))
     device = next(model.parameters()).device
     size = settings.batch or (64 if train.layout.kind == "field" else 4096)
     average = copy.deepcopy(model).requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
-    averaged: list[Tensor] = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
+    averaged: list[Tensor] = [
+        a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad
+    ]
     fused = device.type == "cuda"
     optimiser = torch.optim.AdamW(trainable, lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
     state = Checkpoint(model, average, copy.deepcopy(model.network.state_dict()), optimiser)
@@ -149,6 +148,14 @@ def fit(
     return history
 
 
+def check_budget(steps: int | None, budget: float | None) -> None:
+    """Exactly one of ``steps`` and ``budget`` (seconds), and positive; else ValueError."""
+    if (steps is None) == (budget is None):
+        raise ValueError("give exactly one of `steps` and `budget` (seconds).")
+    if (steps or budget or 0) <= 0:
+        raise ValueError(f"the training budget must be positive, got {steps if budget is None else budget}.")
+
+
 def _schedule(progress: float, warmup: float = 0.02) -> float:
     """Linear warm-up, then half a cosine to 0."""
     if progress < warmup:
@@ -162,9 +169,7 @@ def _batches(data: TrajectoryDataset, size: int, seed: int, start: int, workers:
     if data.in_memory:
         return (data.__getitems__(indices) for indices in order)
     collate: Callable[..., Windows] = TrajectoryDataset.collate
-    loader = torch.utils.data.DataLoader(
-        data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=TrajectoryDataset.collate
-    )
+    loader = torch.utils.data.DataLoader(data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=collate)
     return iter(loader)
 
 

@@ -44,7 +44,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @functools.cache
 def draw(kind: str, n: int = 4, members: int = 5) -> tuple[Simulator, Tensor, Tensor]:
-    """The simulator, trajectories, and an ensemble: exact posterior samples where they cost little, else the prior's."""
+    """The simulator, trajectories, and an ensemble: exact posterior samples where these are cheap, else the prior's."""
     simulator, generator = KINDS[kind], torch.Generator().manual_seed(0)
     paths = simulator.simulate(n, generator=generator)
     if isinstance(simulator, Heat | OrnsteinUhlenbeck):
@@ -136,7 +136,7 @@ def test_positive_fields_are_not_on_a_diverging_map() -> None:
     figure = plot.trajectory(paths[0].abs() + 1, simulator.times, simulator.layout)
     image = figure.axes[0].images[0]
     assert image.get_cmap().name == plot.POSITIVE
-    assert image.norm.vmin == pytest.approx(float(images(figure)[0].min()), abs=1.0)
+    assert image.norm.vmin == min(drawn.min() for drawn in images(figure))
 
 
 def test_a_gallery_goes_from_the_observation_over_samples_to_the_truth() -> None:

@@ -282,6 +282,17 @@ def test_a_file_being_written_is_refused(tmp_path: Path) -> None:
     assert len(TrajectoryDataset(path)) == 3 * 8
 
 
+def test_no_two_writers_of_one_temporary_file(tmp_path: Path) -> None:
+    """As with equal process numbers on two machines that share a disk."""
+    arguments = {"name": "noise", "layout": VECTOR, "shape": (3,), "times": TIMES, "count": 4}
+    first, second = (TrajectoryWriter(tmp_path / "x.hdf5", **arguments) for _ in range(2))
+    with first:
+        with pytest.raises(BlockingIOError, match=r"x\.hdf5\.tmp\.\d+ is being written by another process"):
+            second.__enter__()
+        first.write(numbers(4))
+    assert torch.equal(TrajectoryDataset(tmp_path / "x.hdf5").trajectories(), numbers(4))
+
+
 def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.hdf5", numbers(3)).read_bytes()
     path = tmp_path / "x.hdf5"
