@@ -40,6 +40,18 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
+@app.callback(invoke_without_command=True)
+def physinv(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """The command itself."""
+    if version:
+        from physinv import __version__
+
+        console.say(f"physinv {__version__}")
+        raise typer.Exit
+
+
 @app.command()
 def simulators(json: Json = False) -> None:
     """List what can be simulated: equation, state, parameters with units and defaults.

@@ -58,7 +58,8 @@ def progress(title: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
-    with Progress(*columns, console=_err(), transient=True) as bar:
+    console = _err()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=1.0, text="")
 
         def report(done: float, text: str = "") -> None:

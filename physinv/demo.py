@@ -17,7 +17,7 @@ from physinv.settings import Settings
 from physinv.train import Record
 from physinv.trajectories import TrajectoryDataset
 
-_SYSTEMS = {
+SYSTEMS = {
     "heat": {"train": 1000, "valid": 100, "test": 100},
     "double-well": {"train": 2000, "valid": 200, "test": 500},
 }
@@ -26,7 +26,7 @@ _SYSTEMS = {
 def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
     """Fill ``out`` with datasets, runs, tables and figures; training takes ``seconds`` for each process."""
     device = pick_device(None)
-    for name, splits in _SYSTEMS.items():
+    for name, splits in SYSTEMS.items():
         with console.progress(f"{name}: simulating") as report:
 
             def count(done: int, n: int) -> None:

@@ -73,7 +73,7 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
         figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
     if k >= _ENSEMBLE:
         generator = torch.Generator().manual_seed(seed)
-        figures["ranks"] = plot.ranks(metrics.rank_histogram(recon.samples, recon.truth, generator=generator))
+        figures["ranks"] = plot.ranks(metrics.rank_histogram(recon.samples, recon.truth, generator=generator), layout)
         figures["coverage"] = plot.coverage_curve(recon.samples, recon.truth)
     for name, figure in figures.items():
         plot.save(figure, folder / f"{name}.png")

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.sde import SDE, Reverse, Score
-from physinv.solve import Step, euler
+from physinv.solvers import Step, euler
 
 Loss = Callable[[Score, SDE, Tensor, Tensor], Tensor]
 """``(score, sde, states (batch, window, *state), times (batch, window)) -> ()``."""

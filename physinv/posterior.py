@@ -12,7 +12,7 @@ from physinv.moments import LinearMoments
 from physinv.reversal import split, transport
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Linear, Reverse, Score
-from physinv.solve import Step, march
+from physinv.solvers import Step, march
 
 
 class Posterior:

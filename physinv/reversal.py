@@ -12,7 +12,7 @@ from torch import Tensor
 from physinv.moments import LinearMoments, MixtureMoments
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Linear, Reverse, expand, match
-from physinv.solve import Step
+from physinv.solvers import Step
 
 
 def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from physinv.exact import ExactPosterior
 from physinv.sde import SDE
-from physinv.solve import Step, euler, march
+from physinv.solvers import Step, euler, march
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,10 @@ def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(known)}."
             raise ValueError(f"{simulator.__name__} has no parameter `{name}`; {hint}")
-    return simulator(**{k: _coerce(known[k], v) for k, v in values.items()})
+    fitting = {name: _coerce(known[name], value) for name, value in values.items()}
+    for name, value in fitting.items():
+        _check(simulator.__name__, known[name], value)
+    return simulator(**fitting)
 
 
 def _coerce(field: dataclasses.Field[Any], value: Any) -> Any:

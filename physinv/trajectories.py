@@ -124,7 +124,8 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         states = torch.empty(self.n_trajectories, len(self.times), *self.shape, device=target)
         block = self.block()
         for first in range(0, self.n_trajectories, block):
-            states[first : first + block] = self._storage.read(first, min(first + block, self.n_trajectories))
+            part = self._storage.read(first, min(first + block, self.n_trajectories))
+            states[first : first + block] = self._finite(part)
         other = copy.copy(self)
         other._storage, other._clock = Memory(states), self._clock.to(target)
         return other
@@ -136,7 +137,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"`time_index` must be between {-steps} and {steps - 1}, got {time_index}.")
         if limit is not None and limit < 1:
             raise ValueError(f"`limit` must be at least 1, got {limit}; leave it out to get all {n} trajectories.")
-        return self._storage.snapshot(time_index % steps, n if limit is None else min(limit, n))
+        return self._finite(self._storage.snapshot(time_index % steps, n if limit is None else min(limit, n)))
 
     def trajectories(self, which: slice = slice(None)) -> Float[Tensor, "n time *state"]:
         """Whole trajectories; ``which`` is a slice without a step, e.g. ``slice(0, 10)``."""
@@ -148,6 +149,11 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     def block(self, nbytes: int = 2**24) -> int:
         """How many trajectories fit into ``nbytes``, at least 1: the stride for streaming through the data."""
         return max(1, nbytes * self.n_trajectories // self.nbytes)
+
+    def _finite(self, states: Tensor) -> Tensor:
+        if not bool(states.isfinite().all()):
+            raise ValueError(f"{self.path} holds states that are not finite; see `physinv info`, and generate it again.")
+        return states
 
     @property
     def _starts(self) -> int:

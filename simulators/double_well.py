@@ -15,7 +15,7 @@ from torch import Tensor
 
 from physinv.scalar import Array, ScalarPosterior
 from physinv.simulator import Layout, Simulator, parameter
-from physinv.solve import Step, heun
+from physinv.solvers import Step, heun
 
 
 @dataclass(frozen=True)

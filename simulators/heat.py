@@ -14,7 +14,7 @@ from torch import Tensor
 from physinv.exact import LinearGaussian
 from physinv.sde import Linear
 from physinv.simulator import Layout, Simulator, parameter
-from physinv.solve import Step, exponential
+from physinv.solvers import Step, exponential
 from simulators.spectral import gaussian_field, grid, power_law, squared_wavenumbers
 
 

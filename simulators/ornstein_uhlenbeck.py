@@ -16,7 +16,7 @@ from physinv.exact import MixturePosterior
 from physinv.mixture import Mixture
 from physinv.sde import Linear
 from physinv.simulator import Layout, Simulator, parameter
-from physinv.solve import Step, exponential
+from physinv.solvers import Step, exponential
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from physinv.losses import trajectory_loss
 from physinv.reversal import split, transport
 from physinv.sde import Reverse
-from physinv.solve import euler
+from physinv.solvers import euler
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 

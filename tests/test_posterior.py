@@ -155,7 +155,7 @@ def test_what_does_not_fit_is_refused(heat, mixture):
     with pytest.raises(ValueError, match="trained on `heat`, the data are `ornstein-uhlenbeck`"):
         reconstruct(run, other, out)
     generate(Heat(size=16, noise=0.2), "heat", {"train": 3}, 0, folder / "noisy")
-    with pytest.raises(ValueError, match="trained with `noise` = 0.1, the data have 0.2"):
+    with pytest.raises(ValueError, match=r"trained with `noise` = 0\.1, the data have 0\.2"):
         reconstruct(run, TrajectoryDataset(folder / "noisy" / "data" / "train"), out)
     with pytest.raises(ValueError, match="`method` must be one of sde, flow, mean-flow, got 'ode'"):
         reconstruct(run, other, out, method="ode")

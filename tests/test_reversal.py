@@ -11,7 +11,7 @@ from physinv.posterior import Posterior, resample_times
 from physinv.reversal import split, transport
 from physinv.score import ScoreModel
 from physinv.sde import Reverse
-from physinv.solve import solve
+from physinv.solvers import solve
 from simulators.heat import Heat
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 

@@ -41,14 +41,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(data, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_run(whole, data["train"], data["valid"], settings=QUICK, steps=60, seed=3)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop_at_30(done, record):
         if record.step == 30:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         train_run(parts, data["train"], data["valid"], settings=QUICK, steps=60, seed=3, progress=stop_at_30)
     assert not (parts / "model.safetensors").exists()
     with pytest.raises(ValueError, match="unfinished run; go on with"):

@@ -12,7 +12,7 @@ from scipy.linalg import expm
 
 from physinv.bridges import ForTorchsde, flow_field
 from physinv.sde import SDE, Reverse
-from physinv.solve import Step, euler, exponential, heun, march, solve, srk3
+from physinv.solvers import Step, euler, exponential, heun, march, solve, srk3
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
@@ -98,7 +98,7 @@ def test_strong_order_is_one_for_additive_noise(step, generator):
 
 
 def test_srk3_coefficients_satisfy_their_order_conditions():
-    from physinv import solve as module
+    from physinv import solvers as module
 
     n, w = np.array(module._N), np.array(module._W)
     a = np.zeros((4, 4))

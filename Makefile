@@ -1,0 +1,30 @@
+# make demo | make test | make bench: each sets up its own environment first, from pinned versions.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench clean
+
+demo: $(READY)  ## simulate, train, reconstruct, evaluate: two processes in under five minutes
+	$(BIN)/physinv demo --out demo
+
+test: lint  ## static checks, then all tests with line coverage
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## the figures of the README: about 15 minutes; then write them into it
+	cd benchmarks && for name in heat quadratic ornstein_uhlenbeck; do ../$(BIN)/python $$name.py || exit 1; done
+	$(BIN)/python benchmarks/readme_table.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist .coverage .mypy_cache .pytest_cache .ruff_cache
