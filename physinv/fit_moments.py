@@ -52,7 +52,7 @@ def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> M
     most = min(components, max(1, few // (10 * (dim + 1)))) if dim <= _DENSE else 1
     member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(few, 1)
     share = member.mean(0)
-    means, factors = [], []
+    means, factors, bounds = [], [], []
     for i in range(len(data.times)):
         x = data.states(i, limit=few).double()
         mean = member.T @ x / (share * few)[:, None]
@@ -63,7 +63,7 @@ def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> M
         scale = x.var(0, unbiased=False).mean().clamp(min=1e-12)
         cov = cov + 1e-6 * scale * torch.eye(dim, dtype=torch.float64)
         means.append(mean)
+        bounds.append(torch.stack([x.amin(0), x.amax(0)]))
         factors.append(torch.linalg.cholesky(cov))
-    return MixtureMoments(
-        sde, data.times.float(), share.float(), torch.stack(means).float(), torch.stack(factors).float()
-    )
+    tables = (torch.stack(table).float() for table in (means, factors, bounds))
+    return MixtureMoments(sde, data.times.float(), share.float(), *tables)

@@ -112,6 +112,8 @@ def cluster(
     ``BIC = parameters log n - 2 log likelihood`` (Schwarz 1978); each size is fitted from ``restarts`` random seeds.
     """
     n, d = x.shape
+    if float(x.var(0, unbiased=False).max()) <= 1e-24 * float(x.square().max()):
+        return x.new_ones(n, 1)  # a point mass
     shared = x.T.cov().reshape(d, d) + 1e-12 * torch.eye(d, dtype=x.dtype, device=x.device)
     best, lowest = x.new_ones(n, 1), math.inf
     for k in range(1, most + 1):

@@ -151,12 +151,15 @@ class MixtureMoments(Moments):
 
     The network's output is a pair: the first half counts in units of the local inverse standard deviation (which
     resolves narrow, well-separated branches), the second half multiplies ``d`` (which is what the tails are made of).
+
+    ``bounds (time, 2, d)`` is the box that the process was seen in at each time; reversals stay within :meth:`box`.
     """
 
     times: Tensor
     weights: Tensor
     means: Tensor
     factors: Tensor
+    bounds: Tensor
     centre: Tensor
     scale: Tensor
 
@@ -167,6 +170,7 @@ class MixtureMoments(Moments):
         weights: Float[Tensor, " k"],
         means: Float[Tensor, "time k d"],
         factors: Float[Tensor, "time k d d"],
+        bounds: Float[Tensor, "time 2 d"],
     ) -> None:
         super().__init__()
         self.sde = sde
@@ -178,6 +182,7 @@ class MixtureMoments(Moments):
         self.register_buffer("weights", weights)
         self.register_buffer("means", means)
         self.register_buffer("factors", factors)
+        self.register_buffer("bounds", bounds)
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("scale", spread.sum((1, 2)).div(d).sqrt(), persistent=False)
 
@@ -195,6 +200,16 @@ class MixtureMoments(Moments):
         at = self.means.new_full((1,), t)
         factor = _between(self.times, self.factors, at)[0]
         return Mixture(self.weights, _between(self.times, self.means, at)[0], factor @ factor.mT)
+
+    def box(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+        """Lowest and highest state at ``t``, ``(batch, d)`` each: as seen, widened by half the extent on each side.
+
+        A reversal that leaves it has left everything that physics and network were ever asked; explicit steps of
+        physics run backward then grow without bound, and a clamp to the box is what keeps an outlier finite.
+        """
+        low, high = _between(self.times, self.bounds, t).unbind(1)
+        margin = (high - low) / 2
+        return low - margin, high + margin
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         r, z, inverse = self._local(x, t)

@@ -62,17 +62,19 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     linear SDEs, where ``phi(x + q s)`` is the exact conditional mean of any law: Robbins 1956).  Given the state at
     t0 the earlier one varies less than the noise did, ``c = g^2 (1 + q H)`` with ``H`` the Hessian of the log density
     (Bao et al. 2022); where the reference is a mixture, ``H`` is taken from the locally responsible component.  The
-    last step onto a narrow start is hereby exact, instead of ending ``g sqrt(dt)`` off.
+    last step onto a narrow start is hereby exact, instead of ending ``g sqrt(dt)`` off.  With such a reference the
+    state also stays in the box where the process was seen (:meth:`~physinv.moments.MixtureMoments.box`).
     """
     if not isinstance(sde, Reverse):
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
     physics, dt = sde.sde, t0 - t1
     kicked = x + (1 + sde.eta**2) / 2 * physics.apply_covariance(sde.score(x, t0), t1, t0)
     g = expand(physics.diffusion(t0), x)
-    if isinstance(sde.score, ScoreModel) and isinstance(sde.score.moments, MixtureMoments):
-        curvature = sde.score.moments.precision(x, t0)
-        g = g * (1 - g**2 * match(dt, x) * curvature).clamp(min=0).sqrt()
-    return physics.drift_flow(kicked, t0, t1) + sde.eta * g * dw[0]
+    moments = sde.score.moments if isinstance(sde.score, ScoreModel) else None
+    if not isinstance(moments, MixtureMoments):
+        return physics.drift_flow(kicked, t0, t1) + sde.eta * g * dw[0]
+    g = g * (1 - g**2 * match(dt, x) * moments.precision(x, t0)).clamp(min=0).sqrt()
+    return (physics.drift_flow(kicked, t0, t1) + sde.eta * g * dw[0]).clamp(*moments.box(t1))
 
 
 transport = Step(_transport, weak_order=math.inf)

@@ -116,6 +116,8 @@ def train_run(
         "device": str(device),
         "versions": versions(),
     }
+    for window in settings.windows:
+        train.with_window(window), valid.with_window(window)
     info = json.loads(json.dumps(info))
     if (run / "run.json").exists():
         _same(run, info)
@@ -184,7 +186,7 @@ def _moments(kind: str, simulator: Simulator, tensors: dict[str, Tensor]) -> Mom
         return LinearMoments(simulator, part["mean0"], part["power0"])
     if kind == "SpectralMoments":
         return SpectralMoments(part["times"], part["mean"], part["power"])
-    return MixtureMoments(simulator, part["times"], part["weights"], part["means"], part["factors"])
+    return MixtureMoments(simulator, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])
 
 
 def read_info(run: Path) -> dict[str, Any]:

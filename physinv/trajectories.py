@@ -152,7 +152,9 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _finite(self, states: Tensor) -> Tensor:
         if not bool(states.isfinite().all()):
-            raise ValueError(f"{self.path} holds states that are not finite; see `physinv info`, and generate it again.")
+            raise ValueError(
+                f"{self.path} holds states that are not finite; see `physinv info`, and generate it again."
+            )
         return states
 
     @property

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from physinv import plot
 from physinv.metrics import coverage
+from physinv.plot import style
 from physinv.simulator import Simulator
 from physinv.spectra import radial_spectrum
 from physinv.train import Record
@@ -135,7 +136,7 @@ def test_positive_fields_are_not_on_a_diverging_map() -> None:
     simulator, paths, _ = draw("heat 2-D")
     figure = plot.trajectory(paths[0].abs() + 1, simulator.times, simulator.layout)
     image = figure.axes[0].images[0]
-    assert image.get_cmap().name == plot.POSITIVE
+    assert image.get_cmap().name == style.POSITIVE
     assert image.norm.vmin == min(drawn.min() for drawn in images(figure))
 
 
@@ -357,7 +358,7 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"`samples` must have shape \(n, K, \*state\).*\(5, 4, 4\); put the members on axis 1"
     ):
-        plot._check_members(samples.transpose(0, 1), truth)  # the public functions' types would catch it first here
+        style.check_members(samples.transpose(0, 1), truth)  # the public functions' types would catch it first here
     with pytest.raises(ValueError, match=r"`layout` must be that of a field"):
         plot.spectra(truth, truth, samples, layout)
     with pytest.raises(ValueError, match=r"`counts` must hold at least one rank"):

@@ -1,0 +1,15 @@
+"""Figures from tensors: trajectories, reconstructions, spectra, calibration, training.
+
+Every function returns a :class:`matplotlib.figure.Figure` of its own, without pyplot: no display is needed and nothing
+stays behind.
+"""
+
+from __future__ import annotations
+
+__all__ = ["coverage_curve", "ranks", "reconstruction", "save", "spectra", "training", "trajectory"]
+
+from physinv.plot.ensembles import reconstruction
+from physinv.plot.laws import coverage_curve, ranks, spectra
+from physinv.plot.states import trajectory
+from physinv.plot.style import save
+from physinv.plot.training import training
