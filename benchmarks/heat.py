@@ -12,7 +12,7 @@ import torch
 from common import arguments, report, trained
 from torch import Tensor
 
-from physinv import metrics
+from physinv import metrics, plot
 from physinv.posterior import Posterior, resample_times
 from physinv.settings import Settings
 from physinv.spectra import spectral_error
@@ -27,7 +27,7 @@ def main() -> None:
     assert exact is not None
     truth, final = test.states(0, limit=OBSERVATIONS), test.states(len(test.times) - 1, limit=OBSERVATIONS)
     generator = torch.Generator().manual_seed(args.seed)
-    posterior = Posterior(run.simulator, run.model, resample_times(run.times, 32), batch=256)
+    posterior = Posterior(run.simulator, run.model, resample_times(run.times, 32))
     begun = time.perf_counter()
     few = posterior.sample(final, 16, generator=generator)
     per_observation = (time.perf_counter() - begun) / OBSERVATIONS
@@ -66,6 +66,9 @@ def main() -> None:
         "flow, exact, spectral error": float(spectral_error(flow, truth)),
     }
     report("heat", figures, args)
+    layout = run.simulator.layout
+    plot.save(plot.reconstruction(truth, final, few, layout), args.out / "heat.png")
+    plot.save(plot.spectra(truth, final, few, layout, exact.sample(final, 1)), args.out / "heat_spectra.png")
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ def train(
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard.")] = False,
 ) -> None:
     """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
 
@@ -164,6 +165,7 @@ def train(
     from physinv.devices import pick_device
     from physinv.run import train_run
     from physinv.settings import assign, read_toml, settings_from
+    from physinv.tensorboard import event_writer
     from physinv.trajectories import TrajectoryDataset
 
     if steps is not None and budget is not None:
@@ -174,10 +176,13 @@ def train(
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
     if overwrite and not resume and (out / "run.json").exists():
         _remove_run(out)
+    board = event_writer(out / "tensorboard") if tensorboard else None
     with console.progress("training") as report:
 
         def show(done: float, record: Record) -> None:
             report(done, f"step {record.step}  loss {record.loss:.4f}  valid {record.valid:.4f}")
+            if board is not None:
+                board(record)
 
         history = train_run(
             out,

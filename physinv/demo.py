@@ -10,6 +10,7 @@ from physinv import console
 from physinv.devices import pick_device
 from physinv.evaluate import draw, evaluate, write_json
 from physinv.generate import generate
+from physinv.info import draw_path
 from physinv.reconstruct import read_reconstruction, reconstruct
 from physinv.registry import find
 from physinv.run import load_run, train_run
@@ -18,7 +19,7 @@ from physinv.train import Record
 from physinv.trajectories import TrajectoryDataset
 
 SYSTEMS = {
-    "heat": {"train": 1000, "valid": 100, "test": 100},
+    "heat": {"train": 1000, "valid": 100, "test": 40},
     "double-well": {"train": 2000, "valid": 200, "test": 500},
 }
 
@@ -56,4 +57,7 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
             console.scores(rows, f"{name}, {method}, beside the exact posterior")
             write_json(rows, loaded, out / f"{name}-{method}.json")
         figures = draw(read_reconstruction(out / f"{name}-sde.hdf5"), out / "figures" / name)
+        for label, path in (("trajectory", data), ("training", run)):
+            draw_path(path, figures[0].with_name(f"{label}.png"))
+            figures.append(figures[0].with_name(f"{label}.png"))
         console.say(f"{name}: figures {', '.join(p.name for p in figures)} in {figures[0].parent}")

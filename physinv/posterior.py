@@ -25,7 +25,8 @@ class Posterior:
     ``times`` are increasing, from 0 to T, one solver step between neighbours.  ``step`` defaults to
     :data:`~physinv.reversal.transport` where it applies (linear SDE, Gaussian reference) and else to
     :data:`~physinv.reversal.split`, the step that the network was trained with.
-    At most ``batch`` states are in memory at once.
+    At most ``batch`` states
+    are in work at once; the default suits the caches of a CPU, or the width of a GPU.
     """
 
     def __init__(
@@ -35,9 +36,9 @@ class Posterior:
         times: Float[Tensor, " time"],
         *,
         step: Step | None = None,
-        batch: int = 4096,
+        batch: int | None = None,
     ) -> None:
-        if batch < 1:
+        if batch is not None and batch < 1:
             raise ValueError(f"`batch` must be at least 1, got {batch}.")
         self.sde, self.score, self.times, self.batch = sde, score, times, batch
         self.step = default_step(sde, score) if step is None else step
@@ -64,11 +65,17 @@ class Posterior:
     def _back(self, x: Tensor, *, eta: float, noise: bool, generator: torch.Generator | None) -> Tensor:
         reverse = Reverse(self.sde, self.score, eta)
         times, parts = self.times.flip(0), []
-        for chunk in torch.split(x, self.batch):
+        for chunk in torch.split(x, self.batch or default_batch(x)):
             for state in march(reverse, chunk, times, step=self.step, noise=noise, generator=generator):
                 last = state
             parts.append(last)
         return torch.cat(parts)
+
+
+def default_batch(x: Float[Tensor, "batch *state"]) -> int:
+    """States to work on at once: 2^16 numbers on a CPU (measured: 64 fields of 32^2 are twice as fast each as 1024)."""
+    numbers = 2**16 if x.device.type == "cpu" else 2**21
+    return max(1, numbers // x[0].numel())
 
 
 def default_step(sde: SDE, score: Score) -> Step:

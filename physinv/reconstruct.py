@@ -18,7 +18,7 @@ from torch import Tensor
 
 from physinv.checkpoint import write_atomically
 from physinv.devices import threads_for
-from physinv.posterior import Posterior, resample_times
+from physinv.posterior import Posterior, default_batch, resample_times
 from physinv.registry import find
 from physinv.run import Run, versions
 from physinv.simulator import Simulator, build, describe
@@ -49,14 +49,15 @@ def reconstruct(
     steps: int | None = None,
     limit: int | None = None,
     seed: int = 0,
-    batch: int = 1024,
+    batch: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write ``out`` with ``/truth``, ``/observation``, ``/samples`` for the first ``limit`` trajectories of ``data``.
 
     ``method``: ``sde`` draws ``samples`` from the posterior of each observation, ``flow`` and ``mean-flow`` give one
-    state each.  ``steps`` solver steps from T to 0 (default: one per stored time).  At most about ``batch`` states are
-    in memory; the file appears when it is complete.  ValueError if ``run`` and ``data`` are of different systems.
+    state each.  ``steps`` solver steps from T to 0 (default: one per stored time).  ``batch`` bounds the states in
+    work (see :class:`~physinv.posterior.Posterior`); the file appears when it is complete.
+    ValueError if ``run`` and ``data`` are of different systems.
     """
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -80,7 +81,7 @@ def reconstruct(
             _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = final.cpu().numpy()
             target = _field(file, "samples", (n, k, *data.shape), ["observation_index", "draw", *space])
             at = 0
-            for part in torch.split(final, max(1, batch // k)):
+            for part in torch.split(final, max(1, (batch or default_batch(final)) // k)):
                 x = part.to(device)
                 if method == "sde":
                     drawn = posterior.sample(x, k, generator=generator)

@@ -26,7 +26,7 @@ ROWS = [
     {"generate", "train"},
     {"run", "plot"},
     {"reconstruct"},
-    {"evaluate", "info"},
+    {"evaluate", "info", "tensorboard"},
     {"console"},
     {"demo"},
     {"cli"},

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 __all__ = ["coverage_curve", "ranks", "reconstruction", "save", "spectra", "training", "trajectory"]
 
+from physinv.plot.curves import training
 from physinv.plot.ensembles import reconstruction
 from physinv.plot.laws import coverage_curve, ranks, spectra
 from physinv.plot.states import trajectory
 from physinv.plot.style import save
-from physinv.plot.training import training
