@@ -17,7 +17,8 @@ from physinv.devices import pick_device
 from physinv.generate import generate
 from physinv.recipe import load_recipe
 from physinv.registry import find
-from physinv.run import Run, load_run, train_run, versions
+from physinv.run import Run, load_run, train_run
+from physinv.schema import versions
 from physinv.settings import Settings
 from physinv.simulator import build
 from physinv.trajectories import TrajectoryDataset

@@ -49,15 +49,13 @@ class Checkpoint:
     best_step: int = 0
     last_validated: int = -1
 
-    def validated(self, step: int) -> bool:
-        """Has this step been validated already (as after a resume)?"""
-        return self.last_validated == step
-
-    def judge(self, value: float, *, since_start: bool = False) -> None:
-        """Note a validation loss and keep the averaged weights if it is the lowest."""
+    def judge(self, value: float) -> None:
+        """Note a validation loss and keep the averaged weights if it is the lowest; ValueError if it is not finite."""
         self.last_validated = self.step
-        if not math.isfinite(value) and since_start:
-            raise ValueError("the validation loss is not finite before training; check the data and the simulator.")
+        if not math.isfinite(value):
+            raise ValueError(
+                f"the validation loss at step {self.step} is {value}; try a smaller `rate`, check the data."
+            )
         if value < self.best:
             self.best, self.best_step = value, self.step
             self.best_weights = {k: v.clone() for k, v in self.average.network.state_dict().items()}

@@ -20,7 +20,8 @@ from physinv.checkpoint import write_atomically
 from physinv.devices import threads_for
 from physinv.posterior import Posterior, default_batch, resample_times
 from physinv.registry import find
-from physinv.run import Run, versions
+from physinv.run import Run
+from physinv.schema import versions
 from physinv.simulator import Simulator, build, describe
 from physinv.trajectories import TrajectoryDataset
 

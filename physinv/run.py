@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Run", "build_model", "load_run", "read_info", "train_run", "versions"]
+__all__ = ["Run", "build_model", "load_run", "read_info", "train_run"]
 
 import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from physinv.fit_moments import fit_moments
 from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments
 from physinv.networks import MLP, UNet
 from physinv.registry import find
+from physinv.schema import versions
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Linear
 from physinv.settings import Settings
@@ -201,16 +200,3 @@ def read_info(run: Path) -> dict[str, Any]:
     if info.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
     return info
-
-
-def versions() -> dict[str, str]:
-    """Versions of what results depend on."""
-    packages = {p: metadata.version(p) for p in ("torch", "numpy", "scipy", "h5py")}
-    return {"python": platform.python_version(), **packages, "physinv": _own_version()}
-
-
-def _own_version() -> str:
-    try:
-        return metadata.version("physinv")
-    except metadata.PackageNotFoundError:
-        return "uninstalled"

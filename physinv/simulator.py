@@ -40,6 +40,11 @@ class Layout:
     coordinates: tuple[tuple[float, ...], ...]
     boundary: Literal["PERIODIC", "WALL", "OPEN"] = "OPEN"
 
+    @staticmethod
+    def vector(name: str, dim: int) -> Layout:
+        """The layout of states ``(dim,)``."""
+        return Layout("vector", (name,), ("coordinate",), (tuple(float(i) for i in range(dim)),))
+
 
 def parameter(
     default: Any, symbol: str, doc: str, *, unit: str = "1", minimum: float | None = None, choices: tuple[str, ...] = ()
@@ -54,20 +59,27 @@ def parameter(
 
 @dataclass(frozen=True)
 class Simulator(SDE):
-    """``dx = f dt + g dW`` together with what is known about ``x_0``: the prior that trajectories start from."""
+    """``dx = f dt + g dW`` together with what is known about ``x_0``: the prior that trajectories start from.
+
+    A subclass gives ``title``, ``equation``, ``shape``, ``layout``, ``initial``, ``drift`` and ``diffusion``.  States
+    are stored at ``steps + 1`` equidistant times from 0 to ``horizon``, ``substeps`` solver steps apart.
+    """
 
     title: ClassVar[str]
     equation: ClassVar[str]
     step: ClassVar[Step] = euler
+
+    horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
+    steps: int = parameter(32, "M", "stored time steps", minimum=1)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(type(self).__name__, field, getattr(self, field.name))
 
     @property
-    @abstractmethod
     def times(self) -> Float[Tensor, " time"]:
         """The stored times ``t_0 = 0 < ... < t_M = T``, float64."""
+        return torch.linspace(0, self.horizon, self.steps + 1, dtype=torch.float64)
 
     @property
     @abstractmethod

@@ -90,55 +90,50 @@ def fit(
         history.records = [Record(**r) for r in trim_log(run, state.step)]
         history.best_step = state.best_step
 
-    checks = [_subset(valid.with_window(w), settings.validate_windows, seed, size, device) for w in settings.windows]
+    check = _subset(valid.with_window(settings.windows[-1]), settings.validate_windows, seed, size, device)
     begun, mean_loss = time.perf_counter() - state.seconds, torch.zeros((), device=device)
 
     def progress_now() -> float:
         return state.step / steps if steps else (time.perf_counter() - begun) / (budget or math.inf)
 
+    def take_stock(window: int, training: float) -> None:
+        value = _validate(average, sde, check, loss)
+        state.judge(value)
+        state.seconds = time.perf_counter() - begun
+        rate = float(optimiser.param_groups[0]["lr"])
+        record = Record(state.step, round(state.seconds, 3), window, rate, training, value, state.best)
+        history.records.append(record)
+        history.best_step = state.best_step
+        if run is not None:
+            append_log(run, record)
+            save_checkpoint(run, state)
+        if progress is not None:
+            progress(min(progress_now(), 1.0), record)
+
     source: Iterator[Windows] = iter(())
-    stage, done = -1, progress_now()
-    since = 0
+    stage, done, since = -1, progress_now(), 0
     while True:
         now = min(int(done * len(settings.windows)), len(settings.windows) - 1)
         if now != stage:
             stage = now
             source = _batches(train.with_window(settings.windows[stage]), size, seed, state.step, settings.workers)
-        if state.step % settings.validate_every == 0 or done >= 1:
-            if not state.validated(state.step):
-                value = _validate(average, sde, checks[-1], loss)
-                state.judge(value, since_start=state.step == 0)
-                state.seconds = time.perf_counter() - begun
-                record = Record(
-                    state.step,
-                    round(state.seconds, 3),
-                    settings.windows[stage],
-                    optimiser.param_groups[0]["lr"],
-                    float(mean_loss) / max(since, 1),
-                    value,
-                    state.best,
-                )
-                history.records.append(record)
-                history.best_step = state.best_step
-                mean_loss, since = torch.zeros((), device=device), 0
-                if run is not None:
-                    append_log(run, record)
-                    save_checkpoint(run, state)
-                if progress is not None:
-                    progress(min(done, 1.0), record)
-            if done >= 1:
-                break
+        due = state.step % settings.validate_every == 0 or done >= 1
+        if due and state.last_validated != state.step:
+            take_stock(settings.windows[stage], float(mean_loss) / max(since, 1))
+            mean_loss, since = torch.zeros((), device=device), 0
+        if done >= 1:
+            break
         states, times = _to(next(source), device)
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * _schedule(done)
         optimiser.zero_grad(set_to_none=True)
-        value_now = loss(model, sde, states, times)
-        value_now.backward()  # type: ignore[no-untyped-call]
+        value = loss(model, sde, states, times)
+        value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trainable, settings.clip)
         optimiser.step()
         state.step += 1
         since += 1
-        mean_loss += value_now.detach()
+        mean_loss += value.detach()
         decay = min(settings.ema, (1 + state.step) / (10 + state.step))
         torch._foreach_lerp_(averaged, [p.detach() for p in trainable], 1 - decay)
         done = progress_now()

@@ -32,14 +32,14 @@ class DoubleWell(Simulator):
     equation: ClassVar[str] = "dx = -grad U dt + sqrt(2 kT) dW,  U = barrier (x_1^2 - 1)^2 + stiffness/2 x_2^2"
     step: ClassVar[Step] = heun
 
+    horizon: float = parameter(0.5, "T", "final time", unit="time", minimum=1e-9)
+    steps: int = parameter(50, "M", "stored time steps", minimum=1)
     dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1)
     barrier: float = parameter(1.0, "B", "height of the barrier", unit="energy", minimum=0)
     stiffness: float = parameter(2.0, "kappa", "spring constant along x_2", unit="energy/length^2", minimum=0)
     temperature: float = parameter(0.5, "kT", "thermal energy", unit="energy", minimum=0)
     start: float = parameter(0.5, "c", "centre of the initial clouds", unit="length", minimum=0)
     width: float = parameter(0.15, "sigma", "their standard deviation", unit="length", minimum=1e-6)
-    horizon: float = parameter(0.5, "T", "final time", unit="time", minimum=1e-9)
-    steps: int = parameter(50, "M", "stored time steps", minimum=1)
     inner: int = parameter(2, "m", "Heun steps between stored times", minimum=1)
 
     def __post_init__(self) -> None:
@@ -48,16 +48,12 @@ class DoubleWell(Simulator):
             raise ValueError(f"`dimension` of DoubleWell must be 1 or 2, got {self.dimension}.")
 
     @property
-    def times(self) -> Float[Tensor, " time"]:
-        return torch.linspace(0, self.horizon, self.steps + 1, dtype=torch.float64)
-
-    @property
     def shape(self) -> tuple[int, ...]:
         return (self.dimension,)
 
     @property
     def layout(self) -> Layout:
-        return Layout("vector", ("position",), ("coordinate",), (tuple(float(i) for i in range(self.dimension)),))
+        return Layout.vector("position", self.dimension)
 
     @property
     def substeps(self) -> int:

@@ -37,12 +37,12 @@ class Heat(Linear, Simulator):
     basis: ClassVar[str] = "fourier"
     step: ClassVar[Step] = exponential
 
+    horizon: float = parameter(0.2, "T", "final time", unit="time", minimum=1e-9)
+    steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points per axis", minimum=2)
     dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1)
     diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0)
     noise: float = parameter(0.1, "g", "noise amplitude per pixel", unit="temperature/time^1/2", minimum=0)
-    horizon: float = parameter(0.2, "T", "final time", unit="time", minimum=1e-9)
-    steps: int = parameter(32, "M", "stored time steps", minimum=1)
     prior: str = parameter("gaussian", "p(x_0)", "initial states", choices=("gaussian", "spots", "edges"))
     slope: float = parameter(4.0, "s", "power of the random field falls as |k|^-s", minimum=0)
 
@@ -50,10 +50,6 @@ class Heat(Linear, Simulator):
         super().__post_init__()
         if self.dimension > 3:
             raise ValueError(f"`dimension` of Heat must be 1, 2 or 3, got {self.dimension}.")
-
-    @property
-    def times(self) -> Float[Tensor, " time"]:
-        return torch.linspace(0, self.horizon, self.steps + 1, dtype=torch.float64)
 
     @property
     def shape(self) -> tuple[int, ...]:

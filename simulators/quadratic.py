@@ -29,15 +29,11 @@ class Quadratic(Simulator):
     title: ClassVar[str] = "Quadratic process in one dimension, two starts"
     equation: ClassVar[str] = "dx = -rate sign(x) x^2 dt + noise dW,  x_0 = +-1"
 
-    rate: float = parameter(7.0, "lambda", "strength of the pull to 0", unit="1/(state time)", minimum=0)
-    noise: float = parameter(0.03, "g", "noise amplitude", unit="state/time^1/2", minimum=0)
     horizon: float = parameter(10.0, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(500, "M", "stored time steps", minimum=1)
+    rate: float = parameter(7.0, "lambda", "strength of the pull to 0", unit="1/(state time)", minimum=0)
+    noise: float = parameter(0.03, "g", "noise amplitude", unit="state/time^1/2", minimum=0)
     inner: int = parameter(2, "m", "Euler steps between stored times", minimum=1)
-
-    @property
-    def times(self) -> Float[Tensor, " time"]:
-        return torch.linspace(0, self.horizon, self.steps + 1, dtype=torch.float64)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,7 +41,7 @@ class Quadratic(Simulator):
 
     @property
     def layout(self) -> Layout:
-        return Layout("vector", ("position",), ("coordinate",), ((0.0,),))
+        return Layout.vector("position", 1)
 
     @property
     def substeps(self) -> int:
