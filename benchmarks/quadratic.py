@@ -36,7 +36,7 @@ def main() -> None:
         final = test.states(len(test.times) - 1)[:, 0]
         low, high = float(final.min()), float(final.max())
         grid = torch.linspace(low, high, 13)[:, None]
-        n = 4000  # standard error of a probability near .5: .008
+        n = 10_000  # standard error of a probability near .5: .005
         ours = (posterior.sample(grid, n, generator=generator) > 0).double().mean(1)[:, 0]
         truth = exact.probabilities(grid)[:, 1]
         figures |= {

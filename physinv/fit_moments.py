@@ -25,17 +25,18 @@ def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed:
     """
     if data.layout.kind == "field":
         if isinstance(sde, Linear) and sde.basis == "fourier":
-            mean, power = _spectrum(data.states(0))
+            mean, power = _spectrum(sde, data.states(0))
             return LinearMoments(sde, mean, power)
-        parts = [_spectrum(data.states(i)) for i in range(len(data.times))]
+        parts = [_spectrum(sde, data.states(i)) for i in range(len(data.times))]
         return SpectralMoments(
             data.times.float(), torch.stack([m for m, _ in parts]), torch.stack([p for _, p in parts])
         )
     return _mixture(sde, data, components, seed)
 
 
-def _spectrum(x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
+def _spectrum(sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
     """Mean ``(*state)`` and power ``E|y_k - E y_k|^2`` per orthonormal mode, unbiased, float32."""
+    x = torch.cat(sde.images(x))
     mean, space = x.double().mean(0), tuple(range(2, x.ndim))
     total = torch.zeros((), dtype=torch.float64)
     for part in torch.split(x, 1024):
@@ -47,14 +48,15 @@ def _spectrum(x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
 def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> MixtureMoments:
     """Component ``k`` has, at every time, the moments of the trajectories that started in cluster ``k``."""
     dim, few = data.shape[0], min(_FEW, data.n_trajectories)
-    start = data.states(0, limit=few).double()
+    start = torch.cat(sde.images(data.states(0, limit=few).double()))
+    images, few = len(start) // few, len(start)
     generator = torch.Generator().manual_seed(seed)
     most = min(components, max(1, few // (10 * (dim + 1)))) if dim <= _DENSE else 1
     member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(few, 1)
     share = member.mean(0)
     means, factors, bounds = [], [], []
     for i in range(len(data.times)):
-        x = data.states(i, limit=few).double()
+        x = torch.cat(sde.images(data.states(i, limit=few // images).double()))
         mean = member.T @ x / (share * few)[:, None]
         gap = x[None] - mean[:, None]
         cov = torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * few)[:, None, None]

@@ -42,6 +42,14 @@ class SDE(ABC):
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zero means no noise."""
 
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        """``x`` and its images under the symmetries of the process: as likely as ``x`` at every time.
+
+        A symmetry ``S`` commutes with drift and noise and leaves the law of the initial states as it is.  Training
+        sees all images of its data.  The default knows of none.
+        """
+        return [x]
+
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         """``dx/dt = f`` from ``t0`` to ``t1`` (either way), by one classical Runge-Kutta step (Kutta 1901)."""
         h, middle = match(t1 - t0, x), (t0 + t1) / 2

@@ -68,6 +68,7 @@ def fit(
     Give ``steps`` (reproducible to the byte on one device) or ``budget`` in seconds.  AdamW, gradient clipping, warm-up
     and cosine decay; an exponential moving average of the weights is validated every ``settings.validate_every``
     updates on a fixed subset of ``valid``, and the best one is kept: training never ends worse than its reference.
+    Symmetries of the process (``sde.images``) are used to multiply the data.
     Windows follow ``settings.windows`` in equal shares.  ``loss`` defaults to the trajectory loss with the
     solver's own step.  With ``run`` a folder, every validation writes a log line and a checkpoint there, and
     ``resume`` goes on from it exactly as if nothing had happened.  ``model`` and datasets must be on one device.
@@ -124,6 +125,7 @@ def fit(
         if done >= 1:
             break
         states, times = _to(next(source), device)
+        states = _image(sde, states, seed, state.step)
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * _schedule(done)
         optimiser.zero_grad(set_to_none=True)
@@ -188,6 +190,16 @@ class _Endless(torch.utils.data.Sampler[list[int]]):
 def _subset(data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device) -> list[Windows]:
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))[:n]
     return [_to(data.__getitems__(c), device) for c in torch.split(chosen, size)]
+
+
+def _image(sde: SDE, states: Tensor, seed: int, step: int) -> Tensor:
+    """Each window replaced by one of its images under the symmetries of the process, chosen at random."""
+    images = sde.images(states)
+    if len(images) == 1:
+        return states
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    chosen = torch.randint(len(images), (len(states),), generator=generator).to(states.device, non_blocking=True)
+    return torch.stack(images)[chosen, torch.arange(len(states), device=states.device)]
 
 
 def _to(windows: Windows, device: torch.device) -> Windows:

@@ -68,6 +68,9 @@ class DoubleWell(Simulator):
         well = -4 * self.barrier * x[:, :1] * (x[:, :1] ** 2 - 1)
         return well if self.dimension == 1 else torch.cat([well, -self.stiffness * x[:, 1:]], dim=1)
 
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        return [x, -x]
+
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return torch.full_like(t, math.sqrt(2 * self.temperature))
 

@@ -63,6 +63,9 @@ class Heat(Linear, Simulator):
     def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
         return -self.diffusivity * squared_wavenumbers(like)
 
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        return [x, -x]
+
     def initial(
         self,
         batch: int,

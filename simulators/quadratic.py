@@ -50,6 +50,9 @@ class Quadratic(Simulator):
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         return -self.rate * x * x.abs()
 
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        return [x, -x]
+
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return torch.full_like(t, self.noise)
 

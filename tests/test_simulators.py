@@ -44,6 +44,19 @@ def test_every_simulator_keeps_its_contract(sim):
     assert not torch.equal(other, runs[0])
 
 
+@pytest.mark.parametrize("sim", EVERY, ids=lambda s: f"{type(s).__name__}{s.shape}")
+def test_images_are_symmetries(sim, generator):
+    """S f(x) = f(S x), and S leaves the law of x_0 as it is (compared by mean and skewness of the first component)."""
+    x = sim.initial(4000, generator=generator, dtype=torch.float64)
+    t = torch.zeros(len(x), dtype=torch.float64)
+    for state, force in zip(sim.images(x), sim.images(sim.drift(x, t)), strict=True):
+        assert torch.allclose(sim.drift(state, t), force, atol=1e-9)
+        first, original = state.flatten(1)[:, 0], x.flatten(1)[:, 0]
+        for power in (1, 3):
+            error = float((first.pow(power).var() + original.pow(power).var()).sqrt()) / math.sqrt(len(x))
+            assert float(first.pow(power).mean()) == pytest.approx(float(original.pow(power).mean()), abs=5 * error)
+
+
 def test_registered_simulators_are_ours():
     ours = {"heat": Heat, "quadratic": Quadratic, "double-well": DoubleWell, "ornstein-uhlenbeck": OrnsteinUhlenbeck}
     found = registered()
