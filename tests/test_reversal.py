@@ -157,3 +157,75 @@ def test_wrong_combinations_are_refused():
     with pytest.raises(ValueError, match="`n` must be at least 1"):
         Posterior(ou, ou.score, ou.times).sample(x, 0)
     assert MLP(2, 1)(torch.zeros(3, 2), torch.zeros(3)).shape == (3, 1)
+
+
+class Perfect(torch.nn.Module):
+    """The network that makes the model's score exact: its output, lifted, is the true score minus the reference's."""
+
+    def __init__(self, ou, moments):
+        super().__init__()
+        self.ou, self.moments, self.state = ou, moments, None
+
+    def forward(self, features, tau):
+        x, t = self.state
+        unit = self.moments.lift(torch.ones_like(x), x, t)  # diagonal in the identity basis
+        return (self.ou.score(x, t) - self.moments.score(x, t)) / unit
+
+
+class PerfectModel(ScoreModel):
+    """Hands the state itself to :class:`Perfect`, which features alone do not determine."""
+
+    def output(self, x, t):
+        self.network.state = (x, t)
+        return super().output(x, t)
+
+
+@pytest.fixture
+def perfect():
+    ou = OrnsteinUhlenbeck(dim=2, components=2, spread=1.2, width=0.3)
+    prior = ou.prior
+    mean0 = prior.mean()
+    power0 = (prior.weights[:, None] * (prior.covs.diagonal(dim1=-2, dim2=-1) + (prior.means - mean0) ** 2)).sum(0)
+    moments = LinearMoments(ou, mean0, power0)
+    return ou, PerfectModel(moments, Perfect(ou, moments), (float(ou.times[1]), ou.horizon))
+
+
+def test_transport_has_the_exact_conditional_mean_of_a_non_gaussian_law(perfect):
+    """The remainder enters with its exact weight q/a: one long step against Bayes' rule for the mixture."""
+    ou, model = perfect
+    x = ou.marginal(1.5).sample(50, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([1.5, 0.5], dtype=torch.float64)
+    got = solve(Reverse(ou, model), x, times, step=transport, noise=False)[:, -1]
+    gain, variance = math.exp(-ou.rate), ou.noise**2 * -math.expm1(-2 * ou.rate) / (2 * ou.rate)
+    want = ou.marginal(0.5).given(x, gain, variance).mean()
+    gaussian = ou.marginal(0.5).mean()
+    assert torch.allclose(got, want, atol=1e-10)
+    assert float((want - gaussian).abs().mean()) > 0.1
+
+
+def test_transport_flow_converges_to_the_exact_flow_of_a_non_gaussian_law(perfect):
+    ou, model = perfect
+    x = ou.marginal(ou.horizon).sample(50, generator=torch.Generator().manual_seed(0))
+    exact = ou.exact().flow(x)
+    errors = []
+    for steps in (40, 80, 160):
+        times = torch.linspace(ou.horizon, 0, steps + 1, dtype=torch.float64)
+        back = solve(Reverse(ou, model, 0.0), x, times, step=transport)[:, -1]
+        errors.append(float((back - exact).abs().mean()))
+    # first order in the remainder: halving the step halves the error (ratios 2 + O(dt))
+    assert errors[0] / errors[1] == pytest.approx(2, abs=0.4)
+    assert errors[1] / errors[2] == pytest.approx(2, abs=0.3)
+
+
+def test_transport_sde_converges_to_the_exact_posterior_of_a_non_gaussian_law(perfect, generator):
+    ou, model = perfect
+    final = torch.tensor([[0.1, 0.05]], dtype=torch.float64)
+    n = 20_000
+    times = torch.linspace(0, ou.horizon, 81, dtype=torch.float64)
+    drawn = Posterior(ou, model, times).sample(final, n, generator=generator)[0]
+    exact = ou.exact().posterior(final)
+    # the share of the component that a draw belongs to, by its sign: the centres lie at +-1.2 along x_1
+    share = float((drawn[:, 0] > 0).double().mean())
+    want = float(exact.weights[0, exact.means[0, :, 0] > 0].sum())
+    assert share == pytest.approx(want, abs=5 * 0.5 / math.sqrt(n) + 0.01)  # .01: O(dt) of the step
+    assert 0.2 < want < 0.8
