@@ -91,7 +91,8 @@ def fit(
         history.records = [Record(**r) for r in trim_log(run, state.step)]
         history.best_step = state.best_step
 
-    check = _subset(valid.with_window(settings.windows[-1]), settings.validate_windows, seed, size, device)
+    few = settings.validate_windows or (2048 if train.layout.kind == "field" else 32768)
+    check = _subset(sde, valid.with_window(settings.windows[-1]), few, seed, size, device)
     begun, mean_loss = time.perf_counter() - state.seconds, torch.zeros((), device=device)
 
     def progress_now() -> float:
@@ -187,9 +188,15 @@ class _Endless(torch.utils.data.Sampler[list[int]]):
         return (indices.tolist() for indices in self.order)
 
 
-def _subset(data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device) -> list[Windows]:
-    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))[:n]
-    return [_to(data.__getitems__(c), device) for c in torch.split(chosen, size)]
+def _subset(sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device) -> list[Windows]:
+    """``n`` windows in batches, images under symmetries included, so that no accident of the subset is favoured."""
+    kinds = len(sde.images(data.__getitems__(torch.arange(1))[0]))
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))[: max(1, n // kinds)]
+    batches = []
+    for part in torch.split(chosen, max(1, size // kinds)):
+        states, times = _to(data.__getitems__(part), device)
+        batches.append((torch.cat(sde.images(states)), times.repeat(kinds, 1)))
+    return batches
 
 
 def _image(sde: SDE, states: Tensor, seed: int, step: int) -> Tensor:
