@@ -130,14 +130,18 @@ def info(
     json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: a trajectory, or a training curve.")] = None,
 ) -> None:
-    """Say what is in a file and whether it is whole.
+    """Say what is in a file and whether it is whole (exit code 2 if it is damaged).
 
     Examples: physinv info datasets/heat
               physinv info runs/heat --plot curve.png
     """
     from physinv import info as about
 
-    console.mapping(about.describe_path(file), as_json=json)
+    summary = about.describe_path(file)
+    console.mapping(summary, as_json=json)
+    for key, problem in summary.items():
+        if key.startswith("problem"):
+            raise ValueError(str(problem))
     if plot is not None:
         about.draw_path(file, plot)
         console.note(f"figure in {plot}")

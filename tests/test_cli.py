@@ -105,10 +105,11 @@ def test_info_says_what_is_broken(system, physinv, tmp_path):
     path = tmp_path / "cut.hdf5"
     whole = (system / "heat/data/train/heat_000.hdf5").read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    code, out, _ = physinv("info", path, "--json")
-    assert code == 0
+    code, out, err = physinv("info", path, "--json")
+    assert code == 2
     assert json.loads(out)["whole"] is False
-    assert "problem" in json.loads(out)
+    assert json.loads(out)["problem"] in err
+    assert err.count("\n") == 1
 
 
 WRONG = {
