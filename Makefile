@@ -18,7 +18,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)  ## the figures of the README: about 15 minutes; then write them into it
-	cd benchmarks && for name in heat quadratic ornstein_uhlenbeck; do ../$(BIN)/python $$name.py || exit 1; done
+	cd benchmarks && for name in heat heat_edges quadratic ornstein_uhlenbeck; do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py
 
 $(READY): pyproject.toml constraints.txt

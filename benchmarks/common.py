@@ -35,10 +35,15 @@ def arguments(description: str, budget: float) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trained(name: str, seed: int, budget: float, settings: Settings) -> tuple[Run, TrajectoryDataset, float]:
-    """Generate the data of datasets/<name>/recipe.toml with ``seed``, train; the run, its test data, seconds used."""
+def trained(
+    name: str, seed: int, budget: float, settings: Settings, changes: dict[str, Any] | None = None
+) -> tuple[Run, TrajectoryDataset, float]:
+    """Generate the data of datasets/<name>/recipe.toml with ``seed``, train; the run, its test data, seconds used.
+
+    ``changes`` to the recipe's parameters make another process of the same kind.
+    """
     recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
-    simulator = build(find(recipe.simulator), recipe.parameters)
+    simulator = build(find(recipe.simulator), recipe.parameters | (changes or {}))
     with tempfile.TemporaryDirectory() as tmp:
         data = generate(simulator, recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / "data")
         train, valid, test = (TrajectoryDataset(data / "data" / s).load() for s in ("train", "valid", "test"))
