@@ -71,7 +71,8 @@ def fit(
     Symmetries of the process (``sde.images``) are used to multiply the data.
     Windows follow ``settings.windows`` in equal shares.  ``loss`` defaults to the trajectory loss with the
     solver's own step.  With ``run`` a folder, every validation writes a log line and a checkpoint there, and
-    ``resume`` goes on from it exactly as if nothing had happened.  ``model`` and datasets must be on one device.
+    ``resume`` goes on from it exactly as if nothing had happened.  ``progress(done, record)`` hears of it
+    twice a second and at every validation.  ``model`` and datasets must be on one device.
     """
     check_budget(steps, budget)
     if loss is None:
@@ -113,7 +114,7 @@ def fit(
             progress(min(progress_now(), 1.0), record)
 
     source: Iterator[Windows] = iter(())
-    stage, done, since = -1, progress_now(), 0
+    stage, done, since, shown = -1, progress_now(), 0, time.perf_counter()
     while True:
         now = min(int(done * len(settings.windows)), len(settings.windows) - 1)
         if now != stage:
@@ -140,6 +141,9 @@ def fit(
         decay = min(settings.ema, (1 + state.step) / (10 + state.step))
         torch._foreach_lerp_(averaged, [p.detach() for p in trainable], 1 - decay)
         done = progress_now()
+        if progress is not None and history.records and time.perf_counter() - shown > 0.5:
+            shown = time.perf_counter()
+            progress(min(done, 1.0), history.records[-1])
     model.network.load_state_dict(state.best_weights)
     if run is not None:
         save_model(run, model)
