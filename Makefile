@@ -17,7 +17,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## the figures of the README: about 15 minutes; then write them into it
+bench: $(READY)  ## the figures of the README: about 25 minutes; then write them into it
 	cd benchmarks && for name in heat heat_edges quadratic ornstein_uhlenbeck; do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py
 

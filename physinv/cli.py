@@ -174,12 +174,12 @@ def train(
 
     if steps is not None and budget is not None:
         raise ValueError("give `--steps` or `--budget`, not both.")
+    if resume and overwrite:
+        raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     seconds = None if steps is not None else _seconds(budget or "5m")
     settings = settings_from({**(read_toml(config) if config else {}), **assign(set_ or [])})
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
-    if overwrite and not resume and (out / "run.json").exists():
-        _remove_run(out)
     board = event_writer(out / "tensorboard") if tensorboard else None
     with console.progress("training") as report:
 
@@ -198,6 +198,7 @@ def train(
             seed=seed,
             device=pick_device(device),
             resume=resume,
+            overwrite=overwrite,
             progress=show,
         )
     last = history.records[-1]
@@ -292,11 +293,6 @@ def _free(path: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{path} exists; choose another --out, or add --overwrite.")
     if not path.parent.is_dir():
         raise ValueError(f"`--out` must lie in an existing folder, {path.parent} is none; make it first.")
-
-
-def _remove_run(run: Path) -> None:
-    for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors", "training.png"):
-        (run / name).unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -36,14 +36,22 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
             data = generate(find(name)(), name, splits, seed, out / "datasets" / name, overwrite=True, progress=count)
         train, valid, test = (TrajectoryDataset(data / "data" / split) for split in ("train", "valid", "test"))
         run = out / "runs" / name
-        for old in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
-            (run / old).unlink(missing_ok=True)
         with console.progress(f"{name}: training") as report:
 
             def show(done: float, record: Record) -> None:
                 report(done, f"step {record.step}  valid {record.valid:.4f}")
 
-            train_run(run, train, valid, settings=Settings(), budget=seconds, seed=seed, device=device, progress=show)
+            train_run(
+                run,
+                train,
+                valid,
+                settings=Settings(),
+                budget=seconds,
+                seed=seed,
+                device=device,
+                overwrite=True,
+                progress=show,
+            )
         for method in ("sde", "flow"):
             target = out / f"{name}-{method}.hdf5"
             with console.progress(f"{name}: reconstructing ({method})") as report:

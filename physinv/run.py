@@ -89,11 +89,13 @@ def train_run(
     seed: int = 0,
     device: torch.device | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: Callable[[float, Record], None] | None = None,
 ) -> History:
     """Train the inverse solver of a dataset in the folder ``run``; see :func:`~physinv.train.fit`.
 
-    Raises ValueError if ``run`` exists and ``resume`` is not set, or if it was begun with other data or settings.
+    Raises FileExistsError if ``run`` exists and neither ``resume`` nor ``overwrite`` is set, ValueError if the run to
+    resume was begun with other data or settings.  An overwritten run is removed only when all input has been checked.
     """
     check_budget(steps, budget)
     device = device or torch.device("cpu")
@@ -118,7 +120,7 @@ def train_run(
     for window in settings.windows:
         train.with_window(window), valid.with_window(window)
     info = json.loads(json.dumps(info))
-    if (run / "run.json").exists():
+    if (run / "run.json").exists() and not overwrite:
         _same(run, info)
         if not resume:
             raise FileExistsError(f"{run} holds a run already; add --resume to go on with it, or --overwrite.")
@@ -126,6 +128,9 @@ def train_run(
     model = build_model(simulator, train, settings, seed=seed, mixed=mixed).to(device)
     info["moments"] = type(model.moments).__name__
     run.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
+            (run / name).unlink(missing_ok=True)
     if not (run / "run.json").exists():
         write_atomically(run / "run.json", lambda tmp: tmp.write_text(json.dumps(info, indent=1) + "\n", "utf-8"))
     with threads_for(train.shape):
