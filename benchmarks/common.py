@@ -1,4 +1,4 @@
-"""Shared by the benchmark scripts: data, a timed training run, and results with all that they depend on."""
+"""Shared by the benchmark scripts: data, a timed training run, and results over several seeds with their spread."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +25,33 @@ from physinv.simulator import build
 from physinv.trajectories import TrajectoryDataset
 
 ROOT = Path(__file__).resolve().parent.parent
+Figures = Mapping[str, float]
 
 
-def arguments(description: str, budget: float) -> argparse.Namespace:
-    """Options of every benchmark."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--budget", type=float, default=budget, help="seconds of training (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of data, training and sampling")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
-    return parser.parse_args()
+def repeat(name: str, about: str | None, once: Callable[[int, float], Figures], *, budget: float) -> None:
+    """Command line of a benchmark: ``once(seed, seconds of training)`` for each seed; print and write all figures.
 
-
-def trained(
-    name: str, seed: int, budget: float, settings: Settings, changes: dict[str, Any] | None = None
-) -> tuple[Run, TrajectoryDataset, float]:
-    """Generate the data of datasets/<name>/recipe.toml with ``seed``, train; the run, its test data, seconds used.
-
-    ``changes`` to the recipe's parameters make another process of the same kind.
+    ``<out>/<name>.json`` holds the values of every figure in the order of the seeds, with hardware, versions, commit.
     """
-    recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
-    simulator = build(find(recipe.simulator), recipe.parameters | (changes or {}))
-    with tempfile.TemporaryDirectory() as tmp:
-        data = generate(simulator, recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / "data")
-        train, valid, test = (TrajectoryDataset(data / "data" / s).load() for s in ("train", "valid", "test"))
-        device = pick_device(None)
-        history = train_run(Path(tmp) / "run", train, valid, settings=settings, budget=budget, seed=seed, device=device)
-        return load_run(Path(tmp) / "run", device=device), test, history.records[-1].seconds
-
-
-def report(name: str, figures: dict[str, Any], args: argparse.Namespace) -> None:
-    """Print the figures and write them to ``<out>/<name>.json`` with hardware, versions, commit and seed."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", type=float, default=budget, help="seconds of training (default %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data, training and sampling")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    figures: dict[str, list[float]] = {}
+    for seed in args.seeds:
+        for key, value in once(seed, args.budget).items():
+            figures.setdefault(key, []).append(float(value))
+        print(f"\n{name}, seeds {args.seeds[: args.seeds.index(seed) + 1]}: mean +- standard deviation", flush=True)
+        for key, values in figures.items():
+            print(f"  {key:62s} {told(values)}", flush=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     result = {
         "benchmark": name,
-        "seed": args.seed,
+        "seeds": args.seeds,
         "budget_seconds": args.budget,
         "figures": figures,
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
@@ -67,5 +61,41 @@ def report(name: str, figures: dict[str, Any], args: argparse.Namespace) -> None
     }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    for key, value in figures.items():
-        print(f"{key:42s} {value:.5g}" if isinstance(value, float) else f"{key:42s} {value}")
+
+
+def told(values: list[float]) -> str:
+    """Mean and standard deviation of a figure over seeds, in words."""
+    x = torch.tensor(values, dtype=torch.float64)
+    return f"{float(x.mean()):.4g}" + (f" +- {float(x.std()):.1g}" if len(values) > 1 else "")
+
+
+def dataset(
+    name: str, seed: int, folder: Path, *, changes: Mapping[str, Any] | None = None, train: int | None = None
+) -> dict[str, TrajectoryDataset]:
+    """Train, valid and test data of datasets/<name>/recipe.toml with ``seed``, in memory, made in ``folder``.
+
+    ``changes`` to the recipe's parameters make another process of the same kind; ``train`` trajectories if given.
+    """
+    recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
+    simulator = build(find(recipe.simulator), recipe.parameters | dict(changes or {}))
+    splits = recipe.splits.model_dump() | ({"train": train} if train else {})
+    made = generate(simulator, recipe.simulator, splits, seed, folder)
+    return {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
+
+
+def trained(
+    name: str,
+    seed: int,
+    budget: float,
+    settings: Settings,
+    changes: Mapping[str, Any] | None = None,
+    train: int | None = None,
+) -> tuple[Run, TrajectoryDataset, float]:
+    """Data as in :func:`dataset`, trained for ``budget`` seconds: the run, its test data, seconds used."""
+    with tempfile.TemporaryDirectory() as tmp:
+        data = dataset(name, seed, Path(tmp) / "data", changes=changes, train=train)
+        run, device = Path(tmp) / "run", pick_device(None)
+        history = train_run(
+            run, data["train"], data["valid"], settings=settings, budget=budget, seed=seed, device=device
+        )
+        return load_run(run, device=device), data["test"], history.records[-1].seconds

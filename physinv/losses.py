@@ -4,16 +4,26 @@ from __future__ import annotations
 
 __all__ = ["Loss", "trajectory_loss"]
 
-from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from physinv.sde import SDE, Reverse, Score
 from physinv.solvers import Step, euler
 
-Loss = Callable[[Score, SDE, Tensor, Tensor], Tensor]
-"""``(score, sde, states (batch, window, *state), times (batch, window)) -> ()``."""
+
+@runtime_checkable
+class Loss(Protocol):
+    """What training minimises: ``(score, sde, states (batch, window, *state), times (batch, window)) -> ()``.
+
+    ``generator`` is the source of whatever noise the objective draws; objectives that draw none ignore it.
+    """
+
+    def __call__(
+        self, score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor: ...
 
 
 def trajectory_loss(
@@ -24,6 +34,7 @@ def trajectory_loss(
     *,
     step: Step = euler,
     bidirectional: bool = False,
+    generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
     """Mean squared error of the noise-free reversal along windows of trajectories (Holzschuh et al. 2023, eq. 7-9).
 

@@ -94,13 +94,14 @@ def fit(
 
     few = settings.validate_windows or (2048 if train.layout.kind == "field" else 32768)
     check = _subset(sde, valid.with_window(settings.windows[-1]), few, seed, size, device)
+    noise = torch.Generator(device)
     begun, mean_loss = time.perf_counter() - state.seconds, torch.zeros((), device=device)
 
     def progress_now() -> float:
         return state.step / steps if steps else (time.perf_counter() - begun) / (budget or math.inf)
 
     def take_stock(window: int, training: float) -> None:
-        value = _validate(average, sde, check, loss)
+        value = _validate(average, sde, check, loss, noise.manual_seed(_mix(seed, -1)))
         state.judge(value)
         state.seconds = time.perf_counter() - begun
         rate = float(optimiser.param_groups[0]["lr"])
@@ -128,10 +129,11 @@ def fit(
             break
         states, times = _to(next(source), device)
         states = _image(sde, states, seed, state.step)
+        noise.manual_seed(_mix(seed, state.step))
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * _schedule(done)
         optimiser.zero_grad(set_to_none=True)
-        value = loss(model, sde, states, times)
+        value = loss(model, sde, states, times, generator=noise)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trainable, settings.clip)
         optimiser.step()
@@ -178,7 +180,7 @@ def _batches(data: TrajectoryDataset, size: int, seed: int, start: int, workers:
 def _order(n: int, size: int, seed: int, start: int) -> Iterator[Tensor]:
     per_epoch = n // size
     for epoch in itertools.count(start // per_epoch):
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        generator = torch.Generator().manual_seed(_mix(seed, epoch))
         shuffled = torch.randperm(n, generator=generator)
         for i in range(start % per_epoch if epoch == start // per_epoch else 0, per_epoch):
             yield shuffled[i * size : (i + 1) * size]
@@ -208,9 +210,14 @@ def _image(sde: SDE, states: Tensor, seed: int, step: int) -> Tensor:
     images = sde.images(states)
     if len(images) == 1:
         return states
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    generator = torch.Generator().manual_seed(_mix(seed, step))
     chosen = torch.randint(len(images), (len(states),), generator=generator).to(states.device, non_blocking=True)
     return torch.stack(images)[chosen, torch.arange(len(states), device=states.device)]
+
+
+def _mix(seed: int, step: int) -> int:
+    """A seed for each step (or epoch, or -1 for validation), so that a resumed run sees what it would have seen."""
+    return (seed * 1_000_003 + step) % 2**63
 
 
 def _to(windows: Windows, device: torch.device) -> Windows:
@@ -218,6 +225,6 @@ def _to(windows: Windows, device: torch.device) -> Windows:
 
 
 @torch.no_grad()
-def _validate(model: ScoreModel, sde: SDE, batches: list[Windows], loss: Loss) -> float:
-    total = sum(float(loss(model, sde, states, times)) * len(states) for states, times in batches)
+def _validate(model: ScoreModel, sde: SDE, batches: list[Windows], loss: Loss, noise: torch.Generator) -> float:
+    total = sum(float(loss(model, sde, states, times, generator=noise)) * len(states) for states, times in batches)
     return total / sum(len(states) for states, _ in batches)

@@ -18,7 +18,7 @@ ROWS = [
     {"bridges", "exact", "moments"},
     {"scalar", "score", "networks"},
     {"simulator", "reversal"},
-    {"registry", "losses", "posterior", "header"},
+    {"registry", "losses", "score_matching", "posterior", "header"},
     {"schema", "sink", "storage"},
     {"writer", "trajectories", "recipe"},
     {"statistics", "plan", "fit_moments"},
