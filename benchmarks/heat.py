@@ -13,7 +13,8 @@ from common import arguments, report, trained
 from torch import Tensor
 
 from physinv import metrics, plot
-from physinv.posterior import Posterior, resample_times
+from physinv.grids import resample_times
+from physinv.posterior import Posterior
 from physinv.settings import Settings
 from physinv.spectra import spectral_error
 

@@ -9,7 +9,8 @@ import torch
 from common import arguments, report, trained
 
 from physinv.devices import threads_for
-from physinv.posterior import Posterior, resample_times
+from physinv.grids import resample_times
+from physinv.posterior import Posterior
 from physinv.settings import Settings
 from physinv.two_sample import c2st
 

@@ -1,19 +1,107 @@
 """Our equations in other people's solvers: torchsde and torchdiffeq.
 
-torchsde wants states ``(batch, channels)`` and increasing times; :class:`ForTorchsde` flattens the state and runs
-a backward equation in ``s = horizon - t``.  torchdiffeq takes any ODE (``eta = 0``) in either direction.
+:func:`solve_torchsde` and :func:`solve_adaptive` have the signature of :func:`~physinv.solvers.solve`.  torchsde wants
+states ``(batch, channels)`` and increasing times; :class:`ForTorchsde` flattens the state and runs a backward equation
+in ``s = horizon - t``.  torchdiffeq takes any ODE (``eta = 0``) in either direction.
 """
 
 from __future__ import annotations
 
-__all__ = ["ForTorchsde", "flow_field"]
+__all__ = ["ForTorchsde", "adaptive", "flow_field", "solve_adaptive", "solve_torchsde"]
 
+import itertools
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+import torchdiffeq
+import torchsde
+from jaxtyping import Float
 from torch import Tensor
 
 from physinv.sde import SDE, Reverse, expand
+from physinv.solvers import check_times
+
+MOST = 2000
+"""Steps between two times at which an adaptive solution gives up; smooth flows take tens."""
+
+State = TypeVar("State", Tensor, tuple[Tensor, Tensor])
+
+
+def solve_adaptive(
+    flow: Reverse, x: Float[Tensor, "batch *state"], times: Float[Tensor, " time"], *, rtol: float, atol: float
+) -> Float[Tensor, "batch time *state"]:
+    """The probability flow through ``times`` (either way) by Dormand and Prince's adaptive method of order 5(4).
+
+    The error of a step is held below ``atol + rtol |x|`` in root mean square over the whole batch: states that are
+    solved together share their steps.  ValueError for ``eta != 0``, times that are not monotone, and a flow that does
+    not stay finite.
+    """
+    field = flow_field(flow)
+    check_times(flow, times.detach().to("cpu", torch.float64).tolist(), False)
+    return adaptive(field, x, times, rtol=rtol, atol=atol).movedim(0, 1)
+
+
+def solve_torchsde(
+    sde: SDE,
+    x: Float[Tensor, "batch *state"],
+    times: Float[Tensor, " time"],
+    *,
+    dt: float,
+    method: str = "srk",
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch time *state"]:
+    """``sde`` through ``times`` by a method of torchsde (``"euler"``, ``"milstein"``, ``"srk"``), in steps ``<= dt``.
+
+    Increasing times simulate, decreasing ones reconstruct; every one of ``times`` is hit by a step, none interpolated.
+    ``generator`` gives the seed of torchsde's Brownian motion (Li et al. 2020), one for the whole path.
+    """
+    grid = times.detach().to("cpu", torch.float64).tolist()
+    check_times(sde, grid, True)
+    if not dt > 0:
+        raise ValueError(f"`dt` must be positive, got {dt:g}.")
+    back = grid[0] > grid[-1]
+    y, equation = x.flatten(1), ForTorchsde(sde, tuple(x.shape[1:]), grid[0] if back else None)
+    clock = [grid[0] - t for t in grid] if back else grid
+    device = None if generator is None else generator.device
+    brownian = torchsde.BrownianInterval(
+        clock[0],
+        clock[-1],
+        size=y.shape,
+        dtype=y.dtype,
+        device=y.device,
+        entropy=int(torch.randint(2**31 - 1, (), generator=generator, device=device)),
+        levy_area_approximation="space-time",
+    )
+    states = [y]
+    for a, b in itertools.pairwise(clock):
+        span = torch.tensor([a, b], dtype=torch.float64, device=y.device)
+        states.append(torchsde.sdeint(equation, states[-1], span, bm=brownian, dt=dt, method=method)[-1])
+    return torch.stack(states, dim=1).reshape(len(x), len(grid), *x.shape[1:])
+
+
+def adaptive(
+    field: Callable[[Tensor, State], State], state: State, times: Float[Tensor, " time"], *, rtol: float, atol: float
+) -> State:
+    """``torchdiffeq.odeint`` (dopri5) of a tensor or a pair of them; what it asserts becomes a ValueError that helps.
+
+    Steps end on every one of ``times``: ``field`` is never asked about a time outside of them.
+    """
+    if not (rtol > 0 and atol > 0):
+        raise ValueError(f"`rtol` and `atol` must be positive, got {rtol:g} and {atol:g}.")
+    t = times.double()
+    try:
+        solved: State = torchdiffeq.odeint(
+            field, state, t, rtol=rtol, atol=atol, method="dopri5", options={"step_t": t[1:], "max_num_steps": MOST}
+        )
+    except AssertionError as error:
+        if not str(error).startswith(("underflow in dt", "non-finite values", "max_num_steps")):
+            raise
+        raise ValueError(
+            f"the flow became infinite, NaN, or steeper than {MOST} steps: stay further from its singular end, "
+            "raise `rtol` and `atol`, or take float64."
+        ) from error
+    return solved
 
 
 class ForTorchsde(torch.nn.Module):

@@ -12,8 +12,9 @@ reference nothing is left to learn, and otherwise the network sees inputs and ta
 
 from __future__ import annotations
 
-__all__ = ["LinearMoments", "MixtureMoments", "Moments", "SpectralMoments"]
+__all__ = ["LinearMoments", "MixtureMoments", "Moments", "SpectralMoments", "gaussian_log_prob"]
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -34,6 +35,10 @@ class Moments(nn.Module, ABC):
     @abstractmethod
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """``grad log q_t(x)``."""
+
+    @abstractmethod
+    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """``log q_t(x)``, normalised."""
 
     @abstractmethod
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
@@ -87,6 +92,10 @@ class LinearMoments(Moments):
         y, s = self.centred(x, t)
         return -self.sde.unmodes(y / s.now, x)
 
+    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        y, s = self.centred(x, t)
+        return gaussian_log_prob(y, s.now, x)
+
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         """The state and its Wiener estimate ``E_q[x_0 | x_t]``, each over its own root mean square."""
         y, s = self.centred(x, t)
@@ -131,6 +140,10 @@ class SpectralMoments(Moments):
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         centred, power = self._at(t, x)
         return -self._filter(centred, 1 / power)
+
+    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        centred, power = self._at(t, x)
+        return gaussian_log_prob(torch.fft.rfftn(centred, dim=tuple(range(2, x.ndim)), norm="ortho"), power, x)
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         centred, power = self._at(t, x)
@@ -186,13 +199,18 @@ class MixtureMoments(Moments):
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("scale", spread.sum((1, 2)).div(d).sqrt(), persistent=False)
 
-    def _local(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Responsibilities ``(batch, k)``, whitened states ``(batch, k, d)``, inverse factors ``(batch, k, d, d)``."""
+    def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``, and the last two of :meth:`_local`."""
         factor = _between(self.times, self.factors, t)
         eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
         inverse = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
         z = (inverse @ (x[:, None] - _between(self.times, self.means, t)).unsqueeze(-1)).squeeze(-1)
         logs = self.weights.log() + inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) - (z**2).sum(-1) / 2
+        return logs, z, inverse
+
+    def _local(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Responsibilities ``(batch, k)``, whitened states ``(batch, k, d)``, inverse factors ``(batch, k, d, d)``."""
+        logs, z, inverse = self._components(x, t)
         return logs.softmax(-1), z, inverse
 
     def law(self, t: float) -> Mixture:
@@ -214,6 +232,9 @@ class MixtureMoments(Moments):
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         r, z, inverse = self._local(x, t)
         return -torch.einsum("bk,bkji,bkj->bi", r, inverse, z)
+
+    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        return torch.logsumexp(self._components(x, t)[0], -1) - x.shape[-1] / 2 * math.log(2 * math.pi)
 
     def precision(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Diagonal of ``sum_k r_k C_k^-1``, the curvature of the locally responsible component."""
@@ -246,15 +267,30 @@ class MixtureMoments(Moments):
         return torch.einsum("bk,bkji,bj->bi", r, inverse, local) + physics * self._physics(x, t, r)
 
 
+def gaussian_log_prob(y: Tensor, power: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+    """``-1/2 sum_k n_k (|y_k|^2 / S_k + log 2 pi S_k)`` of the centred modes ``y`` of states of the shape of ``like``.
+
+    ``power`` S is ``E|y|^2`` per orthonormal mode.  ``n_k`` is 2 for the modes of a real FFT that stand for their
+    complex conjugates too, and 1 elsewhere: a mode without twin is one real number, a pair is two with S/2 each.
+    Modes without power are left out: the density is that on the subspace of the others.
+    """
+    tiny = torch.finfo(like.dtype).tiny
+    each = y.abs().square() / power.clamp(min=tiny) + (2 * math.pi * power.clamp(min=tiny)).log()
+    each = torch.where(power > tiny, each, 0.0)
+    return -((_twins(each, like) if y.is_complex() else 1) * each).flatten(1).sum(1) / 2
+
+
+def _twins(modes: Tensor, like: Tensor) -> Tensor:
+    """How many coefficients of the full FFT each of the real FFT's stands for, along the last axis."""
+    count = torch.ones(modes.shape[-1], dtype=like.dtype, device=like.device)
+    count[1 : (like.shape[-1] + 1) // 2] = 2.0
+    return count
+
+
 def _rms(power: Tensor, like: Tensor) -> Tensor:
     """Root mean square over space of fields with ``power`` per orthonormal mode, ``(batch, channels, 1, ...)``."""
     if like.ndim > 2:
-        n = like.shape[-1]
-        twice = power.new_full((power.shape[-1],), 2.0)
-        twice[0] = 1.0
-        if n % 2 == 0:
-            twice[-1] = 1.0
-        power = power * twice / like[0, 0].numel()
+        power = power * _twins(power, like) / like[0, 0].numel()
         power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
     else:
         power = power.mean(dim=1, keepdim=True)

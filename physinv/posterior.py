@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Posterior", "resample_times"]
+__all__ = ["Posterior"]
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
 from physinv.moments import LinearMoments
-from physinv.reversal import split, transport
+from physinv.reversal import split
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Linear, Reverse, Score
 from physinv.solvers import Step, march
+from physinv.transport import transport
 
 
 class Posterior:
@@ -23,7 +25,7 @@ class Posterior:
     without noise, an estimate of the posterior mean.
 
     ``times`` are increasing, from 0 to T, one solver step between neighbours.  ``step`` defaults to
-    :data:`~physinv.reversal.transport` where it applies (linear SDE, Gaussian reference) and else to
+    :data:`~physinv.transport.transport` where it applies (linear SDE, Gaussian reference) and else to
     :data:`~physinv.reversal.split`, the step that the network was trained with.
     At most ``batch`` states
     are in work at once; the default suits the caches of a CPU, or the width of a GPU.
@@ -61,6 +63,52 @@ class Posterior:
         """Solution at 0 of ``dx = [f - g^2 s] dt`` from ``x_T``; the posterior mean of linear-Gaussian processes."""
         return self._back(final, eta=1.0, noise=False, generator=None)
 
+    def log_prob(
+        self,
+        initial: Float[Tensor, "batch *state"],
+        final: Float[Tensor, "batch *state"] | None = None,
+        *,
+        base: Density | None = None,
+        probes: int | None = None,
+        generator: torch.Generator | None = None,
+        start: float | None = None,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+    ) -> Float[Tensor, " batch"]:
+        """``log p(x_0)``, or with ``final``, for linear SDEs, ``log p(x_0 | x_T)`` of one ``x_T`` for each ``x_0``:
+
+            log p(x_0)       = base(x_T) + int div [f - g^2/2 s] dt     along the probability flow
+            log p(x_0 | x_T) = log p(x_T | x_0) + log p(x_0) - base(x_T)
+
+        ``base`` is the log density at T.  It defaults to the reference law of the score model: an approximation as good
+        as that law fits the data at T; where p_T is known, give it.  ``probes`` estimates the divergence from so many
+        random signs out of ``generator`` instead of exactly.  The flow is followed from ``start``, by default a
+        thousandth of the first time step, since a start with sharp features has no score at 0: the density is that of
+        a state at ``start`` (see :func:`~physinv.likelihood.log_prob`).
+        """
+        horizon = float(self.times[-1])
+        if base is None:
+            if not isinstance(self.score, ScoreModel):
+                raise ValueError("`base` must be given for a score that is no ScoreModel: the log density at T.")
+            moments = self.score.moments
+
+            def base(x: Tensor) -> Tensor:
+                return moments.log_prob(x, x.new_full((len(x),), horizon))
+
+        if final is not None and not isinstance(self.sde, Linear):
+            raise ValueError(
+                "`final` needs a Linear SDE, where log p(x_T | x_0) is known; leave it out for log p(x_0)."
+            )
+        span = (1e-3 * float(self.times[1]) if start is None else start, horizon)
+        flow, parts = Reverse(self.sde, self.score, 0.0), []
+        for x in torch.split(initial, self.batch or default_batch(initial)):
+            estimate = exact if probes is None else hutchinson(rademacher(x, probes, generator=generator))
+            parts.append(log_prob(flow, x, span, base, divergence=estimate, rtol=rtol, atol=atol))
+        prior = torch.cat(parts)
+        if final is None or not isinstance(self.sde, Linear):
+            return prior
+        return transition_log_prob(self.sde, initial, final, horizon) + prior - base(final)
+
     @torch.no_grad()
     def _back(self, x: Tensor, *, eta: float, noise: bool, generator: torch.Generator | None) -> Tensor:
         reverse = Reverse(self.sde, self.score, eta)
@@ -79,16 +127,6 @@ def default_batch(x: Float[Tensor, "batch *state"]) -> int:
 
 
 def default_step(sde: SDE, score: Score) -> Step:
-    """:data:`~physinv.reversal.transport` for a linear SDE with Gaussian reference, else ``split``."""
+    """:data:`~physinv.transport.transport` for a linear SDE with Gaussian reference, else ``split``."""
     gaussian = isinstance(score, ScoreModel) and isinstance(score.moments, LinearMoments)
     return transport if gaussian and isinstance(sde, Linear) else split
-
-
-def resample_times(times: Float[Tensor, " time"], steps: int) -> Float[Tensor, " grid"]:
-    """A grid of ``steps`` steps over the same interval, as dense as ``times`` where that is dense."""
-    if steps < 1:
-        raise ValueError(f"`steps` must be at least 1, got {steps}.")
-    at = torch.linspace(0, len(times) - 1, steps + 1, dtype=torch.float64, device=times.device)
-    i = at.floor().long().clamp(max=len(times) - 2)
-    w = at - i
-    return (1 - w) * times[i] + w * times[i + 1]

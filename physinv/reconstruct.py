@@ -18,7 +18,8 @@ from torch import Tensor
 
 from physinv.checkpoint import write_atomically
 from physinv.devices import threads_for
-from physinv.posterior import Posterior, default_batch, resample_times
+from physinv.grids import resample_times
+from physinv.posterior import Posterior, default_batch
 from physinv.registry import find
 from physinv.run import Run
 from physinv.schema import versions

@@ -6,7 +6,7 @@ backward.  Orders are stated for smooth drifts and constant ``g``, and measured 
 
 from __future__ import annotations
 
-__all__ = ["Step", "euler", "exponential", "heun", "march", "solve", "srk3"]
+__all__ = ["Step", "check_times", "euler", "exponential", "heun", "march", "solve", "srk3"]
 
 import itertools
 import math
@@ -68,7 +68,7 @@ def march(
     """As :func:`solve`, but yields one state after another: memory for one, however many steps."""
     step = euler if step is None else step
     grid = times.detach().to("cpu", torch.float64).tolist()
-    _check(sde, grid, noise)
+    check_times(sde, grid, noise)
     noise = noise and not (isinstance(sde, Reverse) and sde.eta == 0)
     still = x.new_zeros(()).expand(step.draws, *x.shape)
     yield x
@@ -82,7 +82,7 @@ def march(
         yield x
 
 
-def _check(sde: SDE, grid: list[float], noise: bool) -> None:
+def check_times(sde: SDE, grid: list[float], noise: bool) -> None:
     gaps = [b - a for a, b in itertools.pairwise(grid)]
     if not gaps or not (all(d > 0 for d in gaps) or all(d < 0 for d in gaps)):
         raise ValueError("`times` must hold two or more numbers, strictly increasing or strictly decreasing.")

@@ -9,7 +9,8 @@ import xarray
 from physinv import metrics
 from physinv.evaluate import evaluate
 from physinv.generate import generate
-from physinv.posterior import Posterior, resample_times
+from physinv.grids import resample_times
+from physinv.posterior import Posterior
 from physinv.reconstruct import read_reconstruction, reconstruct
 from physinv.run import load_run, train_run
 from physinv.settings import Settings

@@ -5,13 +5,15 @@ import math
 import pytest
 import torch
 
+from physinv.grids import resample_times
 from physinv.moments import LinearMoments
 from physinv.networks import MLP
-from physinv.posterior import Posterior, resample_times
-from physinv.reversal import split, transport
+from physinv.posterior import Posterior
+from physinv.reversal import split
 from physinv.score import ScoreModel
 from physinv.sde import Reverse
 from physinv.solvers import solve
+from physinv.transport import transport
 from simulators.heat import Heat
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
