@@ -1,53 +1,43 @@
-"""Quadratic process, 250 trajectories: Q of the reverse SDE, and P(x_0 = +1 | x_T) against Fokker-Planck.
+"""Quadratic process, the first experiment of Holzschuh et al. (2023): Q for 2500, 250 and 25 trajectories.
 
-python benchmarks/quadratic.py    trains three minutes; Q >= .95 (hits within 1 %), |P - exact| <= .03
+python benchmarks/quadratic.py    every Q >= the published one, and >= .95 for 250 and 2500 trajectories, with hits
+                                  counted within 10 % (as published) and within 1 %; the budget is per cell
+
+Q = 2 min(P_-, P_+) of 1000 starts in [-.1, .1]; `sde` is averaged over 10 draws.  Exact: 1.000 (flow), .975 +- .019
+(one draw of the sde: a fair coin per start).
 """
 
 from __future__ import annotations
 
 import torch
-from common import arguments, report, trained
+from common import repeat, trained
 
 from physinv.devices import threads_for
 from physinv.metrics import quadratic_q
 from physinv.posterior import Posterior
 from physinv.settings import Settings
 
+WINDOWS = {"1-step": (2,), "multi-step": (2, 4, 8)}
 
-def main() -> None:
-    args = arguments(__doc__ or "", 170.0)
-    run, test, seconds = trained("quadratic", args.seed, args.budget, Settings())
-    posterior = Posterior(run.simulator, run.model, run.times)
-    exact = run.simulator.exact()
-    assert exact is not None
-    generator = torch.Generator().manual_seed(args.seed)
-    with threads_for(test.shape):
-        starts = torch.linspace(-0.1, 0.1, 1000)[:, None]
-        drawn = posterior.sample(starts, 10, generator=generator)
-        q = [quadratic_q(drawn[:, i], 0.01) for i in range(10)]
-        figures = {
-            "training seconds": seconds,
-            "Q, sde, hits within 1 %, mean of 10": float(torch.stack(q).mean()),
-            "Q, its standard deviation over draws": float(torch.stack(q).std()),
-            "Q, sde, hits within 10 %": float(quadratic_q(drawn, 0.1)),
-            "hits within 1 %, share": float(((drawn.abs() - 1).abs() < 0.01).float().mean()),
-            "Q, flow, hits within 10 %": float(quadratic_q(posterior.flow(starts), 0.1)),
-        }
-        final = test.states(len(test.times) - 1)[:, 0]
-        low, high = float(final.min()), float(final.max())
-        grid = torch.linspace(low, high, 13)[:, None]
-        n = 10_000  # standard error of a probability near .5: .005
-        ours = (posterior.sample(grid, n, generator=generator) > 0).double().mean(1)[:, 0]
-        truth = exact.probabilities(grid)[:, 1]
-        figures |= {
-            "x_T from, to (range of the test data)": f"{low:.4f} ... {high:.4f}",
-            "P(x_0 = +1 | x_T), largest error": float((ours - truth).abs().max()),
-            "its standard error of sampling": float((0.25 / n) ** 0.5),
-            "P, physinv": [round(float(p), 3) for p in ours],
-            "P, Fokker-Planck": [round(float(p), 3) for p in truth],
-        }
-    report("quadratic", figures, args)
+
+def once(seed: int, budget: float) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for trajectories in (2500, 250, 25):
+        for label, windows in WINDOWS.items():
+            run, test, seconds = trained("quadratic", seed, budget, Settings(windows=windows), train=trajectories)
+            posterior = Posterior(run.simulator, run.model, run.times)
+            generator, starts = torch.Generator().manual_seed(seed), torch.linspace(-0.1, 0.1, 1000)[:, None]
+            with threads_for(test.shape):
+                drawn, flow = posterior.sample(starts, 10, generator=generator), posterior.flow(starts)
+            cell = f"{trajectories} trajectories, {label}"
+            figures[f"{cell}: training seconds"] = seconds
+            for name, ends in (("flow", flow[:, None]), ("sde", drawn)):
+                for within in (0.1, 0.01):
+                    q = torch.stack([quadratic_q(ends[:, i], within) for i in range(ends.shape[1])]).mean()
+                    figures[f"{cell}: Q {name}, hits within {100 * within:g} %"] = float(q)
+            print({k: round(v, 3) for k, v in figures.items() if k.startswith(cell)}, flush=True)
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    repeat("quadratic", __doc__, once, budget=60.0)

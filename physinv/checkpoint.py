@@ -14,6 +14,7 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
     "save_model",
+    "trained_part",
     "trim_log",
     "write_atomically",
 ]
@@ -22,53 +23,76 @@ import dataclasses
 import json
 import math
 import os
+import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
-
-from physinv.score import ScoreModel
+from torch import Tensor, nn
 
 
 @dataclass
 class Checkpoint:
     """Everything that training carries from one step to the next."""
 
-    model: ScoreModel
-    average: ScoreModel
+    model: nn.Module
+    average: nn.Module
     best_weights: dict[str, Tensor]
     optimiser: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
-    best: float = math.inf
+    lowest: list[float] = field(default_factory=list)
     best_step: int = 0
     last_validated: int = -1
 
-    def judge(self, value: float) -> None:
-        """Note a validation loss and keep the averaged weights if it is the lowest; ValueError if it is not finite."""
+    @property
+    def best(self) -> float:
+        """The lowest validation loss so far."""
+        return statistics.fmean(self.lowest) if self.lowest else math.inf
+
+    def judge(self, values: list[float]) -> None:
+        """Note the validation losses of all batches; keep the averaged weights unless they are clearly worse.
+
+        Clearly: by more than one standard error of the differences to the lowest losses so far, batch by batch (the
+        one-standard-error rule of Breiman et al. 1984, section 3.4.3).  The noise in trajectories is far larger than
+        what is learned, so the very lowest loss of many would be picked by chance, and often early.
+        ValueError if a loss is not finite.
+        """
         self.last_validated = self.step
+        value = statistics.fmean(values)
         if not math.isfinite(value):
             raise ValueError(
                 f"the validation loss at step {self.step} is {value}; try a smaller `rate`, check the data."
             )
+        gaps = [v - low for v, low in zip(values, self.lowest, strict=True)] if self.lowest else [0.0]
+        error = statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0
         if value < self.best:
-            self.best, self.best_step = value, self.step
-            self.best_weights = {k: v.clone() for k, v in self.average.network.state_dict().items()}
+            self.lowest = values
+        if statistics.fmean(gaps) <= error:
+            self.best_step = self.step
+            self.best_weights = {k: v.clone() for k, v in trained_part(self.average).state_dict().items()}
+
+
+def trained_part(model: nn.Module) -> nn.Module:
+    """``model.network``: what training changes, and what checkpoints hold."""
+    network = model.network
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"`network` of {type(model).__name__} must be a module, got {type(network).__name__}.")
+    return network
 
 
 def save_checkpoint(run: Path, state: Checkpoint) -> None:
     """Write ``run/checkpoint.safetensors`` atomically."""
-    tensors = {f"model.{k}": v for k, v in state.model.network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in state.average.network.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in trained_part(state.model).state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in trained_part(state.average).state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best_weights.items()}
     for i, slots in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
-    names = ("step", "seconds", "best", "best_step", "last_validated")
+    names = ("step", "seconds", "lowest", "best_step", "last_validated")
     counters = {k: getattr(state, k) for k in names}
     _save(run / "checkpoint.safetensors", tensors, {"counters": json.dumps(counters)})
 
@@ -83,8 +107,8 @@ def load_checkpoint(run: Path, state: Checkpoint) -> bool:
     for name, value in tensors.items():
         group, _, rest = name.partition(".")
         groups[group][rest] = value
-    state.model.network.load_state_dict(groups["model"])
-    state.average.network.load_state_dict(groups["average"])
+    trained_part(state.model).load_state_dict(groups["model"])
+    trained_part(state.average).load_state_dict(groups["average"])
     device = next(state.model.parameters()).device
     state.best_weights = {k: v.to(device) for k, v in groups["best"].items()}
     slots: dict[int, dict[str, Tensor]] = {}
@@ -98,7 +122,7 @@ def load_checkpoint(run: Path, state: Checkpoint) -> bool:
     return True
 
 
-def save_model(run: Path, model: ScoreModel) -> None:
+def save_model(run: Path, model: nn.Module) -> None:
     """Write ``run/model.safetensors`` atomically: its presence says that training ended."""
     _save(run / "model.safetensors", dict(model.state_dict()), {"format": "physinv score model 1"})
 

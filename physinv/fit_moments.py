@@ -8,22 +8,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.low_rank import LowRankMoments, factor_analysis
 from physinv.mixture import cluster
 from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments
 from physinv.sde import SDE, Linear
 from physinv.trajectories import TrajectoryDataset
 
-_DENSE = 16  # states of more dimensions get one component with a diagonal covariance
-_FEW = 4096  # trajectories that suffice for the moments of a mixture
+_DENSE = 16  # vectors of more dimensions get one Gaussian, of low rank plus diagonal
+_RANK = 16  # its largest rank
+_FEW = 4096  # trajectories that suffice for the moments of a mixture, or for those of low rank
 
 
 def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed: int = 0) -> Moments:
-    """The reference that suits the state: exact propagation, spectrum, or mixture (see :mod:`physinv.moments`).
+    """The reference that suits the state (see :mod:`physinv.moments`): a dense mixture for vectors of up to 16 numbers,
+    a spectrum for periodic fields (carried exactly through linear physics), low rank plus diagonal otherwise.
 
     ``components`` bounds the size of a mixture; the number used is chosen by BIC on the initial states.
     Buffers are float32 on the CPU.
     """
-    if data.layout.kind == "field":
+    field = data.layout.kind == "field"
+    if field and data.layout.boundary == "PERIODIC":
         if isinstance(sde, Linear) and sde.basis == "fourier":
             mean, power = _spectrum(sde, data.states(0))
             return LinearMoments(sde, mean, power)
@@ -31,7 +35,9 @@ def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed:
         return SpectralMoments(
             data.times.float(), torch.stack([m for m, _ in parts]), torch.stack([p for _, p in parts])
         )
-    return _mixture(sde, data, components, seed)
+    if not field and data.shape[0] <= _DENSE:
+        return _mixture(sde, data, components, seed)
+    return _low_rank(sde, data)
 
 
 def _spectrum(sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
@@ -51,7 +57,7 @@ def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> M
     start = torch.cat(sde.images(data.states(0, limit=few).double()))
     images, few = len(start) // few, len(start)
     generator = torch.Generator().manual_seed(seed)
-    most = min(components, max(1, few // (10 * (dim + 1)))) if dim <= _DENSE else 1
+    most = min(components, max(1, few // (10 * (dim + 1))))
     member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(few, 1)
     share = member.mean(0)
     means, factors, bounds = [], [], []
@@ -60,8 +66,6 @@ def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> M
         mean = member.T @ x / (share * few)[:, None]
         gap = x[None] - mean[:, None]
         cov = torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * few)[:, None, None]
-        if dim > _DENSE:
-            cov = torch.diag_embed(cov.diagonal(dim1=-2, dim2=-1))
         scale = x.var(0, unbiased=False).mean().clamp(min=1e-12)
         cov = cov + 1e-6 * scale * torch.eye(dim, dtype=torch.float64)
         means.append(mean)
@@ -69,3 +73,37 @@ def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> M
         factors.append(torch.linalg.cholesky(cov))
     tables = (torch.stack(table).float() for table in (means, factors, bounds))
     return MixtureMoments(sde, data.times.float(), share.float(), *tables)
+
+
+def _low_rank(sde: SDE, data: TrajectoryDataset) -> LowRankMoments:
+    """Factor analysis of the states at every stored time; of the first alone, carried exactly, if the SDE is linear."""
+    linear = sde if isinstance(sde, Linear) and sde.basis == "identity" else None
+    few = min(_FEW, data.n_trajectories)
+    means: list[Tensor] = []
+    factors: list[Tensor] = []
+    diagonals: list[Tensor] = []
+    bounds: list[Tensor] = []
+    for i, t in enumerate(data.times):
+        x = torch.cat(sde.images(data.states(i, limit=few).double())).cpu()
+        if linear is None or i == 0:
+            mean, (U, D) = x.mean(0), factor_analysis(x.flatten(1), _RANK)
+            U, D = U.reshape(*data.shape, _RANK), D.reshape(data.shape)
+        else:
+            decay, q = linear.decay(t[None], x[:1])[0], linear.variance(t[None], x[:1])[0]
+            mean, U, D = decay * means[0], decay[..., None] * factors[0], decay**2 * diagonals[0] + q
+        means.append(mean)
+        factors.append(_aligned(U, factors[-1]) if factors else U)
+        diagonals.append(D)
+        bounds.append(torch.stack([x.amin(0), x.amax(0)]))
+    factor = torch.stack(factors)
+    used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
+    tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
+    physics = sde if data.layout.kind == "vector" else None
+    return LowRankMoments(physics, data.times.float(), *(table.float() for table in tables))
+
+
+def _aligned(U: Float[Tensor, "*state rank"], before: Float[Tensor, "*state rank"]) -> Float[Tensor, "*state rank"]:
+    """``U Q`` with the orthogonal ``Q`` that brings it closest to ``before`` (Schoenemann 1966); ``U U^T`` stays."""
+    left, _, right = torch.linalg.svd(U.flatten(0, -2).T @ before.flatten(0, -2))
+    turned: Tensor = U @ (left @ right)
+    return turned

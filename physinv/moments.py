@@ -12,7 +12,7 @@ reference nothing is left to learn, and otherwise the network sees inputs and ta
 
 from __future__ import annotations
 
-__all__ = ["LinearMoments", "MixtureMoments", "Moments", "SpectralMoments", "gaussian_log_prob"]
+__all__ = ["LinearMoments", "MixtureMoments", "Moments", "SpectralMoments", "between", "gaussian_log_prob"]
 
 import math
 from abc import ABC, abstractmethod
@@ -128,8 +128,8 @@ class SpectralMoments(Moments):
         self.register_buffer("power", power)
 
     def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        power = _between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
-        return x - _between(self.times, self.mean, t), power
+        power = between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
+        return x - between(self.times, self.mean, t), power
 
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
         space = tuple(range(2, x.ndim))
@@ -201,10 +201,10 @@ class MixtureMoments(Moments):
 
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``, and the last two of :meth:`_local`."""
-        factor = _between(self.times, self.factors, t)
+        factor = between(self.times, self.factors, t)
         eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
         inverse = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-        z = (inverse @ (x[:, None] - _between(self.times, self.means, t)).unsqueeze(-1)).squeeze(-1)
+        z = (inverse @ (x[:, None] - between(self.times, self.means, t)).unsqueeze(-1)).squeeze(-1)
         logs = self.weights.log() + inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) - (z**2).sum(-1) / 2
         return logs, z, inverse
 
@@ -216,8 +216,8 @@ class MixtureMoments(Moments):
     def law(self, t: float) -> Mixture:
         """The reference law at time ``t``."""
         at = self.means.new_full((1,), t)
-        factor = _between(self.times, self.factors, at)[0]
-        return Mixture(self.weights, _between(self.times, self.means, at)[0], factor @ factor.mT)
+        factor = between(self.times, self.factors, at)[0]
+        return Mixture(self.weights, between(self.times, self.means, at)[0], factor @ factor.mT)
 
     def box(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
         """Lowest and highest state at ``t``, ``(batch, d)`` each: as seen, widened by half the extent on each side.
@@ -225,7 +225,7 @@ class MixtureMoments(Moments):
         A reversal that leaves it has left everything that physics and network were ever asked; explicit steps of
         physics run backward then grow without bound, and a clamp to the box is what keeps an outlier finite.
         """
-        low, high = _between(self.times, self.bounds, t).unbind(1)
+        low, high = between(self.times, self.bounds, t).unbind(1)
         margin = (high - low) / 2
         return low - margin, high + margin
 
@@ -243,7 +243,7 @@ class MixtureMoments(Moments):
 
     def _physics(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
         """``d(x)``; 0 for components without noise."""
-        means = _between(self.times, self.means, t)
+        means = between(self.times, self.means, t)
         g = expand(self.sde.diffusion(t), x).expand_as(x)
         here = self.sde.drift(x, t)
         there = self.sde.drift(means.flatten(0, 1), t.repeat_interleave(means.shape[1])).reshape(means.shape)
@@ -252,10 +252,10 @@ class MixtureMoments(Moments):
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         r, z, inverse = self._local(x, t)
-        scale = _between(self.times, self.scale, t)[:, None]
+        scale = between(self.times, self.scale, t)[:, None]
         local = torch.einsum("bk,bkii->bi", r, inverse)
         parts = [
-            (x - _between(self.times, self.centre, t)) / scale,
+            (x - between(self.times, self.centre, t)) / scale,
             (r[..., None] * z).sum(1).asinh(),
             (self._physics(x, t, r) / local).asinh(),
         ]
@@ -297,7 +297,7 @@ def _rms(power: Tensor, like: Tensor) -> Tensor:
     return power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
 
 
-def _between(times: Tensor, table: Tensor, t: Tensor) -> Tensor:
+def between(times: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """Linear interpolation of ``table (time, ...)`` at ``t (batch,)``; constant beyond the ends."""
     i = torch.searchsorted(times, t.contiguous()).clamp(1, len(times) - 1)
     w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)

@@ -7,6 +7,7 @@ __all__ = ["split"]
 import torch
 from torch import Tensor
 
+from physinv.low_rank import LowRankMoments
 from physinv.moments import MixtureMoments
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse, expand, match
@@ -36,7 +37,7 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     physics, dt, eta2 = sde.sde, match(t0 - t1, x), sde.eta**2
     moments = sde.score.moments if isinstance(sde.score, ScoreModel) else None
     pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
-    if not isinstance(moments, MixtureMoments):
+    if not isinstance(moments, (LowRankMoments, MixtureMoments)):
         noise = sde.eta * expand(physics.diffusion(t0), x) * dw[0]
         return physics.drift_flow(x + (1 + eta2) / 2 * pull, t0, t1) + noise
     precision = moments.precision(x, t0)

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from physinv.checkpoint import load_tensors, write_atomically
 from physinv.devices import threads_for
 from physinv.fit_moments import fit_moments
+from physinv.low_rank import LowRankMoments
 from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments
 from physinv.networks import MLP, UNet
+from physinv.objectives import curriculum
 from physinv.registry import find
 from physinv.schema import versions
 from physinv.score import ScoreModel
@@ -68,7 +70,7 @@ def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings) 
         moments.channels_in,
         moments.channels_out,
         dimension=len(shape) - 1,
-        width=settings.width or 24,
+        width=settings.width or 16,
         levels=levels,
     )
 
@@ -117,7 +119,7 @@ def train_run(
         "device": str(device),
         "versions": versions(),
     }
-    for window in settings.windows:
+    for window in curriculum(settings, simulator, len(train.times)):
         train.with_window(window), valid.with_window(window)
     info = json.loads(json.dumps(info))
     if (run / "run.json").exists() and not overwrite:
@@ -190,6 +192,9 @@ def _moments(kind: str, simulator: Simulator, tensors: dict[str, Tensor]) -> Mom
         return LinearMoments(simulator, part["mean0"], part["power0"])
     if kind == "SpectralMoments":
         return SpectralMoments(part["times"], part["mean"], part["power"])
+    if kind == "LowRankMoments":
+        physics = simulator if part["mean"].ndim == 2 else None
+        return LowRankMoments(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])
     return MixtureMoments(simulator, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])
 
 

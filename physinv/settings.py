@@ -8,7 +8,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,19 +18,25 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    width: int = Field(0, ge=0, description="channels of the network; 0: 64 for vectors, 24 for fields")
+    loss: Literal["auto", "trajectory", "bidirectional", "implicit", "sliced", "sliced-vr", "denoising"] = Field(
+        "auto", description="training objective; auto: denoising where the transition kernel is known, else trajectory"
+    )
+    width: int = Field(0, ge=0, description="channels of the network; 0: 64 for vectors, 16 for fields")
     depth: int = Field(0, ge=0, description="hidden layers (vectors) or halvings of the grid (fields); 0: 3 or 2")
     components: int = Field(6, ge=1, description="most Gaussians in the reference law of a vector process")
     windows: tuple[int, ...] = Field(
-        (2,), description="curriculum of window lengths, equal shares; 2 is the 1-step loss"
+        (),
+        description="curriculum of window lengths, equal shares; 2 is the 1-step loss; none: 2, or whole (denoising)",
     )
-    batch: int = Field(0, ge=0, description="windows per update; 0: 4096 for vectors, 64 for fields")
-    rate: float = Field(1e-3, gt=0, description="peak learning rate (AdamW), warmed up over 2 %, then cosine to 0")
+    batch: int = Field(0, ge=0, description="windows per update; 0: 4096 for vectors, 16 for fields")
+    rate: float = Field(
+        0.0, ge=0, description="peak learning rate (AdamW), then cosine to 0; 0: 1e-3 for vectors, 4e-3 for fields"
+    )
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the moving average of the weights")
-    validate_every: int = Field(100, ge=1, description="updates between validations, log lines and checkpoints")
-    validate_windows: int = Field(0, ge=0, description="validation windows (a fixed subset); 0: 32768 or 2048")
+    validate_every: int = Field(200, ge=1, description="updates between validations, log lines and checkpoints")
+    validate_windows: int = Field(0, ge=0, description="validation windows (a fixed subset); 0: 32768 or 1024")
     workers: int = Field(0, ge=0, description="DataLoader workers when the data are streamed")
     memory: float = Field(4.0, gt=0, description="GiB up to which a dataset is kept in memory instead of streamed")
 
@@ -72,6 +78,6 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(p) for p in first["loc"])
         raise ValueError(f"setting `{name}`: {first['msg'].lower()}, got {first['input']!r}.") from None
-    if not settings.windows or min(settings.windows) < 2:
+    if settings.windows and min(settings.windows) < 2:
         raise ValueError(f"setting `windows` must list window lengths of 2 or more, got {list(settings.windows)}.")
     return settings

@@ -5,21 +5,28 @@ from __future__ import annotations
 __all__ = ["History", "Record", "check_budget", "fit"]
 
 import copy
-import functools
 import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from physinv.checkpoint import Checkpoint, append_log, load_checkpoint, save_checkpoint, save_model, trim_log
-from physinv.losses import Loss, trajectory_loss
-from physinv.posterior import default_step
-from physinv.score import ScoreModel
+from physinv.checkpoint import (
+    Checkpoint,
+    append_log,
+    load_checkpoint,
+    save_checkpoint,
+    save_model,
+    trained_part,
+    trim_log,
+)
+from physinv.losses import Loss
+from physinv.objectives import curriculum, objective
 from physinv.sde import SDE
 from physinv.settings import Settings
 from physinv.trajectories import TrajectoryDataset
@@ -42,14 +49,14 @@ class Record:
 
 @dataclass
 class History:
-    """What training leaves behind: its log, and the step whose averaged weights were best on validation data."""
+    """What training leaves behind: its log, and the step whose averaged weights were kept."""
 
     records: list[Record] = field(default_factory=list)
     best_step: int = 0
 
 
 def fit(
-    model: ScoreModel,
+    model: nn.Module,
     sde: SDE,
     train: TrajectoryDataset,
     valid: TrajectoryDataset,
@@ -67,33 +74,36 @@ def fit(
 
     Give ``steps`` (reproducible to the byte on one device) or ``budget`` in seconds.  AdamW, gradient clipping, warm-up
     and cosine decay; an exponential moving average of the weights is validated every ``settings.validate_every``
-    updates on a fixed subset of ``valid``, and the best one is kept: training never ends worse than its reference.
+    updates on a fixed subset of ``valid``, and the last one is kept that is not clearly worse than the best: training
+    never ends clearly worse than its reference.
     Symmetries of the process (``sde.images``) are used to multiply the data.
-    Windows follow ``settings.windows`` in equal shares.  ``loss`` defaults to the trajectory loss with the
-    solver's own step.  With ``run`` a folder, every validation writes a log line and a checkpoint there, and
-    ``resume`` goes on from it exactly as if nothing had happened.  ``progress(done, record)`` hears of it
-    twice a second and at every validation.  ``model`` and datasets must be on one device.
+    Windows follow ``settings.windows`` in equal shares.  ``loss`` defaults to what ``settings.loss`` names (see
+    :mod:`~physinv.objectives`); a ``loss`` given here gets windows of 2 unless ``settings.windows`` says otherwise.
+    With ``run`` a folder, every validation writes a log line and a checkpoint there, and ``resume`` goes on from it
+    exactly as if nothing had happened.  ``progress(done, record)`` hears of it twice a second and at every validation.
+    ``model`` and datasets must be on one device; ``model`` is a :class:`~physinv.score.ScoreModel`, or any module that
+    ``loss`` accepts as its first argument and whose attribute ``network`` holds what is trained.
     """
     check_budget(steps, budget)
-    if loss is None:
-        loss = functools.partial(trajectory_loss, step=default_step(sde, model))
-    device = next(model.parameters()).device
-    size = settings.batch or (64 if train.layout.kind == "field" else 4096)
+    windows = settings.windows or ((2,) if loss else curriculum(settings, sde, len(train.times)))
+    loss = loss or objective(settings, sde, model)
+    device, field = next(model.parameters()).device, train.layout.kind == "field"
+    size, rate = settings.batch or (16 if field else 4096), settings.rate or (4e-3 if field else 1e-3)
     average = copy.deepcopy(model).requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     averaged: list[Tensor] = [
         a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad
     ]
     fused = device.type == "cuda"
-    optimiser = torch.optim.AdamW(trainable, lr=settings.rate, weight_decay=settings.weight_decay, fused=fused)
-    state = Checkpoint(model, average, copy.deepcopy(model.network.state_dict()), optimiser)
+    optimiser = torch.optim.AdamW(trainable, lr=rate, weight_decay=settings.weight_decay, fused=fused)
+    state = Checkpoint(model, average, copy.deepcopy(trained_part(model).state_dict()), optimiser)
     history = History()
     if resume and run is not None and load_checkpoint(run, state):
         history.records = [Record(**r) for r in trim_log(run, state.step)]
         history.best_step = state.best_step
 
-    few = settings.validate_windows or (2048 if train.layout.kind == "field" else 32768)
-    check = _subset(sde, valid.with_window(settings.windows[-1]), few, seed, size, device)
+    few = settings.validate_windows or (1024 if field else 32768)
+    check = _subset(sde, valid.with_window(windows[-1]), few, seed, max(size, 64), device)
     noise = torch.Generator(device)
     begun, mean_loss = time.perf_counter() - state.seconds, torch.zeros((), device=device)
 
@@ -101,11 +111,11 @@ def fit(
         return state.step / steps if steps else (time.perf_counter() - begun) / (budget or math.inf)
 
     def take_stock(window: int, training: float) -> None:
-        value = _validate(average, sde, check, loss, noise.manual_seed(_mix(seed, -1)))
-        state.judge(value)
+        values = _validate(average, sde, check, loss, noise.manual_seed(_mix(seed, -1)))
+        state.judge(values)
         state.seconds = time.perf_counter() - begun
-        rate = float(optimiser.param_groups[0]["lr"])
-        record = Record(state.step, round(state.seconds, 3), window, rate, training, value, state.best)
+        now = float(optimiser.param_groups[0]["lr"])
+        record = Record(state.step, round(state.seconds, 3), window, now, training, fmean(values), state.best)
         history.records.append(record)
         history.best_step = state.best_step
         if run is not None:
@@ -117,13 +127,13 @@ def fit(
     source: Iterator[Windows] = iter(())
     stage, done, since, shown = -1, progress_now(), 0, time.perf_counter()
     while True:
-        now = min(int(done * len(settings.windows)), len(settings.windows) - 1)
+        now = min(int(done * len(windows)), len(windows) - 1)
         if now != stage:
             stage = now
-            source = _batches(train.with_window(settings.windows[stage]), size, seed, state.step, settings.workers)
+            source = _batches(train.with_window(windows[stage]), size, seed, state.step, settings.workers)
         due = state.step % settings.validate_every == 0 or done >= 1
         if due and state.last_validated != state.step:
-            take_stock(settings.windows[stage], float(mean_loss) / max(since, 1))
+            take_stock(windows[stage], float(mean_loss) / max(since, 1))
             mean_loss, since = torch.zeros((), device=device), 0
         if done >= 1:
             break
@@ -131,7 +141,7 @@ def fit(
         states = _image(sde, states, seed, state.step)
         noise.manual_seed(_mix(seed, state.step))
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate * _schedule(done)
+            group["lr"] = rate * _schedule(done)
         optimiser.zero_grad(set_to_none=True)
         value = loss(model, sde, states, times, generator=noise)
         value.backward()  # type: ignore[no-untyped-call]
@@ -146,7 +156,7 @@ def fit(
         if progress is not None and history.records and time.perf_counter() - shown > 0.5:
             shown = time.perf_counter()
             progress(min(done, 1.0), history.records[-1])
-    model.network.load_state_dict(state.best_weights)
+    trained_part(model).load_state_dict(state.best_weights)
     if run is not None:
         save_model(run, model)
     return history
@@ -195,12 +205,18 @@ class _Endless(torch.utils.data.Sampler[list[int]]):
 
 
 def _subset(sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device) -> list[Windows]:
-    """``n`` windows in batches, images under symmetries included, so that no accident of the subset is favoured."""
+    """About ``n`` windows in equal batches, all images under symmetries included: no accident of a subset counts.
+
+    A dataset of fewer windows is gone through again, for objectives that draw noise; at least two batches.
+    """
     kinds = len(sde.images(data.__getitems__(torch.arange(1))[0]))
-    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))[: max(1, n // kinds)]
+    part = max(1, min(size, n) // kinds)
+    whole = part * max(2, n // kinds // part)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))
+    chosen = order.repeat(math.ceil(whole / len(order)))[:whole]
     batches = []
-    for part in torch.split(chosen, max(1, size // kinds)):
-        states, times = _to(data.__getitems__(part), device)
+    for indices in torch.split(chosen, part):
+        states, times = _to(data.__getitems__(indices), device)
         batches.append((torch.cat(sde.images(states)), times.repeat(kinds, 1)))
     return batches
 
@@ -225,6 +241,6 @@ def _to(windows: Windows, device: torch.device) -> Windows:
 
 
 @torch.no_grad()
-def _validate(model: ScoreModel, sde: SDE, batches: list[Windows], loss: Loss, noise: torch.Generator) -> float:
-    total = sum(float(loss(model, sde, states, times, generator=noise)) * len(states) for states, times in batches)
-    return total / sum(len(states) for states, _ in batches)
+def _validate(model: nn.Module, sde: SDE, batches: list[Windows], loss: Loss, noise: torch.Generator) -> list[float]:
+    """The loss of each of the batches, which are of one size."""
+    return torch.stack([loss(model, sde, states, times, generator=noise) for states, times in batches]).tolist()

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from physinv.losses import trajectory_loss
-from physinv.reversal import split, transport
+from physinv.reversal import split
 from physinv.sde import Reverse
 from physinv.solvers import euler
+from physinv.transport import transport
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 

@@ -109,7 +109,7 @@ train_run(Path({str(run)!r}), train, valid, settings=settings, steps=4000, seed=
 def test_network_learns_what_a_gaussian_reference_misses(data, generator):
     """Three well-separated Gaussians, reference one: the loss falls towards that of the true score."""
     sim = OrnsteinUhlenbeck(dim=2, steps=20)
-    settings = Settings(components=1, width=32, depth=2, batch=1024, validate_every=100, rate=3e-3)
+    settings = Settings(loss="trajectory", components=1, width=32, depth=2, batch=1024, validate_every=100, rate=3e-3)
     model = build_model(sim, data["train"], settings)
     train, valid = data["train"].load(), data["valid"].load()
     history = fit(model, sim, train, valid, settings=settings, steps=400)
@@ -225,7 +225,7 @@ def test_damaged_runs_are_refused_in_one_line(data, tmp_path):
 def test_settings_teach():
     with pytest.raises(ValueError, match="no setting `widht`; did you mean `width`"):
         settings_from({"widht": 3})
-    with pytest.raises(ValueError, match="setting `rate`: input should be greater than 0, got -1"):
+    with pytest.raises(ValueError, match="setting `rate`: input should be greater than or equal to 0, got -1"):
         settings_from({"rate": -1})
     with pytest.raises(ValueError, match="window lengths of 2 or more"):
         settings_from({"windows": [1]})

@@ -1,0 +1,215 @@
+"""Preconditioning and variance reduction: what each brings.  Every row trains for the same seconds, on one thread.
+
+python benchmarks/ablation.py    25 s a row, three seeds: 18 minutes.  To show: the full method is best or as good as
+                                 the best in every column, and `plain` (a network in global units, no reference) fails
+
+Quadratic process, 250 trajectories: Q of reverse SDE and flow (hits within 1 %; a perfect SDE has .975), largest error
+of P(x_0 = +1 | x_T) against Fokker-Planck at 13 x_T with 2000 draws each (their noise: about .015).  Heat 16 x 16 from
+sharp edges: CRPS of 8 samples for 50 observations, and the error of E[x_0 | x_t] for modes |k| <= 4, relative to their
+power, mean over four times.  Samples beyond +-10 count as +-10: some rows diverge.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from common import dataset, repeat
+from torch import Tensor
+
+from physinv import grids, metrics
+from physinv.devices import threads_for
+from physinv.fit_moments import fit_moments
+from physinv.losses import Loss, trajectory_loss
+from physinv.moments import MixtureMoments, Moments, gaussian_log_prob
+from physinv.posterior import Posterior
+from physinv.reversal import split
+from physinv.run import build_network, clock
+from physinv.scalar import ScalarPosterior
+from physinv.score import ScoreModel
+from physinv.score_matching import denoising_loss
+from physinv.sde import SDE, Linear
+from physinv.settings import Settings
+from physinv.simulator import build
+from physinv.train import fit
+from physinv.trajectories import TrajectoryDataset
+from physinv.transport import transport
+from simulators.heat import Heat
+from simulators.quadratic import Quadratic
+
+Data = dict[str, TrajectoryDataset]
+Fit = Callable[[SDE, TrajectoryDataset, Settings], Moments]
+LOW, TIMES, STEPS = 4, (1, 4, 16, 32), grids.logarithmic(0.2, 24, 0.002)
+
+
+class Plain(Moments):
+    """No reference: inputs and outputs in units of the root mean square over all states and times."""
+
+    def __init__(self, rms: float, channels: int) -> None:
+        super().__init__()
+        self.rms, self.channels_in, self.channels_out = rms, channels, channels
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
+        return gaussian_log_prob(x, torch.full_like(x, self.rms**2), x)
+
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        return x / self.rms
+
+    def lift(self, out: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return out / self.rms
+
+
+class Unscaled(MixtureMoments):
+    """The mixture's score, but network inputs and outputs in units of the spread of all states at t."""
+
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        inputs, d = super().features(x, t), x.shape[1]
+        return torch.cat([inputs[:, :d], torch.zeros_like(inputs[:, d : 3 * d]), inputs[:, 3 * d :]], dim=1)
+
+    def lift(self, out: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return out[:, : x.shape[1]] / self.scale[torch.searchsorted(self.times, t)][:, None]  # t: stored times only
+
+
+class Blind(MixtureMoments):
+    """As it is, but the network neither sees nor multiplies the score that the physics has in equilibrium."""
+
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        inputs, d = super().features(x, t), x.shape[1]
+        return torch.cat([inputs[:, : 2 * d], torch.zeros_like(x), inputs[:, 3 * d :]], dim=1)
+
+    def lift(self, out: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return super().lift(torch.cat([out[:, : x.shape[1]], torch.zeros_like(x)], dim=1), x, t)
+
+
+class Scoreless(MixtureMoments):
+    """The mixture's units, curvature and box, but not its score."""
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class Asymmetric(Quadratic):
+    """The quadratic process that does not know of x -> -x."""
+
+    def images(self, x: Tensor) -> list[Tensor]:
+        return [x]
+
+
+def reference(sde: SDE, data: TrajectoryDataset, settings: Settings) -> Moments:
+    """The default: whatever suits the state."""
+    return fit_moments(sde, data, components=settings.components)
+
+
+def plain(sde: SDE, data: TrajectoryDataset, settings: Settings) -> Moments:
+    return Plain(float(data.trajectories().square().mean().sqrt()), data.shape[0])
+
+
+def as_kind(kind: type[MixtureMoments], sde: SDE, data: TrajectoryDataset, settings: Settings) -> Moments:
+    m = reference(sde, data, settings)
+    assert isinstance(m, MixtureMoments)
+    return kind(sde, m.times, m.weights, m.means, m.factors, m.bounds)
+
+
+WHOLE = Settings(windows=(33,))  # of which denoising takes the start, and any time after it
+ONE_STEP = functools.partial(trajectory_loss, step=transport)
+QUADRATIC: dict[str, tuple[Fit, Settings, type[Quadratic]]] = {
+    "full method": (reference, Settings(), Quadratic),
+    "one Gaussian instead of the mixture": (reference, Settings(components=1), Quadratic),
+    "no score of the reference": (functools.partial(as_kind, Scoreless), Settings(), Quadratic),
+    "no local scaling": (functools.partial(as_kind, Unscaled), Settings(), Quadratic),
+    "no physics inside the network": (functools.partial(as_kind, Blind), Settings(), Quadratic),
+    "no symmetry": (reference, Settings(), Asymmetric),
+    "plain": (plain, Settings(), Quadratic),
+}
+HEAT: dict[str, tuple[Fit, Settings, Loss | None]] = {
+    "reference alone, untrained": (reference, Settings(), None),
+    "full method": (reference, Settings(), None),
+    "denoising without floor": (reference, WHOLE, functools.partial(denoising_loss, floor=0.0)),
+    "1-step loss": (reference, Settings(), ONE_STEP),
+    "1-step loss, plain": (plain, Settings(), functools.partial(trajectory_loss, step=split)),
+    "denoising, plain": (plain, Settings(), None),
+    "batch 64, rate 1e-3": (reference, Settings(batch=64, rate=1e-3), None),
+}
+
+
+def once(seed: int, budget: float) -> dict[str, float]:
+    """Every row of both tables."""
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as tmp, threads_for((1,)):
+        data = dataset("quadratic", seed, Path(tmp) / "quadratic", train=250)
+        for row, (moments, settings, kind) in QUADRATIC.items():
+            sde: SDE = build(kind, data["test"].config["parameters"])
+            model = trained(sde, data, moments, settings, None, seed, budget)
+            figures |= shown(f"quadratic, {row}", quadratic_figures(sde, model, data["test"], seed))
+        data = dataset("heat", seed, Path(tmp) / "heat", changes={"prior": "edges", "size": 16})
+        heat = build(Heat, data["test"].config["parameters"])
+        for row, (moments, settings, loss) in HEAT.items():
+            seconds = 0.0 if "untrained" in row else budget
+            model = trained(heat, data, moments, settings, loss, seed, seconds)
+            figures |= shown(f"heat, {row}", heat_figures(heat, model, data["test"], seed))
+    return figures
+
+
+def trained(
+    sde: SDE, data: Data, moments: Fit, settings: Settings, loss: Loss | None, seed: int, budget: float
+) -> ScoreModel:
+    """A model with the given reference, trained for ``budget`` seconds."""
+    law = moments(sde, data["train"], settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = ScoreModel(law, build_network(law, data["train"].shape, settings), clock(data["train"].times))
+    if budget:
+        fit(model, sde, data["train"], data["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
+    return model
+
+
+def shown(label: str, figures: dict[str, float]) -> dict[str, float]:
+    now = time.strftime("%H:%M:%S")
+    print(f"{now}  {label:46s} {', '.join(f'{k} {v:.3g}' for k, v in figures.items())}", flush=True)
+    return {f"{label}: {k}": v for k, v in figures.items()}
+
+
+def quadratic_figures(sde: SDE, model: ScoreModel, test: TrajectoryDataset, seed: int) -> dict[str, float]:
+    """Q of the reverse SDE (mean of four draws) and of the flow, and the largest error of P."""
+    posterior, generator = Posterior(sde, model, test.times), torch.Generator().manual_seed(seed)
+    starts = torch.linspace(-0.1, 0.1, 1000)[:, None]
+    drawn = posterior.sample(starts, 4, generator=generator)
+    final = test.states(-1)[:, 0]
+    grid = torch.linspace(float(final.min()), float(final.max()), 13)[:, None]
+    assert isinstance(sde, Quadratic)
+    exact = sde.exact()
+    assert isinstance(exact, ScalarPosterior)
+    ours = (posterior.sample(grid, 2000, generator=generator) > 0).double().mean(1)[:, 0]
+    return {
+        "Q sde .01": sum(float(metrics.quadratic_q(drawn[:, i], 0.01)) for i in range(4)) / 4,
+        "Q flow .01": float(metrics.quadratic_q(posterior.flow(starts), 0.01)),
+        "P error": float((ours - exact.probabilities(grid)[:, 1]).abs().max()),
+    }
+
+
+@torch.no_grad()
+def heat_figures(heat: Linear, model: ScoreModel, test: TrajectoryDataset, seed: int) -> dict[str, float]:
+    """CRPS, and ``E|D_k - y_k|^2 / E|y_k|^2``, ``D = (y_t + v s) / a`` per mode (Robbins 1956), |k| <= LOW."""
+    x0, truth = test.states(0), test.states(0, limit=50)
+    y0, low = heat.modes(x0), (-heat.rates(x0) <= LOW**2 + 0.5).expand(len(x0), -1, -1, -1)  # diffusivity 1
+    error = 0.0
+    for i in TIMES:
+        x, t = test.states(i), torch.full((len(x0),), float(test.times[i]))
+        denoised = heat.modes(x) + heat.variance(t, x) * heat.modes(model(x, t))
+        gap = denoised / heat.decay(t, x) - y0
+        error += float(gap[low].abs().square().mean() / y0[low].abs().square().mean())
+    generator = torch.Generator().manual_seed(seed)
+    samples = Posterior(heat, model, STEPS).sample(test.states(-1, limit=50), 8, generator=generator)
+    crps = metrics.crps(samples.nan_to_num(nan=10.0).clamp(-10, 10), truth)
+    return {"CRPS": float(crps), "denoising error": error / len(TIMES)}
+
+
+if __name__ == "__main__":
+    repeat("ablation", __doc__, once, budget=25.0)
