@@ -64,4 +64,4 @@ def ranks(draws: Tensor, truth: Tensor, seed: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    repeat("calibration", __doc__, once, budget=60.0)
+    repeat("calibration", __doc__, once, budget=45.0)

@@ -20,7 +20,7 @@ from physinv.posterior import Posterior
 from physinv.settings import Settings
 from physinv.spectra import radial_spectrum, spectral_error
 
-OBSERVATIONS, SAMPLES, STEPS = 100, 16, (8, 32, 64)
+OBSERVATIONS, SAMPLES, STEPS = 48, 16, (8, 32, 64)
 
 
 def once(seed: int, budget: float) -> dict[str, float]:
@@ -90,4 +90,4 @@ def shells(draws: Tensor, exact: LinearGaussian, final: Tensor) -> dict[str, flo
 
 
 if __name__ == "__main__":
-    repeat("heat", __doc__, once, budget=120.0)
+    repeat("heat", __doc__, once, budget=60.0)

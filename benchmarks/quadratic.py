@@ -40,4 +40,4 @@ def once(seed: int, budget: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    repeat("quadratic", __doc__, once, budget=60.0)
+    repeat("quadratic", __doc__, once, budget=45.0)

@@ -163,8 +163,8 @@ def train(
 ) -> None:
     """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
 
-    Settings: width depth components windows batch rate weight_decay clip ema validate_every validate_windows workers
-    memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
+    workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
     """
     from physinv.devices import pick_device
     from physinv.run import train_run
@@ -213,6 +213,14 @@ def reconstruct(
     method: Annotated[str, typer.Option(help="sde: posterior samples; flow: one pre-image; mean-flow.")] = "sde",
     samples: Annotated[int, typer.Option(min=1, help="Draws for each observation (sde).")] = 16,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps from T to 0 [as stored].")] = None,
+    grid: Annotated[
+        str, typer.Option(help="Where the steps lie: stored, linear, log, learned (equal errors).")
+    ] = "stored",
+    observe: Annotated[
+        str | None,
+        typer.Option(help="See only part of x_T: sensors:FRACTION, coarse:FACTOR, low-pass:KMAX, everything."),
+    ] = None,
+    observed_noise: Annotated[float, typer.Option(help="Standard deviation of that observation.")] = 0.05,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many observations.")] = None,
     seed: Seed = 0,
     device: Device = None,
@@ -220,7 +228,8 @@ def reconstruct(
 ) -> None:
     """Reconstruct initial states from final ones.
 
-    Example: physinv reconstruct runs/heat --data datasets/heat/data/test --out heat.hdf5 --samples 16 --steps 32
+    Examples: physinv reconstruct runs/heat --data datasets/heat/data/test --out heat.hdf5 --samples 16 --steps 32
+              physinv reconstruct runs/heat --data datasets/heat/data/test --out part.hdf5 --observe sensors:0.25
     """
     from physinv.devices import pick_device
     from physinv.reconstruct import reconstruct
@@ -238,6 +247,9 @@ def reconstruct(
             method=method,
             samples=samples,
             steps=steps,
+            grid=grid,
+            observe=observe,
+            observed_noise=observed_noise,
             limit=limit,
             seed=seed,
             progress=lambda done, n: report(done / n, f"{done} of {n} observations"),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from physinv import metrics
 from physinv.checkpoint import write_atomically
+from physinv.exact import LinearGaussian
 from physinv.reconstruct import Reconstruction
 from physinv.spectra import spectral_error
 
@@ -38,9 +39,13 @@ def evaluate(recon: Reconstruction, *, seed: int = 0) -> list[Row]:
     ``sde`` is held against exact posterior samples, ``flow`` against the exact probability flow, ``mean-flow`` against
     the exact posterior mean: three questions, three answers.
     """
-    exact = recon.simulator.exact()
+    exact, operator = recon.simulator.exact(), recon.operator
     reference: Tensor | None = None
-    if exact is not None:
+    if operator is not None:
+        if isinstance(exact, LinearGaussian) and recon.seen is not None:
+            generator = torch.Generator().manual_seed(seed)
+            reference = exact.given(operator).sample(recon.seen, recon.samples.shape[1], generator=generator)
+    elif exact is not None:
         n, final, method = recon.samples.shape[1], recon.observation, recon.info["method"]
         if method == "sde":
             reference = exact.sample(final, n, generator=torch.Generator().manual_seed(seed))
@@ -69,7 +74,11 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
     if layout.kind == "field":
         exact = recon.simulator.exact()
         generator = torch.Generator().manual_seed(seed)
-        reference = None if exact is None else exact.sample(recon.observation, 1, generator=generator)
+        reference = (
+            None
+            if exact is None or recon.operator is not None
+            else exact.sample(recon.observation, 1, generator=generator)
+        )
         figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
     if k >= _ENSEMBLE:
         generator = torch.Generator().manual_seed(seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior"]
+__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "ObservedGaussian"]
 
 import math
 from abc import ABC, abstractmethod
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.mixture import Mixture
+from physinv.observation import Covariance, Observation, jacobian
 from physinv.sde import Linear
 
 
@@ -73,6 +74,59 @@ class LinearGaussian(ExactPosterior):
         z = torch.randn((n * len(final), *final.shape[1:]), generator=generator, dtype=final.dtype, device=final.device)
         wiggle = self.sde.unmodes((s * v / (a**2 * s + v)).sqrt() * self.sde.modes(z), z)
         return self.mean(final)[:, None] + wiggle.reshape(len(final), n, *final.shape[1:])
+
+    def given(self, observation: Observation) -> ObservedGaussian:
+        """The posterior where not ``x_T`` itself but ``y = H x_T + sigma n`` was observed."""
+        return ObservedGaussian(self, observation)
+
+
+@dataclass(frozen=True)
+class ObservedGaussian:
+    """``p(x_T | y)`` and ``p(x_0 | y)`` of a :class:`LinearGaussian` for ``y = H x_T + sigma n``.
+
+    ``x_T ~ N(a m, a^2 S + V)`` is conditioned in observation space (:meth:`~physinv.observation.Covariance.given`).
+    As ``y`` tells nothing about ``x_0`` that ``x_T`` does not, a draw from ``p(x_0 | x_T)`` of a draw from
+    ``p(x_T | y)`` is one from ``p(x_0 | y)``; and ``E[x_0 | x_T]`` is affine in ``x_T``, so means compose as well.
+    Each call factorises a matrix of the size of ``y``.
+    """
+
+    law: LinearGaussian
+    observation: Observation
+
+    def final_mean(self, y: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
+        """``E[x_T | y]``."""
+        return self._update(y)[0]
+
+    def final_sample(
+        self, y: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """Independent draws from ``p(x_T | y)``."""
+        mean, covariance = self._update(y)
+        z = torch.randn((n * len(y), *mean.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
+        return mean[:, None] + covariance.root(z).reshape(len(y), n, *mean.shape[1:])
+
+    def mean(self, y: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
+        """``E[x_0 | y]``."""
+        return self.law.mean(self.final_mean(y))
+
+    def sample(
+        self, y: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """Independent draws from ``p(x_0 | y)``."""
+        final = self.final_sample(y, n, generator=generator)
+        return self.law.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
+
+    def _update(self, y: Tensor) -> tuple[Tensor, Covariance]:
+        sde, like, H = self.law.sde, self.law.mean0.to(y)[None], self.observation.operator
+        a, v = (f(like.new_full((1,), self.law.horizon), like) for f in (sde.decay, sde.variance))
+        mean, power = sde.unmodes(a * sde.modes(like), like), a**2 * self.law.power.to(y) + v
+        prior = Covariance(
+            lambda u: sde.unmodes(power * sde.modes(u), u), lambda z: sde.unmodes(power.sqrt() * sde.modes(z), z)
+        )
+        rows = jacobian(H, like)
+        noise = self.observation.noise**2 * torch.eye(len(rows), dtype=torch.float64, device=y.device)
+        gain, covariance = prior.given(rows, noise)
+        return mean + gain(y - H(mean)), covariance
 
 
 @dataclass(frozen=True)

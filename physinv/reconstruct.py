@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["METHODS", "Reconstruction", "read_reconstruction", "reconstruct"]
+__all__ = ["GRIDS", "METHODS", "Reconstruction", "read_reconstruction", "reconstruct", "step_grid"]
 
 import json
 import time
@@ -17,28 +17,45 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.checkpoint import write_atomically
+from physinv.conditioning import sample_given
 from physinv.devices import threads_for
-from physinv.grids import resample_times
-from physinv.posterior import Posterior, default_batch
+from physinv.grids import learned, linear, logarithmic, resample_times
+from physinv.observation import Observation, named, picture
+from physinv.posterior import Posterior, default_batch, default_step
 from physinv.registry import find
 from physinv.run import Run
 from physinv.schema import versions
+from physinv.sde import Reverse
 from physinv.simulator import Simulator, build, describe
 from physinv.trajectories import TrajectoryDataset
 
 METHODS = ("sde", "flow", "mean-flow")
-SCHEMA = 1
+GRIDS = ("stored", "linear", "log", "learned")
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """``truth (n, *state)``, ``observation (n, *state)``, ``samples (n, K, *state)`` and how they were made."""
+    """``truth (n, *state)``, ``observation (n, *state)``, ``samples (n, K, *state)`` and how they were made.
+
+    ``seen (n, *seen)``: the observed numbers, where not all of the final state was observed (see :attr:`operator`).
+    """
 
     simulator: Simulator
     truth: Float[Tensor, "n *state"]
     observation: Float[Tensor, "n *state"]
     samples: Float[Tensor, "n k *state"]
     info: dict[str, Any]
+    seen: Float[Tensor, "n *seen"] | None = None
+
+    @property
+    def operator(self) -> Observation | None:
+        """What was observed of the final states, or None: all of them, without noise."""
+        if self.info["observe"] is None:
+            return None
+        return named(
+            self.info["observe"], self.info["observed_noise"], tuple(self.truth.shape[1:]), seed=self.info["seed"]
+        )
 
 
 def reconstruct(
@@ -49,6 +66,9 @@ def reconstruct(
     method: str = "sde",
     samples: int = 16,
     steps: int | None = None,
+    grid: str = "stored",
+    observe: str | None = None,
+    observed_noise: float = 0.05,
     limit: int | None = None,
     seed: int = 0,
     batch: int | None = None,
@@ -57,9 +77,12 @@ def reconstruct(
     """Write ``out`` with ``/truth``, ``/observation``, ``/samples`` for the first ``limit`` trajectories of ``data``.
 
     ``method``: ``sde`` draws ``samples`` from the posterior of each observation, ``flow`` and ``mean-flow`` give one
-    state each.  ``steps`` solver steps from T to 0 (default: one per stored time).  ``batch`` bounds the states in
-    work (see :class:`~physinv.posterior.Posterior`); the file appears when it is complete.
-    ValueError if ``run`` and ``data`` are of different systems.
+    state each.  ``steps`` solver steps from T to 0 (default: one per stored time), placed as :func:`step_grid` says.
+    ``observe`` (``sensors:0.25``, ``coarse:4``, ``low-pass:5``) hides the final states but for noisy observations of
+    them, see :func:`~physinv.observation.named`; samples are then drawn in two stages
+    (:func:`~physinv.conditioning.sample_given`), ``/seen`` holds the observed numbers and ``/observation`` a picture of
+    them.  ``batch`` bounds the states in work (see :class:`~physinv.posterior.Posterior`); the file appears when it is
+    complete.  ValueError if ``run`` and ``data`` are of different systems.
     """
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -67,25 +90,35 @@ def reconstruct(
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     _check_same_system(run, data)
+    if observe is not None and method != "sde":
+        raise ValueError(f"`observe` needs `method` sde (posterior samples), got {method!r}.")
+    observation = None if observe is None else named(observe, observed_noise, data.shape, seed=seed)
     device = next(run.model.parameters()).device
-    times = run.times if steps is None else resample_times(run.times, steps)
+    times = step_grid(run, data, steps or len(run.times) - 1, grid)
     posterior = Posterior(run.simulator, run.model, times, batch=batch)
     generator = torch.Generator(device).manual_seed(seed)
     n = min(limit or data.n_trajectories, data.n_trajectories)
     k = samples if method == "sde" else 1
     truth, final = data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
+    if observation is not None:
+        final = observation.observe(final, generator=torch.Generator(final.device).manual_seed(seed + 1))
+    shown = final if observation is None else picture(observation, final, data.shape)
     begun = time.perf_counter()
 
     def write(tmp: Path) -> None:
         with h5py.File(tmp, "w", track_order=False) as file:
             space = _scales(file, run.simulator, n, k)
             _field(file, "truth", (n, *data.shape), ["observation_index", *space])[...] = truth.cpu().numpy()
-            _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = final.cpu().numpy()
+            _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = shown.cpu().numpy()
+            if observation is not None:
+                file.create_dataset("seen", data=final.cpu().numpy())
             target = _field(file, "samples", (n, k, *data.shape), ["observation_index", "draw", *space])
             at = 0
-            for part in torch.split(final, max(1, (batch or default_batch(final)) // k)):
+            for part in torch.split(final, max(1, (batch or default_batch(shown)) // k)):
                 x = part.to(device)
-                if method == "sde":
+                if observation is not None:
+                    drawn = sample_given(posterior, observation, x, k, generator=generator)
+                elif method == "sde":
                     drawn = posterior.sample(x, k, generator=generator)
                 else:
                     drawn = (posterior.flow(x) if method == "flow" else posterior.mean_flow(x))[:, None]
@@ -99,6 +132,9 @@ def reconstruct(
                 "schema": SCHEMA,
                 "method": method,
                 "steps": len(times) - 1,
+                "grid": grid,
+                "observe": observe,
+                "observed_noise": None if observe is None else observed_noise,
                 "samples": k,
                 "seed": seed,
                 "simulator": run.info["simulator"],
@@ -118,12 +154,34 @@ def reconstruct(
         write_atomically(out, write)
 
 
+def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float[Tensor, " grid"]:
+    """Times of a reversal in ``steps`` steps: like the ``stored`` ones, ``linear``, ``log`` or ``learned``.
+
+    ``log``: geometric from a hundredth of the horizon on, for starts with structure on all scales.  ``learned``: equal
+    local errors, measured on a few trajectories of ``data`` (:func:`~physinv.grids.learned`).
+    """
+    horizon = float(run.times[-1])
+    match grid:
+        case "stored":
+            return resample_times(run.times, steps)
+        case "linear":
+            return linear(horizon, steps)
+        case "log":
+            return logarithmic(horizon, steps, horizon / 100)
+        case "learned":
+            few = data.trajectories(slice(0, 16)).to(next(run.model.parameters()).device)
+            reverse = Reverse(run.simulator, run.model)
+            return learned(reverse, few, data.times, steps, step=default_step(run.simulator, run.model))
+    raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
+
+
 def read_reconstruction(path: Path) -> Reconstruction:
     """Read a file that :func:`reconstruct` wrote; ValueError in one line if it is something else or damaged."""
     try:
         with h5py.File(path, "r") as file:
             info = json.loads(file["info_json"][()])
-            truth, seen, samples = (torch.from_numpy(file[k][...]) for k in ("truth", "observation", "samples"))
+            truth, shown, samples = (torch.from_numpy(file[k][...]) for k in ("truth", "observation", "samples"))
+            seen = torch.from_numpy(file["seen"][...]) if "seen" in file else None
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
     except (OSError, KeyError, json.JSONDecodeError) as error:
@@ -132,7 +190,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
         raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
     if not bool(samples.isfinite().all() and truth.isfinite().all()):
         raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
-    return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, seen, samples, info)
+    return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, shown, samples, info, seen)
 
 
 def _check_same_system(run: Run, data: TrajectoryDataset) -> None:

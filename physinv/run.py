@@ -51,7 +51,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
         network = build_network(moments, data.shape, settings)
-    return ScoreModel(moments, network, clock(data.times), mixed=mixed)
+    return ScoreModel(moments, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
 
 
 def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings) -> nn.Module:
@@ -73,6 +73,11 @@ def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings) 
         width=settings.width or 16,
         levels=levels,
     )
+
+
+def symmetries(sde: SDE, shape: tuple[int, ...]) -> Callable[[Tensor], list[Tensor]] | None:
+    """What a score of states of ``shape`` is averaged over: vectors only, whose networks cost next to nothing."""
+    return sde.images if len(shape) == 1 and len(sde.images(torch.zeros(1, *shape))) > 1 else None
 
 
 def clock(times: Float[Tensor, " time"]) -> tuple[float, float]:
@@ -178,7 +183,7 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
         moments = _moments(info["moments"], simulator, tensors)
         network = build_network(moments, tuple(info["shape"]), Settings(**info["settings"]))
         times = torch.tensor(info["times"], dtype=torch.float64)
-        model = ScoreModel(moments, network, clock(times))
+        model = ScoreModel(moments, network, clock(times), images=symmetries(simulator, tuple(info["shape"])))
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["ScoreModel"]
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -19,16 +20,32 @@ class ScoreModel(nn.Module):
     ``network`` is any module ``(features, tau) -> output``; ``tau = log(1 + t/t_1) / log(1 + T/t_1)`` runs from 0 to 1
     and resolves the first steps, where scores are largest.  ``clock = (t_1, T)``: first and last stored time.
     ``mixed`` runs the network (never the reference or the physics) in bfloat16.
+
+    ``images``, if given, are the symmetries of the process (:meth:`~physinv.sde.SDE.images`): the score is then
+    averaged over them, ``s(x) = 1/n sum_S S s(S x)``, and obeys them exactly.  Where two starts mirror each other, no
+    error of the network favours one of them.
     """
 
     def __init__(
-        self, moments: Moments, network: nn.Module, clock: tuple[float, float], *, mixed: bool = False
+        self,
+        moments: Moments,
+        network: nn.Module,
+        clock: tuple[float, float],
+        *,
+        images: Callable[[Tensor], list[Tensor]] | None = None,
+        mixed: bool = False,
     ) -> None:
         super().__init__()
-        self.moments, self.network, self.clock, self.mixed = moments, network, clock, mixed
+        self.moments, self.network, self.clock, self.images, self.mixed = moments, network, clock, images, mixed
 
     def forward(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        return self.moments.score(x, t) + self.remainder(x, t)
+        if self.images is None:
+            return self.moments.score(x, t) + self.remainder(x, t)
+        mirrored = self.images(x)
+        n, every = len(mirrored), torch.cat(mirrored)
+        clock = t.repeat(n)
+        scores = (self.moments.score(every, clock) + self.remainder(every, clock)).chunk(n)
+        return torch.stack([self.images(s)[i] for i, s in enumerate(scores)]).mean(0)
 
     def remainder(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """What the network adds to the reference score."""

@@ -45,8 +45,8 @@ class SDE(ABC):
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         """``x`` and its images under the symmetries of the process: as likely as ``x`` at every time.
 
-        A symmetry ``S`` commutes with drift and noise and leaves the law of the initial states as it is.  Training
-        sees all images of its data.  The default knows of none.
+        A symmetry ``S`` is a reflection (linear, orthogonal, its own inverse), commutes with drift and noise and leaves
+        the law of the initial states as it is.  Training sees all images of its data.  The default knows of none.
         """
         return [x]
 

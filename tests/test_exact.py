@@ -8,6 +8,7 @@ import torch
 
 from physinv.exact import LinearGaussian
 from physinv.mixture import Mixture, cluster, fit_mixture
+from physinv.observation import Observation, coarse, everything, jacobian, random_mask, sensors
 from physinv.scalar import ScalarPosterior
 from simulators.double_well import DoubleWell
 from simulators.heat import Heat
@@ -101,6 +102,44 @@ def test_linear_gaussian_with_a_mean(generator):
     )
     for name in ("mean", "flow"):
         assert torch.allclose(getattr(moved, name)(final + shift), getattr(plain, name)(final) + mean0, atol=1e-10)
+
+
+@pytest.mark.parametrize("operator", [sensors(random_mask((1, 4, 4), 0.4)), coarse(2)])
+def test_linear_gaussian_given_an_observation_is_dense_conditioning(operator, generator):
+    """p(x_0 | y) and p(x_T | y) against the precision form of Bayes' rule, matrices of 16 x 16: mean and covariance."""
+    heat = Heat(size=4, noise=0.5)
+    mean0 = torch.randn(heat.shape, generator=generator, dtype=torch.float64)
+    law = LinearGaussian(heat, heat.horizon, mean0, heat.exact().power + 0.05)
+    observation, n = Observation(operator, 0.2), 20_000
+    eye = torch.eye(16, dtype=torch.float64).reshape(16, 1, 4, 4)
+    start, end = (torch.full((16,), t, dtype=torch.float64) for t in (0.0, heat.horizon))
+    S = heat.unmodes(law.power * heat.modes(eye), eye).flatten(1)
+    A = heat.drift_flow(eye, start, end).flatten(1).T
+    V = heat.apply_covariance(eye, start, end).flatten(1)
+    H = jacobian(operator, eye[:1]).flatten(1)
+    m = mean0.flatten()
+    y = observation.observe(heat.drift_flow(mean0[None], start[:1], end[:1]), generator=generator)
+    posterior = law.given(observation)
+    for prior, mean, forward, left, got_mean, draw in (
+        (S, m, H @ A, H @ V @ H.T, posterior.mean, posterior.sample),
+        (A @ S @ A.T + V, A @ m, H, torch.zeros(len(H), len(H)), posterior.final_mean, posterior.final_sample),
+    ):
+        R = left + 0.2**2 * torch.eye(len(H), dtype=torch.float64)
+        C = torch.linalg.inv(torch.linalg.inv(prior) + forward.T @ torch.linalg.solve(R, forward))
+        want = mean + C @ forward.T @ torch.linalg.solve(R, y.flatten() - forward @ mean)
+        assert torch.allclose(got_mean(y).flatten(), want, atol=1e-10)
+        x = draw(y, n, generator=generator)[0].flatten(1)
+        white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), (x - want).T, upper=False)
+        # whitened draws are N(0, I): standard errors of means 1/sqrt(n), of (co)variances at most sqrt(2/n); five each
+        assert torch.allclose(white.mean(1), torch.zeros(16, dtype=torch.float64), atol=5 / math.sqrt(n))
+        assert torch.allclose(white @ white.T / n, torch.eye(16, dtype=torch.float64), atol=5 * math.sqrt(2 / n))
+
+
+def test_a_sharp_observation_of_everything_is_the_final_state(generator):
+    heat = Heat(size=8)
+    final = heat.simulate(3, generator=generator, dtype=torch.float64)[:, -1]
+    exact = heat.exact()
+    assert torch.allclose(exact.given(Observation(everything, 1e-8)).mean(final), exact.mean(final), atol=1e-6)
 
 
 def test_em_recovers_a_mixture_and_bic_its_size(generator):
