@@ -49,7 +49,9 @@ def once(seed: int, budget: float) -> dict[str, float]:
     reference = LinearMoments(rough, law.mean0.float(), law.power.float())
     model = ScoreModel(reference, Nothing(), (float(rough.times[1]), rough.horizon))
     states = rough.simulate(OBSERVATIONS, generator=generator)
-    rows = compare(Posterior(rough, model, resample_times(rough.times, STEPS)), law, states[:, 0], states[:, -1], generator)
+    rows = compare(
+        Posterior(rough, model, resample_times(rough.times, STEPS)), law, states[:, 0], states[:, -1], generator
+    )
     return figures | {f"g = .5, {key}": value for key, value in rows.items()}
 
 

@@ -17,9 +17,9 @@ _LEAST = 1e-6  # of a variance: keeps the gradients of roots finite where all or
 
 
 def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """One step of ``Reverse(sde, score, eta)``: the score's pull first, then the physics backward, then the noise.
+    """One step of ``Reverse(sde, score, eta)``: the score's pull and the noise first, then the physics backward.
 
-        x' = phi_{t0 -> t1}( x + p s(x, t0) ) + sqrt(c) N(0, 1)
+        x' = phi_{t0 -> t1}( x + p s(x, t0) + sqrt(c) N(0, 1) )
 
     ``phi`` is the flow of the drift alone.  With ``q`` the noise accumulated over the step (``g^2 dt``; exact for
     linear SDEs) and ``P`` the curvature ``-H log p`` at t0, the state is, locally, Gaussian; carrying it over
@@ -29,8 +29,8 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     keeps the marginals for every eta, however long the step: at ``eta = 1`` ``p = q``, the exact conditional mean of
     any law (Robbins 1956), and ``c = q rho`` the conditional variance (Bao et al. 2022); at ``eta = 0`` the transport
     of one Gaussian to the other.  The last step onto a narrow start (``rho = 0``) ends on its centre.  For small q,
-    ``p = (1 + eta^2)/2 q`` and ``c = eta^2 q``: so where the reference tells no curvature.  One that does (see
-    :meth:`~physinv.moments.MixtureMoments.precision`) also keeps the state in the box where the process was seen.
+    ``p = (1 + eta^2)/2 q`` and ``c = eta^2 q``: so, with the noise last, where the reference tells no curvature.  One
+    that does (:meth:`~physinv.moments.MixtureMoments.precision`) also keeps the state where the process was seen.
     """
     if not isinstance(sde, Reverse):
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
@@ -47,8 +47,8 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     if eta2 == 0:
         return physics.drift_flow(x + pull, t0, t1).clamp(*moments.box(t1))
     spread = ((1 - lost) * -(eta2 * log_rho).expm1() / precision / dt).sqrt()
-    return (physics.drift_flow(x + pull, t0, t1) + spread * dw[0]).clamp(*moments.box(t1))
+    return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*moments.box(t1))
 
 
 split = Step(_split, weak_order=1.0)
-"""Pull of the score, flow of the physics, noise: first order, robust, exact in the mean for linear SDEs."""
+"""First order, robust; exact for Gaussians under linear SDEs where the reference tells the curvature."""

@@ -121,6 +121,34 @@ def test_heat_reaches_the_exact_posterior(heat, steps):
     assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.parametrize("grid", ["linear", "log", "learned"])
+def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
+    folder, run, test = heat
+    out = folder / f"grid-{grid}.hdf5"
+    reconstruct(run, test, out, method="flow", steps=6, grid=grid, limit=20)
+    recon = read_reconstruction(out)
+    rows = {r.metric: r for r in evaluate(recon)}
+    assert recon.info["grid"] == grid
+    assert rows["relative_l2"].value <= 1.05 * rows["relative_l2"].exact
+
+
+@pytest.mark.parametrize("observe", ["sensors:0.5", "coarse:2", "low-pass:3"])
+def test_partial_observations_reach_the_exact_posterior(heat, observe):
+    folder, run, test = heat
+    out = folder / f"{observe.replace(':', '-')}.hdf5"
+    reconstruct(run, test, out, samples=16, steps=6, observe=observe, limit=40)
+    recon = read_reconstruction(out)
+    rows = {r.metric: r for r in evaluate(recon)}
+    # 40 observations, the same for both: their CRPS differ by the sampling of 16 draws, about 2 % of each
+    assert rows["crps"].value == pytest.approx(rows["crps"].exact, rel=0.1)
+    assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.15)
+    full = {r.metric: r for r in evaluate(read_reconstruction(folder / "recon-32.hdf5"))}
+    assert rows["crps"].value > 1.02 * full["crps"].value  # less was seen
+    assert recon.seen is not None
+    again = recon.operator.operator(recon.observation)
+    assert torch.allclose(again, recon.seen, atol=1e-4)  # the picture of what was seen shows just that
+
+
 def test_heat_flow_and_mean_flow(heat):
     folder, run, test = heat
     for method, other in (("flow", "mean"), ("mean-flow", "flow")):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from physinv.grids import resample_times
-from physinv.moments import LinearMoments
+from physinv.moments import LinearMoments, MixtureMoments
 from physinv.networks import MLP
 from physinv.posterior import Posterior
 from physinv.reversal import split
@@ -231,3 +231,69 @@ def test_transport_sde_converges_to_the_exact_posterior_of_a_non_gaussian_law(pe
     want = float(exact.weights[0, exact.means[0, :, 0] > 0].sum())
     assert share == pytest.approx(want, abs=5 * 0.5 / math.sqrt(n) + 0.01)  # .01: O(dt) of the step
     assert 0.2 < want < 0.8
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20])  # divisors of 40: between stored times the reference interpolates
+def test_split_carries_a_gaussian_exactly_at_any_step_count(steps, generator):
+    """With the curvature of its reference, split is exact for a Gaussian under a linear process, like transport.
+
+    Half the score in one step of 2 time units, without the curvature, would be off by a factor.
+    """
+    ou = OrnsteinUhlenbeck(dim=2, components=1, spread=0.0, width=0.2, noise=0.6)
+    laws = [ou.marginal(float(t)) for t in ou.times]
+    covs = torch.stack([law.covs for law in laws])
+    bounds = torch.tensor([[-50.0], [50.0]], dtype=torch.float64).expand(len(laws), 2, 2)
+    means = torch.zeros(len(laws), 1, 2, dtype=torch.float64)
+    moments = MixtureMoments(ou, ou.times, means.new_ones(1), means, torch.linalg.cholesky(covs), bounds)
+    model = ScoreModel(moments, Nothing4(), (float(ou.times[1]), ou.horizon))
+    final = ou.marginal(ou.horizon).sample(50, generator=generator)
+    posterior = Posterior(ou, model, resample_times(ou.times, steps))
+    assert posterior.step is split
+    # float64 and its clamp: variances are carried to one part in 1e6
+    assert torch.allclose(posterior.flow(final), ou.exact().flow(final), atol=1e-5)
+    assert torch.allclose(posterior.mean_flow(final), ou.exact().mean(final), atol=1e-5)
+    n = 20_000
+    drawn = posterior.sample(final[:1], n, generator=generator)[0]
+    want = ou.exact().posterior(final[:1]).covs[0, 0, 0, 0]
+    assert float(drawn.var(0).mean() / want) == pytest.approx(1.0, abs=5 * math.sqrt(2 / (2 * n)))
+
+
+class Nothing4(torch.nn.Module):
+    """Adds nothing to a mixture of one component in two dimensions."""
+
+    def forward(self, x, t):
+        return torch.zeros(len(x), 4, dtype=x.dtype)
+
+
+def test_last_step_lands_on_a_narrow_start(generator):
+    """From g sqrt(dt) >> width: the flow ends on the centre, not half way, and so do all draws."""
+    ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1e-5, noise=0.5, horizon=0.1, steps=1)
+    covs = torch.stack([ou.marginal(float(t)).covs for t in ou.times])
+    bounds = torch.tensor([[-9.0], [9.0]], dtype=torch.float64).expand(2, 2, 1)
+    zero = torch.zeros(2, 1, 1, dtype=torch.float64)
+    moments = MixtureMoments(ou, ou.times, zero.new_ones(1), zero, torch.linalg.cholesky(covs), bounds)
+
+    class Silent(torch.nn.Module):
+        def forward(self, x, t):
+            return torch.zeros(len(x), 2, dtype=x.dtype)
+
+    posterior = Posterior(ou, ScoreModel(moments, Silent(), (0.1, 0.1)), ou.times)
+    final = ou.marginal(0.1).sample(20, generator=generator)
+    spread = float(final.std())
+    assert float(posterior.flow(final).abs().max()) < 3e-3 * spread * 3  # sqrt of the clamp at 1e-6, three deviations
+    assert float(posterior.sample(final, 10, generator=generator).std()) < 3e-3 * spread
+
+
+def test_score_obeys_the_symmetries_of_the_process(generator):
+    """Averaged over x -> -x an arbitrary network gives an odd score, and one that is odd already stays as it is."""
+    ou = OrnsteinUhlenbeck(dim=2, components=1, spread=0.0, width=1.0)
+    moments = LinearMoments(ou, torch.zeros(2), torch.ones(2))
+    network = MLP(4, 2, width=8)
+    torch.nn.init.normal_(network.layers[-1].weight, generator=generator)
+    plain = ScoreModel(moments, network, (0.1, 2.0))
+    even = ScoreModel(moments, network, (0.1, 2.0), images=lambda x: [x, -x])
+    x, t = torch.randn(50, 2, generator=generator), torch.full((50,), 0.5)
+    with torch.no_grad():
+        assert torch.allclose(even(-x, t), -even(x, t), atol=1e-6)
+        assert not torch.allclose(plain(-x, t), -plain(x, t), atol=1e-2)
+        assert torch.allclose(even(x, t), (plain(x, t) - plain(-x, t)) / 2, atol=1e-6)
