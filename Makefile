@@ -17,8 +17,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## the figures of the README: about 25 minutes; then write them into it
-	cd benchmarks && for name in heat heat_edges quadratic ornstein_uhlenbeck; do ../$(BIN)/python $$name.py || exit 1; done
+BENCHMARKS := heat heat_edges heat_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy
+
+bench: $(READY)  ## the figures of the README, three seeds each: about three hours; then write them into it
+	cd benchmarks && for name in $(BENCHMARKS); do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py
 
 $(READY): pyproject.toml constraints.txt

@@ -25,7 +25,8 @@ from physinv import grids, metrics
 from physinv.devices import threads_for
 from physinv.fit_moments import fit_moments
 from physinv.losses import Loss, trajectory_loss
-from physinv.moments import MixtureMoments, Moments, gaussian_log_prob
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import Moments, gaussian_log_prob
 from physinv.posterior import Posterior
 from physinv.reversal import split
 from physinv.run import build_model, build_network

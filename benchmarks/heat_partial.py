@@ -20,7 +20,8 @@ from physinv.conditioning import dps, moment_matching, pigdm, sample_given, samp
 from physinv.exact import LinearGaussian
 from physinv.grids import resample_times
 from physinv.moments import LinearMoments
-from physinv.observation import Observation, random_mask, sensors
+from physinv.observation import Observation
+from physinv.operators import random_mask, sensors
 from physinv.posterior import Posterior
 from physinv.score import ScoreModel
 from physinv.settings import Settings

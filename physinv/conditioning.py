@@ -28,7 +28,8 @@ from torch import Tensor
 
 from physinv.langevin import corrected, langevin, reference
 from physinv.mixture import Mixture
-from physinv.moments import MixtureMoments, Moments
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import Moments
 from physinv.observation import Covariance, Observation, Operator, jacobian, linearised
 from physinv.posterior import Posterior, default_batch
 from physinv.score import ScoreModel

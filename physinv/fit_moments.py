@@ -10,7 +10,8 @@ from torch import Tensor
 
 from physinv.low_rank import LowRankMoments, factor_analysis
 from physinv.mixture import cluster
-from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments, Moments, SpectralMoments
 from physinv.sde import SDE, Linear
 from physinv.trajectories import TrajectoryDataset
 

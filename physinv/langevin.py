@@ -21,7 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.low_rank import LowRankMoments
-from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments, between
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments, Moments, SpectralMoments, between
 from physinv.observation import Covariance, isotropic
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse, Score, match

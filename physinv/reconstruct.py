@@ -20,7 +20,8 @@ from physinv.checkpoint import write_atomically
 from physinv.conditioning import sample_given
 from physinv.devices import threads_for
 from physinv.grids import learned, linear, logarithmic, resample_times
-from physinv.observation import Observation, named, picture
+from physinv.observation import Observation, picture
+from physinv.operators import named
 from physinv.posterior import Posterior, default_batch, default_step
 from physinv.registry import find
 from physinv.run import Run
@@ -79,7 +80,7 @@ def reconstruct(
     ``method``: ``sde`` draws ``samples`` from the posterior of each observation, ``flow`` and ``mean-flow`` give one
     state each.  ``steps`` solver steps from T to 0 (default: one per stored time), placed as :func:`step_grid` says.
     ``observe`` (``sensors:0.25``, ``coarse:4``, ``low-pass:5``) hides the final states but for noisy observations of
-    them, see :func:`~physinv.observation.named`; samples are then drawn in two stages
+    them, see :func:`~physinv.operators.named`; samples are then drawn in two stages
     (:func:`~physinv.conditioning.sample_given`), ``/seen`` holds the observed numbers and ``/observation`` a picture of
     them.  ``batch`` bounds the states in work (see :class:`~physinv.posterior.Posterior`); the file appears when it is
     complete.  ValueError if ``run`` and ``data`` are of different systems.

@@ -18,7 +18,8 @@ from physinv.checkpoint import load_tensors, write_atomically
 from physinv.devices import threads_for
 from physinv.fit_moments import fit_moments
 from physinv.low_rank import LowRankMoments
-from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments, Moments, SpectralMoments
 from physinv.networks import MLP, UNet
 from physinv.objectives import curriculum
 from physinv.registry import find

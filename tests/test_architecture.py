@@ -14,9 +14,9 @@ FILES = sorted([*ROOT.glob("physinv/**/*.py"), *ROOT.glob("simulators/**/*.py")]
 # Who stands on whom: a module may import modules of lower rows only (modules of one row are independent).
 ROWS = [
     {"sde", "spectra", "metrics", "two_sample", "settings", "devices", "fokker_planck", "observation"},
-    {"mixture", "solvers"},
+    {"mixture", "solvers", "operators"},
     {"bridges", "exact", "moments"},
-    {"scalar", "score", "networks", "likelihood", "low_rank"},
+    {"scalar", "score", "networks", "likelihood", "low_rank", "mixture_moments"},
     {"simulator", "reversal", "transport", "grids", "langevin"},
     {"registry", "losses", "score_matching", "posterior", "header"},
     {"schema", "sink", "storage", "conditioning"},

@@ -8,8 +8,10 @@ import torch
 from physinv.conditioning import dps, final_given, moment_matching, pigdm, sample_given, sample_guided
 from physinv.exact import LinearGaussian
 from physinv.mixture import Mixture
-from physinv.moments import LinearMoments, MixtureMoments
-from physinv.observation import Observation, coarse, everything, jacobian, sensors
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments
+from physinv.observation import Observation, jacobian
+from physinv.operators import coarse, everything, sensors
 from physinv.posterior import Posterior
 from physinv.score import ScoreModel
 from physinv.sde import SDE

@@ -8,7 +8,8 @@ import torch
 
 from physinv.exact import LinearGaussian
 from physinv.mixture import Mixture, cluster, fit_mixture
-from physinv.observation import Observation, coarse, everything, jacobian, random_mask, sensors
+from physinv.observation import Observation, jacobian
+from physinv.operators import coarse, everything, random_mask, sensors
 from physinv.scalar import ScalarPosterior
 from simulators.double_well import DoubleWell
 from simulators.heat import Heat

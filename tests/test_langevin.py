@@ -7,7 +7,8 @@ import torch
 
 from physinv.langevin import corrected, langevin, reference
 from physinv.low_rank import LowRankMoments
-from physinv.moments import LinearMoments, MixtureMoments, Moments, SpectralMoments
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments, Moments, SpectralMoments
 from physinv.observation import Covariance, isotropic
 from physinv.reversal import split
 from physinv.score import ScoreModel

@@ -7,7 +7,8 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from physinv.likelihood import exact, hutchinson, log_prob, rademacher, transition_log_prob
-from physinv.moments import LinearMoments, MixtureMoments, SpectralMoments
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments, SpectralMoments
 from physinv.posterior import Posterior
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse

@@ -5,17 +5,8 @@ import math
 import pytest
 import torch
 
-from physinv.observation import (
-    Covariance,
-    Observation,
-    coarse,
-    everything,
-    isotropic,
-    jacobian,
-    low_pass,
-    random_mask,
-    sensors,
-)
+from physinv.observation import Covariance, Observation, isotropic, jacobian
+from physinv.operators import coarse, everything, low_pass, random_mask, sensors
 
 MASK = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(1)) < 0.3
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from physinv.grids import resample_times
-from physinv.moments import LinearMoments, MixtureMoments
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments
 from physinv.networks import MLP
 from physinv.posterior import Posterior
 from physinv.reversal import split

@@ -12,7 +12,8 @@ import torch
 
 from physinv.checkpoint import load_tensors
 from physinv.generate import generate
-from physinv.moments import LinearMoments, MixtureMoments, SpectralMoments
+from physinv.mixture_moments import MixtureMoments
+from physinv.moments import LinearMoments, SpectralMoments
 from physinv.run import build_model, load_run, train_run
 from physinv.sde import SDE, expand
 from physinv.settings import Settings, assign, settings_from
