@@ -1,7 +1,7 @@
 """Preconditioning and variance reduction: what each brings.  Every row trains for the same seconds, on one thread.
 
-python benchmarks/ablation.py    25 s a row, three seeds: half an hour.  To show: the full method is best or as good as
-                                 the best in every column, and `plain` (a network in global units, no reference) fails
+python benchmarks/ablation.py    8 s a row, three seeds: a quarter of an hour.  To show: what is lost when one part is
+                                 left out; `plain` is a network in global units without reference
 
 Quadratic process, 250 trajectories: Q of reverse SDE and flow (hits within 1 %; a perfect SDE has .975), largest error
 of P(x_0 = +1 | x_T) against Fokker-Planck at 13 x_T with 2000 draws each (their noise: about .015).  Heat 16 x 16 from
@@ -215,4 +215,4 @@ def heat_figures(heat: Linear, model: ScoreModel, test: TrajectoryDataset, seed:
 
 
 if __name__ == "__main__":
-    repeat("ablation", __doc__, once, budget=25.0)
+    repeat("ablation", __doc__, once, budget=8.0)

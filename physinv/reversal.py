@@ -30,7 +30,7 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     any law (Robbins 1956), and ``c = q rho`` the conditional variance (Bao et al. 2022); at ``eta = 0`` the transport
     of one Gaussian to the other.  The last step onto a narrow start (``rho = 0``) ends on its centre.  For small q,
     ``p = (1 + eta^2)/2 q`` and ``c = eta^2 q``: so, with the noise last, where the reference tells no curvature.  One
-    that does (:meth:`~physinv.mixture_moments.MixtureMoments.precision`) also keeps the state where the process was seen.
+    that does (``precision`` of the moments) also keeps the state in their ``box``, where the process was seen.
     """
     if not isinstance(sde, Reverse):
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")

@@ -4,15 +4,16 @@ python benchmarks/speed/time_to_accuracy.py    --budget is what the recipe gets,
                                                To show: at least 20 times faster
 
 The clock of ours starts before the reference law is fitted; ours is trained from scratch with one budget after another
-(0: the reference alone), and the first that reaches the quality counts, whole.  The recipe (Holzschuh et al. 2023, as
-in their code: correction c = g^2 s by a network in physical units, 1-step loss |x_m - back(x_{m+1}) - dt c|^2, Adam
-1e-3, batch after batch, in each batch over all times from T to 0 with one update each; reversal by Euler-Maruyama) is
-looked at again and again; the time of the last look before it was good enough counts.  So all factors are lower
-bounds, also where the recipe got there (`reached` 1).  Looking costs neither side any time.
+(0: the reference alone), and the first that reaches the quality counts, whole.  The recipe (after
+Holzschuh et al. 2023: correction c = g^2 s by a network in physical units, 1-step loss |x_m - back(x_{m+1}) - dt c|^2,
+Adam 1e-3, batch after batch, in each batch over all times from T to 0 with one update each; reversal by
+Euler-Maruyama) is looked at again and again; the time of the last look before it was good enough counts.  So all
+factors are lower bounds, also where the recipe got there (`reached` 1); where it did not they say that its budget,
+far below the hours that its authors allow, was not enough, no more.  Looking costs neither side any time.
 
 Quadratic, 250 trajectories: Q within 10 % of .71 (published, 1-step) and .94 (multi-step), mean of four draws; the
-recipe's network has the published shape and features.  Q is blind to calibration, so the error of P(x_0 = +1 | x_T) is
-told beside it: our reference alone has the Q, but needs training for the P.  Heat, 32 x 32, 2500 trajectories:
+recipe's network has the published shape and features.  Q is blind to calibration: our reference alone has it.  So the
+third goal also asks for P(x_0 = +1 | x_T) within .05 of Fokker-Planck, which takes training.  Heat, 32 x 32, 2500 trajectories:
 reconstruction MSE 5.3e-4 and CRPS .1075 (the published weights), 50 fields, 16 samples; here the recipe's network is a
 periodic ResNet of the published size.  The prior is Gaussian, where our reference law alone is nearly exact: the time
 is that of fitting it.
@@ -56,7 +57,11 @@ Goals = dict[str, Callable[[Quality], bool]]
 
 BUDGETS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 FIELDS, SAMPLES, CHUNK = 50, 16, 32
-QUADRATIC: Goals = {"Q >= .71": lambda q: q["Q"] >= 0.71, "Q >= .94": lambda q: q["Q"] >= 0.94}
+QUADRATIC: Goals = {
+    "Q >= .71": lambda q: q["Q"] >= 0.71,
+    "Q >= .94": lambda q: q["Q"] >= 0.94,
+    "Q >= .94, P within .05": lambda q: q["Q"] >= 0.94 and q["P error"] <= 0.05,
+}
 HEAT: Goals = {"MSE, CRPS, untrained": lambda q: q["MSE"] <= 5.3e-4 and q["CRPS"] <= 0.1075}
 
 
@@ -142,7 +147,7 @@ def once(seed: int, budget: float) -> dict[str, float]:
         with threads_for(data["train"].shape):
             walker = build(Quadratic, data["train"].config["parameters"])
             recipe = Recipe(Perceptron, walker, data["train"], seed)
-            looks = [budget * 1.2**-i for i in reversed(range(25))]
+            looks = [budget * 1.5**-i for i in reversed(range(9))]
             measure = functools.partial(quadratic_quality, walker, data["test"])
             figures |= race("quadratic", walker, data, recipe, 512, looks, measure, QUADRATIC, seed)
         data = dataset("heat", seed, Path(tmp) / "heat")
@@ -225,13 +230,18 @@ def recipe_seconds(
 
 
 def quadratic_quality(walker: Quadratic, test: TrajectoryDataset, sample: Sampler) -> Quality:
-    """Q, and the largest error of P(x_0 = +1 | x_T) against Fokker-Planck (500 draws at each of 13 x_T)."""
+    """Q, and the largest error of P(x_0 = +1 | x_T) against Fokker-Planck (2000 draws at each of 13 x_T).
+
+    Where Q is below .5 P is not looked at; its error counts as 1.
+    """
     drawn = sample(torch.linspace(-0.1, 0.1, 1000)[:, None], 4)
+    q = sum(float(metrics.quadratic_q(drawn[:, i], 0.1)) for i in range(4)) / 4
+    if q < 0.5:
+        return {"Q": q, "P error": 1.0}
     final, exact = test.states(-1), walker.exact()
     assert isinstance(exact, ScalarPosterior)
     grid = torch.linspace(float(final.min()), float(final.max()), 13)[:, None]
-    gap = (sample(grid, 500) > 0).double().mean(1)[:, 0] - exact.probabilities(grid)[:, 1]
-    q = sum(float(metrics.quadratic_q(drawn[:, i], 0.1)) for i in range(4)) / 4
+    gap = (sample(grid, 2000) > 0).double().mean(1)[:, 0] - exact.probabilities(grid)[:, 1]
     return {"Q": q, "P error": float(gap.abs().max())}
 
 
