@@ -33,7 +33,7 @@ from physinv.run import build_model, build_network
 from physinv.scalar import ScalarPosterior
 from physinv.score import ScoreModel
 from physinv.score_matching import denoising_loss
-from physinv.sde import SDE, Linear
+from physinv.sde import SDE, Linear, Score
 from physinv.settings import Settings
 from physinv.simulator import build
 from physinv.train import fit
@@ -118,6 +118,15 @@ def as_kind(kind: type[MixtureMoments], sde: SDE, data: TrajectoryDataset, setti
     return kind(sde, m.times, m.weights, m.means, m.factors, m.bounds)
 
 
+def uniform(
+    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Denoising at uniform times: those of a window whose first step is far longer than the whole."""
+    times = times.clone()
+    times[:, 1] = 1e3 * times[:, -1]
+    return denoising_loss(score, sde, states, times, generator=generator)
+
+
 WHOLE = Settings(windows=(33,))  # of which denoising takes the start, and any time after it
 ONE_STEP = functools.partial(trajectory_loss, step=transport)
 QUADRATIC: dict[str, tuple[Fit, Settings, type[Quadratic]]] = {
@@ -133,6 +142,7 @@ HEAT: dict[str, tuple[Fit, Settings, Loss | None]] = {
     "reference alone, untrained": (reference, Settings(), None),
     "full method": (reference, Settings(), None),
     "denoising without floor": (reference, WHOLE, functools.partial(denoising_loss, floor=0.0)),
+    "denoising, uniform times": (reference, WHOLE, uniform),
     "1-step loss": (reference, Settings(), ONE_STEP),
     "1-step loss, plain": (plain, Settings(), functools.partial(trajectory_loss, step=split)),
     "denoising, plain": (plain, Settings(), None),

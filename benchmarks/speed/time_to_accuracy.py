@@ -13,10 +13,10 @@ far below the hours that its authors allow, was not enough, no more.  Looking co
 
 Quadratic, 250 trajectories: Q within 10 % of .71 (published, 1-step) and .94 (multi-step), mean of four draws; the
 recipe's network has the published shape and features.  Q is blind to calibration: our reference alone has it.  So the
-third goal also asks for P(x_0 = +1 | x_T) within .05 of Fokker-Planck, which takes training.  Heat, 32 x 32, 2500 trajectories:
-reconstruction MSE 5.3e-4 and CRPS .1075 (the published weights), 50 fields, 16 samples; here the recipe's network is a
-periodic ResNet of the published size.  The prior is Gaussian, where our reference law alone is nearly exact: the time
-is that of fitting it.
+third goal also asks for P(x_0 = +1 | x_T) within .05 of Fokker-Planck, which takes training.  Heat, 32 x 32, 2500
+trajectories: reconstruction MSE 5.3e-4 and CRPS .1075 (the published weights), 50 fields, 16 samples; here the recipe's
+network is a periodic ResNet of the published size.  The prior is Gaussian, where our reference law alone is nearly
+exact: the time is that of fitting it.
 """
 
 from __future__ import annotations
