@@ -3,7 +3,8 @@
 run.json                 how the run was made: simulator, settings, seed, data, versions
 log.jsonl                one line per validation
 checkpoint.safetensors   weights, averages, optimiser; its header holds the counters
-model.safetensors        the trained model (best averaged weights and the reference law)
+model.safetensors        the trained model (averaged weights and the reference law)
+physics.safetensors      drift and noise, where they were learned
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
     "save_model",
+    "save_tensors",
     "trained_part",
     "trim_log",
     "write_atomically",
@@ -24,7 +26,7 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,7 @@ def save_checkpoint(run: Path, state: Checkpoint) -> None:
         tensors |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
     names = ("step", "seconds", "lowest", "best_step", "last_validated")
     counters = {k: getattr(state, k) for k in names}
-    _save(run / "checkpoint.safetensors", tensors, {"counters": json.dumps(counters)})
+    save_tensors(run / "checkpoint.safetensors", tensors, {"counters": json.dumps(counters)})
 
 
 def load_checkpoint(run: Path, state: Checkpoint) -> bool:
@@ -124,7 +126,7 @@ def load_checkpoint(run: Path, state: Checkpoint) -> bool:
 
 def save_model(run: Path, model: nn.Module) -> None:
     """Write ``run/model.safetensors`` atomically: its presence says that training ended."""
-    _save(run / "model.safetensors", dict(model.state_dict()), {"format": "physinv score model 1"})
+    save_tensors(run / "model.safetensors", dict(model.state_dict()), {"format": "physinv score model 1"})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -168,6 +170,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         tmp.unlink(missing_ok=True)
 
 
-def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file atomically."""
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     write_atomically(path, lambda tmp: save_file(flat, tmp, metadata=header))

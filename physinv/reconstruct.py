@@ -96,7 +96,7 @@ def reconstruct(
     observation = None if observe is None else named(observe, observed_noise, data.shape, seed=seed)
     device = next(run.model.parameters()).device
     times = step_grid(run, data, steps or len(run.times) - 1, grid)
-    posterior = Posterior(run.simulator, run.model, times, batch=batch)
+    posterior = Posterior(run.sde, run.model, times, batch=batch)
     generator = torch.Generator(device).manual_seed(seed)
     n = min(limit or data.n_trajectories, data.n_trajectories)
     k = samples if method == "sde" else 1
@@ -171,8 +171,8 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
             return logarithmic(horizon, steps, horizon / 100)
         case "learned":
             few = data.trajectories(slice(0, 16)).to(next(run.model.parameters()).device)
-            reverse = Reverse(run.simulator, run.model)
-            return learned(reverse, few, data.times, steps, step=default_step(run.simulator, run.model))
+            reverse = Reverse(run.sde, run.model)
+            return learned(reverse, few, data.times, steps, step=default_step(run.sde, run.model))
     raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
 
 

@@ -8,15 +8,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.checkpoint import load_tensors, write_atomically
+from physinv.checkpoint import load_tensors, save_tensors, write_atomically
 from physinv.devices import threads_for
+from physinv.fit_drift import fit_drift
 from physinv.fit_moments import fit_moments
+from physinv.learned_drift import load_drift
 from physinv.low_rank import LowRankMoments
 from physinv.mixture_moments import MixtureMoments
 from physinv.moments import LinearMoments, Moments, SpectralMoments
@@ -32,13 +34,18 @@ from physinv.train import History, Record, check_budget, fit
 from physinv.trajectories import TrajectoryDataset
 
 SCHEMA = 1
+PHYSICS = "physics.safetensors"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained score model with its physics and time grid; ``info`` is ``run.json``."""
+    """A trained score model with its physics ``sde`` and time grid; ``info`` is ``run.json``.
+
+    ``sde`` is the ``simulator`` that made the data, or was learned from them (``settings.physics``).
+    """
 
     simulator: Simulator
+    sde: SDE
     model: ScoreModel
     times: Float[Tensor, " time"]
     info: dict[str, Any]
@@ -133,7 +140,12 @@ def train_run(
         if not resume:
             raise FileExistsError(f"{run} holds a run already; add --resume to go on with it, or --overwrite.")
     mixed = device.type == "cuda"
-    model = build_model(simulator, train, settings, seed=seed, mixed=mixed).to(device)
+    sde: SDE = simulator
+    if settings.physics == "learned":
+        steps, budget = steps and max(1, steps // 2), budget and budget / 2
+        afresh = overwrite or not (run / "run.json").exists()
+        sde = _learned(run, train, valid, settings, steps, budget, seed, afresh=afresh)
+    model = build_model(sde, train, settings, seed=seed, mixed=mixed).to(device)
     info["moments"] = type(model.moments).__name__
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
@@ -144,7 +156,7 @@ def train_run(
     with threads_for(train.shape):
         return fit(
             model,
-            simulator,
+            sde,
             train,
             valid,
             settings=settings,
@@ -155,6 +167,26 @@ def train_run(
             resume=resume,
             progress=progress,
         )
+
+
+def _learned(
+    run: Path,
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    settings: Settings,
+    steps: int | None,
+    budget: float | None,
+    seed: int,
+    *,
+    afresh: bool,
+) -> SDE:
+    """The drift in ``run/physics.safetensors``; with ``afresh`` it is learned and written there first."""
+    path = run / PHYSICS
+    if afresh:
+        drift = fit_drift(train, valid, settings=settings, steps=steps, budget=budget, seed=seed)
+        run.mkdir(parents=True, exist_ok=True)
+        save_tensors(path, drift.state_dict(), {"format": "physinv learned drift 1"})
+    return load_drift(load_tensors(path)[0], train.shape, settings).to(train.device)
 
 
 def _same(run: Path, info: dict[str, Any]) -> None:
@@ -181,27 +213,30 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
     simulator = build(find(info["simulator"]), info["parameters"])
     tensors, _ = load_tensors(run / "model.safetensors")
     try:
-        moments = _moments(info["moments"], simulator, tensors)
-        network = build_network(moments, tuple(info["shape"]), Settings(**info["settings"]))
+        settings, shape, sde = Settings(**info["settings"]), tuple(info["shape"]), cast(SDE, simulator)
+        if settings.physics == "learned":
+            sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings).to(device or "cpu")
+        moments = _moments(info["moments"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
-        model = ScoreModel(moments, network, clock(times), images=symmetries(simulator, tuple(info["shape"])))
+        network, images = build_network(moments, shape, settings), symmetries(sde, shape)
+        model = ScoreModel(moments, network, clock(times), images=images)
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}") from None
-    return Run(simulator, model.to(device or torch.device("cpu")).eval(), times, info)
+    return Run(simulator, sde, model.to(device or torch.device("cpu")).eval(), times, info)
 
 
-def _moments(kind: str, simulator: Simulator, tensors: dict[str, Tensor]) -> Moments:
+def _moments(kind: str, sde: SDE, tensors: dict[str, Tensor]) -> Moments:
     part = {k.removeprefix("moments."): v for k, v in tensors.items() if k.startswith("moments.")}
-    if kind == "LinearMoments" and isinstance(simulator, Linear):
-        return LinearMoments(simulator, part["mean0"], part["power0"])
+    if kind == "LinearMoments" and isinstance(sde, Linear):
+        return LinearMoments(sde, part["mean0"], part["power0"])
     if kind == "SpectralMoments":
         return SpectralMoments(part["times"], part["mean"], part["power"])
     if kind == "LowRankMoments":
-        physics = simulator if part["mean"].ndim == 2 else None
+        physics = sde if part["mean"].ndim == 2 else None
         return LowRankMoments(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])
-    return MixtureMoments(simulator, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])
+    return MixtureMoments(sde, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])
 
 
 def read_info(run: Path) -> dict[str, Any]:

@@ -233,3 +233,32 @@ def test_settings_teach():
     assert assign(["rate=1e-3", "prior=edges", "windows=[2, 4]"]) == {"rate": 1e-3, "prior": "edges", "windows": [2, 4]}
     with pytest.raises(ValueError, match="takes key=value, got 'rate'"):
         assign(["rate"])
+
+
+def test_a_run_with_learned_physics(tmp_path):
+    """Drift and noise from the data alone, stored with the run, used by the reversal; the same bytes again."""
+    from physinv.learned_drift import LearnedDrift
+    from physinv.reconstruct import read_reconstruction, reconstruct
+    from simulators.double_well import DoubleWell
+
+    well = DoubleWell(steps=10)
+    generate(well, "double-well", {"train": 500, "valid": 50, "test": 30}, 0, tmp_path / "data")
+    train, valid, test = (TrajectoryDataset(tmp_path / "data" / "data" / s) for s in ("train", "valid", "test"))
+    settings = QUICK.model_copy(update={"physics": "learned"})
+    for name in ("a", "b"):
+        train_run(tmp_path / name, train, valid, settings=settings, steps=20)
+    run = load_run(tmp_path / "a")
+    assert isinstance(run.sde, LearnedDrift)
+    # 500 trajectories of 10 steps: the standard error of a variance is sqrt(2/5000), of g half of that
+    assert float(run.sde.noise) == pytest.approx(float(well.diffusion(torch.zeros(1))), rel=5 * 0.01)
+    x, t = torch.linspace(-1, 1, 5)[:, None], torch.full((5,), 0.2)
+    assert float((run.sde.drift(x, t) - well.drift(x, t)).abs().mean()) < 0.5  # the drift itself is of size 1.5
+    for name in ("a", "b"):
+        reconstruct(load_run(tmp_path / name), test, tmp_path / f"{name}.hdf5", samples=4)
+    a, b = (read_reconstruction(tmp_path / f"{n}.hdf5").samples for n in ("a", "b"))
+    assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="was begun with `settings`"):
+        train_run(tmp_path / "a", train, valid, settings=QUICK, steps=20, resume=True)
+    (tmp_path / "a" / "physics.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"physics\.safetensors"):
+        load_run(tmp_path / "a")
