@@ -269,4 +269,4 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 if __name__ == "__main__":
-    repeat("time-to-accuracy", __doc__, once, budget=120.0)
+    repeat("time-to-accuracy", __doc__, once, budget=60.0)
