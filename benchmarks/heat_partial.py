@@ -16,9 +16,10 @@ from common import repeat, trained
 from torch import Tensor, nn
 
 from physinv import metrics
-from physinv.conditioning import dps, moment_matching, pigdm, sample_given, sample_guided
+from physinv.conditioning import sample_given
 from physinv.exact import LinearGaussian
 from physinv.grids import resample_times
+from physinv.guidance import dps, moment_matching, pigdm, sample_guided
 from physinv.moments import LinearMoments
 from physinv.observation import Observation
 from physinv.operators import random_mask, sensors

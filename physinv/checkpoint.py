@@ -60,7 +60,7 @@ class Checkpoint:
         """Note the validation losses of all batches; keep the averaged weights unless they are clearly worse.
 
         Clearly: by more than one standard error of the differences to the lowest losses so far, batch by batch (the
-        one-standard-error rule of Breiman et al. 1984, section 3.4.3).  The noise in trajectories is far larger than
+        one-standard-error rule of Breiman et al. 1984).  The noise in trajectories is far larger than
         what is learned, so the very lowest loss of many would be picked by chance, and often early.
         ValueError if a loss is not finite.
         """

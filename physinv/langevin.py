@@ -5,7 +5,7 @@
 Under ``N(m, C)``, whose score is ``-C^-1 (x - m)``, this is ``x' - m = (1 - e) (x - m) + sqrt(2 e - e^2) C^(1/2) z``
 with variance ``((1 - e)^2 + 2 e - e^2) C = C``: a Gaussian stays exactly invariant for every ``e``, and ``e = 1``
 draws afresh.  (Euler's step, noise ``sqrt(2 e)``, would inflate it by ``1/(1 - e/2)``.)  This is the preconditioned
-Crank-Nicolson move of Cotter et al. (2013), eq. 4.6, with the drift of the full score: other laws are invariant as
+Crank-Nicolson move of Cotter et al. (2013) with the drift of the full score: other laws are invariant as
 ``e -> 0``, for any constant ``C``.
 """
 
@@ -64,7 +64,7 @@ def corrected(
 ) -> Step:
     """``step`` of a :class:`~physinv.sde.Reverse` SDE, then ``sweeps`` Langevin moves at the time reached.
 
-    The predictor-corrector of Song et al. (2021), algorithm 1.  ``score`` and ``covariance`` default to those of the
+    The predictor-corrector of Song et al. (2021).  ``score`` and ``covariance`` default to those of the
     Reverse SDE and of its score model's reference law.
 
     With its own score the correction is invariant under the *marginal* ``p_t``: it draws from the process and forgets

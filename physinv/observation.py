@@ -81,7 +81,7 @@ class Covariance:
             x' = u - C H^T F H u,    F = V 1/(r (r + 1)) V^T,    u ~ N(0, C)
 
         has the covariance ``C'``, since ``2 F - F H C H^T F = M^-1``: the reduced gain of the square-root filter
-        (Andrews 1968; Whitaker and Hamill 2002, eq. 10), which needs no draws of observation noise as Matheron's rule
+        (Andrews 1968; Whitaker and Hamill 2002), which needs no draws of observation noise as Matheron's rule
         does.  The matrices are made in float64.
         """
         shape, dtype = rows.shape[1:], rows.dtype

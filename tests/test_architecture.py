@@ -20,7 +20,7 @@ ROWS = [
     {"simulator", "reversal", "transport", "grids", "langevin"},
     {"registry", "losses", "score_matching", "posterior", "header"},
     {"schema", "sink", "storage", "conditioning"},
-    {"writer", "trajectories", "recipe", "objectives"},
+    {"writer", "trajectories", "recipe", "objectives", "guidance"},
     {"statistics", "plan", "fit_moments", "learned_drift"},
     {"leftovers", "inspection", "checkpoint"},
     {"generate", "train"},

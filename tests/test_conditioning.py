@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from physinv.conditioning import dps, final_given, moment_matching, pigdm, sample_given, sample_guided
+from physinv.conditioning import final_given, sample_given
 from physinv.exact import LinearGaussian
+from physinv.guidance import dps, moment_matching, pigdm, sample_guided
 from physinv.mixture import Mixture
 from physinv.mixture_moments import MixtureMoments
 from physinv.moments import LinearMoments
