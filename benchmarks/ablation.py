@@ -22,6 +22,7 @@ from common import dataset, repeat
 from torch import Tensor
 
 from physinv import grids, metrics
+from physinv.assemble import build_model, build_network
 from physinv.devices import threads_for
 from physinv.fit_moments import fit_moments
 from physinv.losses import Loss, trajectory_loss
@@ -29,7 +30,6 @@ from physinv.mixture_moments import MixtureMoments
 from physinv.moments import Moments, gaussian_log_prob
 from physinv.posterior import Posterior
 from physinv.reversal import split
-from physinv.run import build_model, build_network
 from physinv.scalar import ScalarPosterior
 from physinv.score import ScoreModel
 from physinv.score_matching import denoising_loss

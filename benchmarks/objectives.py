@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 from common import dataset, repeat
 
+from physinv.assemble import build_model
 from physinv.devices import threads_for
 from physinv.fit_drift import fit_drift
 from physinv.losses import Loss, trajectory_loss
 from physinv.metrics import crps, quadratic_q
 from physinv.posterior import Posterior
 from physinv.reversal import split
-from physinv.run import build_model
 from physinv.scalar import ScalarPosterior
 from physinv.score import ScoreModel
 from physinv.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss

@@ -1,7 +1,8 @@
 """Posterior samples of ``x_0`` given ``y = H x_T + sigma n``, by a reversal that Langevin moves pull towards ``y``.
 
 The score of ``x_t`` given ``y`` is ``s(x, t) + grad log p(y | x_t)``, where ``p(y | x_t)`` looks *forward*, from t to T
-through the physics, the mirror image of guided diffusion models.  Three approximations to it: :func:`dps`, :func:`pigdm`, :func:`moment_matching`.
+through the physics, the mirror image of guided diffusion models.  Three approximations to it: :func:`dps`,
+:func:`pigdm`, :func:`moment_matching`.
 
 Why guidance acts through Langevin moves only.  The process given ``y`` has the drift ``f + g^2 h`` with
 ``h = grad log p(y | x_t)`` (Doob's transform) and the score ``s + h``.  Its reversal has the drift

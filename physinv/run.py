@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Run", "build_model", "load_run", "read_info", "train_run"]
+__all__ = ["Run", "load_run", "read_info", "train_run"]
 
 import json
 from collections.abc import Callable
@@ -12,22 +12,18 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from physinv.assemble import build_model, build_moments, build_network, clock, symmetries
 from physinv.checkpoint import load_tensors, save_tensors, write_atomically
 from physinv.devices import threads_for
 from physinv.fit_drift import fit_drift
-from physinv.fit_moments import fit_moments
 from physinv.learned_drift import load_drift
-from physinv.low_rank import LowRankMoments
-from physinv.mixture_moments import MixtureMoments
-from physinv.moments import LinearMoments, Moments, SpectralMoments
-from physinv.networks import MLP, UNet
 from physinv.objectives import curriculum
 from physinv.registry import find
 from physinv.schema import versions
 from physinv.score import ScoreModel
-from physinv.sde import SDE, Linear
+from physinv.sde import SDE
 from physinv.settings import Settings
 from physinv.simulator import Simulator, build, describe
 from physinv.train import History, Record, check_budget, fit
@@ -49,48 +45,6 @@ class Run:
     model: ScoreModel
     times: Float[Tensor, " time"]
     info: dict[str, Any]
-
-
-def build_model(
-    sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
-) -> ScoreModel:
-    """Fit the reference law to ``data`` and put a network that suits the state around it."""
-    moments = fit_moments(sde, data, components=settings.components, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
-        network = build_network(moments, data.shape, settings)
-    return ScoreModel(moments, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
-
-
-def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings) -> nn.Module:
-    """An MLP for vectors ``(dim,)``, a periodic U-Net for fields ``(channels, *space)``."""
-    if len(shape) == 1:
-        width, depth = settings.width or 64, settings.depth or 3
-        return MLP(moments.channels_in, moments.channels_out, width=width, depth=depth)
-    levels = settings.depth or 2
-    if any(n % 2**levels for n in shape[1:]):
-        raise ValueError(
-            f"setting `depth` = {levels} needs grid sides divisible by {2**levels}, "
-            f"got {'x'.join(map(str, shape[1:]))}; "
-            f"choose a smaller `depth` or another grid."
-        )
-    return UNet(
-        moments.channels_in,
-        moments.channels_out,
-        dimension=len(shape) - 1,
-        width=settings.width or 16,
-        levels=levels,
-    )
-
-
-def symmetries(sde: SDE, shape: tuple[int, ...]) -> Callable[[Tensor], list[Tensor]] | None:
-    """What a score of states of ``shape`` is averaged over: vectors only, whose networks cost next to nothing."""
-    return sde.images if len(shape) == 1 and len(sde.images(torch.zeros(1, *shape))) > 1 else None
-
-
-def clock(times: Float[Tensor, " time"]) -> tuple[float, float]:
-    """First and last stored time after 0, which set the network's sense of time."""
-    return float(times[1]), float(times[-1])
 
 
 def train_run(
@@ -216,7 +170,7 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
         settings, shape, sde = Settings(**info["settings"]), tuple(info["shape"]), cast(SDE, simulator)
         if settings.physics == "learned":
             sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings).to(device or "cpu")
-        moments = _moments(info["moments"], sde, tensors)
+        moments = build_moments(info["moments"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
         network, images = build_network(moments, shape, settings), symmetries(sde, shape)
         model = ScoreModel(moments, network, clock(times), images=images)
@@ -225,18 +179,6 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
         message = str(error).splitlines()[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}") from None
     return Run(simulator, sde, model.to(device or torch.device("cpu")).eval(), times, info)
-
-
-def _moments(kind: str, sde: SDE, tensors: dict[str, Tensor]) -> Moments:
-    part = {k.removeprefix("moments."): v for k, v in tensors.items() if k.startswith("moments.")}
-    if kind == "LinearMoments" and isinstance(sde, Linear):
-        return LinearMoments(sde, part["mean0"], part["power0"])
-    if kind == "SpectralMoments":
-        return SpectralMoments(part["times"], part["mean"], part["power"])
-    if kind == "LowRankMoments":
-        physics = sde if part["mean"].ndim == 2 else None
-        return LowRankMoments(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])
-    return MixtureMoments(sde, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])
 
 
 def read_info(run: Path) -> dict[str, Any]:

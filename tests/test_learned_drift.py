@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from physinv.assemble import build_model
 from physinv.fit_drift import Pair, drift_loss, fit_drift, together_loss
 from physinv.generate import generate
 from physinv.learned_drift import LearnedDrift, load_drift, start_drift
 from physinv.metrics import crps
 from physinv.posterior import Posterior
-from physinv.run import build_model
 from physinv.settings import Settings
 from physinv.train import fit
 from physinv.trajectories import TrajectoryDataset

@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
+from physinv.assemble import build_model
 from physinv.checkpoint import load_tensors
 from physinv.fit_moments import fit_moments
 from physinv.generate import generate
 from physinv.grids import resample_times
 from physinv.low_rank import LowRankMoments, factor_analysis
 from physinv.posterior import Posterior
-from physinv.run import build_model, load_run, train_run
+from physinv.run import load_run, train_run
 from physinv.sde import SDE
 from physinv.settings import Settings
 from physinv.simulator import Layout

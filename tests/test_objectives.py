@@ -5,10 +5,10 @@ import functools
 import pytest
 import torch
 
+from physinv.assemble import build_model
 from physinv.checkpoint import Checkpoint
 from physinv.losses import trajectory_loss
 from physinv.objectives import curriculum, objective
-from physinv.run import build_model
 from physinv.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
 from physinv.settings import Settings
 from simulators.double_well import DoubleWell

@@ -10,11 +10,12 @@ import time
 import pytest
 import torch
 
+from physinv.assemble import build_model
 from physinv.checkpoint import load_tensors
 from physinv.generate import generate
 from physinv.mixture_moments import MixtureMoments
 from physinv.moments import LinearMoments, SpectralMoments
-from physinv.run import build_model, load_run, train_run
+from physinv.run import load_run, train_run
 from physinv.sde import SDE, expand
 from physinv.settings import Settings, assign, settings_from
 from physinv.train import _order, fit

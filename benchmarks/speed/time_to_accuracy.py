@@ -37,9 +37,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is n
 from common import dataset, repeat
 
 from physinv import metrics
+from physinv.assemble import build_model
 from physinv.devices import threads_for
 from physinv.posterior import Posterior
-from physinv.run import build_model
 from physinv.scalar import ScalarPosterior
 from physinv.sde import SDE
 from physinv.settings import Settings
