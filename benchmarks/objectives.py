@@ -62,7 +62,7 @@ def once(seed: int, budget: float) -> dict[str, float]:
             figures |= row(f"OU, {name}", ou, name, seed, budget, Settings(components=1), ou_figures)
         quadratic = dataset("quadratic", seed, Path(tmp) / "quadratic", train=250)
         for name in OBJECTIVES:
-            # Not linear; in 1-D sliced is implicit; learned physics at 500 steps of four slopes takes minutes to sample.
+            # Not linear; in 1-D sliced is implicit; with learned physics 500 steps take minutes to sample.
             if name not in ("denoising", "learned drift") and not name.startswith("sliced"):
                 figures |= row(f"quadratic, {name}", quadratic, name, seed, budget, Settings(), quadratic_figures)
     return figures
