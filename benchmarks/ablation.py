@@ -1,6 +1,6 @@
 """Preconditioning and variance reduction: what each brings.  Every row trains for the same seconds, on one thread.
 
-python benchmarks/ablation.py    5 s a row, three seeds: ten minutes.  To show: what is lost when one part is
+python benchmarks/ablation.py    4 s a row, three seeds: some ten minutes.  To show: what is lost when one part is
                                  left out; `plain` is a network in global units without reference
 
 Quadratic process, 250 trajectories: Q of reverse SDE and flow (hits within 1 %; a perfect SDE has .975), largest error
@@ -225,4 +225,4 @@ def heat_figures(heat: Linear, model: ScoreModel, test: TrajectoryDataset, seed:
 
 
 if __name__ == "__main__":
-    repeat("ablation", __doc__, once, budget=5.0)
+    repeat("ablation", __doc__, once, budget=4.0)

@@ -1,7 +1,7 @@
 """Double well and quadratic process: is the posterior calibrated?  Fokker-Planck is the judge.
 
 python benchmarks/calibration.py    SBC p > .05 (1000 observations, ranks among 19 draws), coverage of 90 % within 2 %
-                                    (4000 observations), probabilities of either side against Fokker-Planck
+                                    (2000 observations), probabilities of either side against Fokker-Planck
 
 Observations are fresh ones.  The quadratic process starts from +-1: samples are assigned to the start that they
 hit, and ranks of equal numbers are drawn at random, so that a calibrated posterior has uniform ranks.
@@ -22,7 +22,7 @@ from physinv.posterior import Posterior
 from physinv.scalar import ScalarPosterior
 from physinv.settings import Settings
 
-OBSERVATIONS, RANKED, DRAWS = 4000, 1000, 19
+OBSERVATIONS, RANKED, DRAWS = 2000, 1000, 19
 
 
 def once(seed: int, budget: float) -> dict[str, float]:
@@ -46,10 +46,10 @@ def once(seed: int, budget: float) -> dict[str, float]:
                     draws = draws.sign()
                 figures |= {f"{name}: {key}, {label}": value for key, value in ranks(draws, truth, seed).items()}
                 figures[f"{name}: CRPS, {label}"] = float(metrics.crps(draws, truth))
-            at = torch.quantile(final[:, 0], torch.linspace(0.01, 0.99, 13))[:, None]
-            ours = (posterior.sample(at, 10_000, generator=generator) > 0).double().mean((1, 2))
+            at = torch.quantile(final[:, 0], torch.linspace(0.01, 0.99, 7))[:, None]
+            ours = (posterior.sample(at, 3000, generator=generator) > 0).double().mean((1, 2))
             known = exact.probabilities(at) @ torch.from_numpy(exact.points > 0).double()
-            figures[f"{name}: P(x_0 > 0 given x_T), largest error of 13"] = float((ours - known).abs().max())
+            figures[f"{name}: P(x_0 > 0 given x_T), largest error of 7"] = float((ours - known).abs().max())
     return figures
 
 
@@ -64,4 +64,4 @@ def ranks(draws: Tensor, truth: Tensor, seed: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    repeat("calibration", __doc__, once, budget=45.0)
+    repeat("calibration", __doc__, once, budget=30.0)

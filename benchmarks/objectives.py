@@ -152,4 +152,4 @@ def quadratic_figures(sde: SDE, model: ScoreModel, data: Data, seed: int) -> dic
 
 
 if __name__ == "__main__":
-    repeat("objectives", __doc__, once, budget=6.0)
+    repeat("objectives", __doc__, once, budget=4.0)

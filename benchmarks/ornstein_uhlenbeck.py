@@ -42,4 +42,4 @@ def once(seed: int, budget: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    repeat("ornstein-uhlenbeck", __doc__, once, budget=20.0)
+    repeat("ornstein-uhlenbeck", __doc__, once, budget=10.0)
