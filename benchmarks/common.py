@@ -41,26 +41,30 @@ def repeat(name: str, about: str | None, once: Callable[[int, float], Figures], 
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, list[float]] = {}
-    for seed in args.seeds:
+    for i, seed in enumerate(args.seeds):
         for key, value in once(seed, args.budget).items():
             figures.setdefault(key, []).append(float(value))
-        print(f"\n{name}, seeds {args.seeds[: args.seeds.index(seed) + 1]}: mean +- standard deviation", flush=True)
+        done = args.seeds[: i + 1]
+        print(f"\n{name}, seeds {done}: mean +- standard deviation", flush=True)
         for key, values in figures.items():
             print(f"  {key:62s} {told(values)}", flush=True)
+        write(args.out / f"{name}.json", {"benchmark": name, "seeds": done, "budget_seconds": args.budget}, figures)
+
+
+def write(path: Path, head: Mapping[str, Any], figures: Mapping[str, list[float]]) -> None:
+    """The figures so far, with hardware, versions and commit."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     result = {
-        "benchmark": name,
-        "seeds": args.seeds,
-        "budget_seconds": args.budget,
+        **head,
         "figures": figures,
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "device": str(pick_device(None)),
         "versions": versions(),
         "commit": commit.stdout.strip(),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 def told(values: list[float]) -> str:

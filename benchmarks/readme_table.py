@@ -14,11 +14,12 @@ from common import told
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+BAR = "\\|"  # a bar that does not end the cell
 Result = dict[str, Any]
 
 
 def main() -> None:
-    tables = [make(read(name)) for name, make in TABLES.items()]
+    tables = [make(result) for name, make in TABLES.items() if (result := read(name))]
     readme = ROOT / "README.md"
     text = re.sub(
         f"{BEGIN}.*{END}",
@@ -29,9 +30,10 @@ def main() -> None:
     readme.write_text(text, "utf-8")
 
 
-def read(name: str) -> Result:
-    result: Result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))
-    return result
+def read(name: str) -> Result | None:
+    """The results of a benchmark; None if it has not been run."""
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
 def table(result: Result, title: str, columns: list[str], rows: dict[str, list[str]]) -> str:
@@ -44,7 +46,8 @@ def table(result: Result, title: str, columns: list[str], rows: dict[str, list[s
     )
     lines = [f"**{title}** ({made})", "", f"| {' | '.join(['', *columns])} |", "|" + "---|" * (len(columns) + 1)]
     for label, keys in rows.items():
-        lines.append(f"| {' | '.join([label, *(told(f[k]) if k in f else k for k in keys)])} |")
+        cells = [label, *(told(f[k]) if k in f else k for k in keys)]
+        lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
     return "\n".join(lines)
 
 
