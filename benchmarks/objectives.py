@@ -143,8 +143,8 @@ def quadratic_figures(sde: SDE, model: ScoreModel, data: Data, seed: int) -> dic
     assert isinstance(exact, ScalarPosterior)
     ours = (posterior.sample(grid, 300, generator=generator) > 0).double().mean(1)[:, 0]
     return {
-        "Q sde .1": sum(float(quadratic_q(drawn[:, i], 0.1)) for i in range(2)) / 2,
-        "Q sde .01": sum(float(quadratic_q(drawn[:, i], 0.01)) for i in range(2)) / 2,
+        "Q sde .1": float(quadratic_q(drawn[:, 0], 0.1)),
+        "Q sde .01": float(quadratic_q(drawn[:, 0], 0.01)),
         "Q flow .1": float(quadratic_q(flow, 0.1)),
         "Q flow .01": float(quadratic_q(flow, 0.01)),
         "P error": float((ours - exact.probabilities(grid)[:, 1]).abs().max()),
