@@ -134,7 +134,7 @@ def race(result: Result) -> str:
     goals = [k.removesuffix(end) for k in result["figures"] if k.endswith(end)]
     title = "Time to the published quality, beside a plain re-creation of the published recipe"
     note = (
-        "\n\nThe recipe was stopped at its cap, so factors are lower bounds that the cap sets. The quality as published, "
+        "\n\nThe recipe was stopped at its cap, so factors are lower bounds that the cap sets. The published quality, "
         "Q or MSE and CRPS, our reference law has before any training; calibration (third row) takes us seconds."
     )
     return table(result, title, columns, {g: [f"{g}: {c}" for c in columns] for g in goals}) + note
