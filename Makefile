@@ -19,7 +19,7 @@ lint: $(READY)
 
 BENCHMARKS := heat heat_edges heat_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy
 
-bench: $(READY)  ## the figures of the README, three seeds each: about three hours; then write them into it
+bench: $(READY)  ## the figures of the README, three seeds each: about two hours; then write them into it
 	cd benchmarks && for name in $(BENCHMARKS); do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py
 

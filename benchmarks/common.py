@@ -25,6 +25,9 @@ from physinv.simulator import build
 from physinv.trajectories import TrajectoryDataset
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMIT = subprocess.run(
+    ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+).stdout.strip()
 Figures = Mapping[str, float]
 
 
@@ -54,15 +57,14 @@ def repeat(name: str, about: str | None, once: Callable[[int, float], Figures], 
 
 
 def write(path: Path, head: Mapping[str, Any], figures: Mapping[str, list[float]]) -> None:
-    """The figures so far, with hardware, versions and commit."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    """The figures so far, with hardware, versions, and the commit that was checked out when the script began."""
     result = {
         **head,
         "figures": figures,
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "device": str(pick_device(None)),
         "versions": versions(),
-        "commit": commit.stdout.strip(),
+        "commit": COMMIT,
     }
     path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
