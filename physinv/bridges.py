@@ -118,6 +118,10 @@ class ForTorchsde(torch.nn.Module):
         super().__init__()
         if sde.direction < 0 and horizon is None:
             raise ValueError("`horizon` must be given for a Reverse SDE: torchsde integrates in s = horizon - t.")
+        physics = sde.sde if isinstance(sde, Reverse) else sde
+        if type(physics).diffuse is not SDE.diffuse:
+            name = type(physics).__name__
+            raise ValueError(f"the noise of {name} is coloured, torchsde needs it diagonal; take `solve`.")
         self.sde, self.shape, self.horizon = sde, tuple(shape), horizon
 
     def _time(self, s: Tensor | float, y: Tensor) -> Tensor:

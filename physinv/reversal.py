@@ -10,7 +10,7 @@ from torch import Tensor
 from physinv.low_rank import LowRankMoments
 from physinv.mixture_moments import MixtureMoments
 from physinv.score import ScoreModel
-from physinv.sde import SDE, Reverse, expand, match
+from physinv.sde import SDE, Reverse, match
 from physinv.solvers import Step
 
 _LEAST = 1e-6  # of a variance: keeps the gradients of roots finite where all or nothing of it is noise
@@ -38,7 +38,7 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     moments = sde.score.moments if isinstance(sde.score, ScoreModel) else None
     pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
     if not isinstance(moments, (LowRankMoments, MixtureMoments)):
-        noise = sde.eta * expand(physics.diffusion(t0), x) * dw[0]
+        noise = sde.diffuse(dw[0], t0)
         return physics.drift_flow(x + (1 + eta2) / 2 * pull, t0, t1) + noise
     precision = moments.precision(x, t0)
     lost = (physics.apply_covariance(torch.ones_like(x), t1, t0) * precision).clamp(_LEAST, 1 - _LEAST)  # q P

@@ -15,11 +15,15 @@ from __future__ import annotations
 
 __all__ = ["denoising_loss", "implicit_loss", "sliced_loss", "sliced_vr_loss"]
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.sde import SDE, Linear, Score, expand, match
+from physinv.sde import SDE, Linear, Score, match
+
+Unit = Callable[[Tensor], Tensor]
 
 
 def denoising_loss(
@@ -76,8 +80,8 @@ def implicit_loss(
     """
     x, s, w = _later(score, sde, states, times)
     basis = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).reshape(-1, 1, *x.shape[1:])
-    trace = torch.stack([_slope(s, x, w * e) for e in basis]).sum(0)
-    return _mean(trace + (w * s).square().flatten(1).sum(1) / 2, x)
+    trace = torch.stack([_slope(s, x, w(e.expand_as(x))) for e in basis]).sum(0)
+    return _mean(trace + w(s).square().flatten(1).sum(1) / 2, x)
 
 
 def sliced_loss(
@@ -94,7 +98,7 @@ def sliced_loss(
     ``generator`` draws the signs.  Raises ValueError for windows of one state.
     """
     x, s, w = _later(score, sde, states, times)
-    v = w * _signs(x, generator)
+    v = w(_signs(x, generator))
     return _mean(_slope(s, x, v) + (v * s).flatten(1).sum(1).square() / 2, x)
 
 
@@ -112,11 +116,11 @@ def sliced_vr_loss(
     Raises ValueError for windows of one state.
     """
     x, s, w = _later(score, sde, states, times)
-    v = w * _signs(x, generator)
-    return _mean(_slope(s, x, v) + (w * s).square().flatten(1).sum(1) / 2, x)
+    v = w(_signs(x, generator))
+    return _mean(_slope(s, x, v) + w(s).square().flatten(1).sum(1) / 2, x)
 
 
-def _later(score: Score, sde: SDE, states: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _later(score: Score, sde: SDE, states: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Unit]:
     """States ``x (n, *state)`` of the windows after their first, ``s(x)`` with its graph, and ``w = g sqrt(dt)``."""
     if states.shape[1] < 2:
         raise ValueError(f"`states` must hold windows of 2 or more states, got {states.shape[1]}; take window=2.")
@@ -124,7 +128,7 @@ def _later(score: Score, sde: SDE, states: Tensor, times: Tensor) -> tuple[Tenso
     dt = times.diff(dim=1).flatten()
     with torch.enable_grad():
         s = score(x, t)
-    return x, s, expand(sde.diffusion(t), x) * match(dt, x).sqrt()
+    return x, s, lambda v: match(dt, x).sqrt() * sde.diffuse(v, t)
 
 
 def _slope(s: Tensor, x: Tensor, v: Tensor) -> Tensor:

@@ -42,6 +42,14 @@ class SDE(ABC):
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zero means no noise."""
 
+    def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """``g(t) v``: white noise (or a direction) turned into a change of the state.
+
+        Processes whose noise is coloured override this with a symmetric operator ``G``, such as a filter; ``g^2`` is
+        then ``G G`` wherever it stands, and ``diffusion`` the root mean square of the noise per component.
+        """
+        return expand(self.diffusion(t), v) * v
+
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         """``x`` and its images under the symmetries of the process: as likely as ``x`` at every time.
 
@@ -63,7 +71,7 @@ class SDE(ABC):
         self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
     ) -> Float[Tensor, "batch *state"]:
         """``q v`` with ``q = g^2 (t1 - t0)``, the covariance of the noise accumulated from ``t0`` to ``t1 > t0``."""
-        return expand(self.diffusion(t1), v) ** 2 * match(t1 - t0, v) * v
+        return match(t1 - t0, v) * self.diffuse(self.diffuse(v, t1), t1)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
         """``gap / (g sqrt(t1 - t0))``: a difference of states at ``t0`` in units of the noise until ``t1``.
@@ -151,11 +159,14 @@ class Reverse(SDE):
         self.direction = -1 if eta > 0 else 0
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        g = expand(self.sde.diffusion(t), x)
-        return self.sde.drift(x, t) - (1 + self.eta**2) / 2 * g**2 * self.score(x, t)
+        pull = self.sde.diffuse(self.sde.diffuse(self.score(x, t), t), t)
+        return self.sde.drift(x, t) - (1 + self.eta**2) / 2 * pull
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return self.eta * self.sde.diffusion(t)
+
+    def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        return self.eta * self.sde.diffuse(v, t)
 
 
 def expand(g: Tensor, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.sde import SDE, Linear, Reverse, expand, match
+from physinv.sde import SDE, Linear, Reverse, match
 
 Advance = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -94,15 +94,15 @@ def check_times(sde: SDE, grid: list[float], noise: bool) -> None:
 
 def _euler(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     dt = match(t1 - t0, x)
-    return x + sde.drift(x, t0) * dt + expand(sde.diffusion(t0), x) * dw[0]
+    return x + sde.drift(x, t0) * dt + sde.diffuse(dw[0], t0)
 
 
 def _heun(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     dt = match(t1 - t0, x)
-    g = (expand(sde.diffusion(t0), x) + expand(sde.diffusion(t1), x)) / 2
+    noise = (sde.diffuse(dw[0], t0) + sde.diffuse(dw[0], t1)) / 2
     f0 = sde.drift(x, t0)
-    f1 = sde.drift(x + f0 * dt + g * dw[0], t1)
-    return x + (f0 + f1) / 2 * dt + g * dw[0]
+    f1 = sde.drift(x + f0 * dt + noise, t1)
+    return x + (f0 + f1) / 2 * dt + noise
 
 
 # Order conditions of srk3: with J_i = b_i dW + c_i dZ the noise in stage i, b = n (the nodes) and b^2 + c^2 = n, weak
@@ -116,16 +116,16 @@ _SIGN = (0.0, -1.0, 1.0, 1.0)
 
 def _srk3(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     dt = match(t1 - t0, x)
-    g = expand(sde.diffusion((t0 + t1) / 2), x)
+    first, second = (sde.diffuse(w, (t0 + t1) / 2) for w in dw)
     slopes: list[Tensor] = []
     for n, row, sign in zip(_N, _A, _SIGN, strict=True):
-        stage = x + g * (n * dw[0] + sign * math.sqrt(n * (1 - n)) * dw[1])
+        stage = x + n * first + sign * math.sqrt(n * (1 - n)) * second
         for a, f in zip(row, slopes, strict=True):
             stage = stage + a * dt * f
         slopes.append(sde.drift(stage, t0 + n * (t1 - t0)))
     for w, f in zip(_W, slopes, strict=True):
         x = x + w * dt * f
-    return x + g * dw[0]
+    return x + first
 
 
 def _exponential(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
