@@ -63,6 +63,9 @@ class Simulator(SDE):
 
     A subclass gives ``title``, ``equation``, ``shape``, ``layout``, ``initial``, ``drift`` and ``diffusion``.  States
     are stored at ``steps + 1`` equidistant times from 0 to ``horizon``, ``substeps`` solver steps apart.
+
+    For derivatives with respect to a physical parameter put a scalar tensor in the place of the number,
+    ``dataclasses.replace(simulator, noise=torch.tensor(0.1, requires_grad=True))``, and run.
     """
 
     title: ClassVar[str]
@@ -181,6 +184,8 @@ def _coerce(field: dataclasses.Field[Any], value: Any) -> Any:
 def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
     about, name = field.metadata, f"`{field.name}` of {owner}"
     kind = type(field.default)
+    if kind is float and isinstance(value, Tensor) and value.ndim == 0:
+        value = float(value.detach())  # a parameter to differentiate with respect to
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
     if isinstance(value, float) and not math.isfinite(value):
