@@ -14,11 +14,15 @@ from physinv.fit_moments import fit_moments
 from physinv.low_rank import LowRankMoments
 from physinv.mixture_moments import MixtureMoments
 from physinv.moments import LinearMoments, Moments, SpectralMoments
-from physinv.networks import MLP, UNet
+from physinv.networks import MLP, ParticleNet, UNet
+from physinv.particle_moments import ParticleMoments
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Linear
 from physinv.settings import Settings
+from physinv.smoother_moments import Basis, SmootherMoments, Tables
 from physinv.trajectories import TrajectoryDataset
+
+_ALL_PAIRS = 64  # particles up to which each of them hears from every other
 
 
 def build_model(
@@ -28,12 +32,24 @@ def build_model(
     moments = fit_moments(sde, data, components=settings.components, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
-        network = build_network(moments, data.shape, settings)
+        network = build_network(moments, data.shape, settings, periodic=data.layout.boundary == "PERIODIC")
     return ScoreModel(moments, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
 
 
-def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings) -> nn.Module:
-    """An MLP for vectors ``(dim,)``, a periodic U-Net for fields ``(channels, *space)``."""
+def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings, *, periodic: bool = True) -> nn.Module:
+    """An MLP for vectors ``(dim,)``, a U-Net for fields ``(channels, *space)``, ``periodic`` or with walls, or one for
+    particles."""
+    if isinstance(moments, ParticleMoments):
+        return ParticleNet(
+            moments.dimension,
+            moments.vectors,
+            moments.scalars,
+            width=settings.width or 32,
+            depth=settings.depth or 2,
+            box=float(moments.period[0] / moments.unit),
+            absolute=not bool(moments.isotropic),
+            neighbours=None if shape[0] <= _ALL_PAIRS else 32,
+        )
     if len(shape) == 1:
         width, depth = settings.width or 64, settings.depth or 3
         return MLP(moments.channels_in, moments.channels_out, width=width, depth=depth)
@@ -50,6 +66,7 @@ def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings) 
         dimension=len(shape) - 1,
         width=settings.width or 16,
         levels=levels,
+        periodic=periodic,
     )
 
 
@@ -70,6 +87,12 @@ def build_moments(kind: str, sde: SDE, tensors: Mapping[str, Tensor]) -> Moments
         return LinearMoments(sde, part["mean0"], part["power0"])
     if kind == "SpectralMoments":
         return SpectralMoments(part["times"], part["mean"], part["power"])
+    if kind == "SmootherMoments":
+        basis: Basis = "identity" if part["power"].shape == part["mean"].shape else "fourier"
+        return SmootherMoments(sde, basis, Tables(*(part[name] for name in Tables._fields)))
+    if kind == "ParticleMoments":
+        names = ("times", "mean", "within", "centre", "unit", "period", "isotropic")
+        return ParticleMoments(sde, *(part[name] for name in names))
     if kind == "LowRankMoments":
         physics = sde if part["mean"].ndim == 2 else None
         return LowRankMoments(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])

@@ -19,7 +19,7 @@ import torchsde
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.sde import SDE, Reverse, expand
+from physinv.sde import SDE, Multiplicative, Reverse
 from physinv.solvers import check_times
 
 MOST = 2000
@@ -119,7 +119,7 @@ class ForTorchsde(torch.nn.Module):
         if sde.direction < 0 and horizon is None:
             raise ValueError("`horizon` must be given for a Reverse SDE: torchsde integrates in s = horizon - t.")
         physics = sde.sde if isinstance(sde, Reverse) else sde
-        if type(physics).diffuse is not SDE.diffuse:
+        if type(physics).diffuse is not SDE.diffuse and not isinstance(physics, Multiplicative):
             name = type(physics).__name__
             raise ValueError(f"the noise of {name} is coloured, torchsde needs it diagonal; take `solve`.")
         self.sde, self.shape, self.horizon = sde, tuple(shape), horizon
@@ -134,7 +134,7 @@ class ForTorchsde(torch.nn.Module):
 
     def g(self, s: Tensor, y: Tensor) -> Tensor:
         x = y.reshape(-1, *self.shape)
-        return expand(self.sde.diffusion(self._time(s, y)), x).expand_as(x).flatten(1)
+        return self.sde.disturb(x, torch.ones_like(x), self._time(s, y)).flatten(1)
 
 
 def flow_field(flow: Reverse) -> Callable[[Tensor, Tensor], Tensor]:

@@ -82,8 +82,9 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
         figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
     if k >= _ENSEMBLE:
         generator = torch.Generator().manual_seed(seed)
-        figures["ranks"] = plot.ranks(metrics.rank_histogram(recon.samples, recon.truth, generator=generator), layout)
-        figures["coverage"] = plot.coverage_curve(recon.samples, recon.truth)
+        samples, truth = layout.moving(recon.samples), layout.moving(recon.truth)
+        figures["ranks"] = plot.ranks(metrics.rank_histogram(samples, truth, generator=generator), layout)
+        figures["coverage"] = plot.coverage_curve(samples, truth)
     for name, figure in figures.items():
         plot.save(figure, folder / f"{name}.png")
     return [folder / f"{name}.png" for name in figures]
@@ -93,25 +94,29 @@ Score = tuple[str, str, str, Callable[[Tensor], float]]
 
 
 def _scores(recon: Reconstruction) -> list[Score]:
-    truth, many = recon.truth, recon.samples.shape[1] >= _ENSEMBLE
+    """Scores of ensembles; what is static in a state tells how it moves, but is not scored."""
+    truth, many, moving = recon.truth, recon.samples.shape[1] >= _ENSEMBLE, recon.simulator.layout.moving
 
     def forward(x: Tensor) -> Tensor:
-        return recon.simulator.run(x, noise=False)[:, -1]
+        return moving(recon.simulator.run(x, noise=False)[:, -1])
 
     out: list[Score] = [
         (
             "relative_l2",
             "low",
             "one reconstruction against the truth, |x - truth| / |truth|",
-            lambda s: float(metrics.sample_relative_l2(s, truth)),
-        ),
-        (
-            "reconstruction_mse",
-            "low",
-            "pushed forward without noise, against the truth pushed forward",
-            lambda s: _few(s, lambda x: metrics.reconstruction_error(x, truth, forward)),
+            lambda s: float(metrics.sample_relative_l2(moving(s), moving(truth))),
         ),
     ]
+    if recon.simulator.known:
+        out.append(
+            (
+                "reconstruction_mse",
+                "low",
+                "pushed forward without noise, against the truth pushed forward",
+                lambda s: _few(s, lambda x: metrics.reconstruction_error(x, truth, forward)),
+            )
+        )
     if recon.simulator.layout.kind == "field" and min(truth.shape[2:]) >= 8:
         out.append(
             (
@@ -127,26 +132,26 @@ def _scores(recon: Reconstruction) -> list[Score]:
                 "relative_l2_mean",
                 "low",
                 "the ensemble mean against the truth",
-                lambda s: float(metrics.relative_l2(s.mean(1), truth)),
+                lambda s: float(metrics.relative_l2(moving(s.mean(1)), moving(truth))),
             ),
-            ("crps", "low", "fair CRPS per component", lambda s: float(metrics.crps(s, truth))),
+            ("crps", "low", "fair CRPS per component", lambda s: float(metrics.crps(moving(s), moving(truth)))),
             (
                 "energy_score",
                 "low",
                 "fair energy score of whole states",
-                lambda s: float(metrics.energy_score(s, truth)),
+                lambda s: float(metrics.energy_score(moving(s), moving(truth))),
             ),
             (
                 "coverage_90",
                 "0.9",
                 "share of components in the central 90 % interval",
-                lambda s: float(metrics.coverage(s, truth, 0.9)),
+                lambda s: float(metrics.coverage(moving(s), moving(truth), 0.9)),
             ),
             (
                 "spread_skill",
                 "1",
                 "ensemble spread over the error of its mean",
-                lambda s: float(metrics.spread_skill(s, truth)),
+                lambda s: float(metrics.spread_skill(moving(s), moving(truth))),
             ),
         ]
     return out

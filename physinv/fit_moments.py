@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["fit_moments"]
+__all__ = ["fit_moments", "fit_spectra"]
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.fit_particles import fit_particles
+from physinv.fit_smoother import fit_smoother
 from physinv.low_rank import LowRankMoments, factor_analysis
 from physinv.mixture import cluster
 from physinv.mixture_moments import MixtureMoments
@@ -22,32 +26,45 @@ _FEW = 4096  # trajectories that suffice for the moments of a mixture, or for th
 
 def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed: int = 0) -> Moments:
     """The reference that suits the state (see :mod:`physinv.moments`): a dense mixture for vectors of up to 16 numbers,
-    a spectrum for periodic fields (carried exactly through linear physics), low rank plus diagonal otherwise.
+    an exchangeable Gaussian for particles, a spectrum for fields under linear physics that is diagonal in a basis
+    (carried through it exactly), a smoother for other fields (mode by mode where they are periodic), low rank plus
+    diagonal otherwise.
 
     ``components`` bounds the size of a mixture; the number used is chosen by BIC on the initial states.
     Buffers are float32 on the CPU.
     """
+    if data.layout.kind == "particles":
+        few = min(_FEW, data.n_trajectories)
+        return fit_particles(sde, data.layout, data.times, lambda i: data.states(i, limit=few))
     field = data.layout.kind == "field"
-    if field and data.layout.boundary == "PERIODIC":
-        if isinstance(sde, Linear) and sde.basis == "fourier":
-            mean, power = _spectrum(sde, data.states(0))
-            return LinearMoments(sde, mean, power)
-        parts = [_spectrum(sde, data.states(i)) for i in range(len(data.times))]
-        return SpectralMoments(
-            data.times.float(), torch.stack([m for m, _ in parts]), torch.stack([p for _, p in parts])
-        )
+    if field and isinstance(sde, Linear) and sde.basis != "identity":
+        mean, power = _spectrum(sde.modes, sde, data.states(0))
+        return LinearMoments(sde, mean, power)
+    if field:
+        return fit_smoother(sde, data, "fourier" if data.layout.boundary == "PERIODIC" else "identity")
     if not field and data.shape[0] <= _DENSE:
         return _mixture(sde, data, components, seed)
     return _low_rank(sde, data)
 
 
-def _spectrum(sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
+def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralMoments:
+    """Mean and power spectrum of periodic fields at every stored time: a reference without dynamics, for ``split``."""
+
+    def modes(x: Tensor) -> Tensor:
+        y: Tensor = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+        return y
+
+    parts = [_spectrum(modes, sde, data.states(i)) for i in range(len(data.times))]
+    return SpectralMoments(data.times.float(), *(torch.stack(table) for table in zip(*parts, strict=True)))
+
+
+def _spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
     """Mean ``(*state)`` and power ``E|y_k - E y_k|^2`` per orthonormal mode, unbiased, float32."""
     x = torch.cat(sde.images(x))
-    mean, space = x.double().mean(0), tuple(range(2, x.ndim))
+    mean = x.double().mean(0)
     total = torch.zeros((), dtype=torch.float64)
     for part in torch.split(x, 1024):
-        y = torch.fft.rfftn(part.double() - mean, dim=space, norm="ortho")
+        y = modes(part.double() - mean)
         total = total + y.abs().square().sum(0)
     return mean.float(), (total / max(len(x) - 1, 1)).float()
 

@@ -35,10 +35,11 @@ class Header:
     parameters: Mapping[str, Any]
     config: Mapping[str, Any]
 
-    @property
-    def space(self) -> tuple[int, ...]:
-        """Shape of one dataset's last axes."""
-        return self.shape[1:] if self.layout.kind == "field" else self.shape
+    def stored(self, name: str) -> tuple[int, ...]:
+        """Shape of the dataset ``name``: ``(trajectory, time, *space)``, without time where it is static."""
+        sizes = dict(zip(self.layout.axes, map(len, self.layout.coordinates), strict=True))
+        time = () if name in self.layout.static else (len(self.times),)
+        return (self.n_trajectories, *time, *(sizes[a] for a in self.layout.axes_of(name)))
 
 
 def open_file(path: Path) -> h5py.File:
@@ -72,15 +73,18 @@ def _read(file: h5py.File) -> Header:
     own = file["physinv"]
     axes = tuple(str(a) for a in file["dimensions"].attrs["spatial_dims"])
     names = tuple(str(a) for a in file["t0_fields"].attrs["field_names"])
-    space = tuple(len(file["dimensions"][a]) for a in axes)
-    kind = own.attrs["kind"]
+    if any(len(file["dimensions"][a]) != len(own[f"positions_{a}"]) for a in axes):
+        raise KeyError("dimensions and positions differ in length")
     boundaries = [str(b.attrs["bc_type"]) for b in file["boundary_conditions"].values()]
     positions = tuple(tuple(own[f"positions_{a}"][:].tolist()) for a in axes)
     boundary: Any = boundaries[0] if boundaries else "OPEN"
+    static = tuple(str(a) for a in own.attrs.get("static", ()))
+    box, isotropic = float(own.attrs.get("box", 0.0)), bool(own.attrs.get("isotropic", False))
+    layout = Layout(own.attrs["kind"], names, axes, positions, boundary, static, box, isotropic)
     return Header(
         name=str(file.attrs["dataset_name"]),
-        layout=Layout(kind, names, axes, positions, boundary),
-        shape=(len(names), *space) if kind == "field" else space,
+        layout=layout,
+        shape=layout.shape,
         times=tuple(own["times"][:].tolist()),
         n_trajectories=int(file.attrs["n_trajectories"]),
         parameters={str(k): _plain(file.attrs[k]) for k in file.attrs["simulation_parameters"]},
@@ -109,8 +113,8 @@ def _check(path: Path, file: h5py.File, header: Header) -> None:
     times = header.times
     if len(times) < 2 or not np.isfinite(times).all() or any(b <= a for a, b in itertools.pairwise(times)):
         raise ValueError(f"`times` of {path} must be 2 or more finite numbers, strictly increasing; generate it again.")
-    expected = (header.n_trajectories, len(header.times), *header.space)
     for name in header.layout.names:
+        expected = header.stored(name)
         found = file["t0_fields"][name].shape if name in file["t0_fields"] else None
         if found != expected:
             raise ValueError(f"`{name}` of {path} must have shape {expected}, got {found}; generate it again.")

@@ -88,8 +88,8 @@ def _fields(data: TrajectoryDataset) -> dict[str, FieldSummary]:
     low, high, bad = dict.fromkeys(names, math.inf), dict.fromkeys(names, -math.inf), dict.fromkeys(names, 0)
     for first in range(0, data.n_trajectories, block):
         states = data.trajectories(slice(first, first + block))
-        parts = states.unbind(2) if data.layout.kind == "field" else (states,)
-        for name, part in zip(names, parts, strict=True):
+        for name, place in data.layout.parts():
+            part = states[(..., *place)]
             good = part[torch.isfinite(part)]
             bad[name] += part.numel() - good.numel()
             if good.numel():

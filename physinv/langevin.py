@@ -26,6 +26,7 @@ from physinv.moments import LinearMoments, Moments, SpectralMoments, between
 from physinv.observation import Covariance, isotropic
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse, Score, match
+from physinv.smoother_moments import SmootherMoments
 from physinv.solvers import Step
 
 Preconditioner = Callable[[float], Covariance]
@@ -103,6 +104,10 @@ def reference(moments: Moments, t: float) -> tuple[Float[Tensor, "1 *state"], Co
         s = moments.spectrum(like.new_full((1,), t), like)
         mean = sde.unmodes(s.a * sde.modes(like), like)
         return mean, _filters(lambda x, gain: sde.unmodes(gain * sde.modes(x), x), s.now)
+    if isinstance(moments, SmootherMoments):
+        at = moments.times.new_full((1,), t)
+        mean, power = (between(moments.times, table, at) for table in (moments.mean, moments.power))
+        return mean, _filters(lambda x, gain: moments.unmodes(gain * moments.modes(x), x), power)
     if isinstance(moments, SpectralMoments):
         at = moments.times.new_full((1,), t)
         mean, power = (between(moments.times, table, at) for table in (moments.mean, moments.power))

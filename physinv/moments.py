@@ -9,6 +9,7 @@ reference nothing is left to learn, and otherwise the network sees inputs and ta
 ``SpectralMoments``  Gaussian, mean and power spectrum of the data at every stored time (fields, any SDE)
 ``MixtureMoments``   Gaussian mixture, one component per cluster of starts (vectors): :mod:`physinv.mixture_moments`
 ``LowRankMoments``   Gaussian, low rank plus diagonal (large vectors, fields with walls): :mod:`physinv.low_rank`
+``ParticleMoments``  Gaussian, exchangeable within each species (particles): :mod:`physinv.particle_moments`
 """
 
 from __future__ import annotations
@@ -100,8 +101,9 @@ class LinearMoments(Moments):
         """The state and its Wiener estimate ``E_q[x_0 | x_t]``, each over its own root mean square."""
         y, s = self.centred(x, t)
         wiener = s.a * s.prior / s.now
-        now = self.sde.unmodes(y, x) / _rms(s.now, x)
-        return torch.cat([now, self.sde.unmodes(wiener * y, x) / _rms(wiener**2 * s.now, x)], dim=1)
+        now = self.sde.unmodes(y, x) / _rms(s.now, x, paired=y.is_complex())
+        estimate = self.sde.unmodes(wiener * y, x) / _rms(wiener**2 * s.now, x, paired=y.is_complex())
+        return torch.cat([now, estimate], dim=1)
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         s = self.spectrum(t, x)
@@ -173,10 +175,13 @@ def _twins(modes: Tensor, like: Tensor) -> Tensor:
     return count
 
 
-def _rms(power: Tensor, like: Tensor) -> Tensor:
-    """Root mean square over space of fields with ``power`` per orthonormal mode, ``(batch, channels, 1, ...)``."""
+def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
+    """Root mean square over space of fields with ``power`` per orthonormal mode, ``(batch, channels, 1, ...)``.
+
+    ``paired``: modes of a real FFT, some of which stand for two.
+    """
     if like.ndim > 2:
-        power = power * _twins(power, like) / like[0, 0].numel()
+        power = power * (_twins(power, like) if paired else 1) / like[0, 0].numel()
         power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
     else:
         power = power.mean(dim=1, keepdim=True)

@@ -14,6 +14,7 @@ from physinv.score import ScoreModel
 from physinv.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
 from physinv.sde import SDE, Linear
 from physinv.settings import Settings
+from physinv.smoothing import smooth, smoother_loss
 
 
 def objective(settings: Settings, sde: SDE, model: nn.Module) -> Loss:
@@ -23,6 +24,8 @@ def objective(settings: Settings, sde: SDE, model: nn.Module) -> Loss:
     the trajectory loss with the step that the reversal will take.
     """
     step = default_step(sde, model) if isinstance(model, ScoreModel) else None
+    if step is smooth and _named(settings, sde) == "trajectory":
+        return smoother_loss
     match _named(settings, sde):
         case "denoising":
             return denoising_loss

@@ -13,6 +13,8 @@ from physinv.moments import LinearMoments
 from physinv.reversal import split
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Linear, Reverse, Score
+from physinv.smoother_moments import SmootherMoments
+from physinv.smoothing import smooth
 from physinv.solvers import Step, march
 from physinv.transport import transport
 
@@ -127,6 +129,9 @@ def default_batch(x: Float[Tensor, "batch *state"]) -> int:
 
 
 def default_step(sde: SDE, score: Score) -> Step:
-    """:data:`~physinv.transport.transport` for a linear SDE with Gaussian reference, else ``split``."""
+    """:data:`~physinv.transport.transport` for a linear SDE with Gaussian reference, ``smooth`` around a smoother, else
+    ``split``."""
+    if isinstance(score, ScoreModel) and isinstance(score.moments, SmootherMoments):
+        return smooth
     gaussian = isinstance(score, ScoreModel) and isinstance(score.moments, LinearMoments)
     return transport if gaussian and isinstance(sde, Linear) else split

@@ -218,6 +218,9 @@ def _scales(file: h5py.File, simulator: Simulator, n: int, k: int) -> list[str]:
     if layout.kind == "field":
         axes["channel"] = range(len(layout.names))
         space = ["channel", *space]
+    if layout.kind == "particles":
+        axes["feature"] = range(layout.shape[1])
+        space = ["particle", "feature"]
     axes |= dict(zip(layout.axes, layout.coordinates, strict=True))
     for name, values in axes.items():
         scale = file.create_dataset(name, data=list(values), dtype="f8" if name in layout.axes else "i8")

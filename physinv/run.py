@@ -63,6 +63,7 @@ def train_run(
 ) -> History:
     """Train the inverse solver of a dataset in the folder ``run``; see :func:`~physinv.train.fit`.
 
+    The physics of imported data is learned, whatever ``settings.physics`` says; run.json has it as "learned".
     Raises FileExistsError if ``run`` exists and neither ``resume`` nor ``overwrite`` is set, ValueError if the run to
     resume was begun with other data or settings.  An overwritten run is removed only when all input has been checked.
     """
@@ -70,6 +71,8 @@ def train_run(
     device = device or torch.device("cpu")
     name, values = train.config["simulator"], train.config["parameters"]
     simulator = build(find(name), values)
+    if not simulator.known:
+        settings = settings.model_copy(update={"physics": "learned"})
     limit = int(settings.memory * 2**30)
     train, valid = (d.load(device) if d.nbytes <= limit else d for d in (train, valid))
     info = {
@@ -172,7 +175,8 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
             sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings).to(device or "cpu")
         moments = build_moments(info["moments"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
-        network, images = build_network(moments, shape, settings), symmetries(sde, shape)
+        periodic = simulator.layout.boundary == "PERIODIC"
+        network, images = build_network(moments, shape, settings, periodic=periodic), symmetries(sde, shape)
         model = ScoreModel(moments, network, clock(times), images=images)
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:

@@ -6,7 +6,8 @@
     /t1_fields /t2_fields /scalars /boundary_conditions      as The Well wants them
     /physinv             what other readers ignore: the configuration, exact times and positions, seeds
 
-One dataset per channel for fields; vectors ``(dim,)`` are one dataset over the pseudo-axis ``coordinate``.
+One dataset per channel for fields; vectors ``(dim,)`` are one dataset over the pseudo-axis ``coordinate``; particles
+have one dataset per vector over the axes ``particle, component``.  What is static has no time axis.
 Nothing in a file depends on when or where it was written: same data, same bytes.
 """
 
@@ -85,14 +86,14 @@ def _root(file: h5py.File, header: Header) -> None:
 
 
 def _field(file: h5py.File, header: Header, name: str) -> h5py.Dataset:
-    n, steps = header.n_trajectories, len(header.times)
+    shape, axes, moves = header.stored(name), header.layout.axes_of(name), name not in header.layout.static
     data = file.require_group("t0_fields").create_dataset(
-        name, (n, steps, *header.space), dtype="f4", chunks=(1, steps, *header.space), track_times=False
+        name, shape, dtype="f4", chunks=(1, *shape[1:]), track_times=False
     )
-    for i, axis in enumerate(("sample", "time", *header.layout.axes)):
+    for i, axis in enumerate(("sample", *(("time",) if moves else ()), *axes)):
         data.dims[i].attach_scale(file[axis])
-    data.attrs["dim_varying"] = np.ones(len(header.layout.axes), dtype=bool)
-    _varying(data, sample=True, time=True)
+    data.attrs["dim_varying"] = np.array([a in axes for a in header.layout.axes])
+    _varying(data, sample=True, time=moves)
     return data
 
 
@@ -111,11 +112,16 @@ def _own(file: h5py.File, header: Header) -> None:
     """``/physinv``: the root scales are float32 for other readers' sake; the exact numbers stand here."""
     own = file.create_group("physinv")
     own.attrs["schema_version"] = SCHEMA_VERSION
-    own.attrs["kind"] = header.layout.kind
+    layout = header.layout
+    own.attrs["kind"] = layout.kind
+    if layout.static:
+        own.attrs["static"] = _strings(layout.static)
+    if layout.kind == "particles":
+        own.attrs["box"], own.attrs["isotropic"] = layout.box, np.bool_(layout.isotropic)
     own.attrs["config_json"] = json.dumps(header.config, sort_keys=True, allow_nan=False)
     own.attrs["versions_json"] = json.dumps(versions(), sort_keys=True)
     exact = {"times": ("time", header.times)}
-    for axis, positions in zip(header.layout.axes, header.layout.coordinates, strict=True):
+    for axis, positions in zip(layout.axes, layout.coordinates, strict=True):
         exact[f"positions_{axis}"] = (axis, positions)
     for key, (axis, values) in exact.items():
         data = own.create_dataset(key, data=np.asarray(values, dtype="f8"), track_times=False)

@@ -51,11 +51,16 @@ class ScoreModel(nn.Module):
         """What the network adds to the reference score."""
         return self.moments.lift(self.output(x, t), x, t)
 
-    def output(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        """The network's output, of order one, before it is lifted to a contribution to the score."""
+    def output(
+        self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"], features: Tensor | None = None
+    ) -> Tensor:
+        """The network's output, of order one, before it is lifted to a contribution to the score.
+
+        ``features`` of the reference, where they are known already.
+        """
         first, last = self.clock
         tau = torch.log1p(t / first) / math.log1p(last / first)
-        features = self.moments.features(x, t)
+        features = self.moments.features(x, t) if features is None else features
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             out: Tensor = self.network(features, tau)
         return out.to(x.dtype)

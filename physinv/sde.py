@@ -6,7 +6,7 @@ package either solves one of these equations or learns the score that :class:`Re
 
 from __future__ import annotations
 
-__all__ = ["SDE", "Linear", "Reverse", "Score", "match"]
+__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "match"]
 
 import math
 from abc import ABC, abstractmethod
@@ -34,6 +34,11 @@ class SDE(ABC):
 
     direction: int = 1
 
+    @property
+    def substeps(self) -> int:
+        """Steps of :meth:`drift_flow`, and of the solver, between two stored times."""
+        return 1
+
     @abstractmethod
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """``f(x, t)``, in units of the state per time."""
@@ -49,6 +54,18 @@ class SDE(ABC):
         then ``G G`` wherever it stands, and ``diffusion`` the root mean square of the noise per component.
         """
         return expand(self.diffusion(t), v) * v
+
+    def disturb(
+        self, x: Float[Tensor, "batch *state"], v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *state"]:
+        """``g v`` at the state ``x``; noise that depends on the state overrides this (:class:`Multiplicative`)."""
+        return self.diffuse(v, t)
+
+    def correct(
+        self, x: Float[Tensor, "batch *state"], score: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *state"]:
+        """``div(g^2 p) / p``, what a reversal corrects the drift by; ``g^2 s`` where ``g`` knows no state."""
+        return self.diffuse(self.diffuse(score, t), t)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         """``x`` and its images under the symmetries of the process: as likely as ``x`` at every time.
@@ -81,6 +98,43 @@ class SDE(ABC):
         g = expand(self.diffusion(t0), gap)
         unit = g * match(t1 - t0, gap).sqrt()
         return torch.where(unit > 0, gap / unit.clamp(min=torch.finfo(gap.dtype).tiny), torch.zeros_like(gap))
+
+
+class Multiplicative(SDE):
+    """``dx = f(x, t) dt + g(x, t) dW`` in the sense of Ito, with noise that depends on the state, ``g_i(x_i, t)``.
+
+    The noise is diagonal, and each amplitude depends on its own component only.  Euler and Milstein steps are right
+    for it, forward and (around :class:`Reverse`) backward.  Whatever takes ``g`` for a function of time, such as
+    higher solvers and training, refuses by a ValueError: ``y = int dx / g`` (Lamperti) has constant noise.
+    """
+
+    @abstractmethod
+    def amplitude(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """``g(x, t)``, in units of the state per square root of time."""
+
+    def spurious(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """``div(g^2)_i = d(g_i^2)/dx_i``; this default differentiates, override it where there is a formula."""
+        with torch.enable_grad():
+            y = x if x.requires_grad else x.detach().requires_grad_()
+            total = self.amplitude(y, t).square().sum()
+            (slope,) = torch.autograd.grad(total, y, create_graph=True)
+        return slope if torch.is_grad_enabled() else slope.detach()
+
+    def disturb(
+        self, x: Float[Tensor, "batch *state"], v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *state"]:
+        return self.amplitude(x, t) * v
+
+    def correct(
+        self, x: Float[Tensor, "batch *state"], score: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *state"]:
+        return self.spurious(x, t) + self.amplitude(x, t) ** 2 * score
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        raise ValueError(
+            f"the noise of {type(self).__name__} depends on the state, this needs noise that does not; "
+            "take `euler` or `milstein`, or the coordinates y = int dx / g."
+        )
 
 
 class Linear(SDE):
@@ -141,7 +195,7 @@ class Linear(SDE):
         return self.unmodes(self.rates(x) * self.modes(x), x)
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        return torch.full_like(t, self.noise)
+        return self.noise * torch.ones_like(t)
 
 
 class Reverse(SDE):
@@ -150,6 +204,10 @@ class Reverse(SDE):
     All ``eta`` share the marginals ``p_t`` of the forward process: ``eta = 1`` is the reverse SDE of Anderson (1982),
     whose solutions are posterior samples of ``x_0`` given ``x_T``; ``eta = 0`` is the probability-flow ODE
     (Song et al. 2021, eq. 13).  ``score`` is ``s(x, t) = grad_x log p_t(x)``, not scaled by anything.
+
+    Noise that depends on the state adds its divergence: ``dx = [f - (1 + eta^2)/2 (div(g^2) + g^2 s)] dt + eta g dW``
+    (Haussmann and Pardoux 1986, theorem 2.1), in Ito's sense backward in time: ``g`` is taken at the later end of a
+    step, which is where the step starts.
     """
 
     def __init__(self, sde: SDE, score: Score, eta: float = 1.0) -> None:
@@ -159,14 +217,18 @@ class Reverse(SDE):
         self.direction = -1 if eta > 0 else 0
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        pull = self.sde.diffuse(self.sde.diffuse(self.score(x, t), t), t)
-        return self.sde.drift(x, t) - (1 + self.eta**2) / 2 * pull
+        return self.sde.drift(x, t) - (1 + self.eta**2) / 2 * self.sde.correct(x, self.score(x, t), t)
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return self.eta * self.sde.diffusion(t)
 
     def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        return self.eta * self.sde.diffuse(v, t)
+        return self.eta * self.sde.diffuse(v, t) if self.eta else torch.zeros_like(v)
+
+    def disturb(
+        self, x: Float[Tensor, "batch *state"], v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *state"]:
+        return self.eta * self.sde.disturb(x, v, t)
 
 
 def expand(g: Tensor, x: Tensor) -> Tensor:

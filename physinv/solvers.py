@@ -6,7 +6,7 @@ backward.  Orders are stated for smooth drifts and constant ``g``, and measured 
 
 from __future__ import annotations
 
-__all__ = ["Step", "check_times", "euler", "exponential", "heun", "march", "solve", "srk3"]
+__all__ = ["Step", "check_times", "euler", "exponential", "heun", "march", "milstein", "solve", "srk3"]
 
 import itertools
 import math
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.sde import SDE, Linear, Reverse, match
+from physinv.sde import SDE, Linear, Multiplicative, Reverse, match
 
 Advance = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -94,7 +94,17 @@ def check_times(sde: SDE, grid: list[float], noise: bool) -> None:
 
 def _euler(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     dt = match(t1 - t0, x)
-    return x + sde.drift(x, t0) * dt + sde.diffuse(dw[0], t0)
+    return x + sde.drift(x, t0) * dt + sde.disturb(x, dw[0], t0)
+
+
+def _milstein(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
+    physics, eta = (sde.sde, sde.eta) if isinstance(sde, Reverse) else (sde, 1.0)
+    y = _euler(sde, x, t0, t1, dw)
+    if not isinstance(physics, Multiplicative):
+        return y
+    # g g'/2 (dW^2 - |dt|) with g g' = (g^2)'/2; all zeros mean that the noise is off
+    spread = torch.where(dw[0] == 0, 0.0, dw[0] ** 2 - match((t1 - t0).abs(), x))
+    return y + eta**2 / 4 * physics.spurious(x, t0) * spread
 
 
 def _heun(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
@@ -137,7 +147,10 @@ def _exponential(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Ten
 
 
 euler = Step(_euler, weak_order=1.0)
-"""Euler-Maruyama (Maruyama 1955): ``x + f dt + g dW``.  Strong order 1 for additive noise, weak order 1."""
+"""Euler-Maruyama (Maruyama 1955): ``x + f dt + g dW``.  Strong order 1 for additive noise, else 1/2; weak order 1."""
+
+milstein = Step(_milstein, weak_order=1.0)
+"""Euler with ``g g'/2 (dW^2 - |dt|)`` for noise that depends on the state (Milstein 1975).  Strong order 1."""
 
 heun = Step(_heun, weak_order=2.0)
 """Stochastic Heun for additive noise (Kloeden and Platen 1992, section 15.1): weak order 2, strong order 1."""

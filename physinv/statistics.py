@@ -52,8 +52,8 @@ def statistics(data: TrajectoryDataset) -> dict[str, dict[str, float]]:
     values, deltas = {k: Running() for k in names}, {k: Running() for k in names}
     for first in range(0, data.n_trajectories, block):
         states = data.trajectories(slice(first, first + block))
-        parts = states.unbind(2) if data.layout.kind == "field" else (states,)
-        for name, part in zip(names, parts, strict=True):
+        for name, place in data.layout.parts():
+            part = states[(..., *place)]
             values[name].add(part)
             deltas[name].add(part[:, 1:].double() - part[:, :-1].double())
     return {

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from physinv.header import Header, open_file
 
+Place = tuple[int | slice, ...]
+
 
 class Storage(ABC):
     """``n`` trajectories of ``steps`` float32 states of one ``shape``, numbered through all files."""
@@ -69,12 +71,12 @@ class Files(Storage):
 
     def __init__(self, paths: Sequence[Path], headers: Sequence[Header]) -> None:
         self.paths, first = list(paths), headers[0]
-        self.names, self.stacked = first.layout.names, first.layout.kind == "field"
+        self.parts, self.static = first.layout.parts(), first.layout.static
         self.steps, self.shape = len(first.times), first.shape
         self.offsets = [0, *itertools.accumulate(h.n_trajectories for h in headers)]
         self.n = self.offsets[-1]
         self.device = torch.device("cpu")
-        self._handles: dict[tuple[int, int], list[h5py.Dataset]] = {}
+        self._handles: dict[tuple[int, int], list[tuple[Place, bool, h5py.Dataset]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}
@@ -90,33 +92,24 @@ class Files(Storage):
             while first[k] >= self.offsets[shard + 1]:
                 shard += 1
             row, span = first[k] - self.offsets[shard], slice(begin[k], begin[k] + length)
-            for c, data in enumerate(self._fields(shard)):
-                if self.stacked:
-                    array[k, :, c] = data[row, span]
-                else:
-                    array[k] = data[row, span]
+            for place, moves, data in self._fields(shard):
+                array[(k, slice(None), *place)] = data[row, span] if moves else data[row]
         return out
 
     def read(self, first: int, last: int) -> Float[Tensor, "n time *state"]:
         out = torch.empty(max(last - first, 0), self.steps, *self.shape)
         array = out.numpy()
         for shard, rows, at in self._pieces(first, last):
-            for c, data in enumerate(self._fields(shard)):
-                if self.stacked:
-                    array[at, :, c] = data[rows]
-                else:
-                    array[at] = data[rows]
+            for place, moves, data in self._fields(shard):
+                array[(at, slice(None), *place)] = data[rows] if moves else data[rows][:, None]
         return out
 
     def snapshot(self, time: int, limit: int) -> Float[Tensor, "n *state"]:
         out = torch.empty(limit, *self.shape)
         array = out.numpy()
         for shard, rows, at in self._pieces(0, limit):
-            for c, data in enumerate(self._fields(shard)):
-                if self.stacked:
-                    array[at, c] = data[rows, time]
-                else:
-                    array[at] = data[rows, time]
+            for place, moves, data in self._fields(shard):
+                array[(at, *place)] = data[rows, time] if moves else data[rows]
         return out
 
     def _pieces(self, first: int, last: int) -> Iterator[tuple[int, slice, slice]]:
@@ -126,9 +119,11 @@ class Files(Storage):
             if low < high:
                 yield shard, slice(low - a, high - a), slice(low - first, high - first)
 
-    def _fields(self, shard: int) -> list[h5py.Dataset]:
+    def _fields(self, shard: int) -> list[tuple[Place, bool, h5py.Dataset]]:
+        """Each dataset of a file, with its place in a state and whether it changes in time."""
         key = (os.getpid(), shard)
         if key not in self._handles:
             file = open_file(self.paths[shard])
-            self._handles[key] = [file["t0_fields"][name] for name in self.names]
+            fields = file["t0_fields"]
+            self._handles[key] = [(place, name not in self.static, fields[name]) for name, place in self.parts]
         return self._handles[key]

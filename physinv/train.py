@@ -14,8 +14,10 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.calibrate import calibrate
 from physinv.checkpoint import (
     Checkpoint,
     append_log,
@@ -27,8 +29,10 @@ from physinv.checkpoint import (
 )
 from physinv.losses import Loss
 from physinv.objectives import curriculum, objective
+from physinv.score import ScoreModel
 from physinv.sde import SDE
 from physinv.settings import Settings
+from physinv.smoother_moments import SmootherMoments
 from physinv.trajectories import TrajectoryDataset
 
 Windows = tuple[Tensor, Tensor]
@@ -87,8 +91,8 @@ def fit(
     check_budget(steps, budget)
     windows = settings.windows or ((2,) if loss else curriculum(settings, sde, len(train.times)))
     loss = loss or objective(settings, sde, model)
-    device, field = next(model.parameters()).device, train.layout.kind == "field"
-    size, rate = settings.batch or (16 if field else 2048), settings.rate or (4e-3 if field else 1e-3)
+    device, field = next(model.parameters()).device, train.layout.kind != "vector"
+    size, rate = settings.batch or (_windows(train.shape) if field else 2048), settings.rate or (4e-3 if field else 1e-3)
     average = copy.deepcopy(model).requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     averaged: list[Tensor] = [
@@ -157,9 +161,16 @@ def fit(
             shown = time.perf_counter()
             progress(min(done, 1.0), history.records[-1])
     trained_part(model).load_state_dict(state.best_weights)
+    if isinstance(model, ScoreModel) and isinstance(model.moments, SmootherMoments):
+        calibrate(model, sde, valid)
     if run is not None:
         save_model(run, model)
     return history
+
+
+def _windows(shape: tuple[int, ...]) -> int:
+    """Windows of fields per update: about 2^14 numbers, 8 to 128 windows."""
+    return min(max(2**14 // math.prod(shape), 8), 128)
 
 
 def check_budget(steps: int | None, budget: float | None) -> None:
@@ -209,7 +220,7 @@ def _subset(sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, dev
 
     A dataset of fewer windows is gone through again, for objectives that draw noise; at least two batches.
     """
-    kinds = len(sde.images(data.__getitems__(torch.arange(1))[0]))
+    kinds = len(_images(sde, data.__getitems__(torch.arange(1))[0]))
     part = max(1, min(size, n) // kinds)
     whole = part * max(2, n // kinds // part)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed + 1))
@@ -217,18 +228,23 @@ def _subset(sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, dev
     batches = []
     for indices in torch.split(chosen, part):
         states, times = _to(data.__getitems__(indices), device)
-        batches.append((torch.cat(sde.images(states)), times.repeat(kinds, 1)))
+        batches.append((torch.cat(_images(sde, states)), times.repeat(kinds, 1)))
     return batches
 
 
 def _image(sde: SDE, states: Tensor, seed: int, step: int) -> Tensor:
     """Each window replaced by one of its images under the symmetries of the process, chosen at random."""
-    images = sde.images(states)
+    images = _images(sde, states)
     if len(images) == 1:
         return states
     generator = torch.Generator().manual_seed(_mix(seed, step))
     chosen = torch.randint(len(images), (len(states),), generator=generator).to(states.device, non_blocking=True)
     return torch.stack(images)[chosen, torch.arange(len(states), device=states.device)]
+
+
+def _images(sde: SDE, states: Float[Tensor, "batch window *state"]) -> list[Tensor]:
+    """``sde.images`` of windows: of each of their states."""
+    return [x.reshape(states.shape) for x in sde.images(states.flatten(0, 1))]
 
 
 def _mix(seed: int, step: int) -> int:

@@ -86,9 +86,12 @@ class TrajectoryWriter:
         values = states.detach().to("cpu", torch.float32)
         self._refuse_nonfinite(values)
         array = values.numpy()
-        parts = [array[:, :, c] for c in range(array.shape[2])] if self.header.layout.kind == "field" else [array]
-        for data, part in zip(self._states, parts, strict=True):
-            data[first:last] = part
+        layout = self.header.layout
+        for data, (name, place) in zip(self._states, layout.parts(), strict=True):
+            part = array[(..., *place)]
+            if name in layout.static and (part != part[:, :1]).any():
+                raise ValueError(f"`{name}` is static in `layout`, but `states` change it in time.")
+            data[first:last] = part[:, 0] if name in layout.static else part
         self._file["physinv/seeds"][first:last] = np.uint64(seed)
         self._sink.check()
         self.written = last
@@ -150,8 +153,7 @@ def _check(header: Header) -> None:
         raise ValueError("`times` must be 2 or more finite numbers, strictly increasing; sort them and drop repeats.")
     if (np.diff(np.asarray(times, dtype=np.float32)) <= 0).any():
         raise ValueError("`times` must differ in float32, the precision of the file; take longer steps or other units.")
-    lengths = tuple(len(c) for c in layout.coordinates)
-    expected = (len(layout.names), *lengths) if layout.kind == "field" else lengths
+    expected = layout.shape
     if shape != expected or (layout.kind == "vector" and (len(layout.names) != 1 or layout.axes != ("coordinate",))):
         raise ValueError(f"`shape` must be that of `layout`, {expected} for kind {layout.kind!r}, got {shape}.")
     if taken := _RESERVED & set(header.parameters):

@@ -72,7 +72,7 @@ class DoubleWell(Simulator):
         return [x, -x]
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        return torch.full_like(t, math.sqrt(2 * self.temperature))
+        return (2 * self.temperature * torch.ones_like(t)).sqrt()
 
     def initial(
         self,

@@ -15,6 +15,7 @@ from physinv.exact import LinearGaussian
 from physinv.sde import Linear
 from physinv.simulator import Layout, Simulator, parameter
 from physinv.solvers import Step, exponential
+from simulators.priors import spots
 from simulators.spectral import gaussian_field, grid, power_law, squared_wavenumbers
 
 
@@ -79,29 +80,10 @@ class Heat(Linear, Simulator):
             return gaussian_field(z, self.slope)
         if self.prior == "edges":
             return torch.where(gaussian_field(z, max(self.slope, 4.0)) > 0, 1.0, -1.0).to(dtype)
-        return _spots(z, generator)
+        return spots(z, generator)
 
     def exact(self) -> LinearGaussian | None:
         if self.prior != "gaussian":
             return None
         like = torch.zeros((1, *self.shape), dtype=torch.float64)
         return LinearGaussian(self, self.horizon, like[0], power_law(like, self.slope))
-
-
-def _spots(z: Tensor, generator: torch.Generator | None, most: int = 5) -> Tensor:
-    """Periodic Gaussian bumps; the k-th is present with probability 1, .8, .6, .4, .2."""
-    batch, dim, n = len(z), z.ndim - 2, z.shape[-1]
-    draw = torch.rand((batch, most, dim + 3), generator=generator, device=z.device, dtype=z.dtype)
-    x = torch.arange(n, device=z.device, dtype=z.dtype) / n
-    width = 0.04 + 0.06 * draw[..., dim]
-    field = torch.ones((batch, most, *[1] * dim), device=z.device, dtype=z.dtype)
-    for axis in range(dim):
-        gap = x - draw[..., axis, None]
-        gap = gap - gap.round()
-        bump = torch.exp(-(gap**2) / (2 * width[..., None] ** 2))
-        field = field * bump.reshape(batch, most, *[n if a == axis else 1 for a in range(dim)])
-    present = draw[..., dim + 1] < torch.linspace(1.0, 0.2, most, device=z.device, dtype=z.dtype)
-    u = 2 * draw[..., dim + 2] - 1
-    amplitude = present * (u + u.sign())
-    total = (amplitude.reshape(batch, most, *[1] * dim) * field).sum(1, keepdim=True)
-    return total - total.mean(dim=tuple(range(1, z.ndim)), keepdim=True)

@@ -51,7 +51,7 @@ class OrnsteinUhlenbeck(Linear, Simulator):
         return Layout.vector("position", self.dim)
 
     def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
-        return like.new_full((1,), -self.rate)
+        return -self.rate * like.new_ones(1)
 
     @property
     def prior(self) -> Mixture:

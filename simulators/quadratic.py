@@ -54,7 +54,7 @@ class Quadratic(Simulator):
         return [x, -x]
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        return torch.full_like(t, self.noise)
+        return self.noise * torch.ones_like(t)
 
     def initial(
         self,

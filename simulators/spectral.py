@@ -1,48 +1,147 @@
-"""Fourier tools for periodic boxes ``[0, 2 pi]^d``: wave numbers and Gaussian random fields."""
+"""Fourier tools for periodic boxes, ``[0, 2 pi]^d`` unless a ``length`` is given: wave numbers, filters, random fields.
+
+Modes lie as ``rfftn`` over the space axes leaves them; transforms are orthonormal.  Wave numbers and masks are kept for
+the next call: treat them as constants.
+"""
 
 from __future__ import annotations
 
-__all__ = ["gaussian_field", "grid", "power_law", "squared_wavenumbers"]
+__all__ = [
+    "coloured_field",
+    "derivatives",
+    "fourier",
+    "gaussian_field",
+    "grid",
+    "inverse_fourier",
+    "multiplicity",
+    "normalised",
+    "power_law",
+    "reflect",
+    "resolved",
+    "squared_wavenumbers",
+    "wavenumbers",
+]
 
+import functools
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 
-def grid(n: int) -> tuple[float, ...]:
-    """``n`` equidistant points on ``[0, 2 pi)``."""
-    return tuple(2 * math.pi * i / n for i in range(n))
+def grid(n: int, length: float = 2 * math.pi) -> tuple[float, ...]:
+    """``n`` equidistant points on ``[0, length)``."""
+    return tuple(length * i / n for i in range(n))
+
+
+def fourier(x: Float[Tensor, "*lead channel *space"], dimension: int) -> Complex[Tensor, "*lead channel *modes"]:
+    """Coefficients of ``x`` over its last ``dimension`` axes."""
+    y: Tensor = torch.fft.rfftn(x, dim=tuple(range(-dimension, 0)), norm="ortho")
+    return y
+
+
+def inverse_fourier(
+    y: Complex[Tensor, "*lead channel *modes"], space: tuple[int, ...]
+) -> Float[Tensor, "*lead channel *space"]:
+    """The field with ``space`` grid points whose coefficients are ``y``."""
+    x: Tensor = torch.fft.irfftn(y, s=space, dim=tuple(range(-len(space), 0)), norm="ortho")
+    return x
+
+
+def wavenumbers(like: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, ...]:
+    """Integer wave numbers along each axis, ``(1, 1, ..., n, ...)``, for even operators (the Nyquist one included)."""
+    return _axes(tuple(like.shape[2:]), like.device, like.dtype, False)
+
+
+def derivatives(like: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, ...]:
+    """As :func:`wavenumbers`, for odd operators: 0 at the Nyquist frequency, whose sine the grid does not see."""
+    return _axes(tuple(like.shape[2:]), like.device, like.dtype, True)
 
 
 def squared_wavenumbers(like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "1 1 *modes"]:
     """``|k|^2`` for integer wave numbers in the layout of ``rfftn`` over the space axes of ``like``."""
-    *lead, last = like.shape[2:]
-    axes = [torch.fft.fftfreq(n, 1 / n, device=like.device, dtype=like.dtype) for n in lead]
-    axes.append(torch.fft.rfftfreq(last, 1 / last, device=like.device, dtype=like.dtype))
-    k2 = torch.zeros((), device=like.device, dtype=like.dtype)
-    for i, k in enumerate(axes):
-        k2 = k2 + (k**2).reshape([-1 if i == j else 1 for j in range(len(axes))])
-    return k2[None, None]
+    return _squared(tuple(like.shape[2:]), like.device, like.dtype)
+
+
+def resolved(like: Float[Tensor, "batch channel *space"], fraction: float = 2 / 3) -> Float[Tensor, "1 1 *modes"]:
+    """1 for modes with every ``|k_i| < fraction n_i / 2``, else 0; all 1 for ``fraction = 1``.
+
+    With 2/3 products of two such fields reach them without aliasing (Orszag 1971).
+    """
+    return _resolved(tuple(like.shape[2:]), like.device, like.dtype, fraction)
+
+
+def multiplicity(like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, " last"]:
+    """How many modes of the full transform each one along the last axis stands for: 1 or 2."""
+    last = like.shape[-1]
+    twice = torch.full((last // 2 + 1,), 2.0, device=like.device, dtype=like.dtype)
+    twice[0] = 1.0  # rfft keeps one of each conjugate pair, except on these two planes
+    if last % 2 == 0:
+        twice[-1] = 1.0
+    return twice
+
+
+def normalised(
+    power: Float[Tensor, "one one_or_channel *modes"], like: Float[Tensor, "batch channel *space"]
+) -> Float[Tensor, "one one_or_channel *modes"]:
+    """``power`` scaled so that a random field with it has unit variance per pixel, averaged over its channels."""
+    total = (power * multiplicity(like)).sum() / (math.prod(like.shape[2:]) * power.shape[1])
+    return power / total
 
 
 def power_law(like: Float[Tensor, "batch channel *space"], slope: float) -> Float[Tensor, "channel *modes"]:
     """Power ``S_k = E|y_k|^2`` per orthonormal mode, ``~ |k|^-slope``, no mean mode, unit pixel variance."""
     k2 = squared_wavenumbers(like)
     power = torch.where(k2 > 0, k2.clamp(min=1) ** (-slope / 2), torch.zeros_like(k2))
-    last = like.shape[-1]
-    twice = torch.full((power.shape[-1],), 2.0, device=like.device, dtype=like.dtype)
-    twice[0] = 1.0  # rfft keeps one of each conjugate pair, except on these two planes
-    if last % 2 == 0:
-        twice[-1] = 1.0
-    total = (power * twice).sum() / math.prod(like.shape[2:])
-    return (power / total)[0].expand(like.shape[1], *power.shape[2:])
+    return normalised(power, like)[0].expand(like.shape[1], *power.shape[2:])
 
 
 def gaussian_field(z: Float[Tensor, "batch channel *space"], slope: float) -> Float[Tensor, "batch channel *space"]:
     """Colour white noise ``z`` into a periodic Gaussian random field with :func:`power_law` spectrum."""
-    space = tuple(range(2, z.ndim))
-    modes = torch.fft.rfftn(z, dim=space, norm="ortho") * power_law(z, slope).sqrt()
-    field: Tensor = torch.fft.irfftn(modes, s=z.shape[2:], dim=space, norm="ortho")
-    return field
+    return coloured_field(z, power_law(z, slope)[None])
+
+
+def coloured_field(
+    z: Float[Tensor, "batch channel *space"], power: Float[Tensor, "one one_or_channel *modes"]
+) -> Float[Tensor, "batch channel *space"]:
+    """Colour white noise ``z`` into a periodic Gaussian random field whose modes have ``E|y_k|^2 = power``."""
+    return inverse_fourier(fourier(z, z.ndim - 2) * power.sqrt(), tuple(z.shape[2:]))
+
+
+def reflect(x: Float[Tensor, "batch channel *space"], *axes: int) -> Float[Tensor, "batch channel *space"]:
+    """``x`` mirrored about the origin along these space axes (0, 1, ...): grid point ``i`` goes to ``-i``."""
+    dims = [2 + a for a in axes]
+    return x.flip(dims).roll([1] * len(dims), dims)
+
+
+@functools.lru_cache(maxsize=64)
+def _axes(space: tuple[int, ...], device: torch.device, dtype: torch.dtype, odd: bool) -> tuple[Tensor, ...]:
+    found = []
+    with torch.inference_mode(False):
+        for i, n in enumerate(space):
+            frequencies = torch.fft.rfftfreq if i == len(space) - 1 else torch.fft.fftfreq
+            k = frequencies(n, 1 / n, device=device, dtype=dtype)
+            if odd and n % 2 == 0:
+                k[n // 2] = 0.0
+            found.append(k.reshape([1, 1, *[-1 if i == j else 1 for j in range(len(space))]]))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=64)
+def _squared(space: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        k2 = torch.zeros((), device=device, dtype=dtype)
+        for k in _axes(space, device, dtype, False):
+            k2 = k2 + k**2
+    return k2
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(space: tuple[int, ...], device: torch.device, dtype: torch.dtype, fraction: float) -> Tensor:
+    with torch.inference_mode(False):
+        keep = torch.ones_like(_squared(space, device, dtype))
+        if fraction < 1:
+            for k, n in zip(_axes(space, device, dtype, False), space, strict=True):
+                keep = keep * (k.abs() < fraction * n / 2 - 1e-6)
+    return keep

@@ -24,6 +24,50 @@ def test_unet_is_periodic_and_starts_at_zero(dimension, generator):
         net(torch.zeros(1, 2, *[6] * dimension, dtype=torch.float64), t[:1])
 
 
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_unet_with_walls_sees_zeros_beyond_every_edge(dimension, generator):
+    """The first layer is that of the field with a rim of zeros; wrapping around differs at the rim and only there."""
+    walled = UNet(2, 1, dimension=dimension, width=4, levels=1, periodic=False).double()
+    around = UNet(2, 1, dimension=dimension, width=4, levels=1).double()
+    around.load_state_dict(walled.state_dict())
+    x = torch.randn(3, 2, *[8] * dimension, generator=generator, dtype=torch.float64)
+    rimmed = torch.nn.functional.pad(x, [1, 1] * dimension)
+    plain = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)[dimension - 1]
+    inner = (..., *[slice(1, -1)] * dimension)
+    assert torch.allclose(walled.first(x), plain(rimmed, walled.first.weight, walled.first.bias), atol=1e-12)
+    gap = (walled.first(x) - around.first(x)).abs().detach()
+    assert float(gap[inner].max()) < 1e-12 < 1e-2 < float(gap.max())
+    torch.nn.init.normal_(walled.last.weight, generator=generator)
+    t, axes = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64), list(range(2, 2 + dimension))
+    out = walled(x, t)
+    # so it does not commute with shifts, however long, in any of its layers
+    assert not torch.allclose(walled(x.roll([4] * dimension, axes), t), out.roll([4] * dimension, axes), atol=1e-3)
+    modes = {
+        m.padding_mode for m in walled.modules() if isinstance(m, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d)
+    }
+    assert modes == {"zeros"}
+
+
+@pytest.mark.parametrize("walls", [True, False])
+def test_a_run_pads_as_the_boundary_of_its_field_asks(walls, tmp_path):
+    from physinv.generate import generate
+    from physinv.run import load_run, train_run
+    from physinv.settings import Settings
+    from physinv.trajectories import TrajectoryDataset
+    from simulators.heat import Heat
+    from simulators.heat_walls import HeatWalls
+
+    sim, name = (HeatWalls(size=8, dimension=1), "heat-walls") if walls else (Heat(size=8, dimension=1), "heat")
+    generate(sim, name, {"train": 40, "valid": 10, "test": 4}, 0, tmp_path / "d")
+    train, valid, test = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test"))
+    settings = Settings(width=4, depth=1, batch=8, validate_every=2, validate_windows=8)
+    train_run(tmp_path / "run", train, valid, settings=settings, steps=2)
+    run = load_run(tmp_path / "run")
+    assert run.model.network.first.padding_mode == ("zeros" if walls else "circular")
+    x = test.states(-1)
+    assert bool(run.model(x, torch.full((4,), sim.horizon)).isfinite().all())
+
+
 def test_mlp_starts_at_zero_and_sees_time(generator):
     net = MLP(3, 2, width=8, depth=2)
     x, t = torch.randn(5, 3, generator=generator), torch.linspace(0, 1, 5)

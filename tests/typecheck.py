@@ -1,5 +1,9 @@
-"""The run-time type checker of the test suite: beartype with PEP 484's rule that an int is a float."""
+"""The run-time type checker of the test suite: beartype, where a float may be an int (PEP 484) or a scalar tensor.
 
-from beartype import BeartypeConf, beartype
+The latter stands in for physical parameters that are differentiated with respect to.
+"""
 
-check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+from beartype import BeartypeConf, FrozenDict, beartype
+from torch import Tensor
+
+check = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({float: float | int | Tensor})))

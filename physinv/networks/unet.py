@@ -1,4 +1,4 @@
-"""A small U-Net for fields on periodic boxes in 1, 2 or 3 dimensions (Ronneberger et al. 2015)."""
+"""A small U-Net for fields in 1, 2 or 3 dimensions, periodic or with walls (Ronneberger et al. 2015)."""
 
 from __future__ import annotations
 
@@ -19,24 +19,35 @@ class UNet(nn.Module):
     """``levels`` halvings of the grid, ``width`` channels at the top and twice as many below each halving.
 
     ``(batch, inputs, *space), (batch,) -> (batch, outputs, *space)``; every side of ``space`` must be divisible by
-    ``2^levels``.  Convolutions wrap around, so the network commutes with shifts by multiples of ``2^levels``.  Time
+    ``2^levels``.  Where ``periodic``, convolutions wrap around, so the network commutes with shifts by multiples of
+    ``2^levels``; else the field counts as 0 beyond every edge, which tells the network where the walls are.  Time
     enters each block as scale and shift of its channels.  The last layer starts at zero.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, dimension: int, width: int = 32, levels: int = 2, frequencies: int = 8
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        dimension: int,
+        width: int = 32,
+        levels: int = 2,
+        frequencies: int = 8,
+        periodic: bool = True,
     ) -> None:
         super().__init__()
         self.levels, self.dimension, self.frequencies = levels, dimension, frequencies
         widths = [width * 2**i for i in range(levels + 1)]
         hidden = 2 * width
         self.time = nn.Sequential(nn.Linear(frequencies, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
-        self.first = _conv(dimension, inputs, width)
-        self.down = nn.ModuleList(_Block(dimension, widths[max(i - 1, 0)], w, hidden) for i, w in enumerate(widths))
-        self.up = nn.ModuleList(
-            _Block(dimension, widths[i + 1] + widths[i], widths[i], hidden) for i in reversed(range(levels))
+        self.first = _conv(dimension, inputs, width, periodic)
+        self.down = nn.ModuleList(
+            _Block(dimension, widths[max(i - 1, 0)], w, hidden, periodic) for i, w in enumerate(widths)
         )
-        self.last = _conv(dimension, width, outputs)
+        self.up = nn.ModuleList(
+            _Block(dimension, widths[i + 1] + widths[i], widths[i], hidden, periodic) for i in reversed(range(levels))
+        )
+        self.last = _conv(dimension, width, outputs, periodic)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -61,10 +72,11 @@ class UNet(nn.Module):
 class _Block(nn.Module):
     """Two convolutions with group norm, modulated by time, and a residual connection."""
 
-    def __init__(self, dimension: int, inputs: int, outputs: int, hidden: int) -> None:
+    def __init__(self, dimension: int, inputs: int, outputs: int, hidden: int, periodic: bool) -> None:
         super().__init__()
         groups = next(g for g in (8, 4, 2, 1) if outputs % g == 0)
-        self.conv1, self.conv2 = _conv(dimension, inputs, outputs), _conv(dimension, outputs, outputs)
+        self.conv1 = _conv(dimension, inputs, outputs, periodic)
+        self.conv2 = _conv(dimension, outputs, outputs, periodic)
         self.norm1, self.norm2 = nn.GroupNorm(groups, outputs), nn.GroupNorm(groups, outputs)
         self.modulate = nn.Linear(hidden, 2 * outputs)
         self.skip = nn.Identity() if inputs == outputs else _CONV[dimension](inputs, outputs, 1)
@@ -76,5 +88,5 @@ class _Block(nn.Module):
         return out
 
 
-def _conv(dimension: int, inputs: int, outputs: int) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
-    return _CONV[dimension](inputs, outputs, 3, padding=1, padding_mode="circular")
+def _conv(dimension: int, inputs: int, outputs: int, periodic: bool) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+    return _CONV[dimension](inputs, outputs, 3, padding=1, padding_mode="circular" if periodic else "zeros")

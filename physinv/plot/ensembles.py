@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from physinv.plot.particles import particle_reconstruction
 from physinv.plot.style import (
     BLUE,
     MEAN,
@@ -50,10 +51,12 @@ def reconstruction(
     samples, their mean and standard deviation to the truth.  States share one colour scale, set by truth and
     observation; the standard deviation has its own, from 0.  In one dimension: profiles over the central 50 and 90 % of
     the samples, and the same less the median.  Vectors: per observation a histogram (one coordinate) or a scatter plot
-    (the first two).
+    (the first two).  Particles: one row per observation, coloured by species.
     """
     check_members(samples, truth)
     x, y, ensemble = array(truth[:rows]), array(observation[:rows]), array(samples[:rows])
+    if layout.kind == "particles":
+        return particle_reconstruction(x, y, ensemble, layout)
     if layout.kind == "vector":
         return _clouds(x, y, ensemble) if x.shape[1] > 1 else _histograms(x, y, ensemble, layout)
     x, y, ensemble, name = x[:, channel], y[:, channel], ensemble[:, :, channel], layout.names[channel]

@@ -88,7 +88,7 @@ def ranks(counts: Int[Tensor, " ranks"], layout: Layout | None = None) -> Figure
     ax.set(xlabel=f"rank of the truth among {k} samples", ylabel="frequency / uniform", xlim=(-0.7, k + 0.7))
     ax.set_ylim(0, 1.15 * max(high, float(counts.max()) / mean))
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    several = layout is not None and (layout.kind == "field" or len(layout.coordinates[0]) > 1)
+    several = layout is not None and (layout.kind != "vector" or len(layout.coordinates[0]) > 1)
     note = "; components of a state are dependent:\nexpect more scatter than the band shows" if several else ""
     ax.set_title(f"{total:,} ranks{note}", loc="left", fontsize=8)
     figure.legend(loc="outside lower center", ncols=2)

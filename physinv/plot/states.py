@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from physinv.plot.particles import particle_paths
 from physinv.plot.style import (
     BLACK,
     BLUE,
@@ -40,7 +41,8 @@ def trajectory(
 
     Fields in two dimensions: ``frames`` images from first to last time; in three the same of the central plane; in one
     a space-time image beside the first and last profile.  Vectors: components against time, one trajectory in one
-    panel, many in a panel per component (four at most), coloured by where that component started.
+    panel, many in a panel per component (four at most), coloured by where that component started.  Particles:
+    ``frames`` scatter plots, with the way that each particle came.
     """
     many = layout.kind == "vector" and states.ndim == 3
     axes = len(layout.axes) + (layout.kind == "field")
@@ -50,6 +52,8 @@ def trajectory(
             f"got shape {tuple(states.shape)}."
         )
     t = array(times)
+    if layout.kind == "particles":
+        return particle_paths(array(states), t, layout, frames)
     if layout.kind == "vector":
         return _paths(array(states), t, layout) if many else _components(array(states), t, layout)
     fields = array(states[:, channel])

@@ -1,0 +1,100 @@
+"""The reverse step of nonlinear physics, ``smooth``: the smoother, what the network adds, and noise of learned size."""
+
+from __future__ import annotations
+
+__all__ = ["gap_and_size", "smooth", "smoother_loss"]
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.score import ScoreModel
+from physinv.sde import SDE, Reverse, Score, match
+from physinv.smoother_moments import SmootherMoments
+from physinv.solvers import Step
+
+_CLOSE = 1e-3  # of a stored interval: how far a step may be off it
+
+
+def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
+    """One step of ``Reverse(sde, ScoreModel(SmootherMoments, ...), eta)`` over a stored interval, from its end.
+
+        y' = m' + sign(K) (S'/S_b)^(1/2) rho^(eta^2/2) (b - m_b) + (1 + eta^2)/2 C^(1/2) (dt/t)^(1/2) o
+             + N(0, S' (1 - rho^(eta^2))) L^(1/2) sigma
+
+    mode by mode, with the network's output ``o`` (see :mod:`~physinv.smoother_moments` for the other letters).  The size
+    of the noise is learned: ``sigma(x)`` by the network, at every point; ``L`` by
+    :func:`~physinv.calibrate.calibrate`, on every scale.  So steps may be long and their noise is still that of the
+    data (for short ones the variance is known, ``g^2 dt``; cf. Nichol and Dhariwal 2021, section 3.1).
+    """
+    model, moments = _parts(sde)
+    eta2 = sde.eta**2 if isinstance(sde, Reverse) else 1.0
+    mean, size, i = _network(model, moments, x, t0, t1, eta2)
+    noise = moments.unmodes(moments.left[i].sqrt() * moments.modes(dw[0]), x) / match((t0 - t1).sqrt(), x)
+    variance = moments.smoothed(x, t0, eta2)[1] if eta2 != 1 else moments.spread()[i]
+    return moments.unmodes(moments.bounded(mean + variance.sqrt() * moments.modes(size * noise), t0), x)
+
+
+smooth = Step(_smooth, weak_order=1.0)
+"""Over one stored interval, however long; bounded for any physics, exact for Gaussians under linear SDEs."""
+
+
+def smoother_loss(
+    score: Score,
+    sde: SDE,
+    states: Float[Tensor, "batch window *state"],
+    times: Float[Tensor, "batch window"],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, ""]:
+    """``E |r|^2 + E [ r^2 / (2 sigma^2) + log sigma ]``, r the gap of :data:`smooth` without noise in units of ``C^(1/2)``.
+
+    The first term is the trajectory loss (Holzschuh et al. 2023, eq. 7) in the smoother's units; windows of more than
+    two states are rolled out.  The second, in which ``r`` is held fixed, fits the size of the noise at every point: the
+    likelihood of a Gaussian (Nix and Weigend 1994).  Raises ValueError for a ``score`` that is no smoother.
+    """
+    reverse = Reverse(sde, score)
+    _parts(reverse)
+    x, total = states[:, -1], states.new_zeros(())
+    for m in range(states.shape[1] - 2, -1, -1):
+        x, gap, size = gap_and_size(reverse, x, states[:, m], times[:, m + 1], times[:, m])
+        still = gap.detach().square() / (2 * size**2) + size.log()
+        total = total + gap.square().mean() + still.mean()
+    loss: Tensor = total / (states.shape[1] - 1)
+    return loss
+
+
+def gap_and_size(
+    sde: SDE, x: Float[Tensor, "batch *state"], before: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The step from ``x`` without noise, what it misses ``before`` by in units of ``C^(1/2)``, and ``sigma(x)``."""
+    model, moments = _parts(sde)
+    mean, size, i = _network(model, moments, x, t0, t1, 1.0)
+    reached = moments.unmodes(moments.bounded(mean, t0), x)
+    return reached, moments.whiten(before - reached, i), size
+
+
+def _network(
+    model: ScoreModel, moments: SmootherMoments, x: Tensor, t0: Tensor, t1: Tensor, eta2: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Modes of the mean of the step, ``sigma``, and the number of the interval."""
+    i = moments.interval(t0)
+    dt = moments.times[i + 1] - moments.times[i]
+    if x.device.type == "cpu" and bool(((t0 - t1 - dt).abs() > _CLOSE * dt).any()):
+        raise ValueError(
+            f"`times` must be the {len(moments.times)} stored ones, {len(moments.times) - 1} steps: "
+            "the reversal of nonlinear physics was learned from each to the one before."
+        )
+    smoothed = moments.smoothed(x, t0)[0]
+    mean = smoothed if eta2 == 1 else moments.smoothed(x, t0, eta2)[0]
+    out, log_size = model.output(x, t0, moments.features_of(x, t0, smoothed)).chunk(2, dim=1)
+    weight = (1 + eta2) / 2 * moments.spread()[i].sqrt() * match((dt / t0).sqrt(), smoothed)
+    return mean + weight * moments.modes(out), log_size.clamp(-4, 2).exp(), i
+
+
+def _parts(sde: SDE) -> tuple[ScoreModel, SmootherMoments]:
+    if isinstance(sde, Reverse) and isinstance(sde.score, ScoreModel):
+        moments = sde.score.moments
+        if isinstance(moments, SmootherMoments):
+            return sde.score, moments
+    raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherMoments; take `split`.")

@@ -1,0 +1,120 @@
+"""Pair and external potentials of particles, with their exact forces; lengths in the pair laws are in diameters."""
+
+from __future__ import annotations
+
+__all__ = ["EXTERNAL", "PAIRS", "PairLaw", "double_well", "harmonic", "mueller_brown", "pair_law"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+PAIRS = ("none", "soft", "wca", "lennard-jones", "yukawa")
+EXTERNAL = ("none", "harmonic", "double-well", "mueller-brown")
+
+Number = float | Tensor
+Law = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""``s -> u(s), u'(s)``."""
+
+
+@dataclass(frozen=True)
+class PairLaw:
+    """A pair energy ``u(s)`` in units of its strength, ``s`` the distance in diameters; it ends at ``reach``.
+
+    Below ``closest`` the energy goes on as a straight line: the force is capped there, which keeps explicit steps
+    finite when particles are set down on top of each other.  Energy and force stay consistent.
+    """
+
+    law: Law
+    reach: Number
+    closest: float = 0.0
+
+    def __call__(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """``u(s)`` and ``u'(s)``; both are 0 from ``reach`` on."""
+        inside = s.clamp(min=self.closest).clamp(max=self.reach)
+        u, slope = self.law(inside)
+        return u + slope * (s - inside), slope
+
+
+def pair_law(name: str, cutoff: Number, screening: Number) -> PairLaw:
+    """The law ``name``, one of :data:`PAIRS` other than ``none``; ``cutoff`` is used by the last two.
+
+    ``soft``           ``(1 - s)^2 / 2`` up to contact (harmonic spheres: O'Hern et al. 2003, eq. 1)
+    ``wca``            ``4 (s^-12 - s^-6) + 1`` up to ``2^(1/6)`` (Weeks, Chandler and Andersen 1971, eq. 4)
+    ``lennard-jones``  ``4 (s^-12 - s^-6)``, force-shifted at ``cutoff``
+    ``yukawa``         ``exp(-s / screening) / s``, force-shifted at ``cutoff``
+
+    Force-shifted: ``u(s) - u(c) - (s - c) u'(c)``, so that energy and force go to 0 (Toxvaerd and Dyre 2011, eq. 3).
+    The force is capped below 0.8 diameters (WCA, Lennard-Jones) and 0.2 (Yukawa).
+    """
+    if name == "soft":
+        return PairLaw(lambda s: ((1 - s) ** 2 / 2, s - 1), 1.0)
+    if name == "wca":
+        return PairLaw(lambda s: (_lennard_jones(s)[0] + 1, _lennard_jones(s)[1]), 2 ** (1 / 6), 0.8)
+    if name == "lennard-jones":
+        return PairLaw(_force_shifted(_lennard_jones, cutoff), cutoff, 0.8)
+    return PairLaw(_force_shifted(lambda s: _yukawa(s, screening), cutoff), cutoff, 0.2)
+
+
+def _lennard_jones(s: Tensor) -> tuple[Tensor, Tensor]:
+    six = s**-6
+    return 4 * (six**2 - six), -24 * (2 * six**2 - six) / s
+
+
+def _yukawa(s: Tensor, screening: Number) -> tuple[Tensor, Tensor]:
+    u = torch.exp(-s / screening) / s
+    return u, -u * (1 / s + 1 / screening)
+
+
+def _force_shifted(law: Law, cutoff: Number) -> Law:
+    def shifted(s: Tensor) -> tuple[Tensor, Tensor]:
+        end, last = law(torch.ones_like(s[:1, :1, :1]) * cutoff)
+        u, slope = law(s)
+        return u - end - (s - cutoff) * last, slope - last
+
+    return shifted
+
+
+def harmonic(
+    q: Float[Tensor, "batch n d"], stiffness: Number
+) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n d"]]:
+    """``stiffness/2 |q|^2`` of each particle, and its force."""
+    return stiffness / 2 * q.square().sum(-1), -stiffness * q
+
+
+def double_well(
+    q: Float[Tensor, "batch n d"], barrier: Number, stiffness: Number
+) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n d"]]:
+    """``barrier (q_1^2 - 1)^2 + stiffness/2 (q_2^2 + ...)``: minima at ``q_1 = +-1``, and its force."""
+    first, others = q[..., :1], q[..., 1:]
+    energy = barrier * (first.squeeze(-1) ** 2 - 1) ** 2 + stiffness / 2 * others.square().sum(-1)
+    return energy, torch.cat([-4 * barrier * first * (first**2 - 1), -stiffness * others], dim=-1)
+
+
+# Mueller and Brown (1979), table 1: A, a, b, c, x_0, y_0 of the four Gaussians.
+_MUELLER_BROWN = (
+    (-200.0, -1.0, 0.0, -10.0, 1.0, 0.0),
+    (-100.0, -1.0, 0.0, -10.0, 0.0, 0.5),
+    (-170.0, -6.5, 11.0, -6.5, -0.5, 1.5),
+    (15.0, 0.7, 0.6, 0.7, -1.0, 1.0),
+)
+
+
+def mueller_brown(
+    q: Float[Tensor, "batch n 2"], barrier: Number
+) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n 2"]]:
+    """``barrier/100 sum_k A_k exp(a_k x^2 + b_k x y + c_k y^2)``, ``x, y`` from the centre of each, and its force.
+
+    The three minima lie at (-0.558, 1.442), (0.623, 0.028) and (-0.050, 0.467); the highest pass between them is about
+    ``1.06 barrier`` above the deepest.
+    """
+    x, y = q[..., 0], q[..., 1]
+    energy, fx, fy = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
+    for A, a, b, c, x0, y0 in _MUELLER_BROWN:
+        u, v = x - x0, y - y0
+        term = A / 100 * torch.exp(a * u**2 + b * u * v + c * v**2)
+        energy = energy + term
+        fx, fy = fx - term * (2 * a * u + b * v), fy - term * (b * u + 2 * c * v)
+    return barrier * energy, barrier * torch.stack([fx, fy], dim=-1)
