@@ -109,7 +109,7 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -
     fitted = torch.linalg.solve(gram + 1e-9 * gram[0, 0] * torch.eye(channels + 1, dtype=torch.float64), moment)
     table = {"centre": centre, "scale": scale, "offset": fitted[0], "unit": scale, "noise": scale}
     drift = LearnedDrift(
-        _network(data.shape, settings, seed),
+        _network(data.shape, settings, seed, data.layout.boundary == "PERIODIC"),
         slope=fitted[1:].T.float(),
         **{k: v.float().reshape(channels, *ones).clone() for k, v in table.items()},
     )
@@ -123,10 +123,12 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -
     return drift
 
 
-def load_drift(tensors: Mapping[str, Tensor], shape: tuple[int, ...], settings: Settings) -> LearnedDrift:
+def load_drift(
+    tensors: Mapping[str, Tensor], shape: tuple[int, ...], settings: Settings, *, periodic: bool = True
+) -> LearnedDrift:
     """The drift with this ``state_dict()`` for states of ``shape``, frozen; RuntimeError if ``settings`` don't fit."""
     names = ("centre", "scale", "offset", "slope", "unit", "noise")
-    drift = LearnedDrift(_network(shape, settings, 0), **{k: tensors[k].clone() for k in names})
+    drift = LearnedDrift(_network(shape, settings, 0, periodic), **{k: tensors[k].clone() for k in names})
     drift.load_state_dict(dict(tensors))
     return drift.requires_grad_(False).eval()
 
@@ -154,7 +156,7 @@ def _solve_last_layer(drift: LearnedDrift, network: MLP, data: TrajectoryDataset
     last.bias.copy_(solved[-1])
 
 
-def _network(shape: tuple[int, ...], settings: Settings, seed: int) -> nn.Module:
+def _network(shape: tuple[int, ...], settings: Settings, seed: int, periodic: bool) -> nn.Module:
     inputs, outputs = 2 * shape[0], shape[0]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
@@ -165,8 +167,8 @@ def _network(shape: tuple[int, ...], settings: Settings, seed: int) -> nn.Module
                     nn.init.normal_(layer.weight, std=2 * layer.in_features**-0.5)
                     nn.init.normal_(layer.bias)
             return network
-        size = {"width": settings.width or 24, "levels": settings.depth or 2}
-        return UNet(inputs, outputs, dimension=len(shape) - 1, **size)
+        width, levels = settings.width or 24, settings.depth or 2
+        return UNet(inputs, outputs, dimension=len(shape) - 1, width=width, levels=levels, periodic=periodic)
 
 
 def _location(data: TrajectoryDataset) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:

@@ -9,7 +9,8 @@ over the species ``Y_s = 1/n_s sum_i y_i`` and the deviations ``e_i = y_i - Y_s`
 
     grad_i log q = -W_s^-1 e_i - 1/n_s [B^-1 (Y - M)]_s.
 
-That is the exact law of independent particles in a harmonic trap whose clouds start around Gaussian centres.
+That is the exact law of independent particles in a harmonic trap whose clouds start around Gaussian centres.  What
+pairs do to each other (they keep apart) is not in it and has to be learned.
 """
 
 from __future__ import annotations

@@ -143,7 +143,8 @@ def _learned(
         drift = fit_drift(train, valid, settings=settings, steps=steps, budget=budget, seed=seed)
         run.mkdir(parents=True, exist_ok=True)
         save_tensors(path, drift.state_dict(), {"format": "physinv learned drift 1"})
-    return load_drift(load_tensors(path)[0], train.shape, settings).to(train.device)
+    periodic = train.layout.boundary == "PERIODIC"
+    return load_drift(load_tensors(path)[0], train.shape, settings, periodic=periodic).to(train.device)
 
 
 def _same(run: Path, info: dict[str, Any]) -> None:
@@ -171,11 +172,11 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
     tensors, _ = load_tensors(run / "model.safetensors")
     try:
         settings, shape, sde = Settings(**info["settings"]), tuple(info["shape"]), cast(SDE, simulator)
+        periodic = simulator.layout.boundary == "PERIODIC"
         if settings.physics == "learned":
-            sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings).to(device or "cpu")
+            sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings, periodic=periodic).to(device or "cpu")
         moments = build_moments(info["moments"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
-        periodic = simulator.layout.boundary == "PERIODIC"
         network, images = build_network(moments, shape, settings, periodic=periodic), symmetries(sde, shape)
         model = ScoreModel(moments, network, clock(times), images=images)
         model.load_state_dict(tensors)

@@ -31,7 +31,9 @@ class Settings(BaseModel):
         (),
         description="curriculum of window lengths, equal shares; 2 is the 1-step loss; none: 2, or whole (denoising)",
     )
-    batch: int = Field(0, ge=0, description="windows per update; 0: 2048 for vectors, for fields 8 to 128 (about 2^14 numbers)")
+    batch: int = Field(
+        0, ge=0, description="windows per update; 0: 2048 for vectors, for fields 8 to 128 (about 2^14 numbers)"
+    )
     rate: float = Field(
         0.0, ge=0, description="peak learning rate (AdamW), then cosine to 0; 0: 1e-3 for vectors, 4e-3 for fields"
     )

@@ -27,6 +27,7 @@ from physinv.sde import SDE, match
 
 Basis = Literal["fourier", "identity"]
 _KNOWN = 1e-7  # share of a mode's variance below which the step is taken for deterministic
+_HUGE = 1e15  # physics that got this far backward has blown up: squares and sums are to stay finite
 
 
 class Tables(NamedTuple):
@@ -144,6 +145,11 @@ class SmootherMoments(Moments):
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         return self.unmodes(self.unit[self.interval(t)] * self.modes(out.chunk(2, dim=1)[0]), x)
 
+    def alive(self, i: int) -> Tensor:
+        """Modes whose state at the start of interval ``i`` is uncertain, and whose power is no mere floor: 1, else 0."""
+        power = self.power[i]
+        return (self.spread()[i] > 0) & (3.9 * power <= self.reach[i] ** 2)  # the largest square is reach^2 / 4
+
     def _power(self, t: Tensor) -> Tensor:
         return between(self.times, self.power, t)
 
@@ -180,11 +186,11 @@ def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor,
 
 
 def taken_back(sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor) -> Float[Tensor, "batch *state"]:
-    """``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps; 0 where that became infinite or NaN."""
+    """``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps; 0 where that came near infinity."""
     n = sde.substeps
     for j in range(n):
         x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
-    return x.nan_to_num(0.0, 0.0, 0.0)
+    return torch.where(x.abs() < _HUGE, x, torch.zeros_like(x))
 
 
 def limited(y: Tensor, reach: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
         y' = m' + sign(K) (S'/S_b)^(1/2) rho^(eta^2/2) (b - m_b) + (1 + eta^2)/2 C^(1/2) (dt/t)^(1/2) o
              + N(0, S' (1 - rho^(eta^2))) L^(1/2) sigma
 
-    mode by mode, with the network's output ``o`` (see :mod:`~physinv.smoother_moments` for the other letters).  The size
-    of the noise is learned: ``sigma(x)`` by the network, at every point; ``L`` by
+    mode by mode, with the network's output ``o`` (see :mod:`~physinv.smoother_moments` for the other letters).  The
+    size of the noise is learned: ``sigma(x)`` by the network, at every point; ``L`` by
     :func:`~physinv.calibrate.calibrate`, on every scale.  So steps may be long and their noise is still that of the
     data (for short ones the variance is known, ``g^2 dt``; cf. Nichol and Dhariwal 2021, section 3.1).
     """
@@ -47,7 +47,7 @@ def smoother_loss(
     *,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
-    """``E |r|^2 + E [ r^2 / (2 sigma^2) + log sigma ]``, r the gap of :data:`smooth` without noise in units of ``C^(1/2)``.
+    """``E |r|^2 + E [ r^2 / (2 sigma^2) + log sigma ]``, r the gap of a step without noise in units of ``C^(1/2)``.
 
     The first term is the trajectory loss (Holzschuh et al. 2023, eq. 7) in the smoother's units; windows of more than
     two states are rolled out.  The second, in which ``r`` is held fixed, fits the size of the noise at every point: the

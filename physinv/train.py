@@ -92,7 +92,8 @@ def fit(
     windows = settings.windows or ((2,) if loss else curriculum(settings, sde, len(train.times)))
     loss = loss or objective(settings, sde, model)
     device, field = next(model.parameters()).device, train.layout.kind != "vector"
-    size, rate = settings.batch or (_windows(train.shape) if field else 2048), settings.rate or (4e-3 if field else 1e-3)
+    size = settings.batch or (_windows(train.shape) if field else 2048)
+    rate = settings.rate or (4e-3 if field else 1e-3)
     average = copy.deepcopy(model).requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     averaged: list[Tensor] = [

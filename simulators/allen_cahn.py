@@ -71,7 +71,8 @@ class AllenCahn(Semilinear):
         self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch channel *modes"]:
         u = self.unmodes(y, like)
-        return self.modes((1 - u**2) * (u + self.tilt))
+        tilted = u + self.tilt
+        return self.modes(torch.addcmul(tilted, tilted, u.square(), value=-1))
 
     def energy(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
         """Mean of ``width^2 |grad u|^2 / 2 + (1 - u^2)^2 / 4`` over the box: what the equation descends, untilted."""

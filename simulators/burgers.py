@@ -77,10 +77,10 @@ class Burgers(Semilinear):
         p, q = 1j * p, 1j * q
         velocity = self.unmodes(y, like)
         u, v = velocity[:, :1], velocity[:, 1:]
-        w = self.unmodes(p * y[:, 1:] - q * y[:, :1], like)
-        kinetic = self.modes((u.square() + v.square()) / 2)
+        w = self.unmodes(torch.addcmul(p * y[:, 1:], q, y[:, :1], value=-1), like)
+        squared = self.modes(torch.addcmul(u.square(), v, v))
         along, across = self.modes(w * v), self.modes(w * u)
-        return torch.cat([torch.addcmul(along, p, kinetic, value=-1), -torch.addcmul(across, q, kinetic)], dim=1)
+        return torch.cat([torch.addcmul(along, p, squared, value=-0.5), -0.5 * q * squared - across], dim=1)
 
     def colour(self, like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "one one_or_channel *modes"]:
         return resolved(like, self.dealias) * (squared_wavenumbers(like) > 0)

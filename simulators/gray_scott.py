@@ -70,7 +70,8 @@ class GrayScott(Semilinear):
         u, v = self.unmodes(y, like).unbind(1)
         eaten = self.modes((u * v**2)[:, None])
         fed = self.feed * self.size * (squared_wavenumbers(like) == 0).to(like)  # an orthonormal mode of the constant 1
-        return torch.cat([fed - eaten, eaten], dim=1)
+        sign = y.new_tensor([-1.0, 1.0])[:, None, None]
+        return torch.addcmul(torch.cat([fed, torch.zeros_like(fed)], dim=1).to(y), sign, eaten)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         """Mirrored along each axis and along the diagonal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["NavierStokes"]
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -76,23 +77,22 @@ class NavierStokes(Semilinear):
         self, y: Complex[Tensor, "batch one *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch two *modes"]:
         """Modes of ``(u, v) = (psi_y, -psi_x)``, ``Laplace(psi) = -w``."""
-        p, q = wavenumbers(like)
-        turned = torch.cat(list(torch.broadcast_tensors(1j * q, -1j * p)), dim=1)  # type: ignore[no-untyped-call]
-        return turned / squared_wavenumbers(like).clamp(min=1) * y
+        return _operators(tuple(like.shape[2:]), like.device, like.dtype)[0] * y
 
     def nonlinear(
         self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch channel *modes"]:
         """``-u . grad w = (d_yy - d_xx)(u v) + d_xy(u^2 - v^2)`` (Basdevant 1983: four transforms), and ``F``."""
-        p, q = wavenumbers(like)
+        _, along, across = _operators(tuple(like.shape[2:]), like.device, like.dtype)
         velocity = self.unmodes(self.velocity_modes(y, like), like)
         u, v = velocity[:, :1], velocity[:, 1:]
-        product, difference = self.modes(u * v), self.modes((u - v) * (u + v))
-        flow = torch.addcmul((p**2 - q**2).to(product) * product, (p * q).to(product), difference, value=-1)
-        if self.forcing != "kolmogorov":
-            return flow
-        wave = ((p == 0) & (q.abs() == self.wavenumber)).to(like) * (self.size / 2)  # an orthonormal mode of cos(k_f y)
-        return flow - self.amplitude * self.wavenumber * wave
+        product, difference = self.modes(u * v), self.modes(torch.addcmul(u.square(), v, v, value=-1))
+        force = torch.zeros((), dtype=y.dtype, device=y.device)
+        if self.forcing == "kolmogorov":
+            p, q = wavenumbers(like)
+            wave = ((p == 0) & (q.abs() == self.wavenumber)) * (self.size / 2)  # an orthonormal mode of cos(k_f y)
+            force = (-self.amplitude * self.wavenumber * wave).to(y)
+        return torch.addcmul(torch.addcmul(force, along, product), across, difference)
 
     def colour(self, like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "one one_or_channel *modes"]:
         k2 = squared_wavenumbers(like)
@@ -141,3 +141,13 @@ class NavierStokes(Semilinear):
         return self.spun_up(
             float(self.strength) * coloured_field(z, normalised(power, z)), float(self.spin_up), generator
         )
+
+
+@functools.lru_cache(maxsize=16)
+def _operators(space: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """What turns vorticity into velocity, and what ``u v`` and ``u^2 - v^2`` are multiplied with; constants, complex."""
+    with torch.inference_mode(False):
+        like = torch.empty((1, 1, *space), device=device, dtype=dtype)
+        p, q = wavenumbers(like)
+        k2 = squared_wavenumbers(like).clamp(min=1)
+        return torch.cat([1j * q / k2, -1j * p / k2], dim=1), p**2 - q**2 + 0j, -p * q + 0j

@@ -64,8 +64,7 @@ def _etdrk4(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     if not isinstance(sde, Semilinear):
         raise ValueError(f"`etdrk4` solves Semilinear SDEs only, got {type(sde).__name__}; take euler, heun or srk3.")
     c = sde.coefficients(_shared(t1 - t0), x)
-    n = c.kick * sde.modes(dw)
-    return sde.unmodes(sde.flow_modes(sde.modes(x) + n[0] + n[1], c, x) + n[0] - n[1], x)
+    return sde.unmodes(sde.noisy_modes(sde.modes(x), c, dw, x), x)
 
 
 etdrk4 = Step(_etdrk4, weak_order=2.0, draws=2)
@@ -210,9 +209,21 @@ class Semilinear(Simulator):
         a = torch.addcmul(half, c.stage, n0)
         na = self.nonlinear(a, like)
         nb = self.nonlinear(torch.addcmul(half, c.stage, na), like)
-        nc = self.nonlinear(torch.addcmul(c.half * a, 2 * c.stage, torch.sub(nb, n0, alpha=0.5)), like)
+        nc = self.nonlinear(torch.addcmul(c.half * a, c.stage, torch.sub(nb, n0, alpha=0.5), value=2), like)
         y = torch.addcmul(torch.addcmul(c.whole * y, c.start, n0), c.end, nc)
         return torch.addcmul(y, c.middle, na + nb)
+
+    def noisy_modes(
+        self,
+        y: Complex[Tensor, "batch channel *modes"],
+        c: Coefficients,
+        dw: Float[Tensor, "two batch channel *space"],
+        like: Float[Tensor, "batch channel *space"],
+    ) -> Complex[Tensor, "batch channel *modes"]:
+        """A step with noise in Fourier space, ``Phi_h(y + n_1) + n_2``: see :data:`etdrk4`."""
+        first, second = self.modes(dw)
+        y = self.flow_modes(torch.addcmul(y, c.kick, first + second), c, like)
+        return torch.addcmul(y, c.kick, first - second)
 
     def run(
         self,
@@ -253,12 +264,12 @@ class Semilinear(Simulator):
         for i, (a, b) in enumerate(itertools.pairwise(grid), 1):
             length = f"{b - a:.9e}"
             if length not in known:
-                known[length] = self.coefficients(x.new_tensor(b - a), x)
+                c = self.coefficients(x.new_tensor(b - a), x)
+                known[length] = c._replace(kick=c.kick * math.sqrt(abs(b - a)))  # for draws of unit variance
             c = known[length]
             if noise:
                 dw = torch.randn((2, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
-                n = c.kick * self.modes(dw.mul_(math.sqrt(b - a)))
-                y = self.flow_modes(y + n[0] + n[1], c, x) + n[0] - n[1]
+                y = self.noisy_modes(y, c, dw, x)
             else:
                 y = self.flow_modes(y, c, x)
             yield i, y

@@ -23,7 +23,7 @@ ROWS = [
     {"writer", "trajectories", "recipe", "objectives", "guidance"},
     {"statistics", "plan", "fit_smoother", "calibrate", "learned_drift"},
     {"leftovers", "inspection", "checkpoint", "fit_moments"},
-    {"generate", "train", "assemble"},
+    {"generate", "train", "assemble", "linear_estimate"},
     {"fit_drift", "external"},
     {"run", "plot"},
     {"reconstruct"},

@@ -7,7 +7,7 @@ import torch
 
 from physinv.assemble import build_model
 from physinv.checkpoint import load_tensors
-from physinv.fit_moments import fit_moments
+from physinv.fit_moments import _low_rank, fit_moments
 from physinv.generate import generate
 from physinv.grids import resample_times
 from physinv.low_rank import LowRankMoments, factor_analysis
@@ -16,6 +16,7 @@ from physinv.run import load_run, train_run
 from physinv.sde import SDE
 from physinv.settings import Settings
 from physinv.simulator import Layout
+from physinv.smoother_moments import SmootherMoments
 from physinv.trajectories import TrajectoryDataset
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -160,7 +161,7 @@ def test_nonlinear_vectors_are_fitted_at_every_time(process):
 
 
 def test_fields_with_walls(process, generator):
-    """A field that is not periodic is treated as one long vector, without the physics as a feature."""
+    """A field with walls gets a smoother, component by component; as one long vector it has no physics as a feature."""
     _, data = process
     walls = Layout("field", ("u",), ("x",), (tuple(float(i) for i in range(D)),), "WALL")
 
@@ -180,8 +181,14 @@ def test_fields_with_walls(process, generator):
         def diffusion(self, t):
             return 0.5 + 0 * t
 
-    moments = fit_moments(Still(), Walled())
-    assert isinstance(moments, LowRankMoments)
+    smoother = fit_moments(Still(), Walled())
+    assert isinstance(smoother, SmootherMoments)
+    assert smoother.basis == "identity"
+    before, after = (data.states(i, limit=1024).double() for i in (2, 3))
+    slope = ((before - before.mean(0)) * (after - after.mean(0))).mean(0) / after.var(0, unbiased=False)
+    assert torch.allclose(smoother.gain[2, 0].double(), slope, rtol=1e-5)  # float32
+
+    moments = _low_rank(Still(), Walled())
     x, t = data.states(3, limit=5)[:, None], torch.full((5,), float(data.times[3]))
     assert moments.features(x, t).shape == (5, 2, D)
     assert moments.lift(torch.ones(5, 1, D), x, t).shape == moments.score(x, t).shape == (5, 1, D)

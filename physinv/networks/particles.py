@@ -30,7 +30,8 @@ class ParticleNet(nn.Module):
     Each of ``depth`` layers passes messages between pairs (made of the scalars of both, their distance and the angles
     between their vectors and the gap) and the mean over all particles (Satorras et al. 2021; vectors as in Schuett et
     al. 2021, section 3).  ``neighbours`` restricts the pairs to that many nearest ones; the network is then piecewise
-    smooth only.  The last layer starts at zero.
+    smooth only.  A direct way from the vectors to the output, weighted by functions of time, is learned first.  The
+    last layers start at zero.
     """
 
     def __init__(
@@ -57,6 +58,10 @@ class ParticleNet(nn.Module):
         self.first = nn.Linear(own, width)
         self.lift = nn.Linear(vectors, channels, bias=False)
         self.layers = nn.ModuleList(_Layer(width, channels) for _ in range(depth))
+        weights = nn.Linear(width, vectors)
+        nn.init.zeros_(weights.weight)
+        nn.init.zeros_(weights.bias)
+        self.direct = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), weights)
         self.gates = nn.Sequential(nn.SiLU(), nn.Linear(width, channels))
         self.last = nn.Linear(channels, 1, bias=False)
         nn.init.zeros_(self.last.weight)
@@ -78,11 +83,13 @@ class ParticleNet(nn.Module):
                 phase = 2 * math.pi / self.box * q
                 own += [phase.sin(), phase.cos()]
         h = self.first(torch.cat(own, dim=-1))
-        V = self.lift(v.reshape(*v.shape[:-1], self.vectors, d).mT).mT  # (batch, n, channels, d)
+        given = v.reshape(*v.shape[:-1], self.vectors, d)
+        V = self.lift(given.mT).mT  # (batch, n, channels, d)
         pairs = self._pairs(q)
         for layer in self.layers:
             h, V = layer(h, V, pairs)
         out: Tensor = self.last((self.gates(h)[..., None] * V).mT).squeeze(-1)
+        out = out + (self.direct(embed(t, self.frequencies))[:, None, :, None] * given).sum(-2)
         return out if self.free is None else out + self.free(functional.silu(h))
 
     def _pairs(self, q: Float[Tensor, "batch n d"]) -> _Pairs:

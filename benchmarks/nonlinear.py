@@ -1,0 +1,157 @@
+"""Burgers, Kuramoto-Sivashinsky, Navier-Stokes: the posterior beside a supervised regression of the same size and time.
+
+1000 reconstructions of each system (10 for each of 100 observations): how many diverge, CRPS against the mean absolute
+error of a U-Net trained to give x_0 for x_T, coverage of the 90 % interval of the amplitudes in each band of wave
+numbers that holds at least 1 % of the energy.  One system per file: nonlinear-NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from common import ROOT, told, write
+from torch import Tensor, nn
+
+from physinv import metrics, plot
+from physinv.devices import pick_device, threads_for
+from physinv.generate import generate
+from physinv.linear_estimate import LinearEstimate, fit_linear
+from physinv.networks import UNet
+from physinv.posterior import Posterior
+from physinv.recipe import load_recipe
+from physinv.registry import find
+from physinv.run import load_run, train_run
+from physinv.sde import SDE, Score
+from physinv.settings import Settings
+from physinv.simulator import build
+from physinv.train import fit
+from physinv.trajectories import TrajectoryDataset
+
+SYSTEMS = ("burgers", "kuramoto-sivashinsky", "navier-stokes")
+OBSERVATIONS, SAMPLES = 100, 10
+BANDS = ((0.5, 2.5), (2.5, 4.5), (4.5, 8.5), (8.5, 16.5), (16.5, 32.5))
+ENERGY = 0.01  # share of all energy that a band must hold to count
+
+
+class Regression(nn.Module):
+    """``x_T -> x_0``: the linear estimate, and what a U-Net adds to it."""
+
+    def __init__(self, linear: LinearEstimate, network: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.network = linear, network
+
+    def forward(self, final: Tensor, t: Tensor) -> Tensor:
+        linear, unit = self.linear.mean(final), self.linear.deviation
+        features = [(final - self.linear.mean_final) / unit, linear / unit]
+        out: Tensor = linear + unit * self.network(torch.cat(features, dim=1), torch.ones_like(t))
+        return out
+
+
+def squared_error(
+    model: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Of the regression, relative to that of the linear estimate; windows are whole trajectories."""
+    unit = model.linear.deviation
+    return ((model(states[:, -1], times[:, -1]) - states[:, 0]) / unit).square().mean()
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three splits of one system."""
+
+    train: TrajectoryDataset
+    valid: TrajectoryDataset
+    test: TrajectoryDataset
+
+
+def once(name: str, seed: int, budget: float) -> Mapping[str, float]:
+    """All figures of one system and seed."""
+    recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
+    simulator = build(find(recipe.simulator), recipe.parameters)
+    device = pick_device(None)
+    with tempfile.TemporaryDirectory() as tmp:
+        generate(simulator, recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / "d")
+        data = Data(*(TrajectoryDataset(Path(tmp) / "d" / "data" / s).load(device) for s in ("train", "valid", "test")))
+        train_run(
+            Path(tmp) / "run", data.train, data.valid, settings=Settings(), budget=budget, seed=seed, device=device
+        )
+        run = load_run(Path(tmp) / "run", device=device)
+    truth, final = (data.test.states(i, limit=OBSERVATIONS) for i in (0, -1))
+    with threads_for(data.test.shape):
+        posterior = Posterior(run.sde, run.model, run.times)
+        draws = posterior.sample(final, SAMPLES, generator=torch.Generator(device).manual_seed(seed))
+        regressed = regression(data, simulator, seed, budget, final)
+    if seed == 0:
+        figure = plot.reconstruction(truth.cpu(), final.cpu(), draws.cpu(), simulator.layout)
+        plot.save(figure, ROOT / "benchmarks" / "results" / f"nonlinear-{name}.png")
+    broken = ~draws.isfinite().flatten(2).all(-1) | (draws.flatten(2).abs().amax(-1) > 3 * truth.abs().max())
+    error = float((regressed - truth).abs().mean())
+    score = float(metrics.crps(draws, truth))
+    figures = {
+        "reconstructions that diverged, of 1000": float(broken.sum()),
+        "steps": float(len(run.times) - 1),
+        "CRPS": score,
+        "MAE of the regression": error,
+        "CRPS over MAE": score / error,
+        "MAE of the linear estimate": float((fit_linear(data.train, data.valid).mean(final) - truth).abs().mean()),
+        "relative L2, ensemble mean": float(metrics.relative_l2(draws.mean(1), truth)),
+        "relative L2, regression": float(metrics.relative_l2(regressed, truth)),
+        "coverage of 90 %": float(metrics.coverage(draws, truth, 0.9)),
+        "spread over skill": float(metrics.spread_skill(draws, truth)),
+    }
+    return figures | bands(draws, truth)
+
+
+def regression(data: Data, sde: SDE, seed: int, budget: float, final: Tensor) -> Tensor:
+    """``x_0`` for ``final`` by a U-Net of the size and training time of the score model's."""
+    channels = data.train.shape[0]
+    torch.manual_seed(seed)
+    network = UNet(2 * channels, channels, dimension=len(data.train.shape) - 1, width=16, levels=2)
+    model = Regression(fit_linear(data.train, data.valid), network).to(final.device)
+    settings = Settings(windows=(len(data.train.times),))
+    fit(model, sde, data.train, data.valid, settings=settings, budget=budget, loss=squared_error, seed=seed)
+    with torch.no_grad():
+        return torch.cat([model(x, x.new_ones(len(x))) for x in torch.split(final, 32)])
+
+
+def bands(draws: Tensor, truth: Tensor) -> dict[str, float]:
+    """Coverage of the 90 % interval of real and imaginary amplitudes, per band of wave numbers with energy."""
+    space = tuple(range(2, truth.ndim))
+    modes = torch.fft.rfftn(truth, dim=space, norm="ortho")
+    drawn = torch.fft.rfftn(draws, dim=tuple(d + 1 for d in space), norm="ortho")
+    *lead, last = truth.shape[2:]
+    axes = [torch.fft.fftfreq(n, 1 / n) for n in lead] + [torch.fft.rfftfreq(last, 1 / last)]
+    k = sum(a**2 for a in torch.meshgrid(*axes, indexing="ij")).sqrt().to(truth.device)
+    energy, found = modes.abs().square().sum(), {}
+    for low, high in BANDS:
+        here = (k > low) & (k <= high)
+        if bool(here.any()) and float(modes[..., here].abs().square().sum() / energy) >= ENERGY:
+            pair = (torch.view_as_real(drawn[..., here]).flatten(2), torch.view_as_real(modes[..., here]).flatten(1))
+            found[f"coverage of 90 %, k = {low + 0.5:g} ... {high - 0.5:g}"] = float(metrics.coverage(*pair, 0.9))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("systems", nargs="*", default=SYSTEMS, metavar="SYSTEM", help=", ".join(SYSTEMS))
+    parser.add_argument("--budget", type=float, default=600.0, help="seconds of training, each (default %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of data, training and sampling")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    for name in args.systems:
+        figures: dict[str, list[float]] = {}
+        for i, seed in enumerate(args.seeds):
+            for key, value in once(name, seed, args.budget).items():
+                figures.setdefault(key, []).append(value)
+            head = {"benchmark": f"nonlinear-{name}", "seeds": args.seeds[: i + 1], "budget_seconds": args.budget}
+            write(args.out / f"nonlinear-{name}.json", head, figures)
+        print("\n".join(f"{name}: {key:45s} {told(values)}" for key, values in figures.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Every recipe: does its small split generate quickly, and does training beat the linear estimate of the initial state?
+
+CRPS of 16 posterior samples against that of the linear estimate (LMMSE, with the variance that it misses) and of the
+exact posterior where there is one, on the same test trajectories.  One row per system; the file is written after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from common import ROOT, write
+
+from physinv import metrics
+from physinv.devices import pick_device, threads_for
+from physinv.generate import generate
+from physinv.linear_estimate import fit_linear
+from physinv.posterior import Posterior
+from physinv.recipe import load_recipe
+from physinv.registry import find
+from physinv.run import load_run, train_run
+from physinv.settings import Settings
+from physinv.simulator import build
+from physinv.trajectories import TrajectoryDataset
+
+OBSERVATIONS, SAMPLES = 100, 16
+LONGER = {"buoyancy": 4, "navier-stokes": 3, "navier-stokes-128": 4}  # times the budget, for the larger fields
+
+
+def once(name: str, seed: int, budget: float) -> dict[str, float]:
+    """Figures of one system."""
+    recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
+    simulator = build(find(recipe.simulator), recipe.parameters)
+    device, budget = pick_device(None), budget * LONGER.get(name, 1)
+    with tempfile.TemporaryDirectory() as tmp:
+        begun = time.perf_counter()
+        generate(simulator, recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / "data")
+        made = time.perf_counter() - begun
+        train, valid, test = (
+            TrajectoryDataset(Path(tmp) / "data" / "data" / s).load() for s in ("train", "valid", "test")
+        )
+        run = Path(tmp) / "run"
+        train_run(run, train, valid, settings=Settings(), budget=budget, seed=seed, device=device)
+        trained = load_run(run, device=device)
+        linear = fit_linear(train, valid)
+    n = min(OBSERVATIONS, test.n_trajectories)
+    truth, final = test.states(0, limit=n), test.states(-1, limit=n)
+    moving, draw = simulator.layout.moving, torch.Generator().manual_seed(seed)
+    begun = time.perf_counter()
+    with threads_for(test.shape):
+        samples = Posterior(trained.sde, trained.model, trained.times).sample(
+            final.to(device), SAMPLES, generator=torch.Generator(device).manual_seed(seed)
+        )
+    spent, samples = time.perf_counter() - begun, samples.cpu()
+    theirs = linear.sample(final, SAMPLES, generator=draw)
+    T = moving(truth)
+    figures = {
+        "seconds to generate": made,
+        "seconds of training": budget,
+        "steps": float(len(trained.times) - 1),
+        "CRPS": float(metrics.crps(moving(samples), T)),
+        "CRPS, linear": float(metrics.crps(moving(theirs), T)),
+        "coverage of 90 %": float(metrics.coverage(moving(samples), T, 0.9)),
+        "spread over skill": float(metrics.spread_skill(moving(samples), T)),
+        "relative L2 of the mean": float(metrics.relative_l2(moving(samples.mean(1)), T)),
+        "relative L2, linear": float(metrics.relative_l2(moving(linear.mean(final)), T)),
+        "seconds per observation": spent / n,
+    }
+    exact = simulator.exact()
+    if exact is not None:
+        figures["CRPS, exact"] = float(metrics.crps(moving(exact.sample(final, SAMPLES, generator=draw)), T))
+    return figures
+
+
+def main() -> None:
+    names = sorted(p.parent.name for p in (ROOT / "datasets").glob("*/recipe.toml"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SYSTEM", help=", ".join(names))
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds of training (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of data, training and sampling")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    path = args.out / "systems.json"
+    for name in args.only:
+        figures = {f"{name}: {key}": [value] for key, value in once(name, args.seed, args.budget).items()}
+        print("\n".join(f"{key:50s} {value:.4g}" for key, (value,) in figures.items()), flush=True)
+        known = json.loads(path.read_text("utf-8"))["figures"] if path.exists() else {}
+        kept = {k: v for k, v in known.items() if not k.startswith(f"{name}: ")}
+        write(path, {"benchmark": "systems", "seeds": [args.seed], "budget_seconds": args.budget}, kept | figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The linear estimate of ``x_0`` from ``x_T`` (LMMSE): the baseline that every posterior has to beat."""
+
+from __future__ import annotations
+
+__all__ = ["LinearEstimate", "fit_linear"]
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.trajectories import TrajectoryDataset
+
+_PENALTIES = tuple(10.0**-p for p in range(8))
+
+
+@dataclass(frozen=True)
+class LinearEstimate:
+    """``x_0 ~ N(m_0 + G (x_T - m_T), D)``: a linear map, and the variance of what it misses, per component.
+
+    The map is either a dense matrix, as ``weights (n, *state)`` of the inner products with ``anchors (n, d)``, or a
+    factor per Fourier mode, ``weights (channels, channels, *modes)``.
+    """
+
+    mean_initial: Float[Tensor, "*state"]
+    mean_final: Float[Tensor, "*state"]
+    weights: Tensor
+    anchors: Float[Tensor, "n d"] | None
+    deviation: Float[Tensor, "*state"]
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """The estimate for each of the observations."""
+        gap = final - self.mean_final
+        if self.anchors is not None:
+            out: Tensor = self.mean_initial + torch.tensordot(gap.flatten(1) @ self.anchors.T, self.weights, dims=1)
+            return out
+        space = tuple(range(2, final.ndim))
+        modes = torch.einsum("io...,bi...->bo...", self.weights, torch.fft.rfftn(gap, dim=space, norm="ortho"))
+        moved: Tensor = torch.fft.irfftn(modes, s=final.shape[2:], dim=space, norm="ortho")
+        return self.mean_initial + moved
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """``n`` draws for each of the observations."""
+        mean = self.mean(final)[:, None]
+        shape = (len(final), n, *final.shape[1:])
+        z = torch.randn(shape, generator=generator, dtype=final.dtype, device=final.device)
+        return mean + self.deviation * z
+
+
+@torch.no_grad()
+def fit_linear(train: TrajectoryDataset, valid: TrajectoryDataset) -> LinearEstimate:
+    """The best of ridge regressions of ``x_0`` on ``x_T``, judged on ``valid``, which also gives the missed variance.
+
+    Dense (Hoerl and Kennard 1970; solved in the span of the trajectories if they are few) for every state; for periodic
+    fields also mode by mode with all channels (Wiener's filter): many points and few trajectories call for that.
+    """
+    x0, xT, y0, yT = (d.states(i) for d in (train, valid) for i in (0, -1))
+    candidates = _dense(x0, xT)
+    if train.layout.kind == "field" and train.layout.boundary == "PERIODIC":
+        candidates += _wiener(x0, xT)
+    best = min(candidates, key=lambda c: float((c.mean(yT) - y0).square().mean()))
+    miss = (best.mean(yT) - y0).square().mean(0)
+    if train.layout.kind == "field":  # few trajectories, many points: one variance per channel
+        miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
+    return LinearEstimate(best.mean_initial, best.mean_final, best.weights, best.anchors, miss.sqrt())
+
+
+def _dense(x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
+    mean0, meanT = x0.mean(0), xT.mean(0)
+    target, anchors = (x0 - mean0).flatten(1).double(), (xT - meanT).flatten(1)
+    n, d = anchors.shape
+    A = anchors.double()
+    values, vectors = torch.linalg.eigh(A @ A.T if n <= d else A.T @ A)
+    projected = vectors.T @ target if n <= d else vectors.T @ (A.T @ target)
+    found = []
+    for penalty in _PENALTIES:
+        solved = vectors @ (projected / (values + penalty * values.max()).clamp(min=1e-300)[:, None])
+        weights = solved.float().reshape(-1, *x0.shape[1:])
+        rows = anchors if n <= d else torch.eye(d, dtype=anchors.dtype, device=anchors.device)
+        found.append(LinearEstimate(mean0, meanT, weights, rows, torch.zeros_like(mean0)))
+    return found
+
+
+def _wiener(x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
+    mean0, meanT, space = x0.mean(0), xT.mean(0), tuple(range(2, x0.ndim))
+    a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in (xT - meanT, x0 - mean0))
+    power = torch.einsum("n...i,n...j->...ij", a.conj(), a) / len(a)
+    cross = torch.einsum("n...i,n...o->...io", a.conj(), b) / len(a)
+    eye = torch.eye(a.shape[-1], dtype=power.dtype, device=power.device)
+    largest = power.diagonal(dim1=-2, dim2=-1).real.amax()
+    found = []
+    for penalty in _PENALTIES[2:]:
+        solved = torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1))
+        found.append(LinearEstimate(mean0, meanT, solved, None, torch.zeros_like(mean0)))
+    return found
