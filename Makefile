@@ -17,9 +17,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-BENCHMARKS := heat heat_edges heat_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy
+BENCHMARKS := heat heat_edges heat_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy \
+	systems nonlinear reversals speed/generation speed/fft_share
 
-bench: $(READY)  ## the figures of the README, three seeds each: about two hours; then write them into it
+bench: $(READY)  ## the figures of the README, three seeds each: about five hours; then write them into it
 	cd benchmarks && for name in $(BENCHMARKS); do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py
 

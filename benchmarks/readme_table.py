@@ -140,6 +140,42 @@ def race(result: Result) -> str:
     return table(result, title, columns, {g: [f"{g}: {c}" for c in columns] for g in goals}) + note
 
 
+def systems(result: Result) -> str:
+    names = list(dict.fromkeys(k.partition(": ")[0] for k in result["figures"]))
+    columns = ["CRPS", "CRPS, linear", "CRPS, exact", "coverage of 90 %", "spread over skill", "seconds to generate"]
+    f = result["figures"]
+    rows = {n: [f"{n}: {c}" if f"{n}: {c}" in f else "" for c in [*columns, "seconds of training"]] for n in names}
+    title = "Every recipe, beside the linear estimate (LMMSE) and the exact posterior"
+    return table(result, title, [*columns, "seconds of training"], rows)
+
+
+def nonlinear(name: str) -> Any:
+    """The figures of one nonlinear flow, one column."""
+
+    def make(result: Result) -> str:
+        title = f"{name}: the posterior beside a regression network of the same size and training time"
+        return table(result, title, [""], {key: [key] for key in result["figures"]})
+
+    return make
+
+
+def reversals(name: str) -> Any:
+    """What keeps the reversal stable, one row per way."""
+
+    def make(result: Result) -> str:
+        columns = ["diverged", "CRPS", "spread over skill", "coverage of 90 %"]
+        labels = dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"])
+        rows = {row: [f"{row}: {c}" for c in columns] for row in labels}
+        return table(result, f"{name}: which reversal stays on its feet? (of 1000)", columns, rows)
+
+    return make
+
+
+def listed(title: str) -> Any:
+    """All figures, one a row."""
+    return lambda result: table(result, title, [""], {key: [key] for key in result["figures"]})
+
+
 TABLES = {
     "heat": heat,
     "heat-edges": edges,
@@ -150,6 +186,14 @@ TABLES = {
     "objectives": grouped("Objectives, same network and time", "OU", "quadratic"),
     "ablation": grouped("What preconditioning and variance reduction bring", "quadratic", "heat"),
     "time-to-accuracy": race,
+    "systems": systems,
+    "nonlinear-burgers": nonlinear("Burgers"),
+    "nonlinear-kuramoto-sivashinsky": nonlinear("Kuramoto-Sivashinsky"),
+    "nonlinear-navier-stokes": nonlinear("Navier-Stokes"),
+    "reversals-burgers": reversals("Burgers"),
+    "reversals-kuramoto-sivashinsky": reversals("Kuramoto-Sivashinsky"),
+    "generation": listed("Speed of generation beside torchsde.sdeint, same process, same step, one run"),
+    "fft-share": listed("Share of the time that goes into Fourier transforms"),
 }
 
 

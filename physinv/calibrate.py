@@ -27,9 +27,9 @@ def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int 
         raise ValueError(f"`model` must have SmootherMoments as reference, got {type(moments).__name__}.")
     reverse, n = Reverse(sde, model), min(few, data.n_trajectories)
     times = moments.times
-    later = data.states(0, limit=n)
+    later = data.states(0, limit=n).to(times.device)
     for i in range(len(times) - 1):
-        earlier, later = later, data.states(i + 1, limit=n)
+        earlier, later = later, data.states(i + 1, limit=n).to(times.device)
         total = torch.zeros_like(moments.left[i])
         for start, end in zip(torch.split(earlier, 64), torch.split(later, 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))

@@ -258,7 +258,10 @@ def reconstruct(
     ] = "stored",
     observe: Annotated[
         str | None,
-        typer.Option(help="See only part of x_T: sensors:FRACTION, coarse:FACTOR, low-pass:KMAX, everything."),
+        typer.Option(
+            help="See only part of x_T: sensors:FRACTION, every:FACTOR (every so many points), coarse:FACTOR (means), "
+            "low-pass:KMAX, everything."
+        ),
     ] = None,
     observed_noise: Annotated[float, typer.Option(help="Standard deviation of that observation.")] = 0.05,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many observations.")] = None,

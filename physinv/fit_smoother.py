@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["fit_smoother"]
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,75 +20,85 @@ _PART = 128  # states in work at once
 _REACH = 2.0  # times the largest modulus seen is as far as any mode may go
 
 
+class Explained(NamedTuple):
+    """Mean of states, variance and reach of their modes, and the gain at which these explain the states before."""
+
+    mean: Tensor
+    power: Tensor
+    reach: Tensor
+    gain: Tensor
+
+
 @torch.no_grad()
 def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherMoments:
     """The reference of :mod:`~physinv.smoother_moments`; buffers are float32 on the CPU."""
     few = min(_FEW, data.n_trajectories)
     times = data.times.float()
-    states: list[tuple[Tensor, ...]] = []
-    steps: list[tuple[Tensor, ...]] = []
-    before = torch.zeros(())
-    for i in range(len(times)):
+    before = data.states(0, limit=few).cpu()
+    states, steps = [_regression(basis, sde, before, before, before)[0]], []
+    for i in range(1, len(times)):
         x = data.states(i, limit=few).cpu()
-        states.append(_moments(basis, sde, x))
-        if i:
-            steps.append(_regression(basis, sde, before, x, times[i], times[i] - times[i - 1]))
+        t, dt = times[i].expand(few), (times[i] - times[i - 1]).expand(few)
+        back = [taken_back(sde, *part) for part in zip(*(torch.split(v, _PART) for v in (x, t, dt)), strict=True)]
+        own, physics = _regression(basis, sde, before, x, torch.cat(back))
+        states.append(own)
+        steps.append(_better(basis, own, physics))
         before = x
-    mean, power, reach = (torch.stack(column) for column in zip(*states, strict=True))
+    mean, power, reach, _ = (torch.stack(column) for column in zip(*states, strict=True))
     back_mean, back_power, back_reach, gain, trusted = (torch.stack(column) for column in zip(*steps, strict=True))
     left = torch.ones_like(gain)
     tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, gain, trusted, left)
     return SmootherMoments(sde, basis, tables)
 
 
-def _mean(sde: SDE, x: Float[Tensor, "n *state"]) -> Float[Tensor, "*state"]:
-    """Mean over the states and their images; symmetries are linear, so that of the mean's images."""
-    return torch.cat(sde.images(x.double().mean(0, keepdim=True).to(x))).mean(0)
-
-
-def _moments(basis: Basis, sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of the states, variance and reach of their modes, over all images under the symmetries of the process."""
-    mean = _mean(sde, x)
-    total, largest = torch.zeros((), dtype=torch.float64), torch.zeros(())
-    for part in torch.split(x, _PART):
-        squares = _product(*[to_modes(basis, torch.cat(sde.images(part)) - mean)] * 2)
-        total = total + squares.sum(0, dtype=torch.float64)
-        largest = torch.maximum(largest, squares.amax(0))
-    return mean, _floored((total / _count(sde, x)).to(x)), _REACH * largest.sqrt()
-
-
 def _regression(
-    basis: Basis, sde: SDE, before: Float[Tensor, "n *state"], x: Float[Tensor, "n *state"], t: Tensor, dt: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Mean, variance and reach of ``b``, K, and where ``b`` is the physics: there it correlates better with the start.
+    basis: Basis,
+    sde: SDE,
+    before: Float[Tensor, "n *state"],
+    x: Float[Tensor, "n *state"],
+    back: Float[Tensor, "n *state"],
+) -> tuple[Explained, Explained]:
+    """How ``x``, and how ``back``, explain the states ``before``, over all images under the symmetries of the process.
 
-    ``before``: the states one interval earlier.  All images count, as they do in the moments of the states: the mean
-    of a step is then that of its start exactly, and what it leaves never negative.
+    The same images for every moment: the mean of a step is then exactly that of its start.
     """
-    back = [taken_back(sde, part, t.expand(len(part)), dt.expand(len(part))) for part in torch.split(x, _PART)]
-    start, found = _mean(sde, before), []
-    for y in (x, torch.cat(back)):
-        mean, power, reach = _moments(basis, sde, y)
-        total = torch.zeros((), dtype=torch.float64)
-        for one, other in zip(torch.split(before, _PART), torch.split(y, _PART), strict=True):
-            ends = (torch.cat(sde.images(v)) - m for v, m in ((one, start), (other, mean)))
-            total = total + _product(*(to_modes(basis, v) for v in ends)).sum(0, dtype=torch.float64)
-        found.append((mean, power, reach, (total / _count(sde, x)).to(x) / power))
-    (own_mean, *own), (back_mean, *physics) = found
-    explained = [gain**2 * power for power, _, gain in (own, physics)]
-    trusted = (explained[1] > explained[0]) & explained[1].isfinite()
-    power, reach, gain = (torch.where(trusted, b, a) for a, b in zip(own, physics, strict=True))
-    mean = torch.where(trusted, *(to_modes(basis, m[None])[0] for m in (back_mean, own_mean)))
-    return from_modes(basis, mean[None], tuple(x.shape[2:]))[0], power, reach, gain, trusted
+    means = [_mean(sde, v) for v in (before, x, back)]
+    square = [torch.zeros((), dtype=torch.float64)] * 2
+    product, largest = list(square), [torch.zeros(())] * 2
+    count = len(x) * len(sde.images(x[:1]))
+    for parts in zip(*(torch.split(v, _PART) for v in (before, x, back)), strict=True):
+        start, *ends = (to_modes(basis, torch.cat(sde.images(v)) - m) for v, m in zip(parts, means, strict=True))
+        for j, y in enumerate(ends):
+            squares = _product(y, y)
+            square[j] = square[j] + squares.sum(0, dtype=torch.float64) / count
+            product[j] = product[j] + _product(start, y).sum(0, dtype=torch.float64) / count
+            largest[j] = torch.maximum(largest[j], squares.amax(0))
+    own, physics = (
+        Explained(mean, power, _REACH * top.sqrt(), common.to(x) / power)
+        for mean, power, top, common in zip(
+            means[1:], (_floored(v.to(x)) for v in square), largest, product, strict=True
+        )
+    )
+    return own, physics
+
+
+def _better(basis: Basis, own: Explained, physics: Explained) -> tuple[Tensor, ...]:
+    """Mean, variance, reach and gain of ``b``, and where it is the physics: there that explains more."""
+    trusted = physics.gain**2 * physics.power > own.gain**2 * own.power
+    a, b = (to_modes(basis, v.mean[None]) for v in (own, physics))
+    mean = from_modes(basis, torch.where(trusted, b, a), tuple(own.mean.shape[1:]))[0]
+    power, reach, gain = (torch.where(trusted, b, a) for a, b in zip(own[1:], physics[1:], strict=True))
+    return mean, power, reach, gain, trusted
+
+
+def _mean(sde: SDE, x: Float[Tensor, "n *state"]) -> Float[Tensor, "*state"]:
+    """Mean of the states and their images; symmetries are linear, so it is that of the mean's images."""
+    return torch.cat(sde.images(x.double().mean(0, keepdim=True).to(x))).mean(0)
 
 
 def _product(y: Tensor, z: Tensor) -> Tensor:
     """``Re y z*``."""
     return (y * z.conj()).real if y.is_complex() else y * z
-
-
-def _count(sde: SDE, x: Float[Tensor, "n *state"]) -> int:
-    return len(x) * len(sde.images(x[:1]))
 
 
 def _floored(power: Tensor) -> Tensor:

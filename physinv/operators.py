@@ -1,8 +1,8 @@
-"""Linear operators that say what is observed of a state: all of it, some points, block means, long waves."""
+"""Linear operators that say what is observed of a state: all, some points, a coarser grid, block means, long waves."""
 
 from __future__ import annotations
 
-__all__ = ["coarse", "everything", "low_pass", "named", "random_mask", "sensors"]
+__all__ = ["coarse", "every", "everything", "low_pass", "named", "random_mask", "sensors"]
 
 import math
 
@@ -59,6 +59,22 @@ def coarse(factor: int) -> Operator:
     return operator
 
 
+def every(factor: int) -> Operator:
+    """Every ``factor``-th grid point along each space axis, from the first on: ``(batch, channels, *space / factor)``.
+
+    So Zheng et al. (2025, InverseBench) observe their Navier-Stokes problem, by factors 2, 4 and 8.
+    """
+    if factor < 1:
+        raise ValueError(f"`factor` must be at least 1, got {factor}.")
+
+    def operator(x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch channels *points"]:
+        if any(n % factor for n in x.shape[2:]):
+            raise ValueError(f"`factor` must divide the grid {tuple(x.shape[2:])}, got {factor}; take a divisor.")
+        return x[(..., *[slice(None, None, factor)] * (x.ndim - 2))]
+
+    return operator
+
+
 def low_pass(kmax: float) -> Operator:
     """Orthonormal real coefficients ``Re - Im`` (Hartley 1942) with ``|k| <= kmax``: ``(batch, channels, seen)``.
 
@@ -77,7 +93,7 @@ def low_pass(kmax: float) -> Operator:
 
 
 def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> Observation:
-    """``sensors:0.25``, ``coarse:4``, ``low-pass:5`` or ``everything`` as an observation of states of ``shape``.
+    """``sensors:0.25``, ``every:4``, ``coarse:4``, ``low-pass:5`` or ``everything``, of states of ``shape``.
 
     ``seed`` places the sensors.  ValueError for another name, a number that does not fit, or a field's operator on a
     vector.
@@ -87,11 +103,13 @@ def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> 
         value = float(number or "nan")
     except ValueError:
         value = math.nan
-    if name not in ("everything", "sensors", "coarse", "low-pass") or (name != "everything") != math.isfinite(value):
+    known = ("everything", "sensors", "every", "coarse", "low-pass")
+    if name not in known or (name != "everything") != math.isfinite(value):
         raise ValueError(
-            f"`observe` must be everything, sensors:FRACTION, coarse:FACTOR or low-pass:KMAX, got {text!r}."
+            "`observe` must be everything, sensors:FRACTION, every:FACTOR, coarse:FACTOR or low-pass:KMAX, "
+            f"got {text!r}."
         )
-    if name in ("coarse", "low-pass") and len(shape) == 1:
+    if name in ("every", "coarse", "low-pass") and len(shape) == 1:
         raise ValueError(f"`observe` {name} needs a field, got vectors of {shape[0]}; take sensors:FRACTION.")
     if name == "everything":
         return Observation(everything, noise)
@@ -101,6 +119,7 @@ def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> 
     if name == "low-pass":
         return Observation(low_pass(value), noise)
     if value != int(value):
-        raise ValueError(f"`observe` coarse needs a whole number of points, got {number}.")
-    coarse(int(value))(torch.zeros(1, *shape))
-    return Observation(coarse(int(value)), noise)
+        raise ValueError(f"`observe` {name} needs a whole number of points, got {number}.")
+    operator = every(int(value)) if name == "every" else coarse(int(value))
+    operator(torch.zeros(1, *shape))
+    return Observation(operator, noise)

@@ -14,7 +14,7 @@ from physinv.reversal import split
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Linear, Reverse, Score
 from physinv.smoother_moments import SmootherMoments
-from physinv.smoothing import smooth
+from physinv.smoothing import check_stored, smooth
 from physinv.solvers import Step, march
 from physinv.transport import transport
 
@@ -27,9 +27,9 @@ class Posterior:
     without noise, an estimate of the posterior mean.
 
     ``times`` are increasing, from 0 to T, one solver step between neighbours.  ``step`` defaults to
-    :data:`~physinv.transport.transport` where it applies (linear SDE, Gaussian reference) and else to
-    :data:`~physinv.reversal.split`, the step that the network was trained with.
-    At most ``batch`` states
+    :data:`~physinv.transport.transport` where it applies (linear SDE, Gaussian reference), to
+    :data:`~physinv.smoothing.smooth` around a smoother (``times`` must then be its stored ones, else ValueError), and
+    to :data:`~physinv.reversal.split` otherwise: the step that the network was trained with.  At most ``batch`` states
     are in work at once; the default suits the caches of a CPU, or the width of a GPU.
     """
 
@@ -46,6 +46,8 @@ class Posterior:
             raise ValueError(f"`batch` must be at least 1, got {batch}.")
         self.sde, self.score, self.times, self.batch = sde, score, times, batch
         self.step = default_step(sde, score) if step is None else step
+        if self.step is smooth:
+            check_stored(score, times)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None

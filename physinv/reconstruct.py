@@ -79,8 +79,8 @@ def reconstruct(
 
     ``method``: ``sde`` draws ``samples`` from the posterior of each observation, ``flow`` and ``mean-flow`` give one
     state each.  ``steps`` solver steps from T to 0 (default: one per stored time), placed as :func:`step_grid` says.
-    ``observe`` (``sensors:0.25``, ``coarse:4``, ``low-pass:5``) hides the final states but for noisy observations of
-    them, see :func:`~physinv.operators.named`; samples are then drawn in two stages
+    ``observe`` (``sensors:0.25``, ``every:4``, ``coarse:4``, ``low-pass:5``) hides the final states but for noisy
+    observations of them, see :func:`~physinv.operators.named`; samples are then drawn in two stages
     (:func:`~physinv.conditioning.sample_given`), ``/seen`` holds the observed numbers and ``/observation`` a picture of
     them.  ``batch`` bounds the states in work (see :class:`~physinv.posterior.Posterior`); the file appears when it is
     complete.  ValueError if ``run`` and ``data`` are of different systems.

@@ -146,7 +146,7 @@ class SmootherMoments(Moments):
         return self.unmodes(self.unit[self.interval(t)] * self.modes(out.chunk(2, dim=1)[0]), x)
 
     def alive(self, i: int) -> Tensor:
-        """Modes whose state at the start of interval ``i`` is uncertain, and whose power is no mere floor: 1, else 0."""
+        """Which modes are uncertain at the start of interval ``i``, and have a power that is no mere floor."""
         power = self.power[i]
         return (self.spread()[i] > 0) & (3.9 * power <= self.reach[i] ** 2)  # the largest square is reach^2 / 4
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["gap_and_size", "smooth", "smoother_loss"]
+__all__ = ["check_stored", "gap_and_size", "smooth", "smoother_loss"]
 
 import torch
 from jaxtyping import Float
@@ -80,16 +80,30 @@ def _network(
     """Modes of the mean of the step, ``sigma``, and the number of the interval."""
     i = moments.interval(t0)
     dt = moments.times[i + 1] - moments.times[i]
-    if x.device.type == "cpu" and bool(((t0 - t1 - dt).abs() > _CLOSE * dt).any()):
-        raise ValueError(
-            f"`times` must be the {len(moments.times)} stored ones, {len(moments.times) - 1} steps: "
-            "the reversal of nonlinear physics was learned from each to the one before."
-        )
+    if x.device.type == "cpu":  # elsewhere looking would mean waiting
+        _check_steps(moments, t0, t1)
     smoothed = moments.smoothed(x, t0)[0]
     mean = smoothed if eta2 == 1 else moments.smoothed(x, t0, eta2)[0]
     out, log_size = model.output(x, t0, moments.features_of(x, t0, smoothed)).chunk(2, dim=1)
     weight = (1 + eta2) / 2 * moments.spread()[i].sqrt() * match((dt / t0).sqrt(), smoothed)
     return mean + weight * moments.modes(out), log_size.clamp(-4, 2).exp(), i
+
+
+def check_stored(score: Score, times: Float[Tensor, " time"]) -> None:
+    """ValueError unless ``times``, increasing, are neighbours among the stored ones of the smoother in ``score``."""
+    t = times.to("cpu", torch.float32)
+    if isinstance(score, ScoreModel) and isinstance(score.moments, SmootherMoments):
+        _check_steps(score.moments, *(part.to(score.moments.times.device) for part in (t[1:], t[:-1])))
+
+
+def _check_steps(moments: SmootherMoments, t0: Tensor, t1: Tensor) -> None:
+    times, i = moments.times, moments.interval(t0.to(moments.times))
+    dt = times[i + 1] - times[i]
+    if bool(((t0 - times[i + 1]).abs() + (t1 - times[i]).abs() > _CLOSE * dt).any()):
+        raise ValueError(
+            f"`times` must be the {len(times)} stored ones, {len(times) - 1} steps: "
+            "the reversal of nonlinear physics was learned from each to the one before."
+        )
 
 
 def _parts(sde: SDE) -> tuple[ScoreModel, SmootherMoments]:

@@ -99,12 +99,13 @@ def _march_modes(
         length = f"{b - a:.9e}"
         if length not in known:
             dt = x.new_tensor(b - a)
-            known[length] = sde.decay(dt, x), (sde.variance(dt, x) / dt).sqrt() * math.sqrt(abs(b - a))
+            spread = (sde.variance(dt, x) / dt).sqrt() * math.sqrt(abs(b - a))
+            known[length] = sde.decay(dt, x), spread.to(y.dtype)
         decay, spread = known[length]
         y = decay * y
         if noise:
             dw = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-            y = torch.addcmul(y, spread.to(y.dtype), sde.modes(dw))
+            y = torch.addcmul(y, spread, sde.modes(dw))
         yield sde.unmodes(y, x)
 
 

@@ -77,21 +77,17 @@ class NavierStokes(Semilinear):
         self, y: Complex[Tensor, "batch one *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch two *modes"]:
         """Modes of ``(u, v) = (psi_y, -psi_x)``, ``Laplace(psi) = -w``."""
-        return _operators(tuple(like.shape[2:]), like.device, like.dtype)[0] * y
+        return _operators(tuple(like.shape[2:]), like.device, like.dtype, self.wavenumber)[0] * y
 
     def nonlinear(
         self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch channel *modes"]:
         """``-u . grad w = (d_yy - d_xx)(u v) + d_xy(u^2 - v^2)`` (Basdevant 1983: four transforms), and ``F``."""
-        _, along, across = _operators(tuple(like.shape[2:]), like.device, like.dtype)
+        _, along, across, wave = _operators(tuple(like.shape[2:]), like.device, like.dtype, self.wavenumber)
         velocity = self.unmodes(self.velocity_modes(y, like), like)
         u, v = velocity[:, :1], velocity[:, 1:]
         product, difference = self.modes(u * v), self.modes(torch.addcmul(u.square(), v, v, value=-1))
-        force = torch.zeros((), dtype=y.dtype, device=y.device)
-        if self.forcing == "kolmogorov":
-            p, q = wavenumbers(like)
-            wave = ((p == 0) & (q.abs() == self.wavenumber)) * (self.size / 2)  # an orthonormal mode of cos(k_f y)
-            force = (-self.amplitude * self.wavenumber * wave).to(y)
+        force = -self.amplitude * self.wavenumber * wave if self.forcing == "kolmogorov" else torch.zeros_like(wave)
         return torch.addcmul(torch.addcmul(force, along, product), across, difference)
 
     def colour(self, like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "one one_or_channel *modes"]:
@@ -144,10 +140,14 @@ class NavierStokes(Semilinear):
 
 
 @functools.lru_cache(maxsize=16)
-def _operators(space: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """What turns vorticity into velocity, and what ``u v`` and ``u^2 - v^2`` are multiplied with; constants, complex."""
+def _operators(
+    space: tuple[int, ...], device: torch.device, dtype: torch.dtype, wavenumber: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Complex constants per mode: what turns vorticity into velocity, the factors of ``u v`` and ``u^2 - v^2``, and
+    ``cos(wavenumber y)``."""
     with torch.inference_mode(False):
         like = torch.empty((1, 1, *space), device=device, dtype=dtype)
         p, q = wavenumbers(like)
         k2 = squared_wavenumbers(like).clamp(min=1)
-        return torch.cat([1j * q / k2, -1j * p / k2], dim=1), p**2 - q**2 + 0j, -p * q + 0j
+        wave = ((p == 0) & (q.abs() == wavenumber)).to(dtype) * (space[0] / 2)
+        return torch.cat([1j * q / k2, -1j * p / k2], dim=1), p**2 - q**2 + 0j, -p * q + 0j, wave + 0j

@@ -1,12 +1,13 @@
 """Operators against their definitions, the law of observations, and conditioning against dense algebra."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from physinv.observation import Covariance, Observation, isotropic, jacobian
-from physinv.operators import coarse, everything, low_pass, random_mask, sensors
+from physinv.operators import coarse, every, everything, low_pass, named, random_mask, sensors
 
 MASK = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(1)) < 0.3
 
@@ -20,6 +21,8 @@ MASK = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(1)) < 0.3
         (sensors(torch.tensor([True, False, True])), (3,)),
         (coarse(2), (1, 6)),
         (coarse(2), (2, 4, 2, 6)),
+        (every(2), (1, 6)),
+        (every(2), (2, 4, 2, 6)),
         (low_pass(2), (2, 6, 5)),
         (low_pass(1.5), (1, 8)),
     ],
@@ -62,6 +65,52 @@ def test_low_pass_is_an_orthonormal_basis_of_the_band(shape, generator):
 def test_coarse_is_the_mean_over_blocks(generator):
     x = torch.randn(3, 2, 6, 9, dtype=torch.float64, generator=generator)
     assert torch.allclose(coarse(3)(x), torch.nn.functional.avg_pool2d(x, 3))
+
+
+def test_every_takes_a_regular_grid_of_points(generator):
+    """By its indices; a field that is constant on blocks looks the same to `coarse`; aliases of the mean look like it."""
+    x = torch.randn(3, 2, 6, 9, dtype=torch.float64, generator=generator)
+    seen = every(3)(x)
+    assert seen.shape == (3, 2, 2, 3)
+    assert all(torch.equal(seen[..., i, j], x[..., 3 * i, 3 * j]) for i in range(2) for j in range(3))
+    assert torch.equal(every(1)(x), x)
+    steady = seen.repeat_interleave(3, -1).repeat_interleave(3, -2)
+    assert torch.equal(every(3)(steady), seen)
+    assert torch.allclose(coarse(3)(steady), seen)
+    wave = torch.cos(2 * math.pi * torch.arange(12, dtype=torch.float64) / 3).expand(1, 1, 12)
+    assert torch.allclose(every(3)(wave), torch.ones(1, 1, 4, dtype=torch.float64))
+    H = jacobian(every(3), x[:1]).flatten(1)
+    assert torch.equal(H @ H.T, torch.eye(len(H), dtype=torch.float64))  # points of their own: noise stays white
+
+
+@pytest.mark.parametrize(
+    ("text", "operator"),
+    [("everything", everything), ("every:3", every(3)), ("coarse:3", coarse(3)), ("low-pass:2", low_pass(2))],
+)
+def test_operators_have_names(text, operator, generator):
+    observation = named(text, 0.3, (2, 6, 9))
+    x = torch.randn(3, 2, 6, 9, generator=generator)
+    assert observation.noise == 0.3
+    assert torch.equal(observation.operator(x), operator(x))
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "message"),
+    [
+        ("evry:3", (1, 6, 6), "`observe` must be everything, sensors:FRACTION, every:FACTOR, coarse:FACTOR"),
+        ("every", (1, 6, 6), "`observe` must be everything"),
+        ("everything:2", (1, 6, 6), "`observe` must be everything"),
+        ("every:x", (1, 6, 6), "`observe` must be everything"),
+        ("every:1.5", (1, 6, 6), "`observe` every needs a whole number of points, got 1.5"),
+        ("coarse:1.5", (1, 6, 6), "`observe` coarse needs a whole number of points, got 1.5"),
+        ("every:4", (1, 6, 6), "`factor` must divide the grid (6, 6), got 4"),
+        ("every:0", (1, 6, 6), "`factor` must be at least 1, got 0"),
+        ("every:2", (4,), "`observe` every needs a field, got vectors of 4"),
+    ],
+)
+def test_wrong_names_are_refused(text, shape, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        named(text, 0.3, shape)
 
 
 def test_sensors_are_drawn_without_replacement_and_see_all_channels():
@@ -107,6 +156,10 @@ def test_wrong_arguments_are_refused():
         coarse(4)(field)
     with pytest.raises(ValueError, match="`factor` must be at least 1"):
         coarse(0)
+    with pytest.raises(ValueError, match="`factor` must divide the grid"):
+        every(4)(field)
+    with pytest.raises(ValueError, match="`factor` must be at least 1"):
+        every(0)
     with pytest.raises(ValueError, match="`kmax` must be at least 0"):
         low_pass(-1)
     with pytest.raises(ValueError, match="`variance` must be positive"):

@@ -1,20 +1,43 @@
-"""Simulators against analytic solutions: decay and variance of every mode, priors, Boltzmann, closed-form marginals."""
+"""Simulators: the contract of all, recipes and cards, and the first four against analytic solutions.
+
+Those are decay and variance of every mode, priors, Boltzmann's law and closed-form marginals.
+"""
 
 import math
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from scipy.integrate import quad
 
+from physinv.recipe import load_recipe
+from physinv.registry import find
 from physinv.registry import simulators as registered
 from physinv.simulator import build, describe, parameters, refine
 from physinv.solvers import euler, solve
+from physinv.train import _images
+from simulators.advection_diffusion import AdvectionDiffusion
+from simulators.allen_cahn import AllenCahn
+from simulators.burgers import Burgers
+from simulators.cox_ingersoll_ross import CoxIngersollRoss
 from simulators.double_well import DoubleWell
+from simulators.geometric_brownian_motion import GeometricBrownianMotion
+from simulators.gray_scott import GrayScott
 from simulators.heat import Heat
+from simulators.heat_conductivity import HeatConductivity
+from simulators.heat_walls import HeatWalls
+from simulators.kpz import KPZ
+from simulators.kuramoto_sivashinsky import KuramotoSivashinsky
+from simulators.langevin_particles import OverdampedParticles, UnderdampedParticles
+from simulators.multiplicative_heat import MultiplicativeHeat
+from simulators.navier_stokes import NavierStokes
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from simulators.quadratic import Quadratic
 from simulators.spectral import gaussian_field, power_law
+from simulators.wave import Wave
+
+DATASETS = Path(__file__).resolve().parent.parent / "datasets"
 
 EVERY = [
     Heat(size=8, dimension=1),
@@ -23,7 +46,44 @@ EVERY = [
     OrnsteinUhlenbeck(dim=1, components=2),
     Quadratic(horizon=0.2, steps=10),
     DoubleWell(dimension=2, steps=10),
+    AdvectionDiffusion(size=8, steps=3),
+    AllenCahn(size=8, steps=3),
+    Burgers(size=16, viscosity=0.2, steps=3),
+    Burgers(size=8, dimension=2, viscosity=0.2, steps=3),
+    CoxIngersollRoss(steps=4),
+    GeometricBrownianMotion(steps=4),
+    GrayScott(size=8, length=0.2, spin_up=5.0, steps=2),
+    HeatConductivity(size=8, steps=2),
+    HeatWalls(size=8, steps=2),
+    KPZ(size=16, diffusivity=0.2, steps=3),
+    KuramotoSivashinsky(size=32, spin_up=1.0, steps=3),
+    MultiplicativeHeat(size=8, steps=3),
+    NavierStokes(size=16, spin_up=0.1, strength=1.0, steps=2),
+    OverdampedParticles(particles=4, steps=2),
+    UnderdampedParticles(particles=4, dimension=3, steps=2),
+    Wave(size=8, steps=3),
 ]
+OURS = {
+    "advection-diffusion": AdvectionDiffusion,
+    "allen-cahn": AllenCahn,
+    "burgers": Burgers,
+    "cox-ingersoll-ross": CoxIngersollRoss,
+    "double-well": DoubleWell,
+    "geometric-brownian-motion": GeometricBrownianMotion,
+    "gray-scott": GrayScott,
+    "heat": Heat,
+    "heat-conductivity": HeatConductivity,
+    "heat-walls": HeatWalls,
+    "kpz": KPZ,
+    "kuramoto-sivashinsky": KuramotoSivashinsky,
+    "multiplicative-heat": MultiplicativeHeat,
+    "navier-stokes": NavierStokes,
+    "ornstein-uhlenbeck": OrnsteinUhlenbeck,
+    "particles": OverdampedParticles,
+    "particles-underdamped": UnderdampedParticles,
+    "quadratic": Quadratic,
+    "wave": Wave,
+}
 
 
 @pytest.mark.parametrize("sim", EVERY, ids=lambda s: f"{type(s).__name__}{s.shape}")
@@ -32,12 +92,28 @@ def test_every_simulator_keeps_its_contract(sim):
     assert torch.equal(*runs)
     assert runs[0].shape == (6, len(sim.times), *sim.shape)
     assert runs[0].dtype == torch.float32
+    assert bool(runs[0].isfinite().all())
     assert sim.simulate(2, dtype=torch.float64).dtype == torch.float64
     assert sim.times[0] == 0
     layout = sim.layout
     assert len(layout.coordinates) == len(layout.axes)
     sizes = tuple(len(c) for c in layout.coordinates)
-    assert sim.shape == (sizes if layout.kind == "vector" else (len(layout.names), *sizes))
+    moving, static = (sum((n in layout.static) == still for n in layout.names) for still in (False, True))
+    want = {
+        "vector": sizes,
+        "field": (moving + static, *sizes),
+        "particles": (sizes[0], moving * sizes[-1] + static),  # vectors of each particle, then one number each
+    }
+    assert sim.shape == layout.shape == want[layout.kind]
+    numbered = torch.arange(float(math.prod(sim.shape))).reshape(sim.shape)
+    parts = {name: numbered[(..., *place)] for name, place in layout.parts()}
+    assert all(part.ndim == len(layout.axes_of(name)) for name, part in parts.items())
+    assert torch.equal(torch.cat([part.flatten() for part in parts.values()]).sort().values, numbered.flatten())
+    kept = torch.cat([part.flatten() for name, part in parts.items() if name not in layout.static])
+    assert torch.equal(layout.moving(numbered).flatten().sort().values, kept.sort().values)
+    for name, place in layout.parts():
+        if name in layout.static:
+            assert torch.equal(runs[0][(..., *place)], runs[0][:, :1][(..., *place)].expand_as(runs[0][(..., *place)]))
     assert build(type(sim), describe(sim)) == sim
     assert {p["name"] for p in parameters(type(sim))} == set(describe(sim))
     other = sim.simulate(6, generator=torch.Generator().manual_seed(5))
@@ -49,18 +125,67 @@ def test_images_are_symmetries(sim, generator):
     """S f(x) = f(S x), and S leaves the law of x_0 as it is (compared by mean and skewness of the first component)."""
     x = sim.initial(4000, generator=generator, dtype=torch.float64)
     t = torch.zeros(len(x), dtype=torch.float64)
-    for state, force in zip(sim.images(x), sim.images(sim.drift(x, t)), strict=True):
-        assert torch.allclose(sim.drift(state, t), force, atol=1e-9)
+    drift = sim.drift(x, t)
+    rounding = 1e-12 * max(1e3, float(drift.abs().max()))  # of double precision, in units of the largest rate
+    for state, force in zip(sim.images(x), sim.images(drift), strict=True):
+        assert torch.allclose(sim.drift(state, t), force, atol=rounding)
         first, original = state.flatten(1)[:, 0], x.flatten(1)[:, 0]
         for power in (1, 3):
-            error = float((first.pow(power).var() + original.pow(power).var()).sqrt()) / math.sqrt(len(x))
-            assert float(first.pow(power).mean()) == pytest.approx(float(original.pow(power).mean()), abs=5 * error)
+            gap = first.pow(power) - original.pow(power)  # of pairs, so that five standard errors are just that
+            assert abs(float(gap.mean())) <= 5 * float(gap.std()) / math.sqrt(len(x)) + 1e-12
+
+
+@pytest.mark.parametrize("sim", EVERY, ids=lambda s: f"{type(s).__name__}{s.shape}")
+def test_images_of_windows_are_those_of_each_state(sim, generator):
+    windows = sim.simulate(3, generator=generator)[:, :3]
+    found = _images(sim, windows)
+    assert torch.equal(found[0], windows)
+    for m in range(windows.shape[1]):
+        for whole, one in zip(found, sim.images(windows[:, m]), strict=True):
+            assert torch.equal(whole[:, m], one)
+
+
+def ours():
+    """The registered simulators that are in this repository: other packages may register theirs."""
+    return {name: cls for name, cls in registered().items() if cls.__module__.startswith("simulators.")}
 
 
 def test_registered_simulators_are_ours():
-    ours = {"heat": Heat, "quadratic": Quadratic, "double-well": DoubleWell, "ornstein-uhlenbeck": OrnsteinUhlenbeck}
-    found = registered()
-    assert all(found[name] is cls for name, cls in ours.items())
+    found = ours()
+    assert found == {**OURS, "buoyancy": found["buoyancy"]}
+    assert {type(sim) for sim in EVERY} == set(OURS.values())
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in DATASETS.glob("*/recipe.toml")), ids=lambda p: p.name)
+def test_recipe_builds_and_its_card_says_so(folder):
+    """Times, splits and size in the card and in the table are those of the recipe."""
+    recipe = load_recipe(folder / "recipe.toml")
+    sim = build(find(recipe.simulator), recipe.parameters)
+    card = (folder / "README.md").read_text("utf-8")
+    row = re.search(
+        rf"^\| \[{folder.name}\]\({folder.name}/README.md\) \|.*$", (DATASETS / "README.md").read_text(), re.M
+    )
+    assert row
+    assert card.startswith(f"# {folder.name}\n")
+    assert f"physinv generate datasets/{folder.name}/recipe.toml\n" in card
+    splits = recipe.splits
+    assert f"| times | {sim.steps + 1} stored states from 0 to T = {sim.horizon:g}" in card
+    assert f"| trajectories | {splits.train} train, {splits.valid} valid, {splits.test} test |" in card
+    assert f"| {sim.horizon:g} | {splits.train}, {splits.valid}, {splits.test} |" in row[0]
+    sizes = [re.search(r"\| ([\d.]+) MB", text) for text in (card, row[0])]
+    assert all(sizes)
+    assert sizes[0][1] == sizes[1][1]
+    if sim.layout.kind == "field":  # for smaller states what the file format adds counts as well
+        still = len(sim.layout.static)
+        channels = (sim.shape[0] - still) * (sim.steps + 1) + still
+        numbers = (splits.train + splits.valid + splits.test) * channels * math.prod(sim.shape[1:])
+        assert float(sizes[0][1]) == pytest.approx(4e-6 * numbers, rel=0.02)  # two figures are given
+
+
+def test_every_simulator_of_ours_has_a_recipe():
+    recipes = {load_recipe(path).simulator for path in DATASETS.glob("*/recipe.toml")}
+    assert set(ours()) == recipes
+    assert not [p for p in DATASETS.iterdir() if (p / "README.md").exists() != (p / "recipe.toml").exists()]
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])

@@ -2,18 +2,26 @@
 
 python benchmarks/speed/fft_share.py    A table per process, at the sizes of the recipes
 
-By torch's profiler, for a batch that is run through some solver steps, noise included: `kernels`, the CPU self time of
-the `aten::_fft_*` operators over that of all operators; `transforms`, all time inside `aten::fft_*`, copies that they
-make included; `random`, the share of drawing numbers.  One thread unless --threads says otherwise.
+By torch's profiler, for a batch that is run through some solver steps, noise included, as fractions of the CPU time:
+`kernels`, the `aten::_fft_*` operators themselves; `transforms`, all time inside `aten::fft_*`, copies that they make
+included; `random`, drawing numbers; `both`, the last two together.  `microseconds`: CPU time per trajectory and step.
+Medians are printed; all figures go to results/fft_share.json.  One thread unless --threads says otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import statistics
+import sys
+import time
+from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
+from common import ROOT, write
 
 from simulators.allen_cahn import AllenCahn
 from simulators.burgers import Burgers
@@ -35,33 +43,49 @@ CASES: dict[str, tuple[Semilinear, int]] = {
 }
 
 
-def shares(simulator: Semilinear, batch: int, *, steps: int = 10) -> tuple[float, float, float, float]:
-    """Fractions of the CPU time in kernels, transforms, random numbers; milliseconds per trajectory and step."""
+def shares(simulator: Semilinear, batch: int, seed: int) -> dict[str, float]:
+    """Fractions of the CPU time, profiled; microseconds of CPU time per trajectory and step, not profiled."""
+    steps = 80 if len(simulator.space) == 1 else 10  # so that being interrupted does not matter
     few = dataclasses.replace(
         simulator, steps=steps, inner=1, horizon=simulator.horizon / simulator.steps / simulator.inner * steps
     )
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     x = few.initial(batch, generator=generator)
     with torch.no_grad():
         few.run(x, generator=generator)
+        begun = time.process_time()
+        few.run(x, generator=generator)
+        cost = time.process_time() - begun
         with profile(activities=[ProfilerActivity.CPU]) as measured:
             few.run(x, generator=generator)
     rows = measured.key_averages()
     whole = sum(row.self_cpu_time_total for row in rows)
-    kernels = sum(row.self_cpu_time_total for row in rows if row.key.startswith("aten::_fft_"))
-    transforms = sum(row.cpu_time_total for row in rows if row.key.startswith("aten::fft_"))
-    drawing = sum(row.self_cpu_time_total for row in rows if row.key == "aten::normal_")
-    return kernels / whole, transforms / whole, drawing / whole, whole / 1e3 / batch / steps
+    transforms = sum(row.cpu_time_total for row in rows if row.key.startswith("aten::fft_")) / whole
+    random = sum(row.self_cpu_time_total for row in rows if row.key == "aten::normal_") / whole
+    return {
+        "kernels": sum(row.self_cpu_time_total for row in rows if row.key.startswith("aten::_fft_")) / whole,
+        "transforms": transforms,
+        "random": random,
+        "both": transforms + random,
+        "microseconds": 1e6 * cost / batch / steps,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
-    torch.set_num_threads(parser.parse_args().threads)
-    print(f"{'process':26s} {'kernels':>10s} {'transforms':>12s} {'random':>8s} {'ms per trajectory and step':>28s}")
+    parser.add_argument("--repetitions", type=int, default=7, help="medians of these are printed (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    figures: dict[str, list[float]] = {}
     for name, (simulator, batch) in CASES.items():
-        kernels, transforms, drawing, cost = shares(simulator, batch)
-        print(f"{name:26s} {kernels:10.0%} {transforms:12.0%} {drawing:8.0%} {cost:28.3f}", flush=True)
+        found = [shares(simulator, batch, seed) for seed in range(args.repetitions)]
+        medians = {key: statistics.median(f[key] for f in found) for key in found[0]}
+        print(f"{name:26s}", *(f"{key} {m:.3g}" for key, m in medians.items()), sep="  ", flush=True)
+        figures |= {f"{name}: {key}": [f[key] for f in found] for key in found[0]}
+    args.out.mkdir(parents=True, exist_ok=True)
+    write(args.out / "fft_share.json", {"benchmark": "fft_share"}, figures)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""What keeps the reversal of a nonlinear flow on its feet: short explicit steps or long smoothed ones, in one table.
+
+The same data, network and training time for every row; 1000 reconstructions each (10 for each of 100 observations).
+``diverged`` counts those that become infinite or leave three times the range of the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from common import ROOT, told, write
+from torch import Tensor
+
+from physinv import metrics
+from physinv.assemble import build_network, clock
+from physinv.fit_moments import fit_spectra
+from physinv.fit_smoother import fit_smoother
+from physinv.generate import generate
+from physinv.losses import Loss, trajectory_loss
+from physinv.moments import Moments
+from physinv.posterior import Posterior
+from physinv.recipe import load_recipe
+from physinv.registry import find
+from physinv.reversal import split
+from physinv.score import ScoreModel
+from physinv.sde import SDE, Score
+from physinv.settings import Settings
+from physinv.simulator import Simulator, build
+from physinv.smoother_moments import SmootherMoments
+from physinv.smoothing import smoother_loss
+from physinv.train import fit
+from physinv.trajectories import TrajectoryDataset
+
+OBSERVATIONS, SAMPLES, SHORT, LONG = 100, 10, 32, 4
+Splits = dict[str, TrajectoryDataset]
+Row = tuple[str, int, Moments, Loss, tuple[int, ...]]
+
+
+def explicit(
+    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """The trajectory loss with the reverse step ``split``."""
+    return trajectory_loss(score, sde, states, times, step=split)
+
+
+def perturbed(loss: Loss) -> Loss:
+    """``loss`` with noise of up to four steps' size on the later state: what the reversal may meet off the data."""
+
+    def augmented(
+        score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        later, t = states[:, -1], times[:, -1]
+        level = 4 * torch.rand(len(later), generator=generator).reshape(-1, *[1] * (later.ndim - 1))
+        noise = torch.randn(later.shape, generator=generator)
+        dt = (times[:, -1] - times[:, -2]).reshape(level.shape)
+        moved = later + level * dt.sqrt() * sde.diffuse(noise, t)
+        return loss(score, sde, torch.cat([states[:, :-1], moved[:, None]], dim=1), times, generator=generator)
+
+    return augmented
+
+
+def one_size(
+    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """The smoother's loss without the likelihood: ``sigma`` stays 1."""
+    model = score
+    assert isinstance(model, ScoreModel)
+    whole = smoother_loss(model, sde, states, times)
+    out = model.output(states[:, -1], times[:, -1]).chunk(2, dim=1)[1]
+    return whole + 1e3 * out.square().mean()
+
+
+def without_physics(moments: SmootherMoments) -> SmootherMoments:
+    """Gains on the state itself: the physics is left out."""
+    moments.physical = False
+    moments.trusted.zero_()
+    return moments
+
+
+def rows(
+    physics: dict[int, Simulator], data: dict[int, Splits]
+) -> Iterator[Row]:
+    """Label, stored steps, reference, objective, curriculum of windows."""
+
+    def smoother(steps: int) -> SmootherMoments:
+        return fit_smoother(physics[steps], data[steps]["train"], "fourier")
+
+    spectra = fit_spectra(physics[SHORT], data[SHORT]["train"])
+    yield f"{SHORT} explicit steps, 1-step loss", SHORT, spectra, explicit, (2,)
+    yield f"{SHORT} explicit steps, multi-step loss (2, 4, 8)", SHORT, spectra, explicit, (2, 4, 8)
+    yield f"{SHORT} explicit steps, noise on training states", SHORT, spectra, perturbed(explicit), (2,)
+    yield f"{SHORT} smoothed steps", SHORT, smoother(SHORT), smoother_loss, (2,)
+    yield f"{SHORT} smoothed steps, noise on training states", SHORT, smoother(SHORT), perturbed(smoother_loss), (2,)
+    yield f"{LONG} smoothed steps, noise of one size", LONG, smoother(LONG), one_size, (2,)
+    yield f"{LONG} smoothed steps, without physics", LONG, without_physics(smoother(LONG)), smoother_loss, (2,)
+    yield f"{LONG} smoothed steps, multi-step loss (2, 3)", LONG, smoother(LONG), smoother_loss, (2, 3)
+    yield f"{LONG} smoothed steps (default)", LONG, smoother(LONG), smoother_loss, (2,)
+
+
+def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -> dict[str, float]:
+    """All rows of one system."""
+    recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
+    substeps = recipe.parameters["steps"] * recipe.parameters["inner"]
+    physics, data, figures = {}, {}, {}
+    with tempfile.TemporaryDirectory() as tmp:
+        for steps in (SHORT, LONG):
+            changed = {"steps": steps, "inner": max(1, substeps // steps)}
+            physics[steps] = build(find(recipe.simulator), recipe.parameters | changed)
+            made = generate(physics[steps], recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / str(steps))
+            data[steps] = {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
+    for label, steps, moments, loss, windows in rows(physics, data):
+        splits, sde = data[steps], physics[steps]
+        torch.manual_seed(seed)
+        network = build_network(moments, splits["train"].shape, Settings())
+        model = ScoreModel(moments, network, clock(splits["train"].times))
+        settings = Settings(windows=windows)
+        truth, final = (splits["test"].states(i, limit=OBSERVATIONS) for i in (0, -1))
+        try:
+            fit(model, sde, splits["train"], splits["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
+            draws = Posterior(sde, model, splits["train"].times).sample(
+                final, SAMPLES, generator=torch.Generator().manual_seed(seed)
+            )
+        except ValueError as error:  # training itself diverged
+            told_row(f"{label}: {error}")
+            draws = torch.full((len(truth), SAMPLES, *truth.shape[1:]), torch.nan)
+        broken = ~draws.isfinite().flatten(2).all(-1) | (draws.flatten(2).abs().amax(-1) > 3 * truth.abs().max())
+        kept = torch.where(broken.reshape(*broken.shape, *[1] * (truth.ndim - 1)), 0.0, draws)
+        figures |= {
+            f"{label}: diverged": float(broken.sum()),
+            f"{label}: CRPS": float(metrics.crps(kept, truth)),
+            f"{label}: spread over skill": float(metrics.spread_skill(kept, truth)),
+            f"{label}: coverage of 90 %": float(metrics.coverage(kept, truth, 0.9)),
+        }
+        told_row(f"{label}: diverged {int(broken.sum())}, CRPS {figures[f'{label}: CRPS']:.4f}")
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("systems", nargs="*", default=["burgers", "kuramoto-sivashinsky"], metavar="SYSTEM")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of training a row (default %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of data, training and sampling")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    for name in args.systems:
+        figures: dict[str, list[float]] = {}
+        for i, seed in enumerate(args.seeds):
+            for key, value in once(name, seed, args.budget, lambda line: print(line, flush=True)).items():
+                figures.setdefault(key, []).append(value)
+            head = {"benchmark": f"reversals-{name}", "seeds": args.seeds[: i + 1], "budget_seconds": args.budget}
+            write(args.out / f"reversals-{name}.json", head, figures)
+        print("\n".join(f"{name}: {key:70s} {told(values)}" for key, values in figures.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
