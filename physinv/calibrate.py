@@ -1,8 +1,10 @@
-"""How much variance a trained network leaves to the steps of :data:`~physinv.smoothing.smooth`, on other data."""
+"""The size of the noise in the steps of :data:`~physinv.smoothing.smooth`, read off data that were not trained on."""
 
 from __future__ import annotations
 
-__all__ = ["calibrate"]
+__all__ = ["balance", "calibrate", "missed"]
+
+import math
 
 import torch
 from torch import Tensor
@@ -13,18 +15,25 @@ from physinv.smoother_moments import SmootherMoments
 from physinv.smoothing import gap_and_size
 from physinv.trajectories import TrajectoryDataset
 
+_NUMBERS = 2**22  # of all members of all ensembles at one time
+_MOST = 4.0  # times more, or less, variance than the steps by themselves miss is as far as ensembles may change it
+
 
 @torch.no_grad()
-def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 512) -> None:
-    """Set ``left`` of the model's reference: mean square of what steps miss over ``C sigma^2``, on ``data`` not trained
-    on.
+def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
+    """Set ``left`` of the model's reference on ``data`` not trained on: first :func:`missed`, then :func:`balance`.
 
     One number per interval, channel and shell of wave numbers (or per channel, where modes are components); modes that
     are known exactly, or hold nothing, don't count.
     """
-    moments = model.moments
-    if not isinstance(moments, SmootherMoments):
-        raise ValueError(f"`model` must have SmootherMoments as reference, got {type(moments).__name__}.")
+    missed(model, sde, data)
+    balance(model, sde, data)
+
+
+@torch.no_grad()
+def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 512) -> None:
+    """``left``: mean square of what single steps from the data's own states miss, over ``C sigma^2``."""
+    moments = _moments(model)
     reverse, n = Reverse(sde, model), min(few, data.n_trajectories)
     times = moments.times
     later = data.states(0, limit=n).to(times.device)
@@ -36,6 +45,50 @@ def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int 
             _, gap, size = gap_and_size(reverse, end, start, t0, t1)
             total += moments.modes(gap / size).abs().square().sum(0)
         moments.left[i] = _averaged(total / n, moments.alive(i).to(total), moments, later)
+
+
+@torch.no_grad()
+def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, few: int = 512) -> None:
+    """Scale ``left`` so that ensembles, run back from the end, spread as much as their mean errs, at every stored time.
+
+    Errors that a network repeats from step to step add up, noise that is drawn anew does not: steps that are right one
+    by one give ensembles that are too sure.  From the last interval to the first: with ``V`` the spread that the step
+    hands on (over ``m`` members, without new noise) and ``E`` the squared error of their mean, the new noise has to
+    bring ``E - (1 + 1/m) V`` (adaptive inflation, in the sense of Anderson 2009), within a factor of 4 of what it was.
+    """
+    moments = _moments(model)
+    reverse, times, left = Reverse(sde, model), moments.times, moments.left
+    n = max(1, min(few, data.n_trajectories, _NUMBERS // (members * math.prod(data.shape))))
+    x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
+    generator = torch.Generator(times.device).manual_seed(0)
+    for i in reversed(range(len(times) - 1)):
+        truth = data.states(i, limit=n).to(times.device)
+        root, parts = moments.spread()[i].sqrt(), []
+        for end, start in zip(torch.split(x, 64), torch.split(truth.repeat_interleave(members, 0), 64), strict=True):
+            t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
+            reached, _, size = gap_and_size(reverse, end, start, t0, t1)
+            z = torch.randn(end.shape, generator=generator, dtype=end.dtype, device=end.device)
+            coloured = moments.unmodes(left[i].sqrt() * moments.modes(z), z)
+            parts.append((reached, root * moments.modes(size * coloured)))
+        reached, noise = (torch.cat(part) for part in zip(*parts, strict=True))
+        means = moments.modes(reached)
+        means = means.reshape(n, members, *means.shape[1:])
+        centre = means.mean(1)
+        spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
+        error = (moments.modes(truth) - centre).abs().square().mean(0)
+        weight, fresh = moments.alive(i).to(error), noise.abs().square().mean(0)
+        unit = torch.where(weight > 0, root.square(), 1.0)  # shells count modes in units of C
+        wanted, had = (_averaged(v / unit, weight, moments, truth) for v in (error - (1 + 1 / members) * spread, fresh))
+        factor = (wanted / had.clamp(min=torch.finfo(had.dtype).tiny)).clamp(1 / _MOST, _MOST)
+        left[i] *= factor
+        y = means.flatten(0, 1) + factor.sqrt() * noise
+        x = moments.unmodes(moments.bounded(y, times[i + 1].expand(len(y))), reached)
+
+
+def _moments(model: ScoreModel) -> SmootherMoments:
+    if not isinstance(model.moments, SmootherMoments):
+        raise ValueError(f"`model` must have SmootherMoments as reference, got {type(model.moments).__name__}.")
+    return model.moments
 
 
 def _averaged(values: Tensor, weight: Tensor, moments: SmootherMoments, like: Tensor) -> Tensor:

@@ -70,7 +70,9 @@ def every(factor: int) -> Operator:
     def operator(x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch channels *points"]:
         if any(n % factor for n in x.shape[2:]):
             raise ValueError(f"`factor` must divide the grid {tuple(x.shape[2:])}, got {factor}; take a divisor.")
-        return x[(..., *[slice(None, None, factor)] * (x.ndim - 2))]
+        for axis in range(2, x.ndim):
+            x = x.reshape(*x.shape[:axis], -1, factor, *x.shape[axis + 1 :]).select(axis + 1, 0)
+        return x
 
     return operator
 

@@ -68,7 +68,7 @@ def test_coarse_is_the_mean_over_blocks(generator):
 
 
 def test_every_takes_a_regular_grid_of_points(generator):
-    """By its indices; a field that is constant on blocks looks the same to `coarse`; aliases of the mean look like it."""
+    """By its indices; steady on blocks, a field looks as it does to `coarse`; aliases of the mean look like it."""
     x = torch.randn(3, 2, 6, 9, dtype=torch.float64, generator=generator)
     seen = every(3)(x)
     assert seen.shape == (3, 2, 2, 3)

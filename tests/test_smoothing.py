@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from physinv.assemble import build_model, build_moments
-from physinv.calibrate import calibrate
+from physinv.calibrate import balance, calibrate, missed
 from physinv.checkpoint import load_tensors, save_tensors
 from physinv.fit_smoother import fit_smoother
 from physinv.generate import generate
@@ -355,11 +355,11 @@ def test_left_is_what_steps_miss(tmp_path):
     valid = stored(heat, tmp_path / "d", valid=n)["valid"]
     tables = exact_tables(heat, trusted=True)
     model = exact_model(heat, Fixed(log_size=log_size), gain=c * tables.gain).float()
-    calibrate(model, General(heat), valid)
+    missed(model, General(heat), valid)
     C = tables.power[:-1] - tables.gain**2 * tables.back_power
-    missed = C + (1 - c) ** 2 * tables.gain**2 * tables.back_power
+    residual = C + (1 - c) ** 2 * tables.gain**2 * tables.back_power
     unit = tables.power[:-1] - c**2 * tables.gain**2 * tables.back_power
-    expected = missed / unit / math.exp(2 * log_size)
+    expected = residual / unit / math.exp(2 * log_size)
     kx, ky = torch.meshgrid(torch.fft.fftfreq(8, 1 / 8), torch.fft.rfftfreq(8, 1 / 8), indexing="ij")
     shell = (kx**2 + ky**2).sqrt().round()
     for k in range(1, int(shell.max()) + 1):
@@ -377,7 +377,7 @@ def test_modes_without_energy_do_not_count(tmp_path):
     sim = Burgers(dimension=2, size=12, steps=1, horizon=0.1, noise=0.3, viscosity=0.2, inner=1)
     data = stored(sim, tmp_path / "d", name="burgers", train=600, valid=600)
     model = ScoreModel(fit_smoother(sim, data["train"], "fourier"), Fixed(), (0.1, 0.1))
-    calibrate(model, sim, data["valid"])
+    missed(model, sim, data["valid"])
     kx, ky = torch.meshgrid(torch.fft.fftfreq(12, 1 / 12), torch.fft.rfftfreq(12, 1 / 12), indexing="ij")
     shell, kept = (kx**2 + ky**2).sqrt().round(), (kx.abs() < 4) & (ky.abs() < 4)
     assert bool(((shell == 4) & kept).any())
@@ -405,7 +405,7 @@ def test_after_calibration_a_step_has_the_noise_of_the_residuals(tmp_path, gener
     C = model.moments.spread()[1][:, 1:]
     # 2000 draws
     assert torch.allclose(noise_of_step() / C, torch.tensor(math.exp(2 * log_size)), atol=0.25 * 5 * (2 / 2000) ** 0.5)
-    calibrate(model, sde, valid)
+    missed(model, sde, valid)
     # 500 residuals, 2000 draws
     assert torch.allclose(noise_of_step() / C, torch.tensor(1.0), atol=5 * (2 / n + 2 / 2000) ** 0.5)
 
@@ -415,7 +415,7 @@ def test_calibration_of_components_and_refusal(tmp_path):
     sim = Cubic(horizon=0.2, steps=2)
     data = stored(sim, tmp_path / "d", name="toy", train=1000, valid=500)
     model = ScoreModel(fit_smoother(sim, data["train"], "identity"), Fixed(log_size=-0.5), (0.1, 0.2))
-    calibrate(model, sim, data["valid"])
+    missed(model, sim, data["valid"])
     left = model.moments.left
     assert torch.equal(left, left[..., :1].expand_as(left))
     # residuals are not Gaussian here: with a kurtosis of up to 6 their squares spread sqrt(5), over 8 * 500 numbers and
@@ -426,6 +426,22 @@ def test_calibration_of_components_and_refusal(tmp_path):
     linear = build_model(heat, stored(heat, tmp_path / "h", train=20)["train"], Settings(width=8, depth=1))
     with pytest.raises(ValueError, match=r"`model` must have SmootherMoments as reference, got LinearMoments\."):
         calibrate(linear, heat, data["valid"])
+
+
+@pytest.mark.parametrize("start", [0.5, 2.0])
+def test_balanced_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, generator):
+    """Steps right but for the size of their noise: balance finds the posterior's variance from the errors alone."""
+    heat, n = Heat(size=8, dimension=1, steps=4, noise=0.3, horizon=0.4), 500
+    valid = stored(heat, tmp_path / "d", valid=n)["valid"]
+    model = exact_model(heat, trusted=True).float()
+    model.moments.left.mul_(start)
+    balance(model, General(heat), valid)
+    draws = Posterior(General(heat), model, heat.times).sample(valid.states(-1), 8, generator=generator)
+    spread = per_mode(heat, (draws - draws.mean(1, keepdim=True)).flatten(0, 1)) * 8 / 7
+    exact = heat.exact().sample(valid.states(-1).double(), 8, generator=generator)
+    wanted = per_mode(heat, (exact - exact.mean(1, keepdim=True)).flatten(0, 1)) * 8 / 7
+    # the squared error of n means, two numbers a mode (one at the last), says how large the spread has to be
+    assert torch.allclose(spread.double() / wanted, torch.ones_like(wanted), atol=5 * (2 / n) ** 0.5)
 
 
 # -- 4. the loss
