@@ -6,9 +6,10 @@ This is to physical marginals what the preconditioning of Karras et al. (2022) i
 reference nothing is left to learn, and otherwise the network sees inputs and targets of order one.
 
 ``LinearMoments``    Gaussian, moments of ``x_0`` carried exactly through a linear SDE (fields and stiff modes)
-``SpectralMoments``  Gaussian, mean and power spectrum of the data at every stored time (fields, any SDE)
+``SmootherMoments``  how each state follows from the next one, mode by mode (fields): :mod:`physinv.smoother_moments`
+``SpectralMoments``  Gaussian, mean and power spectrum of the data at every stored time (periodic fields, no dynamics)
 ``MixtureMoments``   Gaussian mixture, one component per cluster of starts (vectors): :mod:`physinv.mixture_moments`
-``LowRankMoments``   Gaussian, low rank plus diagonal (large vectors, fields with walls): :mod:`physinv.low_rank`
+``LowRankMoments``   Gaussian, low rank plus diagonal (large vectors): :mod:`physinv.low_rank`
 ``ParticleMoments``  Gaussian, exchangeable within each species (particles): :mod:`physinv.particle_moments`
 """
 
