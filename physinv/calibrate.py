@@ -15,7 +15,7 @@ from physinv.smoother_moments import SmootherMoments
 from physinv.smoothing import gap_and_size
 from physinv.trajectories import TrajectoryDataset
 
-_NUMBERS = 2**22  # of all members of all ensembles at one time
+_NUMBERS = 2**20  # of all members of all ensembles at one time
 _MOST = 4.0  # times more, or less, variance than the steps by themselves miss is as far as ensembles may change it
 
 
