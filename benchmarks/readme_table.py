@@ -164,7 +164,8 @@ def reversals(name: str) -> Any:
         columns = ["diverged", "CRPS", "spread over skill", "coverage of 90 %"]
         labels = dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"])
         rows = {row: [f"{row}: {c}" for c in columns] for row in labels}
-        return table(result, f"{name}: which reversal stays on its feet? (of 1000)", columns, rows)
+        note = "\n\nWhat diverged is scored as a state of zeros."
+        return table(result, f"{name}: which reversal stays on its feet? (of 1000)", columns, rows) + note
 
     return make
 
