@@ -31,7 +31,7 @@ def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed:
     diagonal otherwise.
 
     ``components`` bounds the size of a mixture; the number used is chosen by BIC on the initial states.
-    Buffers are float32 on the CPU.
+    Buffers are float32, on the CPU or (smoother) on the device of the data.
     """
     if data.layout.kind == "particles":
         few = min(_FEW, data.n_trajectories)

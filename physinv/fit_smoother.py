@@ -31,13 +31,13 @@ class Explained(NamedTuple):
 
 @torch.no_grad()
 def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherMoments:
-    """The reference of :mod:`~physinv.smoother_moments`; buffers are float32 on the CPU."""
+    """The reference of :mod:`~physinv.smoother_moments`; buffers are float32 on the device of the data."""
     few = min(_FEW, data.n_trajectories)
-    times = data.times.float()
-    before = data.states(0, limit=few).cpu()
+    before = data.states(0, limit=few)
+    times = data.times.float().to(before.device)
     states, steps = [_regression(basis, sde, before, before, before)[0]], []
     for i in range(1, len(times)):
-        x = data.states(i, limit=few).cpu()
+        x = data.states(i, limit=few)
         t, dt = times[i].expand(few), (times[i] - times[i - 1]).expand(few)
         back = [taken_back(sde, *part) for part in zip(*(torch.split(v, _PART) for v in (x, t, dt)), strict=True)]
         own, physics = _regression(basis, sde, before, x, torch.cat(back))

@@ -18,7 +18,7 @@ from physinv.assemble import build_model, build_moments, build_network, clock, s
 from physinv.checkpoint import load_tensors, save_tensors, write_atomically
 from physinv.devices import threads_for
 from physinv.fit_drift import fit_drift
-from physinv.learned_drift import load_drift
+from physinv.learned_drift import LearnedDrift, load_drift
 from physinv.objectives import curriculum
 from physinv.registry import find
 from physinv.schema import versions
@@ -174,7 +174,7 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
         settings, shape, sde = Settings(**info["settings"]), tuple(info["shape"]), cast(SDE, simulator)
         periodic = simulator.layout.boundary == "PERIODIC"
         if settings.physics == "learned":
-            sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings, periodic=periodic).to(device or "cpu")
+            sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings, periodic=periodic)
         moments = build_moments(info["moments"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
         network, images = build_network(moments, shape, settings, periodic=periodic), symmetries(sde, shape)
@@ -183,7 +183,10 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}") from None
-    return Run(simulator, sde, model.to(device or torch.device("cpu")).eval(), times, info)
+    device = device or torch.device("cpu")
+    if isinstance(sde, LearnedDrift):
+        sde = sde.to(device)
+    return Run(simulator, sde, model.to(device).eval(), times, info)
 
 
 def read_info(run: Path) -> dict[str, Any]:

@@ -27,11 +27,9 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     :func:`~physinv.calibrate.calibrate`, on every scale.  So steps may be long and their noise is still that of the
     data (for short ones the variance is known, ``g^2 dt``; cf. Nichol and Dhariwal 2021, section 3.1).
     """
-    model, moments = _parts(sde)
-    eta2 = sde.eta**2 if isinstance(sde, Reverse) else 1.0
-    mean, size, i = _network(model, moments, x, t0, t1, eta2)
+    model, moments, eta2 = _parts(sde)
+    mean, variance, size, i = _network(model, moments, x, t0, t1, eta2)
     noise = moments.unmodes(moments.left[i].sqrt() * moments.modes(dw[0]), x) / match((t0 - t1).sqrt(), x)
-    variance = moments.smoothed(x, t0, eta2)[1] if eta2 != 1 else moments.spread()[i]
     return moments.unmodes(moments.bounded(mean + variance.sqrt() * moments.modes(size * noise), t0), x)
 
 
@@ -68,25 +66,25 @@ def gap_and_size(
     sde: SDE, x: Float[Tensor, "batch *state"], before: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The step from ``x`` without noise, what it misses ``before`` by in units of ``C^(1/2)``, and ``sigma(x)``."""
-    model, moments = _parts(sde)
-    mean, size, i = _network(model, moments, x, t0, t1, 1.0)
+    model, moments, _ = _parts(sde)
+    mean, _, size, i = _network(model, moments, x, t0, t1, 1.0)
     reached = moments.unmodes(moments.bounded(mean, t0), x)
     return reached, moments.whiten(before - reached, i), size
 
 
 def _network(
     model: ScoreModel, moments: SmootherMoments, x: Tensor, t0: Tensor, t1: Tensor, eta2: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Modes of the mean of the step, ``sigma``, and the number of the interval."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Modes of the mean of the step, the variance of its noise, ``sigma``, and the number of the interval."""
     i = moments.interval(t0)
     dt = moments.times[i + 1] - moments.times[i]
     if x.device.type == "cpu":  # elsewhere looking would mean waiting
         _check_steps(moments, t0, t1)
-    smoothed = moments.smoothed(x, t0)[0]
-    mean = smoothed if eta2 == 1 else moments.smoothed(x, t0, eta2)[0]
+    smoothed, C = moments.smoothed(x, t0)
+    mean, variance = (smoothed, C) if eta2 == 1 else moments.smoothed(x, t0, eta2)
     out, log_size = model.output(x, t0, moments.features_of(x, t0, smoothed)).chunk(2, dim=1)
-    weight = (1 + eta2) / 2 * moments.spread()[i].sqrt() * match((dt / t0).sqrt(), smoothed)
-    return mean + weight * moments.modes(out), log_size.clamp(-4, 2).exp(), i
+    weight = (1 + eta2) / 2 * C.sqrt() * match((dt / t0).sqrt(), smoothed)
+    return mean + weight * moments.modes(out), variance, log_size.clamp(-4, 2).exp(), i
 
 
 def check_stored(score: Score, times: Float[Tensor, " time"]) -> None:
@@ -106,9 +104,9 @@ def _check_steps(moments: SmootherMoments, t0: Tensor, t1: Tensor) -> None:
         )
 
 
-def _parts(sde: SDE) -> tuple[ScoreModel, SmootherMoments]:
+def _parts(sde: SDE) -> tuple[ScoreModel, SmootherMoments, float]:
     if isinstance(sde, Reverse) and isinstance(sde.score, ScoreModel):
         moments = sde.score.moments
         if isinstance(moments, SmootherMoments):
-            return sde.score, moments
+            return sde.score, moments, sde.eta**2
     raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherMoments; take `split`.")
