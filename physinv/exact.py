@@ -13,12 +13,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.mixture import Mixture
+from physinv.moments import gaussian_log_prob
 from physinv.observation import Covariance, Observation, jacobian
 from physinv.sde import Linear
 
 
 class ExactPosterior(ABC):
-    """The three answers to "where did ``x_T`` come from?"; see ``docs`` of each for what they are good for."""
+    """The three answers to "where did ``x_T`` come from?"; see ``docs`` of each for what they are good for.
+
+    Those whose density is known have ``log_prob(initial, final)`` as well, ``log p(x_0 | x_T)`` of one ``x_0`` for
+    each ``x_T``.
+    """
 
     @abstractmethod
     def sample(
@@ -74,6 +79,16 @@ class LinearGaussian(ExactPosterior):
         z = torch.randn((n * len(final), *final.shape[1:]), generator=generator, dtype=final.dtype, device=final.device)
         wiggle = self.sde.unmodes((s * v / (a**2 * s + v)).sqrt() * self.sde.modes(z), z)
         return self.mean(final)[:, None] + wiggle.reshape(len(final), n, *final.shape[1:])
+
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """``log p(x_0 | x_T)``; modes that the prior leaves at its mean are left out
+        (:func:`~physinv.moments.gaussian_log_prob`)."""
+        if not self.sde.noise > 0:
+            raise ValueError(f"`sde.noise` must be positive for a density, got {self.sde.noise:g}.")
+        _, a, v, s = self._parts(final)
+        return gaussian_log_prob(self.sde.modes(initial - self.mean(final)), s * v / (a**2 * s + v), initial)
 
     def given(self, observation: Observation) -> ObservedGaussian:
         """The posterior where not ``x_T`` itself but ``y = H x_T + sigma n`` was observed."""
@@ -159,6 +174,12 @@ class MixturePosterior(ExactPosterior):
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         return self.posterior(final).sample(n, generator=generator)
+
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """``log p(x_0 | x_T)``."""
+        return self.posterior(final).log_prob(initial)
 
     def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         prior, x = self._prior(final), final

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.moments import gaussian_log_prob
 from physinv.trajectories import TrajectoryDataset
 
 _PENALTIES = tuple(10.0**-p for p in range(8))
@@ -48,6 +49,13 @@ class LinearEstimate:
         shape = (len(final), n, *final.shape[1:])
         z = torch.randn(shape, generator=generator, dtype=final.dtype, device=final.device)
         return mean + self.deviation * z
+
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """``log N(x_0; mean(x_T), deviation^2)`` of one ``x_0`` for each ``x_T``; components without deviation (static
+        ones) are left out."""
+        return gaussian_log_prob(initial - self.mean(final), self.deviation.square(), initial)
 
 
 @torch.no_grad()

@@ -3,12 +3,12 @@
 Three kinds of answer, three kinds of question.  ``estimate`` is one state per truth, ``(batch, *state)``;
 ``samples`` is an ensemble of K states per truth, ``(batch, members, *state)``; whole laws are compared in
 :mod:`physinv.two_sample`, spectra in :mod:`physinv.spectra`.  Errors of a single estimate favour the posterior
-mean; proper scores (CRPS, energy score) are smallest in expectation for the true posterior; coverage,
+mean; proper scores (CRPS, energy, variogram) are smallest in expectation for the true posterior; coverage,
 spread-skill ratio and rank histogram say whether the spread is right.  Put the exact posterior's value, or that
 of truth against truth, beside each of them: the target is rarely zero.
 
-CRPS and energy score are the fair ones (Ferro 2014): unbiased, for any K >= 2, for the law that the ensemble was
-drawn from, so ensembles of different sizes compare.
+The three scores are the fair ones (Ferro 2014): unbiased, for any K >= 2, for the law that the ensemble was drawn
+from, so ensembles of different sizes compare.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "relative_l2",
     "sample_relative_l2",
     "spread_skill",
+    "variogram_score",
 ]
 
 from collections.abc import Callable
@@ -90,6 +91,39 @@ def energy_score(
     x = (samples - truth.unsqueeze(1)).reshape(n, k, -1)
     pairs = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sum(dim=(1, 2))
     return (_norm(x, 2).mean(dim=1) - pairs / (2 * k * (k - 1))).mean()
+
+
+def variogram_score(
+    samples: Float[Tensor, "batch members *state"],
+    truth: Float[Tensor, "batch *state"],
+    *,
+    p: float = 0.5,
+    pairs: int = 512,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, ""]:
+    """Fair variogram score, mean over the batch and over pairs i < j of components: does the dependence fit?
+
+    ``(m_ij - |y_i - y_j|^p)^2 - s_ij^2 / K`` with mean m and unbiased variance s^2 of the members' ``|x_i - x_j|^p``
+    (Scheuerer and Hamill 2015, unit weights; the last term takes away what a finite ensemble adds).  All pairs where
+    there are at most ``pairs``, else that many drawn from ``generator``: seed it alike for methods to be compared.
+    Blind to a shift common to all components.  Shapes ``(n, K, *state), (n, *state)``; in ``(unit of the state)^2p``.
+    """
+    if not (p > 0 and pairs >= 1):
+        raise ValueError(f"`p` must be positive and `pairs` at least 1, got {p} and {pairs}.")
+    _ensemble(samples, truth, least=2)
+    x, y = samples.flatten(2), truth.flatten(1)
+    d = y.shape[1]
+    if d < 2:
+        raise ValueError(f"`truth` must have at least 2 components to pair, got {d}; take `crps`.")
+    if d * (d - 1) // 2 <= pairs:
+        i, j = torch.triu_indices(d, d, 1, device=y.device)
+    else:
+        home = y.device if generator is None else generator.device
+        i = torch.randint(d, (pairs,), generator=generator, device=home)
+        j = (i + torch.randint(1, d, (pairs,), generator=generator, device=home)) % d
+        i, j = i.to(y.device), j.to(y.device)
+    among, real = (x[..., i] - x[..., j]).abs() ** p, (y[:, i] - y[:, j]).abs() ** p
+    return ((among.mean(dim=1) - real).square() - among.var(dim=1) / x.shape[1]).mean()
 
 
 def coverage(

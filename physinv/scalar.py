@@ -84,6 +84,25 @@ class ScalarPosterior(ExactPosterior):
             back = self.points[np.minimum(np.searchsorted(cdf, level), len(cdf) - 1)]
         return torch.from_numpy(back).reshape(final.shape).to(final)
 
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """``log p(x_0 | x_T)`` of one ``x_0`` for each ``x_T``.
+
+        Of a density, interpolated linearly in the logarithm between cell centres (error second order in the cell
+        width), -inf beyond the grid; of point masses the log *probability* of the one nearest to ``x_0``.
+        """
+        p, x = self.probabilities(final), initial.detach().reshape(-1, 1).double().cpu()
+        points, edges = (torch.from_numpy(np.ascontiguousarray(a)) for a in (self.points, self.edges))
+        if not self.spread:
+            nearest = (x - points).abs().argmin(1, keepdim=True)
+            return p.gather(1, nearest)[:, 0].log().to(final)
+        log = (p / edges.diff()).clamp(min=torch.finfo(p.dtype).tiny).log()
+        after = torch.searchsorted(points, x.contiguous()).clamp(1, len(points) - 1)
+        weight = ((x - points[after - 1]) / (points[after] - points[after - 1])).clamp(0, 1)
+        value = torch.lerp(log.gather(1, after - 1), log.gather(1, after), weight)
+        return value.where((x >= edges[0]) & (x <= edges[-1]), -torch.inf)[:, 0].to(final)
+
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
     """A CPU generator seeded from ``generator``, since the tables live on the CPU."""

@@ -1,13 +1,14 @@
-"""Are two sets of samples from the same law?  A classifier that fails to tell them apart says yes."""
+"""Are two sets of samples from the same law?  By a classifier that fails to tell them apart, or by transport."""
 
 from __future__ import annotations
 
-__all__ = ["c2st"]
+__all__ = ["c2st", "wasserstein"]
 
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -26,14 +27,11 @@ def c2st(
     input, two hidden ReLU layers of width 10 d (here 256 at most), ``folds``-fold cross-validation.  Each fold holds
     equal shares of both sets; all folds train side by side, by full-batch AdamW.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"`b` must have the shape {tuple(a.shape)} of `a`, got {tuple(b.shape)}; thin the larger.")
+    _two_sets(a, b)
     n = a.shape[0]
     if not 2 <= folds <= n:
         raise ValueError(f"`folds` must be between 2 and the {n} samples in each set, got {folds}.")
     x = torch.cat([a, b]).detach().reshape(2 * n, -1)
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("`a` and `b` must be finite, got NaN or infinity; remove diverged samples.")
     std = x.std(dim=0)
     x = (x - x.mean(dim=0)) / torch.where(std > 0, std, torch.ones_like(std))
     y = torch.cat([torch.zeros_like(x[:n, 0]), torch.ones_like(x[n:, 0])])
@@ -42,6 +40,31 @@ def c2st(
     held_out = order % folds == torch.arange(folds, device=x.device)[:, None]
     logits = _fit(x, y, ~held_out, generator)
     return ((logits > 0) == (y > 0))[held_out].to(x.dtype).mean()
+
+
+def wasserstein(a: Float[Tensor, "n *state"], b: Float[Tensor, "n *state"]) -> Float[Tensor, ""]:
+    """``W_2 = min over permutations s of (mean_i ||a_i - b_s(i)||^2)^(1/2)``: exact, between equally many samples.
+
+    In units of the state; states of one number are matched in order, others by assignment (Kuhn 1955; O(n^3), .1 s at
+    n = 1000, on the CPU).  0 for equal sets only: of two sets from one law it falls like ``n^(-1/d)`` (Fournier and
+    Guillin 2015), so put that of two exact sets of the same size beside it.
+    """
+    _two_sets(a, b)
+    x, y = a.detach().flatten(1).double(), b.detach().flatten(1).double()
+    if x.shape[1] == 1:
+        return (x.sort(dim=0).values - y.sort(dim=0).values).square().mean().sqrt().to(a.dtype)
+    cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square().cpu()
+    rows, columns = linear_sum_assignment(cost.numpy())
+    return cost[rows, columns].mean().sqrt().to(a)
+
+
+def _two_sets(a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"`b` must have the shape {tuple(a.shape)} of `a`, got {tuple(b.shape)}; thin the larger.")
+    if a.numel() == 0:
+        raise ValueError(f"`a` and `b` must hold samples, got the shape {tuple(a.shape)}.")
+    if not bool(torch.isfinite(a).all() & torch.isfinite(b).all()):
+        raise ValueError("`a` and `b` must be finite, got NaN or infinity; remove diverged samples.")
 
 
 # Chosen once on known pairs: 2 x 1000 shifted Gaussians in 4-D reach the Bayes accuracy to .007, equal laws .5.

@@ -11,8 +11,8 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from physinv import metrics
-from physinv.spectra import radial_spectrum, spectral_error
-from physinv.two_sample import c2st
+from physinv.spectra import ensemble_spectra, radial_spectrum, spectral_error
+from physinv.two_sample import c2st, wasserstein
 
 torch.set_num_threads(1)
 N, K = 40_000, 16
@@ -59,6 +59,32 @@ def test_scores_agree_with_scoringrules(members: int) -> None:
     assert metrics.crps(samples, truth).item() == pytest.approx(oracle, rel=1e-12)
     oracle = scoringrules.es_ensemble(truth.numpy(), samples.numpy(), m_axis=1, v_axis=2, estimator="fair").mean()
     assert metrics.energy_score(samples, truth).item() == pytest.approx(oracle, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0])
+def test_variogram_score_agrees_with_scoringrules(p: float) -> None:
+    samples, truth = normal(50, 7, 6, seed=3), normal(50, 6, seed=4)
+    oracle = (
+        scoringrules.vs_ensemble(truth.numpy(), samples.numpy(), p=p, estimator="fair").mean() / 30
+    )  # ordered pairs
+    assert metrics.variogram_score(samples, truth, p=p).item() == pytest.approx(oracle, rel=1e-10)
+    field = metrics.variogram_score(samples.reshape(50, 7, 2, 3), truth.reshape(50, 2, 3), p=p)
+    assert field.item() == pytest.approx(oracle, rel=1e-10)
+
+
+def test_variogram_score_of_random_pairs_is_that_of_all() -> None:
+    def score(pairs: int, seed: int = 0) -> float:
+        generator = torch.Generator().manual_seed(seed)
+        return metrics.variogram_score(samples, truth, pairs=pairs, generator=generator).item()
+
+    scale = torch.linspace(0.2, 3.0, 12, dtype=torch.float64)  # so that pairs differ
+    samples, truth = scale * normal(200, 8, 12, seed=3), scale * normal(200, 12, seed=4)
+    every = score(66)
+    assert score(66, seed=1) == every
+    assert score(65) == score(65) != score(65, seed=1)
+    few = torch.tensor([score(20, seed) for seed in range(100)], dtype=torch.float64)
+    # unbiased: the mean of 100 subsets within four of its own standard errors
+    assert abs(few.mean().item() - every) < 4 * few.std().item() / 10
 
 
 @pytest.mark.parametrize("members", [2, 16])
@@ -160,6 +186,15 @@ def test_radial_spectrum_of_one_wave_and_parseval() -> None:
     torch.testing.assert_close(power[0] + 2 * power[1:].sum(), field.square().mean())
 
 
+def test_spectra_of_spread_and_error_agree_when_every_member_is_the_truth_once() -> None:
+    # the mean over the roles of either is the unbiased variance of all five: an identity, without sampling error
+    fields = normal(3, 5, 2, 6, 6)
+    roles = [ensemble_spectra(fields[:, [i for i in range(5) if i != j]], fields[:, j])[1] for j in range(5)]
+    whole = ensemble_spectra(fields, fields[:, 0])[1].spread
+    for name in ("spread", "error"):
+        torch.testing.assert_close(torch.stack([getattr(r, name) for r in roles]).mean(0), whole)
+
+
 def test_published_heat_set_up_has_its_published_numbers() -> None:
     # Heat equation on 32 x 32, g = .1, T = .2 in 32 steps (decay, then noise), prior power |k|^-4 with unit pixel
     # variance.  Exact values per mode; the standard deviations over batches of 500 were measured on 6 batches.
@@ -226,6 +261,18 @@ def test_c2st_sees_a_correlation_behind_equal_marginals() -> None:
     assert c2st(a, b, generator=torch.Generator().manual_seed(0)) > 0.65
 
 
+def test_wasserstein_by_hand() -> None:
+    a = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    # nearest neighbours first would cost 0 + 3^2 + 5^2; the best matching moves each point by (0, 1)
+    assert wasserstein(a, (a + torch.tensor([0.0, 1.0]))[[2, 0, 1]]).item() == pytest.approx(1)
+    assert wasserstein(a[:, :1], a[:, 1:]).item() == pytest.approx(3**-0.5)  # 0, 0, 3 against 0, 0, 4
+    assert wasserstein(a, a[[1, 2, 0]]) == 0
+    with pytest.raises(ValueError, match=r"`a` and `b` must be finite"):
+        wasserstein(a, a / 0)
+    with pytest.raises(ValueError, match=r"`a` and `b` must hold samples"):
+        wasserstein(a[:0], a[:0])
+
+
 # ---- errors that teach
 
 
@@ -239,5 +286,11 @@ def test_errors_name_the_argument() -> None:
         metrics.coverage(one, truth / 0)
     with pytest.raises(ValueError, match="`folds` must be between 2 and the 3 samples in each set, got 5"):
         c2st(truth, truth)
+    with pytest.raises(ValueError, match=r"`p` must be positive and `pairs` at least 1, got 0\.5 and 0"):
+        metrics.variogram_score(one, truth, pairs=0)
+    with pytest.raises(ValueError, match="`truth` must have at least 2 components to pair, got 1"):
+        metrics.variogram_score(torch.zeros(3, 2, 1), truth[:, :1])
+    with pytest.raises(ValueError, match=r"with 2 or more members for a truth of shape \(3, 1, 8\)"):
+        ensemble_spectra(torch.zeros(3, 1, 1, 8), torch.zeros(3, 1, 8))
     with pytest.raises(ValueError, match="`truth` must have at least 4 points along each space axis"):
         spectral_error(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
