@@ -15,49 +15,26 @@ from pathlib import Path
 
 import torch
 from common import ROOT, told, write
-from torch import Tensor, nn
+from torch import Tensor
 
 from physinv import metrics, plot
+from physinv.baselines.problem import Problem
+from physinv.baselines.regression import fit_regression
 from physinv.devices import pick_device, threads_for
 from physinv.generate import generate
-from physinv.linear_estimate import LinearEstimate, fit_linear
-from physinv.networks import UNet
+from physinv.linear_estimate import fit_linear
 from physinv.posterior import Posterior
 from physinv.recipe import load_recipe
 from physinv.registry import find
 from physinv.run import load_run, train_run
-from physinv.sde import SDE, Score
 from physinv.settings import Settings
 from physinv.simulator import build
-from physinv.train import fit
 from physinv.trajectories import TrajectoryDataset
 
 SYSTEMS = ("burgers", "kuramoto-sivashinsky", "navier-stokes")
 OBSERVATIONS, SAMPLES = 100, 10
 BANDS = ((0.5, 2.5), (2.5, 4.5), (4.5, 8.5), (8.5, 16.5), (16.5, 32.5))
 ENERGY = 0.01  # share of all energy that a band must hold to count
-
-
-class Regression(nn.Module):
-    """``x_T -> x_0``: the linear estimate, and what a U-Net adds to it."""
-
-    def __init__(self, linear: LinearEstimate, network: nn.Module) -> None:
-        super().__init__()
-        self.linear, self.network = linear, network
-
-    def forward(self, final: Tensor, t: Tensor) -> Tensor:
-        linear, unit = self.linear.mean(final), self.linear.deviation
-        features = [(final - self.linear.mean_final) / unit, linear / unit]
-        out: Tensor = linear + unit * self.network(torch.cat(features, dim=1), torch.ones_like(t))
-        return out
-
-
-def squared_error(
-    model: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-) -> Tensor:
-    """Of the regression, relative to that of the linear estimate; windows are whole trajectories."""
-    unit = model.linear.deviation
-    return ((model(states[:, -1], times[:, -1]) - states[:, 0]) / unit).square().mean()
 
 
 @dataclass(frozen=True)
@@ -85,7 +62,8 @@ def once(name: str, seed: int, budget: float) -> Mapping[str, float]:
     with threads_for(data.test.shape):
         posterior = Posterior(run.sde, run.model, run.times)
         draws = posterior.sample(final, SAMPLES, generator=torch.Generator(device).manual_seed(seed))
-        regressed = regression(data, simulator, seed, budget, final)
+        problem = Problem(simulator, data.train, data.valid, budget=budget, seed=seed, device=device)
+        regressed = fit_regression(problem).mean(final)
     if seed == 0:
         figure = plot.reconstruction(truth.cpu(), final.cpu(), draws.cpu(), simulator.layout)
         plot.save(figure, ROOT / "benchmarks" / "results" / f"nonlinear-{name}.png")
@@ -105,18 +83,6 @@ def once(name: str, seed: int, budget: float) -> Mapping[str, float]:
         "spread over skill": float(metrics.spread_skill(draws, truth)),
     }
     return figures | bands(draws, truth)
-
-
-def regression(data: Data, sde: SDE, seed: int, budget: float, final: Tensor) -> Tensor:
-    """``x_0`` for ``final`` by a U-Net of the size and training time of the score model's."""
-    channels = data.train.shape[0]
-    torch.manual_seed(seed)
-    network = UNet(2 * channels, channels, dimension=len(data.train.shape) - 1, width=16, levels=2)
-    model = Regression(fit_linear(data.train, data.valid), network).to(final.device)
-    settings = Settings(windows=(len(data.train.times),))
-    fit(model, sde, data.train, data.valid, settings=settings, budget=budget, loss=squared_error, seed=seed)
-    with torch.no_grad():
-        return torch.cat([model(x, x.new_ones(len(x))) for x in torch.split(final, 32)])
 
 
 def bands(draws: Tensor, truth: Tensor) -> dict[str, float]:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from physinv.networks.dropout import Dropout
 from physinv.networks.embedding import embed
 
 _RADIAL = 8  # Gaussian bumps that resolve a distance
@@ -19,8 +20,8 @@ _FAR = 4.0  # distances beyond are told apart by direction only, in units of the
 
 
 class ParticleNet(nn.Module):
-    """``(batch, n, d + vectors d + scalars), (batch,) -> (batch, n, d)``: positions, vectors and scalars of each
-    particle in, one vector of each out.
+    """``(batch, n, d + vectors d + scalars), (batch,) -> (batch, n, outputs d + numbers)``: positions, vectors and
+    scalars of each particle in; ``outputs`` vectors (one) and ``numbers`` scalars (none) of each out.
 
     Commutes with permutations of the particles.  Positions enter through differences only: shifts of all positions
     (and, with a period ``box``, of any one by ``box``) change nothing.  Rotating or reflecting positions and vectors
@@ -31,7 +32,8 @@ class ParticleNet(nn.Module):
     between their vectors and the gap) and the mean over all particles (Satorras et al. 2021; vectors as in Schuett et
     al. 2021, section 3).  ``neighbours`` restricts the pairs to that many nearest ones; the network is then piecewise
     smooth only.  A direct way from the vectors to the output, weighted by functions of time, is learned first.  The
-    last layers start at zero.
+    last layers start at zero.  ``dropout`` is the rate of a :class:`~physinv.networks.dropout.Dropout` of the updates
+    of each particle's scalars.
     """
 
     def __init__(
@@ -46,33 +48,41 @@ class ParticleNet(nn.Module):
         absolute: bool = False,
         neighbours: int | None = None,
         frequencies: int = 8,
+        dropout: float = 0.0,
+        outputs: int = 1,
+        numbers: int = 0,
     ) -> None:
         super().__init__()
         if neighbours is not None and neighbours < 1:
             raise ValueError(f"`neighbours` must be at least 1, or None for all pairs, got {neighbours}.")
         self.dimension, self.vectors, self.box, self.absolute = dimension, vectors, box, absolute
         self.neighbours, self.frequencies, channels = neighbours, frequencies, width // 2
+        self.outputs = outputs
         own = scalars + frequencies
         if absolute:
             own += dimension * (vectors + (2 if box else 0))
         self.first = nn.Linear(own, width)
         self.lift = nn.Linear(vectors, channels, bias=False)
-        self.layers = nn.ModuleList(_Layer(width, channels) for _ in range(depth))
-        weights = nn.Linear(width, vectors)
+        self.layers = nn.ModuleList(_Layer(width, channels, dropout) for _ in range(depth))
+        weights = nn.Linear(width, outputs * vectors)
         nn.init.zeros_(weights.weight)
         nn.init.zeros_(weights.bias)
         self.direct = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), weights)
         self.gates = nn.Sequential(nn.SiLU(), nn.Linear(width, channels))
-        self.last = nn.Linear(channels, 1, bias=False)
+        self.last = nn.Linear(channels, outputs, bias=False)
         nn.init.zeros_(self.last.weight)
-        self.free = nn.Linear(width, dimension) if absolute else None
+        self.free = nn.Linear(width, outputs * dimension) if absolute else None
         if self.free is not None:
             nn.init.zeros_(self.free.weight)
             nn.init.zeros_(self.free.bias)
+        self.numbers = nn.Linear(width, numbers) if numbers else None
+        if self.numbers is not None:
+            nn.init.zeros_(self.numbers.weight)
+            nn.init.zeros_(self.numbers.bias)
 
     def forward(
         self, features: Float[Tensor, "batch n inputs"], t: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch n d"]:
+    ) -> Float[Tensor, "batch n out"]:
         d = self.dimension
         q, v, s = torch.tensor_split(features, [d, d + self.vectors * d], dim=-1)
         time = embed(t, self.frequencies)[:, None].expand(-1, q.shape[1], -1)
@@ -88,9 +98,12 @@ class ParticleNet(nn.Module):
         pairs = self._pairs(q)
         for layer in self.layers:
             h, V = layer(h, V, pairs)
-        out: Tensor = self.last((self.gates(h)[..., None] * V).mT).squeeze(-1)
-        out = out + (self.direct(embed(t, self.frequencies))[:, None, :, None] * given).sum(-2)
-        return out if self.free is None else out + self.free(functional.silu(h))
+        moved: Tensor = self.last((self.gates(h)[..., None] * V).mT).mT  # (batch, n, outputs, d)
+        weights = self.direct(embed(t, self.frequencies)).reshape(len(t), 1, self.outputs, self.vectors, 1)
+        out = (moved + (weights * given[:, :, None]).sum(-2)).flatten(2)
+        if self.free is not None:
+            out = out + self.free(functional.silu(h))
+        return out if self.numbers is None else torch.cat([out, self.numbers(functional.silu(h))], dim=-1)
 
     def _pairs(self, q: Float[Tensor, "batch n d"]) -> _Pairs:
         """Unit vectors along the gaps and the radial features of their lengths."""
@@ -126,9 +139,9 @@ class _Pairs(NamedTuple):
 class _Layer(nn.Module):
     """Messages from neighbours and from the mean over all particles, into scalars and vectors."""
 
-    def __init__(self, width: int, channels: int) -> None:
+    def __init__(self, width: int, channels: int, dropout: float) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.dropout = channels, Dropout(dropout, axis=-1)
         self.mix = nn.Linear(channels, 2 * channels, bias=False)
         self.norm = nn.LayerNorm(width)
         self.here, self.there = nn.Linear(width + channels, width), nn.Linear(width, width, bias=False)
@@ -160,5 +173,5 @@ class _Layer(nn.Module):
         V = V + near / math.sqrt(m.shape[2]) + every
         mean = all_scalar.mean(1, keepdim=True).expand_as(h)
         together = (every * V).sum(-1).asinh()
-        h = h + self.update(torch.cat([h0, scalar.mean(2), mean, size, together], dim=-1))
+        h = h + self.dropout(self.update(torch.cat([h0, scalar.mean(2), mean, size, together], dim=-1)))
         return h, V * (1 + self.turn(functional.silu(h)))[..., None]

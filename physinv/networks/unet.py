@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from physinv.networks.dropout import Dropout
 from physinv.networks.embedding import embed
 
 _CONV: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -21,7 +22,8 @@ class UNet(nn.Module):
     ``(batch, inputs, *space), (batch,) -> (batch, outputs, *space)``; every side of ``space`` must be divisible by
     ``2^levels``.  Where ``periodic``, convolutions wrap around, so the network commutes with shifts by multiples of
     ``2^levels``; else the field counts as 0 beyond every edge, which tells the network where the walls are.  Time
-    enters each block as scale and shift of its channels.  The last layer starts at zero.
+    enters each block as scale and shift of its channels.  The last layer starts at zero.  ``dropout`` is the rate of a
+    :class:`~physinv.networks.dropout.Dropout` before the second convolution of each block.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class UNet(nn.Module):
         levels: int = 2,
         frequencies: int = 8,
         periodic: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.levels, self.dimension, self.frequencies = levels, dimension, frequencies
@@ -42,10 +45,11 @@ class UNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(frequencies, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
         self.first = _conv(dimension, inputs, width, periodic)
         self.down = nn.ModuleList(
-            _Block(dimension, widths[max(i - 1, 0)], w, hidden, periodic) for i, w in enumerate(widths)
+            _Block(dimension, widths[max(i - 1, 0)], w, hidden, periodic, dropout) for i, w in enumerate(widths)
         )
         self.up = nn.ModuleList(
-            _Block(dimension, widths[i + 1] + widths[i], widths[i], hidden, periodic) for i in reversed(range(levels))
+            _Block(dimension, widths[i + 1] + widths[i], widths[i], hidden, periodic, dropout)
+            for i in reversed(range(levels))
         )
         self.last = _conv(dimension, width, outputs, periodic)
         nn.init.zeros_(self.last.weight)
@@ -72,19 +76,20 @@ class UNet(nn.Module):
 class _Block(nn.Module):
     """Two convolutions with group norm, modulated by time, and a residual connection."""
 
-    def __init__(self, dimension: int, inputs: int, outputs: int, hidden: int, periodic: bool) -> None:
+    def __init__(self, dimension: int, inputs: int, outputs: int, hidden: int, periodic: bool, dropout: float) -> None:
         super().__init__()
         groups = next(g for g in (8, 4, 2, 1) if outputs % g == 0)
         self.conv1 = _conv(dimension, inputs, outputs, periodic)
         self.conv2 = _conv(dimension, outputs, outputs, periodic)
         self.norm1, self.norm2 = nn.GroupNorm(groups, outputs), nn.GroupNorm(groups, outputs)
         self.modulate = nn.Linear(hidden, 2 * outputs)
+        self.dropout = Dropout(dropout)
         self.skip = nn.Identity() if inputs == outputs else _CONV[dimension](inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         scale, shift = self.modulate(time).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
         h = functional.silu(self.norm1(self.conv1(x))) * (1 + scale) + shift
-        out: Tensor = self.skip(x) + functional.silu(self.norm2(self.conv2(h)))
+        out: Tensor = self.skip(x) + functional.silu(self.norm2(self.conv2(self.dropout(h))))
         return out
 
 
