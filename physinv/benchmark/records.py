@@ -1,0 +1,179 @@
+"""What a benchmark measured: one record per cell (method, seed, study point), and means over the seeds.
+
+A folder of results holds ``cells.jsonl``, one JSON object per line.  A later line replaces earlier ones of the same
+cell; a line cut short by a kill is skipped.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SCHEMA", "Record", "Study", "Summary", "order", "points", "read_records", "summarise"]
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """One point of a study: the setting ``key`` was changed to ``value``; ``label`` names it on an axis."""
+
+    name: str
+    key: str
+    value: float | str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell.  ``metrics`` and ``cost`` hold finite numbers only; ``lost`` names those that were NaN or infinite."""
+
+    key: str
+    system: str
+    method: str
+    seed: int
+    study: Study | None
+    metrics: Mapping[str, float]
+    lost: tuple[str, ...]
+    curves: Mapping[str, tuple[float, ...]]
+    cost: Mapping[str, float]
+    error: str | None
+    options: Mapping[str, Any]
+    origin: Mapping[str, str]
+    """commit, versions, hardware, device, threads and date, as text."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over ``n`` seeds and its standard error ``sd / sqrt(n)``; None for one seed, which tells no spread."""
+
+    mean: float
+    error: float | None
+    n: int
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Summary:
+        """Summarise at least one value."""
+        n = len(values)
+        error = statistics.stdev(values) / math.sqrt(n) if n > 1 else None
+        return Summary(statistics.fmean(values), error, n)
+
+    def gap(self, other: Summary) -> float:
+        """Two standard errors of the difference of two means over independent seeds; 0 where none is known."""
+        return 2 * math.hypot(self.error or 0.0, other.error or 0.0)
+
+
+def read_records(folder: Path) -> list[Record]:
+    """The cells of ``folder/cells.jsonl``, each as it was measured last; ValueError in one line where it is damaged."""
+    path = folder / "cells.jsonl"
+    if not path.is_file():
+        raise ValueError(f"`folder` must hold cells.jsonl, got {folder}; run the benchmark first.")
+    cells: dict[tuple[str, int, Study | None], Record] = {}
+    for i, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
+        try:
+            raw = json.loads(line)
+        except json.JSONDecodeError:  # blank, or cut short by a kill
+            continue
+        record = _record(raw, f"line {i} of {path}")
+        cells.pop(cell := (record.method, record.seed, record.study), None)
+        cells[cell] = record
+    return list(cells.values())
+
+
+def summarise(records: Iterable[Record], study: Study | None = None) -> dict[str, dict[str, Summary]]:
+    """Means over the seeds of one study point: method -> metric or cost -> summary.
+
+    Costs are those of the cells and two more: ``total_seconds`` (training and sampling) and ``sample_seconds``
+    (sampling per sample and observation).  Methods without a number are there, empty.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        if record.study == study:
+            own = values.setdefault(record.method, {})
+            if record.error is None:
+                for name, value in {**record.metrics, **record.cost, **_more_costs(record.cost)}.items():
+                    own.setdefault(name, []).append(value)
+    return {method: {name: Summary.of(v) for name, v in own.items()} for method, own in values.items()}
+
+
+def order(summaries: Mapping[str, Mapping[str, Summary]]) -> list[str]:
+    """The exact posterior, then methods from the lowest CRPS to the highest, then those without one."""
+
+    def rank(method: str) -> tuple[bool, float, str]:
+        crps = summaries[method].get("crps")
+        return method != "exact", crps.mean if crps else math.inf, method
+
+    return sorted(summaries, key=rank)
+
+
+def points(records: Iterable[Record]) -> dict[str, list[Study]]:
+    """The points of each study, in increasing order where their values are numbers."""
+    out: dict[str, list[Study]] = {}
+    for study in dict.fromkeys(r.study for r in records if r.study):
+        out.setdefault(study.name, []).append(study)
+    for some in out.values():
+        some.sort(key=lambda s: (isinstance(s.value, str), s.value if isinstance(s.value, float) else 0.0))
+    return out
+
+
+def _record(raw: Any, place: str) -> Record:
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+        found = raw.get("schema") if isinstance(raw, dict) else raw
+        raise ValueError(f"`schema` must be {SCHEMA}, got {found!r} in {place}; run the benchmark again.")
+    try:
+        study = raw.get("study")
+        metrics, cost = raw.get("metrics") or {}, raw.get("cost") or {}
+        return Record(
+            key=str(raw["key"]),
+            system=str(raw["system"]),
+            method=str(raw["method"]),
+            seed=int(raw["seed"]),
+            study=study and _study(study),
+            metrics=_finite(metrics),
+            lost=tuple(k for k, v in metrics.items() if v is not None and not math.isfinite(v)),
+            curves={k: tuple(map(_number, v)) for k, v in (raw.get("curves") or {}).items() if v},
+            cost=_finite(cost),
+            error=raw.get("error"),
+            options=raw.get("options") or {},
+            origin={k: _text(raw.get(k)) for k in ("commit", "versions", "hardware", "device", "threads", "date")},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{place} is no cell of a benchmark ({type(error).__name__}: {error}); remove it.") from None
+
+
+def _study(raw: Mapping[str, Any]) -> Study:
+    value = raw["value"]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = float(value)
+    elif not isinstance(value, str):
+        value = json.dumps(value)
+    return Study(str(raw["name"]), str(raw["key"]), value, str(raw.get("label") or raw["key"]))
+
+
+def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in numbers.items() if v is not None and math.isfinite(v)}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return "" if value is None else str(value)
+
+
+def _more_costs(cost: Mapping[str, float]) -> dict[str, float]:
+    out: dict[str, float] = {}
+    training, sampling = cost.get("training_seconds", 0.0), cost.get("sampling_seconds")
+    if sampling is not None:
+        out["total_seconds"] = training + sampling
+        if number := cost.get("observations", 0) * cost.get("samples", 0):
+            out["sample_seconds"] = sampling / number
+    return out
