@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fail", "mapping", "note", "progress", "say", "scores", "simulators"]
+__all__ = ["fail", "mapping", "note", "plain", "progress", "say", "scores", "simulators", "table"]
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +35,16 @@ def _err() -> Console:
 def say(text: str) -> None:
     """A result."""
     _out().print(escape(text))
+
+
+def plain(text: str) -> None:
+    """A result for machines, as it is."""
+    print(text)
+
+
+def table(content: Table) -> None:
+    """A table as a result."""
+    _out().print(content)
 
 
 def note(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK_BYTES", "SHARD", "Recipe", "Splits", "load_recipe"]
+__all__ = ["CHUNK_BYTES", "SHARD", "Recipe", "Splits", "Strict", "first_problem", "load_recipe"]
 
 import difflib
 import tomllib
@@ -18,7 +18,9 @@ CHUNK_BYTES = 64 * 2**20
 """Bytes of trajectories that are simulated at once."""
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a recipe: frozen, no silent conversions, and an unknown key names the nearest one."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @model_validator(mode="before")
@@ -32,7 +34,7 @@ class _Strict(BaseModel):
         return values
 
 
-class Splits(_Strict):
+class Splits(Strict):
     """Trajectories per split; none of them shares noise or initial states with another."""
 
     train: int = Field(ge=1)
@@ -40,7 +42,7 @@ class Splits(_Strict):
     test: int = Field(ge=1)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """What :func:`~physinv.generate.generate` needs besides a place.  Unknown keys are errors."""
 
     simulator: str = Field(min_length=1, description="name under which the simulator is registered")
@@ -65,10 +67,11 @@ def load_recipe(path: Path | str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{path}: {_first(error)}") from None
+        raise ValueError(f"{path}: {first_problem(error)}") from None
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """The first of the problems in one line: key, rule, value."""
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "value_error":
