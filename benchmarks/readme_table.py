@@ -12,6 +12,11 @@ from typing import Any
 
 from common import told
 
+from physinv.baselines import METHODS
+from physinv.benchmark.records import read_records, summarise
+from physinv.benchmark.tables import COLUMNS, best, number
+from physinv.benchmark.verdict import verdict
+
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 BAR = "\\|"  # a bar that does not end the cell
@@ -19,7 +24,7 @@ Result = dict[str, Any]
 
 
 def main() -> None:
-    tables = [make(result) for name, make in TABLES.items() if (result := read(name))]
+    tables = [*methods(), *(make(result) for name, make in TABLES.items() if (result := read(name)))]
     readme = ROOT / "README.md"
     text = re.sub(
         f"{BEGIN}.*{END}",
@@ -47,6 +52,44 @@ def table(result: Result, title: str, columns: list[str], rows: dict[str, list[s
         cells = [label, *(told(f[k]) if k in f else k for k in keys)]
         lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
     return "\n".join(lines)
+
+
+SYSTEMS = ("heat", "quadratic", "double-well", "particles", "burgers", "navier-stokes")
+
+
+def methods() -> list[str]:
+    """Every method on every system that has results: error, coverage and time; then what the reports conclude."""
+    found = {}
+    for name in SYSTEMS:
+        folder = ROOT / "benchmarks" / "results" / name
+        if (folder / "cells.jsonl").exists():
+            found[name] = summarise(read_records(folder))
+    if not found:
+        return []
+    named = {c.name: c for c in COLUMNS}
+    order = [m for m in METHODS if any(own.get(m) for own in found.values())]
+    heads = [f"[{name}](benchmarks/results/{name}/report.html)" for name in found]
+    parts = []
+    for key, title in (
+        (
+            "crps",
+            "CRPS of every method on every system (lower is better; best in bold, ties within two standard errors)",
+        ),
+        ("coverage_90", "Coverage of the 90 % interval (0.9 is right)"),
+        ("total_seconds", "Seconds of training and sampling"),
+    ):
+        column = named[key]
+        winners = {name: best(column, own) if key != "total_seconds" else set() for name, own in found.items()}
+        lines = [f"**{title}**", "", f"| {' | '.join(['method', *heads])} |", "|:--|" + "--:|" * len(found)]
+        for method in order:
+            cells = []
+            for name, own in found.items():
+                text = number(own.get(method, {}).get(key), column)
+                cells.append(f"**{text}**" if method in winners[name] else text)
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    said = [f"- {name}: {' '.join(verdict(own))}" for name, own in found.items()]
+    return [*parts, "What the reports conclude:\n\n" + "\n".join(said)]
 
 
 def heat(result: Result) -> str:

@@ -107,10 +107,11 @@ def score(
 
 
 def _spectra(samples: Tensor, truth: Tensor) -> Curves:
+    """Means over the channels."""
     k, found = ensemble_spectra(samples, truth)
     parts = {"truth": found.truth, "samples": found.samples, "mean": found.mean}
     parts |= {"spread": found.spread, "error": found.error}
-    return {"k": k.tolist()} | {f"spectrum_{name}": values.tolist() for name, values in parts.items()}
+    return {"k": k.tolist()} | {f"spectrum_{name}": values.mean(0).tolist() for name, values in parts.items()}
 
 
 def _laws(drawn: Drawn, generator: torch.Generator) -> dict[str, Tensor]:
