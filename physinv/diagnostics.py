@@ -110,10 +110,10 @@ def tarp(
 
     ``f_i`` is the share of samples nearer to reference i than the truth is; expected coverage at level c is the share
     of observations with ``f_i <= c``.  Distances are Euclidean after each component is divided by its standard
-    deviation over truths and samples together.  ``references`` default to the truths of other observations: points of the prior, as smooth as states are.  With K
-    samples the rank of the truth, ties at random, plus a uniform number, over K + 1 is uniform for a calibrated
-    posterior: the scales treat truth and samples alike, so each rank has exactly that law.  Posteriors that
-    tell nothing of ``x_T`` pass, as references do not depend on it.  Random numbers from ``generator``.
+    deviation over truths and samples together.  ``references`` default to the truths of other observations: points of
+    the prior, as smooth as states are.  With K samples the rank of the truth, ties at random, plus a uniform number,
+    over K + 1 is uniform for a calibrated posterior: the scales treat truth and samples alike.  Posteriors that tell
+    nothing of ``x_T`` pass, as references do not depend on it.  Random numbers from ``generator``.
     """
     n, members = _sizes(samples, truth, least=2)
     home = truth.device if generator is None else generator.device

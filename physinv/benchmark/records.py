@@ -48,6 +48,9 @@ class Record:
     """commit, versions, hardware, device, threads and date, as text."""
 
 
+ONE_SEED = 0.02  # relative difference below which figures of a single seed count as level
+
+
 @dataclass(frozen=True)
 class Summary:
     """Mean over ``n`` seeds and its standard error ``sd / sqrt(n)``; None for one seed, which tells no spread."""
@@ -64,8 +67,14 @@ class Summary:
         return Summary(statistics.fmean(values), error, n)
 
     def gap(self, other: Summary) -> float:
-        """Two standard errors of the difference of two means over independent seeds; 0 where none is known."""
-        return 2 * math.hypot(self.error or 0.0, other.error or 0.0)
+        """Two standard errors of the difference of two means over independent seeds.
+
+        One seed tells no error: the gap is then at least 2 % of the larger mean, by convention.
+        """
+        known = 2 * math.hypot(self.error or 0.0, other.error or 0.0)
+        if self.n > 1 and other.n > 1:
+            return known
+        return max(known, ONE_SEED * max(abs(self.mean), abs(other.mean)))
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["CALIBRATION", "COLUMNS", "COST", "HEADLINE", "PHYSICS", "Column", "best", "failures", "markdown", "number", "terminal"]
+__all__ = [
+    "CALIBRATION",
+    "COLUMNS",
+    "COST",
+    "HEADLINE",
+    "PHYSICS",
+    "Column",
+    "best",
+    "failures",
+    "markdown",
+    "number",
+    "terminal",
+]
 
 import math
 from collections import defaultdict
@@ -57,7 +69,7 @@ HEADLINE = (
     _COVERAGE,
     _ERROR,
     Column("c2st", "C2ST", 0.5, ".3f", "accuracy of a classifier telling (sample, x_T) from (truth, x_T)"),
-    Column("wasserstein", "Wasserstein", "low", "#.3g", "distance W_2 between (sample, x_T) and (truth, x_T); see the exact row"),
+    Column("wasserstein", "Wasserstein", "low", "#.3g", "distance W_2 of (sample, x_T) and (truth, x_T); see exact"),
     Column("log_prob", "log density", "high", "#.4g", "log density of the truth, in nats"),
     Column("total_seconds", "total s", "low", "#.3g", "training and sampling, in seconds"),
 )
@@ -84,6 +96,7 @@ COST = (
     Column("parameters", "weights", None, ".0f", "trained numbers"),
 )
 COLUMNS = tuple({c.name: c for c in (*HEADLINE, *PHYSICS, *CALIBRATION, *COST)}.values())
+_TERMINAL = (_CRPS, HEADLINE[3], _COVERAGE, HEADLINE[-1])
 _README = (*HEADLINE[:-1], CALIBRATION[2], COST[0], COST[1], COST[3], COST[4])
 
 
@@ -132,14 +145,14 @@ def markdown(records: Sequence[Record], study: Study | None = None) -> str:
 
 
 def terminal(records: Sequence[Record]) -> Table:
-    """The main table for a terminal: the headline columns, best in bold."""
+    """The main table for a terminal of 80 columns, best in bold; the report has all columns."""
     summaries = summarise(records)
-    columns = [c for c in HEADLINE if any(c.name in own for own in summaries.values())]
+    columns = [c for c in _TERMINAL if any(c.name in own for own in summaries.values())]
     winners = {c.name: best(c, summaries) for c in columns}
     table = Table()
     table.add_column("method", no_wrap=True)
     for column in columns:
-        table.add_column(_heading(column), justify="right")
+        table.add_column(column.heading, justify="right", overflow="fold")
     for method in order(summaries):
         if own := summaries[method]:
             cells = [number(own.get(c.name), c) for c in columns]

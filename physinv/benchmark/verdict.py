@@ -18,7 +18,7 @@ def front(summaries: Summaries, error: str = "crps", cost: str = "total_seconds"
     """The methods that no other beats in error at the same cost or less.
 
     Method a is dominated if some b costs no more and its mean error is lower by more than two standard errors of the
-    difference; without standard errors (one seed), lower at all.  The exact posterior takes no part.
+    difference (of one seed: 2 %).  The exact posterior takes no part.
     """
     found = {m: (own[error], own[cost].mean) for m, own in summaries.items() if {error, cost} <= own.keys()}
     found.pop("exact", None)
@@ -40,7 +40,7 @@ def verdict(summaries: Summaries) -> list[str]:
     said = [_rank(_NAMED[name], summaries) for name in ("crps", "energy_score") if name in ours]
     said += _exact(summaries) + _calibration(summaries) + _compute(summaries)
     if all(s.n == 1 for own in summaries.values() for s in own.values()):
-        said.append("All figures are from one seed: differences have no standard error, and small ones may be chance.")
+        said.append("All figures are from one seed: no difference has a standard error; below 2 % they count as level.")
     return said
 
 
