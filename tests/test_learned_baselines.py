@@ -169,8 +169,11 @@ def test_dropout_without_rate_is_regression_and_its_noise_is_what_is_missed(make
     draws = answer.sample(final, 200, generator=torch.Generator().manual_seed(1))
     variance = float(draws.var(1).mean())
     exact = GAUSS.exact().posterior(final).covs.unique()
-    # 500 validation residuals tell a variance to sqrt(2/500) (five of that), candidates are 10^(6/32) apart (half)
-    assert variance == pytest.approx(float(exact), rel=5 * (2 / 500) ** 0.5 + 10 ** (3 / 32) - 1)
+    # candidates are 10^(6/96) apart, and half of that can be lost: .075; 32 passes and 100000 draws tell the rest
+    x0, xT = pair(problem.valid)
+    assert variance == pytest.approx(float((answer.mean(xT) - x0).square().mean()), rel=0.1)
+    # 500 validation residuals tell a variance to sqrt(2/500): five of that
+    assert variance == pytest.approx(float(exact), rel=5 * (2 / 500) ** 0.5 + 0.075)
     assert float(answer.mean(final).sub(draws.mean(1)).square().mean()) < 0.05 * variance
     with pytest.raises(ValueError, match=r"`rate` must be a probability above 0 and below 1, got 0\.0"):
         fit_dropout(problem, rate=0.0)
@@ -222,19 +225,22 @@ def test_an_fno_learns_a_fourier_multiplier(make):
     model = Regression(frame, _operator(frame, 4, 8, 0))
     assert isinstance(model.network, Operator)
     problem.minimise(model, squared_error)
-    nothing = missed(blind.mean(final), exact.mean(final), truth)
-    assert nothing > 1
-    assert missed(Regressed(model).mean(final), exact.mean(final), truth) < 0.05 * nothing
+    gain = float((problem.train.states(0) * problem.train.states(-1)).sum() / problem.train.states(-1).square().sum())
+    pointwise = missed(gain * final, exact.mean(final), truth)
+    assert pointwise > 0.02
+    assert missed(Regressed(model).mean(final), exact.mean(final), truth) < 0.3 * pointwise
 
 
 def test_an_fno_is_of_the_size_of_the_unet(make):
     pytest.importorskip("neuralop")
-    problem, test = make(RING, 2)
+    problem, _ = make(RING, 2)
     fno, unet = (_size(fit(problem).model.network) for fit in (fit_fno, fit_regression))
     assert fno == pytest.approx(unet, rel=0.25)  # channels come in whole numbers
-    shifted = test.states(-1, limit=3).roll(3, -1)
-    answer = fit_fno(problem)
-    assert torch.allclose(answer.mean(shifted), answer.mean(test.states(-1, limit=3)).roll(3, -1), atol=0.05)
+    features, t = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(0)), torch.ones(3)
+    network = _operator(conditional_frame(problem), 4, 8, 0).requires_grad_(False)
+    out = network(features, t)
+    assert float(out.std()) > 1e-3
+    assert torch.allclose(network(features.roll(3, -1), t), out.roll(3, -1), atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- generative models
@@ -255,7 +261,7 @@ def test_amortised_posteriors_are_exact_on_vectors(fit, simulator, make, generat
 
 @pytest.mark.parametrize("fit", [fit_conditional_diffusion, fit_flow_matching])
 def test_amortised_posteriors_spread_rightly_in_every_mode(fit, make, generator):
-    problem, test = make(RING, 400, width=8, depth=1)
+    problem, test = make(RING, 300, width=8, depth=1)
     (_, final), exact = (x[:32] for x in pair(test)), RING.exact()
     spread = []
     for answer in (fit(problem, steps=16), exact):
@@ -263,7 +269,7 @@ def test_amortised_posteriors_spread_rightly_in_every_mode(fit, make, generator)
         modes = torch.fft.rfft(draws - draws.mean(1, keepdim=True), norm="ortho").abs().square()
         spread.append(modes.mean((0, 1, 2))[1:])  # the mean is 0 in all initial states
     ratio = (spread[0] / spread[1]).sqrt()
-    # deviations from 32 x 31 draws: five standard errors of real modes are .11; the rest is left to a training of seconds
+    # deviations from 32 x 31 draws: five standard errors of real modes are .11; the rest is for so short a training
     assert torch.allclose(ratio, torch.ones(4), atol=0.2), ratio
 
 
@@ -354,10 +360,9 @@ def test_every_layout_is_served_and_what_is_static_is_copied(fit, kind, make):
         assert not torch.equal(*problem.train.layout.moving(draws[0]).unbind(1))
     for name, place in test.layout.parts():
         if name in test.layout.static:
-            assert torch.equal(
-                draws[0][(..., *place)], final[:, None][(..., *place)].expand(3, 2, *final[0][place].shape)
-            )
-            assert torch.equal(mean.float()[(..., *place)], final[(..., *place)])
+            known = final[(..., *place)]
+            assert all(torch.equal(draw[(..., *place)], known) for draw in draws[0].unbind(1))
+            assert torch.equal(mean.float()[(..., *place)], known)
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -369,9 +374,7 @@ def test_frames_are_of_order_one_and_invertible(build, kind, make):
     context = frame.context(xT)
     z = frame.target(x0, context)
     assert torch.allclose(frame.restore(z, context, xT), x0, atol=1e-5)
-    assert (
-        0.2 < float(z.square().mean()) < 2
-    )  # fitted on 64 states, the linear estimate misses less here than elsewhere
+    assert 0.2 < float(z.square().mean()) < 2  # fitted on 64 states, it misses less here than elsewhere
     assert float(frame.features(context, z).square().mean()) < 30
 
 

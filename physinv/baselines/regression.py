@@ -17,7 +17,7 @@ from physinv.posterior import default_batch
 from physinv.sde import SDE, Score
 
 _PASSES = 32  # of the network with dropout, for means and on validation data
-_NOISES = 33  # candidates for the variance of the noise, from 1e-4 to 1e2 of what the linear estimate misses
+_NOISES = 97  # candidates for the variance of the noise, from 1e-4 to 1e2 of what the linear estimate misses
 _FEW = 512  # validation trajectories that suffice to choose one number per channel
 
 
