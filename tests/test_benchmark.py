@@ -229,6 +229,19 @@ def test_an_estimate_without_spread_scores_its_absolute_error():
     assert found["crps"] == pytest.approx(float((guess - run[:, 0]).abs().mean()), rel=1e-6)
 
 
+def test_a_draw_near_a_point_of_the_prior_is_a_hit():
+    """Fair coins, missed by 1e-4: calibrated, where ranks of the bare numbers say that all are too low."""
+    from simulators.quadratic import Quadratic
+
+    coin = torch.Generator().manual_seed(0)
+    truth = torch.randint(2, (400, 1), generator=coin) * 2.0 - 1
+    samples = torch.randint(2, (400, 9, 1), generator=coin) * 2.0 - 1 - 1e-4
+    found, _ = score(Drawn(truth, truth, samples, samples.mean(1)), Quadratic(steps=4), truth.mean(0), seed=0)
+    # five standard errors of a share of 400; ties count as fractions, so its variance is below that of a coin
+    assert found["coverage_90"] == pytest.approx(0.9, abs=5 * (0.09 / 400) ** 0.5)
+    assert found["sbc_p"] > 1e-3
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_every_recipe_is_whole(path):
     benchmark = load_benchmark(path)
