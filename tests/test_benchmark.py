@@ -183,15 +183,20 @@ def test_network_evaluations_and_weights_are_counted_whoever_calls():
         def forward(self, x):
             return self.network(x)
 
+    class Keyworded(Wrapped):
+        def forward(self, *, x):
+            return self.network(x)
+
     model = Wrapped()
     with _counted() as count:
         model(torch.zeros(5, 2))
         model.network(torch.zeros(7, 2))
         nn.ReLU()(torch.zeros(9))  # nothing to learn: no network
-    assert count.states == 12
+        Keyworded()(x=torch.zeros(4, 2))
+    assert count.states == 16
     assert set(count.weights.values()) == {17}  # 2 x 3 + 3 + 3 x 2 + 2
     model(torch.zeros(5, 2))
-    assert count.states == 12
+    assert count.states == 16
 
 
 def test_one_solver_step_of_one_draw_is_one_evaluation(tmp_path):

@@ -156,22 +156,31 @@ class _Count:
     states: int = 0
     weights: dict[int, int] = field(default_factory=dict)
     depth: int = 0
+    batch: int = 0
+    known: bool = False
 
 
 @contextmanager
 def _counted() -> Iterator[_Count]:
-    """Listen to every call of a module with weights inside the block that no other module made."""
+    """Listen to every call of a module with weights inside the block that no other module made.
+
+    Its batch is that of its first tensor; of a module called by keywords, the largest among the modules inside.
+    """
     count = _Count()
 
     def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if count.depth == 0 and (weights := sum(p.numel() for p in module.parameters())):
-            tensors = [x for x in inputs if isinstance(x, Tensor) and x.ndim]
-            count.states += len(tensors[0]) if tensors else 1
-            count.weights[id(module)] = weights
+        sizes = [len(x) for x in inputs if isinstance(x, Tensor) and x.ndim]
+        if count.depth == 0:
+            count.batch, count.known = 0, bool(sizes)
+        if sizes and (count.depth == 0 or not count.known):
+            count.batch = max(count.batch, sizes[0])
         count.depth += 1
 
     def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         count.depth -= 1
+        if count.depth == 0 and (weights := sum(p.numel() for p in module.parameters())):
+            count.states += count.batch
+            count.weights[id(module)] = weights
 
     hooks = nn.modules.module
     handles = hooks.register_module_forward_pre_hook(enter), hooks.register_module_forward_hook(leave, always_call=True)

@@ -114,11 +114,12 @@ def _on_atoms(samples: Tensor, truth: Tensor) -> Tensor:
 
     A draw at 1.0001 for a start at exactly 1 is a hit, not an overestimate.
     """
-    atoms = truth.flatten(1).unique(dim=0)
+    atoms: Tensor = torch.unique(truth.flatten(1), dim=0)
     if len(atoms) > _ATOMS:
         return samples
     nearest = torch.cdist(samples.flatten(2), atoms[None]).argmin(-1)
-    return atoms[nearest].reshape(samples.shape)
+    moved: Tensor = atoms[nearest].reshape(samples.shape)
+    return moved
 
 
 def _spectra(samples: Tensor, truth: Tensor) -> Curves:
