@@ -20,7 +20,10 @@ lint: $(READY)
 BENCHMARKS := heat heat_edges heat_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy \
 	systems nonlinear reversals speed/generation speed/fft_share
 
-bench: $(READY)  ## the figures of the README, three seeds each: about five hours; then write them into it
+COMPARED := heat quadratic double-well particles burgers navier-stokes
+
+bench: $(READY)  ## the figures of the README: about eight hours; then write them into it
+	for name in $(COMPARED); do $(BIN)/physinv benchmark $$name || exit 1; done
 	cd benchmarks && for name in $(BENCHMARKS); do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py
 

@@ -39,6 +39,7 @@ class Cell:
         """Everything that the figures of this cell depend on, except versions and hardware."""
         kept = self.benchmark.model_dump(mode="json")
         kept = {k: v for k, v in kept.items() if k not in _NOT_OF_A_CELL}
+        kept["settings"] = self.benchmark.settings.model_dump(mode="json", exclude_defaults=True)
         return {**kept, "method": self.method, "options": self.options, "seed": self.seed}
 
     @property
