@@ -88,8 +88,11 @@ def methods() -> list[str]:
                 cells.append(f"**{text}**" if method in winners[name] else text)
             lines.append(f"| {method} | {' | '.join(cells)} |")
         parts.append("\n".join(lines))
-    said = [f"- {name}: {' '.join(verdict(own))}" for name, own in found.items()]
-    return [*parts, "What the reports conclude:\n\n" + "\n".join(said)]
+    said = []
+    for name, own in found.items():
+        error, *_, last = [line for line in verdict(own) if "CRPS" in line and "exact" not in line] or [""] * 2
+        said.append(f"- [{name}](benchmarks/results/{name}/report.html): {error} {last}")
+    return [*parts, "In the words of the reports, on error and on error against compute:\n\n" + "\n".join(said)]
 
 
 def heat(result: Result) -> str:
