@@ -32,7 +32,8 @@ Summaries = Mapping[str, Mapping[str, Summary]]
 class Column:
     """A metric or cost: ``best`` is ``"low"``, ``"high"``, a target value, or None where no value is better.
 
-    ``spec`` formats the mean: ``#.3g`` keeps three significant digits, ``.3f`` three decimals.
+    ``spec`` formats the mean: ``#.3g`` keeps three significant digits, ``.3f`` three decimals.  Differences below
+    ``slight`` matter to nobody.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Column:
     best: str | float | None
     spec: str
     about: str
+    slight: float = 0.0
 
     @property
     def direction(self) -> str:
@@ -47,6 +49,10 @@ class Column:
         if self.best is None:
             return ""
         return {"low": "lower is better", "high": "higher is better"}.get(str(self.best), f"best at {self.best}")
+
+    def gap(self, a: Summary, b: Summary) -> float:
+        """The difference beyond which two means differ: two standard errors, or ``slight`` if that is more."""
+        return max(a.gap(b), self.slight)
 
     def loss(self, value: float) -> float:
         """A number that is smaller the better ``value`` is; ValueError where no value is better."""
@@ -58,8 +64,10 @@ class Column:
 
 
 _CRPS = Column("crps", "CRPS", "low", "#.3g", "fair continuous ranked probability score per component")
-_COVERAGE = Column("coverage_90", "90 % coverage", 0.9, ".3f", "share of components inside the central 90 % interval")
-_ERROR = Column("calibration_error", "calibration error", "low", ".3f", "mean |empirical - nominal coverage|")
+_COVERAGE = Column(
+    "coverage_90", "90 % coverage", 0.9, ".3f", "share of components inside the central 90 % interval", 0.01
+)
+_ERROR = Column("calibration_error", "calibration error", "low", ".3f", "mean |empirical - nominal coverage|", 0.01)
 
 HEADLINE = (
     _CRPS,
@@ -68,7 +76,7 @@ HEADLINE = (
     Column("relative_l2_mean", "error of mean", "low", "#.3g", "relative L2 error of the ensemble mean"),
     _COVERAGE,
     _ERROR,
-    Column("c2st", "C2ST", 0.5, ".3f", "accuracy of a classifier telling (sample, x_T) from (truth, x_T)"),
+    Column("c2st", "C2ST", 0.5, ".3f", "accuracy of a classifier telling (sample, x_T) from (truth, x_T)", 0.01),
     Column("wasserstein", "Wasserstein", "low", "#.3g", "distance W_2 of (sample, x_T) and (truth, x_T); see exact"),
     Column("log_prob", "log density", "high", "#.4g", "log density of the truth, in nats"),
     Column("total_seconds", "total s", "low", "#.3g", "training and sampling, in seconds"),
@@ -83,7 +91,7 @@ PHYSICS = (
 CALIBRATION = (
     _COVERAGE,
     _ERROR,
-    Column("spread_skill", "spread / skill", 1.0, ".3f", "ensemble spread over the error of its mean"),
+    Column("spread_skill", "spread / skill", 1.0, ".3f", "ensemble spread over the error of its mean", 0.01),
     Column("sbc_p", "SBC p", None, ".3f", "simulation-based calibration: p value of uniform ranks, mean over seeds"),
     Column("tarp_p", "TARP p", None, ".3f", "coverage of random balls: p value, mean over seeds"),
 )
@@ -112,7 +120,7 @@ def best(column: Column, summaries: Summaries) -> set[str]:
     if len(found) > 1 and len({s.mean for s in found.values()}) == 1:
         return set()
     first = min(found.values(), key=lambda s: column.loss(s.mean))
-    return {m for m, s in found.items() if column.loss(s.mean) - column.loss(first.mean) <= s.gap(first)}
+    return {m for m, s in found.items() if column.loss(s.mean) - column.loss(first.mean) <= column.gap(s, first)}
 
 
 def number(summary: Summary | None, column: Column) -> str:

@@ -52,8 +52,8 @@ def _rank(column: Column, summaries: Summaries) -> str:
         return f"{OURS}'s {word} is {number(ours, column)}; no other method has one."
     ordered = sorted(rivals, key=lambda m: column.loss(rivals[m].mean))
     gaps = {m: column.loss(rivals[m].mean) - column.loss(ours.mean) for m in ordered}
-    better = [m for m in ordered if gaps[m] < 0 and -gaps[m] > ours.gap(rivals[m])]
-    tied = [m for m in ordered if abs(gaps[m]) <= ours.gap(rivals[m])]
+    better = [m for m in ordered if gaps[m] < 0 and -gaps[m] > column.gap(ours, rivals[m])]
+    tied = [m for m in ordered if abs(gaps[m]) <= column.gap(ours, rivals[m])]
     behind = [m for m in ordered if m not in better and m not in tied]
     own, of_all = number(ours, column), f"of all {len(rivals) + 1} methods"
     if better:
