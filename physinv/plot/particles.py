@@ -45,7 +45,7 @@ def particle_reconstruction(truth: Array, seen: Array, ensemble: Array, layout: 
             for sign, colour in _SPECIES:
                 _dots(axes[i, j], _plane(state, layout)[state[:, -1] * sign > 0], colour)
             axes[i, j].set_title(title if i == 0 else "")
-    _frame(list(axes[-1]), np.concatenate([_plane(s, layout).reshape(-1, 2) for _, s in columns]), layout)
+    _frame(list(axes[-1]), np.concatenate([_plane(s, layout).reshape(-1, 2) for s in (seen, truth)]), layout, 0.8)
     return figure
 
 
@@ -62,10 +62,12 @@ def _dots(ax: Axes, q: Array, colour: str) -> None:
     ax.plot(q[:, 0], q[:, 1], "o", color=colour, **look)
 
 
-def _frame(axes: list[Axes], q: Array, layout: Layout) -> None:
-    """One square window for all panels; the periodic box, if there is one, dotted."""
+def _frame(axes: list[Axes], q: Array, layout: Layout, margin: float = 0.55) -> None:
+    """One square window for all panels, ``margin`` of the extent of ``q`` to each side of its middle; the periodic box,
+    if there is one, dotted.
+    """
     low, high = q.reshape(-1, 2).min(0), q.reshape(-1, 2).max(0)
-    centre, reach = (low + high) / 2, 0.55 * (float(np.max(high - low)) or 1.0)
+    centre, reach = (low + high) / 2, margin * (float(np.max(high - low)) or 1.0)
     for ax in axes:
         ax.set(aspect="equal", xlabel="$q_1$")
         ax.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
