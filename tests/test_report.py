@@ -78,6 +78,16 @@ def table(**methods: tuple[float, float] | tuple[float, float, float]) -> dict[s
 # ---- reading and averaging
 
 
+def test_results_of_two_systems_are_not_compared(tmp_path):
+    for name in ("heat", "burgers"):
+        (tmp_path / name).mkdir()
+        line = {"schema": 1, "key": "k", "system": name, "method": "linear", "seed": 0, "study": None, "error": None}
+        line |= {"options": {}, "metrics": {"crps": 1.0}, "curves": {}, "cost": {}}
+        (tmp_path / name / "cells.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match=r"both results must be of one system, got heat in .* and burgers in"):
+        compare(tmp_path / "heat", tmp_path / "burgers")
+
+
 def test_a_later_line_replaces_and_a_torn_line_is_skipped(tmp_path: Path) -> None:
     path = folder(tmp_path, cell("a", crps=1.0), cell("b", crps=2.0), cell("a", crps=3.0))
     whole = (path / "cells.jsonl").read_text()

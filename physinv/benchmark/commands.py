@@ -148,6 +148,8 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Machine-readable
 
 def _recipe(what: str) -> Benchmark:
     """The recipe file, benchmarks/NAME.toml, or everything on a simulator's defaults."""
+    import difflib
+
     from physinv.baselines import METHODS
     from physinv.benchmark.recipe import Benchmark, load_benchmark
     from physinv.recipe import Splits
@@ -162,8 +164,10 @@ def _recipe(what: str) -> Benchmark:
         return Benchmark(
             simulator=what, splits=Splits(train=2500, valid=250, test=500), methods=list(METHODS), budget=60.0
         )
-    known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml"))) or "none in ./benchmarks"
-    raise ValueError(f"there is no benchmark or simulator {what!r}; benchmarks: {known}; see `physinv simulators`.")
+    known = sorted({*(p.stem for p in FOLDER.glob("*.toml")), *simulators()})
+    near = difflib.get_close_matches(what, known, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}."
+    raise ValueError(f"there is no benchmark or simulator {what!r}; {hint}")
 
 
 def _report(folder: Path, *, as_json: bool) -> None:

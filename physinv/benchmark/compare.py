@@ -51,9 +51,14 @@ def compare(a: Path, b: Path) -> list[Difference]:
     Paired t test over the seeds in common, if there are two or more, else Welch's, both of the loss (a target value's
     distance); Holm's correction (1979) over all tests, at 5 %.  With few seeds only large changes show: "same" says
     that none did.  Where one side has a single seed, "check" says that the loss grew or shrank by more than 5 % (of the
-    target, where there is one).  A method that failed only in ``b`` is worse.
+    target, where there is one).  A method that failed only in ``b`` is worse.  Raises ValueError for results of
+    different systems.
     """
-    before, after = (_cells(read_records(folder)) for folder in (a, b))
+    records = [read_records(folder) for folder in (a, b)]
+    systems = [", ".join(sorted({r.system for r in side})) for side in records]
+    if systems[0] != systems[1] and all(systems):
+        raise ValueError(f"both results must be of one system, got {systems[0]} in {a} and {systems[1]} in {b}.")
+    before, after = (_cells(side) for side in records)
     found: list[Difference] = []
     for (method, study), old in before.items():
         new, place = after.get((method, study)), "" if study is None else f"{study.name} = {study.value}"

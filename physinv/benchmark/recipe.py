@@ -89,7 +89,7 @@ def changed(benchmark: Benchmark, key: str, value: Value) -> Benchmark:
     """With the dotted ``key`` set to ``value``; ValueError if there is no such key."""
     values = benchmark.model_dump()
     _assign(values, key, value)
-    return _validated(values, f"study of `{key}`")
+    return _validated(values, f"`{key}` = {value}")
 
 
 def _assign(values: dict[str, Any], key: str, value: Any) -> None:
