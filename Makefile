@@ -22,7 +22,7 @@ BENCHMARKS := heat heat_edges heat_partial quadratic calibration ornstein_uhlenb
 
 COMPARED := heat quadratic double-well particles burgers navier-stokes
 
-bench: $(READY)  ## the figures of the README: about eight hours; then write them into it
+bench: $(READY)  ## the figures of the README, which takes hours; then write them into it
 	for name in $(COMPARED); do $(BIN)/physinv benchmark $$name || exit 1; done
 	cd benchmarks && for name in $(BENCHMARKS); do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py

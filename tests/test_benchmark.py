@@ -117,12 +117,19 @@ def test_results_of_another_recipe_are_put_aside_not_lost(results, tmp_path):
 
 def test_a_torn_line_is_no_result_and_the_next_one_is_whole(tmp_path):
     path = tmp_path / "cells.jsonl"
-    journal.append(path, {"key": "a", "v": 1})
+    journal.append(path, {"key": "a", "v": 1, "error": None})
     with path.open("a") as file:
         file.write('{"key": "b", "v"')
-    journal.append(path, {"key": "c", "v": 3})
-    journal.append(path, {"key": "a", "v": 4})
-    assert journal.read(path) == [{"key": "a", "v": 4}, {"key": "c", "v": 3}]
+    journal.append(path, {"key": "c", "v": 3, "error": None})
+    journal.append(path, {"key": "a", "v": 4, "error": None})
+    assert journal.read(path) == [{"key": "a", "v": 4, "error": None}, {"key": "c", "v": 3, "error": None}]
+
+
+def test_a_line_that_is_no_record_is_refused(tmp_path):
+    for line in ("3", '{"v": 1}'):
+        (tmp_path / "cells.jsonl").write_text(line + "\n")
+        with pytest.raises(ValueError, match="holds a line that is no record"):
+            journal.read(tmp_path / "cells.jsonl")
 
 
 def test_a_killed_run_goes_on_and_its_cells_die_with_it(tmp_path):
@@ -232,6 +239,7 @@ def test_an_estimate_without_spread_scores_its_absolute_error():
     guess = heat.exact().mean(run[:, -1])
     found, _ = score(Drawn(run[:, 0], run[:, -1], guess[:, None].expand(-1, 4, 1, 16), guess), heat, guess[0], seed=0)
     assert found["crps"] == pytest.approx(float((guess - run[:, 0]).abs().mean()), rel=1e-6)
+    assert not {"coverage_90", "calibration_error", "spread_skill", "tarp_p"} & set(found)
 
 
 def test_a_draw_near_a_point_of_the_prior_is_a_hit():

@@ -114,7 +114,7 @@ def compare(
 
     Paired over common seeds; corrected for the number of comparisons (Holm).
 
-    Example: physinv benchmark compare benchmarks/results/heat /tmp/heat
+    Example: physinv benchmark compare benchmarks/results/heat heat-today
     """
     from physinv.benchmark import compare as comparing
 

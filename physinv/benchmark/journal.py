@@ -20,13 +20,18 @@ except ImportError:  # not a POSIX system
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The latest record of every key, in the order in which keys came first; none if there is no file."""
+    """The latest record of every key, in the order in which keys came first; none if there is no file.
+
+    ValueError for a whole line that is no record.
+    """
     found: dict[str, dict[str, Any]] = {}
     for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:  # cut short by a kill
             continue
+        if not isinstance(record, dict) or not {"key", "error"} <= record.keys():
+            raise ValueError(f"{path} holds a line that is no record: {line[:60]!r}; remove it.")
         found[record["key"]] = record
     return list(found.values())
 

@@ -1,10 +1,12 @@
 """Run the cells of a benchmark that have no result yet, several at once; a kill loses unfinished cells only.
 
-<out>/recipe.json      what was compared, with all defaults
-<out>/cells.jsonl      one line of JSON for each finished cell (:mod:`physinv.benchmark.journal`)
-<out>/examples/        a few reconstructions of each method, for figures
-<out>/logs/            what a failed cell printed
-<out>/.work/           datasets and messages, while they are needed
+    <out>/recipe.json      what was compared, with all defaults
+    <out>/cells.jsonl      one line of JSON for each finished cell (:mod:`physinv.benchmark.journal`)
+    <out>/examples/        a few reconstructions of each method, for figures
+    <out>/logs/            what a failed cell printed
+    <out>/.work/           datasets and messages, while they are needed
+
+Records of an earlier recipe in the same folder are put aside in superseded.jsonl.
 """
 
 from __future__ import annotations

@@ -60,38 +60,25 @@ def score(
     """Metrics and curves by name; what does not apply to the state is left out.
 
     Of initial states that take few values, ranks are those of the value that a draw is nearest to.  Single estimates
-    (whose draws are all the same) get the scores of a point mass; their calibration is what it is.
+    (whose draws are all the same) get the scores of a point mass, and none of calibration: they claim no interval.
     """
     broken = drawn.broken().double().mean()
     drawn = drawn.mended(instead)
     layout = simulator.layout
     truth, samples, mean = (layout.moving(x) for x in (drawn.truth, drawn.samples, drawn.mean))
     generator = torch.Generator().manual_seed(seed)
-    levels = torch.tensor(LEVELS, dtype=torch.float64)
-    ranked = _on_atoms(samples, truth)
-    covered = coverage_curve(ranked, truth, levels)
-    tarp_levels, tarp_covered, tarp_p = tarp(ranked, truth, generator=generator)
     figures: dict[str, Tensor | float] = {
         "crps": metrics.crps(samples, truth),
         "energy_score": metrics.energy_score(samples, truth),
         "relative_l2_mean": metrics.relative_l2(samples.mean(1), truth),
         "relative_l2_estimate": metrics.relative_l2(mean, truth),
         "relative_l2": metrics.sample_relative_l2(samples, truth),
-        "coverage_90": metrics.coverage(ranked, truth, 0.9),
-        "calibration_error": calibration_error(ranked, truth, levels),
-        "spread_skill": metrics.spread_skill(samples, truth),
-        "tarp_p": tarp_p,
         "diverged": broken,
     }
-    curves = {
-        "levels": list(LEVELS),
-        "coverage": covered.tolist(),
-        "ranks": metrics.rank_histogram(ranked, truth, generator=generator).tolist(),
-        "tarp_levels": tarp_levels.tolist(),
-        "tarp": tarp_covered.tolist(),
-    }
-    if len(truth) >= _TESTABLE:
-        figures["sbc_p"] = sbc(ranked, truth, generator=generator)
+    curves: Curves = {}
+    if not bool((samples == samples[:, :1]).all()):
+        more, curves = _calibration(_on_atoms(samples, truth), samples, truth, generator)
+        figures |= more
     if truth[0].numel() > 1:
         figures["variogram_score"] = metrics.variogram_score(samples, truth, generator=generator)
     if layout.kind == "field" and min(drawn.truth.shape[2:]) >= 8:
@@ -107,6 +94,30 @@ def score(
             ),
         )
     return {k: float(v) for k, v in figures.items()}, curves
+
+
+def _calibration(
+    ranked: Tensor, samples: Tensor, truth: Tensor, generator: torch.Generator
+) -> tuple[dict[str, float], Curves]:
+    """Do intervals hold the truth as often as they say?  Of ``ranked`` draws; the spread is that of the bare ones."""
+    levels = torch.tensor(LEVELS, dtype=torch.float64)
+    test = tarp(ranked, truth, generator=generator)
+    figures = {
+        "coverage_90": float(metrics.coverage(ranked, truth, 0.9)),
+        "calibration_error": float(calibration_error(ranked, truth, levels)),
+        "spread_skill": float(metrics.spread_skill(samples, truth)),
+        "tarp_p": test.p_value,
+    }
+    if len(truth) >= _TESTABLE:
+        figures["sbc_p"] = sbc(ranked, truth, generator=generator)
+    curves = {
+        "levels": list(LEVELS),
+        "coverage": coverage_curve(ranked, truth, levels).tolist(),
+        "ranks": metrics.rank_histogram(ranked, truth, generator=generator).tolist(),
+        "tarp_levels": test.levels.tolist(),
+        "tarp": test.coverage.tolist(),
+    }
+    return figures, curves
 
 
 def _on_atoms(samples: Tensor, truth: Tensor) -> Tensor:
