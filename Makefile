@@ -17,7 +17,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-BENCHMARKS := heat heat_edges heat_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy \
+BENCHMARKS := heat heat_edges heat_partial navier_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy \
 	systems nonlinear reversals speed/generation speed/fft_share
 
 COMPARED := heat quadratic double-well particles burgers navier-stokes

@@ -156,6 +156,13 @@ def partial(result: Result) -> str:
     return table(result, "Heat, a quarter of the pixels observed with noise .05", names, rows)
 
 
+def navier(result: Result) -> str:
+    names = ["CRPS", "relative L2 of the mean", "spread over skill", "coverage of 90 %", "seconds per observation"]
+    seen = [k.removesuffix(": CRPS") for k in result["figures"] if k.endswith(": CRPS")]
+    title = "Navier-Stokes 64 x 64, some points of x_T seen with noise .1 (rms of x_T 4.7)"
+    return table(result, title, names, {row: [f"{row}: {n}" for n in names] for row in seen})
+
+
 def grouped(title: str, *prefixes: str) -> Any:
     """A table for each prefix ``P`` of figures called ``P, row: column``."""
 
@@ -241,6 +248,7 @@ TABLES = {
     "calibration": calibration,
     "ornstein-uhlenbeck": ornstein,
     "heat-partial": partial,
+    "navier-partial": navier,
     "objectives": grouped("Objectives, same network and time", "OU", "quadratic"),
     "ablation": grouped("What preconditioning and variance reduction bring", "quadratic", "heat"),
     "time-to-accuracy": race,

@@ -20,6 +20,7 @@ from physinv.moments import Moments
 from physinv.observation import Observation, jacobian
 from physinv.posterior import Posterior, default_batch
 from physinv.score import ScoreModel
+from physinv.smoother_moments import SmootherMoments
 
 
 def sample_given(
@@ -58,9 +59,12 @@ def final_given(
     reference law has given ``y``: directions seen with little noise, where the score is steep, get moves as small as
     what ``y`` leaves open, and all directions converge at the same rate.
 
-    ``moments``, the reference law, defaults to that of the score model and is needed for other scores.
+    ``moments``, the reference law, defaults to that of the score model and is needed for other scores.  With
+    :class:`~physinv.smoother_moments.SmootherMoments` there are no moves: what its network adds belongs to steps over
+    stored intervals and is no score of ``x_T``.
     """
     moments = reference_law(posterior, moments)
+    sweeps = 0 if isinstance(moments, SmootherMoments) else sweeps
     horizon = float(posterior.times[-1])
     prior, C = reference(moments, horizon)
     y = checked(observation, y, n, prior)

@@ -30,6 +30,7 @@ from physinv.moments import Moments
 from physinv.observation import Covariance, Observation, Operator, jacobian, linearised
 from physinv.posterior import Posterior, default_batch
 from physinv.sde import SDE, Linear, Reverse
+from physinv.smoother_moments import SmootherMoments
 from physinv.solvers import march
 
 
@@ -116,9 +117,14 @@ def sample_guided(
     and after each ``sweeps`` moves of Langevin follow ``s(x, t) + grad log p(y | x_t)`` with the ``guide``'s
     approximation.  They are preconditioned with the covariance of the reference at t given ``y``, as predicted by the
     same guide and linearised at the reference's mean: stable however small the noise of ``y``.  It takes enough of
-    them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``moments`` as in :func:`final_given`.
+    them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``moments`` as in :func:`final_given`; ValueError
+    for :class:`~physinv.smoother_moments.SmootherMoments`, whose networks are no scores.
     """
     moments = reference_law(posterior, moments)
+    if isinstance(moments, SmootherMoments):
+        raise ValueError(
+            "`posterior` must have a score at every time, got steps over stored intervals; take sample_given."
+        )
     horizon = float(posterior.times[-1])
     prior, C = reference(moments, horizon)
     y = checked(observation, y, n, prior)

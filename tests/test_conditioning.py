@@ -16,6 +16,7 @@ from physinv.operators import coarse, everything, sensors
 from physinv.posterior import Posterior
 from physinv.score import ScoreModel
 from physinv.sde import SDE
+from physinv.smoother_moments import SmootherMoments, Tables
 from physinv.solvers import heun, solve
 from simulators.double_well import DoubleWell
 from simulators.heat import Heat
@@ -249,6 +250,33 @@ def test_two_stages_with_a_score_that_the_reference_does_not_know(generator):
         gaps.append([e / s for e, s in zip(errors, scales, strict=True)])
     assert max(gaps[0]) > 15  # standard errors: the reference alone is wrong
     assert max(gaps[1]) < 8  # five, and as much again as the finite size and twelve steps may cost
+
+
+class Shouting(torch.nn.Module):
+    """A network whose output would ruin any law that took it for a score."""
+
+    def forward(self, x, t):
+        return 30 * torch.ones_like(x[:, : 2 * x.shape[1] // 3])
+
+
+def test_the_network_of_a_smoother_is_no_score_of_the_end(generator):
+    """Draws of x_T given y are those of the reference law, whatever the steps have learned."""
+    heat, law, _, observation = gaussian_heat(0.5)
+    n, like = 5000, torch.zeros(1, *heat.shape, dtype=F64)
+    now = [heat.decay(t, like)[0] ** 2 * law.power + heat.variance(t, like)[0] for t in heat.times]
+    mean = torch.stack([heat.unmodes(heat.decay(t, like) * heat.modes(law.mean0[None]), like)[0] for t in heat.times])
+    power, gain = torch.stack(now), torch.zeros(len(now) - 1, *now[0].shape, dtype=F64)
+    far, never = torch.full_like(power, 1e30), torch.zeros_like(gain, dtype=torch.bool)
+    tables = Tables(heat.times, mean, power, far, mean[1:], power[1:], far[1:], gain, never, torch.ones_like(gain))
+    moments = SmootherMoments(heat, "fourier", tables)
+    posterior = Posterior(heat, ScoreModel(moments, Shouting(), (float(heat.times[1]), heat.horizon)), heat.times)
+    y = observation.observe(heat.simulate(1, generator=generator, dtype=F64)[:, -1], generator=generator)
+    drawn = final_given(posterior, observation, y, n, generator=generator)[0]
+    K, C, G, _ = dense(heat, now[-1], observation, heat.horizon)
+    centre = (mean[-1].flatten() + (y.flatten() - G @ mean[-1].flatten()) @ K.T).reshape(heat.shape)
+    assert_standard(whitened(drawn, centre, C))
+    with pytest.raises(ValueError, match="score at every time, got steps over stored intervals; take sample_given"):
+        sample_guided(posterior, observation, y, 1, generator=generator)
 
 
 def test_batches_in_work_do_not_mix_observations(generator):
