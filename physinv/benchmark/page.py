@@ -67,13 +67,14 @@ dd { margin: 0; overflow-wrap: anywhere; }
 pre { background: var(--box); border: 1px solid var(--line); border-radius: 6px; padding: .75rem; overflow-x: auto;
   font-size: .85rem; line-height: 1.4; }
 @media (max-width: 600px) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
+@page { size: A4 landscape; margin: 12mm; }
 @media print {
   :root { --ink: #000; --soft: #444; --paper: #fff; --box: #fff; --line: #999; --mark: #000; --ours: #eee; }
   main { max-width: none; padding: 0; }
   nav { display: none; }
   thead button span::after { content: "" !important; }
   .scroll { overflow: visible; border: 0; }
-  table { font-size: .7rem; } th, td { padding: .2rem .35rem; }
+  table { font-size: .62rem; } th, td { padding: .15rem .25rem; } img { max-height: 170mm; object-fit: contain; }
   figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
 }
 </style>
