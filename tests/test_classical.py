@@ -9,9 +9,10 @@ import torch
 from physinv.baselines.ensemble_kalman import fit_ensemble_kalman
 from physinv.baselines.forward import Forward, fit_forward
 from physinv.baselines.gaussian_prior import Covariance, fit_covariance, fit_gaussian_prior
+from physinv.baselines.minimise import Objective, gauss_newton, lbfgs
 from physinv.baselines.physics import Physics, fit_physics
 from physinv.baselines.problem import NotApplicableError, Problem
-from physinv.baselines.variational import Objective, fit_gauss_newton, fit_lbfgs, gauss_newton, lbfgs
+from physinv.baselines.variational import fit_gauss_newton, fit_lbfgs
 from physinv.generate import generate
 from physinv.linear_estimate import LinearEstimate
 from physinv.metrics import coverage, relative_l2
