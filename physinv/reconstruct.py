@@ -93,6 +93,8 @@ def reconstruct(
     _check_same_system(run, data)
     if observe is not None and method != "sde":
         raise ValueError(f"`observe` needs `method` sde (posterior samples), got {method!r}.")
+    if observe is not None and data.layout.kind == "particles":
+        raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
     observation = None if observe is None else named(observe, observed_noise, data.shape, seed=seed)
     device = next(run.model.parameters()).device
     times = step_grid(run, data, steps or len(run.times) - 1, grid)

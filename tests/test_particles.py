@@ -655,6 +655,8 @@ def test_the_whole_chain(name, tmp_path):
     assert isinstance(run.model.moments, ParticleMoments)
     fresh = build_model(run.sde, train, settings)
     assert set(fresh.state_dict()) == set(run.model.state_dict())
+    with pytest.raises(ValueError, match="`observe` is for vectors and fields; particles are seen whole"):
+        reconstruct(run, test, tmp_path / "r.hdf5", observe="sensors:0.5")
     reconstruct(run, test, tmp_path / "r.hdf5", samples=4)
     recon = read_reconstruction(tmp_path / "r.hdf5")
     assert torch.equal(recon.samples[..., -1], recon.truth[:, None, :, -1].expand(-1, 4, -1))
