@@ -208,6 +208,16 @@ def test_the_verdict_when_physinv_loses() -> None:
     assert "fmpe" not in text[3]
 
 
+def test_the_verdict_tells_what_one_more_sample_costs() -> None:
+    """Of the methods that beat physinv, those that take twice its time or more; the better ones first."""
+    rows = table(physinv=(0.1, 60), npse=(0.08, 50), lbfgs=(0.07, 90), fmpe=(0.06, 70), dps=(0.2, 70))
+    for method, seconds in {"physinv": 0.05, "npse": 0.2, "lbfgs": 2.25, "fmpe": 0.09, "dps": 3.0}.items():
+        rows[method]["sample_seconds"] = summary(seconds)
+    assert verdict(rows)[-1] == "Once trained, one more sample takes physinv 0.050 s, lbfgs 2.2 s and npse 0.20 s."
+    rows["physinv"]["crps"] = summary(0.05)
+    assert not any("one more sample" in line for line in verdict(rows))
+
+
 def test_the_verdict_when_physinv_ties_and_when_there_is_one_seed() -> None:
     assert verdict(table(physinv=(0.1, 60), npse=(0.099, 50), linear=(0.2, 1)))[0] == (
         "physinv (0.100 ± 0.0010) and npse (0.0990 ± 0.0010) share the lowest CRPS of all 3 methods, within two "

@@ -38,7 +38,7 @@ def verdict(summaries: Summaries) -> list[str]:
     if "crps" not in ours:
         return [f"There is no CRPS of {OURS} here, so nothing can be said about it."]
     said = [_rank(_NAMED[name], summaries) for name in ("crps", "energy_score") if name in ours]
-    said += _exact(summaries) + _calibration(summaries) + _compute(summaries)
+    said += _exact(summaries) + _calibration(summaries) + _compute(summaries) + _amortised(summaries)
     if all(s.n == 1 for own in summaries.values() for s in own.values()):
         said.append("All figures are from one seed: no difference has a standard error; below 2 % they count as level.")
     return said
@@ -120,6 +120,22 @@ def _compute(summaries: Summaries) -> list[str]:
         f"{OURS} is not on the front of CRPS against compute time: {listed} {_do(beaten, 'reach', 'reaches')} a lower "
         f"CRPS in no more time than its {_seconds(spent)}."
     ]
+
+
+def _amortised(summaries: Summaries) -> list[str]:
+    """What one more sample costs physinv, once trained, and the methods of lower CRPS that pay twice that or more."""
+    ours = summaries[OURS]
+    if "sample_seconds" not in ours:
+        return []
+    rivals = {m: own for m, own in summaries.items() if {"crps", "sample_seconds"} <= own.keys() and m != "exact"}
+    better = [m for m, own in rivals.items() if ours["crps"].mean - own["crps"].mean > ours["crps"].gap(own["crps"])]
+    dear = [m for m in better if rivals[m]["sample_seconds"].mean > 2 * ours["sample_seconds"].mean]
+    if not dear:
+        return []
+    listed = [
+        f"{m} {rivals[m]['sample_seconds'].mean:#.2g} s" for m in sorted(dear, key=lambda m: rivals[m]["crps"].mean)
+    ]
+    return [f"Once trained, one more sample takes {OURS} {ours['sample_seconds'].mean:#.2g} s, {_and(listed)}."]
 
 
 def _valued(method: str, summary: Summary, column: Column) -> str:
