@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -325,7 +326,7 @@ def test_unknown_parts_of_a_benchmark_are_refused():
         changed(small(), "budget.x", 3)
 
 
-def test_the_command_line_runs_reports_and_compares(tmp_path, capsys):
+def test_the_command_line_runs_reports_and_compares(tmp_path, capsys, monkeypatch):
     path = tmp_path / "tiny.toml"
     path.write_text(
         'simulator = "ornstein-uhlenbeck"\nmethods = ["exact", "linear"]\nbudget = 1\nobservations = 20\nsamples = 4\n'
@@ -337,8 +338,15 @@ def test_the_command_line_runs_reports_and_compares(tmp_path, capsys):
     assert (tmp_path / "a" / "report.html").stat().st_size > 10_000
     main(["benchmark", "report", str(tmp_path / "a")])
     assert "exact" in capsys.readouterr().out
-    main(["benchmark", "compare", str(tmp_path / "a"), str(tmp_path / "a"), "--json"])
+    shutil.copytree(tmp_path / "a", tmp_path / "benchmarks" / "results" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    main(["benchmark", "report", "tiny"])  # by name
+    assert "exact" in capsys.readouterr().out
+    main(["benchmark", "compare", "a", "tiny", "--json"])
     json.loads(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        main(["benchmark", "report", "tinny"])
+    assert "got tinny; run the benchmark first" in capsys.readouterr().err
     main(["benchmark", "methods", "--json"])
     assert set(json.loads(capsys.readouterr().out)) == set(baselines.METHODS)
     with pytest.raises(SystemExit) as stopped:

@@ -93,19 +93,19 @@ def run(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Results of `physinv benchmark`.")],
+    what: Annotated[Path, typer.Argument(metavar="NAME|FOLDER", help="A benchmark that was run, or its results.")],
     json_: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Write report.html, table.md and the figures of a folder of results again.
 
-    Example: physinv benchmark report benchmarks/results/heat
+    Example: physinv benchmark report heat
     """
-    _report(folder, as_json=json_)
+    _report(_results(what), as_json=json_)
 
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="The older results.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="The older results: a benchmark's name, or a folder.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The newer results.")],
     everything: Annotated[bool, typer.Option("--all", help="Show what stayed the same, too.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
@@ -114,11 +114,11 @@ def compare(
 
     Paired over common seeds; corrected for the number of comparisons (Holm).
 
-    Example: physinv benchmark compare benchmarks/results/heat heat-today
+    Example: physinv benchmark compare heat heat-today
     """
     from physinv.benchmark import compare as comparing
 
-    differences = comparing.compare(a, b)
+    differences = comparing.compare(_results(a), _results(b))
     if json_:
         console.plain(comparing.to_json(differences))
     else:
@@ -144,6 +144,12 @@ def methods(json_: Annotated[bool, typer.Option("--json", help="Machine-readable
     for name, entry in METHODS.items():
         told = ", ".join(f"{k}={v}" for k, v in options[name].items())
         console.say(f"{name:22s} {entry.about}" + (f"  ({told})" if told else ""))
+
+
+def _results(what: Path) -> Path:
+    """A folder of results as it is, or that of the benchmark of this name."""
+    named = FOLDER / "results" / what
+    return named if not what.exists() and named.is_dir() else what
 
 
 def _recipe(what: str) -> Benchmark:
