@@ -18,8 +18,10 @@ from physinv.benchmark import journal
 from physinv.benchmark.cell import Job, _counted, run_cell
 from physinv.benchmark.cells import Cell, cells, check_methods
 from physinv.benchmark.recipe import Benchmark, changed, load_benchmark, quickened
+from physinv.benchmark.records import read_records
 from physinv.benchmark.runner import _jobs, pending, run_benchmark
 from physinv.benchmark.scores import Drawn, score
+from physinv.benchmark.tables import failures
 from physinv.cli import main
 from physinv.recipe import Splits
 from physinv.simulator import build
@@ -114,6 +116,47 @@ def test_results_of_another_recipe_are_put_aside_not_lost(results, tmp_path):
     run_benchmark(other, place, device=CPU, only=[])
     assert journal.read(place / "cells.jsonl") == []
     assert len(journal.read(place / "superseded.jsonl")) == 6
+    first = small(methods=["exact", "linear", "fno"], seeds=[0, 1])
+    run_benchmark(first, place, device=CPU, only=[])  # the first recipe again: its results come back
+    assert len(journal.read(place / "cells.jsonl")) == 6
+    assert journal.read(place / "superseded.jsonl") == []
+
+
+def test_a_recipe_that_cannot_be_built_touches_no_results(results, tmp_path):
+    _, out, _, _ = results
+    place = tmp_path / "copy"
+    place.mkdir()
+    before = (out / "cells.jsonl").read_bytes()
+    (place / "cells.jsonl").write_bytes(before)
+    with pytest.raises(ValueError, match="has no parameter `temperatur`"):
+        run_benchmark(small(parameters={"temperatur": 1}), place, device=CPU)
+    assert (place / "cells.jsonl").read_bytes() == before
+    assert {p.name for p in place.iterdir()} == {"cells.jsonl"}
+
+
+def test_few_observations_that_differ_are_no_atoms(generator):
+    """Eight fields and a biased ensemble without spread: moved to the nearest truth it would look perfect."""
+    truth = torch.randn(8, 1, 6, 6, generator=generator)
+    samples = (truth + 0.3)[:, None] + 1e-3 * torch.randn(8, 9, 1, 6, 6, generator=generator)
+    metrics, _ = score(Drawn(truth, truth, samples, samples.mean(1)), Heat(size=6), truth.mean(0), seed=0)
+    assert metrics["coverage_90"] == pytest.approx(
+        0.5
+    )  # all truths below all members: half of that rank counts as inside
+
+
+def test_a_figure_that_is_not_finite_is_told(tmp_path):
+    raw = {
+        "schema": 1,
+        "key": "k",
+        "system": "s",
+        "method": "linear",
+        "seed": 0,
+        "metrics": {"crps": 0.1, "c2st": None},
+    }
+    (tmp_path / "cells.jsonl").write_text(json.dumps(raw) + "\n")
+    (record,) = read_records(tmp_path)
+    assert record.lost == ("c2st",)
+    assert failures([record]) == ["linear (seed 0): c2st not finite, left out of the means"]
 
 
 def test_a_torn_line_is_no_result_and_the_next_one_is_whole(tmp_path):

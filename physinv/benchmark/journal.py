@@ -49,14 +49,23 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def keep(path: Path, keys: Collection[str], rest: Path) -> None:
-    """Move records whose key is not among ``keys`` to the end of ``rest``: they belong to an earlier recipe."""
-    records = read(path)
-    old = [record for record in records if record["key"] not in keys]
-    for record in old:
-        append(rest, record)
-    if old:
-        kept = "".join(json.dumps(r, allow_nan=False) + "\n" for r in records if r["key"] in keys)
-        write_atomically(path, lambda tmp: tmp.write_text(kept, "utf-8"))
+    """Leave the records in ``path`` whose key is among ``keys``, and in ``rest`` those of other recipes.
+
+    Records in ``rest`` return when they are wanted again.  A kill in between leaves some in both files, never in none.
+    """
+    here, aside = read(path), read(rest)
+    every = list({record["key"]: record for record in [*aside, *here]}.values())
+    kept = [record for record in every if record["key"] in keys]
+    old = [record for record in every if record["key"] not in keys]
+    if len(old) > len(aside) or len(kept) > len(here):
+        _write(rest, every)
+        _write(path, kept)
+        _write(rest, old)
+
+
+def _write(path: Path, records: Collection[Mapping[str, Any]]) -> None:
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    write_atomically(path, lambda tmp: tmp.write_text(text, "utf-8"))
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def _record(raw: Any, place: str) -> Record:
             seed=int(raw["seed"]),
             study=study and _study(study),
             metrics=_finite(metrics),
-            lost=tuple(k for k, v in metrics.items() if v is not None and not math.isfinite(v)),
+            lost=tuple(k for k, v in metrics.items() if v is None or not math.isfinite(v)),
             curves={k: tuple(map(_number, v)) for k, v in (raw.get("curves") or {}).items() if v},
             cost=_finite(cost),
             error=raw.get("error"),

@@ -59,19 +59,22 @@ def run_benchmark(
     """Do every cell that :func:`pending` lists, ``jobs`` at a time; the number of those that failed.
 
     ``only`` leaves the methods out that are not among these.  Results of another recipe in ``out`` are put aside, into
-    ``superseded.jsonl``.
+    ``superseded.jsonl``, from where they return with their recipe.
 
     Each runs in a process of its own, on its share of the cores.  ``jobs`` defaults to the number of cores, less where
     memory is short, 1 on an accelerator: training is measured in wall time, so cells must not fight for a core.  A
-    failed cell leaves a log and is tried again by the next run.  BlockingIOError if another run works in ``out``.
+    failed cell leaves a log and is tried again by the next run.  BlockingIOError if another run works in ``out``;
+    ValueError, before anything is touched, where the recipe's simulator can't be built.
     """
-    todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]
+    for cell in {cell.data_key: cell for cell in cells(benchmark)}.values():
+        build(find(cell.config["simulator"]), cell.config["parameters"])
     out.mkdir(parents=True, exist_ok=True)
     text = benchmark.model_dump_json(indent=1) + "\n"
     failed, told = 0, progress or (lambda done, text: None)
     with journal.locked(out):
         write_atomically(out / "recipe.json", lambda tmp: tmp.write_text(text, "utf-8"))
         journal.keep(out / "cells.jsonl", {cell.key for cell in cells(benchmark)}, out / "superseded.jsonl")
+        todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]
         jobs = jobs or _jobs(todo, device)
         processes = Processes(threads=max(1, (os.cpu_count() or 1) // jobs))
         work = _Work(out, device, Datasets(out / ".work" / "data", todo), processes)

@@ -62,7 +62,7 @@ def _rank(column: Column, summaries: Summaries) -> str:
         text += f"; {_and(tied)} {'is' if len(tied) == 1 else 'are'} level with it" if tied else ""
     elif tied:
         listed = _and([_valued(m, s, column) for m, s in ((OURS, ours), *((m, rivals[m]) for m in tied))])
-        text = f"{listed} share the lowest {word} {of_all}, within two standard errors"
+        text = f"{listed} share the lowest {word} {of_all}, {_within(ours, *(rivals[m] for m in tied))}"
         text += f"; next: {_valued(behind[0], rivals[behind[0]], column)}" if behind else ""
     else:
         text = f"{OURS} has the lowest {word} {of_all} ({own}; next: {behind[0]}, {number(rivals[behind[0]], column)})"
@@ -75,7 +75,7 @@ def _exact(summaries: Summaries) -> list[str]:
     ours = summaries[OURS]["crps"]
     ratio, column = ours.mean / exact.mean - 1, _NAMED["crps"]
     if abs(ours.mean - exact.mean) <= ours.gap(exact):
-        return [f"That is the exact posterior's CRPS ({number(exact, column)}), within two standard errors."]
+        return [f"That is the exact posterior's CRPS ({number(exact, column)}), {_within(ours, exact)}."]
     return [f"The exact posterior's CRPS is {number(exact, column)}: {OURS}'s is {_percent(ratio)} it."]
 
 
@@ -146,8 +146,13 @@ def _width(coverage: float, aim: float) -> str:
     return "often (intervals too wide)" if coverage > aim else "rare (intervals too narrow, or biased)"
 
 
+def _within(*summaries: Summary) -> str:
+    return "within 2 % (of one seed)" if any(s.n == 1 for s in summaries) else "within two standard errors"
+
+
 def _percent(ratio: float) -> str:
-    return f"{100 * abs(ratio):.2g} % {'above' if ratio > 0 else 'below'}"
+    digits = 0 if abs(ratio) >= 0.1 else 1
+    return f"{100 * abs(ratio):.{digits}f} % {'above' if ratio > 0 else 'below'}"
 
 
 def _seconds(summary: Summary) -> str:
