@@ -413,6 +413,29 @@ def test_noise_is_rarely_flagged(tmp_path: Path) -> None:
     assert 1 <= flagged <= 13
 
 
+def test_a_doubled_error_is_never_called_the_same(tmp_path: Path) -> None:
+    """Three seeds, 80 figures: p of the doubled one is 3e-4, times 80 that is .03 or so: it must at least be shown."""
+    rng, sides = np.random.default_rng(3), []
+    for name, factor in (("a", 1.0), ("b", 2.0)):
+        cells = []
+        for i, seed in itertools.product(range(20), range(3)):
+            values = {c: 1 + 0.02 * rng.normal() for c in ("crps", "energy_score", "variogram_score", "relative_l2")}
+            values["crps"] *= factor if i == 0 else 1.0
+            cells.append(cell(f"method{i}", seed, **values))
+        sides.append(folder(tmp_path / name, *cells))
+    found = {(d.method, d.metric): d for d in compare(*sides)}
+    assert found["method0", "crps"].flag in ("check", "worse")
+    assert found["method0", "crps"].p < 0.05
+    assert sum(d.flag == "check" for d in found.values()) <= 2  # noise of 2 % seldom moves a mean by 5 %
+
+
+def test_more_failures_than_before_are_worse(tmp_path: Path) -> None:
+    some = [cell("npse", 0, crps=1.0), cell("npse", 1, crps=1.1), cell("npse", 2, error="failed: no")]
+    none = [cell("npse", seed, error="failed: no") for seed in range(3)]
+    found = compare(folder(tmp_path / "a", *some), folder(tmp_path / "b", *none))
+    assert [(d.metric, d.flag) for d in found] == [("failures", "worse")]
+
+
 def test_a_true_regression_is_flagged_and_nothing_else(tmp_path: Path) -> None:
     """A shift of 0.2, ten standard deviations of a difference (0.014) and more: t = 0.2 / (0.014 / sqrt(6)) = 35."""
     rng = np.random.default_rng(2)

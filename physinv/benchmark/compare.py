@@ -49,9 +49,10 @@ def compare(a: Path, b: Path) -> list[Difference]:
     """Each metric that has a best value, of each method and study point in ``a``, against the same in ``b``.
 
     Paired t test over the seeds in common, if there are two or more, else Welch's, both of the loss (a target value's
-    distance); Holm's correction (1979) over all tests, at 5 %.  With few seeds only large changes show: "same" says
-    that none did.  Where one side has a single seed, "check" says that the loss grew or shrank by more than 5 % (of the
-    target, where there is one).  A method that failed only in ``b`` is worse.  Raises ValueError for results of
+    distance); Holm's correction (1979) over all tests, at 5 %.  With few seeds only large changes pass
+    it: "check" says that a figure changed by more than 5 % and is significant by itself, if not among so many; where one
+    side has a single seed, that the loss changed by more than 5 % (of the target, where there is one).  A method of
+    which more cells failed in ``b`` is worse.  Raises ValueError for results of
     different systems.
     """
     records = [read_records(folder) for folder in (a, b)]
@@ -65,8 +66,9 @@ def compare(a: Path, b: Path) -> list[Difference]:
         if new is None:
             found.append(Difference(method, place, "all", None, None, 0, "", None, None, "missing"))
             continue
-        if any(r.error for r in new.values()) and not any(r.error for r in old.values()):
-            found.append(Difference(method, place, "failures", 0.0, _failed(new), len(new), "", None, None, "worse"))
+        if _failed(new) > _failed(old):
+            shares = _failed(old), _failed(new)
+            found.append(Difference(method, place, "failures", *shares, len(new), "", None, None, "worse"))
         for column in _COMPARED:
             x, y = (_values(side, column.name) for side in (old, new))
             if x and y:
@@ -146,13 +148,18 @@ def _difference(method: str, study: str, column: Column, x: Mapping[int, float],
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
-    """Holm's step-down: the i-th smallest of m p values times m - i, never below an earlier one."""
+    """Holm's step-down: the i-th smallest of m p values times m - i, never below an earlier one.
+
+    What changed by more than is tolerated, and is significant by itself but not among so many, is "check", not "same".
+    """
     tested = sorted((i for i, d in enumerate(differences) if d.p is not None), key=lambda i: differences[i].p or 0.0)
     out, running = list(differences), 0.0
     for rank, i in enumerate(tested):
         d = differences[i]
         running = max(running, min(1.0, (len(tested) - rank) * (d.p or 0.0)))
-        out[i] = dataclasses.replace(d, holm=running, flag=d.flag if running < _LEVEL else "same")
+        large = d.a is not None and d.b is not None and abs(d.b - d.a) > _TOLERATED * abs(d.a)
+        unsure: Flag = "check" if large and (d.p or 0.0) < _LEVEL else "same"
+        out[i] = dataclasses.replace(d, holm=running, flag=d.flag if running < _LEVEL else unsure)
     return out
 
 
