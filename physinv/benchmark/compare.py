@@ -50,7 +50,7 @@ def compare(a: Path, b: Path) -> list[Difference]:
 
     Paired t test over the seeds in common, if there are two or more, else Welch's, both of the loss (a target value's
     distance); Holm's correction (1979) over all tests, at 5 %.  With few seeds only large changes pass
-    it: "check" says that a figure changed by more than 5 % and is significant by itself, if not among so many; where one
+    it: "check" says that a figure changed by more than 5 % and is significant by itself, if not among many; where one
     side has a single seed, that the loss changed by more than 5 % (of the target, where there is one).  A method of
     which more cells failed in ``b`` is worse.  Raises ValueError for results of
     different systems.

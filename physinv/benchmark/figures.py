@@ -60,8 +60,9 @@ def _front(records: Sequence[Record]) -> Iterator[Picture]:
         best = front(shown)
         caption = (
             "Lower left is better. Methods in bold, joined by the dotted line, are on the front: no other one has an "
-            "error that is lower by more than two standard errors in the same time or less. Time is training plus the "
-            "sampling of the whole test set. Bars: one standard error over the seeds."
+            "error that is lower by more than the noise of the seeds in the same time or less, or one no higher in "
+            "less than half. Time is training plus the sampling of the whole test set. Bars: one standard error over "
+            "the seeds."
         )
         figure = draw(spots, best, exact.mean if exact and exact.mean > 0 else None)
         yield Picture("error-against-time", "front", "CRPS against seconds", caption, figure)

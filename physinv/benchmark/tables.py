@@ -51,7 +51,7 @@ class Column:
         return {"low": "lower is better", "high": "higher is better"}.get(str(self.best), f"best at {self.best}")
 
     def gap(self, a: Summary, b: Summary) -> float:
-        """The difference beyond which two means differ: two standard errors, or ``slight`` if that is more."""
+        """The difference beyond which two means differ: the noise of the seeds, or ``slight`` if that is more."""
         return max(a.gap(b), self.slight)
 
     def loss(self, value: float) -> float:
@@ -116,7 +116,7 @@ _README = (*HEADLINE[:-1], CALIBRATION[2], COST[0], COST[1], COST[3], COST[4])
 
 
 def best(column: Column, summaries: Summaries) -> set[str]:
-    """The methods that are best in a column: the lowest loss and all within two standard errors of its difference.
+    """The methods that are best in a column: the lowest loss and all within the noise of the seeds.
 
     The exact posterior is what methods are held against, and takes no part.  Nothing is
     best in a column of equal numbers.

@@ -17,22 +17,25 @@ Summaries = Mapping[str, Mapping[str, Summary]]
 def front(summaries: Summaries, error: str = "crps", cost: str = "total_seconds") -> set[str]:
     """The methods that no other beats in error at the same cost or less.
 
-    Method a is dominated if some b costs no more and its mean error is lower by more than two standard errors of the
-    difference (of one seed: 2 %).  The exact posterior takes no part.
+    Method a is beaten by b if b costs no more and its mean error is lower by more than the noise of the seeds
+    (:meth:`~physinv.benchmark.records.Summary.gap`), or if b costs less than half and its mean error is no higher.
+    The exact posterior takes no part.
     """
     found = {m: (own[error], own[cost].mean) for m, own in summaries.items() if {error, cost} <= own.keys()}
     found.pop("exact", None)
-    return {
-        a
-        for a, (mine, seconds) in found.items()
-        if not any(spent <= seconds and mine.mean - other.mean > mine.gap(other) for other, spent in found.values())
-    }
+    return {a for a, mine in found.items() if not any(_beats(other, mine) for other in found.values())}
+
+
+def _beats(other: tuple[Summary, float], mine: tuple[Summary, float]) -> bool:
+    """Of two methods, given as error and cost."""
+    lead = mine[0].mean - other[0].mean
+    return (other[1] <= mine[1] and lead > mine[0].gap(other[0])) or (2 * other[1] < mine[1] and lead >= 0)
 
 
 def verdict(summaries: Summaries) -> list[str]:
     """Sentences on CRPS, energy score, calibration and compute: which methods beat physinv, and which it beats.
 
-    A lead counts if it is more than two standard errors of the difference of the means.
+    A lead counts if it is more than the noise of the seeds (:meth:`~physinv.benchmark.records.Summary.gap`).
     """
     ours = summaries.get(OURS, {})
     if "crps" not in ours:
@@ -107,11 +110,8 @@ def _compute(summaries: Summaries) -> list[str]:
         return [f"{OURS} is on the front of CRPS against compute time ({_seconds(spent)}){company}."]
     ours, column = summaries[OURS]["crps"], _NAMED["crps"]
     rivals = {m: own for m, own in summaries.items() if {"crps", "total_seconds"} <= own.keys() and m != "exact"}
-    beaten = [
-        m
-        for m, own in rivals.items()
-        if own["total_seconds"].mean <= spent.mean and ours.mean - own["crps"].mean > ours.gap(own["crps"])
-    ]
+    own = ours, spent.mean
+    beaten = [m for m, other in rivals.items() if _beats((other["crps"], other["total_seconds"].mean), own)]
     beaten.sort(key=lambda m: rivals[m]["crps"].mean)
     listed = _and(
         [f"{m} (CRPS {number(rivals[m]['crps'], column)}, {_seconds(rivals[m]['total_seconds'])})" for m in beaten]
@@ -147,7 +147,7 @@ def _width(coverage: float, aim: float) -> str:
 
 
 def _within(*summaries: Summary) -> str:
-    return "within 2 % (of one seed)" if any(s.n == 1 for s in summaries) else "within two standard errors"
+    return "within 2 % (of one seed)" if any(s.n == 1 for s in summaries) else "within the noise of the seeds"
 
 
 def _percent(ratio: float) -> str:
