@@ -18,6 +18,7 @@ def c2st(
     b: Float[Tensor, "n *state"],
     *,
     folds: int = 5,
+    paired: bool = False,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
     """Classifier two-sample test: held-out accuracy of telling ``a`` from ``b``, both ``(n, *state)``.
@@ -26,6 +27,9 @@ def c2st(
     and Oquab 2017).  With d numbers per state the classifier is the customary one (Lueckmann et al. 2021): z-scored
     input, two hidden ReLU layers of width 10 d (here 256 at most), ``folds``-fold cross-validation.  Each fold holds
     equal shares of both sets; all folds train side by side, by full-batch AdamW.
+
+    ``paired``: ``a_i`` and ``b_i`` share numbers (the observation, where both are joint draws with it) and are held out
+    together.  Otherwise the classifier would meet in the test what it learned under the other label, and fall below .5.
     """
     _two_sets(a, b)
     n = a.shape[0]
@@ -36,7 +40,9 @@ def c2st(
     x = (x - x.mean(dim=0)) / torch.where(std > 0, std, torch.ones_like(std))
     y = torch.cat([torch.zeros_like(x[:n, 0]), torch.ones_like(x[n:, 0])])
     home = x.device if generator is None else generator.device
-    order = torch.cat([torch.randperm(n, generator=generator, device=home) for _ in range(2)]).to(x.device)
+    first = torch.randperm(n, generator=generator, device=home)
+    second = first if paired else torch.randperm(n, generator=generator, device=home)
+    order = torch.cat([first, second]).to(x.device)
     held_out = order % folds == torch.arange(folds, device=x.device)[:, None]
     logits = _fit(x, y, ~held_out, generator)
     return ((logits > 0) == (y > 0))[held_out].to(x.dtype).mean()

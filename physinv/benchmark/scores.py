@@ -147,7 +147,7 @@ def _laws(drawn: Drawn, generator: torch.Generator) -> dict[str, Tensor]:
     n = min(len(drawn.truth), _MOST)
     scale = torch.cat([drawn.truth, drawn.final], 1).std(0).clamp(min=1e-12)
     ours, theirs = (torch.cat([x[:n], drawn.final[:n]], 1) / scale for x in (drawn.samples[:, 0], drawn.truth))
-    return {"c2st": c2st(ours, theirs, generator=generator), "wasserstein": wasserstein(ours, theirs)}
+    return {"c2st": c2st(ours, theirs, paired=True, generator=generator), "wasserstein": wasserstein(ours, theirs)}
 
 
 def _few(samples: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:

@@ -81,7 +81,7 @@ HEADLINE = (
         "C2ST",
         0.5,
         ".3f",
-        "accuracy of a classifier telling (sample, x_T) from (truth, x_T); few pairs draw it below .5: see exact",
+        "accuracy of a classifier telling (sample, x_T) from (truth, x_T)",
         0.01,
     ),
     Column("wasserstein", "Wasserstein", "low", "#.3g", "distance W_2 of (sample, x_T) and (truth, x_T); see exact"),
