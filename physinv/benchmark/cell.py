@@ -83,7 +83,8 @@ def run_cell(job: Job) -> dict[str, Any]:
         except NotApplicableError as error:
             return {"metrics": {}, "curves": {}, "cost": {}, "error": f"does not apply: {error}"}
         _synchronise(device)
-        trained, count.states = time.perf_counter() - begun, 0
+        trained = time.perf_counter() - begun
+        count.states, count.weights = 0, {}  # only what draws: training keeps averaged copies
         begun = time.perf_counter()
         with torch.no_grad():
             samples = answer.sample(final, members, generator=generator)
@@ -178,9 +179,10 @@ def _counted() -> Iterator[_Count]:
 
     def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         count.depth -= 1
-        if count.depth == 0 and (weights := sum(p.numel() for p in module.parameters())):
+        if count.depth == 0 and (parameters := list(module.parameters())):
             count.states += count.batch
-            count.weights[id(module)] = weights
+            key = id(parameters[0])  # a network alone, and inside a model, is one network
+            count.weights[key] = max(count.weights.get(key, 0), sum(p.numel() for p in parameters))
 
     hooks = nn.modules.module
     handles = hooks.register_module_forward_pre_hook(enter), hooks.register_module_forward_hook(leave, always_call=True)
