@@ -46,7 +46,7 @@ def once(name: str, seed: int, budget: float) -> dict[str, float]:
         run = Path(tmp) / "run"
         train_run(run, train, valid, settings=Settings(), budget=budget, seed=seed, device=device)
         trained = load_run(run, device=device)
-        linear = fit_linear(train, valid)
+        linear = fit_linear(simulator, train, valid)
     n = min(OBSERVATIONS, test.n_trajectories)
     truth, final = test.states(0, limit=n), test.states(-1, limit=n)
     moving, draw = simulator.layout.moving, torch.Generator().manual_seed(seed)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 __all__ = ["LinearEstimate", "fit_linear"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from physinv.moments import gaussian_log_prob
+from physinv.sde import SDE
+from physinv.simulator import Layout
 from physinv.trajectories import TrajectoryDataset
 
 _PENALTIES = tuple(10.0**-p for p in range(8))
+_DENSE = 2048  # trajectories, images included, that are fewer than the components and yet worth a dense map: O(n^3)
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,11 @@ class LinearEstimate:
     """``x_0 ~ N(m_0 + G (x_T - m_T), D)``: a linear map, and the variance of what it misses, per component.
 
     The map is either a dense matrix, as ``weights (n, *state)`` of the inner products with ``anchors (n, d)``, or a
-    factor per Fourier mode, ``weights (channels, channels, *modes)``.
+    factor per Fourier mode, ``weights (channels, channels, *modes)``.  What is static in ``layout`` is copied from
+    ``x_T``.
     """
 
+    layout: Layout
     mean_initial: Float[Tensor, "*state"]
     mean_final: Float[Tensor, "*state"]
     weights: Tensor
@@ -32,14 +37,8 @@ class LinearEstimate:
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """The estimate for each of the observations."""
-        gap = final - self.mean_final
-        if self.anchors is not None:
-            out: Tensor = self.mean_initial + torch.tensordot(gap.flatten(1) @ self.anchors.T, self.weights, dims=1)
-            return out
-        space = tuple(range(2, final.ndim))
-        modes = torch.einsum("io...,bi...->bo...", self.weights, torch.fft.rfftn(gap, dim=space, norm="ortho"))
-        moved: Tensor = torch.fft.irfftn(modes, s=final.shape[2:], dim=space, norm="ortho")
-        return self.mean_initial + moved
+        out = self.mean_initial + self._mapped(final - self.mean_final)
+        return self.layout.set_moving(self.layout.moving(out), final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
@@ -57,28 +56,41 @@ class LinearEstimate:
         ones) are left out."""
         return gaussian_log_prob(initial - self.mean(final), self.deviation.square(), initial)
 
+    def _mapped(self, gap: Tensor) -> Tensor:
+        if self.anchors is not None:
+            out: Tensor = torch.tensordot(gap.flatten(1) @ self.anchors.T, self.weights, dims=1)
+            return out
+        space = tuple(range(2, gap.ndim))
+        modes = torch.einsum("io...,bi...->bo...", self.weights, torch.fft.rfftn(gap, dim=space, norm="ortho"))
+        moved: Tensor = torch.fft.irfftn(modes, s=gap.shape[2:], dim=space, norm="ortho")
+        return moved
+
 
 @torch.no_grad()
-def fit_linear(train: TrajectoryDataset, valid: TrajectoryDataset) -> LinearEstimate:
+def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> LinearEstimate:
     """The best of ridge regressions of ``x_0`` on ``x_T``, judged on ``valid``, which also gives the missed variance.
 
     Dense (Hoerl and Kennard 1970; solved in the span of the trajectories if they are few) for every state; for periodic
     fields also mode by mode with all channels (Wiener's filter): many points and few trajectories call for that.
+    Symmetries of the process (``sde.images``) multiply the training data.
     """
-    x0, xT, y0, yT = (d.states(i) for d in (train, valid) for i in (0, -1))
-    candidates = _dense(x0, xT)
-    if train.layout.kind == "field" and train.layout.boundary == "PERIODIC":
-        candidates += _wiener(x0, xT)
+    layout, y0, yT = train.layout, valid.states(0), valid.states(-1)
+    x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
+    candidates = _dense(layout, x0, xT)
+    if layout.kind == "field" and layout.boundary == "PERIODIC":
+        candidates += _wiener(layout, x0, xT)
     best = min(candidates, key=lambda c: float((c.mean(yT) - y0).square().mean()))
     miss = (best.mean(yT) - y0).square().mean(0)
-    if train.layout.kind == "field":  # few trajectories, many points: one variance per channel
+    if layout.kind == "field":  # few trajectories, many points: one variance per channel
         miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
-    return LinearEstimate(best.mean_initial, best.mean_final, best.weights, best.anchors, miss.sqrt())
+    return replace(best, deviation=miss.sqrt())
 
 
-def _dense(x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
+def _dense(layout: Layout, x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
     mean0, meanT = x0.mean(0), xT.mean(0)
     target, anchors = (x0 - mean0).flatten(1).double(), (xT - meanT).flatten(1)
+    if len(target) <= target.shape[1]:
+        target, anchors = target[:_DENSE], anchors[:_DENSE]
     n, d = anchors.shape
     A = anchors.double()
     values, vectors = torch.linalg.eigh(A @ A.T if n <= d else A.T @ A)
@@ -88,11 +100,11 @@ def _dense(x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
         solved = vectors @ (projected / (values + penalty * values.max()).clamp(min=1e-300)[:, None])
         weights = solved.float().reshape(-1, *x0.shape[1:])
         rows = anchors if n <= d else torch.eye(d, dtype=anchors.dtype, device=anchors.device)
-        found.append(LinearEstimate(mean0, meanT, weights, rows, torch.zeros_like(mean0)))
+        found.append(LinearEstimate(layout, mean0, meanT, weights, rows, torch.zeros_like(mean0)))
     return found
 
 
-def _wiener(x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
+def _wiener(layout: Layout, x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
     mean0, meanT, space = x0.mean(0), xT.mean(0), tuple(range(2, x0.ndim))
     a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in (xT - meanT, x0 - mean0))
     power = torch.einsum("n...i,n...j->...ij", a.conj(), a) / len(a)
@@ -102,5 +114,5 @@ def _wiener(x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
     found = []
     for penalty in _PENALTIES[2:]:
         solved = torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1))
-        found.append(LinearEstimate(mean0, meanT, solved, None, torch.zeros_like(mean0)))
+        found.append(LinearEstimate(layout, mean0, meanT, solved, None, torch.zeros_like(mean0)))
     return found

@@ -93,13 +93,26 @@ class Layout:
         """``x`` without its static channels (or components of particles)."""
         if not self.static:
             return x
-        axis = -1 if self.kind == "particles" else -1 - len(self.axes)
+        axis, kept = self._moving()
+        return x.index_select(axis, torch.tensor(kept, device=x.device))
+
+    def set_moving(
+        self, moving: Float[Tensor, "*batch_and_moving"], x: Float[Tensor, "*batch_and_state"]
+    ) -> Float[Tensor, "*batch_and_state"]:
+        """``x`` with ``moving`` in the place of all but its static channels: the inverse of :meth:`moving`."""
+        if not self.static:
+            return moving
+        axis, kept = self._moving()
+        return x.index_copy(x.ndim + axis, torch.tensor(kept, device=x.device), moving)
+
+    def _moving(self) -> tuple[int, list[int]]:
+        """The axis of the channels (or components), counted from the end, and those that are not static."""
         kept: list[int] = []
         for name, place in self.parts():
             channel = place[-1] if self.kind == "particles" else place[0]
             if name not in self.static:
-                kept += range(*channel.indices(x.shape[axis])) if isinstance(channel, slice) else [channel]
-        return x.index_select(axis, torch.tensor(kept, device=x.device))
+                kept += range(channel.start, channel.stop) if isinstance(channel, slice) else [channel]
+        return -1 if self.kind == "particles" else -1 - len(self.axes), kept
 
 
 def parameter(

@@ -118,6 +118,13 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         other.window = self._checked(window)
         return other
 
+    def ends(self) -> TrajectoryDataset:
+        """First and last states alone, in memory: trajectories of two times."""
+        other = copy.copy(self)
+        other._storage = Memory(torch.stack([self.states(0), self.states(-1)], dim=1))
+        other.times, other._clock, other.window = self.times[[0, -1]], self._clock[[0, -1]], 2
+        return other
+
     def load(self, device: torch.device | str | None = None) -> TrajectoryDataset:
         """The same data in the memory of ``device`` (default: CPU); items are made there."""
         target = torch.device("cpu" if device is None else device)

@@ -143,7 +143,7 @@ def test_regression_finds_a_nonlinear_posterior_mean(make):
     problem, test = make(MIXTURE, 600, batch=512)
     (truth, final), exact = pair(test), MIXTURE.exact()
     answer = fit_regression(problem)
-    linear = fit_linear(problem.train, problem.valid)
+    linear = fit_linear(problem.simulator, problem.train, problem.valid)
     before, after = (missed(a.mean(final), exact.mean(final), truth) for a in (linear, answer))
     # Estimation alone costs (parameters in use)/2000 of what is missed: .02 is that of 40.
     assert before > 0.1
@@ -219,7 +219,7 @@ def test_an_fno_learns_a_fourier_multiplier(make):
     pytest.importorskip("neuralop")
     problem, test = make(RING, 200, rate=1e-2)
     (truth, final), exact = pair(test), RING.exact()
-    linear = fit_linear(problem.train, problem.valid)
+    linear = fit_linear(problem.simulator, problem.train, problem.valid)
     blind = dataclasses.replace(linear, weights=0 * linear.weights, deviation=truth.std() * torch.ones(1, 8))
     frame = Frame(problem, blind)
     model = Regression(frame, _operator(frame, 4, 8, 0))

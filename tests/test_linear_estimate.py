@@ -26,7 +26,7 @@ def splits(simulator, name, folder):
 )
 def test_it_is_the_exact_posterior_of_a_linear_gaussian_process(name, simulator, tmp_path):
     train, valid, test = splits(simulator, name, tmp_path / "d")
-    found, truth, final = fit_linear(train, valid), test.states(0), test.states(-1)
+    found, truth, final = fit_linear(simulator, train, valid), test.states(0), test.states(-1)
     mean = simulator.exact().mean(final)
     missed = float((mean - truth).square().mean())
     # ordinary least squares with d inputs: the excess of the squared error is d/N of what is missed; five times that

@@ -40,7 +40,8 @@ class Velocity(nn.Module):
         return v
 
     def draw(self, noise: Float[Tensor, "batch *moving"], context: Context, steps: int) -> Tensor:
-        """The ``z`` that ``noise`` becomes: Heun's method from 0 to 1, steps shrinking towards the end like 1 - t."""
+        """The ``z`` that ``noise`` becomes: Heun's method on the grid ``t_i = 1 - (1 - i / steps)^2``, finest at
+        the end."""
         y, grid = noise, [1 - (1 - i / steps) ** 2 for i in range(steps + 1)]
         for a, b in itertools.pairwise(grid):
             first = self(y, y.new_full((len(y),), a), context)
@@ -49,7 +50,7 @@ class Velocity(nn.Module):
         return y
 
     def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
-        """``E[z]`` given the context: at t = 0 the velocity is ``E[z] - y``."""
+        """``E[z]`` given the context: at t = 0 the velocity is ``E[z] - y``, here in the middle of the law of ``y``."""
         y = torch.zeros_like(context.centre)
         out: Tensor = self(y, y.new_zeros(len(y)), context)
         return out

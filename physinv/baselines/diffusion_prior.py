@@ -9,8 +9,11 @@ in Song et al. (2023) with the denoiser's covariance, the likelihood is widened 
 
 mode by mode (Fourier modes of periodic fields, components otherwise).  For linear F the covariance of r is
 ``1 + R^(-1/2) J Sigma(sigma) J^T R^(-1/2)``; for others no formula is at hand, but S is measured, once, on validation
-data whose ``x_0`` is known, at every noise level of the sampler.  Nothing is tuned, the pull never overshoots, and it
-is exact where all is Gaussian and diagonal in the modes.
+data whose ``x_0`` is known, at every noise level of the sampler.  Where all is Gaussian and diagonal in the modes this
+is exact, and nothing is tuned.  Elsewhere residuals of different modes belong together, and what all of them say
+about one direction of ``x_0`` must not be counted many times: the pull would overshoot.  So all S_k are multiplied by
+the largest eigenvalue, not less than 1, of the covariance of ``r_k / S_k^(1/2)``: found on one half of the data and
+measured on the other, since the largest of a sample is too large.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from torch import Tensor
 from physinv.baselines.backbone import Context, chunked, prior_frame
 from physinv.baselines.edm import Denoiser, heun, noise_levels, train_denoiser
 from physinv.baselines.forward import Forward, fit_forward
-from physinv.baselines.problem import Problem
+from physinv.baselines.problem import NotApplicableError, Problem
+from physinv.sde import match
 from physinv.smoother_moments import Basis, from_modes, to_modes
 
 _DRAWS = 16  # that a mean is taken over
@@ -35,7 +39,7 @@ _FEW = 256  # validation trajectories that tell the size of residuals: to 9 % ea
 
 @dataclass(frozen=True)
 class Guided:
-    """``widths`` holds ``S_k^(1/2)`` for each noise level but the last, 0."""
+    """``widths`` holds ``S_k^(1/2)``, times the root of that eigenvalue, for each noise level but the last, 0."""
 
     denoiser: Denoiser
     forward: Forward
@@ -71,6 +75,8 @@ class Guided:
         r = residual(self.denoiser, self.forward, clean, context, final)
         scaled = from_modes(self.basis, to_modes(self.basis, r) / width, tuple(r.shape[2:]))
         (pull,) = torch.autograd.grad(scaled.square().sum() / 2, y)
+        known = pull.flatten(1).isfinite().all(1)  # where the solver diverges the prior goes on alone
+        pull = torch.where(match(known, pull), pull, 0.0)
         pulled: Tensor = clean.detach() - sigma**2 * pull
         return pulled
 
@@ -101,6 +107,18 @@ def _widths(problem: Problem, denoiser: Denoiser, forward: Forward, basis: Basis
         noise = torch.randn(target.shape, generator=generator, dtype=target.dtype, device=target.device)
         clean = denoiser(target + sigma * noise, target.new_full((len(target),), sigma), context)
         r = to_modes(basis, residual(denoiser, forward, clean, context, final))
-        power = r.abs().square().mean((0, 1) if frame.particles else 0)
-        found.append(power.clamp(min=1.0).sqrt())
+        r = r[r.flatten(1).isfinite().all(1)]
+        if len(r) < 2:
+            raise NotApplicableError("the noise-free solver diverges from all denoised states.")
+        width = r.abs().square().mean((0, 1) if frame.particles else 0).clamp(min=1.0).sqrt()
+        found.append(width * _redundancy(from_modes(basis, r / width, tuple(target.shape[2:])).flatten(1)).sqrt())
     return found
+
+
+def _redundancy(white: Float[Tensor, "n d"]) -> Tensor:
+    """The largest eigenvalue of ``E w w^T`` for samples ``w``, or 1: along the first direction of either half, measured
+    on the other half."""
+    halves = white[::2], white[1::2]
+    first, second = (torch.linalg.svd(half, full_matrices=False).Vh[0] for half in halves)
+    found: Tensor = ((halves[0] @ second).square().mean() + (halves[1] @ first).square().mean()) / 2
+    return found.clamp(min=1.0)

@@ -50,7 +50,7 @@ class Denoiser(nn.Module):
         return heun(lambda y, s: self(y, y.new_full((len(y),), s), context), noise, noise_levels(steps))
 
     def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
-        """``E[z]`` given the context: what the denoiser says of pure noise."""
+        """``E[z]`` given the context: what the denoiser says at the largest noise, in the middle of its law."""
         y = torch.zeros_like(context.centre)
         out: Tensor = self(y, y.new_full((len(y),), _HIGH), context)
         return out

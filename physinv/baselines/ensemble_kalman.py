@@ -1,6 +1,7 @@
 """Ensemble Kalman inversion with multiple data assimilation: no derivative, no Gaussian prior, a Gaussian update.
 
-The members start as draws of ``x_0`` from the training states, and move ``N`` times by
+The members start as draws of ``x_0`` from the training states and their images under the symmetries of the process,
+and move ``N`` times by
 
     x_j <- x_j + C_xy (C_yy + a I)^-1 (y + sqrt(a) n_j - y_j),   y_j = R^(-1/2) (F(x_j) + b),   sum 1/a = 1
 
@@ -24,7 +25,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.baselines.forward import Forward, fit_forward
-from physinv.baselines.gaussian_prior import set_moving
 from physinv.baselines.problem import Problem
 
 _NUMBERS = {"cpu": 2**22}  # of all members' states in work at once
@@ -33,7 +33,7 @@ _ELSEWHERE = 2**26
 
 @dataclass(frozen=True)
 class EnsembleKalman:
-    """``pool``: the training states ``x_0``; ``inflations``: the ``a`` of each update; ``seed`` draws for ``mean``."""
+    """``pool``: states to start from; ``inflations``: the ``a`` of each update; ``seed`` draws for ``mean``."""
 
     forward: Forward
     pool: Float[Tensor, "n *state"]
@@ -67,13 +67,13 @@ class EnsembleKalman:
         order = keys.argsort(1)  # without replacement as long as there are enough
         pick = order[:, torch.arange(members, device=final.device) % len(self.pool)]
         every = final.repeat_interleave(members, 0)
-        x = set_moving(layout.moving(self.pool.to(final))[pick.flatten()], every, layout)
+        x = layout.set_moving(layout.moving(self.pool.to(final))[pick.flatten()], every)
         for a in self.inflations:
             miss = self.forward.misfit(x, every).reshape(*shape, -1)
             noise = torch.randn(miss.shape, generator=generator, dtype=miss.dtype, device=miss.device)
             states = layout.moving(x).reshape(*shape, -1)
             states = states + _update(states, miss, -miss + math.sqrt(a) * noise, a)
-            x = set_moving(states.reshape(len(x), *layout.moving(x).shape[1:]), every, layout)
+            x = layout.set_moving(states.reshape(len(x), *layout.moving(x).shape[1:]), every)
         return x.reshape(*shape, *final.shape[1:])
 
 
@@ -88,7 +88,8 @@ def fit_ensemble_kalman(
     a = (float(steps),) * steps if inflations is None else inflations
     if not all(v > 0 for v in a) or not math.isclose(sum(1 / v for v in a if v > 0), 1, rel_tol=1e-6):
         raise ValueError(f"`inflations` must be positive numbers whose inverses sum to 1, got {a}.")
-    return EnsembleKalman(fit_forward(problem), problem.train.states(0), members, a, problem.seed)
+    pool = torch.cat(problem.simulator.images(problem.train.states(0)))
+    return EnsembleKalman(fit_forward(problem), pool, members, a, problem.seed)
 
 
 def _update(x: Tensor, y: Tensor, gap: Tensor, a: float) -> Tensor:

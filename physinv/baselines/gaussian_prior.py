@@ -6,7 +6,7 @@ assimilation: Lorenc 1988; Bannister 2008).  In them the prior is white, whateve
 
 from __future__ import annotations
 
-__all__ = ["Covariance", "GaussianPrior", "fit_covariance", "fit_gaussian_prior", "set_moving"]
+__all__ = ["Covariance", "GaussianPrior", "fit_covariance", "fit_gaussian_prior"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -66,7 +66,7 @@ class GaussianPrior:
         """``m + S^(1/2) u`` with the static channels of ``final``; ``d`` counts what moves."""
         mean = self.mean.to(final)
         moving = mean + self.covariance.power(u.reshape(len(u), *mean.shape), 0.5)
-        return set_moving(moving, final, self.layout)
+        return self.layout.set_moving(moving, final)
 
     def standardise(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
         """The shortest ``u`` whose ``root`` is ``initial``, or what of it the prior can reach."""
@@ -105,21 +105,6 @@ def fit_covariance(x: Float[Tensor, "n *state"], layout: Layout) -> Covariance:
     if x[0].numel() <= _DENSE:
         return _shrunk(x)
     return Covariance(lambda z: z, lambda y, like: y, x.double().square().mean(0))
-
-
-def set_moving(
-    moving: Float[Tensor, "batch *moving"], final: Float[Tensor, "batch *state"], layout: Layout
-) -> Float[Tensor, "batch *state"]:
-    """``moving`` set into the states ``final``, whose static part stays: the inverse of ``layout.moving``."""
-    if not layout.static:
-        return moving
-    axis = -1 if layout.kind == "particles" else -1 - len(layout.axes)
-    numbers = torch.arange(final.shape[axis], dtype=torch.float32, device=final.device)  # `moving` takes floats
-    shape = [1] * (final.ndim - 1)
-    shape[axis] = -1
-    kept = layout.moving(numbers.reshape(shape).expand(final.shape[1:])).movedim(axis, 0).flatten(1)[:, 0]
-    whole: Tensor = final.index_copy(final.ndim + axis, kept.long(), moving)
-    return whole
 
 
 def _fourier(x: Tensor) -> Covariance:

@@ -65,7 +65,7 @@ def _operator(frame: Frame, modes: int, width: int, seed: int) -> Operator:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # its layers take no generator; the global state is restored
             inner: nn.Module = make(
-                n_modes=tuple(min(modes, len(axis)) for axis in frame.layout.coordinates),
+                n_modes=tuple(min(2 * modes, len(axis)) for axis in frame.layout.coordinates),
                 in_channels=2 * frame.components + len(frame.fixed),
                 out_channels=frame.components,
                 hidden_channels=width,

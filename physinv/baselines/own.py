@@ -62,7 +62,8 @@ class Flow:
 
 
 def fit_physinv(problem: Problem) -> OwnPosterior:
-    """The method of this package, as `physinv train` and `physinv reconstruct` have it."""
+    """The method of this package, as `physinv train` and `physinv reconstruct` have it; in float32 on every device, as
+    all methods are."""
     return OwnPosterior(_posterior(problem))
 
 
@@ -81,13 +82,12 @@ def fit_exact(problem: Problem) -> Answer:
 
 def fit_linear_estimate(problem: Problem) -> Answer:
     """Linear estimate (LMMSE; Wiener's filter for periodic fields) with the variance that it misses."""
-    return fit_linear(problem.train, problem.valid)
+    return fit_linear(problem.simulator, problem.train, problem.valid)
 
 
 def _posterior(problem: Problem) -> Posterior:
     sde, settings = problem.simulator, problem.settings
-    model = build_model(sde, problem.train, settings, seed=problem.seed, mixed=problem.device.type == "cuda")
-    model = model.to(problem.device)
+    model = build_model(sde, problem.train, settings, seed=problem.seed).to(problem.device)
     fit(
         model,
         sde,

@@ -53,13 +53,13 @@ class Problem:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def minimise(self, model: nn.Module, loss: Loss, *, share: float = 1.0, seed: int = 0) -> None:
-        """Train ``model.network`` on whole trajectories by ``loss``, with ``share`` of what may be spent."""
-        settings = self.settings.model_copy(update={"windows": (len(self.train.times),)})
+        """Train ``model.network`` on pairs of first and last state by ``loss``, with ``share`` of what may be spent."""
+        settings = self.settings.model_copy(update={"windows": (2,)})
         fit(
             model,
             self.simulator,
-            self.train,
-            self.valid,
+            self.train.ends(),
+            self.valid.ends(),
             settings=settings,
             steps=None if self.steps is None else max(1, round(share * self.steps)),
             budget=None if self.budget is None else share * self.budget,

@@ -74,7 +74,8 @@ def _fit(problem: Problem, name: str) -> Inferred:
     inference = _package()  # its import takes seconds that are not training
     begun = time.perf_counter()
     initial, final = (problem.train.states(i) for i in (0, -1))
-    updates = math.ceil(0.9 * len(initial) / _BATCH)  # of an epoch
+    batch = max(1, min(_BATCH, len(initial) // 10))
+    updates = max(1, int(0.9 * len(initial)) // batch)  # of an epoch: whole batches of what is not held out
     with _quietly(problem.seed, problem.device):
         trainer = getattr(inference, name)(
             device=str(problem.device), show_progress_bars=False, tracker=_Silent(), logging_level="ERROR"
@@ -84,7 +85,7 @@ def _fit(problem: Problem, name: str) -> Inferred:
         while epochs > 0:
             started = time.perf_counter()
             trainer.train(
-                training_batch_size=min(_BATCH, len(initial) // 10),
+                training_batch_size=batch,
                 max_num_epochs=done + epochs - 1,
                 resume_training=done > 0,
             )

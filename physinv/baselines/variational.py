@@ -117,7 +117,10 @@ def _first_guess(problem: Problem) -> tuple[LinearEstimate | Physics, Tensor]:
     The second is for processes that damp little.
     """
     moving, truth, final = problem.simulator.layout.moving, problem.valid.states(0), problem.valid.states(-1)
-    found: list[LinearEstimate | Physics] = [fit_linear(problem.train, problem.valid), fit_physics(problem)]
+    found: list[LinearEstimate | Physics] = [
+        fit_linear(problem.simulator, problem.train, problem.valid),
+        fit_physics(problem),
+    ]
     gaps = [moving(truth - estimate.mean(final)).double() for estimate in found]
     linear, back = (float(gap.square().mean()) for gap in gaps)
     best = 1 if back < linear else 0  # not where it is NaN
