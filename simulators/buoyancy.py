@@ -75,7 +75,8 @@ class Buoyancy(Stepped):
     @property
     def layout(self) -> Layout:
         centres = tuple((i + 0.5) / self.size for i in range(self.size))
-        return Layout("field", ("smoke", "velocity_x", "velocity_y", "obstacle"), ("x", "y"), (centres,) * 2, "WALL")
+        names = ("smoke", "velocity_x", "velocity_y", "obstacle")
+        return Layout("field", names, ("x", "y"), (centres,) * 2, "WALL", static=("obstacle",))
 
     @property
     def substeps(self) -> int:

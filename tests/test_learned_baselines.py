@@ -23,6 +23,7 @@ from physinv.networks import MLP, ParticleNet, UNet
 from physinv.networks.dropout import Dropout, dropping
 from physinv.sde import Multiplicative
 from physinv.settings import Settings
+from physinv.simulator import Layout, Simulator
 from physinv.trajectories import TrajectoryDataset
 from physinv.two_sample import c2st
 from simulators.heat import Heat
@@ -58,6 +59,23 @@ def make(tmp_path_factory):
 GAUSS = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=2)
 MIXTURE = OrnsteinUhlenbeck(dim=2, components=3, steps=2)
 RING = Heat(size=8, dimension=1, steps=2, noise=0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Led(Simulator):
+    """``dx_k = 3 x_1 dt + dW_k / 10``, k = 1 ... 32: all that happens says the same of x_1."""
+
+    title, equation = "led", "dx_k = 3 x_1 dt + dW_k / 10"
+    shape, layout, steps = (32,), Layout.vector("x", 32), 2
+
+    def drift(self, x, t):
+        return 3 * x[:, :1].expand_as(x)
+
+    def diffusion(self, t):
+        return 0.1 * torch.ones_like(t)
+
+    def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
+        return torch.randn((batch, 32), generator=generator, device=device, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +309,17 @@ def test_a_diffusion_prior_heeds_the_observation_mode_by_mode(make, generator):
     draws = fit_diffusion_prior(problem, steps=20).sample(final, 16, generator=generator)
     assert missed(draws.mean(1), exact.mean(final), truth) < 1 / 16 + 0.05  # .05 for a prior trained for seconds
     assert float(metrics.spread_skill(draws, truth)) == pytest.approx(1, abs=0.15)
+
+
+def test_guidance_does_not_count_one_fact_many_times(make, generator):
+    """Each of 32 components tells x_1, and pulls as if it were alone; all together they would pull 32 times too far."""
+    problem, test = make(Led(), 1, batch=512)  # the prior is white: exact before training
+    truth, final = (x[:100] for x in pair(test))
+    draws = fit_diffusion_prior(problem, steps=20).sample(final, 16, generator=generator)
+    # left alone, 32 pulls of full strength throw x_1 to and fro: it ends at +-38
+    assert float(draws.var(1).mean()) < 1  # the prior's
+    assert float(metrics.spread_skill(draws[..., :1], truth[:, :1])) == pytest.approx(1, abs=0.3)  # 100 cases, 256 rows
+    assert float((draws.mean(1) - truth)[:, 0].square().mean()) < 0.02  # a fiftieth of the prior's
 
 
 def test_a_score_without_physics_makes_up_for_the_drift(make, generator):

@@ -123,6 +123,18 @@ def test_other_windows_share_memory_and_files(shards: tuple[Path, Tensor]) -> No
     assert torch.equal(longer[6][0], states[1, 1:6])
 
 
+def test_ends_are_trajectories_of_two_times(shards: tuple[Path, Tensor]) -> None:
+    folder, states = shards
+    for data in (TrajectoryDataset(folder), TrajectoryDataset(folder).load()):
+        ends = data.ends()
+        assert (ends.in_memory, ends.window, len(ends), ends.n_trajectories) == (True, 2, len(states), len(states))
+        assert torch.equal(ends.trajectories(), states[:, [0, -1]])
+        window, times = ends[3]
+        assert torch.equal(window, states[3, [0, -1]])
+        assert torch.equal(times, data.times[[0, -1]].float())
+        assert data.n_trajectories * (len(data.times) - 1) == len(data)  # which is as it was
+
+
 def test_whole_states_and_trajectories(shards: tuple[Path, Tensor]) -> None:
     folder, states = shards
     for data in (TrajectoryDataset(folder), TrajectoryDataset(folder).load()):
