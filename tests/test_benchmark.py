@@ -338,6 +338,17 @@ def test_keys_do_not_depend_on_the_company():
             "method `ensemble-kalman` has no option `member`; did you mean `members`?",
         ),
         ('[[studies]]\nname = "a"\nkey = "parameter.horizon"\nvalues = [1]', "did you mean `parameters`?"),
+        (
+            '[[studies]]\nname = "a"\nkey = "options.ensemble-kalman.member"\nvalues = [9]',
+            "method `ensemble-kalman` has no option `member`; did you mean `members`?",
+        ),
+        (
+            '[[studies]]\nname = "a"\nkey = "budget"\nvalues = [1.0, 1.0]',
+            "values of study a must be different, got 1.0 twice",
+        ),
+        ("seeds = [0, 1, 0]", "seeds must be different, got 0 twice"),
+        ('methods = ["linear", "linear"]', "methods must be different, got linear twice"),
+        ("budget = inf", "`budget` must be a finite number, got inf"),
         ("budget = [", "is not valid TOML"),
     ],
 )

@@ -18,6 +18,8 @@ from matplotlib import colormaps
 from PIL import Image
 
 from physinv.benchmark.compare import compare, regressions, render, to_json
+from physinv.benchmark.examples import read_examples
+from physinv.benchmark.figures import pictures
 from physinv.benchmark.records import Record, Study, Summary, order, points, read_records, summarise
 from physinv.benchmark.report import LARGEST, write_report
 from physinv.benchmark.tables import COLUMNS, best, failures, markdown, number
@@ -387,6 +389,22 @@ def test_a_report_of_the_barest_results(tmp_path: Path) -> None:
         names = {p.name for p in write_report(folder(tmp_path / str(i), own))}
         assert {"report.html", "table.md"} <= names
     assert "npse (seed 0): failed: no" in (tmp_path / "1" / "report.html").read_text("utf-8")
+
+
+def test_a_study_of_words_is_drawn_and_a_method_without_records_is_not(tmp_path: Path) -> None:
+    records = read_records(results(tmp_path / "heat", FIELD))
+    study = {"name": "pair", "key": "parameters.pair"}
+    worded = [cell("physinv", study={**study, "value": v}, crps=c) for v, c in (("soft", 0.2), ("yukawa", 0.1))]
+    examples = read_examples(tmp_path / "heat")
+    drawn = {p.name: p.figure for p in pictures(read_records(folder(tmp_path / "w", *worded)), {})}
+    line = drawn["studies"].axes[0].lines[0]
+    assert [t.get_text() for t in drawn["studies"].axes[0].get_xticklabels()] == ["soft", "yukawa"]
+    np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), [0.2, 0.1])
+    alone = [r for r in records if r.method == "physinv"]
+    gallery = next(p.figure for p in pictures(alone, examples) if p.name == "examples")
+    labels = {ax.get_ylabel() for ax in gallery.axes}
+    assert "exact" in examples
+    assert not any("exact" in label for label in labels)
 
 
 def test_a_damaged_example_is_refused(tmp_path: Path) -> None:

@@ -174,9 +174,9 @@ def build_backbone(
 
 
 @torch.no_grad()
-def chunked(work: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"]) -> Tensor:
-    """``work(x)``, as many states at once as suit the device, in float32, which networks and data are in."""
-    parts = [work(part.float()) for part in torch.split(x, default_batch(x))]
+def chunked(work: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"], at_once: int | None = None) -> Tensor:
+    """``work(x)`` for ``at_once`` states at a time (default: what suits the device), in float32, as networks are."""
+    parts = [work(part.float()) for part in torch.split(x, at_once or default_batch(x))]
     return torch.cat(parts).to(x.dtype)
 
 

@@ -65,7 +65,8 @@ class Guided:
             z = heun(lambda y, s: self._pulled(y, s, width[s], context, x), noise, self.levels)
             return self.denoiser.frame.restore(z, context, x)
 
-        return chunked(work, final.repeat_interleave(n, dim=0)).reshape(len(final), n, *final.shape[1:])
+        every = chunked(work, final.repeat_interleave(n, dim=0), self.forward.at_once)
+        return every.reshape(len(final), n, *final.shape[1:])
 
     @torch.enable_grad()
     def _pulled(self, y: Tensor, sigma: float, width: Tensor, context: Context, final: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Forward", "fit_forward"]
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,16 @@ class Forward:
     simulator: Simulator
     bias: Float[Tensor, "*moving"]
     covariance: Covariance
+
+    @property
+    def at_once(self) -> int:
+        """States whose way is recorded at once, for derivatives: about a GB on a CPU, whose caches suit no more.
+
+        A step of the solver keeps a few times the state, for particles one vector for each pair of them.
+        """
+        layout, numbers = self.simulator.layout, 2**17 if self.bias.device.type == "cpu" else 2**22
+        kept = layout.shape[0] if layout.kind == "particles" else 4
+        return max(1, numbers // (kept * math.prod(layout.shape)))
 
     def push(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """``F(x_0)``, differentiable; in chunks that suit the device, in one step for linear processes."""

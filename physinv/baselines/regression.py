@@ -119,7 +119,7 @@ def fit_dropout(problem: Problem, *, rate: float = 0.1) -> Dropped:
     """Least squares with dropout that stays on, and the noise that makes validation data likeliest.
 
     The dropout is that of whole channels for fields (Tompson et al. 2015).  ``tau^-1``, one number per channel
-    (component of a vector, vector of particles), maximises the predictive likelihood of validation data
+    (component of a vector or of each particle), maximises the predictive likelihood of validation data
 
         sum_n log 1/K sum_k N(z_n; network(x_n, mask_k), tau^-1),
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 __all__ = ["Variational", "fit_gauss_newton", "fit_lbfgs"]
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Variational:
     ``minimise(objective, u)`` starts from the estimate ``start``, or from the prior's mean where that has the smaller
     ``J`` and a finite slope (particles on top of each other have none).  ``missed``, the covariance of what ``start``
     misses, is the guess at the posterior's covariance which preconditions everything.  ``draw``: conjugate gradients
-    per draw.  ``batch``: states in work at once.
+    per draw.
     """
 
     forward: Forward
@@ -42,7 +41,6 @@ class Variational:
     missed: Covariance
     minimise: Callable[[Objective, Tensor], Tensor]
     draw: int
-    batch: int
 
     def objective(self, final: Float[Tensor, "batch *state"]) -> Objective:
         """``J`` for the observations ``final``."""
@@ -67,7 +65,7 @@ class Variational:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         centre, every = self._minimum(final).repeat_interleave(n, 0), final.repeat_interleave(n, 0)
         parts = []
-        for u, x in zip(torch.split(centre, self.batch), torch.split(every, self.batch), strict=True):
+        for u, x in zip(*(torch.split(v, self.forward.at_once) for v in (centre, every)), strict=True):
             local = self.objective(x).linearise(u)
             prior, data = (
                 torch.randn(like.shape, generator=generator, dtype=x.dtype, device=x.device)
@@ -79,7 +77,7 @@ class Variational:
 
     def _minimum(self, final: Tensor) -> Tensor:
         parts = []
-        for x in torch.split(final, self.batch):
+        for x in torch.split(final, self.forward.at_once):
             objective, guess = self.objective(x), self.prior.standardise(self.start.mean(x))
             nothing = torch.zeros_like(guess)
             value, slope = objective.gradient(nothing)
@@ -106,9 +104,7 @@ def _fit(problem: Problem, minimise: Callable[[Objective, Tensor], Tensor], draw
     forward, prior = fit_forward(problem), fit_gaussian_prior(problem)
     start, gap = _first_guess(problem)
     missed = fit_covariance(gap - gap.mean(0), problem.simulator.layout)
-    numbers = 2**15 if problem.device.type == "cpu" else 2**20  # the solver's recording holds thousands of states each
-    batch = max(1, numbers // math.prod(problem.simulator.shape))
-    return Variational(forward, prior, start, missed, minimise, draw, batch)
+    return Variational(forward, prior, start, missed, minimise, draw)
 
 
 def _first_guess(problem: Problem) -> tuple[LinearEstimate | Physics, Tensor]:

@@ -74,14 +74,20 @@ def cells(benchmark: Benchmark) -> Iterator[Cell]:
 
 def check_methods(benchmark: Benchmark) -> None:
     """ValueError for a method or an option of a method that does not exist, with the nearest that does."""
-    named = [*benchmark.methods, *benchmark.options, *(m for study in benchmark.studies for m in study.methods)]
+    named = [*benchmark.methods, *(m for study in benchmark.studies for m in study.methods)]
     for method in named:
         if method not in METHODS:
             raise ValueError(f"there is no method `{method}`; {_nearest(method, METHODS)}")
+    _check_options(benchmark)
     for study in benchmark.studies:
         for value in study.values:
-            changed(benchmark, study.key, value)
+            _check_options(changed(benchmark, study.key, value))
+
+
+def _check_options(benchmark: Benchmark) -> None:
     for method, options in benchmark.options.items():
+        if method not in METHODS:
+            raise ValueError(f"there is no method `{method}`; {_nearest(method, METHODS)}")
         known = [p.name for p in inspect.signature(METHODS[method].fit).parameters.values() if p.kind == p.KEYWORD_ONLY]
         for name in options:
             if name not in known:

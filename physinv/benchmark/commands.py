@@ -168,7 +168,11 @@ def _recipe(what: str) -> Benchmark:
         return load_benchmark(path)
     if what in simulators():
         return Benchmark(
-            simulator=what, splits=Splits(train=2500, valid=250, test=500), methods=list(METHODS), budget=60.0
+            simulator=what,
+            splits=Splits(train=2500, valid=250, test=500),
+            methods=list(METHODS),
+            budget=60.0,
+            quick={"budget": 10.0, "observations": 24, "splits.train": 500, "splits.valid": 60, "splits.test": 24},
         )
     known = sorted({*(p.stem for p in FOLDER.glob("*.toml")), *simulators()})
     near = difflib.get_close_matches(what, known, n=1)

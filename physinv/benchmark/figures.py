@@ -71,10 +71,10 @@ def _front(records: Sequence[Record]) -> Iterator[Picture]:
 def _examples(methods: Sequence[str], examples: Mapping[str, Example]) -> Iterator[Picture]:
     from physinv.plot.methods import examples as draw
 
-    if not examples:
+    names = [m for m in methods if m in examples]
+    if not names:
         return
-    names = [m for m in methods if m in examples] + sorted(set(examples) - set(methods))
-    lead = examples.get("physinv") or examples[names[0]]
+    lead = examples["physinv" if "physinv" in names else names[0]]
     shown = {m: examples[m].samples[0] for m in names if _same(examples[m], lead)}
     finite = [m for m in shown if bool(np.isfinite(shown[m].numpy()).all())]
     if not finite:
@@ -128,18 +128,20 @@ def _spectra(records: Sequence[Record], methods: Sequence[str]) -> Iterator[Pict
 
 
 def _studies(records: Sequence[Record]) -> Iterator[Picture]:
-    from physinv.plot.comparison import studies
+    from physinv.plot.comparison import Point, studies
 
-    panels: dict[str, dict[str, dict[str, list[tuple[float, float, float | None]]]]] = {}
+    panels: dict[str, dict[str, dict[str, list[Point]]]] = {}
     for places in points(records).values():
         label = _AXES.get(places[0].label or places[0].key, places[0].label or places[0].key)
-        for place in (p for p in places if not isinstance(p.value, str)):
+        named = any(isinstance(p.value, str) for p in places)
+        for place in places:
+            x = str(place.value) if named else float(place.value)
             found = summarise(records, place)
             for method in order(found):
                 for name, heading in _STUDIED.items():
                     if (s := found[method].get(name)) is not None:
                         lines = panels.setdefault(label, {}).setdefault(heading, {})
-                        lines.setdefault(method, []).append((float(place.value), s.mean, s.error))
+                        lines.setdefault(method, []).append((x, s.mean, s.error))
     if panels:
         rows = [h for h in _STUDIED.values() if any(h in own for own in panels.values())]
         caption = "Each panel changes one setting and leaves the others. Bars: one standard error over the seeds."

@@ -38,7 +38,7 @@ class Benchmark(Strict):
     methods: list[str] = Field(min_length=1)
     options: dict[str, dict[str, Value]] = Field(default_factory=dict, description="method -> its own options")
     settings: Settings = Field(default_factory=Settings, description="of the networks, for every method")
-    budget: float = Field(gt=0, description="seconds of training of each method")
+    budget: float = Field(gt=0, allow_inf_nan=False, description="seconds of training of each method")
     seeds: list[int] = Field(default=[0], min_length=1, description="of data, training and sampling")
     observations: int = Field(100, ge=2, description="final states to reconstruct from, of the test split")
     samples: int = Field(16, ge=2, description="draws for each of them")
@@ -49,9 +49,16 @@ class Benchmark(Strict):
     def _enough(self) -> Benchmark:
         if self.observations > self.splits.test:
             raise ValueError(f"`observations` must be at most the {self.splits.test} of `splits.test`.")
-        names = [study.name for study in self.studies]
-        if len(set(names)) < len(names):
-            raise ValueError("`studies` must have different names.")
+        listed: dict[str, list[Any]] = {
+            "methods": self.methods,
+            "seeds": self.seeds,
+            "names of `studies`": [s.name for s in self.studies],
+        }
+        for study in self.studies:
+            listed |= {f"{part} of study {study.name}": getattr(study, part) for part in ("values", "methods", "seeds")}
+        for what, values in listed.items():
+            if twice := [v for v in values if values.count(v) > 1]:
+                raise ValueError(f"{what} must be different, got {twice[0]} twice.")
         return self
 
 

@@ -18,8 +18,10 @@ from physinv.plot.methods import look_of
 from physinv.plot.style import BLACK, BLUE, MEAN, PINK, TRUTH, WIDTH, house_style
 
 Numbers = Sequence[float]
-Point = tuple[float, float, float | None]
-"""x, y, and the standard error of y, if known."""
+Spot = tuple[float, float, float | None]
+"""Seconds, error, its standard error (None: not known)."""
+Point = tuple[float | str, float, float | None]
+"""What a study varies, error, its standard error (None: not known)."""
 
 
 @house_style()
@@ -108,7 +110,7 @@ def spectra_by_method(curves: Mapping[str, Mapping[str, Numbers]]) -> Figure:
 
 
 @house_style()
-def front(points: Mapping[str, Point], best: Collection[str], exact: float | None = None) -> Figure:
+def front(points: Mapping[str, Spot], best: Collection[str], exact: float | None = None) -> Figure:
     """Error (CRPS) against time in seconds, both logarithmic; the methods in ``best`` are joined by a line.
 
     ``exact`` is the error of the exact posterior, which no method is below but by chance.
@@ -138,7 +140,8 @@ def front(points: Mapping[str, Point], best: Collection[str], exact: float | Non
 def studies(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[Point]]]], rows: Sequence[str]) -> Figure:
     """Errors against what a study varies: label of the axis -> heading of the metric -> method -> points.
 
-    A column per study, a row per metric in ``rows``; bars are standard errors over the seeds.
+    A column per study, a row per metric in ``rows``; bars are standard errors over the seeds.  Values that are words
+    stand side by side in the order they come in.
     """
     n = len(panels)
     columns = min(n, 3)
@@ -152,27 +155,28 @@ def studies(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[Point]]]], r
         for j, heading in enumerate(rows):
             ax = axes[i // columns * len(rows) + j, i % columns]
             ax.set_visible(True)
-            xs: list[float] = []
+            xs: dict[float | str, float] = {}  # value -> place on the axis
             for method, points in metrics.get(heading, {}).items():
-                x, y, error = zip(*points, strict=True)
-                xs += x
+                values, y, error = zip(*points, strict=True)
+                x = [xs.setdefault(v, len(xs) if isinstance(v, str) else v) for v in values]
                 bars = [math.nan if e is None else e for e in error]
                 look = {**look_of(method), "ms": 3.5, "lw": 2 if method == "physinv" else 1.2}
                 handles[method] = ax.errorbar(x, y, yerr=bars, elinewidth=0.8, capsize=1.5, **look)
             ax.set(xlabel=label if j == len(rows) - 1 else "", ylabel=heading if i % columns == 0 else "")
             if "coverage" in heading:
                 ax.axhline(0.9, color=BLACK, lw=0.8, ls=":")
-            _spaced(ax, sorted(set(xs)))
+            _spaced(ax, xs)
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5)
     return figure
 
 
-def _spaced(ax: Axes, xs: Sequence[float]) -> None:
-    """A logarithmic axis where the values span more than a factor of 8, with ticks at the values themselves."""
-    if len(xs) > 1 and min(xs) > 0 and max(xs) / min(xs) > 8:
+def _spaced(ax: Axes, places: Mapping[float | str, float]) -> None:
+    """A logarithmic axis where numbers span more than a factor of 8, with ticks at the values themselves."""
+    xs, words = sorted(places.values()), any(isinstance(v, str) for v in places)
+    if len(xs) > 1 and min(xs) > 0 and max(xs) / min(xs) > 8 and not words:
         ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(xs, labels=[f"{x:g}" for x in xs])
+    ax.set_xticks(xs, labels=list(map(str, places)) if words else [f"{x:g}" for x in xs])
 
 
 def _plain(ax: Axes) -> None:
