@@ -127,7 +127,8 @@ def front(points: Mapping[str, Spot], best: Collection[str], exact: float | None
     ax.margins(x=0.12, y=0.1)
     if exact is not None:
         ax.axhline(exact, color=BLACK, lw=0.8, zorder=1)
-        ax.annotate("exact posterior", (1, exact), xycoords=ax.get_yaxis_transform(), ha="right", va="bottom", size=8)
+        at = ax.get_yaxis_transform()
+        ax.annotate("exact posterior", (0, exact), (3, 2), xycoords=at, textcoords="offset points", va="bottom", size=8)
     _plain(ax)
     FigureCanvasAgg(figure)  # measures the names
     figure.draw_without_rendering()
