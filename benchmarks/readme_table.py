@@ -73,7 +73,7 @@ def methods() -> list[str]:
     for key, title in (
         (
             "crps",
-            "CRPS of every method on every system (lower is better; best in bold, ties within the noise of the seeds)",
+            "CRPS of every method on every system (lower is better; in bold the best and what is level with it)",
         ),
         ("coverage_90", "Coverage of the 90 % interval (0.9 is right)"),
         ("total_seconds", "Seconds of training and sampling"),

@@ -166,6 +166,19 @@ def test_best_is_what_lies_within_two_standard_errors() -> None:
     assert best(CRPS, {m: {"crps": summary(1.0)} for m in "ab"}) == set()
 
 
+def test_what_differs_by_more_than_a_tenth_is_no_tie() -> None:
+    """Noise of .06 hides a difference of .03, which is 23 %: neither best nor beaten for sure."""
+    rows = table(physinv=(0.13, 60, 0.03), a=(0.1, 60, 0.001), b=(0.105, 60, 0.03), c=(0.131, 60, 0.03))
+    assert best(CRPS, rows) == {"a", "b"}
+    said = verdict(rows)[0]
+    assert said == (
+        "a (0.100 ± 0.0010) and b (0.105 ± 0.030) may beat physinv on CRPS (0.130 ± 0.030), within the noise of the "
+        "seeds; c is level with it."
+    )
+    rows["a"]["crps"] = summary(0.05, 0.001)
+    assert verdict(rows)[0].startswith("a (0.0500 ± 0.0010) beats physinv on CRPS (0.130 ± 0.030); b may do so, within")
+
+
 def test_markdown_has_the_exact_posterior_first_the_best_bold_and_reasons_below(tmp_path: Path) -> None:
     cells = [cell(m, s, crps=v + 1e-4 * s) for m, v in {"b": 0.2, "a": 0.1, "exact": 0.05}.items() for s in range(2)]
     lines = markdown(read_records(folder(tmp_path, *cells, cell("c", error="does not apply: walls")))).splitlines()

@@ -101,8 +101,9 @@ def _page(records: Sequence[Record], images: Iterable[Embedded], recipe: str) ->
 
 
 _RULES = (
-    "Bold: the best, and all within the noise of the seeds of it (the 95 % interval of the difference, paired over the "
-    "seeds). The exact posterior is what methods are held against, and takes no part. Click a heading to sort."
+    "Bold: the best, and all that are level with it: no further off than the noise of the seeds (the 95 % interval of "
+    "the difference, paired over the seeds) and a tenth. The exact posterior is what methods are held against, and "
+    "takes no part. Click a heading to sort."
 )
 _CALIBRATED = (
     "Does the truth fall where the samples say? Coverage, spread / skill have a target; p values are small where "

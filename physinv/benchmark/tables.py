@@ -26,6 +26,7 @@ from rich.table import Table
 from physinv.benchmark.records import Record, Study, Summary, order, summarise
 
 Summaries = Mapping[str, Mapping[str, Summary]]
+_CLOSE = 0.1  # relative difference above which two figures are not called level, whatever the noise
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,13 @@ class Column:
     def gap(self, a: Summary, b: Summary) -> float:
         """The difference beyond which two means differ: the noise of the seeds, or ``slight`` if that is more."""
         return max(a.gap(b), self.slight)
+
+    def level(self, a: Summary, b: Summary) -> bool:
+        """Nothing tells the two apart: they differ by less than ``slight``, or by no more than the noise of the seeds
+        and a tenth.  What differs by more than a tenth is no tie, even if so few seeds cannot confirm it."""
+        losses = self.loss(a.mean), self.loss(b.mean)
+        tenth = _CLOSE * max(map(abs, losses))
+        return abs(losses[0] - losses[1]) <= max(self.slight, min(a.gap(b), tenth))
 
     def loss(self, value: float) -> float:
         """A number that is smaller the better ``value`` is; ValueError where no value is better."""
@@ -116,7 +124,7 @@ _README = (*HEADLINE[:-1], CALIBRATION[2], COST[0], COST[1], COST[3], COST[4])
 
 
 def best(column: Column, summaries: Summaries) -> set[str]:
-    """The methods that are best in a column: the lowest loss and all within the noise of the seeds.
+    """The methods that are best in a column: the lowest loss and all that are level with it.
 
     The exact posterior is what methods are held against, and takes no part.  Nothing is
     best in a column of equal numbers.
@@ -127,7 +135,7 @@ def best(column: Column, summaries: Summaries) -> set[str]:
     if len(found) > 1 and len({s.mean for s in found.values()}) == 1:
         return set()
     first = min(found.values(), key=lambda s: column.loss(s.mean))
-    return {m for m, s in found.items() if column.loss(s.mean) - column.loss(first.mean) <= column.gap(s, first)}
+    return {m for m, s in found.items() if column.level(s, first)}
 
 
 def number(summary: Summary | None, column: Column) -> str:

@@ -55,14 +55,21 @@ def _rank(column: Column, summaries: Summaries) -> str:
         return f"{OURS}'s {word} is {number(ours, column)}; no other method has one."
     ordered = sorted(rivals, key=lambda m: column.loss(rivals[m].mean))
     gaps = {m: column.loss(rivals[m].mean) - column.loss(ours.mean) for m in ordered}
-    better = [m for m in ordered if gaps[m] < 0 and -gaps[m] > column.gap(ours, rivals[m])]
-    tied = [m for m in ordered if abs(gaps[m]) <= column.gap(ours, rivals[m])]
-    behind = [m for m in ordered if m not in better and m not in tied]
+    sure = {m for m in ordered if abs(gaps[m]) > column.gap(ours, rivals[m])}
+    tied = [m for m in ordered if column.level(ours, rivals[m])]
+    better = [m for m in ordered if gaps[m] < 0 and m in sure]
+    lower = [m for m in ordered if gaps[m] < 0 and m not in sure and m not in tied]
+    behind = [m for m in ordered if gaps[m] >= 0 and m not in tied]
     own, of_all = number(ours, column), f"of all {len(rivals) + 1} methods"
     if better:
         listed = _and([_valued(m, rivals[m], column) for m in better])
         text = f"{listed} {_beat(better)} {OURS} on {word} ({own})"
-        text += f"; {_and(tied)} {'is' if len(tied) == 1 else 'are'} level with it" if tied else ""
+        text += f"; {_and(lower)} may do so, within the noise of the seeds" if lower else ""
+        text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
+    elif lower:
+        listed = _and([_valued(m, rivals[m], column) for m in lower])
+        text = f"{listed} may beat {OURS} on {word} ({own}), within the noise of the seeds"
+        text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
     elif tied:
         listed = _and([_valued(m, s, column) for m, s in ((OURS, ours), *((m, rivals[m]) for m in tied))])
         text = f"{listed} share the lowest {word} {of_all}, {_within(ours, *(rivals[m] for m in tied))}"
