@@ -18,6 +18,7 @@ from physinv.residual import Diagonal, physics_residual
 from physinv.scalar import ScalarPosterior
 from physinv.score import ScoreModel
 from physinv.sde import SDE
+from physinv.simulator import Layout
 from simulators.advection_diffusion import AdvectionDiffusion
 from simulators.heat import Heat
 from simulators.heat_conductivity import HeatConductivity
@@ -337,9 +338,11 @@ def test_point_starts_have_probabilities():
 
 
 def test_linear_estimate_density_is_its_gaussian():
-    deviation = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)  # the third is static: left out
+    deviation = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)  # the third is known: left out
     weights, shift = normal(3, 3, seed=1), normal(3, seed=2)
-    estimate = LinearEstimate(shift, torch.zeros(3).double(), weights, torch.eye(3).double(), deviation)
+    estimate = LinearEstimate(
+        Layout.vector("x", 3), shift, torch.zeros(3).double(), weights, torch.eye(3).double(), deviation
+    )
     x0, xT = normal(5, 3, seed=3), normal(5, 3, seed=4)
     mean = shift + xT @ weights
     want = Normal(mean[:, :2], deviation[:2]).log_prob(x0[:, :2]).sum(1)
