@@ -107,12 +107,13 @@ class Layout:
 
     def _moving(self) -> tuple[int, list[int]]:
         """The axis of the channels (or components), counted from the end, and those that are not static."""
+        axis = -1 if self.kind == "particles" else -1 - len(self.axes)
         kept: list[int] = []
         for name, place in self.parts():
             channel = place[-1] if self.kind == "particles" else place[0]
             if name not in self.static:
-                kept += range(channel.start, channel.stop) if isinstance(channel, slice) else [channel]
-        return -1 if self.kind == "particles" else -1 - len(self.axes), kept
+                kept += range(*channel.indices(self.shape[axis])) if isinstance(channel, slice) else [channel]
+        return axis, kept
 
 
 def parameter(

@@ -175,6 +175,9 @@ def test_what_differs_by_more_than_a_tenth_is_no_tie() -> None:
         "a (0.100 ± 0.0010) and b (0.105 ± 0.030) may beat physinv on CRPS (0.130 ± 0.030), within the noise of the "
         "seeds; c is level with it."
     )
+    assert verdict(table(physinv=(0.1, 60, 0.03), a=(0.13, 60, 0.03)))[0].endswith(
+        "next: a, 0.130 ± 0.030), a lead within the noise of the seeds."
+    )
     rows["a"]["crps"] = summary(0.05, 0.001)
     assert verdict(rows)[0].startswith("a (0.0500 ± 0.0010) beats physinv on CRPS (0.130 ± 0.030); b may do so, within")
 

@@ -123,8 +123,8 @@ class Frame(nn.Module):
 def conditional_frame(problem: Problem) -> Frame:
     """Estimates count from the linear estimate of ``x_0`` given ``x_T``.
 
-    Networks learn what it misses on the data that it was fitted to, which is less than elsewhere by the ratio of its
-    inputs to the trajectories: the penalty of the ridge keeps that small.
+    Networks learn what it misses on the data that it was fitted to, which is less than elsewhere, the more so the
+    fewer the trajectories: nothing is cross-fitted.
     """
     return Frame(problem, fit_linear(problem.simulator, problem.train, problem.valid))
 

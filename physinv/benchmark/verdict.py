@@ -76,6 +76,7 @@ def _rank(column: Column, summaries: Summaries) -> str:
         text += f"; next: {_valued(behind[0], rivals[behind[0]], column)}" if behind else ""
     else:
         text = f"{OURS} has the lowest {word} {of_all} ({own}; next: {behind[0]}, {number(rivals[behind[0]], column)})"
+        text += "" if behind[0] in sure else ", a lead within the noise of the seeds"
     return text + "."
 
 
