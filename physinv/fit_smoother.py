@@ -17,6 +17,7 @@ from physinv.trajectories import TrajectoryDataset
 _FEW = 1024  # trajectories that suffice: a gain is then known to 3 % of what it leaves open
 _FLOOR = 1e-9  # of the mean power per channel: modes with less hold rounding errors
 _PART = 128  # states in work at once
+_FAR = 1e15  # a reach that limits nothing, whose square is finite
 _REACH = 2.0  # times the largest modulus seen is as far as any mode may go
 
 
@@ -31,7 +32,10 @@ class Explained(NamedTuple):
 
 @torch.no_grad()
 def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherMoments:
-    """The reference of :mod:`~physinv.smoother_moments`; buffers are float32 on the device of the data."""
+    """The reference of :mod:`~physinv.smoother_moments`; buffers are float32 on the device of the data.
+
+    Static channels come back as they are, also where they differ from all that was seen.
+    """
     few = min(_FEW, data.n_trajectories)
     before = data.states(0, limit=few)
     times = data.times.float().to(before.device)
@@ -48,7 +52,20 @@ def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherMom
     back_mean, back_power, back_reach, gain, trusted = (torch.stack(column) for column in zip(*steps, strict=True))
     left = torch.ones_like(gain)
     tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, gain, trusted, left)
+    for channel, name in enumerate(data.layout.names):
+        if name in data.layout.static:
+            _hold(tables, basis, channel)
     return SmootherMoments(sde, basis, tables)
+
+
+def _hold(tables: Tables, basis: Basis, channel: int) -> None:
+    """Let a static ``channel`` come back as it is: a gain of 1, from the state itself, without limits."""
+    mean, power = tables.mean[:, channel], tables.power[:, channel]
+    if basis == "identity":  # what never varied in the data may do so elsewhere: all components in one unit
+        power[:] = power.flatten(1).mean(1).reshape(-1, *[1] * (power.ndim - 1))
+    tables.back_mean[:, channel], tables.back_power[:, channel] = mean[:-1], power[:-1]
+    tables.gain[:, channel], tables.trusted[:, channel] = 1, False
+    tables.reach[:, channel] = tables.back_reach[:, channel] = _FAR
 
 
 def _regression(

@@ -95,18 +95,22 @@ class SmootherMoments(Moments):
         return torch.searchsorted(self.times, (t * (1 - 1e-5)).contiguous()).clamp(1, len(self.times) - 1) - 1
 
     def smoothed(
-        self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"], eta2: float = 1.0
+        self,
+        x: Float[Tensor, "batch *state"],
+        t: Float[Tensor, " batch"],
+        eta2: float = 1.0,
+        back: Float[Tensor, "batch *state"] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Modes of the state one stored interval before ``t``: the reference's mean, and variance, of the reversal.
 
         With ``rho = K^2 S_b / S_s``: ``m_s + sign(K) (S_s/S_b)^(1/2) rho^(eta^2/2) (b - m_b)`` and
         ``S_s (1 - rho^(eta^2))``: for ``eta = 1`` the smoother, for ``eta = 0`` the transport of one Gaussian to the
-        other.
+        other.  ``back``: ``x`` taken back by the physics, where that is known already.
         """
         i = self.interval(t)
         b = self.modes(x)
         if self.physical:
-            back = taken_back(self.sde, x, t, self.times[i + 1] - self.times[i])
+            back = taken_back(self.sde, x, t, self.times[i + 1] - self.times[i]) if back is None else back
             b = torch.where(self.trusted[i], self.modes(back), b)
         b = limited(b - self.modes(self.back_mean[i]), self.back_reach[i])
         K, before, after = self.gain[i], self.power[i], self.back_power[i]
@@ -194,9 +198,9 @@ def taken_back(sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor
 
 
 def limited(y: Tensor, reach: Tensor) -> Tensor:
-    """``y`` with every modulus cut to ``reach``."""
-    size = y.abs()
-    return torch.where(size > reach, y * (reach / size.clamp(min=torch.finfo(size.dtype).tiny)), y)
+    """``y`` with every modulus cut to ``reach``, finite."""
+    least = reach.clamp(min=torch.finfo(reach.dtype).tiny)
+    return y * (reach / torch.maximum(y.abs(), least))
 
 
 def _inverse_root(C: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ smooth = Step(_smooth, weak_order=1.0)
 def smoother_loss(
     score: Score,
     sde: SDE,
-    states: Float[Tensor, "batch window *state"],
+    states: Float[Tensor, "batch states *state"],
     times: Float[Tensor, "batch window"],
     *,
     generator: torch.Generator | None = None,
@@ -49,38 +49,55 @@ def smoother_loss(
 
     The first term is the trajectory loss (Holzschuh et al. 2023, eq. 7) in the smoother's units; windows of more than
     two states are rolled out.  The second, in which ``r`` is held fixed, fits the size of the noise at every point: the
-    likelihood of a Gaussian (Nix and Weigend 1994).  Raises ValueError for a ``score`` that is no smoother.
+    likelihood of a Gaussian (Nix and Weigend 1994).  One state more than ``times`` is the last of the window taken
+    back by the physics (see :class:`~physinv.rewind.Rewound`), which saves the physics of the first step.  Raises
+    ValueError for a ``score`` that is no smoother.
     """
-    reverse = Reverse(sde, score)
+    reverse, last = Reverse(sde, score), times.shape[1] - 1
     _parts(reverse)
-    x, total = states[:, -1], states.new_zeros(())
-    for m in range(states.shape[1] - 2, -1, -1):
-        x, gap, size = gap_and_size(reverse, x, states[:, m], times[:, m + 1], times[:, m])
+    x, back, total = states[:, last], states[:, last + 1] if states.shape[1] > last + 1 else None, states.new_zeros(())
+    for m in range(last - 1, -1, -1):
+        x, gap, size = gap_and_size(reverse, x, states[:, m], times[:, m + 1], times[:, m], back)
+        back = None
         still = gap.detach().square() / (2 * size**2) + size.log()
         total = total + gap.square().mean() + still.mean()
-    loss: Tensor = total / (states.shape[1] - 1)
+    loss: Tensor = total / last
     return loss
 
 
 def gap_and_size(
-    sde: SDE, x: Float[Tensor, "batch *state"], before: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
+    sde: SDE,
+    x: Float[Tensor, "batch *state"],
+    before: Float[Tensor, "batch *state"],
+    t0: Tensor,
+    t1: Tensor,
+    back: Float[Tensor, "batch *state"] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The step from ``x`` without noise, what it misses ``before`` by in units of ``C^(1/2)``, and ``sigma(x)``."""
+    """The step from ``x`` without noise, what it misses ``before`` by in units of ``C^(1/2)``, and ``sigma(x)``.
+
+    ``back``: ``x`` taken back by the physics, where that is known already.
+    """
     model, moments, _ = _parts(sde)
-    mean, _, size, i = _network(model, moments, x, t0, t1, 1.0)
+    mean, _, size, i = _network(model, moments, x, t0, t1, 1.0, back)
     reached = moments.unmodes(moments.bounded(mean, t0), x)
     return reached, moments.whiten(before - reached, i), size
 
 
 def _network(
-    model: ScoreModel, moments: SmootherMoments, x: Tensor, t0: Tensor, t1: Tensor, eta2: float
+    model: ScoreModel,
+    moments: SmootherMoments,
+    x: Tensor,
+    t0: Tensor,
+    t1: Tensor,
+    eta2: float,
+    back: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Modes of the mean of the step, the variance of its noise, ``sigma``, and the number of the interval."""
     i = moments.interval(t0)
     dt = moments.times[i + 1] - moments.times[i]
     if x.device.type == "cpu":  # elsewhere looking would mean waiting
         _check_steps(moments, t0, t1)
-    smoothed, C = moments.smoothed(x, t0)
+    smoothed, C = moments.smoothed(x, t0, back=back)
     mean, variance = (smoothed, C) if eta2 == 1 else moments.smoothed(x, t0, eta2)
     out, log_size = model.output(x, t0, moments.features_of(x, t0, smoothed)).chunk(2, dim=1)
     weight = (1 + eta2) / 2 * C.sqrt() * match((dt / t0).sqrt(), smoothed)

@@ -29,13 +29,18 @@ from physinv.checkpoint import (
 )
 from physinv.losses import Loss
 from physinv.objectives import curriculum, objective
+from physinv.rewind import Rewound, rewind
 from physinv.score import ScoreModel
 from physinv.sde import SDE
 from physinv.settings import Settings
-from physinv.smoother_moments import SmootherMoments
+from physinv.smoother_moments import SmootherMoments, taken_back
+from physinv.smoothing import smoother_loss
 from physinv.trajectories import TrajectoryDataset
 
 Windows = tuple[Tensor, Tensor]
+
+_NUMBERS = 2**21  # in the fields of the validation windows: larger fields need fewer to average over as many points
+_SHARE = 0.1  # of a budget: what rewinding all states at once may take of it
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,12 @@ def fit(
         history.records = [Record(**r) for r in trim_log(run, state.step)]
         history.best_step = state.best_step
 
-    few = settings.validate_windows or (1024 if field else 32768)
-    check = _subset(sde, valid.with_window(windows[-1]), few, seed, max(size, 64), device)
-    noise = torch.Generator(device)
     begun, mean_loss = time.perf_counter() - state.seconds, torch.zeros((), device=device)
+    smoothing = loss is smoother_loss
+    few = settings.validate_windows or (min(1024, _NUMBERS // math.prod(train.shape)) if field else 32768)
+    check = _subset(sde, valid.with_window(windows[-1]), few, seed, max(size, 64), device, back=smoothing)
+    back = rewind(sde, train, _patience(steps, budget, size, train)) if smoothing and train.in_memory else None
+    noise = torch.Generator(device)
 
     def progress_now() -> float:
         return state.step / steps if steps else (time.perf_counter() - begun) / (budget or math.inf)
@@ -135,7 +142,9 @@ def fit(
         now = min(int(done * len(windows)), len(windows) - 1)
         if now != stage:
             stage = now
-            source = _batches(train.with_window(windows[stage]), size, seed, state.step, settings.workers)
+            data = train.with_window(windows[stage])
+            rewound = data if back is None else Rewound(data, back)
+            source = _batches(rewound, size, seed, state.step, settings.workers)
         due = state.step % settings.validate_every == 0 or done >= 1
         if due and state.last_validated != state.step:
             take_stock(windows[stage], float(mean_loss) / max(since, 1))
@@ -174,6 +183,13 @@ def _windows(shape: tuple[int, ...]) -> int:
     return min(max(2**14 // math.prod(shape), 8), 128)
 
 
+def _patience(steps: int | None, budget: float | None, size: int, data: TrajectoryDataset) -> float:
+    """Seconds that it may take to rewind all states at once: always worth it for more than one pass through them."""
+    if budget is not None:
+        return _SHARE * budget
+    return math.inf if (steps or 0) * size >= data.n_trajectories * (len(data.times) - 1) else 0.0
+
+
 def check_budget(steps: int | None, budget: float | None) -> None:
     """Exactly one of ``steps`` and ``budget`` (seconds), and positive; else ValueError."""
     if (steps is None) == (budget is None):
@@ -189,10 +205,10 @@ def _schedule(progress: float, warmup: float = 0.02) -> float:
     return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
 
 
-def _batches(data: TrajectoryDataset, size: int, seed: int, start: int, workers: int) -> Iterator[Windows]:
+def _batches(data: TrajectoryDataset | Rewound, size: int, seed: int, start: int, workers: int) -> Iterator[Windows]:
     """Batches from step ``start`` on; which windows a step sees depends on the seed and the step alone."""
     order = _order(len(data), min(size, len(data)), seed, start)
-    if data.in_memory:
+    if isinstance(data, Rewound) or data.in_memory:
         return (data.__getitems__(indices) for indices in order)
     collate: Callable[..., Windows] = TrajectoryDataset.collate
     loader = torch.utils.data.DataLoader(data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=collate)
@@ -216,10 +232,14 @@ class _Endless(torch.utils.data.Sampler[list[int]]):
         return (indices.tolist() for indices in self.order)
 
 
-def _subset(sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device) -> list[Windows]:
+@torch.no_grad()
+def _subset(
+    sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device, *, back: bool
+) -> list[Windows]:
     """About ``n`` windows in equal batches, all images under symmetries included: no accident of a subset counts.
 
-    A dataset of fewer windows is gone through again, for objectives that draw noise; at least two batches.
+    A dataset of fewer windows is gone through again, for objectives that draw noise; at least two batches.  With
+    ``back`` each window carries its last state taken back by the physics.
     """
     kinds = len(_images(sde, data.__getitems__(torch.arange(1))[0]))
     part = max(1, min(size, n) // kinds)
@@ -229,6 +249,9 @@ def _subset(sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, dev
     batches = []
     for indices in torch.split(chosen, part):
         states, times = _to(data.__getitems__(indices), device)
+        if back:
+            ends = taken_back(sde, states[:, -1], times[:, -1], times[:, -1] - times[:, -2])
+            states = torch.cat([states, ends[:, None]], dim=1)
         batches.append((torch.cat(_images(sde, states)), times.repeat(kinds, 1)))
     return batches
 

@@ -94,7 +94,11 @@ class Buoyancy(Stepped):
         return [x, torch.stack([smoke, -vx.roll(-1, dims=-2), vy, mask], dim=-3)]  # face i goes to n - 2 - i
 
     def advance(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        return self._flow(x, None)
+        return self._flow(x, self.dt, None)
+
+    def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+        """One solver step of ``t1 - t0``, the same for all; a negative one takes smoke and air back where they were."""
+        return self._flow(x, (t1 - t0)[0], None)
 
     def initial(
         self,
@@ -119,13 +123,13 @@ class Buoyancy(Stepped):
         age, end = (round(float(torch.as_tensor(a / self.dt).detach())) for a in (self.start, self.inflow_end))
         for i in range(age):
             dw = dt.sqrt() * torch.randn(x.shape, generator=generator, device=device, dtype=dtype)
-            x = self._flow(x, source if i < end else None)
+            x = self._flow(x, self.dt, source if i < end else None)
             x = x + free * self.diffuse(dw, t)
         return x
 
-    def _flow(self, x: Tensor, source: Tensor | None) -> Tensor:
+    def _flow(self, x: Tensor, dt: Tensor | float, source: Tensor | None) -> Tensor:
         """One solver step, ``source`` (smoke per time and cell) included; what is not free stays as it is."""
-        free, fluid, dt = self.free(x), x[:, 3:] < 0.5, torch.as_tensor(self.dt, dtype=x.dtype, device=x.device)
+        free, fluid, dt = self.free(x), x[:, 3:] < 0.5, torch.as_tensor(dt, dtype=x.dtype, device=x.device)
         live = free * x
         smoke, vx, vy = _advect(_fill(live[:, :1], fluid)[:, 0], live[:, 1], live[:, 2], dt)
         if source is not None:

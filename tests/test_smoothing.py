@@ -600,6 +600,7 @@ def test_static_channels_come_back_exactly(basis, tmp_path, generator):
     moments = fit_smoother(sim, data, basis)
     model = ScoreModel(moments, Loud(2), (float(sim.times[1]), sim.horizon))
     final = sim.simulate(50, generator=generator)[:, -1]
+    final[:, 1, :8] *= 10  # context as it was never seen
     for x0 in (
         Posterior(sim, model, sim.times).sample(final, 1, generator=generator)[:, 0],
         Posterior(sim, model, sim.times).flow(final),
