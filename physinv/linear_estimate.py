@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["LinearEstimate", "fit_linear"]
+__all__ = ["LinearEstimate", "cross_fit", "fit_linear"]
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -77,25 +78,55 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
     are misled by how little it misses on the data that it was fitted to.  Symmetries of
     the process (``sde.images``) multiply the training data.
     """
+    return _best(sde, train, valid)[0]
+
+
+@torch.no_grad()
+def cross_fit(
+    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset, folds: int = 5
+) -> tuple[LinearEstimate, Float[Tensor, "n *state"]]:
+    """:func:`fit_linear`, and for every trajectory of ``train`` what the same regression says that was fitted without
+    its fold.
+
+    What those miss is of the size that the estimate misses on new data, which networks that are to correct it have to
+    learn from (cross-fitting; Chernozhukov et al. 2018).  A single trajectory is told by the estimate itself.
+    """
+    best, kind, penalty = _best(sde, train, valid)
+    x0, xT = train.states(0), train.states(-1)
+    fold = torch.arange(len(x0), device=x0.device) % folds
+    out = best.mean(xT)
+    for k in range(min(folds, len(x0)) if len(x0) > 1 else 0):
+        rest = (torch.cat(sde.images(x[fold != k])) for x in (x0, xT))
+        out[fold == k] = kind(train.layout, *rest, (penalty,))[0].mean(xT[fold == k])
+    return best, out
+
+
+def _best(
+    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset
+) -> tuple[LinearEstimate, Callable[..., list[LinearEstimate]], float]:
+    """The estimate, the kind of regression and the penalty that it came from."""
     layout, y0, yT = train.layout, valid.states(0), valid.states(-1)
     x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
-    candidates = _dense(layout, x0, xT)
+    grids = {_dense: _PENALTIES}
     if layout.kind == "field" and layout.boundary == "PERIODIC":
-        candidates += _wiener(layout, x0, xT)
+        grids[_wiener] = _PENALTIES[2:]
     few = len(x0) <= x0[0].numel()
 
     def error(candidate: LinearEstimate) -> float:
         doubt = _DOUBT if few and candidate.anchors is not None else 1.0
         return doubt * float((candidate.mean(yT) - y0).square().mean())
 
-    best = min(candidates, key=error)
+    found = [
+        (e, kind, p) for kind, grid in grids.items() for e, p in zip(kind(layout, x0, xT, grid), grid, strict=True)
+    ]
+    best, kind, penalty = min(found, key=lambda item: error(item[0]))
     miss = (best.mean(yT) - y0).square().mean(0)
     if layout.kind == "field":  # few trajectories, many points: one variance per channel
         miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
-    return replace(best, deviation=miss.sqrt())
+    return replace(best, deviation=miss.sqrt()), kind, penalty
 
 
-def _dense(layout: Layout, x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
+def _dense(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
     mean0, meanT = x0.mean(0), xT.mean(0)
     target, anchors = (x0 - mean0).flatten(1).double(), (xT - meanT).flatten(1)
     if len(target) <= target.shape[1]:
@@ -105,7 +136,7 @@ def _dense(layout: Layout, x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
     values, vectors = torch.linalg.eigh(A @ A.T if n <= d else A.T @ A)
     projected = vectors.T @ target if n <= d else vectors.T @ (A.T @ target)
     found = []
-    for penalty in _PENALTIES:
+    for penalty in penalties:
         solved = vectors @ (projected / (values + penalty * values.max()).clamp(min=1e-300)[:, None])
         weights = solved.float().reshape(-1, *x0.shape[1:])
         rows = anchors if n <= d else torch.eye(d, dtype=anchors.dtype, device=anchors.device)
@@ -113,7 +144,7 @@ def _dense(layout: Layout, x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
     return found
 
 
-def _wiener(layout: Layout, x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
+def _wiener(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
     mean0, meanT, space = x0.mean(0), xT.mean(0), tuple(range(2, x0.ndim))
     a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in (xT - meanT, x0 - mean0))
     power = torch.einsum("n...i,n...j->...ij", a.conj(), a) / len(a)
@@ -121,7 +152,7 @@ def _wiener(layout: Layout, x0: Tensor, xT: Tensor) -> list[LinearEstimate]:
     eye = torch.eye(a.shape[-1], dtype=power.dtype, device=power.device)
     largest = power.diagonal(dim1=-2, dim2=-1).real.amax()
     found = []
-    for penalty in _PENALTIES[2:]:
+    for penalty in penalties:
         solved = torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1))
         found.append(LinearEstimate(layout, mean0, meanT, solved, None, torch.zeros_like(mean0)))
     return found

@@ -1,12 +1,11 @@
-"""Stored states taken back by the physics alone: found once, and carried along with the windows of training."""
+"""Stored states taken back by the physics alone, once for all of training."""
 
 from __future__ import annotations
 
-__all__ = ["Rewound", "rewind"]
+__all__ = ["rewind"]
 
 import math
 import time
-from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -19,31 +18,9 @@ from physinv.trajectories import TrajectoryDataset
 _PART = 128  # states in work at once
 
 
-class Rewound:
-    """The windows of ``data``, each with one state more: its last one taken back over the stored interval before it.
-
-    ``back (n, time - 1, *state)`` comes from :func:`rewind`.  Items are ``(states (window + 1, *state), times
-    (window,))``.
-    """
-
-    def __init__(self, data: TrajectoryDataset, back: Float[Tensor, "n interval *state"]) -> None:
-        self.data, self.back = data, back
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        states, times = self.data.__getitems__(indices)
-        index = torch.as_tensor(indices, dtype=torch.int64).to(self.back.device)
-        window = self.data.window
-        starts = len(self.data.times) - window + 1
-        back = self.back[index // starts, index % starts + window - 2]
-        return torch.cat([states, back[:, None]], dim=1), times
-
-
 @torch.no_grad()
 def rewind(sde: SDE, data: TrajectoryDataset, patience: float = math.inf) -> Float[Tensor, "n interval *state"] | None:
-    """Every stored state after the first, :func:`taken_back` over the interval that it ends.
+    """Every stored state after the first, :func:`~physinv.smoother_moments.taken_back` over the interval that it ends.
 
     None if that would take longer than ``patience`` seconds, by the first of its parts.
     """

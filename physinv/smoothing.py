@@ -50,7 +50,7 @@ def smoother_loss(
     The first term is the trajectory loss (Holzschuh et al. 2023, eq. 7) in the smoother's units; windows of more than
     two states are rolled out.  The second, in which ``r`` is held fixed, fits the size of the noise at every point: the
     likelihood of a Gaussian (Nix and Weigend 1994).  One state more than ``times`` is the last of the window taken
-    back by the physics (see :class:`~physinv.rewind.Rewound`), which saves the physics of the first step.  Raises
+    back by the physics (see :func:`~physinv.rewind.rewind`), which saves the physics of the first step.  Raises
     ValueError for a ``score`` that is no smoother.
     """
     reverse, last = Reverse(sde, score), times.shape[1] - 1

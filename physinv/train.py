@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.calibrate import calibrate
+from physinv.carrying import Carrying
 from physinv.checkpoint import (
     Checkpoint,
     append_log,
@@ -29,11 +30,11 @@ from physinv.checkpoint import (
 )
 from physinv.losses import Loss
 from physinv.objectives import curriculum, objective
-from physinv.rewind import Rewound, rewind
+from physinv.rewind import rewind
 from physinv.score import ScoreModel
 from physinv.sde import SDE
 from physinv.settings import Settings
-from physinv.smoother_moments import SmootherMoments, taken_back
+from physinv.smoother_moments import SmootherMoments
 from physinv.smoothing import smoother_loss
 from physinv.trajectories import TrajectoryDataset
 
@@ -74,6 +75,7 @@ def fit(
     steps: int | None = None,
     budget: float | None = None,
     loss: Loss | None = None,
+    companions: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
     run: Path | None = None,
     resume: bool = False,
@@ -88,6 +90,8 @@ def fit(
     Symmetries of the process (``sde.images``) are used to multiply the data.
     Windows follow ``settings.windows`` in equal shares.  ``loss`` defaults to what ``settings.loss`` names (see
     :mod:`~physinv.objectives`); a ``loss`` given here gets windows of 2 unless ``settings.windows`` says otherwise.
+    ``companions`` of the stored states of ``train`` and ``valid`` ride along with the windows (see
+    :class:`~physinv.carrying.Carrying`) to a ``loss`` that knows what they are.
     With ``run`` a folder, every validation writes a log line and a checkpoint there, and ``resume`` goes on from it
     exactly as if nothing had happened.  ``progress(done, record)`` hears of it twice a second and at every validation.
     ``model`` and datasets must be on one device; ``model`` is a :class:`~physinv.score.ScoreModel`, or any module that
@@ -113,10 +117,13 @@ def fit(
         history.best_step = state.best_step
 
     begun, mean_loss = time.perf_counter() - state.seconds, torch.zeros((), device=device)
-    smoothing = loss is smoother_loss
+    more, more_valid = companions or (None, None)
+    if loss is smoother_loss and train.in_memory:
+        often = (steps or 0) * size >= train.n_trajectories * (len(train.times) - 1)  # than once through them
+        more = rewind(sde, train, _SHARE * budget if budget else math.inf if often else 0.0)
+        more_valid = rewind(sde, valid, _SHARE * budget if budget else math.inf)
     few = settings.validate_windows or (min(1024, _NUMBERS // math.prod(train.shape)) if field else 32768)
-    check = _subset(sde, valid.with_window(windows[-1]), few, seed, max(size, 64), device, back=smoothing)
-    back = rewind(sde, train, _patience(steps, budget, size, train)) if smoothing and train.in_memory else None
+    check = _subset(sde, _with(valid.with_window(windows[-1]), more_valid), few, seed, max(size, 64), device)
     noise = torch.Generator(device)
 
     def progress_now() -> float:
@@ -142,9 +149,8 @@ def fit(
         now = min(int(done * len(windows)), len(windows) - 1)
         if now != stage:
             stage = now
-            data = train.with_window(windows[stage])
-            rewound = data if back is None else Rewound(data, back)
-            source = _batches(rewound, size, seed, state.step, settings.workers)
+            data = _with(train.with_window(windows[stage]), more)
+            source = _batches(data, size, seed, state.step, settings.workers)
         due = state.step % settings.validate_every == 0 or done >= 1
         if due and state.last_validated != state.step:
             take_stock(windows[stage], float(mean_loss) / max(since, 1))
@@ -183,13 +189,6 @@ def _windows(shape: tuple[int, ...]) -> int:
     return min(max(2**14 // math.prod(shape), 8), 128)
 
 
-def _patience(steps: int | None, budget: float | None, size: int, data: TrajectoryDataset) -> float:
-    """Seconds that it may take to rewind all states at once: always worth it for more than one pass through them."""
-    if budget is not None:
-        return _SHARE * budget
-    return math.inf if (steps or 0) * size >= data.n_trajectories * (len(data.times) - 1) else 0.0
-
-
 def check_budget(steps: int | None, budget: float | None) -> None:
     """Exactly one of ``steps`` and ``budget`` (seconds), and positive; else ValueError."""
     if (steps is None) == (budget is None):
@@ -205,10 +204,14 @@ def _schedule(progress: float, warmup: float = 0.02) -> float:
     return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
 
 
-def _batches(data: TrajectoryDataset | Rewound, size: int, seed: int, start: int, workers: int) -> Iterator[Windows]:
+def _with(data: TrajectoryDataset, companions: Tensor | None) -> TrajectoryDataset | Carrying:
+    return data if companions is None else Carrying(data, companions)
+
+
+def _batches(data: TrajectoryDataset | Carrying, size: int, seed: int, start: int, workers: int) -> Iterator[Windows]:
     """Batches from step ``start`` on; which windows a step sees depends on the seed and the step alone."""
     order = _order(len(data), min(size, len(data)), seed, start)
-    if isinstance(data, Rewound) or data.in_memory:
+    if isinstance(data, Carrying) or data.in_memory:
         return (data.__getitems__(indices) for indices in order)
     collate: Callable[..., Windows] = TrajectoryDataset.collate
     loader = torch.utils.data.DataLoader(data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=collate)
@@ -232,14 +235,12 @@ class _Endless(torch.utils.data.Sampler[list[int]]):
         return (indices.tolist() for indices in self.order)
 
 
-@torch.no_grad()
 def _subset(
-    sde: SDE, data: TrajectoryDataset, n: int, seed: int, size: int, device: torch.device, *, back: bool
+    sde: SDE, data: TrajectoryDataset | Carrying, n: int, seed: int, size: int, device: torch.device
 ) -> list[Windows]:
     """About ``n`` windows in equal batches, all images under symmetries included: no accident of a subset counts.
 
-    A dataset of fewer windows is gone through again, for objectives that draw noise; at least two batches.  With
-    ``back`` each window carries its last state taken back by the physics.
+    A dataset of fewer windows is gone through again, for objectives that draw noise; at least two batches.
     """
     kinds = len(_images(sde, data.__getitems__(torch.arange(1))[0]))
     part = max(1, min(size, n) // kinds)
@@ -249,9 +250,6 @@ def _subset(
     batches = []
     for indices in torch.split(chosen, part):
         states, times = _to(data.__getitems__(indices), device)
-        if back:
-            ends = taken_back(sde, states[:, -1], times[:, -1], times[:, -1] - times[:, -2])
-            states = torch.cat([states, ends[:, None]], dim=1)
         batches.append((torch.cat(_images(sde, states)), times.repeat(kinds, 1)))
     return batches
 

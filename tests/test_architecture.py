@@ -21,7 +21,7 @@ ROWS = [
     {"registry", "fit_particles", "losses", "score_matching", "posterior", "header", "recorded"},
     {"schema", "sink", "storage", "conditioning", "foreign"},
     {"writer", "trajectories", "recipe", "objectives", "guidance"},
-    {"statistics", "plan", "fit_smoother", "rewind", "calibrate", "learned_drift"},
+    {"statistics", "plan", "fit_smoother", "rewind", "carrying", "calibrate", "learned_drift"},
     {"leftovers", "inspection", "checkpoint", "fit_moments"},
     {"generate", "train", "assemble", "linear_estimate"},
     {"fit_drift", "external"},

@@ -157,6 +157,31 @@ def test_particle_networks_turn_all_their_vectors_and_keep_their_numbers(generat
 # ------------------------------------------------------------------------------------------------------- regression
 
 
+@pytest.mark.parametrize("fit", [*NETWORKS, fit_fno], ids=lambda f: f.__name__)
+def test_networks_learn_from_estimates_that_have_not_seen_the_answer(fit, make, monkeypatch):
+    """16 numbers from 20 trajectories: what the linear estimate misses on its own data is far less than elsewhere."""
+    if fit is fit_fno:
+        pytest.importorskip("neuralop")
+    sizes, plain = [], Frame.context_of
+
+    def watched(frame, states):
+        context = plain(frame, states)
+        if torch.is_grad_enabled():  # in training
+            own = frame.context(states[:, 1])
+            sizes.append([float(frame.target(states[:, 0], c).square().mean()) for c in (context, own)])
+        return context
+
+    monkeypatch.setattr(Frame, "context_of", watched)
+    many = OrnsteinUhlenbeck(dim=16, components=1, spread=0.0, width=1.0, steps=2)
+    problem, _ = make(RING if fit is fit_fno else many, 50, trajectories=20, batch=20)
+    fit(problem)
+    honest, own = torch.tensor(sizes).mean(0).tolist()
+    assert honest != own
+    if fit is not fit_fno:  # in units of what is missed on 8 validation trajectories: known to sqrt(2/128) = 12 %
+        assert honest == pytest.approx(1.0, abs=0.5)
+        assert own < 0.75 * honest
+
+
 def test_regression_finds_a_nonlinear_posterior_mean(make):
     problem, test = make(MIXTURE, 600, batch=512)
     (truth, final), exact = pair(test), MIXTURE.exact()

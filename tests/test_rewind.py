@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from physinv.assemble import build_model
+from physinv.carrying import Carrying
 from physinv.generate import generate
 from physinv.registry import find
-from physinv.rewind import Rewound, rewind
+from physinv.rewind import rewind
 from physinv.settings import Settings
 from physinv.simulator import build
 from physinv.smoother_moments import taken_back
@@ -51,11 +52,11 @@ def test_linear_physics_is_taken_back_exactly():
 def test_windows_carry_their_last_state_taken_back(burgers, window):
     sim, train, _ = burgers
     data = train.with_window(window)
-    rewound = Rewound(data, rewind(sim, train))
+    carrying = Carrying(data, rewind(sim, train))
     index = torch.tensor([0, 7, len(data) - 1, 3])
-    states, times = rewound.__getitems__(index)
+    states, times = carrying.__getitems__(index)
     plain, clock = data.__getitems__(index)
-    assert len(rewound) == len(data)
+    assert len(carrying) == len(data)
     assert torch.equal(states[:, :-1], plain)
     assert torch.equal(times, clock)
     again = taken_back(sim, plain[:, -1], clock[:, -1], clock[:, -1] - clock[:, -2])
@@ -75,7 +76,7 @@ def test_training_asks_the_physics_once_for_every_state(burgers, asked):
     for steps, passes in ((35, 2), (5, 0)):  # 35 updates of 16 windows: twice through the 280 windows
         asked.clear()
         fit(model, sim, train, valid, settings=SMALL, steps=steps)
-        overhead = 32 + 20 * 4 + 8 * 20 * 4  # validation windows, and calibration: single steps, then ensembles of 8
+        overhead = 20 * 4 + 20 * 4 + 8 * 20 * 4  # validation data, and calibration: single steps, then ensembles of 8
         part = 128 // 4 * 4  # the first part is rewound before it is known that one pass is too little
         assert sum(asked) / sim.substeps == overhead + (stored if passes else part + steps * 16)
 

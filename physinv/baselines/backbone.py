@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from physinv.baselines.problem import Problem
 from physinv.fit_particles import fit_particles
-from physinv.linear_estimate import LinearEstimate, fit_linear
+from physinv.linear_estimate import LinearEstimate, cross_fit
 from physinv.networks import MLP, ParticleNet, UNet
 from physinv.posterior import default_batch
 from physinv.settings import Settings
@@ -38,7 +38,8 @@ class Frame(nn.Module):
 
     With a ``linear`` estimate ``centre`` is that estimate and ``unit`` the size of what it misses; x_T and the
     estimate, both standardised, are groups of features.  Without, they are mean and deviation of ``x_0``, and
-    there are no groups.  Scales are per channel (fields), per component (vectors) or per vector (particles, over all of
+    there are no groups.  ``estimates``: what stands in for the linear one in training, for the trajectories of both
+    splits.  Scales are per channel (fields), per component (vectors) or per vector (particles, over all of
     them; the means are 0 where ``layout.isotropic``).
     """
 
@@ -49,8 +50,11 @@ class Frame(nn.Module):
     kept: Tensor
     fixed: Tensor
 
-    def __init__(self, problem: Problem, linear: LinearEstimate | None) -> None:
+    def __init__(
+        self, problem: Problem, linear: LinearEstimate | None, estimates: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         super().__init__()
+        self.estimates = estimates
         layout, x0, xT = problem.train.layout, problem.train.states(0), problem.train.states(-1)
         self.layout, self.linear, self.particles = layout, linear, layout.kind == "particles"
         self.axis = -1 if self.particles else 1
@@ -77,8 +81,17 @@ class Frame(nn.Module):
         """Channels that are estimated (components of each particle)."""
         return len(self.kept)
 
-    def context(self, final: Float[Tensor, "batch *state"]) -> Context:
-        """Everything that depends on the observation alone: computed once for many draws."""
+    def context_of(self, states: Float[Tensor, "batch states *state"]) -> Context:
+        """The context of windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``."""
+        return self.context(states[:, 1], states[:, 2] if states.shape[1] > 2 else None)
+
+    def context(
+        self, final: Float[Tensor, "batch *state"], estimate: Float[Tensor, "batch *state"] | None = None
+    ) -> Context:
+        """Everything that depends on the observation alone: computed once for many draws.
+
+        ``estimate`` takes the place of the linear one.
+        """
         standard = (final - self.final[0]) / self.final[1]
         static, places = standard.index_select(self.axis, self.fixed), final[..., : self.dimension] / self.length
         if self.particles:
@@ -86,7 +99,7 @@ class Frame(nn.Module):
         if self.linear is None:
             centre = self._moving(self.initial[:1]).expand_as(self._moving(final))
             return Context(centre, centre.narrow(self.axis, 0, 0), static, places[..., :0])
-        estimate = self.linear.mean(final)
+        estimate = self.linear.mean(final) if estimate is None else estimate
         groups = [self._moving(standard), self._moving((estimate - self.initial[0]) / self.initial[1])]
         return Context(self._moving(estimate), torch.cat(groups, self.axis), static, places)
 
@@ -121,12 +134,10 @@ class Frame(nn.Module):
 
 
 def conditional_frame(problem: Problem) -> Frame:
-    """Estimates count from the linear estimate of ``x_0`` given ``x_T``.
-
-    Networks learn what it misses on the data that it was fitted to, which is less than elsewhere, the more so the
-    fewer the trajectories: nothing is cross-fitted.
-    """
-    return Frame(problem, fit_linear(problem.simulator, problem.train, problem.valid))
+    """Estimates count from the linear estimate of ``x_0`` given ``x_T``; in training from one that was fitted without
+    the trajectory in question (:func:`~physinv.linear_estimate.cross_fit`)."""
+    linear, estimates = cross_fit(problem.simulator, problem.train, problem.valid)
+    return Frame(problem, linear, (estimates, linear.mean(problem.valid.states(-1))))
 
 
 def prior_frame(problem: Problem) -> Frame:

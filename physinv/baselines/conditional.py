@@ -59,7 +59,7 @@ class Velocity(nn.Module):
 def flow_error(
     score: Score,
     sde: SDE,
-    states: Float[Tensor, "batch window *state"],
+    states: Float[Tensor, "batch states *state"],
     times: Float[Tensor, "batch window"],
     *,
     generator: torch.Generator | None = None,
@@ -67,7 +67,7 @@ def flow_error(
     """``E |v((1 - t) n + t z, t) - (z - n)|^2``, t uniform (Lipman et al. 2023, eq. 23 with sigma_min = 0)."""
     velocity = score
     assert isinstance(velocity, Velocity)
-    context = velocity.frame.context(states[:, -1])
+    context = velocity.frame.context_of(states)
     z = velocity.frame.target(states[:, 0], context)
     t = torch.rand(len(z), generator=generator, dtype=z.dtype, device=z.device)
     n = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
@@ -121,5 +121,5 @@ def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
     frame = conditional_frame(problem)
     network = build_backbone(frame, problem.settings, groups=3, seed=problem.seed)
     model = Velocity(frame, network).to(problem.device)
-    problem.minimise(model, flow_error)
+    problem.minimise(model, flow_error, estimates=frame.estimates)
     return Amortised(model, steps)

@@ -37,7 +37,7 @@ class Member(nn.Module):
 def likelihood(
     score: Score,
     sde: SDE,
-    states: Float[Tensor, "batch window *state"],
+    states: Float[Tensor, "batch states *state"],
     times: Float[Tensor, "batch window"],
     *,
     generator: torch.Generator | None = None,
@@ -46,7 +46,7 @@ def likelihood(
     ``v^beta`` times, held fixed, lest the mean be neglected where v is large (Seitzer et al. 2022, eq. 5)."""
     member = score
     assert isinstance(member, Member)
-    context = member.frame.context(states[:, -1])
+    context = member.frame.context_of(states)
     mean, variance = member(context)
     gap = member.frame.target(states[:, 0], context) - mean
     values = gap.square() / (2 * variance) + variance.log() / 2
@@ -117,6 +117,6 @@ def fit_deep_ensemble(problem: Problem, *, members: int = 5) -> DeepEnsemble:
     for i in range(members):
         network = build_backbone(frame, problem.settings, groups=2, heads=2, seed=problem.seed + i)
         member = Member(frame, network).to(problem.device)
-        problem.minimise(member, likelihood, share=1 / members, seed=i)
+        problem.minimise(member, likelihood, estimates=frame.estimates, share=1 / members, seed=i)
         trained.append(member)
     return DeepEnsemble(tuple(trained))

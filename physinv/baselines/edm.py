@@ -59,7 +59,7 @@ class Denoiser(nn.Module):
 def denoising_error(
     score: Score,
     sde: SDE,
-    states: Float[Tensor, "batch window *state"],
+    states: Float[Tensor, "batch states *state"],
     times: Float[Tensor, "batch window"],
     *,
     generator: torch.Generator | None = None,
@@ -67,7 +67,7 @@ def denoising_error(
     """``E |D(z + sigma n, sigma) - z|^2 / c_out^2`` with ``log sigma`` Gaussian (Karras et al. 2022, eq. 8 and 108)."""
     denoiser = score
     assert isinstance(denoiser, Denoiser)
-    context = denoiser.frame.context(states[:, -1])
+    context = denoiser.frame.context_of(states)
     z = denoiser.frame.target(states[:, 0], context)
     u, n = (torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device) for shape in (z.shape[:1], z.shape))
     sigma = (_MEAN + _WIDTH * u).exp().clamp(_LOW, _HIGH)
@@ -103,5 +103,5 @@ def train_denoiser(problem: Problem, frame: Frame, *, groups: int) -> Denoiser:
     """A denoiser in ``frame``; ``groups`` of features, the noisy state included."""
     network = build_backbone(frame, problem.settings, groups=groups, seed=problem.seed)
     model = Denoiser(frame, network).to(problem.device)
-    problem.minimise(model, denoising_error)
+    problem.minimise(model, denoising_error, estimates=frame.estimates)
     return model

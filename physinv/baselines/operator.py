@@ -50,7 +50,7 @@ def fit_fno(problem: Problem, *, modes: int = 12, width: int = 0) -> Regressed:
     if width == 0:
         width = max(4, round(_PROBE * (_size(unet) / _size(_operator(frame, modes, _PROBE, 0))) ** 0.5))
     model = Regression(frame, _operator(frame, modes, width, problem.seed)).to(problem.device)
-    problem.minimise(model, squared_error)
+    problem.minimise(model, squared_error, estimates=frame.estimates)
     return Regressed(model)
 
 

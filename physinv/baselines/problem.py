@@ -52,8 +52,19 @@ class Problem:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def minimise(self, model: nn.Module, loss: Loss, *, share: float = 1.0, seed: int = 0) -> None:
-        """Train ``model.network`` on pairs of first and last state by ``loss``, with ``share`` of what may be spent."""
+    def minimise(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        *,
+        estimates: tuple[Tensor, Tensor] | None = None,
+        share: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Train ``model.network`` by ``loss`` on pairs of first and last state, with ``share`` of what may be spent.
+
+        ``estimates`` of the first states of both splits ride along as a third state.
+        """
         settings = self.settings.model_copy(update={"windows": (2,)})
         fit(
             model,
@@ -64,6 +75,7 @@ class Problem:
             steps=None if self.steps is None else max(1, round(share * self.steps)),
             budget=None if self.budget is None else share * self.budget,
             loss=loss,
+            companions=estimates and (estimates[0][:, None], estimates[1][:, None]),
             seed=self.seed + seed,
         )
 

@@ -41,18 +41,18 @@ class Regression(nn.Module):
 def squared_error(
     score: Score,
     sde: SDE,
-    states: Float[Tensor, "batch window *state"],
+    states: Float[Tensor, "batch states *state"],
     times: Float[Tensor, "batch window"],
     *,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
     """``E |x_0 - score(x_T)|^2`` of a :class:`Regression` in units of what the linear estimate misses.
 
-    Windows are whole trajectories.  ``generator`` draws the dropout of a network that has any.
+    ``states`` are those of :meth:`Frame.context_of`.  ``generator`` draws the dropout of a network that has any.
     """
     regression = score
     assert isinstance(regression, Regression)
-    context = regression.frame.context(states[:, -1])
+    context = regression.frame.context_of(states)
     with dropping(regression.network, generator):
         out = regression.standard(context)
     loss: Tensor = (out - regression.frame.target(states[:, 0], context)).square().mean()
@@ -136,7 +136,7 @@ def train_regression(problem: Problem, *, dropout: float = 0.0) -> Regression:
     frame = conditional_frame(problem)
     network = build_backbone(frame, problem.settings, groups=2, dropout=dropout, seed=problem.seed)
     model = Regression(frame, network).to(problem.device)
-    problem.minimise(model, squared_error)
+    problem.minimise(model, squared_error, estimates=frame.estimates)
     return model
 
 
