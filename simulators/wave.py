@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.exact import ExactPosterior
+from physinv.moments import gaussian_log_prob
 from physinv.sde import SDE, match
 from physinv.simulator import Layout, Simulator, parameter
 from physinv.solvers import Step
@@ -195,6 +196,26 @@ class WaveGaussian(ExactPosterior):
         start, end = fresh.unbind(1)
         drawn = start + self.mean(final.repeat_interleave(n, 0) - end)
         return drawn.reshape(len(final), n, *final.shape[1:])
+
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """``log p(x_0 | x_T)``, of covariance ``C = P - K F P`` in each mode: displacement, then velocity given it.
+
+        Modes that the prior leaves at 0 are left out (:func:`~physinv.moments.gaussian_log_prob`).
+        """
+        if not self.sde.noise > 0:
+            raise ValueError(f"`sde.noise` must be positive for a density, got {self.sde.noise:g}.")
+        cross, (a, b, c, d) = self._law(final.new_full((1,), float(self.sde.horizon)), final)
+        det = a * d - b * c
+        gained = product(product(cross, (d / det, -b / det, -c / det, a / det)), transposed(cross))
+        u, uw, _, w = (p - g for p, g in zip(self._prior(final), gained, strict=True))
+        slope = torch.where(u > 0, uw / u, torch.zeros_like(u))
+        gap = (initial - self.mean(final)).double()
+        y = torch.fft.rfftn(gap, dim=tuple(range(2, gap.ndim)), norm="ortho")
+        y = torch.stack([y[:, 0], y[:, 1] - slope * y[:, 0]], dim=1)
+        power = torch.stack([u, w - slope * uw], dim=1)
+        return gaussian_log_prob(y, power, gap).to(initial)
 
     def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         like, T = final[:1].double(), float(self.sde.horizon)

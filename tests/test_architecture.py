@@ -67,7 +67,7 @@ def test_imports_go_one_way(path):
         return
     below = {n.split(".")[1] for n in names if n.startswith("physinv.")} - {here}
     if here == "simulators":
-        allowed = {"sde", "solvers", "simulator", "exact", "mixture", "scalar"}
+        allowed = {"sde", "moments", "solvers", "simulator", "exact", "mixture", "scalar"}
         assert below <= allowed
     else:
         assert here in RANK, f"give `{here}` a row"

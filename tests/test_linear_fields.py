@@ -535,7 +535,7 @@ def test_a_wave_step_of_any_length_is_exact(sim):
 
 def wave_prior(sim):
     """Covariance of the starts: both channels are ``gaussian_field``, a linear map of white noise."""
-    one = dense(lambda z: gaussian_field(z, sim.slope), (1, sim.size))
+    one = dense(lambda z: gaussian_field(z, sim.slope), (1, *sim.shape[1:]))
     return torch.block_diag(one @ one.T, sim.kick**2 * one @ one.T)
 
 
@@ -584,6 +584,24 @@ def test_flow_of_waves_solves_the_probability_flow_ode():
         Z = Z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
     short = dense(dataclasses.replace(sim, horizon=stop).exact().flow, sim.shape)
     assert close(short @ Z, end, atol=1e-5)
+
+
+@pytest.mark.parametrize("sides", [(6,), (4, 4)], ids=["1d", "2d"])
+def test_density_of_waves_is_that_of_the_dense_gaussian(sides):
+    """``N(K x_T, P - K F P)`` on the space that the prior reaches: all but the means of both channels."""
+    sim = Wave(size=sides[0], dimension=len(sides), prior="gaussian", horizon=1.5, noise=0.8, kick=0.7)
+    P = wave_prior(sim)
+    F, Q = dense_law(sim, 1.5)
+    K = P @ F.T @ torch.linalg.pinv(F @ P @ F.T + Q, hermitian=True)
+    values, vectors = torch.linalg.eigh(P - K @ F @ P)
+    alive = values > 1e-9 * values[-1]
+    assert int((~alive).sum()) == 2
+    final, initial = doubles(3, *sim.shape), doubles(3, *sim.shape, seed=5)
+    gap = (initial - (final.flatten(1) @ K.T).reshape(initial.shape)).flatten(1) @ vectors[:, alive]
+    want = -(gap.square() / values[alive] + (2 * math.pi * values[alive]).log()).sum(1) / 2
+    assert close(sim.exact().log_prob(initial, final), want, atol=1e-8 * float(want.abs().max()))
+    with pytest.raises(ValueError, match=r"`sde.noise` must be positive for a density, got 0\.$"):
+        dataclasses.replace(sim, noise=0.0).exact().log_prob(initial, final)
 
 
 def test_reversing_waves_with_their_score_gives_the_posterior_mean():
