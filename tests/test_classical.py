@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from physinv.baselines.diffusion_prior import fit_diffusion_prior
 from physinv.baselines.ensemble_kalman import fit_ensemble_kalman
 from physinv.baselines.forward import Forward, fit_forward
 from physinv.baselines.gaussian_prior import Covariance, fit_covariance, fit_gaussian_prior
@@ -17,6 +18,7 @@ from physinv.generate import generate
 from physinv.linear_estimate import LinearEstimate
 from physinv.metrics import coverage, relative_l2
 from physinv.recorded import Recorded
+from physinv.settings import Settings
 from physinv.simulator import Layout
 from physinv.trajectories import TrajectoryDataset
 from simulators.advection_diffusion import AdvectionDiffusion
@@ -384,3 +386,48 @@ def test_forward_runs_in_chunks(burgers):
     forward = Forward(problem.simulator, torch.zeros(1), Covariance(lambda x: x, lambda y, like: y, torch.ones(1)))
     many = start.repeat(300, 1, 1)  # 2400 fields of 32 points: two chunks of 2^16 numbers
     assert torch.allclose(forward.push(many)[-8:], forward.push(start), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fit", "options"),
+    [
+        (fit_lbfgs, {"iterations": 3, "draw": 2}),
+        (fit_gauss_newton, {"outer": 2, "inner": 2, "draw": 2}),
+        (fit_diffusion_prior, {"steps": 2}),
+    ],
+)
+def test_no_more_states_than_fit_are_recorded_for_derivatives(fit, options, tmp_path, monkeypatch):
+    """The steps of the solver are kept in memory for so many states at a time, and no more."""
+    simulator = Burgers(size=16, viscosity=0.1, horizon=0.5, steps=1, inner=4)
+    problem, _, final = make(simulator, tmp_path / "d", train=40, valid=20, test=7)
+    problem = replace(problem, steps=2, settings=Settings(width=4, depth=1, batch=8, validate_windows=8))
+    answer = fit(problem, **options)
+    plain, pushed = Forward.push, []
+
+    def watched(self, initial):
+        if torch.is_grad_enabled() and initial.requires_grad:
+            pushed.append(len(initial))
+        return plain(self, initial)
+
+    monkeypatch.setattr(Forward, "push", watched)
+    whole = answer.mean(final[:4]) if fit in FITS else final
+    monkeypatch.setattr(Forward, "at_once", 3)
+    in_parts = answer.mean(final[:4]) if fit in FITS else final
+    pushed.clear()
+    answer.sample(final, 2, generator=torch.Generator().manual_seed(0))
+    assert max(pushed) <= 3
+    assert len(pushed) >= 14 / 3
+    assert torch.allclose(whole, in_parts, atol=1e-3)  # float32, amplified by a few steps of a descent
+
+
+def test_how_many_states_fit_goes_by_what_a_step_keeps():
+    covariance = Covariance(lambda x: x, lambda y, like: y, torch.ones(1))
+    for simulator, kept in (
+        (OverdampedParticles(particles=16), 16),  # a vector for each pair
+        (Burgers(size=64, dimension=1), 4),
+        (Burgers(size=64, dimension=2), 4),
+    ):
+        forward = Forward(simulator, torch.zeros(1), covariance)
+        each = kept * math.prod(simulator.shape)
+        assert forward.at_once * each <= 2**17 < (forward.at_once + 1) * each
+    assert Forward(Burgers(size=512, dimension=2), torch.zeros(1), covariance).at_once == 1

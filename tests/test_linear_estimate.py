@@ -1,8 +1,11 @@
 """The linear estimate: for linear-Gaussian processes it is the exact posterior."""
 
+import dataclasses
+
 import pytest
 import torch
 
+import physinv.linear_estimate as module
 from physinv.generate import generate
 from physinv.linear_estimate import cross_fit, fit_linear
 from physinv.trajectories import TrajectoryDataset
@@ -89,3 +92,35 @@ def test_cross_fitted_estimates_miss_what_new_data_would(n, tmp_path):
     assert torch.allclose(ridge(every >= 0, penalty), plain.mean(xT), atol=1e-4)
     for i in range(n):
         assert torch.allclose(honest[i], ridge(every % 5 != i % 5, penalty)[i], atol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "margin", "dense"), [(20, 0.03, False), (20, 0.08, True), (200, 0.03, True)])
+def test_a_dense_map_of_few_trajectories_has_to_be_clearly_better(n, margin, dense, tmp_path, monkeypatch):
+    """Its squared error is ``margin`` less than the filter's: not enough at 3 % and fewer trajectories than points."""
+    simulator = Heat(size=64, dimension=1, steps=2, noise=0.5)
+    train, valid, _ = splits(simulator, "heat", tmp_path / "d", n=n)
+    offset = (1 - margin) ** 0.5
+
+    def fixed(kind, error):
+        """An estimate that misses every validation start by ``error``."""
+
+        def candidates(layout, x0, xT, penalties):
+            found = kind(layout, x0, xT, penalties)[:1] * len(penalties)
+            answers = valid.states(0) + error
+            return [_Told(**vars(f), answers=answers) for f in found]
+
+        return candidates
+
+    monkeypatch.setattr(module, "_dense", fixed(module._dense, offset))
+    monkeypatch.setattr(module, "_wiener", fixed(module._wiener, 1.0))
+    found = fit_linear(simulator, train, valid)
+    assert (found.anchors is not None) == dense
+    assert float(found.deviation.mean()) == pytest.approx(offset if dense else 1.0, rel=1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Told(module.LinearEstimate):
+    answers: torch.Tensor
+
+    def mean(self, final):
+        return self.answers
