@@ -43,7 +43,11 @@ class Settings(BaseModel):
     validate_every: int = Field(200, ge=1, description="updates between validations, log lines and checkpoints")
     validate_windows: int = Field(0, ge=0, description="validation windows (a fixed subset); 0: 32768 or 1024")
     workers: int = Field(0, ge=0, description="DataLoader workers when the data are streamed")
-    memory: float = Field(4.0, gt=0, description="GiB up to which a dataset is kept in memory instead of streamed")
+    memory: float = Field(
+        4.0,
+        gt=0,
+        description="GiB up to which a dataset is kept in memory, not streamed; nonlinear fields take as much again",
+    )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
