@@ -41,7 +41,9 @@ class Settings(BaseModel):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the moving average of the weights")
     validate_every: int = Field(200, ge=1, description="updates between validations, log lines and checkpoints")
-    validate_windows: int = Field(0, ge=0, description="validation windows (a fixed subset); 0: 32768, or for fields 1024 (fewer if large)")
+    validate_windows: int = Field(
+        0, ge=0, description="validation windows (a fixed subset); 0: 32768, or for fields 1024 (fewer if large)"
+    )
     workers: int = Field(0, ge=0, description="DataLoader workers when the data are streamed")
     memory: float = Field(
         4.0,
