@@ -9,7 +9,7 @@ import torch
 from physinv.exact import LinearGaussian
 from physinv.mixture import Mixture, cluster, fit_mixture
 from physinv.observation import Observation, jacobian
-from physinv.operators import coarse, everything, random_mask, sensors
+from physinv.operators import coarse, every, everything, low_pass, random_mask, sensors
 from physinv.scalar import ScalarPosterior
 from simulators.double_well import DoubleWell
 from simulators.heat import Heat
@@ -105,7 +105,7 @@ def test_linear_gaussian_with_a_mean(generator):
         assert torch.allclose(getattr(moved, name)(final + shift), getattr(plain, name)(final) + mean0, atol=1e-10)
 
 
-@pytest.mark.parametrize("operator", [sensors(random_mask((1, 4, 4), 0.4)), coarse(2)])
+@pytest.mark.parametrize("operator", [sensors(random_mask((1, 4, 4), 0.4)), coarse(2), every(2), low_pass(1)])
 def test_linear_gaussian_given_an_observation_is_dense_conditioning(operator, generator):
     """p(x_0 | y) and p(x_T | y) against the precision form of Bayes' rule, matrices of 16 x 16: mean and covariance."""
     heat = Heat(size=4, noise=0.5)
