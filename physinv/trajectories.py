@@ -186,7 +186,9 @@ def _find(source: Path | str | Iterable[Path | str]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise FileNotFoundError(f"there is no file or folder {path}; make it with `physinv generate`.")
+        inside = sorted(path.parent.parent.glob(f"*/data/{path.name}")) if path.parent.name == "data" else []
+        hint = f"did you mean {inside[0].parent.parent}?" if inside else "make it with `physinv generate`."
+        raise FileNotFoundError(f"there is no file or folder {path}; {hint}")
     paths = sorted(path.glob("*.hdf5"))
     if not paths:
         inner = path / "data" / "train"

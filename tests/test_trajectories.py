@@ -343,6 +343,12 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "data" / "train").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"holds no \.hdf5 files; did you mean .*data.train\?"):
         TrajectoryDataset(tmp_path)
+    (tmp_path / "heat" / "data" / "train").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"no file or folder .*test; make it with"):
+        TrajectoryDataset(tmp_path / "data" / "test")
+    (tmp_path / "heat" / "data" / "test").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no file or folder .*test; did you mean .*heat\?"):
+        TrajectoryDataset(tmp_path / "data" / "test")
     with pytest.raises(FileNotFoundError, match="`source` must name at least one file, got none"):
         TrajectoryDataset([])
 
