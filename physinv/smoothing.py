@@ -10,7 +10,7 @@ from torch import Tensor
 
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse, Score, match
-from physinv.smoother_moments import SmootherMoments
+from physinv.smoother_moments import SmootherMoments, taken_back
 from physinv.solvers import Step
 
 _CLOSE = 1e-3  # of a stored interval: how far a step may be off it
@@ -97,8 +97,10 @@ def _network(
     dt = moments.times[i + 1] - moments.times[i]
     if x.device.type == "cpu":  # elsewhere looking would mean waiting
         _check_steps(moments, t0, t1)
+    if back is None and moments.physical:
+        back = taken_back(moments.sde, x, t0, dt)
     smoothed, C = moments.smoothed(x, t0, back=back)
-    mean, variance = (smoothed, C) if eta2 == 1 else moments.smoothed(x, t0, eta2)
+    mean, variance = (smoothed, C) if eta2 == 1 else moments.smoothed(x, t0, eta2, back)
     out, log_size = model.output(x, t0, moments.features_of(x, t0, smoothed)).chunk(2, dim=1)
     weight = (1 + eta2) / 2 * C.sqrt() * match((dt / t0).sqrt(), smoothed)
     return mean + weight * moments.modes(out), variance, log_size.clamp(-4, 2).exp(), i

@@ -121,7 +121,7 @@ def fit(
     if loss is smoother_loss and train.in_memory:
         often = (steps or 0) * size >= train.n_trajectories * (len(train.times) - 1)  # than once through them
         more = rewind(sde, train, _SHARE * budget if budget else math.inf if often else 0.0)
-        more_valid = rewind(sde, valid, _SHARE * budget if budget else math.inf)
+        more_valid = rewind(sde, valid, _SHARE * budget if budget else math.inf) if valid.in_memory else None
     few = settings.validate_windows or (min(1024, _NUMBERS // math.prod(train.shape)) if field else 32768)
     check = _subset(sde, _with(valid.with_window(windows[-1]), more_valid), few, seed, max(size, 64), device)
     noise = torch.Generator(device)

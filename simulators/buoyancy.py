@@ -97,8 +97,17 @@ class Buoyancy(Stepped):
         return self._flow(x, self.dt, None)
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
-        """One solver step of ``t1 - t0``, the same for all; a negative one takes smoke and air back where they were."""
-        return self._flow(x, (t1 - t0)[0], None)
+        """One solver step of ``t1 - t0``; a negative one takes smoke and air back where they were.
+
+        ValueError for steps of different lengths in one batch (on a CPU; elsewhere looking would mean waiting).
+        """
+        gap = t1 - t0
+        if gap.device.type == "cpu" and bool(((gap - gap[0]).abs() > 1e-3 * gap[0].abs()).any()):
+            raise ValueError(
+                f"the steps of Buoyancy in one batch must be of one length, got {float(gap.min()):.6g} to "
+                f"{float(gap.max()):.6g}; take them apart."
+            )
+        return self._flow(x, gap[0], None)
 
     def initial(
         self,

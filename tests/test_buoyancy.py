@@ -309,6 +309,8 @@ def test_the_flow_of_the_drift_is_the_solver_and_goes_both_ways():
     x = SMALL.initial(2, generator=seeded(19), dtype=torch.float64)
     t = torch.zeros(2, dtype=x.dtype)
     assert torch.equal(SMALL.drift_flow(x, t, t + SMALL.dt), SMALL.advance(x, t))
+    with pytest.raises(ValueError, match=r"steps of Buoyancy in one batch must be of one length, got 0\.01 to 0\.02"):
+        SMALL.drift_flow(x, t, t + torch.tensor([0.01, 0.02], dtype=x.dtype))
     errors, sizes = [], (16, 32, 64)
     for n in sizes:
         sim = Buoyancy(size=n, horizon=0.1, steps=n // 4, start=0.0, inflow_end=0.0, tolerance=1e-9)

@@ -8,6 +8,7 @@ import torch
 from physinv.assemble import build_model
 from physinv.carrying import Carrying
 from physinv.generate import generate
+from physinv.posterior import Posterior
 from physinv.registry import find
 from physinv.rewind import rewind
 from physinv.settings import Settings
@@ -86,3 +87,12 @@ def test_patience_ends_before_the_work_is_done(burgers, asked):
     assert rewind(sim, train, patience=0.0) is None
     assert sum(asked) == 128 * sim.substeps
     assert rewind(sim, train, patience=1e6).shape == (70, 4, *sim.shape)
+
+
+def test_a_step_of_the_reversal_asks_the_physics_once(burgers, asked):
+    sim, train, _ = burgers
+    posterior, final = Posterior(sim, build_model(sim, train, SMALL), train.times), train.states(-1, limit=6)
+    for draw in (posterior.flow, posterior.mean_flow, lambda x: posterior.sample(x, 1)):
+        asked.clear()
+        draw(final)
+        assert sum(asked) == 6 * 4 * sim.substeps
