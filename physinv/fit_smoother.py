@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.sde import SDE
-from physinv.smoother_moments import Basis, SmootherMoments, Tables, from_modes, taken_back, to_modes
+from physinv.smoother_moments import Basis, SmootherMoments, Tables, boxed, from_modes, taken_back, to_modes
 from physinv.trajectories import TrajectoryDataset
 
 _FEW = 1024  # trajectories that suffice: a gain is then known to 3 % of what it leaves open
@@ -43,15 +43,16 @@ def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherMom
     for i in range(1, len(times)):
         x = data.states(i, limit=few)
         t, dt = times[i].expand(few), (times[i] - times[i - 1]).expand(few)
-        back = [taken_back(sde, *part) for part in zip(*(torch.split(v, _PART) for v in (x, t, dt)), strict=True)]
-        own, physics = _regression(basis, sde, before, x, torch.cat(back))
+        parts = zip(*(torch.split(v, _PART) for v in (x, t, dt)), strict=True)
+        back = torch.cat([taken_back(sde, *part) for part in parts])
+        own, step = _interval(basis, sde, before, x, back, states[-1].power)
         states.append(own)
-        steps.append(_better(basis, own, physics))
+        steps.append(step)
         before = x
     mean, power, reach, _ = (torch.stack(column) for column in zip(*states, strict=True))
-    back_mean, back_power, back_reach, gain, trusted = (torch.stack(column) for column in zip(*steps, strict=True))
+    back_mean, back_power, back_reach, gain, trusted, box = (torch.stack(c) for c in zip(*steps, strict=True))
     left = torch.ones_like(gain)
-    tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, gain, trusted, left)
+    tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, box, gain, trusted, left)
     for channel, name in enumerate(data.layout.names):
         if name in data.layout.static:
             _hold(tables, basis, channel)
@@ -66,6 +67,40 @@ def _hold(tables: Tables, basis: Basis, channel: int) -> None:
     tables.back_mean[:, channel], tables.back_power[:, channel] = mean[:-1], power[:-1]
     tables.gain[:, channel], tables.trusted[:, channel] = 1, False
     tables.reach[:, channel] = tables.back_reach[:, channel] = _FAR
+
+
+def _interval(
+    basis: Basis,
+    sde: SDE,
+    before: Float[Tensor, "n *state"],
+    x: Float[Tensor, "n *state"],
+    back: Float[Tensor, "n *state"],
+    power: Tensor,
+) -> tuple[Explained, tuple[Tensor, ...]]:
+    """``x`` by itself; and mean, variance, reach and gain of ``b``, where it is the physics, and the box of the latter.
+
+    Cutting ``back`` to the range of the states ``before``, of variance ``power``, has to tell more about them than so
+    many trajectories show by chance.
+    """
+    seen = _range(sde, before)
+    own, free = _regression(basis, sde, before, x, back)
+    _, cut = _regression(basis, sde, before, x, boxed(back, seen))
+    free_step, cut_step = (_better(basis, own, physics) for physics in (free, cut))
+    if _unexplained(free_step, power) - _unexplained(cut_step, power) > 1 / len(x):
+        return own, (*cut_step, seen)
+    return own, (*free_step, torch.stack([torch.full_like(seen[0], -_FAR), torch.full_like(seen[1], _FAR)]))
+
+
+def _unexplained(step: tuple[Tensor, ...], power: Tensor) -> float:
+    """Mean logarithm, over all modes, of the share of the variance ``power`` that ``b`` leaves unexplained."""
+    _, back_power, _, gain, *_ = step
+    return float((1 - gain**2 * back_power / power).clamp(min=_FLOOR).log().mean())
+
+
+def _range(sde: SDE, x: Float[Tensor, "n *state"]) -> Float[Tensor, "two channels *one"]:
+    """Lowest and highest value of each channel of ``x`` and its images."""
+    values = torch.cat(sde.images(x)).movedim(1, 0).flatten(1)
+    return torch.stack([values.amin(1), values.amax(1)]).reshape(2, -1, *[1] * (x.ndim - 2))
 
 
 def _regression(

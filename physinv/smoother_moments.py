@@ -9,7 +9,9 @@ fields, components otherwise) a linear regression on the data gives
 the smoother of Rauch, Tung and Striebel (1965) with the physics' own backward map in the place of its inverse.  No gain
 exceeds what the data show, ``K^2 S_b <= S_s``, and no mode of ``b`` or of the result exceeds twice the largest seen:
 where the physics amplifies noise or blows up, that is taken back, and the reversal stays bounded whatever the physics
-does.  It is exact for linear physics with Gaussian data.
+does.  Where it blows up at points (a reaction that saturates forward explodes backward), all modes stay small; so ``b``
+is cut to the range of values of the states before, on intervals where it then tells more about them.
+It is exact for linear physics with Gaussian data.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ class Tables(NamedTuple):
     """What :func:`~physinv.fit_smoother.fit_smoother` reads off the data, per stored time or per interval.
 
     ``mean (time, *state)``, ``power (time, *modes)``, ``reach (time, *modes)``: mean, variance and twice the largest
-    modulus of the states' modes; the same of ``b``, ``(interval, ...)``; ``gain``: K; ``trusted``: 1 where ``b`` is the
-    physics, 0 where it is ``x``; ``left``: the share of C that remains once the network has had its say (1 before
-    training, see :func:`~physinv.calibrate.calibrate`).
+    modulus of the states' modes; the same of ``b``, ``(interval, ...)``; ``box (interval, 2, channels, *1)``: what the
+    physics' values are cut to; ``gain``: K; ``trusted``: 1 where ``b`` is the physics, 0 where it is ``x``; ``left``:
+    the share of C that remains once the network has had its say (1 before training, see
+    :func:`~physinv.calibrate.calibrate`).
     """
 
     times: Tensor
@@ -46,6 +49,7 @@ class Tables(NamedTuple):
     back_mean: Tensor
     back_power: Tensor
     back_reach: Tensor
+    box: Tensor
     gain: Tensor
     trusted: Tensor
     left: Tensor
@@ -67,6 +71,7 @@ class SmootherMoments(Moments):
     back_mean: Tensor
     back_power: Tensor
     back_reach: Tensor
+    box: Tensor
     gain: Tensor
     trusted: Tensor
     left: Tensor
@@ -111,7 +116,7 @@ class SmootherMoments(Moments):
         b = self.modes(x)
         if self.physical:
             back = taken_back(self.sde, x, t, self.times[i + 1] - self.times[i]) if back is None else back
-            b = torch.where(self.trusted[i], self.modes(back), b)
+            b = torch.where(self.trusted[i], self.modes(boxed(back, self.box[i])), b)
         b = limited(b - self.modes(self.back_mean[i]), self.back_reach[i])
         K, before, after = self.gain[i], self.power[i], self.back_power[i]
         rho = (K**2 * after / before).clamp(max=1.0)
@@ -201,6 +206,12 @@ def limited(y: Tensor, reach: Tensor) -> Tensor:
     """``y`` with every modulus cut to ``reach``, finite."""
     least = reach.clamp(min=torch.finfo(reach.dtype).tiny)
     return y * (reach / torch.maximum(y.abs(), least))
+
+
+def boxed(x: Float[Tensor, "batch *state"], box: Tensor) -> Float[Tensor, "batch *state"]:
+    """``x`` with every value cut to ``box ([batch], 2, channels, *1)``, lowest and highest."""
+    low, high = box.unbind(-x.ndim)
+    return x.clamp(low, high)
 
 
 def _inverse_root(C: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from physinv.smoothing import gap_and_size, smooth, smoother_loss
 from physinv.solvers import solve
 from physinv.train import _images, fit
 from physinv.trajectories import TrajectoryDataset
+from simulators.allen_cahn import AllenCahn
 from simulators.burgers import Burgers
 from simulators.heat import Heat
 from simulators.heat_conductivity import HeatConductivity
@@ -91,7 +92,15 @@ def exact_tables(heat, *, trusted):
     gain = a / c * power[:-1] / power[1:]
     mean = torch.zeros(len(times), *heat.shape, dtype=torch.float64)
     far = torch.full_like(power, FAR)
-    return Tables(times, mean, power, far, mean[1:], back_power, far[1:], gain, use, torch.ones_like(gain))
+    return Tables(
+        times, mean, power, far, mean[1:], back_power, far[1:], no_box(mean[1:]), gain, use, torch.ones_like(gain)
+    )
+
+
+def no_box(means):
+    """Limits for each of the fields ``means (interval, channels, *space)`` that cut nothing."""
+    ends = torch.stack([torch.full_like(means, -FAR), torch.full_like(means, FAR)], dim=1)
+    return ends.flatten(3)[..., :1].reshape(*ends.shape[:3], *[1] * (means.ndim - 2))
 
 
 def exact_model(heat, network=None, *, trusted=True, **changes):
@@ -253,7 +262,7 @@ def test_score_and_step_are_one(regime, generator):
             return torch.cat([v[:, :1], 0 * v[:, 1:]], dim=1)
 
     twice = [torch.cat([table, table], dim=1) if table.ndim > 1 else table for table in tables]
-    moments = SmootherMoments(HalfSilent(heat), "fourier", Tables(*twice))
+    moments = SmootherMoments(HalfSilent(heat), "fourier", Tables(*twice)._replace(box=tables.box))
     state = torch.cat([x, x], dim=1)
     lifted = moments.lift(torch.cat([torch.ones_like(state)] * 2, dim=1), state, t0)
     assert bool((lifted[:, 0] > 0).all())
@@ -344,6 +353,29 @@ def test_physics_that_overflows_in_a_sum_stays_bounded(generator):
     x = torch.randn(4, *heat.shape, generator=generator)
     states = solve(reverse, x, heat.times.flip(0), step=smooth, generator=generator)
     assert bool(states.isfinite().all())  # every one: a later step may take NaN for physics that blew up
+
+
+def test_points_where_the_physics_explodes_are_cut_where_that_tells_more(tmp_path, generator):
+    """A reaction that saturates forward explodes backward, at single points: no mode is out of reach then."""
+    sim = AllenCahn(size=16, steps=4, horizon=2.0, inner=8)
+    data = stored(sim, tmp_path / "d", train=400)["train"]
+    moments = fit_smoother(sim, data, "fourier")
+    low, high = moments.box.unbind(1)
+    for i in range(4):  # symmetric, since the phases may be exchanged
+        largest = data.states(i).abs().max()
+        assert torch.allclose(high[i], largest)
+        assert torch.allclose(low[i], -largest)
+    x = sim.simulate(200, generator=generator)[:, -1]
+    t = moments.times[-1].expand(len(x))
+    known, seen = moments.unmodes(moments.smoothed(x, t)[0], x), data.states(3)
+    moments.box.copy_(no_box(moments.mean[1:]))
+    freely = moments.unmodes(moments.smoothed(x, t)[0], x)
+    assert float(known.abs().max()) < 1.5 * float(seen.abs().max()) < float(freely.abs().max())
+
+    # viscosity amplifies what is on all scales: values beyond the range belong to it, and cutting them would mix scales
+    heat = REGIMES["long"]
+    moments = fit_smoother(General(heat), stored(heat, tmp_path / "heat", train=1024)["train"], "fourier")
+    assert float(moments.box.abs().min()) > 1e14
 
 
 # -- 3. calibration
