@@ -2,8 +2,9 @@
 space, steps by an exponential integrator.
 
 A process gives ``symbol`` (the rates of ``L``), ``nonlinear`` (modes in, modes out) and its initial states; stiffness
-of ``L`` does not limit the step.  Of the time on one CPU core Fourier transforms take .57 to .61 and drawing noise .09
-to .18 in two dimensions, .39 to .50 and about .2 in one (``benchmarks/speed/fft_share.py``).
+of ``L`` does not limit the step.  Of the time on one CPU core Fourier transforms take .55 to .62, drawing noise .10 to
+.18 and pointwise arithmetic .19 to .25 in two dimensions; .40 to .46, .20 to .24 and .27 to .28 in one
+(``benchmarks/speed/fft_share.py``).
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ python benchmarks/speed/fft_share.py    A table per process, at the sizes of the
 
 By torch's profiler, for a batch that is run through some solver steps, noise included, as fractions of the CPU time:
 `kernels`, the `aten::_fft_*` operators themselves; `transforms`, all time inside `aten::fft_*`, copies that they make
-included; `random`, drawing numbers; `both`, the last two together.  `microseconds`: CPU time per trajectory and step.
+included; `random`, drawing numbers; `both`, the last two together; `pointwise`, the arithmetic of the integrator, one
+number at a time.  `microseconds`: CPU time per trajectory and step.
 Medians are printed; all figures go to results/fft_share.json.  One thread unless --threads says otherwise.
 """
 
@@ -30,6 +31,8 @@ from simulators.kpz import KPZ
 from simulators.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.navier_stokes import NavierStokes
 from simulators.semilinear import Semilinear
+
+POINTWISE = {f"aten::{name}" for name in ("add", "sub", "mul", "mul_", "addcmul", "square", "neg", "pow", "div")}
 
 CASES: dict[str, tuple[Semilinear, int]] = {
     "burgers, 128": (Burgers(), 250),
@@ -67,6 +70,7 @@ def shares(simulator: Semilinear, batch: int, seed: int) -> dict[str, float]:
         "transforms": transforms,
         "random": random,
         "both": transforms + random,
+        "pointwise": sum(row.self_cpu_time_total for row in rows if row.key in POINTWISE) / whole,
         "microseconds": 1e6 * cost / batch / steps,
     }
 
