@@ -238,18 +238,9 @@ def generation(result: Result) -> str:
 def fft(result: Result) -> str:
     names = list(dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"]))
     columns = ["transforms", "random", "both", "pointwise", "microseconds"]
-    heads = [
-        "Fourier transforms",
-        "random numbers",
-        "both",
-        "pointwise arithmetic",
-        "microseconds a trajectory and step",
-    ]
+    heads = ["Fourier transforms", "random numbers", "both", "pointwise", "microseconds a trajectory and step"]
     title = "Share of the CPU time of a simulation"
-    note = (
-        "\n\nThe rest is pointwise arithmetic on the modes between the transforms, which ETDRK4 needs for its stages, "
-        "and what it costs to call 40 to 80 operations a step on grids this small."
-    )
+    note = "\n\nPointwise: what the stages of ETDRK4 need between the transforms. The rest is copies and calls."
     return table(result, title, heads, {n: [f"{n}: {c}" for c in columns] for n in names}) + note
 
 

@@ -88,7 +88,8 @@ def _interval(
     free_step, cut_step = (_better(basis, own, physics) for physics in (free, cut))
     if _unexplained(free_step, power) - _unexplained(cut_step, power) > 1 / len(x):
         return own, (*cut_step, seen)
-    return own, (*free_step, torch.stack([torch.full_like(seen[0], -_FAR), torch.full_like(seen[1], _FAR)]))
+    far = torch.full_like(seen[0], _FAR)
+    return own, (*free_step, torch.stack([-far, far]))
 
 
 def _unexplained(step: tuple[Tensor, ...], power: Tensor) -> float:

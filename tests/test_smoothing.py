@@ -99,8 +99,8 @@ def exact_tables(heat, *, trusted):
 
 def no_box(means):
     """Limits for each of the fields ``means (interval, channels, *space)`` that cut nothing."""
-    ends = torch.stack([torch.full_like(means, -FAR), torch.full_like(means, FAR)], dim=1)
-    return ends.flatten(3)[..., :1].reshape(*ends.shape[:3], *[1] * (means.ndim - 2))
+    far = means.new_full((*means.shape[:2], *[1] * (means.ndim - 2)), FAR)
+    return torch.stack([-far, far], dim=1)
 
 
 def exact_model(heat, network=None, *, trusted=True, **changes):
