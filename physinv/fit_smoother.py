@@ -79,14 +79,14 @@ def _interval(
 ) -> tuple[Explained, tuple[Tensor, ...]]:
     """``x`` by itself; and mean, variance, reach and gain of ``b``, where it is the physics, and the box of the latter.
 
-    Cutting ``back`` to the range of the states ``before``, of variance ``power``, has to tell more about them than so
-    many trajectories show by chance.
+    ``back`` is cut to the range of the states ``before``, of variance ``power``, if it then tells more about them, be
+    it little: where one interval lets an explosion through, the next ones start from states that never occur.
     """
     seen = _range(sde, before)
     own, free = _regression(basis, sde, before, x, back)
     _, cut = _regression(basis, sde, before, x, boxed(back, seen))
     free_step, cut_step = (_better(basis, own, physics) for physics in (free, cut))
-    if _unexplained(free_step, power) - _unexplained(cut_step, power) > 1 / len(x):
+    if _unexplained(cut_step, power) < _unexplained(free_step, power):
         return own, (*cut_step, seen)
     far = torch.full_like(seen[0], _FAR)
     return own, (*free_step, torch.stack([-far, far]))

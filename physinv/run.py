@@ -182,7 +182,7 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
-        raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}") from None
+        raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
     device = device or torch.device("cpu")
     if isinstance(sde, LearnedDrift):
         sde = sde.to(device)
