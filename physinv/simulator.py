@@ -10,6 +10,7 @@ __all__ = ["Layout", "Simulator", "build", "describe", "parameter", "parameters"
 
 import dataclasses
 import difflib
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from physinv.exact import ExactPosterior
 from physinv.sde import SDE
-from physinv.solvers import Step, euler, march
+from physinv.solvers import Step, euler, gather, march
 
 
 @dataclass(frozen=True)
@@ -204,9 +205,9 @@ class Simulator(SDE):
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch time *state"]:
         """The trajectories that start at ``x``; ``noise=False`` gives the deterministic physics alone."""
-        fine = refine(self.times if times is None else times, self.substeps)
-        states = march(self, x, fine, step=self.step, noise=noise, generator=generator)
-        return torch.stack([s for i, s in enumerate(states) if i % self.substeps == 0], dim=1)
+        times = self.times if times is None else times
+        states = march(self, x, refine(times, self.substeps), step=self.step, noise=noise, generator=generator)
+        return gather(itertools.islice(states, 0, None, self.substeps), len(times))
 
     def exact(self) -> ExactPosterior | None:
         """The exact posterior ``p(x_0 | x_T)`` where one is known, else None."""

@@ -6,7 +6,7 @@ backward.  Orders are stated for smooth drifts and constant ``g``, and measured 
 
 from __future__ import annotations
 
-__all__ = ["Step", "check_times", "euler", "exponential", "heun", "march", "milstein", "solve", "srk3"]
+__all__ = ["Step", "check_times", "euler", "exponential", "gather", "heun", "march", "milstein", "solve", "srk3"]
 
 import itertools
 import math
@@ -53,7 +53,22 @@ def solve(
     posterior-mean flow.  Raises ValueError for times that are not strictly monotone, or that run against the
     direction of the equation.
     """
-    return torch.stack(list(march(sde, x, times, step=step, noise=noise, generator=generator)), dim=1)
+    return gather(march(sde, x, times, step=step, noise=noise, generator=generator), len(times))
+
+
+def gather(states: Iterator[Float[Tensor, "batch *state"]], count: int) -> Float[Tensor, "batch count *state"]:
+    """``count`` states side by side.
+
+    While no gradients are recorded each is written to its place as it comes: half the memory of a stack, and no copy of
+    everything at the end.  (Autograd would copy all of it on the way back, once per state.)
+    """
+    if torch.is_grad_enabled():
+        return torch.stack(list(states), dim=1)
+    first = next(states)
+    gathered = first.new_empty((len(first), count, *first.shape[1:]))
+    for i, x in enumerate(itertools.chain([first], states)):
+        gathered[:, i] = x
+    return gathered
 
 
 def march(

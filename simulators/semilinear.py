@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = ["Coefficients", "Semilinear", "etdrk4", "phi"]
 
+import collections
 import itertools
 import math
 from abc import abstractmethod
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from physinv.sde import SDE, match
 from physinv.simulator import Simulator, parameter, refine
-from physinv.solvers import Step, check_times
+from physinv.solvers import Step, check_times, gather
 from simulators.spectral import fourier, inverse_fourier, normalised, resolved
 
 _MOST = 2.0
@@ -238,9 +239,10 @@ class Semilinear(Simulator):
 
         Coefficients are computed once for each length of step that occurs, up to relative differences of 1e-9.
         """
-        fine = refine(self.times if times is None else times, self.substeps)
-        marched = self._march(x, fine, noise, generator)
-        return torch.stack([x, *(self.unmodes(y, x) for i, y in marched if i % self.substeps == 0)], dim=1)
+        times = self.times if times is None else times
+        marched = self._march(x, refine(times, self.substeps), noise, generator)
+        stored = (self.unmodes(y, x) for y in itertools.islice(marched, self.substeps - 1, None, self.substeps))
+        return gather(itertools.chain([x], stored), len(times))
 
     @torch.no_grad()
     def spun_up(
@@ -251,18 +253,18 @@ class Semilinear(Simulator):
         if count == 0:
             return x
         times = torch.linspace(0, duration, count + 1, dtype=torch.float64)
-        *_, (_, y) = self._march(x, times, True, generator)
+        (y,) = collections.deque(self._march(x, times, True, generator), maxlen=1)
         return self.unmodes(y, x)
 
     def _march(
         self, x: Tensor, times: Float[Tensor, " time"], noise: bool, generator: torch.Generator | None
-    ) -> Iterator[tuple[int, Tensor]]:
-        """One step after another in Fourier space: how many were made, and the modes."""
+    ) -> Iterator[Tensor]:
+        """The modes after one step after another in Fourier space."""
         grid = times.detach().to("cpu", torch.float64).tolist()
         check_times(self, grid, noise)
         y = self.modes(x)
         known: dict[str, Coefficients] = {}
-        for i, (a, b) in enumerate(itertools.pairwise(grid), 1):
+        for a, b in itertools.pairwise(grid):
             length = f"{b - a:.9e}"
             if length not in known:
                 c = self.coefficients(x.new_tensor(b - a), x)
@@ -273,7 +275,7 @@ class Semilinear(Simulator):
                 y = self.noisy_modes(y, c, dw, x)
             else:
                 y = self.flow_modes(y, c, x)
-            yield i, y
+            yield y
 
     def _rates(self, like: Tensor, dt: Tensor) -> Tensor:
         symbol = self.symbol(like)
