@@ -231,8 +231,12 @@ def generation(result: Result) -> str:
     heads += ["times faster", "if only drawing took time", "times faster at equal accuracy"]
     rows = {f"dimension {d}": [f"dim {d}: {c}" for c in columns] for d in (1, 1024)}
     title = "Generation of 1024 Ornstein-Uhlenbeck trajectories beside torchsde.sdeint, in one run"
-    note = "\n\nCPU time. Plain: `torchsde.sdeint(equation, x, times, dt=dt)`, whose default scheme is SRK; as many steps as "
-    note += "ours, which are exact in law. Euler's are the cheapest; at equal accuracy it takes six for each of ours."
+    note = (
+        "\n\nCPU time. Plain: `torchsde.sdeint(equation, x, times, dt=dt)`, whose default scheme is SRK; as many steps "
+    )
+    note += (
+        "as ours, which are exact in law. Euler's are the cheapest; at equal accuracy it takes six for each of ours."
+    )
     return table(result, title, heads, rows) + note
 
 
