@@ -1,5 +1,6 @@
 """Solvers: orders by fitted slope, laws against closed forms, directions refused."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import expm
 
+from physinv.registry import find
 from physinv.sde import SDE, Reverse
 from physinv.solvers import Step, euler, exponential, heun, march, solve, srk3
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -169,3 +171,19 @@ def test_same_generator_same_path_and_march_equals_solve():
         assert torch.equal(solve(ou, x, ou.times, step=srk3, generator=torch.Generator().manual_seed(3)), runs[0])
     marched = list(march(ou, x, ou.times, step=srk3, generator=torch.Generator().manual_seed(3)))
     assert torch.equal(torch.stack(marched, dim=1), runs[0])
+
+
+@pytest.mark.parametrize("name", ["ornstein-uhlenbeck", "heat", "heat-walls"])
+def test_the_loop_that_stays_in_the_basis_makes_the_exponential_steps(name):
+    sde = find(name)()
+    times = torch.tensor([0.0, 0.1, 0.2, 0.25, 0.6], dtype=torch.float64) * sde.horizon  # one length occurs twice
+    x = sde.initial(3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw, fast = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    path = [x]
+    for a, b in itertools.pairwise(times.tolist()):
+        dw = math.sqrt(b - a) * torch.randn((1, *x.shape), generator=draw, dtype=x.dtype)
+        path.append(exponential(sde, path[-1], x.new_full((3,), a), x.new_full((3,), b), dw))
+    states = solve(sde, x, times, step=exponential, generator=fast)
+    # rounding of float64 transforms, and of steps that count as equal up to 1e-9
+    assert torch.allclose(states, torch.stack(path, dim=1), rtol=1e-8, atol=1e-8)
+    assert float((states[:, -1] - path[-2]).abs().max()) > 1e-2
