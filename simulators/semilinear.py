@@ -2,8 +2,8 @@
 space, steps by an exponential integrator.
 
 A process gives ``symbol`` (the rates of ``L``), ``nonlinear`` (modes in, modes out) and its initial states; stiffness
-of ``L`` does not limit the step.  Of the time on one CPU core Fourier transforms take .55 to .62, drawing noise .10 to
-.18 and pointwise arithmetic .19 to .25 in two dimensions; .40 to .46, .20 to .24 and .27 to .28 in one
+of ``L`` does not limit the step.  Of the time on one CPU core Fourier transforms take .48 to .53, drawing noise .12 to
+.20 and pointwise arithmetic .25 to .33 in two dimensions; .31 to .33, .22 to .25 and .35 to .38 in one
 (``benchmarks/speed/fft_share.py``).
 """
 
