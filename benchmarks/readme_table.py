@@ -231,21 +231,18 @@ def generation(result: Result) -> str:
     heads += ["times faster", "if only drawing took time", "times faster at equal accuracy"]
     rows = {f"dimension {d}": [f"dim {d}: {c}" for c in columns] for d in (1, 1024)}
     title = "Generation of 1024 Ornstein-Uhlenbeck trajectories beside torchsde.sdeint, in one run"
-    note = (
-        "\n\nCPU time. Plain: `torchsde.sdeint(equation, x, times, dt=dt)`, whose default scheme is SRK; as many steps "
-    )
-    note += (
-        "as ours, which are exact in law. Euler's are the cheapest; at equal accuracy it takes six for each of ours."
-    )
+    note = "\n\nCPU time. Plain: `torchsde.sdeint(equation, x, times, dt=dt)`, whose default scheme is SRK; as many "
+    note += "steps as ours, which are exact in law. Euler's are cheapest; at equal accuracy it takes six to our one."
     return table(result, title, heads, rows) + note
 
 
 def fft(result: Result) -> str:
     names = list(dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"]))
-    columns = ["transforms", "random", "both", "pointwise", "microseconds"]
-    heads = ["Fourier transforms", "random numbers", "both", "pointwise", "microseconds a trajectory and step"]
+    columns = ["transforms", "at most", "random", "both", "pointwise", "microseconds"]
+    heads = ["Fourier transforms", "at most", "random numbers", "both", "pointwise", "microseconds a step"]
     title = "Share of the CPU time of a simulation"
-    note = "\n\nPointwise: what the stages of ETDRK4 need between the transforms. The rest is copies and calls."
+    note = "\n\nPointwise: what the stages of ETDRK4 need between the transforms. The rest is copies and calls. At "
+    note += "most: with one product and one multiply-add per stage, no copies or calls. A step: of one trajectory."
     return table(result, title, heads, {n: [f"{n}: {c}" for c in columns] for n in names}) + note
 
 
