@@ -57,17 +57,17 @@ def solve(
 
 
 def gather(states: Iterator[Float[Tensor, "batch *state"]], count: int) -> Float[Tensor, "batch count *state"]:
-    """``count`` states side by side.
+    """``count`` states side by side; ValueError if there are more or fewer.
 
     While no gradients are recorded each is written to its place as it comes: half the memory of a stack, and no copy of
     everything at the end.  (Autograd would copy all of it on the way back, once per state.)
     """
     if torch.is_grad_enabled():
-        return torch.stack(list(states), dim=1)
+        return torch.stack([x for x, _ in zip(states, range(count), strict=True)], dim=1)
     first = next(states)
     gathered = first.new_empty((len(first), count, *first.shape[1:]))
-    for i, x in enumerate(itertools.chain([first], states)):
-        gathered[:, i] = x
+    for place, x in zip(gathered.unbind(1), itertools.chain([first], states), strict=True):
+        place.copy_(x)
     return gathered
 
 

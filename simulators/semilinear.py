@@ -2,8 +2,8 @@
 space, steps by an exponential integrator.
 
 A process gives ``symbol`` (the rates of ``L``), ``nonlinear`` (modes in, modes out) and its initial states; stiffness
-of ``L`` does not limit the step.  Of the time on one CPU core Fourier transforms take .48 to .53, drawing noise .12 to
-.20 and pointwise arithmetic .25 to .33 in two dimensions; .31 to .33, .22 to .25 and .35 to .38 in one
+of ``L`` does not limit the step.  Of the time on one CPU core Fourier transforms take .48 to .52, drawing noise .12 to
+.20 and pointwise arithmetic .25 to .35 in two dimensions; .31 to .32, .21 to .25 and .35 to .39 in one
 (``benchmarks/speed/fft_share.py``).
 """
 

@@ -11,7 +11,7 @@ from scipy.linalg import expm
 
 from physinv.registry import find
 from physinv.sde import SDE, Reverse
-from physinv.solvers import Step, euler, exponential, heun, march, solve, srk3
+from physinv.solvers import Step, euler, exponential, gather, heun, march, solve, srk3
 from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
@@ -171,6 +171,16 @@ def test_same_generator_same_path_and_march_equals_solve():
         assert torch.equal(solve(ou, x, ou.times, step=srk3, generator=torch.Generator().manual_seed(3)), runs[0])
     marched = list(march(ou, x, ou.times, step=srk3, generator=torch.Generator().manual_seed(3)))
     assert torch.equal(torch.stack(marched, dim=1), runs[0])
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_gathering_puts_states_in_order_and_refuses_another_number_of_them(gradients, generator):
+    x = torch.randn(4, 2, 3, generator=generator)  # four states of two members
+    with torch.set_grad_enabled(gradients):
+        assert torch.equal(gather(iter(x), 4), x.transpose(0, 1))
+        for count in (3, 5):  # never a state that nobody wrote
+            with pytest.raises(ValueError, match="zip"):
+                gather(iter(x), count)
 
 
 @pytest.mark.parametrize("name", ["ornstein-uhlenbeck", "heat", "heat-walls"])
