@@ -2,6 +2,7 @@
 
 CRPS of 10 posterior samples against that of the linear estimate (LMMSE, with the variance that it misses) and of the
 exact posterior where there is one, on the same test trajectories.  One row per system; the file is written after each.
+The first reconstruction is kept in results/systems/examples; ``gallery.py`` draws it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from common import ROOT, write
 
 from physinv import metrics
+from physinv.benchmark.examples import Example, write_example
 from physinv.devices import pick_device, threads_for
 from physinv.generate import generate
 from physinv.linear_estimate import fit_linear
@@ -31,8 +33,8 @@ OBSERVATIONS, SAMPLES = 100, 10
 LONGER = {"buoyancy": 3, "navier-stokes": 3, "navier-stokes-128": 4}  # times the budget, for the larger fields
 
 
-def once(name: str, seed: int, budget: float) -> dict[str, float]:
-    """Figures of one system."""
+def once(name: str, seed: int, budget: float, example: Path) -> dict[str, float]:
+    """Figures of one system; its first reconstruction goes to ``example``, in half precision."""
     recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
     simulator = build(find(recipe.simulator), recipe.parameters)
     device, budget = pick_device(None), budget * LONGER.get(name, 1)
@@ -56,6 +58,7 @@ def once(name: str, seed: int, budget: float) -> dict[str, float]:
             final.to(device), SAMPLES, generator=torch.Generator(device).manual_seed(seed)
         )
     spent, samples = time.perf_counter() - begun, samples.cpu()
+    write_example(example, Example(truth[:1].half(), final[:1].half(), samples[:1].half(), simulator.layout, None))
     theirs = linear.sample(final, SAMPLES, generator=draw)
     T = moving(truth)
     figures = {
@@ -84,9 +87,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of data, training and sampling")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     args = parser.parse_args()
-    path = args.out / "systems.json"
+    path, examples = args.out / "systems.json", args.out / "systems" / "examples"
     for name in args.only:
-        figures = {f"{name}: {key}": [value] for key, value in once(name, args.seed, args.budget).items()}
+        figures = {
+            f"{name}: {key}": [value]
+            for key, value in once(name, args.seed, args.budget, examples / f"{name}.npz").items()
+        }
         print("\n".join(f"{key:50s} {value:.4g}" for key, (value,) in figures.items()), flush=True)
         known = json.loads(path.read_text("utf-8"))["figures"] if path.exists() else {}
         kept = {k: v for k, v in known.items() if not k.startswith(f"{name}: ")}

@@ -5,6 +5,7 @@ import torch
 
 from physinv.networks import MLP, UNet
 from physinv.networks.embedding import embed
+from physinv.networks.wrap import wrap
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -35,17 +36,15 @@ def test_unet_with_walls_sees_zeros_beyond_every_edge(dimension, generator):
     plain = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)[dimension - 1]
     inner = (..., *[slice(1, -1)] * dimension)
     assert torch.allclose(walled.first(x), plain(rimmed, walled.first.weight, walled.first.bias), atol=1e-12)
-    gap = (walled.first(x) - around.first(x)).abs().detach()
+    gap = (walled.first(x) - around.first(wrap(x))).abs().detach()
     assert float(gap[inner].max()) < 1e-12 < 1e-2 < float(gap.max())
     torch.nn.init.normal_(walled.last.weight, generator=generator)
     t, axes = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64), list(range(2, 2 + dimension))
     out = walled(x, t)
     # so it does not commute with shifts, however long, in any of its layers
     assert not torch.allclose(walled(x.roll([4] * dimension, axes), t), out.roll([4] * dimension, axes), atol=1e-3)
-    modes = {
-        m.padding_mode for m in walled.modules() if isinstance(m, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d)
-    }
-    assert modes == {"zeros"}
+    convolutions = [m for m in walled.modules() if isinstance(m, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d)]
+    assert all(m.padding_mode == "zeros" and 2 * m.padding[0] == m.kernel_size[0] - 1 for m in convolutions)
 
 
 @pytest.mark.parametrize("walls", [True, False])
@@ -63,9 +62,40 @@ def test_a_run_pads_as_the_boundary_of_its_field_asks(walls, tmp_path):
     settings = Settings(width=4, depth=1, batch=8, validate_every=2, validate_windows=8)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=2)
     run = load_run(tmp_path / "run")
-    assert run.model.network.first.padding_mode == ("zeros" if walls else "circular")
-    x = test.states(-1)
-    assert bool(run.model(x, torch.full((4,), sim.horizon)).isfinite().all())
+    x, t = test.states(-1), torch.full((4,), sim.horizon)
+    assert bool(run.model(x, t).isfinite().all())
+    net = run.model.network
+    torch.nn.init.normal_(net.last.weight, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(4, net.first.in_channels, 8, generator=torch.Generator().manual_seed(1))
+    shifted = net(features.roll(2, -1), t), net(features, t).roll(2, -1)
+    assert torch.allclose(*shifted, atol=1e-5) == (not walls)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 1, 4, 1), (1, 2, 3, 4, 2)])
+def test_wrap_is_circular_padding_in_value_and_in_every_derivative(shape, generator):
+    x = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    theirs = torch.nn.functional.pad(x, [1, 1] * (len(shape) - 2), mode="circular")
+    assert torch.equal(wrap(x), theirs)
+    # the gradients are sums of the same few numbers, in another order
+    weights = torch.randn(theirs.shape, generator=generator, dtype=torch.float64)
+    ours, expected = (torch.autograd.grad((weights * y.square()).sum(), x)[0] for y in (wrap(x), theirs))
+    assert torch.allclose(ours, expected, rtol=1e-14)
+    assert torch.autograd.gradcheck(wrap, x)
+    assert torch.autograd.gradgradcheck(wrap, x)
+
+
+def test_wrap_batches_like_any_function(generator):
+    x = torch.randn(3, 2, 1, 4, 4, generator=generator)
+    assert torch.equal(torch.vmap(wrap)(x), torch.stack([wrap(part) for part in x]))
+    grads = torch.vmap(torch.func.grad(lambda part: wrap(part).square().sum()))(x)
+    assert torch.allclose(grads, 2 * x * _counted(4))
+
+
+def _counted(n):
+    """How often a point of an n x n field stands in its padded copy."""
+    once = torch.ones(n)
+    once[[0, -1]] = 2.0
+    return once[:, None] * once
 
 
 def test_mlp_starts_at_zero_and_sees_time(generator):

@@ -16,16 +16,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from physinv.baselines import METHODS
 from physinv.baselines.problem import Answer, NotApplicableError, Problem
+from physinv.benchmark.examples import Example, write_example
 from physinv.benchmark.scores import Drawn, score
 from physinv.checkpoint import write_atomically
 from physinv.devices import threads_for
@@ -132,22 +132,14 @@ def _keep_example(
     test: TrajectoryDataset,
     generator: torch.Generator,
 ) -> None:
-    """A few reconstructions for figures, as arrays: truth, final, samples, for physinv also one whole way."""
-    arrays = {name: getattr(drawn, name)[:EXAMPLES].numpy() for name in ("truth", "final")}
-    arrays["samples"] = drawn.samples[:EXAMPLES, :SHOWN].numpy()
-    arrays["layout"] = np.array(json.dumps(asdict(simulator.layout)))
+    """A few reconstructions for figures, for physinv also one whole way."""
+    ways = None
     if isinstance(answer, Trajectories):
         with torch.no_grad():
             way = answer.trajectories(test.states(-1, limit=1), generator=generator)[0]
-        arrays |= {"trajectory": way.cpu().numpy(), "true_trajectory": test.trajectories(slice(0, 1))[0].cpu().numpy()}
-        arrays["times"] = test.times.cpu().numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(tmp: Path) -> None:
-        with tmp.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    write_atomically(path, write)
+        ways = way, test.trajectories(slice(0, 1))[0], test.times
+    few = drawn.truth[:EXAMPLES], drawn.final[:EXAMPLES], drawn.samples[:EXAMPLES, :SHOWN]
+    write_example(path, Example(*few, simulator.layout, ways))
 
 
 @dataclass

@@ -1,12 +1,12 @@
-"""Stored reconstructions of single observations, for figures: ``examples/<method>.npz``."""
+"""Stored reconstructions of single observations, for figures: ``examples/<name>.npz``, arrays without pickle."""
 
 from __future__ import annotations
 
-__all__ = ["Example", "read_examples"]
+__all__ = ["Example", "read_examples", "write_example"]
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from physinv.checkpoint import write_atomically
 from physinv.simulator import Layout
+
+_WAYS = ("trajectory", "true_trajectory", "times")
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,23 @@ class Example:
     ways: tuple[Tensor, Tensor, Tensor] | None
 
 
+def write_example(path: Path, example: Example) -> None:
+    """Write ``path``, whole or not at all."""
+    arrays = {"truth": example.truth, "final": example.final, "samples": example.samples}
+    if example.ways:
+        arrays |= dict(zip(_WAYS, example.ways, strict=True))
+    stored: dict[str, Any] = {name: values.cpu().numpy() for name, values in arrays.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(tmp: Path) -> None:
+        with tmp.open("wb") as file:
+            np.savez_compressed(file, **stored, layout=np.array(json.dumps(asdict(example.layout))))
+
+    write_atomically(path, write)
+
+
 def read_examples(folder: Path) -> dict[str, Example]:
-    """method -> example, of ``folder/examples``; ValueError in one line for a file that is damaged."""
+    """name -> example, of ``folder/examples``; ValueError in one line for a file that is damaged."""
     return {path.stem: _read(path) for path in sorted((folder / "examples").glob("*.npz"))}
 
 
@@ -41,8 +59,7 @@ def _read(path: Path) -> Example:
         layout = json.loads(str(raw.pop("layout")))
         arrays = {name: torch.from_numpy(values) for name, values in raw.items()}
         known: dict[str, Any] = {k: _tuples(v) for k, v in layout.items()}
-        names = ("trajectory", "true_trajectory", "times")
-        ways = (arrays[names[0]], arrays[names[1]], arrays[names[2]]) if set(names) <= arrays.keys() else None
+        ways = (arrays[_WAYS[0]], arrays[_WAYS[1]], arrays[_WAYS[2]]) if set(_WAYS) <= arrays.keys() else None
         return Example(arrays["truth"], arrays["final"], arrays["samples"], Layout(**known), ways)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no example of a benchmark ({error}); remove it and run again.") from None

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from physinv.networks.dropout import Dropout
 from physinv.networks.embedding import embed
+from physinv.networks.wrap import wrap
 
 _CONV: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _POOL = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
@@ -41,7 +42,7 @@ class UNet(nn.Module):
         super().__init__()
         self.levels, self.dimension, self.frequencies = levels, dimension, frequencies
         widths = [width * 2**i for i in range(levels + 1)]
-        hidden = 2 * width
+        hidden, self.around = 2 * width, wrap if periodic else _as_it_is
         self.time = nn.Sequential(nn.Linear(frequencies, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
         self.first = _conv(dimension, inputs, width, periodic)
         self.down = nn.ModuleList(
@@ -62,14 +63,14 @@ class UNet(nn.Module):
         if any(n % 2**self.levels for n in sides):
             raise ValueError(f"every side of the grid must be divisible by {2**self.levels}, got {tuple(sides)}.")
         time = self.time(embed(t, self.frequencies))
-        x, skips = self.first(x), []
+        x, skips = self.first(self.around(x)), []
         for i, block in enumerate(self.down):
             x = block(x if i == 0 else _POOL[self.dimension](x, 2), time)
             skips.append(x)
         x = skips.pop()
         for block in self.up:
             x = block(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()], 1), time)
-        out: Tensor = self.last(functional.silu(x))
+        out: Tensor = self.last(self.around(functional.silu(x)))
         return out
 
 
@@ -79,6 +80,7 @@ class _Block(nn.Module):
     def __init__(self, dimension: int, inputs: int, outputs: int, hidden: int, periodic: bool, dropout: float) -> None:
         super().__init__()
         groups = next(g for g in (8, 4, 2, 1) if outputs % g == 0)
+        self.around = wrap if periodic else _as_it_is
         self.conv1 = _conv(dimension, inputs, outputs, periodic)
         self.conv2 = _conv(dimension, outputs, outputs, periodic)
         self.norm1, self.norm2 = nn.GroupNorm(groups, outputs), nn.GroupNorm(groups, outputs)
@@ -88,10 +90,14 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         scale, shift = self.modulate(time).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
-        h = functional.silu(self.norm1(self.conv1(x))) * (1 + scale) + shift
-        out: Tensor = self.skip(x) + functional.silu(self.norm2(self.conv2(self.dropout(h))))
+        h = functional.silu(self.norm1(self.conv1(self.around(x)))) * (1 + scale) + shift
+        out: Tensor = self.skip(x) + functional.silu(self.norm2(self.conv2(self.around(self.dropout(h)))))
         return out
 
 
 def _conv(dimension: int, inputs: int, outputs: int, periodic: bool) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
-    return _CONV[dimension](inputs, outputs, 3, padding=1, padding_mode="circular" if periodic else "zeros")
+    return _CONV[dimension](inputs, outputs, 3, padding=0 if periodic else 1)
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x

@@ -1,0 +1,68 @@
+"""What an update of the U-Net costs with our periodic padding and with torch's.
+
+python benchmarks/speed/wrapping.py    milliseconds of CPU time per update (forward and backward), and their ratio
+
+The same network with the same weights on the same fields, the two in turn; medians.  Torch's padding, by
+``torch.nn.functional.pad(x, ..., mode="circular")``, gives the same numbers.  Figures go to results/wrapping.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
+from common import ROOT, write
+
+from physinv.networks import UNet
+from physinv.networks.wrap import wrap
+
+CASES = {"1-D": (128, 64), "2-D": (8, 64), "3-D": (2, 16)}  # fields per update, points per axis
+
+
+def circular(x: Tensor) -> Tensor:
+    return functional.pad(x, [1, 1] * (x.ndim - 2), mode="circular")
+
+
+def milliseconds(net: UNet, around: Callable[[Tensor], Tensor], x: Tensor, t: Tensor) -> float:
+    """CPU time of one update without the optimiser."""
+    for module in net.modules():
+        if hasattr(module, "around"):
+            module.around = around
+    begun = time.process_time()
+    net(x, t).square().mean().backward()
+    return 1e3 * (time.process_time() - begun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
+    parser.add_argument("--repetitions", type=int, default=30, help="medians of these (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    figures: dict[str, list[float]] = {}
+    for dimension, (name, (batch, n)) in enumerate(CASES.items(), 1):
+        generator = torch.Generator().manual_seed(0)
+        net = UNet(3, 2, dimension=dimension, width=16)
+        torch.nn.init.normal_(net.last.weight, generator=generator)
+        x, t = torch.randn(batch, 3, *[n] * dimension, generator=generator), torch.rand(batch, generator=generator)
+        pairs = [[milliseconds(net, f, x, t) for f in (wrap, circular)] for _ in range(args.repetitions + 3)][3:]
+        ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratio = statistics.median(b / a for a, b in pairs)
+        figures |= {f"{name}: ours": [ours], f"{name}: torch's": [theirs], f"{name}: times faster": [ratio]}
+        print(f"{name}, {batch} fields: {ours:.1f} ms with ours, {theirs:.1f} with torch's: {ratio:.2f} x", flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write(args.out / "wrapping.json", {"benchmark": "wrapping"}, figures)
+
+
+if __name__ == "__main__":
+    main()
