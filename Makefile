@@ -18,7 +18,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 BENCHMARKS := heat heat_edges heat_partial navier_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy \
-	systems nonlinear reversals speed/generation speed/fft_share speed/wrapping
+	systems gallery nonlinear reversals speed/generation speed/fft_share speed/wrapping
 
 COMPARED := heat quadratic double-well particles burgers navier-stokes
 

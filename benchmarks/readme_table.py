@@ -1,6 +1,6 @@
 """Write the benchmark tables of README.md from benchmarks/results/*.json: mean and standard deviation over the seeds.
 
-python benchmarks/readme_table.py
+python benchmarks/readme_table.py    the main tables, and the others folded: a click opens them
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ Result = dict[str, Any]
 
 
 def main() -> None:
-    tables = [*methods(), *(make(result) for name, make in TABLES.items() if (result := read(name)))]
+    shown, others = methods()
+    every = read("systems")
+    shown += [*([systems(every)] if every else []), *flows()]
+    others += [make(result) for name, make in FOLDED if (result := read(name))]
+    tables = [*shown, *map(folded, others)]
     readme = ROOT / "README.md"
     text = re.sub(
         f"{BEGIN}.*{END}",
@@ -39,6 +43,13 @@ def read(name: str) -> Result | None:
     """The results of a benchmark; None if it has not been run."""
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+
+def folded(text: str) -> str:
+    """A table with its title as all that is seen until it is clicked."""
+    title, rest = text.removeprefix("**").split("**", 1)
+    shown = re.sub("`(.*?)`", r"<code>\1</code>", title)
+    return f"<details>\n<summary>{shown}</summary>\n\n{rest.strip()}\n\n</details>"
 
 
 def table(result: Result, title: str, columns: list[str], rows: dict[str, list[str]]) -> str:
@@ -57,15 +68,15 @@ def table(result: Result, title: str, columns: list[str], rows: dict[str, list[s
 SYSTEMS = ("heat", "quadratic", "double-well", "particles", "burgers", "navier-stokes")
 
 
-def methods() -> list[str]:
-    """Every method on every system that has results: error, coverage and time; then what the reports conclude."""
+def methods() -> tuple[list[str], list[str]]:
+    """Every method on every system that has results: error and what the reports conclude; coverage and time."""
     found = {}
     for name in SYSTEMS:
         folder = ROOT / "benchmarks" / "results" / name
         if (folder / "cells.jsonl").exists():
             found[name] = summarise(read_records(folder))
     if not found:
-        return []
+        return [], []
     named = {c.name: c for c in COLUMNS}
     order = [m for m in METHODS if any(own.get(m) for own in found.values())]
     heads = [f"[{name}](benchmarks/results/{name}/report.html)" for name in found]
@@ -93,7 +104,8 @@ def methods() -> list[str]:
         lines = [s for s in verdict(own) if "CRPS" in s or "one seed" in s]
         text = " ".join(line for line in lines if "exact" not in line)
         said.append(f"- [{name}](benchmarks/results/{name}/report.html): {text}")
-    return [*parts, "In the words of the reports, on error and on error against compute:\n\n" + "\n".join(said)]
+    words = "In the words of the reports, on error and on error against compute:\n\n" + "\n".join(said)
+    return [parts[0], words], parts[1:]
 
 
 def heat(result: Result) -> str:
@@ -164,18 +176,15 @@ def navier(result: Result) -> str:
     return table(result, title, names, {row: [f"{row}: {n}" for n in names] for row in seen})
 
 
-def grouped(title: str, *prefixes: str) -> Any:
-    """A table for each prefix ``P`` of figures called ``P, row: column``."""
+def grouped(title: str, prefix: str) -> Any:
+    """The figures called ``prefix, row: column``."""
 
     def make(result: Result) -> str:
-        tables = []
-        for prefix in prefixes:
-            keys = [k for k in result["figures"] if k.startswith(f"{prefix}, ")]
-            columns = list(dict.fromkeys(k.rpartition(": ")[2] for k in keys))
-            labels = dict.fromkeys(k.removeprefix(f"{prefix}, ").rpartition(": ")[0] for k in keys)
-            rows = {row: [f"{prefix}, {row}: {c}" for c in columns] for row in labels}
-            tables.append(table(result, f"{title}: {prefix}", columns, rows))
-        return "\n\n".join(tables)
+        keys = [k for k in result["figures"] if k.startswith(f"{prefix}, ")]
+        columns = list(dict.fromkeys(k.rpartition(": ")[2] for k in keys))
+        labels = dict.fromkeys(k.removeprefix(f"{prefix}, ").rpartition(": ")[0] for k in keys)
+        rows = {row: [f"{prefix}, {row}: {c}" for c in columns] for row in labels}
+        return table(result, f"{title}: {prefix}", columns, rows)
 
     return make
 
@@ -202,14 +211,20 @@ def systems(result: Result) -> str:
     return table(told, title, [*columns, "seconds of training"], rows)
 
 
-def nonlinear(name: str) -> Any:
-    """The figures of one nonlinear flow, one column."""
+FLOWS = {"Burgers": "burgers", "Kuramoto-Sivashinsky": "kuramoto-sivashinsky", "Navier-Stokes": "navier-stokes"}
 
-    def make(result: Result) -> str:
-        title = f"{name}: the posterior beside a regression network of the same size and training time"
-        return table(result, title, [""], {key: [key] for key in result["figures"]})
 
-    return make
+def flows() -> list[str]:
+    """The figures of the nonlinear flows that have results, one column each."""
+    found = {title: result for title, name in FLOWS.items() if (result := read(f"nonlinear-{name}"))}
+    if not found:
+        return []
+    heads = [f"{title}, seeds {', '.join(map(str, result['seeds']))}" for title, result in found.items()]
+    keys = dict.fromkeys(key for result in found.values() for key in result["figures"])
+    figures = {f"{title}: {key}": v for title, result in found.items() for key, v in result["figures"].items()}
+    rows = {k: [f"{t}: {k}" if k in r["figures"] else "" for t, r in found.items()] for k in keys}
+    first = {**next(iter(found.values())), "figures": figures}
+    return [table(first, "The posterior beside a regression network of the same size and training time", heads, rows)]
 
 
 def reversals(name: str) -> Any:
@@ -246,26 +261,32 @@ def fft(result: Result) -> str:
     return table(result, title, heads, {n: [f"{n}: {c}" for c in columns] for n in names}) + note
 
 
-TABLES = {
-    "heat": heat,
-    "heat-edges": edges,
-    "quadratic": quadratic,
-    "calibration": calibration,
-    "ornstein-uhlenbeck": ornstein,
-    "heat-partial": partial,
-    "navier-partial": navier,
-    "objectives": grouped("Objectives, same network and time", "OU", "quadratic"),
-    "ablation": grouped("What preconditioning and variance reduction bring", "quadratic", "heat"),
-    "time-to-accuracy": race,
-    "systems": systems,
-    "nonlinear-burgers": nonlinear("Burgers"),
-    "nonlinear-kuramoto-sivashinsky": nonlinear("Kuramoto-Sivashinsky"),
-    "nonlinear-navier-stokes": nonlinear("Navier-Stokes"),
-    "reversals-burgers": reversals("Burgers"),
-    "reversals-kuramoto-sivashinsky": reversals("Kuramoto-Sivashinsky"),
-    "generation": generation,
-    "fft_share": fft,
-}
+def wrapping(result: Result) -> str:
+    names = list(dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"]))
+    rows = {n: [f"{n}: {c}" for c in ("ours", "torch's", "times faster")] for n in names}
+    title = "Milliseconds of an update of the network of fields, with our periodic padding and with torch's"
+    return table(result, title, ["ours", "torch's", "times faster"], rows)
+
+
+FOLDED = (
+    ("heat", heat),
+    ("heat-edges", edges),
+    ("quadratic", quadratic),
+    ("calibration", calibration),
+    ("ornstein-uhlenbeck", ornstein),
+    ("heat-partial", partial),
+    ("navier-partial", navier),
+    ("objectives", grouped("Objectives, same network and time", "OU")),
+    ("objectives", grouped("Objectives, same network and time", "quadratic")),
+    ("ablation", grouped("What preconditioning and variance reduction bring", "quadratic")),
+    ("ablation", grouped("What preconditioning and variance reduction bring", "heat")),
+    ("time-to-accuracy", race),
+    ("reversals-burgers", reversals("Burgers")),
+    ("reversals-kuramoto-sivashinsky", reversals("Kuramoto-Sivashinsky")),
+    ("generation", generation),
+    ("fft_share", fft),
+    ("wrapping", wrapping),
+)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from matplotlib.image import imread
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,6 +38,18 @@ def test_numbers_are_those_of_the_result_files(tmp_path):
     shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
     subprocess.run([sys.executable, tmp_path / "benchmarks" / "readme_table.py"], check=True)
     assert (tmp_path / "README.md").read_text("utf-8") == (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_gallery_shows_the_stored_reconstructions(tmp_path):
+    folder = ROOT / "benchmarks" / "results" / "systems"
+    shutil.copytree(folder / "examples", tmp_path / "examples")
+    script = ROOT / "benchmarks" / "gallery.py"
+    subprocess.run([sys.executable, script, "--folder", tmp_path], check=True)
+    for name in ("planes.png", "lines.png"):
+        ours, stored = (imread(path / name) for path in (tmp_path, folder))
+        assert ours.shape == stored.shape, name
+        # fonts may be smoothed differently from one build of freetype to the next, fields not
+        assert abs(ours - stored).mean() < 0.002, name
 
 
 def test_every_file_that_the_readme_names_exists():

@@ -18,7 +18,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from physinv.benchmark.compare import compare, regressions, render, to_json
-from physinv.benchmark.examples import read_examples
+from physinv.benchmark.examples import Example, read_examples, write_example
 from physinv.benchmark.figures import pictures
 from physinv.benchmark.records import Record, Study, Summary, order, points, read_records, summarise
 from physinv.benchmark.report import LARGEST, write_report
@@ -421,6 +421,21 @@ def test_a_study_of_words_is_drawn_and_a_method_without_records_is_not(tmp_path:
     labels = {ax.get_ylabel() for ax in gallery.axes}
     assert "exact" in examples
     assert not any("exact" in label for label in labels)
+
+
+@pytest.mark.parametrize("way", [True, False])
+def test_an_example_comes_back_as_it_was(tmp_path: Path, way: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth, final = torch.randn(2, 1, 8, 8, generator=generator), torch.randn(2, 1, 8, 8, generator=generator).half()
+    ways = (torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8), torch.arange(3.0)) if way else None
+    kept = Example(truth, final, truth[:, None].expand(-1, 4, -1, -1, -1), FIELD, ways)
+    write_example(tmp_path / "examples" / "ours.npz", kept)
+    (found,) = read_examples(tmp_path).values()
+    assert found.layout == FIELD
+    pairs = [(found.truth, truth), (found.final, final), (found.samples, kept.samples)]
+    assert (found.ways is None) == (ways is None)
+    pairs += list(zip(found.ways or (), ways or (), strict=True))
+    assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_damaged_example_is_refused(tmp_path: Path) -> None:
