@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["check_stored", "gap_and_size", "smooth", "smoother_loss"]
+__all__ = ["check_stored", "gap_and_size", "smooth", "smoother_loss", "stride"]
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from physinv.frames import choose, moved, turned
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse, Score, match
 from physinv.smoother_moments import SmootherMoments, taken_back
@@ -26,15 +27,32 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     size of the noise is learned: ``sigma(x)`` by the network, at every point; ``L`` by
     :func:`~physinv.calibrate.calibrate`, on every scale.  So steps may be long and their noise is still that of the
     data (for short ones the variance is known, ``g^2 dt``; cf. Nichol and Dhariwal 2021, section 3.1).
+
+    The network knows the symmetries of the process only as far as it was taught them, and shifts of a grid only by
+    multiples of its coarsest cells.  So every state is seen from a frame of its own, chosen anew at every step by a
+    second draw (see :mod:`~physinv.frames`): what the network gets wrong from one frame then adds to the spread of an
+    ensemble, not to the error of its mean.  Where the law of the truth has these symmetries, no convex score of the
+    answer's, such as the CRPS, can be the worse for it on average (Jensen's inequality).
     """
     model, moments, eta2 = _parts(sde)
-    mean, variance, size, i = _network(model, moments, x, t0, t1, eta2)
-    noise = moments.unmodes(moments.left[i].sqrt() * moments.modes(dw[0]), x) / match((t0 - t1).sqrt(), x)
-    return moments.unmodes(moments.bounded(mean + variance.sqrt() * moments.modes(size * noise), t0), x)
+    physics, noise = moments.sde, dw / match((t0 - t1).sqrt(), x)
+    frames = choose(physics, x, stride(model), noise[1].flatten(1)[:, 0])
+    x = turned(physics, x, frames.image)
+    mean, variance, size, i = _network(model, moments, x, t0, t1, eta2, shift=frames.shift)
+    coloured = moments.unmodes(moments.left[i].sqrt() * moments.modes(noise[0]), x)
+    y = moments.unmodes(moments.bounded(mean + variance.sqrt() * moments.modes(size * coloured), t0), x)
+    return turned(physics, y, frames.image)
 
 
-smooth = Step(_smooth, weak_order=1.0)
+smooth = Step(_smooth, weak_order=1.0, draws=2)
 """Over one stored interval, however long; bounded for any physics, exact for Gaussians under linear SDEs."""
+
+
+def stride(model: ScoreModel) -> int:
+    """Shifts by multiples of this many grid points are all that the network of a field sees as such; 1: all shifts, or
+    none that it should (between walls)."""
+    found: int = getattr(model.network, "stride", 1)
+    return found
 
 
 def smoother_loss(
@@ -72,13 +90,14 @@ def gap_and_size(
     t0: Tensor,
     t1: Tensor,
     back: Float[Tensor, "batch *state"] | None = None,
+    shift: Int[Tensor, "batch axes"] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The step from ``x`` without noise, what it misses ``before`` by in units of ``C^(1/2)``, and ``sigma(x)``.
 
-    ``back``: ``x`` taken back by the physics, where that is known already.
+    ``back``: ``x`` taken back by the physics, where that is known already.  ``shift``: of what the network sees.
     """
     model, moments, _ = _parts(sde)
-    mean, _, size, i = _network(model, moments, x, t0, t1, 1.0, back)
+    mean, _, size, i = _network(model, moments, x, t0, t1, 1.0, back, shift)
     reached = moments.unmodes(moments.bounded(mean, t0), x)
     return reached, moments.whiten(before - reached, i), size
 
@@ -91,6 +110,7 @@ def _network(
     t1: Tensor,
     eta2: float,
     back: Tensor | None = None,
+    shift: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Modes of the mean of the step, the variance of its noise, ``sigma``, and the number of the interval."""
     i = moments.interval(t0)
@@ -101,7 +121,12 @@ def _network(
         back = taken_back(moments.sde, x, t0, dt)
     smoothed, C = moments.smoothed(x, t0, back=back)
     mean, variance = (smoothed, C) if eta2 == 1 else moments.smoothed(x, t0, eta2, back)
-    out, log_size = model.output(x, t0, moments.features_of(x, t0, smoothed)).chunk(2, dim=1)
+    features = moments.features_of(x, t0, smoothed)
+    if shift is None:
+        output = model.output(x, t0, features)
+    else:
+        output = moved(model.output(x, t0, moved(features, shift)), -shift)
+    out, log_size = output.chunk(2, dim=1)
     weight = (1 + eta2) / 2 * C.sqrt() * match((dt / t0).sqrt(), smoothed)
     return mean + weight * moments.modes(out), variance, log_size.clamp(-4, 2).exp(), i
 

@@ -14,7 +14,7 @@ FILES = sorted([*ROOT.glob("physinv/**/*.py"), *ROOT.glob("simulators/**/*.py")]
 # Who stands on whom: a module may import modules of lower rows only (modules of one row are independent).
 ROWS = [
     {"sde", "spectra", "metrics", "two_sample", "settings", "devices", "fokker_planck", "observation"},
-    {"mixture", "solvers", "operators", "moments", "diagnostics", "residual"},
+    {"mixture", "solvers", "operators", "moments", "diagnostics", "residual", "frames"},
     {"bridges", "exact"},
     {"scalar", "score", "networks", "likelihood", "low_rank", "mixture_moments", "smoother_moments"},
     {"simulator", "reversal", "smoothing", "transport", "grids", "langevin", "particle_moments"},

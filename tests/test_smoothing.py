@@ -432,7 +432,7 @@ def test_after_calibration_a_step_has_the_noise_of_the_residuals(tmp_path, gener
     )
 
     def noise_of_step():
-        dw = torch.randn((1, *x.shape), generator=generator) * match((t0 - t1).sqrt(), x)
+        dw = torch.randn((2, *x.shape), generator=generator) * match((t0 - t1).sqrt(), x)
         moved = smooth(Reverse(sde, model), x, t0, t1, dw) - smooth(Reverse(sde, model), x, t0, t1, 0 * dw)
         return per_mode(heat, moved)
 
@@ -571,7 +571,7 @@ def test_longer_windows_are_rolled_out(generator):
             t0, t1 = times[:, m + 1], times[:, m]
             # the network's second half, and the step of the solver itself
             size = model.output(x, t0)[:, 1:].clamp(-4, 2).exp()
-            x = smooth(reverse, x, t0, t1, torch.zeros((1, *x.shape), dtype=x.dtype))
+            x = smooth(reverse, x, t0, t1, torch.zeros((2, *x.shape), dtype=x.dtype))
             C = moments.power[m + 1] - moments.gain[m + 1] ** 2 * moments.back_power[m + 1]
             r = torch.fft.irfft(torch.fft.rfft(states[:, m] - x, norm="ortho") / C.sqrt(), n=8, norm="ortho")
             total = total + (r**2).mean() + (r.detach() ** 2 / (2 * size**2) + size.log()).mean()

@@ -22,7 +22,7 @@ class UNet(nn.Module):
 
     ``(batch, inputs, *space), (batch,) -> (batch, outputs, *space)``; every side of ``space`` must be divisible by
     ``2^levels``.  Where ``periodic``, convolutions wrap around, so the network commutes with shifts by multiples of
-    ``2^levels``; else the field counts as 0 beyond every edge, which tells the network where the walls are.  Time
+    ``2^levels``, the ``stride``; else the field counts as 0 beyond every edge, which tells where the walls are.  Time
     enters each block as scale and shift of its channels.  The last layer starts at zero.  ``dropout`` is the rate of a
     :class:`~physinv.networks.dropout.Dropout` before the second convolution of each block.
     """
@@ -41,6 +41,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.levels, self.dimension, self.frequencies = levels, dimension, frequencies
+        self.stride = 2**levels if periodic else 1
         widths = [width * 2**i for i in range(levels + 1)]
         hidden, self.around = 2 * width, wrap if periodic else _as_it_is
         self.time = nn.Sequential(nn.Linear(frequencies, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
