@@ -244,7 +244,7 @@ def test_score_and_step_are_one(regime, generator):
     full = torch.cat([power[0], power[0, 1:-1].flip(0)])
     density = -0.5 * (y.abs() ** 2 / full + (2 * math.pi * full).log()).sum(1)
     assert torch.allclose(silent.moments.log_prob(x, t0), density, rtol=1e-9)
-    still = torch.zeros((1, *x.shape), dtype=x.dtype)
+    still = torch.zeros((2, *x.shape), dtype=x.dtype)
     one, two = (smooth(Reverse(General(heat), m), x, t0, t1, still) for m in (silent, loud))
     q = heat.noise**2 * float(t0[0] - t1[0])
     assert torch.allclose(q * (loud(x, t0) - silent(x, t0)), two - one, rtol=1e-6, atol=1e-9)
