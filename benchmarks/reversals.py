@@ -10,6 +10,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from common import ROOT, told, write
@@ -22,6 +23,7 @@ from physinv.fit_smoother import fit_smoother
 from physinv.generate import generate
 from physinv.losses import Loss, trajectory_loss
 from physinv.moments import Moments
+from physinv.networks import UNet
 from physinv.posterior import Posterior
 from physinv.recipe import load_recipe
 from physinv.registry import find
@@ -37,7 +39,27 @@ from physinv.trajectories import TrajectoryDataset
 
 OBSERVATIONS, SAMPLES, SHORT, LONG = 100, 10, 32, 4
 Splits = dict[str, TrajectoryDataset]
-Row = tuple[str, int, Moments, Loss, tuple[int, ...]]
+
+
+class Row(NamedTuple):
+    """Label, stored steps, reference, objective, curriculum of windows; whether each sample has frames of its own."""
+
+    label: str
+    steps: int
+    moments: Moments
+    loss: Loss
+    windows: tuple[int, ...] = (2,)
+    frames: bool = True
+
+
+def alone(simulator: Simulator) -> Simulator:
+    """The same process, said to have no symmetries."""
+
+    class Alone(type(simulator)):  # type: ignore[misc]
+        def images(self, x: Tensor) -> list[Tensor]:
+            return [x]
+
+    return Alone(**describe(simulator))
 
 
 def finely(simulator: Simulator, parts: int = 4) -> Simulator:
@@ -94,21 +116,22 @@ def without_physics(moments: SmootherMoments) -> SmootherMoments:
 
 
 def rows(physics: dict[int, Simulator], data: dict[int, Splits]) -> Iterator[Row]:
-    """Label, stored steps, reference, objective, curriculum of windows."""
+    """What is compared; all rows of smoothed steps draw their samples from frames but for the one that says so."""
 
     def smoother(steps: int) -> SmootherMoments:
         return fit_smoother(physics[steps], data[steps]["train"], "fourier")
 
     spectra = fit_spectra(physics[SHORT], data[SHORT]["train"])
-    yield f"{SHORT} explicit steps, 1-step loss", SHORT, spectra, explicit, (2,)
-    yield f"{SHORT} explicit steps, multi-step loss (2, 4, 8)", SHORT, spectra, explicit, (2, 4, 8)
-    yield f"{SHORT} explicit steps, noise on training states", SHORT, spectra, perturbed(explicit), (2,)
-    yield f"{SHORT} smoothed steps", SHORT, smoother(SHORT), smoother_loss, (2,)
-    yield f"{SHORT} smoothed steps, noise on training states", SHORT, smoother(SHORT), perturbed(smoother_loss), (2,)
-    yield f"{LONG} smoothed steps, noise of one size", LONG, smoother(LONG), one_size, (2,)
-    yield f"{LONG} smoothed steps, without physics", LONG, without_physics(smoother(LONG)), smoother_loss, (2,)
-    yield f"{LONG} smoothed steps, multi-step loss (2, 3)", LONG, smoother(LONG), smoother_loss, (2, 3)
-    yield f"{LONG} smoothed steps (default)", LONG, smoother(LONG), smoother_loss, (2,)
+    yield Row(f"{SHORT} explicit steps, 1-step loss", SHORT, spectra, explicit)
+    yield Row(f"{SHORT} explicit steps, multi-step loss (2, 4, 8)", SHORT, spectra, explicit, (2, 4, 8))
+    yield Row(f"{SHORT} explicit steps, noise on training states", SHORT, spectra, perturbed(explicit))
+    yield Row(f"{SHORT} smoothed steps", SHORT, smoother(SHORT), smoother_loss)
+    yield Row(f"{SHORT} smoothed steps, noise on training states", SHORT, smoother(SHORT), perturbed(smoother_loss))
+    yield Row(f"{LONG} smoothed steps, noise of one size", LONG, smoother(LONG), one_size)
+    yield Row(f"{LONG} smoothed steps, without physics", LONG, without_physics(smoother(LONG)), smoother_loss)
+    yield Row(f"{LONG} smoothed steps, multi-step loss (2, 3)", LONG, smoother(LONG), smoother_loss, (2, 3))
+    yield Row(f"{LONG} smoothed steps, all samples from one frame", LONG, smoother(LONG), smoother_loss, frames=False)
+    yield Row(f"{LONG} smoothed steps (default)", LONG, smoother(LONG), smoother_loss)
 
 
 def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -> dict[str, float]:
@@ -122,11 +145,13 @@ def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -
             physics[steps] = build(find(recipe.simulator), recipe.parameters | changed)
             made = generate(physics[steps], recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / str(steps))
             data[steps] = {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
-    for label, steps, moments, loss, windows in rows(physics, data):
+    for label, steps, moments, loss, windows, frames in rows(physics, data):
         splits, sde = data[steps], physics[steps]
         sde = sde if isinstance(moments, SmootherMoments) else finely(sde)
         torch.manual_seed(seed)
         network = build_network(moments, splits["train"].shape, Settings())
+        if not frames and isinstance(network, UNet) and isinstance(moments, SmootherMoments):
+            network.stride, moments.sde = 1, alone(sde)
         model = ScoreModel(moments, network, clock(splits["train"].times))
         settings = Settings(windows=windows)
         truth, final = (splits["test"].states(i, limit=OBSERVATIONS) for i in (0, -1))

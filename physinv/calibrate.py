@@ -9,11 +9,11 @@ import math
 import torch
 from torch import Tensor
 
-from physinv.frames import Frames, choose, turned
+from physinv.frames import Frames, turned
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse
 from physinv.smoother_moments import SmootherMoments
-from physinv.smoothing import gap_and_size, stride
+from physinv.smoothing import frames_of, gap_and_size
 from physinv.trajectories import TrajectoryDataset
 
 _NUMBERS = 2**20  # of all members of all ensembles at one time
@@ -43,8 +43,8 @@ def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 5
         total = torch.zeros_like(moments.left[i])
         for start, end in zip(torch.split(earlier, 64), torch.split(later, 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
-            frames = _frames(model, sde, end, generator)
-            end, start = (turned(sde, x, frames.image) for x in (end, start))
+            frames = _frames(model, end, generator)
+            end, start = (turned(moments.sde, x, frames.image) for x in (end, start))
             _, gap, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             total += moments.modes(gap / size).abs().square().sum(0)
         moments.left[i] = _averaged(total / n, moments.alive(i).to(total), moments, later)
@@ -69,14 +69,14 @@ def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: in
         root, parts = moments.spread()[i].sqrt(), []
         for end, start in zip(torch.split(x, 64), torch.split(truth.repeat_interleave(members, 0), 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
-            frames = _frames(model, sde, end, generator)
-            end, start = (turned(sde, x, frames.image) for x in (end, start))
+            frames = _frames(model, end, generator)
+            end, start = (turned(moments.sde, x, frames.image) for x in (end, start))
             reached, _, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             z = torch.randn(end.shape, generator=generator, dtype=end.dtype, device=end.device)
             coloured = moments.unmodes(left[i].sqrt() * moments.modes(z), z)
             parts.append((reached, root * moments.modes(size * coloured), frames.image))
         reached, noise, image = (torch.cat(part) for part in zip(*parts, strict=True))
-        means = moments.modes(turned(sde, reached, image))
+        means = moments.modes(turned(moments.sde, reached, image))
         means = means.reshape(n, members, *means.shape[1:])
         centre = means.mean(1)
         spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
@@ -87,13 +87,12 @@ def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: in
         factor = (wanted / had.clamp(min=torch.finfo(had.dtype).tiny)).clamp(1 / _MOST, _MOST)
         left[i] *= factor
         y = moments.modes(reached) + factor.sqrt() * noise
-        x = turned(sde, moments.unmodes(moments.bounded(y, times[i + 1].expand(len(y))), reached), image)
+        x = turned(moments.sde, moments.unmodes(moments.bounded(y, times[i + 1].expand(len(y))), reached), image)
 
 
-def _frames(model: ScoreModel, sde: SDE, x: Tensor, generator: torch.Generator) -> Frames:
+def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
     """As the step that samples sees its states."""
-    z = torch.randn(len(x), generator=generator, dtype=x.dtype, device=x.device)
-    return choose(sde, x, stride(model), z)
+    return frames_of(model, x, torch.randn(len(x), generator=generator, dtype=x.dtype, device=x.device))
 
 
 def _moments(model: ScoreModel) -> SmootherMoments:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["check_stored", "gap_and_size", "smooth", "smoother_loss", "stride"]
+__all__ = ["check_stored", "frames_of", "gap_and_size", "smooth", "smoother_loss"]
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physinv.frames import choose, moved, turned
+from physinv.frames import Frames, choose, moved, turned
 from physinv.score import ScoreModel
 from physinv.sde import SDE, Reverse, Score, match
 from physinv.smoother_moments import SmootherMoments, taken_back
@@ -35,24 +35,23 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     answer's, such as the CRPS, can be the worse for it on average (Jensen's inequality).
     """
     model, moments, eta2 = _parts(sde)
-    physics, noise = moments.sde, dw / match((t0 - t1).sqrt(), x)
-    frames = choose(physics, x, stride(model), noise[1].flatten(1)[:, 0])
-    x = turned(physics, x, frames.image)
+    noise = dw / match((t0 - t1).sqrt(), x)
+    frames = frames_of(model, x, noise[1].flatten(1)[:, 0])
+    x = turned(moments.sde, x, frames.image)
     mean, variance, size, i = _network(model, moments, x, t0, t1, eta2, shift=frames.shift)
     coloured = moments.unmodes(moments.left[i].sqrt() * moments.modes(noise[0]), x)
     y = moments.unmodes(moments.bounded(mean + variance.sqrt() * moments.modes(size * coloured), t0), x)
-    return turned(physics, y, frames.image)
+    return turned(moments.sde, y, frames.image)
 
 
 smooth = Step(_smooth, weak_order=1.0, draws=2)
 """Over one stored interval, however long; bounded for any physics, exact for Gaussians under linear SDEs."""
 
 
-def stride(model: ScoreModel) -> int:
-    """Shifts by multiples of this many grid points are all that the network of a field sees as such; 1: all shifts, or
-    none that it should (between walls)."""
-    found: int = getattr(model.network, "stride", 1)
-    return found
+def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Frames:
+    """What the states ``x`` are seen from: images of the physics, and shifts that the network does not see as such."""
+    assert isinstance(model.moments, SmootherMoments)
+    return choose(model.moments.sde, x, getattr(model.network, "stride", 1), z)
 
 
 def smoother_loss(
