@@ -86,7 +86,7 @@ def main() -> None:
     folder = ROOT / "benchmarks" / "results" / "systems"
     parser.add_argument("--folder", type=Path, default=folder, help="holds examples/, takes the figures")
     folder = parser.parse_args().folder
-    found = read_examples(folder)
+    found = dict(sorted(read_examples(folder).items()))
     flat = {name: e for name, e in found.items() if e.layout.kind == "field" and len(e.layout.axes) == 2}
     rest = {name: e for name, e in found.items() if e.layout.kind != "vector" and name not in flat}
     plot.save(planes(flat), folder / "planes.png")
