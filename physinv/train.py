@@ -108,7 +108,7 @@ def fit(
     averaged: list[Tensor] = [
         a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad
     ]
-    fused = device.type in ("cpu", "cuda")
+    fused = device.type in ("cpu", "cuda") and all(p.is_floating_point() for p in trainable)  # complex ones can't be
     optimiser = torch.optim.AdamW(trainable, lr=rate, weight_decay=settings.weight_decay, fused=fused)
     state = Checkpoint(model, average, copy.deepcopy(trained_part(model).state_dict()), optimiser)
     history = History()
