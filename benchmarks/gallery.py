@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 
 from physinv import plot
 from physinv.benchmark.examples import Example, read_examples
-from physinv.plot.style import BLUE, ORANGE, SEEN, SPREAD, TRUTH, angles, array, colour_scale, draw_image, house_style
-
-SPECIES = ((1, BLUE), (-1, ORANGE))
+from physinv.plot.particles import draw_particles
+from physinv.plot.style import BLUE, SEEN, SPREAD, TRUTH, angles, array, colour_scale, draw_image, house_style
 
 
 @house_style()
@@ -74,9 +73,7 @@ def lines(found: Mapping[str, Example]) -> Figure:
         heads = ("observation $x_T$", "sample", "truth $x_0$")
         for ax, state, head in zip(part.subplots(1, 3), states, heads, strict=True):
             ax.spines[:].set_visible(True)
-            for sign, colour in SPECIES:
-                own = state[state[:, -1] * sign > 0]
-                ax.plot(own[:, 0], own[:, 1], "o", color=colour, ms=4, mec="w", mew=0.4)
+            draw_particles(ax, state, example.layout)
             ax.set(aspect="equal", xticks=[], yticks=[], xlim=(-reach, reach), ylim=(-reach, reach), title=head)
     return figure
 

@@ -15,7 +15,7 @@ def wrap(x: Tensor) -> Tensor:
     """``(batch, channels, *space)`` with the last point before the first and the first after the last, on every axis.
 
     The same numbers as ``torch.nn.functional.pad(x, ..., mode="circular")``, whose gradient goes over the whole field
-    once per side; this one does so once (``benchmarks/speed/wrapping.py``).  Differentiable to any order.
+    once per side; this one does so once (``benchmarks/speed/wrapping.py``).  Differentiable backward to any order.
     """
     padded: Tensor = _Wrap.apply(x)  # type: ignore[no-untyped-call]
     return padded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["particle_paths", "particle_reconstruction"]
+__all__ = ["draw_particles", "particle_paths", "particle_reconstruction"]
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,11 +42,16 @@ def particle_reconstruction(truth: Array, seen: Array, ensemble: Array, layout: 
     axes = figure.subplots(n, len(columns), squeeze=False, sharex=True, sharey=True)
     for j, (title, states) in enumerate(columns):
         for i, state in enumerate(states):
-            for sign, colour in _SPECIES:
-                _dots(axes[i, j], _plane(state, layout)[state[:, -1] * sign > 0], colour)
+            draw_particles(axes[i, j], state, layout)
             axes[i, j].set_title(title if i == 0 else "")
     _frame(list(axes[-1]), np.concatenate([_plane(s, layout).reshape(-1, 2) for s in (seen, truth)]), layout, 0.8)
     return figure
+
+
+def draw_particles(ax: Axes, state: Array, layout: Layout) -> None:
+    """The particles of ``state (n, components)`` in the plane, coloured by species."""
+    for sign, colour in _SPECIES:
+        _dots(ax, _plane(state, layout)[state[:, -1] * sign > 0], colour)
 
 
 def _plane(states: Array, layout: Layout) -> Array:
