@@ -54,10 +54,8 @@ class Plan:
         self.dtype = torch.float64 if dtype == "float64" else torch.float32
         self.trajectory_bytes = 4 * len(simulator.times) * math.prod(simulator.shape)
         chunk = max(1, min(trajectories_per_shard, chunk_bytes // self.trajectory_bytes))
-        kind = type(simulator)
         config = {
             "simulator": name,
-            "class": f"{kind.__module__}:{kind.__qualname__}",
             "parameters": describe(simulator),
             "splits": {s: splits[s] for s in SPLITS if s in splits},
             "seed": seed,
