@@ -21,26 +21,28 @@ import torch
 from common import dataset, repeat
 from torch import Tensor
 
-from physinv import grids, metrics
-from physinv.assemble import build_model, build_network
-from physinv.devices import threads_for
-from physinv.fit_moments import fit_moments
-from physinv.losses import Loss, trajectory_loss
-from physinv.mixture_moments import MixtureMoments
-from physinv.moments import Moments, gaussian_log_prob
-from physinv.posterior import Posterior
-from physinv.reversal import split
-from physinv.scalar import ScalarPosterior
-from physinv.score import ScoreModel
-from physinv.score_matching import denoising_loss
-from physinv.sde import SDE, Linear, Score
-from physinv.settings import Settings
-from physinv.simulator import build
-from physinv.train import fit
-from physinv.trajectories import TrajectoryDataset
-from physinv.transport import transport
-from simulators.heat import Heat
-from simulators.quadratic import Quadratic
+from physinv.config.devices import threads_for
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations import time_grids as grids
+from physinv.equations.sde import SDE, Linear, Score
+from physinv.evaluation import metrics
+from physinv.laws.gaussian import gaussian_log_prob
+from physinv.laws.scalar import ScalarPosterior
+from physinv.models.build import build_model, build_network
+from physinv.models.references.base import Moments
+from physinv.models.references.fit import fit_moments
+from physinv.models.references.mixture import MixtureMoments
+from physinv.models.score import ScoreModel
+from physinv.posterior.posterior import Posterior
+from physinv.processes.simulator import build
+from physinv.reversal.split import split
+from physinv.reversal.transport import transport
+from physinv.training.loop import fit
+from physinv.training.objectives.score_matching import denoising_loss
+from physinv.training.objectives.trajectory import Loss, trajectory_loss
+from simulators.fields.heat import Heat
+from simulators.vectors.quadratic import Quadratic
 
 Data = dict[str, TrajectoryDataset]
 Fit = Callable[[SDE, TrajectoryDataset, Settings], Moments]

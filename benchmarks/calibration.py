@@ -16,11 +16,11 @@ from common import repeat, trained
 from scipy.stats import chisquare
 from torch import Tensor
 
-from physinv import metrics
-from physinv.devices import threads_for
-from physinv.posterior import Posterior
-from physinv.scalar import ScalarPosterior
-from physinv.settings import Settings
+from physinv.config.devices import threads_for
+from physinv.config.settings import Settings
+from physinv.evaluation import metrics
+from physinv.laws.scalar import ScalarPosterior
+from physinv.posterior.posterior import Posterior
 
 OBSERVATIONS, RANKED, DRAWS = 2000, 1000, 19
 

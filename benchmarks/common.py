@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from physinv.devices import pick_device
-from physinv.generate import generate
-from physinv.recipe import load_recipe
-from physinv.registry import find
-from physinv.run import Run, load_run, train_run
-from physinv.schema import versions
-from physinv.settings import Settings
-from physinv.simulator import build
-from physinv.trajectories import TrajectoryDataset
+from physinv.config.devices import pick_device
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.recipe import load_recipe
+from physinv.data.schema import versions
+from physinv.processes.registry import find
+from physinv.processes.simulator import build
+from physinv.training.run import Run, load_run, train_run
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT = subprocess.run(

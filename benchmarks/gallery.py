@@ -14,10 +14,10 @@ from common import ROOT
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from physinv import plot
-from physinv.benchmark.examples import Example, read_examples
-from physinv.plot.particles import draw_particles
-from physinv.plot.style import BLUE, SEEN, SPREAD, TRUTH, angles, array, colour_scale, draw_image, house_style
+from physinv.comparison.examples import Example, read_examples
+from physinv.reports import plots as plot
+from physinv.reports.plots.particles import draw_particles
+from physinv.reports.plots.style import BLUE, SEEN, SPREAD, TRUTH, angles, array, colour_scale, draw_image, house_style
 
 
 @house_style()

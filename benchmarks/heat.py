@@ -13,12 +13,13 @@ import torch
 from common import ROOT, repeat, trained
 from torch import Tensor
 
-from physinv import metrics, plot
-from physinv.exact import LinearGaussian
-from physinv.grids import resample_times
-from physinv.posterior import Posterior
-from physinv.settings import Settings
-from physinv.spectra import radial_spectrum, spectral_error
+from physinv.config.settings import Settings
+from physinv.equations.time_grids import resample_times
+from physinv.evaluation import metrics
+from physinv.evaluation.spectra import radial_spectrum, spectral_error
+from physinv.laws.exact import LinearGaussian
+from physinv.posterior.posterior import Posterior
+from physinv.reports import plots as plot
 
 OBSERVATIONS, SAMPLES, STEPS = 48, 16, (8, 32, 64)
 

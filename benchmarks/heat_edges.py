@@ -14,13 +14,14 @@ import torch
 from common import ROOT, repeat, trained
 from torch import Tensor
 
-from physinv import metrics, plot
-from physinv.exact import LinearGaussian
-from physinv.grids import logarithmic
-from physinv.moments import LinearMoments
-from physinv.posterior import Posterior
-from physinv.settings import Settings
-from simulators.heat import Heat
+from physinv.config.settings import Settings
+from physinv.equations.time_grids import logarithmic
+from physinv.evaluation import metrics
+from physinv.laws.exact import LinearGaussian
+from physinv.models.references.base import LinearMoments
+from physinv.posterior.posterior import Posterior
+from physinv.reports import plots as plot
+from simulators.fields.heat import Heat
 
 OBSERVATIONS, SAMPLES = 60, 16
 

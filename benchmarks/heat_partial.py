@@ -15,18 +15,18 @@ import torch
 from common import repeat, trained
 from torch import Tensor, nn
 
-from physinv import metrics
-from physinv.conditioning import sample_given
-from physinv.exact import LinearGaussian
-from physinv.grids import resample_times
-from physinv.guidance import dps, moment_matching, pigdm, sample_guided
-from physinv.moments import LinearMoments
-from physinv.observation import Observation
-from physinv.operators import random_mask, sensors
-from physinv.posterior import Posterior
-from physinv.score import ScoreModel
-from physinv.settings import Settings
-from simulators.heat import Heat
+from physinv.config.settings import Settings
+from physinv.equations.time_grids import resample_times
+from physinv.evaluation import metrics
+from physinv.laws.exact import LinearGaussian
+from physinv.laws.observation import Observation
+from physinv.laws.operators import random_mask, sensors
+from physinv.models.references.base import LinearMoments
+from physinv.models.score import ScoreModel
+from physinv.posterior.guidance import dps, moment_matching, pigdm, sample_guided
+from physinv.posterior.partial import sample_given
+from physinv.posterior.posterior import Posterior
+from simulators.fields.heat import Heat
 
 OBSERVATIONS, SAMPLES, STEPS, FRACTION, NOISE = 24, 16, 16, 0.25, 0.05
 

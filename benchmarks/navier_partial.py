@@ -12,11 +12,11 @@ import torch
 from common import repeat, trained
 from torch import Tensor
 
-from physinv import metrics
-from physinv.conditioning import sample_given
-from physinv.operators import named
-from physinv.posterior import Posterior
-from physinv.settings import Settings
+from physinv.config.settings import Settings
+from physinv.evaluation import metrics
+from physinv.laws.operators import named
+from physinv.posterior.partial import sample_given
+from physinv.posterior.posterior import Posterior
 
 OBSERVATIONS, SAMPLES, TRAJECTORIES, NOISE, FACTORS = 16, 8, 400, 0.1, (2, 4, 8)
 

@@ -19,19 +19,20 @@ import torch
 from common import ROOT, told, write
 from torch import Tensor, nn
 
-from physinv import metrics, plot
-from physinv.baselines.problem import Problem
-from physinv.baselines.regression import Regressed, Regression, fit_regression
-from physinv.devices import pick_device, threads_for
-from physinv.generate import generate
-from physinv.linear_estimate import fit_linear
-from physinv.posterior import Posterior
-from physinv.recipe import load_recipe
-from physinv.registry import find
-from physinv.run import load_run, train_run
-from physinv.settings import Settings
-from physinv.simulator import Simulator, build
-from physinv.trajectories import TrajectoryDataset
+from physinv.config.devices import pick_device, threads_for
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.recipe import load_recipe
+from physinv.evaluation import metrics
+from physinv.methods.classical.linear_estimate import fit_linear
+from physinv.methods.learned.regression import Regressed, Regression, fit_regression
+from physinv.methods.problem import Problem
+from physinv.posterior.posterior import Posterior
+from physinv.processes.registry import find
+from physinv.processes.simulator import Simulator, build
+from physinv.reports import plots as plot
+from physinv.training.run import load_run, train_run
 
 SYSTEMS = ("burgers", "kuramoto-sivashinsky", "navier-stokes")
 OBSERVATIONS, SAMPLES = 100, 10
@@ -107,7 +108,8 @@ class Shifted(nn.Module):
 
 
 def from_all_frames(regression: Regressed, simulator: Simulator, final: Tensor) -> Tensor:
-    """The regression's estimate, averaged over the frames that our samples are drawn from (see physinv.frames)."""
+    """The regression's estimate, averaged over the frames that our samples are drawn from (see
+    physinv.equations.symmetries)."""
     model = regression.model
     spread = Regressed(Regression(model.frame, Shifted(model.network, getattr(model.network, "stride", 1))))
     estimates = [spread.mean(image) for image in simulator.images(final)]

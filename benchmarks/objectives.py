@@ -19,23 +19,23 @@ from pathlib import Path
 import torch
 from common import dataset, repeat
 
-from physinv.assemble import build_model
-from physinv.devices import threads_for
-from physinv.fit_drift import fit_drift
-from physinv.losses import Loss, trajectory_loss
-from physinv.metrics import crps, quadratic_q
-from physinv.posterior import Posterior
-from physinv.reversal import split
-from physinv.scalar import ScalarPosterior
-from physinv.score import ScoreModel
-from physinv.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
-from physinv.sde import SDE
-from physinv.settings import Settings
-from physinv.simulator import build
-from physinv.train import fit
-from physinv.trajectories import TrajectoryDataset
-from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from simulators.quadratic import Quadratic
+from physinv.config.devices import threads_for
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.evaluation.metrics import crps, quadratic_q
+from physinv.laws.scalar import ScalarPosterior
+from physinv.models.build import build_model
+from physinv.models.score import ScoreModel
+from physinv.posterior.posterior import Posterior
+from physinv.processes.simulator import build
+from physinv.reversal.split import split
+from physinv.training.fit_drift import fit_drift
+from physinv.training.loop import fit
+from physinv.training.objectives.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
+from physinv.training.objectives.trajectory import Loss, trajectory_loss
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from simulators.vectors.quadratic import Quadratic
 
 Data = dict[str, TrajectoryDataset]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from common import repeat, trained
 
-from physinv.devices import threads_for
-from physinv.grids import resample_times
-from physinv.posterior import Posterior
-from physinv.settings import Settings
-from physinv.two_sample import c2st
+from physinv.config.devices import threads_for
+from physinv.config.settings import Settings
+from physinv.equations.time_grids import resample_times
+from physinv.evaluation.two_sample import c2st
+from physinv.posterior.posterior import Posterior
 
 SAMPLES = 2000
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import torch
 from common import repeat, trained
 
-from physinv.devices import threads_for
-from physinv.metrics import quadratic_q
-from physinv.posterior import Posterior
-from physinv.settings import Settings
+from physinv.config.devices import threads_for
+from physinv.config.settings import Settings
+from physinv.evaluation.metrics import quadratic_q
+from physinv.posterior.posterior import Posterior
 
 WINDOWS = {"1-step": (2,), "multi-step": (2, 4, 8)}
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from common import told
 
-from physinv.baselines import METHODS
-from physinv.benchmark.records import read_records, summarise
-from physinv.benchmark.tables import COLUMNS, best, number
-from physinv.benchmark.verdict import verdict
+from physinv.comparison.records import read_records, summarise
+from physinv.methods import METHODS
+from physinv.reports.tables import COLUMNS, best, number
+from physinv.reports.verdict import verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

@@ -16,26 +16,26 @@ import torch
 from common import ROOT, told, write
 from torch import Tensor
 
-from physinv import metrics
-from physinv.assemble import build_network, clock
-from physinv.fit_moments import fit_spectra
-from physinv.fit_smoother import fit_smoother
-from physinv.generate import generate
-from physinv.losses import Loss, trajectory_loss
-from physinv.moments import Moments
-from physinv.networks import UNet
-from physinv.posterior import Posterior
-from physinv.recipe import load_recipe
-from physinv.registry import find
-from physinv.reversal import split
-from physinv.score import ScoreModel
-from physinv.sde import SDE, Score
-from physinv.settings import Settings
-from physinv.simulator import Simulator, build, describe
-from physinv.smoother_moments import SmootherMoments
-from physinv.smoothing import smoother_loss
-from physinv.train import fit
-from physinv.trajectories import TrajectoryDataset
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.recipe import load_recipe
+from physinv.equations.sde import SDE, Score
+from physinv.evaluation import metrics
+from physinv.models.build import build_network, clock
+from physinv.models.networks import UNet
+from physinv.models.references.base import Moments
+from physinv.models.references.fit import fit_spectra
+from physinv.models.references.fit_smoother import fit_smoother
+from physinv.models.references.smoother import SmootherMoments
+from physinv.models.score import ScoreModel
+from physinv.posterior.posterior import Posterior
+from physinv.processes.registry import find
+from physinv.processes.simulator import Simulator, build, describe
+from physinv.reversal.smoother import smoother_loss
+from physinv.reversal.split import split
+from physinv.training.loop import fit
+from physinv.training.objectives.trajectory import Loss, trajectory_loss
 
 OBSERVATIONS, SAMPLES, SHORT, LONG = 100, 10, 32, 4
 Splits = dict[str, TrajectoryDataset]

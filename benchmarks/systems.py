@@ -16,18 +16,18 @@ from pathlib import Path
 import torch
 from common import ROOT, write
 
-from physinv import metrics
-from physinv.benchmark.examples import Example, write_example
-from physinv.devices import pick_device, threads_for
-from physinv.generate import generate
-from physinv.linear_estimate import fit_linear
-from physinv.posterior import Posterior
-from physinv.recipe import load_recipe
-from physinv.registry import find
-from physinv.run import load_run, train_run
-from physinv.settings import Settings
-from physinv.simulator import build
-from physinv.trajectories import TrajectoryDataset
+from physinv.comparison.examples import Example, write_example
+from physinv.config.devices import pick_device, threads_for
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.recipe import load_recipe
+from physinv.evaluation import metrics
+from physinv.methods.classical.linear_estimate import fit_linear
+from physinv.posterior.posterior import Posterior
+from physinv.processes.registry import find
+from physinv.processes.simulator import build
+from physinv.training.run import load_run, train_run
 
 OBSERVATIONS, SAMPLES = 100, 10
 LONGER = {"buoyancy": 3, "navier-stokes": 3, "navier-stokes-128": 4}  # times the budget, for the larger fields

@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from physinv.losses import trajectory_loss
-    from physinv.posterior import Posterior
-    from physinv.score import ScoreModel
-    from physinv.sde import SDE, Linear, Reverse
-    from physinv.simulator import Simulator
-    from physinv.solvers import solve
-    from physinv.train import fit
-    from physinv.trajectories import TrajectoryDataset
+    from physinv.data.dataset import TrajectoryDataset
+    from physinv.equations.sde import SDE, Linear, Reverse
+    from physinv.equations.solve import solve
+    from physinv.models.score import ScoreModel
+    from physinv.posterior.posterior import Posterior
+    from physinv.processes.simulator import Simulator
+    from physinv.training.loop import fit
+    from physinv.training.objectives.trajectory import trajectory_loss
 
 __version__ = "0.1.0"
 
@@ -34,16 +34,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "SDE": "sde",
-    "Linear": "sde",
-    "Reverse": "sde",
-    "Simulator": "simulator",
-    "TrajectoryDataset": "trajectories",
-    "ScoreModel": "score",
-    "trajectory_loss": "losses",
-    "Posterior": "posterior",
-    "fit": "train",
-    "solve": "solvers",
+    "SDE": "equations.sde",
+    "Linear": "equations.sde",
+    "Reverse": "equations.sde",
+    "Simulator": "processes.simulator",
+    "TrajectoryDataset": "data.dataset",
+    "ScoreModel": "models.score",
+    "trajectory_loss": "training.objectives.trajectory",
+    "Posterior": "posterior.posterior",
+    "fit": "training.loop",
+    "solve": "equations.solve",
 }
 
 

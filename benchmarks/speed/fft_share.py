@@ -25,13 +25,13 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
 from common import ROOT, write
 
-from simulators.allen_cahn import AllenCahn
-from simulators.burgers import Burgers
-from simulators.gray_scott import GrayScott
-from simulators.kpz import KPZ
-from simulators.kuramoto_sivashinsky import KuramotoSivashinsky
-from simulators.navier_stokes import NavierStokes
-from simulators.semilinear import Semilinear
+from simulators.fields.allen_cahn import AllenCahn
+from simulators.fields.burgers import Burgers
+from simulators.fields.gray_scott import GrayScott
+from simulators.fields.kpz import KPZ
+from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
+from simulators.fields.navier_stokes import NavierStokes
+from simulators.numerics.semilinear import Semilinear
 
 POINTWISE = {f"aten::{name}" for name in ("add", "sub", "mul", "mul_", "addcmul", "square", "neg", "pow", "div")}
 

@@ -6,7 +6,7 @@ Ornstein-Uhlenbeck, 40 steps, 41 stored times, float32, one thread.  Ours is ``s
 in law.  ``plain`` is ``torchsde.sdeint(equation, x, times, dt=dt)`` with nothing else said, for the shortest class by
 hand: torchsde then takes its own default scheme (Roessler's SRK), one step per stored time as ours.  All other columns
 are for Euler steps, the cheapest there are, on the Brownian path that we found to be the fastest, through
-:class:`physinv.bridges.ForTorchsde` and by hand; the faster one counts.
+:class:`physinv.equations.bridges.ForTorchsde` and by hand; the faster one counts.
 
 ``plain``        the plain call over ours
 ``same steps``   Euler over ours, with one step per stored time, as ours
@@ -32,8 +32,8 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
 from common import ROOT, write
 
-from physinv.bridges import ForTorchsde
-from simulators.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from physinv.equations.bridges import ForTorchsde
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 BATCH = 1024
 TOLERANCE = 0.003  # of the finer Euler steps, relative

@@ -13,8 +13,8 @@ import time
 
 import torch
 
-from physinv.devices import pick_device
-from simulators.langevin_particles import OverdampedParticles
+from physinv.config.devices import pick_device
+from simulators.particles.langevin import OverdampedParticles
 
 DENSITY = 0.6  # particles per diameter^d
 COUNTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)

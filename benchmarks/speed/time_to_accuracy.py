@@ -36,18 +36,18 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
 from common import dataset, repeat
 
-from physinv import metrics
-from physinv.assemble import build_model
-from physinv.devices import threads_for
-from physinv.posterior import Posterior
-from physinv.scalar import ScalarPosterior
-from physinv.sde import SDE
-from physinv.settings import Settings
-from physinv.simulator import build
-from physinv.train import fit
-from physinv.trajectories import TrajectoryDataset
-from simulators.heat import Heat
-from simulators.quadratic import Quadratic
+from physinv.config.devices import threads_for
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.evaluation import metrics
+from physinv.laws.scalar import ScalarPosterior
+from physinv.models.build import build_model
+from physinv.posterior.posterior import Posterior
+from physinv.processes.simulator import build
+from physinv.training.loop import fit
+from simulators.fields.heat import Heat
+from simulators.vectors.quadratic import Quadratic
 
 Data = dict[str, TrajectoryDataset]
 Sampler = Callable[[Tensor, int], Tensor]  # x_T (batch, *state), n -> (batch, n, *state)

@@ -22,8 +22,8 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
 from common import ROOT, write
 
-from physinv.networks import UNet
-from physinv.networks.wrap import wrap
+from physinv.models.networks import UNet
+from physinv.models.networks.wrap import wrap
 
 CASES = {"1-D": (128, 64), "2-D": (8, 64), "3-D": (2, 16)}  # fields per update, points per axis
 

@@ -1,0 +1,124 @@
+"""What the command line prints: tables, progress bars, one-line errors.  Results go to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+__all__ = ["fail", "mapping", "note", "plain", "progress", "say", "scores", "simulators", "table"]
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from physinv.evaluation.evaluate import Row
+
+
+class Report(Protocol):
+    """``report(done, text)`` with ``done`` in [0, 1]."""
+
+    def __call__(self, done: float, text: str = "") -> None: ...
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _err() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A result."""
+    _out().print(escape(text))
+
+
+def plain(text: str) -> None:
+    """A result for machines, as it is."""
+    print(text)
+
+
+def table(content: Table) -> None:
+    """A table as a result."""
+    _out().print(content)
+
+
+def note(text: str) -> None:
+    """Something beside the result."""
+    _err().print(escape(text))
+
+
+def fail(text: str) -> None:
+    """An error, in one line."""
+    _err().print(f"[bold red]physinv:[/] {escape(text)}")
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Report]:
+    """A progress bar on standard error, gone when it is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    console = _err()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0, text="")
+
+        def report(done: float, text: str = "") -> None:
+            bar.update(task, completed=done, text=escape(text))
+
+        yield report
+
+
+def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """The catalogue of simulators."""
+    if as_json:
+        print(json.dumps(listing, indent=1))
+        return
+    console = _out()
+    for entry in listing:
+        exact = "exact posterior known" if entry["exact_posterior"] else "no exact posterior"
+        console.print(f"[bold]{entry['name']}[/]  {escape(entry['title'])}")
+        console.print(f"  {escape(entry['equation'])}")
+        console.print(f"  state {tuple(entry['state_shape'])} by default; {exact}")
+        table = Table(box=None, padding=(0, 2), show_header=False)
+        for p in entry["parameters"]:
+            doc = p["doc"] + (f": {', '.join(p['choices'])}" if "choices" in p else "")
+            table.add_row(
+                "", p["name"], p["symbol"], str(p["default"]), f"[{p['unit']}]".replace("[", r"\["), escape(doc)
+            )
+        console.print(table)
+
+
+def mapping(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    """A flat description of a file."""
+    if as_json:
+        print(json.dumps(summary, indent=1))
+        return
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    for key, value in summary.items():
+        text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
+        table.add_row(f"[bold]{escape(key)}[/]", escape(text))
+    _out().print(table)
+
+
+def scores(rows: Sequence[Row], title: str) -> None:
+    """Metrics, ours beside the exact ones."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table.add_column("metric")
+    table.add_column("physinv", justify="right")
+    table.add_column("exact", justify="right")
+    table.add_column("best", justify="right")
+    table.add_column("what")
+    for row in rows:
+        exact = "-" if row.exact is None else f"{row.exact:.4g}"
+        table.add_row(row.metric, f"{row.value:.4g}", exact, row.best, escape(row.about))
+    _out().print(table)

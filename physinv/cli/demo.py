@@ -1,0 +1,71 @@
+"""The whole way once: simulate, train, reconstruct, evaluate, draw, for a field and for a particle."""
+
+from __future__ import annotations
+
+__all__ = ["run_demo"]
+
+from pathlib import Path
+
+from physinv.cli import console
+from physinv.cli.info import draw_path
+from physinv.config.devices import pick_device
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.evaluation.evaluate import draw, evaluate, write_json
+from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.processes.registry import find
+from physinv.training.loop import Record
+from physinv.training.run import load_run, train_run
+
+SYSTEMS = {
+    "heat": {"train": 1000, "valid": 100, "test": 40},
+    "double-well": {"train": 2000, "valid": 200, "test": 500},
+}
+
+
+def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
+    """Fill ``out`` with datasets, runs, tables and figures; training takes ``seconds`` for each process."""
+    device = pick_device(None)
+    for name, splits in SYSTEMS.items():
+        with console.progress(f"{name}: simulating") as report:
+
+            def count(done: int, n: int) -> None:
+                report(done / n)
+
+            data = generate(find(name)(), name, splits, seed, out / "datasets" / name, overwrite=True, progress=count)
+        train, valid, test = (TrajectoryDataset(data / "data" / split) for split in ("train", "valid", "test"))
+        run = out / "runs" / name
+        with console.progress(f"{name}: training") as report:
+
+            def show(done: float, record: Record) -> None:
+                report(done, f"step {record.step}  valid {record.valid:.4f}")
+
+            train_run(
+                run,
+                train,
+                valid,
+                settings=Settings(),
+                budget=seconds,
+                seed=seed,
+                device=device,
+                overwrite=True,
+                progress=show,
+            )
+        for method in ("sde", "flow"):
+            target = out / f"{name}-{method}.hdf5"
+            with console.progress(f"{name}: reconstructing ({method})") as report:
+
+                def tell(done: int, n: int) -> None:
+                    report(done / n)
+
+                reconstruct(load_run(run, device=device), test, target, method=method, seed=seed, progress=tell)
+            loaded = read_reconstruction(target)
+            rows = evaluate(loaded)
+            console.scores(rows, f"{name}, {method}, beside the exact posterior")
+            write_json(rows, loaded, out / f"{name}-{method}.json")
+        figures = draw(read_reconstruction(out / f"{name}-sde.hdf5"), out / "figures" / name)
+        for label, path in (("trajectory", data), ("training", run)):
+            draw_path(path, figures[0].with_name(f"{label}.png"))
+            figures.append(figures[0].with_name(f"{label}.png"))
+        console.say(f"{name}: figures {', '.join(p.name for p in figures)} in {figures[0].parent}")

@@ -1,0 +1,123 @@
+"""What is in a file or folder: a dataset, one of its files, a run, or a reconstruction."""
+
+from __future__ import annotations
+
+__all__ = ["describe_path", "draw_path"]
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import torch
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.inspect import Summary, inspect
+from physinv.posterior.reconstruct import read_reconstruction
+
+
+def describe_path(path: Path) -> dict[str, Any]:
+    """A flat summary with the keys ``kind`` and ``whole``; ValueError if nothing of ours is there."""
+    if path.is_dir():
+        if (path / "run.json").exists():
+            return _run(path)
+        if (path / "data").is_dir():
+            return _dataset(path)
+        raise ValueError(f"{path} holds neither a run (run.json) nor a dataset (data/); give one of those or a file.")
+    if not path.exists():
+        raise ValueError(f"there is no {path}; give a dataset, a run or an HDF5 file.")
+    return _reconstruction(path) if _is_reconstruction(path) else _trajectories(inspect(path))
+
+
+def draw_path(path: Path, figure: Path) -> None:
+    """Draw what suits ``path``: a training curve, the first trajectories, or reconstructions."""
+    from physinv.reports import plots as plot
+
+    if (path / "run.json").exists():
+        from physinv.training.loop import Record
+
+        lines = (path / "log.jsonl").read_text("utf-8").splitlines()
+        plot.save(plot.training([Record(**json.loads(line)) for line in lines]), figure)
+    elif path.is_file() and _is_reconstruction(path):
+        r = read_reconstruction(path)
+        plot.save(plot.reconstruction(r.truth, r.observation, r.samples, r.simulator.layout), figure)
+    else:
+        data = TrajectoryDataset(path / "data" / "train" if path.is_dir() else path)
+        many = data.trajectories(slice(0, 50 if data.layout.kind == "vector" else 1))
+        states = many if data.layout.kind == "vector" else many[0]
+        plot.save(plot.trajectory(states, data.times, data.layout), figure)
+
+
+def _is_reconstruction(path: Path) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return "samples" in file and "info_json" in file
+    except OSError:
+        return False
+
+
+def _trajectories(summary: Summary) -> dict[str, Any]:
+    out: dict[str, Any] = {"kind": "trajectories", "path": str(summary.path), "whole": summary.whole}
+    if not summary.whole:
+        return out | {"problem": summary.problem, "bytes": summary.bytes}
+    out |= {
+        "simulator": summary.config["simulator"],
+        "parameters": summary.config["parameters"],
+        "trajectories": summary.n_trajectories,
+        "state_shape": list(summary.shape),
+        "times": f"{len(summary.times)} from {summary.times[0]:g} to {summary.times[-1]:g}",
+        "bytes": summary.bytes,
+        "checksum": {True: "as in dataset.json", False: "differs from dataset.json", None: "not listed"}[
+            summary.checksum
+        ],
+    }
+    for name, f in summary.fields.items():
+        out[name] = {"min": f.minimum, "mean": f.mean, "max": f.maximum, "std": f.std}
+    return out
+
+
+def _dataset(path: Path) -> dict[str, Any]:
+    out: dict[str, Any] = {"kind": "dataset", "path": str(path), "whole": (path / "dataset.json").exists()}
+    for split in ("train", "valid", "test"):
+        folder = path / "data" / split
+        if not folder.is_dir():
+            continue
+        summaries = [inspect(p) for p in sorted(folder.glob("*.hdf5"))]
+        out["whole"] = out["whole"] and bool(summaries) and all(s.whole for s in summaries)
+        good = [s for s in summaries if s.whole]
+        out[split] = {"files": len(summaries), "trajectories": sum(s.n_trajectories for s in good)}
+        for bad in (s for s in summaries if not s.whole):
+            out[f"problem in {bad.path.name}"] = bad.problem
+        if good and "simulator" not in out:
+            first = _trajectories(good[0])
+            out |= {k: first[k] for k in ("simulator", "parameters", "state_shape", "times")}
+    return out
+
+
+def _run(path: Path) -> dict[str, Any]:
+    from physinv.training.run import load_run, read_info
+
+    info = read_info(path)
+    whole = (path / "model.safetensors").exists()
+    out: dict[str, Any] = {"kind": "run", "path": str(path), "whole": whole}
+    out |= {k: info[k] for k in ("simulator", "parameters", "trajectories", "settings", "seed", "device", "versions")}
+    if (path / "log.jsonl").exists():
+        lines = (path / "log.jsonl").read_text("utf-8").splitlines()
+        if lines:
+            last = json.loads(lines[-1])
+            out |= {"steps": last["step"], "seconds": last["seconds"], "best_validation_loss": last["best"]}
+    if whole:
+        model = load_run(path).model
+        out["weights"] = sum(p.numel() for p in model.network.parameters())
+        out["reference"] = type(model.moments).__name__
+    return out
+
+
+def _reconstruction(path: Path) -> dict[str, Any]:
+    r = read_reconstruction(path)
+    n, k = r.samples.shape[:2]
+    out: dict[str, Any] = {"kind": "reconstruction", "path": str(path), "whole": True}
+    out |= {key: r.info[key] for key in ("simulator", "parameters", "method", "steps", "seed", "data", "seconds")}
+    spread = float(r.samples.std(1).mean()) if k > 1 else 0.0
+    rms = float(torch.linalg.vector_norm(r.truth) / r.truth.numel() ** 0.5)
+    return out | {"observations": n, "samples": k, "mean_std_of_samples": spread, "rms_of_truth": rms}

@@ -1,0 +1,80 @@
+"""``cells.jsonl``: one line of JSON per result, on disk as soon as it is written; a torn last line is no result."""
+
+from __future__ import annotations
+
+__all__ = ["append", "keep", "locked", "read"]
+
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from physinv.training.checkpoint import write_atomically
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The latest record of every key, in the order in which keys came first; none if there is no file.
+
+    ValueError for a whole line that is no record.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:  # cut short by a kill
+            continue
+        if not isinstance(record, dict) or not {"key", "error"} <= record.keys():
+            raise ValueError(f"{path} holds a line that is no record: {line[:60]!r}; remove it.")
+        found[record["key"]] = record
+    return list(found.values())
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line; it is on disk when this returns.  A torn line before it is ended first."""
+    line = json.dumps(record, allow_nan=False) + "\n"
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def keep(path: Path, keys: Collection[str], rest: Path) -> None:
+    """Leave the records in ``path`` whose key is among ``keys``, and in ``rest`` those of other recipes.
+
+    Records in ``rest`` return when they are wanted again.  A kill in between leaves some in both files, never in none.
+    """
+    here, aside = read(path), read(rest)
+    every = list({record["key"]: record for record in [*aside, *here]}.values())
+    kept = [record for record in every if record["key"] in keys]
+    old = [record for record in every if record["key"] not in keys]
+    if len(old) > len(aside) or len(kept) > len(here):
+        _write(rest, every)
+        _write(path, kept)
+        _write(rest, old)
+
+
+def _write(path: Path, records: Collection[Mapping[str, Any]]) -> None:
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    write_atomically(path, lambda tmp: tmp.write_text(text, "utf-8"))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process; BlockingIOError if another one has it.  A kill lets go of it."""
+    with (folder / ".lock").open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(f"{folder} is in use by another run; wait until that has finished.") from None
+        yield

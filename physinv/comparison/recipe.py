@@ -1,0 +1,121 @@
+"""A benchmark recipe says what is compared, on which data, at what cost: ``benchmarks/<name>.toml``, validated."""
+
+from __future__ import annotations
+
+__all__ = ["Benchmark", "Study", "changed", "load_benchmark", "quickened"]
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from physinv.config.settings import Settings
+from physinv.data.recipe import Splits, Strict, first_problem, load_recipe
+
+Value = int | float | str
+
+
+class Study(Strict):
+    """One setting goes through ``values`` while all others stay: how does the error depend on it?"""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$", description="as in file names and headings")
+    key: str = Field(description="what varies: parameters.X, splits.train, settings.X, options.METHOD.X, budget, ...")
+    values: list[Value] = Field(min_length=1)
+    methods: list[str] = Field(default_factory=list, description="none: those of the benchmark")
+    seeds: list[int] = Field(default_factory=list, description="none: those of the benchmark")
+    label: str = Field("", description="of the axis, with its unit")
+
+
+class Benchmark(Strict):
+    """Methods, data and budget of one comparison.  Unknown keys are errors."""
+
+    simulator: str = Field(min_length=1, description="name under which the simulator is registered")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    splits: Splits
+    methods: list[str] = Field(min_length=1)
+    options: dict[str, dict[str, Value]] = Field(default_factory=dict, description="method -> its own options")
+    settings: Settings = Field(default_factory=Settings, description="of the networks, for every method")
+    budget: float = Field(gt=0, allow_inf_nan=False, description="seconds of training of each method")
+    seeds: list[int] = Field(default=[0], min_length=1, description="of data, training and sampling")
+    observations: int = Field(100, ge=2, description="final states to reconstruct from, of the test split")
+    samples: int = Field(16, ge=2, description="draws for each of them")
+    studies: list[Study] = Field(default_factory=list)
+    quick: dict[str, Any] = Field(default_factory=dict, description="keys to change for a first look (--quick)")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Benchmark:
+        if self.observations > self.splits.test:
+            raise ValueError(f"`observations` must be at most the {self.splits.test} of `splits.test`.")
+        listed: dict[str, list[Any]] = {
+            "methods": self.methods,
+            "seeds": self.seeds,
+            "names of `studies`": [s.name for s in self.studies],
+        }
+        for study in self.studies:
+            listed |= {f"{part} of study {study.name}": getattr(study, part) for part in ("values", "methods", "seeds")}
+        for what, values in listed.items():
+            if twice := [v for v in values if values.count(v) > 1]:
+                raise ValueError(f"{what} must be different, got {twice[0]} twice.")
+        return self
+
+
+def load_benchmark(path: Path) -> Benchmark:
+    """Read a recipe; a key ``dataset`` names a dataset's recipe, relative to it, whose data are then used.
+
+    ValueError in one line names the file, the key and the rule (FileNotFoundError if absent).
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no benchmark recipe {path}; benchmarks/README.md says how to write one."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from None
+    if "dataset" in values:
+        data = load_recipe(path.parent / str(values.pop("dataset")))
+        inherited = {"simulator": data.simulator, "parameters": data.parameters, "splits": data.splits.model_dump()}
+        for key, old in inherited.items():
+            given = values.get(key, {})
+            values[key] = {**old, **given} if isinstance(old, dict) and isinstance(given, Mapping) else given or old
+    return _validated(values, str(path))
+
+
+def quickened(benchmark: Benchmark) -> Benchmark:
+    """The first look: one seed, no studies, and what the table ``quick`` changes."""
+    values = benchmark.model_dump() | {"studies": [], "seeds": benchmark.seeds[:1]}
+    for key, value in benchmark.quick.items():
+        _assign(values, key, value)
+    return _validated(values, "`quick`")
+
+
+def changed(benchmark: Benchmark, key: str, value: Value) -> Benchmark:
+    """With the dotted ``key`` set to ``value``; ValueError if there is no such key."""
+    values = benchmark.model_dump()
+    _assign(values, key, value)
+    return _validated(values, f"`{key}` = {value}")
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    place = values
+    for part in path:
+        if part not in place and place is values:
+            near = difflib.get_close_matches(part, values, n=1)
+            raise ValueError(
+                f"`{key}` names no part of a benchmark" + (f"; did you mean `{near[0]}`?" if near else ".")
+            )
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise ValueError(f"`{key}` must name a single value: `{part}` is one already.")
+    place[last] = value
+
+
+def _validated(values: dict[str, Any], where: str) -> Benchmark:
+    try:
+        return Benchmark.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {first_problem(error)}") from None

@@ -1,0 +1,160 @@
+"""``TrajectoryWriter``: stream batches of trajectories into one file that appears whole or not at all."""
+
+from __future__ import annotations
+
+__all__ = ["TrajectoryWriter"]
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.sink import Sink, publish
+from physinv.data.header import Header
+from physinv.data.schema import create
+from physinv.processes.simulator import Layout
+
+_RESERVED = {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "Conventions"}
+
+
+class TrajectoryWriter:
+    """Write ``count`` trajectories, batch by batch, into the file ``path`` (format: :mod:`physinv.data.schema`).
+
+        with TrajectoryWriter(path, name="heat", layout=layout, shape=(1, 32, 32), times=times, count=500) as writer:
+            for states in batches:                      # (batch, time, 1, 32, 32)
+                writer.write(states, seed=seed)
+
+    The data go to ``<path>.tmp.<pid>``, which is closed, flushed to disk and renamed when the block ends; an
+    exception or a killed process leaves no ``path``, and an older one as it was.  ``times (time)`` must increase;
+    ``parameters`` (numbers, text, tuples of them) become attributes; ``config`` must be JSON.
+    Raises ValueError for arguments that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        name: str,
+        layout: Layout,
+        shape: Sequence[int],
+        times: Float[Tensor, " time"],
+        count: int,
+        parameters: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        grid = tuple(times.detach().to("cpu", torch.float64).tolist())
+        self.header = Header(name, layout, tuple(shape), grid, count, dict(parameters or {}), dict(config or {}))
+        _check(self.header)
+        self.written = 0
+        self._temporary = self.path.with_name(f"{self.path.name}.tmp.{os.getpid()}")
+        self._sink: Sink | None = None
+        self._file: h5py.File | None = None
+        self._states: list[h5py.Dataset] = []
+
+    def __enter__(self) -> TrajectoryWriter:
+        self._sink = Sink(self._temporary)
+        try:
+            self._file = h5py.File(self._sink, "w")
+            self._states = create(self._file, self.header)
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def write(self, states: Float[Tensor, "batch time *state"], *, seed: int = 0) -> None:
+        """Append trajectories, any float dtype and device; they are stored as float32 together with their ``seed``.
+
+        Raises ValueError for a wrong shape, too many trajectories, or numbers that are not finite in float32.
+        """
+        if self._file is None or self._sink is None:
+            raise ValueError("`write` must be called inside `with TrajectoryWriter(...) as writer:`.")
+        expected, found = (len(self.header.times), *self.header.shape), tuple(states.shape)
+        if found[1:] != expected:
+            raise ValueError(f"`states` must have shape (batch, {', '.join(map(str, expected))}), got {found}.")
+        first, last, count = self.written, self.written + len(states), self.header.n_trajectories
+        if last > count:
+            raise ValueError(f"`states` must bring no more than `count` = {count} trajectories in all, got {last}.")
+        values = states.detach().to("cpu", torch.float32)
+        self._refuse_nonfinite(values)
+        array = values.numpy()
+        layout = self.header.layout
+        for data, (name, place) in zip(self._states, layout.parts(), strict=True):
+            part = array[(..., *place)]
+            if name in layout.static and (part != part[:, :1]).any():
+                raise ValueError(f"`{name}` is static in `layout`, but `states` change it in time.")
+            data[first:last] = part[:, 0] if name in layout.static else part
+        self._file["physinv/seeds"][first:last] = np.uint64(seed)
+        self._sink.check()
+        self.written = last
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        if self.written < self.header.n_trajectories:
+            self._discard()
+            raise ValueError(
+                f"`count` must be the number of trajectories written, {self.written}, got "
+                f"{self.header.n_trajectories}; {self.path} was not made."
+            )
+        try:
+            self._close()
+            publish(self._temporary, self.path)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _refuse_nonfinite(self, values: Tensor) -> None:
+        if bool(torch.isfinite(values).all()):
+            return
+        trajectory, time = torch.nonzero(~torch.isfinite(values))[0, :2].tolist()
+        raise ValueError(
+            f"`states` must be finite in float32, got NaN or infinity in trajectory {self.written + trajectory} "
+            f"of {self.path.name} at t = {self.header.times[time]:.6g}; take smaller solver steps or other parameters."
+        )
+
+    def _close(self) -> None:
+        file, sink, self._file, self._sink = self._file, self._sink, None, None
+        try:
+            if file is not None:
+                file.close()
+            if sink is not None:
+                sink.check()
+        finally:
+            if sink is not None:
+                sink.close()
+
+    def _discard(self) -> None:
+        try:
+            if self._sink is not None:
+                self._sink.error = OSError("discarded")
+            with contextlib.suppress(OSError, RuntimeError):
+                self._close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def _check(header: Header) -> None:
+    layout, shape, times = header.layout, header.shape, header.times
+    if header.n_trajectories < 1:
+        raise ValueError(f"`count` must be at least 1, got {header.n_trajectories}.")
+    if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise ValueError("`times` must be 2 or more finite numbers, strictly increasing; sort them and drop repeats.")
+    if (np.diff(np.asarray(times, dtype=np.float32)) <= 0).any():
+        raise ValueError("`times` must differ in float32, the precision of the file; take longer steps or other units.")
+    expected = layout.shape
+    if shape != expected or (layout.kind == "vector" and (len(layout.names) != 1 or layout.axes != ("coordinate",))):
+        raise ValueError(f"`shape` must be that of `layout`, {expected} for kind {layout.kind!r}, got {shape}.")
+    if taken := _RESERVED & set(header.parameters):
+        raise ValueError(f"`parameters` must not be named {', '.join(sorted(taken))}: the format uses these names.")

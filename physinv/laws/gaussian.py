@@ -1,0 +1,31 @@
+"""Log densities of Gaussians that are diagonal in an orthonormal basis, such as Fourier modes."""
+
+from __future__ import annotations
+
+__all__ = ["gaussian_log_prob", "twins"]
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def gaussian_log_prob(y: Tensor, power: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+    """``-1/2 sum_k n_k (|y_k|^2 / S_k + log 2 pi S_k)`` of the centred modes ``y`` of states of the shape of ``like``.
+
+    ``power`` S is ``E|y|^2`` per orthonormal mode.  ``n_k`` is 2 for the modes of a real FFT that stand for their
+    complex conjugates too, and 1 elsewhere: a mode without twin is one real number, a pair is two with S/2 each.
+    Modes without power are left out: the density is that on the subspace of the others.
+    """
+    tiny = torch.finfo(like.dtype).tiny
+    each = y.abs().square() / power.clamp(min=tiny) + (2 * math.pi * power.clamp(min=tiny)).log()
+    each = torch.where(power > tiny, each, 0.0)
+    return -((twins(each, like) if y.is_complex() else 1) * each).flatten(1).sum(1) / 2
+
+
+def twins(modes: Tensor, like: Tensor) -> Tensor:
+    """How many coefficients of the full FFT each of the real FFT's stands for, along the last axis."""
+    count = torch.ones(modes.shape[-1], dtype=like.dtype, device=like.device)
+    count[1 : (like.shape[-1] + 1) // 2] = 2.0
+    return count

@@ -1,0 +1,112 @@
+"""The exact posterior of a scalar process with any drift, from the Fokker-Planck equation."""
+
+from __future__ import annotations
+
+__all__ = ["ScalarPosterior"]
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.linalg import expm
+from torch import Tensor
+
+from physinv.laws.exact import ExactPosterior
+from physinv.laws.fokker_planck import FokkerPlanck
+
+Array = NDArray[np.float64]
+
+
+class ScalarPosterior(ExactPosterior):
+    """``p(x_0 | x_T)`` for ``dx = f(x) dt + noise dW``, states of shape ``(1,)``, on the cells between ``edges``.
+
+    ``prior`` is either point masses ``(locations, weights)`` or a density, a function on the cell centres.  The
+    transition density comes from :class:`~physinv.laws.fokker_planck.FokkerPlanck` (point masses) or, for all cells at
+    once, from the matrix exponential of its generator.  In one dimension the probability flow preserves the order of
+    states, so it is the quantile map ``F_0^-1(F_T(x_T))``.
+    """
+
+    def __init__(
+        self,
+        drift: Callable[[Array], Array],
+        noise: float,
+        horizon: float,
+        edges: Float[Array, " faces"],
+        prior: tuple[Array, Array] | Callable[[Array], Array],
+    ) -> None:
+        grid = FokkerPlanck(lambda x, t: drift(x), noise, edges)
+        self.centers, self.edges = grid.centers, np.asarray(edges)
+        if isinstance(prior, tuple):
+            self.points, self.weights, self.spread = np.asarray(prior[0]), np.asarray(prior[1]), False
+            self.likelihood = grid.transition(self.points, horizon)
+        else:
+            self.points, self.spread = grid.centers, True
+            self.weights = prior(grid.centers) * grid.widths
+            self.likelihood = (expm(grid.generator(0.0).toarray() * horizon) / grid.widths[:, None]).T
+        self.weights = self.weights / self.weights.sum()
+        self.final_cdf = np.append(0.0, np.cumsum(self.weights @ self.likelihood * grid.widths))
+
+    def probabilities(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch points"]:
+        """Posterior probability of each prior point (cell) for each observation, float64 on the CPU."""
+        x = final.detach().reshape(-1).double().cpu().numpy()
+        seen = np.stack([np.interp(x, self.centers, row) for row in self.likelihood], axis=1)
+        joint = np.maximum(seen, 0) * self.weights
+        total = joint.sum(1, keepdims=True)
+        if not np.all(total > 0):
+            worst = float(x[int(np.argmin(total))])
+            raise ValueError(f"`final` must be a state that the process can reach, got {worst:g}; check its units.")
+        return torch.from_numpy(joint / total)
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        mean = self.probabilities(final) @ torch.from_numpy(self.points)
+        return mean.reshape(final.shape).to(final)
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        p = self.probabilities(final)
+        pick = torch.multinomial(p, n, replacement=True, generator=_on_cpu(generator))
+        x = torch.from_numpy(self.points)[pick]
+        if self.spread:
+            jitter = torch.rand(x.shape, generator=_on_cpu(generator), dtype=torch.float64) - 0.5
+            x = x + jitter * torch.from_numpy(np.diff(self.edges))[pick]
+        return x.reshape(len(final), n, *final.shape[1:]).to(final)
+
+    def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        x = final.detach().reshape(-1).double().cpu().numpy()
+        level = np.interp(x, self.edges, self.final_cdf)
+        cdf = np.cumsum(self.weights)
+        if self.spread:
+            back = np.interp(level, np.append(0.0, cdf), self.edges)
+        else:
+            back = self.points[np.minimum(np.searchsorted(cdf, level), len(cdf) - 1)]
+        return torch.from_numpy(back).reshape(final.shape).to(final)
+
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """``log p(x_0 | x_T)`` of one ``x_0`` for each ``x_T``.
+
+        Of a density, interpolated linearly in the logarithm between cell centres (error second order in the cell
+        width), -inf beyond the grid; of point masses the log *probability* of the one nearest to ``x_0``.
+        """
+        p, x = self.probabilities(final), initial.detach().reshape(-1, 1).double().cpu()
+        points, edges = (torch.from_numpy(np.ascontiguousarray(a)) for a in (self.points, self.edges))
+        if not self.spread:
+            nearest = (x - points).abs().argmin(1, keepdim=True)
+            return p.gather(1, nearest)[:, 0].log().to(final)
+        log = (p / edges.diff()).clamp(min=torch.finfo(p.dtype).tiny).log()
+        after = torch.searchsorted(points, x.contiguous()).clamp(1, len(points) - 1)
+        weight = ((x - points[after - 1]) / (points[after] - points[after - 1])).clamp(0, 1)
+        value = torch.lerp(log.gather(1, after - 1), log.gather(1, after), weight)
+        return value.where((x >= edges[0]) & (x <= edges[-1]), -torch.inf)[:, 0].to(final)
+
+
+def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
+    """A CPU generator seeded from ``generator``, since the tables live on the CPU."""
+    if generator is None or generator.device.type == "cpu":
+        return generator
+    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+    return torch.Generator().manual_seed(int(seed))

@@ -1,0 +1,106 @@
+"""The observation model of the classical methods: ``x_T = F(x_0) + e``, ``F`` the noise-free solver, ``e ~ N(b, R)``.
+
+``e`` is the noise of the whole way, put at its end: exact for linear processes, an approximation for others, where the
+noise is amplified on the way and depends on ``x_0`` (strong-constraint assimilation: Le Dimet and Talagrand 1986).
+"""
+
+from __future__ import annotations
+
+__all__ = ["Forward", "fit_forward"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.equations.sde import Linear
+from physinv.methods.classical.gaussian_prior import Covariance, fit_covariance
+from physinv.methods.problem import NotApplicableError, Problem
+from physinv.posterior.posterior import default_batch
+from physinv.processes.simulator import Simulator
+
+_LEAST = 1e-4  # of the mean variance of e: modes without noise (1 % in amplitude); keeps float32 solves sound
+_NOISELESS = 1e-10  # of the variance of x_T: what rounding in float32 leaves
+
+
+@dataclass(frozen=True)
+class Forward:
+    """``x_T = F(x_0) + e``, ``e ~ N(b, R)``: ``bias (*moving)`` is ``b``, ``covariance`` is ``R``.
+
+    Static channels, which are known, have no part in ``b`` and ``R``.
+    """
+
+    simulator: Simulator
+    bias: Float[Tensor, "*moving"]
+    covariance: Covariance
+
+    @property
+    def at_once(self) -> int:
+        """States whose way is recorded at once, for derivatives.
+
+        A step of the solver keeps a few times the state, for particles one vector for each pair of them: on a CPU
+        170 states of 16 particles, 1 GB a gradient, and more at once are no faster.
+        """
+        layout, numbers = self.simulator.layout, 2**17 if self.bias.device.type == "cpu" else 2**22
+        kept = layout.shape[0] if layout.kind == "particles" else 4
+        return max(1, numbers // (kept * math.prod(layout.shape)))
+
+    def push(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """``F(x_0)``, differentiable; in chunks that suit the device, in one step for linear processes."""
+        sde = self.simulator
+        if isinstance(sde, Linear):
+            return sde.drift_flow(initial, initial.new_zeros(1), initial.new_full((1,), float(sde.horizon)))
+        chunks = torch.split(initial, default_batch(initial))
+        return torch.cat([sde.run(x, noise=False)[:, -1] for x in chunks])
+
+    def whiten(self, residual: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
+        """``R^(-1/2) residual`` of the moving part, flat: N(0, I) for ``e - b``; linear and differentiable."""
+        return self.covariance.power(self.simulator.layout.moving(residual), -0.5).flatten(1)
+
+    def misfit(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, "batch d"]:
+        """``R^(-1/2) (F(x_0) + b - x_T)``: standard normal at the true ``x_0``."""
+        gap = self.simulator.layout.moving(self.push(initial) - final) + self.bias.to(final)
+        return self.covariance.power(gap, -0.5).flatten(1)
+
+    def log_likelihood(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """``log p(x_T | x_0) = -|R^(-1/2) (x_T - b - F(x_0))|^2 / 2``, less the constant ``log det(2 pi R) / 2``."""
+        return -self.misfit(initial, final).square().sum(1) / 2
+
+
+@torch.no_grad()
+def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
+    """``b = 0`` and the exact ``R`` of a linear process; else those of the residuals ``x_T - F(x_0)`` of so many
+    training trajectories, of the form that :func:`~physinv.methods.classical.gaussian_prior.fit_covariance` chooses.
+
+    Modes without noise get 1e-4 of the mean variance.  Raises NotApplicableError for data without physics, and for a
+    process without noise, whose ``R`` is 0.
+    """
+    simulator = problem.simulator
+    if not simulator.known:
+        raise NotApplicableError("the physics must be known to be run forward; these data come without any.")
+    if isinstance(simulator, Linear):
+        like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=problem.device)
+        variance = simulator.variance(like.new_full((1,), float(simulator.horizon)), like)[0]
+        covariance = Covariance(simulator.modes, simulator.unmodes, variance)
+        bias = torch.zeros_like(like[0])
+    else:
+        start, final = (problem.train.states(i, trajectories) for i in (0, -1))
+        plain = Forward(
+            simulator, final[0].new_zeros(()), Covariance(lambda x: x, lambda y, like: y, final.new_ones(1))
+        )
+        gap = simulator.layout.moving(final - plain.push(start)).double()
+        gap = gap[gap.flatten(1).isfinite().all(1)]
+        if len(gap) < 2:
+            raise NotApplicableError("the noise-free solver diverges from the training states; there is no residual.")
+        bias = gap.mean(0)
+        covariance = fit_covariance(gap - bias, simulator.layout)
+    spread = simulator.layout.moving(problem.train.states(-1, trajectories)).double().var(0).mean()
+    if float(covariance.variance.mean()) <= _NOISELESS * float(spread):
+        raise NotApplicableError("the process has no noise to speak of: `R` is 0, and x_T determines F(x_0) exactly.")
+    return Forward(simulator, bias, covariance.floored(_LEAST))

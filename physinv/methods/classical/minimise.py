@@ -1,0 +1,191 @@
+"""The cost function of variational assimilation, its derivatives, and two ways down: L-BFGS and Gauss-Newton.
+
+    J(u) = |u|^2 / 2 + |r(u)|^2 / 2,   r(u) = R^(-1/2) (F(m + S^(1/2) u) + b - x_T)
+
+Every observation has a minimisation of its own, with its own steps; all run side by side.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Linearised", "Objective", "gauss_newton", "lbfgs"]
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.methods.classical.forward import Forward
+from physinv.methods.classical.gaussian_prior import GaussianPrior
+
+Precondition = Callable[[Tensor], Tensor]
+
+_ENOUGH = 1e-4  # of the demanded decrease that a step must reach (Armijo 1966)
+_HALVINGS = 6
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``J`` for each of the observations ``final``, in coordinates ``u (batch, d)``.
+
+    ``precondition`` is a guess at the inverse of its second derivative, symmetric and positive.
+    """
+
+    forward: Forward
+    prior: GaussianPrior
+    final: Float[Tensor, "batch *state"]
+    precondition: Precondition = lambda v: v
+
+    def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+        """``r(u)``: standard normal at the truth."""
+        return self.forward.misfit(self.prior.root(u, self.final), self.final)
+
+    @torch.no_grad()
+    def value(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+        """``J(u)``, summed in float64; infinite where the solver diverges."""
+        return _value(u, self.residual(u))
+
+    @torch.enable_grad()
+    def gradient(self, u: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch d"]]:
+        """``J(u)`` and ``u + (dr/du)^T r`` by the adjoint of the solver."""
+        u = u.detach().requires_grad_()
+        r = self.residual(u)
+        (pull,) = torch.autograd.grad(r, u, r.detach())
+        return _value(u.detach(), r.detach()), u.detach() + pull
+
+    @torch.enable_grad()
+    def linearise(self, u: Float[Tensor, "batch d"]) -> Linearised:
+        """``r`` and its derivative at ``u``; the derivative's products reuse one recording of the solver."""
+        u = u.detach().requires_grad_()
+        r = self.residual(u)
+        w = torch.zeros_like(r, requires_grad=True)
+        (pull,) = torch.autograd.grad(r, u, w, create_graph=True)
+
+        def adjoint(v: Tensor) -> Tensor:
+            return torch.autograd.grad(r, u, v, retain_graph=True)[0]
+
+        def tangent(v: Tensor) -> Tensor:  # pull = K^T w is linear in w: its adjoint is K
+            return torch.autograd.grad(pull, w, v, retain_graph=True)[0]
+
+        return Linearised(r.detach(), tangent, adjoint, self.precondition)
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """``residual`` is ``r(u)``; ``tangent(v) = K v``, ``adjoint(w) = K^T w`` with ``K = dr/du``."""
+
+    residual: Float[Tensor, "batch d"]
+    tangent: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor]
+    precondition: Precondition
+
+    def solve(self, rhs: Float[Tensor, "batch d"], iterations: int) -> Float[Tensor, "batch d"]:
+        """``(I + K^T K)^-1 rhs`` by preconditioned conjugate gradients (Hestenes and Stiefel 1952); an observation that
+        has converged rests.
+        """
+        x, r = torch.zeros_like(rhs), rhs
+        z = p = self.precondition(r)
+        rz = _dot(r, z)
+        least = torch.finfo(rhs.dtype).eps ** 2 * rz
+        for _ in range(iterations):
+            q = p + self.adjoint(self.tangent(p))
+            going = rz > least
+            a = torch.where(going, rz / torch.where(going, _dot(p, q), 1.0), 0.0)
+            x, r = x + a * p, r - a * q
+            z = self.precondition(r)
+            new = _dot(r, z)
+            p, rz = z + torch.where(going, new / torch.where(going, rz, 1.0), 0.0) * p, new
+        return x
+
+
+def lbfgs(
+    objective: Objective,
+    u: Float[Tensor, "batch d"],
+    *,
+    iterations: int,
+    memory: int = 10,
+) -> Float[Tensor, "batch d"]:
+    """L-BFGS (Nocedal 1980) from ``u``: one evaluation of ``J`` and gradient for every observation per iteration.
+
+    An observation whose step fails to lower ``J`` enough, or makes it infinite, tries a shorter one in the next
+    iteration: the minimum of the parabola through what is known, between a tenth and a half of the last.  Pairs without
+    positive curvature are not remembered.
+    """
+    value, gradient = objective.gradient(u)
+    steps = u.new_zeros((memory, *u.shape))
+    changes, inverse = torch.zeros_like(steps), u.new_zeros((memory, len(u), 1))
+    direction, scale = -objective.precondition(gradient), torch.ones_like(gradient[:, :1])
+    length = scale
+    for _ in range(iterations):
+        tried = u + length * direction
+        new_value, new_gradient = objective.gradient(tried)
+        slope = _dot(gradient, direction)
+        demanded = value + (_ENOUGH * length * slope)[:, 0].double() + _rounding(value, u)
+        good = (new_value <= demanded)[:, None]
+        step, change = tried - u, new_gradient - gradient
+        curved = _dot(step, change)
+        useful = good & (curved > 1e-10 * _dot(step, step))
+        steps = torch.where(useful, torch.cat([steps[1:], step[None]]), steps)
+        changes = torch.where(useful, torch.cat([changes[1:], change[None]]), changes)
+        inverse = torch.where(useful, torch.cat([inverse[1:], 1 / curved[None]]), inverse)
+        scale = torch.where(useful, curved / _dot(change, objective.precondition(change)), scale)
+        u, gradient = torch.where(good, tried, u), torch.where(good, new_gradient, gradient)
+        bend = (new_value - value)[:, None].to(u.dtype) - length * slope
+        shorter = (-slope * length / (2 * bend)).nan_to_num(0.1).clamp(0.1, 0.5) * length
+        length = torch.where(good, torch.ones_like(length), shorter)
+        value = torch.where(good[:, 0], new_value, value)
+        fresh = _two_loops(gradient, steps, changes, inverse, scale, objective.precondition)
+        direction = torch.where(good, fresh, direction)
+    return u
+
+
+def gauss_newton(
+    objective: Objective, u: Float[Tensor, "batch d"], *, outer: int, inner: int
+) -> Float[Tensor, "batch d"]:
+    """Incremental 4D-Var from ``u``: ``outer`` times ``(I + K^T K) du = -(u + K^T r)``, each solved by ``inner``
+    conjugate gradients (Courtier et al. 1994).  Of the steps ``du, du/2, ..., du/32`` and 0 each observation makes the
+    one of the smallest ``J``.
+    """
+    value = objective.value(u)
+    for _ in range(outer):
+        local = objective.linearise(u)
+        step = local.solve(-(u + local.adjoint(local.residual)), inner)
+        best, bound = u, value + _rounding(value, u)  # near the minimum the step is more exact than J
+        for halving in range(_HALVINGS):
+            tried = u + step / 2**halving
+            new = objective.value(tried)
+            good = new < bound
+            best, value = torch.where(good[:, None], tried, best), torch.where(good, new, value)
+            bound = torch.where(good, new - _rounding(new, u), bound)
+        u = best
+    return u
+
+
+def _two_loops(
+    gradient: Tensor, steps: Tensor, changes: Tensor, inverse: Tensor, scale: Tensor, precondition: Precondition
+) -> Tensor:
+    """``-H gradient`` (Nocedal 1980); pairs not yet made, or refused, have ``inverse`` 0 and no effect."""
+    q, weights = gradient, []
+    for s, y, rho in reversed(list(zip(steps, changes, inverse, strict=True))):
+        weights.append(rho * _dot(s, q))
+        q = q - weights[-1] * y
+    q = scale * precondition(q)
+    for s, y, rho, weight in zip(steps, changes, inverse, reversed(weights), strict=True):
+        q = q + (weight - rho * _dot(y, q)) * s
+    return -q
+
+
+def _value(u: Tensor, r: Tensor) -> Tensor:
+    J: Tensor = (u.double().square().sum(1) + r.double().square().sum(1)) / 2
+    return J.nan_to_num(math.inf, math.inf)
+
+
+def _rounding(value: Tensor, u: Tensor) -> Tensor:
+    """Differences of ``J`` that mean nothing in the precision of ``u``."""
+    return torch.finfo(u.dtype).eps * value.abs()
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(1, keepdim=True)

@@ -1,0 +1,107 @@
+"""Diffusion models of ``x_0``, with or without ``x_T`` as a condition, in the form of Karras et al. (2022)."""
+
+from __future__ import annotations
+
+__all__ = ["Denoiser", "denoising_error", "heun", "noise_levels", "train_denoiser"]
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physinv.equations.sde import SDE, Score, match
+from physinv.methods.learned.backbone import Context, Frame, build_backbone
+from physinv.methods.problem import Problem
+
+_LOW, _HIGH, _RHO = 0.002, 80.0, 7.0  # smallest and largest sigma, and how sampling steps are spread (their table 1)
+_MEAN, _WIDTH = 0.0, 1.6  # of log sigma in training: wider than theirs, since fields have modes of many sizes
+
+
+class Denoiser(nn.Module):
+    """``D(y, sigma) = E[z | z + sigma n = y]`` for data ``z`` of deviation 1 (Karras et al. 2022, table 1, "EDM").
+
+        D = c_skip y + c_out network(c_in y, tau),    c_skip = 1 / (sigma^2 + 1),
+        c_out = sigma / (sigma^2 + 1)^(1/2),          c_in = 1 / (sigma^2 + 1)^(1/2),
+
+    with ``tau``, their c_noise, running from 0 to 1 with ``log sigma``.  Exact for white Gaussians before training.
+    """
+
+    def __init__(self, frame: Frame, network: nn.Module) -> None:
+        super().__init__()
+        self.frame, self.network = frame, network
+
+    def forward(
+        self, y: Float[Tensor, "batch *moving"], sigma: Float[Tensor, " batch"], context: Context
+    ) -> Float[Tensor, "batch *moving"]:
+        s = match(sigma, y)
+        return y / (s**2 + 1) + s / (s**2 + 1).sqrt() * self.correction(y, sigma, context)
+
+    def correction(self, y: Float[Tensor, "batch *moving"], sigma: Float[Tensor, " batch"], context: Context) -> Tensor:
+        """The network's output, whose target is of order one for every sigma."""
+        tau = (sigma.log() - math.log(_LOW)) / math.log(_HIGH / _LOW)
+        out: Tensor = self.network(self.frame.features(context, y / (match(sigma, y) ** 2 + 1).sqrt()), tau)
+        return out
+
+    def draw(self, noise: Float[Tensor, "batch *moving"], context: Context, steps: int) -> Tensor:
+        """The ``z`` that standard normal ``noise`` becomes along the probability-flow ODE."""
+        return heun(lambda y, s: self(y, y.new_full((len(y),), s), context), noise, noise_levels(steps))
+
+    def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
+        """``E[z]`` given the context: what the denoiser says at the largest noise, in the middle of its law."""
+        y = torch.zeros_like(context.centre)
+        out: Tensor = self(y, y.new_full((len(y),), _HIGH), context)
+        return out
+
+
+def denoising_error(
+    score: Score,
+    sde: SDE,
+    states: Float[Tensor, "batch states *state"],
+    times: Float[Tensor, "batch window"],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, ""]:
+    """``E |D(z + sigma n, sigma) - z|^2 / c_out^2`` with ``log sigma`` Gaussian (Karras et al. 2022, eq. 8 and 108)."""
+    denoiser = score
+    assert isinstance(denoiser, Denoiser)
+    context = denoiser.frame.context_of(states)
+    z = denoiser.frame.target(states[:, 0], context)
+    u, n = (torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device) for shape in (z.shape[:1], z.shape))
+    sigma = (_MEAN + _WIDTH * u).exp().clamp(_LOW, _HIGH)
+    s = match(sigma, z)
+    target = (s * z - n) / (s**2 + 1).sqrt()  # (z - c_skip y) / c_out
+    return (denoiser.correction(z + s * n, sigma, context) - target).square().mean()
+
+
+def noise_levels(steps: int) -> list[float]:
+    """``sigma_0 = 80 > ... > sigma_(steps - 1) = .002 > 0`` (Karras et al. 2022, eq. 5)."""
+    if steps < 2:
+        raise ValueError(f"`steps` must be at least 2, got {steps}.")
+    high, low = _HIGH ** (1 / _RHO), _LOW ** (1 / _RHO)
+    return [(high + i / (steps - 1) * (low - high)) ** _RHO for i in range(steps)] + [0.0]
+
+
+def heun(
+    denoise: Callable[[Tensor, float], Tensor], noise: Float[Tensor, "batch *moving"], levels: list[float]
+) -> Float[Tensor, "batch *moving"]:
+    """``dy/dsigma = (y - D(y, sigma)) / sigma`` by Heun's method, the last step by Euler's (Karras et al. 2022,
+    algorithm 1)."""
+    y = levels[0] * noise
+    for s, r in itertools.pairwise(levels):
+        slope = (y - denoise(y, s)) / s
+        guess = y + (r - s) * slope
+        if r > 0:
+            guess = y + (r - s) * (slope + (guess - denoise(guess, r)) / r) / 2
+        y = guess
+    return y
+
+
+def train_denoiser(problem: Problem, frame: Frame, *, groups: int) -> Denoiser:
+    """A denoiser in ``frame``; ``groups`` of features, the noisy state included."""
+    network = build_backbone(frame, problem.settings, groups=groups, seed=problem.seed)
+    model = Denoiser(frame, network).to(problem.device)
+    problem.minimise(model, denoising_error, estimates=frame.estimates)
+    return model

@@ -1,0 +1,97 @@
+"""A learned score without physics: the reversal of ``dx = g dW``, whose score has to know the drift as well."""
+
+from __future__ import annotations
+
+__all__ = ["Driftless", "Reversed", "fit_score_only"]
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.equations.sde import SDE, Multiplicative, expand
+from physinv.methods.problem import NotApplicableError, Problem
+from physinv.models.build import build_model
+from physinv.posterior.posterior import Posterior
+from physinv.processes.simulator import Layout
+from physinv.training.loop import fit
+
+
+class Driftless(SDE):
+    """``dx = g dW`` with the noise, and the symmetries, of ``sde``.
+
+    The trajectory loss asks its reversal, ``dx = -g^2 s dt + g dW``, to follow data of ``dx = f dt + g dW``; its
+    minimiser is ``s = grad log p_t - f / g^2``.  Around a smoother, states are explained by the next one itself.
+    """
+
+    def __init__(self, sde: SDE) -> None:
+        self.sde = sde
+
+    def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        return torch.zeros_like(x)
+
+    def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+        return x
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        return self.sde.diffusion(t)
+
+    def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        return self.sde.diffuse(v, t)
+
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        return self.sde.images(x)
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """Draws of the reversal; its mean is the reversal without noise.  What is static is copied from ``x_T``."""
+
+    posterior: Posterior
+    layout: Layout
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """:meth:`~physinv.posterior.posterior.Posterior.mean_flow`."""
+        return self._known(self.posterior.mean_flow(final.float()).to(final.dtype), final)
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """:meth:`~physinv.posterior.posterior.Posterior.sample`."""
+        draws = self.posterior.sample(final.float(), n, generator=generator).to(final.dtype)
+        return self._known(draws, final[:, None])
+
+    def _known(self, x: Tensor, final: Tensor) -> Tensor:
+        for name, place in self.layout.parts():
+            if name in self.layout.static:
+                x[(..., *place)] = final[(..., *place)]
+        return x
+
+
+def fit_score_only(problem: Problem) -> Reversed:
+    """The project's own model, training and sampling around :class:`Driftless`.
+
+    Raises NotApplicableError where the noise depends on the state, or leaves out part of it: there ``f / g^2`` is
+    infinite.
+    """
+    simulator, data = problem.simulator, problem.train
+    if isinstance(simulator, Multiplicative):
+        raise NotApplicableError("a score without physics needs noise that does not depend on the state.")
+    x = data.states(0, limit=1)
+    g = data.layout.moving(expand(simulator.diffusion(x.new_zeros(1)), x).expand_as(x))
+    if not bool((g > 0).all()):
+        raise NotApplicableError("without physics nothing moves what has no noise of its own; this process needs it.")
+    sde = Driftless(simulator)
+    model = build_model(sde, data, problem.settings, seed=problem.seed).to(problem.device)
+    fit(
+        model,
+        sde,
+        data,
+        problem.valid,
+        settings=problem.settings,
+        steps=problem.steps,
+        budget=problem.budget,
+        seed=problem.seed,
+    )
+    return Reversed(Posterior(sde, model.eval(), data.times), data.layout)

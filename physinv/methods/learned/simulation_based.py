@@ -1,0 +1,146 @@
+"""Neural posterior estimation by score matching and by flow matching, as the sbi package does it."""
+
+from __future__ import annotations
+
+__all__ = ["Inferred", "fit_fmpe", "fit_npse"]
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.methods.problem import NotApplicableError, Problem
+
+_BATCH = 200  # its default, in pairs (x_0, x_T)
+_SHARE = 0.8  # of the time that is left goes to the next round of epochs, whose speed is known from the last
+_DRAWS = 64  # that a mean is taken over
+_AT_ONCE = 2**15  # draws in work
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A posterior of the package."""
+
+    posterior: Any
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """The average of 64 draws, always the same ones."""
+        return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
+
+    @torch.no_grad()
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """``n`` independent draws for each observation, by the package's own sampler at its default accuracy."""
+        home = final.device if generator is None else generator.device
+        seed = int(torch.randint(2**31, (), generator=generator, device=home))
+        parts = []
+        with _quietly(seed, final.device):
+            for x in torch.split(final.float(), max(1, _AT_ONCE // n)):
+                drawn = self.posterior.sample_batched(
+                    (n,), x=x, show_progress_bars=False, reject_outside_prior=False, max_sampling_batch_size=n
+                )
+                parts.append(drawn.movedim(0, 1))
+        return torch.cat(parts).to(final)
+
+
+def fit_npse(problem: Problem) -> Inferred:
+    """Neural posterior score estimation (Geffner et al. 2023; Sharrock et al. 2024), for vectors.
+
+    Raises NotApplicableError for other states, ValueError if the package is missing.
+    """
+    return _fit(problem, "NPSE")
+
+
+def fit_fmpe(problem: Problem) -> Inferred:
+    """Flow matching posterior estimation (Wildberger et al. 2023), for vectors; errors as those of :func:`fit_npse`."""
+    return _fit(problem, "FMPE")
+
+
+def _fit(problem: Problem, name: str) -> Inferred:
+    """Train in rounds of epochs until time, or the number of updates, is used up; or until the package's own criterion
+    says that it has converged.  Network, optimiser and standardisation are its defaults."""
+    if problem.train.layout.kind != "vector":
+        raise NotApplicableError(f"{name} is made for vectors, these are {problem.train.layout.kind} states.")
+    inference = _package()  # its import takes seconds that are not training
+    begun = time.perf_counter()
+    initial, final = (problem.train.states(i) for i in (0, -1))
+    batch = max(1, min(_BATCH, len(initial) // 10))
+    updates = max(1, int(0.9 * len(initial)) // batch)  # of an epoch: whole batches of what is not held out
+    with _quietly(problem.seed, problem.device):
+        trainer = getattr(inference, name)(
+            device=str(problem.device), show_progress_bars=False, tracker=_Silent(), logging_level="ERROR"
+        )
+        trainer.append_simulations(initial, final)
+        done, epochs = 0, 2  # the fewest the package trains for
+        while epochs > 0:
+            started = time.perf_counter()
+            trainer.train(
+                training_batch_size=batch,
+                max_num_epochs=done + epochs - 1,
+                resume_training=done > 0,
+            )
+            new = trainer.epoch - done
+            if new < epochs:
+                break  # converged
+            done = trainer.epoch
+            now = time.perf_counter()
+            left = math.inf if problem.budget is None else problem.budget - (now - begun)
+            epochs = max(0, (problem.steps or 0) // updates - done)
+            if problem.steps is None:
+                each = (now - started) / new
+                epochs = int(max(1.0, _SHARE * left / each)) if left > each else 0
+        return Inferred(trainer.build_posterior())
+
+
+class _Silent:
+    """A log that keeps nothing."""
+
+    log_dir = None
+
+    def log_metric(self, *values: object, **named: object) -> None: ...
+
+    def log_metrics(self, *values: object, **named: object) -> None: ...
+
+    def log_params(self, *values: object, **named: object) -> None: ...
+
+    def add_figure(self, *values: object, **named: object) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+def _package() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from sbi import inference
+        except ImportError:
+            raise ValueError("this needs sbi; install it with pip install 'physinv[baselines]'.") from None
+    module: ModuleType = inference
+    return module
+
+
+@contextmanager
+def _quietly(seed: int, device: torch.device) -> Iterator[None]:
+    """No warnings, no log lines; torch's global generators, which the package draws from, are seeded and restored."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    cards = [device] if device.type == "cuda" else []
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=cards):
+            warnings.simplefilter("ignore")
+            torch.default_generator.manual_seed(seed)
+            if cards:
+                torch.cuda.manual_seed(seed)
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,196 @@
+"""Physics learned from data, for processes without a solver at hand: ``dx = f(x) dt + g dW`` with a network for ``f``.
+
+    f(x) = offset + B z + unit * network([z, asinh z]),    z = (x - centre) / scale.
+
+:mod:`physinv.training.fit_drift` trains it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LearnedDrift", "load_drift", "start_drift"]
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.models.networks import MLP, UNet
+
+_FEW = 4096  # trajectories that suffice for least squares and for the noise
+_RIDGE = 1e-4  # of least squares for the last layer, in units of the noise: allows weights up to 100
+
+
+class LearnedDrift(nn.Module, SDE):
+    """An :class:`~physinv.equations.sde.SDE` whose drift is a time-independent network around a linear fit to the data.
+
+    ``centre``, ``scale``, ``unit``, ``offset``, ``noise``: one number per component of a vector, or per channel of a
+    field, ``(channels, *1)``; ``slope (channels, channels)`` is the ``B`` above.  ``unit`` is the size that a drift has
+    if it matters, ``noise`` the amplitude ``g``.  ``network``: ``(features (batch, 2 channels, *space), 0) -> (batch,
+    channels, *space)``.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    offset: Tensor
+    slope: Tensor
+    unit: Tensor
+    noise: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        centre: Float[Tensor, "channels *one"],
+        scale: Float[Tensor, "channels *one"],
+        offset: Float[Tensor, "channels *one"],
+        slope: Float[Tensor, "channels channels"],
+        unit: Float[Tensor, "channels *one"],
+        noise: Float[Tensor, "channels *one"],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", scale)
+        self.register_buffer("offset", offset)
+        self.register_buffer("slope", slope)
+        self.register_buffer("unit", unit)
+        self.register_buffer("noise", noise)
+
+    def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        z = (x - self.centre) / self.scale
+        out: Tensor = self.network(torch.cat([z, z.asinh()], dim=1), torch.zeros_like(t))
+        return self.offset + torch.einsum("ec,bc...->be...", self.slope, z) + self.unit * out
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        return self.noise.expand(len(t), *self.noise.shape)
+
+    def forward(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        return self.drift(x, t)
+
+    @torch.no_grad()
+    def calibrate(self, data: TrajectoryDataset) -> None:
+        """Set ``g`` to the quadratic variation of what the drift leaves unexplained.
+
+            g^2 = mean of |phi_{h/2}(x_m) - phi_{-h/2}(x_{m+1})|^2 / h,    phi the flow of the drift.
+
+        Meeting half-way cancels the factor ``1 + h df/dx`` by which the drift stretches noise during a step ``h``.
+        """
+        total, count = torch.zeros_like(self.noise, dtype=torch.float64), 0
+        for x, y, t0, t1 in _steps(data):
+            x, y, t0, t1 = (v.to(self.noise) for v in (x, y, t0, t1))
+            middle = (t0 + t1) / 2
+            gap = self.drift_flow(x, t0, middle) - self.drift_flow(y, t1, middle)
+            rate = gap.double().square().flatten(2) if gap.ndim > 2 else gap.double().square()[..., None]
+            total += (rate.mean(2) / (t1 - t0)[:, None]).sum(0).reshape(total.shape)
+            count += len(x)
+        self.noise.copy_((total / count).sqrt())
+
+
+def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> LearnedDrift:
+    """The drift before training: ``dx = f dt`` by least squares over all stored steps, and its ``g``.
+
+    Linear in the weights, hence solved at once: first ``offset`` and ``B``, then, for vectors, the network's last layer
+    on top of random hidden layers (Huang, Zhu and Siew 2006).  For fields the network starts at 0.
+    """
+    channels, ones = data.shape[0], [1] * (len(data.shape) - 1)
+    centre, scale = _location(data)
+    gram = torch.zeros(channels + 1, channels + 1, dtype=torch.float64)
+    moment = torch.zeros(channels + 1, channels, dtype=torch.float64)
+    for x, y, t0, t1 in _steps(data):
+        dt = (t1 - t0).double().repeat_interleave(x[0, 0].numel())[:, None]
+        z = (_rows(x) - centre) / scale
+        a = torch.cat([torch.ones_like(z[:, :1]), z], dim=1)
+        gram += a.T @ (dt * a)
+        moment += a.T @ _rows(y - x)
+    fitted = torch.linalg.solve(gram + 1e-9 * gram[0, 0] * torch.eye(channels + 1, dtype=torch.float64), moment)
+    table = {"centre": centre, "scale": scale, "offset": fitted[0], "unit": scale, "noise": scale}
+    drift = LearnedDrift(
+        _network(data.shape, settings, seed, data.layout.boundary == "PERIODIC"),
+        slope=fitted[1:].T.float(),
+        **{k: v.float().reshape(channels, *ones).clone() for k, v in table.items()},
+    )
+    drift.calibrate(data)
+    explained = fitted[0].square() + torch.einsum("ce,cd,de->e", fitted[1:], gram[1:, 1:], fitted[1:]) / gram[0, 0]
+    horizon = float(data.times[-1] - data.times[0])
+    drift.unit.copy_((explained.reshape(drift.unit.shape) + drift.noise.double() ** 2 / horizon).sqrt())
+    if isinstance(drift.network, MLP):
+        _solve_last_layer(drift, drift.network, data)
+        drift.calibrate(data)
+    return drift
+
+
+def load_drift(
+    tensors: Mapping[str, Tensor], shape: tuple[int, ...], settings: Settings, *, periodic: bool = True
+) -> LearnedDrift:
+    """The drift with this ``state_dict()`` for states of ``shape``, frozen; RuntimeError if ``settings`` don't fit."""
+    names = ("centre", "scale", "offset", "slope", "unit", "noise")
+    drift = LearnedDrift(_network(shape, settings, 0, periodic), **{k: tensors[k].clone() for k in names})
+    drift.load_state_dict(dict(tensors))
+    return drift.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _solve_last_layer(drift: LearnedDrift, network: MLP, data: TrajectoryDataset) -> None:
+    """Least squares for what the linear fit leaves, ``(dx - f dt) / unit`` seen from the middle of each step."""
+    last, caught = network.layers[-1], []
+    assert isinstance(last, nn.Linear)
+    hook = last.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+    size = last.in_features + 1
+    gram = _RIDGE * float((drift.noise / drift.unit).square().mean()) * torch.eye(size, dtype=torch.float64)
+    moment = torch.zeros(size, last.out_features, dtype=torch.float64)
+    for x, y, t0, t1 in _steps(data):
+        middle = (t0 + t1) / 2
+        gap = (drift.drift_flow(y, t1, middle) - drift.drift_flow(x, t0, middle)).double() / drift.unit
+        caught.clear()
+        drift.drift(x, t0)
+        h = torch.cat([caught[0].double(), torch.ones(len(x), 1, dtype=torch.float64)], dim=1)
+        gram += h.T @ ((t1 - t0).double()[:, None] * h)
+        moment += h.T @ gap
+    hook.remove()
+    solved = torch.linalg.solve(gram, moment).to(last.weight)
+    last.weight.copy_(solved[:-1].T)
+    last.bias.copy_(solved[-1])
+
+
+def _network(shape: tuple[int, ...], settings: Settings, seed: int, periodic: bool) -> nn.Module:
+    inputs, outputs = 2 * shape[0], shape[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
+        if len(shape) == 1:
+            network = MLP(inputs, outputs, width=settings.width or 64, depth=settings.depth or 3)
+            for layer in list(network.layers)[:-1]:
+                if isinstance(layer, nn.Linear):
+                    nn.init.normal_(layer.weight, std=2 * layer.in_features**-0.5)
+                    nn.init.normal_(layer.bias)
+            return network
+        width, levels = settings.width or 24, settings.depth or 2
+        return UNet(inputs, outputs, dimension=len(shape) - 1, width=width, levels=levels, periodic=periodic)
+
+
+def _location(data: TrajectoryDataset) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
+    """Mean and standard deviation of each channel over trajectories, times and space."""
+    count, total, square = 0, torch.zeros(data.shape[0], dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for x, _, _, _ in _steps(data):
+        rows = _rows(x)
+        count, total, square = count + len(rows), total + rows.sum(0), square + rows.square().sum(0)
+    centre = total / count
+    scale = (square / count - centre**2).clamp(min=0).sqrt()
+    return centre, scale.clamp(min=1e-6 * float(scale.max()) + 1e-12)
+
+
+def _rows(x: Float[Tensor, "n channels *space"]) -> Float[Tensor, "rows channels"]:
+    return x.double().flatten(2).mT.flatten(0, 1) if x.ndim > 2 else x.double()
+
+
+def _steps(data: TrajectoryDataset) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """All stored steps of the first trajectories, in blocks, on the CPU: states before and after, their times."""
+    times = data.times.float()
+    few, stride = min(_FEW, data.n_trajectories), data.block()
+    for first in range(0, few, stride):
+        x = data.trajectories(slice(first, min(first + stride, few))).cpu()
+        n = len(x)
+        yield x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1), times[:-1].repeat(n), times[1:].repeat(n)

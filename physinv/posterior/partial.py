@@ -1,0 +1,129 @@
+"""Posterior samples of ``x_0`` where the final state was seen in part and with noise: ``y = H x_T + sigma n``.
+
+First ``x_T ~ p(x_T | y)``, then the reversal ``x_0 ~ p(x_0 | x_T)``, with a score that was trained without knowing H:
+right in principle, since ``y`` tells nothing about ``x_0`` that ``x_T`` does not.  The other route is
+:mod:`physinv.posterior.guidance`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["checked", "final_given", "reference_law", "sample_given", "white"]
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.laws.mixture import Mixture
+from physinv.laws.observation import Observation, jacobian
+from physinv.models.references.base import Moments
+from physinv.models.references.mixture import MixtureMoments
+from physinv.models.references.smoother import SmootherMoments
+from physinv.models.score import ScoreModel
+from physinv.posterior.posterior import Posterior, default_batch
+from physinv.reversal.langevin import langevin, reference
+
+
+def sample_given(
+    posterior: Posterior,
+    observation: Observation,
+    y: Float[Tensor, "batch *seen"],
+    n: int,
+    *,
+    sweeps: int = 20,
+    size: float = 0.1,
+    moments: Moments | None = None,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch n *state"]:
+    """``n`` draws from ``p(x_0 | y)`` for each observation: those of :func:`final_given`, each taken back to 0."""
+    final = final_given(
+        posterior, observation, y, n, sweeps=sweeps, size=size, moments=moments, generator=generator
+    ).flatten(0, 1)
+    return posterior.sample(final, 1, generator=generator).reshape(len(y), n, *final.shape[1:])
+
+
+@torch.no_grad()
+def final_given(
+    posterior: Posterior,
+    observation: Observation,
+    y: Float[Tensor, "batch *seen"],
+    n: int,
+    *,
+    sweeps: int = 20,
+    size: float = 0.1,
+    moments: Moments | None = None,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch n *state"]:
+    """``n`` draws from ``p(x_T | y)``: exact ones from the reference law, then Langevin moves to the learned law.
+
+    The moves follow ``s(x, T) + H^T (y - H x) / sigma^2``.  They are preconditioned with the covariance that the
+    reference law has given ``y``: directions seen with little noise, where the score is steep, get moves as small as
+    what ``y`` leaves open, and all directions converge at the same rate.
+
+    ``moments``, the reference law, defaults to that of the score model and is needed for other scores.  With
+    :class:`~physinv.models.references.smoother.SmootherMoments` there are no moves: what its network adds belongs to
+    steps over stored intervals and is no score of ``x_T``.
+    """
+    moments = reference_law(posterior, moments)
+    sweeps = 0 if isinstance(moments, SmootherMoments) else sweeps
+    horizon = float(posterior.times[-1])
+    prior, C = reference(moments, horizon)
+    y = checked(observation, y, n, prior)
+    H = jacobian(observation.operator, prior)
+    gain, C = C.given(H, white(observation, H))
+    if isinstance(moments, MixtureMoments):
+        x = _mixture_given(moments.law(horizon), observation, H, y).sample(n, generator=generator).flatten(0, 1)
+    else:
+        z = torch.randn((n * len(y), *prior.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
+        x = (prior + gain(y - observation.operator(prior))).repeat_interleave(n, dim=0) + C.root(z)
+    every, chunk, parts = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []
+    for part, seen in zip(torch.split(x, chunk), torch.split(every, chunk), strict=True):
+
+        def score(x: Tensor, t: Tensor, seen: Tensor = seen) -> Tensor:
+            return posterior.score(x, t) + observation.score(seen, x)
+
+        t = part.new_full((len(part),), horizon)
+        parts.append(langevin(score, part, t, C, size=size, sweeps=sweeps, generator=generator))
+    return torch.cat(parts).reshape(len(y), n, *prior.shape[1:])
+
+
+def white(observation: Observation, like: Tensor) -> Tensor:
+    """``sigma^2 I``, with as many rows as ``like``."""
+    return observation.noise**2 * torch.eye(len(like), dtype=like.dtype, device=like.device)
+
+
+def _mixture_given(law: Mixture, observation: Observation, H: Float[Tensor, "seen d"], y: Tensor) -> Mixture:
+    """Per row of ``y`` the mixture with ``w_k N(y; H m_k, M_k)``, ``m_k + K_k (y - H m_k)``, ``C_k - K_k H C_k``."""
+    M = H @ law.covs @ H.mT + white(observation, H)
+    seen = Mixture(law.weights, law.means @ H.mT, (M + M.mT) / 2)
+    K = torch.linalg.solve(seen.covs, H @ law.covs).mT
+    gap = y.flatten(1)[:, None] - seen.means
+    covs = law.covs - K @ M @ K.mT
+    return Mixture(
+        seen.components(y.flatten(1))[0].softmax(-1),
+        law.means + (K @ gap.unsqueeze(-1)).squeeze(-1),
+        ((covs + covs.mT) / 2).expand(len(y), *covs.shape),
+    )
+
+
+def reference_law(posterior: Posterior, moments: Moments | None) -> Moments:
+    """``moments``, or those of the posterior's score model; ValueError if it has none."""
+    if moments is not None:
+        return moments
+    if not isinstance(posterior.score, ScoreModel):
+        raise ValueError("`moments` must be given for a score that is no ScoreModel: the reference law to start from.")
+    return posterior.score.moments
+
+
+def checked(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:
+    """``y`` in the dtype and on the device of the reference, once it has been found to fit the operator."""
+    if n < 1:
+        raise ValueError(f"`n` must be at least 1, got {n}.")
+    H, seen = observation.operator, tuple(observation.operator(like).shape[1:])
+    if tuple(y.shape[1:]) != seen:
+        raise ValueError(f"`y` must hold what the operator makes, {seen} per observation, got {tuple(y.shape[1:])}.")
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError("`y` must be finite, got NaN or infinity; leave those sensors out of the operator.")
+    one = torch.ones_like(like)
+    if not torch.allclose(H(-2 * one), -2 * H(one), rtol=1e-3, atol=1e-4):
+        raise ValueError("`operator` must be linear, and this one is not; subtract its value at 0 from y and from it.")
+    return y.to(like)

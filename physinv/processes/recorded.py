@@ -1,0 +1,106 @@
+"""A simulator that stands for data whose process is not known: shape, names and times, but no physics."""
+
+from __future__ import annotations
+
+__all__ = ["Recorded"]
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.processes.simulator import Layout, Simulator, parameter
+
+_EVEN = 1e-3  # of a spacing: how exact numbers in float32 that count as evenly spaced must be
+
+
+@dataclass(frozen=True)
+class Recorded(Simulator):
+    """What imported trajectories (:mod:`physinv.data.importing`) name as their simulator; it runs nothing.
+
+    Physics is learned from the data (``known`` is False: see :func:`~physinv.training.run.train_run`).  ``sizes``:
+    points along each axis.  ``positions``: along each axis the first and the last one, or, where they are not evenly
+    spaced (``even`` False), all of them, axis after axis.  ``clock``: the stored times, if they are not evenly spaced.
+    """
+
+    title: ClassVar[str] = "Trajectories from elsewhere, physics to be learned"
+    equation: ClassVar[str] = "dx = f(x) dt + g dW,  f and g unknown"
+    known: ClassVar[bool] = False
+
+    kind: str = parameter("vector", "", "what a state is", choices=("field", "vector"))
+    names: tuple[str, ...] = parameter(("state",), "", "names of the channels, or of the vector")
+    axes: tuple[str, ...] = parameter(("coordinate",), "", "names of the axes")
+    sizes: tuple[int, ...] = parameter((1,), "n", "points along each axis")
+    positions: tuple[float, ...] = parameter((0.0, 0.0), "x", "where they are")
+    even: tuple[bool, ...] = parameter((True,), "", "evenly spaced, axis by axis")
+    clock: tuple[float, ...] = parameter((), "t", "stored times, unless evenly spaced", unit="time")
+    boundary: str = parameter("OPEN", "", "what lies at the ends", choices=("PERIODIC", "WALL", "OPEN"))
+    static: tuple[str, ...] = parameter((), "", "channels that do not change in time")
+
+    @staticmethod
+    def of(layout: Layout, times: Float[np.ndarray, " time"]) -> Recorded:
+        """What describes data of this ``layout``, stored at ``times`` (the first of which is 0)."""
+        even = tuple(_is_even(np.asarray(c)) for c in layout.coordinates)
+        ends = [(c[0], c[-1]) if e else c for c, e in zip(layout.coordinates, even, strict=True)]
+        return Recorded(
+            horizon=float(times[-1]),
+            steps=len(times) - 1,
+            kind=layout.kind,
+            names=layout.names,
+            axes=layout.axes,
+            sizes=tuple(len(c) for c in layout.coordinates),
+            positions=tuple(float(x) for x in itertools.chain(*ends)),
+            even=even,
+            clock=() if _is_even(times) else tuple(times.tolist()),
+            boundary=layout.boundary,
+            static=layout.static,
+        )
+
+    @property
+    def times(self) -> Float[Tensor, " time"]:
+        return torch.tensor(self.clock, dtype=torch.float64) if self.clock else super().times
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.layout.shape
+
+    @property
+    def layout(self) -> Layout:
+        places, at = [], 0
+        for n, even in zip(self.sizes, self.even, strict=True):
+            used = self.positions[at : at + (2 if even else n)]
+            places.append(tuple(np.linspace(used[0], used[1], n).tolist()) if even else used)
+            at += len(used)
+        kind: Any = self.kind
+        boundary: Any = self.boundary
+        return Layout(kind, self.names, self.axes, tuple(places), boundary, self.static)
+
+    def initial(
+        self,
+        batch: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch *state"]:
+        _refuse("initial states")
+
+    def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        _refuse("physics")
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        _refuse("noise")
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ValueError(f"recorded data come without {what}; learn the physics from them (`--set physics=learned`).")
+
+
+def _is_even(values: Float[np.ndarray, " n"]) -> bool:
+    n = len(values)
+    spacing = abs(values[-1] - values[0]) / max(n - 1, 1)
+    return bool(np.abs(values - np.linspace(values[0], values[-1], n)).max() <= _EVEN * spacing)

@@ -1,0 +1,45 @@
+"""Find simulators by name: ours and those of other packages register under ``physinv.simulators``."""
+
+from __future__ import annotations
+
+__all__ = ["find", "simulators"]
+
+import difflib
+from importlib import metadata
+
+from physinv.processes.simulator import Simulator
+
+GROUP = "physinv.simulators"
+
+
+def simulators() -> dict[str, type[Simulator]]:
+    """All registered simulator classes by name, sorted; importing one that is broken raises ValueError."""
+    return {entry.name: _load(entry) for entry in sorted(_entries(), key=lambda e: e.name)}
+
+
+def find(name: str) -> type[Simulator]:
+    """The simulator class registered as ``name``; ValueError names the nearest one for an unknown name."""
+    entries = {entry.name: entry for entry in _entries()}
+    if name in entries:
+        return _load(entries[name])
+    if not entries:
+        raise ValueError(f"there is no simulator `{name}`: none is registered; run `pip install -e .` in the clone.")
+    near = difflib.get_close_matches(name, entries, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(entries))}."
+    raise ValueError(f"there is no simulator `{name}`; {hint}")
+
+
+def _entries() -> metadata.EntryPoints:
+    return metadata.entry_points(group=GROUP)
+
+
+def _load(entry: metadata.EntryPoint) -> type[Simulator]:
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"simulator `{entry.name}` ({entry.value}) can't be imported: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, Simulator)):
+        raise ValueError(
+            f"simulator `{entry.name}` ({entry.value}) must be a subclass of physinv.processes.simulator.Simulator."
+        )
+    return found

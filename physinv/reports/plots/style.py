@@ -1,0 +1,140 @@
+"""The house style: colours, scales and axes that all figures share, and how a figure becomes a file.
+
+Each role has one colour (Okabe and Ito's set, which colour-blind readers can tell apart) and one dash; fields of both
+signs are on a diverging map with symmetric limits; all states of a figure share one colour scale and one bar.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "GREEN",
+    "MEAN",
+    "ORANGE",
+    "PINK",
+    "POSITIVE",
+    "RED",
+    "SEEN",
+    "SPREAD",
+    "TRUTH",
+    "WIDTH",
+    "Array",
+    "Look",
+    "angles",
+    "array",
+    "central_plane",
+    "check_members",
+    "colour_scale",
+    "draw_image",
+    "house_style",
+    "name_axes",
+    "save",
+]
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+from torch import Tensor
+
+from physinv.processes.simulator import Layout
+from physinv.training.checkpoint import write_atomically
+
+Array = NDArray[np.float64]
+Look = dict[str, Any]
+
+BLACK, ORANGE, BLUE, RED, GREEN, PINK = "#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+TRUTH: Look = {"color": BLACK, "label": "truth $x_0$"}
+SEEN: Look = {"color": ORANGE, "ls": (0, (5, 1.5)), "label": "observation $x_T$"}
+MEAN: Look = {"color": RED, "ls": (0, (4, 1, 1, 1))}
+_SIGNED, POSITIVE, SPREAD = "RdBu_r", "viridis", "Greys"
+WIDTH = 7.0  # inches: two columns of a journal page
+_UNDATED: dict[str, dict[str, None]] = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's defaults plus ours, whatever the user's settings are; theirs come back afterwards."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rc("font", family="STIXGeneral", size=9)  # comes with matplotlib
+        mpl.rc("mathtext", fontset="stix")
+        mpl.rc("axes", titlesize=9, linewidth=0.6)
+        mpl.rc("axes.spines", top=False, right=False)
+        mpl.rc("xtick", labelsize=8)
+        mpl.rc("ytick", labelsize=8)
+        mpl.rc("xtick.major", width=0.6)
+        mpl.rc("ytick.major", width=0.6)
+        mpl.rc("legend", fontsize=8, frameon=False)
+        mpl.rc("lines", linewidth=1.3)
+        mpl.rc("figure", dpi=150)
+        mpl.rc("pdf", fonttype=42)
+        yield
+
+
+@house_style()
+def save(figure: Figure, path: Path) -> None:
+    """Write ``path``, PNG or PDF as its suffix says, atomically; the same data give the same bytes."""
+    suffix = path.suffix.lower()
+    if suffix not in _UNDATED:
+        raise ValueError(f"`path` must end in {' or '.join(_UNDATED)}, got {path.name!r}.")
+    options: Look = {"format": suffix[1:], "metadata": _UNDATED[suffix], "dpi": 150}
+    figure.draw_without_rendering()  # lay it out once, then hold it: laying out again would move things a little
+    figure.set_layout_engine("none")
+    write_atomically(path, lambda tmp: figure.savefig(tmp, bbox_inches="tight", pad_inches=0.04, **options))
+
+
+def draw_image(ax: Axes, image: Array, cmap: str, norm: Normalize) -> AxesImage:
+    """Draw ``(x, y)`` with x to the right and y upward."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(True)
+    return ax.imshow(image.T, cmap=cmap, norm=norm, origin="lower", interpolation="nearest")
+
+
+def name_axes(ax: Axes, layout: Layout) -> None:
+    x, y, *rest = layout.axes
+    plane = "".join(f"  (${z} = {c[len(c) // 2]:.3g}$)" for z, c in zip(rest, layout.coordinates[2:], strict=True))
+    ax.set(xlabel=f"${x}${plane}", ylabel=f"${y}$")
+
+
+def angles(axis: Axis, layout: Layout) -> None:
+    """Ticks at multiples of pi on a periodic box of length 2 pi."""
+    x = layout.coordinates[0]
+    if layout.boundary == "PERIODIC" and math.isclose(len(x) * (x[1] - x[0]), 2 * math.pi, rel_tol=1e-6):
+        axis.set_ticks([0, math.pi, 2 * math.pi], labels=["0", r"$\pi$", r"$2\pi$"])
+
+
+def central_plane(fields: Array, layout: Layout) -> Array:
+    """``(..., x, y)`` as it is; of ``(..., x, y, z)`` the central plane."""
+    return fields if len(layout.axes) < 3 else fields[..., fields.shape[-1] // 2]
+
+
+def colour_scale(fields: Array) -> tuple[str, Normalize]:
+    """Symmetric limits on a diverging map where both signs matter, else the range on a sequential one."""
+    low, high = float(fields.min()), float(fields.max())
+    if min(-low, high) > 0.05 * max(-low, high):
+        return _SIGNED, Normalize(-max(-low, high), max(-low, high))
+    return POSITIVE, Normalize(low, high if high > low else low + 1)
+
+
+def array(x: Tensor) -> Array:
+    return np.asarray(x.detach().cpu().double())
+
+
+def check_members(samples: Tensor, truth: Tensor) -> None:
+    if samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape:
+        raise ValueError(
+            f"`samples` must have shape (n, K, *state) for a truth of shape {tuple(truth.shape)}, "
+            f"got {tuple(samples.shape)}; put the members on axis 1."
+        )

@@ -1,0 +1,179 @@
+"""Who is best, at what cost, in words: differences of means over seeds, held against standard errors."""
+
+from __future__ import annotations
+
+__all__ = ["front", "verdict"]
+
+from collections.abc import Mapping, Sequence
+
+from physinv.comparison.records import Summary
+from physinv.reports.tables import COLUMNS, Column, number
+
+OURS = "physinv"
+_NAMED = {column.name: column for column in COLUMNS}
+Summaries = Mapping[str, Mapping[str, Summary]]
+
+
+def front(summaries: Summaries, error: str = "crps", cost: str = "total_seconds") -> set[str]:
+    """The methods that no other beats in error at the same cost or less.
+
+    Method a is beaten by b if b costs no more and its mean error is lower by more than the noise of the seeds
+    (:meth:`~physinv.comparison.records.Summary.gap`), or if b costs less than half and its mean error is no higher.
+    The exact posterior takes no part.
+    """
+    found = {m: (own[error], own[cost].mean) for m, own in summaries.items() if {error, cost} <= own.keys()}
+    found.pop("exact", None)
+    return {a for a, mine in found.items() if not any(_beats(other, mine) for other in found.values())}
+
+
+def _beats(other: tuple[Summary, float], mine: tuple[Summary, float]) -> bool:
+    """Of two methods, given as error and cost."""
+    lead = mine[0].mean - other[0].mean
+    return (other[1] <= mine[1] and lead > mine[0].gap(other[0])) or (2 * other[1] < mine[1] and lead >= 0)
+
+
+def verdict(summaries: Summaries) -> list[str]:
+    """Sentences on CRPS, energy score, calibration and compute: which methods beat physinv, and which it beats.
+
+    A lead counts if it is more than the noise of the seeds (:meth:`~physinv.comparison.records.Summary.gap`).
+    """
+    ours = summaries.get(OURS, {})
+    if "crps" not in ours:
+        return [f"There is no CRPS of {OURS} here, so nothing can be said about it."]
+    said = [_rank(_NAMED[name], summaries) for name in ("crps", "energy_score") if name in ours]
+    said += _exact(summaries) + _calibration(summaries) + _compute(summaries) + _amortised(summaries)
+    if all(s.n == 1 for own in summaries.values() for s in own.values()):
+        said.append("All figures are from one seed: no difference has a standard error; below 2 % they count as level.")
+    return said
+
+
+def _rank(column: Column, summaries: Summaries) -> str:
+    """Where physinv stands in one column."""
+    ours, word = summaries[OURS][column.name], column.heading
+    rivals = {m: own[column.name] for m, own in summaries.items() if column.name in own and m not in (OURS, "exact")}
+    if not rivals:
+        return f"{OURS}'s {word} is {number(ours, column)}; no other method has one."
+    ordered = sorted(rivals, key=lambda m: column.loss(rivals[m].mean))
+    gaps = {m: column.loss(rivals[m].mean) - column.loss(ours.mean) for m in ordered}
+    sure = {m for m in ordered if abs(gaps[m]) > column.gap(ours, rivals[m])}
+    tied = [m for m in ordered if column.level(ours, rivals[m])]
+    better = [m for m in ordered if gaps[m] < 0 and m in sure]
+    lower = [m for m in ordered if gaps[m] < 0 and m not in sure and m not in tied]
+    behind = [m for m in ordered if gaps[m] >= 0 and m not in tied]
+    own, of_all = number(ours, column), f"of all {len(rivals) + 1} methods"
+    if better:
+        listed = _and([_valued(m, rivals[m], column) for m in better])
+        text = f"{listed} {_beat(better)} {OURS} on {word} ({own})"
+        text += f"; {_and(lower)} may do so, within the noise of the seeds" if lower else ""
+        text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
+    elif lower:
+        listed = _and([_valued(m, rivals[m], column) for m in lower])
+        text = f"{listed} may beat {OURS} on {word} ({own}), within the noise of the seeds"
+        text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
+    elif tied:
+        listed = _and([_valued(m, s, column) for m, s in ((OURS, ours), *((m, rivals[m]) for m in tied))])
+        text = f"{listed} share the lowest {word} {of_all}, {_within(ours, *(rivals[m] for m in tied))}"
+        text += f"; next: {_valued(behind[0], rivals[behind[0]], column)}" if behind else ""
+    else:
+        text = f"{OURS} has the lowest {word} {of_all} ({own}; next: {behind[0]}, {number(rivals[behind[0]], column)})"
+        text += "" if behind[0] in sure else ", a lead within the noise of the seeds"
+    return text + "."
+
+
+def _exact(summaries: Summaries) -> list[str]:
+    if (exact := summaries.get("exact", {}).get("crps")) is None or not exact.mean:
+        return []
+    ours = summaries[OURS]["crps"]
+    ratio, column = ours.mean / exact.mean - 1, _NAMED["crps"]
+    if abs(ours.mean - exact.mean) <= ours.gap(exact):
+        return [f"That is the exact posterior's CRPS ({number(exact, column)}), {_within(ours, exact)}."]
+    return [f"The exact posterior's CRPS is {number(exact, column)}: {OURS}'s is {_percent(ratio)} it."]
+
+
+def _calibration(summaries: Summaries) -> list[str]:
+    """Coverage in words, then the calibration error against the others."""
+    said, ours = [], summaries[OURS]
+    if (covered := ours.get("coverage_90")) is not None:
+        exact = summaries.get("exact", {}).get("coverage_90")
+        aim = Summary(0.9, None, 1) if exact is None else exact
+        right = abs(covered.mean - aim.mean) <= 0.02 + covered.gap(aim)
+        said.append(
+            f"{OURS}'s 90 % intervals hold the truth in {100 * covered.mean:.1f} % of the cases"
+            + (f" (the exact posterior's in {100 * exact.mean:.1f} %)" if exact else "")
+            + ("." if right else f", which is too {_width(covered.mean, aim.mean)}.")
+        )
+    if "calibration_error" in ours:
+        said.append(_rank(_NAMED["calibration_error"], summaries))
+    return said
+
+
+def _compute(summaries: Summaries) -> list[str]:
+    """Time, and the front of error against time."""
+    if (spent := summaries[OURS].get("total_seconds")) is None:
+        return []
+    best = front(summaries)
+    if OURS in best:
+        others = sorted(best - {OURS}, key=lambda m: summaries[m]["total_seconds"].mean)
+        company = f", with {_and(others)}" if others else ", alone"
+        return [f"{OURS} is on the front of CRPS against compute time ({_seconds(spent)}){company}."]
+    ours, column = summaries[OURS]["crps"], _NAMED["crps"]
+    rivals = {m: own for m, own in summaries.items() if {"crps", "total_seconds"} <= own.keys() and m != "exact"}
+    own = ours, spent.mean
+    beaten = [m for m, other in rivals.items() if _beats((other["crps"], other["total_seconds"].mean), own)]
+    beaten.sort(key=lambda m: rivals[m]["crps"].mean)
+    listed = _and(
+        [f"{m} (CRPS {number(rivals[m]['crps'], column)}, {_seconds(rivals[m]['total_seconds'])})" for m in beaten]
+    )
+    return [
+        f"{OURS} is not on the front of CRPS against compute time: {listed} {_do(beaten, 'reach', 'reaches')} a lower "
+        f"CRPS in no more time than its {_seconds(spent)}."
+    ]
+
+
+def _amortised(summaries: Summaries) -> list[str]:
+    """What one more sample costs physinv, once trained, and the methods of lower CRPS that pay twice that or more."""
+    ours = summaries[OURS]
+    if "sample_seconds" not in ours:
+        return []
+    rivals = {m: own for m, own in summaries.items() if {"crps", "sample_seconds"} <= own.keys() and m != "exact"}
+    better = [m for m, own in rivals.items() if ours["crps"].mean - own["crps"].mean > ours["crps"].gap(own["crps"])]
+    dear = [m for m in better if rivals[m]["sample_seconds"].mean > 2 * ours["sample_seconds"].mean]
+    if not dear:
+        return []
+    listed = [
+        f"{m} {rivals[m]['sample_seconds'].mean:#.2g} s" for m in sorted(dear, key=lambda m: rivals[m]["crps"].mean)
+    ]
+    return [f"Once trained, one more sample takes {OURS} {ours['sample_seconds'].mean:#.2g} s, {_and(listed)}."]
+
+
+def _valued(method: str, summary: Summary, column: Column) -> str:
+    return f"{method} ({number(summary, column)})"
+
+
+def _width(coverage: float, aim: float) -> str:
+    return "often (intervals too wide)" if coverage > aim else "rare (intervals too narrow, or biased)"
+
+
+def _within(*summaries: Summary) -> str:
+    return "within 2 % (of one seed)" if any(s.n == 1 for s in summaries) else "within the noise of the seeds"
+
+
+def _percent(ratio: float) -> str:
+    digits = 0 if abs(ratio) >= 0.1 else 1
+    return f"{100 * abs(ratio):.{digits}f} % {'above' if ratio > 0 else 'below'}"
+
+
+def _seconds(summary: Summary) -> str:
+    return f"{summary.mean:.3g} s"
+
+
+def _beat(methods: Sequence[str]) -> str:
+    return _do(methods, "beat", "beats")
+
+
+def _do(methods: Sequence[str], plural: str, singular: str) -> str:
+    return singular if len(methods) == 1 else plural
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

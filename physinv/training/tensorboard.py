@@ -1,0 +1,28 @@
+"""Training records as TensorBoard events, where that is installed (``pip install physinv[tensorboard]``)."""
+
+from __future__ import annotations
+
+__all__ = ["event_writer"]
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from physinv.training.loop import Record
+
+
+def event_writer(folder: Path) -> Callable[[Record], None]:
+    """A function that logs a record to ``folder``; ValueError if TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("TensorBoard is not installed; run `pip install physinv[tensorboard]`.") from None
+    writer = SummaryWriter(str(folder))
+
+    def write(record: Record) -> None:
+        for name, value in dataclasses.asdict(record).items():
+            if name != "step":
+                writer.add_scalar(name, value, record.step)
+        writer.flush()
+
+    return write

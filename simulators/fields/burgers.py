@@ -1,0 +1,105 @@
+"""Stochastic Burgers equation on a periodic box in one or two dimensions."""
+
+from __future__ import annotations
+
+__all__ = ["Burgers"]
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from physinv.processes.simulator import Layout, parameter
+from simulators.numerics.semilinear import Semilinear
+from simulators.numerics.spectral import (
+    coloured_field,
+    derivatives,
+    grid,
+    normalised,
+    reflect,
+    resolved,
+    squared_wavenumbers,
+)
+
+
+@dataclass(frozen=True)
+class Burgers(Semilinear):
+    """``u_t + (u . grad) u = viscosity Laplace(u) + noise xi`` on ``[0, 2 pi]^dimension`` (Burgers 1948).
+
+    ``u`` is a number in one dimension and a vector in two.  Each component starts as a Gaussian random field with power
+    ``exp(-(|k| / scale)^2)`` for ``|k| >= 1`` and unit pixel variance; in two dimensions it has both a potential and a
+    rotational part.  The noise is white in the resolved modes but the mean, so that in one dimension the mean stays.
+
+    Good values: shocks form after a time of about ``1 / scale``, are ``4 viscosity / jump`` wide (at least two grid
+    spacings should fit: ``viscosity >= 2 / size``) and merge later; each merger forgets what lay between.
+    """
+
+    title: ClassVar[str] = "Stochastic Burgers equation, periodic"
+    equation: ClassVar[str] = "u_t + (u . grad) u = viscosity Laplace(u) + noise xi"
+
+    horizon: float = parameter(1.5, "T", "final time", unit="time", minimum=1e-9)
+    steps: int = parameter(32, "M", "stored time steps", minimum=1)
+    size: int = parameter(128, "n", "grid points per axis", minimum=4)
+    dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1)
+    viscosity: float = parameter(0.02, "nu", "viscosity", unit="length^2/time", minimum=0)
+    noise: float = parameter(0.05, "g", "rms noise per pixel", unit="length/time^3/2", minimum=0)
+    scale: float = parameter(3.0, "k_0", "wave number at which the initial power falls off", minimum=0.5)
+    inner: int = parameter(4, "m", "solver steps between stored times", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dimension > 2:
+            raise ValueError(f"`dimension` of Burgers must be 1 or 2, got {self.dimension}; take 1 or 2.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.dimension, *[self.size] * self.dimension)
+
+    @property
+    def layout(self) -> Layout:
+        axes = ("x", "y")[: self.dimension]
+        names = ("velocity",) if self.dimension == 1 else ("velocity_x", "velocity_y")
+        return Layout("field", names, axes, (grid(self.size),) * self.dimension, "PERIODIC")
+
+    def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
+        return -self.viscosity * squared_wavenumbers(like)
+
+    def nonlinear(
+        self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
+    ) -> Complex[Tensor, "batch channel *modes"]:
+        """``-u u_x = -(u^2)_x / 2``; in two dimensions ``-grad(|u|^2 / 2) - omega (-u_y, u_x)``."""
+        if self.dimension == 1:
+            (k,) = derivatives(like)
+            return (-0.5j * k) * self.modes(self.unmodes(y, like).square())
+        p, q = derivatives(like)
+        p, q = 1j * p, 1j * q
+        velocity = self.unmodes(y, like)
+        u, v = velocity[:, :1], velocity[:, 1:]
+        w = self.unmodes(torch.addcmul(p * y[:, 1:], q, y[:, :1], value=-1), like)
+        squared = self.modes(torch.addcmul(u.square(), v, v))
+        along, across = self.modes(w * v), self.modes(w * u)
+        return torch.cat([torch.addcmul(along, p, squared, value=-0.5), -0.5 * q * squared - across], dim=1)
+
+    def colour(self, like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "one one_or_channel *modes"]:
+        return resolved(like, self.dealias) * (squared_wavenumbers(like) > 0)
+
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        """Mirrored along each axis, the velocity's component with it."""
+        if self.dimension == 1:
+            return [x, -reflect(x, 0)]
+        sign = x.new_tensor([-1.0, 1.0])[:, None, None]
+        return [x, sign * reflect(x, 0), -sign * reflect(x, 1), -reflect(x, 0, 1), x.flip(1).mT]
+
+    def initial(
+        self,
+        batch: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch *state"]:
+        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
+        k2 = squared_wavenumbers(z)
+        return coloured_field(z, normalised(torch.exp(-k2 / float(self.scale) ** 2) * self.colour(z), z))

@@ -1,0 +1,208 @@
+"""Interacting particles in one to three dimensions: potential energy, neighbours and initial states."""
+
+from __future__ import annotations
+
+__all__ = ["STARTS", "Particles"]
+
+import itertools
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.processes.simulator import Layout, Simulator, parameter
+from simulators.particles.neighbours import Pairs, all_pairs, cell_pairs, cells_per_side
+from simulators.particles.potentials import EXTERNAL, PAIRS, PairLaw, double_well, harmonic, mueller_brown, pair_law
+
+_MANY = 256  # particles from which on the cell list is the faster one (benchmarks/speed/neighbours.py)
+STARTS = ("cloud", "separated", "droplet", "corner")
+
+
+@dataclass(frozen=True)
+class Particles(Simulator):
+    """What both dynamics share: potential energy, neighbours, initial states.
+
+    A state ``(particles, components)`` holds each particle's position, then (underdamped) its momentum, then its
+    species: +1 for the first half of the particles, -1 for the others, which never changes.  Like species repel (or
+    attract) each other with ``strength``, unlike ones with ``unlike`` times as much.
+
+    Positions are unwrapped: in a periodic ``box``, ``[-box/2, box/2]`` along each axis, they live in R^n, forces are
+    those of the nearest images, and a displacement by ``box`` is seen.  ``box = 0`` is open space.
+
+    Starts, ``c`` a Gaussian of standard deviation ``width`` for each particle on its own:
+    ``cloud``      all around the origin: ``c``;
+    ``separated``  the species on opposite sides, ``species offset e + c`` with a random direction ``e`` per state;
+    ``droplet``    all in one ball of radius ``width sqrt(d + 2)`` (standard deviation ``width``), evenly, around a
+                   centre whose components are Gaussian of standard deviation ``offset``;
+    ``corner``     as ``droplet``, in a cube around one of the ``2^d`` points ``(+-offset, ...)``.
+    Particles are set down without regard to each other: where hard cores overlap they fly apart.
+    """
+
+    particles: int = parameter(20, "N", "number of particles", minimum=1)
+    dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1)
+    box: float = parameter(0.0, "L", "side of the periodic box; 0: open space", unit="length", minimum=0)
+    pair: str = parameter("soft", "u", "pair potential", choices=PAIRS)
+    strength: float = parameter(1.0, "epsilon", "its strength", unit="energy", minimum=0)
+    diameter: float = parameter(1.0, "sigma", "its length", unit="length", minimum=1e-9)
+    unlike: float = parameter(1.0, "chi", "strength between unlike species, relative", minimum=0)
+    cutoff: float = parameter(2.5, "r_c", "cut-off (lennard-jones, yukawa)", unit="diameter", minimum=1.0)
+    screening: float = parameter(1.0, "lambda", "screening length (yukawa)", unit="diameter", minimum=1e-3)
+    external: str = parameter("harmonic", "V", "external potential", choices=EXTERNAL)
+    stiffness: float = parameter(1.0, "k", "of harmonic, double-well (q_2, ...)", unit="energy/length^2", minimum=0)
+    barrier: float = parameter(1.0, "B", "of double-well, mueller-brown", unit="energy", minimum=0)
+    temperature: float = parameter(1.0, "kT", "thermal energy", unit="energy", minimum=0)
+    start: str = parameter("separated", "p(x_0)", "initial positions", choices=STARTS)
+    offset: float = parameter(1.0, "c", "distance of starts from the origin", unit="length", minimum=0)
+    width: float = parameter(0.5, "w", "extent of the clouds", unit="length", minimum=1e-9)
+    neighbours: str = parameter("auto", "", "neighbour search", choices=("auto", "dense", "cells"))
+    capacity: int = parameter(16, "", "particles that a cell of the cell list has room for", minimum=1)
+    inner: int = parameter(4, "m", "solver steps between stored times", minimum=1)
+
+    names: ClassVar[tuple[str, ...]] = ("position",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        owner, box = type(self).__name__, float(self.box)
+        if self.dimension > 3:
+            raise ValueError(f"`dimension` of {owner} must be 1, 2 or 3, got {self.dimension}.")
+        if self.external == "mueller-brown" and self.dimension != 2:
+            raise ValueError(f"`external` 'mueller-brown' of {owner} needs `dimension` = 2, got {self.dimension}.")
+        if box > 0 and self.external != "none":
+            raise ValueError(f"`external` of {owner} must be 'none' in a periodic `box`, got {self.external!r}.")
+        if self.pair != "none" and 0 < box < 2 * self._reach:
+            raise ValueError(
+                f"`box` of {owner} must be 0 or twice the range of the pair force, {2 * self._reach:.4g}, got {box:g}."
+            )
+        if self.neighbours == "cells" and self.pair != "none" and self._side < 3:
+            raise ValueError(f"`neighbours` 'cells' of {owner} needs a `box` of three cells, {3 * self._reach:.4g}.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.layout.shape
+
+    @property
+    def layout(self) -> Layout:
+        round_trap = self.box == 0 and self.external in ("none", "harmonic") and self.start != "corner"
+        return Layout.particles(
+            self.particles, self.dimension, self.names, box=float(self.box), isotropic=bool(round_trap)
+        )
+
+    @property
+    def substeps(self) -> int:
+        return self.inner
+
+    @property
+    def _law(self) -> PairLaw:
+        return pair_law(self.pair, self.cutoff, self.screening)
+
+    @property
+    def _reach(self) -> float:
+        return float(self._law.reach) * float(self.diameter)
+
+    @property
+    def _side(self) -> int:
+        box = float(self.box) if self.box > 0 else None
+        return cells_per_side(self._reach, box, self.particles, self.dimension)
+
+    def pairs(self, q: Float[Tensor, "batch n d"]) -> Pairs:
+        """Who may interact with whom."""
+        box = self.box if self.box > 0 else None
+        many = self.neighbours == "cells" or (self.neighbours == "auto" and self.particles > _MANY and self._side > 3)
+        if not many:
+            return all_pairs(q, box)
+        return cell_pairs(q, box, self._law.reach * self.diameter, side=self._side, capacity=self.capacity)
+
+    def energy_and_force(
+        self, q: Float[Tensor, "batch n d"], species: Float[Tensor, "batch n"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch n d"]]:
+        """``U = sum_i V(q_i) + sum_{i<j} epsilon_ij u(|q_i - q_j| / sigma)`` and ``F = -grad U``."""
+        energy, force = self._external(q)
+        total = energy.sum(-1)
+        if self.pair == "none":
+            return total, force
+        pairs = self.pairs(q)
+        square = pairs.gaps.square().sum(-1)
+        r = square.masked_fill(~pairs.real, 1.0).clamp(min=torch.finfo(q.dtype).tiny).sqrt()
+        u, slope = self._law(r / self.diameter)
+        like = (1 + species[..., None] * pairs.take(species)) / 2
+        epsilon = self.strength * (like + self.unlike * (1 - like)) * pairs.real
+        pull = (epsilon * slope / self.diameter / r)[..., None] * pairs.gaps
+        return total + (epsilon * u).sum((1, 2)) / 2, force - pull.sum(2)
+
+    def _external(self, q: Float[Tensor, "batch n d"]) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n d"]]:
+        match self.external:
+            case "harmonic":
+                return harmonic(q, self.stiffness)
+            case "double-well":
+                return double_well(q, self.barrier, self.stiffness)
+            case "mueller-brown":
+                return mueller_brown(q, self.barrier)
+        return torch.zeros_like(q[..., 0]), torch.zeros_like(q)
+
+    def force(self, x: Float[Tensor, "batch n c"]) -> Float[Tensor, "batch n d"]:
+        """``-grad U`` at the state ``x``."""
+        return self.energy_and_force(x[..., : self.dimension], x[..., -1])[1]
+
+    @abstractmethod
+    def potential(self, x: Float[Tensor, "batch n c"]) -> Float[Tensor, " batch"]:
+        """The energy that the dynamics conserve without heat bath, or descend."""
+
+    def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
+        """One Runge-Kutta step, or with the stiff contacts of WCA and Lennard-Jones ``inner`` of them."""
+        parts = self.inner if self.pair in ("wca", "lennard-jones") else 1
+        for i in range(parts):
+            x = super().drift_flow(x, t0 + (t1 - t0) * (i / parts), t0 + (t1 - t0) * ((i + 1) / parts))
+        return x
+
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        """Reflections of the axes, all positions and momenta at once; none with Mueller and Brown's potential."""
+        if self.external == "mueller-brown":
+            return [x]
+        signs = itertools.product((1.0, -1.0), repeat=self.dimension)
+        return [x * x.new_tensor([*s * len(self.names), 1.0]) for s in signs]
+
+    def initial(
+        self,
+        batch: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch *state"]:
+        n, d = self.particles, self.dimension
+
+        def gaussian(*shape: int) -> Tensor:
+            return torch.randn((batch, *shape), generator=generator, device=device, dtype=dtype)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand((batch, *shape), generator=generator, device=device, dtype=dtype)
+
+        species = torch.where(torch.arange(n, device=device) < (n + 1) // 2, 1.0, -1.0).to(dtype)
+        species = species[:, None].expand(batch, n, 1)
+        if self.start == "droplet":
+            ball = torch.nn.functional.normalize(gaussian(n, d), dim=-1) * uniform(n, 1) ** (1 / d)
+            q = self.offset * gaussian(1, d) + self.width * math.sqrt(d + 2) * ball
+        elif self.start == "corner":
+            corner = 2.0 * (uniform(1, d) < 0.5) - 1
+            q = self.offset * corner + self.width * math.sqrt(12) * (uniform(n, d) - 0.5)
+        else:
+            q = self.width * gaussian(n, d)
+            if self.start == "separated":
+                q = q + self.offset * species * torch.nn.functional.normalize(gaussian(1, d), dim=-1)
+        momenta = [self._momentum_scale() * gaussian(n, d) for _ in self.names[1:]]
+        return torch.cat([q.to(dtype), *(p.to(dtype) for p in momenta), species], dim=-1)
+
+    def _momentum_scale(self) -> float | Tensor:
+        """Standard deviation of each component of a momentum in equilibrium (Maxwell and Boltzmann)."""
+        return 0.0
+
+    def _amplitude(self, g: float | Tensor, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1 c"]:
+        """``g`` on the components before the species that have noise, 0 elsewhere."""
+        d, moving = self.dimension, len(self.names) * self.dimension
+        place = torch.arange(moving + 1, device=t.device)
+        noisy = ((place >= moving - d) & (place < moving)).to(t.dtype)
+        return g * (torch.ones_like(t)[:, None, None] * noisy)

@@ -1,0 +1,102 @@
+"""An overdamped Langevin particle in a double well, in one or two dimensions."""
+
+from __future__ import annotations
+
+__all__ = ["DoubleWell"]
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.equations.solve import Step, heun
+from physinv.laws.scalar import Array, ScalarPosterior
+from physinv.processes.simulator import Layout, Simulator, parameter
+
+
+@dataclass(frozen=True)
+class DoubleWell(Simulator):
+    """``dx = -grad U(x) dt + sqrt(2 kT) dW`` with ``U = barrier (x_1^2 - 1)^2 + stiffness/2 x_2^2`` (mobility 1).
+
+    In one dimension the second term is absent.  Particles start from two clouds at ``+-start`` (along ``x_1``,
+    in two dimensions displaced to ``x_2 = +-start`` as well) of standard deviation ``width`` with equal odds; the
+    barrier, ``barrier / kT`` in thermal units, decides how fast the start is forgotten.  The stationary law is
+    Boltzmann's, ``exp(-U / kT)``.
+    """
+
+    title: ClassVar[str] = "Langevin particle in a double well, overdamped"
+    equation: ClassVar[str] = "dx = -grad U dt + sqrt(2 kT) dW,  U = barrier (x_1^2 - 1)^2 + stiffness/2 x_2^2"
+    step: ClassVar[Step] = heun
+
+    horizon: float = parameter(0.5, "T", "final time", unit="time", minimum=1e-9)
+    steps: int = parameter(50, "M", "stored time steps", minimum=1)
+    dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1)
+    barrier: float = parameter(1.0, "B", "height of the barrier", unit="energy", minimum=0)
+    stiffness: float = parameter(2.0, "kappa", "spring constant along x_2", unit="energy/length^2", minimum=0)
+    temperature: float = parameter(0.5, "kT", "thermal energy", unit="energy", minimum=0)
+    start: float = parameter(0.5, "c", "centre of the initial clouds", unit="length", minimum=0)
+    width: float = parameter(0.15, "sigma", "their standard deviation", unit="length", minimum=1e-6)
+    inner: int = parameter(2, "m", "Heun steps between stored times", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dimension > 2:
+            raise ValueError(f"`dimension` of DoubleWell must be 1 or 2, got {self.dimension}.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.dimension,)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.vector("position", self.dimension)
+
+    @property
+    def substeps(self) -> int:
+        return self.inner
+
+    def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        """``U(x)``."""
+        energy = self.barrier * (x[:, 0] ** 2 - 1) ** 2
+        return energy if self.dimension == 1 else energy + self.stiffness / 2 * x[:, 1] ** 2
+
+    def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        well = -4 * self.barrier * x[:, :1] * (x[:, :1] ** 2 - 1)
+        return well if self.dimension == 1 else torch.cat([well, -self.stiffness * x[:, 1:]], dim=1)
+
+    def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
+        return [x, -x]
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        return (2 * self.temperature * torch.ones_like(t)).sqrt()
+
+    def initial(
+        self,
+        batch: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch *state"]:
+        side = torch.where(torch.rand((batch, 1), generator=generator, device=device, dtype=dtype) < 0.5, -1.0, 1.0)
+        cloud = torch.randn((batch, self.dimension), generator=generator, device=device, dtype=dtype)
+        return self.start * side + self.width * cloud
+
+    def exact(self) -> ScalarPosterior | None:
+        if self.dimension > 1 or self.temperature == 0:
+            return None
+        reach = max(2.2, self.start + 6 * self.width, 1 + 6 * math.sqrt(2 * self.temperature * self.horizon))
+        edges = np.linspace(-reach, reach, 801)
+
+        def density(x: Array) -> Array:
+            mass: Array = np.exp(-(((x[:, None] - self.start * np.array([-1, 1])) / self.width) ** 2) / 2).sum(1)
+            return mass
+
+        def force(x: Array) -> Array:
+            return -4 * self.barrier * x * (x**2 - 1)
+
+        return ScalarPosterior(force, math.sqrt(2 * self.temperature), self.horizon, edges, density)

@@ -1,0 +1,226 @@
+"""The `physinv` command as a user meets it: the whole way once, machine-readable output, one line for bad input."""
+
+import json
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from physinv.cli.app import app as cli
+
+
+@pytest.fixture
+def physinv(capsys, monkeypatch):
+    """Run the command; returns (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words):
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main([str(w) for w in words])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    """A dataset, a run and a reconstruction made by the command itself."""
+    folder = tmp_path_factory.mktemp("cli")
+    calls = [
+        f"generate heat --out {folder} --train 60 --valid 20 --test 10 --seed 1 --set size=8 --set steps=4",
+        f"train {folder}/heat --out {folder}/run --steps 4 --set width=4 --set depth=1 --set validate_every=2",
+        f"reconstruct {folder}/run --data {folder}/heat/data/test --out {folder}/r.hdf5 --samples 5 --limit 6",
+    ]
+    for call in calls:
+        cli.main(call.split())
+    return folder
+
+
+def test_the_whole_way(system, physinv, tmp_path):
+    assert sorted(p.name for p in (system / "heat" / "data").iterdir()) == ["test", "train", "valid"]
+    with h5py.File(system / "r.hdf5") as file:
+        assert file["samples"].shape == (6, 5, 1, 8, 8)
+        assert file["truth"].shape == file["observation"].shape == (6, 1, 8, 8)
+        assert file.attrs["method"] == "sde"
+        assert file.attrs["seed"] == 0
+    code, out, _ = physinv("evaluate", system / "r.hdf5", "--json", tmp_path / "t.json", "--plots", tmp_path / "figs")
+    assert code == 0
+    assert "crps" in out
+    table = {m["metric"]: m for m in json.loads((tmp_path / "t.json").read_text())["metrics"]}
+    assert table["crps"]["value"] == pytest.approx(table["crps"]["exact"], rel=0.3)
+    assert table["coverage_90"]["best"] == "0.9"
+    assert sorted(p.name for p in (tmp_path / "figs").iterdir()) == [
+        "coverage.png",
+        "ranks.png",
+        "reconstruction.png",
+        "spectra.png",
+    ]
+    for method in ("flow", "mean-flow"):
+        out_file = tmp_path / f"{method}.hdf5"
+        code, _, err = physinv(
+            "reconstruct", system / "run", "--data", system / "heat/data/test", "--out", out_file, "--method", method
+        )
+        assert code == 0, err
+        code, out, _ = physinv("evaluate", out_file)
+        assert code == 0
+        assert "relative_l2" in out
+        assert "crps" not in out
+
+
+def test_catalogue(physinv):
+    code, out, _ = physinv("simulators", "--json")
+    assert code == 0
+    listing = {entry["name"]: entry for entry in json.loads(out)}
+    assert {"heat", "quadratic", "ornstein-uhlenbeck", "double-well"} <= set(listing)
+    heat = listing["heat"]
+    assert heat["state_shape"] == [1, 32, 32]
+    assert all({"name", "default", "unit", "symbol", "doc"} <= set(p) for p in heat["parameters"])
+    code, out, _ = physinv("simulators")
+    assert "u_t = diffusivity Laplace(u) + noise xi" in out
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"), [("heat", "dataset"), ("heat/data/train/heat_000.hdf5", "trajectories"), ("run", "run"),
+                       ("r.hdf5", "reconstruction")]
+)  # fmt: skip
+def test_info(system, physinv, what, kind, tmp_path):
+    code, out, _ = physinv("info", system / what, "--json", "--plot", tmp_path / "figure.png")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["kind"] == kind
+    assert summary["whole"] is True
+    assert summary["simulator"] == "heat"
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+    assert physinv("info", system / what)[0] == 0
+
+
+def test_info_says_what_is_broken(system, physinv, tmp_path):
+    path = tmp_path / "cut.hdf5"
+    whole = (system / "heat/data/train/heat_000.hdf5").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    code, out, err = physinv("info", path, "--json")
+    assert code == 2
+    assert json.loads(out)["whole"] is False
+    assert json.loads(out)["problem"] in err
+    assert err.count("\n") == 1
+
+
+WRONG = {
+    "unknown simulator": ("generate haet", "did you mean `heat`?"),
+    "unknown parameter": ("generate heat --set sise=3", "did you mean `size`?"),
+    "impossible size": ("generate heat --set size=1", "`size` of Heat must be at least 2, got 1"),
+    "wrong choice": ("generate heat --set prior=edge", "Did you mean 'edges'?"),
+    "wrong type": ("generate heat --set size=big", "`size` of Heat must be of type int, got 'big'"),
+    "no recipe": ("generate nothing/recipe.toml", "there is no recipe nothing/recipe.toml"),
+    "bad budget": ("train {0}/heat --out {1}/x --budget soon", "`--budget` must be a time such as 90s, 5m or 1h"),
+    "both budgets": ("train {0}/heat --out {1}/x --budget 1s --steps 3", "`--steps` or `--budget`, not both"),
+    "unknown setting": ("train {0}/heat --out {1}/x --set widht=3", "did you mean `width`?"),
+    "odd grid": ("train {0}/heat --out {1}/x --steps 1 --set depth=5", "divisible by 32"),
+    "no dataset": ("train {1}/none --out {1}/x --steps 1", "none/data/train"),
+    "run exists": ("train {0}/heat --out {0}/run --steps 4 --set width=4 --set depth=1 --set validate_every=2",
+                   "add --resume"),
+    "not a run": ("reconstruct {1} --data {0}/heat/data/test --out {1}/r.hdf5", "is not a run"),
+    "output exists": ("reconstruct {0}/run --data {0}/heat/data/test --out {0}/r.hdf5", "--overwrite"),
+    "no folder": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/no/r.hdf5", "make it first"),
+    "unknown method": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --method ode", "sde, flow"),
+    "unknown grid": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --grid loog",
+                     "stored, linear, log, learned"),
+    "unknown operator": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensor:0.5",
+                         "sensors:FRACTION"),
+    "observed flow": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:2 --method flow",
+                      "`observe` needs `method` sde"),
+    "coarse grid": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:3",
+                    "`factor` must divide the grid (8, 8), got 3"),
+    "exact sensors": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensors:0.5 "
+                      "--observed-noise 0", "`noise` must be positive"),
+    "unknown loss": ("train {0}/heat --out {1}/x --steps 1 --set loss=l2", "setting `loss`: input should be"),
+    "window": ("train {0}/heat --out {1}/x --steps 1 --set windows=[9]", "`window` must be between 2 and the 5 states"),
+    "unknown device": ("train {0}/heat --out {1}/x --steps 1 --device cuda:7", "is not available here"),
+    "no option": ("train {0}/heat", "--out"),
+    "not a file": ("evaluate {1}/none.hdf5", "there is no file"),
+    "wrong file": ("evaluate {0}/heat/data/test/heat_000.hdf5", "not a whole reconstruction file"),
+    "dataset exists": ("generate heat --out {0} --train 60 --valid 20 --test 10 --seed 1 --set size=8 --set steps=4",
+                       "--overwrite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_gets_one_line_and_code_2(case, system, physinv, tmp_path):
+    words, expected = WRONG[case]
+    code, out, err = physinv(*words.format(system, tmp_path).split())
+    assert code == 2
+    assert out == ""
+    assert expected in err
+    assert err.startswith("physinv: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_corrupt_and_nan_data_are_refused(system, physinv, tmp_path):
+    path = tmp_path / "heat_000.hdf5"
+    path.write_bytes((system / "heat/data/test/heat_000.hdf5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        file["t0_fields/temperature"][0, 0, 0, 0] = np.nan
+    code, _, err = physinv("reconstruct", system / "run", "--data", path, "--out", tmp_path / "r.hdf5")
+    assert code == 2
+    assert "not finite" in err
+    path.write_bytes(path.read_bytes()[:5000])
+    code, _, err = physinv("reconstruct", system / "run", "--data", path, "--out", tmp_path / "r.hdf5")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert not (tmp_path / "r.hdf5").exists()
+
+
+def test_help_is_quick_and_complete():
+    """No torch behind --help, and every verb of the contract is there."""
+    code = "import sys; from physinv import cli; assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    shown = subprocess.run([sys.executable, "-m", "physinv", "--help"], capture_output=True, text=True, check=True)
+    for verb in ("simulators", "generate", "info", "train", "reconstruct", "evaluate", "demo"):
+        assert verb in shown.stdout
+
+
+def test_version(physinv):
+    code, out, _ = physinv("--version")
+    assert code == 0
+    assert out.startswith("physinv 0.1.0")
+
+
+def test_overwriting_a_run_starts_afresh(system, physinv, tmp_path):
+    words = ("train", system / "heat", "--out", tmp_path / "run", "--set", "width=4", "--set", "depth=1")
+    assert physinv(*words, "--steps", 2)[0] == 0
+    assert physinv(*words, "--steps", 3)[0] == 2
+    assert physinv(*words, "--steps", 3, "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == 3
+
+
+@pytest.mark.parametrize("mistake", ["windows=[9]", "depth=5", "widht=3"])
+def test_a_mistake_does_not_cost_the_old_run(mistake, system, physinv, tmp_path):
+    words = ("train", system / "heat", "--out", tmp_path / "run", "--steps", 2, "--set", "width=4", "--set", "depth=1")
+    assert physinv(*words)[0] == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
+    assert physinv(*words, "--overwrite", "--set", mistake)[0] == 2
+    assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
+    assert physinv(*words, "--overwrite", "--resume")[0] == 2
+
+
+def test_demo_runs(physinv, tmp_path, monkeypatch):
+    from physinv.cli import demo
+
+    monkeypatch.setattr(
+        demo,
+        "SYSTEMS",
+        {"double-well": {"train": 100, "valid": 20, "test": 20}},
+    )
+    code, out, err = physinv("demo", "--out", tmp_path / "demo", "--budget", "1s")
+    assert code == 0, err
+    assert "exact" in out
+    assert (tmp_path / "demo" / "figures" / "double-well" / "reconstruction.png").exists()

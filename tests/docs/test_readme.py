@@ -1,0 +1,58 @@
+"""The README is true: its quickstart runs, is short, and its numbers are those of the result files."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from matplotlib.image import imread
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def quickstart():
+    return re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+
+
+def test_quickstart_runs_and_reaches_the_exact_posterior(tmp_path):
+    code = quickstart()
+    assert len(code.strip().splitlines()) <= 25
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch; torch.set_num_threads(1)\n" + code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    ours, exact = map(float, re.search(r"CRPS ([\d.]+), exact posterior ([\d.]+)", done.stdout).groups())
+    # two ensembles of 16 for 500 observations: their CRPS differ by about 1 % by chance
+    assert ours <= 1.05 * exact
+
+
+def test_numbers_are_those_of_the_result_files(tmp_path):
+    for name in ("README.md", "benchmarks/readme_table.py", "benchmarks/common.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
+    subprocess.run([sys.executable, tmp_path / "benchmarks" / "readme_table.py"], check=True)
+    assert (tmp_path / "README.md").read_text("utf-8") == (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_gallery_shows_the_stored_reconstructions(tmp_path):
+    folder = ROOT / "benchmarks" / "results" / "systems"
+    shutil.copytree(folder / "examples", tmp_path / "examples")
+    script = ROOT / "benchmarks" / "gallery.py"
+    subprocess.run([sys.executable, script, "--folder", tmp_path], check=True)
+    for name in ("planes.png", "lines.png"):
+        ours, stored = (imread(path / name) for path in (tmp_path, folder))
+        assert ours.shape == stored.shape, name
+        # fonts may be smoothed differently from one build of freetype to the next, fields not
+        assert abs(ours - stored).mean() < 0.002, name
+
+
+def test_every_file_that_the_readme_names_exists():
+    text = (ROOT / "README.md").read_text("utf-8")
+    for link in re.findall(r"\]\(([^)h][^)]*)\)", text):
+        assert (ROOT / link).exists(), link

@@ -1,0 +1,155 @@
+"""Exact posteriors against Bayes' rule by other means: brute force, each other, and the law of total probability."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from physinv.laws.exact import LinearGaussian
+from physinv.laws.mixture import Mixture, cluster, fit_mixture
+from physinv.laws.observation import Observation, jacobian
+from physinv.laws.operators import coarse, every, everything, low_pass, random_mask, sensors
+from physinv.laws.scalar import ScalarPosterior
+from simulators.fields.heat import Heat
+from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from simulators.vectors.quadratic import Quadratic
+
+
+def test_mixture_posterior_is_bayes_rule_on_a_grid():
+    ou = OrnsteinUhlenbeck(dim=1, components=3, spread=1.5)
+    final = torch.tensor([[0.3], [-0.9]], dtype=torch.float64)
+    x = torch.linspace(-4, 4, 4001, dtype=torch.float64)[:, None]
+    gain, variance = math.exp(-ou.rate * 2), ou.noise**2 * (1 - math.exp(-2 * ou.rate * 2)) / (2 * ou.rate)
+    posterior = ou.exact().posterior(final)
+    for i in range(2):
+        joint = ou.prior.log_prob(x) - (final[i] - gain * x[:, 0]) ** 2 / (2 * variance)
+        weight = (joint - joint.max()).exp()
+        weight = weight / weight.sum()
+        mine = Mixture(posterior.weights[i], posterior.means[i], posterior.covs[i]).log_prob(x).exp()
+        assert torch.allclose(mine * 0.002, weight, atol=1e-8)
+        assert float(ou.exact().mean(final)[i, 0]) == pytest.approx(float(weight @ x[:, 0]), abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["ou", "heat", "well"])
+def test_samples_given_final_states_have_the_prior_as_their_law(name, generator):
+    """E over x_T of p(x_0 | x_T) is p(x_0); and truth and sample are exchangeable (simulation-based calibration)."""
+    sim = {"ou": OrnsteinUhlenbeck(), "heat": Heat(size=8), "well": DoubleWell()}[name]
+    n = 3000
+    x = sim.simulate(n, generator=generator, dtype=torch.float64)
+    drawn = sim.exact().sample(x[:, -1], 9, generator=generator)
+    assert drawn.shape == (n, 9, *sim.shape)
+    ranks = (drawn.flatten(2)[..., 0] < x[:, 0].flatten(1)[:, :1]).sum(1)
+    counts = torch.bincount(ranks, minlength=10).double()
+    chi2 = float(((counts - n / 10) ** 2 / (n / 10)).sum())
+    assert chi2 < 9 + 4 * math.sqrt(18)  # chi-squared, nine degrees of freedom
+    mean = sim.exact().mean(x[:, -1])
+    spread = float((drawn - mean[:, None]).square().mean())
+    assert spread == pytest.approx(float((x[:, 0] - mean).square().mean()), rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["ou", "heat", "well", "quadratic"])
+def test_flow_maps_the_final_law_onto_the_prior(name, generator):
+    sim = {"ou": OrnsteinUhlenbeck(), "heat": Heat(size=8), "well": DoubleWell(), "quadratic": Quadratic()}[name]
+    n = 4000
+    x = sim.simulate(n, generator=generator, dtype=torch.float64)
+    back = sim.exact().flow(x[:, -1])
+    for moment in (1, 2):
+        ours, prior = back.pow(moment).flatten(1).mean(1), x[:, 0].pow(moment).flatten(1).mean(1)
+        error = float((ours.var() + prior.var()).sqrt()) / math.sqrt(n)
+        assert float(ours.mean()) == pytest.approx(float(prior.mean()), abs=5 * error + 2e-3)
+
+
+def test_scalar_posterior_agrees_with_the_closed_form():
+    ou = OrnsteinUhlenbeck(dim=1, components=2, spread=1.0)
+    prior = ou.prior
+
+    def density(x):
+        return prior.log_prob(torch.from_numpy(x)[:, None]).exp().numpy()
+
+    edges = np.linspace(-4, 4, 801)
+    scalar = ScalarPosterior(lambda x: -ou.rate * x, ou.noise, ou.horizon, edges, density)
+    final = torch.tensor([[-0.7], [0.0], [0.5]], dtype=torch.float64)
+    # second order in the cell width .01; by halving it the gap is below 1e-4
+    assert torch.allclose(scalar.mean(final), ou.exact().mean(final), atol=1e-3)
+    assert torch.allclose(scalar.flow(final), ou.exact().flow(final), atol=3e-3)
+
+
+def test_quadratic_odds_are_those_of_a_simulation(generator):
+    sim = Quadratic()
+    x = sim.simulate(40_000, generator=generator)
+    final, plus = x[:, -1], x[:, 0, 0] > 0
+    odds = sim.exact().probabilities(final)[:, 1]
+    for low, high in ((0.38, 0.46), (0.46, 0.54), (0.54, 0.62)):
+        chosen = (odds > low) & (odds <= high)
+        error = 0.5 / math.sqrt(int(chosen.sum()))
+        assert float(plus[chosen].double().mean()) == pytest.approx(float(odds[chosen].mean()), abs=4 * error)
+    assert float(sim.exact().probabilities(torch.zeros(1, 1))[0, 1]) == pytest.approx(0.5, abs=1e-6)
+    with pytest.raises(ValueError, match="a state that the process can reach"):
+        sim.exact().probabilities(torch.full((1, 1), 50.0))
+
+
+def test_linear_gaussian_with_a_mean(generator):
+    """A prior mean shifts everything along: posterior of x + m equals posterior of x, plus m."""
+    heat = Heat(size=8)
+    like = torch.zeros(1, *heat.shape, dtype=torch.float64)
+    mean0 = torch.randn(heat.shape, generator=generator, dtype=torch.float64)
+    plain = heat.exact()
+    moved = LinearGaussian(heat, heat.horizon, mean0, plain.power)
+    final = heat.simulate(3, generator=generator, dtype=torch.float64)[:, -1]
+    shift = heat.unmodes(
+        heat.decay(torch.full((1,), heat.horizon, dtype=torch.float64), like) * heat.modes(mean0[None]), like
+    )
+    for name in ("mean", "flow"):
+        assert torch.allclose(getattr(moved, name)(final + shift), getattr(plain, name)(final) + mean0, atol=1e-10)
+
+
+@pytest.mark.parametrize("operator", [sensors(random_mask((1, 4, 4), 0.4)), coarse(2), every(2), low_pass(1)])
+def test_linear_gaussian_given_an_observation_is_dense_conditioning(operator, generator):
+    """p(x_0 | y) and p(x_T | y) against the precision form of Bayes' rule, matrices of 16 x 16: mean and covariance."""
+    heat = Heat(size=4, noise=0.5)
+    mean0 = torch.randn(heat.shape, generator=generator, dtype=torch.float64)
+    law = LinearGaussian(heat, heat.horizon, mean0, heat.exact().power + 0.05)
+    observation, n = Observation(operator, 0.2), 20_000
+    eye = torch.eye(16, dtype=torch.float64).reshape(16, 1, 4, 4)
+    start, end = (torch.full((16,), t, dtype=torch.float64) for t in (0.0, heat.horizon))
+    S = heat.unmodes(law.power * heat.modes(eye), eye).flatten(1)
+    A = heat.drift_flow(eye, start, end).flatten(1).T
+    V = heat.apply_covariance(eye, start, end).flatten(1)
+    H = jacobian(operator, eye[:1]).flatten(1)
+    m = mean0.flatten()
+    y = observation.observe(heat.drift_flow(mean0[None], start[:1], end[:1]), generator=generator)
+    posterior = law.given(observation)
+    for prior, mean, forward, left, got_mean, draw in (
+        (S, m, H @ A, H @ V @ H.T, posterior.mean, posterior.sample),
+        (A @ S @ A.T + V, A @ m, H, torch.zeros(len(H), len(H)), posterior.final_mean, posterior.final_sample),
+    ):
+        R = left + 0.2**2 * torch.eye(len(H), dtype=torch.float64)
+        C = torch.linalg.inv(torch.linalg.inv(prior) + forward.T @ torch.linalg.solve(R, forward))
+        want = mean + C @ forward.T @ torch.linalg.solve(R, y.flatten() - forward @ mean)
+        assert torch.allclose(got_mean(y).flatten(), want, atol=1e-10)
+        x = draw(y, n, generator=generator)[0].flatten(1)
+        white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), (x - want).T, upper=False)
+        # whitened draws are N(0, I): standard errors of means 1/sqrt(n), of (co)variances at most sqrt(2/n); five each
+        assert torch.allclose(white.mean(1), torch.zeros(16, dtype=torch.float64), atol=5 / math.sqrt(n))
+        assert torch.allclose(white @ white.T / n, torch.eye(16, dtype=torch.float64), atol=5 * math.sqrt(2 / n))
+
+
+def test_a_sharp_observation_of_everything_is_the_final_state(generator):
+    heat = Heat(size=8)
+    final = heat.simulate(3, generator=generator, dtype=torch.float64)[:, -1]
+    exact = heat.exact()
+    assert torch.allclose(exact.given(Observation(everything, 1e-8)).mean(final), exact.mean(final), atol=1e-6)
+
+
+def test_em_recovers_a_mixture_and_bic_its_size(generator):
+    true = OrnsteinUhlenbeck(dim=2, components=3).prior
+    x = true.sample(3000, generator=generator)
+    member = cluster(x, 6, generator=generator)
+    assert member.shape == (3000, 3)
+    assert torch.allclose(member.mean(0).sort().values, true.weights.sort().values, atol=0.05)
+    fitted, value = fit_mixture(x, true)
+    assert value >= float(true.log_prob(x).mean()) - 1e-9  # EM never lowers the likelihood it starts from
+    assert torch.allclose(fitted.means, true.means, atol=5 * 0.3 / math.sqrt(500))
+    assert cluster(x[:, :1] * 0 + 1.0, 4, generator=generator).shape[1] == 1  # a point mass

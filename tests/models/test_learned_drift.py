@@ -1,0 +1,152 @@
+"""Physics from data alone: drift and noise to statistical error, posteriors as good as with the true physics."""
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.evaluation.metrics import crps
+from physinv.models.build import build_model
+from physinv.models.learned_drift import LearnedDrift, load_drift, start_drift
+from physinv.posterior.posterior import Posterior
+from physinv.training.fit_drift import Pair, drift_loss, fit_drift, together_loss
+from physinv.training.loop import fit
+from simulators.fields.heat import Heat
+from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+WELL, OU, DT = DoubleWell(), OrnsteinUhlenbeck(dim=2, noise=0.5), 0.01
+SETTINGS = Settings(width=32, depth=2, batch=2048, validate_every=50, validate_windows=8192)
+
+
+def made(simulator, name, folder, **splits):
+    generate(simulator, name, splits, 0, folder)
+    return [TrajectoryDataset(folder / "data" / s).load() for s in splits]
+
+
+@pytest.fixture(scope="module")
+def well(tmp_path_factory):
+    return made(WELL, "double-well", tmp_path_factory.mktemp("well") / "d", train=1500, valid=200, test=300)
+
+
+@pytest.fixture(scope="module")
+def drift(well):
+    return fit_drift(well[0], well[1], settings=SETTINGS, steps=50)
+
+
+def parameters_spent(drift, simulator, data):
+    """E|f - f*|^2 N dt / g^2 where the data are: a regression with p free parameters has p by chance, d = 1 each."""
+    x = data.trajectories()[:, :-1].flatten(0, 1)
+    t, dt = torch.zeros(len(x)), float(data.times[1])
+    gap = drift.drift(x, t) - simulator.drift(x, t)
+    return float((gap.square().mean() * len(x) * dt / simulator.diffusion(t[:1]) ** 2).detach())
+
+
+def test_drift_of_a_double_well(well, drift):
+    # 34 weights in the last layer, of which the data determine some ten: chi^2 with 34 degrees of freedom is below 71
+    # with probability .9998.  No drift at all would cost E f^2 N dt / g^2 = 1600; twice the drift as much.
+    assert parameters_spent(drift, WELL, well[0]) < 71
+    x = well[0].trajectories()[:, :-1].flatten(0, 1)
+    assert float((WELL.drift(x, torch.zeros(len(x))) ** 2).mean()) * len(x) * DT > 1000
+
+
+def test_noise_of_a_double_well(drift):
+    # standard error of g over 75000 squared increments: 1 / sqrt(2 * 75000) = .26 %; 34 weights lower it by .02 %
+    assert float(drift.noise) == pytest.approx(math.sqrt(2 * WELL.temperature), rel=4 * 0.0026)
+
+
+def test_drift_and_noise_of_two_components(tmp_path):
+    (data,) = made(OU, "ornstein-uhlenbeck", tmp_path / "d", train=1000)
+    drift = start_drift(data, SETTINGS)
+    assert parameters_spent(drift, OU, data) / 2 < 71
+    # steps of .05: without meeting half-way g would be off by rate dt / 2 = 1.25 %, five standard errors of .25 %
+    assert drift.noise.tolist() == pytest.approx([OU.noise] * 2, rel=4 * 0.0025)
+    assert drift.diffusion(torch.zeros(3)).shape == (3, 2)
+
+
+def test_posterior_with_learned_physics(well, drift, generator):
+    train, valid, test = well
+    truth, final = test.states(0), test.states(-1)
+    settings = SETTINGS.model_copy(update={"rate": 3e-3, "batch": 1024, "validate_windows": 4096})
+    model = build_model(drift, train, settings)
+    fit(model, drift, train, valid, settings=settings, steps=120)
+    assert all(not p.requires_grad for p in drift.parameters())
+    ours = Posterior(drift, model, train.times).sample(final, 16, generator=generator)
+    exact = WELL.exact().sample(final, 64, generator=generator)
+    assert float(crps(ours, truth)) < 1.1 * float(crps(exact, truth))
+    # a posterior mean in place of the samples, or the prior, would be 25 % worse or more
+    assert float(crps(exact.mean(1, keepdim=True).repeat(1, 2, 1), truth)) > 1.2 * float(crps(exact, truth))
+
+
+def test_trained_together(well):
+    """One loss for both: it falls below what the reference had, and moves both networks."""
+    train, valid, _ = well
+    drift = start_drift(train, SETTINGS)
+    score = build_model(drift, train, SETTINGS.model_copy(update={"components": 1}))
+    pair = Pair(drift, score)
+    before = {k: v.clone() for k, v in pair.network.state_dict().items()}
+    small = SETTINGS.model_copy(update={"batch": 1024, "validate_windows": 4096})
+    history = fit(pair, drift, train, valid, settings=small, steps=150, loss=together_loss)
+    assert history.records[-1].best < history.records[0].valid - 0.005
+    changed = {k.split(".")[0] for k, v in pair.network.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"0", "1"}
+    assert score.moments.sde is drift
+    assert parameters_spent(drift, WELL, train) < 160  # a tenth of what no drift at all costs
+
+
+@pytest.mark.parametrize("window", [2, 4])
+def test_losses_are_minimised_by_the_true_drift(window, generator):
+    """The slope along a rescaled drift vanishes at the truth; what is left is the noise, less what the drift damps."""
+    x = OU.simulate(20_000, generator=generator)[:, 10 : 10 + window]
+    times = OU.times[10 : 10 + window].float().expand(len(x), window)
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.c = torch.nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, features, t):
+            return self.c * -OU.rate * features[:, :2]
+
+    one, zero = torch.ones(2), torch.zeros(2)
+    drift = LearnedDrift(
+        Network(), centre=zero, scale=one, offset=zero, slope=torch.zeros(2, 2), unit=one, noise=OU.noise * one
+    )
+    loss = drift_loss(drift, drift, x, times)
+    (slope,) = torch.autograd.grad(loss, drift.network.c, create_graph=True)
+    (bend,) = torch.autograd.grad(slope, drift.network.c)
+    # the minimiser's standard error is g / sqrt(N dt E f^2) with N = 40000 components, E f^2 = .25 * 1.1
+    assert float((slope / bend).detach()) == pytest.approx(0, abs=4.5 * OU.noise / math.sqrt(40_000 * 0.05 * 0.27))
+    assert float(loss.detach()) == pytest.approx(1 - OU.rate * 0.05 * window / 2, abs=0.03)
+
+
+def test_saved_and_loaded_as_plain_tensors(drift, tmp_path):
+    save_file({k: v.contiguous() for k, v in drift.state_dict().items()}, tmp_path / "drift.safetensors")
+    again = load_drift(load_file(tmp_path / "drift.safetensors"), (1,), SETTINGS)
+    x, t = torch.linspace(-2, 2, 9)[:, None], torch.zeros(9)
+    assert torch.equal(again.drift(x, t), drift.drift(x, t))
+    assert torch.equal(again.diffusion(t), drift.diffusion(t))
+
+
+def test_fields_have_one_noise_per_channel(tmp_path):
+    heat = Heat(size=8, steps=20, horizon=0.02, diffusivity=0.02)
+    (data,) = made(heat, "heat", tmp_path / "d", train=200)
+    drift = start_drift(data, Settings(width=4, depth=1))
+    assert drift.noise.shape == (1, 1, 1)
+    x = data.states(3)
+    assert drift.drift(x, torch.zeros(len(x))).shape == x.shape
+    # before training the drift is local and misses diffusion, |r| <= .64: that adds (r u)^2 dt / g^2 < .64 % to g^2;
+    # 256000 increments have a standard error of .14 %
+    assert float(drift.noise) == pytest.approx(heat.noise, rel=0.0032 + 4 * 0.0014)
+
+
+def test_other_models_are_refused(well):
+    states, times = well[0].__getitems__(torch.arange(3))
+    with pytest.raises(ValueError, match="`score` must be a LearnedDrift or a Pair here, got function"):
+        drift_loss(lambda x, t: x, WELL, states, times)
+    with pytest.raises(ValueError, match=r"`score` must be a Pair\(drift, score\) here, got function"):
+        together_loss(lambda x, t: x, WELL, states, times)

@@ -1,0 +1,153 @@
+"""Backbones: shapes, periodicity, zero start; and the optional TensorBoard log."""
+
+import pytest
+import torch
+
+from physinv.models.networks import MLP, UNet
+from physinv.models.networks.embedding import embed
+from physinv.models.networks.wrap import wrap
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_unet_is_periodic_and_starts_at_zero(dimension, generator):
+    net = UNet(2, 1, dimension=dimension, width=4, levels=2).double()
+    x = torch.randn(3, 2, *[8] * dimension, generator=generator, dtype=torch.float64)
+    t = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    assert torch.equal(net(x, t), torch.zeros(3, 1, *[8] * dimension, dtype=torch.float64))
+    torch.nn.init.normal_(net.last.weight, generator=generator)
+    out = net(x, t)
+    assert out.shape == (3, 1, *[8] * dimension)
+    shift, axes = [4] * dimension, list(range(2, 2 + dimension))
+    # 4 = 2^levels: the coarsest grid moves by one point, so the network commutes with the shift
+    assert torch.allclose(net(x.roll(shift, axes), t), out.roll(shift, axes), atol=1e-10)
+    assert not torch.allclose(net(x, t.flip(0)), out, atol=1e-3)
+    with pytest.raises(ValueError, match="divisible by 4"):
+        net(torch.zeros(1, 2, *[6] * dimension, dtype=torch.float64), t[:1])
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_unet_with_walls_sees_zeros_beyond_every_edge(dimension, generator):
+    """The first layer is that of the field with a rim of zeros; wrapping around differs at the rim and only there."""
+    walled = UNet(2, 1, dimension=dimension, width=4, levels=1, periodic=False).double()
+    around = UNet(2, 1, dimension=dimension, width=4, levels=1).double()
+    around.load_state_dict(walled.state_dict())
+    x = torch.randn(3, 2, *[8] * dimension, generator=generator, dtype=torch.float64)
+    rimmed = torch.nn.functional.pad(x, [1, 1] * dimension)
+    plain = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)[dimension - 1]
+    inner = (..., *[slice(1, -1)] * dimension)
+    assert torch.allclose(walled.first(x), plain(rimmed, walled.first.weight, walled.first.bias), atol=1e-12)
+    gap = (walled.first(x) - around.first(wrap(x))).abs().detach()
+    assert float(gap[inner].max()) < 1e-12 < 1e-2 < float(gap.max())
+    torch.nn.init.normal_(walled.last.weight, generator=generator)
+    t, axes = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64), list(range(2, 2 + dimension))
+    out = walled(x, t)
+    # so it does not commute with shifts, however long, in any of its layers
+    assert not torch.allclose(walled(x.roll([4] * dimension, axes), t), out.roll([4] * dimension, axes), atol=1e-3)
+    convolutions = [m for m in walled.modules() if isinstance(m, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d)]
+    assert all(m.padding_mode == "zeros" and 2 * m.padding[0] == m.kernel_size[0] - 1 for m in convolutions)
+
+
+@pytest.mark.parametrize("walls", [True, False])
+def test_a_run_pads_as_the_boundary_of_its_field_asks(walls, tmp_path):
+    from physinv.config.settings import Settings
+    from physinv.data.dataset import TrajectoryDataset
+    from physinv.data.generate import generate
+    from physinv.training.run import load_run, train_run
+    from simulators.fields.heat import Heat
+    from simulators.fields.heat_walls import HeatWalls
+
+    sim, name = (HeatWalls(size=8, dimension=1), "heat-walls") if walls else (Heat(size=8, dimension=1), "heat")
+    generate(sim, name, {"train": 40, "valid": 10, "test": 4}, 0, tmp_path / "d")
+    train, valid, test = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test"))
+    settings = Settings(width=4, depth=1, batch=8, validate_every=2, validate_windows=8)
+    train_run(tmp_path / "run", train, valid, settings=settings, steps=2)
+    run = load_run(tmp_path / "run")
+    x, t = test.states(-1), torch.full((4,), sim.horizon)
+    assert bool(run.model(x, t).isfinite().all())
+    net = run.model.network
+    torch.nn.init.normal_(net.last.weight, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(4, net.first.in_channels, 8, generator=torch.Generator().manual_seed(1))
+    shifted = net(features.roll(2, -1), t), net(features, t).roll(2, -1)
+    assert torch.allclose(*shifted, atol=1e-5) == (not walls)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 1, 4, 1), (1, 2, 3, 4, 2)])
+def test_wrap_is_circular_padding_in_value_and_in_every_derivative(shape, generator):
+    x = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+    theirs = torch.nn.functional.pad(x, [1, 1] * (len(shape) - 2), mode="circular")
+    assert torch.equal(wrap(x), theirs)
+    # the gradients are sums of the same few numbers, in another order
+    weights = torch.randn(theirs.shape, generator=generator, dtype=torch.float64)
+    ours, expected = (torch.autograd.grad((weights * y.square()).sum(), x)[0] for y in (wrap(x), theirs))
+    assert torch.allclose(ours, expected, rtol=1e-14)
+    assert torch.autograd.gradcheck(wrap, x)
+    assert torch.autograd.gradgradcheck(wrap, x)
+
+
+def test_wrap_batches_like_any_function(generator):
+    x = torch.randn(3, 2, 1, 4, 4, generator=generator)
+    assert torch.equal(torch.vmap(wrap)(x), torch.stack([wrap(part) for part in x]))
+    grads = torch.vmap(torch.func.grad(lambda part: wrap(part).square().sum()))(x)
+    assert torch.allclose(grads, 2 * x * _counted(4))
+
+
+def _counted(n):
+    """How often a point of an n x n field stands in its padded copy."""
+    once = torch.ones(n)
+    once[[0, -1]] = 2.0
+    return once[:, None] * once
+
+
+def test_mlp_starts_at_zero_and_sees_time(generator):
+    net = MLP(3, 2, width=8, depth=2)
+    x, t = torch.randn(5, 3, generator=generator), torch.linspace(0, 1, 5)
+    assert torch.equal(net(x, t), torch.zeros(5, 2))
+    torch.nn.init.normal_(net.layers[-1].weight, generator=generator)
+    assert not torch.allclose(net(x, t), net(x, 1 - t))
+
+
+def test_embedding_separates_times():
+    e = embed(torch.linspace(0, 1, 101), 8)
+    assert e.shape == (101, 8)
+    gaps = (e[:, None] - e[None]).norm(dim=-1) + 10 * torch.eye(101)
+    assert float(gaps.min()) > 0.05
+
+
+def test_mixed_precision_runs_the_network_only(generator):
+    from physinv.models.references.base import LinearMoments
+    from physinv.models.score import ScoreModel
+    from simulators.fields.heat import Heat
+
+    heat = Heat(size=8)
+    exact = heat.exact()
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(2, 1, 1)
+
+        def forward(self, x, t):
+            out = self.conv(x)
+            seen.append(out.dtype)
+            return out
+
+    moments = LinearMoments(heat, exact.mean0.float(), exact.power.float())
+    model = ScoreModel(moments, Spy(), (float(heat.times[1]), heat.horizon), mixed=True)
+    x = heat.initial(2, generator=generator)
+    assert model(x, torch.full((2,), 0.1)).dtype == torch.float32
+    assert seen == [torch.bfloat16]
+
+
+def test_tensorboard_gets_every_record(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from physinv.training.loop import Record
+    from physinv.training.tensorboard import event_writer
+
+    write = event_writer(tmp_path)
+    for step in (0, 10):
+        write(Record(step=step, seconds=1.0, window=2, rate=1e-3, loss=0.9, valid=1.0 - step / 100, best=0.9))
+    log = EventAccumulator(str(tmp_path)).Reload()
+    assert [e.step for e in log.Scalars("valid")] == [0, 10]
+    assert log.Scalars("valid")[1].value == pytest.approx(0.9)

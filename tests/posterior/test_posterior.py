@@ -1,0 +1,196 @@
+"""Trained posteriors against exact ones, end to end on small systems; each check fails for a wrong sampler."""
+
+import math
+
+import pytest
+import torch
+import xarray
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.equations.time_grids import resample_times
+from physinv.evaluation import metrics
+from physinv.evaluation.evaluate import evaluate
+from physinv.evaluation.two_sample import c2st
+from physinv.posterior.posterior import Posterior
+from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.training.run import load_run, train_run
+from simulators.fields.heat import Heat
+from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from simulators.vectors.quadratic import Quadratic
+
+
+def pipeline(folder, sim, name, splits, settings, steps):
+    generate(sim, name, splits, 0, folder / "data")
+    data = {s: TrajectoryDataset(folder / "data" / "data" / s) for s in splits}
+    train_run(folder / "run", data["train"], data["valid"], settings=settings, steps=steps)
+    return load_run(folder / "run"), data["test"]
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    settings = Settings(width=32, depth=2, batch=2048, validate_every=50)
+    return pipeline(
+        tmp_path_factory.mktemp("ou"),
+        OrnsteinUhlenbeck(),
+        "ornstein-uhlenbeck",
+        {"train": 2000, "valid": 100, "test": 100},
+        settings,
+        300,
+    )
+
+
+def test_mixture_posterior_samples_pass_c2st(mixture, generator):
+    run, test = mixture
+    final = test.states(40, limit=10)
+    ours = Posterior(run.simulator, run.model, resample_times(run.times, 120)).sample(final, 1000, generator=generator)
+    theirs = run.simulator.exact().sample(final, 1000, generator=generator)
+    scores = [float(c2st(a, b, generator=generator)) for a, b in zip(ours, theirs, strict=True)]
+    assert sum(scores) / 10 <= 0.55  # the project's bar; exact against exact scores .50 +- .01
+    narrow = theirs.mean(1, keepdim=True) + 0.8 * (theirs - theirs.mean(1, keepdim=True))
+    assert sum(float(c2st(a, b, generator=generator)) for a, b in zip(narrow, theirs, strict=True)) / 10 > 0.53
+
+
+def test_three_methods_answer_three_questions(mixture, generator):
+    run, test = mixture
+    exact, final = run.simulator.exact(), test.states(40)
+    posterior = Posterior(run.simulator, run.model, resample_times(run.times, 200))
+    truth = test.states(0)
+
+    def gap(a, b):
+        return float((a - b).norm() / truth.norm())
+
+    flow, mean = posterior.flow(final), posterior.sample(final, 64, generator=generator).mean(1)
+    assert gap(flow, exact.flow(final)) < 0.5 * gap(flow, exact.mean(final))
+    assert gap(mean, exact.mean(final)) < 0.5 * gap(mean, exact.flow(final))
+
+
+def test_quadratic_from_250_trajectories(tmp_path, generator):
+    """Q and the odds against Fokker-Planck, at a tenth of the benchmark's training (benchmarks/quadratic.py)."""
+    settings = Settings(width=32, batch=2048, validate_every=100)
+    run, _ = pipeline(tmp_path, Quadratic(), "quadratic", {"train": 250, "valid": 100, "test": 10}, settings, 600)
+    posterior = Posterior(run.simulator, run.model, run.times)
+    starts = torch.linspace(-0.1, 0.1, 1000)[:, None]
+    drawn = posterior.sample(starts, 1, generator=generator)[:, 0]
+    assert float(metrics.quadratic_q(drawn, 0.01)) > 0.85  # a fair coin for each start gives .975 +- .019
+    grid = torch.tensor([[-0.06], [0.0], [0.06]])
+    ours = (posterior.sample(grid, 1000, generator=generator) > 0).double().mean((1, 2))
+    exact = run.simulator.exact().probabilities(grid)[:, 1]
+    assert torch.allclose(ours, exact, atol=0.08)
+    assert float((exact[2] - exact[0]).abs()) > 0.15  # so a sampler blind to x_T fails
+
+
+def test_double_well_is_calibrated(tmp_path, generator):
+    settings = Settings(width=32, batch=2048, validate_every=100)
+    run, test = pipeline(
+        tmp_path, DoubleWell(), "double-well", {"train": 2000, "valid": 100, "test": 1500}, settings, 600
+    )
+    out = tmp_path / "recon.hdf5"
+    reconstruct(run, test, out, samples=19)
+    recon = read_reconstruction(out)
+    rows = {r.metric: r for r in evaluate(recon)}
+    n = len(recon.truth)
+    # standard errors over n observations: coverage sqrt(.09/n) = .0077, CRPS about 2 % of itself
+    assert rows["coverage_90"].value == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / n))
+    assert rows["crps"].value <= 1.03 * rows["crps"].exact
+    assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.08)
+    counts = metrics.rank_histogram(recon.samples, recon.truth, generator=generator).double()
+    chi2 = float(((counts - n / 20) ** 2 / (n / 20)).sum())
+    assert chi2 < 19 + 4 * math.sqrt(2 * 19)  # chi-squared with 19 degrees of freedom, four standard deviations
+
+
+@pytest.fixture(scope="module")
+def heat(tmp_path_factory):
+    settings = Settings(width=8, depth=1, batch=32, validate_every=20, validate_windows=128)
+    folder = tmp_path_factory.mktemp("heat")
+    return folder, *pipeline(folder, Heat(size=16), "heat", {"train": 1500, "valid": 50, "test": 100}, settings, 40)
+
+
+@pytest.mark.parametrize("steps", [8, 32])
+def test_heat_reaches_the_exact_posterior(heat, steps):
+    folder, run, test = heat
+    out = folder / f"recon-{steps}.hdf5"
+    reconstruct(run, test, out, samples=16, steps=steps)
+    rows = {r.metric: r for r in evaluate(read_reconstruction(out))}
+    for name in ("relative_l2", "crps", "energy_score", "relative_l2_mean"):
+        assert rows[name].value <= 1.05 * rows[name].exact, name
+    assert rows["reconstruction_mse"].value <= 1.2 * rows["reconstruction_mse"].exact
+    assert rows["coverage_90"].value == pytest.approx(0.9, abs=0.02)
+    assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("grid", ["linear", "log", "learned"])
+def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
+    folder, run, test = heat
+    out = folder / f"grid-{grid}.hdf5"
+    reconstruct(run, test, out, method="flow", steps=6, grid=grid, limit=20)
+    recon = read_reconstruction(out)
+    rows = {r.metric: r for r in evaluate(recon)}
+    assert recon.info["grid"] == grid
+    assert rows["relative_l2"].value <= 1.05 * rows["relative_l2"].exact
+
+
+@pytest.mark.parametrize("observe", ["sensors:0.5", "coarse:2", "low-pass:3"])
+def test_partial_observations_reach_the_exact_posterior(heat, observe):
+    folder, run, test = heat
+    out = folder / f"{observe.replace(':', '-')}.hdf5"
+    reconstruct(run, test, out, samples=16, steps=6, observe=observe, limit=40)
+    recon = read_reconstruction(out)
+    rows = {r.metric: r for r in evaluate(recon)}
+    # 40 observations, the same for both: their CRPS differ by the sampling of 16 draws, about 2 % of each
+    assert rows["crps"].value == pytest.approx(rows["crps"].exact, rel=0.1)
+    assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.15)
+    full = {r.metric: r for r in evaluate(read_reconstruction(folder / "recon-32.hdf5"))}
+    assert rows["crps"].value > 1.02 * full["crps"].value  # less was seen
+    assert recon.seen is not None
+    again = recon.operator.operator(recon.observation)
+    assert torch.allclose(again, recon.seen, atol=1e-4)  # the picture of what was seen shows just that
+
+
+def test_heat_flow_and_mean_flow(heat):
+    folder, run, test = heat
+    for method, other in (("flow", "mean"), ("mean-flow", "flow")):
+        out = folder / f"{method}.hdf5"
+        reconstruct(run, test, out, method=method)
+        recon = read_reconstruction(out)
+        exact = run.simulator.exact()
+        right = (exact.flow if method == "flow" else exact.mean)(recon.observation)
+        wrong = getattr(exact, other)(recon.observation)
+        ours = recon.samples[:, 0]
+        assert float((ours - right).norm()) < 0.3 * float((ours - wrong).norm())
+        rows = {r.metric: r for r in evaluate(recon)}
+        assert "crps" not in rows
+        assert rows["relative_l2"].value <= 1.05 * rows["relative_l2"].exact
+
+
+def test_reconstructions_are_reproducible_and_open_in_xarray(heat):
+    folder, run, test = heat
+    for name in ("a", "b"):
+        reconstruct(run, test, folder / f"{name}.hdf5", samples=2, limit=5, seed=7)
+    a, b = (read_reconstruction(folder / f"{n}.hdf5") for n in ("a", "b"))
+    assert torch.equal(a.samples, b.samples)
+    assert not torch.equal(a.samples[:, 0], a.samples[:, 1])
+    with xarray.open_dataset(folder / "a.hdf5", engine="h5netcdf", phony_dims="access") as opened:
+        assert opened["samples"].dims == ("observation_index", "draw", "channel", "x", "y")
+        assert opened.attrs["method"] == "sde"
+
+
+def test_what_does_not_fit_is_refused(heat, mixture):
+    folder, run, _ = heat
+    _, other = mixture
+    out = folder / "never.hdf5"
+    with pytest.raises(ValueError, match="trained on `heat`, the data are `ornstein-uhlenbeck`"):
+        reconstruct(run, other, out)
+    generate(Heat(size=16, noise=0.2), "heat", {"train": 3}, 0, folder / "noisy")
+    with pytest.raises(ValueError, match=r"trained with `noise` = 0\.1, the data have 0\.2"):
+        reconstruct(run, TrajectoryDataset(folder / "noisy" / "data" / "train"), out)
+    with pytest.raises(ValueError, match="`method` must be one of sde, flow, mean-flow, got 'ode'"):
+        reconstruct(run, other, out, method="ode")
+    assert not out.exists()
+    with pytest.raises(ValueError, match="there is no file"):
+        read_reconstruction(out)
+    out.write_bytes(b"not HDF5")
+    with pytest.raises(ValueError, match="not a whole reconstruction file"):
+        read_reconstruction(out)

@@ -1,0 +1,618 @@
+"""The reversal of nonlinear fields: exact where theory is, bounded where physics is not, calibrated, trainable."""
+
+import math
+
+import pytest
+import torch
+from smoother_cases import Fixed, General, Loud, exact_model, exact_tables, no_box, per_mode, stored
+
+from physinv.config.settings import Settings
+from physinv.equations.sde import Reverse, match
+from physinv.equations.solve import solve
+from physinv.models.build import build_model, build_moments
+from physinv.models.references.fit_smoother import fit_smoother
+from physinv.models.references.smoother import SmootherMoments, Tables
+from physinv.models.score import ScoreModel
+from physinv.posterior.posterior import Posterior, default_step
+from physinv.processes.simulator import Layout, Simulator
+from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
+from physinv.reversal.smoother_noise import balance, calibrate, missed
+from physinv.training.checkpoint import load_tensors, save_tensors
+from physinv.training.loop import _images, fit
+from physinv.training.objectives.choose import curriculum, objective
+from simulators.fields.allen_cahn import AllenCahn
+from simulators.fields.burgers import Burgers
+from simulators.fields.heat import Heat
+from simulators.fields.heat_conductivity import HeatConductivity
+from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
+from simulators.numerics.spectral import grid
+
+# -- 1. exactness
+
+
+# Stored steps that forget little, few long ones, and some after which modes have decayed by e^-20 and more.
+REGIMES = {
+    "fine": Heat(size=8, dimension=1, steps=20, horizon=0.3, noise=0.3),
+    "long": Heat(size=12, dimension=1, steps=4, horizon=0.4, noise=0.3),
+    "stiff": Heat(size=16, dimension=1, steps=4, horizon=2.0, noise=0.3),
+}
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("trusted", [True, False])
+def test_exact_for_gaussians_at_any_step(regime, trusted, generator):
+    heat = REGIMES[regime]
+    exact, sde, n = heat.exact(), General(heat), 4000
+    assert default_step(sde, exact_model(heat)) is smooth
+    posterior = Posterior(sde, exact_model(heat, trusted=trusted), heat.times)
+    final = heat.simulate(40, dtype=torch.float64, generator=generator)[:, -1]
+    # Rounding alone, in units of the start's spread: 16 digits, modes that differ by up to MOST and more, 20 steps.
+    scale = exact.power[:, 1:].sqrt()
+    assert float((per_mode(heat, posterior.mean_flow(final) - exact.mean(final)).sqrt() / scale).max()) < 1e-12
+    assert float((per_mode(heat, posterior.flow(final) - exact.flow(final)).sqrt() / scale).max()) < 1e-12
+    # n draws: a sample variance is known to (2/n)^(1/2); five of these.
+    drawn, reference = posterior.sample(final[:1], n, generator=generator)[0], exact.mean(final[:1])
+    like = final[:1]
+    a, v = (f(final.new_full((1,), heat.horizon), like) for f in (heat.decay, heat.variance))
+    S = exact.power.to(like)
+    variance = (S * v / (a**2 * S + v))[0, :, 1:]
+    ratio = per_mode(heat, drawn - reference) / variance
+    assert float((ratio - 1).abs().max()) < 5 * (2 / n) ** 0.5
+    # and the mean of n draws to (variance/n)^(1/2)
+    shift = heat.modes(drawn.mean(0, keepdim=True) - reference)[0, :, 1:].abs() / (variance / n).sqrt()
+    assert float(shift.max()) < 5
+
+
+@pytest.mark.parametrize("wrong", [1.0, 0.9])
+def test_a_wrong_gain_is_seen(wrong, generator):
+    """K = 1 (physics backward, unsmoothed) and K too small by a tenth miss the mean that exact gains meet to 1e-12."""
+    heat = REGIMES["long"]
+    gain = exact_tables(heat, trusted=True).gain
+    model = exact_model(heat, gain=torch.ones_like(gain) if wrong == 1 else wrong * gain)
+    final = heat.simulate(40, dtype=torch.float64, generator=generator)[:, -1]
+    mean, exact = Posterior(General(heat), model, heat.times).mean_flow(final), heat.exact().mean(final)
+    off = (per_mode(heat, mean - exact) / per_mode(heat, exact)).sqrt()
+    assert float(off.min()) > 5e-3  # k = 1 is nearly certain
+    assert float(off[:, 1:].min()) > 0.1
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 1.4])
+def test_every_eta_keeps_the_marginals(eta, generator):
+    """From x_T ~ N(0, S_T) one arrives at N(0, S_0), without noise of the data's physics playing a part."""
+    heat, n = REGIMES["long"], 4000
+    reverse = Reverse(General(heat), exact_model(heat), eta)
+    like = torch.zeros((1, *heat.shape), dtype=torch.float64)
+    tables = exact_tables(heat, trusted=True)
+    z = heat.modes(torch.randn((n, *heat.shape), dtype=torch.float64, generator=generator))
+    x = heat.unmodes(tables.power[-1].sqrt() * z, like.expand(n, -1, -1))
+    if eta == 0:
+        x0 = Posterior(reverse.sde, reverse.score, heat.times).flow(x)
+    else:
+        x0 = solve(reverse, x, heat.times.flip(0), step=smooth, generator=generator)[:, -1]
+    ratio = per_mode(heat, x0.detach()) / tables.power[0, :, 1:]
+    start = per_mode(heat, x) / tables.power[-1, :, 1:]
+    if eta == 0:  # deterministic: what the draws at T are off by, they are at 0
+        assert torch.allclose(ratio, start, rtol=1e-9)
+    assert float((ratio - 1).abs().max()) < 5 * (2 / n) ** 0.5
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_fitted_tables_give_the_posterior(regime, tmp_path, generator):
+    """1024 trajectories: each step's mean is off by two fitted numbers, of variance C/1024 each, and the gains carry
+    these errors to the start just as they carry the noise: by two 1024ths of the posterior's variance."""
+    heat, n, few = REGIMES[regime], 1000, 1024
+    data = stored(heat, tmp_path / "d", train=few)["train"]
+    model = ScoreModel(fit_smoother(General(heat), data, "fourier"), Fixed(), (0.1, heat.horizon))
+    posterior, exact = Posterior(General(heat), model, heat.times), heat.exact()
+    final = heat.simulate(100, generator=generator)[:, -1]
+    a, v = (f(final.new_full((1,), heat.horizon), final[:1]) for f in (heat.decay, heat.variance))
+    S = exact.power.to(final)
+    variance = (S * v / (a**2 * S + v))[0, :, 1:]
+    off = per_mode(heat, posterior.mean_flow(final) - exact.mean(final)) / variance
+    assert float(off.max()) < 5**2 * 2 / few  # five times the root mean square that is expected
+    drawn = posterior.sample(final[:20], n // 10, generator=generator)
+    ratio = per_mode(heat, (drawn - drawn.mean(1, keepdim=True)).flatten(0, 1)) / variance * (n / (n - 10))
+    # both the fitted variances and the drawn ones: (2/1024 + 2/2000)^(1/2)
+    assert float((ratio - 1).abs().max()) < 5 * (2 / few + 2 / (2 * n)) ** 0.5
+
+
+def test_residual_variance_is_that_of_the_regression(tmp_path):
+    """C = S_s - K^2 S_b, with powers over all images under symmetries, is what the fit leaves: never negative."""
+    sim = Burgers(dimension=2, size=12, steps=2, horizon=0.1, noise=1e-3, viscosity=0.2, inner=1)
+    data = stored(sim, tmp_path / "d", name="burgers", train=64)["train"]
+    moments = fit_smoother(sim, data, "fourier")
+    i = 1
+    earlier, later = (torch.cat(sim.images(data.states(j))) for j in (i, i + 1))
+    mean = moments.smoothed(later, torch.full((len(later),), float(data.times[i + 1])))[0]
+    left = (moments.modes(earlier) - mean).abs().square().mean(0)
+    C = moments.power[i] - moments.gain[i] ** 2 * moments.back_power[i]
+    share = moments.power[i] / moments.power[i].amax()
+    energetic = share > 1e-4
+    # float32: S_s and K^2 S_b agree in all but 1e-6 of their size
+    assert float(((left - C).abs() / moments.power[i])[energetic].max()) < 3e-6
+    assert float((C / moments.power[i]).min()) > -1e-6
+    assert torch.allclose(moments.mean[i], earlier.mean(0), atol=1e-6)  # of the images, too
+    # physics backward tells more than the state itself: it is what the fit goes by, in nearly every mode
+    assert float(moments.trusted[i][energetic].float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("regime", ["fine", "long"])
+def test_score_and_step_are_one(regime, generator):
+    """The reference score is that of N(0, S_t), and what a network adds to it is, times q = g^2 dt, what it adds to the
+    mean of a step; channels without noise have no part in the score."""
+    heat = REGIMES[regime]
+    silent, loud = (exact_model(heat, network).requires_grad_(False) for network in (Fixed(), Loud(1)))
+    x = heat.simulate(20, dtype=torch.float64, generator=generator)[:, 3]
+    t0, t1 = (heat.times[i].expand(20) for i in (3, 2))
+    tables = exact_tables(heat, trusted=True)
+    power = tables.power[3]
+    assert torch.allclose(silent(x, t0), -heat.unmodes(heat.modes(x) / power, x), rtol=1e-9)
+    # sum over all modes of the full transform, twins included
+    y = torch.fft.fft(x[:, 0], norm="ortho")
+    full = torch.cat([power[0], power[0, 1:-1].flip(0)])
+    density = -0.5 * (y.abs() ** 2 / full + (2 * math.pi * full).log()).sum(1)
+    assert torch.allclose(silent.moments.log_prob(x, t0), density, rtol=1e-9)
+    still = torch.zeros((2, *x.shape), dtype=x.dtype)
+    one, two = (smooth(Reverse(General(heat), m), x, t0, t1, still) for m in (silent, loud))
+    q = heat.noise**2 * float(t0[0] - t1[0])
+    assert torch.allclose(q * (loud(x, t0) - silent(x, t0)), two - one, rtol=1e-6, atol=1e-9)
+    # t_1/t_3 of the noise is in this step: C^(1/2) (dt/t)^(1/2) = (S (1 - a^2 S/S') / 3)^(1/2)
+    before, a = tables.power[2], heat.decay(t0[:1] - t1[:1], x)[0]
+    unit = (before * (1 - a**2 * before / power) / 3).sqrt()
+    added = heat.unmodes(unit * heat.modes(loud.output(x, t0)[:, :1]), x)
+    assert torch.allclose(two - one, added, rtol=1e-6, atol=1e-9)
+    # the flow takes half of it
+    one, two = (smooth(Reverse(General(heat), m, 0.0), x, t0, t1, still) for m in (silent, loud))
+    assert torch.allclose(two - one, added / 2, rtol=1e-6, atol=1e-9)
+
+    class HalfSilent(General):
+        def diffuse(self, v, t):
+            return torch.cat([v[:, :1], 0 * v[:, 1:]], dim=1)
+
+    twice = [torch.cat([table, table], dim=1) if table.ndim > 1 else table for table in tables]
+    moments = SmootherMoments(HalfSilent(heat), "fourier", Tables(*twice)._replace(box=tables.box))
+    state = torch.cat([x, x], dim=1)
+    lifted = moments.lift(torch.cat([torch.ones_like(state)] * 2, dim=1), state, t0)
+    assert bool((lifted[:, 0] > 0).all())
+    assert bool((lifted[:, 1] == 0).all())
+
+
+# -- 2. boundedness
+
+
+class Cubic(Simulator):
+    """``dx = -x^3 dt + g dW`` at every point: backward it is infinite after a time 1/(2 x^2)."""
+
+    title = "cubic"
+    equation = "dx = -x^3 dt + g dW"
+
+    @property
+    def shape(self):
+        return (1, 8)
+
+    @property
+    def layout(self):
+        return Layout("field", ("x",), ("x",), (grid(8),), "PERIODIC")
+
+    @property
+    def substeps(self):
+        return 8
+
+    def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
+        return 2 * torch.randn((batch, 1, 8), generator=generator, device=device, dtype=dtype)
+
+    def drift(self, x, t):
+        return -(x**3)
+
+    def diffusion(self, t):
+        return 0.3 * torch.ones_like(t)
+
+
+BLOWING_UP = {
+    "burgers": (Burgers(size=32, steps=3, horizon=3.0, viscosity=0.1, inner=6), "fourier"),
+    "kuramoto-sivashinsky": (KuramotoSivashinsky(size=32, steps=2, horizon=8.0, spin_up=12.0, inner=16), "fourier"),
+    "cubic": (Cubic(horizon=0.5, steps=4), "fourier"),
+    "cubic, walls": (Cubic(horizon=0.5, steps=4), "identity"),
+}
+
+
+@pytest.mark.parametrize("name", BLOWING_UP)
+def test_reconstructions_stay_within_reach(name, tmp_path, generator):
+    """From states ten times too large, with a network that talks nonsense, no mode leaves twice what was seen."""
+    sim, basis = BLOWING_UP[name]
+    states = sim.simulate(64, generator=generator)
+    assert bool(states.isfinite().all())
+    data = stored(sim, tmp_path / "d", name="toy", train=64)["train"]
+    moments = fit_smoother(sim, data, basis)
+    assert all(bool(table.isfinite().all()) for table in moments.buffers())
+    final, t = 10 * states[:, -1], torch.full((64,), float(sim.times[-1]))
+    if name.startswith("cubic"):  # the physics alone does not come back
+        back = final
+        for _ in range(8):
+            back = sim.drift_flow(back, t, t - sim.horizon / 4 / 8)
+        assert not bool(back.isfinite().all())
+    posterior = Posterior(sim, ScoreModel(moments, Loud(1), (float(sim.times[1]), sim.horizon)), sim.times)
+    for x0 in (posterior.sample(final, 2, generator=generator).flatten(0, 1), posterior.flow(final)):
+        assert bool(x0.isfinite().all())
+        size = moments.modes(x0 - moments.mean[0]).abs()
+        assert bool((size <= moments.reach[0] * (1 + 1e-4) + 1e-5 * moments.reach[0].max()).all())
+    # the reference alone takes no step that is longer than any was
+    mean, _ = moments.smoothed(final, t)
+    step = (mean - moments.modes(moments.mean[-2:-1])).abs()
+    assert bool((step <= (moments.gain[-1].abs() * moments.back_reach[-1]) * (1 + 1e-4) + 1e-6 * step.max()).all())
+    honest = moments.modes(data.states(0) - moments.mean[0]).abs().amax(0)
+    assert torch.allclose(moments.reach[0], 2 * torch.maximum(honest, moments.reach[0] / 2), rtol=1e-4)
+
+
+def test_physics_that_overflows_in_a_sum_stays_bounded(generator):
+    """Numbers that are finite one by one, but whose Fourier sums are not."""
+
+    class Explosive(General):
+        def drift_flow(self, x, t0, t1):
+            return x.sign() * 3e38 + 0 * x
+
+    heat = REGIMES["long"]
+    tables = exact_tables(heat, trusted=True)
+    reach = 2 * tables.power.sqrt()
+    tables = Tables(*(table if table.dtype == torch.bool else table.float() for table in tables))
+    tables = tables._replace(reach=reach.float(), back_reach=4 * tables.back_power.sqrt().clamp(max=1e6))
+    moments = SmootherMoments(Explosive(heat), "fourier", tables)
+    reverse = Reverse(moments.sde, ScoreModel(moments, Fixed(), (0.1, 0.4)))
+    x = torch.randn(4, *heat.shape, generator=generator)
+    states = solve(reverse, x, heat.times.flip(0), step=smooth, generator=generator)
+    assert bool(states.isfinite().all())  # every one: a later step may take NaN for physics that blew up
+
+
+def test_points_where_the_physics_explodes_are_cut_where_that_tells_more(tmp_path, generator):
+    """A reaction that saturates forward explodes backward, at single points: no mode is out of reach then."""
+    sim = AllenCahn(size=16, steps=8, horizon=4.0, inner=8)
+    data = stored(sim, tmp_path / "d", train=64)["train"]
+    moments = fit_smoother(sim, data, "fourier")
+    low, high = moments.box.unbind(1)
+    for i in range(8):  # symmetric, since the phases may be exchanged
+        largest = data.states(i).abs().max()
+        assert torch.allclose(high[i], largest)
+        assert torch.allclose(low[i], -largest)
+    # from data not fitted, through all steps and their noise, as far as a Gaussian goes beyond what 64 fields show
+    final = sim.simulate(200, generator=generator)[:, -1]
+    reverse = Reverse(sim, ScoreModel(moments, Fixed(), (float(sim.times[1]), sim.horizon)))
+    for box, exploded in (moments.box.clone(), False), (no_box(moments.mean[1:]), True):
+        moments.box.copy_(box)
+        states = solve(reverse, final, sim.times.flip(0), step=smooth, generator=generator)
+        largest = states.flip(1).abs().amax((0, 2, 3, 4)) / data.trajectories(slice(0, 64)).abs().amax((0, 2, 3, 4))
+        assert bool((largest > 2).any()) == exploded
+
+    # viscosity amplifies noise on all scales: values beyond the range belong to it, and cutting them would mix scales
+    heat = REGIMES["long"]
+    moments = fit_smoother(General(heat), stored(heat, tmp_path / "heat", train=1024)["train"], "fourier")
+    assert float(moments.box[0].abs().min()) > 1e14
+
+
+# -- 3. calibration
+
+
+def test_left_is_what_steps_miss(tmp_path):
+    """Gains too small by a fifth, and sigma = e^.3 everywhere: the residuals' variance is known in closed form."""
+    heat, n, c, log_size = Heat(size=8, dimension=2, steps=3, noise=0.3, horizon=0.3), 500, 0.8, 0.3
+    valid = stored(heat, tmp_path / "d", valid=n)["valid"]
+    tables = exact_tables(heat, trusted=True)
+    model = exact_model(heat, Fixed(log_size=log_size), gain=c * tables.gain).float()
+    missed(model, General(heat), valid)
+    C = tables.power[:-1] - tables.gain**2 * tables.back_power
+    residual = C + (1 - c) ** 2 * tables.gain**2 * tables.back_power
+    unit = tables.power[:-1] - c**2 * tables.gain**2 * tables.back_power
+    expected = residual / unit / math.exp(2 * log_size)
+    kx, ky = torch.meshgrid(torch.fft.fftfreq(8, 1 / 8), torch.fft.rfftfreq(8, 1 / 8), indexing="ij")
+    shell = (kx**2 + ky**2).sqrt().round()
+    for k in range(1, int(shell.max()) + 1):
+        on = shell == k
+        found = model.moments.left[:, 0, on]
+        assert torch.equal(found, found[:, :1].expand_as(found))  # one number per interval and shell
+        # n trajectories; modes of a shell are independent, but for twins on two planes: count no more than half
+        tolerance = 5 * (2 / (n * max(1, int(on.sum()) // 2))) ** 0.5
+        assert torch.allclose(found[:, 0].double() / expected[:, 0, on].mean(1), torch.ones(3).double(), atol=tolerance)
+    assert float((expected[:, 0, 0, 1] - 1).abs().min()) > 0.2  # nothing that an uncalibrated model would pass
+
+
+def test_modes_without_energy_do_not_count(tmp_path):
+    """Resolved modes share shells with dealiased ones, which hold nothing: the latter must not dilute the former."""
+    sim = Burgers(dimension=2, size=12, steps=1, horizon=0.1, noise=0.3, viscosity=0.2, inner=1)
+    data = stored(sim, tmp_path / "d", name="burgers", train=600, valid=600)
+    model = ScoreModel(fit_smoother(sim, data["train"], "fourier"), Fixed(), (0.1, 0.1))
+    missed(model, sim, data["valid"])
+    kx, ky = torch.meshgrid(torch.fft.fftfreq(12, 1 / 12), torch.fft.rfftfreq(12, 1 / 12), indexing="ij")
+    shell, kept = (kx**2 + ky**2).sqrt().round(), (kx.abs() < 4) & (ky.abs() < 4)
+    assert bool(((shell == 4) & kept).any())
+    assert bool(((shell == 4) & ~kept).any())
+    # the fit's own units on other data of the same law: 1, give or take 600 trajectories of at least 3 independent
+    # modes, and as many to fit; 5 of 11 modes of the shell are empty
+    found = model.moments.left[0][:, (shell == 4) & kept]
+    assert float((found - 1).abs().max()) < 5 * (2 / 1800 + 2 / 1800) ** 0.5
+
+
+def test_after_calibration_a_step_has_the_noise_of_the_residuals(tmp_path, generator):
+    heat, n, log_size = Heat(size=8, dimension=1, steps=2, noise=0.3, horizon=0.3), 500, -0.7
+    valid = stored(heat, tmp_path / "d", valid=n)["valid"]
+    model = exact_model(heat, Fixed(log_size=log_size)).float()
+    sde = General(heat)
+    x, t0, t1 = (
+        v.expand(2000, *v.shape[1:]) for v in (valid.states(2)[:1], valid.times[2:3].float(), valid.times[1:2].float())
+    )
+
+    def noise_of_step():
+        dw = torch.randn((2, *x.shape), generator=generator) * match((t0 - t1).sqrt(), x)
+        moved = smooth(Reverse(sde, model), x, t0, t1, dw) - smooth(Reverse(sde, model), x, t0, t1, 0 * dw)
+        return per_mode(heat, moved)
+
+    C = model.moments.spread()[1][:, 1:]
+    # 2000 draws
+    assert torch.allclose(noise_of_step() / C, torch.tensor(math.exp(2 * log_size)), atol=0.25 * 5 * (2 / 2000) ** 0.5)
+    missed(model, sde, valid)
+    # 500 residuals, 2000 draws
+    assert torch.allclose(noise_of_step() / C, torch.tensor(1.0), atol=5 * (2 / n + 2 / 2000) ** 0.5)
+
+
+def test_calibration_of_components_and_refusal(tmp_path):
+    """Modes that are components: one number per channel.  sigma = e^-.5 on residuals of unit variance leaves e^1."""
+    sim = Cubic(horizon=0.2, steps=2)
+    data = stored(sim, tmp_path / "d", name="toy", train=1000, valid=500)
+    model = ScoreModel(fit_smoother(sim, data["train"], "identity"), Fixed(log_size=-0.5), (0.1, 0.2))
+    missed(model, sim, data["valid"])
+    left = model.moments.left
+    assert torch.equal(left, left[..., :1].expand_as(left))
+    # residuals are not Gaussian here: with a kurtosis of up to 6 their squares spread sqrt(5), over 8 * 500 numbers and
+    # 8 * 1000 of the fit
+    tolerance = 5 * (5 / 4000 + 5 / 8000) ** 0.5
+    assert torch.allclose(left, torch.tensor(math.e), rtol=tolerance)
+    heat = Heat(size=8, dimension=1)
+    linear = build_model(heat, stored(heat, tmp_path / "h", train=20)["train"], Settings(width=8, depth=1))
+    with pytest.raises(ValueError, match=r"`model` must have SmootherMoments as reference, got LinearMoments\."):
+        calibrate(linear, heat, data["valid"])
+
+
+@pytest.mark.parametrize("start", [0.5, 2.0])
+def test_balanced_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, generator):
+    """Steps right but for the size of their noise: balance finds the posterior's variance from the errors alone."""
+    heat, n = Heat(size=8, dimension=1, steps=4, noise=0.3, horizon=0.4), 500
+    valid = stored(heat, tmp_path / "d", valid=n)["valid"]
+    model = exact_model(heat, trusted=True).float()
+    model.moments.left.mul_(start)
+    balance(model, General(heat), valid)
+    draws = Posterior(General(heat), model, heat.times).sample(valid.states(-1), 8, generator=generator)
+    spread = per_mode(heat, (draws - draws.mean(1, keepdim=True)).flatten(0, 1)) * 8 / 7
+    exact = heat.exact().sample(valid.states(-1).double(), 8, generator=generator)
+    wanted = per_mode(heat, (exact - exact.mean(1, keepdim=True)).flatten(0, 1)) * 8 / 7
+    # the squared error of n means, two numbers a mode (one at the last), says how large the spread has to be
+    assert torch.allclose(spread.double() / wanted, torch.ones_like(wanted), atol=5 * (2 / n) ** 0.5)
+
+
+# -- 4. the loss
+
+
+class Filter(torch.nn.Module):
+    """Adds ``weight`` times the whitened state, mode by mode; ``log_size`` everywhere."""
+
+    def __init__(self, weight, log_size=0.0):
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight.clone())
+        self.log_size = torch.nn.Parameter(torch.tensor(float(log_size), dtype=weight.dtype))
+
+    def forward(self, features, tau):
+        whitened = features[:, 1:2]
+        out = torch.fft.irfft(self.weight * torch.fft.rfft(whitened, norm="ortho"), n=whitened.shape[-1], norm="ortho")
+        return torch.cat([out, self.log_size.expand_as(out)], dim=1)
+
+
+def untaught(c=0.7):
+    """A reference whose gains are too small by ``c``, the filter that mends it, and the size of what then remains."""
+    heat = Heat(size=8, dimension=1, steps=1, horizon=0.1, noise=0.3)
+    tables = exact_tables(heat, trusted=False)
+    S, after, K = tables.power[0], tables.back_power[0], tables.gain[0]
+    unit = S - c**2 * K**2 * after
+    weight = (1 - c) * K * after.sqrt() / unit.sqrt()  # dt/t = 1
+    weight[..., 0] = 0.0  # no energy there
+    left = (S - K**2 * after) / unit
+    left[..., 0] = 0.0
+    twins = torch.tensor([1.0, 2.0, 2.0, 2.0, 1.0], dtype=torch.float64)
+    log_size = 0.5 * math.log(float((twins * left).sum() / 8))
+    return heat, {"gain": c * tables.gain}, weight, log_size
+
+
+def gradients(heat, changes, network, generator, batches=40, size=100):
+    """The loss's gradient in all parameters, on independent batches: ``(batches, parameters)``."""
+    model = exact_model(heat, network, trusted=False, **changes)
+    times = heat.times.expand(size, -1)
+    rows = []
+    for _ in range(batches):
+        states = heat.simulate(size, dtype=torch.float64, generator=generator)
+        loss = smoother_loss(model, General(heat), states, times)
+        found = torch.autograd.grad(loss, list(network.parameters()))
+        rows.append(torch.cat([g.flatten() for g in found]))
+    return torch.stack(rows)
+
+
+def significance(rows):
+    """Each mean in units of its standard error."""
+    return rows.mean(0).abs() / (rows.std(0) / len(rows) ** 0.5).clamp(min=1e-300)
+
+
+def test_loss_is_stationary_at_the_conditional_mean_and_size(generator):
+    heat, changes, weight, log_size = untaught()
+    at = significance(gradients(heat, changes, Filter(weight, log_size), generator))
+    assert float(at[1:].max()) < 5  # four modes and the size; the first mode of the start holds nothing
+    off = significance(gradients(heat, changes, Filter(1.5 * weight, log_size), generator))
+    assert float(off[1:4].min()) > 5  # every mode of the resolved ones sees its own filter
+    assert float(significance(gradients(heat, changes, Filter(weight, log_size + 0.1), generator))[-1]) > 10
+    assert float(significance(gradients(heat, changes, Filter(0 * weight, log_size), generator))[1:4].min()) > 10
+
+
+def test_loss_is_lowest_at_the_conditional_mean(generator):
+    """Its value there, too: E |r|^2 = sigma^2, hence sigma^2 + 1/2 + log sigma, with batches' own standard error."""
+    heat, changes, weight, log_size = untaught()
+    states = heat.simulate(4000, dtype=torch.float64, generator=generator)
+    times = heat.times.expand(4000, -1)
+
+    @torch.no_grad()
+    def loss(scale, shift):
+        model = exact_model(heat, Filter(scale * weight, log_size + shift), trusted=False, **changes)
+        return float(smoother_loss(model, General(heat), states, times))
+
+    best = loss(1.0, 0.0)
+    s2 = math.exp(2 * log_size)
+    # the mean square of 4000 fields of about 7 independent modes
+    assert best == pytest.approx(s2 + 0.5 + log_size, abs=5 * (s2 + 0.5) * (2 / 28000) ** 0.5)
+    assert min(loss(0.8, 0.0), loss(1.2, 0.0), loss(1.0, 0.2), loss(1.0, -0.2)) > best
+
+
+def test_longer_windows_are_rolled_out(generator):
+    """Windows of three equal the roll-out by hand, with the solver's own step; gradients flow through both steps."""
+    heat = Heat(size=8, dimension=1, steps=3, horizon=0.3, noise=0.3)
+    model = exact_model(heat, Loud(1, 0.5), trusted=False)
+    sde, n = General(heat), 50
+    states = heat.simulate(n, dtype=torch.float64, generator=generator)[:, 1:]
+    times = heat.times[1:].expand(n, -1)
+    reverse, moments = Reverse(sde, model), model.moments
+
+    def by_hand(cut):
+        x, total = states[:, 2], 0.0
+        for m in (1, 0):
+            t0, t1 = times[:, m + 1], times[:, m]
+            # the network's second half, and the step of the solver itself
+            size = model.output(x, t0)[:, 1:].clamp(-4, 2).exp()
+            x = smooth(reverse, x, t0, t1, torch.zeros((2, *x.shape), dtype=x.dtype))
+            C = moments.power[m + 1] - moments.gain[m + 1] ** 2 * moments.back_power[m + 1]
+            r = torch.fft.irfft(torch.fft.rfft(states[:, m] - x, norm="ortho") / C.sqrt(), n=8, norm="ortho")
+            total = total + (r**2).mean() + (r.detach() ** 2 / (2 * size**2) + size.log()).mean()
+            x = x.detach() if cut else x
+        return total / 2
+
+    loss = smoother_loss(model, sde, states, times)
+    assert float(loss.detach()) == pytest.approx(float(by_hand(False).detach()), rel=1e-9)
+    whole, cut, given = (torch.autograd.grad(v, model.network.mixing)[0] for v in (by_hand(False), by_hand(True), loss))
+    assert torch.allclose(given, whole, rtol=1e-9, atol=1e-12)
+    assert float((given - cut).norm()) > 0.05 * float(given.norm())
+
+
+def test_what_does_not_fit_is_refused(generator):
+    heat = REGIMES["long"]
+    model, sde = exact_model(heat), General(heat)
+    states = heat.simulate(4, dtype=torch.float64, generator=generator)
+    with pytest.raises(ValueError, match=r"`smooth` needs Reverse\(sde, score\) with a ScoreModel"):
+        smoother_loss(lambda x, t: -x, sde, states[:, :2], heat.times[:2].expand(4, -1))
+    with pytest.raises(ValueError, match=r"`smooth` needs Reverse\(sde, score\) with a ScoreModel"):
+        smooth(sde, states[:, 1], heat.times[1:2].expand(4), heat.times[:1].expand(4), states[None, :, 0])
+    stored_only = r"`times` must be the 5 stored ones, 4 steps"
+    with pytest.raises(ValueError, match=stored_only):
+        smoother_loss(model, sde, states[:, ::2], heat.times[::2].expand(4, -1))
+    # too long, too short, and of the right length in the wrong place
+    for times in (heat.times[::2], torch.linspace(0, heat.horizon, 9, dtype=torch.float64), heat.times + 0.05):
+        with pytest.raises(ValueError, match=stored_only):
+            Posterior(sde, model, times)
+        with pytest.raises(ValueError, match=stored_only):
+            solve(Reverse(sde, model), states[:, -1], times.flip(0), step=smooth, generator=generator)
+    assert Posterior(sde, model, heat.times[:3]).mean_flow(states[:, 2]).shape == states[:, 0].shape
+
+
+def test_training_takes_the_smoother_and_ends_calibrated(tmp_path):
+    heat = Heat(size=8, dimension=1, steps=3, noise=0.3)
+    sde, data = General(heat), stored(heat, tmp_path / "d", train=64, valid=64)
+    settings = Settings(width=8, depth=1, batch=32, validate_every=2, validate_windows=32)
+    model = build_model(sde, data["train"], settings)
+    assert isinstance(model.moments, SmootherMoments)
+    assert default_step(sde, model) is smooth
+    assert objective(settings, sde, model) is smoother_loss
+    assert curriculum(settings, sde, 4) == (2,)
+    before = model.moments.left.clone()
+    fit(model, sde, data["train"], data["valid"], settings=settings, steps=4)
+    after = model.moments.left.clone()
+    assert not torch.equal(before, after)
+    calibrate(model, sde, data["valid"])
+    assert torch.equal(after, model.moments.left)  # on the validation data, and once is enough
+
+
+# -- 5. what does not move
+
+
+@pytest.mark.parametrize("basis", ["fourier", "identity"])
+def test_static_channels_come_back_exactly(basis, tmp_path, generator):
+    """Context with f = g = 0: gains of 1 and no noise, whatever the network says; sums of squares in float32 agree
+    to 1e-7, twenty steps to some 1e-6."""
+    sim = HeatConductivity(size=16, dimension=1, steps=20, inner=2)
+    data = stored(sim, tmp_path / "d", name="heat-conductivity", train=300)["train"]
+    moments = fit_smoother(sim, data, basis)
+    model = ScoreModel(moments, Loud(2), (float(sim.times[1]), sim.horizon))
+    final = sim.simulate(50, generator=generator)[:, -1]
+    final[:, 1, :8] *= 10  # context as it was never seen
+    for x0 in (
+        Posterior(sim, model, sim.times).sample(final, 1, generator=generator)[:, 0],
+        Posterior(sim, model, sim.times).flow(final),
+    ):
+        assert float((x0[:, 1] - final[:, 1]).abs().max()) < 2e-5 * float(final[:, 1].abs().max())
+        assert float((x0[:, 0] - final[:, 0]).std()) > 0.1
+
+
+def test_modes_without_energy_stay_without(tmp_path, generator):
+    """The mean of the Kuramoto-Sivashinsky equation is conserved at 0, and modes beyond 2/3 are empty."""
+    sim, basis = BLOWING_UP["kuramoto-sivashinsky"]
+    data = stored(sim, tmp_path / "d", name="ks", train=64)["train"]
+    model = ScoreModel(fit_smoother(sim, data, basis), Loud(1), (float(sim.times[1]), sim.horizon))
+    final = sim.simulate(32, generator=generator)[:, -1]
+    x0 = Posterior(sim, model, sim.times).sample(final, 2, generator=generator).flatten(0, 1)
+    size = model.moments.modes(x0).abs().amax(0)[0]
+    empty = torch.ones(17, dtype=torch.bool)
+    empty[1:11] = False  # 2/3 of 16 is 10.67
+    assert float(size[empty].max()) < 1e-5 * float(size.max())  # twice the largest rounding error seen
+
+
+# -- 6. on disk
+
+
+@pytest.mark.parametrize("basis", ["fourier", "identity"])
+def test_saved_and_loaded_it_draws_the_same(basis, tmp_path, generator):
+    sim = Cubic(horizon=0.2, steps=3)
+    data = stored(sim, tmp_path / "d", name="toy", train=50, valid=50)
+    model = ScoreModel(fit_smoother(sim, data["train"], basis), Loud(1, 0.3), (float(sim.times[1]), sim.horizon))
+    calibrate(model, sim, data["valid"])
+    save_tensors(tmp_path / "model.safetensors", dict(model.state_dict()), {})
+    tensors, _ = load_tensors(tmp_path / "model.safetensors")
+    again = ScoreModel(build_moments("SmootherMoments", sim, tensors), Loud(1), model.clock)
+    again.load_state_dict(tensors)
+    assert isinstance(again.moments, SmootherMoments)
+    assert again.moments.basis == basis
+    final = data["valid"].states(-1)
+    one, two = (
+        Posterior(sim, m, sim.times).sample(final, 2, generator=generator.manual_seed(7)) for m in (model, again)
+    )
+    assert torch.equal(one, two)
+    assert torch.equal(model(final, torch.full((50,), 0.1)), again(final, torch.full((50,), 0.1)))
+
+
+# -- 7. images
+
+
+@pytest.mark.parametrize(
+    "sim",
+    [Burgers(size=8), Burgers(size=8, dimension=2), HeatConductivity(size=8), Heat(size=8)],
+    ids=lambda s: s.title,
+)
+def test_images_of_windows_are_those_of_their_states(sim, generator):
+    windows = torch.randn((5, 3, *sim.shape), generator=generator)
+    found = _images(sim, windows)
+    assert len(found) == len(sim.images(windows[:, 0]))
+    for m in range(3):
+        for whole, one in zip(found, sim.images(windows[:, m]), strict=True):
+            assert torch.equal(whole[:, m], one)
+
+
+def test_gaps_are_in_units_of_the_noise(generator):
+    """Exact gains on Gaussian data: whitened gaps are white, of unit variance, for every interval."""
+    heat, n = REGIMES["long"], 2000
+    states = heat.simulate(n, dtype=torch.float64, generator=generator)
+    network = Fixed().requires_grad_(False)
+    for i in range(4):
+        t0, t1 = (heat.times[j].expand(n) for j in (i + 1, i))
+        _, gap, size = gap_and_size(
+            Reverse(General(heat), exact_model(heat, network)), states[:, i + 1], states[:, i], t0, t1
+        )
+        assert torch.equal(size, torch.ones_like(size))
+        assert float((per_mode(heat, gap) - 1).abs().max()) < 5 * (2 / n) ** 0.5

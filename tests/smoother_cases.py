@@ -1,0 +1,101 @@
+"""Smoothers in closed form and small networks, shared by the tests of the reversal of nonlinear fields."""
+
+import math
+
+import torch
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.equations.sde import SDE, match
+from physinv.models.references.smoother import SmootherMoments, Tables
+from physinv.models.score import ScoreModel
+
+FAR = 1e30  # a reach that limits nothing
+MOST = math.exp(4)
+
+
+class General(SDE):
+    """A linear SDE that does not say so: drift, noise and flow are forwarded, the transition kernel is not.
+
+    Backward no mode grows by more than ``MOST``: otherwise rounding errors of large modes would drown the others.
+    """
+
+    def __init__(self, linear):
+        self.linear = linear
+
+    def drift(self, x, t):
+        return self.linear.drift(x, t)
+
+    def diffusion(self, t):
+        return self.linear.diffusion(t)
+
+    def drift_flow(self, x, t0, t1):
+        grown = self.linear.decay(t1 - t0, x).clamp(max=MOST)
+        return self.linear.unmodes(grown * self.linear.modes(x), x)
+
+
+class Fixed(torch.nn.Module):
+    """A network that says ``out`` about the mean and ``log_size`` about the size of the noise, everywhere."""
+
+    def __init__(self, out=0.0, log_size=0.0):
+        super().__init__()
+        self.out, self.log_size = (torch.nn.Parameter(torch.tensor(float(v))) for v in (out, log_size))
+
+    def forward(self, features, tau):
+        half = torch.ones_like(features[:, : features.shape[1] // 3])
+        return torch.cat([self.out * half, self.log_size * half], dim=1)
+
+
+class Loud(torch.nn.Module):
+    """Some smooth function of features and time whose output is far larger than that of a trained network."""
+
+    def __init__(self, channels, size=5.0):
+        super().__init__()
+        draw = torch.randn(2 * channels, 3 * channels, generator=torch.Generator().manual_seed(1))
+        self.mixing = torch.nn.Parameter(size * draw)
+
+    def forward(self, features, tau):
+        return torch.einsum("oi,bi...->bo...", self.mixing, features.tanh()) + match(tau, features)
+
+
+def exact_tables(heat, *, trusted):
+    """The smoother of a Gaussian heat equation in closed form; where ``trusted``, seen from the physics run backward.
+
+    With decay a, noise q, powers S, S' = a^2 S + q and b = c y, c = min(1/a, MOST) or 1:  S_b = c^2 S', K = a S/(c S').
+    """
+    like = torch.zeros((1, *heat.shape), dtype=torch.float64)
+    times, prior = heat.times, heat.exact().power.double()
+    power = torch.stack([heat.decay(t, like)[0] ** 2 * prior + heat.variance(t, like)[0] for t in times])
+    power = power.clamp(min=1e-9 * float(power.mean()))  # the mean of the start is 0: the floor of a fit
+    a = torch.stack([heat.decay(dt, like)[0] for dt in times.diff()])
+    use = torch.as_tensor(trusted) & torch.ones_like(a, dtype=torch.bool)
+    c = torch.where(use, (1 / a).clamp(max=MOST), torch.ones_like(a))
+    back_power = c**2 * power[1:]
+    gain = a / c * power[:-1] / power[1:]
+    mean = torch.zeros(len(times), *heat.shape, dtype=torch.float64)
+    far = torch.full_like(power, FAR)
+    return Tables(
+        times, mean, power, far, mean[1:], back_power, far[1:], no_box(mean[1:]), gain, use, torch.ones_like(gain)
+    )
+
+
+def no_box(means):
+    """Limits for each of the fields ``means (interval, channels, *space)`` that cut nothing."""
+    far = means.new_full((*means.shape[:2], *[1] * (means.ndim - 2)), FAR)
+    return torch.stack([-far, far], dim=1)
+
+
+def exact_model(heat, network=None, *, trusted=True, **changes):
+    tables = exact_tables(heat, trusted=trusted)._replace(**changes)
+    moments = SmootherMoments(General(heat), "fourier", tables)
+    return ScoreModel(moments, network or Fixed(), (float(heat.times[1]), float(heat.times[-1]))).double()
+
+
+def stored(simulator, folder, *, name="heat", **splits):
+    generate(simulator, name, {"train": 1, **splits}, 0, folder, dtype="float64")
+    return {split: TrajectoryDataset(folder / "data" / split).load() for split in splits}
+
+
+def per_mode(heat, x):
+    """Mean square of each mode over the batch, without the mean mode."""
+    return heat.modes(x).abs().square().mean(0)[..., 1:]

@@ -1,0 +1,96 @@
+"""The house rules that a machine can check: direction of imports, packaging, no pickle."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted([*ROOT.glob("physinv/**/*.py"), *ROOT.glob("simulators/**/*.py")])
+
+# The order of the folders: a module imports from its own folder and from those before it.
+ORDER = (
+    "config equations laws processes data models reversal training posterior evaluation methods comparison reports cli"
+)
+FOLDERS = ORDER.split()
+
+
+def imports(path):
+    """Modules imported when the file is (not those inside functions or for type checkers only)."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            if node.module == "physinv":
+                yield from (f"physinv.{alias.name}" for alias in node.names if alias.name != "__version__")
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    package, *rest = path.relative_to(ROOT).parts
+    names = set(imports(path))
+    ours = {n.split(".")[1] for n in names if n.startswith("physinv.")} & set(FOLDERS)
+    if package == "physinv":
+        assert not any(n.split(".")[0] == "simulators" for n in names), "physinv knows no particular process"
+        if len(rest) > 1:
+            assert ours <= set(FOLDERS[: FOLDERS.index(rest[0]) + 1])
+        else:
+            assert rest[0] in ("__init__.py", "__main__.py")
+    else:
+        assert ours <= {"equations", "laws", "processes"}
+    if rest[:2] != ["reports", "plots"]:
+        assert not any(n.split(".")[0] == "matplotlib" for n in names)
+
+
+def test_every_folder_has_its_place():
+    assert {p.parent.name for p in ROOT.glob("physinv/*/__init__.py")} == set(FOLDERS)
+
+
+def test_nothing_loads_code_from_data():
+    for path in FILES:
+        names = set(imports(path))
+        assert not names & {"pickle", "dill", "joblib", "shelve", "marshal"}, path
+        assert "torch.load(" not in path.read_text("utf-8"), path
+
+
+def test_wheel_holds_two_packages_only(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"physinv", "simulators"}
+    assert {"physinv/py.typed", "simulators/py.typed", "physinv/models/networks/unet.py"} <= set(names)
+
+
+def test_folder_datasets_does_not_shadow_an_installed_package(tmp_path):
+    """A distribution called `datasets` (Hugging Face has one) still imports from the root of the repository."""
+    package = tmp_path / "datasets"
+    package.mkdir()
+    (package / "__init__.py").write_text("here = 'site-packages'\n")
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); import datasets; print(datasets.here)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "site-packages"
+
+
+def test_the_library_never_seeds_globally():
+    allowed = {
+        "physinv/models/build.py",
+        "physinv/methods/learned/backbone.py",
+        "physinv/methods/learned/operator.py",
+        "physinv/methods/learned/simulation_based.py",
+        "physinv/models/learned_drift.py",
+    }  # inside fork_rng, since torch's layers take no generator
+    for path in FILES:
+        text = path.read_text("utf-8")
+        name = str(path.relative_to(ROOT))
+        assert "torch.manual_seed(" not in text, name
+        assert "default_generator" not in text or name in allowed, name
+        assert "np.random.seed" not in text, name
