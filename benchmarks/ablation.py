@@ -30,9 +30,9 @@ from physinv.evaluation import metrics
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.scalar import ScalarPosterior
 from physinv.models.build import build_model, build_network
-from physinv.models.references.base import Moments
-from physinv.models.references.fit import fit_moments
-from physinv.models.references.mixture import MixtureMoments
+from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.fit import fit_reference
+from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import build
@@ -45,11 +45,11 @@ from simulators.fields.heat import Heat
 from simulators.vectors.quadratic import Quadratic
 
 Data = dict[str, TrajectoryDataset]
-Fit = Callable[[SDE, TrajectoryDataset, Settings], Moments]
+Fit = Callable[[SDE, TrajectoryDataset, Settings], ReferenceLaw]
 LOW, TIMES, STEPS = 4, (1, 4, 16, 32), grids.logarithmic(0.2, 24, 0.002)
 
 
-class Plain(Moments):
+class Plain(ReferenceLaw):
     """No reference: inputs and outputs in units of the root mean square over all states and times."""
 
     def __init__(self, rms: float, channels: int) -> None:
@@ -69,7 +69,7 @@ class Plain(Moments):
         return out / self.rms
 
 
-class Unscaled(MixtureMoments):
+class Unscaled(MixtureReference):
     """The mixture's score, but network inputs and outputs in units of the spread of all states at t (a stored time)."""
 
     def features(self, x: Tensor, t: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Unscaled(MixtureMoments):
         return out[:, : x.shape[1]] / self.scale[torch.searchsorted(self.times, t.contiguous())][:, None]
 
 
-class Blind(MixtureMoments):
+class Blind(MixtureReference):
     """As it is, but the network neither sees nor multiplies the score that the physics has in equilibrium."""
 
     def features(self, x: Tensor, t: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Blind(MixtureMoments):
         return super().lift(torch.cat([out[:, : x.shape[1]], torch.zeros_like(x)], dim=1), x, t)
 
 
-class Scoreless(MixtureMoments):
+class Scoreless(MixtureReference):
     """The mixture's units, curvature and box, but not its score."""
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
@@ -105,18 +105,18 @@ class Asymmetric(Quadratic):
         return [x]
 
 
-def reference(sde: SDE, data: TrajectoryDataset, settings: Settings) -> Moments:
+def reference(sde: SDE, data: TrajectoryDataset, settings: Settings) -> ReferenceLaw:
     """The default: whatever suits the state."""
-    return fit_moments(sde, data, components=settings.components)
+    return fit_reference(sde, data, components=settings.components)
 
 
-def plain(sde: SDE, data: TrajectoryDataset, settings: Settings) -> Moments:
+def plain(sde: SDE, data: TrajectoryDataset, settings: Settings) -> ReferenceLaw:
     return Plain(float(data.trajectories().square().mean().sqrt()), data.shape[0])
 
 
-def as_kind(kind: type[MixtureMoments], sde: SDE, data: TrajectoryDataset, settings: Settings) -> Moments:
+def as_kind(kind: type[MixtureReference], sde: SDE, data: TrajectoryDataset, settings: Settings) -> ReferenceLaw:
     m = reference(sde, data, settings)
-    assert isinstance(m, MixtureMoments)
+    assert isinstance(m, MixtureReference)
     return kind(sde, m.times, m.weights, m.means, m.factors, m.bounds)
 
 
@@ -157,28 +157,28 @@ def once(seed: int, budget: float) -> dict[str, float]:
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as tmp, threads_for((1,)):
         data = dataset("quadratic", seed, Path(tmp) / "quadratic", train=250)
-        for row, (moments, settings, kind) in QUADRATIC.items():
+        for row, (reference, settings, kind) in QUADRATIC.items():
             sde: SDE = build(kind, data["test"].config["parameters"])
-            model = trained(sde, data, moments, settings, None, seed, budget)
+            model = trained(sde, data, reference, settings, None, seed, budget)
             figures |= shown(f"quadratic, {row}", quadratic_figures(sde, model, data["test"], seed))
         data = dataset("heat", seed, Path(tmp) / "heat", changes={"prior": "edges", "size": 16})
         heat = build(Heat, data["test"].config["parameters"])
-        for row, (moments, settings, loss) in HEAT.items():
+        for row, (reference, settings, loss) in HEAT.items():
             seconds = 0.0 if "untrained" in row else budget
-            model = trained(heat, data, moments, settings, loss, seed, seconds)
+            model = trained(heat, data, reference, settings, loss, seed, seconds)
             figures |= shown(f"heat, {row}", heat_figures(heat, model, data["test"], seed))
     return figures
 
 
 def trained(
-    sde: SDE, data: Data, moments: Fit, settings: Settings, loss: Loss | None, seed: int, budget: float
+    sde: SDE, data: Data, reference: Fit, settings: Settings, loss: Loss | None, seed: int, budget: float
 ) -> ScoreModel:
     """A model with the given reference, trained for ``budget`` seconds."""
     model = build_model(sde, data["train"], settings, seed=seed)
-    model.moments = moments(sde, data["train"], settings)
+    model.reference = reference(sde, data["train"], settings)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model.network = build_network(model.moments, data["train"].shape, settings)
+        model.network = build_network(model.reference, data["train"].shape, settings)
     if budget:
         fit(model, sde, data["train"], data["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
     return model

@@ -18,7 +18,7 @@ from physinv.config.settings import Settings
 from physinv.equations.time_grids import logarithmic
 from physinv.evaluation import metrics
 from physinv.laws.exact import LinearGaussian
-from physinv.models.references.base import LinearMoments
+from physinv.models.references.base import LinearReference
 from physinv.posterior.posterior import Posterior
 from physinv.reports import plots as plot
 from simulators.fields.heat import Heat
@@ -28,14 +28,14 @@ OBSERVATIONS, SAMPLES = 60, 16
 
 def once(seed: int, budget: float) -> dict[str, float]:
     run, test, seconds = trained("heat", seed, budget, Settings(), {"prior": "edges"})
-    simulator, moments = run.simulator, run.model.moments
+    simulator, reference = run.simulator, run.model.reference
     assert isinstance(simulator, Heat)
-    assert isinstance(moments, LinearMoments)
+    assert isinstance(reference, LinearReference)
     truth, final = test.states(0, limit=OBSERVATIONS), test.states(-1, limit=OBSERVATIONS)
     generator = torch.Generator().manual_seed(seed)
     times = logarithmic(simulator.horizon, 32, simulator.horizon / 100)
     ours = Posterior(simulator, run.model, times).sample(final, SAMPLES, generator=generator)
-    gaussian = LinearGaussian(simulator, simulator.horizon, moments.mean0.cpu(), moments.power0.cpu())
+    gaussian = LinearGaussian(simulator, simulator.horizon, reference.mean0.cpu(), reference.power0.cpu())
     figures = {"training seconds": seconds}
     for label, draws in (("physinv", ours), ("Gaussian", gaussian.sample(final, SAMPLES, generator=generator))):
         figures |= {f"{label}: {key}": value for key, value in scores(draws, truth, generator).items()}

@@ -21,7 +21,7 @@ from physinv.evaluation import metrics
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
 from physinv.laws.operators import random_mask, sensors
-from physinv.models.references.base import LinearMoments
+from physinv.models.references.base import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.guidance import dps, moment_matching, pigdm, sample_guided
 from physinv.posterior.partial import sample_given
@@ -48,7 +48,7 @@ def once(seed: int, budget: float) -> dict[str, float]:
     figures = {"training seconds": seconds, **compare(posterior, exact_law(heat), truth, final, generator)}
     rough = Heat(noise=0.5)
     law = exact_law(rough)
-    reference = LinearMoments(rough, law.mean0.float(), law.power.float())
+    reference = LinearReference(rough, law.mean0.float(), law.power.float())
     model = ScoreModel(reference, Nothing(), (float(rough.times[1]), rough.horizon))
     states = rough.simulate(OBSERVATIONS, generator=generator)
     rows = compare(

@@ -24,10 +24,10 @@ from physinv.equations.sde import SDE, Score
 from physinv.evaluation import metrics
 from physinv.models.build import build_network, clock
 from physinv.models.networks import UNet
-from physinv.models.references.base import Moments
+from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.fit import fit_spectra
 from physinv.models.references.fit_smoother import fit_smoother
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
     label: str
     steps: int
-    moments: Moments
+    reference: ReferenceLaw
     loss: Loss
     windows: tuple[int, ...] = (2,)
     frames: bool = True
@@ -108,17 +108,17 @@ def one_size(
     return whole + 1e3 * out.square().mean()
 
 
-def without_physics(moments: SmootherMoments) -> SmootherMoments:
+def without_physics(reference: SmootherReference) -> SmootherReference:
     """Gains on the state itself: the physics is left out."""
-    moments.physical = False
-    moments.trusted.zero_()
-    return moments
+    reference.physical = False
+    reference.trusted.zero_()
+    return reference
 
 
 def rows(physics: dict[int, Simulator], data: dict[int, Splits]) -> Iterator[Row]:
     """What is compared; all rows of smoothed steps draw their samples from frames but for the one that says so."""
 
-    def smoother(steps: int) -> SmootherMoments:
+    def smoother(steps: int) -> SmootherReference:
         return fit_smoother(physics[steps], data[steps]["train"], "fourier")
 
     spectra = fit_spectra(physics[SHORT], data[SHORT]["train"])
@@ -145,14 +145,14 @@ def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -
             physics[steps] = build(find(recipe.simulator), recipe.parameters | changed)
             made = generate(physics[steps], recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / str(steps))
             data[steps] = {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
-    for label, steps, moments, loss, windows, frames in rows(physics, data):
+    for label, steps, reference, loss, windows, frames in rows(physics, data):
         splits, sde = data[steps], physics[steps]
-        sde = sde if isinstance(moments, SmootherMoments) else finely(sde)
+        sde = sde if isinstance(reference, SmootherReference) else finely(sde)
         torch.manual_seed(seed)
-        network = build_network(moments, splits["train"].shape, Settings())
-        if not frames and isinstance(network, UNet) and isinstance(moments, SmootherMoments):
-            network.stride, moments.sde = 1, alone(sde)
-        model = ScoreModel(moments, network, clock(splits["train"].times))
+        network = build_network(reference, splits["train"].shape, Settings())
+        if not frames and isinstance(network, UNet) and isinstance(reference, SmootherReference):
+            network.stride, reference.sde = 1, alone(sde)
+        model = ScoreModel(reference, network, clock(splits["train"].times))
         settings = Settings(windows=windows)
         truth, final = (splits["test"].states(i, limit=OBSERVATIONS) for i in (0, -1))
         try:

@@ -7,7 +7,7 @@ import torch
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.equations.sde import SDE, match
-from physinv.models.references.smoother import SmootherMoments, Tables
+from physinv.models.references.smoother import SmootherReference, Tables
 from physinv.models.score import ScoreModel
 
 FAR = 1e30  # a reach that limits nothing
@@ -87,8 +87,8 @@ def no_box(means):
 
 def exact_model(heat, network=None, *, trusted=True, **changes):
     tables = exact_tables(heat, trusted=trusted)._replace(**changes)
-    moments = SmootherMoments(General(heat), "fourier", tables)
-    return ScoreModel(moments, network or Fixed(), (float(heat.times[1]), float(heat.times[-1]))).double()
+    reference = SmootherReference(General(heat), "fourier", tables)
+    return ScoreModel(reference, network or Fixed(), (float(heat.times[1]), float(heat.times[-1]))).double()
 
 
 def stored(simulator, folder, *, name="heat", **splits):

@@ -1,4 +1,4 @@
-"""Moments of a dataset, streamed: what The Well's readers expect in ``stats.yaml``."""
+"""ReferenceLaw of a dataset, streamed: what The Well's readers expect in ``stats.yaml``."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import Step
-from physinv.models.references.base import LinearMoments
+from physinv.models.references.base import LinearReference
 from physinv.models.score import ScoreModel
 
 
@@ -127,9 +127,9 @@ def _fill(t: Tensor, speed: Tensor, steps: int) -> Tensor:
 def _size(reverse: Reverse, error: Tensor, x: Tensor, t: Tensor) -> float:
     """Root mean square of ``error`` at ``t``, carried to 0 or over the spread of the states ``x``."""
     model = reverse.score
-    if isinstance(model, ScoreModel) and isinstance(model.moments, LinearMoments):
-        s = model.moments.spectrum(t, x)
-        linear_sde = model.moments.sde
+    if isinstance(model, ScoreModel) and isinstance(model.reference, LinearReference):
+        s = model.reference.spectrum(t, x)
+        linear_sde = model.reference.sde
         carried = linear_sde.unmodes((s.prior / s.now).sqrt() * linear_sde.modes(error), x)
         return float(carried.square().mean().sqrt())
     spread = (x - x.mean(0)).square().mean().sqrt().clamp(min=torch.finfo(x.dtype).tiny)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build_model", "build_moments", "build_network", "clock", "symmetries"]
+__all__ = ["build_model", "load_reference", "build_network", "clock", "symmetries"]
 
 from collections.abc import Callable, Mapping
 
@@ -14,12 +14,12 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear
 from physinv.models.networks import MLP, ParticleNet, UNet
-from physinv.models.references.base import LinearMoments, Moments, SpectralMoments
-from physinv.models.references.fit import fit_moments
-from physinv.models.references.low_rank import LowRankMoments
-from physinv.models.references.mixture import MixtureMoments
-from physinv.models.references.particles import ParticleMoments
-from physinv.models.references.smoother import Basis, SmootherMoments, Tables
+from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
+from physinv.models.references.fit import fit_reference
+from physinv.models.references.low_rank import LowRankReference
+from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.particles import ParticleReference
+from physinv.models.references.smoother import Basis, SmootherReference, Tables
 from physinv.models.score import ScoreModel
 
 _ALL_PAIRS = 64  # particles up to which each of them hears from every other
@@ -29,30 +29,32 @@ def build_model(
     sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
 ) -> ScoreModel:
     """Fit the reference law to ``data`` and put a network that suits the state around it."""
-    moments = fit_moments(sde, data, components=settings.components, seed=seed)
+    reference = fit_reference(sde, data, components=settings.components, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
-        network = build_network(moments, data.shape, settings, periodic=data.layout.boundary == "PERIODIC")
-    return ScoreModel(moments, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
+        network = build_network(reference, data.shape, settings, periodic=data.layout.boundary == "PERIODIC")
+    return ScoreModel(reference, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
 
 
-def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings, *, periodic: bool = True) -> nn.Module:
+def build_network(
+    reference: ReferenceLaw, shape: tuple[int, ...], settings: Settings, *, periodic: bool = True
+) -> nn.Module:
     """An MLP for vectors ``(dim,)``, a U-Net for fields ``(channels, *space)``, ``periodic`` or with walls, or one for
     particles."""
-    if isinstance(moments, ParticleMoments):
+    if isinstance(reference, ParticleReference):
         return ParticleNet(
-            moments.dimension,
-            moments.vectors,
-            moments.scalars,
+            reference.dimension,
+            reference.vectors,
+            reference.scalars,
             width=settings.width or 32,
             depth=settings.depth or 2,
-            box=float(moments.period[0] / moments.unit),
-            absolute=not bool(moments.isotropic),
+            box=float(reference.period[0] / reference.unit),
+            absolute=not bool(reference.isotropic),
             neighbours=None if shape[0] <= _ALL_PAIRS else 32,
         )
     if len(shape) == 1:
         width, depth = settings.width or 64, settings.depth or 3
-        return MLP(moments.channels_in, moments.channels_out, width=width, depth=depth)
+        return MLP(reference.channels_in, reference.channels_out, width=width, depth=depth)
     levels = settings.depth or 2
     if any(n % 2**levels for n in shape[1:]):
         raise ValueError(
@@ -61,8 +63,8 @@ def build_network(moments: Moments, shape: tuple[int, ...], settings: Settings, 
             f"choose a smaller `depth` or another grid."
         )
     return UNet(
-        moments.channels_in,
-        moments.channels_out,
+        reference.channels_in,
+        reference.channels_out,
         dimension=len(shape) - 1,
         width=settings.width or 16,
         levels=levels,
@@ -80,20 +82,20 @@ def clock(times: Float[Tensor, " time"]) -> tuple[float, float]:
     return float(times[1]), float(times[-1])
 
 
-def build_moments(kind: str, sde: SDE, tensors: Mapping[str, Tensor]) -> Moments:
+def load_reference(kind: str, sde: SDE, tensors: Mapping[str, Tensor]) -> ReferenceLaw:
     """The reference law of class ``kind`` out of the ``state_dict`` of the score model around it."""
-    part = {k.removeprefix("moments."): v for k, v in tensors.items() if k.startswith("moments.")}
-    if kind == "LinearMoments" and isinstance(sde, Linear):
-        return LinearMoments(sde, part["mean0"], part["power0"])
-    if kind == "SpectralMoments":
-        return SpectralMoments(part["times"], part["mean"], part["power"])
-    if kind == "SmootherMoments":
+    part = {k.removeprefix("reference."): v for k, v in tensors.items() if k.startswith("reference.")}
+    if kind == "LinearReference" and isinstance(sde, Linear):
+        return LinearReference(sde, part["mean0"], part["power0"])
+    if kind == "SpectralReference":
+        return SpectralReference(part["times"], part["mean"], part["power"])
+    if kind == "SmootherReference":
         basis: Basis = "identity" if part["power"].shape == part["mean"].shape else "fourier"
-        return SmootherMoments(sde, basis, Tables(*(part[name] for name in Tables._fields)))
-    if kind == "ParticleMoments":
+        return SmootherReference(sde, basis, Tables(*(part[name] for name in Tables._fields)))
+    if kind == "ParticleReference":
         names = ("times", "mean", "within", "centre", "unit", "period", "isotropic")
-        return ParticleMoments(sde, *(part[name] for name in names))
-    if kind == "LowRankMoments":
+        return ParticleReference(sde, *(part[name] for name in names))
+    if kind == "LowRankReference":
         physics = sde if part["mean"].ndim == 2 else None
-        return LowRankMoments(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])
-    return MixtureMoments(sde, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])
+        return LowRankReference(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])
+    return MixtureReference(sde, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.models.references.base import Moments
+from physinv.models.references.base import ReferenceLaw
 
 
 class ScoreModel(nn.Module):
@@ -28,7 +28,7 @@ class ScoreModel(nn.Module):
 
     def __init__(
         self,
-        moments: Moments,
+        reference: ReferenceLaw,
         network: nn.Module,
         clock: tuple[float, float],
         *,
@@ -36,20 +36,20 @@ class ScoreModel(nn.Module):
         mixed: bool = False,
     ) -> None:
         super().__init__()
-        self.moments, self.network, self.clock, self.images, self.mixed = moments, network, clock, images, mixed
+        self.reference, self.network, self.clock, self.images, self.mixed = reference, network, clock, images, mixed
 
     def forward(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         if self.images is None:
-            return self.moments.score(x, t) + self.remainder(x, t)
+            return self.reference.score(x, t) + self.remainder(x, t)
         mirrored = self.images(x)
         n, every = len(mirrored), torch.cat(mirrored)
         clock = t.repeat(n)
-        scores = (self.moments.score(every, clock) + self.remainder(every, clock)).chunk(n)
+        scores = (self.reference.score(every, clock) + self.remainder(every, clock)).chunk(n)
         return torch.stack([self.images(s)[i] for i, s in enumerate(scores)]).mean(0)
 
     def remainder(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """What the network adds to the reference score."""
-        return self.moments.lift(self.output(x, t), x, t)
+        return self.reference.lift(self.output(x, t), x, t)
 
     def output(
         self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"], features: Tensor | None = None
@@ -60,7 +60,7 @@ class ScoreModel(nn.Module):
         """
         first, last = self.clock
         tau = torch.log1p(t / first) / math.log1p(last / first)
-        features = self.moments.features(x, t) if features is None else features
+        features = self.reference.features(x, t) if features is None else features
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             out: Tensor = self.network(features, tau)
         return out.to(x.dtype)

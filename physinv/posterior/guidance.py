@@ -26,12 +26,12 @@ from torch import Tensor
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import march
 from physinv.laws.observation import Covariance, Observation, Operator, jacobian, linearised
-from physinv.models.references.base import Moments
-from physinv.models.references.mixture import MixtureMoments
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.partial import checked, reference_law, white
 from physinv.posterior.posterior import Posterior, default_batch
-from physinv.reversal.langevin import corrected, reference
+from physinv.reversal.langevin import corrected, gaussian_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def sample_guided(
     guide: Guide = moment_matching,
     sweeps: int = 1,
     size: float = 0.3,
-    moments: Moments | None = None,
+    reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
     """``n`` states for each observation, approximately from ``p(x_0 | y)``, by a guided predictor-corrector.
@@ -117,19 +117,19 @@ def sample_guided(
     and after each ``sweeps`` moves of Langevin follow ``s(x, t) + grad log p(y | x_t)`` with the ``guide``'s
     approximation.  They are preconditioned with the covariance of the reference at t given ``y``, as predicted by the
     same guide and linearised at the reference's mean: stable however small the noise of ``y``.  It takes enough of
-    them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``moments`` as in :func:`final_given`; ValueError
-    for :class:`~physinv.models.references.smoother.SmootherMoments`, whose networks are no scores.
+    them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``reference`` as in :func:`final_given`; ValueError
+    for :class:`~physinv.models.references.smoother.SmootherReference`, whose networks are no scores.
     """
-    moments = reference_law(posterior, moments)
-    if isinstance(moments, SmootherMoments):
+    reference = reference_law(posterior, reference)
+    if isinstance(reference, SmootherReference):
         raise ValueError(
             "`posterior` must have a score at every time, got steps over stored intervals; take sample_given."
         )
     horizon = float(posterior.times[-1])
-    prior, C = reference(moments, horizon)
+    prior, C = gaussian_of(reference, horizon)
     y = checked(observation, y, n, prior)
-    if isinstance(moments, MixtureMoments):
-        x = moments.law(horizon).sample(n * len(y), generator=generator)
+    if isinstance(reference, MixtureReference):
+        x = reference.law(horizon).sample(n * len(y), generator=generator)
     else:
         shape = (n * len(y), *prior.shape[1:])
         x = prior + C.root(torch.randn(shape, generator=generator, dtype=y.dtype, device=y.device))
@@ -140,7 +140,7 @@ def sample_guided(
 
     @lru_cache(maxsize=1)
     def covariance(t: float) -> Covariance:
-        mean, C = reference(moments, t)
+        mean, C = gaussian_of(reference, t)
         return C.given(jacobian(prediction(t).mean, mean), prediction(t).noise)[1]
 
     every, chunk, walks = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []

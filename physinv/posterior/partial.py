@@ -15,12 +15,12 @@ from torch import Tensor
 
 from physinv.laws.mixture import Mixture
 from physinv.laws.observation import Observation, jacobian
-from physinv.models.references.base import Moments
-from physinv.models.references.mixture import MixtureMoments
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior, default_batch
-from physinv.reversal.langevin import langevin, reference
+from physinv.reversal.langevin import gaussian_of, langevin
 
 
 def sample_given(
@@ -31,12 +31,12 @@ def sample_given(
     *,
     sweeps: int = 20,
     size: float = 0.1,
-    moments: Moments | None = None,
+    reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
     """``n`` draws from ``p(x_0 | y)`` for each observation: those of :func:`final_given`, each taken back to 0."""
     final = final_given(
-        posterior, observation, y, n, sweeps=sweeps, size=size, moments=moments, generator=generator
+        posterior, observation, y, n, sweeps=sweeps, size=size, reference=reference, generator=generator
     ).flatten(0, 1)
     return posterior.sample(final, 1, generator=generator).reshape(len(y), n, *final.shape[1:])
 
@@ -50,7 +50,7 @@ def final_given(
     *,
     sweeps: int = 20,
     size: float = 0.1,
-    moments: Moments | None = None,
+    reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
     """``n`` draws from ``p(x_T | y)``: exact ones from the reference law, then Langevin moves to the learned law.
@@ -59,19 +59,19 @@ def final_given(
     reference law has given ``y``: directions seen with little noise, where the score is steep, get moves as small as
     what ``y`` leaves open, and all directions converge at the same rate.
 
-    ``moments``, the reference law, defaults to that of the score model and is needed for other scores.  With
-    :class:`~physinv.models.references.smoother.SmootherMoments` there are no moves: what its network adds belongs to
+    ``reference``, the reference law, defaults to that of the score model and is needed for other scores.  With
+    :class:`~physinv.models.references.smoother.SmootherReference` there are no moves: what its network adds belongs to
     steps over stored intervals and is no score of ``x_T``.
     """
-    moments = reference_law(posterior, moments)
-    sweeps = 0 if isinstance(moments, SmootherMoments) else sweeps
+    reference = reference_law(posterior, reference)
+    sweeps = 0 if isinstance(reference, SmootherReference) else sweeps
     horizon = float(posterior.times[-1])
-    prior, C = reference(moments, horizon)
+    prior, C = gaussian_of(reference, horizon)
     y = checked(observation, y, n, prior)
     H = jacobian(observation.operator, prior)
     gain, C = C.given(H, white(observation, H))
-    if isinstance(moments, MixtureMoments):
-        x = _mixture_given(moments.law(horizon), observation, H, y).sample(n, generator=generator).flatten(0, 1)
+    if isinstance(reference, MixtureReference):
+        x = _mixture_given(reference.law(horizon), observation, H, y).sample(n, generator=generator).flatten(0, 1)
     else:
         z = torch.randn((n * len(y), *prior.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
         x = (prior + gain(y - observation.operator(prior))).repeat_interleave(n, dim=0) + C.root(z)
@@ -105,13 +105,15 @@ def _mixture_given(law: Mixture, observation: Observation, H: Float[Tensor, "see
     )
 
 
-def reference_law(posterior: Posterior, moments: Moments | None) -> Moments:
-    """``moments``, or those of the posterior's score model; ValueError if it has none."""
-    if moments is not None:
-        return moments
+def reference_law(posterior: Posterior, reference: ReferenceLaw | None) -> ReferenceLaw:
+    """``reference``, or those of the posterior's score model; ValueError if it has none."""
+    if reference is not None:
+        return reference
     if not isinstance(posterior.score, ScoreModel):
-        raise ValueError("`moments` must be given for a score that is no ScoreModel: the reference law to start from.")
-    return posterior.score.moments
+        raise ValueError(
+            "`reference` must be given for a score that is no ScoreModel: the reference law to start from."
+        )
+    return posterior.score.reference
 
 
 def checked(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Linear, Reverse, Score
 from physinv.equations.solve import Step, march
-from physinv.models.references.base import LinearMoments
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.base import LinearReference
+from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
 from physinv.reversal.smoother import check_stored, smooth
@@ -94,10 +94,10 @@ class Posterior:
         if base is None:
             if not isinstance(self.score, ScoreModel):
                 raise ValueError("`base` must be given for a score that is no ScoreModel: the log density at T.")
-            moments = self.score.moments
+            reference = self.score.reference
 
             def base(x: Tensor) -> Tensor:
-                return moments.log_prob(x, x.new_full((len(x),), horizon))
+                return reference.log_prob(x, x.new_full((len(x),), horizon))
 
         if final is not None and not isinstance(self.sde, Linear):
             raise ValueError(
@@ -133,7 +133,7 @@ def default_batch(x: Float[Tensor, "batch *state"]) -> int:
 def default_step(sde: SDE, score: Score) -> Step:
     """:data:`~physinv.reversal.transport.transport` for a linear SDE with Gaussian reference, ``smooth`` around a
     smoother, else ``split``."""
-    if isinstance(score, ScoreModel) and isinstance(score.moments, SmootherMoments):
+    if isinstance(score, ScoreModel) and isinstance(score.reference, SmootherReference):
         return smooth
-    gaussian = isinstance(score, ScoreModel) and isinstance(score.moments, LinearMoments)
+    gaussian = isinstance(score, ScoreModel) and isinstance(score.reference, LinearReference)
     return transport if gaussian and isinstance(sde, Linear) else split

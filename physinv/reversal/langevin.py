@@ -11,7 +11,7 @@ Crank-Nicolson move of Cotter et al. (2013) with the drift of the full score: ot
 
 from __future__ import annotations
 
-__all__ = ["Preconditioner", "corrected", "langevin", "reference"]
+__all__ = ["Preconditioner", "corrected", "langevin", "gaussian_of"]
 
 import math
 from collections.abc import Callable
@@ -23,10 +23,10 @@ from torch import Tensor
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
 from physinv.laws.observation import Covariance, isotropic
-from physinv.models.references.base import LinearMoments, Moments, SpectralMoments, between
-from physinv.models.references.low_rank import LowRankMoments
-from physinv.models.references.mixture import MixtureMoments
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference, between
+from physinv.models.references.low_rank import LowRankReference
+from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 
 Preconditioner = Callable[[float], Covariance]
@@ -93,24 +93,24 @@ def corrected(
     return Step(advance, step.weak_order, step.draws + sweeps)
 
 
-def reference(moments: Moments, t: float) -> tuple[Float[Tensor, "1 *state"], Covariance]:
+def gaussian_of(reference: ReferenceLaw, t: float) -> tuple[Float[Tensor, "1 *state"], Covariance]:
     """Mean of a reference law at ``t``, and the covariance that suits Langevin moves under it.
 
     That of the law itself where it is Gaussian.  For a mixture ``v I`` with the smallest variance ``v`` of any of its
     components in any direction: the same for every state, as the moves need it, and small enough for all.
     """
-    if isinstance(moments, LinearMoments):
-        sde, like = moments.sde, moments.mean0[None]
-        s = moments.spectrum(like.new_full((1,), t), like)
+    if isinstance(reference, LinearReference):
+        sde, like = reference.sde, reference.mean0[None]
+        s = reference.spectrum(like.new_full((1,), t), like)
         mean = sde.unmodes(s.a * sde.modes(like), like)
         return mean, _filters(lambda x, gain: sde.unmodes(gain * sde.modes(x), x), s.now)
-    if isinstance(moments, SmootherMoments):
-        at = moments.times.new_full((1,), t)
-        mean, power = (between(moments.times, table, at) for table in (moments.mean, moments.power))
-        return mean, _filters(lambda x, gain: moments.unmodes(gain * moments.modes(x), x), power)
-    if isinstance(moments, SpectralMoments):
-        at = moments.times.new_full((1,), t)
-        mean, power = (between(moments.times, table, at) for table in (moments.mean, moments.power))
+    if isinstance(reference, SmootherReference):
+        at = reference.times.new_full((1,), t)
+        mean, power = (between(reference.times, table, at) for table in (reference.mean, reference.power))
+        return mean, _filters(lambda x, gain: reference.unmodes(gain * reference.modes(x), x), power)
+    if isinstance(reference, SpectralReference):
+        at = reference.times.new_full((1,), t)
+        mean, power = (between(reference.times, table, at) for table in (reference.mean, reference.power))
         space = tuple(range(2, mean.ndim))
 
         def filtered(x: Tensor, gain: Tensor) -> Tensor:
@@ -119,15 +119,15 @@ def reference(moments: Moments, t: float) -> tuple[Float[Tensor, "1 *state"], Co
             return out
 
         return mean, _filters(filtered, power.clamp(min=torch.finfo(power.dtype).tiny))
-    if isinstance(moments, LowRankMoments):
-        at = moments.times.new_full((1,), t)
-        tables = (moments.mean, moments.factor, moments.diagonal)
-        mean, factor, diagonal = (between(moments.times, table, at) for table in tables)
+    if isinstance(reference, LowRankReference):
+        at = reference.times.new_full((1,), t)
+        tables = (reference.mean, reference.factor, reference.diagonal)
+        mean, factor, diagonal = (between(reference.times, table, at) for table in tables)
         return mean, _low_rank(factor.flatten(0, -2), diagonal.flatten())
-    if isinstance(moments, MixtureMoments):
-        law = moments.law(t)
+    if isinstance(reference, MixtureReference):
+        law = reference.law(t)
         return law.mean()[None], isotropic(float(torch.linalg.eigvalsh(law.covs.double()).min()))
-    raise ValueError(f"`moments` must be a reference law of physinv, got {type(moments).__name__}.")
+    raise ValueError(f"`reference` must be a reference law of physinv, got {type(reference).__name__}.")
 
 
 def _check(sweeps: int, size: float) -> None:
@@ -146,8 +146,8 @@ def _own(score: Score) -> Preconditioner:
         raise ValueError(
             "`covariance` must be given for a score that is no ScoreModel, such as lambda t: isotropic(variance)."
         )
-    moments = score.moments
-    return lambda t: reference(moments, t)[1]
+    reference = score.reference
+    return lambda t: gaussian_of(reference, t)[1]
 
 
 def _filters(filtered: Callable[[Tensor, Tensor], Tensor], power: Tensor) -> Covariance:

@@ -11,14 +11,14 @@ from torch import Tensor
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
 from physinv.equations.symmetries import Frames, choose, moved, turned
-from physinv.models.references.smoother import SmootherMoments, taken_back
+from physinv.models.references.smoother import SmootherReference, taken_back
 from physinv.models.score import ScoreModel
 
 _CLOSE = 1e-3  # of a stored interval: how far a step may be off it
 
 
 def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """One step of ``Reverse(sde, ScoreModel(SmootherMoments, ...), eta)`` over a stored interval, from its end.
+    """One step of ``Reverse(sde, ScoreModel(SmootherReference, ...), eta)`` over a stored interval, from its end.
 
         y' = m' + sign(K) (S'/S_b)^(1/2) rho^(eta^2/2) (b - m_b) + (1 + eta^2)/2 C^(1/2) (dt/t)^(1/2) o
              + N(0, S' (1 - rho^(eta^2))) L^(1/2) sigma
@@ -34,14 +34,14 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     the spread of an ensemble, not to the error of its mean.  Where the law of the truth has these symmetries, no
     convex score of the answer's, such as the CRPS, can be the worse for it on average (Jensen's inequality).
     """
-    model, moments, eta2 = _parts(sde)
+    model, reference, eta2 = _parts(sde)
     noise = dw / match((t0 - t1).sqrt(), x)
     frames = frames_of(model, x, noise[1].flatten(1)[:, 0])
-    x = turned(moments.sde, x, frames.image)
-    mean, variance, size, i = _network(model, moments, x, t0, t1, eta2, shift=frames.shift)
-    coloured = moments.unmodes(moments.left[i].sqrt() * moments.modes(noise[0]), x)
-    y = moments.unmodes(moments.bounded(mean + variance.sqrt() * moments.modes(size * coloured), t0), x)
-    return turned(moments.sde, y, frames.image)
+    x = turned(reference.sde, x, frames.image)
+    mean, variance, size, i = _network(model, reference, x, t0, t1, eta2, shift=frames.shift)
+    coloured = reference.unmodes(reference.left[i].sqrt() * reference.modes(noise[0]), x)
+    y = reference.unmodes(reference.bounded(mean + variance.sqrt() * reference.modes(size * coloured), t0), x)
+    return turned(reference.sde, y, frames.image)
 
 
 smooth = Step(_smooth, weak_order=1.0, draws=2)
@@ -50,8 +50,8 @@ smooth = Step(_smooth, weak_order=1.0, draws=2)
 
 def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Frames:
     """What the states ``x`` are seen from: images of the physics, and shifts that the network does not see as such."""
-    assert isinstance(model.moments, SmootherMoments)
-    return choose(model.moments.sde, x, getattr(model.network, "stride", 1), z)
+    assert isinstance(model.reference, SmootherReference)
+    return choose(model.reference.sde, x, getattr(model.network, "stride", 1), z)
 
 
 def smoother_loss(
@@ -95,15 +95,15 @@ def gap_and_size(
 
     ``back``: ``x`` taken back by the physics, where that is known already.  ``shift``: of what the network sees.
     """
-    model, moments, _ = _parts(sde)
-    mean, _, size, i = _network(model, moments, x, t0, t1, 1.0, back, shift)
-    reached = moments.unmodes(moments.bounded(mean, t0), x)
-    return reached, moments.whiten(before - reached, i), size
+    model, reference, _ = _parts(sde)
+    mean, _, size, i = _network(model, reference, x, t0, t1, 1.0, back, shift)
+    reached = reference.unmodes(reference.bounded(mean, t0), x)
+    return reached, reference.whiten(before - reached, i), size
 
 
 def _network(
     model: ScoreModel,
-    moments: SmootherMoments,
+    reference: SmootherReference,
     x: Tensor,
     t0: Tensor,
     t1: Tensor,
@@ -112,33 +112,33 @@ def _network(
     shift: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Modes of the mean of the step, the variance of its noise, ``sigma``, and the number of the interval."""
-    i = moments.interval(t0)
-    dt = moments.times[i + 1] - moments.times[i]
+    i = reference.interval(t0)
+    dt = reference.times[i + 1] - reference.times[i]
     if x.device.type == "cpu":  # elsewhere looking would mean waiting
-        _check_steps(moments, t0, t1)
-    if back is None and moments.physical:
-        back = taken_back(moments.sde, x, t0, dt)
-    smoothed, C = moments.smoothed(x, t0, back=back)
-    mean, variance = (smoothed, C) if eta2 == 1 else moments.smoothed(x, t0, eta2, back)
-    features = moments.features_of(x, t0, smoothed)
+        _check_steps(reference, t0, t1)
+    if back is None and reference.physical:
+        back = taken_back(reference.sde, x, t0, dt)
+    smoothed, C = reference.smoothed(x, t0, back=back)
+    mean, variance = (smoothed, C) if eta2 == 1 else reference.smoothed(x, t0, eta2, back)
+    features = reference.features_of(x, t0, smoothed)
     if shift is None:
         output = model.output(x, t0, features)
     else:
         output = moved(model.output(x, t0, moved(features, shift)), -shift)
     out, log_size = output.chunk(2, dim=1)
     weight = (1 + eta2) / 2 * C.sqrt() * match((dt / t0).sqrt(), smoothed)
-    return mean + weight * moments.modes(out), variance, log_size.clamp(-4, 2).exp(), i
+    return mean + weight * reference.modes(out), variance, log_size.clamp(-4, 2).exp(), i
 
 
 def check_stored(score: Score, times: Float[Tensor, " time"]) -> None:
     """ValueError unless ``times``, increasing, are neighbours among the stored ones of the smoother in ``score``."""
     t = times.to("cpu", torch.float32)
-    if isinstance(score, ScoreModel) and isinstance(score.moments, SmootherMoments):
-        _check_steps(score.moments, *(part.to(score.moments.times.device) for part in (t[1:], t[:-1])))
+    if isinstance(score, ScoreModel) and isinstance(score.reference, SmootherReference):
+        _check_steps(score.reference, *(part.to(score.reference.times.device) for part in (t[1:], t[:-1])))
 
 
-def _check_steps(moments: SmootherMoments, t0: Tensor, t1: Tensor) -> None:
-    times, i = moments.times, moments.interval(t0.to(moments.times))
+def _check_steps(reference: SmootherReference, t0: Tensor, t1: Tensor) -> None:
+    times, i = reference.times, reference.interval(t0.to(reference.times))
     dt = times[i + 1] - times[i]
     if bool(((t0 - times[i + 1]).abs() + (t1 - times[i]).abs() > _CLOSE * dt).any()):
         raise ValueError(
@@ -147,9 +147,9 @@ def _check_steps(moments: SmootherMoments, t0: Tensor, t1: Tensor) -> None:
         )
 
 
-def _parts(sde: SDE) -> tuple[ScoreModel, SmootherMoments, float]:
+def _parts(sde: SDE) -> tuple[ScoreModel, SmootherReference, float]:
     if isinstance(sde, Reverse) and isinstance(sde.score, ScoreModel):
-        moments = sde.score.moments
-        if isinstance(moments, SmootherMoments):
-            return sde.score, moments, sde.eta**2
-    raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherMoments; take `split`.")
+        reference = sde.score.reference
+        if isinstance(reference, SmootherReference):
+            return sde.score, reference, sde.eta**2
+    raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherReference; take `split`.")

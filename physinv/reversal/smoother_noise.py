@@ -13,7 +13,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Reverse
 from physinv.equations.symmetries import Frames, turned
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import frames_of, gap_and_size
 
@@ -35,20 +35,20 @@ def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
 @torch.no_grad()
 def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 512) -> None:
     """``left``: mean square of what single steps from the data's own states miss, over ``C sigma^2``."""
-    moments = _moments(model)
+    reference = _reference(model)
     reverse, n = Reverse(sde, model), min(few, data.n_trajectories)
-    times, generator = moments.times, torch.Generator(moments.times.device).manual_seed(1)
+    times, generator = reference.times, torch.Generator(reference.times.device).manual_seed(1)
     later = data.states(0, limit=n).to(times.device)
     for i in range(len(times) - 1):
         earlier, later = later, data.states(i + 1, limit=n).to(times.device)
-        total = torch.zeros_like(moments.left[i])
+        total = torch.zeros_like(reference.left[i])
         for start, end in zip(torch.split(earlier, 64), torch.split(later, 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(moments.sde, x, frames.image) for x in (end, start))
+            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
             _, gap, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
-            total += moments.modes(gap / size).abs().square().sum(0)
-        moments.left[i] = _averaged(total / n, moments.alive(i).to(total), moments, later)
+            total += reference.modes(gap / size).abs().square().sum(0)
+        reference.left[i] = _averaged(total / n, reference.alive(i).to(total), reference, later)
 
 
 @torch.no_grad()
@@ -60,35 +60,37 @@ def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: in
     hands on (over ``m`` members, without new noise) and ``E`` the squared error of their mean, the new noise has to
     bring ``E - (1 + 1/m) V`` (adaptive inflation, in the sense of Anderson 2009), within a factor of 4 of what it was.
     """
-    moments = _moments(model)
-    reverse, times, left = Reverse(sde, model), moments.times, moments.left
+    reference = _reference(model)
+    reverse, times, left = Reverse(sde, model), reference.times, reference.left
     n = max(1, min(few, data.n_trajectories, _NUMBERS // (members * math.prod(data.shape))))
     x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
     generator = torch.Generator(times.device).manual_seed(0)
     for i in reversed(range(len(times) - 1)):
         truth = data.states(i, limit=n).to(times.device)
-        root, parts = moments.spread()[i].sqrt(), []
+        root, parts = reference.spread()[i].sqrt(), []
         for end, start in zip(torch.split(x, 64), torch.split(truth.repeat_interleave(members, 0), 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(moments.sde, x, frames.image) for x in (end, start))
+            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
             reached, _, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             z = torch.randn(end.shape, generator=generator, dtype=end.dtype, device=end.device)
-            coloured = moments.unmodes(left[i].sqrt() * moments.modes(z), z)
-            parts.append((reached, root * moments.modes(size * coloured), frames.image))
+            coloured = reference.unmodes(left[i].sqrt() * reference.modes(z), z)
+            parts.append((reached, root * reference.modes(size * coloured), frames.image))
         reached, noise, image = (torch.cat(part) for part in zip(*parts, strict=True))
-        means = moments.modes(turned(moments.sde, reached, image))
+        means = reference.modes(turned(reference.sde, reached, image))
         means = means.reshape(n, members, *means.shape[1:])
         centre = means.mean(1)
         spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
-        error = (moments.modes(truth) - centre).abs().square().mean(0)
-        weight, fresh = moments.alive(i).to(error), noise.abs().square().mean(0)
+        error = (reference.modes(truth) - centre).abs().square().mean(0)
+        weight, fresh = reference.alive(i).to(error), noise.abs().square().mean(0)
         unit = torch.where(weight > 0, root.square(), 1.0)  # shells count modes in units of C
-        wanted, had = (_averaged(v / unit, weight, moments, truth) for v in (error - (1 + 1 / members) * spread, fresh))
+        wanted, had = (
+            _averaged(v / unit, weight, reference, truth) for v in (error - (1 + 1 / members) * spread, fresh)
+        )
         factor = (wanted / had.clamp(min=torch.finfo(had.dtype).tiny)).clamp(1 / _MOST, _MOST)
         left[i] *= factor
-        y = moments.modes(reached) + factor.sqrt() * noise
-        x = turned(moments.sde, moments.unmodes(moments.bounded(y, times[i + 1].expand(len(y))), reached), image)
+        y = reference.modes(reached) + factor.sqrt() * noise
+        x = turned(reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image)
 
 
 def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
@@ -96,19 +98,19 @@ def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
     return frames_of(model, x, torch.randn(len(x), generator=generator, dtype=x.dtype, device=x.device))
 
 
-def _moments(model: ScoreModel) -> SmootherMoments:
-    if not isinstance(model.moments, SmootherMoments):
-        raise ValueError(f"`model` must have SmootherMoments as reference, got {type(model.moments).__name__}.")
-    return model.moments
+def _reference(model: ScoreModel) -> SmootherReference:
+    if not isinstance(model.reference, SmootherReference):
+        raise ValueError(f"`model` must have SmootherReference as reference, got {type(model.reference).__name__}.")
+    return model.reference
 
 
-def _averaged(values: Tensor, weight: Tensor, moments: SmootherMoments, like: Tensor) -> Tensor:
+def _averaged(values: Tensor, weight: Tensor, reference: SmootherReference, like: Tensor) -> Tensor:
     """Mean over shells ``|k| = 0, 1, 2, ...`` of each channel, or over each channel, of what has ``weight`` 1, not 0.
 
     0 where nothing has any.
     """
     values = weight * values
-    if moments.basis == "identity":
+    if reference.basis == "identity":
         parts = tuple(range(1, values.ndim))
         mean = values.sum(parts, keepdim=True) / weight.sum(parts, keepdim=True).clamp(min=1)
         return mean.expand_as(values).clone()

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Reverse, match
 from physinv.equations.solve import Step
-from physinv.models.references.low_rank import LowRankMoments
-from physinv.models.references.mixture import MixtureMoments
+from physinv.models.references.low_rank import LowRankReference
+from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
 
 _LEAST = 1e-6  # of a variance: keeps the gradients of roots finite where all or nothing of it is noise
@@ -35,19 +35,19 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     if not isinstance(sde, Reverse):
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
     physics, dt, eta2 = sde.sde, match(t0 - t1, x), sde.eta**2
-    moments = sde.score.moments if isinstance(sde.score, ScoreModel) else None
+    reference = sde.score.reference if isinstance(sde.score, ScoreModel) else None
     pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
-    if not isinstance(moments, (LowRankMoments, MixtureMoments)):
+    if not isinstance(reference, (LowRankReference, MixtureReference)):
         noise = sde.diffuse(dw[0], t0)
         return physics.drift_flow(x + (1 + eta2) / 2 * pull, t0, t1) + noise
-    precision = moments.precision(x, t0)
+    precision = reference.precision(x, t0)
     lost = (physics.apply_covariance(torch.ones_like(x), t1, t0) * precision).clamp(_LEAST, 1 - _LEAST)  # q P
     log_rho = torch.log1p(-lost)
     pull = pull * -((1 + eta2) / 2 * log_rho).expm1() / lost
     if eta2 == 0:
-        return physics.drift_flow(x + pull, t0, t1).clamp(*moments.box(t1))
+        return physics.drift_flow(x + pull, t0, t1).clamp(*reference.box(t1))
     spread = ((1 - lost) * -(eta2 * log_rho).expm1() / precision / dt).sqrt()
-    return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*moments.box(t1))
+    return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*reference.box(t1))
 
 
 split = Step(_split, weak_order=1.0)

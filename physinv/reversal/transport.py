@@ -12,12 +12,12 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Linear, Reverse, match
 from physinv.equations.solve import Step
-from physinv.models.references.base import LinearMoments, Spectrum
+from physinv.models.references.base import LinearReference, Spectrum
 from physinv.models.score import ScoreModel
 
 
 def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """One step of ``Reverse(Linear, ScoreModel(LinearMoments, ...), eta)`` from ``t0`` down to ``t1``.
+    """One step of ``Reverse(Linear, ScoreModel(LinearReference, ...), eta)`` from ``t0`` down to ``t1``.
 
     Per mode, with the reference powers ``S`` at ``t0`` and ``S'`` at ``t1``, decay ``a`` and noise ``q`` of the forward
     step and ``rho = 1 - q/S = a^2 S'/S``:
@@ -29,14 +29,14 @@ def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tenso
     ``w = eta^2 q/a + (1 - eta^2) w_0``.  The first is exact, since ``a E[y'|y] = y + q s(y)`` for any law of ``y'``
     (Robbins 1956; Efron 2011); ``w_0 = 1/2 int sqrt(S'/S_t) g^2 dt`` (Simpson's rule) belongs to the flow.
     """
-    linear, model, moments, eta2 = _parts(sde)
+    linear, model, reference, eta2 = _parts(sde)
     dt = t0 - t1
-    moved, variance, now, then = _reference(linear, moments, eta2, x, t0, t1)
-    unit = (now.prior / now.now / now.v.clamp(min=torch.finfo(x.dtype).tiny)).sqrt()  # LinearMoments.lift is a_t unit
+    moved, variance, now, then = _reference(linear, reference, eta2, x, t0, t1)
+    unit = (now.prior / now.now / now.v.clamp(min=torch.finfo(x.dtype).tiny)).sqrt()  # LinearReference.lift is a_t unit
     q = linear.variance(dt, x)
     weight = eta2 * q * then.a * unit  # (q / a) (a_t unit), with a_t / a = a_t' kept from overflowing
     if eta2 != 1:
-        half = moments.spectrum((t0 + t1) / 2, x).now
+        half = reference.spectrum((t0 + t1) / 2, x).now
         simpson = (1 + 4 * (then.now / half).sqrt() + (then.now / now.now).sqrt()) / 6
         weight = weight + (1 - eta2) * linear.noise**2 / 2 * match(dt, x) * simpson * now.a * unit
     out = moved + weight * linear.modes(model.output(x, t0))
@@ -61,8 +61,8 @@ def _transport2(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tens
     ``h`` is smooth down to ``t = 0`` where the start has a smooth density.  A step that ends there keeps the
     predictor (the output at 0 was never trained): one evaluation, once, and the order of the whole stays 2.
     """
-    linear, model, moments, eta2 = _parts(sde)
-    moved, variance, now, then = _reference(linear, moments, eta2, x, t0, t1)
+    linear, model, reference, eta2 = _parts(sde)
+    moved, variance, now, then = _reference(linear, reference, eta2, x, t0, t1)
     moved = moved + (variance / match(t0 - t1, x)).sqrt() * linear.modes(dw[0])
     weight = -then.a * now.prior.sqrt() * ((1 + eta2) / 2 * _log_rho(linear, now, x, t0, t1)).expm1()
     first = weight * _over_sine(now) * linear.modes(model.output(x, t0))
@@ -74,15 +74,15 @@ def _transport2(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tens
     return torch.where(match(later, x), linear.unmodes(moved + (first + second) / 2, x), predicted)
 
 
-def _parts(sde: SDE) -> tuple[Linear, ScoreModel, LinearMoments, float]:
+def _parts(sde: SDE) -> tuple[Linear, ScoreModel, LinearReference, float]:
     """The linear SDE, the model, its reference and ``eta^2``."""
     if not (isinstance(sde, Reverse) and isinstance(sde.sde, Linear) and isinstance(sde.score, ScoreModel)):
         raise ValueError(
             "`transport` needs Reverse(sde, score) with a Linear sde and a ScoreModel; take euler or heun."
         )
-    if not isinstance(sde.score.moments, LinearMoments):
-        raise ValueError("`transport` needs a ScoreModel around LinearMoments; take euler or heun.")
-    return sde.sde, sde.score, sde.score.moments, sde.eta**2
+    if not isinstance(sde.score.reference, LinearReference):
+        raise ValueError("`transport` needs a ScoreModel around LinearReference; take euler or heun.")
+    return sde.sde, sde.score, sde.score.reference, sde.eta**2
 
 
 def _log_rho(linear: Linear, now: Spectrum, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
@@ -91,13 +91,13 @@ def _log_rho(linear: Linear, now: Spectrum, x: Tensor, t0: Tensor, t1: Tensor) -
 
 
 def _reference(
-    linear: Linear, moments: LinearMoments, eta2: float, x: Tensor, t0: Tensor, t1: Tensor
+    linear: Linear, reference: LinearReference, eta2: float, x: Tensor, t0: Tensor, t1: Tensor
 ) -> tuple[Tensor, Tensor, Spectrum, Spectrum]:
     """``m' + sqrt(S'/S) rho^(eta^2/2) (y - m)``, ``S' (1 - rho^(eta^2))``, and the spectra at ``t0`` and ``t1``."""
-    y, now = moments.centred(x, t0)
-    then = moments.spectrum(t1, x)
+    y, now = reference.centred(x, t0)
+    then = reference.spectrum(t1, x)
     log_rho = _log_rho(linear, now, x, t0, t1)
-    mean = then.a * linear.modes(moments.mean0[None])
+    mean = then.a * linear.modes(reference.mean0[None])
     moved = mean + (then.now / now.now).sqrt() * (eta2 / 2 * log_rho).exp() * y
     return moved, -then.now * (eta2 * log_rho).expm1(), now, then
 

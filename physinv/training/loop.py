@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import smoother_loss
 from physinv.reversal.smoother_noise import calibrate
@@ -177,7 +177,7 @@ def fit(
             shown = time.perf_counter()
             progress(min(done, 1.0), history.records[-1])
     trained_part(model).load_state_dict(state.best_weights)
-    if isinstance(model, ScoreModel) and isinstance(model.moments, SmootherMoments):
+    if isinstance(model, ScoreModel) and isinstance(model.reference, SmootherReference):
         calibrate(model, sde, valid)
     if run is not None:
         save_model(run, model)

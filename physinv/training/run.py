@@ -19,7 +19,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.schema import versions
 from physinv.equations.sde import SDE
-from physinv.models.build import build_model, build_moments, build_network, clock, symmetries
+from physinv.models.build import build_model, build_network, clock, load_reference, symmetries
 from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.score import ScoreModel
 from physinv.processes.registry import find
@@ -103,7 +103,7 @@ def train_run(
         afresh = overwrite or not (run / "run.json").exists()
         sde = _learned(run, train, valid, settings, steps, budget, seed, afresh=afresh)
     model = build_model(sde, train, settings, seed=seed, mixed=mixed).to(device)
-    info["moments"] = type(model.moments).__name__
+    info["reference"] = type(model.reference).__name__
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
         for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
@@ -175,10 +175,10 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
         periodic = simulator.layout.boundary == "PERIODIC"
         if settings.physics == "learned":
             sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings, periodic=periodic)
-        moments = build_moments(info["moments"], sde, tensors)
+        reference = load_reference(info["reference"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
-        network, images = build_network(moments, shape, settings, periodic=periodic), symmetries(sde, shape)
-        model = ScoreModel(moments, network, clock(times), images=images)
+        network, images = build_network(reference, shape, settings, periodic=periodic), symmetries(sde, shape)
+        model = ScoreModel(reference, network, clock(times), images=images)
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]

@@ -79,10 +79,10 @@ def test_the_steps_from_all_frames_have_the_symmetries_of_the_process(generator)
     network = UNet(3, 2, dimension=1, width=4, levels=2)
     torch.nn.init.normal_(network.last.weight, generator=generator)
     model = exact_model(HEAT, network).requires_grad_(False)
-    model.moments.sde = Mirrored(HEAT)
-    reverse = Reverse(model.moments.sde, model)
+    model.reference.sde = Mirrored(HEAT)
+    reverse = Reverse(model.reference.sde, model)
     x = HEAT.simulate(1, dtype=torch.float64, generator=generator)[:, 2]
-    z, count = every(model.moments.sde, x, network.stride)
+    z, count = every(model.reference.sde, x, network.stride)
     assert count == 8
 
     def steps(x, z):
@@ -104,18 +104,18 @@ def test_what_the_network_gets_wrong_is_spread_and_calibration_counts_it(tmp_pat
     """A step that adds the same field ``p`` to every mean, of a process in which x and -x are alike: over n draws the
     mean is right, each mode has ``|p|^2`` more variance, and calibration takes away as much of the noise."""
     sde, model = Mirrored(HEAT), exact_model(HEAT, Pattern(torch.randn(1, 8, generator=generator)))
-    model.moments.sde = sde
-    moments, n = model.moments, 4000
+    model.reference.sde = sde
+    reference, n = model.reference, 4000
     x = HEAT.simulate(1, dtype=torch.float64, generator=generator)[:, 2].expand(n, -1, -1)
     t0, t1 = HEAT.times[2].expand(n), HEAT.times[1].expand(n)
-    C, share = moments.spread()[1], (float(t0[0] - t1[0]) / float(t0[0]))
-    p = (C * share).sqrt() * moments.modes(model.network.field.detach()[None])[0]
+    C, share = reference.spread()[1], (float(t0[0] - t1[0]) / float(t0[0]))
+    p = (C * share).sqrt() * reference.modes(model.network.field.detach()[None])[0]
 
     def draws():
         dw = torch.randn((2, *x.shape), dtype=torch.float64, generator=generator) * match((t0 - t1).sqrt(), x)
         return smooth(Reverse(sde, model), x, t0, t1, dw).detach()
 
-    drawn, right = draws(), moments.unmodes(moments.smoothed(x[:1], t0[:1])[0], x[:1])
+    drawn, right = draws(), reference.unmodes(reference.smoothed(x[:1], t0[:1])[0], x[:1])
     variance = (C + p.abs().square())[0, 1:].detach()
     off = HEAT.modes(drawn.mean(0, keepdim=True) - right)[0, 0, 1:].abs()
     assert float((off / (variance / n).sqrt()).max()) < 5  # standard errors
@@ -126,14 +126,14 @@ def test_what_the_network_gets_wrong_is_spread_and_calibration_counts_it(tmp_pat
     valid = stored(HEAT, tmp_path / "d", valid=few)["valid"]
     missed(model, sde, valid, few=few)
     # 2000 residuals of a real and an imaginary part (the last mode is real): C + |p|^2
-    left = moments.left[1][0, 1:]
+    left = reference.left[1][0, 1:]
     assert float((left * C[0, 1:] / variance - 1).abs().max()) < 5 * (2 / few) ** 0.5
     balance(model, sde, valid, few=few)
     # what the ensemble has already is not drawn again: C - |p|^2, of which the network's share is known
     wanted = ((C - p.abs().square()) / C)[0, 1:].detach().clamp(min=0)
     big = wanted > 0.3
     assert bool(big.any())
-    assert float((moments.left[1][0, 1:] - wanted)[big].abs().max()) < 5 * 2 * (2 / few) ** 0.5
+    assert float((reference.left[1][0, 1:] - wanted)[big].abs().max()) < 5 * 2 * (2 / few) ** 0.5
 
 
 @pytest.mark.parametrize("periodic", [True, False])

@@ -9,7 +9,7 @@ from physinv.equations.sde import Reverse
 from physinv.equations.solve import exponential, heun, solve
 from physinv.equations.time_grids import equidistributed, learned, linear, logarithmic, resample_times
 from physinv.laws.exact import MixturePosterior
-from physinv.models.references.base import LinearMoments
+from physinv.models.references.base import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.transport import transport, transport2
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -55,8 +55,8 @@ class Exact(ScoreModel):
     """A Gaussian reference and the output that makes the score exact."""
 
     def output(self, x, t):
-        unit = self.moments.lift(torch.ones_like(x), x, t)
-        return (self.moments.sde.score(x, t) - self.moments.score(x, t)) / unit
+        unit = self.reference.lift(torch.ones_like(x), x, t)
+        return (self.reference.sde.score(x, t) - self.reference.score(x, t)) / unit
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def narrow():
     prior = ou.prior
     mean = prior.mean()
     power = (prior.weights[:, None] * (prior.covs[..., 0] + (prior.means - mean) ** 2)).sum(0)
-    model = Exact(LinearMoments(ou, mean, power), torch.nn.Identity(), (float(ou.times[1]), ou.horizon))
+    model = Exact(LinearReference(ou, mean, power), torch.nn.Identity(), (float(ou.times[1]), ou.horizon))
     x = ou.marginal(ou.horizon).sample(50, generator=torch.Generator().manual_seed(1))
     end = MixturePosterior(ou.prior, ou.rate, ou.noise, ou.horizon, flow_steps=800).flow(x)
     return ou, model, x, end

@@ -15,7 +15,7 @@ from physinv.evaluation.physics_residual import Diagonal, physics_residual
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.scalar import ScalarPosterior
 from physinv.methods.classical.linear_estimate import LinearEstimate
-from physinv.models.references.base import LinearMoments
+from physinv.models.references.base import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Layout
@@ -275,7 +275,7 @@ def test_linear_gaussian_density_is_that_of_the_exact_score_s_flow():
     """log p(x_T | x_0) + log p(x_0) - log p(x_T), the first exact and the second along the probability flow."""
     heat = Heat(size=4)
     power, mean = 0.3 + heat.exact().power.double(), normal(*heat.shape, seed=3)
-    model = ScoreModel(LinearMoments(heat, mean, power), torch.nn.Identity(), (float(heat.times[1]), heat.horizon))
+    model = ScoreModel(LinearReference(heat, mean, power), torch.nn.Identity(), (float(heat.times[1]), heat.horizon))
     model.output = lambda x, t: torch.zeros_like(x)
     law = LinearGaussian(heat, heat.horizon, mean, power)
     initial = mean + 0.5 * normal(3, *heat.shape, seed=1)

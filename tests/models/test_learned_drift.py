@@ -94,7 +94,7 @@ def test_trained_together(well):
     assert history.records[-1].best < history.records[0].valid - 0.005
     changed = {k.split(".")[0] for k, v in pair.network.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"0", "1"}
-    assert score.moments.sde is drift
+    assert score.reference.sde is drift
     assert parameters_spent(drift, WELL, train) < 160  # a tenth of what no drift at all costs
 
 

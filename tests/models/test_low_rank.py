@@ -11,9 +11,9 @@ from physinv.data.generate import generate
 from physinv.equations.sde import SDE
 from physinv.equations.time_grids import resample_times
 from physinv.models.build import build_model
-from physinv.models.references.fit import _low_rank, fit_moments
-from physinv.models.references.low_rank import LowRankMoments, factor_analysis
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.fit import _low_rank, fit_reference
+from physinv.models.references.low_rank import LowRankReference, factor_analysis
+from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Layout
 from physinv.training.checkpoint import load_tensors
@@ -25,52 +25,54 @@ TIMES = torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64)
 
 
 @pytest.fixture
-def moments(generator):
+def reference(generator):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     mean, factor, diagonal = draw(3, D), draw(3, D, RANK), 0.1 + draw(3, D).square()
-    return LowRankMoments(OrnsteinUhlenbeck(dim=D), TIMES, mean, factor, diagonal, draw(3, 2, D).sort(1).values)
+    return LowRankReference(OrnsteinUhlenbeck(dim=D), TIMES, mean, factor, diagonal, draw(3, 2, D).sort(1).values)
 
 
 @pytest.mark.parametrize("at", [0.5, 1.1])
-def test_woodbury_is_dense_algebra(moments, at, generator):
+def test_woodbury_is_dense_algebra(reference, at, generator):
     x = torch.randn(7, D, generator=generator, dtype=torch.float64)
     t = torch.full((7,), at, dtype=torch.float64)
     w = 0.0 if at == 0.5 else (at - 0.5) / 1.5
-    m, U, diagonal = ((1 - w) * table[1] + w * table[2] for table in (moments.mean, moments.factor, moments.diagonal))
+    m, U, diagonal = (
+        (1 - w) * table[1] + w * table[2] for table in (reference.mean, reference.factor, reference.diagonal)
+    )
     C = U @ U.T + diagonal.diag()
     law = torch.distributions.MultivariateNormal(m, C)
-    assert torch.allclose(moments.log_prob(x, t), law.log_prob(x), rtol=1e-10)
-    assert torch.allclose(moments.score(x, t), -torch.linalg.solve(C, (x - m).T).T, rtol=1e-10, atol=1e-10)
+    assert torch.allclose(reference.log_prob(x, t), law.log_prob(x), rtol=1e-10)
+    assert torch.allclose(reference.score(x, t), -torch.linalg.solve(C, (x - m).T).T, rtol=1e-10, atol=1e-10)
     if at == 0.5:
-        assert torch.allclose(moments.precision(x, t)[0], torch.linalg.inv(C).diagonal(), rtol=1e-10)
+        assert torch.allclose(reference.precision(x, t)[0], torch.linalg.inv(C).diagonal(), rtol=1e-10)
 
 
-def test_score_is_the_gradient_of_log_prob(moments, generator):
+def test_score_is_the_gradient_of_log_prob(reference, generator):
     x = torch.randn(4, D, generator=generator, dtype=torch.float64, requires_grad=True)
     t = torch.tensor([0.0, 0.2, 1.0, 2.0], dtype=torch.float64)
-    (slope,) = torch.autograd.grad(moments.log_prob(x, t).sum(), x)
-    assert torch.allclose(moments.score(x, t), slope, rtol=1e-10, atol=1e-10)
+    (slope,) = torch.autograd.grad(reference.log_prob(x, t).sum(), x)
+    assert torch.allclose(reference.score(x, t), slope, rtol=1e-10, atol=1e-10)
 
 
-def test_features_and_lift_are_of_order_one(moments, generator):
+def test_features_and_lift_are_of_order_one(reference, generator):
     """Under the reference law each feature but the physics, before asinh, has unit variance; so has score / lift(1)."""
     n = 20_000
-    U, diagonal = moments.factor[1], moments.diagonal[1]
+    U, diagonal = reference.factor[1], reference.diagonal[1]
     z, e = (torch.randn(n, k, generator=generator, dtype=torch.float64) for k in (RANK, D))
-    x, t = moments.mean[1] + z @ U.T + diagonal.sqrt() * e, torch.full((n,), 0.5, dtype=torch.float64)
-    features = moments.features(x, t)
-    assert features.shape == (n, moments.channels_in)
+    x, t = reference.mean[1] + z @ U.T + diagonal.sqrt() * e, torch.full((n,), 0.5, dtype=torch.float64)
+    features = reference.features(x, t)
+    assert features.shape == (n, reference.channels_in)
     one = torch.ones(D, dtype=torch.float64)
     error = 5 * math.sqrt(2 / n)
     assert torch.allclose(features[:, :D].var(0), one, atol=error)
     assert torch.allclose(features[:, D : 2 * D].sinh().var(0), one, atol=error)
     out = torch.cat([torch.ones_like(x), torch.zeros_like(x)], dim=1)
-    assert torch.allclose((moments.score(x, t) / moments.lift(out, x, t)).var(0), one, atol=error)
+    assert torch.allclose((reference.score(x, t) / reference.lift(out, x, t)).var(0), one, atol=error)
     # the second half of the output multiplies the physics, 2 f / g^2, relative to the mean
-    physics = moments.lift(out.flip(1), x, t)
-    assert torch.allclose(physics, -2 * 0.5 / 0.5**2 * (x - moments.mean[1]), rtol=1e-9, atol=1e-9)
+    physics = reference.lift(out.flip(1), x, t)
+    assert torch.allclose(physics, -2 * 0.5 / 0.5**2 * (x - reference.mean[1]), rtol=1e-9, atol=1e-9)
 
 
 def test_factor_analysis_finds_the_law(generator):
@@ -120,8 +122,8 @@ def process(tmp_path_factory):
 def test_untrained_posterior_of_a_linear_gaussian_process(process, generator):
     sim, data = process
     model = build_model(sim, data, Settings(width=8, depth=1))
-    assert isinstance(model.moments, LowRankMoments)
-    assert model.moments.factor.shape[-1] == RANK
+    assert isinstance(model.reference, LowRankReference)
+    assert model.reference.factor.shape[-1] == RANK
     prior = sim.directions @ sim.directions.T + 0.3 * torch.eye(D, dtype=torch.float64)
     a = math.exp(-sim.rate * sim.horizon)
     q = sim.noise**2 * -math.expm1(-2 * sim.rate * sim.horizon) / (2 * sim.rate)
@@ -149,7 +151,7 @@ def test_nonlinear_vectors_are_fitted_at_every_time(process):
         def diffusion(self, t):
             return sim.diffusion(t)
 
-    carried, fitted = fit_moments(sim, data), fit_moments(Unknown(), data)
+    carried, fitted = fit_reference(sim, data), fit_reference(Unknown(), data)
     for i in (0, 7, 20):
         one, two = (m.factor[i] @ m.factor[i].T + m.diagonal[i].diag() for m in (carried, fitted))
         scale = one.diagonal().sqrt()
@@ -181,8 +183,8 @@ def test_fields_with_walls(process, generator):
         def diffusion(self, t):
             return 0.5 + 0 * t
 
-    smoother = fit_moments(Still(), Walled())
-    assert isinstance(smoother, SmootherMoments)
+    smoother = fit_reference(Still(), Walled())
+    assert isinstance(smoother, SmootherReference)
     assert smoother.basis == "identity"
     before, after = (data.states(i, limit=1024).double() for i in (2, 3))
     low, high = smoother.box[2].flatten().double()  # this physics changes nothing: whether it is cut is chance
@@ -195,10 +197,10 @@ def test_fields_with_walls(process, generator):
     slope = torch.where(smoother.trusted[2, 0], cut, own)
     assert torch.allclose(smoother.gain[2, 0].double(), slope, rtol=1e-5)  # float32
 
-    moments = _low_rank(Still(), Walled())
+    reference = _low_rank(Still(), Walled())
     x, t = data.states(3, limit=5)[:, None], torch.full((5,), float(data.times[3]))
-    assert moments.features(x, t).shape == (5, 2, D)
-    assert moments.lift(torch.ones(5, 1, D), x, t).shape == moments.score(x, t).shape == (5, 1, D)
+    assert reference.features(x, t).shape == (5, 2, D)
+    assert reference.lift(torch.ones(5, 1, D), x, t).shape == reference.score(x, t).shape == (5, 1, D)
 
 
 def test_runs_with_low_rank_are_reloaded(tmp_path, generator):
@@ -208,7 +210,7 @@ def test_runs_with_low_rank_are_reloaded(tmp_path, generator):
     settings = Settings(width=8, depth=1, batch=64, validate_windows=64)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=5)
     run = load_run(tmp_path / "run")
-    assert isinstance(run.model.moments, LowRankMoments)
+    assert isinstance(run.model.reference, LowRankReference)
     tensors, _ = load_tensors(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(v, tensors[k]) for k, v in run.model.state_dict().items())
     final = valid.states(-1, limit=3)

@@ -114,7 +114,7 @@ def test_embedding_separates_times():
 
 
 def test_mixed_precision_runs_the_network_only(generator):
-    from physinv.models.references.base import LinearMoments
+    from physinv.models.references.base import LinearReference
     from physinv.models.score import ScoreModel
     from simulators.fields.heat import Heat
 
@@ -132,8 +132,8 @@ def test_mixed_precision_runs_the_network_only(generator):
             seen.append(out.dtype)
             return out
 
-    moments = LinearMoments(heat, exact.mean0.float(), exact.power.float())
-    model = ScoreModel(moments, Spy(), (float(heat.times[1]), heat.horizon), mixed=True)
+    reference = LinearReference(heat, exact.mean0.float(), exact.power.float())
+    model = ScoreModel(reference, Spy(), (float(heat.times[1]), heat.horizon), mixed=True)
     x = heat.initial(2, generator=generator)
     assert model(x, torch.full((2,), 0.1)).dtype == torch.float32
     assert seen == [torch.bfloat16]

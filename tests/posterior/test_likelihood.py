@@ -7,8 +7,8 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from physinv.equations.sde import SDE, Reverse
-from physinv.models.references.base import LinearMoments, SpectralMoments
-from physinv.models.references.mixture import MixtureMoments
+from physinv.models.references.base import LinearReference, SpectralReference
+from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import exact, hutchinson, log_prob, rademacher, transition_log_prob
 from physinv.posterior.posterior import Posterior
@@ -67,15 +67,15 @@ class Known(ScoreModel):
     """Gaussian reference around the exact score of an Ornstein-Uhlenbeck process."""
 
     def output(self, x, t):
-        unit = self.moments.lift(torch.ones_like(x), x, t)
-        return (self.moments.sde.score(x, t) - self.moments.score(x, t)) / unit
+        unit = self.reference.lift(torch.ones_like(x), x, t)
+        return (self.reference.sde.score(x, t) - self.reference.score(x, t)) / unit
 
 
 def test_posterior_gives_prior_and_posterior_densities():
     """log p(x_0), by default from .001 time steps on, and log p(x_0 | x_T) against the exact posterior."""
     ou = OrnsteinUhlenbeck(dim=2)
     mean, power = ou.prior.mean(), torch.ones(2, dtype=torch.float64)
-    model = Known(LinearMoments(ou, mean, power), torch.nn.Identity(), (0.05, 2.0))
+    model = Known(LinearReference(ou, mean, power), torch.nn.Identity(), (0.05, 2.0))
     posterior = Posterior(ou, model, ou.times)
     x = ou.prior.sample(6, generator=torch.Generator().manual_seed(0))
     final = ou.run(x, generator=torch.Generator().manual_seed(1))[:, -1]
@@ -102,7 +102,7 @@ def field():
     heat = Heat(size=8)
     power = 1 / (1 + heat.rates(torch.zeros(1, *heat.shape, dtype=torch.float64)).abs()[0])
     mean = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(heat.shape)
-    model = ScoreModel(LinearMoments(heat, mean, power), torch.nn.Identity(), (float(heat.times[1]), heat.horizon))
+    model = ScoreModel(LinearReference(heat, mean, power), torch.nn.Identity(), (float(heat.times[1]), heat.horizon))
     model.output = lambda x, t: torch.zeros_like(x)
 
     def law(t):
@@ -134,15 +134,15 @@ def test_reference_density_of_fields_counts_every_mode_once(size, dimension):
     t = x.new_full((4,), 0.1)
     now = heat.decay(t[:1], like)[0] ** 2 * power + heat.variance(t[:1], like)[0]
     want = MultivariateNormal(torch.zeros(x[0].numel()).double(), covariance(now, heat)).log_prob(x.flatten(1))
-    moments = LinearMoments(heat, like[0], power)
-    assert torch.allclose(moments.log_prob(x, t), want, atol=1e-9)
-    stored = SpectralMoments(
+    reference = LinearReference(heat, like[0], power)
+    assert torch.allclose(reference.log_prob(x, t), want, atol=1e-9)
+    stored = SpectralReference(
         torch.tensor([0.0, 0.2]).double(), torch.zeros(2, *heat.shape).double(), now.repeat(2, *[1] * now.ndim)
     )
     assert torch.allclose(stored.log_prob(x, t), want, atol=1e-9)
     # the derivative of a density is its score
     y = x.clone().requires_grad_()
-    assert torch.allclose(torch.autograd.grad(moments.log_prob(y, t).sum(), y)[0], moments.score(x, t), atol=1e-9)
+    assert torch.allclose(torch.autograd.grad(reference.log_prob(y, t).sum(), y)[0], reference.score(x, t), atol=1e-9)
 
 
 def test_modes_without_power_are_left_out():
@@ -151,9 +151,9 @@ def test_modes_without_power_are_left_out():
     power = torch.ones_like(heat.modes(like)[0].real)
     x = torch.randn(2, *heat.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x = x - x.mean((1, 2, 3), keepdim=True)
-    whole = LinearMoments(heat, like[0], power).log_prob(x, x.new_ones(2))
+    whole = LinearReference(heat, like[0], power).log_prob(x, x.new_ones(2))
     power[0, 0, 0] = 0
-    flat = LinearMoments(heat, like[0], power).log_prob(x, x.new_ones(2))
+    flat = LinearReference(heat, like[0], power).log_prob(x, x.new_ones(2))
     # the mean mode is one number of unit variance at its mean: it took log 1/sqrt(2 pi)
     assert torch.allclose(flat - whole, x.new_full((2,), math.log(2 * math.pi) / 2), atol=1e-10)
 
@@ -162,7 +162,7 @@ def test_mixture_reference_density_is_the_mixture_s(generator):
     ou = OrnsteinUhlenbeck(dim=2)
     p = ou.prior
     k = len(p.weights)
-    moments = MixtureMoments(
+    reference = MixtureReference(
         ou,
         torch.tensor([0.0, 2.0], dtype=torch.float64),
         p.weights,
@@ -171,7 +171,7 @@ def test_mixture_reference_density_is_the_mixture_s(generator):
         torch.tensor([[-5.0, -5.0], [5.0, 5.0]], dtype=torch.float64).expand(2, 2, 2),
     )
     x = torch.randn(30, 2, dtype=torch.float64, generator=generator)
-    assert torch.allclose(moments.log_prob(x, x.new_full((30,), 1.3)), p.log_prob(x), atol=1e-10)
+    assert torch.allclose(reference.log_prob(x, x.new_full((30,), 1.3)), p.log_prob(x), atol=1e-10)
 
 
 def test_transition_density_of_fields(field):

@@ -11,9 +11,9 @@ from physinv.laws.exact import LinearGaussian
 from physinv.laws.mixture import Mixture
 from physinv.laws.observation import Observation, jacobian
 from physinv.laws.operators import coarse, everything, sensors
-from physinv.models.references.base import LinearMoments
-from physinv.models.references.mixture import MixtureMoments
-from physinv.models.references.smoother import SmootherMoments, Tables
+from physinv.models.references.base import LinearReference
+from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.smoother import SmootherReference, Tables
 from physinv.models.score import ScoreModel
 from physinv.posterior.guidance import dps, moment_matching, pigdm, sample_guided
 from physinv.posterior.partial import final_given, sample_given
@@ -58,7 +58,7 @@ def gaussian_heat(noise):
     heat = Heat(size=4, noise=noise, steps=12)
     mean0 = torch.randn(heat.shape, generator=torch.Generator().manual_seed(1), dtype=F64)
     law = LinearGaussian(heat, heat.horizon, mean0, heat.exact().power + 0.05)
-    model = ScoreModel(LinearMoments(heat, mean0, law.power), Nothing(), (float(heat.times[1]), heat.horizon))
+    model = ScoreModel(LinearReference(heat, mean0, law.power), Nothing(), (float(heat.times[1]), heat.horizon))
     mask = torch.arange(16).reshape(heat.shape) % 5 < 2
     return heat, law, Posterior(heat, model, heat.times), Observation(sensors(mask), 0.1)
 
@@ -141,8 +141,8 @@ def test_guided_score_of_moment_matching_is_the_exact_one(generator):
     x = torch.randn(3, 1, 4, 4, dtype=F64, generator=generator)
     y = torch.randn(3, int(dense(heat, law.power, observation)[0].shape[1]), dtype=F64, generator=generator)
     for t in (0.02, 0.11, 0.2):
-        at, moments = torch.full((3,), t, dtype=F64), posterior.score.moments
-        s = moments.spectrum(at[:1], x[:1])
+        at, reference = torch.full((3,), t, dtype=F64), posterior.score.reference
+        s = reference.spectrum(at[:1], x[:1])
         prior = heat.unmodes(s.a * heat.modes(law.mean0[None]), x[:1])
         K, C, G, accumulated = dense(heat, s.now, observation, t)
         m = prior.flatten() + (y - prior.flatten() @ G.T) @ K.T
@@ -180,10 +180,10 @@ def test_nonlinear_guides_look_through_the_physics(generator):
 def test_guidance_without_knowing_that_the_physics_is_linear(generator):
     """A linear process as a plain SDE: the guide integrates its drift, and pigdm takes g^2 (T - t) for the noise."""
     ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, rate=0.2, horizon=0.5, steps=20)
-    moments = LinearMoments(ou, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
+    reference = LinearReference(ou, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
     observation, n, y = Observation(everything, 0.4), 20_000, torch.tensor([[1.3]], dtype=F64)
-    posterior = Posterior(Plain(ou), moments.score, ou.times)
-    x = sample_guided(posterior, observation, y, n, guide=pigdm, moments=moments, generator=generator)
+    posterior = Posterior(Plain(ou), reference.score, ou.times)
+    x = sample_guided(posterior, observation, y, n, guide=pigdm, reference=reference, generator=generator)
     gain, added = math.exp(-0.1), ou.noise**2 * -math.expm1(-0.2) / 0.4
     exact = ou.prior.given(y, gain, added + 0.4**2)
     # five standard errors; and what g^2 (T - t) adds to the variance .27 of y, .012, moves mean and variance: .012/.27
@@ -200,7 +200,7 @@ def mixture_model(ou):
     factors = torch.stack([torch.linalg.cholesky(law.covs) for law in laws])
     bounds = torch.tensor([[-9.0] * ou.dim, [9.0] * ou.dim], dtype=F64).expand(2, 2, ou.dim)
     ends = torch.tensor([0.0, ou.horizon], dtype=F64)
-    return MixtureMoments(ou, ends, laws[0].weights, means, factors, bounds)
+    return MixtureReference(ou, ends, laws[0].weights, means, factors, bounds)
 
 
 @pytest.mark.parametrize("sweeps", [0, 30])
@@ -229,7 +229,7 @@ def test_two_stages_with_a_score_that_the_reference_does_not_know(generator):
     """
     ou = OrnsteinUhlenbeck(dim=1, components=2, spread=1.0, width=0.4, horizon=0.3)
     prior = ou.prior
-    moments = LinearMoments(
+    reference = LinearReference(
         ou, prior.mean(), (prior.weights * (prior.means - prior.mean()).square()[:, 0]).sum() + 0.16
     )
     observation, n = Observation(everything, 0.7), 20_000
@@ -242,9 +242,9 @@ def test_two_stages_with_a_score_that_the_reference_does_not_know(generator):
     fresh = law.sample(400_000, generator=generator)
     gaps = []
     for sweeps in (0, 100):
-        x = sample_given(posterior, observation, y, n, sweeps=sweeps, size=0.05, moments=moments, generator=generator)[
-            0
-        ]
+        x = sample_given(
+            posterior, observation, y, n, sweeps=sweeps, size=0.05, reference=reference, generator=generator
+        )[0]
         errors = [float((f(x).mean() - f(fresh).mean()).abs()) for f in (torch.sin, lambda x: x**2, lambda x: x**4)]
         scales = [float(f(fresh).std()) / math.sqrt(n) for f in (torch.sin, lambda x: x**2, lambda x: x**4)]
         gaps.append([e / s for e, s in zip(errors, scales, strict=True)])
@@ -269,8 +269,8 @@ def test_the_network_of_a_smoother_is_no_score_of_the_end(generator):
     far, never = torch.full_like(power, 1e30), torch.zeros_like(gain, dtype=torch.bool)
     box = torch.tensor([-1e30, 1e30], dtype=F64).reshape(1, 2, 1, 1).expand(len(gain), 2, 1, 1)
     tables = Tables(heat.times, mean, power, far, mean[1:], power[1:], far[1:], box, gain, never, torch.ones_like(gain))
-    moments = SmootherMoments(heat, "fourier", tables)
-    posterior = Posterior(heat, ScoreModel(moments, Shouting(), (float(heat.times[1]), heat.horizon)), heat.times)
+    reference = SmootherReference(heat, "fourier", tables)
+    posterior = Posterior(heat, ScoreModel(reference, Shouting(), (float(heat.times[1]), heat.horizon)), heat.times)
     y = observation.observe(heat.simulate(1, generator=generator, dtype=F64)[:, -1], generator=generator)
     drawn = final_given(posterior, observation, y, n, generator=generator)[0]
     K, C, G, _ = dense(heat, now[-1], observation, heat.horizon)
@@ -306,7 +306,7 @@ def test_wrong_arguments_are_refused(generator):
             draw(posterior, observation, y / 0, 1)
         with pytest.raises(ValueError, match="`operator` must be linear"):
             draw(posterior, Observation(lambda x: coarse(4)(x) ** 2, 0.1), torch.zeros(1, 1, 1, 1), 1)
-        with pytest.raises(ValueError, match="`moments` must be given"):
+        with pytest.raises(ValueError, match="`reference` must be given"):
             draw(Posterior(heat, lambda x, t: -x, heat.times), observation, y, 1)
     well = DoubleWell(dimension=2)
     with pytest.raises(ValueError, match="`moment_matching` needs a Linear sde"):

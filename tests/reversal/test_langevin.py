@@ -8,11 +8,11 @@ import torch
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import Step, euler, solve
 from physinv.laws.observation import Covariance, isotropic
-from physinv.models.references.base import LinearMoments, Moments, SpectralMoments
-from physinv.models.references.low_rank import LowRankMoments
-from physinv.models.references.mixture import MixtureMoments
+from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
+from physinv.models.references.low_rank import LowRankReference
+from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
-from physinv.reversal.langevin import corrected, langevin, reference
+from physinv.reversal.langevin import corrected, gaussian_of, langevin
 from physinv.reversal.split import split
 from physinv.reversal.transport import transport
 from simulators.fields.heat import Heat
@@ -30,7 +30,7 @@ class Nothing(torch.nn.Module):
 
 def heat_model(heat):
     exact = heat.exact()
-    return ScoreModel(LinearMoments(heat, exact.mean0, exact.power), Nothing(), (float(heat.times[1]), heat.horizon))
+    return ScoreModel(LinearReference(heat, exact.mean0, exact.power), Nothing(), (float(heat.times[1]), heat.horizon))
 
 
 def correlated(generator, d=3):
@@ -41,7 +41,7 @@ def correlated(generator, d=3):
 
 @pytest.mark.parametrize("size", [0.1, 0.5, 1.0])
 def test_a_gaussian_is_exactly_invariant_at_any_size(size, generator):
-    """Moments stay, and the start is forgotten at the rate (1 - e) per move in every direction."""
+    """ReferenceLaw stay, and the start is forgotten at the rate (1 - e) per move in every direction."""
     m, B, C = correlated(generator)
     inverse = torch.linalg.inv(B @ B.T)
     n, sweeps = 40_000, 3
@@ -92,14 +92,14 @@ def test_references_are_the_covariances_of_their_scores(generator):
     rank = torch.randn(2, 2, 4, 4, 3, dtype=F64, generator=generator)
     diagonal = torch.rand(2, 2, 4, 4, dtype=F64, generator=generator) + 0.1
     cases = [
-        LinearMoments(heat, mean[0, :1], exact.power + 0.01),
-        SpectralMoments(times, mean, power),
-        LowRankMoments(None, times, mean, rank, diagonal, torch.zeros(2, 2, 2, 4, 4, dtype=F64)),
+        LinearReference(heat, mean[0, :1], exact.power + 0.01),
+        SpectralReference(times, mean, power),
+        LowRankReference(None, times, mean, rank, diagonal, torch.zeros(2, 2, 2, 4, 4, dtype=F64)),
     ]
-    for moments in cases:
-        m, C = reference(moments, 0.3)
+    for reference in cases:
+        m, C = gaussian_of(reference, 0.3)
         x = torch.randn(5, *m.shape[1:], dtype=F64, generator=generator)
-        assert torch.allclose(C.apply(moments.score(x, torch.full((5,), 0.3, dtype=F64))), m - x)
+        assert torch.allclose(C.apply(reference.score(x, torch.full((5,), 0.3, dtype=F64))), m - x)
         eye = torch.eye(m.numel(), dtype=F64).reshape(-1, *m.shape[1:])
         root = C.root(eye).flatten(1)
         assert torch.allclose(root.T @ root, C.apply(eye).flatten(1))
@@ -109,7 +109,7 @@ def test_reference_of_a_mixture_is_its_smallest_variance(generator):
     factors = torch.stack([torch.diag(torch.tensor([0.5, 2.0])), torch.diag(torch.tensor([1.0, 0.3]))])
     factors[0, 1, 0] = 1.0
     means = torch.tensor([[1.0, 0.0], [-1.0, 2.0]])
-    law = MixtureMoments(
+    law = MixtureReference(
         OrnsteinUhlenbeck(dim=2),
         torch.tensor([0.0, 1.0]),
         torch.tensor([0.25, 0.75]),
@@ -117,7 +117,7 @@ def test_reference_of_a_mixture_is_its_smallest_variance(generator):
         factors.expand(2, 2, 2, 2),
         torch.zeros(2, 2, 2),
     )
-    mean, C = reference(law, 0.5)
+    mean, C = gaussian_of(law, 0.5)
     assert torch.allclose(mean, torch.tensor([[-0.5, 1.5]]))
     assert torch.allclose(C.apply(torch.ones(1, 2)), torch.full((1, 2), 0.09))
 
@@ -131,7 +131,7 @@ def test_corrected_steps_keep_the_marginals(generator):
     assert step.draws == 3
     back = solve(Reverse(heat, model), final, times, step=step, generator=generator)
     for i, t in enumerate(times.tolist()):
-        power = model.moments.spectrum(torch.full((1,), t, dtype=F64), final[:1]).now[0].flatten()[1:]
+        power = model.reference.spectrum(torch.full((1,), t, dtype=F64), final[:1]).now[0].flatten()[1:]
         ours = heat.modes(back[:, i]).abs().square().mean(0).flatten()[1:]
         # |mode|^2 is exponential or chi^2_1: relative error of its mean at most sqrt(2/n); five of them
         assert torch.allclose(ours / power, torch.ones_like(power), atol=5 * math.sqrt(2 / n))
@@ -181,8 +181,8 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="`sweeps` must be at least 0"):
         corrected(euler, -1)
 
-    class Other(Moments):
+    class Other(ReferenceLaw):
         score = log_prob = features = lift = None
 
-    with pytest.raises(ValueError, match="`moments` must be a reference law of physinv, got Other"):
-        reference(Other(), 0.0)
+    with pytest.raises(ValueError, match="`reference` must be a reference law of physinv, got Other"):
+        gaussian_of(Other(), 0.0)

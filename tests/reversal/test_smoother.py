@@ -9,9 +9,9 @@ from smoother_cases import Fixed, General, Loud, exact_model, exact_tables, no_b
 from physinv.config.settings import Settings
 from physinv.equations.sde import Reverse, match
 from physinv.equations.solve import solve
-from physinv.models.build import build_model, build_moments
+from physinv.models.build import build_model, load_reference
 from physinv.models.references.fit_smoother import fit_smoother
-from physinv.models.references.smoother import SmootherMoments, Tables
+from physinv.models.references.smoother import SmootherReference, Tables
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior, default_step
 from physinv.processes.simulator import Layout, Simulator
@@ -120,20 +120,20 @@ def test_residual_variance_is_that_of_the_regression(tmp_path):
     """C = S_s - K^2 S_b, with powers over all images under symmetries, is what the fit leaves: never negative."""
     sim = Burgers(dimension=2, size=12, steps=2, horizon=0.1, noise=1e-3, viscosity=0.2, inner=1)
     data = stored(sim, tmp_path / "d", name="burgers", train=64)["train"]
-    moments = fit_smoother(sim, data, "fourier")
+    reference = fit_smoother(sim, data, "fourier")
     i = 1
     earlier, later = (torch.cat(sim.images(data.states(j))) for j in (i, i + 1))
-    mean = moments.smoothed(later, torch.full((len(later),), float(data.times[i + 1])))[0]
-    left = (moments.modes(earlier) - mean).abs().square().mean(0)
-    C = moments.power[i] - moments.gain[i] ** 2 * moments.back_power[i]
-    share = moments.power[i] / moments.power[i].amax()
+    mean = reference.smoothed(later, torch.full((len(later),), float(data.times[i + 1])))[0]
+    left = (reference.modes(earlier) - mean).abs().square().mean(0)
+    C = reference.power[i] - reference.gain[i] ** 2 * reference.back_power[i]
+    share = reference.power[i] / reference.power[i].amax()
     energetic = share > 1e-4
     # float32: S_s and K^2 S_b agree in all but 1e-6 of their size
-    assert float(((left - C).abs() / moments.power[i])[energetic].max()) < 3e-6
-    assert float((C / moments.power[i]).min()) > -1e-6
-    assert torch.allclose(moments.mean[i], earlier.mean(0), atol=1e-6)  # of the images, too
+    assert float(((left - C).abs() / reference.power[i])[energetic].max()) < 3e-6
+    assert float((C / reference.power[i]).min()) > -1e-6
+    assert torch.allclose(reference.mean[i], earlier.mean(0), atol=1e-6)  # of the images, too
     # physics backward tells more than the state itself: it is what the fit goes by, in nearly every mode
-    assert float(moments.trusted[i][energetic].float().mean()) > 0.9
+    assert float(reference.trusted[i][energetic].float().mean()) > 0.9
 
 
 @pytest.mark.parametrize("regime", ["fine", "long"])
@@ -151,7 +151,7 @@ def test_score_and_step_are_one(regime, generator):
     y = torch.fft.fft(x[:, 0], norm="ortho")
     full = torch.cat([power[0], power[0, 1:-1].flip(0)])
     density = -0.5 * (y.abs() ** 2 / full + (2 * math.pi * full).log()).sum(1)
-    assert torch.allclose(silent.moments.log_prob(x, t0), density, rtol=1e-9)
+    assert torch.allclose(silent.reference.log_prob(x, t0), density, rtol=1e-9)
     still = torch.zeros((2, *x.shape), dtype=x.dtype)
     one, two = (smooth(Reverse(General(heat), m), x, t0, t1, still) for m in (silent, loud))
     q = heat.noise**2 * float(t0[0] - t1[0])
@@ -170,9 +170,9 @@ def test_score_and_step_are_one(regime, generator):
             return torch.cat([v[:, :1], 0 * v[:, 1:]], dim=1)
 
     twice = [torch.cat([table, table], dim=1) if table.ndim > 1 else table for table in tables]
-    moments = SmootherMoments(HalfSilent(heat), "fourier", Tables(*twice)._replace(box=tables.box))
+    reference = SmootherReference(HalfSilent(heat), "fourier", Tables(*twice)._replace(box=tables.box))
     state = torch.cat([x, x], dim=1)
-    lifted = moments.lift(torch.cat([torch.ones_like(state)] * 2, dim=1), state, t0)
+    lifted = reference.lift(torch.cat([torch.ones_like(state)] * 2, dim=1), state, t0)
     assert bool((lifted[:, 0] > 0).all())
     assert bool((lifted[:, 1] == 0).all())
 
@@ -223,25 +223,25 @@ def test_reconstructions_stay_within_reach(name, tmp_path, generator):
     states = sim.simulate(64, generator=generator)
     assert bool(states.isfinite().all())
     data = stored(sim, tmp_path / "d", name="toy", train=64)["train"]
-    moments = fit_smoother(sim, data, basis)
-    assert all(bool(table.isfinite().all()) for table in moments.buffers())
+    reference = fit_smoother(sim, data, basis)
+    assert all(bool(table.isfinite().all()) for table in reference.buffers())
     final, t = 10 * states[:, -1], torch.full((64,), float(sim.times[-1]))
     if name.startswith("cubic"):  # the physics alone does not come back
         back = final
         for _ in range(8):
             back = sim.drift_flow(back, t, t - sim.horizon / 4 / 8)
         assert not bool(back.isfinite().all())
-    posterior = Posterior(sim, ScoreModel(moments, Loud(1), (float(sim.times[1]), sim.horizon)), sim.times)
+    posterior = Posterior(sim, ScoreModel(reference, Loud(1), (float(sim.times[1]), sim.horizon)), sim.times)
     for x0 in (posterior.sample(final, 2, generator=generator).flatten(0, 1), posterior.flow(final)):
         assert bool(x0.isfinite().all())
-        size = moments.modes(x0 - moments.mean[0]).abs()
-        assert bool((size <= moments.reach[0] * (1 + 1e-4) + 1e-5 * moments.reach[0].max()).all())
+        size = reference.modes(x0 - reference.mean[0]).abs()
+        assert bool((size <= reference.reach[0] * (1 + 1e-4) + 1e-5 * reference.reach[0].max()).all())
     # the reference alone takes no step that is longer than any was
-    mean, _ = moments.smoothed(final, t)
-    step = (mean - moments.modes(moments.mean[-2:-1])).abs()
-    assert bool((step <= (moments.gain[-1].abs() * moments.back_reach[-1]) * (1 + 1e-4) + 1e-6 * step.max()).all())
-    honest = moments.modes(data.states(0) - moments.mean[0]).abs().amax(0)
-    assert torch.allclose(moments.reach[0], 2 * torch.maximum(honest, moments.reach[0] / 2), rtol=1e-4)
+    mean, _ = reference.smoothed(final, t)
+    step = (mean - reference.modes(reference.mean[-2:-1])).abs()
+    assert bool((step <= (reference.gain[-1].abs() * reference.back_reach[-1]) * (1 + 1e-4) + 1e-6 * step.max()).all())
+    honest = reference.modes(data.states(0) - reference.mean[0]).abs().amax(0)
+    assert torch.allclose(reference.reach[0], 2 * torch.maximum(honest, reference.reach[0] / 2), rtol=1e-4)
 
 
 def test_physics_that_overflows_in_a_sum_stays_bounded(generator):
@@ -256,8 +256,8 @@ def test_physics_that_overflows_in_a_sum_stays_bounded(generator):
     reach = 2 * tables.power.sqrt()
     tables = Tables(*(table if table.dtype == torch.bool else table.float() for table in tables))
     tables = tables._replace(reach=reach.float(), back_reach=4 * tables.back_power.sqrt().clamp(max=1e6))
-    moments = SmootherMoments(Explosive(heat), "fourier", tables)
-    reverse = Reverse(moments.sde, ScoreModel(moments, Fixed(), (0.1, 0.4)))
+    reference = SmootherReference(Explosive(heat), "fourier", tables)
+    reverse = Reverse(reference.sde, ScoreModel(reference, Fixed(), (0.1, 0.4)))
     x = torch.randn(4, *heat.shape, generator=generator)
     states = solve(reverse, x, heat.times.flip(0), step=smooth, generator=generator)
     assert bool(states.isfinite().all())  # every one: a later step may take NaN for physics that blew up
@@ -267,25 +267,25 @@ def test_points_where_the_physics_explodes_are_cut_where_that_tells_more(tmp_pat
     """A reaction that saturates forward explodes backward, at single points: no mode is out of reach then."""
     sim = AllenCahn(size=16, steps=8, horizon=4.0, inner=8)
     data = stored(sim, tmp_path / "d", train=64)["train"]
-    moments = fit_smoother(sim, data, "fourier")
-    low, high = moments.box.unbind(1)
+    reference = fit_smoother(sim, data, "fourier")
+    low, high = reference.box.unbind(1)
     for i in range(8):  # symmetric, since the phases may be exchanged
         largest = data.states(i).abs().max()
         assert torch.allclose(high[i], largest)
         assert torch.allclose(low[i], -largest)
     # from data not fitted, through all steps and their noise, as far as a Gaussian goes beyond what 64 fields show
     final = sim.simulate(200, generator=generator)[:, -1]
-    reverse = Reverse(sim, ScoreModel(moments, Fixed(), (float(sim.times[1]), sim.horizon)))
-    for box, exploded in (moments.box.clone(), False), (no_box(moments.mean[1:]), True):
-        moments.box.copy_(box)
+    reverse = Reverse(sim, ScoreModel(reference, Fixed(), (float(sim.times[1]), sim.horizon)))
+    for box, exploded in (reference.box.clone(), False), (no_box(reference.mean[1:]), True):
+        reference.box.copy_(box)
         states = solve(reverse, final, sim.times.flip(0), step=smooth, generator=generator)
         largest = states.flip(1).abs().amax((0, 2, 3, 4)) / data.trajectories(slice(0, 64)).abs().amax((0, 2, 3, 4))
         assert bool((largest > 2).any()) == exploded
 
     # viscosity amplifies noise on all scales: values beyond the range belong to it, and cutting them would mix scales
     heat = REGIMES["long"]
-    moments = fit_smoother(General(heat), stored(heat, tmp_path / "heat", train=1024)["train"], "fourier")
-    assert float(moments.box[0].abs().min()) > 1e14
+    reference = fit_smoother(General(heat), stored(heat, tmp_path / "heat", train=1024)["train"], "fourier")
+    assert float(reference.box[0].abs().min()) > 1e14
 
 
 # -- 3. calibration
@@ -306,7 +306,7 @@ def test_left_is_what_steps_miss(tmp_path):
     shell = (kx**2 + ky**2).sqrt().round()
     for k in range(1, int(shell.max()) + 1):
         on = shell == k
-        found = model.moments.left[:, 0, on]
+        found = model.reference.left[:, 0, on]
         assert torch.equal(found, found[:, :1].expand_as(found))  # one number per interval and shell
         # n trajectories; modes of a shell are independent, but for twins on two planes: count no more than half
         tolerance = 5 * (2 / (n * max(1, int(on.sum()) // 2))) ** 0.5
@@ -326,7 +326,7 @@ def test_modes_without_energy_do_not_count(tmp_path):
     assert bool(((shell == 4) & ~kept).any())
     # the fit's own units on other data of the same law: 1, give or take 600 trajectories of at least 3 independent
     # modes, and as many to fit; 5 of 11 modes of the shell are empty
-    found = model.moments.left[0][:, (shell == 4) & kept]
+    found = model.reference.left[0][:, (shell == 4) & kept]
     assert float((found - 1).abs().max()) < 5 * (2 / 1800 + 2 / 1800) ** 0.5
 
 
@@ -344,7 +344,7 @@ def test_after_calibration_a_step_has_the_noise_of_the_residuals(tmp_path, gener
         moved = smooth(Reverse(sde, model), x, t0, t1, dw) - smooth(Reverse(sde, model), x, t0, t1, 0 * dw)
         return per_mode(heat, moved)
 
-    C = model.moments.spread()[1][:, 1:]
+    C = model.reference.spread()[1][:, 1:]
     # 2000 draws
     assert torch.allclose(noise_of_step() / C, torch.tensor(math.exp(2 * log_size)), atol=0.25 * 5 * (2 / 2000) ** 0.5)
     missed(model, sde, valid)
@@ -358,7 +358,7 @@ def test_calibration_of_components_and_refusal(tmp_path):
     data = stored(sim, tmp_path / "d", name="toy", train=1000, valid=500)
     model = ScoreModel(fit_smoother(sim, data["train"], "identity"), Fixed(log_size=-0.5), (0.1, 0.2))
     missed(model, sim, data["valid"])
-    left = model.moments.left
+    left = model.reference.left
     assert torch.equal(left, left[..., :1].expand_as(left))
     # residuals are not Gaussian here: with a kurtosis of up to 6 their squares spread sqrt(5), over 8 * 500 numbers and
     # 8 * 1000 of the fit
@@ -366,7 +366,7 @@ def test_calibration_of_components_and_refusal(tmp_path):
     assert torch.allclose(left, torch.tensor(math.e), rtol=tolerance)
     heat = Heat(size=8, dimension=1)
     linear = build_model(heat, stored(heat, tmp_path / "h", train=20)["train"], Settings(width=8, depth=1))
-    with pytest.raises(ValueError, match=r"`model` must have SmootherMoments as reference, got LinearMoments\."):
+    with pytest.raises(ValueError, match=r"`model` must have SmootherReference as reference, got LinearReference\."):
         calibrate(linear, heat, data["valid"])
 
 
@@ -376,7 +376,7 @@ def test_balanced_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, g
     heat, n = Heat(size=8, dimension=1, steps=4, noise=0.3, horizon=0.4), 500
     valid = stored(heat, tmp_path / "d", valid=n)["valid"]
     model = exact_model(heat, trusted=True).float()
-    model.moments.left.mul_(start)
+    model.reference.left.mul_(start)
     balance(model, General(heat), valid)
     draws = Posterior(General(heat), model, heat.times).sample(valid.states(-1), 8, generator=generator)
     spread = per_mode(heat, (draws - draws.mean(1, keepdim=True)).flatten(0, 1)) * 8 / 7
@@ -471,7 +471,7 @@ def test_longer_windows_are_rolled_out(generator):
     sde, n = General(heat), 50
     states = heat.simulate(n, dtype=torch.float64, generator=generator)[:, 1:]
     times = heat.times[1:].expand(n, -1)
-    reverse, moments = Reverse(sde, model), model.moments
+    reverse, reference = Reverse(sde, model), model.reference
 
     def by_hand(cut):
         x, total = states[:, 2], 0.0
@@ -480,7 +480,7 @@ def test_longer_windows_are_rolled_out(generator):
             # the network's second half, and the step of the solver itself
             size = model.output(x, t0)[:, 1:].clamp(-4, 2).exp()
             x = smooth(reverse, x, t0, t1, torch.zeros((2, *x.shape), dtype=x.dtype))
-            C = moments.power[m + 1] - moments.gain[m + 1] ** 2 * moments.back_power[m + 1]
+            C = reference.power[m + 1] - reference.gain[m + 1] ** 2 * reference.back_power[m + 1]
             r = torch.fft.irfft(torch.fft.rfft(states[:, m] - x, norm="ortho") / C.sqrt(), n=8, norm="ortho")
             total = total + (r**2).mean() + (r.detach() ** 2 / (2 * size**2) + size.log()).mean()
             x = x.detach() if cut else x
@@ -518,16 +518,16 @@ def test_training_takes_the_smoother_and_ends_calibrated(tmp_path):
     sde, data = General(heat), stored(heat, tmp_path / "d", train=64, valid=64)
     settings = Settings(width=8, depth=1, batch=32, validate_every=2, validate_windows=32)
     model = build_model(sde, data["train"], settings)
-    assert isinstance(model.moments, SmootherMoments)
+    assert isinstance(model.reference, SmootherReference)
     assert default_step(sde, model) is smooth
     assert objective(settings, sde, model) is smoother_loss
     assert curriculum(settings, sde, 4) == (2,)
-    before = model.moments.left.clone()
+    before = model.reference.left.clone()
     fit(model, sde, data["train"], data["valid"], settings=settings, steps=4)
-    after = model.moments.left.clone()
+    after = model.reference.left.clone()
     assert not torch.equal(before, after)
     calibrate(model, sde, data["valid"])
-    assert torch.equal(after, model.moments.left)  # on the validation data, and once is enough
+    assert torch.equal(after, model.reference.left)  # on the validation data, and once is enough
 
 
 # -- 5. what does not move
@@ -539,8 +539,8 @@ def test_static_channels_come_back_exactly(basis, tmp_path, generator):
     to 1e-7, twenty steps to some 1e-6."""
     sim = HeatConductivity(size=16, dimension=1, steps=20, inner=2)
     data = stored(sim, tmp_path / "d", name="heat-conductivity", train=300)["train"]
-    moments = fit_smoother(sim, data, basis)
-    model = ScoreModel(moments, Loud(2), (float(sim.times[1]), sim.horizon))
+    reference = fit_smoother(sim, data, basis)
+    model = ScoreModel(reference, Loud(2), (float(sim.times[1]), sim.horizon))
     final = sim.simulate(50, generator=generator)[:, -1]
     final[:, 1, :8] *= 10  # context as it was never seen
     for x0 in (
@@ -558,7 +558,7 @@ def test_modes_without_energy_stay_without(tmp_path, generator):
     model = ScoreModel(fit_smoother(sim, data, basis), Loud(1), (float(sim.times[1]), sim.horizon))
     final = sim.simulate(32, generator=generator)[:, -1]
     x0 = Posterior(sim, model, sim.times).sample(final, 2, generator=generator).flatten(0, 1)
-    size = model.moments.modes(x0).abs().amax(0)[0]
+    size = model.reference.modes(x0).abs().amax(0)[0]
     empty = torch.ones(17, dtype=torch.bool)
     empty[1:11] = False  # 2/3 of 16 is 10.67
     assert float(size[empty].max()) < 1e-5 * float(size.max())  # twice the largest rounding error seen
@@ -575,10 +575,10 @@ def test_saved_and_loaded_it_draws_the_same(basis, tmp_path, generator):
     calibrate(model, sim, data["valid"])
     save_tensors(tmp_path / "model.safetensors", dict(model.state_dict()), {})
     tensors, _ = load_tensors(tmp_path / "model.safetensors")
-    again = ScoreModel(build_moments("SmootherMoments", sim, tensors), Loud(1), model.clock)
+    again = ScoreModel(load_reference("SmootherReference", sim, tensors), Loud(1), model.clock)
     again.load_state_dict(tensors)
-    assert isinstance(again.moments, SmootherMoments)
-    assert again.moments.basis == basis
+    assert isinstance(again.reference, SmootherReference)
+    assert again.reference.basis == basis
     final = data["valid"].states(-1)
     one, two = (
         Posterior(sim, m, sim.times).sample(final, 2, generator=generator.manual_seed(7)) for m in (model, again)

@@ -9,8 +9,8 @@ from physinv.equations.sde import Reverse
 from physinv.equations.solve import solve
 from physinv.equations.time_grids import resample_times
 from physinv.models.networks import MLP
-from physinv.models.references.base import LinearMoments
-from physinv.models.references.mixture import MixtureMoments
+from physinv.models.references.base import LinearReference
+from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.reversal.split import split
@@ -27,7 +27,7 @@ class Nothing(torch.nn.Module):
 
 
 def gaussian_model(sde, mean0, power0):
-    return ScoreModel(LinearMoments(sde, mean0, power0), Nothing(), (float(sde.times[1]), float(sde.times[-1])))
+    return ScoreModel(LinearReference(sde, mean0, power0), Nothing(), (float(sde.times[1]), float(sde.times[-1])))
 
 
 def euler_chain(rate=0.5, noise=0.3, horizon=2.0, steps=40):
@@ -165,14 +165,14 @@ def test_wrong_combinations_are_refused():
 class Perfect(torch.nn.Module):
     """The network that makes the model's score exact: its output, lifted, is the true score minus the reference's."""
 
-    def __init__(self, ou, moments):
+    def __init__(self, ou, reference):
         super().__init__()
-        self.ou, self.moments, self.state = ou, moments, None
+        self.ou, self.reference, self.state = ou, reference, None
 
     def forward(self, features, tau):
         x, t = self.state
-        unit = self.moments.lift(torch.ones_like(x), x, t)  # diagonal in the identity basis
-        return (self.ou.score(x, t) - self.moments.score(x, t)) / unit
+        unit = self.reference.lift(torch.ones_like(x), x, t)  # diagonal in the identity basis
+        return (self.ou.score(x, t) - self.reference.score(x, t)) / unit
 
 
 class PerfectModel(ScoreModel):
@@ -189,8 +189,8 @@ def perfect():
     prior = ou.prior
     mean0 = prior.mean()
     power0 = (prior.weights[:, None] * (prior.covs.diagonal(dim1=-2, dim2=-1) + (prior.means - mean0) ** 2)).sum(0)
-    moments = LinearMoments(ou, mean0, power0)
-    return ou, PerfectModel(moments, Perfect(ou, moments), (float(ou.times[1]), ou.horizon))
+    reference = LinearReference(ou, mean0, power0)
+    return ou, PerfectModel(reference, Perfect(ou, reference), (float(ou.times[1]), ou.horizon))
 
 
 def test_transport_has_the_exact_conditional_mean_of_a_non_gaussian_law(perfect):
@@ -245,8 +245,8 @@ def test_split_carries_a_gaussian_exactly_at_any_step_count(steps, generator):
     covs = torch.stack([law.covs for law in laws])
     bounds = torch.tensor([[-50.0], [50.0]], dtype=torch.float64).expand(len(laws), 2, 2)
     means = torch.zeros(len(laws), 1, 2, dtype=torch.float64)
-    moments = MixtureMoments(ou, ou.times, means.new_ones(1), means, torch.linalg.cholesky(covs), bounds)
-    model = ScoreModel(moments, Nothing4(), (float(ou.times[1]), ou.horizon))
+    reference = MixtureReference(ou, ou.times, means.new_ones(1), means, torch.linalg.cholesky(covs), bounds)
+    model = ScoreModel(reference, Nothing4(), (float(ou.times[1]), ou.horizon))
     final = ou.marginal(ou.horizon).sample(50, generator=generator)
     posterior = Posterior(ou, model, resample_times(ou.times, steps))
     assert posterior.step is split
@@ -272,13 +272,13 @@ def test_last_step_lands_on_a_narrow_start(generator):
     covs = torch.stack([ou.marginal(float(t)).covs for t in ou.times])
     bounds = torch.tensor([[-9.0], [9.0]], dtype=torch.float64).expand(2, 2, 1)
     zero = torch.zeros(2, 1, 1, dtype=torch.float64)
-    moments = MixtureMoments(ou, ou.times, zero.new_ones(1), zero, torch.linalg.cholesky(covs), bounds)
+    reference = MixtureReference(ou, ou.times, zero.new_ones(1), zero, torch.linalg.cholesky(covs), bounds)
 
     class Silent(torch.nn.Module):
         def forward(self, x, t):
             return torch.zeros(len(x), 2, dtype=x.dtype)
 
-    posterior = Posterior(ou, ScoreModel(moments, Silent(), (0.1, 0.1)), ou.times)
+    posterior = Posterior(ou, ScoreModel(reference, Silent(), (0.1, 0.1)), ou.times)
     final = ou.marginal(0.1).sample(20, generator=generator)
     spread = float(final.std())
     assert float(posterior.flow(final).abs().max()) < 3e-3 * spread * 3  # sqrt of the clamp at 1e-6, three deviations
@@ -288,11 +288,11 @@ def test_last_step_lands_on_a_narrow_start(generator):
 def test_score_obeys_the_symmetries_of_the_process(generator):
     """Averaged over x -> -x an arbitrary network gives an odd score, and one that is odd already stays as it is."""
     ou = OrnsteinUhlenbeck(dim=2, components=1, spread=0.0, width=1.0)
-    moments = LinearMoments(ou, torch.zeros(2), torch.ones(2))
+    reference = LinearReference(ou, torch.zeros(2), torch.ones(2))
     network = MLP(4, 2, width=8)
     torch.nn.init.normal_(network.layers[-1].weight, generator=generator)
-    plain = ScoreModel(moments, network, (0.1, 2.0))
-    even = ScoreModel(moments, network, (0.1, 2.0), images=lambda x: [x, -x])
+    plain = ScoreModel(reference, network, (0.1, 2.0))
+    even = ScoreModel(reference, network, (0.1, 2.0), images=lambda x: [x, -x])
     x, t = torch.randn(50, 2, generator=generator), torch.full((50,), 0.5)
     with torch.no_grad():
         assert torch.allclose(even(-x, t), -even(x, t), atol=1e-6)

@@ -10,7 +10,7 @@ from scipy.interpolate import CubicSpline
 
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import euler, heun, solve, srk3
-from physinv.models.references.base import LinearMoments
+from physinv.models.references.base import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.reversal.split import split
@@ -28,14 +28,14 @@ class Exact(ScoreModel):
     def __init__(self, ou):
         prior, mean = ou.prior, ou.prior.mean()
         power = prior.covs.diagonal(dim1=-2, dim2=-1) + (prior.means - mean) ** 2
-        moments = LinearMoments(ou, mean, (prior.weights[:, None] * power).sum(0))
-        super().__init__(moments, torch.nn.Identity(), (float(ou.times[1]), ou.horizon))
+        reference = LinearReference(ou, mean, (prior.weights[:, None] * power).sum(0))
+        super().__init__(reference, torch.nn.Identity(), (float(ou.times[1]), ou.horizon))
         self.ou, self.asked = ou, []
 
     def output(self, x, t):
         self.asked.append(float(t[0]))
-        unit = self.moments.lift(torch.ones_like(x), x, t)  # diagonal in the standard basis
-        return (self.ou.score(x, t) - self.moments.score(x, t)) / unit
+        unit = self.reference.lift(torch.ones_like(x), x, t)  # diagonal in the standard basis
+        return (self.ou.score(x, t) - self.reference.score(x, t)) / unit
 
 
 def two_gaussians(dim):
@@ -131,8 +131,8 @@ class Bent(ScoreModel):
 
 
 def bent(sde, mean0, power0):
-    moments = LinearMoments(sde, mean0, power0)
-    return Bent(moments, torch.nn.Identity(), (float(sde.times[1]), sde.horizon))
+    reference = LinearReference(sde, mean0, power0)
+    return Bent(reference, torch.nn.Identity(), (float(sde.times[1]), sde.horizon))
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])

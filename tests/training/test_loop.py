@@ -15,10 +15,10 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.equations.sde import SDE, expand
 from physinv.models.build import build_model
-from physinv.models.references.base import LinearMoments, SpectralMoments
+from physinv.models.references.base import LinearReference, SpectralReference
 from physinv.models.references.fit import fit_spectra
-from physinv.models.references.mixture import MixtureMoments
-from physinv.models.references.smoother import SmootherMoments
+from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.smoother import SmootherReference
 from physinv.training.checkpoint import load_tensors
 from physinv.training.loop import _order, fit
 from physinv.training.run import load_run, train_run
@@ -139,14 +139,14 @@ def test_reference_laws_are_right(generator, tmp_path):
     generate(heat, "heat", {"train": 3000}, 0, tmp_path / "heat")
     data = TrajectoryDataset(tmp_path / "heat" / "data" / "train").load()
     model = build_model(heat, data, QUICK)
-    assert isinstance(model.moments, LinearMoments)
+    assert isinstance(model.reference, LinearReference)
     exact, x = heat.exact(), data.states(2)
     t = torch.full((len(x),), float(data.times[2]))
     power = heat.modes(x).abs().square().mean(0).flatten()[1:]
-    reference = model.moments.spectrum(t[:1], x[:1]).now[0].flatten()[1:]
+    reference = model.reference.spectrum(t[:1], x[:1]).now[0].flatten()[1:]
     assert torch.allclose(power / reference, torch.ones_like(power), atol=5 * (2 / 3000) ** 0.5)
     assert torch.allclose(
-        model.moments.power0.flatten()[1:] / exact.power.float().flatten()[1:], torch.ones_like(power), atol=0.13
+        model.reference.power0.flatten()[1:] / exact.power.float().flatten()[1:], torch.ones_like(power), atol=0.13
     )
 
     class Nonlinear(SDE):
@@ -157,30 +157,30 @@ def test_reference_laws_are_right(generator, tmp_path):
             return torch.ones_like(t)
 
     other = build_model(Nonlinear(), data, QUICK)
-    assert isinstance(other.moments, SmootherMoments)
+    assert isinstance(other.reference, SmootherReference)
     # E[(x - m) . score] = -(number of components) for a Gaussian reference with the data's own moments (of the first
     # 1024 trajectories); the mean mode, whose variance is that of the noise, included
     few = x[:1024]
-    score = other.moments.score(few, t[:1024])
+    score = other.reference.score(few, t[:1024])
     assert float(((few - few.mean(0)) * score).sum() / few.numel()) == pytest.approx(-1.0, abs=1e-4)
     assert other(x[:5], t[:5]).shape == (5, 1, 8, 8)
     spectra = fit_spectra(Nonlinear(), data)
-    assert isinstance(spectra, SpectralMoments)
+    assert isinstance(spectra, SpectralReference)
     assert float((x * spectra.score(x, t)).sum() / x.numel()) == pytest.approx(-1.0, abs=0.02)
 
 
 def test_mixture_reference_finds_the_clusters(data):
     model = build_model(OrnsteinUhlenbeck(dim=2, steps=20), data["train"], QUICK)
-    moments = model.moments
-    assert isinstance(moments, MixtureMoments)
-    assert len(moments.weights) == 3
+    reference = model.reference
+    assert isinstance(reference, MixtureReference)
+    assert len(reference.weights) == 3
     true = OrnsteinUhlenbeck(dim=2).prior.weights
     # 400 trajectories: standard error of a share at most .025
-    assert torch.allclose(moments.weights.sort().values, true.float().sort().values, atol=0.1)
+    assert torch.allclose(reference.weights.sort().values, true.float().sort().values, atol=0.1)
     x = torch.randn(20, 2)
     t = torch.full((20,), 0.7)
-    assert torch.allclose(moments.score(x, t), moments.law(0.7).score(x), rtol=1e-3, atol=1e-3)
-    assert bool((moments.precision(x, t) > 0).all())
+    assert torch.allclose(reference.score(x, t), reference.law(0.7).score(x), rtol=1e-3, atol=1e-3)
+    assert bool((reference.precision(x, t) > 0).all())
 
 
 def test_physics_feature_vanishes_where_there_is_no_noise(tmp_path):

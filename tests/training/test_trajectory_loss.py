@@ -98,7 +98,7 @@ def test_components_without_noise_do_not_count(generator):
 
 
 def test_transport_serves_the_loss_too(generator):
-    from physinv.models.references.base import LinearMoments
+    from physinv.models.references.base import LinearReference
     from physinv.models.score import ScoreModel
 
     class Scaled(torch.nn.Module):
@@ -110,8 +110,8 @@ def test_transport_serves_the_loss_too(generator):
             return self.c * x[:, :1]
 
     ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0)
-    moments = LinearMoments(ou, torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-    model = ScoreModel(moments, Scaled(), (float(ou.times[1]), ou.horizon))
+    reference = LinearReference(ou, torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    model = ScoreModel(reference, Scaled(), (float(ou.times[1]), ou.horizon))
     states, times = windows(ou, 50_000, 4, 10, generator)
     loss = trajectory_loss(model, ou, states, times, step=transport)
     (slope,) = torch.autograd.grad(loss, model.network.c)

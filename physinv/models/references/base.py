@@ -5,18 +5,18 @@ parts: its score, scale-free features of the state for the network, and the unit
 This is to physical marginals what the preconditioning of Karras et al. (2022) is to noised images: with the right
 reference nothing is left to learn, and otherwise the network sees inputs and targets of order one.
 
-``LinearMoments``    Gaussian, moments of ``x_0`` carried exactly through a linear SDE (fields and stiff modes)
-``SmootherMoments``  how each state follows from the next one, mode by mode (fields):
-:mod:`physinv.models.references.smoother` ``SpectralMoments``  Gaussian, mean and power spectrum of the data at every
-stored time (periodic fields, no dynamics) ``MixtureMoments``   Gaussian mixture, one component per cluster of starts
-(vectors): :mod:`physinv.models.references.mixture` ``LowRankMoments``   Gaussian, low rank plus diagonal (large
-vectors): :mod:`physinv.models.references.low_rank` ``ParticleMoments``  Gaussian, exchangeable within each species
+``LinearReference``    Gaussian, moments of ``x_0`` carried exactly through a linear SDE (fields and stiff modes)
+``SmootherReference``  how each state follows from the next one, mode by mode (fields):
+:mod:`physinv.models.references.smoother` ``SpectralReference``  Gaussian, mean and power spectrum of the data at every
+stored time (periodic fields, no dynamics) ``MixtureReference``   Gaussian mixture, one component per cluster of starts
+(vectors): :mod:`physinv.models.references.mixture` ``LowRankReference``   Gaussian, low rank plus diagonal (large
+vectors): :mod:`physinv.models.references.low_rank` ``ParticleReference``  Gaussian, exchangeable within each species
 (particles): :mod:`physinv.models.references.particles`
 """
 
 from __future__ import annotations
 
-__all__ = ["LinearMoments", "Moments", "SpectralMoments", "between"]
+__all__ = ["LinearReference", "ReferenceLaw", "SpectralReference", "between"]
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from physinv.equations.sde import Linear, match
 from physinv.laws.gaussian import gaussian_log_prob, twins
 
 
-class Moments(nn.Module, ABC):
+class ReferenceLaw(nn.Module, ABC):
     """A reference law ``q_t`` for states of one shape; ``channels_in`` and ``channels_out`` size the network."""
 
     channels_in: int
@@ -61,7 +61,7 @@ class Spectrum(NamedTuple):
     now: Tensor
 
 
-class LinearMoments(Moments):
+class LinearReference(ReferenceLaw):
     """``N(a mean0, a^2 power0 + v)`` mode by mode, for a :class:`~physinv.equations.sde.Linear` SDE.
 
     ``mean0 (*state)`` and ``power0 (*modes)``: mean and power per orthonormal mode of the data's initial states.
@@ -113,7 +113,7 @@ class LinearMoments(Moments):
         return self.sde.unmodes((s.a**2 * s.prior / s.now / s.v.clamp(min=tiny)).sqrt() * self.sde.modes(out), x)
 
 
-class SpectralMoments(Moments):
+class SpectralReference(ReferenceLaw):
     """``N(mean_t, power_t)`` in Fourier space, interpolated linearly between the stored ``times``.
 
     ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the

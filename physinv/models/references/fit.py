@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fit_moments", "fit_spectra"]
+__all__ = ["fit_reference", "fit_spectra"]
 
 from collections.abc import Callable
 
@@ -13,18 +13,18 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.mixture import cluster
-from physinv.models.references.base import LinearMoments, Moments, SpectralMoments
+from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
 from physinv.models.references.fit_particles import fit_particles
 from physinv.models.references.fit_smoother import fit_smoother
-from physinv.models.references.low_rank import LowRankMoments, factor_analysis
-from physinv.models.references.mixture import MixtureMoments
+from physinv.models.references.low_rank import LowRankReference, factor_analysis
+from physinv.models.references.mixture import MixtureReference
 
 _DENSE = 16  # vectors of more dimensions get one Gaussian, of low rank plus diagonal
 _RANK = 16  # its largest rank
 _FEW = 4096  # trajectories that suffice for the moments of a mixture, or for those of low rank
 
 
-def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed: int = 0) -> Moments:
+def fit_reference(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed: int = 0) -> ReferenceLaw:
     """The reference that suits the state (see :mod:`physinv.models.references.base`): a dense mixture for vectors of
     up to 16 numbers, an exchangeable Gaussian for particles, a spectrum for fields under linear physics that is
     diagonal in a basis (carried through it exactly), a smoother for other fields (mode by mode where they are
@@ -39,7 +39,7 @@ def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed:
     field = data.layout.kind == "field"
     if field and isinstance(sde, Linear) and sde.basis != "identity":
         mean, power = _spectrum(sde.modes, sde, data.states(0))
-        return LinearMoments(sde, mean, power)
+        return LinearReference(sde, mean, power)
     if field:
         return fit_smoother(sde, data, "fourier" if data.layout.boundary == "PERIODIC" else "identity")
     if not field and data.shape[0] <= _DENSE:
@@ -47,7 +47,7 @@ def fit_moments(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed:
     return _low_rank(sde, data)
 
 
-def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralMoments:
+def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralReference:
     """Mean and power spectrum of periodic fields at every stored time: a reference without dynamics, for ``split``."""
 
     def modes(x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralMoments:
         return y
 
     parts = [_spectrum(modes, sde, data.states(i)) for i in range(len(data.times))]
-    return SpectralMoments(data.times.float(), *(torch.stack(table) for table in zip(*parts, strict=True)))
+    return SpectralReference(data.times.float(), *(torch.stack(table) for table in zip(*parts, strict=True)))
 
 
 def _spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,7 @@ def _spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *
     return mean.float(), (total / max(len(x) - 1, 1)).float()
 
 
-def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> MixtureMoments:
+def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> MixtureReference:
     """Component ``k`` has, at every time, the moments of the trajectories that started in cluster ``k``."""
     dim, few = data.shape[0], min(_FEW, data.n_trajectories)
     start = torch.cat(sde.images(data.states(0, limit=few).double()))
@@ -90,10 +90,10 @@ def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> M
         bounds.append(torch.stack([x.amin(0), x.amax(0)]))
         factors.append(torch.linalg.cholesky(cov))
     tables = (torch.stack(table).float() for table in (means, factors, bounds))
-    return MixtureMoments(sde, data.times.float(), share.float(), *tables)
+    return MixtureReference(sde, data.times.float(), share.float(), *tables)
 
 
-def _low_rank(sde: SDE, data: TrajectoryDataset) -> LowRankMoments:
+def _low_rank(sde: SDE, data: TrajectoryDataset) -> LowRankReference:
     """Factor analysis of the states at every stored time; of the first alone, carried exactly, if the SDE is linear."""
     linear = sde if isinstance(sde, Linear) and sde.basis == "identity" else None
     few = min(_FEW, data.n_trajectories)
@@ -117,7 +117,7 @@ def _low_rank(sde: SDE, data: TrajectoryDataset) -> LowRankMoments:
     used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
     tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
     physics = sde if data.layout.kind == "vector" else None
-    return LowRankMoments(physics, data.times.float(), *(table.float() for table in tables))
+    return LowRankReference(physics, data.times.float(), *(table.float() for table in tables))
 
 
 def _aligned(U: Float[Tensor, "*state rank"], before: Float[Tensor, "*state rank"]) -> Float[Tensor, "*state rank"]:

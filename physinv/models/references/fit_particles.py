@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import SDE
-from physinv.models.references.particles import ParticleMoments
+from physinv.models.references.particles import ParticleReference
 from physinv.processes.simulator import Layout
 
 _FEW = 256  # states that tell how close particles are
@@ -19,7 +19,7 @@ _FEW = 256  # states that tell how close particles are
 
 def fit_particles(
     sde: SDE, layout: Layout, times: Float[Tensor, " time"], states: Callable[[int], Tensor]
-) -> ParticleMoments:
+) -> ParticleReference:
     """The reference law of particles; ``states(i)`` gives those at ``times[i]``.  Buffers are float32 on the CPU."""
     tables = [fit_tables(torch.cat(sde.images(states(i).double())).cpu()) for i in range(len(times))]
     mean, within, centre = (torch.stack(table).float() for table in zip(*tables, strict=True))
@@ -28,7 +28,7 @@ def fit_particles(
     unit = _nearest(last, layout.box).median() if last.shape[1] > 1 else last.std()
     period, isotropic = torch.full((d,), layout.box), torch.tensor(layout.isotropic)
     unit = unit.float().clamp(min=1e-6)
-    return ParticleMoments(sde, times.float(), mean, within, centre, unit, period, isotropic)
+    return ParticleReference(sde, times.float(), mean, within, centre, unit, period, isotropic)
 
 
 def fit_tables(x: Float[Tensor, "m n c"]) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.references.smoother import Basis, SmootherMoments, Tables, boxed, from_modes, taken_back, to_modes
+from physinv.models.references.smoother import Basis, SmootherReference, Tables, boxed, from_modes, taken_back, to_modes
 
 _FEW = 1024  # trajectories that suffice: a gain is then known to 3 % of what it leaves open
 _FLOOR = 1e-9  # of the mean power per channel: modes with less hold rounding errors
@@ -31,7 +31,7 @@ class Explained(NamedTuple):
 
 
 @torch.no_grad()
-def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherMoments:
+def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherReference:
     """The reference of :mod:`~physinv.models.references.smoother`; buffers are float32 on the device of the data.
 
     Static channels come back as they are, also where they differ from all that was seen.
@@ -56,7 +56,7 @@ def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherMom
     for channel, name in enumerate(data.layout.names):
         if name in data.layout.static:
             _hold(tables, basis, channel)
-    return SmootherMoments(sde, basis, tables)
+    return SmootherReference(sde, basis, tables)
 
 
 def _hold(tables: Tables, basis: Basis, channel: int) -> None:

@@ -8,7 +8,7 @@ together, and what each does on its own.  By Woodbury's formula everything costs
 
 from __future__ import annotations
 
-__all__ = ["LowRankMoments", "factor_analysis"]
+__all__ = ["LowRankReference", "factor_analysis"]
 
 import math
 
@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import SDE, expand
-from physinv.models.references.base import Moments, between
+from physinv.models.references.base import ReferenceLaw, between
 
 _SWEEPS = 50  # of expectation-maximisation; from the principal components the likelihood is flat by then
 
 
-class LowRankMoments(Moments):
+class LowRankReference(ReferenceLaw):
     """``N(m_t, U_t U_t^T + diag(D_t))``, interpolated linearly between the stored ``times``.
 
     ``mean (time, *state)``, ``factor (time, *state, r)``, ``diagonal (time, *state)``, ``bounds (time, 2, *state)``

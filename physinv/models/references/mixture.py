@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MixtureMoments"]
+__all__ = ["MixtureReference"]
 
 import math
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, expand
 from physinv.laws.mixture import Mixture
-from physinv.models.references.base import Moments, between
+from physinv.models.references.base import ReferenceLaw, between
 
 
-class MixtureMoments(Moments):
+class MixtureReference(ReferenceLaw):
     """A Gaussian mixture whose component ``k`` follows the trajectories that started in cluster ``k``.
 
     ``weights (k)``, ``means (time, k, d)``, ``factors (time, k, d, d)`` (lower Cholesky factors of the covariances),

@@ -15,7 +15,7 @@ pairs do to each other (they keep apart) is not in it and has to be learned.
 
 from __future__ import annotations
 
-__all__ = ["ParticleMoments"]
+__all__ = ["ParticleReference"]
 
 import math
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import SDE, expand
-from physinv.models.references.base import Moments, between
+from physinv.models.references.base import ReferenceLaw, between
 
 
 class Split(NamedTuple):
@@ -37,7 +37,7 @@ class Split(NamedTuple):
     centre: Tensor
 
 
-class ParticleMoments(Moments):
+class ParticleReference(ReferenceLaw):
     """States ``(n, k + 1)``: ``k = d`` (positions) or ``2 d`` (positions, momenta), and the species, +1 or -1.
 
     ``mean (time, S, k)``, ``within (time, S, k, k)`` = W and ``centre (time, S k, S k)`` = B are interpolated linearly

@@ -16,7 +16,7 @@ It is exact for linear physics with Gaussian data.
 
 from __future__ import annotations
 
-__all__ = ["Basis", "SmootherMoments", "Tables", "from_modes", "taken_back", "to_modes"]
+__all__ = ["Basis", "SmootherReference", "Tables", "from_modes", "taken_back", "to_modes"]
 
 from typing import Literal, NamedTuple
 
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, match
 from physinv.laws.gaussian import gaussian_log_prob
-from physinv.models.references.base import Moments, between
+from physinv.models.references.base import ReferenceLaw, between
 
 Basis = Literal["fourier", "identity"]
 _KNOWN = 1e-7  # share of a mode's variance below which the step is taken for deterministic
@@ -57,7 +57,7 @@ class Tables(NamedTuple):
     left: Tensor
 
 
-class SmootherMoments(Moments):
+class SmootherReference(ReferenceLaw):
     """``N(mean_t, power_t)`` at the stored ``times``, and the smoother from each of them to the one before.
 
     Features are the state over its root mean square, its modes each over their own, and ``x - E[x_s | x]`` in units of

@@ -19,10 +19,10 @@ from physinv.equations.sde import Reverse
 from physinv.equations.solve import march
 from physinv.evaluation.evaluate import draw, evaluate
 from physinv.evaluation.metrics import crps
-from physinv.models.build import build_model, build_moments
+from physinv.models.build import build_model, load_reference
 from physinv.models.networks import ParticleNet
 from physinv.models.references.fit_particles import fit_tables
-from physinv.models.references.particles import ParticleMoments
+from physinv.models.references.particles import ParticleReference
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruct import read_reconstruction, reconstruct
 from physinv.processes.registry import find
@@ -469,24 +469,24 @@ def moments_of(sim, n=3000):
     paths = sim.simulate(n, generator=seeded(), dtype=F64)
     tables = [torch.stack(t) for t in zip(*(fit_tables(paths[:, i]) for i in range(4)), strict=True)]
     one, none = torch.ones((), dtype=F64), torch.zeros(2, dtype=F64)
-    return ParticleMoments(sim, sim.times, *tables, one, none, torch.tensor(True)), paths
+    return ParticleReference(sim, sim.times, *tables, one, none, torch.tensor(True)), paths
 
 
 @pytest.mark.parametrize("momenta", [False, True])
 def test_reference_is_the_dense_gaussian_and_its_score_the_gradient(momenta):
     sim = gaussian_particles(momenta)
-    moments, paths = moments_of(sim)
+    reference, paths = moments_of(sim)
     x, t = paths[:5, 2].clone().requires_grad_(), torch.full((5,), float(sim.times[2]), dtype=F64)
-    log_q = moments.log_prob(x, t)
+    log_q = reference.log_prob(x, t)
     (slope,) = torch.autograd.grad(log_q.sum(), x)
-    assert torch.allclose(moments.score(x, t)[..., :-1], slope[..., :-1], atol=1e-9)
+    assert torch.allclose(reference.score(x, t)[..., :-1], slope[..., :-1], atol=1e-9)
     # the same law written as one covariance over all particles
     k, groups = x.shape[-1] - 1, [range(4), range(4, 7)]
-    W, B = moments.within[2], moments.centre[2]
+    W, B = reference.within[2], reference.centre[2]
     C, mean = torch.zeros(7, k, 7, k, dtype=F64), torch.zeros(7, k, dtype=F64)
     for s, these in enumerate(groups):
         for i in these:
-            mean[i] = moments.mean[2, s]
+            mean[i] = reference.mean[2, s]
             for r, others in enumerate(groups):
                 for j in others:
                     C[i, :, j] = B[s * k : (s + 1) * k, r * k : (r + 1) * k]
@@ -494,10 +494,10 @@ def test_reference_is_the_dense_gaussian_and_its_score_the_gradient(momenta):
                         C[i, :, j] += W[s] * ((i == j) - 1 / len(these))
     dense = torch.distributions.MultivariateNormal(mean.flatten(), C.reshape(7 * k, 7 * k))
     assert torch.allclose(log_q, dense.log_prob(x[..., :-1].flatten(1)), atol=1e-8)
-    again = build_moments("ParticleMoments", sim, {f"moments.{n}": v for n, v in moments.state_dict().items()})
-    assert torch.equal(again.score(x, t), moments.score(x, t))
-    assert torch.equal(again.features(x, t), moments.features(x, t))
-    assert moments.features(x, t).shape == (5, 7, moments.channels_in)
+    again = load_reference("ParticleReference", sim, {f"reference.{n}": v for n, v in reference.state_dict().items()})
+    assert torch.equal(again.score(x, t), reference.score(x, t))
+    assert torch.equal(again.features(x, t), reference.features(x, t))
+    assert reference.features(x, t).shape == (5, 7, reference.channels_in)
 
 
 def test_reference_is_exact_for_independent_particles_in_a_trap():
@@ -519,10 +519,10 @@ def test_reference_is_exact_for_independent_particles_in_a_trap():
 
 def test_species_of_one_particle_has_a_finite_reference():
     sim = OverdampedParticles(particles=2, steps=3)
-    moments, paths = moments_of(sim, 500)
-    score = moments.score(paths[:5, 2], torch.full((5,), float(sim.times[2]), dtype=F64))
+    reference, paths = moments_of(sim, 500)
+    score = reference.score(paths[:5, 2], torch.full((5,), float(sim.times[2]), dtype=F64))
     assert score.isfinite().all()
-    assert moments.lift(torch.ones(5, 2, 2, dtype=F64), paths[:5, 2], torch.ones(5, dtype=F64)).abs().max() < 100
+    assert reference.lift(torch.ones(5, 2, 2, dtype=F64), paths[:5, 2], torch.ones(5, dtype=F64)).abs().max() < 100
 
 
 # ---- network
@@ -652,7 +652,7 @@ def test_the_whole_chain(name, tmp_path):
     settings = Settings(width=8, depth=1, batch=16, validate_windows=32, validate_every=10)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=12)
     run = load_run(tmp_path / "run")
-    assert isinstance(run.model.moments, ParticleMoments)
+    assert isinstance(run.model.reference, ParticleReference)
     fresh = build_model(run.sde, train, settings)
     assert set(fresh.state_dict()) == set(run.model.state_dict())
     with pytest.raises(ValueError, match="`observe` is for vectors and fields; particles are seen whole"):
