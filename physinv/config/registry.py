@@ -1,0 +1,132 @@
+"""One way to find parts by name: built-in ones, those of installed packages, and ``module:name`` of the user's own."""
+
+from __future__ import annotations
+
+__all__ = ["Registry", "import_object"]
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, Generic, TypeVar
+
+from physinv.config.suggest import did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Look up parts of one kind (simulators, networks, objectives, reference laws, methods) by name.
+
+    A name is found, in this order, among the parts registered in Python, the entry points that installed packages
+    declare under ``group``, and, if it has the form ``module:name``, in that module, which may lie in the working
+    directory.  Nothing is imported before it is asked for.
+
+    Args:
+        kind: What a part is called in messages, such as ``"simulator"``.
+        group: Group of entry points, such as ``"physinv.simulators"``.
+        fits: Whether an object is a part of this kind.
+        rule: What it must be, in words that follow "must be", such as ``"a subclass of Simulator"``.
+        builtin: Names of our own parts, with the part itself or its place as ``"module:name"``.
+
+    Example:
+        >>> shapes = Registry("shape", "example.shapes", callable, "a function", {"round": "math:ceil"})
+        >>> shapes.find("round")(1.2)
+        2
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        fits: Callable[[Any], bool],
+        rule: str,
+        builtin: Mapping[str, T | str] | None = None,
+    ) -> None:
+        self.kind, self.group, self.fits, self.rule = kind, group, fits, rule
+        self._parts: dict[str, T | str] = dict(builtin or {})
+
+    def register(self, name: str, part: T) -> T:
+        """Make ``part`` known as ``name`` in this process.
+
+        Args:
+            name: The name under which files and settings will hold it.
+            part: The part itself.
+
+        Returns:
+            ``part``, so that a class can be registered where it is defined.
+
+        Raises:
+            ValueError: If the name is taken by another part, or the part is of another kind.
+        """
+        if name in self._parts and self.find(name) is not part:
+            raise ValueError(f"there is a {self.kind} `{name}` already; take another name.")
+        self._parts[name] = self._checked(name, part)
+        return part
+
+    def names(self) -> list[str]:
+        """List all names, sorted, without importing anything."""
+        return sorted({*self._parts, *(entry.name for entry in self._entries())})
+
+    def find(self, name: str) -> T:
+        """Return the part called ``name``.
+
+        Args:
+            name: A registered name, or ``module:name``.
+
+        Raises:
+            ValueError: If there is none, it can't be imported, or it is of another kind; one line says what to do.
+        """
+        if name in self._parts:
+            part = self._parts[name]
+            return self._checked(name, import_object(part, self.kind) if isinstance(part, str) else part)
+        for entry in self._entries():
+            if entry.name == name:
+                return self._checked(name, import_object(entry.value, self.kind))
+        if ":" in name:
+            return self._checked(name, import_object(name, self.kind))
+        known = self.names()
+        if not known:
+            raise ValueError(
+                f"there is no {self.kind} `{name}`: none is registered; run `pip install -e .` in the clone."
+            )
+        raise ValueError(f"there is no {self.kind} `{name}`; {did_you_mean(name, known)}")
+
+    def _entries(self) -> metadata.EntryPoints:
+        return metadata.entry_points(group=self.group)
+
+    def _checked(self, name: str, part: Any) -> T:
+        if not self.fits(part):
+            raise ValueError(f"{self.kind} `{name}` must be {self.rule}, got {part!r}.")
+        found: T = part
+        return found
+
+
+def import_object(place: str, kind: str) -> Any:
+    """Import the object at ``module:name``; the module may lie in the working directory.
+
+    Args:
+        place: Module and name, such as ``"mymodule:MyProcess"``.
+        kind: What it is, for messages.
+
+    Raises:
+        ValueError: If the module or the name in it can't be imported; one line says which.
+    """
+    module, _, name = place.partition(":")
+    if not module or not name:
+        raise ValueError(f"{kind} `{place}` must have the form module:name, such as mymodule:MyClass.")
+    here = os.getcwd()
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{kind} `{place}` can't be imported: {error}.") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    return found
