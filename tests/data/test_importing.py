@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from physinv.cli.app import app as cli
+from physinv.cli import app as cli
 from physinv.cli.info import describe_path
 from physinv.data import importing as external
 from physinv.data.dataset import TrajectoryDataset

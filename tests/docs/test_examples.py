@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from physinv.cli.app import app as cli
+from physinv.cli import app as cli
 from physinv.processes.registry import find
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import torchsde
 from scipy import stats
 from scipy.linalg import expm
 
-from physinv.cli.app import app as cli
+from physinv.cli import app as cli
 from physinv.equations.bridges import ForTorchsde, solve_adaptive
 from physinv.equations.sde import Multiplicative, Reverse
 from physinv.equations.solve import euler, heun, milstein, solve, srk3
