@@ -31,11 +31,11 @@ from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.scalar import ScalarPosterior
 from physinv.models.build import build_model, build_network
 from physinv.models.references.base import ReferenceLaw
-from physinv.models.references.fit import fit_reference
 from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.registry import fit_reference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import build
+from physinv.processes.simulator import Layout, build
 from physinv.reversal.split import split
 from physinv.reversal.transport import transport
 from physinv.training.loop import fit
@@ -52,9 +52,19 @@ LOW, TIMES, STEPS = 4, (1, 4, 16, 32), grids.logarithmic(0.2, 24, 0.002)
 class Plain(ReferenceLaw):
     """No reference: inputs and outputs in units of the root mean square over all states and times."""
 
+    name = "plain"
+
     def __init__(self, rms: float, channels: int) -> None:
         super().__init__()
         self.rms, self.channels_in, self.channels_out = rms, channels, channels
+
+    @classmethod
+    def suits(cls, sde: SDE, layout: Layout) -> bool:
+        return layout.kind == "vector"
+
+    @classmethod
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> "Plain":
+        return cls(float(data.trajectories().square().mean().sqrt()), data.shape[0])
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -107,17 +117,15 @@ class Asymmetric(Quadratic):
 
 def reference(sde: SDE, data: TrajectoryDataset, settings: Settings) -> ReferenceLaw:
     """The default: whatever suits the state."""
-    return fit_reference(sde, data, components=settings.components)
+    return fit_reference(sde, data, settings)
 
 
 def plain(sde: SDE, data: TrajectoryDataset, settings: Settings) -> ReferenceLaw:
-    return Plain(float(data.trajectories().square().mean().sqrt()), data.shape[0])
+    return Plain.fit(sde, data, settings)
 
 
 def as_kind(kind: type[MixtureReference], sde: SDE, data: TrajectoryDataset, settings: Settings) -> ReferenceLaw:
-    m = reference(sde, data, settings)
-    assert isinstance(m, MixtureReference)
-    return kind(sde, m.times, m.weights, m.means, m.factors, m.bounds)
+    return kind.fit(sde, data, settings)
 
 
 def uniform(

@@ -21,7 +21,7 @@ from physinv.evaluation import metrics
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
 from physinv.laws.operators import random_mask, sensors
-from physinv.models.references.base import LinearReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.guidance import dps, moment_matching, pigdm, sample_guided
 from physinv.posterior.partial import sample_given

@@ -25,9 +25,8 @@ from physinv.evaluation import metrics
 from physinv.models.build import build_network, clock
 from physinv.models.networks import UNet
 from physinv.models.references.base import ReferenceLaw
-from physinv.models.references.fit import fit_spectra
-from physinv.models.references.fit_smoother import fit_smoother
 from physinv.models.references.smoother import SmootherReference
+from physinv.models.references.spectral import fit_spectra
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
@@ -119,7 +118,7 @@ def rows(physics: dict[int, Simulator], data: dict[int, Splits]) -> Iterator[Row
     """What is compared; all rows of smoothed steps draw their samples from frames but for the one that says so."""
 
     def smoother(steps: int) -> SmootherReference:
-        return fit_smoother(physics[steps], data[steps]["train"], "fourier")
+        return SmootherReference.fit(physics[steps], data[steps]["train"], Settings())
 
     spectra = fit_spectra(physics[SHORT], data[SHORT]["train"])
     yield Row(f"{SHORT} explicit steps, 1-step loss", SHORT, spectra, explicit)
@@ -147,10 +146,10 @@ def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -
             data[steps] = {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
     for label, steps, reference, loss, windows, frames in rows(physics, data):
         splits, sde = data[steps], physics[steps]
-        sde = sde if isinstance(reference, SmootherReference) else finely(sde)
+        sde = finely(sde) if reference.is_score else sde
         torch.manual_seed(seed)
         network = build_network(reference, splits["train"].shape, Settings())
-        if not frames and isinstance(network, UNet) and isinstance(reference, SmootherReference):
+        if not frames and isinstance(network, UNet) and not reference.is_score:
             network.stride, reference.sde = 1, alone(sde)
         model = ScoreModel(reference, network, clock(splits["train"].times))
         settings = Settings(windows=windows)

@@ -7,7 +7,8 @@ import torch
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.equations.sde import SDE, match
-from physinv.models.references.smoother import SmootherReference, Tables
+from physinv.models.references.smoother import SmootherReference
+from physinv.models.references.smoother_tables import Tables, fit_smoother_tables
 from physinv.models.score import ScoreModel
 
 FAR = 1e30  # a reach that limits nothing
@@ -99,3 +100,8 @@ def stored(simulator, folder, *, name="heat", **splits):
 def per_mode(heat, x):
     """Mean square of each mode over the batch, without the mean mode."""
     return heat.modes(x).abs().square().mean(0)[..., 1:]
+
+
+def fit_smoother(sde, data, basis):
+    """The smoother fitted to ``data`` in a given basis, whatever the boundary of the field says."""
+    return SmootherReference(sde, basis, fit_smoother_tables(sde, data, basis))

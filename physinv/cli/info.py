@@ -109,7 +109,7 @@ def _run(path: Path) -> dict[str, Any]:
     if whole:
         model = load_run(path).model
         out["weights"] = sum(p.numel() for p in model.network.parameters())
-        out["reference"] = type(model.reference).__name__
+        out["reference"] = info["reference"]
     return out
 
 

@@ -1,4 +1,4 @@
-"""ReferenceLaw of a dataset, streamed: what The Well's readers expect in ``stats.yaml``."""
+"""Moments of a dataset, streamed: what The Well's readers expect in ``stats.yaml``."""
 
 from __future__ import annotations
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import Step
-from physinv.models.references.base import LinearReference
-from physinv.models.score import ScoreModel
+from physinv.models.references.base import ReferenceLaw
 
 
 def linear(horizon: float, steps: int) -> Float[Tensor, " grid"]:
@@ -126,11 +125,7 @@ def _fill(t: Tensor, speed: Tensor, steps: int) -> Tensor:
 
 def _size(reverse: Reverse, error: Tensor, x: Tensor, t: Tensor) -> float:
     """Root mean square of ``error`` at ``t``, carried to 0 or over the spread of the states ``x``."""
-    model = reverse.score
-    if isinstance(model, ScoreModel) and isinstance(model.reference, LinearReference):
-        s = model.reference.spectrum(t, x)
-        linear_sde = model.reference.sde
-        carried = linear_sde.unmodes((s.prior / s.now).sqrt() * linear_sde.modes(error), x)
-        return float(carried.square().mean().sqrt())
+    if (reference := ReferenceLaw.of(reverse.score)) is not None:
+        return reference.error_size(error, x, t)
     spread = (x - x.mean(0)).square().mean().sqrt().clamp(min=torch.finfo(x.dtype).tiny)
     return float(error.square().mean().sqrt() / spread)

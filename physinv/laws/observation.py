@@ -11,9 +11,11 @@ __all__ = [
     "Covariance",
     "Observation",
     "Operator",
+    "diagonal",
     "isotropic",
     "jacobian",
     "linearised",
+    "low_rank",
     "picture",
 ]
 
@@ -54,6 +56,10 @@ class Observation:
         """``log p(y | x)``."""
         n = ((y - self.operator(x)) / self.noise).flatten(1)
         return -n.square().sum(1) / 2 - n.shape[1] * math.log(math.sqrt(2 * math.pi) * self.noise)
+
+    def covariance(self, rows: Float[Tensor, "seen *state"]) -> Float[Tensor, "seen seen"]:
+        """Return ``sigma^2 I`` with one row for each row of the operator's matrix ``rows``."""
+        return self.noise**2 * torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
 
     def score(self, y: Float[Tensor, "batch *seen"], x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """``grad_x log p(y | x) = H^T (y - H x) / sigma^2``."""
@@ -113,6 +119,46 @@ def isotropic(variance: float) -> Covariance:
     if not (math.isfinite(variance) and variance > 0):
         raise ValueError(f"`variance` must be positive and finite, got {variance}.")
     return Covariance(lambda v: variance * v, lambda z: math.sqrt(variance) * z)
+
+
+def diagonal(
+    modes: Callable[[Tensor], Tensor], unmodes: Callable[[Tensor, Tensor], Tensor], power: Tensor
+) -> Covariance:
+    """Return the covariance that is diagonal in an orthonormal basis.
+
+    Args:
+        modes: States ``(batch, *state)`` to coefficients.
+        unmodes: Coefficients back to states of the shape of its second argument.
+        power: Variance ``E|y|^2`` of each coefficient.
+    """
+
+    def filtered(v: Tensor, gain: Tensor) -> Tensor:
+        return unmodes(gain * modes(v), v)
+
+    return Covariance(lambda v: filtered(v, power), lambda z: filtered(z, power.sqrt()))
+
+
+def low_rank(U: Float[Tensor, "d r"], D: Float[Tensor, " d"]) -> Covariance:
+    """``C = U U^T + D``; with ``A = D^(-1/2) U = W l^(1/2) X^T`` the root is ``D^(1/2) (1 + A A^T)^(1/2)``.
+
+    ``(1 + A A^T)^(1/2) = 1 + A X 1/(sqrt(1 + l) + 1) X^T A^T``.
+    """
+    A = U / D.sqrt()[:, None]
+    eigenvalues, X = torch.linalg.eigh(A.T @ A)
+    A = A @ X
+    weight = 1 / ((1 + eigenvalues.clamp(min=0)).sqrt() + 1)
+
+    def apply(v: Tensor) -> Tensor:
+        w = v.flatten(1)
+        out: Tensor = (w @ U @ U.T + D * w).reshape(v.shape)
+        return out
+
+    def root(z: Tensor) -> Tensor:
+        w = z.flatten(1)
+        out: Tensor = ((w + (w @ A * weight) @ A.T) * D.sqrt()).reshape(z.shape)
+        return out
+
+    return Covariance(apply, root)
 
 
 def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor, "seen *state"]:

@@ -16,8 +16,7 @@ from physinv.laws.gaussian import gaussian_log_prob
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.models.build import build_model
-from physinv.models.references.base import LinearReference
-from physinv.models.score import ScoreModel
+from physinv.models.references.linear import LinearReference
 from physinv.posterior.posterior import Posterior
 from physinv.training.loop import fit
 
@@ -69,8 +68,8 @@ class OwnDensity(OwnPosterior):
         probes, start = None if initial[0].numel() <= _FEW else 1, _START * float(p.times[1])
         generator = torch.Generator(initial.device).manual_seed(0)
         out = p.log_prob(initial, final, probes=probes, generator=generator, start=start, rtol=_CLOSE, atol=_CLOSE)
-        if isinstance(p.score, ScoreModel) and isinstance(p.score.reference, LinearReference):
-            gap, spectrum = p.score.reference.centred(initial, initial.new_full((len(initial),), start))
+        if (reference := LinearReference.of(p.score)) is not None:
+            gap, spectrum = reference.centred(initial, initial.new_full((len(initial),), start))
             still = spectrum.prior <= _NOTHING * spectrum.prior.amax()
             out = out - gaussian_log_prob(gap, spectrum.now * still, initial)
         return out

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["build_model", "load_reference", "build_network", "clock", "symmetries"]
+__all__ = ["build_model", "build_network", "clock", "symmetries"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -12,14 +12,11 @@ from torch import Tensor, nn
 
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
-from physinv.equations.sde import SDE, Linear
+from physinv.equations.sde import SDE
 from physinv.models.networks import MLP, ParticleNet, UNet
-from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
-from physinv.models.references.fit import fit_reference
-from physinv.models.references.low_rank import LowRankReference
-from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.particles import ParticleReference
-from physinv.models.references.smoother import Basis, SmootherReference, Tables
+from physinv.models.references.registry import fit_reference
 from physinv.models.score import ScoreModel
 
 _ALL_PAIRS = 64  # particles up to which each of them hears from every other
@@ -29,7 +26,7 @@ def build_model(
     sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
 ) -> ScoreModel:
     """Fit the reference law to ``data`` and put a network that suits the state around it."""
-    reference = fit_reference(sde, data, components=settings.components, seed=seed)
+    reference = fit_reference(sde, data, settings, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
         network = build_network(reference, data.shape, settings, periodic=data.layout.boundary == "PERIODIC")
@@ -80,22 +77,3 @@ def symmetries(sde: SDE, shape: tuple[int, ...]) -> Callable[[Tensor], list[Tens
 def clock(times: Float[Tensor, " time"]) -> tuple[float, float]:
     """First and last stored time after 0, which set the network's sense of time."""
     return float(times[1]), float(times[-1])
-
-
-def load_reference(kind: str, sde: SDE, tensors: Mapping[str, Tensor]) -> ReferenceLaw:
-    """The reference law of class ``kind`` out of the ``state_dict`` of the score model around it."""
-    part = {k.removeprefix("reference."): v for k, v in tensors.items() if k.startswith("reference.")}
-    if kind == "LinearReference" and isinstance(sde, Linear):
-        return LinearReference(sde, part["mean0"], part["power0"])
-    if kind == "SpectralReference":
-        return SpectralReference(part["times"], part["mean"], part["power"])
-    if kind == "SmootherReference":
-        basis: Basis = "identity" if part["power"].shape == part["mean"].shape else "fourier"
-        return SmootherReference(sde, basis, Tables(*(part[name] for name in Tables._fields)))
-    if kind == "ParticleReference":
-        names = ("times", "mean", "within", "centre", "unit", "period", "isotropic")
-        return ParticleReference(sde, *(part[name] for name in names))
-    if kind == "LowRankReference":
-        physics = sde if part["mean"].ndim == 2 else None
-        return LowRankReference(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])
-    return MixtureReference(sde, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])

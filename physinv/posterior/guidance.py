@@ -27,11 +27,9 @@ from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import march
 from physinv.laws.observation import Covariance, Observation, Operator, jacobian, linearised
 from physinv.models.references.base import ReferenceLaw
-from physinv.models.references.mixture import MixtureReference
-from physinv.models.references.smoother import SmootherReference
-from physinv.posterior.partial import checked, reference_law, white
+from physinv.posterior.partial import checked, reference_law
 from physinv.posterior.posterior import Posterior, default_batch
-from physinv.reversal.langevin import corrected, gaussian_of
+from physinv.reversal.langevin import corrected
 
 
 @dataclass(frozen=True)
@@ -118,21 +116,17 @@ def sample_guided(
     approximation.  They are preconditioned with the covariance of the reference at t given ``y``, as predicted by the
     same guide and linearised at the reference's mean: stable however small the noise of ``y``.  It takes enough of
     them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``reference`` as in :func:`final_given`; ValueError
-    for :class:`~physinv.models.references.smoother.SmootherReference`, whose networks are no scores.
+    where reference plus network is no score (``reference.is_score`` is False, as for the smoother).
     """
     reference = reference_law(posterior, reference)
-    if isinstance(reference, SmootherReference):
+    if not reference.is_score:
         raise ValueError(
             "`posterior` must have a score at every time, got steps over stored intervals; take sample_given."
         )
     horizon = float(posterior.times[-1])
-    prior, C = gaussian_of(reference, horizon)
+    prior = reference.mean_at(horizon)
     y = checked(observation, y, n, prior)
-    if isinstance(reference, MixtureReference):
-        x = reference.law(horizon).sample(n * len(y), generator=generator)
-    else:
-        shape = (n * len(y), *prior.shape[1:])
-        x = prior + C.root(torch.randn(shape, generator=generator, dtype=y.dtype, device=y.device))
+    x = reference.sample(n * len(y), horizon, generator=generator)
 
     @lru_cache(maxsize=1)
     def prediction(t: float) -> Prediction:
@@ -140,7 +134,7 @@ def sample_guided(
 
     @lru_cache(maxsize=1)
     def covariance(t: float) -> Covariance:
-        mean, C = gaussian_of(reference, t)
+        mean, C = reference.mean_at(t), reference.covariance_at(t)
         return C.given(jacobian(prediction(t).mean, mean), prediction(t).noise)[1]
 
     every, chunk, walks = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []
@@ -169,7 +163,7 @@ def _prediction(
             x = sde.drift_flow(x, x.new_full((len(x),), a), x.new_full((len(x),), b))
         return observation.operator(x)
 
-    return Prediction(mean, accumulated + white(observation, accumulated))
+    return Prediction(mean, accumulated + observation.covariance(accumulated))
 
 
 def _accumulated(sde: SDE, observation: Observation, span: tuple[float, float], like: Tensor) -> Tensor:

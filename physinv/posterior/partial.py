@@ -7,20 +7,16 @@ right in principle, since ``y`` tells nothing about ``x_0`` that ``x_T`` does no
 
 from __future__ import annotations
 
-__all__ = ["checked", "final_given", "reference_law", "sample_given", "white"]
+__all__ = ["checked", "final_given", "reference_law", "sample_given"]
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.laws.mixture import Mixture
 from physinv.laws.observation import Observation, jacobian
 from physinv.models.references.base import ReferenceLaw
-from physinv.models.references.mixture import MixtureReference
-from physinv.models.references.smoother import SmootherReference
-from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior, default_batch
-from physinv.reversal.langevin import gaussian_of, langevin
+from physinv.reversal.langevin import langevin
 
 
 def sample_given(
@@ -59,22 +55,17 @@ def final_given(
     reference law has given ``y``: directions seen with little noise, where the score is steep, get moves as small as
     what ``y`` leaves open, and all directions converge at the same rate.
 
-    ``reference``, the reference law, defaults to that of the score model and is needed for other scores.  With
-    :class:`~physinv.models.references.smoother.SmootherReference` there are no moves: what its network adds belongs to
-    steps over stored intervals and is no score of ``x_T``.
+    ``reference``, the reference law, defaults to that of the score model and is needed for other scores.  Where
+    reference plus network is no score (``reference.is_score`` is False, as for the smoother) there are no moves.
     """
     reference = reference_law(posterior, reference)
-    sweeps = 0 if isinstance(reference, SmootherReference) else sweeps
+    sweeps = sweeps if reference.is_score else 0
     horizon = float(posterior.times[-1])
-    prior, C = gaussian_of(reference, horizon)
+    prior = reference.mean_at(horizon)
     y = checked(observation, y, n, prior)
     H = jacobian(observation.operator, prior)
-    gain, C = C.given(H, white(observation, H))
-    if isinstance(reference, MixtureReference):
-        x = _mixture_given(reference.law(horizon), observation, H, y).sample(n, generator=generator).flatten(0, 1)
-    else:
-        z = torch.randn((n * len(y), *prior.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
-        x = (prior + gain(y - observation.operator(prior))).repeat_interleave(n, dim=0) + C.root(z)
+    _, C = reference.covariance_at(horizon).given(H, observation.covariance(H))
+    x = reference.sample_given(observation, y, n, horizon, generator=generator).flatten(0, 1)
     every, chunk, parts = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []
     for part, seen in zip(torch.split(x, chunk), torch.split(every, chunk), strict=True):
 
@@ -86,34 +77,14 @@ def final_given(
     return torch.cat(parts).reshape(len(y), n, *prior.shape[1:])
 
 
-def white(observation: Observation, like: Tensor) -> Tensor:
-    """``sigma^2 I``, with as many rows as ``like``."""
-    return observation.noise**2 * torch.eye(len(like), dtype=like.dtype, device=like.device)
-
-
-def _mixture_given(law: Mixture, observation: Observation, H: Float[Tensor, "seen d"], y: Tensor) -> Mixture:
-    """Per row of ``y`` the mixture with ``w_k N(y; H m_k, M_k)``, ``m_k + K_k (y - H m_k)``, ``C_k - K_k H C_k``."""
-    M = H @ law.covs @ H.mT + white(observation, H)
-    seen = Mixture(law.weights, law.means @ H.mT, (M + M.mT) / 2)
-    K = torch.linalg.solve(seen.covs, H @ law.covs).mT
-    gap = y.flatten(1)[:, None] - seen.means
-    covs = law.covs - K @ M @ K.mT
-    return Mixture(
-        seen.components(y.flatten(1))[0].softmax(-1),
-        law.means + (K @ gap.unsqueeze(-1)).squeeze(-1),
-        ((covs + covs.mT) / 2).expand(len(y), *covs.shape),
-    )
-
-
 def reference_law(posterior: Posterior, reference: ReferenceLaw | None) -> ReferenceLaw:
     """``reference``, or those of the posterior's score model; ValueError if it has none."""
-    if reference is not None:
-        return reference
-    if not isinstance(posterior.score, ScoreModel):
+    law = ReferenceLaw.of(posterior.score) if reference is None else reference
+    if law is None:
         raise ValueError(
             "`reference` must be given for a score that is no ScoreModel: the reference law to start from."
         )
-    return posterior.score.reference
+    return law
 
 
 def checked(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:

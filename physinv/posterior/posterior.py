@@ -10,13 +10,9 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Linear, Reverse, Score
 from physinv.equations.solve import Step, march
-from physinv.models.references.base import LinearReference
-from physinv.models.references.smoother import SmootherReference
-from physinv.models.score import ScoreModel
+from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
-from physinv.reversal.smoother import check_stored, smooth
-from physinv.reversal.split import split
-from physinv.reversal.transport import transport
+from physinv.reversal.choose import default_step
 
 
 class Posterior:
@@ -45,9 +41,11 @@ class Posterior:
         if batch is not None and batch < 1:
             raise ValueError(f"`batch` must be at least 1, got {batch}.")
         self.sde, self.score, self.times, self.batch = sde, score, times, batch
-        self.step = default_step(sde, score) if step is None else step
-        if self.step is smooth:
-            check_stored(score, times)
+        reference = ReferenceLaw.of(score)
+        default = default_step(sde, score)
+        self.step = default if step is None else step
+        if reference is not None and self.step is default:
+            reference.check_times(times)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
@@ -92,12 +90,13 @@ class Posterior:
         """
         horizon = float(self.times[-1])
         if base is None:
-            if not isinstance(self.score, ScoreModel):
+            reference = ReferenceLaw.of(self.score)
+            if reference is None:
                 raise ValueError("`base` must be given for a score that is no ScoreModel: the log density at T.")
-            reference = self.score.reference
+            law = reference
 
             def base(x: Tensor) -> Tensor:
-                return reference.log_prob(x, x.new_full((len(x),), horizon))
+                return law.log_prob(x, x.new_full((len(x),), horizon))
 
         if final is not None and not isinstance(self.sde, Linear):
             raise ValueError(
@@ -128,12 +127,3 @@ def default_batch(x: Float[Tensor, "batch *state"]) -> int:
     """States to work on at once: 2^16 numbers on a CPU (measured: 64 fields of 32^2 are twice as fast each as 1024)."""
     numbers = 2**16 if x.device.type == "cpu" else 2**21
     return max(1, numbers // x[0].numel())
-
-
-def default_step(sde: SDE, score: Score) -> Step:
-    """:data:`~physinv.reversal.transport.transport` for a linear SDE with Gaussian reference, ``smooth`` around a
-    smoother, else ``split``."""
-    if isinstance(score, ScoreModel) and isinstance(score.reference, SmootherReference):
-        return smooth
-    gaussian = isinstance(score, ScoreModel) and isinstance(score.reference, LinearReference)
-    return transport if gaussian and isinstance(sde, Linear) else split

@@ -11,7 +11,7 @@ Crank-Nicolson move of Cotter et al. (2013) with the drift of the full score: ot
 
 from __future__ import annotations
 
-__all__ = ["Preconditioner", "corrected", "langevin", "gaussian_of"]
+__all__ = ["Preconditioner", "corrected", "langevin"]
 
 import math
 from collections.abc import Callable
@@ -22,12 +22,8 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
-from physinv.laws.observation import Covariance, isotropic
-from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference, between
-from physinv.models.references.low_rank import LowRankReference
-from physinv.models.references.mixture import MixtureReference
-from physinv.models.references.smoother import SmootherReference
-from physinv.models.score import ScoreModel
+from physinv.laws.observation import Covariance
+from physinv.models.references.base import ReferenceLaw
 
 Preconditioner = Callable[[float], Covariance]
 """``t -> C``, the covariance that Langevin moves at time t are preconditioned with."""
@@ -93,43 +89,6 @@ def corrected(
     return Step(advance, step.weak_order, step.draws + sweeps)
 
 
-def gaussian_of(reference: ReferenceLaw, t: float) -> tuple[Float[Tensor, "1 *state"], Covariance]:
-    """Mean of a reference law at ``t``, and the covariance that suits Langevin moves under it.
-
-    That of the law itself where it is Gaussian.  For a mixture ``v I`` with the smallest variance ``v`` of any of its
-    components in any direction: the same for every state, as the moves need it, and small enough for all.
-    """
-    if isinstance(reference, LinearReference):
-        sde, like = reference.sde, reference.mean0[None]
-        s = reference.spectrum(like.new_full((1,), t), like)
-        mean = sde.unmodes(s.a * sde.modes(like), like)
-        return mean, _filters(lambda x, gain: sde.unmodes(gain * sde.modes(x), x), s.now)
-    if isinstance(reference, SmootherReference):
-        at = reference.times.new_full((1,), t)
-        mean, power = (between(reference.times, table, at) for table in (reference.mean, reference.power))
-        return mean, _filters(lambda x, gain: reference.unmodes(gain * reference.modes(x), x), power)
-    if isinstance(reference, SpectralReference):
-        at = reference.times.new_full((1,), t)
-        mean, power = (between(reference.times, table, at) for table in (reference.mean, reference.power))
-        space = tuple(range(2, mean.ndim))
-
-        def filtered(x: Tensor, gain: Tensor) -> Tensor:
-            y = gain * torch.fft.rfftn(x, dim=space, norm="ortho")
-            out: Tensor = torch.fft.irfftn(y, s=mean.shape[2:], dim=space, norm="ortho")
-            return out
-
-        return mean, _filters(filtered, power.clamp(min=torch.finfo(power.dtype).tiny))
-    if isinstance(reference, LowRankReference):
-        at = reference.times.new_full((1,), t)
-        tables = (reference.mean, reference.factor, reference.diagonal)
-        mean, factor, diagonal = (between(reference.times, table, at) for table in tables)
-        return mean, _low_rank(factor.flatten(0, -2), diagonal.flatten())
-    if isinstance(reference, MixtureReference):
-        law = reference.law(t)
-        return law.mean()[None], isotropic(float(torch.linalg.eigvalsh(law.covs.double()).min()))
-    raise ValueError(f"`reference` must be a reference law of physinv, got {type(reference).__name__}.")
-
-
 def _check(sweeps: int, size: float) -> None:
     if sweeps < 0:
         raise ValueError(f"`sweeps` must be at least 0, got {sweeps}.")
@@ -142,37 +101,9 @@ def _move(score: Score, x: Tensor, t: Tensor, C: Covariance, e: float, z: Tensor
 
 
 def _own(score: Score) -> Preconditioner:
-    if not isinstance(score, ScoreModel):
+    reference = ReferenceLaw.of(score)
+    if reference is None:
         raise ValueError(
             "`covariance` must be given for a score that is no ScoreModel, such as lambda t: isotropic(variance)."
         )
-    reference = score.reference
-    return lambda t: gaussian_of(reference, t)[1]
-
-
-def _filters(filtered: Callable[[Tensor, Tensor], Tensor], power: Tensor) -> Covariance:
-    """Diagonal in an orthonormal basis, in which ``filtered(x, gain)`` multiplies the modes of x."""
-    return Covariance(lambda v: filtered(v, power), lambda z: filtered(z, power.sqrt()))
-
-
-def _low_rank(U: Float[Tensor, "d r"], D: Float[Tensor, " d"]) -> Covariance:
-    """``C = U U^T + D``; with ``A = D^(-1/2) U = W l^(1/2) X^T`` the root is ``D^(1/2) (1 + A A^T)^(1/2)``.
-
-    ``(1 + A A^T)^(1/2) = 1 + A X 1/(sqrt(1 + l) + 1) X^T A^T``.
-    """
-    A = U / D.sqrt()[:, None]
-    eigenvalues, X = torch.linalg.eigh(A.T @ A)
-    A = A @ X
-    weight = 1 / ((1 + eigenvalues.clamp(min=0)).sqrt() + 1)
-
-    def apply(v: Tensor) -> Tensor:
-        w = v.flatten(1)
-        out: Tensor = (w @ U @ U.T + D * w).reshape(v.shape)
-        return out
-
-    def root(z: Tensor) -> Tensor:
-        w = z.flatten(1)
-        out: Tensor = ((w + (w @ A * weight) @ A.T) * D.sqrt()).reshape(z.shape)
-        return out
-
-    return Covariance(apply, root)
+    return reference.covariance_at

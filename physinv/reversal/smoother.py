@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_stored", "frames_of", "gap_and_size", "smooth", "smoother_loss"]
+__all__ = ["frames_of", "gap_and_size", "smooth", "smoother_loss"]
 
 import torch
 from jaxtyping import Float, Int
@@ -11,10 +11,9 @@ from torch import Tensor
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
 from physinv.equations.symmetries import Frames, choose, moved, turned
-from physinv.models.references.smoother import SmootherReference, taken_back
+from physinv.models.references.smoother import SmootherReference
+from physinv.models.references.smoother_tables import physics_backward
 from physinv.models.score import ScoreModel
-
-_CLOSE = 1e-3  # of a stored interval: how far a step may be off it
 
 
 def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
@@ -39,7 +38,7 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     frames = frames_of(model, x, noise[1].flatten(1)[:, 0])
     x = turned(reference.sde, x, frames.image)
     mean, variance, size, i = _network(model, reference, x, t0, t1, eta2, shift=frames.shift)
-    coloured = reference.unmodes(reference.left[i].sqrt() * reference.modes(noise[0]), x)
+    coloured = reference.unmodes(reference.noise_scale[i].sqrt() * reference.modes(noise[0]), x)
     y = reference.unmodes(reference.bounded(mean + variance.sqrt() * reference.modes(size * coloured), t0), x)
     return turned(reference.sde, y, frames.image)
 
@@ -50,8 +49,7 @@ smooth = Step(_smooth, weak_order=1.0, draws=2)
 
 def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Frames:
     """What the states ``x`` are seen from: images of the physics, and shifts that the network does not see as such."""
-    assert isinstance(model.reference, SmootherReference)
-    return choose(model.reference.sde, x, getattr(model.network, "stride", 1), z)
+    return choose(_smoother(model).sde, x, getattr(model.network, "stride", 1), z)
 
 
 def smoother_loss(
@@ -115,9 +113,9 @@ def _network(
     i = reference.interval(t0)
     dt = reference.times[i + 1] - reference.times[i]
     if x.device.type == "cpu":  # elsewhere looking would mean waiting
-        _check_steps(reference, t0, t1)
+        reference.check_steps(t0, t1)
     if back is None and reference.physical:
-        back = taken_back(reference.sde, x, t0, dt)
+        back = physics_backward(reference.sde, x, t0, dt)
     smoothed, C = reference.smoothed(x, t0, back=back)
     mean, variance = (smoothed, C) if eta2 == 1 else reference.smoothed(x, t0, eta2, back)
     features = reference.features_of(x, t0, smoothed)
@@ -130,26 +128,14 @@ def _network(
     return mean + weight * reference.modes(out), variance, log_size.clamp(-4, 2).exp(), i
 
 
-def check_stored(score: Score, times: Float[Tensor, " time"]) -> None:
-    """ValueError unless ``times``, increasing, are neighbours among the stored ones of the smoother in ``score``."""
-    t = times.to("cpu", torch.float32)
-    if isinstance(score, ScoreModel) and isinstance(score.reference, SmootherReference):
-        _check_steps(score.reference, *(part.to(score.reference.times.device) for part in (t[1:], t[:-1])))
-
-
-def _check_steps(reference: SmootherReference, t0: Tensor, t1: Tensor) -> None:
-    times, i = reference.times, reference.interval(t0.to(reference.times))
-    dt = times[i + 1] - times[i]
-    if bool(((t0 - times[i + 1]).abs() + (t1 - times[i]).abs() > _CLOSE * dt).any()):
-        raise ValueError(
-            f"`times` must be the {len(times)} stored ones, {len(times) - 1} steps: "
-            "the reversal of nonlinear physics was learned from each to the one before."
-        )
-
-
 def _parts(sde: SDE) -> tuple[ScoreModel, SmootherReference, float]:
     if isinstance(sde, Reverse) and isinstance(sde.score, ScoreModel):
-        reference = sde.score.reference
-        if isinstance(reference, SmootherReference):
-            return sde.score, reference, sde.eta**2
+        return sde.score, _smoother(sde.score), sde.eta**2
     raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherReference; take `split`.")
+
+
+def _smoother(model: ScoreModel) -> SmootherReference:
+    reference = SmootherReference.of(model)
+    if reference is None:
+        raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherReference; take `split`.")
+    return reference

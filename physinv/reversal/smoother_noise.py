@@ -23,7 +23,8 @@ _MOST = 4.0  # times more, or less, variance than the steps by themselves miss i
 
 @torch.no_grad()
 def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
-    """Set ``left`` of the model's reference on ``data`` not trained on: first :func:`missed`, then :func:`balance`.
+    """Set ``noise_scale`` of the model's reference on ``data`` not trained on: first :func:`missed`, then
+    :func:`balance`.
 
     One number per interval, channel and shell of wave numbers (or per channel, where modes are components); modes that
     are known exactly, or hold nothing, don't count.
@@ -34,26 +35,27 @@ def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
 
 @torch.no_grad()
 def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 512) -> None:
-    """``left``: mean square of what single steps from the data's own states miss, over ``C sigma^2``."""
+    """``noise_scale``: mean square of what single steps from the data's own states miss, over ``C sigma^2``."""
     reference = _reference(model)
     reverse, n = Reverse(sde, model), min(few, data.n_trajectories)
     times, generator = reference.times, torch.Generator(reference.times.device).manual_seed(1)
     later = data.states(0, limit=n).to(times.device)
     for i in range(len(times) - 1):
         earlier, later = later, data.states(i + 1, limit=n).to(times.device)
-        total = torch.zeros_like(reference.left[i])
+        total = torch.zeros_like(reference.noise_scale[i])
         for start, end in zip(torch.split(earlier, 64), torch.split(later, 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
             end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
             _, gap, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             total += reference.modes(gap / size).abs().square().sum(0)
-        reference.left[i] = _averaged(total / n, reference.alive(i).to(total), reference, later)
+        reference.noise_scale[i] = _averaged(total / n, reference.alive(i).to(total), reference, later)
 
 
 @torch.no_grad()
 def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, few: int = 512) -> None:
-    """Scale ``left`` so that ensembles, run back from the end, spread as much as their mean errs, at every stored time.
+    """Scale ``noise_scale`` so that ensembles, run back from the end, spread as much as their mean errs, at every
+    stored time.
 
     Errors that a network repeats from step to step add up, noise that is drawn anew does not: steps that are right one
     by one give ensembles that are too sure.  From the last interval to the first: with ``V`` the spread that the step
@@ -61,7 +63,7 @@ def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: in
     bring ``E - (1 + 1/m) V`` (adaptive inflation, in the sense of Anderson 2009), within a factor of 4 of what it was.
     """
     reference = _reference(model)
-    reverse, times, left = Reverse(sde, model), reference.times, reference.left
+    reverse, times, left = Reverse(sde, model), reference.times, reference.noise_scale
     n = max(1, min(few, data.n_trajectories, _NUMBERS // (members * math.prod(data.shape))))
     x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
     generator = torch.Generator(times.device).manual_seed(0)
@@ -99,9 +101,10 @@ def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
 
 
 def _reference(model: ScoreModel) -> SmootherReference:
-    if not isinstance(model.reference, SmootherReference):
-        raise ValueError(f"`model` must have SmootherReference as reference, got {type(model.reference).__name__}.")
-    return model.reference
+    reference = SmootherReference.of(model)
+    if reference is None:
+        raise ValueError(f"`model` must have the reference law `smoother`, got `{model.reference.name}`.")
+    return reference
 
 
 def _averaged(values: Tensor, weight: Tensor, reference: SmootherReference, like: Tensor) -> Tensor:

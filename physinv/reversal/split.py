@@ -9,9 +9,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Reverse, match
 from physinv.equations.solve import Step
-from physinv.models.references.low_rank import LowRankReference
-from physinv.models.references.mixture import MixtureReference
-from physinv.models.score import ScoreModel
+from physinv.models.references.base import ReferenceLaw
 
 _LEAST = 1e-6  # of a variance: keeps the gradients of roots finite where all or nothing of it is noise
 
@@ -30,24 +28,24 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     any law (Robbins 1956), and ``c = q rho`` the conditional variance (Bao et al. 2022); at ``eta = 0`` the transport
     of one Gaussian to the other.  The last step onto a narrow start (``rho = 0``) ends on its centre.  For small q,
     ``p = (1 + eta^2)/2 q`` and ``c = eta^2 q``: so, with the noise last, where the reference tells no curvature.  One
-    that does (``precision`` of the moments) also keeps the state in their ``box``, where the process was seen.
+    whose ``precision`` is known also keeps the state within its ``limits``, where the process was seen.
     """
     if not isinstance(sde, Reverse):
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
     physics, dt, eta2 = sde.sde, match(t0 - t1, x), sde.eta**2
-    reference = sde.score.reference if isinstance(sde.score, ScoreModel) else None
+    reference = ReferenceLaw.of(sde.score)
     pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
-    if not isinstance(reference, (LowRankReference, MixtureReference)):
+    precision = None if reference is None else reference.precision(x, t0)
+    if reference is None or precision is None:
         noise = sde.diffuse(dw[0], t0)
         return physics.drift_flow(x + (1 + eta2) / 2 * pull, t0, t1) + noise
-    precision = reference.precision(x, t0)
     lost = (physics.apply_covariance(torch.ones_like(x), t1, t0) * precision).clamp(_LEAST, 1 - _LEAST)  # q P
     log_rho = torch.log1p(-lost)
     pull = pull * -((1 + eta2) / 2 * log_rho).expm1() / lost
     if eta2 == 0:
-        return physics.drift_flow(x + pull, t0, t1).clamp(*reference.box(t1))
+        return physics.drift_flow(x + pull, t0, t1).clamp(*reference.limits(t1))
     spread = ((1 - lost) * -(eta2 * log_rho).expm1() / precision / dt).sqrt()
-    return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*reference.box(t1))
+    return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*reference.limits(t1))
 
 
 split = Step(_split, weak_order=1.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Linear, Reverse, match
 from physinv.equations.solve import Step
-from physinv.models.references.base import LinearReference, Spectrum
+from physinv.models.references.linear import LinearReference, Spectrum
 from physinv.models.score import ScoreModel
 
 
@@ -80,9 +80,10 @@ def _parts(sde: SDE) -> tuple[Linear, ScoreModel, LinearReference, float]:
         raise ValueError(
             "`transport` needs Reverse(sde, score) with a Linear sde and a ScoreModel; take euler or heun."
         )
-    if not isinstance(sde.score.reference, LinearReference):
+    reference = LinearReference.of(sde.score)
+    if reference is None:
         raise ValueError("`transport` needs a ScoreModel around LinearReference; take euler or heun.")
-    return sde.sde, sde.score, sde.score.reference, sde.eta**2
+    return sde.sde, sde.score, reference, sde.eta**2
 
 
 def _log_rho(linear: Linear, now: Spectrum, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:

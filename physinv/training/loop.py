@@ -177,7 +177,7 @@ def fit(
             shown = time.perf_counter()
             progress(min(done, 1.0), history.records[-1])
     trained_part(model).load_state_dict(state.best_weights)
-    if isinstance(model, ScoreModel) and isinstance(model.reference, SmootherReference):
+    if isinstance(model, ScoreModel) and SmootherReference.of(model) is not None:
         calibrate(model, sde, valid)
     if run is not None:
         save_model(run, model)

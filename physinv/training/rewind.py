@@ -13,7 +13,7 @@ from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.references.smoother import taken_back
+from physinv.models.references.smoother_tables import physics_backward as taken_back
 
 _PART = 128  # states in work at once
 

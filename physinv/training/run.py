@@ -19,8 +19,9 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.schema import versions
 from physinv.equations.sde import SDE
-from physinv.models.build import build_model, build_network, clock, load_reference, symmetries
+from physinv.models.build import build_model, build_network, clock, symmetries
 from physinv.models.learned_drift import LearnedDrift, load_drift
+from physinv.models.references.registry import load_reference
 from physinv.models.score import ScoreModel
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
@@ -103,7 +104,7 @@ def train_run(
         afresh = overwrite or not (run / "run.json").exists()
         sde = _learned(run, train, valid, settings, steps, budget, seed, afresh=afresh)
     model = build_model(sde, train, settings, seed=seed, mixed=mixed).to(device)
-    info["reference"] = type(model.reference).__name__
+    info["reference"] = settings.reference or model.reference.name
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
         for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):

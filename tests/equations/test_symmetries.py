@@ -126,14 +126,14 @@ def test_what_the_network_gets_wrong_is_spread_and_calibration_counts_it(tmp_pat
     valid = stored(HEAT, tmp_path / "d", valid=few)["valid"]
     missed(model, sde, valid, few=few)
     # 2000 residuals of a real and an imaginary part (the last mode is real): C + |p|^2
-    left = reference.left[1][0, 1:]
+    left = reference.noise_scale[1][0, 1:]
     assert float((left * C[0, 1:] / variance - 1).abs().max()) < 5 * (2 / few) ** 0.5
     balance(model, sde, valid, few=few)
     # what the ensemble has already is not drawn again: C - |p|^2, of which the network's share is known
     wanted = ((C - p.abs().square()) / C)[0, 1:].detach().clamp(min=0)
     big = wanted > 0.3
     assert bool(big.any())
-    assert float((reference.left[1][0, 1:] - wanted)[big].abs().max()) < 5 * 2 * (2 / few) ** 0.5
+    assert float((reference.noise_scale[1][0, 1:] - wanted)[big].abs().max()) < 5 * 2 * (2 / few) ** 0.5
 
 
 @pytest.mark.parametrize("periodic", [True, False])

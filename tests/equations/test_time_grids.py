@@ -9,7 +9,7 @@ from physinv.equations.sde import Reverse
 from physinv.equations.solve import exponential, heun, solve
 from physinv.equations.time_grids import equidistributed, learned, linear, logarithmic, resample_times
 from physinv.laws.exact import MixturePosterior
-from physinv.models.references.base import LinearReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.transport import transport, transport2
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck

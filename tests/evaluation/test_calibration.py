@@ -15,7 +15,7 @@ from physinv.evaluation.physics_residual import Diagonal, physics_residual
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.scalar import ScalarPosterior
 from physinv.methods.classical.linear_estimate import LinearEstimate
-from physinv.models.references.base import LinearReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Layout

@@ -11,8 +11,8 @@ from physinv.data.generate import generate
 from physinv.equations.sde import SDE
 from physinv.equations.time_grids import resample_times
 from physinv.models.build import build_model
-from physinv.models.references.fit import _low_rank, fit_reference
 from physinv.models.references.low_rank import LowRankReference, factor_analysis
+from physinv.models.references.registry import fit_reference
 from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Layout
@@ -197,7 +197,7 @@ def test_fields_with_walls(process, generator):
     slope = torch.where(smoother.trusted[2, 0], cut, own)
     assert torch.allclose(smoother.gain[2, 0].double(), slope, rtol=1e-5)  # float32
 
-    reference = _low_rank(Still(), Walled())
+    reference = LowRankReference.fit(Still(), Walled(), Settings())
     x, t = data.states(3, limit=5)[:, None], torch.full((5,), float(data.times[3]))
     assert reference.features(x, t).shape == (5, 2, D)
     assert reference.lift(torch.ones(5, 1, D), x, t).shape == reference.score(x, t).shape == (5, 1, D)

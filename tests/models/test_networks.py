@@ -114,7 +114,7 @@ def test_embedding_separates_times():
 
 
 def test_mixed_precision_runs_the_network_only(generator):
-    from physinv.models.references.base import LinearReference
+    from physinv.models.references.linear import LinearReference
     from physinv.models.score import ScoreModel
     from simulators.fields.heat import Heat
 

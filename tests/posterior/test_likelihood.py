@@ -7,8 +7,9 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from physinv.equations.sde import SDE, Reverse
-from physinv.models.references.base import LinearReference, SpectralReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.spectral import SpectralReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import exact, hutchinson, log_prob, rademacher, transition_log_prob
 from physinv.posterior.posterior import Posterior

@@ -11,9 +11,10 @@ from physinv.laws.exact import LinearGaussian
 from physinv.laws.mixture import Mixture
 from physinv.laws.observation import Observation, jacobian
 from physinv.laws.operators import coarse, everything, sensors
-from physinv.models.references.base import LinearReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference
-from physinv.models.references.smoother import SmootherReference, Tables
+from physinv.models.references.smoother import SmootherReference
+from physinv.models.references.smoother_tables import Tables
 from physinv.models.score import ScoreModel
 from physinv.posterior.guidance import dps, moment_matching, pigdm, sample_guided
 from physinv.posterior.partial import final_given, sample_given

@@ -8,11 +8,13 @@ import torch
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import Step, euler, solve
 from physinv.laws.observation import Covariance, isotropic
-from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
+from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.linear import LinearReference
 from physinv.models.references.low_rank import LowRankReference
 from physinv.models.references.mixture import MixtureReference
+from physinv.models.references.spectral import SpectralReference
 from physinv.models.score import ScoreModel
-from physinv.reversal.langevin import corrected, gaussian_of, langevin
+from physinv.reversal.langevin import corrected, langevin
 from physinv.reversal.split import split
 from physinv.reversal.transport import transport
 from simulators.fields.heat import Heat
@@ -41,7 +43,7 @@ def correlated(generator, d=3):
 
 @pytest.mark.parametrize("size", [0.1, 0.5, 1.0])
 def test_a_gaussian_is_exactly_invariant_at_any_size(size, generator):
-    """ReferenceLaw stay, and the start is forgotten at the rate (1 - e) per move in every direction."""
+    """Moments stay, and the start is forgotten at the rate (1 - e) per move in every direction."""
     m, B, C = correlated(generator)
     inverse = torch.linalg.inv(B @ B.T)
     n, sweeps = 40_000, 3
@@ -97,7 +99,7 @@ def test_references_are_the_covariances_of_their_scores(generator):
         LowRankReference(None, times, mean, rank, diagonal, torch.zeros(2, 2, 2, 4, 4, dtype=F64)),
     ]
     for reference in cases:
-        m, C = gaussian_of(reference, 0.3)
+        m, C = reference.mean_at(0.3), reference.covariance_at(0.3)
         x = torch.randn(5, *m.shape[1:], dtype=F64, generator=generator)
         assert torch.allclose(C.apply(reference.score(x, torch.full((5,), 0.3, dtype=F64))), m - x)
         eye = torch.eye(m.numel(), dtype=F64).reshape(-1, *m.shape[1:])
@@ -117,7 +119,7 @@ def test_reference_of_a_mixture_is_its_smallest_variance(generator):
         factors.expand(2, 2, 2, 2),
         torch.zeros(2, 2, 2),
     )
-    mean, C = gaussian_of(law, 0.5)
+    mean, C = law.mean_at(0.5), law.covariance_at(0.5)
     assert torch.allclose(mean, torch.tensor([[-0.5, 1.5]]))
     assert torch.allclose(C.apply(torch.ones(1, 2)), torch.full((1, 2), 0.09))
 
@@ -182,7 +184,9 @@ def test_wrong_arguments_are_refused():
         corrected(euler, -1)
 
     class Other(ReferenceLaw):
-        score = log_prob = features = lift = None
+        name = "other"
+        score = log_prob = features = lift = suits = fit = None
 
-    with pytest.raises(ValueError, match="`reference` must be a reference law of physinv, got Other"):
-        gaussian_of(Other(), 0.0)
+    for ask, needed in ((Other().mean_at, "mean_at"), (Other().covariance_at, "covariance_at")):
+        with pytest.raises(ValueError, match=f"reference law `other` tells no `{needed}`"):
+            ask(0.0)

@@ -4,17 +4,29 @@ import math
 
 import pytest
 import torch
-from smoother_cases import Fixed, General, Loud, exact_model, exact_tables, no_box, per_mode, stored
+from smoother_cases import (
+    Fixed,
+    General,
+    Loud,
+    exact_model,
+    exact_tables,
+    fit_smoother,
+    no_box,
+    per_mode,
+    stored,
+)
 
 from physinv.config.settings import Settings
 from physinv.equations.sde import Reverse, match
 from physinv.equations.solve import solve
-from physinv.models.build import build_model, load_reference
-from physinv.models.references.fit_smoother import fit_smoother
-from physinv.models.references.smoother import SmootherReference, Tables
+from physinv.models.build import build_model
+from physinv.models.references.registry import load_reference
+from physinv.models.references.smoother import SmootherReference
+from physinv.models.references.smoother_tables import Tables
 from physinv.models.score import ScoreModel
-from physinv.posterior.posterior import Posterior, default_step
+from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Layout, Simulator
+from physinv.reversal.choose import default_step
 from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
 from physinv.reversal.smoother_noise import balance, calibrate, missed
 from physinv.training.checkpoint import load_tensors, save_tensors
@@ -306,7 +318,7 @@ def test_left_is_what_steps_miss(tmp_path):
     shell = (kx**2 + ky**2).sqrt().round()
     for k in range(1, int(shell.max()) + 1):
         on = shell == k
-        found = model.reference.left[:, 0, on]
+        found = model.reference.noise_scale[:, 0, on]
         assert torch.equal(found, found[:, :1].expand_as(found))  # one number per interval and shell
         # n trajectories; modes of a shell are independent, but for twins on two planes: count no more than half
         tolerance = 5 * (2 / (n * max(1, int(on.sum()) // 2))) ** 0.5
@@ -326,7 +338,7 @@ def test_modes_without_energy_do_not_count(tmp_path):
     assert bool(((shell == 4) & ~kept).any())
     # the fit's own units on other data of the same law: 1, give or take 600 trajectories of at least 3 independent
     # modes, and as many to fit; 5 of 11 modes of the shell are empty
-    found = model.reference.left[0][:, (shell == 4) & kept]
+    found = model.reference.noise_scale[0][:, (shell == 4) & kept]
     assert float((found - 1).abs().max()) < 5 * (2 / 1800 + 2 / 1800) ** 0.5
 
 
@@ -358,7 +370,7 @@ def test_calibration_of_components_and_refusal(tmp_path):
     data = stored(sim, tmp_path / "d", name="toy", train=1000, valid=500)
     model = ScoreModel(fit_smoother(sim, data["train"], "identity"), Fixed(log_size=-0.5), (0.1, 0.2))
     missed(model, sim, data["valid"])
-    left = model.reference.left
+    left = model.reference.noise_scale
     assert torch.equal(left, left[..., :1].expand_as(left))
     # residuals are not Gaussian here: with a kurtosis of up to 6 their squares spread sqrt(5), over 8 * 500 numbers and
     # 8 * 1000 of the fit
@@ -366,7 +378,7 @@ def test_calibration_of_components_and_refusal(tmp_path):
     assert torch.allclose(left, torch.tensor(math.e), rtol=tolerance)
     heat = Heat(size=8, dimension=1)
     linear = build_model(heat, stored(heat, tmp_path / "h", train=20)["train"], Settings(width=8, depth=1))
-    with pytest.raises(ValueError, match=r"`model` must have SmootherReference as reference, got LinearReference\."):
+    with pytest.raises(ValueError, match=r"`model` must have the reference law `smoother`, got `linear`\."):
         calibrate(linear, heat, data["valid"])
 
 
@@ -376,7 +388,7 @@ def test_balanced_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, g
     heat, n = Heat(size=8, dimension=1, steps=4, noise=0.3, horizon=0.4), 500
     valid = stored(heat, tmp_path / "d", valid=n)["valid"]
     model = exact_model(heat, trusted=True).float()
-    model.reference.left.mul_(start)
+    model.reference.noise_scale.mul_(start)
     balance(model, General(heat), valid)
     draws = Posterior(General(heat), model, heat.times).sample(valid.states(-1), 8, generator=generator)
     spread = per_mode(heat, (draws - draws.mean(1, keepdim=True)).flatten(0, 1)) * 8 / 7
@@ -522,12 +534,12 @@ def test_training_takes_the_smoother_and_ends_calibrated(tmp_path):
     assert default_step(sde, model) is smooth
     assert objective(settings, sde, model) is smoother_loss
     assert curriculum(settings, sde, 4) == (2,)
-    before = model.reference.left.clone()
+    before = model.reference.noise_scale.clone()
     fit(model, sde, data["train"], data["valid"], settings=settings, steps=4)
-    after = model.reference.left.clone()
+    after = model.reference.noise_scale.clone()
     assert not torch.equal(before, after)
     calibrate(model, sde, data["valid"])
-    assert torch.equal(after, model.reference.left)  # on the validation data, and once is enough
+    assert torch.equal(after, model.reference.noise_scale)  # on the validation data, and once is enough
 
 
 # -- 5. what does not move
@@ -575,7 +587,7 @@ def test_saved_and_loaded_it_draws_the_same(basis, tmp_path, generator):
     calibrate(model, sim, data["valid"])
     save_tensors(tmp_path / "model.safetensors", dict(model.state_dict()), {})
     tensors, _ = load_tensors(tmp_path / "model.safetensors")
-    again = ScoreModel(load_reference("SmootherReference", sim, tensors), Loud(1), model.clock)
+    again = ScoreModel(load_reference("smoother", sim, tensors), Loud(1), model.clock)
     again.load_state_dict(tensors)
     assert isinstance(again.reference, SmootherReference)
     assert again.reference.basis == basis

@@ -9,7 +9,7 @@ from physinv.equations.sde import Reverse
 from physinv.equations.solve import solve
 from physinv.equations.time_grids import resample_times
 from physinv.models.networks import MLP
-from physinv.models.references.base import LinearReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior

@@ -10,7 +10,7 @@ from scipy.interpolate import CubicSpline
 
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import euler, heun, solve, srk3
-from physinv.models.references.base import LinearReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.reversal.split import split

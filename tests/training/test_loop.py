@@ -15,10 +15,10 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.equations.sde import SDE, expand
 from physinv.models.build import build_model
-from physinv.models.references.base import LinearReference, SpectralReference
-from physinv.models.references.fit import fit_spectra
+from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.smoother import SmootherReference
+from physinv.models.references.spectral import SpectralReference, fit_spectra
 from physinv.training.checkpoint import load_tensors
 from physinv.training.loop import _order, fit
 from physinv.training.run import load_run, train_run

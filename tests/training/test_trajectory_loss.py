@@ -98,7 +98,7 @@ def test_components_without_noise_do_not_count(generator):
 
 
 def test_transport_serves_the_loss_too(generator):
-    from physinv.models.references.base import LinearReference
+    from physinv.models.references.linear import LinearReference
     from physinv.models.score import ScoreModel
 
     class Scaled(torch.nn.Module):

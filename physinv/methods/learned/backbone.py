@@ -15,7 +15,7 @@ from physinv.config.settings import Settings
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.problem import Problem
 from physinv.models.networks import MLP, ParticleNet, UNet
-from physinv.models.references.fit_particles import fit_particles
+from physinv.models.references.particles import length_unit
 from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Layout
 
@@ -71,9 +71,7 @@ class Frame(nn.Module):
         self.register_buffer("unit", self._moving(torch.maximum(unit, least)[None])[0])
         length = torch.ones((), device=x0.device)
         if self.particles:
-            times = problem.train.times[-1:]
-            law = fit_particles(problem.simulator, layout, times, lambda _: problem.train.states(-1, limit=256))
-            length = law.unit.to(x0)
+            length = length_unit(layout, problem.train.states(-1, limit=256).cpu()).to(x0)
         self.register_buffer("length", length)
 
     @property

@@ -31,7 +31,7 @@ from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.learned.backbone import Context, chunked, prior_frame
 from physinv.methods.learned.edm import Denoiser, heun, noise_levels, train_denoiser
 from physinv.methods.problem import NotApplicableError, Problem
-from physinv.models.references.smoother import Basis, from_modes, to_modes
+from physinv.models.references.smoother_tables import Basis, from_modes, to_modes
 
 _DRAWS = 16  # that a mean is taken over
 _FEW = 256  # validation trajectories that tell the size of residuals: to 9 % each

@@ -1,177 +1,201 @@
-"""Reference laws ``q_t``, fitted to the data's moments, around which a score network learns the remainder.
+"""The interface of reference laws ``q_t``, around which a score network learns the remainder.
 
-The score model is ``s(x, t) = grad log q_t(x) + lift(network(features(x, t), t))``.  A reference supplies the three
-parts: its score, scale-free features of the state for the network, and the unit in which the network's output counts.
-This is to physical marginals what the preconditioning of Karras et al. (2022) is to noised images: with the right
-reference nothing is left to learn, and otherwise the network sees inputs and targets of order one.
+The score model is ``s(x, t) = grad log q_t(x) + lift(network(features(x, t), t))``.  A reference law supplies three
+parts: its own score, features of the state for the network, and the unit in which the network's output counts.  With a
+suitable reference the network sees inputs and targets of order one, as the preconditioning of Karras et al. (2022)
+provides for noised images, and where the data follow the reference there is nothing left to learn.
 
-``LinearReference``    Gaussian, moments of ``x_0`` carried exactly through a linear SDE (fields and stiff modes)
-``SmootherReference``  how each state follows from the next one, mode by mode (fields):
-:mod:`physinv.models.references.smoother` ``SpectralReference``  Gaussian, mean and power spectrum of the data at every
-stored time (periodic fields, no dynamics) ``MixtureReference``   Gaussian mixture, one component per cluster of starts
-(vectors): :mod:`physinv.models.references.mixture` ``LowRankReference``   Gaussian, low rank plus diagonal (large
-vectors): :mod:`physinv.models.references.low_rank` ``ParticleReference``  Gaussian, exchangeable within each species
-(particles): :mod:`physinv.models.references.particles`
+``linear``     Gaussian, mean and spectrum of ``x_0`` carried exactly through a linear SDE (fields)
+``smoother``   regression of each stored state on the next one, mode by mode (nonlinear fields)
+``mixture``    Gaussian mixture, one component for each cluster of initial states (vectors)
+``low-rank``   Gaussian, low rank plus diagonal (large vectors)
+``particles``  Gaussian, exchangeable within each species (particles)
 """
 
 from __future__ import annotations
 
-__all__ = ["LinearReference", "ReferenceLaw", "SpectralReference", "between"]
+__all__ = ["ReferenceLaw", "between"]
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.sde import Linear, match
-from physinv.laws.gaussian import gaussian_log_prob, twins
+from physinv.equations.sde import SDE, Linear, Score, match
+from physinv.laws.observation import Covariance, Observation, jacobian
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from physinv.config.settings import Settings
+    from physinv.data.dataset import TrajectoryDataset
+    from physinv.processes.simulator import Layout
 
 
 class ReferenceLaw(nn.Module, ABC):
-    """A reference law ``q_t`` for states of one shape; ``channels_in`` and ``channels_out`` size the network."""
+    """A family of laws ``q_t`` for states of one shape, fitted to data, with what a network needs to improve on it.
+
+    A reference law of your own implements :meth:`suits`, :meth:`fit`, :meth:`score`, :meth:`log_prob`,
+    :meth:`features` and :meth:`lift`, and sets ``name``, ``channels_in`` and ``channels_out``.  Its constructor takes
+    the SDE and one tensor for each registered buffer, under the buffer's name, or it overrides :meth:`from_tensors`.
+    :meth:`mean_at` and :meth:`covariance_at` are needed for partial observations and Langevin moves only.
+
+    Attributes:
+        name: Name under which run files hold the law (the name it is registered by).
+        channels_in: Channels (components of a vector) of the network's input.
+        channels_out: Channels (components) of the network's output.
+        is_score: Whether reference plus network is the score of ``p_t`` at every time.  False for laws whose network
+            is trained for steps between stored times only.
+    """
+
+    name: ClassVar[str]
+    is_score: ClassVar[bool] = True
 
     channels_in: int
     channels_out: int
 
+    @classmethod
+    @abstractmethod
+    def suits(cls, sde: SDE, layout: Layout) -> bool:
+        """Tell whether the law can be fitted to states of this layout under this SDE."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+        """Fit the law to a trajectory dataset.
+
+        Args:
+            sde: The physics; its symmetries (:meth:`~physinv.equations.sde.SDE.images`) multiply the data.
+            data: Training trajectories.
+            settings: Training settings; laws read those that concern them.
+            seed: Seed of whatever the fit draws.
+
+        Returns:
+            The law with float32 buffers.
+        """
+
     @abstractmethod
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """``grad log q_t(x)``."""
+        """Return the score ``grad_x log q_t(x)``."""
 
     @abstractmethod
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """``log q_t(x)``, normalised."""
+        """Return the normalised log density ``log q_t(x)``."""
 
     @abstractmethod
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        """Inputs of order one for the network, ``(batch, channels_in, *space)``."""
+        """Return inputs of order one for the network, ``(batch, channels_in, *space)``."""
 
     @abstractmethod
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        """Turn the network's output, of order one, into a contribution to the score."""
+        """Turn the network's output, of order one, into a contribution to the score, ``(batch, *state)``."""
+
+    @classmethod
+    def of(cls, score: Score) -> Self | None:
+        """Return the reference law of a score model if it is of this class, else None.
+
+        Args:
+            score: Any score; only score models (:class:`~physinv.models.score.ScoreModel`) have a reference law.
+        """
+        reference = getattr(score, "reference", None)
+        return reference if isinstance(reference, cls) else None
+
+    @classmethod
+    def from_tensors(cls, sde: SDE, tensors: Mapping[str, Tensor]) -> Self:
+        """Make the law again from the tensors of its ``state_dict()``.
+
+        Args:
+            sde: The physics it was fitted under.
+            tensors: Buffers by name.
+
+        Raises:
+            KeyError: If a tensor is missing.
+        """
+        return cls(sde, **tensors)
+
+    def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        """Return the mean of ``q_t``."""
+        raise ValueError(f"reference law `{self.name}` tells no `mean_at`, which partial observations need.")
+
+    def covariance_at(self, t: float) -> Covariance:
+        """Return the covariance of ``q_t``, or for laws that are not Gaussian one that suits Langevin moves.
+
+        For a mixture that is ``v I`` with the smallest variance ``v`` of any component in any direction: the same for
+        every state, as Langevin moves need it, and small enough for all of them.
+        """
+        raise ValueError(f"reference law `{self.name}` tells no `covariance_at`, which Langevin moves need.")
+
+    def sample(self, n: int, t: float, *, generator: torch.Generator | None = None) -> Float[Tensor, "n *state"]:
+        """Draw ``n`` states from ``q_t``; Gaussian with :meth:`mean_at` and :meth:`covariance_at` unless overridden."""
+        mean = self.mean_at(t)
+        z = torch.randn((n, *mean.shape[1:]), generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + self.covariance_at(t).root(z)
+
+    def sample_given(
+        self,
+        observation: Observation,
+        y: Float[Tensor, "batch *seen"],
+        n: int,
+        t: float,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch n *state"]:
+        """Draw ``n`` states from ``q_t`` given each observation ``y = H x + sigma n``, exactly.
+
+        Args:
+            observation: Linear operator H and noise sigma.
+            y: Observed numbers.
+            n: Draws for each observation.
+            t: Time of the observation.
+            generator: Source of randomness, on the device of ``y``.
+        """
+        prior = self.mean_at(t)
+        H = jacobian(observation.operator, prior)
+        gain, C = self.covariance_at(t).given(H, observation.covariance(H))
+        z = torch.randn((n * len(y), *prior.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
+        means = prior + gain(y - observation.operator(prior))
+        return means[:, None] + C.root(z).reshape(len(y), n, *prior.shape[1:])
+
+    def precision(
+        self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *state"] | None:
+        """Return the diagonal of ``-Hess log q_t`` (averaged over responsible components), or None if not known."""
+        return None
+
+    def limits(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+        """Return lowest and highest states that a reversal may reach at ``t``, each ``(batch, *state)``.
+
+        Asked for only where :meth:`precision` is known.
+        """
+        raise ValueError(f"reference law `{self.name}` tells a precision but no `limits`; override both.")
+
+    def error_size(
+        self, error: Float[Tensor, "batch *state"], x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> float:
+        """Return the size of an error made at ``t`` in units of the spread of the states ``x`` there.
+
+        Laws that know how errors grow until ``t = 0`` override this.
+        """
+        spread = (x - x.mean(0)).square().mean().sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+        return float(error.square().mean().sqrt() / spread)
+
+    def check_times(self, times: Float[Tensor, " time"]) -> None:
+        """Raise ValueError if :meth:`default_step` can't go back along these increasing times; any will do here."""
+
+    def default_step(self, sde: SDE) -> str:
+        """Return the name of the reverse step that suits this law (see :mod:`physinv.reversal.choose`)."""
+        return "split"
+
+    def objective(self, sde: SDE) -> str:
+        """Return the name of the training objective that suits this law."""
+        return "denoising" if isinstance(sde, Linear) else "trajectory"
 
 
-class Spectrum(NamedTuple):
-    """Per mode: signal gain ``a`` (prior to now), prior power, accumulated noise ``v``, power now."""
-
-    a: Tensor
-    prior: Tensor
-    v: Tensor
-    now: Tensor
-
-
-class LinearReference(ReferenceLaw):
-    """``N(a mean0, a^2 power0 + v)`` mode by mode, for a :class:`~physinv.equations.sde.Linear` SDE.
-
-    ``mean0 (*state)`` and ``power0 (*modes)``: mean and power per orthonormal mode of the data's initial states.
-    The network's output counts in units of ``sqrt(a^2 S_0 / (S v))``: by Tweedie's formula this is the size that
-    the score's non-Gaussian part can have when ``E[x_0 | x_t]`` is off the Wiener estimate by its standard error.
-    Modes that have forgotten the prior therefore stay exactly Gaussian, whatever the network says.
-    """
-
-    mean0: Tensor
-    power0: Tensor
-
-    def __init__(self, sde: Linear, mean0: Float[Tensor, "*state"], power0: Tensor) -> None:
-        super().__init__()
-        self.sde = sde
-        self.channels_in, self.channels_out = 2 * mean0.shape[0], mean0.shape[0]
-        self.register_buffer("mean0", mean0)
-        self.register_buffer("power0", power0)
-
-    def spectrum(self, t: Float[Tensor, " batch"], like: Float[Tensor, "batch *state"]) -> Spectrum:
-        """Gains and powers at times ``t``, each ``(batch, *modes)``."""
-        a, v = self.sde.decay(t, like), self.sde.variance(t, like)
-        now = (a**2 * self.power0 + v).clamp(min=torch.finfo(like.dtype).tiny)
-        return Spectrum(a, self.power0, v, now)
-
-    def centred(self, x: Tensor, t: Tensor) -> tuple[Tensor, Spectrum]:
-        """Modes of ``x`` minus those of the mean at ``t``, and the spectrum there."""
-        s = self.spectrum(t, x)
-        return self.sde.modes(x) - s.a * self.sde.modes(self.mean0[None]), s
-
-    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        y, s = self.centred(x, t)
-        return -self.sde.unmodes(y / s.now, x)
-
-    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        y, s = self.centred(x, t)
-        return gaussian_log_prob(y, s.now, x)
-
-    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        """The state and its Wiener estimate ``E_q[x_0 | x_t]``, each over its own root mean square."""
-        y, s = self.centred(x, t)
-        wiener = s.a * s.prior / s.now
-        now = self.sde.unmodes(y, x) / _rms(s.now, x, paired=y.is_complex())
-        estimate = self.sde.unmodes(wiener * y, x) / _rms(wiener**2 * s.now, x, paired=y.is_complex())
-        return torch.cat([now, estimate], dim=1)
-
-    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        s = self.spectrum(t, x)
-        tiny = torch.finfo(x.dtype).tiny
-        return self.sde.unmodes((s.a**2 * s.prior / s.now / s.v.clamp(min=tiny)).sqrt() * self.sde.modes(out), x)
-
-
-class SpectralReference(ReferenceLaw):
-    """``N(mean_t, power_t)`` in Fourier space, interpolated linearly between the stored ``times``.
-
-    ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the
-    whitened state; the network's output counts in units of ``power^(-1/2)``.
-    """
-
-    times: Tensor
-    mean: Tensor
-    power: Tensor
-
-    def __init__(self, times: Float[Tensor, " time"], mean: Float[Tensor, "time *state"], power: Tensor) -> None:
-        super().__init__()
-        self.channels_in, self.channels_out = 2 * mean.shape[1], mean.shape[1]
-        self.register_buffer("times", times)
-        self.register_buffer("mean", mean)
-        self.register_buffer("power", power)
-
-    def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        power = between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
-        return x - between(self.times, self.mean, t), power
-
-    def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
-        space = tuple(range(2, x.ndim))
-        y = torch.fft.rfftn(x, dim=space, norm="ortho") * gain
-        out: Tensor = torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
-        return out
-
-    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        centred, power = self._at(t, x)
-        return -self._filter(centred, 1 / power)
-
-    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        centred, power = self._at(t, x)
-        return gaussian_log_prob(torch.fft.rfftn(centred, dim=tuple(range(2, x.ndim)), norm="ortho"), power, x)
-
-    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        centred, power = self._at(t, x)
-        return torch.cat([centred / _rms(power, x), self._filter(centred, power.rsqrt())], dim=1)
-
-    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        return self._filter(out, self._at(t, x)[1].rsqrt())
-
-
-def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
-    """Root mean square over space of fields with ``power`` per orthonormal mode, ``(batch, channels, 1, ...)``.
-
-    ``paired``: modes of a real FFT, some of which stand for two.
-    """
-    if like.ndim > 2:
-        power = power * (twins(power, like) if paired else 1) / like[0, 0].numel()
-        power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
-    else:
-        power = power.mean(dim=1, keepdim=True)
-    return power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
-
-
-def between(times: Tensor, table: Tensor, t: Tensor) -> Tensor:
-    """Linear interpolation of ``table (time, ...)`` at ``t (batch,)``; constant beyond the ends."""
+def between(times: Float[Tensor, " time"], table: Tensor, t: Float[Tensor, " batch"]) -> Tensor:
+    """Interpolate ``table (time, ...)`` linearly at the times ``t``; constant beyond the ends."""
     i = torch.searchsorted(times, t.contiguous()).clamp(1, len(times) - 1)
     w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
     w = match(w, table[i])

@@ -11,13 +11,25 @@ from __future__ import annotations
 __all__ = ["LowRankReference", "factor_analysis"]
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, expand
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE, Linear, expand
+from physinv.laws.observation import Covariance, low_rank
 from physinv.models.references.base import ReferenceLaw, between
+from physinv.processes.simulator import Layout
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_RANK = 16  # the largest rank
+_FEW = 4096  # trajectories that suffice for mean and factors
 
 _SWEEPS = 50  # of expectation-maximisation; from the principal components the likelihood is flat by then
 
@@ -33,6 +45,8 @@ class LowRankReference(ReferenceLaw):
 
     The network's output counts in units of ``(C^-1)_ii^(1/2)``; with ``sde`` a second half multiplies ``d``.
     """
+
+    name: ClassVar[str] = "low-rank"
 
     times: Tensor
     mean: Tensor
@@ -62,6 +76,42 @@ class LowRankReference(ReferenceLaw):
         self.register_buffer("variance", diagonal + factor.square().sum(-1), persistent=False)
         self.register_buffer("inverse", _inverse_diagonal(factor, diagonal), persistent=False)
 
+    @classmethod
+    def suits(cls, sde: SDE, layout: Layout) -> bool:
+        return layout.kind != "particles"
+
+    @classmethod
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+        """Fit by factor analysis at every stored time; at the first one only, carried exactly, under a linear SDE."""
+        linear = sde if isinstance(sde, Linear) and sde.basis == "identity" else None
+        few = min(_FEW, data.n_trajectories)
+        means: list[Tensor] = []
+        factors: list[Tensor] = []
+        diagonals: list[Tensor] = []
+        bounds: list[Tensor] = []
+        for i, t in enumerate(data.times):
+            x = torch.cat(sde.images(data.states(i, limit=few).double())).cpu()
+            if linear is None or i == 0:
+                mean, (U, D) = x.mean(0), factor_analysis(x.flatten(1), _RANK)
+                U, D = U.reshape(*data.shape, _RANK), D.reshape(data.shape)
+            else:
+                decay, q = linear.decay(t[None], x[:1])[0], linear.variance(t[None], x[:1])[0]
+                mean, U, D = decay * means[0], decay[..., None] * factors[0], decay**2 * diagonals[0] + q
+            means.append(mean)
+            factors.append(_aligned(U, factors[-1]) if factors else U)
+            diagonals.append(D)
+            bounds.append(torch.stack([x.amin(0), x.amax(0)]))
+        factor = torch.stack(factors)
+        used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
+        tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
+        physics = sde if data.layout.kind == "vector" else None
+        return cls(physics, data.times.float(), *(table.float() for table in tables))
+
+    @classmethod
+    def from_tensors(cls, sde: SDE, tensors: Mapping[str, Tensor]) -> Self:
+        physics = sde if tensors["mean"].ndim == 2 else None
+        return cls(physics, *(tensors[name] for name in ("times", "mean", "factor", "diagonal", "bounds")))
+
     def _at(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``x - m (g, n, d)``, ``D (g, 1, d)``, ``U (g, d, r)``, Cholesky factor of ``M (g, r, r)``.
 
@@ -87,11 +137,19 @@ class LowRankReference(ReferenceLaw):
         log_q: Tensor = -square / 2 - half_logdet - v.shape[-1] / 2 * math.log(2 * math.pi)
         return log_q.flatten()
 
+    def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        return between(self.times, self.mean, self.times.new_full((1,), t))
+
+    def covariance_at(self, t: float) -> Covariance:
+        at = self.times.new_full((1,), t)
+        factor, own = (between(self.times, table, at) for table in (self.factor, self.diagonal))
+        return low_rank(factor.flatten(0, -2), own.flatten())
+
     def precision(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Diagonal of ``C^-1``."""
         return between(self.times, self.inverse, t)
 
-    def box(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+    def limits(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
         """Lowest and highest state at ``t``, as seen, widened by half the extent on each side."""
         low, high = between(self.times, self.bounds, t).unbind(1)
         margin = (high - low) / 2
@@ -147,6 +205,13 @@ def factor_analysis(x: Float[Tensor, "n d"], rank: int) -> tuple[Float[Tensor, "
         D = (S.diagonal() - (U * shared).sum(1)).clamp(min=1e-4)
     padded = torch.nn.functional.pad(U, (0, rank - r))
     return padded * scale[:, None], D * scale**2
+
+
+def _aligned(U: Float[Tensor, "*state rank"], before: Float[Tensor, "*state rank"]) -> Float[Tensor, "*state rank"]:
+    """``U Q`` with the orthogonal ``Q`` that brings it closest to ``before`` (Schoenemann 1966); ``U U^T`` stays."""
+    left, _, right = torch.linalg.svd(U.flatten(0, -2).T @ before.flatten(0, -2))
+    turned: Tensor = U @ (left @ right)
+    return turned
 
 
 def _capacitance(U: Float[Tensor, "*batch d rank"], D: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch rank rank"]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 __all__ = ["MixtureReference"]
 
 import math
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, expand
-from physinv.laws.mixture import Mixture
+from physinv.laws.mixture import Mixture, cluster
+from physinv.laws.observation import Covariance, Observation, isotropic, jacobian
 from physinv.models.references.base import ReferenceLaw, between
+from physinv.processes.simulator import Layout
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_DENSE = 16  # numbers in a state up to which covariances between all of them are kept
+_FEW = 4096  # trajectories that suffice for means and covariances
 
 
 class MixtureReference(ReferenceLaw):
@@ -27,8 +38,10 @@ class MixtureReference(ReferenceLaw):
     The network's output is a pair: the first half counts in units of the local inverse standard deviation (which
     resolves narrow, well-separated branches), the second half multiplies ``d`` (which is what the tails are made of).
 
-    ``bounds (time, 2, d)`` is the box that the process was seen in at each time; reversals stay within :meth:`box`.
+    ``bounds (time, 2, d)`` is the box that the process was seen in at each time; reversals stay within :meth:`limits`.
     """
+
+    name: ClassVar[str] = "mixture"
 
     times: Tensor
     weights: Tensor
@@ -61,6 +74,38 @@ class MixtureReference(ReferenceLaw):
         self.register_buffer("centre", centre, persistent=False)
         self.register_buffer("scale", spread.sum((1, 2)).div(d).sqrt(), persistent=False)
 
+    @classmethod
+    def suits(cls, sde: SDE, layout: Layout) -> bool:
+        return layout.kind == "vector" and layout.shape[0] <= _DENSE
+
+    @classmethod
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+        """Fit component ``k`` to the trajectories that started in cluster ``k``, at every stored time.
+
+        ``settings.components`` bounds the number of clusters; the number used minimises the Bayesian information
+        criterion on the initial states.
+        """
+        dim, few = data.shape[0], min(_FEW, data.n_trajectories)
+        start = torch.cat(sde.images(data.states(0, limit=few).double()))
+        images, few = len(start) // few, len(start)
+        generator = torch.Generator().manual_seed(seed)
+        most = min(settings.components, max(1, few // (10 * (dim + 1))))
+        member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(few, 1)
+        share = member.mean(0)
+        means, factors, bounds = [], [], []
+        for i in range(len(data.times)):
+            x = torch.cat(sde.images(data.states(i, limit=few // images).double()))
+            mean = member.T @ x / (share * few)[:, None]
+            gap = x[None] - mean[:, None]
+            cov = torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * few)[:, None, None]
+            scale = x.var(0, unbiased=False).mean().clamp(min=1e-12)
+            cov = cov + 1e-6 * scale * torch.eye(dim, dtype=torch.float64)
+            means.append(mean)
+            bounds.append(torch.stack([x.amin(0), x.amax(0)]))
+            factors.append(torch.linalg.cholesky(cov))
+        tables = (torch.stack(table).float() for table in (means, factors, bounds))
+        return cls(sde, data.times.float(), share.float(), *tables)
+
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``, and the last two of :meth:`_local`."""
         factor = between(self.times, self.factors, t)
@@ -81,7 +126,40 @@ class MixtureReference(ReferenceLaw):
         factor = between(self.times, self.factors, at)[0]
         return Mixture(self.weights, between(self.times, self.means, at)[0], factor @ factor.mT)
 
-    def box(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
+    def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        return self.law(t).mean()[None]
+
+    def covariance_at(self, t: float) -> Covariance:
+        return isotropic(float(torch.linalg.eigvalsh(self.law(t).covs.double()).min()))
+
+    def sample(self, n: int, t: float, *, generator: torch.Generator | None = None) -> Float[Tensor, "n *state"]:
+        return self.law(t).sample(n, generator=generator)
+
+    def sample_given(
+        self,
+        observation: Observation,
+        y: Float[Tensor, "batch *seen"],
+        n: int,
+        t: float,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch n *state"]:
+        """Draw from the mixture with ``w_k N(y; H m_k, M_k)``, ``m_k + K_k (y - H m_k)``, ``C_k - K_k H C_k``."""
+        law = self.law(t)
+        H = jacobian(observation.operator, law.mean()[None])
+        M = H @ law.covs @ H.mT + observation.covariance(H)
+        seen = Mixture(law.weights, law.means @ H.mT, (M + M.mT) / 2)
+        K = torch.linalg.solve(seen.covs, H @ law.covs).mT
+        gap = y.flatten(1)[:, None] - seen.means
+        covs = law.covs - K @ M @ K.mT
+        given = Mixture(
+            seen.components(y.flatten(1))[0].softmax(-1),
+            law.means + (K @ gap.unsqueeze(-1)).squeeze(-1),
+            ((covs + covs.mT) / 2).expand(len(y), *covs.shape),
+        )
+        return given.sample(n, generator=generator)
+
+    def limits(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
         """Lowest and highest state at ``t``, ``(batch, d)`` each: as seen, widened by half the extent on each side.
 
         A reversal that leaves it has left everything that physics and network were ever asked; explicit steps of

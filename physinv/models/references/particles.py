@@ -15,17 +15,26 @@ pairs do to each other (they keep apart) is not in it and has to be learned.
 
 from __future__ import annotations
 
-__all__ = ["ParticleReference"]
+__all__ = ["ParticleReference", "fit_tables", "length_unit"]
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, expand
 from physinv.models.references.base import ReferenceLaw, between
+from physinv.processes.simulator import Layout
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_FEW = 256  # states that tell how close particles are
+_MANY = 4096  # trajectories that suffice for means and covariances
 
 
 class Split(NamedTuple):
@@ -50,6 +59,8 @@ class ParticleReference(ReferenceLaw):
     The network's output, one vector per particle, counts in units of ``W^(-1/2)`` and enters where there is noise
     only: in underdamped dynamics the score of the momenta is learned, that of the positions stays the reference's.
     """
+
+    name: ClassVar[str] = "particles"
 
     times: Tensor
     mean: Tensor
@@ -84,6 +95,20 @@ class ParticleReference(ReferenceLaw):
 
     spread: Tensor
     local: Tensor
+
+    @classmethod
+    def suits(cls, sde: SDE, layout: Layout) -> bool:
+        return layout.kind == "particles"
+
+    @classmethod
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+        layout, few = data.layout, min(_MANY, data.n_trajectories)
+        states = (data.states(i, limit=few).double() for i in range(len(data.times)))
+        tables = [fit_tables(torch.cat(sde.images(x)).cpu()) for x in states]
+        mean, within, centre = (torch.stack(table).float() for table in zip(*tables, strict=True))
+        unit = length_unit(layout, data.states(-1, limit=min(_FEW, few)).cpu())
+        period = torch.full((len(layout.coordinates[1]),), layout.box)
+        return cls(sde, data.times.float(), mean, within, centre, unit, period, torch.tensor(layout.isotropic))
 
     def _split(self, x: Float[Tensor, "batch n c"], t: Float[Tensor, " batch"]) -> Split:
         y, first = x[..., :-1], (x[..., -1] > 0).to(x.dtype)
@@ -150,3 +175,47 @@ def _per_vector(variances: Float[Tensor, "time k"], d: int) -> Float[Tensor, "ti
 def _cholesky(C: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k k"]:
     lower: Tensor = torch.linalg.cholesky_ex(C).L
     return lower
+
+
+def fit_tables(x: Float[Tensor, "m n c"]) -> tuple[Tensor, Tensor, Tensor]:
+    """``M (S, k)``, ``W (S, k, k)`` and ``B (S k, S k)`` of states that all have the same species in the same places.
+
+    A species of one particle has no deviations; its ``W``, which then only sets a scale, is the variance of its mean.
+    """
+    y, first = x[..., :-1], x[0, :, -1] > 0
+    groups = [y[:, g] for g in (first, ~first) if bool(g.any())]
+    means = torch.stack([g.mean(1) for g in groups], dim=1)  # (m, S, k)
+    flat = (means - means.mean(0)).flatten(1)
+    centre = flat.T @ flat / max(len(x) - 1, 1)
+    within = []
+    for i, g in enumerate(groups):
+        e = g - means[:, i, None] if g.shape[1] > 1 else g - g.mean(0)
+        within.append(torch.einsum("mnk,mnl->kl", e, e) / max(len(x) * max(g.shape[1] - 1, 1), 1))
+    return means.mean(0), _regular(torch.stack(within)), _regular(centre)
+
+
+def _regular(C: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k k"]:
+    """A millionth of the mean variance added, so that point clouds have a score too."""
+    scale = C.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=1e-12)
+    return C + 1e-6 * scale * torch.eye(C.shape[-1], dtype=C.dtype)
+
+
+def length_unit(layout: Layout, x: Float[Tensor, "m n c"]) -> Float[Tensor, ""]:
+    """Return the median distance of a particle to its nearest neighbour, the unit of lengths in features.
+
+    For states of a single particle: the standard deviation of its coordinates.
+
+    Args:
+        layout: Layout of the states; its box is the period of the positions.
+        x: States at one time.
+    """
+    q = x[:, :, : len(layout.coordinates[1])]
+    unit = _nearest(q, layout.box).median() if q.shape[1] > 1 else q.std()
+    return unit.float().clamp(min=1e-6)
+
+
+def _nearest(q: Float[Tensor, "m n d"], box: float) -> Float[Tensor, "m n"]:
+    """Distance of each particle to the nearest other one."""
+    gaps = q[:, :, None] - q[:, None]
+    gaps = gaps - box * (gaps / box).round() if box else gaps
+    return (gaps.square().sum(-1) + torch.diag(torch.full((q.shape[1],), torch.inf))).amin(-1).sqrt()

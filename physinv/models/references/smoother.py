@@ -16,45 +16,38 @@ It is exact for linear physics with Gaussian data.
 
 from __future__ import annotations
 
-__all__ = ["Basis", "SmootherReference", "Tables", "from_modes", "taken_back", "to_modes"]
+__all__ = ["SmootherReference"]
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, match
 from physinv.laws.gaussian import gaussian_log_prob
+from physinv.laws.observation import Covariance, diagonal
 from physinv.models.references.base import ReferenceLaw, between
+from physinv.models.references.smoother_tables import (
+    Basis,
+    Tables,
+    boxed,
+    fit_smoother_tables,
+    from_modes,
+    limited,
+    physics_backward,
+    to_modes,
+)
+from physinv.processes.simulator import Layout
 
-Basis = Literal["fourier", "identity"]
+if TYPE_CHECKING:
+    from typing import Self
+
+_CLOSE = 1e-3  # of a stored interval: how far a step may be off it
 _KNOWN = 1e-7  # share of a mode's variance below which the step is taken for deterministic
-_HUGE = 1e15  # physics that got this far backward has blown up: squares and sums are to stay finite
-
-
-class Tables(NamedTuple):
-    """What :func:`~physinv.models.references.fit_smoother.fit_smoother` reads off the data, per stored time or per
-    interval.
-
-    ``mean (time, *state)``, ``power (time, *modes)``, ``reach (time, *modes)``: mean, variance and twice the largest
-    modulus of the states' modes; the same of ``b``, ``(interval, ...)``; ``box (interval, 2, channels, *1)``: what the
-    physics' values are cut to; ``gain``: K; ``trusted``: 1 where ``b`` is the physics, 0 where it is ``x``; ``left``:
-    the share of C that remains once the network has had its say (1 before training, see
-    :func:`~physinv.reversal.smoother_noise.calibrate`).
-    """
-
-    times: Tensor
-    mean: Tensor
-    power: Tensor
-    reach: Tensor
-    back_mean: Tensor
-    back_power: Tensor
-    back_reach: Tensor
-    box: Tensor
-    gain: Tensor
-    trusted: Tensor
-    left: Tensor
 
 
 class SmootherReference(ReferenceLaw):
@@ -66,6 +59,9 @@ class SmootherReference(ReferenceLaw):
     ``sigma``, the size of what the step can't know, in units of ``C^(1/2)``.
     """
 
+    name: ClassVar[str] = "smoother"
+    is_score: ClassVar[bool] = False
+
     times: Tensor
     mean: Tensor
     power: Tensor
@@ -76,7 +72,7 @@ class SmootherReference(ReferenceLaw):
     box: Tensor
     gain: Tensor
     trusted: Tensor
-    left: Tensor
+    noise_scale: Tensor
     unit: Tensor
 
     def __init__(self, sde: SDE, basis: Basis, tables: Tables) -> None:
@@ -88,6 +84,21 @@ class SmootherReference(ReferenceLaw):
             self.register_buffer(name, table)
         self.register_buffer("unit", self._unit(), persistent=False)
         self.physical = bool(tables.trusted.any())
+
+    @classmethod
+    def suits(cls, sde: SDE, layout: Layout) -> bool:
+        return layout.kind == "field"
+
+    @classmethod
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+        """Regress each stored state on the next one: by Fourier modes if the field is periodic, else by components."""
+        basis: Basis = "fourier" if data.layout.boundary == "PERIODIC" else "identity"
+        return cls(sde, basis, fit_smoother_tables(sde, data, basis))
+
+    @classmethod
+    def from_tensors(cls, sde: SDE, tensors: Mapping[str, Tensor]) -> Self:
+        basis: Basis = "identity" if tensors["power"].shape == tensors["mean"].shape else "fourier"
+        return cls(sde, basis, Tables(*(tensors[name] for name in Tables._fields)))
 
     def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
         """Coefficients of ``x`` in the basis, orthonormal."""
@@ -117,7 +128,7 @@ class SmootherReference(ReferenceLaw):
         i = self.interval(t)
         b = self.modes(x)
         if self.physical:
-            back = taken_back(self.sde, x, t, self.times[i + 1] - self.times[i]) if back is None else back
+            back = physics_backward(self.sde, x, t, self.times[i + 1] - self.times[i]) if back is None else back
             b = torch.where(self.trusted[i], self.modes(boxed(back, self.box[i])), b)
         b = limited(b - self.modes(self.back_mean[i]), self.back_reach[i])
         K, before, after = self.gain[i], self.power[i], self.back_power[i]
@@ -156,6 +167,32 @@ class SmootherReference(ReferenceLaw):
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         return self.unmodes(self.unit[self.interval(t)] * self.modes(out.chunk(2, dim=1)[0]), x)
 
+    def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        return between(self.times, self.mean, self.times.new_full((1,), t))
+
+    def covariance_at(self, t: float) -> Covariance:
+        return diagonal(self.modes, self.unmodes, self._power(self.times.new_full((1,), t)))
+
+    def default_step(self, sde: SDE) -> str:
+        return "smooth"
+
+    def objective(self, sde: SDE) -> str:
+        return "smoother"
+
+    def check_times(self, times: Float[Tensor, " time"]) -> None:
+        t = times.to("cpu", torch.float32).to(self.times.device)
+        self.check_steps(t[1:], t[:-1])
+
+    def check_steps(self, t0: Float[Tensor, " batch"], t1: Float[Tensor, " batch"]) -> None:
+        """Raise ValueError unless every step from ``t0`` back to ``t1`` is one of the stored intervals."""
+        i = self.interval(t0.to(self.times))
+        dt = self.times[i + 1] - self.times[i]
+        if bool(((t0 - self.times[i + 1]).abs() + (t1 - self.times[i]).abs() > _CLOSE * dt).any()):
+            raise ValueError(
+                f"`times` must be the {len(self.times)} stored ones, {len(self.times) - 1} steps: "
+                "the reversal of nonlinear physics was learned from each to the one before."
+            )
+
     def alive(self, i: int) -> Tensor:
         """Which modes are uncertain at the start of interval ``i``, and have a power that is no mere floor."""
         power = self.power[i]
@@ -181,39 +218,6 @@ class SmootherReference(ReferenceLaw):
         noisy = q > 1e-12 * q.max()
         size = self.spread().sqrt() * match((dt / end).sqrt(), q)
         return torch.where(noisy, size / torch.where(noisy, q, torch.ones_like(q)), torch.zeros_like(q))
-
-
-def to_modes(basis: Basis, x: Float[Tensor, "batch *state"]) -> Tensor:
-    """Orthonormal coefficients of ``x (batch, channels, *space)``: of the real FFT over space, or ``x`` itself."""
-    return x if basis == "identity" else torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
-
-
-def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor, "batch *state"]:
-    """Inverse of :func:`to_modes` for states over a grid of sides ``space``."""
-    if basis == "identity":
-        return y
-    x: Tensor = torch.fft.irfftn(y, s=space, dim=tuple(range(2, y.ndim)), norm="ortho")
-    return x
-
-
-def taken_back(sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor) -> Float[Tensor, "batch *state"]:
-    """``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps; 0 where that came near infinity."""
-    n = sde.substeps
-    for j in range(n):
-        x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
-    return torch.where(x.abs() < _HUGE, x, torch.zeros_like(x))
-
-
-def limited(y: Tensor, reach: Tensor) -> Tensor:
-    """``y`` with every modulus cut to ``reach``, finite."""
-    least = reach.clamp(min=torch.finfo(reach.dtype).tiny)
-    return y * (reach / torch.maximum(y.abs(), least))
-
-
-def boxed(x: Float[Tensor, "batch *state"], box: Tensor) -> Float[Tensor, "batch *state"]:
-    """``x`` with every value cut to ``box ([batch], 2, channels, *1)``, lowest and highest."""
-    low, high = box.unbind(-x.ndim)
-    return x.clamp(low, high)
 
 
 def _inverse_root(C: Tensor) -> Tensor:

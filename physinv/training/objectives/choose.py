@@ -11,7 +11,7 @@ from torch import nn
 from physinv.config.settings import Settings
 from physinv.equations.sde import SDE, Linear
 from physinv.models.score import ScoreModel
-from physinv.posterior.posterior import default_step
+from physinv.reversal.choose import default_step
 from physinv.reversal.smoother import smooth, smoother_loss
 from physinv.training.objectives.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
 from physinv.training.objectives.trajectory import Loss, trajectory_loss

@@ -19,10 +19,10 @@ from physinv.equations.sde import Reverse
 from physinv.equations.solve import march
 from physinv.evaluation.evaluate import draw, evaluate
 from physinv.evaluation.metrics import crps
-from physinv.models.build import build_model, load_reference
+from physinv.models.build import build_model
 from physinv.models.networks import ParticleNet
-from physinv.models.references.fit_particles import fit_tables
-from physinv.models.references.particles import ParticleReference
+from physinv.models.references.particles import ParticleReference, fit_tables
+from physinv.models.references.registry import load_reference
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruct import read_reconstruction, reconstruct
 from physinv.processes.registry import find
@@ -494,7 +494,7 @@ def test_reference_is_the_dense_gaussian_and_its_score_the_gradient(momenta):
                         C[i, :, j] += W[s] * ((i == j) - 1 / len(these))
     dense = torch.distributions.MultivariateNormal(mean.flatten(), C.reshape(7 * k, 7 * k))
     assert torch.allclose(log_q, dense.log_prob(x[..., :-1].flatten(1)), atol=1e-8)
-    again = load_reference("ParticleReference", sim, {f"reference.{n}": v for n, v in reference.state_dict().items()})
+    again = load_reference("particles", sim, {f"reference.{n}": v for n, v in reference.state_dict().items()})
     assert torch.equal(again.score(x, t), reference.score(x, t))
     assert torch.equal(again.features(x, t), reference.features(x, t))
     assert reference.features(x, t).shape == (5, 7, reference.channels_in)

@@ -1,10 +1,11 @@
-"""Fit the smoother of nonlinear physics to a trajectory dataset: one linear regression for every mode and interval."""
+"""The tables behind the smoother: one linear regression for every mode and stored interval, and physics run
+backward."""
 
 from __future__ import annotations
 
-__all__ = ["fit_smoother"]
+__all__ = ["Basis", "Tables", "boxed", "fit_smoother_tables", "from_modes", "limited", "physics_backward", "to_modes"]
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,13 +13,39 @@ from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.references.smoother import Basis, SmootherReference, Tables, boxed, from_modes, taken_back, to_modes
+
+Basis = Literal["fourier", "identity"]
 
 _FEW = 1024  # trajectories that suffice: a gain is then known to 3 % of what it leaves open
 _FLOOR = 1e-9  # of the mean power per channel: modes with less hold rounding errors
 _PART = 128  # states in work at once
 _FAR = 1e15  # a reach that limits nothing, whose square is finite
+_HUGE = 1e15  # physics that got this far backward has blown up: squares and sums are to stay finite
 _REACH = 2.0  # times the largest modulus seen is as far as any mode may go
+
+
+class Tables(NamedTuple):
+    """What :func:`~physinv.models.references.fit_smoother.fit_smoother` reads off the data, per stored time or per
+    interval.
+
+    ``mean (time, *state)``, ``power (time, *modes)``, ``reach (time, *modes)``: mean, variance and twice the largest
+    modulus of the states' modes; the same of ``b``, ``(interval, ...)``; ``box (interval, 2, channels, *1)``: what the
+    physics' values are cut to; ``gain``: K; ``trusted``: 1 where ``b`` is the physics, 0 where it is ``x``;
+    ``noise_scale``: factor on the noise variance ``C sigma^2`` of a step (1 before calibration, see
+    :func:`~physinv.reversal.smoother_noise.calibrate`).
+    """
+
+    times: Tensor
+    mean: Tensor
+    power: Tensor
+    reach: Tensor
+    back_mean: Tensor
+    back_power: Tensor
+    back_reach: Tensor
+    box: Tensor
+    gain: Tensor
+    trusted: Tensor
+    noise_scale: Tensor
 
 
 class Explained(NamedTuple):
@@ -31,10 +58,17 @@ class Explained(NamedTuple):
 
 
 @torch.no_grad()
-def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherReference:
-    """The reference of :mod:`~physinv.models.references.smoother`; buffers are float32 on the device of the data.
+def fit_smoother_tables(sde: SDE, data: TrajectoryDataset, basis: Basis) -> Tables:
+    """Regress the states at each stored time on those at the next, mode by mode, with and without the physics.
 
-    Static channels come back as they are, also where they differ from all that was seen.
+    Args:
+        sde: The physics, whose symmetries multiply the data.
+        data: Trajectories; at most 1024 of them are used.
+        basis: ``"fourier"`` for periodic fields, ``"identity"`` where modes are components.
+
+    Returns:
+        float32 tables on the device of the data.  Static channels come back as they are, also where they differ
+        from everything in the data.
     """
     few = min(_FEW, data.n_trajectories)
     before = data.states(0, limit=few)
@@ -44,19 +78,54 @@ def fit_smoother(sde: SDE, data: TrajectoryDataset, basis: Basis) -> SmootherRef
         x = data.states(i, limit=few)
         t, dt = times[i].expand(few), (times[i] - times[i - 1]).expand(few)
         parts = zip(*(torch.split(v, _PART) for v in (x, t, dt)), strict=True)
-        back = torch.cat([taken_back(sde, *part) for part in parts])
+        back = torch.cat([physics_backward(sde, *part) for part in parts])
         own, step = _interval(basis, sde, before, x, back, states[-1].power)
         states.append(own)
         steps.append(step)
         before = x
     mean, power, reach, _ = (torch.stack(column) for column in zip(*states, strict=True))
     back_mean, back_power, back_reach, gain, trusted, box = (torch.stack(c) for c in zip(*steps, strict=True))
-    left = torch.ones_like(gain)
-    tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, box, gain, trusted, left)
+    noise_scale = torch.ones_like(gain)
+    tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, box, gain, trusted, noise_scale)
     for channel, name in enumerate(data.layout.names):
         if name in data.layout.static:
             _hold(tables, basis, channel)
-    return SmootherReference(sde, basis, tables)
+    return tables
+
+
+def physics_backward(
+    sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor
+) -> Float[Tensor, "batch *state"]:
+    """``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps; 0 where that came near infinity."""
+    n = sde.substeps
+    for j in range(n):
+        x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
+    return torch.where(x.abs() < _HUGE, x, torch.zeros_like(x))
+
+
+def limited(y: Tensor, reach: Tensor) -> Tensor:
+    """``y`` with every modulus cut to ``reach``, finite."""
+    least = reach.clamp(min=torch.finfo(reach.dtype).tiny)
+    return y * (reach / torch.maximum(y.abs(), least))
+
+
+def boxed(x: Float[Tensor, "batch *state"], box: Tensor) -> Float[Tensor, "batch *state"]:
+    """``x`` with every value cut to ``box ([batch], 2, channels, *1)``, lowest and highest."""
+    low, high = box.unbind(-x.ndim)
+    return x.clamp(low, high)
+
+
+def to_modes(basis: Basis, x: Float[Tensor, "batch *state"]) -> Tensor:
+    """Orthonormal coefficients of ``x (batch, channels, *space)``: of the real FFT over space, or ``x`` itself."""
+    return x if basis == "identity" else torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+
+
+def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor, "batch *state"]:
+    """Inverse of :func:`to_modes` for states over a grid of sides ``space``."""
+    if basis == "identity":
+        return y
+    x: Tensor = torch.fft.irfftn(y, s=space, dim=tuple(range(2, y.ndim)), norm="ortho")
+    return x
 
 
 def _hold(tables: Tables, basis: Basis, channel: int) -> None:

@@ -1,0 +1,146 @@
+"""Gaussian reference law for linear physics: mean and spectrum of the initial states, carried exactly through time."""
+
+from __future__ import annotations
+
+__all__ = ["LinearReference", "Spectrum", "power_spectrum"]
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE, Linear
+from physinv.laws.gaussian import gaussian_log_prob, twins
+from physinv.laws.observation import Covariance, diagonal
+from physinv.models.references.base import ReferenceLaw
+from physinv.processes.simulator import Layout
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class Spectrum(NamedTuple):
+    """Per mode: signal gain ``a`` (prior to now), prior power, accumulated noise ``v``, power now."""
+
+    a: Tensor
+    prior: Tensor
+    v: Tensor
+    now: Tensor
+
+
+class LinearReference(ReferenceLaw):
+    """``N(a mean0, a^2 power0 + v)`` mode by mode, for a :class:`~physinv.equations.sde.Linear` SDE.
+
+    ``mean0 (*state)`` and ``power0 (*modes)``: mean and power per orthonormal mode of the data's initial states.
+    The network's output counts in units of ``sqrt(a^2 S_0 / (S v))``: by Tweedie's formula this is the size that
+    the score's non-Gaussian part can have when ``E[x_0 | x_t]`` is off the Wiener estimate by its standard error.
+    Modes that have forgotten the prior therefore stay exactly Gaussian, whatever the network says.
+    """
+
+    name: ClassVar[str] = "linear"
+
+    mean0: Tensor
+    power0: Tensor
+
+    def __init__(self, sde: Linear, mean0: Float[Tensor, "*state"], power0: Tensor) -> None:
+        super().__init__()
+        self.sde = sde
+        self.channels_in, self.channels_out = 2 * mean0.shape[0], mean0.shape[0]
+        self.register_buffer("mean0", mean0)
+        self.register_buffer("power0", power0)
+
+    @classmethod
+    def suits(cls, sde: SDE, layout: Layout) -> bool:
+        return layout.kind == "field" and isinstance(sde, Linear) and sde.basis != "identity"
+
+    @classmethod
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+        if not isinstance(sde, Linear):
+            raise ValueError(f"reference law `linear` needs a Linear SDE, got {type(sde).__name__}; take `smoother`.")
+        return cls(sde, *power_spectrum(sde.modes, sde, data.states(0)))
+
+    def spectrum(self, t: Float[Tensor, " batch"], like: Float[Tensor, "batch *state"]) -> Spectrum:
+        """Gains and powers at times ``t``, each ``(batch, *modes)``."""
+        a, v = self.sde.decay(t, like), self.sde.variance(t, like)
+        now = (a**2 * self.power0 + v).clamp(min=torch.finfo(like.dtype).tiny)
+        return Spectrum(a, self.power0, v, now)
+
+    def centred(self, x: Tensor, t: Tensor) -> tuple[Tensor, Spectrum]:
+        """Modes of ``x`` minus those of the mean at ``t``, and the spectrum there."""
+        s = self.spectrum(t, x)
+        return self.sde.modes(x) - s.a * self.sde.modes(self.mean0[None]), s
+
+    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        y, s = self.centred(x, t)
+        return -self.sde.unmodes(y / s.now, x)
+
+    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        y, s = self.centred(x, t)
+        return gaussian_log_prob(y, s.now, x)
+
+    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """The state and its Wiener estimate ``E_q[x_0 | x_t]``, each over its own root mean square."""
+        y, s = self.centred(x, t)
+        wiener = s.a * s.prior / s.now
+        now = self.sde.unmodes(y, x) / _rms(s.now, x, paired=y.is_complex())
+        estimate = self.sde.unmodes(wiener * y, x) / _rms(wiener**2 * s.now, x, paired=y.is_complex())
+        return torch.cat([now, estimate], dim=1)
+
+    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        s = self.spectrum(t, x)
+        tiny = torch.finfo(x.dtype).tiny
+        return self.sde.unmodes((s.a**2 * s.prior / s.now / s.v.clamp(min=tiny)).sqrt() * self.sde.modes(out), x)
+
+    def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        like = self.mean0[None]
+        s = self.spectrum(like.new_full((1,), t), like)
+        return self.sde.unmodes(s.a * self.sde.modes(like), like)
+
+    def covariance_at(self, t: float) -> Covariance:
+        like = self.mean0[None]
+        return diagonal(self.sde.modes, self.sde.unmodes, self.spectrum(like.new_full((1,), t), like).now)
+
+    def error_size(
+        self, error: Float[Tensor, "batch *state"], x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> float:
+        """Return the root mean square that the error has grown to at ``t = 0``: ``sqrt(S_0/S)`` times in each mode."""
+        s = self.spectrum(t, x)
+        carried = self.sde.unmodes((s.prior / s.now).sqrt() * self.sde.modes(error), x)
+        return float(carried.square().mean().sqrt())
+
+    def default_step(self, sde: SDE) -> str:
+        return "transport" if isinstance(sde, Linear) else "split"
+
+
+def power_spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
+    """Estimate mean ``(*state)`` and power ``E|y_k - E y_k|^2`` per orthonormal mode, unbiased, in float32.
+
+    Args:
+        modes: Transform of states ``(n, *state)`` to coefficients in an orthonormal basis.
+        sde: The process whose symmetries multiply the states.
+        x: States.
+    """
+    x = torch.cat(sde.images(x))
+    mean = x.double().mean(0)
+    total = torch.zeros((), dtype=torch.float64)
+    for part in torch.split(x, 1024):
+        y = modes(part.double() - mean)
+        total = total + y.abs().square().sum(0)
+    return mean.float(), (total / max(len(x) - 1, 1)).float()
+
+
+def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
+    """Root mean square over space of fields with ``power`` per orthonormal mode, ``(batch, channels, 1, ...)``.
+
+    ``paired``: modes of a real FFT, some of which stand for two.
+    """
+    if like.ndim > 2:
+        power = power * (twins(power, like) if paired else 1) / like[0, 0].numel()
+        power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
+    else:
+        power = power.mean(dim=1, keepdim=True)
+    return power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()

@@ -1,0 +1,78 @@
+"""Choose, fit and load reference laws by name."""
+
+from __future__ import annotations
+
+__all__ = ["REFERENCES", "fit_reference", "load_reference"]
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from physinv.config.registry import Registry
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.models.references.base import ReferenceLaw
+
+_PREFERENCE = ("particles", "linear", "smoother", "mixture", "low-rank")
+
+REFERENCES: Registry[type[ReferenceLaw]] = Registry(
+    "reference law",
+    "physinv.references",
+    lambda part: isinstance(part, type) and issubclass(part, ReferenceLaw),
+    "a subclass of ReferenceLaw",
+    {
+        "linear": "physinv.models.references.linear:LinearReference",
+        "smoother": "physinv.models.references.smoother:SmootherReference",
+        "mixture": "physinv.models.references.mixture:MixtureReference",
+        "low-rank": "physinv.models.references.low_rank:LowRankReference",
+        "particles": "physinv.models.references.particles:ParticleReference",
+    },
+)
+"""Reference laws by name; the name is what run files hold."""
+
+
+def fit_reference(
+    sde: SDE, data: TrajectoryDataset, settings: Settings | None = None, *, seed: int = 0
+) -> ReferenceLaw:
+    """Fit the reference law that suits the state, or the one that ``settings.reference`` names.
+
+    The default is an exchangeable Gaussian for particles, a spectrum carried through time for fields under linear
+    physics, a smoother for other fields, a mixture for vectors of up to 16 numbers, low rank plus diagonal beyond.
+
+    Args:
+        sde: The physics, or what was learned of it.
+        data: Training trajectories.
+        settings: Training settings; ``reference`` and ``components`` are read.
+        seed: Seed of whatever the fit draws.
+
+    Raises:
+        ValueError: If no law of that name is known, or it does not fit this state and SDE.
+    """
+    settings = settings or Settings()
+    if settings.reference:
+        law = REFERENCES.find(settings.reference)
+        if not law.suits(sde, data.layout):
+            raise ValueError(
+                f"reference law `{settings.reference}` does not fit {data.layout.kind} states under this SDE; leave "
+                "`reference` out to have one chosen."
+            )
+    else:
+        law = next(law for name in _PREFERENCE if (law := REFERENCES.find(name)).suits(sde, data.layout))
+    return law.fit(sde, data, settings, seed=seed)
+
+
+def load_reference(name: str, sde: SDE, tensors: Mapping[str, Tensor]) -> ReferenceLaw:
+    """Make a reference law again from the tensors of the score model around it.
+
+    Args:
+        name: Registered name of the law, or ``module:Class``.
+        sde: The physics that the law was fitted under.
+        tensors: ``state_dict()`` of the score model.
+
+    Raises:
+        ValueError: If no law of that name is known.
+        KeyError: If a tensor is missing.
+    """
+    part = {k.removeprefix("reference."): v for k, v in tensors.items() if k.startswith("reference.")}
+    return REFERENCES.find(name).from_tensors(sde, part)
