@@ -56,7 +56,7 @@ def as_states(
             raise ValueError(f"`{name}` must have shape {wanted}, got {found}; for a single state give {name}[None].")
         raise ValueError(f"`{name}` must have shape {wanted}, got {found}; is it of another process?")
     if x.ndim < 2 and shape is None:
-        raise ValueError(f"`{name}` must have shape (batch, *state), got {found}; for a single state give {name}[None].")
+        raise ValueError(f"`{name}` must have shape (batch, *state), got {found}; for one state give {name}[None].")
     if finite and not bool(x.isfinite().all()):
         row = int(torch.nonzero(~x.flatten(1).isfinite())[0, 0])
         raise ValueError(f"`{name}` must be finite, got NaN or infinity in state {row}; leave that state out.")
