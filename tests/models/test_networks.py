@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from physinv.models.networks import MLP, UNet
-from physinv.models.networks.embedding import embed
-from physinv.models.networks.wrap import wrap
+from physinv.models.networks.layers import embed, wrap
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])

@@ -14,7 +14,8 @@ from physinv.models.references.fit_smoother import fit_smoother
 from physinv.models.references.smoother import SmootherReference, Tables
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior, default_step
-from physinv.processes.simulator import Layout, Simulator
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator
 from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
 from physinv.reversal.smoother_noise import balance, calibrate, missed
 from physinv.training.checkpoint import load_tensors, save_tensors
@@ -192,7 +193,7 @@ class Cubic(Simulator):
 
     @property
     def layout(self):
-        return Layout("field", ("x",), ("x",), (grid(8),), "PERIODIC")
+        return FieldLayout(("x",), ("x",), (grid(8),), "PERIODIC")
 
     @property
     def substeps(self):

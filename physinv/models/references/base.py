@@ -35,6 +35,11 @@ class ReferenceLaw(nn.Module, ABC):
     channels_in: int
     channels_out: int
 
+    @property
+    def length(self) -> float:
+        """Unit of length in which the features count positions of particles."""
+        return 1.0
+
     @abstractmethod
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """``grad log q_t(x)``."""

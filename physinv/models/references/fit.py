@@ -33,16 +33,16 @@ def fit_reference(sde: SDE, data: TrajectoryDataset, *, components: int = 6, see
     ``components`` bounds the size of a mixture; the number used is chosen by BIC on the initial states.
     Buffers are float32, on the CPU or (smoother) on the device of the data.
     """
-    if data.layout.kind == "particles":
+    suitable = data.layout.references
+    if "particles" in suitable:
         few = min(_FEW, data.n_trajectories)
         return fit_particles(sde, data.layout, data.times, lambda i: data.states(i, limit=few))
-    field = data.layout.kind == "field"
-    if field and isinstance(sde, Linear) and sde.basis != "identity":
+    if "linear" in suitable and isinstance(sde, Linear) and sde.basis != "identity":
         mean, power = _spectrum(sde.modes, sde, data.states(0))
         return LinearReference(sde, mean, power)
-    if field:
-        return fit_smoother(sde, data, "fourier" if data.layout.boundary == "PERIODIC" else "identity")
-    if not field and data.shape[0] <= _DENSE:
+    if "smoother" in suitable:
+        return fit_smoother(sde, data, data.layout.basis)
+    if data.shape[0] <= _DENSE:
         return _mixture(sde, data, components, seed)
     return _low_rank(sde, data)
 
@@ -116,7 +116,7 @@ def _low_rank(sde: SDE, data: TrajectoryDataset) -> LowRankReference:
     factor = torch.stack(factors)
     used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
     tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
-    physics = sde if data.layout.kind == "vector" else None
+    physics = sde if len(data.shape) == 1 else None
     return LowRankReference(physics, data.times.float(), *(table.float() for table in tables))
 
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE
 from physinv.models.references.particles import ParticleReference
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 _FEW = 256  # states that tell how close particles are
 
 
 def fit_particles(
-    sde: SDE, layout: Layout, times: Float[Tensor, " time"], states: Callable[[int], Tensor]
+    sde: SDE, layout: StateLayout, times: Float[Tensor, " time"], states: Callable[[int], Tensor]
 ) -> ParticleReference:
     """The reference law of particles; ``states(i)`` gives those at ``times[i]``.  Buffers are float32 on the CPU."""
     tables = [fit_tables(torch.cat(sde.images(states(i).double())).cpu()) for i in range(len(times))]

@@ -85,6 +85,11 @@ class ParticleReference(ReferenceLaw):
     spread: Tensor
     local: Tensor
 
+    @property
+    def length(self) -> float:
+        """Unit of length in which the features count positions: ``unit``."""
+        return float(self.unit)
+
     def _split(self, x: Float[Tensor, "batch n c"], t: Float[Tensor, " batch"]) -> Split:
         y, first = x[..., :-1], (x[..., -1] > 0).to(x.dtype)
         member = torch.ones_like(x[..., -1:]) if self.mean.shape[1] == 1 else torch.stack([first, 1 - first], -1)
