@@ -81,8 +81,7 @@ def simulators(json: Json = False) -> None:
 @app.command()
 def generate(
     what: Annotated[
-        str,
-        typer.Argument(metavar="NAME|RECIPE.toml|MODULE:CLASS", help="A simulator, a recipe file, or module:Class."),
+        str, typer.Argument(metavar="NAME|RECIPE.toml", help="A simulator (or module:Class), or a recipe file.")
     ],
     out: Annotated[Path, typer.Option(help="Folder that gets NAME/data/{train,valid,test}/*.hdf5.")] = Path("datasets"),
     train: Annotated[int | None, typer.Option(min=1, help="Training trajectories [recipe's, or 2500].")] = None,
@@ -96,6 +95,7 @@ def generate(
     """Simulate trajectories into HDF5; killed at any moment, the same command resumes.
 
     Examples: physinv generate heat --train 2500 --set prior=edges
+              physinv generate mymodule:MyProcess
               physinv generate datasets/heat/recipe.toml
     """
     from physinv.config.devices import pick_device
@@ -208,8 +208,8 @@ def train(
 ) -> None:
     """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
 
-    Settings: loss network width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    Settings: loss network width depth components windows batch rate weight_decay clip ema validate_every
+    validate_windows workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
     """
     from physinv.config.devices import pick_device
     from physinv.config.settings import assign, read_toml, settings_from
