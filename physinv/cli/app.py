@@ -209,7 +209,10 @@ def train(
     """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
 
     Settings: loss network width depth components windows batch rate weight_decay clip ema validate_every
-    validate_windows workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    validate_windows workers memory.
+
+    Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+              physinv train datasets/heat --out runs/heat --set network=mymodule:MyNet
     """
     from physinv.config.devices import pick_device
     from physinv.config.settings import assign, read_toml, settings_from

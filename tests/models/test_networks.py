@@ -1,4 +1,4 @@
-"""Backbones: shapes, periodicity, zero start; and the optional TensorBoard log."""
+"""Networks: shapes, periodicity, zero start, one builder; and the optional TensorBoard log."""
 
 import pytest
 import torch
