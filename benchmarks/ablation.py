@@ -29,7 +29,7 @@ from physinv.equations.sde import SDE, Linear, Score
 from physinv.evaluation import metrics
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.scalar import ScalarPosterior
-from physinv.models.build import build_model, build_network
+from physinv.models.build import build_model, score_network
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.registry import fit_reference
@@ -60,7 +60,7 @@ class Plain(ReferenceLaw):
 
     @classmethod
     def suits(cls, sde: SDE, layout: Layout) -> bool:
-        return layout.kind == "vector"
+        return "mixture" in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> "Plain":
@@ -184,9 +184,7 @@ def trained(
     """A model with the given reference, trained for ``budget`` seconds."""
     model = build_model(sde, data["train"], settings, seed=seed)
     model.reference = reference(sde, data["train"], settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model.network = build_network(model.reference, data["train"].shape, settings)
+    model.network = score_network(model.reference, data["train"].layout, settings, seed=seed)
     if budget:
         fit(model, sde, data["train"], data["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
     return model

@@ -80,7 +80,9 @@ def simulators(json: Json = False) -> None:
 
 @app.command()
 def generate(
-    what: Annotated[str, typer.Argument(metavar="NAME|RECIPE.toml", help="A simulator, or a recipe file.")],
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|RECIPE.toml", help="A simulator (or module:Class), or a recipe file.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder that gets NAME/data/{train,valid,test}/*.hdf5.")] = Path("datasets"),
     train: Annotated[int | None, typer.Option(min=1, help="Training trajectories [recipe's, or 2500].")] = None,
     valid: Annotated[int | None, typer.Option(min=1, help="Validation trajectories [recipe's, or 250].")] = None,
@@ -93,13 +95,14 @@ def generate(
     """Simulate trajectories into HDF5; killed at any moment, the same command resumes.
 
     Examples: physinv generate heat --train 2500 --set prior=edges
+              physinv generate mymodule:MyProcess
               physinv generate datasets/heat/recipe.toml
     """
     from physinv.config.devices import pick_device
     from physinv.config.settings import assign
     from physinv.data.generate import generate
     from physinv.data.recipe import Recipe, Splits, load_recipe
-    from physinv.processes.registry import find
+    from physinv.processes.registry import file_name, find
     from physinv.processes.simulator import build
 
     if what.endswith(".toml"):
@@ -109,7 +112,7 @@ def generate(
     simulator = build(find(recipe.simulator), {**recipe.parameters, **assign(set_ or [])})
     given = {"train": train, "valid": valid, "test": test}
     splits = {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}}
-    name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else recipe.simulator
+    name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else file_name(recipe.simulator)
     with console.progress("simulating") as report:
         folder = generate(
             simulator,
@@ -205,8 +208,11 @@ def train(
 ) -> None:
     """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
 
-    Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    Settings: loss network width depth components windows batch rate weight_decay clip ema validate_every
+    validate_windows workers memory.
+
+    Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+              physinv train datasets/heat --out runs/heat --set network=mymodule:MyNet
     """
     from physinv.config.devices import pick_device
     from physinv.config.settings import assign, read_toml, settings_from

@@ -32,6 +32,7 @@ def describe_path(path: Path) -> dict[str, Any]:
 def draw_path(path: Path, figure: Path) -> None:
     """Draw what suits ``path``: a training curve, the first trajectories, or reconstructions."""
     from physinv.reports import plots as plot
+    from physinv.reports.plots.pictures import picture_of
 
     if (path / "run.json").exists():
         from physinv.training.loop import Record
@@ -43,8 +44,9 @@ def draw_path(path: Path, figure: Path) -> None:
         plot.save(plot.reconstruction(r.truth, r.observation, r.samples, r.simulator.layout), figure)
     else:
         data = TrajectoryDataset(path / "data" / "train" if path.is_dir() else path)
-        many = data.trajectories(slice(0, 50 if data.layout.kind == "vector" else 1))
-        states = many if data.layout.kind == "vector" else many[0]
+        together = picture_of(data.layout).together
+        many = data.trajectories(slice(0, together))
+        states = many if together > 1 else many[0]
         plot.save(plot.trajectory(states, data.times, data.layout), figure)
 
 

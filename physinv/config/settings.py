@@ -27,6 +27,9 @@ class Settings(BaseModel):
     reference: str = Field(
         "", description="reference law that the network improves on, a name or module:Class; none: what suits the state"
     )
+    network: str = Field(
+        "", description="network by name (mlp, unet, particles) or as module:Class; none: that of the state's layout"
+    )
     width: int = Field(0, ge=0, description="channels of the network; 0: 64 for vectors, 16 for fields")
     depth: int = Field(0, ge=0, description="hidden layers (vectors) or halvings of the grid (fields); 0: 3 or 2")
     components: int = Field(6, ge=1, description="most Gaussians in the reference law of a vector process")

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from physinv.data.header import Header, read_header
 from physinv.data.storage import Files, Memory, Storage
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 _PER_SHARD = ("shard",)  # the only keys of config_json in which the files of a dataset may differ
 
@@ -47,11 +47,11 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def name(self) -> str:
-        """The name of the dataset, which is that of its simulator."""
+        """The name of the dataset, which is that of its simulator (of its class for ``module:Class``)."""
         return self._head.name
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         """Names, axes and positions of the state."""
         return self._head.layout
 

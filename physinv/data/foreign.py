@@ -22,7 +22,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from physinv.data.header import open_file
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
 
 Boundary = Literal["PERIODIC", "WALL", "OPEN"]
 Read = Callable[[h5py.File, int, int, int], NDArray[Any]]
@@ -38,7 +38,7 @@ class Foreign:
     path: Path
     count: int
     times: Float[np.ndarray, " time"]
-    layout: Layout
+    layout: StateLayout
     parameters: dict[str, float]
     reader: Read
 
@@ -125,7 +125,7 @@ def _well(path: Path, file: h5py.File, boundary: Boundary | None) -> Foreign:
     kinds = {_text(b.attrs["bc_type"]) for b in file.get("boundary_conditions", {}).values()}
     told: Any = kinds.pop() if len(kinds) == 1 and kinds <= {"PERIODIC", "WALL", "OPEN"} else "OPEN"
     scalars = {k: float(v[()]) for k, v in file.get("scalars", {}).items() if v.shape == ()}
-    layout = Layout("field", tuple(names), axes, places, boundary or told, tuple(static))
+    layout = FieldLayout(names, axes, places, boundary or told, static)
     return Foreign(path, count, times, layout, scalars, read)
 
 
@@ -164,7 +164,7 @@ def _arrays(path: Path, file: h5py.File, boundary: Boundary) -> Foreign:
             out.append(np.broadcast_to(a, (last - first, -(-stored // every), *a.shape[2:])))
         return np.concatenate(out, axis=2)
 
-    layout = Layout("field", tuple(names), axes, places, boundary, tuple(static))
+    layout = FieldLayout(names, axes, places, boundary, static)
     return Foreign(path, count, times[:stored], layout, {}, read)
 
 
@@ -172,7 +172,7 @@ def _vectors(path: Path, fields: dict[str, h5py.Dataset], times: NDArray[np.floa
     (name, data), *more = fields.items()
     if more or data.ndim != 3:
         raise ValueError(f"{path} must hold one array (trajectory, time, component), or `x-coordinate` for fields.")
-    layout = Layout.vector(name, data.shape[2])
+    layout = VectorLayout(name, data.shape[2])
     return Foreign(path, data.shape[0], times, layout, {}, lambda f, a, b, every: f[name][a:b, ::every])
 
 
@@ -192,7 +192,7 @@ def _groups(path: Path, file: h5py.File, boundary: Boundary) -> Foreign:
         return np.stack([np.moveaxis(file[key]["data"][::every], -1, 1) for key in keys[first:last]])
 
     names = tuple(_components("data", (channels,) if channels > 1 else ()))
-    return Foreign(path, len(keys), times, Layout("field", names, axes, places, boundary), {}, read)
+    return Foreign(path, len(keys), times, FieldLayout(names, axes, places, boundary), {}, read)
 
 
 def _components(name: str, tail: tuple[int, ...], axes: tuple[str, ...] = ()) -> list[str]:

@@ -57,9 +57,10 @@ def generate(
 ) -> Path:
     """Make the dataset in the folder ``out`` and return it; finished files of an interrupted run are kept.
 
-    ``name`` is what ``simulator`` is registered as; it names the files.  ``splits`` maps train (valid, test) to
-    numbers of trajectories.  ``dtype`` is that of the simulation, files hold float32.  At most ``chunk_bytes`` of
-    trajectories are simulated at once.  The device is part of the configuration: other devices give other noise.
+    ``name`` is what ``simulator`` is registered as, or ``module:Class``; it names the files.  ``splits`` maps train
+    (valid, test) to numbers of trajectories.  ``dtype`` is that of the simulation, files hold float32.  At most
+    ``chunk_bytes`` of trajectories are simulated at once.  The device is part of the configuration: other devices give
+    other noise.
 
     Raises FileExistsError if ``out`` holds a complete dataset, or data of another configuration, and not
     ``overwrite``; BlockingIOError if another process is writing there; ValueError if the simulation diverges; OSError.

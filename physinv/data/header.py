@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout, layout_from
 
 SCHEMA_VERSION = 1
 
@@ -28,7 +28,7 @@ class Header:
     """
 
     name: str
-    layout: Layout
+    layout: StateLayout
     shape: tuple[int, ...]
     times: tuple[float, ...]
     n_trajectories: int
@@ -77,10 +77,10 @@ def _read(file: h5py.File) -> Header:
         raise KeyError("dimensions and positions differ in length")
     boundaries = [str(b.attrs["bc_type"]) for b in file["boundary_conditions"].values()]
     positions = tuple(tuple(own[f"positions_{a}"][:].tolist()) for a in axes)
-    boundary: Any = boundaries[0] if boundaries else "OPEN"
+    boundary = boundaries[0] if boundaries else "OPEN"
     static = tuple(str(a) for a in own.attrs.get("static", ()))
     box, isotropic = float(own.attrs.get("box", 0.0)), bool(own.attrs.get("isotropic", False))
-    layout = Layout(own.attrs["kind"], names, axes, positions, boundary, static, box, isotropic)
+    layout = layout_from(str(own.attrs["kind"]), names, axes, positions, boundary, static, box, isotropic)
     return Header(
         name=str(file.attrs["dataset_name"]),
         layout=layout,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from physinv.processes.registry import file_name
 from physinv.processes.simulator import Simulator, describe
 
 SPLITS = ("train", "valid", "test")
@@ -49,8 +50,8 @@ class Plan:
         trajectories_per_shard: int,
         chunk_bytes: int,
     ) -> None:
-        _check(name, splits, seed, trajectories_per_shard, dtype)
-        self.simulator, self.name, self.device = simulator, name, device
+        self.simulator, self.name, self.device = simulator, file_name(name), device
+        _check(self.name, splits, seed, trajectories_per_shard, dtype)
         self.dtype = torch.float64 if dtype == "float64" else torch.float32
         self.trajectory_bytes = 4 * len(simulator.times) * math.prod(simulator.shape)
         chunk = max(1, min(trajectories_per_shard, chunk_bytes // self.trajectory_bytes))

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from physinv.data.header import SCHEMA_VERSION, Header
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 
 def versions() -> dict[str, str]:
@@ -53,11 +53,9 @@ def create(file: h5py.File, header: Header) -> list[h5py.Dataset]:
         dimensions[key] = file[key]
         _varying(file[key], sample=False, time=key == "time")
 
-    if layout.kind == "field":
-        for axis, positions in zip(layout.axes, layout.coordinates, strict=True):
-            _boundary(file, layout, axis, len(positions))
-    else:
-        file.create_group("boundary_conditions")
+    file.create_group("boundary_conditions")
+    for axis in layout.space:
+        _boundary(file, layout, axis, len(file[axis]))
 
     constants = {k: v for k, v in header.parameters.items() if isinstance(v, float)}
     scalars = file.create_group("scalars")
@@ -97,7 +95,7 @@ def _field(file: h5py.File, header: Header, name: str) -> h5py.Dataset:
     return data
 
 
-def _boundary(file: h5py.File, layout: Layout, axis: str, n: int) -> None:
+def _boundary(file: h5py.File, layout: StateLayout, axis: str, n: int) -> None:
     group = file.require_group("boundary_conditions").create_group(f"{axis}_{layout.boundary.lower()}")
     group.attrs["associated_dims"] = _strings((axis,))
     group.attrs["associated_fields"] = _strings(layout.names)
@@ -116,8 +114,8 @@ def _own(file: h5py.File, header: Header) -> None:
     own.attrs["kind"] = layout.kind
     if layout.static:
         own.attrs["static"] = _strings(layout.static)
-    if layout.kind == "particles":
-        own.attrs["box"], own.attrs["isotropic"] = layout.box, np.bool_(layout.isotropic)
+    for key, value in layout.file_attributes.items():
+        own.attrs[key] = np.bool_(value) if isinstance(value, bool) else value
     own.attrs["config_json"] = json.dumps(header.config, sort_keys=True, allow_nan=False)
     own.attrs["versions_json"] = json.dumps(versions(), sort_keys=True)
     exact = {"times": ("time", header.times)}

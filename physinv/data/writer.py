@@ -20,7 +20,7 @@ from torch import Tensor
 from physinv.config.sink import Sink, publish
 from physinv.data.header import Header
 from physinv.data.schema import create
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 _RESERVED = {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "Conventions"}
 
@@ -43,7 +43,7 @@ class TrajectoryWriter:
         path: Path | str,
         *,
         name: str,
-        layout: Layout,
+        layout: StateLayout,
         shape: Sequence[int],
         times: Float[Tensor, " time"],
         count: int,
@@ -154,7 +154,7 @@ def _check(header: Header) -> None:
     if (np.diff(np.asarray(times, dtype=np.float32)) <= 0).any():
         raise ValueError("`times` must differ in float32, the precision of the file; take longer steps or other units.")
     expected = layout.shape
-    if shape != expected or (layout.kind == "vector" and (len(layout.names) != 1 or layout.axes != ("coordinate",))):
-        raise ValueError(f"`shape` must be that of `layout`, {expected} for kind {layout.kind!r}, got {shape}.")
+    if shape != expected:
+        raise ValueError(f"`shape` must be that of `layout`, {expected}, got {shape}.")
     if taken := _RESERVED & set(header.parameters):
         raise ValueError(f"`parameters` must not be named {', '.join(sorted(taken))}: the format uses these names.")

@@ -71,7 +71,7 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     layout, k = recon.simulator.layout, recon.samples.shape[1]
     figures = {"reconstruction": plot.reconstruction(recon.truth, recon.observation, recon.samples, layout)}
-    if layout.kind == "field":
+    if layout.space:
         exact = recon.simulator.exact()
         generator = torch.Generator().manual_seed(seed)
         reference = (
@@ -117,7 +117,7 @@ def _scores(recon: Reconstruction) -> list[Score]:
                 lambda s: _few(s, lambda x: metrics.reconstruction_error(x, truth, forward)),
             )
         )
-    if recon.simulator.layout.kind == "field" and min(truth.shape[2:]) >= 8:
+    if recon.simulator.layout.space and min(truth.shape[2:]) >= 8:
         out.append(
             (
                 "spectral_error",

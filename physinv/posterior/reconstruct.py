@@ -94,7 +94,7 @@ def reconstruct(
     _check_same_system(run, data)
     if observe is not None and method != "sde":
         raise ValueError(f"`observe` needs `method` sde (posterior samples), got {method!r}.")
-    if observe is not None and data.layout.kind == "particles":
+    if observe is not None and not data.layout.partly_observable:
         raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
     observation = None if observe is None else named(observe, observed_noise, data.shape, seed=seed)
     device = next(run.model.parameters()).device
@@ -217,18 +217,12 @@ def _scales(file: h5py.File, simulator: Simulator, n: int, k: int) -> list[str]:
     """Dimension scales, so that xarray opens the file as (observation_index, draw, ...)."""
     layout = simulator.layout
     axes: dict[str, Any] = {"observation_index": range(n), "draw": range(k)}
-    space = list(layout.axes)
-    if layout.kind == "field":
-        axes["channel"] = range(len(layout.names))
-        space = ["channel", *space]
-    if layout.kind == "particles":
-        axes["feature"] = range(layout.shape[1])
-        space = ["particle", "feature"]
+    axes |= {name: range(size) for name, size in zip(layout.dims, layout.shape, strict=True) if name not in layout.axes}
     axes |= dict(zip(layout.axes, layout.coordinates, strict=True))
     for name, values in axes.items():
         scale = file.create_dataset(name, data=list(values), dtype="f8" if name in layout.axes else "i8")
         scale.make_scale(name)
-    return space
+    return list(layout.dims)
 
 
 def _field(file: h5py.File, name: str, shape: tuple[int, ...], dims: list[str]) -> h5py.Dataset:

@@ -6,14 +6,15 @@ __all__ = ["Recorded"]
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import StateLayout, layout_from
+from physinv.processes.simulator import Simulator, parameter
 
 _EVEN = 1e-3  # of a spacing: how exact numbers in float32 that count as evenly spaced must be
 
@@ -42,7 +43,7 @@ class Recorded(Simulator):
     static: tuple[str, ...] = parameter((), "", "channels that do not change in time")
 
     @staticmethod
-    def of(layout: Layout, times: Float[np.ndarray, " time"]) -> Recorded:
+    def of(layout: StateLayout, times: Float[np.ndarray, " time"]) -> Recorded:
         """What describes data of this ``layout``, stored at ``times`` (the first of which is 0)."""
         even = tuple(_is_even(np.asarray(c)) for c in layout.coordinates)
         ends = [(c[0], c[-1]) if e else c for c, e in zip(layout.coordinates, even, strict=True)]
@@ -69,15 +70,13 @@ class Recorded(Simulator):
         return self.layout.shape
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         places, at = [], 0
         for n, even in zip(self.sizes, self.even, strict=True):
             used = self.positions[at : at + (2 if even else n)]
             places.append(tuple(np.linspace(used[0], used[1], n).tolist()) if even else used)
             at += len(used)
-        kind: Any = self.kind
-        boundary: Any = self.boundary
-        return Layout(kind, self.names, self.axes, tuple(places), boundary, self.static)
+        return layout_from(self.kind, self.names, self.axes, places, self.boundary, self.static)
 
     def initial(
         self,

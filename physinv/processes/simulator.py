@@ -6,7 +6,7 @@ Subclasses are frozen dataclasses whose fields are made with :func:`parameter`; 
 
 from __future__ import annotations
 
-__all__ = ["Layout", "Simulator", "build", "describe", "parameter", "parameters"]
+__all__ = ["Simulator", "build", "describe", "parameter", "parameters"]
 
 import dataclasses
 import difflib
@@ -15,7 +15,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -24,97 +24,7 @@ from torch import Tensor
 from physinv.equations.sde import SDE
 from physinv.equations.solve import Step, euler, gather, march
 from physinv.laws.exact import ExactPosterior
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a state lies on disk and in plots.
-
-    ``kind="field"``: state ``(channels, *space)``, one name per channel, one axis per space dimension.
-    ``kind="vector"``: state ``(dim,)``, one name for the whole vector, the pseudo-axis ``("coordinate",)``.
-    ``kind="particles"``: state ``(particles, components)``, axes ``("particle", "component")``; each name stands for a
-    vector per particle, those in ``static`` for one number per particle.
-    ``coordinates`` holds the positions along each axis; ``boundary`` is what lies at its ends.
-
-    ``static`` names what never changes in time: context that rides along, stored once per trajectory and not scored.
-    ``box`` is the period of the particles' positions (0: none); ``isotropic`` says that the law of their states is
-    invariant under rotations and reflections about the origin.
-    """
-
-    kind: Literal["field", "vector", "particles"]
-    names: tuple[str, ...]
-    axes: tuple[str, ...]
-    coordinates: tuple[tuple[float, ...], ...]
-    boundary: Literal["PERIODIC", "WALL", "OPEN"] = "OPEN"
-    static: tuple[str, ...] = ()
-    box: float = 0.0
-    isotropic: bool = False
-
-    @staticmethod
-    def vector(name: str, dim: int) -> Layout:
-        """The layout of states ``(dim,)``."""
-        return Layout("vector", (name,), ("coordinate",), (tuple(float(i) for i in range(dim)),))
-
-    @staticmethod
-    def particles(
-        count: int, dimension: int, names: tuple[str, ...], *, box: float = 0.0, isotropic: bool = False
-    ) -> Layout:
-        """``names``, each a vector of ``dimension`` components, and the static ``species`` of ``count`` particles."""
-        places = tuple(tuple(float(i) for i in range(n)) for n in (count, dimension))
-        boundary: Literal["PERIODIC", "OPEN"] = "PERIODIC" if box > 0 else "OPEN"
-        axes = ("particle", "component")
-        return Layout("particles", (*names, "species"), axes, places, boundary, ("species",), box, isotropic)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one state."""
-        sizes = tuple(len(c) for c in self.coordinates)
-        if self.kind == "particles":
-            return (sizes[0], sum(1 if name in self.static else sizes[1] for name in self.names))
-        return sizes if self.kind == "vector" else (len(self.names), *sizes)
-
-    def axes_of(self, name: str) -> tuple[str, ...]:
-        """The axes along which the part ``name`` of a state varies."""
-        return self.axes[:1] if self.kind == "particles" and name in self.static else self.axes
-
-    def parts(self) -> list[tuple[str, tuple[int | slice, ...]]]:
-        """Each name with its place in a state ``x``: the part is ``x[(..., *place)]``."""
-        whole: tuple[int | slice, ...] = (slice(None),) * len(self.axes)
-        if self.kind != "particles":
-            return [(n, whole if self.kind == "vector" else (c, *whole)) for c, n in enumerate(self.names)]
-        out: list[tuple[str, tuple[int | slice, ...]]] = []
-        at, dimension = 0, len(self.coordinates[1])
-        for name in self.names:
-            single = name in self.static
-            out.append((name, (slice(None), at if single else slice(at, at + dimension))))
-            at += 1 if single else dimension
-        return out
-
-    def moving(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_moving"]:
-        """``x`` without its static channels (or components of particles)."""
-        if not self.static:
-            return x
-        axis, kept = self._moving()
-        return x.index_select(axis, torch.tensor(kept, device=x.device))
-
-    def set_moving(
-        self, moving: Float[Tensor, "*batch_and_moving"], x: Float[Tensor, "*batch_and_state"]
-    ) -> Float[Tensor, "*batch_and_state"]:
-        """``x`` with ``moving`` in the place of all but its static channels: the inverse of :meth:`moving`."""
-        if not self.static:
-            return moving
-        axis, kept = self._moving()
-        return x.index_copy(x.ndim + axis, torch.tensor(kept, device=x.device), moving)
-
-    def _moving(self) -> tuple[int, list[int]]:
-        """The axis of the channels (or components), counted from the end, and those that are not static."""
-        axis = -1 if self.kind == "particles" else -1 - len(self.axes)
-        kept: list[int] = []
-        for name, place in self.parts():
-            channel = place[-1] if self.kind == "particles" else place[0]
-            if name not in self.static:
-                kept += range(*channel.indices(self.shape[axis])) if isinstance(channel, slice) else [channel]
-        return axis, kept
+from physinv.processes.layout import StateLayout
 
 
 def parameter(
@@ -158,13 +68,13 @@ class Simulator(SDE):
         return torch.linspace(0, self.horizon, self.steps + 1, dtype=torch.float64)
 
     @property
-    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of one state."""
+        return self.layout.shape
 
     @property
     @abstractmethod
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         """Names, axes and coordinates of the state."""
 
     @property

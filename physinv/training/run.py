@@ -19,7 +19,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.schema import versions
 from physinv.equations.sde import SDE
-from physinv.models.build import build_model, build_network, clock, symmetries
+from physinv.models.build import build_model, clock, score_network, symmetries
 from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.registry import load_reference
 from physinv.models.score import ScoreModel
@@ -144,8 +144,7 @@ def _learned(
         drift = fit_drift(train, valid, settings=settings, steps=steps, budget=budget, seed=seed)
         run.mkdir(parents=True, exist_ok=True)
         save_tensors(path, drift.state_dict(), {"format": "physinv learned drift 1"})
-    periodic = train.layout.boundary == "PERIODIC"
-    return load_drift(load_tensors(path)[0], train.shape, settings, periodic=periodic).to(train.device)
+    return load_drift(load_tensors(path)[0], train.layout, settings).to(train.device)
 
 
 def _same(run: Path, info: dict[str, Any]) -> None:
@@ -172,14 +171,13 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
     simulator = build(find(info["simulator"]), info["parameters"])
     tensors, _ = load_tensors(run / "model.safetensors")
     try:
-        settings, shape, sde = Settings(**info["settings"]), tuple(info["shape"]), cast(SDE, simulator)
-        periodic = simulator.layout.boundary == "PERIODIC"
+        settings, layout, sde = Settings(**info["settings"]), simulator.layout, cast(SDE, simulator)
         if settings.physics == "learned":
-            sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings, periodic=periodic)
+            sde = load_drift(load_tensors(run / PHYSICS)[0], layout, settings)
         reference = load_reference(info["reference"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
-        network, images = build_network(reference, shape, settings, periodic=periodic), symmetries(sde, shape)
-        model = ScoreModel(reference, network, clock(times), images=images)
+        network = score_network(reference, layout, settings, seed=info["seed"])
+        model = ScoreModel(reference, network, clock(times), images=symmetries(sde, layout.shape))
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]

@@ -23,17 +23,17 @@ from physinv.data.header import read_header
 from physinv.data.inspect import inspect
 from physinv.data.statistics import statistics
 from physinv.data.writer import TrajectoryWriter
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
 
 torch.set_num_threads(1)
 
-FIELD = Layout("field", ("u", "v"), ("x", "y"), ((0.0, 0.1, 0.2), (0.0, 0.3, 0.6, 0.9)), "WALL")
-VECTOR = Layout("vector", ("position",), ("coordinate",), ((0.0, 1.0, 2.0),))
+FIELD = FieldLayout(("u", "v"), ("x", "y"), ((0.0, 0.1, 0.2), (0.0, 0.3, 0.6, 0.9)), "WALL")
+VECTOR = VectorLayout("position", 3)
 SHAPES = {"field": (2, 3, 4), "vector": (3,)}
 TIMES = torch.linspace(0, 0.7, 9, dtype=torch.float64)
 
 
-def write(path: Path, states: Tensor, layout: Layout = VECTOR, times: Tensor = TIMES, **config: object) -> Path:
+def write(path: Path, states: Tensor, layout: StateLayout = VECTOR, times: Tensor = TIMES, **config: object) -> Path:
     writer = TrajectoryWriter(
         path,
         name="noise",
@@ -261,10 +261,10 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     code = f"""
 import resource, torch
 from pathlib import Path
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import VectorLayout
 from physinv.data.writer import TrajectoryWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-times, layout = torch.arange(100.0), Layout("vector", ("p",), ("coordinate",), (tuple(map(float, range(50))),))
+times, layout = torch.arange(100.0), VectorLayout("p", 50)
 writer = TrajectoryWriter("{tmp_path}/x.hdf5", name="p", layout=layout, shape=(50,), times=times, count=90)
 try:
     with writer:
@@ -380,7 +380,7 @@ def test_the_writer_refuses_what_does_not_fit(tmp_path: Path) -> None:
         write(path, states, times=TIMES.flip(0))
     with pytest.raises(ValueError, match=r"^`times` must differ in float32"):
         write(path, states, times=1 + TIMES * 1e-9)
-    with pytest.raises(ValueError, match=r"^`shape` must be that of `layout`, \(2, 3, 4\) for kind 'field', got"):
+    with pytest.raises(ValueError, match=r"^`shape` must be that of `layout`, \(2, 3, 4\), got"):
         write(path, states, FIELD)
     with pytest.raises(ValueError, match=r"^`states` must have shape \(batch, 9, 3\), got \(4, 8, 3\)"):
         write(path, states[:, 1:])

@@ -12,7 +12,6 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ from physinv.data.generate import Recipe, generate, load_recipe
 from physinv.data.inspect import inspect
 from physinv.data.plan import seed_of
 from physinv.processes import registry
-from physinv.processes.simulator import Layout, Simulator, build, describe
+from physinv.processes.layout import FieldLayout, StateLayout
+from physinv.processes.simulator import Simulator, build, describe
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 torch.set_num_threads(1)
@@ -52,8 +52,8 @@ class Field(Simulator):
         return (2, 3, 4)
 
     @property
-    def layout(self) -> Layout:
-        return Layout("field", ("u", "v"), ("x", "y"), ((0.0, 1.0, 2.0), (0.0, 1.0, 2.0, 3.0)), "PERIODIC")
+    def layout(self) -> StateLayout:
+        return FieldLayout(("u", "v"), ("x", "y"), ((0.0, 1.0, 2.0), (0.0, 1.0, 2.0, 3.0)), "PERIODIC")
 
     def initial(
         self,
@@ -428,31 +428,8 @@ def test_our_recipes_make_data(path: Path, tmp_path: Path) -> None:
 
 def entry_points() -> dict[str, type[Simulator]]:
     """The simulators of this clone, registered or not."""
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][registry.GROUP]
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][registry.SIMULATORS.group]
     return {name: getattr(importlib.import_module(v.split(":")[0]), v.split(":")[1]) for name, v in listed.items()}
-
-
-def test_simulators_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def entry(name: str, value: str) -> EntryPoint:
-        return EntryPoint(name, value, registry.GROUP)
-
-    good = entry("ornstein-uhlenbeck", "simulators.vectors.ornstein_uhlenbeck:OrnsteinUhlenbeck")
-    bad = [entry("gone", "no.such.module:X"), entry("other", "simulators.vectors.ornstein_uhlenbeck:math")]
-    monkeypatch.setattr(registry, "_entries", lambda: EntryPoints([good]))
-    assert registry.simulators() == {"ornstein-uhlenbeck": OrnsteinUhlenbeck}
-    assert registry.find("ornstein-uhlenbeck") is OrnsteinUhlenbeck
-    with pytest.raises(ValueError, match=r"^there is no simulator `ornstein`; did you mean `ornstein-uhlenbeck`\?$"):
-        registry.find("ornstein")
-    with pytest.raises(ValueError, match=r"^there is no simulator `zzz`; there are ornstein-uhlenbeck\.$"):
-        registry.find("zzz")
-    monkeypatch.setattr(registry, "_entries", lambda: EntryPoints(bad))
-    with pytest.raises(ValueError, match=r"simulator `gone` \(no\.such\.module:X\) can't be imported: No module named"):
-        registry.find("gone")
-    with pytest.raises(ValueError, match=r"simulator `other` .* must be a subclass of physinv\.simulator\.Simulator"):
-        registry.find("other")
-    monkeypatch.setattr(registry, "_entries", lambda: EntryPoints([]))
-    with pytest.raises(ValueError, match=r"none is registered; run `pip install -e \.` in the clone"):
-        registry.find("heat")
 
 
 def test_the_recipe_model_refuses_unknown_keys() -> None:

@@ -19,8 +19,8 @@ from physinv.methods.classical.physics import Physics, fit_physics
 from physinv.methods.classical.variational import fit_gauss_newton, fit_lbfgs
 from physinv.methods.learned.diffusion_prior import fit_diffusion_prior
 from physinv.methods.problem import NotApplicableError, Problem
+from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.recorded import Recorded
-from physinv.processes.simulator import Layout
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
@@ -118,7 +118,7 @@ def test_the_shrunk_covariance_is_that_of_ledoit_and_wolf(n, d, generator):
     rho = min(error, distance) / distance
     assert rho > 0.05  # the formula matters here
     expected = rho * mu * eye + (1 - rho) * C
-    found = fit_covariance(x, Layout.vector("x", d))
+    found = fit_covariance(x, VectorLayout("x", d))
     assert torch.allclose(found.power(eye, 1.0), expected, rtol=1e-10)
     half = found.power(found.power(eye, -0.5), -0.5)
     assert torch.allclose(half @ expected, eye, atol=1e-9)
@@ -127,7 +127,7 @@ def test_the_shrunk_covariance_is_that_of_ledoit_and_wolf(n, d, generator):
 def test_channels_of_a_periodic_field_are_correlated_mode_by_mode(generator):
     z = torch.randn(4000, 2, 8, generator=generator, dtype=torch.float64)
     x = torch.stack([z[:, 0], 0.6 * z[:, 0].roll(1, -1) + 0.8 * z[:, 1]], dim=1)
-    layout = Layout("field", ("a", "b"), ("x",), (tuple(float(i) for i in range(8)),), "PERIODIC")
+    layout = FieldLayout(("a", "b"), ("x",), (tuple(float(i) for i in range(8)),), "PERIODIC")
     covariance = fit_covariance(x - x.mean(0), layout)
     white = covariance.power(x, -0.5)
     joint = torch.einsum("nci,nej->ciej", white, white) / len(x)

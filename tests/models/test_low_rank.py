@@ -15,7 +15,7 @@ from physinv.models.references.low_rank import LowRankReference, factor_analysis
 from physinv.models.references.registry import fit_reference
 from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import FieldLayout
 from physinv.training.checkpoint import load_tensors
 from physinv.training.run import load_run, train_run
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -165,7 +165,7 @@ def test_nonlinear_vectors_are_fitted_at_every_time(process):
 def test_fields_with_walls(process, generator):
     """A field with walls gets a smoother, component by component; as one long vector it has no physics as a feature."""
     _, data = process
-    walls = Layout("field", ("u",), ("x",), (tuple(float(i) for i in range(D)),), "WALL")
+    walls = FieldLayout(("u",), ("x",), (tuple(float(i) for i in range(D)),), "WALL")
 
     class Walled(TrajectoryDataset):
         layout, shape, n_trajectories = walls, (1, D), data.n_trajectories

@@ -1,11 +1,10 @@
-"""Backbones: shapes, periodicity, zero start; and the optional TensorBoard log."""
+"""Networks: shapes, periodicity, zero start, one builder; and the optional TensorBoard log."""
 
 import pytest
 import torch
 
 from physinv.models.networks import MLP, UNet
-from physinv.models.networks.embedding import embed
-from physinv.models.networks.wrap import wrap
+from physinv.models.networks.layers import embed, wrap
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])

@@ -25,7 +25,8 @@ from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.smoother_tables import Tables
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout, Simulator
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
 from physinv.reversal.smoother_noise import balance, calibrate, missed
@@ -204,7 +205,7 @@ class Cubic(Simulator):
 
     @property
     def layout(self):
-        return Layout("field", ("x",), ("x",), (grid(8),), "PERIODIC")
+        return FieldLayout(("x",), ("x",), (grid(8),), "PERIODIC")
 
     @property
     def substeps(self):

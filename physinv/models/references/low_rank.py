@@ -23,7 +23,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear, expand
 from physinv.laws.observation import Covariance, low_rank
 from physinv.models.references.base import ReferenceLaw, between
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
     from typing import Self
@@ -77,8 +77,8 @@ class LowRankReference(ReferenceLaw):
         self.register_buffer("inverse", _inverse_diagonal(factor, diagonal), persistent=False)
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
-        return layout.kind != "particles"
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        return cls.name in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
@@ -104,7 +104,7 @@ class LowRankReference(ReferenceLaw):
         factor = torch.stack(factors)
         used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
         tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
-        physics = sde if data.layout.kind == "vector" else None
+        physics = sde if len(data.shape) == 1 else None
         return cls(physics, data.times.float(), *(table.float() for table in tables))
 
     @classmethod

@@ -17,7 +17,7 @@ from physinv.equations.sde import SDE, expand
 from physinv.laws.mixture import Mixture, cluster
 from physinv.laws.observation import Covariance, Observation, isotropic, jacobian
 from physinv.models.references.base import ReferenceLaw, between
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
     from typing import Self
@@ -75,8 +75,8 @@ class MixtureReference(ReferenceLaw):
         self.register_buffer("scale", spread.sum((1, 2)).div(d).sqrt(), persistent=False)
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
-        return layout.kind == "vector" and layout.shape[0] <= _DENSE
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        return cls.name in layout.references and layout.shape[0] <= _DENSE
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:

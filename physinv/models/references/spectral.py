@@ -17,7 +17,7 @@ from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.observation import Covariance, diagonal
 from physinv.models.references.base import ReferenceLaw, between
 from physinv.models.references.linear import _rms, power_spectrum
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 
 class SpectralReference(ReferenceLaw):
@@ -41,8 +41,8 @@ class SpectralReference(ReferenceLaw):
         self.register_buffer("power", power)
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
-        return layout.boundary == "PERIODIC"
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        return layout.periodic
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> SpectralReference:

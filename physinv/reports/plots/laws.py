@@ -16,7 +16,7 @@ from torch import Tensor
 
 from physinv.evaluation.metrics import coverage
 from physinv.evaluation.spectra import radial_spectrum
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 from physinv.reports.plots.style import (
     BLACK,
     BLUE,
@@ -37,7 +37,7 @@ def spectra(
     truth: Float[Tensor, "n *state"],
     observation: Float[Tensor, "n *state"],
     samples: Float[Tensor, "n k *state"],
-    layout: Layout,
+    layout: StateLayout,
     exact_samples: Float[Tensor, "n m *state"] | None = None,
     *,
     channel: int = 0,
@@ -48,8 +48,8 @@ def spectra(
     says nothing any more; the mean of K samples keeps 1/K of their variance.  Power that rounding alone could produce
     is not drawn.
     """
-    if layout.kind != "field":
-        raise ValueError("`layout` must be that of a field to have spectra, got a vector.")
+    if not layout.space:
+        raise ValueError(f"`layout` must be that of a field to have spectra, got states of shape {layout.shape}.")
     check_members(samples, truth)
     k, sample = samples.shape[1], samples[:, 0]
     lines: list[tuple[Tensor, Look]] = [
@@ -81,7 +81,7 @@ def spectra(
 
 
 @house_style()
-def ranks(counts: Int[Tensor, " ranks"], layout: Layout | None = None) -> Figure:
+def ranks(counts: Int[Tensor, " ranks"], layout: StateLayout | None = None) -> Figure:
     """Rank histogram (:func:`physinv.evaluation.metrics.rank_histogram`) over its mean, and the 95 % band of a
     calibrated one.
 
@@ -101,7 +101,7 @@ def ranks(counts: Int[Tensor, " ranks"], layout: Layout | None = None) -> Figure
     ax.set(xlabel=f"rank of the truth among {k} samples", ylabel="frequency / uniform", xlim=(-0.7, k + 0.7))
     ax.set_ylim(0, 1.15 * max(high, float(counts.max()) / mean))
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    several = layout is not None and (layout.kind != "vector" or len(layout.coordinates[0]) > 1)
+    several = layout is not None and math.prod(layout.shape) > 1
     note = "; components of a state are dependent:\nexpect more scatter than the band shows" if several else ""
     ax.set_title(f"{total:,} ranks{note}", loc="left", fontsize=8)
     figure.legend(loc="outside lower center", ncols=2)

@@ -48,7 +48,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 from physinv.training.checkpoint import write_atomically
 
 Array = NDArray[np.float64]
@@ -102,20 +102,20 @@ def draw_image(ax: Axes, image: Array, cmap: str, norm: Normalize) -> AxesImage:
     return ax.imshow(image.T, cmap=cmap, norm=norm, origin="lower", interpolation="nearest")
 
 
-def name_axes(ax: Axes, layout: Layout) -> None:
+def name_axes(ax: Axes, layout: StateLayout) -> None:
     x, y, *rest = layout.axes
     plane = "".join(f"  (${z} = {c[len(c) // 2]:.3g}$)" for z, c in zip(rest, layout.coordinates[2:], strict=True))
     ax.set(xlabel=f"${x}${plane}", ylabel=f"${y}$")
 
 
-def angles(axis: Axis, layout: Layout) -> None:
+def angles(axis: Axis, layout: StateLayout) -> None:
     """Ticks at multiples of pi on a periodic box of length 2 pi."""
     x = layout.coordinates[0]
-    if layout.boundary == "PERIODIC" and math.isclose(len(x) * (x[1] - x[0]), 2 * math.pi, rel_tol=1e-6):
+    if layout.periodic and math.isclose(len(x) * (x[1] - x[0]), 2 * math.pi, rel_tol=1e-6):
         axis.set_ticks([0, math.pi, 2 * math.pi], labels=["0", r"$\pi$", r"$2\pi$"])
 
 
-def central_plane(fields: Array, layout: Layout) -> Array:
+def central_plane(fields: Array, layout: StateLayout) -> Array:
     """``(..., x, y)`` as it is; of ``(..., x, y, z)`` the central plane."""
     return fields if len(layout.axes) < 3 else fields[..., fields.shape[-1] // 2]
 

@@ -25,8 +25,9 @@ from physinv.models.references.particles import ParticleReference, fit_tables
 from physinv.models.references.registry import load_reference
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.processes.layout import FieldLayout
 from physinv.processes.registry import find
-from physinv.processes.simulator import Layout, build, describe, parameters
+from physinv.processes.simulator import build, describe, parameters
 from physinv.reports import plots as plot
 from physinv.reversal.split import split
 from physinv.training.objectives.trajectory import trajectory_loss
@@ -628,7 +629,7 @@ def test_files_hold_particles(cls, tmp_path):
 
 def test_static_channels_of_fields_are_stored_once(tmp_path):
     axes = ((0.0, 1.0, 2.0), (0.0, 1.0))
-    layout = Layout("field", ("u", "wall", "v"), ("x", "y"), axes, "OPEN", ("wall",))
+    layout = FieldLayout(("u", "wall", "v"), ("x", "y"), axes, "OPEN", ("wall",))
     states = torch.randn(4, 5, 3, 3, 2, generator=seeded())
     states[:, :, 1] = states[:, :1, 1]
     path, times = tmp_path / "f.hdf5", torch.arange(5.0)
