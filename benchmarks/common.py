@@ -16,10 +16,10 @@ import torch
 
 from physinv.config.devices import pick_device
 from physinv.config.settings import Settings
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.recipe import load_recipe
-from physinv.data.schema import versions
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
 from physinv.training.run import Run, load_run, train_run

@@ -95,8 +95,8 @@ def generate(
     Examples: physinv generate heat --train 2500 --set prior=edges
               physinv generate datasets/heat/recipe.toml
     """
+    from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
-    from physinv.config.settings import assign
     from physinv.data.generate import generate
     from physinv.data.recipe import Recipe, Splits, load_recipe
     from physinv.processes.registry import find
@@ -106,7 +106,7 @@ def generate(
         recipe = load_recipe(Path(what))
     else:
         recipe = Recipe(simulator=what, splits=Splits(train=2500, valid=250, test=500))
-    simulator = build(find(recipe.simulator), {**recipe.parameters, **assign(set_ or [])})
+    simulator = build(find(recipe.simulator), {**recipe.parameters, **read_assignments(set_ or [])})
     given = {"train": train, "valid": valid, "test": test}
     splits = {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}}
     name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else recipe.simulator
@@ -208,8 +208,10 @@ def train(
     Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
     workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
     """
+    from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
-    from physinv.config.settings import assign, read_toml, settings_from
+    from physinv.config.files import read_toml
+    from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.training.run import train_run
     from physinv.training.tensorboard import event_writer
@@ -219,7 +221,7 @@ def train(
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     seconds = None if steps is not None else _seconds(budget or "5m")
-    settings = settings_from({**(read_toml(config) if config else {}), **assign(set_ or [])})
+    settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
     board = event_writer(out / "tensorboard") if tensorboard else None

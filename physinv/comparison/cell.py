@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from physinv.comparison.examples import Example, write_example
 from physinv.comparison.scores import Drawn, score
 from physinv.config.devices import threads_for
+from physinv.config.files import write_text
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -34,7 +35,6 @@ from physinv.methods import METHODS
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build
-from physinv.training.checkpoint import write_atomically
 
 EXAMPLES, SHOWN = 3, 8  # observations, and draws of each, that are kept for figures
 _WAYS = 32  # reconstructed trajectories whose physics is checked
@@ -224,7 +224,7 @@ def main() -> None:
         make_data(job.config, Path(job.data))
         return
     result = json.dumps(run_cell(job), allow_nan=False)
-    write_atomically(Path(job.out), lambda tmp: tmp.write_text(result, "utf-8"))
+    write_text(Path(job.out), result)
 
 
 if __name__ == "__main__":

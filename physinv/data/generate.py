@@ -16,9 +16,7 @@ from __future__ import annotations
 
 __all__ = ["Progress", "Recipe", "generate", "load_recipe"]
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,12 +25,12 @@ from typing import Any, Literal
 import torch
 import yaml
 
-from physinv.config.sink import publish
+from physinv.config.files import sha256, write_text
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.plan import SPLITS, Plan, Shard
 from physinv.data.recipe import CHUNK_BYTES, SHARD, Recipe, load_recipe
 from physinv.data.resume import check_space, drop_unusable, occupied, refuse_complete, refuse_others, sweep
-from physinv.data.schema import versions
 from physinv.data.statistics import statistics
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.simulator import Simulator, describe
@@ -90,8 +88,8 @@ def generate(
     if root != out / "data":
         _swap(root, out)
     summary = {"config": plan.config, "seeds": _seeds(plan), "files": files, "versions": versions()}
-    _write_text(out / "stats.yaml", yaml.safe_dump(stats))
-    _write_text(out / "dataset.json", json.dumps(summary, indent=1) + "\n")
+    write_text(out / "stats.yaml", yaml.safe_dump(stats))
+    write_text(out / "dataset.json", json.dumps(summary, indent=1) + "\n")
     return out
 
 
@@ -123,9 +121,7 @@ def _make_all(root: Path, plan: Plan, progress: Progress | None) -> None:
 
 
 def _file_entry(path: Path, shard: Shard) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "bytes": path.stat().st_size, "trajectories": shard.count}
+    return {"sha256": sha256(path), "bytes": path.stat().st_size, "trajectories": shard.count}
 
 
 def _seeds(plan: Plan) -> dict[str, list[list[int]]]:
@@ -143,12 +139,3 @@ def _swap(root: Path, out: Path) -> None:
         if (root / split).exists():
             (root / split).rename(out / "data" / split)
     shutil.rmtree(root)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    try:
-        temporary.write_text(text, "utf-8")
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["import_trajectories"]
 
-import hashlib
 import itertools
 import json
 import math
@@ -23,12 +22,13 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from physinv.config.files import sha256
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.foreign import Boundary, Foreign, open_foreign
 from physinv.data.generate import Progress
 from physinv.data.plan import SPLITS
 from physinv.data.recipe import CHUNK_BYTES, SHARD
-from physinv.data.schema import versions
 from physinv.data.statistics import statistics
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.recorded import Recorded
@@ -206,9 +206,7 @@ def _read(picked: Sequence[Pick], every: int, chunk: int) -> Iterator[NDArray[np
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "bytes": path.stat().st_size}
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
 def _move(root: Path, out: Path) -> None:

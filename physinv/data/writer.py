@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["TrajectoryWriter"]
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.sink import Sink, publish
+from physinv.config.files import publish, temporary_path
+from physinv.config.hdf5_sink import HDF5Sink
 from physinv.data.header import Header
 from physinv.data.schema import create
 from physinv.processes.simulator import Layout
@@ -55,13 +55,13 @@ class TrajectoryWriter:
         self.header = Header(name, layout, tuple(shape), grid, count, dict(parameters or {}), dict(config or {}))
         _check(self.header)
         self.written = 0
-        self._temporary = self.path.with_name(f"{self.path.name}.tmp.{os.getpid()}")
-        self._sink: Sink | None = None
+        self._temporary = temporary_path(self.path)
+        self._sink: HDF5Sink | None = None
         self._file: h5py.File | None = None
         self._states: list[h5py.Dataset] = []
 
     def __enter__(self) -> TrajectoryWriter:
-        self._sink = Sink(self._temporary)
+        self._sink = HDF5Sink(self._temporary)
         try:
             self._file = h5py.File(self._sink, "w")
             self._states = create(self._file, self.header)

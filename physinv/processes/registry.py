@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["find", "simulators"]
 
-import difflib
 from importlib import metadata
 
+from physinv.config.suggest import did_you_mean
 from physinv.processes.simulator import Simulator
 
 GROUP = "physinv.simulators"
@@ -24,9 +24,7 @@ def find(name: str) -> type[Simulator]:
         return _load(entries[name])
     if not entries:
         raise ValueError(f"there is no simulator `{name}`: none is registered; run `pip install -e .` in the clone.")
-    near = difflib.get_close_matches(name, entries, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(entries))}."
-    raise ValueError(f"there is no simulator `{name}`; {hint}")
+    raise ValueError(f"there is no simulator `{name}`; {did_you_mean(name, entries)}")
 
 
 def _entries() -> metadata.EntryPoints:

@@ -388,7 +388,7 @@ def test_recipes(tmp_path: Path) -> None:
     [
         ("simulator =", "simulater =", "unknown key `simulater`; did you mean `simulator`?"),
         ("valid = 2", "vlaid = 2", "`splits` has an unknown key `vlaid`; did you mean `valid`?"),
-        ("seed = 3", "zzz = 3", "unknown key `zzz`; there are simulator, parameters, splits, seed, tr"),
+        ("seed = 3", "zzz = 3", "unknown key `zzz`; there are dtype, parameters, seed, simulator, spl"),
         ("test = 2", "", "`splits.test` is missing; add it."),
         ("test = 2", "test = 0", "`splits.test` must be greater than or equal to 1, got 0."),
         ("seed = 3", 'seed = "3"', "`seed` must be a valid integer, got '3'."),
@@ -448,7 +448,7 @@ def test_simulators_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_entries", lambda: EntryPoints(bad))
     with pytest.raises(ValueError, match=r"simulator `gone` \(no\.such\.module:X\) can't be imported: No module named"):
         registry.find("gone")
-    with pytest.raises(ValueError, match=r"simulator `other` .* must be a subclass of physinv\.simulator\.Simulator"):
+    with pytest.raises(ValueError, match=r"simulator `other` .* must be a subclass of physinv\.processes\.simulator"):
         registry.find("other")
     monkeypatch.setattr(registry, "_entries", lambda: EntryPoints([]))
     with pytest.raises(ValueError, match=r"none is registered; run `pip install -e \.` in the clone"):

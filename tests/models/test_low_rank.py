@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from physinv.config.files import load_tensors
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -16,7 +17,6 @@ from physinv.models.references.low_rank import LowRankReference, factor_analysis
 from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Layout
-from physinv.training.checkpoint import load_tensors
 from physinv.training.run import load_run, train_run
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from smoother_cases import Fixed, General, Loud, exact_model, exact_tables, no_box, per_mode, stored
 
+from physinv.config.files import load_tensors, save_tensors
 from physinv.config.settings import Settings
 from physinv.equations.sde import Reverse, match
 from physinv.equations.solve import solve
@@ -17,7 +18,6 @@ from physinv.posterior.posterior import Posterior, default_step
 from physinv.processes.simulator import Layout, Simulator
 from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
 from physinv.reversal.smoother_noise import balance, calibrate, missed
-from physinv.training.checkpoint import load_tensors, save_tensors
 from physinv.training.loop import _images, fit
 from physinv.training.objectives.choose import curriculum, objective
 from simulators.fields.allen_cahn import AllenCahn

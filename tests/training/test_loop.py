@@ -10,7 +10,8 @@ import time
 import pytest
 import torch
 
-from physinv.config.settings import Settings, assign, settings_from
+from physinv.config.files import load_tensors
+from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.equations.sde import SDE, expand
@@ -19,7 +20,6 @@ from physinv.models.references.base import LinearReference, SpectralReference
 from physinv.models.references.fit import fit_spectra
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.smoother import SmootherReference
-from physinv.training.checkpoint import load_tensors
 from physinv.training.loop import _order, fit
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat import Heat
@@ -228,18 +228,6 @@ def test_damaged_runs_are_refused_in_one_line(data, tmp_path):
     (run / "run.json").write_text("{")
     with pytest.raises(ValueError, match="is not valid JSON"):
         load_run(run)
-
-
-def test_settings_teach():
-    with pytest.raises(ValueError, match="no setting `widht`; did you mean `width`"):
-        settings_from({"widht": 3})
-    with pytest.raises(ValueError, match="setting `rate`: input should be greater than or equal to 0, got -1"):
-        settings_from({"rate": -1})
-    with pytest.raises(ValueError, match="window lengths of 2 or more"):
-        settings_from({"windows": [1]})
-    assert assign(["rate=1e-3", "prior=edges", "windows=[2, 4]"]) == {"rate": 1e-3, "prior": "edges", "windows": [2, 4]}
-    with pytest.raises(ValueError, match="takes key=value, got 'rate'"):
-        assign(["rate"])
 
 
 def test_a_run_with_learned_physics(tmp_path):

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from physinv.config.files import write_atomically
 from physinv.processes.simulator import Layout
 from physinv.reports.plots.style import (
     BLACK,
@@ -29,7 +30,6 @@ from physinv.reports.plots.style import (
     draw_image,
     house_style,
 )
-from physinv.training.checkpoint import write_atomically
 
 _HOLD = 8  # how many times longer the last frame, x_0, stays
 _FEWEST = 20  # frames that are kept before they are shrunk
