@@ -19,6 +19,7 @@ from physinv.config.settings import Settings
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
@@ -85,7 +86,7 @@ def dataset(
     recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
     simulator = build(find(recipe.simulator), recipe.parameters | dict(changes or {}))
     splits = recipe.splits.model_dump() | ({"train": train} if train else {})
-    made = generate(simulator, recipe.simulator, splits, seed, folder)
+    made = generate(DatasetPlan(simulator, splits, seed, recipe.simulator), folder)
     return {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
 
 

@@ -99,27 +99,23 @@ def generate(
     from physinv.config.devices import pick_device
     from physinv.data.generate import generate
     from physinv.data.recipe import Recipe, Splits, load_recipe
-    from physinv.processes.registry import find
-    from physinv.processes.simulator import build
 
     if what.endswith(".toml"):
         recipe = load_recipe(Path(what))
     else:
         recipe = Recipe(simulator=what, splits=Splits(train=2500, valid=250, test=500))
-    simulator = build(find(recipe.simulator), {**recipe.parameters, **read_assignments(set_ or [])})
     given = {"train": train, "valid": valid, "test": test}
-    splits = {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}}
+    changes = {
+        "parameters": {**recipe.parameters, **read_assignments(set_ or [])},
+        "splits": {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}},
+        "seed": recipe.seed if seed is None else seed,
+    }
+    plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device or "cpu"))
     name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else recipe.simulator
     with console.progress("simulating") as report:
         folder = generate(
-            simulator,
-            recipe.simulator,
-            splits,
-            recipe.seed if seed is None else seed,
+            plan,
             out / name,
-            device=pick_device(device or "cpu"),
-            dtype=recipe.dtype,
-            trajectories_per_shard=recipe.trajectories_per_shard,
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )

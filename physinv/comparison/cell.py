@@ -30,6 +30,7 @@ from physinv.config.files import write_text
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics_residual import physics_residual
 from physinv.methods import METHODS
 from physinv.methods.problem import Answer, NotApplicableError, Problem
@@ -212,7 +213,7 @@ def _die_with_parent() -> None:
 def make_data(config: dict[str, Any], place: Path) -> None:
     """The dataset of a cell, in ``place``."""
     simulator = build(find(config["simulator"]), config["parameters"])
-    generate(simulator, config["simulator"], config["splits"], config["seed"], place)
+    generate(DatasetPlan(simulator, config["splits"], config["seed"], config["simulator"]), place)
 
 
 def main() -> None:

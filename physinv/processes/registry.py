@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["find", "simulators"]
+__all__ = ["find", "name_of", "simulators"]
 
 from importlib import metadata
 
@@ -25,6 +25,16 @@ def find(name: str) -> type[Simulator]:
     if not entries:
         raise ValueError(f"there is no simulator `{name}`: none is registered; run `pip install -e .` in the clone.")
     raise ValueError(f"there is no simulator `{name}`; {did_you_mean(name, entries)}")
+
+
+def name_of(simulator: type[Simulator]) -> str:
+    """Return the name under which a class is registered, or else its place ``module:Class``.
+
+    Args:
+        simulator: The class; nothing is imported to find it.
+    """
+    place = f"{simulator.__module__}:{simulator.__qualname__}"
+    return next((entry.name for entry in _entries() if entry.value == place), place)
 
 
 def _entries() -> metadata.EntryPoints:

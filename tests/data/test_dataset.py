@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.header import read_header
-from physinv.data.inspect import inspect
-from physinv.data.statistics import statistics
+from physinv.data.file_format import read_header
+from physinv.data.inspect import field_statistics, inspect
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.simulator import Layout
 
@@ -412,7 +411,7 @@ def test_statistics_and_inspection(tmp_path: Path) -> None:
     assert inspect(path).whole
     assert inspect(path).checksum is None
     assert (u.minimum, u.maximum) == (float(exact.min()), float(exact.max()))
-    stats = statistics(TrajectoryDataset(path))
+    stats = field_statistics(TrajectoryDataset(path))
     delta = states.double()[:, 1:, 1] - states.double()[:, :-1, 1]
     expected = {
         ("mean", "u"): exact.mean(),

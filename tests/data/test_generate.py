@@ -23,9 +23,10 @@ import yaml
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.generate import Recipe, generate, load_recipe
+from physinv.data.generate import generate
 from physinv.data.inspect import inspect
-from physinv.data.plan import seed_of
+from physinv.data.plan import DatasetPlan, seed_of
+from physinv.data.recipe import Recipe, load_recipe
 from physinv.processes import registry
 from physinv.processes.simulator import Layout, Simulator, build, describe
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -80,9 +81,17 @@ class Exploding(Field):
         return 1e30 * x**3
 
 
-def make(out: Path, simulator: Simulator = OU, splits: dict[str, int] = SPLITS, seed: int = 0, **options: Any) -> Path:
-    options = {"trajectories_per_shard": 20, "chunk_bytes": CHUNK, **options}
-    return generate(simulator, "ou", splits, seed, out, **options)
+def make(
+    out: Path,
+    simulator: Simulator = OU,
+    splits: dict[str, int] = SPLITS,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Path:
+    options = {"name": "ou", "trajectories_per_shard": 20, "chunk_bytes": CHUNK, **options}
+    return generate(DatasetPlan(simulator, splits, **options), out, overwrite=overwrite, progress=progress)
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -193,12 +202,14 @@ def test_killed_in_the_middle_of_a_file(reference: Path, tmp_path: Path) -> None
     code = f"""
 import os, signal
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 def progress(done, total):
     if done == 30:
         os.kill(os.getpid(), signal.SIGKILL)
 simulator = OrnsteinUhlenbeck(dim=3, steps=10)
-generate(simulator, "ou", {SPLITS}, 0, {str(out)!r}, trajectories_per_shard=20, chunk_bytes={CHUNK}, progress=progress)
+plan = DatasetPlan(simulator, {SPLITS}, 0, "ou", trajectories_per_shard=20, chunk_bytes={CHUNK})
+generate(plan, {str(out)!r}, progress=progress)
 """
     assert subprocess.run([sys.executable, "-W", "error", "-c", code]).returncode == -signal.SIGKILL
     left = list(digests(out))
@@ -333,7 +344,7 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             make(tmp_path, **arguments)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`name` must consist of letters"):
-        generate(OU, "../ou", SPLITS, 0, tmp_path)
+        make(tmp_path, name="../ou")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -422,7 +433,8 @@ def test_our_recipes_make_data(path: Path, tmp_path: Path) -> None:
     simulator = build(points[recipe.simulator], recipe.parameters)
     assert set(recipe.parameters) == set(describe(simulator)), "recipes spell out every parameter"
     splits = {split: min(2, n) for split, n in recipe.splits.model_dump().items()}
-    out = generate(simulator, recipe.simulator, splits, recipe.seed, tmp_path / "data", dtype=recipe.dtype)
+    plan = DatasetPlan(simulator, splits, recipe.seed, recipe.simulator, dtype=recipe.dtype)
+    out = generate(plan, tmp_path / "data")
     assert TrajectoryDataset(out / "data" / "test").n_trajectories == 2
 
 
