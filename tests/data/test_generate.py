@@ -26,7 +26,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.inspect import inspect
 from physinv.data.plan import DatasetPlan, seed_of
-from physinv.data.recipe import Recipe, load_recipe
+from physinv.data.recipe import load_recipe
 from physinv.processes import registry
 from physinv.processes.simulator import Layout, Simulator, build, describe
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -333,21 +333,6 @@ def test_diverging_simulations_leave_nothing(tmp_path: Path) -> None:
     assert digests(tmp_path) == {}
 
 
-def test_arguments_are_checked(tmp_path: Path) -> None:
-    for message, arguments in {
-        "`splits` must name train and may name valid and test, got valid": {"splits": {"valid": 3}},
-        "`splits` must name train and may name valid and test, got train, trial": {"splits": {"train": 3, "trial": 1}},
-        "`splits.test` must be at least 1 trajectory, got 0": {"splits": {"train": 3, "test": 0}},
-        "`seed` must be between 0 and": {"seed": -1},
-        "`trajectories_per_shard` must be at least 1, got 0": {"trajectories_per_shard": 0},
-    }.items():
-        with pytest.raises(ValueError, match=message):
-            make(tmp_path, **arguments)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`name` must consist of letters"):
-        make(tmp_path, name="../ou")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_no_two_parts_share_a_seed_in_32_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5 + 2**32)
     assert torch.equal(torch.randn(3, generator=a), torch.randn(3, generator=b))  # why it matters
@@ -369,56 +354,6 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=r"No space left on device: the data need 0 MB, but only 0 MB are free"):
         make(tmp_path / "ou")
     assert digests(tmp_path) == {}
-
-
-RECIPE = """
-simulator = "ornstein-uhlenbeck"
-seed = 3
-
-[parameters]
-dim = 2
-
-[splits]
-train = 4
-valid = 2
-test = 2
-"""
-
-
-def test_recipes(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text(RECIPE)
-    recipe = load_recipe(path)
-    assert recipe.parameters == {"dim": 2}
-    assert recipe.splits.model_dump() == {"train": 4, "valid": 2, "test": 2}
-    assert (recipe.seed, recipe.dtype, recipe.trajectories_per_shard) == (3, "float32", 500)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("simulator =", "simulater =", "unknown key `simulater`; did you mean `simulator`?"),
-        ("valid = 2", "vlaid = 2", "`splits` has an unknown key `vlaid`; did you mean `valid`?"),
-        ("seed = 3", "zzz = 3", "unknown key `zzz`; there are dtype, parameters, seed, simulator, spl"),
-        ("test = 2", "", "`splits.test` is missing; add it."),
-        ("test = 2", "test = 0", "`splits.test` must be greater than or equal to 1, got 0."),
-        ("seed = 3", 'seed = "3"', "`seed` must be a valid integer, got '3'."),
-        ("seed = 3", 'dtype = "half"', "`dtype` must be 'float32' or 'float64', got 'half'."),
-        ("seed = 3", "seed = ", "recipe.toml is not valid TOML: Invalid value"),
-    ],
-)
-def test_recipes_with_mistakes(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text(RECIPE.replace(old, new))
-    with pytest.raises(ValueError, match=r"recipe\.toml") as caught:
-        load_recipe(path)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_recipe_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no recipe .*x\.toml; datasets/README\.md says how"):
-        load_recipe(tmp_path / "x.toml")
 
 
 ROOT = Path(__file__).parents[2]
@@ -465,8 +400,3 @@ def test_simulators_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_entries", lambda: EntryPoints([]))
     with pytest.raises(ValueError, match=r"none is registered; run `pip install -e \.` in the clone"):
         registry.find("heat")
-
-
-def test_the_recipe_model_refuses_unknown_keys() -> None:
-    with pytest.raises(ValueError, match="did you mean `splits`"):
-        Recipe.model_validate({"simulator": "x", "split": {"train": 1, "valid": 1, "test": 1}})
