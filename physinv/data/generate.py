@@ -116,7 +116,7 @@ def _simulate_missing(root: Path, plan: DatasetPlan, progress: Progress | None) 
         (root / shard.split).mkdir(parents=True, exist_ok=True)
         writer = TrajectoryWriter(
             root / shard.split / shard.file,
-            name=plan.name,
+            name=plan.stem,
             layout=plan.simulator.layout,
             shape=plan.simulator.shape,
             times=plan.simulator.times,

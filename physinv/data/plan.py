@@ -110,6 +110,11 @@ class DatasetPlan:
         return tuple(shard for split in SPLITS if split in self.splits for shard in self._shards_of(split))
 
     @property
+    def stem(self) -> str:
+        """The name as files bear it: for ``module:Class`` that of the class alone."""
+        return self.name.rpartition(":")[2]
+
+    @property
     def total(self) -> int:
         """Number of trajectories in all files."""
         return sum(shard.count for shard in self.shards)
@@ -130,12 +135,12 @@ class DatasetPlan:
 
     def _shards_of(self, split: str) -> list[Shard]:
         sizes = _parts(self.splits[split], self.trajectories_per_shard)
-        digits, stem = max(3, len(str(len(sizes) - 1))), self.name.rpartition(":")[2]
+        digits = max(3, len(str(len(sizes) - 1)))
         return [
             Shard(
                 split,
                 i,
-                f"{stem}_{i:0{digits}d}.hdf5",
+                f"{self.stem}_{i:0{digits}d}.hdf5",
                 tuple((n, seed_of(self.seed, split, i, c)) for c, n in enumerate(_parts(count, self._chunk))),
             )
             for i, count in enumerate(sizes)
