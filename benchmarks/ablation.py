@@ -35,7 +35,8 @@ from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.registry import fit_reference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout, build
+from physinv.processes.layout import StateLayout
+from physinv.processes.simulator import build
 from physinv.reversal.split import split
 from physinv.reversal.transport import transport
 from physinv.training.loop import fit
@@ -59,7 +60,7 @@ class Plain(ReferenceLaw):
         self.rms, self.channels_in, self.channels_out = rms, channels, channels
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         return "mixture" in layout.references
 
     @classmethod

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from physinv.config.files import write_atomically
 from physinv.processes.layout import StateLayout, layout_from
-from physinv.training.checkpoint import write_atomically
 
 _WAYS = ("trajectory", "true_trajectory", "times")
 

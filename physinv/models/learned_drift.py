@@ -192,8 +192,6 @@ def _rows(x: Float[Tensor, "n channels *space"]) -> Float[Tensor, "rows channels
 def _steps(data: TrajectoryDataset) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """All stored steps of the first trajectories, in blocks, on the CPU: states before and after, their times."""
     times = data.times.float()
-    few, stride = min(_FEW, data.n_trajectories), data.block()
-    for first in range(0, few, stride):
-        x = data.trajectories(slice(first, min(first + stride, few))).cpu()
-        n = len(x)
+    for block in data.blocks(limit=_FEW):
+        x, n = block.cpu(), len(block)
         yield x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1), times[:-1].repeat(n), times[1:].repeat(n)

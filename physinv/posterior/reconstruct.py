@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.devices import threads_for
+from physinv.config.files import write_atomically
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.schema import versions
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import learned, linear, logarithmic, resample_times
 from physinv.laws.observation import Observation, picture
@@ -28,7 +29,6 @@ from physinv.posterior.posterior import Posterior, default_batch
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
 from physinv.reversal.choose import default_step
-from physinv.training.checkpoint import write_atomically
 from physinv.training.run import Run
 
 METHODS = ("sde", "flow", "mean-flow")

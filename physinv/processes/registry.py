@@ -8,9 +8,10 @@ Packages register a process under the entry points ``physinv.simulators``. A cla
 
 from __future__ import annotations
 
-__all__ = ["SIMULATORS", "file_name", "find", "simulators"]
+__all__ = ["SIMULATORS", "file_name", "find", "name_of", "simulators"]
 
 import re
+from importlib import metadata
 from typing import Any
 
 from physinv.config.registry import Registry
@@ -46,6 +47,16 @@ def find(name: str) -> type[Simulator]:
         ValueError: If there is none of this name; one line names the nearest one.
     """
     return SIMULATORS.find(name)
+
+
+def name_of(simulator: type[Simulator]) -> str:
+    """Return the name under which a class is registered, or else its place ``module:Class``.
+
+    Args:
+        simulator: The class; nothing is imported to find it.
+    """
+    place = f"{simulator.__module__}:{simulator.__qualname__}"
+    return next((e.name for e in metadata.entry_points(group=SIMULATORS.group) if e.value == place), place)
 
 
 def file_name(name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = ["Simulator", "build", "describe", "parameter", "parameters"]
 
 import dataclasses
-import difflib
 import itertools
 import math
 from abc import abstractmethod
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.suggest import did_you_mean
 from physinv.equations.sde import SDE
 from physinv.equations.solve import Step, euler, gather, march
 from physinv.laws.exact import ExactPosterior
@@ -149,8 +149,7 @@ def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
     known = {f.name: f for f in dataclasses.fields(simulator)}
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(known)}."
+            hint = did_you_mean(name, known, owner="it has")
             raise ValueError(f"{simulator.__name__} has no parameter `{name}`; {hint}")
     fitting = {name: _coerce(known[name], value) for name, value in values.items()}
     for name, value in fitting.items():
@@ -176,6 +175,5 @@ def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
     if (low := about.get("minimum")) is not None and value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}.")
     if (choices := about.get("choices")) and value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.{hint}")
+        hint = did_you_mean(str(value), choices, owner="it may be")
+        raise ValueError(f"{name} must be one of its choices, got {value!r}; {hint}")

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.devices import threads_for
+from physinv.config.files import load_tensors, read_json, save_tensors, write_text
 from physinv.config.settings import Settings
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.schema import versions
 from physinv.equations.sde import SDE
 from physinv.models.build import build_model, clock, score_network, symmetries
 from physinv.models.learned_drift import LearnedDrift, load_drift
@@ -25,7 +26,6 @@ from physinv.models.references.registry import load_reference
 from physinv.models.score import ScoreModel
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
-from physinv.training.checkpoint import load_tensors, save_tensors, write_atomically
 from physinv.training.fit_drift import fit_drift
 from physinv.training.loop import History, Record, check_budget, fit
 from physinv.training.objectives.choose import curriculum
@@ -110,7 +110,7 @@ def train_run(
         for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
             (run / name).unlink(missing_ok=True)
     if not (run / "run.json").exists():
-        write_atomically(run / "run.json", lambda tmp: tmp.write_text(json.dumps(info, indent=1) + "\n", "utf-8"))
+        write_text(run / "run.json", json.dumps(info, indent=1) + "\n")
     with threads_for(train.shape):
         return fit(
             model,
@@ -192,11 +192,9 @@ def read_info(run: Path) -> dict[str, Any]:
     """``run.json``; ValueError in one line if there is none or it is damaged."""
     path = run / "run.json"
     try:
-        info: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        info: dict[str, Any] = read_json(path)
+    except FileNotFoundError:
         raise ValueError(f"{run} is not a run: there is no {path}; make one with `physinv train`.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError(f"{path} is damaged: it is not valid JSON.") from None
     if info.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
     return info

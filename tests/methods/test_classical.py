@@ -9,6 +9,7 @@ import torch
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, relative_l2
 from physinv.methods.classical.ensemble_kalman import fit_ensemble_kalman
 from physinv.methods.classical.forward import Forward, fit_forward
@@ -33,7 +34,7 @@ FITS = (fit_lbfgs, fit_gauss_newton)
 
 
 def make(simulator, folder, train=300, valid=100, test=8):
-    generate(simulator, "data", {"train": train, "valid": valid, "test": test}, 0, folder)
+    generate(DatasetPlan(simulator, {"train": train, "valid": valid, "test": test}, 0, "data"), folder)
     splits = [TrajectoryDataset(folder / "data" / s).load() for s in ("train", "valid", "test")]
     return Problem(simulator, *splits[:2]), splits[2].states(0), splits[2].states(-1)
 

@@ -10,6 +10,7 @@ import torch
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import Multiplicative
 from physinv.evaluation import metrics
 from physinv.evaluation.two_sample import c2st
@@ -49,7 +50,7 @@ def make(tmp_path_factory):
         if key not in made:
             folder = tmp_path_factory.mktemp("data")
             sizes = {"train": trajectories, "valid": max(trajectories // 4, 8), "test": min(trajectories, OBSERVATIONS)}
-            generate(simulator, "any", sizes, 0, folder / "d")
+            generate(DatasetPlan(simulator, sizes, 0, "any"), folder / "d")
             made[key] = [TrajectoryDataset(folder / "d" / "data" / s).load() for s in sizes]
         train, valid, test = made[key]
         settings = Settings(validate_windows=2048, **settings)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import crps
 from physinv.models.build import build_model
 from physinv.models.learned_drift import LearnedDrift, load_drift, start_drift
@@ -25,7 +26,7 @@ SETTINGS = Settings(width=32, depth=2, batch=2048, validate_every=50, validate_w
 
 
 def made(simulator, name, folder, **splits):
-    generate(simulator, name, splits, 0, folder)
+    generate(DatasetPlan(simulator, splits, 0, name), folder)
     return [TrajectoryDataset(folder / "data" / s).load() for s in splits]
 
 

@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
+from physinv.config.files import load_tensors
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import SDE
 from physinv.equations.time_grids import resample_times
 from physinv.models.build import build_model
@@ -16,7 +18,6 @@ from physinv.models.references.registry import fit_reference
 from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import FieldLayout
-from physinv.training.checkpoint import load_tensors
 from physinv.training.run import load_run, train_run
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -115,7 +116,7 @@ class Correlated(OrnsteinUhlenbeck):
 def process(tmp_path_factory):
     sim = Correlated(dim=D, horizon=1.0, steps=20)
     folder = tmp_path_factory.mktemp("low") / "d"
-    generate(sim, "ornstein-uhlenbeck", {"train": 4000}, 0, folder)
+    generate(DatasetPlan(sim, {"train": 4000}, 0, "ornstein-uhlenbeck"), folder)
     return sim, TrajectoryDataset(folder / "data" / "train").load()
 
 
@@ -205,7 +206,7 @@ def test_fields_with_walls(process, generator):
 
 def test_runs_with_low_rank_are_reloaded(tmp_path, generator):
     sim = OrnsteinUhlenbeck(dim=20, steps=4, components=1)
-    generate(sim, "ornstein-uhlenbeck", {"train": 200, "valid": 50}, 0, tmp_path / "d")
+    generate(DatasetPlan(sim, {"train": 200, "valid": 50}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
     train, valid = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid"))
     settings = Settings(width=8, depth=1, batch=64, validate_windows=64)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=5)

@@ -16,6 +16,7 @@ from smoother_cases import (
     stored,
 )
 
+from physinv.config.files import load_tensors, save_tensors
 from physinv.config.settings import Settings
 from physinv.equations.sde import Reverse, match
 from physinv.equations.solve import solve
@@ -30,7 +31,6 @@ from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
 from physinv.reversal.smoother_noise import balance, calibrate, missed
-from physinv.training.checkpoint import load_tensors, save_tensors
 from physinv.training.loop import _images, fit
 from physinv.training.objectives.choose import curriculum, objective
 from simulators.fields.allen_cahn import AllenCahn

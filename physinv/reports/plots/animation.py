@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from physinv.config.files import write_atomically
 from physinv.processes.layout import StateLayout
 from physinv.reports.plots.pictures import picture_of
 from physinv.reports.plots.style import array, house_style
-from physinv.training.checkpoint import write_atomically
 
 _HOLD = 8  # how many times longer the last frame, x_0, stays
 _FEWEST = 20  # frames that are kept before they are shrunk

@@ -48,8 +48,8 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from torch import Tensor
 
+from physinv.config.files import write_atomically
 from physinv.processes.layout import StateLayout
-from physinv.training.checkpoint import write_atomically
 
 Array = NDArray[np.float64]
 Look = dict[str, Any]

@@ -14,6 +14,7 @@ from scipy.linalg import expm
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.data.writer import TrajectoryWriter
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import march
@@ -648,7 +649,7 @@ def test_static_channels_of_fields_are_stored_once(tmp_path):
 @pytest.mark.parametrize("name", ["particles", "particles-underdamped"])
 def test_the_whole_chain(name, tmp_path):
     sim = build(find(name), {"particles": 4, "steps": 6, "horizon": 0.6})
-    generate(sim, name, {"train": 48, "valid": 16, "test": 4}, 0, tmp_path / "data")
+    generate(DatasetPlan(sim, {"train": 48, "valid": 16, "test": 4}, 0, name), tmp_path / "data")
     train, valid, test = (TrajectoryDataset(tmp_path / "data" / "data" / s) for s in ("train", "valid", "test"))
     settings = Settings(width=8, depth=1, batch=16, validate_windows=32, validate_every=10)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=12)
