@@ -32,9 +32,9 @@ def test_the_name_is_that_of_the_registered_class() -> None:
 def test_an_unregistered_class_is_named_by_its_place(tmp_path: Path) -> None:
     plan = DatasetPlan(Own(dim=3, steps=10), {"train": 3})
     assert plan.name == f"{__name__}:Own"
-    assert plan.shards[0].file == "Own_000.hdf5"
+    assert plan.shards[0].file == "own_000.hdf5"
     out = generate(plan, tmp_path / "own")
-    assert [p.name for p in (out / "data" / "train").iterdir()] == ["Own_000.hdf5"]
+    assert [p.name for p in (out / "data" / "train").iterdir()] == ["own_000.hdf5"]
 
     @dataclass(frozen=True)
     class Hidden(OrnsteinUhlenbeck):
