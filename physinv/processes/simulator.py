@@ -1,7 +1,7 @@
-"""A simulator is an SDE with initial states, a time grid, described parameters and a layout on disk.
+"""Simulators: an SDE with initial states, a time grid, described parameters and a layout of its states.
 
-Subclasses are frozen dataclasses whose fields are made with :func:`parameter`; `physinv simulators` lists them, and
-:func:`build` makes one from a mapping of names to values, refusing what does not fit.
+Subclasses are frozen dataclasses whose fields are made with :func:`parameter`. ``physinv simulators`` lists them, and
+:func:`build` makes one from names and values and refuses what does not fit.
 """
 
 from __future__ import annotations
@@ -30,9 +30,18 @@ from physinv.processes.layout import StateLayout
 def parameter(
     default: Any, symbol: str, doc: str, *, unit: str = "1", minimum: float | None = None, choices: tuple[str, ...] = ()
 ) -> Any:
-    """A dataclass field for a physical parameter: its symbol, unit and bounds stand beside its default.
+    """Declare a physical parameter as the field of a dataclass.
 
-    ``minimum`` is inclusive for integers; floats with ``minimum=0`` may be 0 as well.
+    Args:
+        default: Value that holds if none is given; its type is that of the parameter.
+        symbol: Symbol in the equation, as text.
+        doc: Meaning in a few words.
+        unit: Physical unit, ``"1"`` for numbers without one.
+        minimum: Smallest value allowed, itself included.
+        choices: Words allowed, for parameters that are one of several words.
+
+    Returns:
+        The field, in the place of a default.
     """
     about = {"symbol": symbol, "doc": doc, "unit": unit, "minimum": minimum, "choices": choices}
     return dataclasses.field(default=default, metadata=about)
@@ -40,20 +49,32 @@ def parameter(
 
 @dataclass(frozen=True)
 class Simulator(SDE):
-    """``dx = f dt + g dW`` together with what is known about ``x_0``: the prior that trajectories start from.
+    """A process ``dx = f dt + g dW`` with the prior of its initial states.
 
-    A subclass gives ``title``, ``equation``, ``shape``, ``layout``, ``initial``, ``drift`` and ``diffusion``.  States
-    are stored at ``steps + 1`` equidistant times from 0 to ``horizon``, ``substeps`` solver steps apart.
+    A subclass gives ``title``, ``equation``, ``layout``, ``initial``, ``drift`` and ``diffusion``. States are stored at
+    ``steps + 1`` equidistant times from 0 to ``horizon``, ``substeps`` solver steps apart.
 
     For derivatives with respect to a physical parameter put a scalar tensor in the place of the number,
     ``dataclasses.replace(simulator, noise=torch.tensor(0.1, requires_grad=True))``, and run.
+
+    Args:
+        horizon: Final time.
+        steps: Number of stored time steps.
+
+    Raises:
+        ValueError: If a parameter has the wrong type, is not finite, too small or none of the words allowed.
+
+    Attributes:
+        title: Name in a few words.
+        equation: The equation as text.
+        step: Solver step.
+        known: Whether the physics is known; False for :class:`~physinv.processes.recorded.Recorded` data.
     """
 
     title: ClassVar[str]
     equation: ClassVar[str]
     step: ClassVar[Step] = euler
     known: ClassVar[bool] = True
-    """False where there are data without physics (:class:`~physinv.processes.recorded.Recorded`)."""
 
     horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
@@ -64,7 +85,7 @@ class Simulator(SDE):
 
     @property
     def times(self) -> Float[Tensor, " time"]:
-        """The stored times ``t_0 = 0 < ... < t_M = T``, float64."""
+        """Stored times ``t_0 = 0 < ... < t_M = T``, float64."""
         return torch.linspace(0, self.horizon, self.steps + 1, dtype=torch.float64)
 
     @property
@@ -75,7 +96,7 @@ class Simulator(SDE):
     @property
     @abstractmethod
     def layout(self) -> StateLayout:
-        """Names, axes and coordinates of the state."""
+        """Names, axes and coordinates of the states."""
 
     @property
     def substeps(self) -> int:
@@ -91,7 +112,14 @@ class Simulator(SDE):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "batch *state"]:
-        """Draw ``batch`` states ``x_0`` from the prior; ``generator`` lives on ``device``."""
+        """Draw initial states from the prior.
+
+        Args:
+            batch: Number of states.
+            generator: Source of the random numbers, on ``device``; None takes torch's global one.
+            device: Where the states are made.
+            dtype: Precision of the states.
+        """
 
     def simulate(
         self,
@@ -102,7 +130,18 @@ class Simulator(SDE):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "batch time *state"]:
-        """Draw initial states and run them through ``times`` (default: the simulator's own)."""
+        """Draw initial states and run them forward.
+
+        Args:
+            batch: Number of trajectories.
+            times: Increasing times of the states that are returned; None takes the stored times.
+            generator: Source of the random numbers, on ``device``; None takes torch's global one.
+            device: Where the trajectories are made.
+            dtype: Precision of the states.
+
+        Returns:
+            One trajectory for each initial state, the initial state first.
+        """
         x = self.initial(batch, generator=generator, device=device, dtype=dtype)
         return self.run(x, times, generator=generator)
 
@@ -114,25 +153,47 @@ class Simulator(SDE):
         noise: bool = True,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch time *state"]:
-        """The trajectories that start at ``x``; ``noise=False`` gives the deterministic physics alone."""
+        """Run given initial states forward.
+
+        Args:
+            x: Initial states.
+            times: Increasing times of the states that are returned; None takes the stored times.
+            noise: Whether the noise acts; False solves ``dx = f dt``.
+            generator: Source of the random numbers, on the device of ``x``; None takes torch's global one.
+
+        Returns:
+            One trajectory for each initial state, ``x`` first.
+        """
         times = self.times if times is None else times
         states = march(self, x, refine(times, self.substeps), step=self.step, noise=noise, generator=generator)
         return gather(itertools.islice(states, 0, None, self.substeps), len(times))
 
     def exact(self) -> ExactPosterior | None:
-        """The exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
+        """Return the exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
         return None
 
 
 def refine(times: Float[Tensor, " time"], substeps: int) -> Float[Tensor, " fine"]:
-    """Split every interval of ``times`` into ``substeps`` equal parts."""
+    """Split every interval of a time grid into equal parts.
+
+    Args:
+        times: The time grid.
+        substeps: Number of parts.
+
+    Returns:
+        The finer grid, ``times`` among it.
+    """
     w = torch.arange(substeps, dtype=times.dtype) / substeps
     inner = times[:-1, None] * (1 - w) + times[1:, None] * w
     return torch.cat([inner.flatten(), times[-1:]])
 
 
 def parameters(simulator: type[Simulator]) -> list[dict[str, Any]]:
-    """Name, symbol, unit, default and meaning of each parameter of a simulator class."""
+    """List name, symbol, unit, default and meaning of each parameter of a class.
+
+    Args:
+        simulator: The class.
+    """
     return [
         {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
         for f in dataclasses.fields(simulator)
@@ -140,12 +201,25 @@ def parameters(simulator: type[Simulator]) -> list[dict[str, Any]]:
 
 
 def describe(simulator: Simulator) -> dict[str, Any]:
-    """The parameter values of an instance: ``build(type(simulator), describe(simulator))`` makes it again."""
+    """Return the parameter values of a process: ``build(type(simulator), describe(simulator))`` makes it again.
+
+    Args:
+        simulator: The process.
+    """
     return {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
 
 
 def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
-    """Make a simulator from ``values``; ValueError names the nearest parameter for an unknown one."""
+    """Make a process from names and values of its parameters.
+
+    Args:
+        simulator: The class.
+        values: Values by name; parameters that are missing keep their defaults. Integers stand for floats, lists for
+            tuples.
+
+    Raises:
+        ValueError: If a parameter is unknown or its value does not fit; one line says which and names the nearest one.
+    """
     known = {f.name: f for f in dataclasses.fields(simulator)}
     for name in values:
         if name not in known:
@@ -175,5 +249,5 @@ def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
     if (low := about.get("minimum")) is not None and value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}.")
     if (choices := about.get("choices")) and value not in choices:
-        hint = did_you_mean(str(value), choices, owner="it may be")
-        raise ValueError(f"{name} must be one of its choices, got {value!r}; {hint}")
+        hint = did_you_mean(str(value), choices, owner="it must be one of")
+        raise ValueError(f"{name} can't be {value!r}; {hint}")

@@ -1,4 +1,4 @@
-"""A reconstruction as it runs backward, beside what happened: frames of a GIF."""
+"""Animations: a reconstruction backward in time beside the true trajectory, as frames of a GIF."""
 
 from __future__ import annotations
 
@@ -35,10 +35,23 @@ def animate(
     *,
     frames: int = 60,
 ) -> list[Image.Image]:
-    """At most ``frames`` images from the last of ``times`` to the first: the reconstruction left, the truth right.
+    """Draw a reconstruction and the true trajectory from the last time to the first, side by side.
 
-    Fields: images, profiles in one dimension.  Particles: their first two coordinates, coloured by species.  Vectors:
-    the first number against time, or the first two in their plane, with the way that they came.
+    Fields: images, profiles in one dimension. Particles: their first two coordinates, coloured by species. Vectors: the
+    number against time, or the first two of several in their plane.
+
+    Args:
+        reconstruction: One reconstructed trajectory.
+        truth: The true one, at the same times.
+        times: Their times, in any order.
+        layout: Layout of the states.
+        frames: Largest number of images.
+
+    Returns:
+        The images, the last time first.
+
+    Raises:
+        ValueError: If the numbers of states and times differ, or are below 2.
     """
     if not len(reconstruction) == len(truth) == len(times) or len(times) < 2:
         raise ValueError(
@@ -67,7 +80,14 @@ def animate(
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, *, seconds: float = 6.0, largest: int = _LARGEST) -> None:
-    """Write a GIF that repeats, atomically; frames are left out, and then shrunk, until it has ``largest`` bytes."""
+    """Write a GIF that repeats, whole or not at all.
+
+    Args:
+        frames: Images of one size.
+        path: File to write.
+        seconds: Duration without the pause on the last frame.
+        largest: Bytes that the file may have; frames are left out, and then shrunk, until it fits.
+    """
     chosen = list(frames)
     for attempt in range(8):
         palette = _palette(chosen, 128 if attempt == 0 else 64)

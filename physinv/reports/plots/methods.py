@@ -37,9 +37,10 @@ _LOOKS: dict[str, Look] = {
 
 
 def look_of(method: str) -> Look:
-    """Colour, dash and marker: the colour names the family, dash and marker the method in it.
+    """Return colour, dash and marker of a method: the colour names its family, dash and marker the method in it.
 
-    A method that is not known here gets a look by its name, the same in every figure.
+    Args:
+        method: Name of the method; one that is not listed here gets a look by its name, the same in every figure.
     """
     if method in _LOOKS:
         return {**_LOOKS[method], "zorder": 4 if method == "physinv" else 3, "label": method}
@@ -55,12 +56,21 @@ def examples(
     samples: Mapping[str, Float[Tensor, "k *state"]],
     layout: StateLayout,
 ) -> Figure:
-    """One observation as every method reconstructs it, in the order of ``samples``; draws that are not finite are left
-    out, with their method where fewer than one is finite.
+    """Draw one observation as every method reconstructs it.
 
     Fields in more than one dimension and particles: a row per method, from the observation over samples, mean and
-    spread to the truth, on one scale.  Fields in one dimension: a row per method, and the same less the median.
+    spread to the truth, on one scale. Fields in one dimension: a row per method, and the same less the median.
     Vectors: a row of dots per method (one number), or a panel per method (the first two of many).
+
+    Args:
+        truth: Initial state.
+        final: Observation.
+        samples: Draws by method, in the order of the figure; draws that are not finite are left out, and methods
+            without a finite draw.
+        layout: Layout of the states.
+
+    Raises:
+        ValueError: If no draw is finite.
     """
     kept = {m: s[torch.isfinite(s).flatten(1).all(1)] for m, s in samples.items()}
     kept = {m: s for m, s in kept.items() if len(s)}

@@ -696,7 +696,10 @@ def test_figures(dimension):
         (lambda: OverdampedParticles(box=5.0), "`external` of OverdampedParticles must be 'none' in a periodic `box`"),
         (lambda: OverdampedParticles(box=1.5, external="none"), "twice the range of the pair force, 2, got 1.5"),
         (lambda: OverdampedParticles(box=2.5, external="none", neighbours="cells"), "needs a `box` of three cells, 3"),
-        (lambda: UnderdampedParticles(pair="hard"), "`pair` of UnderdampedParticles must be one of"),
+        (
+            lambda: UnderdampedParticles(pair="hard"),
+            "`pair` of UnderdampedParticles can't be 'hard'; it must be",
+        ),
         (lambda: UnderdampedParticles(friction=-1.0), "`friction` of UnderdampedParticles must be at least 0"),
         (
             lambda: UnderdampedParticles.step(OverdampedParticles(), *[torch.zeros(1, 1, 3)] * 4),

@@ -107,7 +107,13 @@ def rows_of_methods(
 
 
 def name_panels(axes: Sequence[Axes], colours: Mapping[str, str], *, beside: bool) -> None:
-    """Write the names of methods on their panels: ``beside`` them, or above."""
+    """Write the names of methods on their panels.
+
+    Args:
+        axes: One panel per method.
+        colours: Colour by method.
+        beside: Whether names stand beside the panels instead of above.
+    """
     for ax, (method, colour) in zip(axes, colours.items(), strict=True):
         if beside:
             broken = method.replace("-", "-\n", 1) if len(method) > 12 else method

@@ -46,7 +46,13 @@ class ParticlePicture(Picture):
 
 
 def draw_particles(ax: Axes, state: Array, layout: StateLayout) -> None:
-    """The particles of ``state (n, components)`` in the plane, coloured by species."""
+    """Draw particles in the plane of their first two coordinates, coloured by species.
+
+    Args:
+        ax: The panel.
+        state: One state ``(n, components)``.
+        layout: Layout of the particles.
+    """
     for sign, colour in _SPECIES:
         _dots(ax, _plane(state, layout)[state[:, -1] * sign > 0], colour)
 
