@@ -27,7 +27,7 @@ from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import march
 from physinv.laws.observation import Covariance, Observation, Operator, jacobian, linearised
 from physinv.models.references.base import ReferenceLaw
-from physinv.posterior.partial import checked, reference_law
+from physinv.posterior.partial import check_observed, chosen_reference
 from physinv.posterior.posterior import Posterior, default_batch
 from physinv.reversal.langevin import corrected
 
@@ -115,17 +115,17 @@ def sample_guided(
     and after each ``sweeps`` moves of Langevin follow ``s(x, t) + grad log p(y | x_t)`` with the ``guide``'s
     approximation.  They are preconditioned with the covariance of the reference at t given ``y``, as predicted by the
     same guide and linearised at the reference's mean: stable however small the noise of ``y``.  It takes enough of
-    them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``reference`` as in :func:`final_given`; ValueError
+    them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``reference`` as in :func:`sample_final`; ValueError
     where reference plus network is no score (``reference.is_score`` is False, as for the smoother).
     """
-    reference = reference_law(posterior, reference)
+    reference = chosen_reference(posterior, reference)
     if not reference.is_score:
         raise ValueError(
             "`posterior` must have a score at every time, got steps over stored intervals; take sample_given."
         )
     horizon = float(posterior.times[-1])
     prior = reference.mean_at(horizon)
-    y = checked(observation, y, n, prior)
+    y = check_observed(observation, y, n, prior)
     x = reference.sample(n * len(y), horizon, generator=generator)
 
     @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ right in principle, since ``y`` tells nothing about ``x_0`` that ``x_T`` does no
 
 from __future__ import annotations
 
-__all__ = ["checked", "final_given", "reference_law", "sample_given"]
+__all__ = ["check_observed", "sample_final", "chosen_reference", "sample_given"]
 
 import torch
 from jaxtyping import Float
@@ -30,15 +30,15 @@ def sample_given(
     reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
-    """``n`` draws from ``p(x_0 | y)`` for each observation: those of :func:`final_given`, each taken back to 0."""
-    final = final_given(
+    """``n`` draws from ``p(x_0 | y)`` for each observation: those of :func:`sample_final`, each taken back to 0."""
+    final = sample_final(
         posterior, observation, y, n, sweeps=sweeps, size=size, reference=reference, generator=generator
     ).flatten(0, 1)
     return posterior.sample(final, 1, generator=generator).reshape(len(y), n, *final.shape[1:])
 
 
 @torch.no_grad()
-def final_given(
+def sample_final(
     posterior: Posterior,
     observation: Observation,
     y: Float[Tensor, "batch *seen"],
@@ -58,11 +58,11 @@ def final_given(
     ``reference``, the reference law, defaults to that of the score model and is needed for other scores.  Where
     reference plus network is no score (``reference.is_score`` is False, as for the smoother) there are no moves.
     """
-    reference = reference_law(posterior, reference)
+    reference = chosen_reference(posterior, reference)
     sweeps = sweeps if reference.is_score else 0
     horizon = float(posterior.times[-1])
     prior = reference.mean_at(horizon)
-    y = checked(observation, y, n, prior)
+    y = check_observed(observation, y, n, prior)
     H = jacobian(observation.operator, prior)
     _, C = reference.covariance_at(horizon).given(H, observation.covariance(H))
     x = reference.sample_given(observation, y, n, horizon, generator=generator).flatten(0, 1)
@@ -77,7 +77,7 @@ def final_given(
     return torch.cat(parts).reshape(len(y), n, *prior.shape[1:])
 
 
-def reference_law(posterior: Posterior, reference: ReferenceLaw | None) -> ReferenceLaw:
+def chosen_reference(posterior: Posterior, reference: ReferenceLaw | None) -> ReferenceLaw:
     """``reference``, or those of the posterior's score model; ValueError if it has none."""
     law = ReferenceLaw.of(posterior.score) if reference is None else reference
     if law is None:
@@ -87,7 +87,7 @@ def reference_law(posterior: Posterior, reference: ReferenceLaw | None) -> Refer
     return law
 
 
-def checked(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:
+def check_observed(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:
     """``y`` in the dtype and on the device of the reference, once it has been found to fit the operator."""
     if n < 1:
         raise ValueError(f"`n` must be at least 1, got {n}.")

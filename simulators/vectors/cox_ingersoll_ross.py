@@ -14,7 +14,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Multiplicative, match
 from physinv.equations.solve import Step
-from physinv.laws.scalar import Array, ScalarPosterior
+from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.simulator import Layout, Simulator, parameter
 
 _LEAST = 1e-3  # keeps the force beyond zero, where a network may ask for it, finite

@@ -32,7 +32,7 @@ class Tables(NamedTuple):
     modulus of the states' modes; the same of ``b``, ``(interval, ...)``; ``box (interval, 2, channels, *1)``: what the
     physics' values are cut to; ``gain``: K; ``trusted``: 1 where ``b`` is the physics, 0 where it is ``x``;
     ``noise_scale``: factor on the noise variance ``C sigma^2`` of a step (1 before calibration, see
-    :func:`~physinv.reversal.smoother_noise.calibrate`).
+    :func:`~physinv.reversal.smoother_noise.calibrate_noise`).
     """
 
     times: Tensor
