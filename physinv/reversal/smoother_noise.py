@@ -75,7 +75,7 @@ def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, 
             total += reference.modes(gap / size).abs().square().sum(0)
 
         # One mode alone is too noisy an estimate: average over the shell of its wave number.
-        reference.noise_scale[i] = _averaged(total / n, reference.alive(i).to(total), reference, later)
+        reference.noise_scale[i] = _averaged(total / n, reference.uncertain_modes(i).to(total), reference, later)
 
 
 @torch.no_grad()
@@ -132,7 +132,7 @@ def match_ensembles(
         error = (reference.modes(truth) - centre).abs().square().mean(0)
 
         # Variance that the new noise has to bring over what it brings, averaged over shells in units of C.
-        weight, fresh = reference.alive(i).to(error), noise.abs().square().mean(0)
+        weight, fresh = reference.uncertain_modes(i).to(error), noise.abs().square().mean(0)
         unit = torch.where(weight > 0, root.square(), 1.0)
         wanted, had = (
             _averaged(v / unit, weight, reference, truth) for v in (error - (1 + 1 / members) * spread, fresh)
