@@ -27,8 +27,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations import time_grids as grids
 from physinv.equations.sde import SDE, Linear, Score
 from physinv.evaluation import metrics
+from physinv.laws.exact_1d import ScalarPosterior
 from physinv.laws.gaussian import gaussian_log_prob
-from physinv.laws.scalar import ScalarPosterior
 from physinv.models.build import build_model, score_network
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.mixture import MixtureReference

@@ -19,7 +19,7 @@ from torch import Tensor
 from physinv.config.devices import threads_for
 from physinv.config.settings import Settings
 from physinv.evaluation import metrics
-from physinv.laws.scalar import ScalarPosterior
+from physinv.laws.exact_1d import ScalarPosterior
 from physinv.posterior.posterior import Posterior
 
 OBSERVATIONS, RANKED, DRAWS = 2000, 1000, 19

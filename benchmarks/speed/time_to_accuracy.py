@@ -41,7 +41,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.evaluation import metrics
-from physinv.laws.scalar import ScalarPosterior
+from physinv.laws.exact_1d import ScalarPosterior
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import build

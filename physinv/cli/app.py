@@ -283,26 +283,25 @@ def reconstruct(
     """
     from physinv.config.devices import pick_device
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.posterior.reconstruct import reconstruct
+    from physinv.posterior.reconstruct import SamplingPlan, reconstruct
     from physinv.training.run import load_run
 
     _free(out, overwrite)
+    plan = SamplingPlan(
+        method=method,
+        samples=samples,
+        steps=steps,
+        grid=grid,
+        seed=seed,
+        limit=limit,
+        observe=observe,
+        observed_noise=observed_noise,
+    )
     loaded = load_run(run, device=pick_device(device))
     dataset = TrajectoryDataset(data)
     with console.progress("reconstructing") as report:
         reconstruct(
-            loaded,
-            dataset,
-            out,
-            method=method,
-            samples=samples,
-            steps=steps,
-            grid=grid,
-            observe=observe,
-            observed_noise=observed_noise,
-            limit=limit,
-            seed=seed,
-            progress=lambda done, n: report(done / n, f"{done} of {n} observations"),
+            loaded, dataset, out, plan, progress=lambda done, n: report(done / n, f"{done} of {n} observations")
         )
     console.say(f"reconstruction in {out}")
 

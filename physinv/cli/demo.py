@@ -14,7 +14,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.evaluate import draw, evaluate, write_json
-from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.processes.registry import find
 from physinv.training.loop import Record
 from physinv.training.run import load_run, train_run
@@ -61,7 +61,8 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 def tell(done: int, n: int) -> None:
                     report(done / n)
 
-                reconstruct(load_run(run, device=device), test, target, method=method, seed=seed, progress=tell)
+                sampling = SamplingPlan(method=method, seed=seed)
+                reconstruct(load_run(run, device=device), test, target, sampling, progress=tell)
             loaded = read_reconstruction(target)
             rows = evaluate(loaded)
             console.scores(rows, f"{name}, {method}, beside the exact posterior")

@@ -1,4 +1,4 @@
-"""Exact posteriors ``p(x_0 | x_T)``: the yardstick that every reconstruction is held against."""
+"""Exact posteriors ``p(x_0 | x_T)``: the reference values that every reconstruction is compared with."""
 
 from __future__ import annotations
 
@@ -19,34 +19,57 @@ from physinv.laws.observation import Covariance, Observation, jacobian
 
 
 class ExactPosterior(ABC):
-    """The three answers to "where did ``x_T`` come from?"; see ``docs`` of each for what they are good for.
+    """The exact answers to the question which initial state ``x_0`` led to a final state ``x_T``.
 
-    Those whose density is known have ``log_prob(initial, final)`` as well, ``log p(x_0 | x_T)`` of one ``x_0`` for
-    each ``x_T``.
+    Three answers are told apart: independent draws from the posterior (:meth:`sample`), its mean (:meth:`mean`), and
+    the state that the probability flow starts from (:meth:`flow`).  Posteriors whose density is known have a method
+    ``log_prob(initial, final)`` as well.
     """
 
     @abstractmethod
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Independent draws from ``p(x_0 | x_T)``."""
+        """Draw independent initial states from ``p(x_0 | x_T)``.
+
+        Args:
+            final: Final states ``x_T``.
+            n: Number of draws for each final state.
+            generator: Source of randomness, on the device of ``final``.
+        """
 
     @abstractmethod
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """``E[x_0 | x_T]``."""
+        """Return the posterior mean ``E[x_0 | x_T]``.
+
+        Args:
+            final: Final states ``x_T``.
+        """
 
     @abstractmethod
     def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The probability-flow ODE's pre-image of ``x_T`` (exact, or to solver accuracy where no formula is known)."""
+        """Return the initial state from which the probability flow reaches ``x_T``.
+
+        Exact where a formula is known, else accurate to the error of a solver.
+
+        Args:
+            final: Final states ``x_T``.
+        """
 
 
 @dataclass(frozen=True)
 class LinearGaussian(ExactPosterior):
-    """A :class:`Linear` process over ``[0, horizon]`` started from a Gaussian that is diagonal in the same basis.
+    """The posterior of a linear process whose initial states are Gaussian and diagonal in the same basis.
 
-    Mode by mode, with ``a = e^{rT}``, accumulated noise ``V`` and prior variance ``S``: posterior gain
-    ``aS / (a^2 S + V)`` and variance ``SV / (a^2 S + V)``; the flow maps by ``sqrt(S / (a^2 S + V))``.
-    ``mean0 (*state)``, ``power (*modes)``: the prior's mean and ``E|y - E y|^2`` per orthonormal mode.
+    Per mode, with decay ``a = e^{rT}``, accumulated noise variance ``V`` and prior variance ``S``: the posterior has
+    gain ``a S / (a^2 S + V)`` and variance ``S V / (a^2 S + V)``; the probability flow multiplies by
+    ``sqrt(S / (a^2 S + V))``.
+
+    Args:
+        sde: The linear process.
+        horizon: Time T of the final states.
+        mean0: Mean of the initial states.
+        power: Prior variance ``S = E|y - E y|^2`` of each orthonormal mode, ``(*modes)``.
     """
 
     sde: Linear
@@ -65,16 +88,19 @@ class LinearGaussian(ExactPosterior):
         return self.mean0.to(final) + self.sde.unmodes(gained, final)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the posterior mean ``E[x_0 | x_T]``, mode by mode."""
         y, a, v, s = self._parts(final)
         return self._back(a * s / (a**2 * s + v) * y, final)
 
     def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the initial state from which the probability flow reaches ``x_T``, mode by mode."""
         y, a, v, s = self._parts(final)
         return self._back((s / (a**2 * s + v)).sqrt() * y, final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
+        """Draw independent initial states from ``p(x_0 | x_T)``, mode by mode."""
         _, a, v, s = self._parts(final)
         z = torch.randn((n * len(final), *final.shape[1:]), generator=generator, dtype=final.dtype, device=final.device)
         wiggle = self.sde.unmodes((s * v / (a**2 * s + v)).sqrt() * self.sde.modes(z), z)
@@ -83,51 +109,90 @@ class LinearGaussian(ExactPosterior):
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_0 | x_T)``; modes that the prior leaves at its mean are left out
-        (:func:`~physinv.laws.gaussian.gaussian_log_prob`)."""
+        """Return the log density ``log p(x_0 | x_T)``.
+
+        Modes without posterior variance (the prior holds them at its mean) are left out; see
+        :func:`~physinv.laws.gaussian.gaussian_log_prob`.
+
+        Args:
+            initial: One initial state for each final state.
+            final: Final states ``x_T``.
+
+        Raises:
+            ValueError: If the process has no noise, so that the posterior has no density.
+        """
         if not self.sde.noise > 0:
             raise ValueError(f"`sde.noise` must be positive for a density, got {self.sde.noise:g}.")
         _, a, v, s = self._parts(final)
         return gaussian_log_prob(self.sde.modes(initial - self.mean(final)), s * v / (a**2 * s + v), initial)
 
     def given(self, observation: Observation) -> ObservedGaussian:
-        """The posterior where not ``x_T`` itself but ``y = H x_T + sigma n`` was observed."""
+        """Return the posterior given a partial, noisy observation ``y = H x_T + sigma n`` of the final state.
+
+        Args:
+            observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+        """
         return ObservedGaussian(self, observation)
 
 
 @dataclass(frozen=True)
 class ObservedGaussian:
-    """``p(x_T | y)`` and ``p(x_0 | y)`` of a :class:`LinearGaussian` for ``y = H x_T + sigma n``.
+    """The laws ``p(x_T | y)`` and ``p(x_0 | y)`` of a :class:`LinearGaussian` for ``y = H x_T + sigma n``.
 
-    ``x_T ~ N(a m, a^2 S + V)`` is conditioned in observation space
-    (:meth:`~physinv.laws.observation.Covariance.given`). As ``y`` tells nothing about ``x_0`` that ``x_T`` does not,
-    a draw from ``p(x_0 | x_T)`` of a draw from ``p(x_T | y)`` is one from ``p(x_0 | y)``; and ``E[x_0 | x_T]`` is
-    affine in ``x_T``, so means compose as well. Each call factorises a matrix of the size of ``y``.
+    The final state ``x_T ~ N(a m, a^2 S + V)`` is conditioned in observation space
+    (:meth:`~physinv.laws.observation.Covariance.given`).  Given ``x_T``, the observation ``y`` holds no further
+    information about ``x_0``.  Hence a draw from ``p(x_0 | x_T)``, with ``x_T`` drawn from ``p(x_T | y)``, is a draw
+    from ``p(x_0 | y)``; and since ``E[x_0 | x_T]`` is affine in ``x_T``, the means compose in the same way.  Every call
+    factorises a matrix of ``seen x seen`` numbers.
+
+    Args:
+        law: The posterior given the whole final state.
+        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
     """
 
     law: LinearGaussian
     observation: Observation
 
     def final_mean(self, y: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
-        """``E[x_T | y]``."""
+        """Return the mean of the final state, ``E[x_T | y]``.
+
+        Args:
+            y: Observed numbers.
+        """
         return self._update(y)[0]
 
     def final_sample(
         self, y: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Independent draws from ``p(x_T | y)``."""
+        """Draw independent final states from ``p(x_T | y)``.
+
+        Args:
+            y: Observed numbers.
+            n: Number of draws for each observation.
+            generator: Source of randomness, on the device of ``y``.
+        """
         mean, covariance = self._update(y)
         z = torch.randn((n * len(y), *mean.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
         return mean[:, None] + covariance.root(z).reshape(len(y), n, *mean.shape[1:])
 
     def mean(self, y: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
-        """``E[x_0 | y]``."""
+        """Return the posterior mean of the initial state, ``E[x_0 | y]``.
+
+        Args:
+            y: Observed numbers.
+        """
         return self.law.mean(self.final_mean(y))
 
     def sample(
         self, y: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Independent draws from ``p(x_0 | y)``."""
+        """Draw independent initial states from ``p(x_0 | y)``.
+
+        Args:
+            y: Observed numbers.
+            n: Number of draws for each observation.
+            generator: Source of randomness, on the device of ``y``.
+        """
         final = self.final_sample(y, n, generator=generator)
         return self.law.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
 
@@ -146,9 +211,25 @@ class ObservedGaussian:
 
 @dataclass(frozen=True)
 class MixturePosterior(ExactPosterior):
-    """``x_T = a x_0 + N(0, v I)`` with a Gaussian-mixture prior; the flow is integrated with the closed-form score.
+    """The posterior of ``dx = -rate x dt + noise dW`` whose initial states follow a Gaussian mixture.
 
-    ``gain(t)`` and ``variance(t)`` come from the process ``dx = -rate x dt + noise dW``.
+    The transition is ``x_T = a x_0 + N(0, v I)`` with ``a = e^{-rate T}`` and ``v = noise^2 (1 - e^{-2 rate T}) / (2
+    rate)``; the posterior is a mixture again.  The probability flow has no formula and is integrated with the exact
+    score of ``p_t``.
+
+    Args:
+        prior: Law of the initial states.
+        rate: Relaxation rate, per time.
+        noise: Noise amplitude, in units of the state per square root of time.
+        horizon: Time T of the final states.
+        flow_steps: Runge-Kutta steps of the probability flow.
+
+    Example:
+        >>> prior = Mixture(torch.ones(1), torch.zeros(1, 1), torch.ones(1, 1, 1))  # N(0, 1)
+        >>> law = MixturePosterior(prior, rate=0.5, noise=0.3, horizon=2.0)
+        >>> final = torch.ones(1, 1, dtype=torch.float64)
+        >>> round(law.mean(final).item(), 3), round(law.flow(final).item(), 3)
+        (1.726, 2.166)
     """
 
     prior: Mixture
@@ -164,24 +245,36 @@ class MixturePosterior(ExactPosterior):
         return Mixture(self.prior.weights.to(like), self.prior.means.to(like), self.prior.covs.to(like))
 
     def posterior(self, final: Float[Tensor, "batch d"]) -> Mixture:
-        """``p(x_0 | x_T)`` as a mixture per observation."""
+        """Return ``p(x_0 | x_T)`` as one Gaussian mixture for each final state.
+
+        Args:
+            final: Final states ``x_T``.
+        """
         return self._prior(final).given(final, *self._law(self.horizon))
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the posterior mean ``E[x_0 | x_T]``, that of the mixture."""
         return self.posterior(final).mean()
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
+        """Draw independent initial states from the posterior mixture."""
         return self.posterior(final).sample(n, generator=generator)
 
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_0 | x_T)``."""
+        """Return the log density ``log p(x_0 | x_T)``.
+
+        Args:
+            initial: One initial state for each final state.
+            final: Final states ``x_T``.
+        """
         return self.posterior(final).log_prob(initial)
 
     def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the initial state from which the probability flow reaches ``x_T``, by Runge-Kutta steps."""
         prior, x = self._prior(final), final
 
         def slope(x: Tensor, t: float) -> Tensor:

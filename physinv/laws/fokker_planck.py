@@ -1,19 +1,23 @@
-"""Exact posteriors of scalar processes: the Fokker-Planck equation on a grid, both ways in time.
+"""The law of a process in one dimension: the Fokker-Planck equation on a grid, forward and backward in time.
 
 For ``dx = f(x, t) dt + g dW`` the density obeys ``dp/dt = -dJ/dx``, ``J = f p - D dp/dx``, ``D = g^2 / 2``, here with
-walls (J = 0) at both ends.  Finite volumes: cell i with centre x_i, width h_i and mass m_i = p_i h_i; through the
-face between i and i + 1, at distance d = x_{i+1} - x_i, flows (Scharfetter and Gummel 1969; Chang and Cooper 1970)
+walls (J = 0) at both ends.  Finite volumes: cell i has centre ``x_i``, width ``h_i`` and mass ``m_i = p_i h_i``.  The
+flux through the face between the cells i and i + 1, at distance ``d = x_{i+1} - x_i``, is
 
     J = D/d [B(-w) p_i - B(w) p_{i+1}],    w = f d / D,    B(w) = w / (e^w - 1),
 
-exact for constant J and f, so the discrete equilibrium is Boltzmann's.  Masses obey ``dm/dt = A m``; the columns of
-the tridiagonal A sum to zero (mass is conserved) and ``v(x_0) = E[v(x_T) | x_0]`` obeys the transpose, so that
-forward and backward solutions are dual on the grid, not only in the limit.
+exact for constant J and f, so that the discrete equilibrium is Boltzmann's.  Masses obey ``dm/dt = A m``.  The columns
+of the tridiagonal ``A`` sum to zero (mass is conserved), and ``v(x_0) = E[v(x_T) | x_0]`` obeys the transposed
+equation: forward and backward solutions are dual on the grid, not only in the limit of small cells.
 
-**The cell Peclet number is |w|.**  The scheme acts as if the diffusion were ``D (w/2) coth(w/2)``: D (1 + w^2/12) for
-|w| < 1 (second order), but |f| d / 2, first-order upwind, where |w| >> 1: a point start there spreads numerically.
-Harmless where the flow contracts afterwards; else take narrower cells.  ``edges`` need not be uniform: crowd them
-where the law ends up.  Halve all widths to see what is left of the error.
+**The cell Peclet number is |w|.**  The scheme acts as if the diffusion were ``D (w/2) coth(w/2)``: ``D (1 + w^2/12)``
+for ``|w| < 1`` (second order), but ``|f| d / 2``, first-order upwind, where ``|w| >> 1``: there a point mass spreads
+numerically.  This is harmless where the flow contracts afterwards; elsewhere take narrower cells.  The cells need not
+be equally wide: make them narrow where the density ends up.  Halving all widths shows how much of the error is left.
+
+References:
+    Scharfetter and Gummel (1969), Large-signal analysis of a silicon Read diode oscillator;
+    Chang and Cooper (1970), A practical difference scheme for Fokker-Planck equations.
 """
 
 from __future__ import annotations
@@ -34,10 +38,29 @@ _Jacobian = Callable[[float, Array], csc_matrix]
 
 
 class FokkerPlanck:
-    """The law of ``dx = f(x, t) dt + g dW`` between walls, on the cells between ``edges`` (at least 3, increasing).
+    """The law of ``dx = f(x, t) dt + g dW`` between two walls.
 
-    ``drift(x, t)`` maps an array of positions and a time to an array; ``noise`` is g.  Time is integrated implicitly
-    (BDF, order and step adapt, so a point start gets its short first steps) to relative tolerance ``rtol``.
+    Time is integrated implicitly (BDF with adaptive order and step, so that a point mass gets its short first steps).
+
+    Args:
+        drift: ``f(x, t)``, from positions ``(points,)`` and a time to drifts ``(points,)``.
+        noise: Noise amplitude ``g``, in units of the state per square root of time.
+        edges: Increasing edges of the cells, at least 3; the walls are at both ends.
+        rtol: Relative tolerance of the time integration.
+
+    Attributes:
+        centers: Centres of the cells, ``(cells,)``.
+        widths: Widths of the cells, ``(cells,)``.
+        faces: Positions of the inner faces, ``(cells - 1,)``.
+
+    Raises:
+        ValueError: If ``edges`` are not at least 3 increasing numbers, or ``noise`` is not positive and finite.
+
+    Example:
+        >>> solver = FokkerPlanck(lambda x, t: -x, noise=0.5, edges=np.linspace(-3, 3, 121))
+        >>> density = solver.transition(np.array([1.0]), t1=1.0)[0]
+        >>> round(float((solver.centers * density * solver.widths).sum()), 2)  # e^-1
+        0.37
     """
 
     def __init__(
@@ -56,20 +79,46 @@ class FokkerPlanck:
         self._low, self._high = edges[0], edges[-1]
 
     def rates(self, t: float) -> tuple[Float[Array, " faces"], Float[Array, " faces"]]:
-        """Jump rates through the inner faces, up from cell i to i + 1 and down again: ``(cells - 1,)`` each."""
+        """Return the jump rates through the inner faces.
+
+        Args:
+            t: Time.
+
+        Returns:
+            Rates from cell i up to i + 1, and from i + 1 down to i, ``(cells - 1,)`` each, per time.
+        """
         distance = np.diff(self.centers)
         w = np.broadcast_to(self.drift(self.faces, t), self.faces.shape) * distance / self._diffusion
         speed = self._diffusion / distance
         return speed * _bernoulli(-w) / self.widths[:-1], speed * _bernoulli(w) / self.widths[1:]
 
     def generator(self, t: float) -> csc_matrix:
-        """``A`` of ``dm/dt = A m``, masses ``m`` ``(cells,)``: sparse, tridiagonal, columns sum to zero."""
+        """Return the matrix ``A`` of ``dm/dt = A m`` for the masses ``m`` of the cells.
+
+        Args:
+            t: Time.
+
+        Returns:
+            Sparse tridiagonal matrix ``(cells, cells)`` whose columns sum to zero.
+        """
         up, down = self.rates(t)
         leave = np.append(up, 0.0) + np.append(0.0, down)
         return csc_matrix(diags([up, -leave, down], offsets=[-1, 0, 1]))
 
     def forward(self, density: Float[Array, "... cells"], t0: float, t1: float) -> Float[Array, "... cells"]:
-        """Densities at ``t1`` from densities at ``t0 <= t1``, ``(..., cells)`` both: Kolmogorov's forward equation."""
+        """Carry densities forward in time: Kolmogorov's forward equation.
+
+        Args:
+            density: Densities at ``t0`` in the cells.
+            t0: Time of the given densities.
+            t1: Time of the result, at least ``t0``.
+
+        Returns:
+            Densities at ``t1`` in the cells.
+
+        Raises:
+            ValueError: If the last axis is not that of the cells, ``t1 < t0``, or the time integration fails.
+        """
 
         def slope(s: float, m: Array) -> Array:  # A m
             up, down = self.rates(t0 + s)
@@ -79,7 +128,19 @@ class FokkerPlanck:
         return self._solve(mass, t0, t1, slope, lambda s, m: self.generator(t0 + s)) / self.widths
 
     def backward(self, values: Float[Array, "... cells"], t0: float, t1: float) -> Float[Array, "... cells"]:
-        """``E[v(x(t1)) | x(t0) = x]`` on the cells from ``v`` on the cells, ``(..., cells)``: the backward equation."""
+        """Return the expected value of a function of the later state: Kolmogorov's backward equation.
+
+        Args:
+            values: ``v`` at the cells.
+            t0: Time of the state that is given.
+            t1: Time of the state that ``v`` is a function of, at least ``t0``.
+
+        Returns:
+            ``E[v(x(t1)) | x(t0) = x]`` at the cells.
+
+        Raises:
+            ValueError: If the last axis is not that of the cells, ``t1 < t0``, or the time integration fails.
+        """
 
         def slope(s: float, v: Array) -> Array:  # A^T v
             up, down = self.rates(t1 - s)
@@ -90,9 +151,21 @@ class FokkerPlanck:
         return self._solve(np.asarray(values), t0, t1, slope, lambda s, v: csc_matrix(self.generator(t1 - s).T))
 
     def transition(self, x0: Float[Array, " points"], t1: float, t0: float = 0.0) -> Float[Array, "points cells"]:
-        """Densities ``p(x, t1 | x0, t0)``, one row per point mass ``x0``.
+        """Return the transition densities ``p(x, t1 | x0, t0)`` from given positions.
 
-        A point is shared between the two nearest cells so that its mean is exact (its variance is <= d^2 / 4).
+        A point mass is shared between the two nearest cells such that its mean is exact (its variance is at most
+        ``d^2 / 4``).
+
+        Args:
+            x0: Positions at ``t0``.
+            t1: Time of the densities.
+            t0: Time of the positions.
+
+        Returns:
+            One density for each position.
+
+        Raises:
+            ValueError: If a position lies outside the grid.
         """
         return self.forward(self._weights("x0", x0) / self.widths, t0, t1)
 
@@ -103,11 +176,23 @@ class FokkerPlanck:
         t1: float,
         t0: float = 0.0,
     ) -> Float[Array, "batch _"]:
-        """``p(x0 | x(t1))``, one row for each observed ``final`` state; Bayes' rule with the solver's likelihood.
+        """Return the posterior ``p(x0 | x(t1))`` by Bayes' rule with the solver's transition density.
 
-        prior ``(locations, weights)`` of point masses: probabilities ``(batch, atoms)``, by one forward solution per
-        atom.  prior density ``(cells,)``: densities ``(batch, cells)``, by one backward solution per final state.
         Between cell centres the likelihood ``p(x(t1) | x0)`` is linear in ``x(t1)``.
+
+        Args:
+            prior: Point masses ``(locations, weights)``, which take one forward solution for each of them, or a density
+                ``(cells,)``, which takes one backward solution for each final state.
+            final: Observed states at ``t1``.
+            t1: Time of the final states.
+            t0: Time of the prior.
+
+        Returns:
+            One row for each final state: probabilities of the point masses, or densities in the cells.
+
+        Raises:
+            ValueError: If a final state lies outside the grid, or has no probability under the prior that the tolerance
+                of the time integration resolves.
         """
         at = self._weights("final", final)
         if isinstance(prior, tuple):

@@ -12,11 +12,23 @@ from torch import Tensor
 
 
 def gaussian_log_prob(y: Tensor, power: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
-    """``-1/2 sum_k n_k (|y_k|^2 / S_k + log 2 pi S_k)`` of the centred modes ``y`` of states of the shape of ``like``.
+    """Return the log density of a Gaussian that is diagonal in an orthonormal basis.
 
-    ``power`` S is ``E|y|^2`` per orthonormal mode.  ``n_k`` is 2 for the modes of a real FFT that stand for their
-    complex conjugates too, and 1 elsewhere: a mode without twin is one real number, a pair is two with S/2 each.
-    Modes without power are left out: the density is that on the subspace of the others.
+        -1/2 sum_k n_k (|y_k|^2 / S_k + log 2 pi S_k)
+
+    ``n_k`` is 2 for the modes of a real FFT that stand for their complex conjugates too, and 1 elsewhere: a mode
+    without conjugate twin is one real number, a pair is two real numbers of variance ``S_k / 2`` each.  Modes without
+    power are left out: the density is that on the subspace of the others.
+
+    Args:
+        y: Coefficients of the states minus those of the mean, ``(batch, *modes)``.
+        power: Variance ``S_k = E|y_k|^2`` of each mode, broadcastable against ``y``.
+        like: States of the shape in question, from which shape, dtype and device are taken.
+
+    Example:
+        >>> x = torch.zeros(1, 2)
+        >>> round(gaussian_log_prob(x, torch.ones(2), x).item(), 4)  # -log 2 pi
+        -1.8379
     """
     tiny = torch.finfo(like.dtype).tiny
     each = y.abs().square() / power.clamp(min=tiny) + (2 * math.pi * power.clamp(min=tiny)).log()
@@ -25,7 +37,15 @@ def gaussian_log_prob(y: Tensor, power: Tensor, like: Float[Tensor, "batch *stat
 
 
 def twins(modes: Tensor, like: Tensor) -> Tensor:
-    """How many coefficients of the full FFT each of the real FFT's stands for, along the last axis."""
+    """Return how many coefficients of the full FFT each coefficient of the real FFT stands for, along the last axis.
+
+    Args:
+        modes: Coefficients of the real FFT.
+        like: States of the shape in question, from which the length of the last axis, dtype and device are taken.
+
+    Returns:
+        2 where the complex conjugate is left out by the real FFT, else 1; one number for each mode of the last axis.
+    """
     count = torch.ones(modes.shape[-1], dtype=like.dtype, device=like.device)
     count[1 : (like.shape[-1] + 1) // 2] = 2.0
     return count

@@ -1,7 +1,7 @@
 """Gaussian mixtures: densities, scores, conditioning on linear observations, and fitting by EM.
 
-``p(x) = sum_k w_k N(x; m_k, C_k)``.  Under a linear SDE a mixture stays one, and so does its posterior given a later
-state, which makes mixtures the exact reference for vector processes; fitted to data they precondition score networks.
+``p(x) = sum_k w_k N(x; m_k, C_k)``.  Under a linear SDE a mixture stays a mixture, and so does its posterior given a
+later state.  Mixtures therefore give exact posteriors of vector processes; fitted to data they serve as reference law.
 """
 
 from __future__ import annotations
@@ -18,9 +18,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mixture:
-    """Weights ``(*lead, k)``, means ``(*lead, k, d)``, covariances ``(*lead, k, d, d)``; leading axes broadcast.
+    """A Gaussian mixture, or a batch of them.
 
-    ``lead`` is empty for one distribution, or runs over samples (one mixture each) or times.
+    The leading axes ``lead`` broadcast: none for one mixture, one for a mixture per sample or per time.
+
+    Args:
+        weights: Probabilities ``w_k`` of the components.
+        means: Means ``m_k``.
+        covs: Covariances ``C_k``.
+
+    Example:
+        >>> pair = Mixture(torch.tensor([0.5, 0.5]), torch.tensor([[-1.0], [1.0]]), torch.full((2, 1, 1), 0.01))
+        >>> [round(v, 2) for v in pair.score(torch.tensor([[0.9], [1.1]])).flatten().tolist()]
+        [10.0, -10.0]
     """
 
     weights: Float[Tensor, "*lead k"]
@@ -28,7 +38,15 @@ class Mixture:
     covs: Float[Tensor, "*lead k d d"]
 
     def components(self, x: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor]:
-        """``log w_k N(x; m_k, C_k)``, ``(*batch, k)``, and the whitened ``L_k^-1 (x - m_k)``, ``(*batch, k, d)``."""
+        """Return the weighted log densities of the components, and the whitened states.
+
+        Args:
+            x: States.
+
+        Returns:
+            ``log w_k N(x; m_k, C_k)``, ``(*batch, k)``, and ``L_k^-1 (x - m_k)`` with the Cholesky factor ``L_k`` of
+            ``C_k``, ``(*batch, k, d)``.
+        """
         chol = torch.linalg.cholesky(self.covs)
         z = torch.linalg.solve_triangular(chol, (x.unsqueeze(-2) - self.means).unsqueeze(-1), upper=False).squeeze(-1)
         half_logdet = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -36,11 +54,19 @@ class Mixture:
         return self.weights.log() - half_logdet - (z**2).sum(-1) / 2 - d / 2 * math.log(2 * math.pi), z
 
     def log_prob(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """``log p(x)``."""
+        """Return the log density ``log p(x)``.
+
+        Args:
+            x: States.
+        """
         return torch.logsumexp(self.components(x)[0], -1)
 
     def score(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        """``grad log p(x) = -sum_k r_k C_k^-1 (x - m_k)`` with responsibilities ``r_k``."""
+        """Return the score ``grad log p(x) = -sum_k r_k C_k^-1 (x - m_k)`` with responsibilities ``r_k``.
+
+        Args:
+            x: States.
+        """
         logs, z = self.components(x)
         pulls = torch.linalg.solve_triangular(
             torch.linalg.cholesky(self.covs).mT.expand(*z.shape, z.shape[-1]), z.unsqueeze(-1), upper=True
@@ -49,11 +75,16 @@ class Mixture:
         return score
 
     def mean(self) -> Float[Tensor, "*lead d"]:
-        """``sum_k w_k m_k``."""
+        """Return the mean ``sum_k w_k m_k``."""
         return (self.weights.unsqueeze(-1) * self.means).sum(-2)
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "*lead n d"]:
-        """``n`` independent draws from each mixture."""
+        """Draw independent states from each mixture.
+
+        Args:
+            n: Number of draws from each mixture.
+            generator: Source of randomness, on the device of the weights.
+        """
         flat = self.weights.reshape(-1, self.weights.shape[-1])
         pick = torch.multinomial(flat, n, replacement=True, generator=generator)
         pick = pick.reshape(*self.weights.shape[:-1], n)
@@ -65,12 +96,26 @@ class Mixture:
         return m + (chol @ z.unsqueeze(-1)).squeeze(-1)
 
     def through(self, gain: float, variance: float) -> Mixture:
-        """The law of ``gain * x + N(0, variance I)``."""
+        """Return the law of ``gain x + N(0, variance I)``.
+
+        Args:
+            gain: Factor of the state.
+            variance: Variance of the noise added.
+        """
         eye = torch.eye(self.means.shape[-1], dtype=self.covs.dtype, device=self.covs.device)
         return Mixture(self.weights, gain * self.means, gain**2 * self.covs + variance * eye)
 
     def given(self, y: Float[Tensor, "batch d"], gain: float, variance: float) -> Mixture:
-        """The law of ``x`` given ``y = gain * x + N(0, variance I)``, one mixture per row of ``y`` (Bayes)."""
+        """Return the law of ``x`` given ``y = gain x + N(0, variance I)``, by Bayes' rule.
+
+        Args:
+            y: Observed states.
+            gain: Factor of the state.
+            variance: Variance of the noise.
+
+        Returns:
+            One mixture for each row of ``y``.
+        """
         seen = self.through(gain, variance)
         logs, _ = seen.components(y)
         kalman = gain * torch.linalg.solve(seen.covs, self.covs).mT
@@ -83,9 +128,21 @@ class Mixture:
 def fit_mixture(
     x: Float[Tensor, "n d"], start: Mixture, *, floor: float = 1e-6, iterations: int = 100, tolerance: float = 1e-6
 ) -> tuple[Mixture, float]:
-    """Expectation-maximisation from ``start`` (Dempster, Laird and Rubin 1977): the fit and its mean log-likelihood.
+    """Fit a Gaussian mixture to data by expectation-maximisation.
 
-    ``floor`` (relative to the variance of the data) is added to the covariances, so that point masses stay regular.
+    Args:
+        x: Data.
+        start: Mixture to start from; its number of components stays.
+        floor: Variance added to the covariances, relative to the variance of the data, so that point masses keep a
+            density.
+        iterations: Largest number of iterations.
+        tolerance: Gain in mean log-likelihood below which the iteration ends.
+
+    Returns:
+        The mixture and its mean log-likelihood.
+
+    References:
+        Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
     """
     n, d = x.shape
     ridge = (floor * x.var(0, unbiased=False).mean() + 1e-12) * torch.eye(d, dtype=x.dtype, device=x.device)
@@ -107,9 +164,21 @@ def fit_mixture(
 def cluster(
     x: Float[Tensor, "n d"], most: int, *, generator: torch.Generator | None = None, restarts: int = 3
 ) -> Float[Tensor, "n k"]:
-    """Responsibilities of the mixture with at most ``most`` components that the Bayesian information criterion prefers.
+    """Return the responsibilities of the mixture that the Bayesian information criterion prefers.
 
-    ``BIC = parameters log n - 2 log likelihood`` (Schwarz 1978); each size is fitted from ``restarts`` random seeds.
+    ``BIC = parameters log n - 2 log likelihood``, compared over all numbers of components up to ``most``.
+
+    Args:
+        x: Data.
+        most: Largest number of components.
+        generator: Source of randomness, on the device of ``x``.
+        restarts: Random initialisations for each number of components (k-means++ seeds).
+
+    Returns:
+        Probability of each component for each row of ``x``; the rows sum to 1.
+
+    References:
+        Schwarz (1978), Estimating the dimension of a model; Arthur and Vassilvitskii (2007), k-means++.
     """
     n, d = x.shape
     if float(x.var(0, unbiased=False).max()) <= 1e-24 * float(x.square().max()):

@@ -1,8 +1,8 @@
-"""What was observed of the final state, ``y = H x_T + sigma n`` with white noise n, and what it tells a Gaussian law.
+"""Partial, noisy observations of the final state, ``y = H x_T + sigma n`` with white noise ``n``.
 
-``H`` is any linear function of batched states (the usual ones are in :mod:`physinv.laws.operators`);
-:class:`Covariance` conditions Gaussian laws on them by dense algebra in observation space (matrices of
-``seen x seen`` and ``seen x state``, up to some 2000 observed numbers).
+``H`` is any linear function of batched states (:mod:`physinv.laws.operators` has the usual ones).  Gaussian laws are
+conditioned on observations by dense algebra in observation space: matrices of ``seen x seen`` and ``seen x state``
+numbers, up to some 2000 observed numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = [
     "jacobian",
     "linearised",
     "low_rank",
-    "picture",
+    "displayed_state",
 ]
 
 import math
@@ -33,7 +33,20 @@ Operator = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Observation:
-    """``p(y | x) = N(y; H x, sigma^2 I)``: the linear ``operator`` H and the standard deviation ``noise`` sigma."""
+    """A linear observation with white noise, ``p(y | x) = N(y; H x, sigma^2 I)``.
+
+    Args:
+        operator: ``H``, a linear function of states.
+        noise: Standard deviation ``sigma``, in the unit of the observed numbers.
+
+    Raises:
+        ValueError: If ``noise`` is not positive and finite.
+
+    Example:
+        >>> first = Observation(lambda x: x[:, :1], noise=0.5)
+        >>> first.score(torch.tensor([[1.0]]), torch.tensor([[0.0, 3.0]]))
+        tensor([[4., 0.]])
+    """
 
     operator: Operator
     noise: float
@@ -47,22 +60,41 @@ class Observation:
     def observe(
         self, x: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch *seen"]:
-        """A draw of ``y = H x + sigma n`` for each state."""
+        """Draw an observation ``y = H x + sigma n`` of each state.
+
+        Args:
+            x: States.
+            generator: Source of randomness, on the device of ``x``.
+        """
         clean = self.operator(x)
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
         return clean + self.noise * n
 
     def log_prob(self, y: Float[Tensor, "batch *seen"], x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
-        """``log p(y | x)``."""
+        """Return the log-likelihood ``log p(y | x)``.
+
+        Args:
+            y: Observed numbers.
+            x: One state for each observation.
+        """
         n = ((y - self.operator(x)) / self.noise).flatten(1)
         return -n.square().sum(1) / 2 - n.shape[1] * math.log(math.sqrt(2 * math.pi) * self.noise)
 
     def covariance(self, rows: Float[Tensor, "seen *state"]) -> Float[Tensor, "seen seen"]:
-        """Return ``sigma^2 I`` with one row for each row of the operator's matrix ``rows``."""
+        """Return the covariance ``sigma^2 I`` of the noise.
+
+        Args:
+            rows: The operator as a matrix (:func:`jacobian`), from which size, dtype and device are taken.
+        """
         return self.noise**2 * torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
 
     def score(self, y: Float[Tensor, "batch *seen"], x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """``grad_x log p(y | x) = H^T (y - H x) / sigma^2``."""
+        """Return the score of the likelihood, ``grad_x log p(y | x) = H^T (y - H x) / sigma^2``.
+
+        Args:
+            y: Observed numbers.
+            x: One state for each observation.
+        """
         clean, adjoint = linearised(self.operator, x)
         return adjoint((y - clean) / self.noise**2)
 
@@ -139,9 +171,14 @@ def diagonal(
 
 
 def low_rank(U: Float[Tensor, "d r"], D: Float[Tensor, " d"]) -> Covariance:
-    """``C = U U^T + D``; with ``A = D^(-1/2) U = W l^(1/2) X^T`` the root is ``D^(1/2) (1 + A A^T)^(1/2)``.
+    """Return the covariance ``C = U U^T + diag(D)``.
 
+    With ``A = D^(-1/2) U = W l^(1/2) X^T`` its root is ``D^(1/2) (1 + A A^T)^(1/2)``, where
     ``(1 + A A^T)^(1/2) = 1 + A X 1/(sqrt(1 + l) + 1) X^T A^T``.
+
+    Args:
+        U: Factors: directions in which the components vary together.
+        D: Variance of each component on its own.
     """
     A = U / D.sqrt()[:, None]
     eigenvalues, X = torch.linalg.eigh(A.T @ A)
@@ -162,7 +199,19 @@ def low_rank(U: Float[Tensor, "d r"], D: Float[Tensor, " d"]) -> Covariance:
 
 
 def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor, "seen *state"]:
-    """Derivative of ``operator`` at a state, one row for each observed number; a linear one as a matrix."""
+    """Return the derivative of an operator at a state; for a linear operator, its matrix.
+
+    Args:
+        operator: Observation operator.
+        at: The state.
+
+    Returns:
+        One row of the shape of a state for each observed number.
+
+    Example:
+        >>> jacobian(lambda x: x.sum(1, keepdim=True), torch.zeros(1, 3))
+        tensor([[1., 1., 1.]])
+    """
     seen = operator(at).shape[1:]
     number = math.prod(seen)
     adjoint = linearised(operator, at.expand(number, *at.shape[1:]))[1]
@@ -170,13 +219,35 @@ def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor,
 
 
 def linearised(operator: Operator, at: Float[Tensor, "batch *state"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Value of ``operator``, and its transposed derivative there: ``(batch, *seen) -> (batch, *state)``."""
+    """Return the value of an operator, and its transposed derivative there.
+
+    Args:
+        operator: Observation operator.
+        at: States.
+
+    Returns:
+        ``(batch, *seen)``, and a function of ``(batch, *seen)`` to ``(batch, *state)``.
+    """
     value, adjoint = torch.func.vjp(operator, at)[:2]
     return value, lambda v: adjoint(v)[0]
 
 
-def picture(observation: Observation, y: Float[Tensor, "batch *seen"], shape: tuple[int, ...]) -> Tensor:
-    """The smallest state that would be seen as ``y``, ``H^+ y``, to look at: ``(batch, *shape)``."""
+def displayed_state(observation: Observation, y: Float[Tensor, "batch *seen"], shape: tuple[int, ...]) -> Tensor:
+    """Return the state of least norm that is observed as ``y``, ``H^+ y``, for figures.
+
+    Args:
+        observation: Linear operator ``H``; its noise plays no part.
+        y: Observed numbers.
+        shape: Shape of one state.
+
+    Returns:
+        States ``(batch, *shape)``.
+
+    Example:
+        >>> first = Observation(lambda x: x[:, :1], noise=0.5)
+        >>> displayed_state(first, torch.tensor([[2.0]]), (2,))
+        tensor([[2., 0.]])
+    """
     H = jacobian(observation.operator, y.new_zeros(1, *shape)).flatten(1)
     state: Tensor = y.flatten(1) @ torch.linalg.pinv(H).T
     return state.reshape(len(y), *shape)

@@ -1,4 +1,4 @@
-"""Linear operators that say what is observed of a state: all, some points, a coarser grid, block means, long waves."""
+"""Linear observation operators: the whole state, some points, a coarser grid, block means, long waves."""
 
 from __future__ import annotations
 
@@ -14,12 +14,30 @@ from physinv.laws.observation import Observation, Operator
 
 
 def everything(x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-    """The operator that sees the whole state."""
+    """Observe the whole state.
+
+    Args:
+        x: States.
+    """
     return x
 
 
 def sensors(mask: Bool[Tensor, "*state"]) -> Operator:
-    """The components where ``mask``, of the shape of the state, is true: ``(batch, *state) -> (batch, seen)``."""
+    """Return the operator that observes the components where a mask is true.
+
+    Args:
+        mask: One Boolean for each component of a state.
+
+    Returns:
+        An operator ``(batch, *state) -> (batch, seen)``.
+
+    Raises:
+        ValueError: If no entry is true; later, if states of another shape are observed.
+
+    Example:
+        >>> sensors(torch.tensor([True, False, True]))(torch.tensor([[1.0, 2.0, 3.0]]))
+        tensor([[1., 3.]])
+    """
     if not bool(mask.any()):
         raise ValueError("`mask` must be true somewhere, got no sensor at all.")
 
@@ -34,7 +52,17 @@ def sensors(mask: Bool[Tensor, "*state"]) -> Operator:
 def random_mask(
     shape: tuple[int, ...], fraction: float, *, generator: torch.Generator | None = None
 ) -> Bool[Tensor, "*state"]:
-    """``fraction`` of the points of a state, drawn without replacement: for fields grid points with all channels."""
+    """Draw the places of sensors, without replacement.
+
+    Args:
+        shape: Shape of one state: ``(dim,)``, or ``(channels, *space)``, where all channels of a grid point are
+            observed.
+        fraction: Fraction of the components (of the grid points) that are observed; at least one is.
+        generator: Source of randomness, on the CPU.
+
+    Raises:
+        ValueError: If ``fraction`` is not in (0, 1].
+    """
     if not 0 < fraction <= 1:
         raise ValueError(f"`fraction` must lie in (0, 1], got {fraction}.")
     space = shape[1:] or shape
@@ -45,7 +73,21 @@ def random_mask(
 
 
 def coarse(factor: int) -> Operator:
-    """Means over blocks of ``factor`` points along each space axis: ``(batch, channels, *space / factor)``."""
+    """Return the operator that observes means over blocks of grid points.
+
+    Args:
+        factor: Points of a block along each space axis; must divide the grid.
+
+    Returns:
+        An operator ``(batch, channels, *space) -> (batch, channels, *space / factor)``.
+
+    Raises:
+        ValueError: If ``factor`` is smaller than 1; later, if it does not divide the grid.
+
+    Example:
+        >>> coarse(2)(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]))
+        tensor([[[2., 6.]]])
+    """
     if factor < 1:
         raise ValueError(f"`factor` must be at least 1, got {factor}.")
 
@@ -60,9 +102,23 @@ def coarse(factor: int) -> Operator:
 
 
 def every(factor: int) -> Operator:
-    """Every ``factor``-th grid point along each space axis, from the first on: ``(batch, channels, *space / factor)``.
+    """Return the operator that observes a regular subset of the grid points, from the first on along each axis.
 
-    So Zheng et al. (2025, InverseBench) observe their Navier-Stokes problem, by factors 2, 4 and 8.
+    Args:
+        factor: Every ``factor``-th point along each space axis is observed; must divide the grid.
+
+    Returns:
+        An operator ``(batch, channels, *space) -> (batch, channels, *space / factor)``.
+
+    Raises:
+        ValueError: If ``factor`` is smaller than 1; later, if it does not divide the grid.
+
+    Example:
+        >>> every(2)(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]))
+        tensor([[[1., 5.]]])
+
+    References:
+        Zheng et al. (2025), InverseBench: their Navier-Stokes problem, with factors 2, 4 and 8.
     """
     if factor < 1:
         raise ValueError(f"`factor` must be at least 1, got {factor}.")
@@ -78,9 +134,21 @@ def every(factor: int) -> Operator:
 
 
 def low_pass(kmax: float) -> Operator:
-    """Orthonormal real coefficients ``Re - Im`` (Hartley 1942) with ``|k| <= kmax``: ``(batch, channels, seen)``.
+    """Return the operator that observes the real coefficients ``Re - Im`` of all modes with ``|k| <= kmax``.
 
-    White noise on them is white noise on the grid, band-limited in the same way.  ``k`` counts waves per box.
+    These coefficients are orthonormal: white noise on them is white noise on the grid, limited to the same band.
+
+    Args:
+        kmax: Largest wave number observed, in waves per box.
+
+    Returns:
+        An operator ``(batch, channels, *space) -> (batch, channels, seen)``.
+
+    Raises:
+        ValueError: If ``kmax`` is negative.
+
+    References:
+        Hartley (1942), A more symmetrical Fourier analysis applied to transmission problems.
     """
     if not kmax >= 0:
         raise ValueError(f"`kmax` must be at least 0, got {kmax}.")
@@ -95,10 +163,21 @@ def low_pass(kmax: float) -> Operator:
 
 
 def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> Observation:
-    """``sensors:0.25``, ``every:4``, ``coarse:4``, ``low-pass:5`` or ``everything``, of states of ``shape``.
+    """Return the observation that a text describes.
 
-    ``seed`` places the sensors.  ValueError for another name, a number that does not fit, or a field's operator on a
-    vector.
+    Args:
+        text: ``"sensors:0.25"`` (fraction of the points), ``"every:4"``, ``"coarse:4"`` (points along each axis),
+            ``"low-pass:5"`` (waves per box) or ``"everything"``.
+        noise: Standard deviation of the observation noise, in the unit of the state.
+        shape: Shape of one state.
+        seed: Seed of the places of the sensors.
+
+    Raises:
+        ValueError: If the name is unknown, the number does not fit it, or an operator of fields is asked for vectors.
+
+    Example:
+        >>> named("coarse:2", 0.1, (1, 4)).operator(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]))
+        tensor([[[2., 6.]]])
     """
     name, _, number = text.partition(":")
     try:

@@ -1,4 +1,4 @@
-"""Put a score model together: the reference law that suits the state, a network that suits the reference."""
+"""Build a score model: the reference law that suits the state, and a network that suits the reference law."""
 
 from __future__ import annotations
 
@@ -23,7 +23,18 @@ from physinv.processes.layout import StateLayout
 def build_model(
     sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
 ) -> ScoreModel:
-    """Fit the reference law to ``data`` and put a network that suits the state around it."""
+    """Fit the reference law to data, and build a score model around it.
+
+    Args:
+        sde: The physics.
+        data: Training trajectories.
+        settings: Training settings; those of the reference law and of the network are read.
+        seed: Seed of the fit and of the network's initial weights.
+        mixed: Whether the network runs in bfloat16.
+
+    Returns:
+        The score model, before training.
+    """
     reference = fit_reference(sde, data, settings, seed=seed)
     network = score_network(reference, data.layout, settings, seed=seed)
     return ScoreModel(reference, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
@@ -43,10 +54,21 @@ def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settin
 
 
 def symmetries(sde: SDE, shape: tuple[int, ...]) -> Callable[[Tensor], list[Tensor]] | None:
-    """What a score of states of ``shape`` is averaged over: vectors only, whose networks cost next to nothing."""
+    """Return the symmetries that a score is averaged over, or None.
+
+    Scores of vectors are averaged, since their networks cost little; scores of fields and particles are not.
+
+    Args:
+        sde: The physics.
+        shape: Shape of one state.
+    """
     return sde.images if len(shape) == 1 and len(sde.images(torch.zeros(1, *shape))) > 1 else None
 
 
 def clock(times: Float[Tensor, " time"]) -> tuple[float, float]:
-    """First and last stored time after 0, which set the network's sense of time."""
+    """Return the first stored time after 0 and the last stored time, which set the network's time scale.
+
+    Args:
+        times: Stored times, from 0 on.
+    """
     return float(times[1]), float(times[-1])

@@ -1,4 +1,4 @@
-"""The learned score: a reference law fitted to the data, plus what a network adds to it."""
+"""The learned score: the score of a reference law plus a remainder that a network learns."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from physinv.models.references.base import ReferenceLaw
 
 
 class ScoreModel(nn.Module):
-    """``s(x, t) = grad log q_t(x) + lift(network(features(x, t), tau(t)))``, a Score with parameters.
+    """A score with parameters, ``s(x, t) = grad log q_t(x) + lift(network(features(x, t), tau(t)))``.
 
-    ``network`` is any module ``(features, tau) -> output``; ``tau = log(1 + t/t_1) / log(1 + T/t_1)`` runs from 0 to 1
-    and resolves the first steps, where scores are largest.  ``clock = (t_1, T)``: first and last stored time.
-    ``mixed`` runs the network (never the reference or the physics) in bfloat16.
+    The network's time ``tau = log(1 + t/t_1) / log(1 + T/t_1)`` runs from 0 to 1 and resolves the first steps, where
+    scores are largest.
 
-    ``images``, if given, are the symmetries of the process (:meth:`~physinv.equations.sde.SDE.images`): the score is
-    then averaged over them, ``s(x) = 1/n sum_S S s(S x)``, and obeys them exactly.  Where two starts mirror each
-    other, no error of the network favours one of them.
+    Args:
+        reference: Reference law ``q_t``.
+        network: Any module ``(features, tau) -> output``.
+        clock: First stored time after 0, and last stored time, ``(t_1, T)``.
+        images: Symmetries of the process (:meth:`~physinv.equations.sde.SDE.images`).  If given, the score is averaged
+            over them, ``s(x) = 1/n sum_S S s(S x)``, and obeys them exactly; where two initial states mirror each
+            other, no error of the network then favours one of them.
+        mixed: Whether the network (never the reference law or the physics) runs in bfloat16.
     """
 
     def __init__(
@@ -39,6 +43,12 @@ class ScoreModel(nn.Module):
         self.reference, self.network, self.clock, self.images, self.mixed = reference, network, clock, images, mixed
 
     def forward(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Return the score ``grad_x log p_t(x)``.
+
+        Args:
+            x: States.
+            t: Times.
+        """
         if self.images is None:
             return self.reference.score(x, t) + self.remainder(x, t)
         mirrored = self.images(x)
@@ -48,15 +58,23 @@ class ScoreModel(nn.Module):
         return torch.stack([self.images(s)[i] for i, s in enumerate(scores)]).mean(0)
 
     def remainder(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """What the network adds to the reference score."""
+        """Return the network's contribution to the score.
+
+        Args:
+            x: States.
+            t: Times.
+        """
         return self.reference.lift(self.output(x, t), x, t)
 
     def output(
         self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"], features: Tensor | None = None
     ) -> Tensor:
-        """The network's output, of order one, before it is lifted to a contribution to the score.
+        """Return the network's output, of order one, before it is lifted to a contribution to the score.
 
-        ``features`` of the reference, where they are known already.
+        Args:
+            x: States.
+            t: Times.
+            features: Features of the reference law, ``(batch, channels_in, *space)``, if they were computed before.
         """
         first, last = self.clock
         tau = torch.log1p(t / first) / math.log1p(last / first)

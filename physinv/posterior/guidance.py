@@ -1,13 +1,13 @@
-"""Posterior samples of ``x_0`` given ``y = H x_T + sigma n``, by a reversal that Langevin moves pull towards ``y``.
+"""Posterior samples given a partial, noisy observation ``y = H x_T + sigma n``, by a guided reversal.
 
 The score of ``x_t`` given ``y`` is ``s(x, t) + grad log p(y | x_t)``, where ``p(y | x_t)`` looks *forward*, from t to T
-through the physics, the mirror image of guided diffusion models.  Three approximations to it: :func:`dps`,
+through the physics; guided diffusion models look the other way.  Three approximations to it are offered: :func:`dps`,
 :func:`pigdm`, :func:`moment_matching`.
 
-Why guidance acts through Langevin moves only.  The process given ``y`` has the drift ``f + g^2 h`` with
+Guidance acts through Langevin moves only.  The process given ``y`` has the drift ``f + g^2 h`` with
 ``h = grad log p(y | x_t)`` (Doob's transform) and the score ``s + h``.  Its reversal has the drift
 ``f + g^2 h - g^2 (s + h) = f - g^2 s``, that of the process without ``y``: once ``x_T`` has the right law, the steps
-backward need no guidance, and they would be wrong with it.
+backward need no guidance, and guidance would make them wrong.
 """
 
 from __future__ import annotations
@@ -27,27 +27,37 @@ from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import march
 from physinv.laws.observation import Covariance, Observation, Operator, jacobian, linearised
 from physinv.models.references.base import ReferenceLaw
-from physinv.posterior.partial import checked, reference_law
+from physinv.posterior.partial import check_observed, chosen_reference
 from physinv.posterior.posterior import Posterior, default_batch
 from physinv.reversal.langevin import corrected
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """``p(y | x_t) ~ N(y; mean(x_t), R)``, with ``mean`` of shape ``(batch, *state) -> (batch, *seen)``."""
+    """A Gaussian approximation ``p(y | x_t) ~ N(y; mean(x_t), R)`` of the observation at T, seen from an earlier state.
+
+    Args:
+        mean: Function of states, ``(batch, *state) -> (batch, *seen)``.
+        noise: Covariance ``R``.
+    """
 
     mean: Operator
     noise: Float[Tensor, "seen seen"]
 
     def score(self, y: Float[Tensor, "batch *seen"], x: Float[Tensor, "batch *state"]) -> Tensor:
-        """``grad_x log p(y | x) = J^T R^-1 (y - mean(x))`` with the Jacobian J of the mean."""
+        """Return the guidance ``grad_x log p(y | x) = J^T R^-1 (y - mean(x))`` with the Jacobian ``J`` of the mean.
+
+        Args:
+            y: Observed numbers.
+            x: States at the earlier time.
+        """
         mean, adjoint = linearised(self.mean, x)
         gap = torch.cholesky_solve((y - mean).flatten(1).T, torch.linalg.cholesky(self.noise)).T
         return adjoint(gap.reshape(y.shape))
 
 
 Guide = Callable[[SDE, Observation, tuple[float, float], Tensor], Prediction]
-"""``(sde, observation, (t, T), like) -> Prediction``; ``like (1, *state)`` gives shape, dtype and device."""
+"""``(sde, observation, (t, T), like) -> Prediction``, where ``like (1, *state)`` gives shape, dtype and device."""
 
 
 def dps(
@@ -58,9 +68,19 @@ def dps(
     *,
     pieces: int = 4,
 ) -> Prediction:
-    """``R = sigma^2 I``: as if the physics until T were free of noise (Chung et al. 2023); too sure of itself.
+    """Predict the observation as if the physics until T were free of noise: ``R = sigma^2 I``.
 
-    Where the SDE is not Linear ``pieces`` Runge-Kutta steps follow its drift from t to T.
+    Samples are too narrow where the physics adds noise (diffusion posterior sampling).
+
+    Args:
+        sde: The physics.
+        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+        span: Times ``(t, T)``.
+        like: A state, from which shape, dtype and device are taken.
+        pieces: Runge-Kutta steps of the drift from t to T, unless the SDE is linear.
+
+    References:
+        Chung et al. (2023), Diffusion posterior sampling for general noisy inverse problems.
     """
     H = jacobian(observation.operator, like)
     return _prediction(sde, observation, span, like.new_zeros(len(H), len(H)), pieces)
@@ -74,10 +94,21 @@ def pigdm(
     *,
     pieces: int = 4,
 ) -> Prediction:
-    """``R = (sigma^2 + r_t^2) I`` with the mean variance ``r_t^2 = tr(H V H^T) / seen`` of what noise adds until T.
+    """Predict the observation with the mean variance of the physics' noise: ``R = (sigma^2 + r_t^2) I``.
 
-    Song et al. (2023), Rozet and Louppe (2023).  Right for each number on average, blind to correlations.  ``pieces``
-    as in :func:`dps`.
+    ``r_t^2 = tr(H V H^T) / seen``, with the covariance ``V`` of the noise accumulated until T.  The variance is right
+    on average; correlations are neglected.
+
+    Args:
+        sde: The physics.
+        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+        span: Times ``(t, T)``.
+        like: A state, from which shape, dtype and device are taken.
+        pieces: Runge-Kutta steps of the drift from t to T, unless the SDE is linear.
+
+    References:
+        Song et al. (2023), Pseudoinverse-guided diffusion models for inverse problems; Rozet and Louppe (2023),
+        Score-based data assimilation.
     """
     accumulated = _accumulated(sde, observation, span, like)
     eye = torch.eye(len(accumulated), dtype=like.dtype, device=like.device)
@@ -87,7 +118,19 @@ def pigdm(
 def moment_matching(
     sde: SDE, observation: Observation, span: tuple[float, float], like: Float[Tensor, "1 *state"]
 ) -> Prediction:
-    """``R = H V H^T + sigma^2 I`` with the covariance V of the noise from t to T: exact, for Linear SDEs."""
+    """Predict the observation exactly, for linear SDEs: ``R = H V H^T + sigma^2 I``.
+
+    ``V`` is the covariance of the noise accumulated from t to T.
+
+    Args:
+        sde: The physics.
+        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+        span: Times ``(t, T)``.
+        like: A state, from which shape, dtype and device are taken.
+
+    Raises:
+        ValueError: If the SDE is not linear.
+    """
     if not isinstance(sde, Linear):
         raise ValueError(
             f"`moment_matching` needs a Linear sde, where p(x_T | x_t) is known, got {type(sde).__name__}; "
@@ -109,25 +152,41 @@ def sample_guided(
     reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
-    """``n`` states for each observation, approximately from ``p(x_0 | y)``, by a guided predictor-corrector.
+    """Draw initial states, approximately from ``p(x_0 | y)``, by a guided predictor-corrector.
 
-    From draws of the reference law at T, which know nothing of ``y``, the posterior's own step goes back, unguided,
-    and after each ``sweeps`` moves of Langevin follow ``s(x, t) + grad log p(y | x_t)`` with the ``guide``'s
-    approximation.  They are preconditioned with the covariance of the reference at t given ``y``, as predicted by the
-    same guide and linearised at the reference's mean: stable however small the noise of ``y``.  It takes enough of
-    them, ``(1 - size)^(sweeps steps) << 1``, to forget the start.  ``reference`` as in :func:`final_given`; ValueError
-    where reference plus network is no score (``reference.is_score`` is False, as for the smoother).
+    The reversal starts from draws of the reference law at T, which do not depend on ``y``.  The posterior's own step
+    goes backward without guidance; after each step, Langevin moves follow ``s(x, t) + grad log p(y | x_t)``.  They are
+    preconditioned with the covariance of the reference law at t given ``y``, as predicted by the same guide and
+    linearised at the law's mean, which keeps them stable however small the noise of ``y``.  Enough of them are needed
+    to forget the start: ``(1 - size)^(sweeps steps) << 1``.
+
+    Args:
+        posterior: Posterior given the whole final state.
+        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+        y: Observed numbers.
+        n: Number of draws for each observation.
+        guide: Approximation of ``p(y | x_t)``.
+        sweeps: Langevin moves after each step.
+        size: Size of a move, in (0, 1].
+        reference: Reference law; None: that of the score model.
+        generator: Source of randomness, on the device of ``y``.
+
+    Raises:
+        ValueError: If reference plus network is no score (``reference.is_score`` is False, as for the smoother), there
+            is no reference law, or observation and observed numbers do not fit the state (see
+            :func:`~physinv.posterior.partial.check_observed`).
     """
-    reference = reference_law(posterior, reference)
+    reference = chosen_reference(posterior, reference)
     if not reference.is_score:
         raise ValueError(
             "`posterior` must have a score at every time, got steps over stored intervals; take sample_given."
         )
     horizon = float(posterior.times[-1])
     prior = reference.mean_at(horizon)
-    y = checked(observation, y, n, prior)
+    y = check_observed(observation, y, n, prior)
     x = reference.sample(n * len(y), horizon, generator=generator)
 
+    # Guide and preconditioner depend on the time only: they are computed once for all batches of a step.
     @lru_cache(maxsize=1)
     def prediction(t: float) -> Prediction:
         return guide(posterior.sde, observation, (t, horizon), prior)
@@ -137,6 +196,7 @@ def sample_guided(
         mean, C = reference.mean_at(t), reference.covariance_at(t)
         return C.given(jacobian(prediction(t).mean, mean), prediction(t).noise)[1]
 
+    # One reversal for each batch, with its own observations.
     every, chunk, walks = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []
     for part, seen in zip(torch.split(x, chunk), torch.split(every, chunk), strict=True):
 
@@ -146,7 +206,9 @@ def sample_guided(
         step = corrected(posterior.step, sweeps, size=size, score=score, covariance=covariance)
         reverse = Reverse(posterior.sde, posterior.score)
         walks.append(march(reverse, part, posterior.times.flip(0), step=step, generator=generator))
-    for states in zip(*walks, strict=True):  # side by side, so that what depends on time only is made once
+
+    # All batches advance together, step by step, so that the caches above serve all of them.
+    for states in zip(*walks, strict=True):
         last = states
     return torch.cat(last).reshape(len(y), n, *prior.shape[1:])
 

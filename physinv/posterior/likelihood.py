@@ -20,8 +20,8 @@ Density = Callable[[Tensor], Tensor]
 Divergence = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, Tensor]]
 """``(v, x) -> (v(x), div v(x))``, shapes ``(batch, *state)`` and ``(batch,)``; ``v`` acts on each state by itself."""
 
-NUMBERS = 2**20
-"""Numbers in work at once when products with a Jacobian are taken side by side."""
+MAX_NUMBERS = 2**20
+"""Numbers computed at the same time when products with a Jacobian are taken side by side."""
 
 
 @torch.no_grad()
@@ -35,17 +35,32 @@ def log_prob(
     rtol: float = 1e-5,
     atol: float = 1e-5,
 ) -> Float[Tensor, " batch"]:
-    """``log p_t0(x)`` where ``span = (t0, T)``: carried by the flow to ``T``, where ``base`` is the log density.
+    """Return log densities by the probability flow.
 
         log p_t0(x) = base(x_T) + int_t0^T div v(x_t, t) dt,    v = f - g^2/2 s
 
-    (Chen et al. 2018, eq. 8; Song et al. 2021, eq. 39), by the adaptive method of Dormand and Prince on ``(x, log p)``.
-    It runs in ``sqrt(t)``, in which a score that grows like ``1/sqrt(t)`` towards its start is smooth.
-    ``divergence`` defaults to :func:`exact`, as many vector-Jacobian products as the state has numbers;
-    :func:`hutchinson` needs one per probe.  Not differentiable.
+    The adaptive method of Dormand and Prince solves for ``(x, log p)`` in the variable ``sqrt(t)``, in which a score
+    that grows like ``1/sqrt(t)`` towards t = 0 is smooth.  The result is not differentiable.
 
-    Starts without a density (point masses, fields with modes of no power) have none at ``t0 = 0`` either: give a
-    ``t0 > 0``, and get the density of ``x`` as a state at ``t0``.  ValueError where the flow does not stay finite.
+    Initial laws without a density (point masses, fields with modes of no power) have none at ``t0 = 0`` either: give a
+    ``t0 > 0`` to get the density of ``x`` as a state at ``t0``.
+
+    Args:
+        flow: The probability flow ``Reverse(sde, score, eta=0)``.
+        x: States at ``t0``.
+        span: Times ``(t0, T)``.
+        base: Log density at T.
+        divergence: How the divergence is computed: :func:`exact` (None), which takes one vector-Jacobian product for
+            each number of the state, or :func:`hutchinson`, which takes one for each probe.
+        rtol: Relative tolerance of the solver.
+        atol: Absolute tolerance of the solver.
+
+    Raises:
+        ValueError: If ``span`` is not increasing from at least 0, or the flow does not stay finite.
+
+    References:
+        Chen et al. (2018), Neural ordinary differential equations, eq. 8; Song et al. (2021), Score-based generative
+        modeling through stochastic differential equations, eq. 39.
     """
     t0, last = span
     if not 0 <= t0 < last:
@@ -63,7 +78,20 @@ def log_prob(
 
 
 def exact(v: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"]) -> tuple[Tensor, Tensor]:
-    """``div v = sum_i e_i . J e_i``, one product for each number of the state."""
+    """Return the value of a vector field and its divergence ``sum_i e_i . J e_i``.
+
+    Args:
+        v: Vector field, which acts on each state of the batch by itself.
+        x: States.
+
+    Returns:
+        ``v(x)``, ``(batch, *state)``, and ``div v(x)``, ``(batch,)``.
+
+    Example:
+        >>> value, divergence = exact(lambda x: x**2, torch.tensor([[1.0, 2.0]]))
+        >>> divergence  # 2 * 1 + 2 * 2
+        tensor([6.])
+    """
     value, quadratic = _pullback(v, x)
     n, div = x[0].numel(), x.new_zeros(len(x))
     for part in torch.split(torch.arange(n, device=x.device), _side_by_side(x)):
@@ -73,9 +101,19 @@ def exact(v: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"]) -> tu
 
 
 def hutchinson(probes: Float[Tensor, "probes batch *state"]) -> Divergence:
-    """``div v ~ mean_k z_k . J z_k``, unbiased for ``E z z^T = 1`` (Hutchinson 1990); variance over ``1/probes``.
+    """Return an unbiased estimator of the divergence, ``mean_k z_k . J z_k`` with probes ``E z z^T = 1``.
 
-    The probes stay the same along the whole flow, so that what is integrated is smooth (Grathwohl et al. 2019).
+    Its variance falls like one over the number of probes.  The probes stay the same along the whole flow, so that the
+    integrand is smooth.
+
+    Args:
+        probes: Random probes ``z_k``, such as those of :func:`rademacher`.
+
+    Returns:
+        A function as :func:`exact`, which raises ValueError for states of another shape than the probes.
+
+    References:
+        Hutchinson (1990), A stochastic estimator of the trace of the influence matrix; Grathwohl et al. (2019), FFJORD.
     """
 
     def estimate(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +128,19 @@ def hutchinson(probes: Float[Tensor, "probes batch *state"]) -> Divergence:
 def rademacher(
     like: Float[Tensor, "batch *state"], probes: int, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "probes batch *state"]:
-    """Independent signs ``+-1``: of all probes those with the smallest variance of ``z . J z`` (Hutchinson 1990)."""
+    """Draw probes of independent signs, which have the smallest variance of ``z . J z`` of all probes.
+
+    Args:
+        like: States of the shape in question.
+        probes: Number of probes for each state.
+        generator: Source of randomness, on the device of ``like``.
+
+    Raises:
+        ValueError: If ``probes`` is smaller than 1.
+
+    References:
+        Hutchinson (1990), A stochastic estimator of the trace of the influence matrix.
+    """
     if probes < 1:
         raise ValueError(f"`probes` must be at least 1, got {probes}.")
     coins = torch.randint(0, 2, (probes, *like.shape), generator=generator, device=like.device)
@@ -100,7 +150,19 @@ def rademacher(
 def transition_log_prob(
     sde: Linear, x: Float[Tensor, "batch *state"], later: Float[Tensor, "batch *state"], dt: float
 ) -> Float[Tensor, " batch"]:
-    """``log p(x_{t + dt} = later | x_t = x)``: ``N(e^{r dt} y, q(dt))`` per mode, exact."""
+    """Return the transition log density ``log p(x_{t + dt} = later | x_t = x)`` of a linear SDE, exactly.
+
+    Per mode the later state is ``N(e^{r dt} y, q(dt))``.
+
+    Args:
+        sde: The linear process.
+        x: States at t.
+        later: One later state for each state.
+        dt: Time between them.
+
+    Raises:
+        ValueError: If noise or ``dt`` is not positive, so that there is no density.
+    """
     if not (sde.noise > 0 and dt > 0):
         raise ValueError(f"`sde.noise` and `dt` must be positive for a density, got {sde.noise:g} and {dt:g}.")
     t = x.new_full((1,), dt)
@@ -108,11 +170,12 @@ def transition_log_prob(
 
 
 def _side_by_side(x: Tensor) -> int:
-    return max(1, NUMBERS // x.numel())
+    """Number of products with a Jacobian at ``x`` that are taken at the same time."""
+    return max(1, MAX_NUMBERS // x.numel())
 
 
 def _pullback(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """``v(x)``, and ``z (probes, batch, *state) -> z . J z (probes, batch)``, gradients of one evaluation."""
+    """``v(x)``, and the function ``z (probes, batch, *state) -> z . J z (probes, batch)``, from one evaluation of v."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = v(x)

@@ -1,13 +1,13 @@
-"""Posterior samples of ``x_0`` where the final state was seen in part and with noise: ``y = H x_T + sigma n``.
+"""Posterior samples given a partial, noisy observation of the final state, ``y = H x_T + sigma n``, in two stages.
 
-First ``x_T ~ p(x_T | y)``, then the reversal ``x_0 ~ p(x_0 | x_T)``, with a score that was trained without knowing H:
-right in principle, since ``y`` tells nothing about ``x_0`` that ``x_T`` does not.  The other route is
-:mod:`physinv.posterior.guidance`.
+First ``x_T ~ p(x_T | y)``, then the reversal ``x_0 ~ p(x_0 | x_T)``, with a score that was trained without ``H``.  The
+result is a draw from ``p(x_0 | y)``, since given ``x_T`` the observation holds no further information about ``x_0``.
+The other method is :mod:`physinv.posterior.guidance`.
 """
 
 from __future__ import annotations
 
-__all__ = ["checked", "final_given", "reference_law", "sample_given"]
+__all__ = ["check_observed", "sample_final", "chosen_reference", "sample_given"]
 
 import torch
 from jaxtyping import Float
@@ -30,15 +30,29 @@ def sample_given(
     reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
-    """``n`` draws from ``p(x_0 | y)`` for each observation: those of :func:`final_given`, each taken back to 0."""
-    final = final_given(
+    """Draw initial states from ``p(x_0 | y)``: final states by :func:`sample_final`, each followed by the reversal.
+
+    Args:
+        posterior: Posterior given the whole final state.
+        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+        y: Observed numbers.
+        n: Number of draws for each observation.
+        sweeps: Langevin moves of the final states; see :func:`sample_final`.
+        size: Size of a move, in (0, 1].
+        reference: Reference law; None: that of the score model.
+        generator: Source of randomness, on the device of ``y``.
+
+    Raises:
+        ValueError: As :func:`sample_final`.
+    """
+    final = sample_final(
         posterior, observation, y, n, sweeps=sweeps, size=size, reference=reference, generator=generator
     ).flatten(0, 1)
     return posterior.sample(final, 1, generator=generator).reshape(len(y), n, *final.shape[1:])
 
 
 @torch.no_grad()
-def final_given(
+def sample_final(
     posterior: Posterior,
     observation: Observation,
     y: Float[Tensor, "batch *seen"],
@@ -49,23 +63,40 @@ def final_given(
     reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
-    """``n`` draws from ``p(x_T | y)``: exact ones from the reference law, then Langevin moves to the learned law.
+    """Draw final states from ``p(x_T | y)``: exact draws from the reference law, moved to the learned law by Langevin
+    moves.
 
-    The moves follow ``s(x, T) + H^T (y - H x) / sigma^2``.  They are preconditioned with the covariance that the
-    reference law has given ``y``: directions seen with little noise, where the score is steep, get moves as small as
-    what ``y`` leaves open, and all directions converge at the same rate.
+    The moves follow the score ``s(x, T) + H^T (y - H x) / sigma^2``.  They are preconditioned with the covariance of
+    the reference law given ``y``: directions observed with little noise, where the score is steep, get moves as small
+    as the uncertainty that is left, and all directions converge at the same rate.  Where reference plus network is no
+    score (``reference.is_score`` is False, as for the smoother), no moves are made.
 
-    ``reference``, the reference law, defaults to that of the score model and is needed for other scores.  Where
-    reference plus network is no score (``reference.is_score`` is False, as for the smoother) there are no moves.
+    Args:
+        posterior: Posterior given the whole final state; its score at T is used.
+        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+        y: Observed numbers.
+        n: Number of draws for each observation.
+        sweeps: Number of Langevin moves.
+        size: Size of a move, in (0, 1].
+        reference: Reference law; None: that of the score model.
+        generator: Source of randomness, on the device of ``y``.
+
+    Raises:
+        ValueError: If there is no reference law, or observation and observed numbers do not fit the state (see
+            :func:`check_observed`).
     """
-    reference = reference_law(posterior, reference)
+    reference = chosen_reference(posterior, reference)
     sweeps = sweeps if reference.is_score else 0
     horizon = float(posterior.times[-1])
     prior = reference.mean_at(horizon)
-    y = checked(observation, y, n, prior)
+    y = check_observed(observation, y, n, prior)
+
+    # Exact draws from the reference law, and its covariance given y as preconditioner.
     H = jacobian(observation.operator, prior)
     _, C = reference.covariance_at(horizon).given(H, observation.covariance(H))
     x = reference.sample_given(observation, y, n, horizon, generator=generator).flatten(0, 1)
+
+    # Langevin moves to the learned law, batch by batch.
     every, chunk, parts = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []
     for part, seen in zip(torch.split(x, chunk), torch.split(every, chunk), strict=True):
 
@@ -77,8 +108,16 @@ def final_given(
     return torch.cat(parts).reshape(len(y), n, *prior.shape[1:])
 
 
-def reference_law(posterior: Posterior, reference: ReferenceLaw | None) -> ReferenceLaw:
-    """``reference``, or those of the posterior's score model; ValueError if it has none."""
+def chosen_reference(posterior: Posterior, reference: ReferenceLaw | None) -> ReferenceLaw:
+    """Return the reference law that is given, or else that of the posterior's score model.
+
+    Args:
+        posterior: Posterior whose score may be a score model.
+        reference: Reference law, or None.
+
+    Raises:
+        ValueError: If there is none.
+    """
     law = ReferenceLaw.of(posterior.score) if reference is None else reference
     if law is None:
         raise ValueError(
@@ -87,8 +126,19 @@ def reference_law(posterior: Posterior, reference: ReferenceLaw | None) -> Refer
     return law
 
 
-def checked(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:
-    """``y`` in the dtype and on the device of the reference, once it has been found to fit the operator."""
+def check_observed(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:
+    """Check that observed numbers fit a linear operator, and return them in the dtype and on the device of the states.
+
+    Args:
+        observation: Linear operator ``H`` and standard deviation of the noise.
+        y: Observed numbers, ``(batch, *seen)``.
+        n: Number of draws for each observation.
+        like: A state of the shape in question, ``(1, *state)``.
+
+    Raises:
+        ValueError: If ``n`` is smaller than 1, ``y`` has another shape than the operator's values or is not finite, or
+            the operator is not linear.
+    """
     if n < 1:
         raise ValueError(f"`n` must be at least 1, got {n}.")
     H, seen = observation.operator, tuple(observation.operator(like).shape[1:])

@@ -1,8 +1,8 @@
-"""``p(x_0 | x_T)``: posterior samples, the probability flow, and the mean flow of a trained score."""
+"""Reconstruct ``x_0`` from ``x_T`` with a trained score: posterior samples, probability flow, mean flow, density."""
 
 from __future__ import annotations
 
-__all__ = ["Posterior"]
+__all__ = ["Posterior", "default_batch"]
 
 import torch
 from jaxtyping import Float
@@ -16,17 +16,34 @@ from physinv.reversal.choose import default_step
 
 
 class Posterior:
-    """Reconstructs ``x_0`` from ``x_T`` with the physics ``sde`` and a ``score``, on the time grid ``times``.
+    """The posterior ``p(x_0 | x_T)`` of a process with known or learned physics and a score.
 
-    Three answers to three questions: :meth:`sample` draws from the posterior (reverse SDE), :meth:`flow` gives the
-    pre-image under the probability flow (one state, with the right marginal law), :meth:`mean_flow` the reversal
-    without noise, an estimate of the posterior mean.
+    It gives three answers: :meth:`sample` draws from the posterior (reverse SDE), :meth:`flow` gives the initial state
+    of the probability flow (one state, with the right marginal law), and :meth:`mean_flow` the reversal without noise,
+    an estimate of the posterior mean.
 
-    ``times`` are increasing, from 0 to T, one solver step between neighbours.  ``step`` defaults to
-    :data:`~physinv.reversal.transport.transport` where it applies (linear SDE, Gaussian reference), to
-    :data:`~physinv.reversal.smoother.smooth` around a smoother (``times`` must then be its stored ones, else
-    ValueError), and to :data:`~physinv.reversal.split.split` otherwise: the step that the network was trained with.
-    At most ``batch`` states are in work at once; the default suits the caches of a CPU, or the width of a GPU.
+    Args:
+        sde: The physics.
+        score: ``grad_x log p_t(x)``, such as a trained :class:`~physinv.models.score.ScoreModel`.
+        times: Increasing times from 0 to T, with one solver step between neighbours.
+        step: Reverse step.  None: the step that suits the reference law of the score model, with which it was trained
+            (:func:`~physinv.reversal.choose.default_step`).
+        batch: Largest number of states computed at the same time; None: as suits the caches of a CPU or the width of a
+            GPU.
+
+    Raises:
+        ValueError: If ``batch`` is smaller than 1, or the default step cannot go backward along ``times`` (``smooth``
+            needs consecutive stored times).
+
+    Example:
+        >>> from physinv.equations.sde import SDE
+        >>> class Brownian(SDE):
+        ...     def drift(self, x, t): return 0 * x
+        ...     def diffusion(self, t): return torch.ones_like(t)
+        >>> score = lambda x, t: -x / (1 + t[:, None])  # x_0 ~ N(0, 1), so that x_t ~ N(0, 1 + t)
+        >>> law = Posterior(Brownian(), score, torch.linspace(0, 1, 101))
+        >>> round(law.flow(torch.ones(1, 1)).item(), 1)  # 1 / sqrt(2)
+        0.7
     """
 
     def __init__(
@@ -50,7 +67,16 @@ class Posterior:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``n`` independent draws of ``x_0`` for each observation ``x_T``."""
+        """Draw independent initial states from ``p(x_0 | x_T)`` by the reverse SDE.
+
+        Args:
+            final: Final states ``x_T``.
+            n: Number of draws for each final state.
+            generator: Source of randomness, on the device of ``final``.
+
+        Raises:
+            ValueError: If ``n`` is smaller than 1.
+        """
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         every = final.repeat_interleave(n, dim=0)
@@ -58,11 +84,24 @@ class Posterior:
         return out.reshape(len(final), n, *final.shape[1:])
 
     def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Solution at 0 of ``dx = [f - 1/2 g^2 s] dt`` from ``x_T`` (Song et al. 2021, eq. 13)."""
+        """Return the initial state of the probability flow, ``dx = [f - 1/2 g^2 s] dt`` solved from ``x_T`` back to 0.
+
+        Args:
+            final: Final states ``x_T``.
+
+        References:
+            Song et al. (2021), Score-based generative modeling through stochastic differential equations, eq. 13.
+        """
         return self._back(final, eta=0.0, noise=False, generator=None)
 
     def mean_flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Solution at 0 of ``dx = [f - g^2 s] dt`` from ``x_T``; the posterior mean of linear-Gaussian processes."""
+        """Return the solution at 0 of ``dx = [f - g^2 s] dt`` from ``x_T``.
+
+        It is the posterior mean where process and data are linear-Gaussian, else an estimate of it.
+
+        Args:
+            final: Final states ``x_T``.
+        """
         return self._back(final, eta=1.0, noise=False, generator=None)
 
     def log_prob(
@@ -77,16 +116,29 @@ class Posterior:
         rtol: float = 1e-5,
         atol: float = 1e-5,
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_0)``, or with ``final``, for linear SDEs, ``log p(x_0 | x_T)`` of one ``x_T`` for each ``x_0``:
+        """Return the log density of initial states, ``log p(x_0)`` or ``log p(x_0 | x_T)``.
 
             log p(x_0)       = base(x_T) + int div [f - g^2/2 s] dt     along the probability flow
             log p(x_0 | x_T) = log p(x_T | x_0) + log p(x_0) - base(x_T)
 
-        ``base`` is the log density at T.  It defaults to the reference law of the score model: an approximation as good
-        as that law fits the data at T; where p_T is known, give it.  ``probes`` estimates the divergence from so many
-        random signs out of ``generator`` instead of exactly.  The flow is followed from ``start``, by default a
-        thousandth of the first time step, since a start with sharp features has no score at 0: the density is that of
-        a state at ``start`` (see :func:`~physinv.posterior.likelihood.log_prob`).
+        Args:
+            initial: Initial states.
+            final: One final state for each initial state, for linear SDEs only; None: ``log p(x_0)`` is returned.
+            base: Log density at T.  None: that of the score model's reference law, which is as good an approximation as
+                the law fits the data at T; where ``p_T`` is known, give it.
+            probes: Number of random probes of the divergence; None: the exact divergence.
+            generator: Source of the probes, on the device of ``initial``.
+            start: Time from which the flow is followed; the density is then that of a state at ``start``.  None: a
+                thousandth of the first time step, since initial laws with sharp features have no score at 0.
+            rtol: Relative tolerance of the flow's solver.
+            atol: Absolute tolerance of the flow's solver.
+
+        Raises:
+            ValueError: If no base is known, ``final`` is given for an SDE that is not linear, or the flow does not stay
+                finite.
+
+        References:
+            See :func:`~physinv.posterior.likelihood.log_prob`.
         """
         horizon = float(self.times[-1])
         if base is None:
@@ -102,6 +154,8 @@ class Posterior:
             raise ValueError(
                 "`final` needs a Linear SDE, where log p(x_T | x_0) is known; leave it out for log p(x_0)."
             )
+
+        # The divergence takes many products: batch by batch.
         span = (1e-3 * float(self.times[1]) if start is None else start, horizon)
         flow, parts = Reverse(self.sde, self.score, 0.0), []
         for x in torch.split(initial, self.batch or default_batch(initial)):
@@ -124,6 +178,13 @@ class Posterior:
 
 
 def default_batch(x: Float[Tensor, "batch *state"]) -> int:
-    """States to work on at once: 2^16 numbers on a CPU (measured: 64 fields of 32^2 are twice as fast each as 1024)."""
+    """Return the number of states to compute at the same time.
+
+    The states together hold 2^16 numbers on a CPU (measured: 64 fields of 32^2 take half the time per field of 1024),
+    2^21 elsewhere.
+
+    Args:
+        x: States.
+    """
     numbers = 2**16 if x.device.type == "cpu" else 2**21
     return max(1, numbers // x[0].numel())

@@ -1,8 +1,17 @@
-"""Reconstruct the initial states of a dataset with a trained run, into one HDF5 file."""
+"""Reconstruct the initial states of a dataset with a trained run, and write them to one HDF5 file."""
 
 from __future__ import annotations
 
-__all__ = ["GRIDS", "METHODS", "Reconstruction", "read_reconstruction", "reconstruct", "step_grid"]
+__all__ = [
+    "GRIDS",
+    "METHODS",
+    "SCHEMA",
+    "Reconstruction",
+    "SamplingPlan",
+    "read_reconstruction",
+    "reconstruct",
+    "step_grid",
+]
 
 import json
 import time
@@ -22,7 +31,7 @@ from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import learned, linear, logarithmic, resample_times
-from physinv.laws.observation import Observation, picture
+from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.posterior.partial import sample_given
 from physinv.posterior.posterior import Posterior, default_batch
@@ -32,15 +41,81 @@ from physinv.reversal.choose import default_step
 from physinv.training.run import Run
 
 METHODS = ("sde", "flow", "mean-flow")
+"""What is computed from each observation: posterior samples, the probability flow, or the mean flow."""
+
 GRIDS = ("stored", "linear", "log", "learned")
+"""Placements of the solver's steps; see :func:`step_grid`."""
+
 SCHEMA = 2
+"""Version of the reconstruction file; files of other versions are refused."""
+
+_TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingPlan:
+    """How the initial states of a dataset are reconstructed.
+
+    Args:
+        method: ``"sde"`` draws from the posterior, ``"flow"`` solves the probability flow, ``"mean-flow"`` the
+            reversal without noise; the last two give one state for each observation.
+        samples: Draws for each observation (``"sde"`` only).
+        steps: Solver steps from T to 0; None: as many as the run has stored intervals.
+        grid: Placement of the steps: ``"stored"``, ``"linear"``, ``"log"`` or ``"learned"``; see :func:`step_grid`.
+        seed: Seed of the draws, of the noise of a partial observation and of the places of its sensors.
+        batch: Largest number of states computed at the same time; None: as suits the device.
+        limit: Number of trajectories to reconstruct, from the first on; None: all.
+        observe: Partial observation of the final states, such as ``"sensors:0.25"`` or ``"coarse:4"``; see
+            :func:`~physinv.laws.operators.named`.  None: the whole final state is observed, without noise.
+        observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state.
+
+    Raises:
+        ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with a
+            method other than ``"sde"``.
+
+    Example:
+        >>> SamplingPlan(samples=4, steps=8).method
+        'sde'
+    """
+
+    method: str = "sde"
+    samples: int = 16
+    steps: int | None = None
+    grid: str = "stored"
+    seed: int = 0
+    batch: int | None = None
+    limit: int | None = None
+    observe: str | None = None
+    observed_noise: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}.")
+        _check_grid(self.grid)
+        for name in ("samples", "limit", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        if self.observe is not None and self.method != "sde":
+            raise ValueError(f"`observe` needs `method` sde (posterior samples), got {self.method!r}.")
+
+    @property
+    def draws(self) -> int:
+        """Return the number of states computed for each observation: ``samples``, or 1 without noise."""
+        return self.samples if self.method == "sde" else 1
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """``truth (n, *state)``, ``observation (n, *state)``, ``samples (n, K, *state)`` and how they were made.
+    """The content of a reconstruction file.
 
-    ``seen (n, *seen)``: the observed numbers, where not all of the final state was observed (see :attr:`operator`).
+    Args:
+        simulator: The process, with the parameters that the run was trained with.
+        truth: True initial states.
+        observation: Final states; for partial observations the smallest states that explain the observed numbers.
+        samples: Reconstructed initial states.
+        info: How they were made: method, steps, seed, versions and the settings of the run.
+        seen: Observed numbers, for partial observations only (see :attr:`operator`).
     """
 
     simulator: Simulator
@@ -52,7 +127,7 @@ class Reconstruction:
 
     @property
     def operator(self) -> Observation | None:
-        """What was observed of the final states, or None: all of them, without noise."""
+        """Return the partial observation of the final states, or None if they were observed whole, without noise."""
         if self.info["observe"] is None:
             return None
         return named(
@@ -64,83 +139,75 @@ def reconstruct(
     run: Run,
     data: TrajectoryDataset,
     out: Path,
+    plan: SamplingPlan | None = None,
     *,
-    method: str = "sde",
-    samples: int = 16,
-    steps: int | None = None,
-    grid: str = "stored",
-    observe: str | None = None,
-    observed_noise: float = 0.05,
-    limit: int | None = None,
-    seed: int = 0,
-    batch: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write ``out`` with ``/truth``, ``/observation``, ``/samples`` for the first ``limit`` trajectories of ``data``.
+    """Reconstruct the initial states of a dataset and write them to one HDF5 file.
 
-    ``method``: ``sde`` draws ``samples`` from the posterior of each observation, ``flow`` and ``mean-flow`` give one
-    state each.  ``steps`` solver steps from T to 0 (default: one per stored time), placed as :func:`step_grid` says.
-    ``observe`` (``sensors:0.25``, ``every:4``, ``coarse:4``, ``low-pass:5``) hides the final states but for noisy
-    observations of them, see :func:`~physinv.laws.operators.named`; samples are then drawn in two stages
-    (:func:`~physinv.posterior.partial.sample_given`), ``/seen`` holds the observed numbers and ``/observation`` a
-    picture of them.  ``batch`` bounds the states in work (see :class:`~physinv.posterior.posterior.Posterior`); the
-    file appears when it is complete.  ValueError if ``run`` and ``data`` are of different systems.
+    The file holds ``/truth``, ``/observation``, ``/samples`` and, for partial observations, the observed numbers
+    ``/seen``; it appears when it is complete.  Given a partial observation, samples are drawn in two stages
+    (:func:`~physinv.posterior.partial.sample_given`).
+
+    Args:
+        run: Trained run.
+        data: Trajectories of the same system, whose last states are the observations.
+        out: File to write; an existing one is replaced.
+        plan: Method, number of samples, steps and observation; None: the defaults of :class:`SamplingPlan`.
+        progress: Called with the number of observations done and their total after each batch.
+
+    Raises:
+        ValueError: If ``run`` and ``data`` are of different systems, the plan does not fit them, or a sample is not
+            finite.
     """
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
-    for name, value in (("samples", samples), ("limit", limit), ("steps", steps)):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    plan = SamplingPlan() if plan is None else plan
     _check_same_system(run, data)
-    if observe is not None and method != "sde":
-        raise ValueError(f"`observe` needs `method` sde (posterior samples), got {method!r}.")
-    if observe is not None and not data.layout.partly_observable:
+    if plan.observe is not None and not data.layout.partly_observable:
         raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
-    observation = None if observe is None else named(observe, observed_noise, data.shape, seed=seed)
+
+    observation = None if plan.observe is None else named(plan.observe, plan.observed_noise, data.shape, seed=plan.seed)
     device = next(run.model.parameters()).device
-    times = step_grid(run, data, steps or len(run.times) - 1, grid)
-    posterior = Posterior(run.sde, run.model, times, batch=batch)
-    generator = torch.Generator(device).manual_seed(seed)
-    n = min(limit or data.n_trajectories, data.n_trajectories)
-    k = samples if method == "sde" else 1
+    times = step_grid(run, data, plan.steps or len(run.times) - 1, plan.grid)
+    posterior = Posterior(run.sde, run.model, times, batch=plan.batch)
+    generator = torch.Generator(device).manual_seed(plan.seed)
+
+    # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
+    n, k = min(plan.limit or data.n_trajectories, data.n_trajectories), plan.draws
     truth, final = data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
     if observation is not None:
-        final = observation.observe(final, generator=torch.Generator(final.device).manual_seed(seed + 1))
-    shown = final if observation is None else picture(observation, final, data.shape)
+        final = observation.observe(final, generator=torch.Generator(final.device).manual_seed(plan.seed + 1))
+    shown = final if observation is None else displayed_state(observation, final, data.shape)
     begun = time.perf_counter()
 
     def write(tmp: Path) -> None:
         with h5py.File(tmp, "w", track_order=False) as file:
+            # Truth and observation come first, so that the file has the same order whatever the method.
             space = _scales(file, run.simulator, n, k)
             _field(file, "truth", (n, *data.shape), ["observation_index", *space])[...] = truth.cpu().numpy()
             _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = shown.cpu().numpy()
             if observation is not None:
                 file.create_dataset("seen", data=final.cpu().numpy())
+
+            # Samples are written batch by batch: they are the only array that may not fit into memory.
             target = _field(file, "samples", (n, k, *data.shape), ["observation_index", "draw", *space])
             at = 0
-            for part in torch.split(final, max(1, (batch or default_batch(shown)) // k)):
-                x = part.to(device)
-                if observation is not None:
-                    drawn = sample_given(posterior, observation, x, k, generator=generator)
-                elif method == "sde":
-                    drawn = posterior.sample(x, k, generator=generator)
-                else:
-                    drawn = (posterior.flow(x) if method == "flow" else posterior.mean_flow(x))[:, None]
-                if not bool(drawn.isfinite().all()):
-                    raise ValueError(f"the reconstruction diverged with {len(times) - 1} steps; take more `--steps`.")
+            for part in torch.split(final, max(1, (plan.batch or default_batch(shown)) // k)):
+                drawn = _drawn(posterior, observation, part.to(device), plan, generator)
                 target[at : at + len(part)] = drawn.cpu().numpy()
                 at += len(part)
                 if progress is not None:
                     progress(at, n)
+
+            # How the samples were made, once for readers of attributes and once complete, as JSON.
             info = {
                 "schema": SCHEMA,
-                "method": method,
+                "method": plan.method,
                 "steps": len(times) - 1,
-                "grid": grid,
-                "observe": observe,
-                "observed_noise": None if observe is None else observed_noise,
+                "grid": plan.grid,
+                "observe": plan.observe,
+                "observed_noise": None if plan.observe is None else plan.observed_noise,
                 "samples": k,
-                "seed": seed,
+                "seed": plan.seed,
                 "simulator": run.info["simulator"],
                 "parameters": describe(run.simulator),
                 "data": str(data.path),
@@ -159,28 +226,48 @@ def reconstruct(
 
 
 def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float[Tensor, " grid"]:
-    """Times of a reversal in ``steps`` steps: like the ``stored`` ones, ``linear``, ``log`` or ``learned``.
+    """Return the times of a reversal.
 
-    ``log``: geometric from a hundredth of the horizon on, for starts with structure on all scales.  ``learned``: equal
-    local errors, measured on a few trajectories of ``data`` (:func:`~physinv.equations.time_grids.learned`).
+    Args:
+        run: Trained run.
+        data: Trajectories on which a ``"learned"`` grid measures its local errors.
+        steps: Number of solver steps from T to 0.
+        grid: ``"stored"``: spaced like the stored times.  ``"linear"``: equal steps.  ``"log"``: geometric from a
+            hundredth of the horizon on, for initial states with structure on all scales.  ``"learned"``: equal local
+            errors (:func:`~physinv.equations.time_grids.learned`).
+
+    Returns:
+        Increasing times from 0 to T, ``(steps + 1,)``, in the unit of time of the process.
+
+    Raises:
+        ValueError: If there is no grid of that name.
     """
+    _check_grid(grid)
     horizon = float(run.times[-1])
-    match grid:
-        case "stored":
-            return resample_times(run.times, steps)
-        case "linear":
-            return linear(horizon, steps)
-        case "log":
-            return logarithmic(horizon, steps, horizon / 100)
-        case "learned":
-            few = data.trajectories(slice(0, 16)).to(next(run.model.parameters()).device)
-            reverse = Reverse(run.sde, run.model)
-            return learned(reverse, few, data.times, steps, step=default_step(run.sde, run.model))
-    raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
+    if grid == "stored":
+        return resample_times(run.times, steps)
+    if grid == "linear":
+        return linear(horizon, steps)
+    if grid == "log":
+        return logarithmic(horizon, steps, horizon / 100)
+    timed = data.trajectories(slice(0, _TIMED_TRAJECTORIES)).to(next(run.model.parameters()).device)
+    reverse = Reverse(run.sde, run.model)
+    return learned(reverse, timed, data.times, steps, step=default_step(run.sde, run.model))
 
 
 def read_reconstruction(path: Path) -> Reconstruction:
-    """Read a file that :func:`reconstruct` wrote; ValueError in one line if it is something else or damaged."""
+    """Read a file that :func:`reconstruct` wrote.
+
+    Args:
+        path: The HDF5 file.
+
+    Returns:
+        Its content, on the CPU.
+
+    Raises:
+        ValueError: If there is no such file, it is no complete reconstruction, it has another schema, or it holds
+            values that are not finite.
+    """
     try:
         with h5py.File(path, "r") as file:
             info = json.loads(file["info_json"][()])
@@ -195,6 +282,31 @@ def read_reconstruction(path: Path) -> Reconstruction:
     if not bool(samples.isfinite().all() and truth.isfinite().all()):
         raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
     return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, shown, samples, info, seen)
+
+
+def _check_grid(grid: str) -> None:
+    if grid not in GRIDS:
+        raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
+
+
+def _drawn(
+    posterior: Posterior,
+    observation: Observation | None,
+    x: Tensor,
+    plan: SamplingPlan,
+    generator: torch.Generator,
+) -> Float[Tensor, "batch k *state"]:
+    """Reconstructed states of one batch of observations, all finite."""
+    if observation is not None:
+        drawn = sample_given(posterior, observation, x, plan.draws, generator=generator)
+    elif plan.method == "sde":
+        drawn = posterior.sample(x, plan.draws, generator=generator)
+    else:
+        drawn = (posterior.flow(x) if plan.method == "flow" else posterior.mean_flow(x))[:, None]
+    if not bool(drawn.isfinite().all()):
+        steps = len(posterior.times) - 1
+        raise ValueError(f"the reconstruction diverged with {steps} steps; take more `--steps`.")
+    return drawn
 
 
 def _check_same_system(run: Run, data: TrajectoryDataset) -> None:

@@ -1,4 +1,4 @@
-"""Choose the reverse step that suits a process and its score."""
+"""Find reverse steps by name, and choose the step that suits a process and its score."""
 
 from __future__ import annotations
 

@@ -1,12 +1,15 @@
-"""Langevin moves that leave a law with known score as it is, and solver steps corrected by them.
+"""Langevin moves, which leave a law with known score invariant, and solver steps corrected by such moves.
 
     x' = x + e C s(x, t) + sqrt(2 e - e^2) C^(1/2) z,    z ~ N(0, I),    0 < e <= 1
 
 Under ``N(m, C)``, whose score is ``-C^-1 (x - m)``, this is ``x' - m = (1 - e) (x - m) + sqrt(2 e - e^2) C^(1/2) z``
-with variance ``((1 - e)^2 + 2 e - e^2) C = C``: a Gaussian stays exactly invariant for every ``e``, and ``e = 1``
-draws afresh.  (Euler's step, noise ``sqrt(2 e)``, would inflate it by ``1/(1 - e/2)``.)  This is the preconditioned
-Crank-Nicolson move of Cotter et al. (2013) with the drift of the full score: other laws are invariant as
-``e -> 0``, for any constant ``C``.
+with variance ``((1 - e)^2 + 2 e - e^2) C = C``: a Gaussian is exactly invariant for every ``e``, and ``e = 1`` draws an
+independent state.  (Euler's step, with noise ``sqrt(2 e)``, would increase the variance by the factor
+``1/(1 - e/2)``.)  Other laws are invariant in the limit ``e -> 0``, for any constant ``C``.
+
+References:
+    Cotter, Roberts, Stuart and White (2013), MCMC methods for functions: the preconditioned Crank-Nicolson move,
+    here with the drift of the full score.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from physinv.laws.observation import Covariance
 from physinv.models.references.base import ReferenceLaw
 
 Preconditioner = Callable[[float], Covariance]
-"""``t -> C``, the covariance that Langevin moves at time t are preconditioned with."""
+"""``t -> C``: the covariance by which Langevin moves at time t are preconditioned."""
 
 
 @torch.no_grad()
@@ -40,9 +43,32 @@ def langevin(
     sweeps: int = 1,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch *state"]:
-    """``sweeps`` moves of size ``e`` at time ``t`` under the law with ``score``.
+    """Move states by Langevin dynamics at a fixed time.
 
-    Fast where ``C`` resembles the law's covariance, unstable where it exceeds the inverse curvature ``2/e`` times.
+    Convergence is fast where the covariance resembles that of the law; the moves are unstable where the covariance
+    exceeds ``2/e`` times the inverse curvature of the log density.
+
+    Args:
+        score: Score of the law to draw from.
+        x: States to start from.
+        t: Time of the law.
+        covariance: Preconditioner ``C``.
+        size: Size ``e`` of a move, in (0, 1].
+        sweeps: Number of moves.
+        generator: Source of randomness, on the device of ``x``.
+
+    Returns:
+        The moved states.
+
+    Raises:
+        ValueError: If ``size`` or ``sweeps`` is out of range.
+
+    Example:
+        >>> identity = Covariance(lambda v: v, lambda z: z)
+        >>> seed, start = torch.Generator().manual_seed(0), torch.full((4000, 1), 9.0)
+        >>> x = langevin(lambda x, t: -x, start, torch.zeros(4000), identity, size=1.0, generator=seed)
+        >>> abs(x.mean().item()) < 0.1, abs(x.std().item() - 1) < 0.1
+        (True, True)
     """
     _check(sweeps, size)
     for _ in range(sweeps):
@@ -59,16 +85,31 @@ def corrected(
     score: Score | None = None,
     covariance: Preconditioner | None = None,
 ) -> Step:
-    """``step`` of a :class:`~physinv.equations.sde.Reverse` SDE, then ``sweeps`` Langevin moves at the time reached.
+    """Return a reverse step followed by Langevin moves at the time it reaches: a predictor-corrector.
 
-    The predictor-corrector of Song et al. (2021).  ``score`` and ``covariance`` default to those of the
-    Reverse SDE and of its score model's reference law.
+    With its own score, the correction leaves the *marginal* ``p_t`` invariant.  It then draws from the process and
+    forgets the ``x_T`` that the reversal started from.  To stay with the posterior, give a score that is guided by what
+    was observed.
 
-    With its own score the correction is invariant under the *marginal* ``p_t``: it draws from the process and forgets
-    the ``x_T`` that the reversal started from.  To stay with the posterior give a score guided by what was observed.
+    No correction is made at ``t = 0``, where initial states on few modes or points have no score, nor where ``dw`` is
+    all zero: without noise the moves would climb to the mode.
 
-    No correction is made at ``t = 0``, where a start on few modes or points has no score, nor where ``dw`` is all
-    zero: without noise the moves would climb to the mode.
+    Args:
+        step: Step of a :class:`~physinv.equations.sde.Reverse` process.
+        sweeps: Number of moves after each step.
+        size: Size ``e`` of a move, in (0, 1].
+        score: Score of the law to draw from; None: that of the reverse process.
+        covariance: Preconditioner ``C`` at each time; None: the covariance of the score model's reference law.
+
+    Returns:
+        A step that takes ``step.draws + sweeps`` random numbers per component.
+
+    Raises:
+        ValueError: If ``size`` or ``sweeps`` is out of range; when stepping, if the process is no reverse process, or
+            no covariance is known.
+
+    References:
+        Song et al. (2021), Score-based generative modeling through stochastic differential equations, algorithm 1.
     """
     _check(sweeps, size)
 
@@ -77,9 +118,12 @@ def corrected(
             raise ValueError(
                 f"`corrected` steps a Reverse(sde, score), got {type(sde).__name__}; take the bare step forward."
             )
+        # Predictor: it takes the first random numbers, one set for each of its draws.
         x = step(sde, x, t0, t1, dw[: step.draws])
         if not (float(t1[0]) > 0 and bool(dw.any())):
             return x
+
+        # Corrector: the remaining numbers have variance |t1 - t0|, the moves need variance 1.
         target = sde.score if score is None else score
         C = (covariance or _own(sde.score))(float(t1[0]))
         for noise in dw[step.draws :]:
@@ -97,10 +141,12 @@ def _check(sweeps: int, size: float) -> None:
 
 
 def _move(score: Score, x: Tensor, t: Tensor, C: Covariance, e: float, z: Tensor) -> Tensor:
+    """One move of size ``e`` with white noise ``z``."""
     return x + e * C.apply(score(x, t)) + math.sqrt(2 * e - e**2) * C.root(z)
 
 
 def _own(score: Score) -> Preconditioner:
+    """The covariance of the score model's reference law."""
     reference = ReferenceLaw.of(score)
     if reference is None:
         raise ValueError(

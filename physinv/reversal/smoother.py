@@ -1,4 +1,7 @@
-"""The reverse step of nonlinear physics, ``smooth``: the smoother, what the network adds, and noise of learned size."""
+"""The reverse step of nonlinear physics, ``smooth``: the smoother, the network's correction, and noise of fitted size.
+
+The symbols are those of :mod:`physinv.models.references.smoother`.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,22 @@ from physinv.models.score import ScoreModel
 
 
 def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """One step of ``Reverse(sde, ScoreModel(SmootherReference, ...), eta)`` over a stored interval, from its end.
+    """Take one step of ``Reverse(sde, ScoreModel(SmootherReference, ...), eta)`` from the end of a stored interval.
 
-        y' = m' + sign(K) (S'/S_b)^(1/2) rho^(eta^2/2) (b - m_b) + (1 + eta^2)/2 C^(1/2) (dt/t)^(1/2) o
-             + N(0, S' (1 - rho^(eta^2))) L^(1/2) sigma
+        y_s = m_s + sign(K) (S_s/S_b)^(1/2) rho^(eta^2/2) (b - m_b) + (1 + eta^2)/2 C^(1/2) (dt/t)^(1/2) o
+              + N(0, S_s (1 - rho^(eta^2))) L^(1/2) sigma
 
-    mode by mode, with the network's output ``o`` (see :mod:`~physinv.models.references.smoother` for the other
-    letters).  The size of the noise is learned: ``sigma(x)`` by the network, at every point; ``L`` by
-    :func:`~physinv.reversal.smoother_noise.calibrate`, on every scale.  So steps may be long and their noise is still
-    that of the data (for short ones the variance is known, ``g^2 dt``; cf. Nichol and Dhariwal 2021, section 3.1).
+    per mode, with the symbols of :mod:`~physinv.models.references.smoother`.  The variance of the noise is fitted to
+    data: ``sigma(x)`` by the network, at every point; ``L`` by
+    :func:`~physinv.reversal.smoother_noise.calibrate_noise`, on every scale.  Steps may therefore be long (for short
+    steps the variance is known, ``g^2 dt``; cf. Nichol and Dhariwal 2021, section 3.1).
 
-    The network knows the symmetries of the process only as far as it was taught them, and shifts of a grid only by
-    multiples of its coarsest cells.  So every state is seen from a frame of its own, chosen anew at every step by a
-    second draw (see :mod:`~physinv.equations.symmetries`): what the network gets wrong from one frame then adds to
-    the spread of an ensemble, not to the error of its mean.  Where the law of the truth has these symmetries, no
-    convex score of the answer's, such as the CRPS, can be the worse for it on average (Jensen's inequality).
+    The network has learned the symmetries of the process from images of the data, hence not exactly, and commutes with
+    shifts of a grid only by multiples of its coarsest cells.  So each state is transformed by a symmetry and a shift
+    that are drawn anew at every step from the second noise (see :mod:`~physinv.equations.symmetries`).  Errors of the
+    network that depend on them then widen an ensemble instead of shifting its mean.  Where the law of the truth has
+    these symmetries, convex scoring rules of the answer, such as the CRPS, cannot get worse on average (Jensen's
+    inequality).
     """
     model, reference, eta2 = _parts(sde)
     noise = dw / match((t0 - t1).sqrt(), x)
@@ -44,11 +48,24 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
 
 
 smooth = Step(_smooth, weak_order=1.0, draws=2)
-"""Over one stored interval, however long; bounded for any physics, exact for Gaussians under linear SDEs."""
+"""Step over one stored interval, however long.
+
+Its states stay bounded whatever the physics does; it is exact for Gaussian data of linear processes.  It needs
+``Reverse(sde, score)`` with a score model around a :class:`~physinv.models.references.smoother.SmootherReference`.
+"""
 
 
 def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Frames:
-    """What the states ``x`` are seen from: images of the physics, and shifts that the network does not see as such."""
+    """Choose for each state a symmetry of the process, and a shift of its grid that the network does not commute with.
+
+    Args:
+        model: Score model around a smoother.
+        x: States.
+        z: Standard normal numbers that decide.
+
+    Raises:
+        ValueError: If the reference law is not the smoother.
+    """
     return choose(_smoother(model).sde, x, getattr(model.network, "stride", 1), z)
 
 
@@ -89,9 +106,23 @@ def gap_and_size(
     back: Float[Tensor, "batch *state"] | None = None,
     shift: Int[Tensor, "batch axes"] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The step from ``x`` without noise, what it misses ``before`` by in units of ``C^(1/2)``, and ``sigma(x)``.
+    """Take one reverse step without noise, and compare it with a known state.
 
-    ``back``: ``x`` taken back by the physics, where that is known already.  ``shift``: of what the network sees.
+    Args:
+        sde: The reverse process ``Reverse(sde, ScoreModel(SmootherReference, ...))``.
+        x: States ``x_t`` at the end of a stored interval.
+        before: Known states ``x_s`` at its start.
+        t0: End t of the interval, ``(batch,)``.
+        t1: Start s of the interval, ``(batch,)``.
+        back: ``x`` taken backward by the physics over the interval, if it was computed before.
+        shift: Grid points by which the network's input is shifted; None: not at all.
+
+    Returns:
+        The states reached; their difference from ``before`` in units of ``C^(1/2)``; the network's ``sigma`` at every
+        point.
+
+    Raises:
+        ValueError: If the reference law is not the smoother, or a step is none of the stored intervals.
     """
     model, reference, _ = _parts(sde)
     mean, _, size, i = _network(model, reference, x, t0, t1, 1.0, back, shift)
@@ -109,10 +140,10 @@ def _network(
     back: Tensor | None = None,
     shift: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Modes of the mean of the step, the variance of its noise, ``sigma``, and the number of the interval."""
+    """Modes of the mean of the step, the variance of its noise, ``sigma``, and the index of the interval."""
     i = reference.interval(t0)
     dt = reference.times[i + 1] - reference.times[i]
-    if x.device.type == "cpu":  # elsewhere looking would mean waiting
+    if x.device.type == "cpu":  # on a GPU the check would wait for the device
         reference.check_steps(t0, t1)
     if back is None and reference.physical:
         back = physics_backward(reference.sde, x, t0, dt)

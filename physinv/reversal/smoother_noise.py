@@ -1,9 +1,14 @@
-"""The size of the noise in the steps of :data:`~physinv.reversal.smoother.smooth`, read off data that were not
-trained on."""
+"""Smoother noise: the variance of the noise in the steps of :data:`~physinv.reversal.smoother.smooth`, fitted to data.
+
+A step adds noise of variance ``L C sigma^2`` (symbols in :mod:`physinv.models.references.smoother`).  The network
+learns ``sigma`` in training; the factor ``L``, the reference law's buffer ``noise_scale``, is fitted afterwards on
+validation data: one number for each stored interval, channel and shell of wave numbers (for each channel, where modes
+are components).  Modes that a step predicts exactly, and modes that hold rounding errors only, are left out.
+"""
 
 from __future__ import annotations
 
-__all__ = ["balance", "calibrate", "missed"]
+__all__ = ["calibrate_noise", "match_ensembles", "match_single_steps"]
 
 import math
 
@@ -17,86 +22,131 @@ from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import frames_of, gap_and_size
 
-_NUMBERS = 2**20  # of all members of all ensembles at one time
-_MOST = 4.0  # times more, or less, variance than the steps by themselves miss is as far as ensembles may change it
+_MAX_NUMBERS = 2**20  # numbers in the states of all members of all ensembles
+_MAX_FACTOR = 4.0  # by which ensembles may raise or lower the variance that single steps need
+_CHUNK = 64  # states computed at the same time
 
 
 @torch.no_grad()
-def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
-    """Set ``noise_scale`` of the model's reference on ``data`` not trained on: first :func:`missed`, then
-    :func:`balance`.
+def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
+    """Fit the smoother noise on validation data: to single steps first, then to ensembles.
 
-    One number per interval, channel and shell of wave numbers (or per channel, where modes are components); modes that
-    are known exactly, or hold nothing, don't count.
+    Args:
+        model: Score model around a smoother; its ``noise_scale`` is overwritten.
+        sde: The physics.
+        data: Trajectories that the model was not trained on.
+
+    Raises:
+        ValueError: If the reference law is not the smoother.
     """
-    missed(model, sde, data)
-    balance(model, sde, data)
+    match_single_steps(model, sde, data)
+    match_ensembles(model, sde, data)
 
 
 @torch.no_grad()
-def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 512) -> None:
-    """``noise_scale``: mean square of what single steps from the data's own states miss, over ``C sigma^2``."""
+def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, max_trajectories: int = 512) -> None:
+    """Fit the smoother noise to the errors of single steps that start from states of the data.
+
+    Sets ``L`` to the mean square of the errors over ``C sigma^2``.
+
+    Args:
+        model: Score model around a smoother; its ``noise_scale`` is overwritten.
+        sde: The physics.
+        data: Trajectories that the model was not trained on.
+        max_trajectories: Largest number of trajectories used.
+
+    Raises:
+        ValueError: If the reference law is not the smoother.
+    """
     reference = _reference(model)
-    reverse, n = Reverse(sde, model), min(few, data.n_trajectories)
+    reverse, n = Reverse(sde, model), min(max_trajectories, data.n_trajectories)
     times, generator = reference.times, torch.Generator(reference.times.device).manual_seed(1)
     later = data.states(0, limit=n).to(times.device)
     for i in range(len(times) - 1):
         earlier, later = later, data.states(i + 1, limit=n).to(times.device)
         total = torch.zeros_like(reference.noise_scale[i])
-        for start, end in zip(torch.split(earlier, 64), torch.split(later, 64), strict=True):
+
+        # Square each mode of the step's error in units of C^(1/2) sigma: for the right noise its mean is L.
+        for start, end in zip(torch.split(earlier, _CHUNK), torch.split(later, _CHUNK), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
             end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
             _, gap, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             total += reference.modes(gap / size).abs().square().sum(0)
-        reference.noise_scale[i] = _averaged(total / n, reference.alive(i).to(total), reference, later)
+
+        # One mode alone is too noisy an estimate: average over the shell of its wave number.
+        reference.noise_scale[i] = _averaged(total / n, reference.uncertain_modes(i).to(total), reference, later)
 
 
 @torch.no_grad()
-def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, few: int = 512) -> None:
-    """Scale ``noise_scale`` so that ensembles, run back from the end, spread as much as their mean errs, at every
-    stored time.
+def match_ensembles(
+    model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, max_trajectories: int = 512
+) -> None:
+    """Scale the smoother noise until the spread of ensembles equals the error of their mean at every stored time.
 
-    Errors that a network repeats from step to step add up, noise that is drawn anew does not: steps that are right one
-    by one give ensembles that are too sure.  From the last interval to the first: with ``V`` the spread that the step
-    hands on (over ``m`` members, without new noise) and ``E`` the squared error of their mean, the new noise has to
-    bring ``E - (1 + 1/m) V`` (adaptive inflation, in the sense of Anderson 2009), within a factor of 4 of what it was.
+    Errors that a network repeats from step to step add up, independent noise does not.  Steps whose noise is right one
+    by one therefore give ensembles that are too narrow.  From the last interval to the first: an ensemble of ``m``
+    members is taken one step backward without new noise, which leaves it with the spread ``V`` and its mean with the
+    squared error ``E``; the new noise then has to contribute the variance ``E - (1 + 1/m) V``.  Its factor ``L``
+    changes by at most 4.
+
+    Args:
+        model: Score model around a smoother; its ``noise_scale`` is scaled.
+        sde: The physics.
+        data: Trajectories that the model was not trained on.
+        members: Members ``m`` of an ensemble.
+        max_trajectories: Largest number of trajectories used.
+
+    Raises:
+        ValueError: If the reference law is not the smoother.
+
+    References:
+        Anderson (2009), Spatially and temporally varying adaptive covariance inflation for ensemble filters.
     """
     reference = _reference(model)
-    reverse, times, left = Reverse(sde, model), reference.times, reference.noise_scale
-    n = max(1, min(few, data.n_trajectories, _NUMBERS // (members * math.prod(data.shape))))
+    reverse, times, scale = Reverse(sde, model), reference.times, reference.noise_scale
+    n = max(1, min(max_trajectories, data.n_trajectories, _MAX_NUMBERS // (members * math.prod(data.shape))))
     x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
     generator = torch.Generator(times.device).manual_seed(0)
     for i in reversed(range(len(times) - 1)):
         truth = data.states(i, limit=n).to(times.device)
         root, parts = reference.spread()[i].sqrt(), []
-        for end, start in zip(torch.split(x, 64), torch.split(truth.repeat_interleave(members, 0), 64), strict=True):
+
+        # Take every member one step backward, its new noise kept apart: only the noise will be scaled.
+        truths = truth.repeat_interleave(members, 0)
+        for end, start in zip(torch.split(x, _CHUNK), torch.split(truths, _CHUNK), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
             end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
             reached, _, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             z = torch.randn(end.shape, generator=generator, dtype=end.dtype, device=end.device)
-            coloured = reference.unmodes(left[i].sqrt() * reference.modes(z), z)
+            coloured = reference.unmodes(scale[i].sqrt() * reference.modes(z), z)
             parts.append((reached, root * reference.modes(size * coloured), frames.image))
         reached, noise, image = (torch.cat(part) for part in zip(*parts, strict=True))
+
+        # V and E, mode by mode: the spread without new noise, and the squared error of the ensemble mean.
         means = reference.modes(turned(reference.sde, reached, image))
         means = means.reshape(n, members, *means.shape[1:])
         centre = means.mean(1)
         spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
         error = (reference.modes(truth) - centre).abs().square().mean(0)
-        weight, fresh = reference.alive(i).to(error), noise.abs().square().mean(0)
-        unit = torch.where(weight > 0, root.square(), 1.0)  # shells count modes in units of C
+
+        # Variance that the new noise has to bring over what it brings, averaged over shells in units of C.
+        weight, fresh = reference.uncertain_modes(i).to(error), noise.abs().square().mean(0)
+        unit = torch.where(weight > 0, root.square(), 1.0)
         wanted, had = (
             _averaged(v / unit, weight, reference, truth) for v in (error - (1 + 1 / members) * spread, fresh)
         )
-        factor = (wanted / had.clamp(min=torch.finfo(had.dtype).tiny)).clamp(1 / _MOST, _MOST)
-        left[i] *= factor
+        factor = (wanted / had.clamp(min=torch.finfo(had.dtype).tiny)).clamp(1 / _MAX_FACTOR, _MAX_FACTOR)
+        scale[i] *= factor
+
+        # The next interval starts from the ensemble with its noise scaled.
         y = reference.modes(reached) + factor.sqrt() * noise
         x = turned(reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image)
 
 
 def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
-    """As the step that samples sees its states."""
+    """Draw symmetries and shifts of the states, as a sampling step does."""
     return frames_of(model, x, torch.randn(len(x), generator=generator, dtype=x.dtype, device=x.device))
 
 
@@ -108,9 +158,9 @@ def _reference(model: ScoreModel) -> SmootherReference:
 
 
 def _averaged(values: Tensor, weight: Tensor, reference: SmootherReference, like: Tensor) -> Tensor:
-    """Mean over shells ``|k| = 0, 1, 2, ...`` of each channel, or over each channel, of what has ``weight`` 1, not 0.
+    """Mean over each shell ``|k| = 0, 1, 2, ...`` of a channel (over each channel) of the modes with ``weight`` 1.
 
-    0 where nothing has any.
+    Shells without such a mode give 0.
     """
     values = weight * values
     if reference.basis == "identity":

@@ -1,4 +1,6 @@
-"""The reverse step ``split``, which serves every process; for linear ones see :mod:`~physinv.reversal.transport`."""
+"""The reverse step ``split``, a splitting step that serves every process; for linear ones see
+:mod:`~physinv.reversal.transport`.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +13,26 @@ from physinv.equations.sde import SDE, Reverse, match
 from physinv.equations.solve import Step
 from physinv.models.references.base import ReferenceLaw
 
-_LEAST = 1e-6  # of a variance: keeps the gradients of roots finite where all or nothing of it is noise
+_MIN_SHARE = 1e-6  # of a variance; keeps gradients of roots finite where none or all of it is noise
 
 
 def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """One step of ``Reverse(sde, score, eta)``: the score's pull and the noise first, then the physics backward.
+    """Take one step of ``Reverse(sde, score, eta)``: first the score and the noise, then the physics backward.
 
         x' = phi_{t0 -> t1}( x + p s(x, t0) + sqrt(c) N(0, 1) )
 
-    ``phi`` is the flow of the drift alone.  With ``q`` the noise accumulated over the step (``g^2 dt``; exact for
-    linear SDEs) and ``P`` the curvature ``-H log p`` at t0, the state is, locally, Gaussian; carrying it over
+    ``phi`` is the flow of the drift alone, ``q`` the variance of the noise accumulated over the step (``g^2 dt``; exact
+    for linear SDEs) and ``P`` the curvature ``-Hess log p`` at t0.  Locally the state is Gaussian, and
 
         rho = 1 - q P,   p = (1 - rho^((1 + eta^2)/2)) / P,   c = rho (1 - rho^(eta^2)) / P
 
-    keeps the marginals for every eta, however long the step: at ``eta = 1`` ``p = q``, the exact conditional mean of
-    any law (Robbins 1956), and ``c = q rho`` the conditional variance (Bao et al. 2022); at ``eta = 0`` the transport
-    of one Gaussian to the other.  The last step onto a narrow start (``rho = 0``) ends on its centre.  For small q,
-    ``p = (1 + eta^2)/2 q`` and ``c = eta^2 q``: so, with the noise last, where the reference tells no curvature.  One
-    whose ``precision`` is known also keeps the state within its ``limits``, where the process was seen.
+    keep its marginals for every eta, however long the step.  At ``eta = 1``, ``p = q`` is the exact conditional mean of
+    any law (Robbins 1956), and ``c = q rho`` the conditional variance (Bao et al. 2022).  At ``eta = 0`` the step
+    transports one Gaussian to the other.  The last step onto a narrow initial law (``rho = 0``) ends at its centre.
+
+    For small q, ``p = (1 + eta^2)/2 q`` and ``c = eta^2 q``.  This limit is used, with the noise added last, where the
+    reference law does not know its curvature.  A reference law that knows its ``precision`` also keeps the state within
+    its ``limits``, the range of the training data.
     """
     if not isinstance(sde, Reverse):
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
@@ -39,7 +43,7 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     if reference is None or precision is None:
         noise = sde.diffuse(dw[0], t0)
         return physics.drift_flow(x + (1 + eta2) / 2 * pull, t0, t1) + noise
-    lost = (physics.apply_covariance(torch.ones_like(x), t1, t0) * precision).clamp(_LEAST, 1 - _LEAST)  # q P
+    lost = (physics.apply_covariance(torch.ones_like(x), t1, t0) * precision).clamp(_MIN_SHARE, 1 - _MIN_SHARE)  # q P
     log_rho = torch.log1p(-lost)
     pull = pull * -((1 + eta2) / 2 * log_rho).expm1() / lost
     if eta2 == 0:
@@ -49,4 +53,7 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
 
 
 split = Step(_split, weak_order=1.0)
-"""First order, robust; exact for Gaussians under linear SDEs where the reference tells the curvature."""
+"""Splitting step of weak order 1, for ``Reverse(sde, score)`` with any score.
+
+Exact for Gaussian data of linear processes where the reference law knows its curvature (``precision``).
+"""

@@ -1,6 +1,6 @@
-"""Reverse steps for linear SDEs around a Gaussian reference: exact for linear-Gaussian processes at any step.
+"""Reverse steps for linear SDEs around a Gaussian reference law: exact for linear-Gaussian processes at any step size.
 
-``transport`` takes what the network adds from the start of the step, ``transport2`` averages it over both ends.
+``transport`` evaluates the network at the start of the step, ``transport2`` averages it over both ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from physinv.models.score import ScoreModel
 
 
 def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """One step of ``Reverse(Linear, ScoreModel(LinearReference, ...), eta)`` from ``t0`` down to ``t1``.
+    """Take one step of ``Reverse(Linear, ScoreModel(LinearReference, ...), eta)`` from ``t0`` down to ``t1``.
 
     Per mode, with the reference powers ``S`` at ``t0`` and ``S'`` at ``t1``, decay ``a`` and noise ``q`` of the forward
     step and ``rho = 1 - q/S = a^2 S'/S``:
@@ -44,10 +44,10 @@ def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tenso
 
 
 def _transport2(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """As :func:`_transport`, with what the network adds averaged over both ends of the step (two evaluations).
+    """Take a step as :func:`_transport`, with the network averaged over both ends (two evaluations).
 
-    Per mode write the remainder of the score as ``r = h a_t sqrt(S_0)/S``, so that ``sqrt(S_0) h v/S`` is what
-    the network adds to the estimate of ``x_0`` (``h = o sqrt(S/v)`` with the network's output ``o``).  Then exactly
+    Per mode write the remainder of the score as ``r = h a_t sqrt(S_0)/S``, so that ``sqrt(S_0) h v/S`` is the
+    network's correction of the estimate of ``x_0`` (``h = o sqrt(S/v)`` with the network's output ``o``).  Then exactly
 
         y' = m' + sqrt(S'/S) rho^(eta^2/2) (y - m) + a' sqrt(S_0) int h d(-rho_t^((1 + eta^2)/2))
              + N(0, S' (1 - rho^(eta^2)))
@@ -87,7 +87,7 @@ def _parts(sde: SDE) -> tuple[Linear, ScoreModel, LinearReference, float]:
 
 
 def _log_rho(linear: Linear, now: Spectrum, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
-    """``log(1 - q/S)``; modes that forget everything in this step get the smallest ``rho`` that is not 0."""
+    """``log(1 - q/S)``; modes that decay completely in this step get the smallest ``rho`` that is not 0."""
     return torch.log1p(-(linear.variance(t0 - t1, x) / now.now).clamp(max=1 - torch.finfo(x.dtype).eps))
 
 
@@ -104,12 +104,19 @@ def _reference(
 
 
 def _over_sine(s: Spectrum) -> Tensor:
-    """``sqrt(S/v)``; 0 without noise, where the reference leaves nothing to add."""
+    """``sqrt(S/v)``; 0 without noise, where the reference law is exact."""
     return torch.where(s.v > 0, (s.now / s.v.clamp(min=torch.finfo(s.v.dtype).tiny)).sqrt(), 0.0)
 
 
 transport = Step(_transport, weak_order=1.0)
-"""Exact for linear-Gaussian processes at any number of steps; first order in what the network adds."""
+"""Exponential step, exact for linear-Gaussian processes at any step size; first order in the network's correction.
+
+It needs ``Reverse(sde, score)`` with a linear process and a score model around a
+:class:`~physinv.models.references.linear.LinearReference`; so does :data:`transport2`.
+"""
 
 transport2 = Step(_transport2, weak_order=2.0)
-"""Exact for linear-Gaussian processes at any number of steps; second order in what the network adds, every eta."""
+"""As :data:`transport`, but second order in the network's correction, for every eta.
+
+A step takes two evaluations of the network.
+"""

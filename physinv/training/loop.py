@@ -23,7 +23,7 @@ from physinv.equations.sde import SDE
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import smoother_loss
-from physinv.reversal.smoother_noise import calibrate
+from physinv.reversal.smoother_noise import calibrate_noise
 from physinv.training.carrying import Carrying
 from physinv.training.checkpoint import (
     Checkpoint,
@@ -176,7 +176,7 @@ def fit(
             progress(min(done, 1.0), history.records[-1])
     trained_part(model).load_state_dict(state.best_weights)
     if isinstance(model, ScoreModel) and SmootherReference.of(model) is not None:
-        calibrate(model, sde, valid)
+        calibrate_noise(model, sde, valid)
     if run is not None:
         save_model(run, model)
     return history

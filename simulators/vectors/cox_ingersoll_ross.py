@@ -14,7 +14,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Multiplicative, match
 from physinv.equations.solve import Step
-from physinv.laws.scalar import Array, ScalarPosterior
+from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
 from physinv.processes.simulator import Simulator, parameter
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.laws.scalar import ScalarPosterior
+from physinv.laws.exact_1d import ScalarPosterior
 from physinv.processes.layout import VectorLayout
 from physinv.processes.simulator import Simulator, parameter
 

@@ -10,7 +10,7 @@ from physinv.equations.sde import Reverse, match
 from physinv.equations.symmetries import choose, moved, turned
 from physinv.models.networks import UNet
 from physinv.reversal.smoother import frames_of, smooth
-from physinv.reversal.smoother_noise import balance, missed
+from physinv.reversal.smoother_noise import match_ensembles, match_single_steps
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
@@ -124,11 +124,11 @@ def test_what_the_network_gets_wrong_is_spread_and_calibration_counts_it(tmp_pat
 
     few = 2000
     valid = stored(HEAT, tmp_path / "d", valid=few)["valid"]
-    missed(model, sde, valid, few=few)
+    match_single_steps(model, sde, valid, max_trajectories=few)
     # 2000 residuals of a real and an imaginary part (the last mode is real): C + |p|^2
     left = reference.noise_scale[1][0, 1:]
     assert float((left * C[0, 1:] / variance - 1).abs().max()) < 5 * (2 / few) ** 0.5
-    balance(model, sde, valid, few=few)
+    match_ensembles(model, sde, valid, max_trajectories=few)
     # what the ensemble has already is not drawn again: C - |p|^2, of which the network's share is known
     wanted = ((C - p.abs().square()) / C)[0, 1:].detach().clamp(min=0)
     big = wanted > 0.3

@@ -13,7 +13,7 @@ from physinv.evaluation import metrics
 from physinv.evaluation.calibration import LEVELS, calibration_error, coverage_curve, sbc, tarp
 from physinv.evaluation.physics_residual import Diagonal, physics_residual
 from physinv.laws.exact import LinearGaussian
-from physinv.laws.scalar import ScalarPosterior
+from physinv.laws.exact_1d import ScalarPosterior
 from physinv.methods.classical.linear_estimate import LinearEstimate
 from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel

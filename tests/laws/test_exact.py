@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from physinv.laws.exact import LinearGaussian
+from physinv.laws.exact_1d import ScalarPosterior
 from physinv.laws.mixture import Mixture, cluster, fit_mixture
 from physinv.laws.observation import Observation, jacobian
 from physinv.laws.operators import coarse, every, everything, low_pass, random_mask, sensors
-from physinv.laws.scalar import ScalarPosterior
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck

@@ -17,7 +17,7 @@ from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.smoother_tables import Tables
 from physinv.models.score import ScoreModel
 from physinv.posterior.guidance import dps, moment_matching, pigdm, sample_guided
-from physinv.posterior.partial import final_given, sample_given
+from physinv.posterior.partial import sample_final, sample_given
 from physinv.posterior.posterior import Posterior
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
@@ -211,7 +211,7 @@ def test_final_states_of_a_mixture_given_one_coordinate(sweeps, generator):
     model = ScoreModel(mixture_model(ou), Sum(), (float(ou.times[1]), ou.horizon))
     law, n = ou.marginal(ou.horizon), 6000
     y = torch.tensor([[-0.4], [0.6]], dtype=F64)
-    drawn = final_given(Posterior(ou, model, ou.times), FIRST, y, n, sweeps=sweeps, size=0.05, generator=generator)
+    drawn = sample_final(Posterior(ou, model, ou.times), FIRST, y, n, sweeps=sweeps, size=0.05, generator=generator)
     axis = torch.linspace(-4, 4, 321, dtype=F64)
     grid = torch.cartesian_prod(axis, axis)
     for x, seen in zip(drawn, y, strict=True):
@@ -273,7 +273,7 @@ def test_the_network_of_a_smoother_is_no_score_of_the_end(generator):
     reference = SmootherReference(heat, "fourier", tables)
     posterior = Posterior(heat, ScoreModel(reference, Shouting(), (float(heat.times[1]), heat.horizon)), heat.times)
     y = observation.observe(heat.simulate(1, generator=generator, dtype=F64)[:, -1], generator=generator)
-    drawn = final_given(posterior, observation, y, n, generator=generator)[0]
+    drawn = sample_final(posterior, observation, y, n, generator=generator)[0]
     K, C, G, _ = dense(heat, now[-1], observation, heat.horizon)
     centre = (mean[-1].flatten() + (y.flatten() - G @ mean[-1].flatten()) @ K.T).reshape(heat.shape)
     assert_standard(whitened(drawn, centre, C))

@@ -15,7 +15,7 @@ from physinv.evaluation import metrics
 from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.two_sample import c2st
 from physinv.posterior.posterior import Posterior
-from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
@@ -89,7 +89,7 @@ def test_double_well_is_calibrated(tmp_path, generator):
         tmp_path, DoubleWell(), "double-well", {"train": 2000, "valid": 100, "test": 1500}, settings, 600
     )
     out = tmp_path / "recon.hdf5"
-    reconstruct(run, test, out, samples=19)
+    reconstruct(run, test, out, SamplingPlan(samples=19))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     n = len(recon.truth)
@@ -113,7 +113,7 @@ def heat(tmp_path_factory):
 def test_heat_reaches_the_exact_posterior(heat, steps):
     folder, run, test = heat
     out = folder / f"recon-{steps}.hdf5"
-    reconstruct(run, test, out, samples=16, steps=steps)
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=steps))
     rows = {r.metric: r for r in evaluate(read_reconstruction(out))}
     for name in ("relative_l2", "crps", "energy_score", "relative_l2_mean"):
         assert rows[name].value <= 1.05 * rows[name].exact, name
@@ -126,7 +126,7 @@ def test_heat_reaches_the_exact_posterior(heat, steps):
 def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
     folder, run, test = heat
     out = folder / f"grid-{grid}.hdf5"
-    reconstruct(run, test, out, method="flow", steps=6, grid=grid, limit=20)
+    reconstruct(run, test, out, SamplingPlan(method="flow", steps=6, grid=grid, limit=20))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     assert recon.info["grid"] == grid
@@ -137,7 +137,7 @@ def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
 def test_partial_observations_reach_the_exact_posterior(heat, observe):
     folder, run, test = heat
     out = folder / f"{observe.replace(':', '-')}.hdf5"
-    reconstruct(run, test, out, samples=16, steps=6, observe=observe, limit=40)
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=6, observe=observe, limit=40))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     # 40 observations, the same for both: their CRPS differ by the sampling of 16 draws, about 2 % of each
@@ -154,7 +154,7 @@ def test_heat_flow_and_mean_flow(heat):
     folder, run, test = heat
     for method, other in (("flow", "mean"), ("mean-flow", "flow")):
         out = folder / f"{method}.hdf5"
-        reconstruct(run, test, out, method=method)
+        reconstruct(run, test, out, SamplingPlan(method=method))
         recon = read_reconstruction(out)
         exact = run.simulator.exact()
         right = (exact.flow if method == "flow" else exact.mean)(recon.observation)
@@ -169,7 +169,7 @@ def test_heat_flow_and_mean_flow(heat):
 def test_reconstructions_are_reproducible_and_open_in_xarray(heat):
     folder, run, test = heat
     for name in ("a", "b"):
-        reconstruct(run, test, folder / f"{name}.hdf5", samples=2, limit=5, seed=7)
+        reconstruct(run, test, folder / f"{name}.hdf5", SamplingPlan(samples=2, limit=5, seed=7))
     a, b = (read_reconstruction(folder / f"{n}.hdf5") for n in ("a", "b"))
     assert torch.equal(a.samples, b.samples)
     assert not torch.equal(a.samples[:, 0], a.samples[:, 1])
@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_refused(heat, mixture):
     with pytest.raises(ValueError, match=r"trained with `noise` = 0\.1, the data have 0\.2"):
         reconstruct(run, TrajectoryDataset(folder / "noisy" / "data" / "train"), out)
     with pytest.raises(ValueError, match="`method` must be one of sde, flow, mean-flow, got 'ode'"):
-        reconstruct(run, other, out, method="ode")
+        reconstruct(run, other, out, SamplingPlan(method="ode"))
     assert not out.exists()
     with pytest.raises(ValueError, match="there is no file"):
         read_reconstruction(out)

@@ -30,7 +30,7 @@ from physinv.processes.layout import FieldLayout
 from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
-from physinv.reversal.smoother_noise import balance, calibrate, missed
+from physinv.reversal.smoother_noise import calibrate_noise, match_ensembles, match_single_steps
 from physinv.training.loop import _images, fit
 from physinv.training.objectives.choose import curriculum, objective
 from simulators.fields.allen_cahn import AllenCahn
@@ -310,7 +310,7 @@ def test_left_is_what_steps_miss(tmp_path):
     valid = stored(heat, tmp_path / "d", valid=n)["valid"]
     tables = exact_tables(heat, trusted=True)
     model = exact_model(heat, Fixed(log_size=log_size), gain=c * tables.gain).float()
-    missed(model, General(heat), valid)
+    match_single_steps(model, General(heat), valid)
     C = tables.power[:-1] - tables.gain**2 * tables.back_power
     residual = C + (1 - c) ** 2 * tables.gain**2 * tables.back_power
     unit = tables.power[:-1] - c**2 * tables.gain**2 * tables.back_power
@@ -332,7 +332,7 @@ def test_modes_without_energy_do_not_count(tmp_path):
     sim = Burgers(dimension=2, size=12, steps=1, horizon=0.1, noise=0.3, viscosity=0.2, inner=1)
     data = stored(sim, tmp_path / "d", name="burgers", train=600, valid=600)
     model = ScoreModel(fit_smoother(sim, data["train"], "fourier"), Fixed(), (0.1, 0.1))
-    missed(model, sim, data["valid"])
+    match_single_steps(model, sim, data["valid"])
     kx, ky = torch.meshgrid(torch.fft.fftfreq(12, 1 / 12), torch.fft.rfftfreq(12, 1 / 12), indexing="ij")
     shell, kept = (kx**2 + ky**2).sqrt().round(), (kx.abs() < 4) & (ky.abs() < 4)
     assert bool(((shell == 4) & kept).any())
@@ -360,7 +360,7 @@ def test_after_calibration_a_step_has_the_noise_of_the_residuals(tmp_path, gener
     C = model.reference.spread()[1][:, 1:]
     # 2000 draws
     assert torch.allclose(noise_of_step() / C, torch.tensor(math.exp(2 * log_size)), atol=0.25 * 5 * (2 / 2000) ** 0.5)
-    missed(model, sde, valid)
+    match_single_steps(model, sde, valid)
     # 500 residuals, 2000 draws
     assert torch.allclose(noise_of_step() / C, torch.tensor(1.0), atol=5 * (2 / n + 2 / 2000) ** 0.5)
 
@@ -370,7 +370,7 @@ def test_calibration_of_components_and_refusal(tmp_path):
     sim = Cubic(horizon=0.2, steps=2)
     data = stored(sim, tmp_path / "d", name="toy", train=1000, valid=500)
     model = ScoreModel(fit_smoother(sim, data["train"], "identity"), Fixed(log_size=-0.5), (0.1, 0.2))
-    missed(model, sim, data["valid"])
+    match_single_steps(model, sim, data["valid"])
     left = model.reference.noise_scale
     assert torch.equal(left, left[..., :1].expand_as(left))
     # residuals are not Gaussian here: with a kurtosis of up to 6 their squares spread sqrt(5), over 8 * 500 numbers and
@@ -380,7 +380,7 @@ def test_calibration_of_components_and_refusal(tmp_path):
     heat = Heat(size=8, dimension=1)
     linear = build_model(heat, stored(heat, tmp_path / "h", train=20)["train"], Settings(width=8, depth=1))
     with pytest.raises(ValueError, match=r"`model` must have the reference law `smoother`, got `linear`\."):
-        calibrate(linear, heat, data["valid"])
+        calibrate_noise(linear, heat, data["valid"])
 
 
 @pytest.mark.parametrize("start", [0.5, 2.0])
@@ -390,7 +390,7 @@ def test_balanced_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, g
     valid = stored(heat, tmp_path / "d", valid=n)["valid"]
     model = exact_model(heat, trusted=True).float()
     model.reference.noise_scale.mul_(start)
-    balance(model, General(heat), valid)
+    match_ensembles(model, General(heat), valid)
     draws = Posterior(General(heat), model, heat.times).sample(valid.states(-1), 8, generator=generator)
     spread = per_mode(heat, (draws - draws.mean(1, keepdim=True)).flatten(0, 1)) * 8 / 7
     exact = heat.exact().sample(valid.states(-1).double(), 8, generator=generator)
@@ -539,7 +539,7 @@ def test_training_takes_the_smoother_and_ends_calibrated(tmp_path):
     fit(model, sde, data["train"], data["valid"], settings=settings, steps=4)
     after = model.reference.noise_scale.clone()
     assert not torch.equal(before, after)
-    calibrate(model, sde, data["valid"])
+    calibrate_noise(model, sde, data["valid"])
     assert torch.equal(after, model.reference.noise_scale)  # on the validation data, and once is enough
 
 
@@ -585,7 +585,7 @@ def test_saved_and_loaded_it_draws_the_same(basis, tmp_path, generator):
     sim = Cubic(horizon=0.2, steps=3)
     data = stored(sim, tmp_path / "d", name="toy", train=50, valid=50)
     model = ScoreModel(fit_smoother(sim, data["train"], basis), Loud(1, 0.3), (float(sim.times[1]), sim.horizon))
-    calibrate(model, sim, data["valid"])
+    calibrate_noise(model, sim, data["valid"])
     save_tensors(tmp_path / "model.safetensors", dict(model.state_dict()), {})
     tensors, _ = load_tensors(tmp_path / "model.safetensors")
     again = ScoreModel(load_reference("smoother", sim, tensors), Loud(1), model.clock)

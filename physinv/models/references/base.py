@@ -60,7 +60,12 @@ class ReferenceLaw(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
-        """Tell whether the law can be fitted to states of this layout under this SDE."""
+        """Tell whether the law can be fitted to states of this layout under this SDE.
+
+        Args:
+            sde: The physics.
+            layout: Layout of the states.
+        """
 
     @classmethod
     @abstractmethod
@@ -84,19 +89,40 @@ class ReferenceLaw(nn.Module, ABC):
 
     @abstractmethod
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Return the score ``grad_x log q_t(x)``."""
+        """Return the score ``grad_x log q_t(x)``.
+
+        Args:
+            x: States.
+            t: Times.
+        """
 
     @abstractmethod
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """Return the normalised log density ``log q_t(x)``."""
+        """Return the normalised log density ``log q_t(x)``.
+
+        Args:
+            x: States.
+            t: Times.
+        """
 
     @abstractmethod
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        """Return inputs of order one for the network, ``(batch, channels_in, *space)``."""
+        """Return inputs of order one for the network, ``(batch, channels_in, *space)``.
+
+        Args:
+            x: States.
+            t: Times.
+        """
 
     @abstractmethod
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        """Turn the network's output, of order one, into a contribution to the score, ``(batch, *state)``."""
+        """Turn the network's output, of order one, into a contribution to the score, ``(batch, *state)``.
+
+        Args:
+            out: Output of the network, ``(batch, channels_out, *space)``.
+            x: States.
+            t: Times.
+        """
 
     @classmethod
     def of(cls, score: Score) -> Self | None:
@@ -122,7 +148,14 @@ class ReferenceLaw(nn.Module, ABC):
         return cls(sde, **tensors)
 
     def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
-        """Return the mean of ``q_t``."""
+        """Return the mean of ``q_t``.
+
+        Args:
+            t: Time.
+
+        Raises:
+            ValueError: If this law does not know its mean.
+        """
         raise ValueError(f"reference law `{self.name}` tells no `mean_at`, which partial observations need.")
 
     def covariance_at(self, t: float) -> Covariance:
@@ -130,11 +163,25 @@ class ReferenceLaw(nn.Module, ABC):
 
         For a mixture that is ``v I`` with the smallest variance ``v`` of any component in any direction: the same for
         every state, as Langevin moves need it, and small enough for all of them.
+
+        Args:
+            t: Time.
+
+        Raises:
+            ValueError: If this law does not know its covariance.
         """
         raise ValueError(f"reference law `{self.name}` tells no `covariance_at`, which Langevin moves need.")
 
     def sample(self, n: int, t: float, *, generator: torch.Generator | None = None) -> Float[Tensor, "n *state"]:
-        """Draw ``n`` states from ``q_t``; Gaussian with :meth:`mean_at` and :meth:`covariance_at` unless overridden."""
+        """Draw states from ``q_t``.
+
+        The default draws from the Gaussian with :meth:`mean_at` and :meth:`covariance_at`.
+
+        Args:
+            n: Number of draws.
+            t: Time.
+            generator: Source of randomness, on the device of the law.
+        """
         mean = self.mean_at(t)
         z = torch.randn((n, *mean.shape[1:]), generator=generator, dtype=mean.dtype, device=mean.device)
         return mean + self.covariance_at(t).root(z)
@@ -167,40 +214,87 @@ class ReferenceLaw(nn.Module, ABC):
     def precision(
         self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *state"] | None:
-        """Return the diagonal of ``-Hess log q_t`` (averaged over responsible components), or None if not known."""
+        """Return the diagonal of ``-Hess log q_t``; for a mixture, the mean over its components by responsibility.
+
+        Args:
+            x: States.
+            t: Times.
+
+        Returns:
+            The diagonal, or None if this law does not know it.
+        """
         return None
 
     def limits(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
-        """Return lowest and highest states that a reversal may reach at ``t``, each ``(batch, *state)``.
+        """Return the lowest and highest states that a reversal may reach, each ``(batch, *state)``.
 
-        Asked for only where :meth:`precision` is known.
+        Needed only where :meth:`precision` is known.
+
+        Args:
+            t: Times.
+
+        Raises:
+            ValueError: If this law does not know its limits.
         """
         raise ValueError(f"reference law `{self.name}` tells a precision but no `limits`; override both.")
 
     def error_size(
         self, error: Float[Tensor, "batch *state"], x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
     ) -> float:
-        """Return the size of an error made at ``t`` in units of the spread of the states ``x`` there.
+        """Return the size of an error made at ``t``, in units of the spread of the states there.
 
         Laws that know how errors grow until ``t = 0`` override this.
+
+        Args:
+            error: Errors of states.
+            x: The states.
+            t: Times.
         """
         spread = (x - x.mean(0)).square().mean().sqrt().clamp(min=torch.finfo(x.dtype).tiny)
         return float(error.square().mean().sqrt() / spread)
 
     def check_times(self, times: Float[Tensor, " time"]) -> None:
-        """Raise ValueError if :meth:`default_step` can't go back along these increasing times; any will do here."""
+        """Check that :meth:`default_step` can go backward along a time grid; by default any grid will do.
+
+        Args:
+            times: Increasing times.
+
+        Raises:
+            ValueError: If it cannot.
+        """
 
     def default_step(self, sde: SDE) -> str:
-        """Return the name of the reverse step that suits this law (see :mod:`physinv.reversal.choose`)."""
+        """Return the name of the reverse step that suits this law (see :mod:`physinv.reversal.choose`).
+
+        Args:
+            sde: The physics.
+        """
         return "split"
 
     def objective(self, sde: SDE) -> str:
-        """Return the name of the training objective that suits this law."""
+        """Return the name of the training objective that suits this law.
+
+        Args:
+            sde: The physics.
+        """
         return "denoising" if isinstance(sde, Linear) else "trajectory"
 
 
 def between(times: Float[Tensor, " time"], table: Tensor, t: Float[Tensor, " batch"]) -> Tensor:
-    """Interpolate ``table (time, ...)`` linearly at the times ``t``; constant beyond the ends."""
+    """Interpolate a table linearly in time; constant beyond its ends.
+
+    Args:
+        times: Increasing times of the table.
+        table: Values, ``(time, ...)``.
+        t: Times wanted.
+
+    Returns:
+        Values ``(batch, ...)``.
+
+    Example:
+        >>> between(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 10.0]), torch.tensor([0.25, 2.0]))
+        tensor([ 2.5000, 10.0000])
+    """
     i = torch.searchsorted(times, t.contiguous()).clamp(1, len(times) - 1)
     w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
     w = match(w, table[i])

@@ -1,8 +1,8 @@
-"""Gaussian reference law for linear physics: mean and spectrum of the initial states, carried exactly through time."""
+"""Gaussian reference law of linear physics: mean and spectrum of the initial states, carried exactly through time."""
 
 from __future__ import annotations
 
-__all__ = ["LinearReference", "Spectrum", "power_spectrum"]
+__all__ = ["LinearReference", "Spectrum", "power_spectrum", "root_mean_square"]
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 
 class Spectrum(NamedTuple):
-    """Per mode: signal gain ``a`` (prior to now), prior power, accumulated noise ``v``, power now."""
+    """Gains and variances of all modes at one time.
+
+    Args:
+        a: Decay: factor by which a mode of the mean has shrunk since t = 0.
+        prior: Variance ``S_0`` at t = 0.
+        v: Variance of the noise accumulated since t = 0.
+        now: Variance ``S = a^2 S_0 + v`` at that time.
+    """
 
     a: Tensor
     prior: Tensor
@@ -33,12 +40,16 @@ class Spectrum(NamedTuple):
 
 
 class LinearReference(ReferenceLaw):
-    """``N(a mean0, a^2 power0 + v)`` mode by mode, for a :class:`~physinv.equations.sde.Linear` SDE.
+    """The Gaussian reference law ``N(a mean0, a^2 power0 + v)`` of a linear SDE, mode by mode.
 
-    ``mean0 (*state)`` and ``power0 (*modes)``: mean and power per orthonormal mode of the data's initial states.
-    The network's output counts in units of ``sqrt(a^2 S_0 / (S v))``: by Tweedie's formula this is the size that
-    the score's non-Gaussian part can have when ``E[x_0 | x_t]`` is off the Wiener estimate by its standard error.
-    Modes that have forgotten the prior therefore stay exactly Gaussian, whatever the network says.
+    The network's output counts in units of ``sqrt(a^2 S_0 / (S v))``: by Tweedie's formula this is the size of the
+    score's non-Gaussian part where ``E[x_0 | x_t]`` differs from the Wiener estimate by one standard error.  Modes that
+    have forgotten the prior therefore stay exactly Gaussian, whatever the network's output.
+
+    Args:
+        sde: The linear process.
+        mean0: Mean of the initial states.
+        power0: Variance ``S_0`` of each orthonormal mode of the initial states, ``(*modes)``.
     """
 
     name: ClassVar[str] = "linear"
@@ -55,74 +66,105 @@ class LinearReference(ReferenceLaw):
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        """Tell whether the state is a field and the SDE linear, with modes other than the components."""
         return cls.name in layout.references and isinstance(sde, Linear) and sde.basis != "identity"
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+        """Fit mean and spectrum of the initial states.
+
+        Raises:
+            ValueError: If the SDE is not linear.
+        """
         if not isinstance(sde, Linear):
             raise ValueError(f"reference law `linear` needs a Linear SDE, got {type(sde).__name__}; take `smoother`.")
         return cls(sde, *power_spectrum(sde.modes, sde, data.states(0)))
 
     def spectrum(self, t: Float[Tensor, " batch"], like: Float[Tensor, "batch *state"]) -> Spectrum:
-        """Gains and powers at times ``t``, each ``(batch, *modes)``."""
+        """Return gains and variances of all modes.
+
+        Args:
+            t: Times.
+            like: States of the shape in question.
+
+        Returns:
+            Tensors that broadcast against ``(batch, *modes)``.
+        """
         a, v = self.sde.decay(t, like), self.sde.variance(t, like)
         now = (a**2 * self.power0 + v).clamp(min=torch.finfo(like.dtype).tiny)
         return Spectrum(a, self.power0, v, now)
 
     def centred(self, x: Tensor, t: Tensor) -> tuple[Tensor, Spectrum]:
-        """Modes of ``x`` minus those of the mean at ``t``, and the spectrum there."""
+        """Return the modes of the states minus those of the mean, and the spectrum.
+
+        Args:
+            x: States, ``(batch, *state)``.
+            t: Times, ``(batch,)``.
+        """
         s = self.spectrum(t, x)
         return self.sde.modes(x) - s.a * self.sde.modes(self.mean0[None]), s
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Return the score ``-(y - a m_0) / S`` of the reference law, mode by mode."""
         y, s = self.centred(x, t)
         return -self.sde.unmodes(y / s.now, x)
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the log density ``log q_t(x)``, mode by mode."""
         y, s = self.centred(x, t)
         return gaussian_log_prob(y, s.now, x)
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        """The state and its Wiener estimate ``E_q[x_0 | x_t]``, each over its own root mean square."""
+        """Return the centred state and its Wiener estimate ``E_q[x_0 | x_t]``, each over its root mean square."""
         y, s = self.centred(x, t)
         wiener = s.a * s.prior / s.now
-        now = self.sde.unmodes(y, x) / _rms(s.now, x, paired=y.is_complex())
-        estimate = self.sde.unmodes(wiener * y, x) / _rms(wiener**2 * s.now, x, paired=y.is_complex())
+        now = self.sde.unmodes(y, x) / root_mean_square(s.now, x, paired=y.is_complex())
+        estimate = self.sde.unmodes(wiener * y, x) / root_mean_square(wiener**2 * s.now, x, paired=y.is_complex())
         return torch.cat([now, estimate], dim=1)
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Multiply each mode of the network's output by ``sqrt(a^2 S_0 / (S v))``."""
         s = self.spectrum(t, x)
         tiny = torch.finfo(x.dtype).tiny
         return self.sde.unmodes((s.a**2 * s.prior / s.now / s.v.clamp(min=tiny)).sqrt() * self.sde.modes(out), x)
 
     def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        """Return the mean ``a mean0``."""
         like = self.mean0[None]
         s = self.spectrum(like.new_full((1,), t), like)
         return self.sde.unmodes(s.a * self.sde.modes(like), like)
 
     def covariance_at(self, t: float) -> Covariance:
+        """Return the covariance, diagonal in the modes of the SDE."""
         like = self.mean0[None]
         return diagonal(self.sde.modes, self.sde.unmodes, self.spectrum(like.new_full((1,), t), like).now)
 
     def error_size(
         self, error: Float[Tensor, "batch *state"], x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
     ) -> float:
-        """Return the root mean square that the error has grown to at ``t = 0``: ``sqrt(S_0/S)`` times in each mode."""
+        """Return the root mean square of an error at ``t`` once the flow has carried it to ``t = 0``.
+
+        The flow multiplies the error in each mode by ``sqrt(S_0 / S)``.
+        """
         s = self.spectrum(t, x)
         carried = self.sde.unmodes((s.prior / s.now).sqrt() * self.sde.modes(error), x)
         return float(carried.square().mean().sqrt())
 
     def default_step(self, sde: SDE) -> str:
+        """Return ``transport``, which is exact for this law, where the SDE is linear."""
         return "transport" if isinstance(sde, Linear) else "split"
 
 
 def power_spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
-    """Estimate mean ``(*state)`` and power ``E|y_k - E y_k|^2`` per orthonormal mode, unbiased, in float32.
+    """Estimate mean and power ``E|y_k - E y_k|^2`` per orthonormal mode, unbiased, in float32.
 
     Args:
         modes: Transform of states ``(n, *state)`` to coefficients in an orthonormal basis.
         sde: The process whose symmetries multiply the states.
         x: States.
+
+    Returns:
+        Mean ``(*state)`` and power ``(*modes)``.
     """
     x = torch.cat(sde.images(x))
     mean = x.double().mean(0)
@@ -133,10 +175,16 @@ def power_spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor,
     return mean.float(), (total / max(len(x) - 1, 1)).float()
 
 
-def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
-    """Root mean square over space of fields with ``power`` per orthonormal mode, ``(batch, channels, 1, ...)``.
+def root_mean_square(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
+    """Return the root mean square over space of fields with a given power per orthonormal mode.
 
-    ``paired``: modes of a real FFT, some of which stand for two.
+    Args:
+        power: Variance of each mode, ``(batch, channels, *modes)``, or ``(batch, dim)``.
+        like: States of the shape in question.
+        paired: Whether the modes are those of a real FFT, where most stand for their complex conjugates too.
+
+    Returns:
+        ``(batch, channels, *1)``, or ``(batch, 1)`` for vectors.
     """
     if like.ndim > 2:
         power = power * (twins(power, like) if paired else 1) / like[0, 0].numel()

@@ -1,7 +1,8 @@
-"""Gaussian reference of low rank plus diagonal, for states too large for a dense covariance and without a spectrum.
+"""Gaussian reference law of low rank plus diagonal, for states too large for a dense covariance and without a spectrum.
 
-At each stored time ``q_t = N(m, C)`` with ``C = U U^T + D``: ``r`` directions ``U (d, r)`` in which components move
-together, and what each does on its own.  By Woodbury's formula everything costs ``d r^2`` instead of ``d^3``:
+At each stored time ``q_t = N(m, C)`` with ``C = U U^T + diag(D)``: ``r`` factors ``U (d, r)``, directions in which the
+components vary together, and the variance ``D`` of each component on its own.  By Woodbury's formula everything costs
+``d r^2`` instead of ``d^3``:
 
     C^-1 v = D^-1 (v - U M^-1 U^T D^-1 v),    det C = det M det D,    M = I + U^T D^-1 U.
 """
@@ -28,22 +29,29 @@ from physinv.processes.layout import StateLayout
 if TYPE_CHECKING:
     from typing import Self
 
-_RANK = 16  # the largest rank
-_FEW = 4096  # trajectories that suffice for mean and factors
-
-_SWEEPS = 50  # of expectation-maximisation; from the principal components the likelihood is flat by then
+_MAX_RANK = 16
+_MAX_TRAJECTORIES = 4096  # enough for mean and factors
+_EM_ITERATIONS = 50  # from the principal components; by then the likelihood no longer changes
 
 
 class LowRankReference(ReferenceLaw):
-    """``N(m_t, U_t U_t^T + diag(D_t))``, interpolated linearly between the stored ``times``.
+    """The Gaussian reference law ``N(m_t, U_t U_t^T + diag(D_t))``, interpolated linearly between the stored times.
 
-    ``mean (time, *state)``, ``factor (time, *state, r)``, ``diagonal (time, *state)``, ``bounds (time, 2, *state)``
-    (the box that the process was seen in).  Features are the state over its standard deviation, the reference score
-    over its own, ``(C^-1)_ii^(1/2)``, and, if ``sde`` is given, the physics ``d`` in that unit, where
+    Features are the state over its standard deviation, the reference score over its own, ``(C^-1)_ii^(1/2)``, and, if
+    ``sde`` is given, the physics ``d`` in that unit, where
 
         d(x) = phi(x) - phi(m_t),    phi = 2 f / g^2  (the score that the physics has in equilibrium).
 
-    The network's output counts in units of ``(C^-1)_ii^(1/2)``; with ``sde`` a second half multiplies ``d``.
+    The network's output counts in units of ``(C^-1)_ii^(1/2)``; if ``sde`` is given, a second half of it multiplies
+    ``d``.
+
+    Args:
+        sde: The physics; None: features without physics.
+        times: Stored times.
+        mean: Means ``m``.
+        factor: Factors ``U``.
+        diagonal: Variances ``D``.
+        bounds: Lowest and highest states in the data.
     """
 
     name: ClassVar[str] = "low-rank"
@@ -78,22 +86,24 @@ class LowRankReference(ReferenceLaw):
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        """Tell whether the state is a vector or a field."""
         return cls.name in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
-        """Fit by factor analysis at every stored time; at the first one only, carried exactly, under a linear SDE."""
+        """Fit by factor analysis at every stored time; under a linear SDE at the first one only, carried exactly."""
         linear = sde if isinstance(sde, Linear) and sde.basis == "identity" else None
-        few = min(_FEW, data.n_trajectories)
+        n = min(_MAX_TRAJECTORIES, data.n_trajectories)
         means: list[Tensor] = []
         factors: list[Tensor] = []
         diagonals: list[Tensor] = []
         bounds: list[Tensor] = []
         for i, t in enumerate(data.times):
-            x = torch.cat(sde.images(data.states(i, limit=few).double())).cpu()
+            # Under a linear SDE the law of the first time is carried exactly; else every time is fitted on its own.
+            x = torch.cat(sde.images(data.states(i, limit=n).double())).cpu()
             if linear is None or i == 0:
-                mean, (U, D) = x.mean(0), factor_analysis(x.flatten(1), _RANK)
-                U, D = U.reshape(*data.shape, _RANK), D.reshape(data.shape)
+                mean, (U, D) = x.mean(0), factor_analysis(x.flatten(1), _MAX_RANK)
+                U, D = U.reshape(*data.shape, _MAX_RANK), D.reshape(data.shape)
             else:
                 decay, q = linear.decay(t[None], x[:1])[0], linear.variance(t[None], x[:1])[0]
                 mean, U, D = decay * means[0], decay[..., None] * factors[0], decay**2 * diagonals[0] + q
@@ -101,6 +111,8 @@ class LowRankReference(ReferenceLaw):
             factors.append(_aligned(U, factors[-1]) if factors else U)
             diagonals.append(D)
             bounds.append(torch.stack([x.amin(0), x.amax(0)]))
+
+        # Columns of U that are zero at every time cost time and change nothing.
         factor = torch.stack(factors)
         used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
         tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
@@ -109,13 +121,14 @@ class LowRankReference(ReferenceLaw):
 
     @classmethod
     def from_tensors(cls, sde: SDE, tensors: Mapping[str, Tensor]) -> Self:
+        """Make the law again from its buffers; vectors get features of the physics, fields do not."""
         physics = sde if tensors["mean"].ndim == 2 else None
         return cls(physics, *(tensors[name] for name in ("times", "mean", "factor", "diagonal", "bounds")))
 
     def _at(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``x - m (g, n, d)``, ``D (g, 1, d)``, ``U (g, d, r)``, Cholesky factor of ``M (g, r, r)``.
 
-        One group of ``n = batch`` states if they share their time, as in a reversal, else ``g = batch`` groups of one.
+        One group of ``n = batch`` states if all have the same time, as in a reversal, else ``g = batch`` groups of one.
         """
         t = t[:1] if bool((t == t[:1]).all()) else t
         v = (x - between(self.times, self.mean, t)).reshape(len(t), -1, x[0].numel())
@@ -124,12 +137,13 @@ class LowRankReference(ReferenceLaw):
         return v, D[:, None], U, _capacitance(U, D)
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Return the score ``-C^-1 (x - m)`` by Woodbury's formula."""
         v, D, U, L = self._at(x, t)
         inner = torch.cholesky_solve(U.mT @ (v / D).mT, L)
         return (((U @ inner).mT - v) / D).reshape(x.shape)
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """``log q_t(x)``."""
+        """Return the log density ``log q_t(x)`` by Woodbury's formula."""
         v, D, U, L = self._at(x, t)
         z = torch.linalg.solve_triangular(L, U.mT @ (v / D).mT, upper=False)
         square = (v**2 / D).sum(-1) - (z**2).sum(1)
@@ -138,19 +152,21 @@ class LowRankReference(ReferenceLaw):
         return log_q.flatten()
 
     def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        """Return the mean ``m_t``."""
         return between(self.times, self.mean, self.times.new_full((1,), t))
 
     def covariance_at(self, t: float) -> Covariance:
+        """Return the covariance ``U U^T + diag(D)``."""
         at = self.times.new_full((1,), t)
         factor, own = (between(self.times, table, at) for table in (self.factor, self.diagonal))
         return low_rank(factor.flatten(0, -2), own.flatten())
 
     def precision(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Diagonal of ``C^-1``."""
+        """Return the diagonal of ``C^-1``."""
         return between(self.times, self.inverse, t)
 
     def limits(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
-        """Lowest and highest state at ``t``, as seen, widened by half the extent on each side."""
+        """Return the lowest and highest states in the data at ``t``, widened by half of their distance on each side."""
         low, high = between(self.times, self.bounds, t).unbind(1)
         margin = (high - low) / 2
         return low - margin, high + margin
@@ -162,6 +178,7 @@ class LowRankReference(ReferenceLaw):
         return torch.where(g > 0, 2 * gap / g.square().clamp(min=1e-12), torch.zeros_like(gap))
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Return state, reference score and physics, each over its own scale; the last two through asinh."""
         unit = self.precision(x, t).sqrt()
         parts = [
             (x - between(self.times, self.mean, t)) / between(self.times, self.variance, t).sqrt(),
@@ -172,6 +189,7 @@ class LowRankReference(ReferenceLaw):
         return torch.cat(parts, dim=1)
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Multiply the network's output by ``(C^-1)_ii^(1/2)``, and add its second half times ``d``."""
         unit = self.precision(x, t).sqrt()
         if self.sde is None:
             return unit * out
@@ -180,25 +198,40 @@ class LowRankReference(ReferenceLaw):
 
 
 def factor_analysis(x: Float[Tensor, "n d"], rank: int) -> tuple[Float[Tensor, "d rank"], Float[Tensor, " d"]]:
-    """``U, D`` that make ``N(mean, U U^T + diag(D))`` most likely for the rows of ``x``.
+    """Return the maximum-likelihood ``U, D`` of ``N(mean, U U^T + diag(D))`` for the rows of a data matrix.
 
-    Starts from probabilistic PCA of the standardised columns, ``W = V (Lambda - sigma^2)^(1/2)`` with ``sigma^2`` the
-    mean of the ``d - r`` smallest eigenvalues (Tipping and Bishop 1999, eq. 7 and 8), and lets every component have its
-    own ``D`` by expectation-maximisation (Rubin and Thayer 1982).  The rank used is that of the eigenvalues beyond
-    ``(1 + sqrt(d/n))^2``, the most that ``n`` samples of independent components show (Marchenko and Pastur 1967), at
-    least 1 and at most ``rank``; further columns of ``U`` are 0.  ``D`` is at least 1e-4 of a component's variance.
+    The fit starts from probabilistic PCA of the standardised columns, ``W = V (Lambda - sigma^2)^(1/2)`` with
+    ``sigma^2`` the mean of the ``d - r`` smallest eigenvalues, and gives every component its own ``D`` by
+    expectation-maximisation. The number of factors is that of the eigenvalues beyond ``(1 + sqrt(d/n))^2``, the largest
+    eigenvalue to be expected of ``n`` samples of independent components; at least 1 and at most ``rank``.
+
+    Args:
+        x: Data, one row for each sample.
+        rank: Largest number of factors.
+
+    Returns:
+        Factors ``U``, whose unused columns are 0, and variances ``D``, at least 1e-4 of the variance of a component.
+
+    References:
+        Tipping and Bishop (1999), Probabilistic principal component analysis, eq. 7 and 8; Rubin and Thayer (1982), EM
+        algorithms for ML factor analysis; Marchenko and Pastur (1967), for the bound on the eigenvalues.
     """
+    # Standardise, so that the unit of a component does not decide whether it becomes a factor.
     n, d = x.shape
     scale = x.std(0, unbiased=False).clamp(min=1e-3 * float((x - x.mean(0)).square().mean().sqrt()) + 1e-6)
     z = (x - x.mean(0)) / scale
     S = z.T @ z / n
+
+    # Start from probabilistic PCA with as many factors as eigenvalues are no sampling noise.
     values, vectors = torch.linalg.eigh(S)
     r = int((values > (1 + math.sqrt(d / n)) ** 2).sum().clamp(1, min(rank, d - 1)))
     sigma2 = values[:-r].mean().clamp(min=1e-4)
     U = vectors[:, -r:] * (values[-r:] - sigma2).clamp(min=0).sqrt()
     D = sigma2.expand(d)
+
+    # Expectation-maximisation gives every component its own D.
     eye = torch.eye(r, dtype=x.dtype, device=x.device)
-    for _ in range(_SWEEPS):
+    for _ in range(_EM_ITERATIONS):
         gain = torch.cholesky_solve((U / D[:, None]).T, _capacitance(U, D))  # E[factors | z] = gain z
         shared = S @ gain.T
         U = torch.linalg.solve(gain @ shared + eye - gain @ U, shared.T).T

@@ -1,4 +1,4 @@
-"""A Gaussian mixture as the reference law of vectors, one component for each cluster of starts."""
+"""Gaussian-mixture reference law of vectors: one component for each cluster of initial states."""
 
 from __future__ import annotations
 
@@ -22,23 +22,29 @@ from physinv.processes.layout import StateLayout
 if TYPE_CHECKING:
     from typing import Self
 
-_DENSE = 16  # numbers in a state up to which covariances between all of them are kept
-_FEW = 4096  # trajectories that suffice for means and covariances
+_MAX_DIMENSION = 16  # components of a state up to which full covariances are fitted
+_MAX_TRAJECTORIES = 4096  # enough for means and covariances
+_STATES_PER_CLUSTER = 10  # times d + 1: initial states needed to fit one more cluster
 
 
 class MixtureReference(ReferenceLaw):
     """A Gaussian mixture whose component ``k`` follows the trajectories that started in cluster ``k``.
 
-    ``weights (k)``, ``means (time, k, d)``, ``factors (time, k, d, d)`` (lower Cholesky factors of the covariances),
-    interpolated linearly between the stored ``times``.  Features are the state over its root mean square, the state
-    whitened by the locally responsible component, the physics ``d`` in that unit, and the responsibilities, where
+    Features are the state over its root mean square, the state whitened by the responsible component, the physics ``d``
+    in that unit, and the responsibilities ``r_k``, where
 
         d(x) = phi(x) - sum_k r_k phi(m_k),    phi = 2 f / g^2  (the score that the physics has in equilibrium).
 
-    The network's output is a pair: the first half counts in units of the local inverse standard deviation (which
-    resolves narrow, well-separated branches), the second half multiplies ``d`` (which is what the tails are made of).
+    The network's output has two halves: the first counts in units of the inverse standard deviation of the responsible
+    component (which resolves narrow, well-separated components), the second multiplies ``d`` (which shapes the tails).
 
-    ``bounds (time, 2, d)`` is the box that the process was seen in at each time; reversals stay within :meth:`limits`.
+    Args:
+        sde: The physics.
+        times: Stored times, between which all tables are interpolated linearly.
+        weights: Probabilities of the components.
+        means: Means ``m_k``.
+        factors: Lower Cholesky factors of the covariances ``C_k``.
+        bounds: Lowest and highest states in the data.
     """
 
     name: ClassVar[str] = "mixture"
@@ -76,7 +82,8 @@ class MixtureReference(ReferenceLaw):
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
-        return cls.name in layout.references and layout.shape[0] <= _DENSE
+        """Tell whether the state is a vector of at most 16 components."""
+        return cls.name in layout.references and layout.shape[0] <= _MAX_DIMENSION
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
@@ -85,19 +92,22 @@ class MixtureReference(ReferenceLaw):
         ``settings.components`` bounds the number of clusters; the number used minimises the Bayesian information
         criterion on the initial states.
         """
-        dim, few = data.shape[0], min(_FEW, data.n_trajectories)
-        start = torch.cat(sde.images(data.states(0, limit=few).double()))
-        images, few = len(start) // few, len(start)
+        # Clusters of initial states; a cluster needs enough of them to estimate its mean and covariance.
+        dim, n = data.shape[0], min(_MAX_TRAJECTORIES, data.n_trajectories)
+        start = torch.cat(sde.images(data.states(0, limit=n).double()))
+        rows = len(start)
         generator = torch.Generator().manual_seed(seed)
-        most = min(settings.components, max(1, few // (10 * (dim + 1))))
-        member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(few, 1)
+        most = min(settings.components, max(1, rows // (_STATES_PER_CLUSTER * (dim + 1))))
+        member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(rows, 1)
         share = member.mean(0)
+
+        # Mean and covariance of each cluster at every stored time; a small ridge keeps point masses regular.
         means, factors, bounds = [], [], []
         for i in range(len(data.times)):
-            x = torch.cat(sde.images(data.states(i, limit=few // images).double()))
-            mean = member.T @ x / (share * few)[:, None]
+            x = torch.cat(sde.images(data.states(i, limit=n).double()))
+            mean = member.T @ x / (share * rows)[:, None]
             gap = x[None] - mean[:, None]
-            cov = torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * few)[:, None, None]
+            cov = torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * rows)[:, None, None]
             scale = x.var(0, unbiased=False).mean().clamp(min=1e-12)
             cov = cov + 1e-6 * scale * torch.eye(dim, dtype=torch.float64)
             means.append(mean)
@@ -121,18 +131,25 @@ class MixtureReference(ReferenceLaw):
         return logs.softmax(-1), z, inverse
 
     def law(self, t: float) -> Mixture:
-        """The reference law at time ``t``."""
+        """Return the reference law at one time as a mixture.
+
+        Args:
+            t: Time.
+        """
         at = self.means.new_full((1,), t)
         factor = between(self.times, self.factors, at)[0]
         return Mixture(self.weights, between(self.times, self.means, at)[0], factor @ factor.mT)
 
     def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        """Return the mean of the mixture."""
         return self.law(t).mean()[None]
 
     def covariance_at(self, t: float) -> Covariance:
+        """Return ``v I`` with the smallest variance ``v`` of any component in any direction."""
         return isotropic(float(torch.linalg.eigvalsh(self.law(t).covs.double()).min()))
 
     def sample(self, n: int, t: float, *, generator: torch.Generator | None = None) -> Float[Tensor, "n *state"]:
+        """Draw states from the mixture."""
         return self.law(t).sample(n, generator=generator)
 
     def sample_given(
@@ -160,24 +177,26 @@ class MixtureReference(ReferenceLaw):
         return given.sample(n, generator=generator)
 
     def limits(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
-        """Lowest and highest state at ``t``, ``(batch, d)`` each: as seen, widened by half the extent on each side.
+        """Return the lowest and highest states in the data at ``t``, widened by half of their distance on each side.
 
-        A reversal that leaves it has left everything that physics and network were ever asked; explicit steps of
-        physics run backward then grow without bound, and a clamp to the box is what keeps an outlier finite.
+        Beyond these limits the network was never trained, and explicit steps of physics run backward grow without
+        bound; clamping keeps such outliers finite.
         """
         low, high = between(self.times, self.bounds, t).unbind(1)
         margin = (high - low) / 2
         return low - margin, high + margin
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Return the score ``-sum_k r_k C_k^-1 (x - m_k)``."""
         r, z, inverse = self._local(x, t)
         return -torch.einsum("bk,bkji,bkj->bi", r, inverse, z)
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the log density of the mixture."""
         return torch.logsumexp(self._components(x, t)[0], -1) - x.shape[-1] / 2 * math.log(2 * math.pi)
 
     def precision(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Diagonal of ``sum_k r_k C_k^-1``, the curvature of the locally responsible component."""
+        """Return the diagonal of ``sum_k r_k C_k^-1``, the curvature of the responsible component."""
         r, _, inverse = self._local(x, t)
         return torch.einsum("bk,bkji->bi", r, inverse.square())
 
@@ -191,6 +210,7 @@ class MixtureReference(ReferenceLaw):
         return torch.where(g > 0, 2 * gap / g.square().clamp(min=1e-12), torch.zeros_like(gap))
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Return state, whitened state, physics and, for more than one component, the responsibilities."""
         r, z, inverse = self._local(x, t)
         scale = between(self.times, self.scale, t)[:, None]
         local = torch.einsum("bk,bkii->bi", r, inverse)
@@ -202,6 +222,9 @@ class MixtureReference(ReferenceLaw):
         return torch.cat(parts + ([r] if r.shape[1] > 1 else []), dim=1)
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Turn the network's two halves into a score: the first whitened by the responsible component, the second times
+        ``d``.
+        """
         r, _, inverse = self._local(x, t)
         local, physics = out.chunk(2, dim=1)
         return torch.einsum("bk,bkji,bj->bi", r, inverse, local) + physics * self._physics(x, t, r)

@@ -1,16 +1,17 @@
-"""An exchangeable Gaussian as the reference law of particles, one mean and two covariances for each species.
+"""Exchangeable Gaussian reference law of particles: one mean and two covariances for each species.
 
-Particles of one species are exchangeable: of their coordinates ``y_i`` (positions, or positions and momenta), the mean
+Particles of one species are exchangeable.  Of their coordinates ``y_i`` (positions, or positions and momenta), the mean
 over the species ``Y_s = 1/n_s sum_i y_i`` and the deviations ``e_i = y_i - Y_s`` are independent under a Gaussian, with
 
     Y ~ N(M, B),    cov(e_i, e_j) = W_s (delta_ij - 1/n_s),
 
-``B`` over all species together, so clouds may be correlated.  Hence, for a particle of species s,
+``B`` over all species together, so that the means of different species may be correlated.  Hence, for a particle of
+species s,
 
     grad_i log q = -W_s^-1 e_i - 1/n_s [B^-1 (Y - M)]_s.
 
-That is the exact law of independent particles in a harmonic trap whose clouds start around Gaussian centres.  What
-pairs do to each other (they keep apart) is not in it and has to be learned.
+This is the exact law of independent particles in a harmonic trap that start around Gaussian centres.  Interactions of
+pairs (particles keep apart) are not part of it; the network has to learn them.
 """
 
 from __future__ import annotations
@@ -33,12 +34,19 @@ from physinv.processes.layout import StateLayout
 if TYPE_CHECKING:
     from typing import Self
 
-_FEW = 256  # states that tell how close particles are
-_MANY = 4096  # trajectories that suffice for means and covariances
+_NEIGHBOUR_STATES = 256  # states from which the distance of neighbours is estimated
+_MAX_TRAJECTORIES = 4096  # enough for means and covariances
 
 
-class Split(NamedTuple):
-    """Membership ``(b, n, S)``, sizes ``(b, S)``, deviations ``(b, n, k)``, centred means over species ``(b, S k)``."""
+class SpeciesDecomposition(NamedTuple):
+    """States of particles, decomposed by species.
+
+    Args:
+        member: 1 where a particle belongs to a species, else 0, ``(batch, n, S)``.
+        size: Particles of each species, at least 1, ``(batch, S)``.
+        deviation: Deviations ``e_i`` from the mean of the species, ``(batch, n, k)``.
+        centre: Means of the species minus those of the law, ``Y - M``, ``(batch, S k)``.
+    """
 
     member: Tensor
     size: Tensor
@@ -47,17 +55,27 @@ class Split(NamedTuple):
 
 
 class ParticleReference(ReferenceLaw):
-    """States ``(n, k + 1)``: ``k = d`` (positions) or ``2 d`` (positions, momenta), and the species, +1 or -1.
+    """The exchangeable Gaussian reference law of particles, interpolated linearly between the stored times.
 
-    ``mean (time, S, k)``, ``within (time, S, k, k)`` = W and ``centre (time, S k, S k)`` = B are interpolated linearly
-    between the stored ``times``; ``S`` is 1 or 2 species.  ``unit`` is the features' length, ``period (d)`` that
-    of the positions (0: none), ``isotropic`` whether the law knows no directions.
+    A state is ``(n, k + 1)``: ``k = d`` (positions) or ``k = 2 d`` (positions and momenta), and the species, +1 or -1.
+    ``S`` is the number of species, 1 or 2.
 
     Features: the position in units of ``unit``; as vectors of order one the position and (with momenta) the momentum
-    off their means, the same averaged over the particle's species, the reference score and the physics ``2 f / g^2`` of
-    what the noise acts on; the species.
-    The network's output, one vector per particle, counts in units of ``W^(-1/2)`` and enters where there is noise
-    only: in underdamped dynamics the score of the momenta is learned, that of the positions stays the reference's.
+    minus their means, the same averaged over the particle's species, the reference score, and the physics ``2 f /
+    g^2``, the last two of the components on which noise acts; the species.
+
+    The network's output, one vector for each particle, counts in units of ``W^(-1/2)`` and enters only where noise
+    acts: in underdamped dynamics the score of the momenta is learned, that of the positions stays the reference law's.
+
+    Args:
+        sde: The physics.
+        times: Stored times.
+        mean: Means ``M`` of the species.
+        within: Covariances ``W_s`` of the deviations.
+        centre: Covariance ``B`` of the means of all species.
+        unit: Unit of length of the features; see :func:`length_unit`.
+        period: Period of the positions along each axis; 0: none.
+        isotropic: Whether the law of the states is invariant under rotations and reflections.
     """
 
     name: ClassVar[str] = "particles"
@@ -98,15 +116,17 @@ class ParticleReference(ReferenceLaw):
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        """Tell whether the states are particles."""
         return cls.name in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
-        layout, few = data.layout, min(_MANY, data.n_trajectories)
-        states = (data.states(i, limit=few).double() for i in range(len(data.times)))
+        """Fit means and covariances of the species at every stored time."""
+        layout, n = data.layout, min(_MAX_TRAJECTORIES, data.n_trajectories)
+        states = (data.states(i, limit=n).double() for i in range(len(data.times)))
         tables = [fit_tables(torch.cat(sde.images(x)).cpu()) for x in states]
         mean, within, centre = (torch.stack(table).float() for table in zip(*tables, strict=True))
-        unit = length_unit(layout, data.states(-1, limit=min(_FEW, few)).cpu())
+        unit = length_unit(layout, data.states(-1, limit=min(_NEIGHBOUR_STATES, n)).cpu())
         period = torch.full((len(layout.coordinates[1]),), layout.box)
         return cls(sde, data.times.float(), mean, within, centre, unit, period, torch.tensor(layout.isotropic))
 
@@ -115,20 +135,21 @@ class ParticleReference(ReferenceLaw):
         """Unit of length in which the features count positions: ``unit``."""
         return float(self.unit)
 
-    def _split(self, x: Float[Tensor, "batch n c"], t: Float[Tensor, " batch"]) -> Split:
+    def _decompose(self, x: Float[Tensor, "batch n c"], t: Float[Tensor, " batch"]) -> SpeciesDecomposition:
         y, first = x[..., :-1], (x[..., -1] > 0).to(x.dtype)
         member = torch.ones_like(x[..., -1:]) if self.mean.shape[1] == 1 else torch.stack([first, 1 - first], -1)
         size = member.sum(1).clamp(min=1)
         Y = torch.einsum("bns,bnk->bsk", member, y) / size[..., None]
-        return Split(member, size, y - member @ Y, (Y - between(self.times, self.mean, t)).flatten(1))
+        return SpeciesDecomposition(member, size, y - member @ Y, (Y - between(self.times, self.mean, t)).flatten(1))
 
     def _noisy(self) -> slice:
-        """The components that noise acts on: the last ``d`` before the species."""
+        """Components on which noise acts: the last ``d`` before the species."""
         k = self.mean.shape[-1]
         return slice(k - self.dimension, k)
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        p = self._split(x, t)
+        """Return the score of positions and momenta; that of the species is 0."""
+        p = self._decompose(x, t)
         shared = torch.cholesky_solve(p.centre[..., None], _cholesky(between(self.times, self.centre, t)))
         shared = shared.view(len(x), -1, x.shape[-1] - 1) / p.size[..., None]
         inverse = torch.cholesky_inverse(_cholesky(between(self.times, self.within, t)))
@@ -136,8 +157,8 @@ class ParticleReference(ReferenceLaw):
         return torch.cat([-own - p.member @ shared, torch.zeros_like(x[..., -1:])], dim=-1)
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """``log q_t`` of positions and momenta, the species given (they have no density)."""
-        p, k = self._split(x, t), x.shape[-1] - 1
+        """Return the log density of positions and momenta given the species (which have no density)."""
+        p, k = self._decompose(x, t), x.shape[-1] - 1
         W, B = _cholesky(between(self.times, self.within, t)), _cholesky(between(self.times, self.centre, t))
         z = torch.linalg.solve_triangular(B, p.centre[..., None], upper=False)
         inverse = torch.cholesky_inverse(W)
@@ -155,7 +176,8 @@ class ParticleReference(ReferenceLaw):
         return torch.where(g > 0, 2 * f / g.square().clamp(min=1e-12), torch.zeros_like(f))
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        d, p = self.dimension, self._split(x, t)
+        """Return positions, deviations, means, reference score, physics and species of every particle."""
+        d, p = self.dimension, self._decompose(x, t)
         centre = p.member @ p.centre.view(len(x), -1, self.mean.shape[-1])
         spread, local = between(self.times, self.spread, t)[:, None], between(self.times, self.local, t)[:, None, None]
         parts = [x[..., :d] / self.unit]
@@ -165,6 +187,7 @@ class ParticleReference(ReferenceLaw):
         return torch.cat(parts, dim=-1)
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Multiply the network's output by ``W^(-1/2)``, in the components on which noise acts."""
         local = between(self.times, self.local, t)[:, None, None]
         pad = (self.mean.shape[-1] - self.dimension, 1)
         lifted: Tensor = torch.nn.functional.pad(out / local, pad)
@@ -183,9 +206,15 @@ def _cholesky(C: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k k"]:
 
 
 def fit_tables(x: Float[Tensor, "m n c"]) -> tuple[Tensor, Tensor, Tensor]:
-    """``M (S, k)``, ``W (S, k, k)`` and ``B (S k, S k)`` of states that all have the same species in the same places.
+    """Estimate the means and covariances of an exchangeable Gaussian.
 
     A species of one particle has no deviations; its ``W``, which then only sets a scale, is the variance of its mean.
+
+    Args:
+        x: States, all with the same species in the same places.
+
+    Returns:
+        ``M (S, k)``, ``W (S, k, k)`` and ``B (S k, S k)``.
     """
     y, first = x[..., :-1], x[0, :, -1] > 0
     groups = [y[:, g] for g in (first, ~first) if bool(g.any())]
@@ -200,7 +229,7 @@ def fit_tables(x: Float[Tensor, "m n c"]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _regular(C: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k k"]:
-    """A millionth of the mean variance added, so that point clouds have a score too."""
+    """``C`` plus a millionth of its mean variance, so that point masses have a score too."""
     scale = C.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=1e-12)
     return C + 1e-6 * scale * torch.eye(C.shape[-1], dtype=C.dtype)
 

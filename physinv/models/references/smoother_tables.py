@@ -1,9 +1,20 @@
-"""The tables behind the smoother: one linear regression for every mode and stored interval, and physics run
-backward."""
+"""The regression behind the smoother: its tables, the physics run backward, and how states and modes are limited.
+
+The symbols are those of :mod:`physinv.models.references.smoother`.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Basis", "Tables", "boxed", "fit_smoother_tables", "from_modes", "limited", "physics_backward", "to_modes"]
+__all__ = [
+    "Basis",
+    "Tables",
+    "clamp_values",
+    "fit_smoother_tables",
+    "from_modes",
+    "clamp_modulus",
+    "physics_backward",
+    "to_modes",
+]
 
 from typing import Literal, NamedTuple
 
@@ -16,23 +27,31 @@ from physinv.equations.sde import SDE
 
 Basis = Literal["fourier", "identity"]
 
-_FEW = 1024  # trajectories that suffice: a gain is then known to 3 % of what it leaves open
-_FLOOR = 1e-9  # of the mean power per channel: modes with less hold rounding errors
-_PART = 128  # states in work at once
-_FAR = 1e15  # a reach that limits nothing, whose square is finite
-_HUGE = 1e15  # physics that got this far backward has blown up: squares and sums are to stay finite
-_REACH = 2.0  # times the largest modulus seen is as far as any mode may go
+_MAX_TRAJECTORIES = 1024  # a gain is then known to 3 % of the square root of what it leaves unexplained
+_POWER_FLOOR = 1e-9  # of the mean power of a channel: modes with less hold rounding errors
+_CHUNK = 128  # states computed at the same time
+_UNLIMITED = 1e15  # a limit that no finite physics meets, and whose square is finite
+_DIVERGED = 1e15  # values beyond mean that the physics backward has diverged
+_REACH_FACTOR = 2.0  # largest modulus allowed of a mode, over the largest in the data
 
 
 class Tables(NamedTuple):
-    """What :func:`~physinv.models.references.fit_smoother.fit_smoother` reads off the data, per stored time or per
-    interval.
+    """The fitted regression: one table per quantity, over the stored times or the intervals between them.
 
-    ``mean (time, *state)``, ``power (time, *modes)``, ``reach (time, *modes)``: mean, variance and twice the largest
-    modulus of the states' modes; the same of ``b``, ``(interval, ...)``; ``box (interval, 2, channels, *1)``: what the
-    physics' values are cut to; ``gain``: K; ``trusted``: 1 where ``b`` is the physics, 0 where it is ``x``;
-    ``noise_scale``: factor on the noise variance ``C sigma^2`` of a step (1 before calibration, see
-    :func:`~physinv.reversal.smoother_noise.calibrate`).
+    Args:
+        times: Stored times, ``(time,)``.
+        mean: Mean ``m_s`` of the states, ``(time, *state)``.
+        power: Variance ``S_s`` of their modes, ``(time, *modes)``.
+        reach: Largest modulus allowed of a mode minus that of the mean, twice the largest in the data, ``(time,
+            *modes)``.
+        back_mean: Mean ``m_b`` of ``b``, ``(interval, *state)``.
+        back_power: Variance ``S_b`` of its modes, ``(interval, *modes)``.
+        back_reach: Largest modulus allowed of its modes minus those of its mean, ``(interval, *modes)``.
+        box: Lowest and highest values to which the physics backward is clamped, ``(interval, 2, channels, *1)``.
+        gain: Regression coefficient ``K``, ``(interval, *modes)``.
+        trusted: Whether ``b`` is the physics backward (True) or the state itself (False), ``(interval, *modes)``.
+        noise_scale: Factor ``L`` of the noise variance ``C sigma^2`` of a step, ``(interval, *modes)``; 1 until
+            :func:`~physinv.reversal.smoother_noise.calibrate_noise` fits it.
     """
 
     times: Tensor
@@ -48,8 +67,8 @@ class Tables(NamedTuple):
     noise_scale: Tensor
 
 
-class Explained(NamedTuple):
-    """Mean of states, variance and reach of their modes, and the gain at which these explain the states before."""
+class _Predictor(NamedTuple):
+    """States as a predictor of earlier ones: their mean, variance and reach of their modes, and the gain."""
 
     mean: Tensor
     power: Tensor
@@ -70,23 +89,29 @@ def fit_smoother_tables(sde: SDE, data: TrajectoryDataset, basis: Basis) -> Tabl
         float32 tables on the device of the data.  Static channels come back as they are, also where they differ
         from everything in the data.
     """
-    few = min(_FEW, data.n_trajectories)
-    before = data.states(0, limit=few)
+    n = min(_MAX_TRAJECTORIES, data.n_trajectories)
+    before = data.states(0, limit=n)
     times = data.times.float().to(before.device)
+
+    # One regression for each stored interval, of the states at its start on those at its end.
     states, steps = [_regression(basis, sde, before, before, before)[0]], []
     for i in range(1, len(times)):
-        x = data.states(i, limit=few)
-        t, dt = times[i].expand(few), (times[i] - times[i - 1]).expand(few)
-        parts = zip(*(torch.split(v, _PART) for v in (x, t, dt)), strict=True)
+        x = data.states(i, limit=n)
+        t, dt = times[i].expand(n), (times[i] - times[i - 1]).expand(n)
+        parts = zip(*(torch.split(v, _CHUNK) for v in (x, t, dt)), strict=True)
         back = torch.cat([physics_backward(sde, *part) for part in parts])
         own, step = _interval(basis, sde, before, x, back, states[-1].power)
         states.append(own)
         steps.append(step)
         before = x
+
+    # One table for each quantity; before calibration the noise of a step is taken as it was regressed.
     mean, power, reach, _ = (torch.stack(column) for column in zip(*states, strict=True))
     back_mean, back_power, back_reach, gain, trusted, box = (torch.stack(c) for c in zip(*steps, strict=True))
     noise_scale = torch.ones_like(gain)
     tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, box, gain, trusted, noise_scale)
+
+    # What never changes in time must come back exactly, also where it differs from everything in the data.
     for channel, name in enumerate(data.layout.names):
         if name in data.layout.static:
             _hold(tables, basis, channel)
@@ -96,32 +121,67 @@ def fit_smoother_tables(sde: SDE, data: TrajectoryDataset, basis: Basis) -> Tabl
 def physics_backward(
     sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor
 ) -> Float[Tensor, "batch *state"]:
-    """``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps; 0 where that came near infinity."""
+    """Solve ``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps.
+
+    Args:
+        sde: The physics.
+        x: States at ``t``.
+        t: Times, ``(batch,)``.
+        dt: Lengths of the intervals, ``(batch,)``.
+
+    Returns:
+        States at ``t - dt``; 0 at points where the solution has diverged.
+    """
     n = sde.substeps
     for j in range(n):
         x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
-    return torch.where(x.abs() < _HUGE, x, torch.zeros_like(x))
+    return torch.where(x.abs() < _DIVERGED, x, torch.zeros_like(x))
 
 
-def limited(y: Tensor, reach: Tensor) -> Tensor:
-    """``y`` with every modulus cut to ``reach``, finite."""
+def clamp_modulus(y: Tensor, reach: Tensor) -> Tensor:
+    """Limit the modulus of every coefficient.
+
+    Args:
+        y: Coefficients, real or complex.
+        reach: Largest modulus allowed, broadcastable against ``y``.
+
+    Example:
+        >>> clamp_modulus(torch.tensor([3 + 4j, 0.1]), torch.tensor(1.0))
+        tensor([0.6000+0.8000j, 0.1000+0.0000j])
+    """
     least = reach.clamp(min=torch.finfo(reach.dtype).tiny)
     return y * (reach / torch.maximum(y.abs(), least))
 
 
-def boxed(x: Float[Tensor, "batch *state"], box: Tensor) -> Float[Tensor, "batch *state"]:
-    """``x`` with every value cut to ``box ([batch], 2, channels, *1)``, lowest and highest."""
+def clamp_values(x: Float[Tensor, "batch *state"], box: Tensor) -> Float[Tensor, "batch *state"]:
+    """Limit every value of a state to the range of its channel.
+
+    Args:
+        x: States.
+        box: Lowest and highest value, ``(2, channels, *1)`` or ``(batch, 2, channels, *1)``.
+    """
     low, high = box.unbind(-x.ndim)
     return x.clamp(low, high)
 
 
 def to_modes(basis: Basis, x: Float[Tensor, "batch *state"]) -> Tensor:
-    """Orthonormal coefficients of ``x (batch, channels, *space)``: of the real FFT over space, or ``x`` itself."""
+    """Return orthonormal coefficients of states: of the real FFT over space, or the states themselves.
+
+    Args:
+        basis: ``"fourier"`` or ``"identity"``.
+        x: States; fields ``(batch, channels, *space)`` for ``"fourier"``.
+    """
     return x if basis == "identity" else torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
 
 
 def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor, "batch *state"]:
-    """Inverse of :func:`to_modes` for states over a grid of sides ``space``."""
+    """Return the states with given coefficients: the inverse of :func:`to_modes`.
+
+    Args:
+        basis: ``"fourier"`` or ``"identity"``.
+        y: Coefficients, ``(batch, *modes)``.
+        space: Grid points along each space axis.
+    """
     if basis == "identity":
         return y
     x: Tensor = torch.fft.irfftn(y, s=space, dim=tuple(range(2, y.ndim)), norm="ortho")
@@ -129,13 +189,13 @@ def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor,
 
 
 def _hold(tables: Tables, basis: Basis, channel: int) -> None:
-    """Let a static ``channel`` come back as it is: a gain of 1, from the state itself, without limits."""
+    """Make the step return a static ``channel`` unchanged: a gain of 1, from the state itself, without limits."""
     mean, power = tables.mean[:, channel], tables.power[:, channel]
-    if basis == "identity":  # what never varied in the data may do so elsewhere: all components in one unit
+    if basis == "identity":  # constant in the data, but maybe not elsewhere: all components get one unit
         power[:] = power.flatten(1).mean(1).reshape(-1, *[1] * (power.ndim - 1))
     tables.back_mean[:, channel], tables.back_power[:, channel] = mean[:-1], power[:-1]
     tables.gain[:, channel], tables.trusted[:, channel] = 1, False
-    tables.reach[:, channel] = tables.back_reach[:, channel] = _FAR
+    tables.reach[:, channel] = tables.back_reach[:, channel] = _UNLIMITED
 
 
 def _interval(
@@ -145,26 +205,26 @@ def _interval(
     x: Float[Tensor, "n *state"],
     back: Float[Tensor, "n *state"],
     power: Tensor,
-) -> tuple[Explained, tuple[Tensor, ...]]:
-    """``x`` by itself; and mean, variance, reach and gain of ``b``, where it is the physics, and the box of the latter.
+) -> tuple[_Predictor, tuple[Tensor, ...]]:
+    """Fit one interval: the predictor ``x`` alone, and mean, variance, reach, gain, ``trusted`` and ``box`` of ``b``.
 
-    ``back`` is cut to the range of the states ``before``, of variance ``power``, if it then tells more about them, be
-    it little: where one interval lets an explosion through, the next ones start from states that never occur.
+    ``back`` is clamped to the range of the states ``before`` (of variance ``power``) if it then explains more of them,
+    however little more: where the physics diverges in one interval, the next ones start from states that never occur.
     """
     seen = _range(sde, before)
     own, free = _regression(basis, sde, before, x, back)
-    _, cut = _regression(basis, sde, before, x, boxed(back, seen))
+    _, cut = _regression(basis, sde, before, x, clamp_values(back, seen))
     free_step, cut_step = (_better(basis, own, physics) for physics in (free, cut))
     if _unexplained(cut_step, power) < _unexplained(free_step, power):
         return own, (*cut_step, seen)
-    far = torch.full_like(seen[0], _FAR)
+    far = torch.full_like(seen[0], _UNLIMITED)
     return own, (*free_step, torch.stack([-far, far]))
 
 
 def _unexplained(step: tuple[Tensor, ...], power: Tensor) -> float:
     """Mean logarithm, over all modes, of the share of the variance ``power`` that ``b`` leaves unexplained."""
     _, back_power, _, gain, *_ = step
-    return float((1 - gain**2 * back_power / power).clamp(min=_FLOOR).log().mean())
+    return float((1 - gain**2 * back_power / power).clamp(min=_POWER_FLOOR).log().mean())
 
 
 def _range(sde: SDE, x: Float[Tensor, "n *state"]) -> Float[Tensor, "two channels *one"]:
@@ -179,16 +239,16 @@ def _regression(
     before: Float[Tensor, "n *state"],
     x: Float[Tensor, "n *state"],
     back: Float[Tensor, "n *state"],
-) -> tuple[Explained, Explained]:
-    """How ``x``, and how ``back``, explain the states ``before``, over all images under the symmetries of the process.
+) -> tuple[_Predictor, _Predictor]:
+    """Regress the states ``before`` on ``x``, and on ``back``, over all images under the symmetries of the process.
 
-    The same images for every moment: the mean of a step is then exactly that of its start.
+    All moments are taken over the same images, so that the mean of a step is exactly the mean of the earlier states.
     """
     means = [_mean(sde, v) for v in (before, x, back)]
     square = [torch.zeros((), dtype=torch.float64)] * 2
     product, largest = list(square), [torch.zeros(())] * 2
     count = len(x) * len(sde.images(x[:1]))
-    for parts in zip(*(torch.split(v, _PART) for v in (before, x, back)), strict=True):
+    for parts in zip(*(torch.split(v, _CHUNK) for v in (before, x, back)), strict=True):
         start, *ends = (to_modes(basis, torch.cat(sde.images(v)) - m) for v, m in zip(parts, means, strict=True))
         for j, y in enumerate(ends):
             squares = _product(y, y)
@@ -196,7 +256,7 @@ def _regression(
             product[j] = product[j] + _product(start, y).sum(0, dtype=torch.float64) / count
             largest[j] = torch.maximum(largest[j], squares.amax(0))
     own, physics = (
-        Explained(mean, power, _REACH * top.sqrt(), common.to(x) / power)
+        _Predictor(mean, power, _REACH_FACTOR * top.sqrt(), common.to(x) / power)
         for mean, power, top, common in zip(
             means[1:], (_floored(v.to(x)) for v in square), largest, product, strict=True
         )
@@ -204,8 +264,8 @@ def _regression(
     return own, physics
 
 
-def _better(basis: Basis, own: Explained, physics: Explained) -> tuple[Tensor, ...]:
-    """Mean, variance, reach and gain of ``b``, and where it is the physics: there that explains more."""
+def _better(basis: Basis, own: _Predictor, physics: _Predictor) -> tuple[Tensor, ...]:
+    """Mean, variance, reach and gain of ``b``, and ``trusted``: the modes in which the physics explains more."""
     trusted = physics.gain**2 * physics.power > own.gain**2 * own.power
     a, b = (to_modes(basis, v.mean[None]) for v in (own, physics))
     mean = from_modes(basis, torch.where(trusted, b, a), tuple(own.mean.shape[1:]))[0]
@@ -214,7 +274,7 @@ def _better(basis: Basis, own: Explained, physics: Explained) -> tuple[Tensor, .
 
 
 def _mean(sde: SDE, x: Float[Tensor, "n *state"]) -> Float[Tensor, "*state"]:
-    """Mean of the states and their images; symmetries are linear, so it is that of the mean's images."""
+    """Mean of the states and their images; since symmetries are linear, the mean of the images of the mean."""
     return torch.cat(sde.images(x.double().mean(0, keepdim=True).to(x))).mean(0)
 
 
@@ -224,5 +284,6 @@ def _product(y: Tensor, z: Tensor) -> Tensor:
 
 
 def _floored(power: Tensor) -> Tensor:
-    least = _FLOOR * power.mean(dim=tuple(range(1, power.ndim)), keepdim=True).clamp(min=1e-12)
+    """``power``, raised to the floor of its channel where it is below."""
+    least = _POWER_FLOOR * power.mean(dim=tuple(range(1, power.ndim)), keepdim=True).clamp(min=1e-12)
     return torch.maximum(power, least)

@@ -1,4 +1,4 @@
-"""Gaussian reference law from mean and power spectrum at every stored time: periodic fields, no dynamics."""
+"""Gaussian reference law of periodic fields without dynamics: mean and power spectrum at every stored time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from physinv.equations.sde import SDE
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.observation import Covariance, diagonal
 from physinv.models.references.base import ReferenceLaw, between
-from physinv.models.references.linear import _rms, power_spectrum
+from physinv.models.references.linear import power_spectrum, root_mean_square
 from physinv.processes.layout import StateLayout
 
 
 class SpectralReference(ReferenceLaw):
-    """``N(mean_t, power_t)`` in Fourier space, interpolated linearly between the stored ``times``.
+    """The Gaussian reference law ``N(mean_t, power_t)`` in Fourier space, linear between the stored times.
 
-    ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the
-    whitened state; the network's output counts in units of ``power^(-1/2)``.
+    Features are the state over its root mean square and the whitened state; the network's output counts in units of
+    ``power^(-1/2)``.
+
+    Args:
+        times: Stored times.
+        mean: Means.
+        power: Variance of each orthonormal mode of the real FFT, ``(time, *modes)``.
     """
 
     name: ClassVar[str] = "spectral"
@@ -42,10 +47,12 @@ class SpectralReference(ReferenceLaw):
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        """Tell whether the state is periodic."""
         return layout.periodic
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> SpectralReference:
+        """Fit mean and power spectrum at every stored time."""
         return fit_spectra(sde, data)
 
     def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,21 +66,26 @@ class SpectralReference(ReferenceLaw):
         return out
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Return the score ``-(y - m) / power``, mode by mode."""
         centred, power = self._at(t, x)
         return -self._filter(centred, 1 / power)
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return the log density ``log q_t(x)``, mode by mode."""
         centred, power = self._at(t, x)
         return gaussian_log_prob(torch.fft.rfftn(centred, dim=tuple(range(2, x.ndim)), norm="ortho"), power, x)
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Return the centred state over its root mean square, and the whitened state."""
         centred, power = self._at(t, x)
-        return torch.cat([centred / _rms(power, x), self._filter(centred, power.rsqrt())], dim=1)
+        return torch.cat([centred / root_mean_square(power, x), self._filter(centred, power.rsqrt())], dim=1)
 
     def mean_at(self, t: float) -> Float[Tensor, "1 *state"]:
+        """Return the mean at one time."""
         return between(self.times, self.mean, self.times.new_full((1,), t))
 
     def covariance_at(self, t: float) -> Covariance:
+        """Return the covariance, diagonal in Fourier modes."""
         space = tuple(range(2, self.mean.ndim))
         power = between(self.times, self.power, self.times.new_full((1,), t))
 
@@ -88,11 +100,17 @@ class SpectralReference(ReferenceLaw):
         return diagonal(modes, unmodes, power.clamp(min=torch.finfo(power.dtype).tiny))
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
+        """Multiply each mode of the network's output by ``power^(-1/2)``."""
         return self._filter(out, self._at(t, x)[1].rsqrt())
 
 
 def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralReference:
-    """Mean and power spectrum of periodic fields at every stored time: a reference without dynamics, for ``split``."""
+    """Fit mean and power spectrum of periodic fields at every stored time.
+
+    Args:
+        sde: The process whose symmetries multiply the data.
+        data: Trajectories.
+    """
 
     def modes(x: Tensor) -> Tensor:
         y: Tensor = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")

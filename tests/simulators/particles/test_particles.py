@@ -25,7 +25,7 @@ from physinv.models.networks import ParticleNet
 from physinv.models.references.particles import ParticleReference, fit_tables
 from physinv.models.references.registry import load_reference
 from physinv.posterior.posterior import Posterior
-from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.processes.layout import FieldLayout
 from physinv.processes.registry import find
 from physinv.processes.simulator import build, describe, parameters
@@ -658,8 +658,8 @@ def test_the_whole_chain(name, tmp_path):
     fresh = build_model(run.sde, train, settings)
     assert set(fresh.state_dict()) == set(run.model.state_dict())
     with pytest.raises(ValueError, match="`observe` is for vectors and fields; particles are seen whole"):
-        reconstruct(run, test, tmp_path / "r.hdf5", observe="sensors:0.5")
-    reconstruct(run, test, tmp_path / "r.hdf5", samples=4)
+        reconstruct(run, test, tmp_path / "r.hdf5", SamplingPlan(observe="sensors:0.5"))
+    reconstruct(run, test, tmp_path / "r.hdf5", SamplingPlan(samples=4))
     recon = read_reconstruction(tmp_path / "r.hdf5")
     assert torch.equal(recon.samples[..., -1], recon.truth[:, None, :, -1].expand(-1, 4, -1))
     rows = {row.metric: row.value for row in evaluate(recon)}

@@ -1,4 +1,4 @@
-"""The exact posterior of a scalar process with any drift, from the Fokker-Planck equation."""
+"""The exact posterior of a process in one dimension with any drift, from the Fokker-Planck equation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,28 @@ Array = NDArray[np.float64]
 
 
 class ScalarPosterior(ExactPosterior):
-    """``p(x_0 | x_T)`` for ``dx = f(x) dt + noise dW``, states of shape ``(1,)``, on the cells between ``edges``.
+    """The posterior ``p(x_0 | x_T)`` of ``dx = f(x) dt + noise dW`` in one dimension, for states of shape ``(1,)``.
 
-    ``prior`` is either point masses ``(locations, weights)`` or a density, a function on the cell centres.  The
-    transition density comes from :class:`~physinv.laws.fokker_planck.FokkerPlanck` (point masses) or, for all cells at
-    once, from the matrix exponential of its generator.  In one dimension the probability flow preserves the order of
-    states, so it is the quantile map ``F_0^-1(F_T(x_T))``.
+    The transition density comes from :class:`~physinv.laws.fokker_planck.FokkerPlanck` for point masses, else, for all
+    cells at once, from the matrix exponential of its generator.  In one dimension the probability flow preserves the
+    order of states, so it is the quantile map ``F_0^-1(F_T(x_T))``.
+
+    Args:
+        drift: ``f``, from positions to drifts, both ``(points,)``.
+        noise: Noise amplitude ``g``, in units of the state per square root of time.
+        horizon: Time T of the final states.
+        edges: Increasing edges of the cells; walls are at both ends.
+        prior: Law of the initial states: point masses ``(locations, weights)``, or a density, a function of the cell
+            centres that need not be normalised.
+
+    Raises:
+        ValueError: If ``edges`` or ``noise`` do not define a grid (see
+            :class:`~physinv.laws.fokker_planck.FokkerPlanck`).
+
+    Example:
+        >>> law = ScalarPosterior(lambda x: -x, 0.5, 1.0, np.linspace(-5, 5, 301), lambda x: np.exp(-x**2 / 2))
+        >>> round(law.mean(torch.ones(1, 1)).item(), 2)  # x_0 ~ N(0, 1)
+        1.51
     """
 
     def __init__(
@@ -49,7 +65,17 @@ class ScalarPosterior(ExactPosterior):
         self.final_cdf = np.append(0.0, np.cumsum(self.weights @ self.likelihood * grid.widths))
 
     def probabilities(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch points"]:
-        """Posterior probability of each prior point (cell) for each observation, float64 on the CPU."""
+        """Return the posterior probability of each point of the prior, given each final state.
+
+        Args:
+            final: Final states ``x_T``.
+
+        Returns:
+            Probabilities, float64 on the CPU; the points are the locations of the prior's point masses, or the cells.
+
+        Raises:
+            ValueError: If a final state has probability 0.
+        """
         x = final.detach().reshape(-1).double().cpu().numpy()
         seen = np.stack([np.interp(x, self.centers, row) for row in self.likelihood], axis=1)
         joint = np.maximum(seen, 0) * self.weights
@@ -60,12 +86,14 @@ class ScalarPosterior(ExactPosterior):
         return torch.from_numpy(joint / total)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the posterior mean ``E[x_0 | x_T]``."""
         mean = self.probabilities(final) @ torch.from_numpy(self.points)
         return mean.reshape(final.shape).to(final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
+        """Draw independent initial states: points of the prior, or uniform positions within cells."""
         p = self.probabilities(final)
         pick = torch.multinomial(p, n, replacement=True, generator=_on_cpu(generator))
         x = torch.from_numpy(self.points)[pick]
@@ -75,6 +103,7 @@ class ScalarPosterior(ExactPosterior):
         return x.reshape(len(final), n, *final.shape[1:]).to(final)
 
     def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the quantile map ``F_0^-1(F_T(x_T))``, the probability flow in one dimension."""
         x = final.detach().reshape(-1).double().cpu().numpy()
         level = np.interp(x, self.edges, self.final_cdf)
         cdf = np.cumsum(self.weights)
@@ -87,10 +116,15 @@ class ScalarPosterior(ExactPosterior):
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_0 | x_T)`` of one ``x_0`` for each ``x_T``.
+        """Return the log density ``log p(x_0 | x_T)``.
 
-        Of a density, interpolated linearly in the logarithm between cell centres (error second order in the cell
-        width), -inf beyond the grid; of point masses the log *probability* of the one nearest to ``x_0``.
+        For a prior with a density, its logarithm is interpolated linearly between cell centres (the error is of second
+        order in the cell width); beyond the grid it is -inf.  For point masses it is the log *probability* of the one
+        that is nearest to ``x_0``.
+
+        Args:
+            initial: One initial state for each final state.
+            final: Final states ``x_T``.
         """
         p, x = self.probabilities(final), initial.detach().reshape(-1, 1).double().cpu()
         points, edges = (torch.from_numpy(np.ascontiguousarray(a)) for a in (self.points, self.edges))
