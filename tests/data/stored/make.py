@@ -21,7 +21,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.posterior.reconstruct import reconstruct
+from physinv.posterior.reconstruct import SamplingPlan, reconstruct
 from physinv.processes.simulator import Simulator
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat_conductivity import HeatConductivity
@@ -51,7 +51,7 @@ def make(out: Path) -> None:
         )
         train_run(out / "run", train, valid, settings=SETTINGS, steps=2, overwrite=True)
         run = load_run(out / "run")
-        reconstruct(run, test, out / "reconstruction.hdf5", samples=4, seed=3)
+        reconstruct(run, test, out / "reconstruction.hdf5", SamplingPlan(samples=4, seed=3))
     with torch.no_grad():
         score = run.model(torch.tensor([POINT]), torch.tensor([TIME]))
     expected["run"] = {"score": score[0].tolist()}
