@@ -29,13 +29,14 @@ from physinv.equations.sde import SDE, Linear, Score
 from physinv.evaluation import metrics
 from physinv.laws.exact_1d import ScalarPosterior
 from physinv.laws.gaussian import gaussian_log_prob
-from physinv.models.build import build_model, build_network
+from physinv.models.build import build_model, score_network
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.registry import fit_reference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout, build
+from physinv.processes.layout import StateLayout
+from physinv.processes.simulator import build
 from physinv.reversal.split import split
 from physinv.reversal.transport import transport
 from physinv.training.loop import fit
@@ -59,8 +60,8 @@ class Plain(ReferenceLaw):
         self.rms, self.channels_in, self.channels_out = rms, channels, channels
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
-        return layout.kind == "vector"
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
+        return "mixture" in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> "Plain":
@@ -184,9 +185,7 @@ def trained(
     """A model with the given reference, trained for ``budget`` seconds."""
     model = build_model(sde, data["train"], settings, seed=seed)
     model.reference = reference(sde, data["train"], settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model.network = build_network(model.reference, data["train"].shape, settings)
+    model.network = score_network(model.reference, data["train"].layout, settings, seed=seed)
     if budget:
         fit(model, sde, data["train"], data["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
     return model

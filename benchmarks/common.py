@@ -16,10 +16,11 @@ import torch
 
 from physinv.config.devices import pick_device
 from physinv.config.settings import Settings
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
-from physinv.data.schema import versions
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
 from physinv.training.run import Run, load_run, train_run
@@ -85,7 +86,7 @@ def dataset(
     recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
     simulator = build(find(recipe.simulator), recipe.parameters | dict(changes or {}))
     splits = recipe.splits.model_dump() | ({"train": train} if train else {})
-    made = generate(simulator, recipe.simulator, splits, seed, folder)
+    made = generate(DatasetPlan(simulator, splits, seed, recipe.simulator), folder)
     return {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
 
 

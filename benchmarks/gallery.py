@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from physinv.comparison.examples import Example, read_examples
 from physinv.reports import plots as plot
-from physinv.reports.plots.particles import draw_particles
+from physinv.reports.plots.pictures.particles import draw_particles
 from physinv.reports.plots.style import BLUE, SEEN, SPREAD, TRUTH, angles, array, colour_scale, draw_image, house_style
 
 
@@ -47,8 +47,8 @@ def planes(found: Mapping[str, Example]) -> Figure:
 @house_style()
 def lines(found: Mapping[str, Example]) -> Figure:
     """Profiles over the central 50 and 90 % of the samples; of particles, what was seen, one sample, what was."""
-    fields = {name: e for name, e in found.items() if e.layout.kind == "field"}
-    clouds = {name: e for name, e in found.items() if e.layout.kind == "particles"}
+    fields = {name: e for name, e in found.items() if e.layout.space}
+    clouds = {name: e for name, e in found.items() if not e.layout.space}
     rows = -(-len(fields) // 3)
     figure = Figure((9.6, 1.7 * rows + 2.0), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.7 * rows, 1.9])
@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=folder, help="holds examples/, takes the figures")
     folder = parser.parse_args().folder
     found = dict(sorted(read_examples(folder).items()))
-    flat = {name: e for name, e in found.items() if e.layout.kind == "field" and len(e.layout.axes) == 2}
-    rest = {name: e for name, e in found.items() if e.layout.kind != "vector" and name not in flat}
+    flat = {name: e for name, e in found.items() if len(e.layout.space) == 2}
+    rest = {name: e for name, e in found.items() if len(e.layout.shape) > 1 and name not in flat}
     plot.save(planes(flat), folder / "planes.png")
     plot.save(lines(rest), folder / "lines.png")
 

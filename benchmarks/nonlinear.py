@@ -23,6 +23,7 @@ from physinv.config.devices import pick_device, threads_for
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.evaluation import metrics
 from physinv.methods.classical.linear_estimate import fit_linear
@@ -55,7 +56,7 @@ def once(name: str, seed: int, budget: float) -> Mapping[str, float]:
     simulator = build(find(recipe.simulator), recipe.parameters)
     device = pick_device(None)
     with tempfile.TemporaryDirectory() as tmp:
-        generate(simulator, recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / "d")
+        generate(DatasetPlan(simulator, recipe.splits.model_dump(), seed, recipe.simulator), Path(tmp) / "d")
         data = Data(*(TrajectoryDataset(Path(tmp) / "d" / "data" / s).load(device) for s in ("train", "valid", "test")))
         train_run(
             Path(tmp) / "run", data.train, data.valid, settings=Settings(), budget=budget, seed=seed, device=device

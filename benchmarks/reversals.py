@@ -19,10 +19,11 @@ from torch import Tensor
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.equations.sde import SDE, Score
 from physinv.evaluation import metrics
-from physinv.models.build import build_network, clock
+from physinv.models.build import clock, score_network
 from physinv.models.networks import UNet
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.smoother import SmootherReference
@@ -142,13 +143,13 @@ def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -
         for steps in (SHORT, LONG):
             changed = {"steps": steps, "inner": max(1, substeps // steps)}
             physics[steps] = build(find(recipe.simulator), recipe.parameters | changed)
-            made = generate(physics[steps], recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / str(steps))
+            plan = DatasetPlan(physics[steps], recipe.splits.model_dump(), seed, recipe.simulator)
+            made = generate(plan, Path(tmp) / str(steps))
             data[steps] = {s: TrajectoryDataset(made / "data" / s).load() for s in ("train", "valid", "test")}
     for label, steps, reference, loss, windows, frames in rows(physics, data):
         splits, sde = data[steps], physics[steps]
         sde = finely(sde) if reference.is_score else sde
-        torch.manual_seed(seed)
-        network = build_network(reference, splits["train"].shape, Settings())
+        network = score_network(reference, splits["train"].layout, Settings(), seed=seed)
         if not frames and isinstance(network, UNet) and not reference.is_score:
             network.stride, reference.sde = 1, alone(sde)
         model = ScoreModel(reference, network, clock(splits["train"].times))

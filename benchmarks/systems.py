@@ -21,6 +21,7 @@ from physinv.config.devices import pick_device, threads_for
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.evaluation import metrics
 from physinv.methods.classical.linear_estimate import fit_linear
@@ -40,7 +41,7 @@ def once(name: str, seed: int, budget: float, example: Path) -> dict[str, float]
     device, budget = pick_device(None), budget * LONGER.get(name, 1)
     with tempfile.TemporaryDirectory() as tmp:
         begun = time.perf_counter()
-        generate(simulator, recipe.simulator, recipe.splits.model_dump(), seed, Path(tmp) / "data")
+        generate(DatasetPlan(simulator, recipe.splits.model_dump(), seed, recipe.simulator), Path(tmp) / "data")
         made = time.perf_counter() - begun
         train, valid, test = (
             TrajectoryDataset(Path(tmp) / "data" / "data" / s).load() for s in ("train", "valid", "test")

@@ -6,6 +6,7 @@ import torch
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import SDE, match
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.smoother_tables import Tables, fit_smoother_tables
@@ -93,7 +94,7 @@ def exact_model(heat, network=None, *, trusted=True, **changes):
 
 
 def stored(simulator, folder, *, name="heat", **splits):
-    generate(simulator, name, {"train": 1, **splits}, 0, folder, dtype="float64")
+    generate(DatasetPlan(simulator, {"train": 1, **splits}, 0, name, dtype="float64"), folder)
     return {split: TrajectoryDataset(folder / "data" / split).load() for split in splits}
 
 

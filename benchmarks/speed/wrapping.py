@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is n
 from common import ROOT, write
 
 from physinv.models.networks import UNet
-from physinv.models.networks.wrap import wrap
+from physinv.models.networks.layers import wrap
 
 CASES = {"1-D": (128, 64), "2-D": (8, 64), "3-D": (2, 16)}  # fields per update, points per axis
 

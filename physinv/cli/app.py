@@ -80,7 +80,9 @@ def simulators(json: Json = False) -> None:
 
 @app.command()
 def generate(
-    what: Annotated[str, typer.Argument(metavar="NAME|RECIPE.toml", help="A simulator, or a recipe file.")],
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|RECIPE.toml", help="A simulator (or module:Class), or a recipe file.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder that gets NAME/data/{train,valid,test}/*.hdf5.")] = Path("datasets"),
     train: Annotated[int | None, typer.Option(min=1, help="Training trajectories [recipe's, or 2500].")] = None,
     valid: Annotated[int | None, typer.Option(min=1, help="Validation trajectories [recipe's, or 250].")] = None,
@@ -93,33 +95,31 @@ def generate(
     """Simulate trajectories into HDF5; killed at any moment, the same command resumes.
 
     Examples: physinv generate heat --train 2500 --set prior=edges
+              physinv generate mymodule:MyProcess
               physinv generate datasets/heat/recipe.toml
     """
+    from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
-    from physinv.config.settings import assign
     from physinv.data.generate import generate
     from physinv.data.recipe import Recipe, Splits, load_recipe
-    from physinv.processes.registry import find
-    from physinv.processes.simulator import build
+    from physinv.processes.registry import file_name
 
     if what.endswith(".toml"):
         recipe = load_recipe(Path(what))
     else:
         recipe = Recipe(simulator=what, splits=Splits(train=2500, valid=250, test=500))
-    simulator = build(find(recipe.simulator), {**recipe.parameters, **assign(set_ or [])})
     given = {"train": train, "valid": valid, "test": test}
-    splits = {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}}
-    name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else recipe.simulator
+    changes = {
+        "parameters": {**recipe.parameters, **read_assignments(set_ or [])},
+        "splits": {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}},
+        "seed": recipe.seed if seed is None else seed,
+    }
+    plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device or "cpu"))
+    name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else file_name(recipe.simulator)
     with console.progress("simulating") as report:
         folder = generate(
-            simulator,
-            recipe.simulator,
-            splits,
-            recipe.seed if seed is None else seed,
+            plan,
             out / name,
-            device=pick_device(device or "cpu"),
-            dtype=recipe.dtype,
-            trajectories_per_shard=recipe.trajectories_per_shard,
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )
@@ -205,11 +205,16 @@ def train(
 ) -> None:
     """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
 
-    Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    Settings: loss network width depth components windows batch rate weight_decay clip ema validate_every
+    validate_windows workers memory.
+
+    Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+              physinv train datasets/heat --out runs/heat --set network=mymodule:MyNet
     """
+    from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
-    from physinv.config.settings import assign, read_toml, settings_from
+    from physinv.config.files import read_toml
+    from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.training.run import train_run
     from physinv.training.tensorboard import event_writer
@@ -219,7 +224,7 @@ def train(
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     seconds = None if steps is not None else _seconds(budget or "5m")
-    settings = settings_from({**(read_toml(config) if config else {}), **assign(set_ or [])})
+    settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
     board = event_writer(out / "tensorboard") if tensorboard else None

@@ -61,16 +61,16 @@ def run(
     Examples: physinv benchmark heat --quick
               physinv benchmark burgers --method physinv --method flow-matching --jobs 1
     """
+    from physinv.cli.assignments import read_assignments
     from physinv.comparison.cells import check_methods
     from physinv.comparison.recipe import changed, quickened
     from physinv.comparison.runner import run_benchmark
     from physinv.config.devices import pick_device
-    from physinv.config.settings import assign
 
     benchmark = _recipe(what)
     if quick:
         benchmark = quickened(benchmark)
-    for key, value in assign(set_ or []).items():
+    for key, value in read_assignments(set_ or []).items():
         benchmark = changed(benchmark, key, value)
     check_methods(benchmark)
     for name in method or []:
@@ -154,9 +154,8 @@ def _results(what: Path) -> Path:
 
 def _recipe(what: str) -> Benchmark:
     """The recipe file, benchmarks/NAME.toml, or everything on a simulator's defaults."""
-    import difflib
-
     from physinv.comparison.recipe import Benchmark, load_benchmark
+    from physinv.config.suggest import did_you_mean
     from physinv.data.recipe import Splits
     from physinv.methods import METHODS
     from physinv.processes.registry import simulators
@@ -174,10 +173,8 @@ def _recipe(what: str) -> Benchmark:
             budget=60.0,
             quick={"budget": 10.0, "observations": 24, "splits.train": 500, "splits.valid": 60, "splits.test": 24},
         )
-    known = sorted({*(p.stem for p in FOLDER.glob("*.toml")), *simulators()})
-    near = difflib.get_close_matches(what, known, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}."
-    raise ValueError(f"there is no benchmark or simulator {what!r}; {hint}")
+    known = {*(p.stem for p in FOLDER.glob("*.toml")), *simulators()}
+    raise ValueError(f"there is no benchmark or simulator {what!r}; {did_you_mean(what, known)}")
 
 
 def _report(folder: Path, *, as_json: bool) -> None:

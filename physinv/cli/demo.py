@@ -12,6 +12,7 @@ from physinv.config.devices import pick_device
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.evaluate import draw, evaluate, write_json
 from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.processes.registry import find
@@ -33,7 +34,8 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
             def count(done: int, n: int) -> None:
                 report(done / n)
 
-            data = generate(find(name)(), name, splits, seed, out / "datasets" / name, overwrite=True, progress=count)
+            plan = DatasetPlan(find(name)(), splits, seed)
+            data = generate(plan, out / "datasets" / name, overwrite=True, progress=count)
         train, valid, test = (TrajectoryDataset(data / "data" / split) for split in ("train", "valid", "test"))
         run = out / "runs" / name
         with console.progress(f"{name}: training") as report:
@@ -59,8 +61,8 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 def tell(done: int, n: int) -> None:
                     report(done / n)
 
-                plan = SamplingPlan(method=method, seed=seed)
-                reconstruct(load_run(run, device=device), test, target, plan, progress=tell)
+                sampling = SamplingPlan(method=method, seed=seed)
+                reconstruct(load_run(run, device=device), test, target, sampling, progress=tell)
             loaded = read_reconstruction(target)
             rows = evaluate(loaded)
             console.scores(rows, f"{name}, {method}, beside the exact posterior")

@@ -1,4 +1,4 @@
-"""What is in a file or folder: a dataset, one of its files, a run, or a reconstruction."""
+"""Summaries and pictures of what a path holds: a dataset, one of its files, a run, or a reconstruction."""
 
 from __future__ import annotations
 
@@ -12,12 +12,24 @@ import h5py
 import torch
 
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.inspect import Summary, inspect
+from physinv.data.inspect import FileSummary, inspect
+from physinv.data.plan import SPLITS
 from physinv.posterior.reconstruct import read_reconstruction
 
 
 def describe_path(path: Path) -> dict[str, Any]:
-    """A flat summary with the keys ``kind`` and ``whole``; ValueError if nothing of ours is there."""
+    """Summarise what a path holds.
+
+    Args:
+        path: A dataset folder, a run folder, a trajectory file or a reconstruction.
+
+    Returns:
+        A flat summary.  ``kind`` is dataset, run, trajectories or reconstruction; ``whole`` says whether it is
+        complete; a key that begins with ``problem`` holds what is wrong, in one line.
+
+    Raises:
+        ValueError: If physinv wrote nothing there.
+    """
     if path.is_dir():
         if (path / "run.json").exists():
             return _run(path)
@@ -30,8 +42,17 @@ def describe_path(path: Path) -> dict[str, Any]:
 
 
 def draw_path(path: Path, figure: Path) -> None:
-    """Draw what suits ``path``: a training curve, the first trajectories, or reconstructions."""
+    """Draw what a path holds: a training curve, the first trajectories, or reconstructions.
+
+    Args:
+        path: As in :func:`describe_path`.
+        figure: Image file to write; its suffix chooses the format.
+
+    Raises:
+        ValueError: If what is there can't be read.
+    """
     from physinv.reports import plots as plot
+    from physinv.reports.plots.pictures import picture_of
 
     if (path / "run.json").exists():
         from physinv.training.loop import Record
@@ -43,8 +64,9 @@ def draw_path(path: Path, figure: Path) -> None:
         plot.save(plot.reconstruction(r.truth, r.observation, r.samples, r.simulator.layout), figure)
     else:
         data = TrajectoryDataset(path / "data" / "train" if path.is_dir() else path)
-        many = data.trajectories(slice(0, 50 if data.layout.kind == "vector" else 1))
-        states = many if data.layout.kind == "vector" else many[0]
+        together = picture_of(data.layout).together
+        many = data.trajectories(slice(0, together))
+        states = many if together > 1 else many[0]
         plot.save(plot.trajectory(states, data.times, data.layout), figure)
 
 
@@ -56,7 +78,7 @@ def _is_reconstruction(path: Path) -> bool:
         return False
 
 
-def _trajectories(summary: Summary) -> dict[str, Any]:
+def _trajectories(summary: FileSummary) -> dict[str, Any]:
     out: dict[str, Any] = {"kind": "trajectories", "path": str(summary.path), "whole": summary.whole}
     if not summary.whole:
         return out | {"problem": summary.problem, "bytes": summary.bytes}
@@ -78,7 +100,7 @@ def _trajectories(summary: Summary) -> dict[str, Any]:
 
 def _dataset(path: Path) -> dict[str, Any]:
     out: dict[str, Any] = {"kind": "dataset", "path": str(path), "whole": (path / "dataset.json").exists()}
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         folder = path / "data" / split
         if not folder.is_dir():
             continue

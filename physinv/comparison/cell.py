@@ -26,15 +26,16 @@ from torch import Tensor, nn
 from physinv.comparison.examples import Example, write_example
 from physinv.comparison.scores import Drawn, score
 from physinv.config.devices import threads_for
+from physinv.config.files import write_text
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics_residual import physics_residual
 from physinv.methods import METHODS
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build
-from physinv.training.checkpoint import write_atomically
 
 EXAMPLES, SHOWN = 3, 8  # observations, and draws of each, that are kept for figures
 _WAYS = 32  # reconstructed trajectories whose physics is checked
@@ -212,7 +213,7 @@ def _die_with_parent() -> None:
 def make_data(config: dict[str, Any], place: Path) -> None:
     """The dataset of a cell, in ``place``."""
     simulator = build(find(config["simulator"]), config["parameters"])
-    generate(simulator, config["simulator"], config["splits"], config["seed"], place)
+    generate(DatasetPlan(simulator, config["splits"], config["seed"], config["simulator"]), place)
 
 
 def main() -> None:
@@ -224,7 +225,7 @@ def main() -> None:
         make_data(job.config, Path(job.data))
         return
     result = json.dumps(run_cell(job), allow_nan=False)
-    write_atomically(Path(job.out), lambda tmp: tmp.write_text(result, "utf-8"))
+    write_text(Path(job.out), result)
 
 
 if __name__ == "__main__":

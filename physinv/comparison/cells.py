@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Cell", "cells", "check_methods"]
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -14,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from physinv.comparison.recipe import Benchmark, Study, Value, changed
+from physinv.config.suggest import did_you_mean
 from physinv.methods import METHODS
 
 _NOT_OF_A_CELL = ("methods", "seeds", "studies", "quick", "options")
@@ -77,7 +77,7 @@ def check_methods(benchmark: Benchmark) -> None:
     named = [*benchmark.methods, *(m for study in benchmark.studies for m in study.methods)]
     for method in named:
         if method not in METHODS:
-            raise ValueError(f"there is no method `{method}`; {_nearest(method, METHODS)}")
+            raise ValueError(f"there is no method `{method}`; {did_you_mean(method, METHODS)}")
     _check_options(benchmark)
     for study in benchmark.studies:
         for value in study.values:
@@ -87,17 +87,12 @@ def check_methods(benchmark: Benchmark) -> None:
 def _check_options(benchmark: Benchmark) -> None:
     for method, options in benchmark.options.items():
         if method not in METHODS:
-            raise ValueError(f"there is no method `{method}`; {_nearest(method, METHODS)}")
+            raise ValueError(f"there is no method `{method}`; {did_you_mean(method, METHODS)}")
         known = [p.name for p in inspect.signature(METHODS[method].fit).parameters.values() if p.kind == p.KEYWORD_ONLY]
         for name in options:
             if name not in known:
-                hint = _nearest(name, known) if known else "it has none."
+                hint = did_you_mean(name, known, owner="it has")
                 raise ValueError(f"method `{method}` has no option `{name}`; {hint}")
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}."
 
 
 def _digest(value: Any) -> str:

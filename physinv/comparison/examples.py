@@ -6,7 +6,7 @@ __all__ = ["Example", "read_examples", "write_example"]
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physinv.processes.simulator import Layout
-from physinv.training.checkpoint import write_atomically
+from physinv.config.files import write_atomically
+from physinv.processes.layout import StateLayout, layout_from
 
 _WAYS = ("trajectory", "true_trajectory", "times")
 
@@ -28,7 +28,7 @@ class Example:
     truth: Tensor
     final: Tensor
     samples: Tensor
-    layout: Layout
+    layout: StateLayout
     ways: tuple[Tensor, Tensor, Tensor] | None
 
 
@@ -42,7 +42,7 @@ def write_example(path: Path, example: Example) -> None:
 
     def write(tmp: Path) -> None:
         with tmp.open("wb") as file:
-            np.savez_compressed(file, **stored, layout=np.array(json.dumps(asdict(example.layout))))
+            np.savez_compressed(file, **stored, layout=np.array(json.dumps(example.layout.described())))
 
     write_atomically(path, write)
 
@@ -60,7 +60,7 @@ def _read(path: Path) -> Example:
         arrays = {name: torch.from_numpy(values) for name, values in raw.items()}
         known: dict[str, Any] = {k: _tuples(v) for k, v in layout.items()}
         ways = (arrays[_WAYS[0]], arrays[_WAYS[1]], arrays[_WAYS[2]]) if set(_WAYS) <= arrays.keys() else None
-        return Example(arrays["truth"], arrays["final"], arrays["samples"], Layout(**known), ways)
+        return Example(arrays["truth"], arrays["final"], arrays["samples"], layout_from(**known), ways)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no example of a benchmark ({error}); remove it and run again.") from None
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from physinv.training.checkpoint import write_atomically
+from physinv.config.files import write_text
 
 try:
     import fcntl
@@ -65,7 +65,7 @@ def keep(path: Path, keys: Collection[str], rest: Path) -> None:
 
 def _write(path: Path, records: Collection[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-    write_atomically(path, lambda tmp: tmp.write_text(text, "utf-8"))
+    write_text(path, text)
 
 
 @contextmanager

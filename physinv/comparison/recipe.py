@@ -4,16 +4,17 @@ from __future__ import annotations
 
 __all__ = ["Benchmark", "Study", "changed", "load_benchmark", "quickened"]
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from physinv.config.files import read_toml
 from physinv.config.settings import Settings
-from physinv.data.recipe import Splits, Strict, first_problem, load_recipe
+from physinv.config.strict import Strict
+from physinv.config.suggest import did_you_mean
+from physinv.data.recipe import Splits, load_recipe
 
 Value = int | float | str
 
@@ -67,14 +68,7 @@ def load_benchmark(path: Path) -> Benchmark:
 
     ValueError in one line names the file, the key and the rule (FileNotFoundError if absent).
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"there is no benchmark recipe {path}; benchmarks/README.md says how to write one."
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid TOML: {error}.") from None
+    values = read_toml(path, kind="benchmark recipe", hint="benchmarks/README.md says how to write one.")
     if "dataset" in values:
         data = load_recipe(path.parent / str(values.pop("dataset")))
         inherited = {"simulator": data.simulator, "parameters": data.parameters, "splits": data.splits.model_dump()}
@@ -104,10 +98,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     place = values
     for part in path:
         if part not in place and place is values:
-            near = difflib.get_close_matches(part, values, n=1)
-            raise ValueError(
-                f"`{key}` names no part of a benchmark" + (f"; did you mean `{near[0]}`?" if near else ".")
-            )
+            raise ValueError(f"`{key}` names no part of a benchmark; {did_you_mean(part, values)}")
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
             raise ValueError(f"`{key}` must name a single value: `{part}` is one already.")
@@ -116,6 +107,6 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
 
 def _validated(values: dict[str, Any], where: str) -> Benchmark:
     try:
-        return Benchmark.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(f"{where}: {first_problem(error)}") from None
+        return Benchmark(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None

@@ -35,10 +35,10 @@ from physinv.comparison.cell import Job
 from physinv.comparison.cells import Cell, cells
 from physinv.comparison.recipe import Benchmark
 from physinv.comparison.workers import Datasets, Processes
-from physinv.data.schema import versions
+from physinv.config.files import write_text
+from physinv.config.versions import versions
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
-from physinv.training.checkpoint import write_atomically
 
 SCHEMA = 1
 FAILED = "failed: "
@@ -72,7 +72,7 @@ def run_benchmark(
     text = benchmark.model_dump_json(indent=1) + "\n"
     failed, told = 0, progress or (lambda done, text: None)
     with journal.locked(out):
-        write_atomically(out / "recipe.json", lambda tmp: tmp.write_text(text, "utf-8"))
+        write_text(out / "recipe.json", text)
         journal.keep(out / "cells.jsonl", {cell.key for cell in cells(benchmark)}, out / "superseded.jsonl")
         todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]
         jobs = jobs or _jobs(todo, device)

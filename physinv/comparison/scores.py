@@ -85,7 +85,7 @@ def score(
             truth,
             generator=torch.Generator().manual_seed(seed),  # the same pairs for every method
         )
-    if layout.kind == "field" and min(drawn.truth.shape[2:]) >= 8:
+    if layout.space and min(drawn.truth.shape[2:]) >= 8:
         figures["spectral_error"] = _few(samples, lambda x: spectral_error(x, truth))
         curves |= _spectra(samples, truth)
     if truth[0].numel() <= _SMALL:

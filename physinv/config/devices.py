@@ -1,4 +1,4 @@
-"""Choosing a device, and how many threads to use on it."""
+"""Choose a device, and how many threads of the CPU to use."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from contextlib import contextmanager
 
 import torch
 
-_TINY = 256  # components of a state below which a second thread costs more than it brings (measured: up to 100 x)
+_TINY_NUMBERS = 256  # of a state, below which a second thread costs more than it brings (measured: up to 100 x)
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """``name``, or the best there is (cuda, mps, cpu); ValueError if it is not available here."""
+    """Return a device that works here.
+
+    Args:
+        name: Such as ``"cpu"`` or ``"cuda:1"``; None or ``"auto"`` for the best there is: cuda, mps, cpu.
+
+    Raises:
+        ValueError: If it is not available.
+    """
     if name in (None, "auto"):
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -27,9 +34,18 @@ def pick_device(name: str | None = None) -> torch.device:
 
 @contextmanager
 def threads_for(shape: tuple[int, ...]) -> Iterator[None]:
-    """One CPU thread inside the block if states are tiny, else as many as there were."""
+    """Use one thread of the CPU inside a ``with`` block if states are tiny, else as many as before.
+
+    Args:
+        shape: Shape of one state.
+
+    Example:
+        >>> with threads_for((2,)):
+        ...     torch.get_num_threads()
+        1
+    """
     before = torch.get_num_threads()
-    if math.prod(shape) < _TINY:
+    if math.prod(shape) < _TINY_NUMBERS:
         torch.set_num_threads(1)
     try:
         yield

@@ -93,6 +93,21 @@ class Registry(Generic[T]):
             )
         raise ValueError(f"there is no {self.kind} `{name}`; {did_you_mean(name, known)}")
 
+    def name_of(self, part: T) -> str:
+        """Return the name under which ``part`` is found again: :meth:`find` of it is ``part``.
+
+        Args:
+            part: A class or a function.
+
+        Returns:
+            The name that it is registered under, or else its place ``module:name``.
+        """
+        place = f"{getattr(part, '__module__', '')}:{getattr(part, '__qualname__', '')}"
+        for name, known in self._parts.items():
+            if known is part or known == place:
+                return name
+        return next((entry.name for entry in self._entries() if entry.value == place), place)
+
     def _entries(self) -> metadata.EntryPoints:
         return metadata.entry_points(group=self.group)
 

@@ -1,22 +1,28 @@
-"""Training settings: one validated model, filled from TOML and from ``key=value`` words."""
+"""Settings of training: one strict model, filled from TOML, from ``--set key=value``, or in Python."""
 
 from __future__ import annotations
 
-__all__ = ["Settings", "assign", "read_toml", "settings_from"]
+__all__ = ["Settings"]
 
-import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, field_validator
+
+from physinv.config.strict import Strict
 
 
-class Settings(BaseModel):
-    """How a score model is trained.  Unknown keys are errors."""
+class Settings(Strict):
+    """Settings of the training of a score model, validated.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Raises:
+        ConfigError: For an unknown setting, or a value that its setting can't take; one line says which.
+
+    Example:
+        >>> Settings(width=32, windows=[2, 4]).windows
+        (2, 4)
+    """
+
+    noun: ClassVar[str] = "setting"
 
     loss: Literal["auto", "trajectory", "bidirectional", "implicit", "sliced", "sliced-vr", "denoising"] = Field(
         "auto", description="training objective; auto: denoising where the transition kernel is known, else trajectory"
@@ -27,11 +33,15 @@ class Settings(BaseModel):
     reference: str = Field(
         "", description="reference law that the network improves on, a name or module:Class; none: what suits the state"
     )
+    network: str = Field(
+        "", description="network by name (mlp, unet, particles) or as module:Class; none: that of the state's layout"
+    )
     width: int = Field(0, ge=0, description="channels of the network; 0: 64 for vectors, 16 for fields")
     depth: int = Field(0, ge=0, description="hidden layers (vectors) or halvings of the grid (fields); 0: 3 or 2")
     components: int = Field(6, ge=1, description="most Gaussians in the reference law of a vector process")
     windows: tuple[int, ...] = Field(
         (),
+        strict=False,  # TOML and JSON have lists only
         description="curriculum of window lengths, equal shares; 2 is the 1-step loss; none: 2, or whole (denoising)",
     )
     batch: int = Field(
@@ -54,44 +64,9 @@ class Settings(BaseModel):
         description="GiB up to which a dataset is kept in memory, not streamed; nonlinear fields take as much again",
     )
 
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The contents of a TOML file; ValueError in one line if it can't be read."""
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; give the path of a TOML file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid TOML: {error}.") from None
-
-
-def assign(words: Iterable[str]) -> dict[str, Any]:
-    """``["rate=1e-3", "prior=edges"]`` -> ``{"rate": 0.001, "prior": "edges"}``; values as in TOML, else text."""
-    out: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"`--set` takes key=value, got {word!r}.")
-        try:
-            out[key.strip()] = tomllib.loads(f"v = {value}")["v"]
-        except tomllib.TOMLDecodeError:
-            out[key.strip()] = value.strip()
-    return out
-
-
-def settings_from(values: Mapping[str, Any]) -> Settings:
-    """Validate; ValueError names the key, the rule and the nearest key for an unknown one, in one line."""
-    for key in values:
-        if key not in Settings.model_fields:
-            near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(Settings.model_fields)}."
-            raise ValueError(f"there is no setting `{key}`; {hint}")
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(p) for p in first["loc"])
-        raise ValueError(f"setting `{name}`: {first['msg'].lower()}, got {first['input']!r}.") from None
-    if settings.windows and min(settings.windows) < 2:
-        raise ValueError(f"setting `windows` must list window lengths of 2 or more, got {list(settings.windows)}.")
-    return settings
+    @field_validator("windows")
+    @classmethod
+    def _long_enough(cls, windows: tuple[int, ...]) -> tuple[int, ...]:
+        if windows and min(windows) < 2:
+            raise ValueError(f"must list window lengths of 2 or more, got {list(windows)}.")
+        return windows

@@ -1,89 +1,105 @@
-"""``TrajectoryDataset``: every window of every stored trajectory, streamed from files or held in memory."""
+"""Stored trajectories as windows of neighbouring states, streamed from files or held in memory."""
 
 from __future__ import annotations
 
 __all__ = ["TrajectoryDataset"]
 
 import copy
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from physinv.data.header import Header, read_header
-from physinv.data.storage import Files, Memory, Storage
-from physinv.processes.simulator import Layout
+from physinv.data.file_format import Header, open_file, read_header
+from physinv.processes.layout import StateLayout
 
-_PER_SHARD = ("shard",)  # the only keys of config_json in which the files of a dataset may differ
+BLOCK_BYTES = 2**24
+"""Bytes of states that are read at once where all data are read."""
+
+_PER_FILE = ("shard",)  # the only keys of config_json in which the files of a dataset may differ
 
 
 class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Items ``(states (window, *state), times (window,))``, float32: all windows, trajectory after trajectory.
+    """Serve all windows of all stored trajectories, one trajectory after the other.
 
-    ``source`` is one file, several, or a folder of ``*.hdf5``.  :meth:`__getitems__` fetches a batch at once;
-    with a DataLoader pass ``collate_fn=TrajectoryDataset.collate``.  Streaming is safe in worker processes (fork
-    and spawn); :meth:`load` gives the same dataset in memory, where no workers are needed.
+    An item is ``(states (window, *state), times (window,))``, float32.  :meth:`__getitems__` fetches a batch at once;
+    with a DataLoader pass ``collate_fn=TrajectoryDataset.collate``.  Streaming is safe in worker processes (fork and
+    spawn); :meth:`load` gives the same dataset in memory, where no workers are needed.
 
-    ``times (time)``, float64: the stored times.  ``shape``: of one state.  ``config``: how the data were made.
-    Raises FileNotFoundError if there is nothing to read, BlockingIOError for a file being written, ValueError for
-    files that are damaged, foreign, or do not belong together, and for a ``window`` longer than the trajectories.
+    Args:
+        source: One file, several files, or a folder of ``*.hdf5``, such as ``datasets/heat/data/train``.
+        window: Number of neighbouring states in an item, from 2 to all states of a trajectory.
+
+    Attributes:
+        path: The first of what ``source`` names.
+        paths: All files.
+        times: Stored times ``t_0 < ... < t_M``, shape ``(time,)``, float64.
+        window: Number of states in an item.
+
+    Raises:
+        FileNotFoundError: If there is nothing to read.
+        BlockingIOError: If a file is being written.
+        ValueError: If files are damaged, foreign, or do not belong together, or ``window`` does not fit.
     """
 
     def __init__(self, source: Path | str | Sequence[Path | str], window: int = 2) -> None:
         self.path = Path(source) if isinstance(source, (str, Path)) else Path(source[0]) if source else Path()
-        self.paths = _find(source)
+        self.paths = _find_files(source)
         headers = [read_header(path) for path in self.paths]
         _check_agreement(self.paths, headers)
-        self._head = headers[0]
-        self._storage: Storage = Files(self.paths, headers)
-        self.times: Float[Tensor, " time"] = torch.tensor(self._head.times, dtype=torch.float64)
-        self._clock = self.times.float()
+        self._header = headers[0]
+        self._states: _Memory | _Files = _Files(self.paths, headers)
+        self.times: Float[Tensor, " time"] = torch.tensor(self._header.times, dtype=torch.float64)
+        self._times32 = self.times.float()
         self.window = self._checked(window)
 
     @property
     def name(self) -> str:
-        """The name of the dataset, which is that of its simulator."""
-        return self._head.name
+        """Name of the dataset, which is that of its simulator (of its class for ``module:Class``)."""
+        return self._header.name
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         """Names, axes and positions of the state."""
-        return self._head.layout
+        return self._header.layout
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration that the files were made with."""
-        return {k: v for k, v in self._head.config.items() if k not in _PER_SHARD}
+        """Configuration with which the files were made."""
+        return _common_config(self._header)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one state."""
-        return self._storage.shape
+        return self._header.shape
 
     @property
     def n_trajectories(self) -> int:
-        """Trajectories in all files."""
-        return self._storage.n
+        """Number of trajectories in all files."""
+        return self._states.n
 
     @property
     def nbytes(self) -> int:
         """Bytes that all states take in memory."""
-        return 4 * self._storage.n * self._storage.steps * math.prod(self.shape)
+        return 4 * self.n_trajectories * len(self.times) * math.prod(self.shape)
 
     @property
     def in_memory(self) -> bool:
-        """Held in memory (after :meth:`load`) rather than streamed."""
-        return isinstance(self._storage, Memory)
+        """Whether states are held in memory (after :meth:`load`) rather than streamed."""
+        return isinstance(self._states, _Memory)
 
     @property
     def device(self) -> torch.device:
-        """Where items are made."""
-        return self._storage.device
+        """Device on which items are made."""
+        return self._times32.device
 
     def __len__(self) -> int:
         return self.n_trajectories * self._starts
@@ -97,7 +113,18 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(
         self, indices: Sequence[int] | Tensor
     ) -> tuple[Float[Tensor, "batch window *state"], Float[Tensor, "batch window"]]:
-        """A batch of windows; item ``i`` is the window from state ``i % starts`` of trajectory ``i // starts`` on."""
+        """Fetch a batch of windows.
+
+        Args:
+            indices: Numbers of items; with ``starts`` windows per trajectory, item ``i`` begins at state
+                ``i % starts`` of trajectory ``i // starts``.
+
+        Returns:
+            States ``(batch, window, *state)`` and their times ``(batch, window)``, float32, on :attr:`device`.
+
+        Raises:
+            IndexError: If a number is negative or too large.
+        """
         index = torch.as_tensor(indices, dtype=torch.int64)
         low, high = (int(index.min()), int(index.max())) if len(index) else (0, 0)
         if low < 0 or high >= len(self):
@@ -105,81 +132,193 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         index = index.to(self.device)
         trajectory, start = index // self._starts, index % self._starts
         offsets = torch.arange(self.window, device=self.device)
-        return self._storage.windows(trajectory, start, self.window), self._clock[start[:, None] + offsets]
+        return self._states.windows(trajectory, start, self.window), self._times32[start[:, None] + offsets]
 
     @staticmethod
     def collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Pass a batch through: what :meth:`__getitems__` returns is stacked already."""
+        """Return ``batch`` as it is, for a DataLoader: :meth:`__getitems__` has stacked the items already."""
         return batch
 
     def with_window(self, window: int) -> TrajectoryDataset:
-        """The same data with another window length; memory and open files are shared."""
+        """Return the same data with another window length; memory and open files are shared.
+
+        Args:
+            window: Number of states in an item.
+
+        Raises:
+            ValueError: If it is less than 2, or more than a trajectory has.
+        """
         other = copy.copy(self)
         other.window = self._checked(window)
         return other
 
     def ends(self) -> TrajectoryDataset:
-        """First and last states alone, in memory: trajectories of two times."""
+        """Return the first and last states alone, in memory, as trajectories of two times."""
         other = copy.copy(self)
-        other._storage = Memory(torch.stack([self.states(0), self.states(-1)], dim=1))
-        other.times, other._clock, other.window = self.times[[0, -1]], self._clock[[0, -1]], 2
+        other._states = _Memory(torch.stack([self.states(0), self.states(-1)], dim=1))
+        other.times, other._times32, other.window = self.times[[0, -1]], self._times32[[0, -1]], 2
         return other
 
     def load(self, device: torch.device | str | None = None) -> TrajectoryDataset:
-        """The same data in the memory of ``device`` (default: CPU); items are made there."""
+        """Return the same data in memory.
+
+        Args:
+            device: Device whose memory takes the states, and on which items are made; None is the CPU.
+
+        Raises:
+            ValueError: If a state is not finite.
+        """
         target = torch.device("cpu" if device is None else device)
         states = torch.empty(self.n_trajectories, len(self.times), *self.shape, device=target)
-        block = self.block()
-        for first in range(0, self.n_trajectories, block):
-            part = self._storage.read(first, min(first + block, self.n_trajectories))
-            states[first : first + block] = self._finite(part)
+        at = 0
+        for block in self.blocks():
+            states[at : at + len(block)] = self._finite(block)
+            at += len(block)
         other = copy.copy(self)
-        other._storage, other._clock = Memory(states), self._clock.to(target)
+        other._states, other._times32 = _Memory(states), self._times32.to(target)
         return other
 
     def states(self, time_index: int, limit: int | None = None) -> Float[Tensor, "n *state"]:
-        """State number ``time_index`` (0: initial, -1: final) of all trajectories, or of the first ``limit``."""
+        """Read the states at one time.
+
+        Args:
+            time_index: Number of the time, 0 for initial, -1 for final states.
+            limit: Number of trajectories, from the first; None for all.
+
+        Returns:
+            One state of each trajectory, shape ``(n, *state)``.
+
+        Raises:
+            ValueError: If there is no such time, ``limit`` is less than 1, or a state is not finite.
+        """
         steps, n = len(self.times), self.n_trajectories
         if not -steps <= time_index < steps:
             raise ValueError(f"`time_index` must be between {-steps} and {steps - 1}, got {time_index}.")
         if limit is not None and limit < 1:
             raise ValueError(f"`limit` must be at least 1, got {limit}; leave it out to get all {n} trajectories.")
-        return self._finite(self._storage.snapshot(time_index % steps, n if limit is None else min(limit, n)))
+        at = time_index % steps
+        return self._finite(self._states.read(0, n if limit is None else min(limit, n), slice(at, at + 1))[:, 0])
 
     def trajectories(self, which: slice = slice(None)) -> Float[Tensor, "n time *state"]:
-        """Whole trajectories; ``which`` is a slice without a step, e.g. ``slice(0, 10)``."""
+        """Read whole trajectories.
+
+        Args:
+            which: Numbers of the trajectories, a slice without a step, such as ``slice(0, 10)``.
+
+        Returns:
+            All states, shape ``(n, time, *state)``, as they are stored.
+
+        Raises:
+            ValueError: If the slice has a step.
+        """
         first, last, step = which.indices(self.n_trajectories)
         if step != 1:
             raise ValueError(f"`which` must be a slice without a step, got step {step}; stride the result instead.")
-        return self._storage.read(first, max(first, last))
+        return self._states.read(first, max(first, last))
 
-    def block(self, nbytes: int = 2**24) -> int:
-        """How many trajectories fit into ``nbytes``, at least 1: the stride for streaming through the data."""
-        return max(1, nbytes * self.n_trajectories // self.nbytes)
+    def blocks(self, limit: int | None = None) -> Iterator[Float[Tensor, "n time *state"]]:
+        """Read whole trajectories in order, about :data:`BLOCK_BYTES` at a time.
+
+        Args:
+            limit: Number of trajectories, from the first; None for all.
+
+        Yields:
+            States of neighbouring trajectories, shape ``(n, time, *state)``.
+        """
+        size = max(1, BLOCK_BYTES * self.n_trajectories // self.nbytes)
+        count = self.n_trajectories if limit is None else min(limit, self.n_trajectories)
+        for first in range(0, count, size):
+            yield self._states.read(first, min(first + size, count))
 
     def _finite(self, states: Tensor) -> Tensor:
         if not bool(states.isfinite().all()):
-            raise ValueError(
-                f"{self.path} holds states that are not finite; see `physinv info`, and generate it again."
-            )
+            raise ValueError(f"{self.path} holds states that are not finite; generate it again (see `physinv info`).")
         return states
 
     @property
     def _starts(self) -> int:
-        return self._storage.steps - self.window + 1
+        return len(self.times) - self.window + 1
 
     def _checked(self, window: int) -> int:
-        most = self._storage.steps
+        most = len(self.times)
         if not 2 <= window <= most:
             where = f"the {most} states per trajectory of {self.paths[0].name}"
             raise ValueError(f"`window` must be between 2 and {where}, got {window}.")
         return window
 
 
-def _find(source: Path | str | Iterable[Path | str]) -> list[Path]:
+_ALL = slice(None)
+
+
+class _Memory:
+    """States in one tensor ``(n, time, *state)``; a batch of windows is one ``index_select``."""
+
+    def __init__(self, states: Float[Tensor, "n time *state"]) -> None:
+        self.states, self.n = states, len(states)
+
+    def windows(
+        self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
+    ) -> Float[Tensor, "b window *state"]:
+        steps, shape = self.states.shape[1], self.states.shape[2:]
+        index = (trajectory * steps + start)[:, None] + torch.arange(length, device=self.states.device)
+        flat = self.states.view(self.n * steps, -1)
+        return flat.index_select(0, index.flatten()).view(-1, length, *shape)
+
+    def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
+        return self.states[first:last, times]
+
+
+class _Files:
+    """States in HDF5 files, opened when first read, once per process: handles are neither forked nor pickled."""
+
+    def __init__(self, paths: Sequence[Path], headers: Sequence[Header]) -> None:
+        self.paths, self.header = list(paths), headers[0]
+        self.parts, self.steps = self.header.layout.parts(), len(self.header.times)
+        self.offsets = [0, *itertools.accumulate(h.n_trajectories for h in headers)]
+        self.n = self.offsets[-1]
+        self._handles: dict[tuple[int, int], list[tuple[tuple[int | slice, ...], bool, h5py.Dataset]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}}
+
+    def windows(
+        self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
+    ) -> Float[Tensor, "b window *state"]:
+        out = torch.empty(len(trajectory), length, *self.header.shape)
+        order = torch.argsort(trajectory * self.steps + start).tolist()  # neighbours on disk follow each other
+        first, begin, array = trajectory.tolist(), start.tolist(), out.numpy()
+        shard = 0
+        for k in order:
+            while first[k] >= self.offsets[shard + 1]:
+                shard += 1
+            row, span = first[k] - self.offsets[shard], slice(begin[k], begin[k] + length)
+            for place, moves, data in self._fields(shard):
+                array[(k, slice(None), *place)] = data[row, span] if moves else data[row]
+        return out
+
+    def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
+        out = torch.empty(max(last - first, 0), len(range(self.steps)[times]), *self.header.shape)
+        array = out.numpy()
+        for shard, (a, b) in enumerate(itertools.pairwise(self.offsets)):
+            low, high = max(first, a), min(last, b)
+            if low < high:
+                rows, at = slice(low - a, high - a), slice(low - first, high - first)
+                for place, moves, data in self._fields(shard):
+                    array[(at, slice(None), *place)] = data[rows, times] if moves else data[rows][:, None]
+        return out
+
+    def _fields(self, shard: int) -> list[tuple[tuple[int | slice, ...], bool, h5py.Dataset]]:
+        """Each dataset of a file, with its place in a state and whether it changes in time."""
+        key = (os.getpid(), shard)
+        if key not in self._handles:
+            fields, static = open_file(self.paths[shard])["t0_fields"], self.header.layout.static
+            self._handles[key] = [(place, name not in static, fields[name]) for name, place in self.parts]
+        return self._handles[key]
+
+
+def _find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
     if not isinstance(source, (str, Path)):
-        paths = [Path(p) for p in source]
-        if not paths:
+        if not (paths := [Path(p) for p in source]):
             raise FileNotFoundError("`source` must name at least one file, got none.")
         return paths
     path = Path(source)
@@ -189,8 +328,7 @@ def _find(source: Path | str | Iterable[Path | str]) -> list[Path]:
         inside = sorted(path.parent.parent.glob(f"*/data/{path.name}")) if path.parent.name == "data" else []
         hint = f"did you mean {inside[0].parent.parent}?" if inside else "make it with `physinv generate`."
         raise FileNotFoundError(f"there is no file or folder {path}; {hint}")
-    paths = sorted(path.glob("*.hdf5"))
-    if not paths:
+    if not (paths := sorted(path.glob("*.hdf5"))):
         inner = path / "data" / "train"
         hint = f"did you mean {inner}?" if inner.is_dir() else "make some with `physinv generate`."
         raise FileNotFoundError(f"{path} holds no .hdf5 files; {hint}")
@@ -198,13 +336,14 @@ def _find(source: Path | str | Iterable[Path | str]) -> list[Path]:
 
 
 def _check_agreement(paths: Sequence[Path], headers: Sequence[Header]) -> None:
-    first = _comparable(headers[0])
-    for path, header in zip(paths[1:], headers[1:], strict=True):
-        for key, value in _comparable(header).items():
+    first, *others = (
+        {"layout": h.layout, "times": h.times, "parameters": h.parameters, "config": _common_config(h)} for h in headers
+    )
+    for path, other in zip(paths[1:], others, strict=True):
+        for key, value in other.items():
             if value != first[key]:
                 raise ValueError(f"{path} and {paths[0]} differ in `{key}`; give files of one split of one dataset.")
 
 
-def _comparable(header: Header) -> Mapping[str, Any]:
-    config = {k: v for k, v in header.config.items() if k not in _PER_SHARD}
-    return {"layout": header.layout, "times": header.times, "parameters": header.parameters, "config": config}
+def _common_config(header: Header) -> dict[str, Any]:
+    return {k: v for k, v in header.config.items() if k not in _PER_FILE}

@@ -1,6 +1,6 @@
-"""Trajectory files that others wrote: The Well's, and PDEBench's three layouts.
+"""Read trajectory files that others wrote: The Well's, and PDEBench's three layouts.
 
-The Well        /dimensions, /t0_fields, /t1_fields, /t2_fields, as in :mod:`physinv.data.schema` without ``/physinv``
+The Well        as in :mod:`physinv.data.file_format`, without ``/physinv``, and with fields in /t1_fields, /t2_fields
 PDEBench        arrays at the root, ``tensor (N, T, X)`` or one per field, ``t-coordinate``, ``x-coordinate``, ...
 PDEBench        a group for each trajectory, ``data (T, X, Y, channels)`` and ``grid/t``, ``grid/x``, ``grid/y``
 vectors         as the second, without ``x-coordinate``: ``(N, T, dim)``
@@ -21,29 +21,50 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from physinv.data.header import open_file
-from physinv.processes.simulator import Layout
+from physinv.data.file_format import open_file
+from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
 
 Boundary = Literal["PERIODIC", "WALL", "OPEN"]
+"""What lies at the ends of the axes."""
+
 Read = Callable[[h5py.File, int, int, int], NDArray[Any]]
+"""``read(file, first, last, every)`` returns states ``(last - first, ceil(time / every), *state)``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Foreign:
-    """One file: ``count`` trajectories of states in ``layout`` at ``times``, and numbers about their physics.
+    """Describe a file and read its states.
 
-    ``reader(file, first, last, every)`` returns ``(last - first, time / every, *state)``.
+    Args:
+        path: The file.
+        count: Number of trajectories.
+        times: Stored times, shape ``(time,)``.
+        layout: Names, axes and positions of a state.
+        parameters: Numbers about the physics, by name.
+        reader: Function that reads some trajectories of the open file.
     """
 
     path: Path
     count: int
     times: Float[np.ndarray, " time"]
-    layout: Layout
+    layout: StateLayout
     parameters: dict[str, float]
     reader: Read
 
     def read(self, first: int, last: int, every: int = 1) -> NDArray[np.float32]:
-        """Trajectories ``first`` to ``last`` (excluded), every so many stored times; ValueError where not finite."""
+        """Read neighbouring trajectories.
+
+        Args:
+            first: Number of the first.
+            last: Number after the last.
+            every: Keep one of so many stored times.
+
+        Returns:
+            States, shape ``(last - first, ceil(time / every), *state)``, float32.
+
+        Raises:
+            ValueError: If a state is not finite.
+        """
         with open_file(self.path) as file:
             states = np.ascontiguousarray(self.reader(file, first, last, every), dtype=np.float32)
         if not np.isfinite(states).all():
@@ -53,9 +74,15 @@ class Foreign:
 
 
 def open_foreign(path: Path, boundary: Boundary | None = None) -> Foreign:
-    """Look into a file; ``boundary`` is for layouts that do not say, and overrules those that do.
+    """Describe a trajectory file of another package.
 
-    Raises ValueError in one line for files of another layout, and for shapes or times that do not fit each other.
+    Args:
+        path: The file.
+        boundary: What lies at the ends of the axes, for layouts that do not say; it overrules those that do.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of another layout, or its shapes or times do not fit each other.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
@@ -125,7 +152,7 @@ def _well(path: Path, file: h5py.File, boundary: Boundary | None) -> Foreign:
     kinds = {_text(b.attrs["bc_type"]) for b in file.get("boundary_conditions", {}).values()}
     told: Any = kinds.pop() if len(kinds) == 1 and kinds <= {"PERIODIC", "WALL", "OPEN"} else "OPEN"
     scalars = {k: float(v[()]) for k, v in file.get("scalars", {}).items() if v.shape == ()}
-    layout = Layout("field", tuple(names), axes, places, boundary or told, tuple(static))
+    layout = FieldLayout(names, axes, places, boundary or told, static)
     return Foreign(path, count, times, layout, scalars, read)
 
 
@@ -164,7 +191,7 @@ def _arrays(path: Path, file: h5py.File, boundary: Boundary) -> Foreign:
             out.append(np.broadcast_to(a, (last - first, -(-stored // every), *a.shape[2:])))
         return np.concatenate(out, axis=2)
 
-    layout = Layout("field", tuple(names), axes, places, boundary, tuple(static))
+    layout = FieldLayout(names, axes, places, boundary, static)
     return Foreign(path, count, times[:stored], layout, {}, read)
 
 
@@ -172,7 +199,7 @@ def _vectors(path: Path, fields: dict[str, h5py.Dataset], times: NDArray[np.floa
     (name, data), *more = fields.items()
     if more or data.ndim != 3:
         raise ValueError(f"{path} must hold one array (trajectory, time, component), or `x-coordinate` for fields.")
-    layout = Layout.vector(name, data.shape[2])
+    layout = VectorLayout(name, data.shape[2])
     return Foreign(path, data.shape[0], times, layout, {}, lambda f, a, b, every: f[name][a:b, ::every])
 
 
@@ -192,7 +219,7 @@ def _groups(path: Path, file: h5py.File, boundary: Boundary) -> Foreign:
         return np.stack([np.moveaxis(file[key]["data"][::every], -1, 1) for key in keys[first:last]])
 
     names = tuple(_components("data", (channels,) if channels > 1 else ()))
-    return Foreign(path, len(keys), times, Layout("field", names, axes, places, boundary), {}, read)
+    return Foreign(path, len(keys), times, FieldLayout(names, axes, places, boundary), {}, read)
 
 
 def _components(name: str, tail: tuple[int, ...], axes: tuple[str, ...] = ()) -> list[str]:

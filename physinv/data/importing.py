@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["import_trajectories"]
 
-import hashlib
 import itertools
 import json
 import math
@@ -23,20 +22,19 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.foreign import Boundary, Foreign, open_foreign
-from physinv.data.generate import Progress
-from physinv.data.plan import SPLITS
-from physinv.data.recipe import CHUNK_BYTES, SHARD
-from physinv.data.schema import versions
-from physinv.data.statistics import statistics
+from physinv.data.generate import Progress, file_entry
+from physinv.data.inspect import field_statistics
+from physinv.data.plan import CHUNK_BYTES, SPLITS, TRAJECTORIES_PER_SHARD
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.recorded import Recorded
 from physinv.processes.simulator import describe
 
 Pick = tuple[Foreign, int]
 
-_MOST = 60_000  # bytes of text that an HDF5 attribute holds, with something to spare
+_ATTRIBUTE_BYTES = 60_000  # text that an HDF5 attribute holds, with something to spare
 
 
 def import_trajectories(
@@ -48,20 +46,34 @@ def import_trajectories(
     seed: int = 0,
     every: int = 1,
     boundary: Boundary | None = None,
-    trajectories_per_shard: int = SHARD,
+    trajectories_per_shard: int = TRAJECTORIES_PER_SHARD,
     chunk_bytes: int = CHUNK_BYTES,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Copy the trajectories of ``sources`` into the dataset folder ``out``, as float32; return it.
+    """Copy trajectories that others wrote into a dataset folder, as float32; after an error the folder is as it was.
 
-    ``sources`` are files, folders of ``*.hdf5`` and ``*.h5``, or one folder that is split already, into ``train``,
-    ``valid`` and ``test`` (or ``data/train``, ...).  Otherwise the shares ``valid`` and ``test`` of all trajectories,
-    drawn with ``seed``, are set aside.  ``every``: keep one of so many stored times.  Times are counted from the first.
-    ``boundary`` says what lies at the ends of the axes where files do not (:func:`~physinv.data.foreign.open_foreign`).
+    Args:
+        sources: Files, folders of ``*.hdf5`` and ``*.h5``, or one folder that is split already, into ``train``,
+            ``valid`` and ``test`` (or ``data/train``, ...).
+        out: Folder of the dataset.
+        valid: Share of the trajectories for validation, where ``sources`` are not split.
+        test: Share of the trajectories for evaluation, where ``sources`` are not split.
+        seed: Seed with which the trajectories of each split are drawn.
+        every: Keep one of so many stored times; times are counted from the first.
+        boundary: What lies at the ends of the axes, where files do not say it or say it wrongly.
+        trajectories_per_shard: Trajectories in one file, at most.
+        chunk_bytes: Bytes of trajectories that are read at once, at most, but for one whole trajectory.
+        overwrite: Replace the data that are there.
+        progress: Function that is told how far the work is.
 
-    Raises ValueError for files of unknown layout, that do not belong together, or hold numbers that are not finite;
-    FileExistsError if ``out`` holds data and not ``overwrite``.  After an error ``out`` is as it was.
+    Returns:
+        ``out``.
+
+    Raises:
+        FileNotFoundError: If there is nothing to read.
+        FileExistsError: If ``out`` holds data and ``overwrite`` is not set.
+        ValueError: If files are of unknown layout, do not belong together, or hold numbers that are not finite.
     """
     out = Path(out)
     if every < 1:
@@ -88,14 +100,14 @@ def import_trajectories(
         "physics": first.parameters,
     }
     config = json.loads(json.dumps(config))
-    if len(json.dumps(config)) > _MOST:
+    if len(json.dumps(config)) > _ATTRIBUTE_BYTES:
         raise ValueError("the positions and times are too many to be listed: they must be evenly spaced, or fewer.")
     existed, root = out.exists(), out / "data.import"
     try:
         shutil.rmtree(root, ignore_errors=True)
         _write_all(root, recorded, picks, config, every, trajectories_per_shard, chunk_bytes, progress)
-        (root / "stats.yaml").write_text(yaml.safe_dump(statistics(TrajectoryDataset(root / "train"))), "utf-8")
-        files = {f"data/{p.parent.name}/{p.name}": _entry(p) for p in sorted(root.glob("*/*.hdf5"))}
+        (root / "stats.yaml").write_text(yaml.safe_dump(field_statistics(TrajectoryDataset(root / "train"))), "utf-8")
+        files = {f"data/{p.parent.name}/{p.name}": file_entry(p) for p in sorted(root.glob("*/*.hdf5"))}
     except BaseException:
         shutil.rmtree(root if existed else out, ignore_errors=True)
         raise
@@ -203,12 +215,6 @@ def _read(picked: Sequence[Pick], every: int, chunk: int) -> Iterator[NDArray[np
             n += 1
         yield file.read(first, first + n, every)
         at += n
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "bytes": path.stat().st_size}
 
 
 def _move(root: Path, out: Path) -> None:

@@ -1,8 +1,8 @@
-"""Which files a dataset consists of, and where the noise in each part of each file comes from."""
+"""What a dataset consists of before it is made: files, and where the noise in each part of each file comes from."""
 
 from __future__ import annotations
 
-__all__ = ["SPLITS", "Plan", "Shard", "differences", "seed_of"]
+__all__ = ["CHUNK_BYTES", "SPLITS", "TRAJECTORIES_PER_SHARD", "DatasetPlan", "Shard", "differences", "seed_of"]
 
 import hashlib
 import json
@@ -10,18 +10,34 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 
+from physinv.processes.registry import file_name, name_of
 from physinv.processes.simulator import Simulator, describe
 
 SPLITS = ("train", "valid", "test")
+"""Names of the splits of a dataset."""
+
+TRAJECTORIES_PER_SHARD = 500
+"""Trajectories in one file, at most."""
+
+CHUNK_BYTES = 64 * 2**20
+"""Bytes of trajectories that are simulated, or read, at once."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of one split.  ``chunks``: the number of trajectories and the seed of each part simulated at once."""
+    """One file of one split.
+
+    Args:
+        split: Name of the split.
+        number: Number of the file in the split, from 0.
+        file: Name of the file.
+        chunks: For each part that is simulated at once, the number of its trajectories and its seed.
+    """
 
     split: str
     number: int
@@ -30,84 +46,137 @@ class Shard:
 
     @property
     def count(self) -> int:
-        """Trajectories in the file."""
+        """Number of trajectories in the file."""
         return sum(n for n, _ in self.chunks)
 
 
-class Plan:
-    """A dataset before it is made: a resolved ``config`` (JSON) and the ``shards`` that follow from it alone."""
+@dataclass(frozen=True)
+class DatasetPlan:
+    """Describe a dataset completely: equal plans give the same bytes.
 
-    def __init__(
-        self,
-        simulator: Simulator,
-        name: str,
-        splits: Mapping[str, int],
-        seed: int,
-        *,
-        device: torch.device,
-        dtype: Literal["float32", "float64"],
-        trajectories_per_shard: int,
-        chunk_bytes: int,
-    ) -> None:
-        _check(name, splits, seed, trajectories_per_shard, dtype)
-        self.simulator, self.name, self.device = simulator, name, device
-        self.dtype = torch.float64 if dtype == "float64" else torch.float32
-        self.trajectory_bytes = 4 * len(simulator.times) * math.prod(simulator.shape)
-        chunk = max(1, min(trajectories_per_shard, chunk_bytes // self.trajectory_bytes))
+    Args:
+        simulator: The process with all its parameters.
+        splits: Number of trajectories by split: train, and valid and test where they are wanted.
+        seed: Number from which all noise is derived, from 0 to 2^63 - 1.
+        name: Name by which the class of the simulator is found again, and which names the files.  Default: the name
+            under which it is registered, or else its place, ``module:Class``.
+        device: Device that simulates, which is part of the configuration: other devices give other noise.
+        dtype: Precision of the simulation; files hold float32.
+        trajectories_per_shard: Trajectories in one file, at most.
+        chunk_bytes: Bytes of trajectories that are simulated at once, at most, but for one whole trajectory.
+
+    Raises:
+        ValueError: If an argument does not fit; one line says which.
+
+    Example:
+        >>> from simulators.vectors.double_well import DoubleWell
+        >>> plan = DatasetPlan(DoubleWell(), {"train": 1200, "valid": 100})
+        >>> plan.name, [(shard.split, shard.file, shard.count) for shard in plan.shards][-2:]
+        ('double-well', [('train', 'double-well_002.hdf5', 400), ('valid', 'double-well_000.hdf5', 100)])
+    """
+
+    simulator: Simulator
+    splits: Mapping[str, int]
+    seed: int = 0
+    name: str = ""
+    device: torch.device | str = "cpu"
+    dtype: Literal["float32", "float64"] = "float32"
+    trajectories_per_shard: int = TRAJECTORIES_PER_SHARD
+    chunk_bytes: int = CHUNK_BYTES
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or name_of(type(self.simulator)))
+        _check(self)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The plan as JSON, which every file holds; the bytes of the files depend on nothing else."""
         config = {
-            "simulator": name,
-            "parameters": describe(simulator),
-            "splits": {s: splits[s] for s in SPLITS if s in splits},
-            "seed": seed,
-            "trajectories_per_shard": trajectories_per_shard,
-            "chunk": chunk,
-            "dtype": dtype,
-            "device": device.type,
+            "simulator": self.name,
+            "parameters": describe(self.simulator),
+            "splits": {s: self.splits[s] for s in SPLITS if s in self.splits},
+            "seed": self.seed,
+            "trajectories_per_shard": self.trajectories_per_shard,
+            "chunk": self._chunk,
+            "dtype": self.dtype,
+            "device": torch.device(self.device).type,
         }
-        self.config: dict[str, Any] = json.loads(json.dumps(config))
-        self.shards = [
-            shard for split, total in self.config["splits"].items() for shard in self._split(split, total, seed, chunk)
-        ]
-        self._check_seeds(seed)
+        plain: dict[str, Any] = json.loads(json.dumps(config))
+        return plain
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        """All files, split after split."""
+        return tuple(shard for split in SPLITS if split in self.splits for shard in self._shards_of(split))
+
+    @property
+    def stem(self) -> str:
+        """The name as files bear it: for ``module:Class`` that of the class alone."""
+        return file_name(self.name)
 
     @property
     def total(self) -> int:
-        """Trajectories in all files."""
+        """Number of trajectories in all files."""
         return sum(shard.count for shard in self.shards)
 
+    @property
+    def trajectory_bytes(self) -> int:
+        """Bytes of one trajectory in a file."""
+        return 4 * len(self.simulator.times) * math.prod(self.simulator.shape)
+
     def config_of(self, shard: Shard) -> dict[str, Any]:
-        """What is written into the file of ``shard``."""
+        """Return the configuration that is written into the file of ``shard``, one of :attr:`shards`."""
         return {**self.config, "split": shard.split, "shard": shard.number}
 
-    def _split(self, split: str, total: int, seed: int, chunk: int) -> list[Shard]:
-        size = self.config["trajectories_per_shard"]
-        sizes = _parts(total, size)
+    @property
+    def _chunk(self) -> int:
+        """Trajectories that are simulated at once."""
+        return max(1, min(self.trajectories_per_shard, self.chunk_bytes // self.trajectory_bytes))
+
+    def _shards_of(self, split: str) -> list[Shard]:
+        sizes = _parts(self.splits[split], self.trajectories_per_shard)
         digits = max(3, len(str(len(sizes) - 1)))
         return [
             Shard(
                 split,
                 i,
-                f"{self.name}_{i:0{digits}d}.hdf5",
-                tuple((n, seed_of(seed, split, i, c)) for c, n in enumerate(_parts(count, chunk))),
+                f"{self.stem}_{i:0{digits}d}.hdf5",
+                tuple((n, seed_of(self.seed, split, i, c)) for c, n in enumerate(_parts(count, self._chunk))),
             )
             for i, count in enumerate(sizes)
         ]
 
-    def _check_seeds(self, seed: int) -> None:
-        """torch's CPU generator looks at 32 bits of a seed only: no two chunks may agree in those."""
-        low = [s % 2**32 for shard in self.shards for _, s in shard.chunks]
-        if len(set(low)) < len(low):
-            raise ValueError(f"`seed` must give every part of the data its own noise, {seed} does not; take another.")
-
 
 def seed_of(seed: int, split: str, shard: int, chunk: int) -> int:
-    """A number below 2^63 that depends on all four arguments."""
+    """Derive the seed of one part of one file.
+
+    Args:
+        seed: Seed of the dataset.
+        split: Name of the split.
+        shard: Number of the file in the split.
+        chunk: Number of the part in the file.
+
+    Returns:
+        A number below 2^63 that depends on all four arguments.
+    """
     digest = hashlib.sha256(f"physinv {seed} {split} {shard} {chunk}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """The first places where two configurations differ, in words; empty if there is none."""
+    """Say where two configurations differ.
+
+    Args:
+        old: What is there already.
+        new: What is wanted.
+
+    Returns:
+        The first three differences, in words; empty if there is none.
+
+    Example:
+        >>> differences({"seed": 0, "splits": {"train": 10}}, {"seed": 0, "splits": {"train": 20}})
+        '`splits.train` is 10 there, 20 here'
+    """
     a, b = _flat(old), _flat(new)
     found = [k for k in {**a, **b} if a.get(k) != b.get(k)]
     told = [f"`{k}` is {a.get(k, 'absent')} there, {b.get(k, 'absent')} here" for k in found[:3]]
@@ -127,17 +196,27 @@ def _parts(total: int, most: int) -> list[int]:
     return [total // n + (i < total % n) for i in range(n)]
 
 
-def _check(name: str, splits: Mapping[str, int], seed: int, shard: int, dtype: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f"`name` must consist of letters, digits, '.', '_' and '-' (it names files), got {name!r}.")
-    if "train" not in splits or not set(splits) <= set(SPLITS):
-        raise ValueError(f"`splits` must name train and may name valid and test, got {', '.join(splits) or 'none'}.")
-    for split, count in splits.items():
+def _check(plan: DatasetPlan) -> None:
+    if not isinstance(plan.simulator, Simulator):
+        raise ValueError(f"`simulator` must be an instance, such as DoubleWell(), got {plan.simulator!r}.")
+    if not re.fullmatch(r"([A-Za-z_][\w.]*:)?[A-Za-z0-9][A-Za-z0-9._-]*", plan.name):
+        raise ValueError(
+            f"`name` must consist of letters, digits, '.', '_' and '-' (it names files), or be module:Class, "
+            f"got {plan.name!r}; give `name`, or define the class at the top of a module."
+        )
+    if "train" not in plan.splits or not set(plan.splits) <= set(SPLITS):
+        told = ", ".join(plan.splits) or "none"
+        raise ValueError(f"`splits` must name train and may name valid and test, got {told}.")
+    for split, count in plan.splits.items():
         if count < 1:
             raise ValueError(f"`splits.{split}` must be at least 1 trajectory, got {count}.")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"`seed` must be between 0 and 2^63 - 1, got {seed}.")
-    if shard < 1:
-        raise ValueError(f"`trajectories_per_shard` must be at least 1, got {shard}.")
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"`dtype` must be float32 or float64, got {dtype!r}.")
+    if not 0 <= plan.seed < 2**63:
+        raise ValueError(f"`seed` must be between 0 and 2^63 - 1, got {plan.seed}.")
+    if plan.trajectories_per_shard < 1:
+        raise ValueError(f"`trajectories_per_shard` must be at least 1, got {plan.trajectories_per_shard}.")
+    if plan.dtype not in ("float32", "float64"):
+        raise ValueError(f"`dtype` must be float32 or float64, got {plan.dtype!r}.")
+    # torch's CPU generator looks at 32 bits of a seed only: no two parts may agree in those
+    low = [seed % 2**32 for shard in plan.shards for _, seed in shard.chunks]
+    if len(set(low)) < len(low):
+        raise ValueError(f"`seed` must give every part of the data its own noise, {plan.seed} does not; take another.")

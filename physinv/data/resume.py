@@ -1,65 +1,104 @@
-"""What earlier runs of ``generate`` left in a folder: kept if it fits, refused if it does not, swept up if broken."""
+"""What earlier runs of ``generate`` left in a folder: used if it fits, refused if it does not, removed if broken."""
 
 from __future__ import annotations
 
-__all__ = ["check_space", "drop_unusable", "occupied", "refuse_complete", "refuse_others", "sweep"]
+__all__ = [
+    "check_free_space",
+    "drop_unusable_rebuild",
+    "holds_data",
+    "refuse_finished",
+    "refuse_other_files",
+    "remove_leftovers",
+]
 
 import contextlib
 import errno
-import json
 import shutil
 from pathlib import Path
 
-from physinv.data.header import open_file, read_header
-from physinv.data.plan import SPLITS, Plan, differences
+from physinv.config.files import read_json
+from physinv.data.file_format import open_file, read_header
+from physinv.data.plan import SPLITS, DatasetPlan, differences
 
 
-def occupied(out: Path) -> bool:
-    """Is there anything that overwriting would destroy?"""
+def holds_data(out: Path) -> bool:
+    """Return whether the dataset folder ``out`` holds anything that overwriting would destroy."""
     return (out / "dataset.json").exists() or any(True for s in SPLITS for _ in (out / "data" / s).glob("*.hdf5"))
 
 
-def refuse_complete(out: Path, plan: Plan) -> None:
-    """FileExistsError if the dataset that ``out`` calls complete is another one, or has all its files."""
+def refuse_finished(out: Path, plan: DatasetPlan) -> None:
+    """Refuse a folder whose dataset is finished.
+
+    Args:
+        out: Folder of the dataset.
+        plan: What is to be made there.
+
+    Raises:
+        FileExistsError: If its dataset.json is that of another plan, or of this one and no file is missing.
+        ValueError: If dataset.json is damaged.
+    """
     path = out / "dataset.json"
     if not path.exists():
         return
     try:
-        config = json.loads(path.read_text("utf-8"))["config"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        config = read_json(path)["config"]
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged: delete it to complete the data, or add `--overwrite`.") from None
     if told := differences(config, plan.config):
-        raise FileExistsError(_other(out, told))
+        raise FileExistsError(_other_configuration(out, told))
     if all((out / "data" / s.split / s.file).exists() for s in plan.shards):
         raise FileExistsError(f"{out} holds this dataset already, complete; add `--overwrite` to make it anew.")
 
 
-def refuse_others(root: Path, plan: Plan, out: Path) -> None:
-    """Every file that lies in the folders of the splits must be one that this plan would make."""
+def refuse_other_files(root: Path, plan: DatasetPlan, out: Path) -> None:
+    """Refuse a folder that holds a file which ``plan`` would not make.
+
+    Args:
+        root: Folder of the splits.
+        plan: What is to be made there.
+        out: Folder of the dataset, as messages name it.
+
+    Raises:
+        FileExistsError: If there is a file of another plan.
+        ValueError: If a file is damaged.
+    """
     planned = {(s.split, s.file): s for s in plan.shards}
     for split in SPLITS:
         for path in sorted((root / split).glob("*.hdf5")):
             shard = planned.get((split, path.name))
             if shard is None:
-                raise FileExistsError(_other(out, f"{path.relative_to(out)} is not part of what was asked for"))
+                told = f"{path.relative_to(out)} is not part of what was asked for"
+                raise FileExistsError(_other_configuration(out, told))
             header = read_header(path)
             told = differences(header.config, plan.config_of(shard))
             if not told and header.n_trajectories != shard.count:
                 told = f"{path.relative_to(out)} holds {header.n_trajectories} trajectories there, {shard.count} here"
             if told:
-                raise FileExistsError(_other(out, told))
+                raise FileExistsError(_other_configuration(out, told))
 
 
-def drop_unusable(root: Path, plan: Plan) -> None:
-    """What an interrupted overwriting left is used if it fits, else removed."""
+def drop_unusable_rebuild(root: Path, plan: DatasetPlan) -> None:
+    """Remove what an interrupted overwriting left, unless it is part of ``plan``.
+
+    Args:
+        root: Folder of the new splits.
+        plan: What is to be made there.
+    """
     try:
-        refuse_others(root, plan, root)
+        refuse_other_files(root, plan, root)
     except (OSError, ValueError):
         shutil.rmtree(root)
 
 
-def sweep(out: Path) -> None:
-    """Remove what dead processes left half-written; BlockingIOError for a file that a living one has open."""
+def remove_leftovers(out: Path) -> None:
+    """Remove temporary files of processes that died.
+
+    Args:
+        out: Folder of the dataset.
+
+    Raises:
+        BlockingIOError: If a living process has one of them open.
+    """
     for path in [*out.glob("*.tmp.*"), *(out / "data").rglob("*.tmp.*")]:
         if path.name.rpartition(".")[2].isdecimal():
             if ".hdf5" in path.suffixes:
@@ -68,8 +107,16 @@ def sweep(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_space(root: Path, plan: Plan) -> None:
-    """OSError before the work begins if the missing files won't fit on the disk."""
+def check_free_space(root: Path, plan: DatasetPlan) -> None:
+    """Check, before the work begins, that the missing files fit on the disk.
+
+    Args:
+        root: Folder of the splits, which need not exist.
+        plan: What is to be made there.
+
+    Raises:
+        OSError: If they do not.
+    """
     missing = sum(s.count for s in plan.shards if not (root / s.split / s.file).exists())
     place = next(p for p in (root, *root.absolute().parents) if p.is_dir())
     free, needed = shutil.disk_usage(place).free, missing * plan.trajectory_bytes
@@ -78,5 +125,5 @@ def check_space(root: Path, plan: Plan) -> None:
         raise OSError(errno.ENOSPC, f"No space left on device: {reason}", str(place))
 
 
-def _other(out: Path, told: str) -> str:
+def _other_configuration(out: Path, told: str) -> str:
     return f"{out} holds data of another configuration ({told}); take another folder, or add `--overwrite`."

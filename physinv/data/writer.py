@@ -1,11 +1,10 @@
-"""``TrajectoryWriter``: stream batches of trajectories into one file that appears whole or not at all."""
+"""Write trajectories, batch by batch, into one file that appears whole or not at all."""
 
 from __future__ import annotations
 
 __all__ = ["TrajectoryWriter"]
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,25 +16,57 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.sink import Sink, publish
-from physinv.data.header import Header
-from physinv.data.schema import create
-from physinv.processes.simulator import Layout
+from physinv.config.files import publish, temporary_path
+from physinv.config.hdf5_sink import HDF5Sink
+from physinv.data.file_format import Header, write_header
+from physinv.processes.layout import StateLayout
 
-_RESERVED = {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "Conventions"}
+_RESERVED_ATTRIBUTES = {
+    "dataset_name",
+    "grid_type",
+    "n_spatial_dims",
+    "n_trajectories",
+    "simulation_parameters",
+    "Conventions",
+}
 
 
 class TrajectoryWriter:
-    """Write ``count`` trajectories, batch by batch, into the file ``path`` (format: :mod:`physinv.data.schema`).
-
-        with TrajectoryWriter(path, name="heat", layout=layout, shape=(1, 32, 32), times=times, count=500) as writer:
-            for states in batches:                      # (batch, time, 1, 32, 32)
-                writer.write(states, seed=seed)
+    """Write trajectories into a file (format: :mod:`physinv.data.file_format`).
 
     The data go to ``<path>.tmp.<pid>``, which is closed, flushed to disk and renamed when the block ends; an
-    exception or a killed process leaves no ``path``, and an older one as it was.  ``times (time)`` must increase;
-    ``parameters`` (numbers, text, tuples of them) become attributes; ``config`` must be JSON.
-    Raises ValueError for arguments that do not fit each other.
+    exception or a killed process leaves no ``path``, and an older file as it was.
+
+    Args:
+        path: The file to write.
+        name: Name of the dataset, which is that of its simulator.
+        layout: Names, axes and positions of a state.
+        shape: Shape of one state, that of ``layout``.
+        times: Stored times, shape ``(time,)``, increasing, also in float32.
+        count: Number of trajectories.
+        parameters: Numbers, text, or tuples of them, by name; they become attributes of the file.
+        config: How the data were made, as JSON.
+
+    Attributes:
+        path: The file.
+        header: All that the file says besides states and seeds.
+        written: Number of trajectories so far.
+
+    Raises:
+        ValueError: If arguments do not fit each other.
+        BlockingIOError: If another process writes to the temporary file.
+
+    Example:
+        >>> import tempfile
+        >>> from physinv.processes.layout import VectorLayout
+        >>> layout, times = VectorLayout("position", 3), torch.arange(5.0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "walk.hdf5"
+        ...     with TrajectoryWriter(path, name="walk", layout=layout, shape=(3,), times=times, count=20) as writer:
+        ...         for states in torch.zeros(2, 10, 5, 3):
+        ...             writer.write(states, seed=0)
+        ...     path.exists()
+        True
     """
 
     def __init__(
@@ -43,7 +74,7 @@ class TrajectoryWriter:
         path: Path | str,
         *,
         name: str,
-        layout: Layout,
+        layout: StateLayout,
         shape: Sequence[int],
         times: Float[Tensor, " time"],
         count: int,
@@ -55,25 +86,32 @@ class TrajectoryWriter:
         self.header = Header(name, layout, tuple(shape), grid, count, dict(parameters or {}), dict(config or {}))
         _check(self.header)
         self.written = 0
-        self._temporary = self.path.with_name(f"{self.path.name}.tmp.{os.getpid()}")
-        self._sink: Sink | None = None
+        self._temporary = temporary_path(self.path)
+        self._sink: HDF5Sink | None = None
         self._file: h5py.File | None = None
         self._states: list[h5py.Dataset] = []
 
     def __enter__(self) -> TrajectoryWriter:
-        self._sink = Sink(self._temporary)
+        self._sink = HDF5Sink(self._temporary)
         try:
             self._file = h5py.File(self._sink, "w")
-            self._states = create(self._file, self.header)
+            self._states = write_header(self._file, self.header)
         except BaseException:
             self._discard()
             raise
         return self
 
     def write(self, states: Float[Tensor, "batch time *state"], *, seed: int = 0) -> None:
-        """Append trajectories, any float dtype and device; they are stored as float32 together with their ``seed``.
+        """Append trajectories.
 
-        Raises ValueError for a wrong shape, too many trajectories, or numbers that are not finite in float32.
+        Args:
+            states: Shape ``(batch, time, *state)``, of any float dtype, on any device; they are stored as float32.
+            seed: Seed of their noise, stored for each of them.
+
+        Raises:
+            ValueError: For a wrong shape, too many trajectories, static parts that change in time, or numbers that
+                are not finite in float32.
+            OSError: If the disk is full.
         """
         if self._file is None or self._sink is None:
             raise ValueError("`write` must be called inside `with TrajectoryWriter(...) as writer:`.")
@@ -85,8 +123,9 @@ class TrajectoryWriter:
             raise ValueError(f"`states` must bring no more than `count` = {count} trajectories in all, got {last}.")
         values = states.detach().to("cpu", torch.float32)
         self._refuse_nonfinite(values)
-        array = values.numpy()
-        layout = self.header.layout
+
+        # one dataset for each part of the state; what is static has no time axis
+        array, layout = values.numpy(), self.header.layout
         for data, (name, place) in zip(self._states, layout.parts(), strict=True):
             part = array[(..., *place)]
             if name in layout.static and (part != part[:, :1]).any():
@@ -154,7 +193,7 @@ def _check(header: Header) -> None:
     if (np.diff(np.asarray(times, dtype=np.float32)) <= 0).any():
         raise ValueError("`times` must differ in float32, the precision of the file; take longer steps or other units.")
     expected = layout.shape
-    if shape != expected or (layout.kind == "vector" and (len(layout.names) != 1 or layout.axes != ("coordinate",))):
-        raise ValueError(f"`shape` must be that of `layout`, {expected} for kind {layout.kind!r}, got {shape}.")
-    if taken := _RESERVED & set(header.parameters):
+    if shape != expected:
+        raise ValueError(f"`shape` must be that of `layout`, {expected}, got {shape}.")
+    if taken := _RESERVED_ATTRIBUTES & set(header.parameters):
         raise ValueError(f"`parameters` must not be named {', '.join(sorted(taken))}: the format uses these names.")

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from physinv.config.files import write_text
 from physinv.evaluation import metrics
 from physinv.evaluation.spectra import spectral_error
 from physinv.laws.exact import LinearGaussian
 from physinv.posterior.reconstruct import Reconstruction
-from physinv.training.checkpoint import write_atomically
 
 _ENSEMBLE = 2  # members needed for the probabilistic scores
 
@@ -61,7 +61,7 @@ def evaluate(recon: Reconstruction, *, seed: int = 0) -> list[Row]:
 def write_json(rows: list[Row], recon: Reconstruction, path: Path) -> None:
     """The table and how the reconstruction was made, as JSON."""
     text = json.dumps({"metrics": [dataclasses.asdict(r) for r in rows], "reconstruction": recon.info}, indent=1)
-    write_atomically(path, lambda tmp: tmp.write_text(text + "\n", "utf-8"))
+    write_text(path, text + "\n")
 
 
 def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
@@ -71,7 +71,7 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     layout, k = recon.simulator.layout, recon.samples.shape[1]
     figures = {"reconstruction": plot.reconstruction(recon.truth, recon.observation, recon.samples, layout)}
-    if layout.kind == "field":
+    if layout.space:
         exact = recon.simulator.exact()
         generator = torch.Generator().manual_seed(seed)
         reference = (
@@ -117,7 +117,7 @@ def _scores(recon: Reconstruction) -> list[Score]:
                 lambda s: _few(s, lambda x: metrics.reconstruction_error(x, truth, forward)),
             )
         )
-    if recon.simulator.layout.kind == "field" and min(truth.shape[2:]) >= 8:
+    if recon.simulator.layout.space and min(truth.shape[2:]) >= 8:
         out.append(
             (
                 "spectral_error",

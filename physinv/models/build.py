@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build_model", "build_network", "clock", "symmetries"]
+__all__ = ["build_model", "clock", "score_network", "symmetries"]
 
 from collections.abc import Callable
 
@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.networks import MLP, ParticleNet, UNet
+from physinv.models.networks.build import build_network
 from physinv.models.references.base import ReferenceLaw
-from physinv.models.references.particles import ParticleReference
 from physinv.models.references.registry import fit_reference
 from physinv.models.score import ScoreModel
-
-_ALL_PAIRS = 64  # particles up to which each of them hears from every other
+from physinv.processes.layout import StateLayout
 
 
 def build_model(
@@ -38,46 +36,21 @@ def build_model(
         The score model, before training.
     """
     reference = fit_reference(sde, data, settings, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
-        network = build_network(reference, data.shape, settings, periodic=data.layout.boundary == "PERIODIC")
+    network = score_network(reference, data.layout, settings, seed=seed)
     return ScoreModel(reference, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
 
 
-def build_network(
-    reference: ReferenceLaw, shape: tuple[int, ...], settings: Settings, *, periodic: bool = True
-) -> nn.Module:
-    """An MLP for vectors ``(dim,)``, a U-Net for fields ``(channels, *space)``, ``periodic`` or with walls, or one for
-    particles."""
-    if isinstance(reference, ParticleReference):
-        return ParticleNet(
-            reference.dimension,
-            reference.vectors,
-            reference.scalars,
-            width=settings.width or 32,
-            depth=settings.depth or 2,
-            box=float(reference.period[0] / reference.unit),
-            absolute=not bool(reference.isotropic),
-            neighbours=None if shape[0] <= _ALL_PAIRS else 32,
-        )
-    if len(shape) == 1:
-        width, depth = settings.width or 64, settings.depth or 3
-        return MLP(reference.channels_in, reference.channels_out, width=width, depth=depth)
-    levels = settings.depth or 2
-    if any(n % 2**levels for n in shape[1:]):
-        raise ValueError(
-            f"setting `depth` = {levels} needs grid sides divisible by {2**levels}, "
-            f"got {'x'.join(map(str, shape[1:]))}; "
-            f"choose a smaller `depth` or another grid."
-        )
-    return UNet(
-        reference.channels_in,
-        reference.channels_out,
-        dimension=len(shape) - 1,
-        width=settings.width or 16,
-        levels=levels,
-        periodic=periodic,
-    )
+def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settings, *, seed: int) -> nn.Module:
+    """Build the network of a score model, with the channels of the reference law's features and lift.
+
+    Args:
+        reference: The reference law around which the network learns the remainder.
+        layout: Layout of the states.
+        settings: Training settings; ``network``, ``width`` and ``depth`` are read.
+        seed: Seed of the initial weights.
+    """
+    inputs, outputs = reference.channels_in, reference.channels_out
+    return build_network(layout, inputs, outputs, settings, seed=seed, unit=reference.length)
 
 
 def symmetries(sde: SDE, shape: tuple[int, ...]) -> Callable[[Tensor], list[Tensor]] | None:

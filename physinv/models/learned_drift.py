@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.networks import MLP, UNet
+from physinv.models.networks import MLP, build_network
+from physinv.processes.layout import StateLayout
 
+_WIDTH = 24  # channels of the U-Net of a field's drift
 _FEW = 4096  # trajectories that suffice for least squares and for the noise
 _RIDGE = 1e-4  # of least squares for the last layer, in units of the noise: allows weights up to 100
 
@@ -109,7 +111,7 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -
     fitted = torch.linalg.solve(gram + 1e-9 * gram[0, 0] * torch.eye(channels + 1, dtype=torch.float64), moment)
     table = {"centre": centre, "scale": scale, "offset": fitted[0], "unit": scale, "noise": scale}
     drift = LearnedDrift(
-        _network(data.shape, settings, seed, data.layout.boundary == "PERIODIC"),
+        _network(data.layout, settings, seed),
         slope=fitted[1:].T.float(),
         **{k: v.float().reshape(channels, *ones).clone() for k, v in table.items()},
     )
@@ -123,12 +125,10 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -
     return drift
 
 
-def load_drift(
-    tensors: Mapping[str, Tensor], shape: tuple[int, ...], settings: Settings, *, periodic: bool = True
-) -> LearnedDrift:
-    """The drift with this ``state_dict()`` for states of ``shape``, frozen; RuntimeError if ``settings`` don't fit."""
+def load_drift(tensors: Mapping[str, Tensor], layout: StateLayout, settings: Settings) -> LearnedDrift:
+    """The drift with this ``state_dict()`` for states of ``layout``, frozen; RuntimeError if ``settings`` don't fit."""
     names = ("centre", "scale", "offset", "slope", "unit", "noise")
-    drift = LearnedDrift(_network(shape, settings, 0, periodic), **{k: tensors[k].clone() for k in names})
+    drift = LearnedDrift(_network(layout, settings, 0), **{k: tensors[k].clone() for k in names})
     drift.load_state_dict(dict(tensors))
     return drift.requires_grad_(False).eval()
 
@@ -156,19 +156,22 @@ def _solve_last_layer(drift: LearnedDrift, network: MLP, data: TrajectoryDataset
     last.bias.copy_(solved[-1])
 
 
-def _network(shape: tuple[int, ...], settings: Settings, seed: int, periodic: bool) -> nn.Module:
-    inputs, outputs = 2 * shape[0], shape[0]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
-        if len(shape) == 1:
-            network = MLP(inputs, outputs, width=settings.width or 64, depth=settings.depth or 3)
-            for layer in list(network.layers)[:-1]:
-                if isinstance(layer, nn.Linear):
-                    nn.init.normal_(layer.weight, std=2 * layer.in_features**-0.5)
-                    nn.init.normal_(layer.bias)
-            return network
-        width, levels = settings.width or 24, settings.depth or 2
-        return UNet(inputs, outputs, dimension=len(shape) - 1, width=width, levels=levels, periodic=periodic)
+def _network(layout: StateLayout, settings: Settings, seed: int) -> nn.Module:
+    if layout.positions:
+        raise ValueError("`physics` = learned is for vectors and fields, got particles; take simulator.")
+    if layout.space:
+        settings = settings.model_copy(update={"width": settings.width or _WIDTH})
+    channels = layout.shape[0]
+    return build_network(layout, 2 * channels, channels, settings, seed=seed, prepare=_randomise)
+
+
+def _randomise(network: nn.Module) -> None:
+    """Hidden layers of an MLP as random features for least squares, drawn from torch's global generator."""
+    if isinstance(network, MLP):
+        for layer in list(network.layers)[:-1]:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=2 * layer.in_features**-0.5)
+                nn.init.normal_(layer.bias)
 
 
 def _location(data: TrajectoryDataset) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
@@ -189,8 +192,6 @@ def _rows(x: Float[Tensor, "n channels *space"]) -> Float[Tensor, "rows channels
 def _steps(data: TrajectoryDataset) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """All stored steps of the first trajectories, in blocks, on the CPU: states before and after, their times."""
     times = data.times.float()
-    few, stride = min(_FEW, data.n_trajectories), data.block()
-    for first in range(0, few, stride):
-        x = data.trajectories(slice(first, min(first + stride, few))).cpu()
-        n = len(x)
+    for block in data.blocks(limit=_FEW):
+        x, n = block.cpu(), len(block)
         yield x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1), times[:-1].repeat(n), times[1:].repeat(n)

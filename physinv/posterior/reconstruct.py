@@ -26,8 +26,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.devices import threads_for
+from physinv.config.files import write_atomically
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.schema import versions
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import learned, linear, logarithmic, resample_times
 from physinv.laws.observation import Observation, displayed_state
@@ -37,7 +38,6 @@ from physinv.posterior.posterior import Posterior, default_batch
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
 from physinv.reversal.choose import default_step
-from physinv.training.checkpoint import write_atomically
 from physinv.training.run import Run
 
 METHODS = ("sde", "flow", "mean-flow")
@@ -162,7 +162,7 @@ def reconstruct(
     """
     plan = SamplingPlan() if plan is None else plan
     _check_same_system(run, data)
-    if plan.observe is not None and data.layout.kind == "particles":
+    if plan.observe is not None and not data.layout.partly_observable:
         raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
 
     observation = None if plan.observe is None else named(plan.observe, plan.observed_noise, data.shape, seed=plan.seed)
@@ -329,18 +329,12 @@ def _scales(file: h5py.File, simulator: Simulator, n: int, k: int) -> list[str]:
     """Dimension scales, so that xarray opens the file as (observation_index, draw, ...)."""
     layout = simulator.layout
     axes: dict[str, Any] = {"observation_index": range(n), "draw": range(k)}
-    space = list(layout.axes)
-    if layout.kind == "field":
-        axes["channel"] = range(len(layout.names))
-        space = ["channel", *space]
-    if layout.kind == "particles":
-        axes["feature"] = range(layout.shape[1])
-        space = ["particle", "feature"]
+    axes |= {name: range(size) for name, size in zip(layout.dims, layout.shape, strict=True) if name not in layout.axes}
     axes |= dict(zip(layout.axes, layout.coordinates, strict=True))
     for name, values in axes.items():
         scale = file.create_dataset(name, data=list(values), dtype="f8" if name in layout.axes else "i8")
         scale.make_scale(name)
-    return space
+    return list(layout.dims)
 
 
 def _field(file: h5py.File, name: str, shape: tuple[int, ...], dims: list[str]) -> h5py.Dataset:

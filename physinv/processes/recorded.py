@@ -1,4 +1,4 @@
-"""A simulator that stands for data whose process is not known: shape, names and times, but no physics."""
+"""Recorded data in the place of a process: shape, names and times, but no physics."""
 
 from __future__ import annotations
 
@@ -6,25 +6,36 @@ __all__ = ["Recorded"]
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import StateLayout, layout_from
+from physinv.processes.simulator import Simulator, parameter
 
 _EVEN = 1e-3  # of a spacing: how exact numbers in float32 that count as evenly spaced must be
 
 
 @dataclass(frozen=True)
 class Recorded(Simulator):
-    """What imported trajectories (:mod:`physinv.data.importing`) name as their simulator; it runs nothing.
+    """The process behind imported trajectories (:mod:`physinv.data.importing`), which nobody can run.
 
-    Physics is learned from the data (``known`` is False: see :func:`~physinv.training.run.train_run`).  ``sizes``:
-    points along each axis.  ``positions``: along each axis the first and the last one, or, where they are not evenly
-    spaced (``even`` False), all of them, axis after axis.  ``clock``: the stored times, if they are not evenly spaced.
+    Training learns the physics from the data, since ``known`` is False (:func:`~physinv.training.run.train_run`).
+
+    Args:
+        kind: Kind of the layout, as files name it.
+        names: Names of the channels of fields, or of the vector.
+        axes: Names of the axes.
+        sizes: Number of points along each axis.
+        positions: Along each axis the first and the last position, or all of them where they are not evenly spaced,
+            axis after axis.
+        even: Whether the positions along each axis are evenly spaced.
+        clock: Stored times, unless they are evenly spaced.
+        boundary: What lies at the ends of the axes.
+        static: Names of the channels that do not change in time.
     """
 
     title: ClassVar[str] = "Trajectories from elsewhere, physics to be learned"
@@ -42,8 +53,13 @@ class Recorded(Simulator):
     static: tuple[str, ...] = parameter((), "", "channels that do not change in time")
 
     @staticmethod
-    def of(layout: Layout, times: Float[np.ndarray, " time"]) -> Recorded:
-        """What describes data of this ``layout``, stored at ``times`` (the first of which is 0)."""
+    def of(layout: StateLayout, times: Float[np.ndarray, " time"]) -> Recorded:
+        """Describe recorded data.
+
+        Args:
+            layout: Layout of the states.
+            times: Stored times, the first of which is 0.
+        """
         even = tuple(_is_even(np.asarray(c)) for c in layout.coordinates)
         ends = [(c[0], c[-1]) if e else c for c, e in zip(layout.coordinates, even, strict=True)]
         return Recorded(
@@ -69,15 +85,13 @@ class Recorded(Simulator):
         return self.layout.shape
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> StateLayout:
         places, at = [], 0
         for n, even in zip(self.sizes, self.even, strict=True):
             used = self.positions[at : at + (2 if even else n)]
             places.append(tuple(np.linspace(used[0], used[1], n).tolist()) if even else used)
             at += len(used)
-        kind: Any = self.kind
-        boundary: Any = self.boundary
-        return Layout(kind, self.names, self.axes, tuple(places), boundary, self.static)
+        return layout_from(self.kind, self.names, self.axes, places, self.boundary, self.static)
 
     def initial(
         self,

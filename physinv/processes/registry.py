@@ -1,45 +1,81 @@
-"""Find simulators by name: ours and those of other packages register under ``physinv.simulators``."""
+"""Find processes by name: ours, those of installed packages, and ``module:Class`` of the user's own.
+
+Packages register a process under the entry points ``physinv.simulators``. A class that is not installed is found as
+``module:Class``, where the module may lie in the working directory:
+
+    physinv generate mymodule:MyProcess
+"""
 
 from __future__ import annotations
 
-__all__ = ["find", "simulators"]
+__all__ = ["SIMULATORS", "file_name", "find", "name_of", "simulators"]
 
-import difflib
+import re
 from importlib import metadata
+from typing import Any
 
+from physinv.config.registry import Registry
 from physinv.processes.simulator import Simulator
 
-GROUP = "physinv.simulators"
+
+def _fits(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, Simulator)
+
+
+SIMULATORS: Registry[type[Simulator]] = Registry(
+    "simulator", "physinv.simulators", _fits, "a subclass of physinv.processes.simulator.Simulator"
+)
+"""Classes of processes by name."""
 
 
 def simulators() -> dict[str, type[Simulator]]:
-    """All registered simulator classes by name, sorted; importing one that is broken raises ValueError."""
-    return {entry.name: _load(entry) for entry in sorted(_entries(), key=lambda e: e.name)}
+    """Return all registered classes by name, sorted.
+
+    Raises:
+        ValueError: If one of them can't be imported, or is no process.
+    """
+    return {name: SIMULATORS.find(name) for name in SIMULATORS.names()}
 
 
 def find(name: str) -> type[Simulator]:
-    """The simulator class registered as ``name``; ValueError names the nearest one for an unknown name."""
-    entries = {entry.name: entry for entry in _entries()}
-    if name in entries:
-        return _load(entries[name])
-    if not entries:
-        raise ValueError(f"there is no simulator `{name}`: none is registered; run `pip install -e .` in the clone.")
-    near = difflib.get_close_matches(name, entries, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(entries))}."
-    raise ValueError(f"there is no simulator `{name}`; {hint}")
+    """Return the class of a process.
+
+    Args:
+        name: The name that it is registered under, or ``module:Class``.
+
+    Raises:
+        ValueError: If there is none of this name; one line names the nearest one.
+    """
+    return SIMULATORS.find(name)
 
 
-def _entries() -> metadata.EntryPoints:
-    return metadata.entry_points(group=GROUP)
+def name_of(simulator: type[Simulator]) -> str:
+    """Return the name under which a class is registered, or else its place ``module:Class``.
+
+    Args:
+        simulator: The class; nothing is imported to find it.
+    """
+    place = f"{simulator.__module__}:{simulator.__qualname__}"
+    return next((e.name for e in metadata.entry_points(group=SIMULATORS.group) if e.value == place), place)
 
 
-def _load(entry: metadata.EntryPoint) -> type[Simulator]:
-    try:
-        found = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"simulator `{entry.name}` ({entry.value}) can't be imported: {error}.") from error
-    if not (isinstance(found, type) and issubclass(found, Simulator)):
-        raise ValueError(
-            f"simulator `{entry.name}` ({entry.value}) must be a subclass of physinv.processes.simulator.Simulator."
-        )
-    return found
+def file_name(name: str) -> str:
+    """Return the name of a process as folders and files can bear it.
+
+    Args:
+        name: The name that it is registered under, which stays, or ``module:Class``.
+
+    Returns:
+        The class of ``module:Class`` in lower case, its words joined by dashes.
+
+    Example:
+        >>> file_name("heat")
+        'heat'
+        >>> file_name("mymodule:DampedPendulum")
+        'damped-pendulum'
+    """
+    _, colon, own = name.partition(":")
+    if not colon:
+        return name
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[._]+", "-", own)
+    return words.strip("-").lower()

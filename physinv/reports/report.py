@@ -14,11 +14,11 @@ from PIL import Image
 
 from physinv.comparison.examples import Example, read_examples
 from physinv.comparison.records import Record, points, read_records, summarise
+from physinv.config.files import write_text
 from physinv.reports import page
 from physinv.reports.figures import pictures
 from physinv.reports.tables import CALIBRATION, COST, HEADLINE, PHYSICS, failures, markdown
 from physinv.reports.verdict import verdict
-from physinv.training.checkpoint import write_atomically
 
 LARGEST = 3_000_000  # bytes of report.html
 _ROOM = 2_900_000 * 3 // 4  # bytes of all images in it, before base64
@@ -59,7 +59,7 @@ def write_report(folder: Path) -> list[Path]:
         images.append(("examples", "Backward in time", caption, ".gif", moving.read_bytes()))
     text = _page(records, _fitting(images), _recipe(folder))
     for path, content in ((folder / "table.md", markdown(records)), (folder / "report.html", text)):
-        write_atomically(path, lambda tmp: tmp.write_text(content, "utf-8"))  # noqa: B023
+        write_text(path, content)
         written.append(path)
     return written
 

@@ -15,26 +15,22 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
     "save_model",
-    "save_tensors",
     "trained_part",
     "trim_log",
-    "write_atomically",
 ]
 
 import dataclasses
 import json
 import math
-import os
 import statistics
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from physinv.config.files import load_tensors, save_tensors, write_text
 
 
 @dataclass
@@ -129,15 +125,6 @@ def save_model(run: Path, model: nn.Module) -> None:
     save_tensors(run / "model.safetensors", dict(model.state_dict()), {"format": "physinv score model 1"})
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header of a safetensors file, on the CPU; ValueError in one line if it is damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None
-
-
 def append_log(run: Path, record: Any) -> None:
     """Add one line to ``run/log.jsonl``."""
     with (run / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -154,23 +141,5 @@ def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
             break
         if record["step"] <= step:
             kept.append(record)
-    write_atomically(path, lambda tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in kept), "utf-8"))
+    write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
     return kept
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary sibling, flush it to disk and move it into place."""
-    tmp = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    try:
-        write(tmp)
-        with tmp.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(tmp, path)
-    finally:
-        tmp.unlink(missing_ok=True)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
-    """Write a safetensors file atomically."""
-    flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    write_atomically(path, lambda tmp: save_file(flat, tmp, metadata=header))

@@ -40,7 +40,6 @@ from physinv.training.rewind import rewind
 
 Windows = tuple[Tensor, Tensor]
 
-_NUMBERS = 2**21  # in the fields of the validation windows: larger fields need fewer to average over as many points
 _SHARE = 0.1  # of a budget: what rewinding all states at once may take of it
 
 
@@ -100,9 +99,8 @@ def fit(
     check_budget(steps, budget)
     windows = settings.windows or ((2,) if loss else curriculum(settings, sde, len(train.times)))
     loss = loss or objective(settings, sde, model)
-    device, field = next(model.parameters()).device, train.layout.kind != "vector"
-    size = settings.batch or (_windows(train.shape) if field else 2048)
-    rate = settings.rate or (4e-3 if field else 1e-3)
+    device, layout = next(model.parameters()).device, train.layout
+    size, rate = settings.batch or layout.default_batch, settings.rate or layout.default_rate
     average = copy.deepcopy(model).requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     averaged: list[Tensor] = [
@@ -122,7 +120,7 @@ def fit(
         often = (steps or 0) * size >= train.n_trajectories * (len(train.times) - 1)  # than once through them
         more = rewind(sde, train, _SHARE * budget if budget else math.inf if often else 0.0)
         more_valid = rewind(sde, valid, _SHARE * budget if budget else math.inf) if valid.in_memory else None
-    few = settings.validate_windows or (min(1024, _NUMBERS // math.prod(train.shape)) if field else 32768)
+    few = settings.validate_windows or layout.default_validation_windows
     check = _subset(sde, _with(valid.with_window(windows[-1]), more_valid), few, seed, max(size, 64), device)
     noise = torch.Generator(device)
 
@@ -182,11 +180,6 @@ def fit(
     if run is not None:
         save_model(run, model)
     return history
-
-
-def _windows(shape: tuple[int, ...]) -> int:
-    """Windows of fields per update: about 2^14 numbers, 8 to 128 windows."""
-    return min(max(2**14 // math.prod(shape), 8), 128)
 
 
 def check_budget(steps: int | None, budget: float | None) -> None:

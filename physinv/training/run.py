@@ -15,17 +15,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.devices import threads_for
+from physinv.config.files import load_tensors, read_json, save_tensors, write_text
 from physinv.config.settings import Settings
+from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.schema import versions
 from physinv.equations.sde import SDE
-from physinv.models.build import build_model, build_network, clock, symmetries
+from physinv.models.build import build_model, clock, score_network, symmetries
 from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.registry import load_reference
 from physinv.models.score import ScoreModel
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
-from physinv.training.checkpoint import load_tensors, save_tensors, write_atomically
 from physinv.training.fit_drift import fit_drift
 from physinv.training.loop import History, Record, check_budget, fit
 from physinv.training.objectives.choose import curriculum
@@ -110,7 +110,7 @@ def train_run(
         for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
             (run / name).unlink(missing_ok=True)
     if not (run / "run.json").exists():
-        write_atomically(run / "run.json", lambda tmp: tmp.write_text(json.dumps(info, indent=1) + "\n", "utf-8"))
+        write_text(run / "run.json", json.dumps(info, indent=1) + "\n")
     with threads_for(train.shape):
         return fit(
             model,
@@ -144,8 +144,7 @@ def _learned(
         drift = fit_drift(train, valid, settings=settings, steps=steps, budget=budget, seed=seed)
         run.mkdir(parents=True, exist_ok=True)
         save_tensors(path, drift.state_dict(), {"format": "physinv learned drift 1"})
-    periodic = train.layout.boundary == "PERIODIC"
-    return load_drift(load_tensors(path)[0], train.shape, settings, periodic=periodic).to(train.device)
+    return load_drift(load_tensors(path)[0], train.layout, settings).to(train.device)
 
 
 def _same(run: Path, info: dict[str, Any]) -> None:
@@ -172,14 +171,13 @@ def load_run(run: Path, *, device: torch.device | None = None) -> Run:
     simulator = build(find(info["simulator"]), info["parameters"])
     tensors, _ = load_tensors(run / "model.safetensors")
     try:
-        settings, shape, sde = Settings(**info["settings"]), tuple(info["shape"]), cast(SDE, simulator)
-        periodic = simulator.layout.boundary == "PERIODIC"
+        settings, layout, sde = Settings(**info["settings"]), simulator.layout, cast(SDE, simulator)
         if settings.physics == "learned":
-            sde = load_drift(load_tensors(run / PHYSICS)[0], shape, settings, periodic=periodic)
+            sde = load_drift(load_tensors(run / PHYSICS)[0], layout, settings)
         reference = load_reference(info["reference"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
-        network, images = build_network(reference, shape, settings, periodic=periodic), symmetries(sde, shape)
-        model = ScoreModel(reference, network, clock(times), images=images)
+        network = score_network(reference, layout, settings, seed=info["seed"])
+        model = ScoreModel(reference, network, clock(times), images=symmetries(sde, layout.shape))
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
@@ -194,11 +192,9 @@ def read_info(run: Path) -> dict[str, Any]:
     """``run.json``; ValueError in one line if there is none or it is damaged."""
     path = run / "run.json"
     try:
-        info: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        info: dict[str, Any] = read_json(path)
+    except FileNotFoundError:
         raise ValueError(f"{run} is not a run: there is no {path}; make one with `physinv train`.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError(f"{path} is damaged: it is not valid JSON.") from None
     if info.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
     return info

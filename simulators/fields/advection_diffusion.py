@@ -14,7 +14,8 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, match
 from physinv.equations.solve import Step, exponential
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator, parameter
 from simulators.fields.heat import Heat
 from simulators.numerics.priors import spots
 from simulators.numerics.spectral import gaussian_field, grid
@@ -85,8 +86,8 @@ class AdvectionDiffusion(Simulator):
         return (1, self.size, self.size)
 
     @property
-    def layout(self) -> Layout:
-        return Layout("field", ("tracer",), ("x", "y"), (grid(self.size),) * 2, "PERIODIC")
+    def layout(self) -> FieldLayout:
+        return FieldLayout(("tracer",), ("x", "y"), (grid(self.size),) * 2, "PERIODIC")
 
     @property
     def substeps(self) -> int:

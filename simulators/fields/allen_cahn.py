@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import coloured_field, grid, multiplicity, normalised, reflect, squared_wavenumbers
 
@@ -59,10 +60,8 @@ class AllenCahn(Semilinear):
         return (1, *[self.size] * self.dimension)
 
     @property
-    def layout(self) -> Layout:
-        return Layout(
-            "field", ("phase",), ("x", "y")[: self.dimension], (grid(self.size),) * self.dimension, "PERIODIC"
-        )
+    def layout(self) -> FieldLayout:
+        return FieldLayout(("phase",), ("x", "y")[: self.dimension], (grid(self.size),) * self.dimension, "PERIODIC")
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         return -(self.width**2) * squared_wavenumbers(like)

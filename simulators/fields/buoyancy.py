@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from physinv.processes.simulator import Layout, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter
 from simulators.numerics.projection import project
 from simulators.numerics.stepped import Stepped
 
@@ -73,10 +74,10 @@ class Buoyancy(Stepped):
         return (4, self.size, self.size)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FieldLayout:
         centres = tuple((i + 0.5) / self.size for i in range(self.size))
         names = ("smoke", "velocity_x", "velocity_y", "obstacle")
-        return Layout("field", names, ("x", "y"), (centres,) * 2, "WALL", static=("obstacle",))
+        return FieldLayout(names, ("x", "y"), (centres,) * 2, "WALL", static=("obstacle",))
 
     @property
     def substeps(self) -> int:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -58,10 +59,10 @@ class Burgers(Semilinear):
         return (self.dimension, *[self.size] * self.dimension)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FieldLayout:
         axes = ("x", "y")[: self.dimension]
         names = ("velocity",) if self.dimension == 1 else ("velocity_x", "velocity_y")
-        return Layout("field", names, axes, (grid(self.size),) * self.dimension, "PERIODIC")
+        return FieldLayout(names, axes, (grid(self.size),) * self.dimension, "PERIODIC")
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         return -self.viscosity * squared_wavenumbers(like)

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import coloured_field, grid, normalised, reflect, squared_wavenumbers
 
@@ -57,8 +58,8 @@ class GrayScott(Semilinear):
         return (2, self.size, self.size)
 
     @property
-    def layout(self) -> Layout:
-        return Layout("field", ("u", "v"), ("x", "y"), (grid(self.size, float(self.length)),) * 2, "PERIODIC")
+    def layout(self) -> FieldLayout:
+        return FieldLayout(("u", "v"), ("x", "y"), (grid(self.size, float(self.length)),) * 2, "PERIODIC")
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         q2 = (2 * math.pi / self.length) ** 2 * squared_wavenumbers(like)

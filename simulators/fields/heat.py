@@ -14,7 +14,8 @@ from torch import Tensor
 from physinv.equations.sde import Linear
 from physinv.equations.solve import Step, exponential
 from physinv.laws.exact import LinearGaussian
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator, parameter
 from simulators.numerics.priors import spots
 from simulators.numerics.spectral import gaussian_field, grid, power_law, squared_wavenumbers
 
@@ -57,9 +58,9 @@ class Heat(Linear, Simulator):
         return (1, *[self.size] * self.dimension)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FieldLayout:
         axes = ("x", "y", "z")[: self.dimension]
-        return Layout("field", ("temperature",), axes, (grid(self.size),) * self.dimension, "PERIODIC")
+        return FieldLayout(("temperature",), axes, (grid(self.size),) * self.dimension, "PERIODIC")
 
     def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
         return -self.diffusivity * squared_wavenumbers(like)

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.solve import Step, heun
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator, parameter
 from simulators.numerics.priors import spots
 from simulators.numerics.spectral import gaussian_field, grid
 
@@ -72,10 +73,10 @@ class HeatConductivity(Simulator):
         return (2, *[self.size] * self.dimension)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FieldLayout:
         axes, names = ("x", "y")[: self.dimension], ("temperature", "conductivity")
         where = (grid(self.size),) * self.dimension
-        return Layout("field", names, axes, where, "PERIODIC", static=("conductivity",))
+        return FieldLayout(names, axes, where, "PERIODIC", static=("conductivity",))
 
     @property
     def substeps(self) -> int:

@@ -14,7 +14,8 @@ from torch import Tensor
 from physinv.equations.sde import Linear
 from physinv.equations.solve import Step, exponential
 from physinv.laws.exact import LinearGaussian
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator, parameter
 from simulators.numerics.priors import spots
 from simulators.numerics.transforms import backward, centres, forward, gaussian_field, power_law, squared_wavenumbers
 
@@ -60,9 +61,9 @@ class HeatWalls(Linear, Simulator):
         return (1, *[self.size] * self.dimension)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FieldLayout:
         axes = ("x", "y")[: self.dimension]
-        return Layout("field", ("temperature",), axes, (centres(self.size),) * self.dimension, "WALL")
+        return FieldLayout(("temperature",), axes, (centres(self.size),) * self.dimension, "WALL")
 
     def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
         return forward(x, self.walls)

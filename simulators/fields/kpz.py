@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -55,8 +56,8 @@ class KPZ(Semilinear):
         return (1, self.size)
 
     @property
-    def layout(self) -> Layout:
-        return Layout("field", ("height",), ("x",), (grid(self.size),), "PERIODIC")
+    def layout(self) -> FieldLayout:
+        return FieldLayout(("height",), ("x",), (grid(self.size),), "PERIODIC")
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         return -self.diffusivity * squared_wavenumbers(like)

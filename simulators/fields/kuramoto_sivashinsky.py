@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -54,8 +55,8 @@ class KuramotoSivashinsky(Semilinear):
         return (1, self.size)
 
     @property
-    def layout(self) -> Layout:
-        return Layout("field", ("velocity",), ("x",), (grid(self.size, float(self.length)),), "PERIODIC")
+    def layout(self) -> FieldLayout:
+        return FieldLayout(("velocity",), ("x",), (grid(self.size, float(self.length)),), "PERIODIC")
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         q2 = (2 * math.pi / self.length) ** 2 * squared_wavenumbers(like)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Multiplicative, match
 from physinv.equations.solve import Step
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator, parameter
 from simulators.numerics.spectral import gaussian_field, grid
 
 
@@ -87,8 +88,8 @@ class MultiplicativeHeat(Simulator):
         return (1, self.size)
 
     @property
-    def layout(self) -> Layout:
-        return Layout("field", ("log_temperature",), ("x",), (grid(self.size),), "PERIODIC")
+    def layout(self) -> FieldLayout:
+        return FieldLayout(("log_temperature",), ("x",), (grid(self.size),), "PERIODIC")
 
     @property
     def temperature(self) -> Temperature:

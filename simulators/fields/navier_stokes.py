@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -67,8 +68,8 @@ class NavierStokes(Semilinear):
         return (1, self.size, self.size)
 
     @property
-    def layout(self) -> Layout:
-        return Layout("field", ("vorticity",), ("x", "y"), (grid(self.size),) * 2, "PERIODIC")
+    def layout(self) -> FieldLayout:
+        return FieldLayout(("vorticity",), ("x", "y"), (grid(self.size),) * 2, "PERIODIC")
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         return -self.viscosity * squared_wavenumbers(like) - self.drag

@@ -17,7 +17,8 @@ from physinv.equations.sde import SDE, match
 from physinv.equations.solve import Step
 from physinv.laws.exact import ExactPosterior
 from physinv.laws.gaussian import gaussian_log_prob
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator, parameter
 from simulators.numerics.oscillator import Block, inverse_root, noise_block, noise_root, product, propagator, transposed
 from simulators.numerics.priors import spots
 from simulators.numerics.spectral import gaussian_field, grid, power_law, squared_wavenumbers
@@ -78,9 +79,9 @@ class Wave(Simulator):
         return (2, *[self.size] * self.dimension)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FieldLayout:
         axes = ("x", "y")[: self.dimension]
-        return Layout("field", ("displacement", "velocity"), axes, (grid(self.size),) * self.dimension, "PERIODIC")
+        return FieldLayout(("displacement", "velocity"), axes, (grid(self.size),) * self.dimension, "PERIODIC")
 
     def frequencies(self, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "1 *modes"]:
         """``omega^2 = speed^2 k^2`` per mode, float64."""

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import ParticleLayout
+from physinv.processes.simulator import Simulator, parameter
 from simulators.particles.neighbours import Pairs, all_pairs, cell_pairs, cells_per_side
 from simulators.particles.potentials import EXTERNAL, PAIRS, PairLaw, double_well, harmonic, mueller_brown, pair_law
 
@@ -85,9 +86,9 @@ class Particles(Simulator):
         return self.layout.shape
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> ParticleLayout:
         round_trap = self.box == 0 and self.external in ("none", "harmonic") and self.start != "corner"
-        return Layout.particles(
+        return ParticleLayout(
             self.particles, self.dimension, self.names, box=float(self.box), isotropic=bool(round_trap)
         )
 

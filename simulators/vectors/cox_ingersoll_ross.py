@@ -15,7 +15,8 @@ from torch import Tensor
 from physinv.equations.sde import SDE, Multiplicative, match
 from physinv.equations.solve import Step
 from physinv.laws.exact_1d import Array, ScalarPosterior
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator, parameter
 
 _LEAST = 1e-3  # keeps the force beyond zero, where a network may ask for it, finite
 
@@ -96,8 +97,8 @@ class CoxIngersollRoss(Simulator):
         return (1,)
 
     @property
-    def layout(self) -> Layout:
-        return Layout.vector("twice_root", 1)
+    def layout(self) -> VectorLayout:
+        return VectorLayout("twice_root", 1)
 
     @property
     def substeps(self) -> int:

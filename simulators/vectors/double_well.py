@@ -15,7 +15,8 @@ from torch import Tensor
 
 from physinv.equations.solve import Step, heun
 from physinv.laws.exact_1d import Array, ScalarPosterior
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator, parameter
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class DoubleWell(Simulator):
         return (self.dimension,)
 
     @property
-    def layout(self) -> Layout:
-        return Layout.vector("position", self.dimension)
+    def layout(self) -> VectorLayout:
+        return VectorLayout("position", self.dimension)
 
     @property
     def substeps(self) -> int:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from physinv.equations.sde import Multiplicative
 from physinv.laws.exact_1d import Array, ScalarPosterior
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator, parameter
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class GeometricBrownianMotion(Simulator):
         return (1,)
 
     @property
-    def layout(self) -> Layout:
-        return Layout.vector("log_price", 1)
+    def layout(self) -> VectorLayout:
+        return VectorLayout("log_price", 1)
 
     @property
     def price(self) -> Price:

@@ -16,7 +16,8 @@ from physinv.equations.sde import Linear
 from physinv.equations.solve import Step, exponential
 from physinv.laws.exact import MixturePosterior
 from physinv.laws.mixture import Mixture
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator, parameter
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class OrnsteinUhlenbeck(Linear, Simulator):
         return (self.dim,)
 
     @property
-    def layout(self) -> Layout:
-        return Layout.vector("position", self.dim)
+    def layout(self) -> VectorLayout:
+        return VectorLayout("position", self.dim)
 
     def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
         return -self.rate * like.new_ones(1)

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.laws.exact_1d import ScalarPosterior
-from physinv.processes.simulator import Layout, Simulator, parameter
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator, parameter
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Quadratic(Simulator):
         return (1,)
 
     @property
-    def layout(self) -> Layout:
-        return Layout.vector("position", 1)
+    def layout(self) -> VectorLayout:
+        return VectorLayout("position", 1)
 
     @property
     def substeps(self) -> int:

@@ -116,7 +116,7 @@ WRONG = {
     "unknown simulator": ("generate haet", "did you mean `heat`?"),
     "unknown parameter": ("generate heat --set sise=3", "did you mean `size`?"),
     "impossible size": ("generate heat --set size=1", "`size` of Heat must be at least 2, got 1"),
-    "wrong choice": ("generate heat --set prior=edge", "Did you mean 'edges'?"),
+    "wrong choice": ("generate heat --set prior=edge", "did you mean `edges`?"),
     "wrong type": ("generate heat --set size=big", "`size` of Heat must be of type int, got 'big'"),
     "no recipe": ("generate nothing/recipe.toml", "there is no recipe nothing/recipe.toml"),
     "bad budget": ("train {0}/heat --out {1}/x --budget soon", "`--budget` must be a time such as 90s, 5m or 1h"),
@@ -140,7 +140,7 @@ WRONG = {
                     "`factor` must divide the grid (8, 8), got 3"),
     "exact sensors": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensors:0.5 "
                       "--observed-noise 0", "`noise` must be positive"),
-    "unknown loss": ("train {0}/heat --out {1}/x --steps 1 --set loss=l2", "setting `loss`: input should be"),
+    "unknown loss": ("train {0}/heat --out {1}/x --steps 1 --set loss=l2", "`loss` must be 'auto', 'trajectory'"),
     "window": ("train {0}/heat --out {1}/x --steps 1 --set windows=[9]", "`window` must be between 2 and the 5 states"),
     "unknown device": ("train {0}/heat --out {1}/x --steps 1 --device cuda:7", "is not available here"),
     "no option": ("train {0}/heat", "--out"),

@@ -81,12 +81,13 @@ def test_the_figures_of_a_cell_are_those_of_the_same_metrics_by_hand(results, tm
     """The exact method, drawn again here from the same seed and data."""
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
     from physinv.evaluation import metrics
 
     benchmark, out, _, _ = results
     (record,) = (r for r in journal.read(out / "cells.jsonl") if r["method"] == "exact" and r["seed"] == 1)
     simulator = build(OrnsteinUhlenbeck, benchmark.parameters)
-    generate(simulator, "ornstein-uhlenbeck", benchmark.splits.model_dump(), 1, tmp_path / "d")
+    generate(DatasetPlan(simulator, benchmark.splits.model_dump(), 1, "ornstein-uhlenbeck"), tmp_path / "d")
     test = TrajectoryDataset(tmp_path / "d" / "data" / "test").load()
     truth, final = test.states(0, limit=60), test.states(-1, limit=60)
     samples = simulator.exact().sample(final, 4, generator=torch.Generator().manual_seed(1))
@@ -253,10 +254,11 @@ def test_network_evaluations_and_weights_are_counted_whoever_calls():
 def test_one_solver_step_of_one_draw_is_one_evaluation(tmp_path):
     """physinv takes one evaluation a step (two images of the symmetry are one call each): 8 stored steps."""
     from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
 
     config = Cell(small(methods=["physinv"], parameters={"steps": 8}, observations=20), "physinv", 0).config
     simulator = build(OrnsteinUhlenbeck, config["parameters"])
-    generate(simulator, "ornstein-uhlenbeck", config["splits"], 0, tmp_path / "d")
+    generate(DatasetPlan(simulator, config["splits"], 0, "ornstein-uhlenbeck"), tmp_path / "d")
     result = run_cell(Job(config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
     assert result["cost"]["network_evaluations"] == 8
     assert result["metrics"]["physics_residual"] == pytest.approx(1, abs=0.5)

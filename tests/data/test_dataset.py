@@ -1,57 +1,18 @@
-"""Files and datasets: what is written is read back, whole or not at all, in the layout that others read too."""
+"""Windows of stored trajectories: what is written is read back, streamed or from memory."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 import torch
-import xarray
+from dataset_cases import FIELD, TIMES, VECTOR, numbers, write
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.header import read_header
-from physinv.data.inspect import inspect
-from physinv.data.statistics import statistics
-from physinv.data.writer import TrajectoryWriter
-from physinv.processes.simulator import Layout
-
-torch.set_num_threads(1)
-
-FIELD = Layout("field", ("u", "v"), ("x", "y"), ((0.0, 0.1, 0.2), (0.0, 0.3, 0.6, 0.9)), "WALL")
-VECTOR = Layout("vector", ("position",), ("coordinate",), ((0.0, 1.0, 2.0),))
-SHAPES = {"field": (2, 3, 4), "vector": (3,)}
-TIMES = torch.linspace(0, 0.7, 9, dtype=torch.float64)
-
-
-def write(path: Path, states: Tensor, layout: Layout = VECTOR, times: Tensor = TIMES, **config: object) -> Path:
-    writer = TrajectoryWriter(
-        path,
-        name="noise",
-        layout=layout,
-        shape=states.shape[2:],
-        times=times,
-        count=len(states),
-        parameters={"rate": 0.1, "size": 3, "prior": "edges", "modes": (1, 2)},
-        config=config,
-    )
-    with writer:
-        for i, part in enumerate(states.split(4)):
-            writer.write(part, seed=2**40 + i)
-    return path
-
-
-def numbers(n: int, kind: str = "vector", seed: int = 0) -> Tensor:
-    return torch.randn(n, len(TIMES), *SHAPES[kind], generator=torch.Generator().manual_seed(seed))
+from physinv.data.file_format import read_header
 
 
 @pytest.fixture(params=["vector", "field"])
@@ -79,14 +40,6 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (data.path, data.paths, data.name) == (path, [path], "noise")
     assert header.parameters == {"rate": 0.1, "size": 3, "prior": "edges", "modes": (1, 2)}
     assert [p.name for p in tmp_path.iterdir()] == ["x.hdf5"]
-
-
-def test_same_data_same_bytes(tmp_path: Path) -> None:
-    states = numbers(6, "field")
-    first = write(tmp_path / "a.hdf5", states, FIELD, seed=5)
-    time.sleep(1.1)  # HDF5's own time stamps count seconds
-    second = write(tmp_path / "b.hdf5", states, FIELD, seed=5)
-    assert hashlib.sha256(first.read_bytes()).digest() == hashlib.sha256(second.read_bytes()).digest()
 
 
 @pytest.mark.parametrize("window", [2, 4, 9])
@@ -175,166 +128,6 @@ def test_pickles_without_open_files(tmp_path: Path) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(data))[5][0], first[0])
 
 
-def test_layout_is_that_of_the_well(tmp_path: Path) -> None:
-    """The rules of The Well's format checker, and dimension scales."""
-    for layout, kind in ((FIELD, "field"), (VECTOR, "vector")):
-        with h5py.File(write(tmp_path / f"{kind}.hdf5", numbers(5, kind), layout)) as file:
-            n_dims = len(layout.axes)
-            assert file.attrs["dataset_name"] == "noise"
-            assert file.attrs["grid_type"] == "cartesian"
-            assert (file.attrs["n_spatial_dims"], file.attrs["n_trajectories"]) == (n_dims, 5)
-            assert list(file.attrs["simulation_parameters"]) == ["rate", "size", "prior", "modes"]
-            assert (file.attrs["rate"], file.attrs["prior"]) == (0.1, "edges")
-            assert tuple(file["dimensions"].attrs["spatial_dims"]) == layout.axes
-            for key in ("time", *layout.axes):
-                assert file["dimensions"][key] == file[key]  # a hard link
-                assert file[key].dtype == np.float32
-                assert file[key].is_scale
-                assert isinstance(file[key].attrs["sample_varying"], np.bool_)
-                assert file[key].attrs["time_varying"] == (key == "time")
-            for group, names in (("t0_fields", layout.names), ("t1_fields", ()), ("t2_fields", ())):
-                assert tuple(file[group].attrs["field_names"]) == names
-            for name in layout.names:
-                data = file["t0_fields"][name]
-                space = SHAPES[kind][-n_dims:]
-                assert (data.shape, data.chunks, data.dtype) == ((5, 9, *space), (1, 9, *space), np.float32)
-                assert data.compression is None
-                assert data.attrs["dim_varying"].tolist() == [True] * n_dims
-                assert data.attrs["sample_varying"]
-                assert data.attrs["time_varying"]
-                assert [d[0] for d in data.dims] == [file[a] for a in ("sample", "time", *layout.axes)]
-            assert list(file["scalars"].attrs["field_names"]) == ["rate"]
-            assert file["scalars/rate"].shape == ()
-            assert set(file["boundary_conditions"]) == ({"x_wall", "y_wall"} if kind == "field" else set())
-            for group in file["boundary_conditions"].values():
-                assert group.attrs["bc_type"] == "WALL"
-                assert group["mask"].shape == file[group.attrs["associated_dims"][0]].shape
-                assert group["mask"].dtype == np.bool_
-            assert file["physinv"].attrs["schema_version"] == 1
-            assert file["physinv/seeds"][:].tolist() == [2**40] * 4 + [2**40 + 1]
-
-
-@pytest.mark.parametrize("kind", ["vector", "field"])
-def test_xarray_opens_it(tmp_path: Path, kind: str) -> None:
-    states = numbers(3, kind)
-    layout = FIELD if kind == "field" else VECTOR
-    with xarray.open_datatree(write(tmp_path / "x.hdf5", states, layout), engine="h5netcdf") as tree:
-        last = tree["t0_fields"][layout.names[-1]]
-        assert last.dims == ("sample", "time", *layout.axes)
-        assert np.array_equal(last.values, states[:, :, 1] if kind == "field" else states)
-        assert np.allclose(tree["time"], TIMES)
-        assert tree["physinv"]["seeds"].dims == ("sample",)
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e300])
-def test_values_that_are_not_finite_are_refused(tmp_path: Path, bad: float) -> None:
-    states = numbers(6).double()
-    states[5, 2, 1] = bad
-    with pytest.raises(ValueError, match=r"^`states` must be finite in float32, got NaN .* in trajectory 5 of x\.hdf5"):
-        write(tmp_path / "x.hdf5", states)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_nothing_is_left_of_an_interrupted_file(tmp_path: Path) -> None:
-    path, states = tmp_path / "x.hdf5", numbers(4)
-    write(path, states)
-    before = path.read_bytes()
-    writer = TrajectoryWriter(path, name="noise", layout=VECTOR, shape=(3,), times=TIMES, count=8)
-
-    def interrupted() -> None:
-        with writer:
-            writer.write(states)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert path.read_bytes() == before
-    writer = TrajectoryWriter(path, name="noise", layout=VECTOR, shape=(3,), times=TIMES, count=8)
-    with pytest.raises(ValueError, match=r"^`count` must be the number of trajectories written, 4, got 8;"), writer:
-        writer.write(states)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["x.hdf5"]
-
-
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
-    """A limit on file sizes stands in for a full disk."""
-    code = f"""
-import resource, torch
-from pathlib import Path
-from physinv.processes.simulator import Layout
-from physinv.data.writer import TrajectoryWriter
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-times, layout = torch.arange(100.0), Layout("vector", ("p",), ("coordinate",), (tuple(map(float, range(50))),))
-writer = TrajectoryWriter("{tmp_path}/x.hdf5", name="p", layout=layout, shape=(50,), times=times, count=90)
-try:
-    with writer:
-        writer.write(torch.zeros(90, 100, 50))
-except OSError as error:
-    print(error)
-    print(sorted(p.name for p in Path("{tmp_path}").iterdir()))
-"""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    error, left = done.stdout.splitlines()
-    assert error.startswith(f"[Errno 27] File too large: '{tmp_path}/x.hdf5.tmp.")
-    assert left == "[]"
-
-
-def test_a_file_being_written_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.hdf5", numbers(3))
-    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'r+'); print('open', flush=True); sys.stdin.read(); f.close()"
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        assert other.stdout.readline() == "open\n"
-        with pytest.raises(BlockingIOError, match=r"x.hdf5 is being written by another process; wait"):
-            TrajectoryDataset(path)
-        other.stdin.close()
-        other.wait(10)
-    assert len(TrajectoryDataset(path)) == 3 * 8
-
-
-def test_no_two_writers_of_one_temporary_file(tmp_path: Path) -> None:
-    """As with equal process numbers on two machines that share a disk."""
-    arguments = {"name": "noise", "layout": VECTOR, "shape": (3,), "times": TIMES, "count": 4}
-    first, second = (TrajectoryWriter(tmp_path / "x.hdf5", **arguments) for _ in range(2))
-    with first:
-        with pytest.raises(BlockingIOError, match=r"x\.hdf5\.tmp\.\d+ is being written by another process"):
-            second.__enter__()
-        first.write(numbers(4))
-    assert torch.equal(TrajectoryDataset(tmp_path / "x.hdf5").trajectories(), numbers(4))
-
-
-def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
-    whole = write(tmp_path / "whole.hdf5", numbers(3)).read_bytes()
-    path = tmp_path / "x.hdf5"
-    for content, why in ((whole[:-1000], "truncated file"), (b"not HDF5 at all" * 100, "file signature not found")):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"x\.hdf5 is not a whole HDF5 file \({why}.*\); copy") as caught:
-            TrajectoryDataset(path)
-        assert "\n" not in str(caught.value)
-        assert not inspect(path).whole
-    with h5py.File(path, "w") as file:
-        file.create_group("dimensions")
-    with pytest.raises(ValueError, match=r"x\.hdf5 was not written by physinv: it has no /physinv@schema_version"):
-        TrajectoryDataset(path)
-    path.write_bytes(whole)
-    with h5py.File(path, "r+") as file:
-        file["physinv"].attrs["schema_version"] = 7
-    with pytest.raises(ValueError, match=r"x\.hdf5 has schema_version 7, this version of physinv reads 1"):
-        TrajectoryDataset(path)
-    path.write_bytes(whole)
-    with h5py.File(path, "r+") as file:
-        file["physinv/times"][3] = file["physinv/times"][2]
-    with pytest.raises(ValueError, match=r"`times` of .*x\.hdf5 must be .* strictly increasing"):
-        TrajectoryDataset(path)
-    path.write_bytes(whole)
-    with h5py.File(path, "r+") as file:
-        del file["t0_fields/position"]
-    with pytest.raises(ValueError, match=r"`position` of .*x\.hdf5 must have shape \(3, 9, 3\), got None"):
-        TrajectoryDataset(path)
-
-
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no file or folder .*gone; make it with `physinv generate`"):
         TrajectoryDataset(tmp_path / "gone")
@@ -372,60 +165,3 @@ def test_windows_must_fit(tmp_path: Path) -> None:
             TrajectoryDataset(path, window)
         with pytest.raises(ValueError, match=message.format(window)):
             TrajectoryDataset(path).load().with_window(window)
-
-
-def test_the_writer_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    path, states = tmp_path / "x.hdf5", numbers(4)
-    with pytest.raises(ValueError, match=r"^`times` must be .* strictly increasing"):
-        write(path, states, times=TIMES.flip(0))
-    with pytest.raises(ValueError, match=r"^`times` must differ in float32"):
-        write(path, states, times=1 + TIMES * 1e-9)
-    with pytest.raises(ValueError, match=r"^`shape` must be that of `layout`, \(2, 3, 4\) for kind 'field', got"):
-        write(path, states, FIELD)
-    with pytest.raises(ValueError, match=r"^`states` must have shape \(batch, 9, 3\), got \(4, 8, 3\)"):
-        write(path, states[:, 1:])
-    writer = TrajectoryWriter(path, name="noise", layout=VECTOR, shape=(3,), times=TIMES, count=3)
-    with pytest.raises(ValueError, match=r"no more than `count` = 3 trajectories in all, got 4"), writer:
-        writer.write(states)
-    with pytest.raises(ValueError, match="`write` must be called inside"):
-        writer.write(states)
-    with pytest.raises(ValueError, match="`parameters` must not be named grid_type"):
-        TrajectoryWriter(
-            path, name="noise", layout=VECTOR, shape=(3,), times=TIMES, count=3, parameters={"grid_type": "hexagons"}
-        )
-    with pytest.raises(FileNotFoundError, match="No such file or directory"):
-        write(tmp_path / "no" / "such" / "folder.hdf5", states)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_no_permission(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError, match="Permission denied"):
-        write(tmp_path / "x.hdf5", numbers(3))
-
-
-def test_statistics_and_inspection(tmp_path: Path) -> None:
-    states = numbers(5, "field") + 100  # moments by parts must not lose digits to the mean
-    path = write(tmp_path / "x.hdf5", states, FIELD)
-    u, exact = inspect(path).fields["u"], states[:, :, 0].double()
-    assert inspect(path).whole
-    assert inspect(path).checksum is None
-    assert (u.minimum, u.maximum) == (float(exact.min()), float(exact.max()))
-    stats = statistics(TrajectoryDataset(path))
-    delta = states.double()[:, 1:, 1] - states.double()[:, :-1, 1]
-    expected = {
-        ("mean", "u"): exact.mean(),
-        ("std", "u"): exact.std(unbiased=False),
-        ("rms", "u"): exact.square().mean().sqrt(),
-        ("mean_delta", "v"): delta.mean(),
-        ("std_delta", "v"): delta.std(unbiased=False),
-        ("rms_delta", "v"): delta.square().mean().sqrt(),
-    }
-    for (moment, name), value in expected.items():
-        assert stats[moment][name] == pytest.approx(float(value), rel=1e-12)  # float64 sums of 540 numbers
-    with h5py.File(path, "r+") as file:
-        file["t0_fields/u"][1, 2, 0] = np.nan
-    assert inspect(path).fields["u"].not_finite == 4
-    assert inspect(path).problem.endswith("holds 4 values that are not finite; generate it again.")
-    assert inspect(path).fields["u"].maximum == float(exact.max())

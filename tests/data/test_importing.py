@@ -15,8 +15,9 @@ from physinv.data import importing as external
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.foreign import open_foreign
 from physinv.data.importing import import_trajectories
+from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.recorded import Recorded
-from physinv.processes.simulator import Layout, build, describe
+from physinv.processes.simulator import build, describe
 
 
 def damped(n, times, seed):
@@ -159,7 +160,7 @@ def test_one_array_per_field_and_vectors(tmp_path):
     with h5py.File(tmp_path / "ode.hdf5", "w") as file:
         file["q"], file["t-coordinate"] = rng.normal(size=(10, 5, 3)), np.arange(5) / 4
     out = import_trajectories([tmp_path / "ode.hdf5"], tmp_path / "ode")
-    assert TrajectoryDataset(out / "data" / "train").layout == Layout.vector("q", 3)
+    assert TrajectoryDataset(out / "data" / "train").layout == VectorLayout("q", 3)
 
 
 def test_splits_of_a_folder_are_kept(tmp_path):
@@ -197,7 +198,7 @@ def test_files_are_streamed_and_bytes_repeat(tmp_path, monkeypatch):
 
 
 def test_recorded_describes_itself():
-    layout = Layout("field", ("u", "m"), ("x", "y"), ((0.0, 0.5, 1.0), (0.0, 1.0, 4.0)), "WALL", ("m",))
+    layout = FieldLayout(("u", "m"), ("x", "y"), ((0.0, 0.5, 1.0), (0.0, 1.0, 4.0)), "WALL", ("m",))
     times = np.array([0.0, 0.1, 1.0])
     sim = Recorded.of(layout, times)
     again = build(Recorded, json.loads(json.dumps(describe(sim))))

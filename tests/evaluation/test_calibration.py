@@ -18,7 +18,7 @@ from physinv.methods.classical.linear_estimate import LinearEstimate
 from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import VectorLayout
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
@@ -341,7 +341,7 @@ def test_linear_estimate_density_is_its_gaussian():
     deviation = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)  # the third is known: left out
     weights, shift = normal(3, 3, seed=1), normal(3, seed=2)
     estimate = LinearEstimate(
-        Layout.vector("x", 3), shift, torch.zeros(3).double(), weights, torch.eye(3).double(), deviation
+        VectorLayout("x", 3), shift, torch.zeros(3).double(), weights, torch.eye(3).double(), deviation
     )
     x0, xT = normal(5, 3, seed=3), normal(5, 3, seed=4)
     mean = shift + xT @ weights

@@ -9,6 +9,7 @@ import torch
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, relative_l2
 from physinv.methods.classical.ensemble_kalman import fit_ensemble_kalman
 from physinv.methods.classical.forward import Forward, fit_forward
@@ -19,8 +20,8 @@ from physinv.methods.classical.physics import Physics, fit_physics
 from physinv.methods.classical.variational import fit_gauss_newton, fit_lbfgs
 from physinv.methods.learned.diffusion_prior import fit_diffusion_prior
 from physinv.methods.problem import NotApplicableError, Problem
+from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.recorded import Recorded
-from physinv.processes.simulator import Layout
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
@@ -33,7 +34,7 @@ FITS = (fit_lbfgs, fit_gauss_newton)
 
 
 def make(simulator, folder, train=300, valid=100, test=8):
-    generate(simulator, "data", {"train": train, "valid": valid, "test": test}, 0, folder)
+    generate(DatasetPlan(simulator, {"train": train, "valid": valid, "test": test}, 0, "data"), folder)
     splits = [TrajectoryDataset(folder / "data" / s).load() for s in ("train", "valid", "test")]
     return Problem(simulator, *splits[:2]), splits[2].states(0), splits[2].states(-1)
 
@@ -118,7 +119,7 @@ def test_the_shrunk_covariance_is_that_of_ledoit_and_wolf(n, d, generator):
     rho = min(error, distance) / distance
     assert rho > 0.05  # the formula matters here
     expected = rho * mu * eye + (1 - rho) * C
-    found = fit_covariance(x, Layout.vector("x", d))
+    found = fit_covariance(x, VectorLayout("x", d))
     assert torch.allclose(found.power(eye, 1.0), expected, rtol=1e-10)
     half = found.power(found.power(eye, -0.5), -0.5)
     assert torch.allclose(half @ expected, eye, atol=1e-9)
@@ -127,7 +128,7 @@ def test_the_shrunk_covariance_is_that_of_ledoit_and_wolf(n, d, generator):
 def test_channels_of_a_periodic_field_are_correlated_mode_by_mode(generator):
     z = torch.randn(4000, 2, 8, generator=generator, dtype=torch.float64)
     x = torch.stack([z[:, 0], 0.6 * z[:, 0].roll(1, -1) + 0.8 * z[:, 1]], dim=1)
-    layout = Layout("field", ("a", "b"), ("x",), (tuple(float(i) for i in range(8)),), "PERIODIC")
+    layout = FieldLayout(("a", "b"), ("x",), (tuple(float(i) for i in range(8)),), "PERIODIC")
     covariance = fit_covariance(x - x.mean(0), layout)
     white = covariance.power(x, -0.5)
     joint = torch.einsum("nci,nej->ciej", white, white) / len(x)

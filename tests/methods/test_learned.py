@@ -10,6 +10,7 @@ import torch
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import Multiplicative
 from physinv.evaluation import metrics
 from physinv.evaluation.two_sample import c2st
@@ -25,8 +26,9 @@ from physinv.methods.learned.simulation_based import fit_fmpe, fit_npse
 from physinv.methods.own import fit_physinv
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.models.networks import MLP, ParticleNet, UNet
-from physinv.models.networks.dropout import Dropout, dropping
-from physinv.processes.simulator import Layout, Simulator
+from physinv.models.networks.layers import Dropout, dropping
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.fields.heat_walls import HeatWalls
@@ -48,7 +50,7 @@ def make(tmp_path_factory):
         if key not in made:
             folder = tmp_path_factory.mktemp("data")
             sizes = {"train": trajectories, "valid": max(trajectories // 4, 8), "test": min(trajectories, OBSERVATIONS)}
-            generate(simulator, "any", sizes, 0, folder / "d")
+            generate(DatasetPlan(simulator, sizes, 0, "any"), folder / "d")
             made[key] = [TrajectoryDataset(folder / "d" / "data" / s).load() for s in sizes]
         train, valid, test = made[key]
         settings = Settings(validate_windows=2048, **settings)
@@ -67,7 +69,7 @@ class Led(Simulator):
     """``dx_k = 3 x_1 dt + dW_k / 10``, k = 1 ... 32: all that happens says the same of x_1."""
 
     title, equation = "led", "dx_k = 3 x_1 dt + dW_k / 10"
-    shape, layout, steps = (32,), Layout.vector("x", 32), 2
+    shape, layout, steps = (32,), VectorLayout("x", 32), 2
 
     def drift(self, x, t):
         return 3 * x[:, :1].expand_as(x)
@@ -456,7 +458,7 @@ def test_methods_say_where_they_have_no_meaning(make, monkeypatch):
         with pytest.raises(NotApplicableError, match="a Fourier neural operator needs periodic fields"):
             fit_fno(problem)
     for fit, name in ((fit_npse, "NPSE"), (fit_fmpe, "FMPE")):
-        with pytest.raises(NotApplicableError, match=f"{name} is made for vectors, these are field states"):
+        with pytest.raises(NotApplicableError, match=f"{name} is made for vectors, these are states of shape"):
             fit(field)
     wave, _ = make(Wave(size=8, dimension=1, steps=2), 5, trajectories=64)
     with pytest.raises(NotApplicableError, match="nothing moves what has no noise of its own"):

@@ -8,6 +8,7 @@ import torch
 import physinv.methods.classical.linear_estimate as module
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.methods.classical.linear_estimate import cross_fit, fit_linear
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
@@ -17,7 +18,7 @@ N = 2000
 
 
 def splits(simulator, name, folder, n=N):
-    generate(simulator, name, {"train": n, "valid": 500, "test": 500}, 0, folder)
+    generate(DatasetPlan(simulator, {"train": n, "valid": 500, "test": 500}, 0, name), folder)
     return (TrajectoryDataset(folder / "data" / s).load() for s in ("train", "valid", "test"))
 
 

@@ -9,10 +9,12 @@ from safetensors.torch import load_file, save_file
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import crps
 from physinv.models.build import build_model
 from physinv.models.learned_drift import LearnedDrift, load_drift, start_drift
 from physinv.posterior.posterior import Posterior
+from physinv.processes.layout import VectorLayout
 from physinv.training.fit_drift import Pair, drift_loss, fit_drift, together_loss
 from physinv.training.loop import fit
 from simulators.fields.heat import Heat
@@ -24,7 +26,7 @@ SETTINGS = Settings(width=32, depth=2, batch=2048, validate_every=50, validate_w
 
 
 def made(simulator, name, folder, **splits):
-    generate(simulator, name, splits, 0, folder)
+    generate(DatasetPlan(simulator, splits, 0, name), folder)
     return [TrajectoryDataset(folder / "data" / s).load() for s in splits]
 
 
@@ -126,7 +128,7 @@ def test_losses_are_minimised_by_the_true_drift(window, generator):
 
 def test_saved_and_loaded_as_plain_tensors(drift, tmp_path):
     save_file({k: v.contiguous() for k, v in drift.state_dict().items()}, tmp_path / "drift.safetensors")
-    again = load_drift(load_file(tmp_path / "drift.safetensors"), (1,), SETTINGS)
+    again = load_drift(load_file(tmp_path / "drift.safetensors"), VectorLayout("position", 1), SETTINGS)
     x, t = torch.linspace(-2, 2, 9)[:, None], torch.zeros(9)
     assert torch.equal(again.drift(x, t), drift.drift(x, t))
     assert torch.equal(again.diffusion(t), drift.diffusion(t))

@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 
+from physinv.config.files import load_tensors
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import SDE
 from physinv.equations.time_grids import resample_times
 from physinv.models.build import build_model
@@ -17,8 +19,7 @@ from physinv.models.references.low_rank import LowRankReference, factor_analysis
 from physinv.models.references.registry import fit_reference
 from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout
-from physinv.training.checkpoint import load_tensors
+from physinv.processes.layout import FieldLayout
 from physinv.training.run import load_run, train_run
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -117,7 +118,7 @@ class Correlated(OrnsteinUhlenbeck):
 def process(tmp_path_factory):
     sim = Correlated(dim=D, horizon=1.0, steps=20)
     folder = tmp_path_factory.mktemp("low") / "d"
-    generate(sim, "ornstein-uhlenbeck", {"train": 4000}, 0, folder)
+    generate(DatasetPlan(sim, {"train": 4000}, 0, "ornstein-uhlenbeck"), folder)
     return sim, TrajectoryDataset(folder / "data" / "train").load()
 
 
@@ -167,7 +168,7 @@ def test_nonlinear_vectors_are_fitted_at_every_time(process):
 def test_fields_with_walls(process, generator):
     """A field with walls gets a smoother of its components; as one long vector it has no feature of the physics."""
     _, data = process
-    walls = Layout("field", ("u",), ("x",), (tuple(float(i) for i in range(D)),), "WALL")
+    walls = FieldLayout(("u",), ("x",), (tuple(float(i) for i in range(D)),), "WALL")
 
     class Walled(TrajectoryDataset):
         layout, shape, n_trajectories = walls, (1, D), data.n_trajectories
@@ -207,7 +208,7 @@ def test_fields_with_walls(process, generator):
 
 def test_runs_with_low_rank_are_reloaded(tmp_path, generator):
     sim = OrnsteinUhlenbeck(dim=20, steps=4, components=1)
-    generate(sim, "ornstein-uhlenbeck", {"train": 200, "valid": 50}, 0, tmp_path / "d")
+    generate(DatasetPlan(sim, {"train": 200, "valid": 50}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
     train, valid = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid"))
     settings = Settings(width=8, depth=1, batch=64, validate_windows=64)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=5)

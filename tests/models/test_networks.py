@@ -1,11 +1,10 @@
-"""Networks: shapes, periodicity, an output of zero at the start; and the optional TensorBoard log."""
+"""Networks: shapes, periodicity, an output of zero at the start, one builder; and the optional TensorBoard log."""
 
 import pytest
 import torch
 
 from physinv.models.networks import MLP, UNet
-from physinv.models.networks.embedding import embed
-from physinv.models.networks.wrap import wrap
+from physinv.models.networks.layers import embed, wrap
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -52,12 +51,13 @@ def test_a_run_pads_as_the_boundary_of_its_field_asks(walls, tmp_path):
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
     from physinv.training.run import load_run, train_run
     from simulators.fields.heat import Heat
     from simulators.fields.heat_walls import HeatWalls
 
     sim, name = (HeatWalls(size=8, dimension=1), "heat-walls") if walls else (Heat(size=8, dimension=1), "heat")
-    generate(sim, name, {"train": 40, "valid": 10, "test": 4}, 0, tmp_path / "d")
+    generate(DatasetPlan(sim, {"train": 40, "valid": 10, "test": 4}, 0, name), tmp_path / "d")
     train, valid, test = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test"))
     settings = Settings(width=4, depth=1, batch=8, validate_every=2, validate_windows=8)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=2)

@@ -9,6 +9,7 @@ import xarray
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.time_grids import resample_times
 from physinv.evaluation import metrics
 from physinv.evaluation.evaluate import evaluate
@@ -23,7 +24,7 @@ from simulators.vectors.quadratic import Quadratic
 
 
 def pipeline(folder, sim, name, splits, settings, steps):
-    generate(sim, name, splits, 0, folder / "data")
+    generate(DatasetPlan(sim, splits, 0, name), folder / "data")
     data = {s: TrajectoryDataset(folder / "data" / "data" / s) for s in splits}
     train_run(folder / "run", data["train"], data["valid"], settings=settings, steps=steps)
     return load_run(folder / "run"), data["test"]
@@ -183,7 +184,7 @@ def test_what_does_not_fit_is_refused(heat, mixture):
     out = folder / "never.hdf5"
     with pytest.raises(ValueError, match="trained on `heat`, the data are `ornstein-uhlenbeck`"):
         reconstruct(run, other, out)
-    generate(Heat(size=16, noise=0.2), "heat", {"train": 3}, 0, folder / "noisy")
+    generate(DatasetPlan(Heat(size=16, noise=0.2), {"train": 3}, 0, "heat"), folder / "noisy")
     with pytest.raises(ValueError, match=r"trained with `noise` = 0\.1, the data have 0\.2"):
         reconstruct(run, TrajectoryDataset(folder / "noisy" / "data" / "train"), out)
     with pytest.raises(ValueError, match="`method` must be one of sde, flow, mean-flow, got 'ode'"):

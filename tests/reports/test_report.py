@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from PIL import Image
 
 from physinv.comparison.examples import Example, read_examples, write_example
 from physinv.comparison.records import Record, Study, Summary, order, points, read_records, summarise
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
 from physinv.reports.compare import compare, regressions, render, to_json
 from physinv.reports.figures import pictures
 from physinv.reports.plots.animation import animate, save_gif
@@ -32,7 +31,7 @@ from physinv.reports.verdict import front, verdict
 torch.set_num_threads(1)
 CRPS, COVERAGE = (next(c for c in COLUMNS if c.name == name) for name in ("crps", "coverage_90"))
 GRID = tuple(i / 8 for i in range(8))
-FIELD = Layout("field", ("u",), ("x", "y"), (GRID, GRID), "PERIODIC")
+FIELD = FieldLayout(("u",), ("x", "y"), (GRID, GRID), "PERIODIC")
 METHODS = "exact physinv physinv-flow linear physics score-only regression fno dropout deep-ensemble lbfgs gauss-newton"
 METHODS += " ensemble-kalman dps conditional-diffusion flow-matching npse fmpe"
 
@@ -333,7 +332,7 @@ class Parser(HTMLParser):
 METHODS_SHOWN = ("exact", "physinv", "dps")
 
 
-def results(path: Path, layout: Layout, *, curves: bool = True) -> Path:
+def results(path: Path, layout: StateLayout, *, curves: bool = True) -> Path:
     """A small but whole folder of results, without curves and studies for the tests that need none."""
     rng, cells = np.random.default_rng(0), []
     levels = [0.1, 0.5, 0.9]
@@ -353,17 +352,17 @@ def results(path: Path, layout: Layout, *, curves: bool = True) -> Path:
         way = {"times": np.linspace(0, 1, 5), "trajectory": np.repeat(truth[:1], 5, 0)}
         way["true_trajectory"] = way["trajectory"]
         kept = way if method == "physinv" else {}
-        note = np.array(json.dumps(asdict(layout)))
+        note = np.array(json.dumps(layout.described()))
         np.savez(path / "examples" / f"{method}.npz", truth=truth, final=truth, samples=samples, layout=note, **kept)
     return path
 
 
 LAYOUTS = {
     "field 2-D": FIELD,
-    "field 1-D": Layout("field", ("u",), ("x",), (GRID,)),
-    "scalar": Layout.vector("x", 1),
-    "vector": Layout.vector("x", 3),
-    "particles": Layout.particles(4, 2, ("position",)),
+    "field 1-D": FieldLayout(("u",), ("x",), (GRID,)),
+    "scalar": VectorLayout("x", 1),
+    "vector": VectorLayout("x", 3),
+    "particles": ParticleLayout(4, 2, ("position",)),
 }
 
 

@@ -16,6 +16,7 @@ from smoother_cases import (
     stored,
 )
 
+from physinv.config.files import load_tensors, save_tensors
 from physinv.config.settings import Settings
 from physinv.equations.sde import Reverse, match
 from physinv.equations.solve import solve
@@ -25,11 +26,11 @@ from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.smoother_tables import Tables
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout, Simulator
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
 from physinv.reversal.smoother_noise import calibrate_noise, match_ensembles, match_single_steps
-from physinv.training.checkpoint import load_tensors, save_tensors
 from physinv.training.loop import _images, fit
 from physinv.training.objectives.choose import curriculum, objective
 from simulators.fields.allen_cahn import AllenCahn
@@ -210,7 +211,7 @@ class Cubic(Simulator):
 
     @property
     def layout(self):
-        return Layout("field", ("x",), ("x",), (grid(8),), "PERIODIC")
+        return FieldLayout(("x",), ("x",), (grid(8),), "PERIODIC")
 
     @property
     def substeps(self):

@@ -311,7 +311,7 @@ def test_force_is_minus_the_gradient_of_the_potential():
         (lambda: build(Heat, {"horizon": -1}), "`horizon` of Heat must be at least"),
         (lambda: build(Heat, {"dimension": 4}), "`dimension` of Heat must be 1, 2 or 3, got 4"),
         (lambda: build(DoubleWell, {"dimension": 3}), "`dimension` of DoubleWell must be 1 or 2, got 3"),
-        (lambda: build(Heat, {"prior": "edge"}), "Did you mean 'edges'?"),
+        (lambda: build(Heat, {"prior": "edge"}), "did you mean `edges`?"),
     ],
 )
 def test_bad_parameters_are_named(make, text):

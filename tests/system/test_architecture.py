@@ -82,11 +82,8 @@ def test_folder_datasets_does_not_shadow_an_installed_package(tmp_path):
 
 def test_the_library_never_seeds_globally():
     allowed = {
-        "physinv/models/build.py",
-        "physinv/methods/learned/backbone.py",
-        "physinv/methods/learned/operator.py",
+        "physinv/models/networks/build.py",
         "physinv/methods/learned/simulation_based.py",
-        "physinv/models/learned_drift.py",
     }  # inside fork_rng, since torch's layers take no generator
     for path in FILES:
         text = path.read_text("utf-8")

@@ -10,16 +10,17 @@ import time
 import pytest
 import torch
 
-from physinv.config.settings import Settings, assign, settings_from
+from physinv.config.files import load_tensors
+from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import SDE, expand
 from physinv.models.build import build_model
 from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.spectral import SpectralReference, fit_spectra
-from physinv.training.checkpoint import load_tensors
 from physinv.training.loop import _order, fit
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat import Heat
@@ -33,7 +34,7 @@ QUICK = Settings(width=16, depth=2, batch=128, validate_every=10, validate_windo
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ou")
     sim = OrnsteinUhlenbeck(dim=2, steps=20)
-    generate(sim, "ornstein-uhlenbeck", {"train": 400, "valid": 100, "test": 50}, 0, folder / "d")
+    generate(DatasetPlan(sim, {"train": 400, "valid": 100, "test": 50}, 0, "ornstein-uhlenbeck"), folder / "d")
     return {s: TrajectoryDataset(folder / "d" / "data" / s) for s in ("train", "valid", "test")}
 
 
@@ -136,7 +137,7 @@ def test_network_learns_what_a_gaussian_reference_misses(data, generator):
 
 def test_reference_laws_are_right(generator, tmp_path):
     heat = Heat(size=8, steps=4)
-    generate(heat, "heat", {"train": 3000}, 0, tmp_path / "heat")
+    generate(DatasetPlan(heat, {"train": 3000}, 0, "heat"), tmp_path / "heat")
     data = TrajectoryDataset(tmp_path / "heat" / "data" / "train").load()
     model = build_model(heat, data, QUICK)
     assert isinstance(model.reference, LinearReference)
@@ -185,7 +186,7 @@ def test_mixture_reference_finds_the_clusters(data):
 
 def test_physics_feature_vanishes_where_there_is_no_noise(tmp_path):
     sim = DoubleWell(temperature=0.0, steps=4)
-    generate(sim, "double-well", {"train": 200}, 0, tmp_path / "w")
+    generate(DatasetPlan(sim, {"train": 200}, 0, "double-well"), tmp_path / "w")
     data = TrajectoryDataset(tmp_path / "w" / "data" / "train").load()
     model = build_model(sim, data, QUICK)
     states = data.states(2)
@@ -230,18 +231,6 @@ def test_damaged_runs_are_refused_in_one_line(data, tmp_path):
         load_run(run)
 
 
-def test_settings_teach():
-    with pytest.raises(ValueError, match="no setting `widht`; did you mean `width`"):
-        settings_from({"widht": 3})
-    with pytest.raises(ValueError, match="setting `rate`: input should be greater than or equal to 0, got -1"):
-        settings_from({"rate": -1})
-    with pytest.raises(ValueError, match="window lengths of 2 or more"):
-        settings_from({"windows": [1]})
-    assert assign(["rate=1e-3", "prior=edges", "windows=[2, 4]"]) == {"rate": 1e-3, "prior": "edges", "windows": [2, 4]}
-    with pytest.raises(ValueError, match="takes key=value, got 'rate'"):
-        assign(["rate"])
-
-
 def test_a_run_with_learned_physics(tmp_path):
     """Drift and noise from the data alone, stored with the run, used by the reversal; the same bytes again."""
     from physinv.models.learned_drift import LearnedDrift
@@ -249,7 +238,7 @@ def test_a_run_with_learned_physics(tmp_path):
     from simulators.vectors.double_well import DoubleWell
 
     well = DoubleWell(steps=10)
-    generate(well, "double-well", {"train": 500, "valid": 50, "test": 30}, 0, tmp_path / "data")
+    generate(DatasetPlan(well, {"train": 500, "valid": 50, "test": 30}, 0, "double-well"), tmp_path / "data")
     train, valid, test = (TrajectoryDataset(tmp_path / "data" / "data" / s) for s in ("train", "valid", "test"))
     settings = QUICK.model_copy(update={"physics": "learned"})
     for name in ("a", "b"):

@@ -97,8 +97,9 @@ def test_the_last_weights_that_are_not_clearly_worse_are_kept():
 def test_vectors_get_symmetric_scores_and_fields_do_not(tmp_path):
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
 
     for sim, name, mirrored in ((DoubleWell(steps=4), "double-well", True), (Heat(size=8, steps=4), "heat", False)):
-        generate(sim, name, {"train": 20}, 0, tmp_path / name)
+        generate(DatasetPlan(sim, {"train": 20}, 0, name), tmp_path / name)
         model = build_model(sim, TrajectoryDataset(tmp_path / name / "data" / "train"), Settings(depth=1))
         assert (model.images is not None) == mirrored

@@ -8,6 +8,7 @@ import torch
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.models.build import build_model
 from physinv.models.references.smoother import taken_back
 from physinv.posterior.posterior import Posterior
@@ -25,7 +26,7 @@ SMALL = Settings(width=8, depth=1, batch=16, validate_windows=32, validate_every
 def burgers(tmp_path_factory):
     out = tmp_path_factory.mktemp("burgers")
     sim = build(find("burgers"), {"size": 32, "steps": 4, "inner": 3})
-    generate(sim, "burgers", {"train": 70, "valid": 20}, 0, out)
+    generate(DatasetPlan(sim, {"train": 70, "valid": 20}, 0, "burgers"), out)
     train, valid = (TrajectoryDataset(out / "data" / s).load() for s in ("train", "valid"))
     return sim, train, valid
 

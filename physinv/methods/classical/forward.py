@@ -44,8 +44,7 @@ class Forward:
         170 states of 16 particles, 1 GB a gradient, and more at once are no faster.
         """
         layout, numbers = self.simulator.layout, 2**17 if self.bias.device.type == "cpu" else 2**22
-        kept = layout.shape[0] if layout.kind == "particles" else 4
-        return max(1, numbers // (kept * math.prod(layout.shape)))
+        return max(1, numbers // (layout.copies_per_step * math.prod(layout.shape)))
 
     def push(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """``F(x_0)``, differentiable; in chunks that suit the device, in one step for linear processes."""

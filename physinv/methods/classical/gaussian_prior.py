@@ -17,7 +17,7 @@ from torch import Tensor
 
 from physinv.laws.exact import LinearGaussian
 from physinv.methods.problem import Problem
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 _DENSE = 2048  # components up to which a covariance between all of them is estimated
 _NOTHING = 1e-12  # of the largest variance: below it a direction does not vary (float32 data round at 1e-14)
@@ -60,7 +60,7 @@ class GaussianPrior:
 
     mean: Float[Tensor, "*moving"]
     covariance: Covariance
-    layout: Layout
+    layout: StateLayout
 
     def root(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """``m + S^(1/2) u`` with the static channels of ``final``; ``d`` counts what moves."""
@@ -93,14 +93,14 @@ def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
     return GaussianPrior(mean, replace(covariance, variance=v), simulator.layout)
 
 
-def fit_covariance(x: Float[Tensor, "n *state"], layout: Layout) -> Covariance:
+def fit_covariance(x: Float[Tensor, "n *state"], layout: StateLayout) -> Covariance:
     """Of centred samples ``x`` of the moving part of states:
 
     - periodic fields: invariant under translations, hence a matrix between channels for each Fourier mode;
     - everything else up to 2048 components: dense, shrunk to a multiple of I (Ledoit and Wolf 2004);
     - else a variance per component.
     """
-    if layout.kind == "field" and layout.boundary == "PERIODIC":
+    if layout.basis == "fourier":
         return _fourier(x)
     if x[0].numel() <= _DENSE:
         return _shrunk(x)

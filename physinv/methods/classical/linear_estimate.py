@@ -14,7 +14,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.laws.gaussian import gaussian_log_prob
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 _PENALTIES = tuple(10.0**-p for p in range(8))
 _DOUBT = 1.05  # by which a dense map of few trajectories has to beat a filter
@@ -30,7 +30,7 @@ class LinearEstimate:
     ``x_T``.
     """
 
-    layout: Layout
+    layout: StateLayout
     mean_initial: Float[Tensor, "*state"]
     mean_final: Float[Tensor, "*state"]
     weights: Tensor
@@ -108,7 +108,7 @@ def _best(
     layout, y0, yT = train.layout, valid.states(0), valid.states(-1)
     x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
     grids = {_dense: _PENALTIES}
-    if layout.kind == "field" and layout.boundary == "PERIODIC":
+    if layout.basis == "fourier":
         grids[_wiener] = _PENALTIES[2:]
     few = len(x0) <= x0[0].numel()
 
@@ -121,12 +121,12 @@ def _best(
     ]
     best, kind, penalty = min(found, key=lambda item: error(item[0]))
     miss = (best.mean(yT) - y0).square().mean(0)
-    if layout.kind == "field":  # few trajectories, many points: one variance per channel
+    if layout.space:  # few trajectories, many points: one variance per channel
         miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
     return replace(best, deviation=miss.sqrt()), kind, penalty
 
 
-def _dense(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+def _dense(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
     mean0, meanT = x0.mean(0), xT.mean(0)
     target, anchors = (x0 - mean0).flatten(1).double(), (xT - meanT).flatten(1)
     if len(target) <= target.shape[1]:
@@ -144,7 +144,7 @@ def _dense(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...])
     return found
 
 
-def _wiener(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+def _wiener(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
     mean0, meanT, space = x0.mean(0), xT.mean(0), tuple(range(2, x0.ndim))
     a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in (xT - meanT, x0 - mean0))
     power = torch.einsum("n...i,n...j->...ij", a.conj(), a) / len(a)

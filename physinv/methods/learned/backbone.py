@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from physinv.config.settings import Settings
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.problem import Problem
-from physinv.models.networks import MLP, ParticleNet, UNet
+from physinv.models.networks.build import build_network
 from physinv.models.references.particles import length_unit
 from physinv.posterior.posterior import default_batch
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
-_ALL_PAIRS, _NEAREST = 64, 32  # particles up to which each hears from every other; else from so many nearest ones
 _LEAST = 1e-6  # of the largest scale: components that hardly vary are not blown up
 
 
@@ -56,9 +55,8 @@ class Frame(nn.Module):
         super().__init__()
         self.estimates = estimates
         layout, x0, xT = problem.train.layout, problem.train.states(0), problem.train.states(-1)
-        self.layout, self.linear, self.particles = layout, linear, layout.kind == "particles"
-        self.axis = -1 if self.particles else 1
-        self.dimension = len(layout.coordinates[1]) if self.particles else 1
+        self.layout, self.linear, self.particles = layout, linear, layout.positions > 0
+        self.axis, self.dimension = layout.channel_axis, layout.positions or 1
         channels = torch.arange(x0.shape[self.axis], device=x0.device)
         numbered = torch.ones_like(x0[:1]).cumsum(self.axis).round() - 1  # each channel holds its own number
         kept = layout.moving(numbered).movedim(self.axis, 0).flatten(1)[:, 0].long()
@@ -66,7 +64,7 @@ class Frame(nn.Module):
         self.register_buffer("fixed", channels[~torch.isin(channels, kept)])
         self.register_buffer("final", torch.stack(_location(layout, xT)))
         self.register_buffer("initial", torch.stack(_location(layout, x0)))
-        unit = self.initial[1] if linear is None else _pooled(layout, linear.deviation.square()[None]).sqrt()
+        unit = self.initial[1] if linear is None else layout.pooled(linear.deviation.square()[None]).sqrt()
         least = _LEAST * self.initial[1].amax()
         self.register_buffer("unit", self._moving(torch.maximum(unit, least)[None])[0])
         length = torch.ones((), device=x0.device)
@@ -150,36 +148,10 @@ def build_backbone(
 
     ``groups`` counts those of :meth:`Frame.features`; ``heads`` = 2 adds numbers for :meth:`Frame.split`.
     """
-    layout, m, static = frame.layout, frame.components, len(frame.fixed)
-    inputs, outputs = groups * m + static, heads * m
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
-        if frame.particles:
-            d = frame.dimension
-            return ParticleNet(
-                d,
-                groups * m // d,
-                static,
-                width=settings.width or 32,
-                depth=settings.depth or 2,
-                box=layout.box / float(frame.length),
-                absolute=not layout.isotropic,
-                neighbours=None if layout.shape[0] <= _ALL_PAIRS else _NEAREST,
-                dropout=dropout,
-                outputs=m // d,
-                numbers=(heads - 1) * m // d,
-            )
-        if layout.kind == "vector":
-            return MLP(inputs, outputs, width=settings.width or 64, depth=settings.depth or 3, dropout=dropout)
-        return UNet(
-            inputs,
-            outputs,
-            dimension=len(layout.axes),
-            width=settings.width or 16,
-            levels=settings.depth or 2,
-            periodic=layout.boundary == "PERIODIC",
-            dropout=dropout,
-        )
+    layout, m = frame.layout, frame.components
+    numbers = (heads - 1) * m // frame.dimension
+    inputs, unit = layout.positions + groups * m + len(frame.fixed), float(frame.length)
+    return build_network(layout, inputs, m + numbers, settings, seed=seed, dropout=dropout, numbers=numbers, unit=unit)
 
 
 @torch.no_grad()
@@ -194,27 +166,8 @@ def source(generator: torch.Generator | None, device: torch.device) -> torch.Gen
     return generator or torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
 
 
-def _location(layout: Layout, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
+def _location(layout: StateLayout, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, broadcastable against a state and of equal shapes."""
-    mean = _averaged(layout, x)
-    if layout.kind == "particles" and layout.isotropic:
-        mean = torch.zeros_like(mean)
-    deviation = _pooled(layout, (x - mean).square()).sqrt()
+    mean = layout.centre(x)
+    deviation = layout.pooled((x - mean).square()).sqrt()
     return mean, torch.maximum(deviation, _LEAST * deviation.amax())
-
-
-def _averaged(layout: Layout, x: Float[Tensor, "n *state"]) -> Tensor:
-    if layout.kind == "vector":
-        return x.mean(0)
-    if layout.kind == "particles":
-        return x.mean((0, 1))[None]
-    return x.mean((0, *range(2, x.ndim)), keepdim=True)[0]
-
-
-def _pooled(layout: Layout, squares: Float[Tensor, "n *state"]) -> Tensor:
-    """Mean squares per channel, per component or (particles) per vector."""
-    mean = _averaged(layout, squares)
-    if layout.kind != "particles":
-        return mean
-    parts = [mean[:, place[-1]].reshape(1, -1) for _, place in layout.parts()]
-    return torch.cat([part.mean().expand_as(part) for part in parts], dim=1)

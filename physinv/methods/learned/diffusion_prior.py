@@ -87,7 +87,7 @@ def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
     levels, forward = noise_levels(steps), fit_forward(problem)
     denoiser = train_denoiser(problem, prior_frame(problem), groups=1)
     layout = problem.train.layout
-    basis: Basis = "fourier" if layout.kind == "field" and layout.boundary == "PERIODIC" else "identity"
+    basis: Basis = layout.basis
     return Guided(denoiser, forward, basis, levels, _widths(problem, denoiser, forward, basis, levels[:-1]))
 
 

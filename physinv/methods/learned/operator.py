@@ -7,13 +7,13 @@ __all__ = ["Operator", "fit_fno"]
 import warnings
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.methods.learned.backbone import Frame, build_backbone, conditional_frame
 from physinv.methods.learned.regression import Regressed, Regression, squared_error
 from physinv.methods.problem import NotApplicableError, Problem
+from physinv.models.networks.build import seeded
 
 _PROBE = 8  # channels of the operator whose size tells how many may be had
 
@@ -41,7 +41,7 @@ def fit_fno(problem: Problem, *, modes: int = 12, width: int = 0) -> Regressed:
     for states that are no periodic fields, ValueError if the package is missing.
     """
     layout = problem.train.layout
-    if layout.kind != "field" or layout.boundary != "PERIODIC":
+    if layout.basis != "fourier":
         raise NotApplicableError("a Fourier neural operator needs periodic fields; take fit_regression.")
     if modes < 1 or width < 0:
         raise ValueError(f"`modes` must be at least 1 and `width` not negative, got {modes} and {width}.")
@@ -62,8 +62,7 @@ def _operator(frame: Frame, modes: int, width: int, seed: int) -> Operator:
         except ImportError:
             raise ValueError("this needs neuraloperator; install it with pip install 'physinv[baselines]'.") from None
         make: Any = FNO
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # its layers take no generator; the global state is restored
+        with seeded(seed):
             inner: nn.Module = make(
                 n_modes=tuple(min(2 * modes, len(axis)) for axis in frame.layout.coordinates),
                 in_channels=2 * frame.components + len(frame.fixed),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import Context, Frame, build_backbone, chunked, conditional_frame, source
 from physinv.methods.problem import Problem
-from physinv.models.networks.dropout import dropping
+from physinv.models.networks.layers import dropping
 from physinv.posterior.posterior import default_batch
 
 _PASSES = 32  # of the network with dropout, for means and on validation data

@@ -14,7 +14,7 @@ from physinv.equations.sde import SDE, Multiplicative, expand
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 from physinv.training.loop import fit
 
 
@@ -49,7 +49,7 @@ class Reversed:
     """Draws of the reversal; its mean is the reversal without noise.  What is static is copied from ``x_T``."""
 
     posterior: Posterior
-    layout: Layout
+    layout: StateLayout
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """:meth:`~physinv.posterior.posterior.Posterior.mean_flow`."""

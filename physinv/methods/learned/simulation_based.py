@@ -69,8 +69,8 @@ def fit_fmpe(problem: Problem) -> Inferred:
 def _fit(problem: Problem, name: str) -> Inferred:
     """Train in rounds of epochs until time, or the number of updates, is used up; or until the package's own criterion
     says that it has converged.  Network, optimiser and standardisation are its defaults."""
-    if problem.train.layout.kind != "vector":
-        raise NotApplicableError(f"{name} is made for vectors, these are {problem.train.layout.kind} states.")
+    if len(problem.train.shape) != 1:
+        raise NotApplicableError(f"{name} is made for vectors, these are states of shape {problem.train.shape}.")
     inference = _package()  # its import takes seconds that are not training
     begun = time.perf_counter()
     initial, final = (problem.train.states(i) for i in (0, -1))

@@ -1,7 +1,8 @@
-"""Backbones: modules ``(features, t) -> output`` with ``t`` in [0, 1]; any other such module will do."""
+"""Networks: modules ``(features, t) -> output`` with ``t`` in [0, 1]; any other such module will do."""
 
+from physinv.models.networks.build import NETWORKS, build_network
 from physinv.models.networks.mlp import MLP
 from physinv.models.networks.particles import ParticleNet
 from physinv.models.networks.unet import UNet
 
-__all__ = ["MLP", "ParticleNet", "UNet"]
+__all__ = ["MLP", "NETWORKS", "ParticleNet", "UNet", "build_network"]

@@ -10,16 +10,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.models.networks.dropout import Dropout
-from physinv.models.networks.embedding import embed
+from physinv.models.networks.layers import Dropout, embed
 
 
 class MLP(nn.Module):
-    """``depth`` hidden layers of ``width`` with SiLU, the time embedded in ``frequencies`` sines and cosines.
+    """Map vectors and a time to vectors by fully connected layers with SiLU.
 
-    ``(batch, inputs), (batch,) -> (batch, outputs)``.  The last layer starts at zero: an untrained score model
-    is its reference law.  ``dropout`` is the rate of a :class:`~physinv.models.networks.dropout.Dropout` after each
-    layer.
+    The time is embedded by :func:`~physinv.models.networks.layers.embed`. The last layer starts at zero: an untrained
+    score model equals its reference law.
+
+    Args:
+        inputs: Components of the input.
+        outputs: Components of the output.
+        width: Units of each hidden layer.
+        depth: Number of hidden layers.
+        frequencies: Sines and cosines of the time together, even.
+        dropout: Rate of the :class:`~physinv.models.networks.layers.Dropout` after each hidden layer; 0 for none.
+
+    Example:
+        >>> MLP(3, 2)(torch.zeros(5, 3), torch.zeros(5)).shape
+        torch.Size([5, 2])
     """
 
     def __init__(
@@ -37,5 +47,6 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, last)
 
     def forward(self, x: Float[Tensor, "batch inputs"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch outputs"]:
+        """Return the output ``(batch, outputs)`` for inputs ``x (batch, inputs)`` at times ``t`` in [0, 1]."""
         out: Tensor = self.layers(torch.cat([x, embed(t, self.frequencies)], dim=1))
         return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ParticleNet"]
+__all__ = ["ParticleNet", "particle_net"]
 
 import math
 from typing import NamedTuple
@@ -12,28 +12,49 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physinv.models.networks.dropout import Dropout
-from physinv.models.networks.embedding import embed
+from physinv.models.networks.layers import Dropout, embed
+from physinv.processes.layout import StateLayout
 
 _RADIAL = 8  # Gaussian bumps that resolve a distance
+_ALL_PAIRS, _NEAREST = 64, 32  # particles up to which each hears from every other; else from so many nearest ones
 _FAR = 4.0  # distances beyond are told apart by direction only, in units of the features' length
 
 
 class ParticleNet(nn.Module):
-    """``(batch, n, d + vectors d + scalars), (batch,) -> (batch, n, outputs d + numbers)``: positions, vectors and
-    scalars of each particle in; ``outputs`` vectors (one) and ``numbers`` scalars (none) of each out.
+    """Map positions, vectors and scalars of particles to vectors and scalars of each, equivariantly.
 
-    Commutes with permutations of the particles.  Positions enter through differences only: shifts of all positions
-    (and, with a period ``box``, of any one by ``box``) change nothing.  Rotating or reflecting positions and vectors
-    together turns the output with them, unless ``absolute``: then the components of the vectors, and with a ``box``
-    the phases of the positions, are features too, and the law may know special places and directions.
+    The network commutes with permutations of the particles. Positions enter through differences only: a shift of all
+    positions (and, with a period ``box``, of any one by ``box``) changes nothing. Rotating or reflecting positions and
+    vectors together turns the output vectors with them, unless ``absolute`` is set.
 
-    Each of ``depth`` layers passes messages between pairs (made of the scalars of both, their distance and the angles
-    between their vectors and the gap) and the mean over all particles (Satorras et al. 2021; vectors as in Schuett et
-    al. 2021, section 3).  ``neighbours`` restricts the pairs to that many nearest ones; the network is then piecewise
-    smooth only.  A direct way from the vectors to the output, weighted by functions of time, is learned first.  The
-    last layers start at zero.  ``dropout`` is the rate of a :class:`~physinv.models.networks.dropout.Dropout` of the
-    updates of each particle's scalars.
+    Each layer passes messages between pairs, made of the scalars of both, their distance and the angles between their
+    vectors and the gap, and the mean over all particles. A direct path from the vectors to the output, weighted by
+    functions of time, is learned first. The last layers start at zero: an untrained score model equals its reference
+    law.
+
+    Args:
+        dimension: Components ``d`` of a position and of every vector.
+        vectors: Vectors of each particle in the features, its position not among them.
+        scalars: Scalars of each particle in the features.
+        width: Scalars of each particle in the hidden layers; half as many vectors.
+        depth: Number of layers of messages.
+        box: Period of the positions in units of the features; 0 without one.
+        absolute: Whether components of the vectors, and phases of the positions in a ``box``, are features too, so
+            that the output may depend on special places and directions.
+        neighbours: Number of nearest particles that each hears from; None for all. With fewer than all the network is
+            piecewise smooth only.
+        frequencies: Sines and cosines of the time together, even.
+        dropout: Rate of the :class:`~physinv.models.networks.layers.Dropout` on the updates of the scalars.
+        outputs: Vectors of each particle in the output.
+        numbers: Scalars of each particle in the output.
+
+    Raises:
+        ValueError: If ``neighbours`` is below 1.
+
+    References:
+        Satorras, Hoogeboom and Welling (2021), E(n) equivariant graph neural networks.
+        Schuett, Unke and Gastegger (2021), Equivariant message passing for the prediction of tensorial properties,
+        section 3.
     """
 
     def __init__(
@@ -83,6 +104,12 @@ class ParticleNet(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch n inputs"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch n out"]:
+        """Return vectors and scalars ``(batch, n, outputs d + numbers)`` of each particle.
+
+        Args:
+            features: ``(batch, n, d + vectors d + scalars)``: position, vectors and scalars of each particle.
+            t: Times in [0, 1].
+        """
         d = self.dimension
         q, v, s = torch.tensor_split(features, [d, d + self.vectors * d], dim=-1)
         time = embed(t, self.frequencies)[:, None].expand(-1, q.shape[1], -1)
@@ -119,6 +146,56 @@ class ParticleNet(nn.Module):
         centres = torch.arange(_RADIAL, device=q.device, dtype=q.dtype) * (_FAR / (_RADIAL - 1))
         bumps = torch.exp(-(((r - centres) * ((_RADIAL - 1) / _FAR)) ** 2) / 2)
         return _Pairs(index, gaps / (r + 0.1), bumps)
+
+
+def particle_net(
+    inputs: int,
+    outputs: int,
+    *,
+    layout: StateLayout,
+    width: int = 32,
+    depth: int = 2,
+    dropout: float = 0.0,
+    numbers: int = 0,
+    unit: float = 1.0,
+) -> ParticleNet:
+    """Make the equivariant network for the particles of a layout.
+
+    Features are the position, vectors and the static scalars of each particle. Where the law of the states has special
+    directions (``layout.isotropic`` is not set) the network sees components of the vectors too. Beyond 64 particles
+    each hears from its 32 nearest ones.
+
+    Args:
+        inputs: Components of the features of each particle.
+        outputs: Components of the output of each particle, ``numbers`` included.
+        layout: Layout of the particles.
+        width: Scalars of each particle in the hidden layers.
+        depth: Number of layers of messages.
+        dropout: Rate of the dropout layers.
+        numbers: How many of the outputs are scalars.
+        unit: Unit of length in which the features count positions.
+
+    Raises:
+        ValueError: If the states are no particles.
+    """
+    d, scalars = layout.positions, len(layout.static)
+    if d == 0:
+        raise ValueError(
+            f"network `particles` is for particles, got states of shape {layout.shape}; leave `network` out."
+        )
+    return ParticleNet(
+        d,
+        (inputs - d - scalars) // d,
+        scalars,
+        width=width,
+        depth=depth,
+        box=float(torch.tensor(layout.box) / torch.tensor(unit)),
+        absolute=not layout.isotropic,
+        neighbours=None if layout.shape[0] <= _ALL_PAIRS else _NEAREST,
+        dropout=dropout,
+        outputs=(outputs - numbers) // d,
+        numbers=numbers,
+    )
 
 
 class _Pairs(NamedTuple):

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-__all__ = ["UNet"]
+__all__ = ["UNet", "unet"]
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physinv.models.networks.dropout import Dropout
-from physinv.models.networks.embedding import embed
-from physinv.models.networks.wrap import wrap
+from physinv.models.networks.layers import Dropout, embed, wrap
+from physinv.processes.layout import StateLayout
 
 _CONV: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _POOL = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
 class UNet(nn.Module):
-    """``levels`` halvings of the grid, ``width`` channels at the top and twice as many below each halving.
+    """Map fields and a time to fields on the same grid by convolutions on several scales.
 
-    ``(batch, inputs, *space), (batch,) -> (batch, outputs, *space)``; every side of ``space`` must be divisible by
-    ``2^levels``.  Where ``periodic``, convolutions wrap around, so the network commutes with shifts by multiples of
-    ``2^levels``, the ``stride``; else the field counts as 0 beyond every edge, which tells where the walls are.  Time
-    enters each block as scale and shift of its channels.  The last layer starts at zero.  ``dropout`` is the rate of a
-    :class:`~physinv.models.networks.dropout.Dropout` before the second convolution of each block.
+    Time enters each block as scale and shift of its channels. The last layer starts at zero: an untrained score model
+    equals its reference law. A periodic network commutes with shifts by multiples of its ``stride = 2^levels``; for
+    other boundaries the field is continued by 0 beyond every edge, which shows the network where the edges are.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        dimension: Number of axes of space: 1, 2 or 3.
+        width: Channels at full resolution; each halving of the grid doubles them.
+        levels: Halvings of the grid; every side must be divisible by ``2^levels``.
+        frequencies: Sines and cosines of the time together, even.
+        periodic: Whether convolutions wrap around the edges.
+        dropout: Rate of the :class:`~physinv.models.networks.layers.Dropout` before the second convolution of each
+            block; 0 for none.
+
+    References:
+        Ronneberger, Fischer and Brox (2015), U-Net: convolutional networks for biomedical image segmentation.
     """
 
     def __init__(
@@ -60,6 +71,11 @@ class UNet(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch inputs *space"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch outputs *space"]:
+        """Return the output ``(batch, outputs, *space)`` for fields ``x`` at times ``t`` in [0, 1].
+
+        Raises:
+            ValueError: If a side of the grid is not divisible by ``2^levels``.
+        """
         sides = x.shape[2:]
         if any(n % 2**self.levels for n in sides):
             raise ValueError(f"every side of the grid must be divisible by {2**self.levels}, got {tuple(sides)}.")
@@ -73,6 +89,34 @@ class UNet(nn.Module):
             x = block(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()], 1), time)
         out: Tensor = self.last(self.around(functional.silu(x)))
         return out
+
+
+def unet(
+    inputs: int, outputs: int, *, layout: StateLayout, width: int = 16, depth: int = 2, dropout: float = 0.0
+) -> UNet:
+    """Make the U-Net for the fields of a layout: of its dimension, periodic where it is.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        layout: Layout of the fields.
+        width: Channels at full resolution.
+        depth: Halvings of the grid.
+        dropout: Rate of the dropout layers.
+
+    Raises:
+        ValueError: If the states are no fields, or a side of the grid is not divisible by ``2^depth``.
+    """
+    sides = layout.shape[1:]
+    if not layout.space:
+        raise ValueError(f"network `unet` is for fields, got states of shape {layout.shape}; leave `network` out.")
+    if any(n % 2**depth for n in sides):
+        raise ValueError(
+            f"setting `depth` = {depth} needs grid sides divisible by {2**depth}, "
+            f"got {'x'.join(map(str, sides))}; choose a smaller `depth` or another grid."
+        )
+    size = {"dimension": len(sides), "width": width, "levels": depth}
+    return UNet(inputs, outputs, periodic=layout.periodic, dropout=dropout, **size)
 
 
 class _Block(nn.Module):

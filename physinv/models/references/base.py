@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.processes.simulator import Layout
+    from physinv.processes.layout import StateLayout
 
 
 class ReferenceLaw(nn.Module, ABC):
@@ -59,7 +59,7 @@ class ReferenceLaw(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         """Tell whether the law can be fitted to states of this layout under this SDE.
 
         Args:
@@ -81,6 +81,11 @@ class ReferenceLaw(nn.Module, ABC):
         Returns:
             The law with float32 buffers.
         """
+
+    @property
+    def length(self) -> float:
+        """Return the unit of length in which the features count positions of particles."""
+        return 1.0
 
     @abstractmethod
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:

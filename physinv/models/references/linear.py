@@ -17,7 +17,7 @@ from physinv.equations.sde import SDE, Linear
 from physinv.laws.gaussian import gaussian_log_prob, twins
 from physinv.laws.observation import Covariance, diagonal
 from physinv.models.references.base import ReferenceLaw
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
     from typing import Self
@@ -65,9 +65,9 @@ class LinearReference(ReferenceLaw):
         self.register_buffer("power0", power0)
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         """Tell whether the state is a field and the SDE linear, with modes other than the components."""
-        return layout.kind == "field" and isinstance(sde, Linear) and sde.basis != "identity"
+        return cls.name in layout.references and isinstance(sde, Linear) and sde.basis != "identity"
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:

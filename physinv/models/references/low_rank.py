@@ -24,7 +24,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear, expand
 from physinv.laws.observation import Covariance, low_rank
 from physinv.models.references.base import ReferenceLaw, between
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
     from typing import Self
@@ -85,9 +85,9 @@ class LowRankReference(ReferenceLaw):
         self.register_buffer("inverse", _inverse_diagonal(factor, diagonal), persistent=False)
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         """Tell whether the state is a vector or a field."""
-        return layout.kind != "particles"
+        return cls.name in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
@@ -116,7 +116,7 @@ class LowRankReference(ReferenceLaw):
         factor = torch.stack(factors)
         used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
         tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
-        physics = sde if data.layout.kind == "vector" else None
+        physics = sde if len(data.shape) == 1 else None
         return cls(physics, data.times.float(), *(table.float() for table in tables))
 
     @classmethod

@@ -17,7 +17,7 @@ from physinv.equations.sde import SDE, expand
 from physinv.laws.mixture import Mixture, cluster
 from physinv.laws.observation import Covariance, Observation, isotropic, jacobian
 from physinv.models.references.base import ReferenceLaw, between
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
     from typing import Self
@@ -81,9 +81,9 @@ class MixtureReference(ReferenceLaw):
         self.register_buffer("scale", spread.sum((1, 2)).div(d).sqrt(), persistent=False)
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         """Tell whether the state is a vector of at most 16 components."""
-        return layout.kind == "vector" and layout.shape[0] <= _MAX_DIMENSION
+        return cls.name in layout.references and layout.shape[0] <= _MAX_DIMENSION
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:

@@ -29,7 +29,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, expand
 from physinv.models.references.base import ReferenceLaw, between
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
     from typing import Self
@@ -115,9 +115,9 @@ class ParticleReference(ReferenceLaw):
     local: Tensor
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         """Tell whether the states are particles."""
-        return layout.kind == "particles"
+        return cls.name in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
@@ -129,6 +129,11 @@ class ParticleReference(ReferenceLaw):
         unit = length_unit(layout, data.states(-1, limit=min(_NEIGHBOUR_STATES, n)).cpu())
         period = torch.full((len(layout.coordinates[1]),), layout.box)
         return cls(sde, data.times.float(), mean, within, centre, unit, period, torch.tensor(layout.isotropic))
+
+    @property
+    def length(self) -> float:
+        """Return the unit of length in which the features count positions, ``unit``."""
+        return float(self.unit)
 
     def _decompose(self, x: Float[Tensor, "batch n c"], t: Float[Tensor, " batch"]) -> SpeciesDecomposition:
         y, first = x[..., :-1], (x[..., -1] > 0).to(x.dtype)
@@ -229,7 +234,7 @@ def _regular(C: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k k"]:
     return C + 1e-6 * scale * torch.eye(C.shape[-1], dtype=C.dtype)
 
 
-def length_unit(layout: Layout, x: Float[Tensor, "m n c"]) -> Float[Tensor, ""]:
+def length_unit(layout: StateLayout, x: Float[Tensor, "m n c"]) -> Float[Tensor, ""]:
     """Return the median distance of a particle to its nearest neighbour, the unit of lengths in features.
 
     For states of a single particle: the standard deviation of its coordinates.

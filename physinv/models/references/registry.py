@@ -14,8 +14,6 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw
 
-_PREFERENCE = ("particles", "linear", "smoother", "mixture", "low-rank")
-
 REFERENCES: Registry[type[ReferenceLaw]] = Registry(
     "reference law",
     "physinv.references",
@@ -54,11 +52,11 @@ def fit_reference(
         law = REFERENCES.find(settings.reference)
         if not law.suits(sde, data.layout):
             raise ValueError(
-                f"reference law `{settings.reference}` does not fit {data.layout.kind} states under this SDE; leave "
+                f"reference law `{settings.reference}` does not fit these states under this SDE; leave "
                 "`reference` out to have one chosen."
             )
     else:
-        law = next(law for name in _PREFERENCE if (law := REFERENCES.find(name)).suits(sde, data.layout))
+        law = next(law for name in data.layout.references if (law := REFERENCES.find(name)).suits(sde, data.layout))
     return law.fit(sde, data, settings, seed=seed)
 
 

@@ -65,7 +65,7 @@ from physinv.models.references.smoother_tables import (
     physics_backward,
     to_modes,
 )
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
     from typing import Self
@@ -119,15 +119,14 @@ class SmootherReference(ReferenceLaw):
         self.physical = bool(tables.trusted.any())
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         """Tell whether the state is a field."""
-        return layout.kind == "field"
+        return cls.name in layout.references
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
         """Regress each stored state on the next one: by Fourier modes if the field is periodic, else by components."""
-        basis: Basis = "fourier" if data.layout.boundary == "PERIODIC" else "identity"
-        return cls(sde, basis, fit_smoother_tables(sde, data, basis))
+        return cls(sde, data.layout.basis, fit_smoother_tables(sde, data, data.layout.basis))
 
     @classmethod
     def from_tensors(cls, sde: SDE, tensors: Mapping[str, Tensor]) -> Self:

@@ -17,7 +17,7 @@ from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.observation import Covariance, diagonal
 from physinv.models.references.base import ReferenceLaw, between
 from physinv.models.references.linear import power_spectrum, root_mean_square
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 
 
 class SpectralReference(ReferenceLaw):
@@ -46,9 +46,9 @@ class SpectralReference(ReferenceLaw):
         self.register_buffer("power", power)
 
     @classmethod
-    def suits(cls, sde: SDE, layout: Layout) -> bool:
+    def suits(cls, sde: SDE, layout: StateLayout) -> bool:
         """Tell whether the state is periodic."""
-        return layout.boundary == "PERIODIC"
+        return layout.periodic
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> SpectralReference:

@@ -1,35 +1,23 @@
-"""A reconstruction as it runs backward, beside what happened: frames of a GIF."""
+"""Animations: a reconstruction backward in time beside the true trajectory, as frames of a GIF."""
 
 from __future__ import annotations
 
 __all__ = ["animate", "save_gif"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from physinv.processes.simulator import Layout
-from physinv.reports.plots.style import (
-    BLACK,
-    BLUE,
-    ORANGE,
-    Array,
-    Look,
-    angles,
-    array,
-    central_plane,
-    colour_scale,
-    draw_image,
-    house_style,
-)
-from physinv.training.checkpoint import write_atomically
+from physinv.config.files import write_atomically
+from physinv.processes.layout import StateLayout
+from physinv.reports.plots.pictures import picture_of
+from physinv.reports.plots.style import array, house_style
 
 _HOLD = 8  # how many times longer the last frame, x_0, stays
 _FEWEST = 20  # frames that are kept before they are shrunk
@@ -43,14 +31,27 @@ def animate(
     reconstruction: Float[Tensor, "time *state"],
     truth: Float[Tensor, "others *state"],
     times: Float[Tensor, " time"],
-    layout: Layout,
+    layout: StateLayout,
     *,
     frames: int = 60,
 ) -> list[Image.Image]:
-    """At most ``frames`` images from the last of ``times`` to the first: the reconstruction left, the truth right.
+    """Draw a reconstruction and the true trajectory from the last time to the first, side by side.
 
-    Fields: images, profiles in one dimension.  Particles: their first two coordinates, coloured by species.  Vectors:
-    the first number against time, or the first two in their plane, with the way that they came.
+    Fields: images, profiles in one dimension. Particles: their first two coordinates, coloured by species. Vectors: the
+    number against time, or the first two of several in their plane.
+
+    Args:
+        reconstruction: One reconstructed trajectory.
+        truth: The true one, at the same times.
+        times: Their times, in any order.
+        layout: Layout of the states.
+        frames: Largest number of images.
+
+    Returns:
+        The images, the last time first.
+
+    Raises:
+        ValueError: If the numbers of states and times differ, or are below 2.
     """
     if not len(reconstruction) == len(truth) == len(times) or len(times) < 2:
         raise ValueError(
@@ -63,7 +64,8 @@ def animate(
     figure = Figure(_SIZE, layout="constrained", dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, 2, sharex=True, sharey=True))
-    draw = _drawing(figure, axes, (array(reconstruction), array(truth)), t, layout)
+    both = array(reconstruction), array(truth)
+    draw = picture_of(layout).motion(figure, axes, both, t, layout)
     out: list[Image.Image] = []
     for i in map(int, pick):
         draw(i)
@@ -78,7 +80,14 @@ def animate(
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, *, seconds: float = 6.0, largest: int = _LARGEST) -> None:
-    """Write a GIF that repeats, atomically; frames are left out, and then shrunk, until it has ``largest`` bytes."""
+    """Write a GIF that repeats, whole or not at all.
+
+    Args:
+        frames: Images of one size.
+        path: File to write.
+        seconds: Duration without the pause on the last frame.
+        largest: Bytes that the file may have; frames are left out, and then shrunk, until it fits.
+    """
     chosen = list(frames)
     for attempt in range(8):
         palette = _palette(chosen, 128 if attempt == 0 else 64)
@@ -112,102 +121,3 @@ def _palette(frames: Sequence[Image.Image], colours: int) -> Image.Image:
 def _write(frames: Sequence[Image.Image], path: Path, waits: list[int]) -> None:
     first, *rest = frames
     first.save(path, format="GIF", save_all=True, append_images=rest, duration=waits, loop=0, optimize=False)
-
-
-Draw = Callable[[int], None]
-
-
-def _drawing(figure: Figure, axes: list[Axes], both: tuple[Array, Array], times: Array, layout: Layout) -> Draw:
-    if layout.kind == "particles":
-        return _particles(axes, both, layout)
-    if layout.kind == "vector":
-        return _line(axes, both, times, layout) if both[0].shape[1] == 1 else _plane(axes, both)
-    first = next(c for c, name in enumerate(layout.names) if name not in layout.static)
-    fields = [central_plane(x[:, first], layout) for x in both]
-    draw = _profiles if len(layout.axes) == 1 else _images
-    return draw(figure, axes, fields, layout, layout.names[first])
-
-
-def _images(figure: Figure, axes: list[Axes], fields: list[Array], layout: Layout, name: str) -> Draw:
-    look = colour_scale(fields[1])
-    shown = [draw_image(ax, x[0], *look) for ax, x in zip(axes, fields, strict=True)]
-    figure.colorbar(shown[1], ax=axes, label=name, fraction=0.05, pad=0.02)
-
-    def draw(i: int) -> None:
-        for image, x in zip(shown, fields, strict=True):
-            image.set_data(x[i].T)
-
-    return draw
-
-
-def _profiles(figure: Figure, axes: list[Axes], fields: list[Array], layout: Layout, name: str) -> Draw:
-    x = np.array(layout.coordinates[0])
-    shown = [ax.plot(x, f[0], color=c)[0] for ax, f, c in zip(axes, fields, (BLUE, BLACK), strict=True)]
-    for ax in axes:
-        ax.set(xlabel=f"${layout.axes[0]}$", xlim=(x[0], x[-1]), ylim=_window(fields[1]))
-        angles(ax.xaxis, layout)
-    axes[0].set_ylabel(name)
-
-    def draw(i: int) -> None:
-        for line, f in zip(shown, fields, strict=True):
-            line.set_ydata(f[i])
-
-    return draw
-
-
-def _line(axes: list[Axes], both: tuple[Array, Array], times: Array, layout: Layout) -> Draw:
-    """One number: the way from T to now, in the plane of time and state."""
-    paths = [ax.plot([], [], color=c)[0] for ax, c in zip(axes, (BLUE, BLACK), strict=True)]
-    dots = [ax.plot([], [], "o", color=c)[0] for ax, c in zip(axes, (BLUE, BLACK), strict=True)]
-    span = float(np.ptp(times))
-    for ax in axes:
-        ax.set(xlabel="time $t$", xlim=(times.min() - 0.03 * span, times.max() + 0.03 * span))
-        ax.set_ylim(_window(np.stack(both)))
-    axes[0].set_ylabel(layout.names[0])
-
-    def draw(i: int) -> None:
-        passed = np.flatnonzero(times >= times[i])
-        for path, dot, x in zip(paths, dots, both, strict=True):
-            path.set_data(times[passed], x[passed, 0])
-            dot.set_data([times[i]], [x[i, 0]])
-
-    return draw
-
-
-def _plane(axes: list[Axes], both: tuple[Array, Array]) -> Draw:
-    dots = [ax.plot([], [], "o", color=c)[0] for ax, c in zip(axes, (BLUE, BLACK), strict=True)]
-    for ax in axes:
-        ax.set(xlabel="$x_1$", xlim=_window(np.stack(both)[..., 0]), ylim=_window(np.stack(both)[..., 1]))
-    axes[0].set_ylabel("$x_2$")
-
-    def draw(i: int) -> None:
-        for dot, x in zip(dots, both, strict=True):
-            dot.set_data([x[i, 0]], [x[i, 1]])
-
-    return draw
-
-
-def _particles(axes: list[Axes], both: tuple[Array, Array], layout: Layout) -> Draw:
-    flat = len(layout.coordinates[1]) == 1
-    species = both[1][0, :, -1] if layout.static else np.ones(both[1].shape[1])
-    kinds = [(species > 0, BLUE), (species <= 0, ORANGE)]
-    look: Look = {"marker": "o", "ls": "", "ms": 4.5, "mec": "w", "mew": 0.4}
-    shown = [[(own, ax.plot([], [], color=c, **look)[0]) for own, c in kinds] for ax in axes]
-    window = _window(np.stack(both)[..., : 1 if flat else 2])
-    for ax in axes:
-        ax.set(xlim=window, ylim=window, aspect="equal", xlabel="$q_1$")
-    axes[0].set_ylabel("" if flat else "$q_2$")
-
-    def draw(i: int) -> None:
-        for lines, x in zip(shown, both, strict=True):
-            for own, line in lines:
-                line.set_data(x[i, own, 0], np.zeros(int(own.sum())) if flat else x[i, own, 1])
-
-    return draw
-
-
-def _window(x: Array) -> tuple[float, float]:
-    finite = x[np.isfinite(x)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    margin = 0.05 * ((high - low) or 1.0)
-    return low - margin, high + margin

@@ -26,10 +26,13 @@ Point = tuple[float | str, float, float | None]
 
 @house_style()
 def coverages(panels: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]]) -> Figure:
-    """Empirical against nominal coverage, less the nominal: title -> method -> (levels, coverage).
+    """Draw the empirical less the nominal coverage of several methods against the nominal one.
 
-    On the line at 0 a method is calibrated; below it intervals are too narrow, above it too wide.  The axis is linear
-    up to 0.1 and logarithmic beyond.
+    On the line at 0 a method is calibrated; below it intervals are too narrow, above it too wide. The axis is linear up
+    to 0.1 and logarithmic beyond.
+
+    Args:
+        panels: Nominal levels and empirical coverage, by title of the panel and method.
     """
     figure = Figure((WIDTH, 3.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -55,7 +58,11 @@ def coverages(panels: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]]) -> Fi
 
 @house_style()
 def rank_histograms(counts: Mapping[str, Numbers]) -> Figure:
-    """Rank of the truth among the samples, over its mean, a panel per method: flat where calibrated."""
+    """Draw rank histograms over their means, a panel per method: flat where calibrated.
+
+    Args:
+        counts: How often the truth had each rank among the samples, by method.
+    """
     figure, axes = _grid(len(counts), 1.25)
     for ax, (method, own) in zip(axes, counts.items(), strict=True):
         share = np.asarray(own) / max(float(np.mean(own)), 1e-300)
@@ -73,10 +80,14 @@ def rank_histograms(counts: Mapping[str, Numbers]) -> Figure:
 
 @house_style()
 def spectra_by_method(curves: Mapping[str, Mapping[str, Numbers]]) -> Figure:
-    """Power per mode against the wave number, a panel per method: method -> name -> values, over ``k``.
+    """Draw power per mode against the wave number, a panel per method.
 
-    ``spectrum_truth`` and ``spectrum_samples`` agree for posterior samples; ``spectrum_mean`` loses what the
-    observation does not tell; ``spectrum_spread`` and ``spectrum_error`` agree where the spread is honest.
+    The spectra of truth and samples agree for posterior samples. The mean of the samples has less power at wave numbers
+    that the observation does not inform. Spread and error of the mean agree where the spread is calibrated.
+
+    Args:
+        curves: Values by method and name: ``k`` (wave numbers), ``spectrum_truth``, and any of ``spectrum_samples``,
+            ``spectrum_mean``, ``spectrum_spread`` and ``spectrum_error``.
     """
     lines = {
         "spectrum_truth": {**TRUTH, "lw": 2.2, "label": "truth"},
@@ -111,9 +122,12 @@ def spectra_by_method(curves: Mapping[str, Mapping[str, Numbers]]) -> Figure:
 
 @house_style()
 def front(points: Mapping[str, Spot], best: Collection[str], exact: float | None = None) -> Figure:
-    """Error (CRPS) against time in seconds, both logarithmic; the methods in ``best`` are joined by a line.
+    """Draw the error (CRPS) of methods against their time, both logarithmic.
 
-    ``exact`` is the error of the exact posterior, which no method is below but by chance.
+    Args:
+        points: Seconds, error and its standard error (None if it is not known), by method.
+        best: Methods that no other one beats in both, joined by a line.
+        exact: Error of the exact posterior, below which no method is but by chance.
     """
     figure = Figure((WIDTH, 4.2), layout="constrained")
     ax = figure.subplots()
@@ -139,10 +153,13 @@ def front(points: Mapping[str, Spot], best: Collection[str], exact: float | None
 
 @house_style()
 def studies(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[Point]]]], rows: Sequence[str]) -> Figure:
-    """Errors against what a study varies: label of the axis -> heading of the metric -> method -> points.
+    """Draw errors against what a study varies, a column per study and a row per metric.
 
-    A column per study, a row per metric in ``rows``; bars are standard errors over the seeds.  Values that are words
-    stand side by side in the order they come in.
+    Bars are standard errors over the seeds. Values that are words stand side by side in the order they come in.
+
+    Args:
+        panels: Points (value, error, its standard error) by label of the axis, heading of the metric and method.
+        rows: Headings of the metrics that are shown.
     """
     n = len(panels)
     columns = min(n, 3)

@@ -17,10 +17,16 @@ from physinv.training.loop import Record
 
 @house_style()
 def training(records: Sequence[Record]) -> Figure:
-    """Losses, the validation loss above its best (late gains are small and matter: logarithmic), the learning rate.
+    """Draw losses, the validation loss above its best (logarithmic, since late gains are small) and the learning rate.
 
     A loss is mostly noise in its targets, drawn anew for training and validation: changes along each line mean more
-    than the gap between them.  Loss and rate begin at the second record; the first has seen no update.
+    than the gap between them. Loss and rate begin at the second record, since the first precedes all updates.
+
+    Args:
+        records: Lines of the training log, at least one.
+
+    Raises:
+        ValueError: If there are no records.
     """
     if not records:
         raise ValueError("`records` must hold at least one record; train for longer.")
@@ -54,7 +60,7 @@ def training(records: Sequence[Record]) -> Figure:
 
 
 def _smooth(x: Array, reach: int) -> Array:
-    """Means over ``reach`` neighbours on either side; NaN is left out and left in place."""
+    """Mean over ``reach`` neighbours on either side; NaN counts in no mean and stays NaN."""
     index = np.arange(len(x))
     weight = (np.abs(index[:, None] - index) <= reach) & np.isfinite(x)
     return np.where(np.isfinite(x), weight @ np.nan_to_num(x) / np.maximum(weight.sum(1), 1), np.nan)

@@ -23,9 +23,15 @@ _NEAR = 12  # points: no line needed
 def place_labels(
     ax: Axes, points: Mapping[str, tuple[float, float]], colours: Mapping[str, str], strong: Collection[str] = ()
 ) -> None:
-    """Write each name at the first of several places around its point that is free; those in ``strong`` in bold.
+    """Write a name beside each point, where it covers no other point, text or level line.
 
-    Texts that are there already, and level lines, are kept free.
+    Each name goes to the first free one of several places around its point, the nearest ones first.
+
+    Args:
+        ax: The panel, laid out already.
+        points: Points by name, in data coordinates.
+        colours: Colour of each name.
+        strong: Names that are written in bold.
     """
     renderer = ax.figure.canvas.get_renderer()  # type: ignore[attr-defined]  # of Agg
     spots = ax.transData.transform(list(points.values()))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from physinv.evaluation.metrics import coverage
 from physinv.evaluation.spectra import radial_spectrum
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
 from physinv.reports.plots.style import (
     BLACK,
     BLUE,
@@ -37,19 +37,30 @@ def spectra(
     truth: Float[Tensor, "n *state"],
     observation: Float[Tensor, "n *state"],
     samples: Float[Tensor, "n k *state"],
-    layout: Layout,
+    layout: StateLayout,
     exact_samples: Float[Tensor, "n m *state"] | None = None,
     *,
     channel: int = 0,
 ) -> Figure:
-    """Radial power spectra of fields, averaged over the batch; the shell of the mean is left out.
+    """Draw radial power spectra of fields, averaged over the batch, without the shell of wave number 0.
 
-    A posterior sample has the truth's power at every wave number; its error reaches twice that where the observation
-    says nothing any more; the mean of K samples keeps 1/K of their variance.  Power that rounding alone could produce
-    is not drawn.
+    A posterior sample has the power of the truth at every wave number. Its error has twice that power at wave numbers
+    that the observation does not inform, and there the mean of K samples keeps 1/K of their variance. Power that
+    rounding alone could produce is not drawn.
+
+    Args:
+        truth: Initial states.
+        observation: Final states.
+        samples: Posterior samples.
+        layout: Layout of the fields.
+        exact_samples: Samples of the exact posterior, if it is known.
+        channel: Channel that is shown.
+
+    Raises:
+        ValueError: If the states are no fields, or the shapes do not fit each other.
     """
-    if layout.kind != "field":
-        raise ValueError("`layout` must be that of a field to have spectra, got a vector.")
+    if not layout.space:
+        raise ValueError(f"`layout` must be that of a field to have spectra, got states of shape {layout.shape}.")
     check_members(samples, truth)
     k, sample = samples.shape[1], samples[:, 0]
     lines: list[tuple[Tensor, Look]] = [
@@ -81,12 +92,18 @@ def spectra(
 
 
 @house_style()
-def ranks(counts: Int[Tensor, " ranks"], layout: Layout | None = None) -> Figure:
-    """Rank histogram (:func:`physinv.evaluation.metrics.rank_histogram`) over its mean, and the 95 % band of a
-    calibrated one.
+def ranks(counts: Int[Tensor, " ranks"], layout: StateLayout | None = None) -> Figure:
+    """Draw a rank histogram over its mean, and the 95 % band of a calibrated one.
 
-    A count of N independent ranks is binomial with odds 1/(K + 1).  Components of one state are dependent: if
-    ``layout`` says that there are several, the figure says that counts may leave the band more often.
+    A count of N independent ranks is binomial with probability 1/(K + 1). Components of one state are dependent: if
+    there are several, the figure says that counts may leave the band more often.
+
+    Args:
+        counts: How often the truth had each rank, from :func:`physinv.evaluation.metrics.rank_histogram`.
+        layout: Layout of the states, if several components of a state were ranked.
+
+    Raises:
+        ValueError: If there are no ranks.
     """
     k, total = len(counts) - 1, int(counts.sum())
     if total < 1:
@@ -101,7 +118,7 @@ def ranks(counts: Int[Tensor, " ranks"], layout: Layout | None = None) -> Figure
     ax.set(xlabel=f"rank of the truth among {k} samples", ylabel="frequency / uniform", xlim=(-0.7, k + 0.7))
     ax.set_ylim(0, 1.15 * max(high, float(counts.max()) / mean))
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    several = layout is not None and (layout.kind != "vector" or len(layout.coordinates[0]) > 1)
+    several = layout is not None and math.prod(layout.shape) > 1
     note = "; components of a state are dependent:\nexpect more scatter than the band shows" if several else ""
     ax.set_title(f"{total:,} ranks{note}", loc="left", fontsize=8)
     figure.legend(loc="outside lower center", ncols=2)
@@ -114,10 +131,18 @@ def coverage_curve(
     truth: Float[Tensor, "n *state"],
     exact_samples: Float[Tensor, "n m *state"] | None = None,
 ) -> Figure:
-    """How often central intervals hold the truth (:func:`physinv.evaluation.metrics.coverage`) against how often they
-    should.
+    """Draw the empirical coverage of central intervals against the nominal one.
 
-    The band is 95 % of a binomial with one trial per state: too wide, if anything, since a state has many components.
+    The band is 95 % of a binomial with one trial per state. It is too wide, if anything, since a state has many
+    components.
+
+    Args:
+        samples: Posterior samples.
+        truth: Initial states.
+        exact_samples: Samples of the exact posterior, if it is known.
+
+    References:
+        :func:`physinv.evaluation.metrics.coverage`.
     """
     levels, n = [*(i / 10 for i in range(1, 10)), 0.95], len(truth)
     figure = Figure((3.2, 3.0), layout="constrained")

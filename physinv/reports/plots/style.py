@@ -48,8 +48,8 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physinv.processes.simulator import Layout
-from physinv.training.checkpoint import write_atomically
+from physinv.config.files import write_atomically
+from physinv.processes.layout import StateLayout
 
 Array = NDArray[np.float64]
 Look = dict[str, Any]
@@ -65,7 +65,7 @@ _UNDATED: dict[str, dict[str, None]] = {".png": {"Software": None}, ".pdf": {"Cr
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib's defaults plus ours, whatever the user's settings are; theirs come back afterwards."""
+    """Set the style of figures inside a ``with`` block or a decorated function; restore the user's afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rc("font", family="STIXGeneral", size=9)  # comes with matplotlib
@@ -85,7 +85,15 @@ def house_style() -> Iterator[None]:
 
 @house_style()
 def save(figure: Figure, path: Path) -> None:
-    """Write ``path``, PNG or PDF as its suffix says, atomically; the same data give the same bytes."""
+    """Write a figure to a file, whole or not at all; the same data give the same bytes.
+
+    Args:
+        figure: The figure.
+        path: File to write, whose suffix is ``.png`` or ``.pdf``.
+
+    Raises:
+        ValueError: If the suffix is another one.
+    """
     suffix = path.suffix.lower()
     if suffix not in _UNDATED:
         raise ValueError(f"`path` must end in {' or '.join(_UNDATED)}, got {path.name!r}.")
@@ -96,32 +104,62 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def draw_image(ax: Axes, image: Array, cmap: str, norm: Normalize) -> AxesImage:
-    """Draw ``(x, y)`` with x to the right and y upward."""
+    """Draw an image with x to the right and y upward.
+
+    Args:
+        ax: The panel.
+        image: Values ``(x, y)``.
+        cmap: Name of the colour map.
+        norm: Limits of the colours.
+    """
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
     return ax.imshow(image.T, cmap=cmap, norm=norm, origin="lower", interpolation="nearest")
 
 
-def name_axes(ax: Axes, layout: Layout) -> None:
+def name_axes(ax: Axes, layout: StateLayout) -> None:
+    """Label a panel with the first two axes of a field, and the place of the central plane along the third.
+
+    Args:
+        ax: The panel.
+        layout: Layout of the fields.
+    """
     x, y, *rest = layout.axes
     plane = "".join(f"  (${z} = {c[len(c) // 2]:.3g}$)" for z, c in zip(rest, layout.coordinates[2:], strict=True))
     ax.set(xlabel=f"${x}${plane}", ylabel=f"${y}$")
 
 
-def angles(axis: Axis, layout: Layout) -> None:
-    """Ticks at multiples of pi on a periodic box of length 2 pi."""
+def angles(axis: Axis, layout: StateLayout) -> None:
+    """Set ticks at multiples of pi on a periodic box of length 2 pi; leave other axes as they are.
+
+    Args:
+        axis: Axis of the panel.
+        layout: Layout of the fields.
+    """
     x = layout.coordinates[0]
-    if layout.boundary == "PERIODIC" and math.isclose(len(x) * (x[1] - x[0]), 2 * math.pi, rel_tol=1e-6):
+    if layout.periodic and math.isclose(len(x) * (x[1] - x[0]), 2 * math.pi, rel_tol=1e-6):
         axis.set_ticks([0, math.pi, 2 * math.pi], labels=["0", r"$\pi$", r"$2\pi$"])
 
 
-def central_plane(fields: Array, layout: Layout) -> Array:
-    """``(..., x, y)`` as it is; of ``(..., x, y, z)`` the central plane."""
+def central_plane(fields: Array, layout: StateLayout) -> Array:
+    """Return the central plane of fields in three dimensions, others as they are.
+
+    Args:
+        fields: ``(..., *space)``.
+        layout: Layout of the fields.
+    """
     return fields if len(layout.axes) < 3 else fields[..., fields.shape[-1] // 2]
 
 
 def colour_scale(fields: Array) -> tuple[str, Normalize]:
-    """Symmetric limits on a diverging map where both signs matter, else the range on a sequential one."""
+    """Choose a colour map: diverging with symmetric limits where both signs matter, else sequential over the range.
+
+    Args:
+        fields: All values that are drawn on this scale.
+
+    Returns:
+        Name of the colour map, and its limits.
+    """
     low, high = float(fields.min()), float(fields.max())
     if min(-low, high) > 0.05 * max(-low, high):
         return _SIGNED, Normalize(-max(-low, high), max(-low, high))
@@ -129,10 +167,20 @@ def colour_scale(fields: Array) -> tuple[str, Normalize]:
 
 
 def array(x: Tensor) -> Array:
+    """Return a tensor as a float64 array on the CPU."""
     return np.asarray(x.detach().cpu().double())
 
 
 def check_members(samples: Tensor, truth: Tensor) -> None:
+    """Check that samples fit the truth.
+
+    Args:
+        samples: Samples that should have shape ``(n, K, *state)``.
+        truth: States ``(n, *state)``.
+
+    Raises:
+        ValueError: If they do not.
+    """
     if samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape:
         raise ValueError(
             f"`samples` must have shape (n, K, *state) for a truth of shape {tuple(truth.shape)}, "

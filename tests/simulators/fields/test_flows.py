@@ -195,7 +195,7 @@ def test_kuramoto_sivashinsky_is_of_fourth_order(generator):
     ("make", "text"),
     [
         (lambda: build(Burgers, {"dimension": 3}), "`dimension` of Burgers must be 1 or 2, got 3"),
-        (lambda: build(NavierStokes, {"forcing": "kolmogoroff"}), "Did you mean 'kolmogorov'?"),
+        (lambda: build(NavierStokes, {"forcing": "kolmogoroff"}), "did you mean `kolmogorov`?"),
     ],
 )
 def test_bad_parameters_are_named(make, text):

@@ -628,7 +628,7 @@ def test_reversing_waves_with_their_score_gives_the_posterior_mean():
     ("make", "text"),
     [
         (lambda: HeatWalls(dimension=3), "`dimension` of HeatWalls must be 1 or 2, got 3; take 2."),
-        (lambda: HeatWalls(walls="neuman"), "Did you mean 'neumann'?"),
+        (lambda: HeatWalls(walls="neuman"), "did you mean `neumann`?"),
         (lambda: HeatConductivity(dimension=3), "`dimension` of HeatConductivity must be 1 or 2, got 3"),
         (
             lambda: HeatConductivity(

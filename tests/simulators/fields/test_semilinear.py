@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from physinv.equations.solve import euler, heun, solve
-from physinv.processes.simulator import Layout, parameter, refine
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import parameter, refine
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers
 from simulators.fields.gray_scott import GrayScott
@@ -54,7 +55,7 @@ class Waves(Semilinear):
 
     @property
     def layout(self):
-        return Layout("field", ("u",), ("x",), (tuple(range(self.size)),), "PERIODIC")
+        return FieldLayout(("u",), ("x",), (tuple(range(self.size)),), "PERIODIC")
 
     def symbol(self, like):
         (k,) = derivatives(like)

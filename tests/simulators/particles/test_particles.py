@@ -14,6 +14,7 @@ from scipy.linalg import expm
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.data.writer import TrajectoryWriter
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import march
@@ -25,8 +26,9 @@ from physinv.models.references.particles import ParticleReference, fit_tables
 from physinv.models.references.registry import load_reference
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.processes.layout import FieldLayout
 from physinv.processes.registry import find
-from physinv.processes.simulator import Layout, build, describe, parameters
+from physinv.processes.simulator import build, describe, parameters
 from physinv.reports import plots as plot
 from physinv.reversal.split import split
 from physinv.training.objectives.trajectory import trajectory_loss
@@ -628,7 +630,7 @@ def test_files_hold_particles(cls, tmp_path):
 
 def test_static_channels_of_fields_are_stored_once(tmp_path):
     axes = ((0.0, 1.0, 2.0), (0.0, 1.0))
-    layout = Layout("field", ("u", "wall", "v"), ("x", "y"), axes, "OPEN", ("wall",))
+    layout = FieldLayout(("u", "wall", "v"), ("x", "y"), axes, "OPEN", ("wall",))
     states = torch.randn(4, 5, 3, 3, 2, generator=seeded())
     states[:, :, 1] = states[:, :1, 1]
     path, times = tmp_path / "f.hdf5", torch.arange(5.0)
@@ -647,7 +649,7 @@ def test_static_channels_of_fields_are_stored_once(tmp_path):
 @pytest.mark.parametrize("name", ["particles", "particles-underdamped"])
 def test_the_whole_chain(name, tmp_path):
     sim = build(find(name), {"particles": 4, "steps": 6, "horizon": 0.6})
-    generate(sim, name, {"train": 48, "valid": 16, "test": 4}, 0, tmp_path / "data")
+    generate(DatasetPlan(sim, {"train": 48, "valid": 16, "test": 4}, 0, name), tmp_path / "data")
     train, valid, test = (TrajectoryDataset(tmp_path / "data" / "data" / s) for s in ("train", "valid", "test"))
     settings = Settings(width=8, depth=1, batch=16, validate_windows=32, validate_every=10)
     train_run(tmp_path / "run", train, valid, settings=settings, steps=12)
@@ -694,7 +696,10 @@ def test_figures(dimension):
         (lambda: OverdampedParticles(box=5.0), "`external` of OverdampedParticles must be 'none' in a periodic `box`"),
         (lambda: OverdampedParticles(box=1.5, external="none"), "twice the range of the pair force, 2, got 1.5"),
         (lambda: OverdampedParticles(box=2.5, external="none", neighbours="cells"), "needs a `box` of three cells, 3"),
-        (lambda: UnderdampedParticles(pair="hard"), "`pair` of UnderdampedParticles must be one of"),
+        (
+            lambda: UnderdampedParticles(pair="hard"),
+            "`pair` of UnderdampedParticles can't be 'hard'; it must be",
+        ),
         (lambda: UnderdampedParticles(friction=-1.0), "`friction` of UnderdampedParticles must be at least 0"),
         (
             lambda: UnderdampedParticles.step(OverdampedParticles(), *[torch.zeros(1, 1, 3)] * 4),

@@ -1,10 +1,9 @@
-"""Files that appear whole or not at all, and a disk that may be full while HDF5 writes to it."""
+"""A file object for HDF5 that survives a full disk, which HDF5 itself does not."""
 
 from __future__ import annotations
 
-__all__ = ["Sink", "publish"]
+__all__ = ["HDF5Sink"]
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,22 @@ except ImportError:  # Windows locks open files anyway
     fcntl = None  # type: ignore[assignment]
 
 
-class Sink:
-    """The temporary file, as HDF5 sees it.
+class HDF5Sink:
+    """Receive what HDF5 writes; pass it as ``h5py.File(HDF5Sink(path), "w")``.
 
-    HDF5 crashes the process at exit if it could not write all it wanted.  So a failed write is kept in :attr:`error`,
-    and this one and all that follow pretend to succeed.  The lock is that which HDF5 itself would take.
+    HDF5 crashes the process at exit if it could not write all it wanted.  So the first failed write is kept in
+    :attr:`error`, and that one and all that follow pretend to succeed; :meth:`check` raises the error.  The file is
+    locked as HDF5 would lock it.
+
+    Args:
+        path: The file, which is made or emptied.
+
+    Attributes:
+        raw: The open file.
+        error: What the first failed write raised, None while all is well.
+
+    Raises:
+        BlockingIOError: If another process writes to the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,11 +48,12 @@ class Sink:
         self.raw.truncate(0)
 
     def check(self) -> None:
-        """Raise what went wrong, if anything did."""
+        """Raise what the first failed write raised, if any did."""
         if self.error is not None:
             raise self.error
 
     def write(self, data: Any) -> int:
+        """Write ``data``, a buffer of bytes, and return its length, also where writing fails."""
         left = memoryview(data).cast("B")
         size = len(left)
         try:
@@ -53,6 +64,7 @@ class Sink:
         return size
 
     def truncate(self, size: int | None = None) -> int:
+        """Set the length of the file to ``size`` bytes and return it, also where that fails."""
         try:
             if self.error is None:
                 return self.raw.truncate(size)
@@ -61,32 +73,24 @@ class Sink:
         return size or 0
 
     def read(self, size: int = -1) -> bytes:
+        """Read at most ``size`` bytes."""
         return self.raw.read(size)
 
     def readinto(self, buffer: Any) -> int | None:
+        """Fill ``buffer`` and return the number of bytes read."""
         return self.raw.readinto(buffer)
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to the byte ``offset``, counted as ``io.IOBase.seek`` does, and return the position."""
         return self.raw.seek(offset, whence)
 
     def tell(self) -> int:
+        """Return the position in bytes."""
         return self.raw.tell()
 
     def flush(self) -> None:
-        pass  # unbuffered
+        """Do nothing: the file is not buffered."""
 
     def close(self) -> None:
+        """Close the file, which releases its lock."""
         self.raw.close()
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Flush ``temporary`` to disk and rename it to ``path`` in one step."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

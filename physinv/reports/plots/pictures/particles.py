@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_particles", "particle_paths", "particle_reconstruction"]
+__all__ = ["ParticlePicture", "draw_particles"]
+
+from collections.abc import Mapping
+from typing import final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from physinv.processes.simulator import Layout
+from physinv.processes.layout import StateLayout
+from physinv.reports.plots.pictures.base import Draw, Picture, name_panels, rows_of_methods, window
 from physinv.reports.plots.style import BLACK, BLUE, ORANGE, WIDTH, Array, Look
 
 _SPECIES: tuple[tuple[int, str], ...] = ((1, BLUE), (-1, ORANGE))
 
 
-def particle_paths(states: Array, times: Array, layout: Layout, frames: int) -> Figure:
+@final
+class ParticlePicture(Picture):
+    """Draw particles as dots."""
+
+    def trajectory(self, states: Array, times: Array, layout: StateLayout, channel: int, frames: int) -> Figure:
+        """Draw the particles at ``frames`` times, each with its path since the last one."""
+        return _paths(states, times, layout, frames)
+
+    def reconstruction(self, truth: Array, seen: Array, ensemble: Array, layout: StateLayout, channel: int) -> Figure:
+        """Draw the observation, three samples, the mean of each particle over all samples and the truth, a row each."""
+        return _reconstruction(truth, seen, ensemble, layout)
+
+    def comparison(
+        self, truth: Array, seen: Array, samples: Mapping[str, Array], layout: StateLayout, colours: Mapping[str, str]
+    ) -> Figure:
+        """Draw a row per method."""
+        figure = rows_of_methods(self, truth, seen, samples, layout)
+        name_panels(figure.axes[:: len(figure.axes) // len(samples)], colours, beside=True)
+        return figure
+
+    def motion(
+        self, figure: Figure, axes: list[Axes], both: tuple[Array, Array], times: Array, layout: StateLayout
+    ) -> Draw:
+        """Show the particles as they move."""
+        return _motion(axes, both, layout)
+
+
+def draw_particles(ax: Axes, state: Array, layout: StateLayout) -> None:
+    """Draw particles in the plane of their first two coordinates, coloured by species.
+
+    Args:
+        ax: The panel.
+        state: One state ``(n, components)``.
+        layout: Layout of the particles.
+    """
+    for sign, colour in _SPECIES:
+        _dots(ax, _plane(state, layout)[state[:, -1] * sign > 0], colour)
+
+
+def _paths(states: Array, times: Array, layout: StateLayout, frames: int) -> Figure:
     """``(time, n, components)``: the particles at ``frames`` times, each with the way it came since the last one."""
     pick = np.unique(np.linspace(0, len(times) - 1, frames).round().astype(int))
     figure = Figure((WIDTH, 0.5 + WIDTH / max(len(pick), 3)), layout="compressed")
@@ -30,7 +73,7 @@ def particle_paths(states: Array, times: Array, layout: Layout, frames: int) -> 
     return figure
 
 
-def particle_reconstruction(truth: Array, seen: Array, ensemble: Array, layout: Layout) -> Figure:
+def _reconstruction(truth: Array, seen: Array, ensemble: Array, layout: StateLayout) -> Figure:
     """One row per observation: the final state, up to three samples, each particle's mean over all, the truth."""
     n, k = ensemble.shape[:2]
     columns = [("observation $x_T$", seen)]
@@ -48,13 +91,7 @@ def particle_reconstruction(truth: Array, seen: Array, ensemble: Array, layout: 
     return figure
 
 
-def draw_particles(ax: Axes, state: Array, layout: Layout) -> None:
-    """The particles of ``state (n, components)`` in the plane, coloured by species."""
-    for sign, colour in _SPECIES:
-        _dots(ax, _plane(state, layout)[state[:, -1] * sign > 0], colour)
-
-
-def _plane(states: Array, layout: Layout) -> Array:
+def _plane(states: Array, layout: StateLayout) -> Array:
     """The first two coordinates; of particles on a line, which have no second, it is 0."""
     d = min(len(layout.coordinates[1]), 2)
     flat: Array = np.zeros((*states.shape[:-1], 2))
@@ -67,7 +104,7 @@ def _dots(ax: Axes, q: Array, colour: str) -> None:
     ax.plot(q[:, 0], q[:, 1], "o", color=colour, **look)
 
 
-def _frame(axes: list[Axes], q: Array, layout: Layout, margin: float = 0.55) -> None:
+def _frame(axes: list[Axes], q: Array, layout: StateLayout, margin: float = 0.55) -> None:
     """One square window for all panels, ``margin`` of the extent of ``q`` to each side of its middle; the periodic box,
     if there is one, dotted.
     """
@@ -80,3 +117,22 @@ def _frame(axes: list[Axes], q: Array, layout: Layout, margin: float = 0.55) -> 
             edge = layout.box / 2
             ax.plot([-edge, edge, edge, -edge, -edge], [-edge, -edge, edge, edge, -edge], color=BLACK, ls=":", lw=0.6)
     axes[0].set_ylabel("$q_2$")
+
+
+def _motion(axes: list[Axes], both: tuple[Array, Array], layout: StateLayout) -> Draw:
+    flat = len(layout.coordinates[1]) == 1
+    species = both[1][0, :, -1] if layout.static else np.ones(both[1].shape[1])
+    kinds = [(species > 0, BLUE), (species <= 0, ORANGE)]
+    look: Look = {"marker": "o", "ls": "", "ms": 4.5, "mec": "w", "mew": 0.4}
+    shown = [[(own, ax.plot([], [], color=c, **look)[0]) for own, c in kinds] for ax in axes]
+    reach = window(np.stack(both)[..., : 1 if flat else 2])
+    for ax in axes:
+        ax.set(xlim=reach, ylim=reach, aspect="equal", xlabel="$q_1$")
+    axes[0].set_ylabel("" if flat else "$q_2$")
+
+    def draw(i: int) -> None:
+        for lines, x in zip(shown, both, strict=True):
+            for own, line in lines:
+                line.set_data(x[i, own, 0], np.zeros(int(own.sum())) if flat else x[i, own, 1])
+
+    return draw

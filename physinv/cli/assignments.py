@@ -1,0 +1,37 @@
+"""The words ``key=value`` of the option ``--set``, as values that Python understands."""
+
+from __future__ import annotations
+
+__all__ = ["read_assignments"]
+
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+
+def read_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Read ``key=value`` words; values are written as in TOML, and what is none there is text.
+
+    Args:
+        words: One word for each key, such as ``"rate=1e-3"``; a later word overrules an earlier one.
+
+    Returns:
+        Values by key.
+
+    Raises:
+        ValueError: If a word has no key or no ``=``.
+
+    Example:
+        >>> read_assignments(["rate=1e-3", "prior=edges", "windows=[2, 4]"])
+        {'rate': 0.001, 'prior': 'edges', 'windows': [2, 4]}
+    """
+    out: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"`--set` takes key=value, got {word!r}.")
+        try:
+            out[key.strip()] = tomllib.loads(f"v = {value}")["v"]
+        except tomllib.TOMLDecodeError:
+            out[key.strip()] = value.strip()
+    return out

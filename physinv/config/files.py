@@ -1,0 +1,176 @@
+"""Files that appear whole or not at all, and reading them back with one line for whatever is wrong."""
+
+from __future__ import annotations
+
+__all__ = [
+    "load_tensors",
+    "publish",
+    "read_json",
+    "read_toml",
+    "save_tensors",
+    "sha256",
+    "temporary_path",
+    "write_atomically",
+    "write_text",
+]
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that appears under its name only when it is complete.
+
+    A process that is killed, or a disk that is full, leaves no file at ``path``, or the older one as it was.
+
+    Args:
+        path: The file to write; its folder must exist.
+        write: Function that fills the temporary file whose path it is called with.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder) / "note.txt", lambda temporary: temporary.write_text("done"))
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['note.txt']
+    """
+    temporary = temporary_path(path)
+    try:
+        write(temporary)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8, whole or not at all.
+
+    Args:
+        path: The file to write; its folder must exist.
+        text: All of its content.
+    """
+    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the path at which this process writes ``path`` before it is complete.
+
+    Args:
+        path: The file that is to appear.
+
+    Returns:
+        A sibling whose name ends with ``.tmp.<process number>``.
+    """
+    return path.with_name(f"{path.name}.tmp.{os.getpid()}")
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Flush a complete temporary file to disk and rename it in one step.
+
+    Args:
+        temporary: The closed file.
+        path: Its name from now on; a file of this name is replaced.
+    """
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # the new name must survive a power failure as well
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not valid JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"there is no file {path}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ValueError(f"{path} is damaged: it is not valid JSON.") from None
+
+
+def read_toml(path: Path, *, kind: str = "file", hint: str = "give the path of a TOML file.") -> dict[str, Any]:
+    """Read a TOML file.
+
+    Args:
+        path: The file.
+        kind: What it is, for the message where there is none.
+        hint: What to do where there is none.
+
+    Returns:
+        Its keys and values.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not valid TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"there is no {kind} {path}; {hint}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from None
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write tensors into a safetensors file, whole or not at all.
+
+    Args:
+        path: The file to write.
+        tensors: Tensors by name, of any shape, on any device.
+        header: Text by name, which the file holds beside them.
+    """
+    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda temporary: save_file(flat, temporary, metadata=dict(header)))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file; no code in it is ever executed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensors by name, on the CPU, and the text in its header.
+
+    Raises:
+        ValueError: If there is no such file, or it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 checksum of a file, as hexadecimal text.
+
+    Args:
+        path: The file, which is read a part at a time.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""Models of configuration that refuse what they do not know, in one line that says what to do."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "Strict"]
+
+import inspect
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from physinv.config.suggest import did_you_mean
+
+
+class ConfigError(ValueError):
+    """Report the first problem of a model in one line.
+
+    Args:
+        error: All problems that pydantic found.
+
+    Attributes:
+        problem: The first of them, with the whole way to its key.
+    """
+
+    def __init__(self, error: ValidationError) -> None:
+        self.problem = _first(error)
+        super().__init__(_in_words(self.problem))
+
+    def __reduce__(self) -> tuple[type[ValueError], tuple[str]]:
+        return ValueError, (str(self),)  # what pydantic keeps of a problem can't always be pickled
+
+
+class Strict(BaseModel):
+    """Base of all models of configuration: frozen, without silent conversions, closed to unknown keys.
+
+    A subclass lists its keys as annotated fields with descriptions, which become part of its documentation.  Making an
+    instance validates: ``Model(**values)``, with values from a file (:func:`~physinv.config.files.read_toml`), from the
+    command line or from Python.  A validator of one field raises ValueError with words that follow the name of the
+    field, such as ``"must be even, got 3."``; a validator of the model, with a whole sentence.
+
+    Attributes:
+        noun: What a key is called in messages.
+
+    Raises:
+        ConfigError: For the first problem: key, rule, value got, and the nearest key for an unknown one.
+
+    Example:
+        >>> class Grid(Strict):
+        ...     size: int
+        >>> Grid(size=32)
+        Grid(size=32)
+        >>> Grid(sise=32)
+        Traceback (most recent call last):
+        ...
+        physinv.config.strict.ConfigError: unknown key `sise`; did you mean `size`?
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    noun: ClassVar[str] = "key"
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(error) from None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        about = {name: field.description for name, field in cls.model_fields.items() if field.description}
+        if about and "__doc__" in vars(cls):
+            lines = [f"    {name}: {text[:1].upper()}{text[1:]}." for name, text in about.items()]
+            cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Args:", *lines])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        for key in values if isinstance(values, dict) else ():
+            if key not in cls.model_fields:
+                text = f"unknown {cls.noun} `{key}`; {did_you_mean(str(key), cls.model_fields)}"
+                raise PydanticCustomError("unknown_key", "{text}", {"text": text})
+        return values
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    problem = error.errors()[0]
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):  # of a model inside this one: its keys begin where it stands
+        inside = cause.problem
+        inside["loc"] = (*problem["loc"], *inside["loc"])
+        return inside
+    return problem
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "unknown_key":
+            return f"`{where}` has an {problem['msg']}" if where else problem["msg"]
+        case "value_error":
+            reason = str(problem["ctx"]["error"])
+            return f"`{where}` {reason}" if where else reason
+        case "missing":
+            return f"`{where}` is missing; add it."
+    rule = problem["msg"].removeprefix("Input should be ").removeprefix("String should have ")
+    return f"`{where}` must be {rule}, got {problem['input']!r}."

@@ -1,0 +1,294 @@
+"""State layouts: what the numbers of a state stand for, and everything that depends on it.
+
+``VectorLayout``     states ``(dim,)``: a few numbers
+``FieldLayout``      states ``(channels, *space)``: functions of position on a grid
+``ParticleLayout``   states ``(count, components)``: positions, momenta and the like of interacting particles
+
+Code that handles states asks a layout for what it needs (its default network, the axes to average over, the names of
+its axes in files, how it is drawn) and never which of the three it is.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BOUNDARIES", "FieldLayout", "ParticleLayout", "StateLayout", "VectorLayout", "layout_from"]
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.suggest import did_you_mean
+from physinv.processes.layout_base import BOUNDARIES, Place, StateLayout
+
+
+@final
+@dataclass(frozen=True, init=False)
+class VectorLayout(StateLayout):
+    """States ``(size,)``: a vector of numbers with one name.
+
+    Args:
+        name: Name of the vector.
+        size: Number of components, at least 1.
+
+    Raises:
+        ValueError: If ``size`` is below 1.
+
+    Example:
+        >>> VectorLayout("position", 3).shape
+        (3,)
+    """
+
+    kind: ClassVar[str] = "vector"
+    network: ClassVar[str] = "mlp"
+    references: ClassVar[tuple[str, ...]] = ("mixture", "low-rank")
+    default_rate: ClassVar[float] = 1e-3
+
+    def __init__(self, name: str, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"`size` of a vector must be at least 1, got {size}.")
+        super().__init__((name,), ("coordinate",), (_numbered(size),))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.coordinates[0]),)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        return self.axes
+
+    @property
+    def picture(self) -> str:
+        return "vector"
+
+    @property
+    def default_batch(self) -> int:
+        """Windows per update of the network: small states leave room for many."""
+        return 2048
+
+    @property
+    def default_validation_windows(self) -> int:
+        """Windows on which training is validated."""
+        return 32768
+
+    def parts(self) -> list[tuple[str, Place]]:
+        return [(self.names[0], (slice(None),))]
+
+
+@final
+@dataclass(frozen=True, init=False)
+class FieldLayout(StateLayout):
+    """States ``(channels, *space)``: functions of position on a grid.
+
+    Args:
+        names: One name per channel; a single name may stand alone.
+        axes: One name per axis of space; a single name may stand alone.
+        coordinates: Positions of the grid points along each axis, in the process's unit of length.
+        boundary: What lies at the ends of all axes: ``"PERIODIC"``, ``"WALL"`` or ``"OPEN"``.
+        static: Names of the channels that never change in time.
+
+    Raises:
+        ValueError: If there are no channels or axes, their names repeat, the numbers of axes and coordinates differ, or
+            ``boundary`` or ``static`` is unknown.
+
+    Example:
+        >>> layout = FieldLayout(("u", "v"), ("x", "y"), [range(32), range(16)], "WALL")
+        >>> layout.shape
+        (2, 32, 16)
+    """
+
+    kind: ClassVar[str] = "field"
+    network: ClassVar[str] = "unet"
+    references: ClassVar[tuple[str, ...]] = ("linear", "smoother")
+    default_rate: ClassVar[float] = 4e-3
+
+    def __init__(
+        self,
+        names: str | Sequence[str],
+        axes: str | Sequence[str],
+        coordinates: Sequence[Iterable[float]],
+        boundary: str = "PERIODIC",
+        static: str | Sequence[str] = (),
+    ) -> None:
+        places = tuple(tuple(float(x) for x in along) for along in coordinates)
+        super().__init__(_words(names), _words(axes), places, boundary, _words(static))
+        for what, words in (("names", self.names), ("axes", self.axes)):
+            if not words or len(set(words)) < len(words):
+                raise ValueError(f"`{what}` of a field must be one or more different names, got {words!r}.")
+        if len(places) != len(self.axes):
+            raise ValueError(f"`coordinates` must hold one list for each of {self.axes!r}, got {len(places)} of them.")
+        if boundary not in BOUNDARIES:
+            raise ValueError(f"`boundary` must be one of {', '.join(BOUNDARIES)}, got {boundary!r}.")
+        for name in self.static:
+            if name not in self.names:
+                raise ValueError(f"the field has no channel `{name}` (`static`); {did_you_mean(name, self.names)}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.names), *(len(along) for along in self.coordinates))
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        return ("channel", *self.axes)
+
+    @property
+    def picture(self) -> str:
+        return "profile" if len(self.axes) == 1 else "image"
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        return self.axes
+
+    @property
+    def basis(self) -> Literal["fourier", "identity"]:
+        return "fourier" if self.periodic else "identity"
+
+    def parts(self) -> list[tuple[str, Place]]:
+        whole: Place = (slice(None),) * len(self.axes)
+        return [(name, (channel, *whole)) for channel, name in enumerate(self.names)]
+
+
+@final
+@dataclass(frozen=True, init=False)
+class ParticleLayout(StateLayout):
+    """States ``(count, components)``: a few vectors and the static species (+1 or -1) of each particle.
+
+    Args:
+        count: Number of particles.
+        dimension: Number of components of a vector: the dimension of space.
+        names: One name per vector of a particle, its position first, such as ``("position", "momentum")``; the static
+            ``species`` follows by itself.
+        box: Period of the positions; 0 without one.
+        isotropic: Whether the law of the states is invariant under rotations and reflections about the origin.
+
+    Raises:
+        ValueError: If ``count`` or ``dimension`` is below 1, or there is no name.
+
+    Example:
+        >>> layout = ParticleLayout(16, 2, ("position",))
+        >>> layout.names, layout.shape
+        (('position', 'species'), (16, 3))
+    """
+
+    kind: ClassVar[str] = "particles"
+    network: ClassVar[str] = "particles"
+    references: ClassVar[tuple[str, ...]] = ("particles",)
+    default_rate: ClassVar[float] = 4e-3
+    channel_axis: ClassVar[int] = -1
+    partly_observable: ClassVar[bool] = False
+
+    def __init__(
+        self, count: int, dimension: int, names: str | Sequence[str], box: float = 0.0, isotropic: bool = False
+    ) -> None:
+        if count < 1 or dimension < 1 or not names:
+            told = f"{count}, {dimension} and {names!r}"
+            raise ValueError(f"`count`, `dimension` and the number of `names` must be at least 1, got {told}.")
+        words, places = (*_words(names), "species"), (_numbered(count), _numbered(dimension))
+        boundary = "PERIODIC" if box > 0 else "OPEN"
+        super().__init__(words, ("particle", "component"), places, boundary, ("species",), box, isotropic)
+
+    @property
+    def count(self) -> int:
+        """Number of particles."""
+        return len(self.coordinates[0])
+
+    @property
+    def dimension(self) -> int:
+        """Number of components of a vector."""
+        return len(self.coordinates[1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.count, self.dimension * (len(self.names) - 1) + 1)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        return ("particle", "feature")
+
+    @property
+    def picture(self) -> str:
+        return "particles"
+
+    @property
+    def positions(self) -> int:
+        return self.dimension
+
+    @property
+    def copies_per_step(self) -> int:
+        """Multiples of a state that a solver step keeps: one vector for each pair of particles."""
+        return self.count
+
+    @property
+    def file_attributes(self) -> dict[str, float | bool]:
+        return {"box": self.box, "isotropic": self.isotropic}
+
+    def axes_of(self, name: str) -> tuple[str, ...]:
+        return self.axes[:1] if name in self.static else self.axes
+
+    def parts(self) -> list[tuple[str, Place]]:
+        d, vectors = self.dimension, len(self.names) - 1
+        found: list[tuple[str, Place]] = [
+            (name, (slice(None), slice(i * d, (i + 1) * d))) for i, name in enumerate(self.names[:-1])
+        ]
+        return [*found, (self.names[-1], (slice(None), vectors * d))]
+
+    def pooled(self, squares: Float[Tensor, "batch *state"]) -> Float[Tensor, "*one_state"]:
+        mean = self.channel_mean(squares)
+        parts = [mean[:, place[-1]].reshape(1, -1) for _, place in self.parts()]
+        return torch.cat([part.mean().expand_as(part) for part in parts], dim=1)
+
+
+def layout_from(
+    kind: str,
+    names: Sequence[str],
+    axes: Sequence[str],
+    coordinates: Sequence[Sequence[float]],
+    boundary: str = "OPEN",
+    static: Sequence[str] = (),
+    box: float = 0.0,
+    isotropic: bool = False,
+) -> StateLayout:
+    """Build the layout that a file describes.
+
+    Args:
+        kind: ``"vector"``, ``"field"`` or ``"particles"``.
+        names: Names of the parts of a state, the species of particles included.
+        axes: Names of the axes.
+        coordinates: Positions along each axis.
+        boundary: What lies at the ends of the axes.
+        static: Names of the parts that never change in time.
+        box: Period of the positions of particles; 0 without one.
+        isotropic: Whether the law of the states knows no directions.
+
+    Returns:
+        The layout.
+
+    Raises:
+        ValueError: If ``kind`` is unknown, or the rest does not describe a layout of this kind.
+    """
+    if kind == "field":
+        return FieldLayout(names, axes, coordinates, boundary, static)
+    sizes = [len(along) for along in coordinates]
+    if kind == "vector" and len(names) == len(sizes) == 1:
+        found: StateLayout = VectorLayout(names[0], sizes[0])
+    elif kind == "particles" and len(names) > 1 and len(sizes) == 2:
+        found = ParticleLayout(sizes[0], sizes[1], tuple(names[:-1]), box, isotropic)
+    elif kind in ("vector", "particles"):
+        raise ValueError(f"a layout of kind {kind!r} can't have the names {tuple(names)} and axes {tuple(axes)}.")
+    else:
+        raise ValueError(f"there is no layout of kind {kind!r}; {did_you_mean(kind, ('vector', 'field', 'particles'))}")
+    told = {"names": tuple(names), "axes": tuple(axes), "coordinates": tuple(map(tuple, coordinates))}
+    for what, value in {**told, "static": tuple(static)}.items():
+        if value != getattr(found, what):
+            raise ValueError(f"`{what}` of a layout of kind {kind!r} must be {getattr(found, what)}, got {value}.")
+    return found
+
+
+def _numbered(n: int) -> tuple[float, ...]:
+    return tuple(float(i) for i in range(n))
+
+
+def _words(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -1,0 +1,23 @@
+"""Words of ``--set`` become the values that TOML would give."""
+
+import pytest
+
+from physinv.cli.assignments import read_assignments
+
+
+def test_words_become_values():
+    words = ["rate=1e-3", "prior = edges", "windows=[2, 4]", "quick=true", "rate=2", "text=a=b", "empty="]
+    assert read_assignments(words) == {
+        "rate": 2,
+        "prior": "edges",
+        "windows": [2, 4],
+        "quick": True,
+        "text": "a=b",
+        "empty": "",
+    }
+
+
+@pytest.mark.parametrize("word", ["rate", "=3", " =3"])
+def test_a_word_without_key_or_value_is_named(word):
+    with pytest.raises(ValueError, match=f"takes key=value, got '{word}'"):
+        read_assignments([word])

@@ -1,0 +1,71 @@
+"""Files appear whole or not at all, and what can't be read is named in one line."""
+
+import hashlib
+
+import pytest
+import torch
+
+from physinv.config.files import (
+    load_tensors,
+    read_json,
+    read_toml,
+    save_tensors,
+    sha256,
+    temporary_path,
+    write_atomically,
+    write_text,
+)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.txt"
+    write_text(path, "old ä\n")
+
+    def fail(temporary):
+        assert temporary == temporary_path(path)
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_text("utf-8") == "old ä\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+    write_atomically(path, lambda temporary: temporary.write_text("new"))
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_tensors_go_round(tmp_path):
+    path, tensors = tmp_path / "x.safetensors", {"a": torch.arange(6.0).view(2, 3).T, "n": torch.tensor(3)}
+    save_tensors(path, tensors, {"format": "test 1"})
+    found, header = load_tensors(path)
+    assert header == {"format": "test 1"}
+    assert {k: v.dtype for k, v in found.items()} == {"a": torch.float32, "n": torch.int64}
+    assert all(torch.equal(found[k], v) for k, v in tensors.items())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(
+        ValueError, match=r"x\.safetensors is not a readable safetensors file .*; it may be truncated\.$"
+    ):
+        load_tensors(path)
+
+
+def test_json_and_toml(tmp_path):
+    path = tmp_path / "x"
+    write_text(path, '{"a": [1, 2.5]}')
+    assert read_json(path) == {"a": [1, 2.5]}
+    assert sha256(path) == hashlib.sha256(b'{"a": [1, 2.5]}').hexdigest()
+    with pytest.raises(ValueError, match=r"x is not valid TOML: "):
+        read_toml(path)
+    write_text(path, "a = 1\n[b]\nc = [2, 3]\n")
+    assert read_toml(path) == {"a": 1, "b": {"c": [2, 3]}}
+    with pytest.raises(ValueError, match=r"x is damaged: it is not valid JSON\.$"):
+        read_json(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="is not valid JSON"):
+        read_json(path)
+    with pytest.raises(ValueError, match="is not valid TOML"):
+        read_toml(path)
+    with pytest.raises(FileNotFoundError, match=r"there is no recipe .*gone; write one\.$"):
+        read_toml(tmp_path / "gone", kind="recipe", hint="write one.")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.$"):
+        read_json(path / "gone")

@@ -1,0 +1,59 @@
+"""Parts are found by every kind of name, and named so that they are found again."""
+
+import math
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+
+from physinv.config import registry
+from physinv.config.registry import Registry, import_object
+
+GROUP = "physinv.test_shapes"
+
+
+@pytest.fixture
+def shapes(monkeypatch):
+    """Functions: one of our own, one of an installed package, and one that can't be imported."""
+    entries = [EntryPoint("lower", "math:floor", GROUP), EntryPoint("gone", "no.such.module:x", GROUP)]
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: EntryPoints(entries if group == GROUP else []))
+    return Registry("shape", GROUP, callable, "a function", {"upper": "math:ceil"})
+
+
+def test_parts_are_found_by_name(shapes):
+    assert shapes.names() == ["gone", "lower", "upper"]
+    assert shapes.find("upper") is math.ceil
+    assert shapes.find("lower") is math.floor
+    assert shapes.find("math:sqrt") is math.sqrt
+    assert shapes.register("mine", len) is len
+    assert shapes.find("mine") is len
+    assert shapes.register("mine", len) is len
+    with pytest.raises(ValueError, match=r"^there is a shape `mine` already; take another name\.$"):
+        shapes.register("mine", max)
+
+
+def test_parts_are_named_so_that_they_are_found_again(shapes):
+    shapes.register("mine", len)
+    assert [shapes.name_of(part) for part in (len, math.ceil, math.floor)] == ["mine", "upper", "lower"]
+    assert shapes.name_of(math.sqrt) == "math:sqrt"
+    assert shapes.find(shapes.name_of(math.sqrt)) is math.sqrt
+
+
+def test_what_is_not_found_is_named(shapes):
+    with pytest.raises(ValueError, match=r"^there is no shape `uper`; did you mean `upper`\?$"):
+        shapes.find("uper")
+    with pytest.raises(ValueError, match=r"^shape `no\.such\.module:x` can't be imported: No module named"):
+        shapes.find("gone")
+    with pytest.raises(ValueError, match=r"^shape `math:pi` must be a function, got 3\.14"):
+        shapes.find("math:pi")
+    with pytest.raises(ValueError, match="none is registered"):
+        Registry("shape", "physinv.no_group", callable, "a function").find("x")
+    with pytest.raises(ValueError, match=r"`math:` must have the form module:name"):
+        import_object("math:", "shape")
+
+
+def test_modules_of_the_working_directory_are_found(shapes, tmp_path, monkeypatch):
+    (tmp_path / "shapes_of_mine.py").write_text("class Outer:\n    def double(x):\n        return 2 * x\n")
+    monkeypatch.chdir(tmp_path)
+    assert shapes.find("shapes_of_mine:Outer.double")(3) == 6
+    with pytest.raises(ValueError, match=r"`shapes_of_mine:other` can't be imported: .*has no attribute 'other'"):
+        shapes.find("shapes_of_mine:other")

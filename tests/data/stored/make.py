@@ -1,0 +1,81 @@
+"""Write files that every later version must read: ``python tests/data/stored/make.py`` makes all of them again.
+
+One dataset file of each kind of state, a run, its reconstruction, and expected.json with numbers that are in them.
+The numbers about trajectories come from simulating them once more, so they do not depend on how files are read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import torch
+from torch import Tensor
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.posterior.reconstruct import SamplingPlan, reconstruct
+from physinv.processes.simulator import Simulator
+from physinv.training.run import load_run, train_run
+from simulators.fields.heat_conductivity import HeatConductivity
+from simulators.particles.langevin import UnderdampedParticles
+from simulators.vectors.double_well import DoubleWell
+
+KINDS: dict[str, tuple[Simulator, int]] = {
+    "vector": (DoubleWell(dimension=2, steps=4), 40),
+    "field": (HeatConductivity(size=4, steps=2), 3),  # with a channel that never changes
+    "particles": (UnderdampedParticles(particles=3, steps=2), 3),  # with species, which never change either
+}
+SETTINGS = Settings(width=4, depth=1, components=1, validate_windows=16, validate_every=1)
+POINT, TIME = (0.3, -0.2), 0.5
+
+
+def make(out: Path) -> None:
+    """Write all files into the folder ``out``, in the place of those that are there."""
+    expected: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, (simulator, count) in KINDS.items():
+            plan = DatasetPlan(simulator, {"train": count, "valid": count, "test": 3}, seed=7)
+            data = generate(plan, Path(folder) / kind)
+            shutil.copy(data / "data" / "train" / plan.shards[0].file, out / f"{kind}.hdf5")
+            expected[kind] = _of_states(_simulated(plan), simulator)
+        train, valid, test = (
+            TrajectoryDataset(Path(folder) / "vector" / "data" / s) for s in ("train", "valid", "test")
+        )
+        train_run(out / "run", train, valid, settings=SETTINGS, steps=2, overwrite=True)
+        run = load_run(out / "run")
+        reconstruct(run, test, out / "reconstruction.hdf5", SamplingPlan(samples=4, seed=3))
+    with torch.no_grad():
+        score = run.model(torch.tensor([POINT]), torch.tensor([TIME]))
+    expected["run"] = {"score": score[0].tolist()}
+    with h5py.File(out / "reconstruction.hdf5") as file:
+        expected["reconstruction"] = {key: file[key][0].tolist() for key in ("truth", "observation", "samples")}
+    (out / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", "utf-8")
+
+
+def _simulated(plan: DatasetPlan) -> Tensor:
+    """The trajectories of the first file."""
+    parts = [plan.simulator.simulate(n, generator=torch.Generator().manual_seed(s)) for n, s in plan.shards[0].chunks]
+    return torch.cat(parts)
+
+
+def _of_states(states: Tensor, simulator: Simulator) -> dict[str, Any]:
+    """Numbers that change if any number of any state does."""
+    weights = torch.linspace(0.5, 1.5, states.numel(), dtype=torch.float64).view(states.shape)
+    return {
+        "shape": list(states.shape),
+        "times": simulator.times.tolist(),
+        "weighted_sum": float((weights * states.double()).sum()),
+        "last_state": states[-1, -1].flatten().tolist(),
+    }
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent)

@@ -1,0 +1,72 @@
+"""Files of an earlier version are read, and hold the numbers that were put into them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.inspect import inspect
+from physinv.posterior.reconstruct import read_reconstruction
+from physinv.processes.registry import find
+from physinv.processes.simulator import build
+from physinv.training.run import load_run
+
+STORED = Path(__file__).parent / "stored"
+MOST_BYTES = 300_000
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((STORED / "expected.json").read_text("utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["vector", "field", "particles"])
+def test_datasets(kind: str, expected: dict[str, Any]) -> None:
+    data, numbers = TrajectoryDataset(STORED / f"{kind}.hdf5"), expected[kind]
+    simulator = build(find(data.config["simulator"]), data.config["parameters"])
+    assert data.layout == simulator.layout
+    assert data.times.tolist() == numbers["times"]
+    states = data.trajectories()
+    assert list(states.shape) == numbers["shape"]
+    # float32 numbers of size 1, simulated on another processor: 1e-6 each
+    assert states[-1, -1].flatten().tolist() == pytest.approx(numbers["last_state"], abs=1e-5)
+    weights = torch.linspace(0.5, 1.5, states.numel(), dtype=torch.float64).view(states.shape)
+    assert float((weights * states.double()).sum()) == pytest.approx(numbers["weighted_sum"], abs=1e-6 * states.numel())
+    assert inspect(STORED / f"{kind}.hdf5").whole
+
+
+def test_runs(expected: dict[str, Any]) -> None:
+    run = load_run(STORED / "run")
+    with torch.no_grad():
+        score = run.model(torch.tensor([[0.3, -0.2]]), torch.tensor([0.5]))
+    assert score[0].tolist() == pytest.approx(expected["run"]["score"], rel=1e-4)
+
+
+def test_reconstructions(expected: dict[str, Any]) -> None:
+    found, numbers = read_reconstruction(STORED / "reconstruction.hdf5"), expected["reconstruction"]
+    for key in ("truth", "observation", "samples"):
+        assert torch.equal(getattr(found, key)[0], torch.tensor(numbers[key]))
+    assert found.info["method"] == "sde"
+
+
+def test_they_are_small() -> None:
+    assert sum(p.stat().st_size for p in STORED.rglob("*") if p.is_file()) < MOST_BYTES
+
+
+def test_the_script_makes_the_same_files(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, STORED / "make.py", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    made = {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
+    stored = {p.relative_to(STORED) for p in STORED.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert made == stored - {Path("make.py")}

@@ -1,0 +1,209 @@
+"""One builder for every network: defaults, a user's own by name, and its messages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from physinv.config.settings import Settings
+from physinv.models.networks import MLP, NETWORKS, ParticleNet, UNet, build_network
+from physinv.models.networks.build import seeded
+from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
+
+ROOT = Path(__file__).resolve().parents[2]
+VECTOR, FIELD = VectorLayout("x", 3), FieldLayout("u", ("x", "y"), [range(8)] * 2, "WALL")
+GAS = ParticleLayout(5, 2, ("position", "momentum"), box=4.0)
+
+OWN = """
+import torch
+from torch import nn
+
+
+class MyNet(nn.Module):
+    def __init__(self, inputs: int, outputs: int, *, width: int = 12):
+        super().__init__()
+        self.first = nn.Linear(inputs + 1, width)
+        self.last = nn.Linear(width, outputs)
+
+    def forward(self, x, t):
+        return self.last(torch.tanh(self.first(torch.cat([x, t[:, None]], dim=1))))
+"""
+
+
+class Pointwise(nn.Module):
+    """A network for every kind of field that names what it needs of the layout."""
+
+    def __init__(self, inputs: int, outputs: int, layout: FieldLayout, settings: Settings) -> None:
+        super().__init__()
+        self.sides, self.width = layout.shape[1:], settings.width
+        self.map = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x, t):  # type: ignore[no-untyped-def]
+        return self.map(x)
+
+
+NETWORKS.register("test-pointwise", Pointwise)
+
+
+def weights(network: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("layout", "kind", "inputs", "outputs"),
+    [(VECTOR, MLP, 7, 3), (FIELD, UNet, 3, 2), (GAS, ParticleNet, 2 + 6 * 2 + 1, 2 * 2 + 3)],
+)
+def test_each_layout_has_its_network(layout, kind, inputs, outputs) -> None:  # type: ignore[no-untyped-def]
+    settings = Settings(width=8, depth=1)
+    network = build_network(layout, inputs, outputs, settings, seed=3, numbers=3, unit=0.5)
+    assert type(network) is kind
+    x = torch.randn(4, *layout.with_channels(inputs), generator=torch.Generator().manual_seed(0))
+    assert network(x, torch.rand(4, generator=torch.Generator().manual_seed(0))).shape == (
+        4,
+        *layout.with_channels(outputs),
+    )
+    same, other = (weights(build_network(layout, inputs, outputs, settings, seed=s, numbers=3)) for s in (3, 4))
+    assert torch.equal(weights(network), same)
+    assert not torch.equal(same, other)
+
+
+def test_what_depends_on_the_layout() -> None:
+    assert build_network(FIELD, 2, 1, Settings(depth=1), seed=0).stride == 1
+    around = FieldLayout("u", "x", [range(8)])
+    assert build_network(around, 2, 1, Settings(depth=1), seed=0).stride == 2
+    gas = build_network(GAS, 2 + 6 * 2 + 1, 2, Settings(), seed=0, unit=0.5)
+    assert (gas.box, gas.absolute, gas.neighbours, gas.vectors, gas.outputs) == (8.0, True, None, 6, 1)
+    many = ParticleLayout(65, 2, "position", isotropic=True)
+    cloud = build_network(many, 2 + 4 * 2 + 1, 2, Settings(), seed=0)
+    assert (cloud.box, cloud.absolute, cloud.neighbours) == (0.0, False, 32)
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    build_network(VECTOR, 3, 3, Settings(), seed=7)
+    with seeded(7):
+        first = torch.rand(1)
+        with seeded(8):
+            torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, torch.rand(1, generator=torch.Generator().manual_seed(7)))
+
+
+def test_preparing_draws_on_from_the_layers() -> None:
+    def spread(network: nn.Module) -> None:
+        nn.init.normal_(network.layers[0].weight)
+
+    plain = build_network(VECTOR, 3, 3, Settings(), seed=0)
+    one, two = (build_network(VECTOR, 3, 3, Settings(), seed=0, prepare=spread) for _ in range(2))
+    assert torch.equal(one.layers[0].weight, two.layers[0].weight)
+    assert not torch.equal(one.layers[0].weight, plain.layers[0].weight)
+    assert torch.equal(one.layers[2].weight, plain.layers[2].weight)
+
+
+def test_a_registered_network_gets_what_it_names() -> None:
+    network = build_network(FIELD, 4, 2, Settings(network="test-pointwise", width=5), seed=0)
+    assert isinstance(network, Pointwise)
+    assert (network.sides, network.width) == ((8, 8), 5)
+
+
+class NoModule:
+    def __init__(self, inputs: int, outputs: int) -> None: ...
+
+
+class Narrow(nn.Linear):
+    """One output too few."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs - 1)
+
+    def forward(self, x, t):  # type: ignore[no-untyped-def]
+        return super().forward(x)
+
+
+class Greedy(nn.Module):
+    def __init__(self, inputs: int, outputs: int, heads: int) -> None: ...
+
+
+NETWORKS.register("test-none", NoModule)  # type: ignore[arg-type]
+NETWORKS.register("test-narrow", Narrow)
+NETWORKS.register("test-greedy", Greedy)
+NETWORKS.register("test-lonely", lambda inputs: nn.Linear(inputs, 1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "message"),
+    [
+        ({"network": "mpl"}, {}, "there is no network `mpl`; did you mean `mlp`"),
+        ({"network": "nowhere:Net"}, {}, "network `nowhere:Net` can't be imported: No module named 'nowhere'"),
+        ({"network": "test-none"}, {}, "network `test-none` must make a torch.nn.Module, got NoModule"),
+        ({"network": "test-narrow"}, {}, r"must turn features of shape \(2, 4\) into \(2, 3\), got \(2, 2\)"),
+        ({"network": "test-greedy"}, {}, "network `test-greedy` asks for `heads`; give it a default, or name some of"),
+        ({"network": "test-lonely"}, {}, r"network `test-lonely` must take the arguments \(inputs, outputs\)"),
+        ({"network": "test-narrow", "width": 9}, {}, "network `test-narrow` takes no `width`, got 9; leave it out"),
+        ({"network": "test-narrow"}, {"dropout": 0.1}, "network `test-narrow` takes no `dropout`, got 0.1"),
+        ({"network": "unet"}, {}, r"network `unet` is for fields, got states of shape \(3,\); leave `network` out"),
+        ({"network": "particles"}, {}, r"network `particles` is for particles, got states of shape \(3,\)"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(settings, more, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message) as caught:
+        build_network(VECTOR, 4, 3, Settings(**settings), seed=0, **more)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_network_for_other_states_is_told_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"network `mlp` fails on features of shape \(2, 4, 8, 8\): "):
+        build_network(FIELD, 4, 2, Settings(network="mlp"), seed=0)
+    with pytest.raises(ValueError, match=r"setting `depth` = 3 needs grid sides divisible by 8, got 12;"):
+        build_network(FieldLayout("u", "x", [range(12)]), 4, 2, Settings(depth=3), seed=0)
+
+
+def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> None:
+    """Trained, stored by its name, loaded again: the same samples to the bit, by the installed command."""
+    (tmp_path / "mymodule.py").write_text(OWN)
+    start = "import sys; from physinv.cli.app import main; main(sys.argv[1:])"
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+    def run(*words: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-c", start, *words]  # -P: the working directory is not on the path
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+
+    quick = ("--steps", "6", "--set", "batch=32", "--set", "validate_every=3", "--device", "cpu")
+    own = ("--set", "network=mymodule:MyNet", "--set", "width=10")
+    data = ("--data", "datasets/double-well/data/test", "--samples", "3", "--device", "cpu")
+    steps = [
+        ("generate", "double-well", "--train", "40", "--valid", "10", "--test", "3"),
+        ("train", "datasets/double-well", "--out", "run", *own, *quick),
+        ("reconstruct", "run", *data, "--out", "a.hdf5"),
+        ("reconstruct", "run", *data, "--out", "b.hdf5"),
+    ]
+    for words in steps:
+        done = run(*words)
+        assert done.returncode == 0, (words[0], done.stderr)
+    stored = load_file(tmp_path / "run" / "model.safetensors")
+    assert stored["network.first.weight"].shape[0] == 10
+    with h5py.File(tmp_path / "a.hdf5") as a, h5py.File(tmp_path / "b.hdf5") as b:
+        assert (a["samples"][...] == b["samples"][...]).all()
+    # the model in Python is that of the run: its weights, and no others
+    code = (
+        "import torch; from pathlib import Path; from physinv.training.run import load_run; "
+        "m = load_run(Path('run')).model; print(type(m.network).__name__, float(m.network.first.weight.double().sum()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment, check=True
+    )
+    name, total = done.stdout.split()
+    assert name == "MyNet"
+    assert float(total) == float(stored["network.first.weight"].double().sum())
+    (tmp_path / "elsewhere").mkdir()
+    lost = run("info", "../run", folder=tmp_path / "elsewhere")
+    assert (lost.returncode, "network `mymodule:MyNet` can't be imported" in lost.stderr) == (2, True)

@@ -1,0 +1,134 @@
+"""Processes are found by name: registered ones, and ``module:Class`` from the working directory through all verbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import h5py
+import pytest
+
+from physinv.processes import registry
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+ROOT = Path(__file__).resolve().parents[2]
+
+OWN = """
+from dataclasses import dataclass
+
+import torch
+
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator, parameter
+
+
+@dataclass(frozen=True)
+class DampedPendulum(Simulator):
+    title = "Damped pendulum"
+    equation = "dq = p dt,  dp = -(sin q + damping p) dt + noise dW"
+    layout = VectorLayout("angle_and_velocity", 2)
+
+    steps: int = parameter(8, "M", "stored time steps", minimum=1)
+    damping: float = parameter(0.3, "gamma", "friction", unit="1/time", minimum=0)
+
+    def drift(self, x, t):
+        q, p = x.unbind(1)
+        return torch.stack([p, -torch.sin(q) - self.damping * p], dim=1)
+
+    def diffusion(self, t):
+        return torch.tensor([0.0, 0.3]).to(t).expand(len(t), 2)
+
+    def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
+        return torch.randn((batch, 2), generator=generator, device=device, dtype=dtype)
+"""
+
+
+def installed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command, which does not have the working directory on its path, in ``folder``."""
+    start = "import sys; from physinv.cli.app import main; main(sys.argv[1:])"
+    command = [sys.executable, "-P", "-c", start, *words]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_process_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> None:
+    (tmp_path / "mymodule.py").write_text(OWN)
+    splits = ("--train", "40", "--valid", "10", "--test", "3")
+    steps = [
+        ("generate", "mymodule:DampedPendulum", *splits, "--set", "damping=0.5"),
+        ("train", "datasets/damped-pendulum", "--out", "run", "--steps", "4", "--set", "batch=32", "--device", "cpu"),
+        ("reconstruct", "run", "--data", "datasets/damped-pendulum/data/test", "--out", "r.hdf5", "--samples", "4"),
+        ("evaluate", "r.hdf5"),
+        ("info", "datasets/damped-pendulum"),
+    ]
+    for words in steps:
+        done = installed(tmp_path, *words)
+        assert done.returncode == 0, (words[0], done.stderr)
+    folder = tmp_path / "datasets" / "damped-pendulum"
+    assert [p.name for p in sorted((folder / "data" / "train").iterdir())] == ["damped-pendulum_000.hdf5"]
+    config = json.loads((folder / "dataset.json").read_text())["config"]
+    assert config["simulator"] == "mymodule:DampedPendulum"  # what is loaded again
+    assert config["parameters"]["damping"] == 0.5
+    with h5py.File(folder / "data" / "test" / "damped-pendulum_000.hdf5") as file:
+        assert file.attrs["dataset_name"] == "damped-pendulum"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["simulator"] == "mymodule:DampedPendulum"
+    # elsewhere the class is missing, and one line says so
+    (tmp_path / "elsewhere").mkdir()
+    lost = installed(tmp_path / "elsewhere", "evaluate", "../r.hdf5")
+    assert lost.returncode == 2
+    assert "simulator `mymodule:DampedPendulum` can't be imported: No module named 'mymodule'" in lost.stderr
+    assert "Traceback" not in lost.stderr
+
+
+def test_what_is_no_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notaprocess.py").write_text("class Thing: pass\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"simulator `notaprocess:Thing` must be a subclass of .*Simulator, got"):
+        registry.find("notaprocess:Thing")
+    with pytest.raises(ValueError, match=r"simulator `notaprocess:Other` can't be imported"):
+        registry.find("notaprocess:Other")
+    with pytest.raises(ValueError, match=r"must have the form module:name"):
+        registry.find("notaprocess:")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("navier-stokes", "navier-stokes"),
+        ("m:Pendulum", "pendulum"),
+        ("pack.mod:DampedPendulum", "damped-pendulum"),
+        ("m:KPZ", "kpz"),
+        ("m:KPZEquation2D", "kpz-equation2-d"),
+        ("m:Outer.Inner_One", "outer-inner-one"),
+    ],
+)
+def test_names_of_files(name: str, expected: str) -> None:
+    assert registry.file_name(name) == expected
+
+
+def test_registered_processes_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entries(*pairs: tuple[str, str]) -> None:
+        found = EntryPoints(EntryPoint(name, value, registry.SIMULATORS.group) for name, value in pairs)
+        monkeypatch.setattr(metadata, "entry_points", lambda group: found.select(group=group))
+
+    entries(("ornstein-uhlenbeck", "simulators.vectors.ornstein_uhlenbeck:OrnsteinUhlenbeck"))
+    assert registry.simulators() == {"ornstein-uhlenbeck": OrnsteinUhlenbeck}
+    assert registry.find("ornstein-uhlenbeck") is OrnsteinUhlenbeck
+    with pytest.raises(ValueError, match=r"^there is no simulator `ornstein`; did you mean `ornstein-uhlenbeck`\?$"):
+        registry.find("ornstein")
+    with pytest.raises(ValueError, match=r"^there is no simulator `zzz`; there are ornstein-uhlenbeck\.$"):
+        registry.find("zzz")
+    entries(("gone", "no.such.module:X"), ("other", "simulators.vectors.ornstein_uhlenbeck:math"))
+    with pytest.raises(ValueError, match=r"simulator `no\.such\.module:X` can't be imported: No module named"):
+        registry.find("gone")
+    with pytest.raises(ValueError, match=r"simulator `other` must be a subclass of physinv\.processes\.simulator\.Sim"):
+        registry.find("other")
+    entries()
+    with pytest.raises(ValueError, match=r"none is registered; run `pip install -e \.` in the clone"):
+        registry.find("heat")
