@@ -12,11 +12,11 @@ __all__ = [
     "Observation",
     "Operator",
     "diagonal",
+    "displayed_state",
     "isotropic",
     "jacobian",
     "linearised",
     "low_rank",
-    "displayed_state",
 ]
 
 import math

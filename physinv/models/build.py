@@ -41,12 +41,12 @@ def build_model(
 
 
 def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settings, *, seed: int) -> nn.Module:
-    """Build the network of a score model: as many channels as the reference law gives and takes.
+    """Build the network of a score model, with the channels of the reference law's features and lift.
 
     Args:
         reference: The reference law around which the network learns the remainder.
         layout: Layout of the states.
-        settings: Of which ``network``, ``width`` and ``depth`` count here.
+        settings: Training settings; ``network``, ``width`` and ``depth`` are read.
         seed: Seed of the initial weights.
     """
     inputs, outputs = reference.channels_in, reference.channels_out

@@ -7,7 +7,7 @@ The other method is :mod:`physinv.posterior.guidance`.
 
 from __future__ import annotations
 
-__all__ = ["check_observed", "sample_final", "chosen_reference", "sample_given"]
+__all__ = ["check_observed", "chosen_reference", "sample_final", "sample_given"]
 
 import torch
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""The grid solver against Ornstein-Uhlenbeck's closed forms, Boltzmann's law, duality and brute force."""
+"""The Fokker-Planck solver against Ornstein-Uhlenbeck's closed forms, Boltzmann's law, duality and Bayes' rule."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gaussian(x: Array, mean: float | Array, variance: float) -> Array:
 
 
 def crowded(cells: int, wall: float = 1.3) -> Array:
-    """Edges between +-wall, 27 times denser in the middle than at the walls."""
+    """Edges between -wall and +wall, 27 times denser in the middle than at the walls."""
     return wall * np.sinh(np.linspace(-4, 4, cells + 1)) / np.sinh(4)
 
 

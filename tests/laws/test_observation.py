@@ -68,7 +68,7 @@ def test_coarse_is_the_mean_over_blocks(generator):
 
 
 def test_every_takes_a_regular_grid_of_points(generator):
-    """By its indices; steady on blocks, a field looks as it does to `coarse`; aliases of the mean look like it."""
+    """The indices are right, fields constant on blocks are observed as by `coarse`, and an alias of the mean as 1."""
     x = torch.randn(3, 2, 6, 9, dtype=torch.float64, generator=generator)
     seen = every(3)(x)
     assert seen.shape == (3, 2, 2, 3)
@@ -127,7 +127,7 @@ def test_sensors_are_drawn_without_replacement_and_see_all_channels():
 
 @pytest.mark.parametrize("scale", [1.0, 1e-8])
 def test_conditioning_of_a_gaussian_is_that_of_dense_matrices(scale, generator):
-    """Mean, covariance and square root, for correlated noise R, also far below the prior's variance."""
+    """Mean, covariance and root equal those of dense matrices, for correlated noise, even far below the prior."""
     d, seen = 6, 4
     B = torch.randn(d, d, dtype=torch.float64, generator=generator)
     H = torch.randn(seen, d, dtype=torch.float64, generator=generator)

@@ -1,4 +1,6 @@
-"""Low rank plus diagonal: Woodbury against dense algebra, factor analysis, a linear-Gaussian posterior in d = 40."""
+"""The low-rank reference law: Woodbury against dense algebra, factor analysis, a linear-Gaussian posterior in 40
+dimensions.
+"""
 
 import math
 
@@ -58,7 +60,7 @@ def test_score_is_the_gradient_of_log_prob(reference, generator):
 
 
 def test_features_and_lift_are_of_order_one(reference, generator):
-    """Under the reference law each feature but the physics, before asinh, has unit variance; so has score / lift(1)."""
+    """Under the reference law features (but the physics) before asinh and score / lift(1) have unit variance."""
     n = 20_000
     U, diagonal = reference.factor[1], reference.diagonal[1]
     z, e = (torch.randn(n, k, generator=generator, dtype=torch.float64) for k in (RANK, D))
@@ -77,7 +79,7 @@ def test_features_and_lift_are_of_order_one(reference, generator):
 
 
 def test_factor_analysis_finds_the_law(generator):
-    """Components of very different noise, which principal components alone would take for factors."""
+    """Components of very different noise, which principal component analysis alone would take for factors."""
     n = 20_000
     U = torch.randn(D, RANK, generator=generator, dtype=torch.float64)
     diagonal = torch.logspace(-1, 1, D, dtype=torch.float64)
@@ -100,7 +102,7 @@ def test_independent_components_need_no_factors(generator):
 
 
 class Correlated(OrnsteinUhlenbeck):
-    """40 components, started from N(1, U U^T + .3)."""
+    """40 components that start from N(1, U U^T + .3)."""
 
     def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
         z, e = (torch.randn((batch, k), generator=generator, dtype=dtype) for k in (RANK, D))
@@ -164,7 +166,7 @@ def test_nonlinear_vectors_are_fitted_at_every_time(process):
 
 
 def test_fields_with_walls(process, generator):
-    """A field with walls gets a smoother, component by component; as one long vector it has no physics as a feature."""
+    """A field with walls gets a smoother of its components; as one long vector it has no feature of the physics."""
     _, data = process
     walls = FieldLayout(("u",), ("x",), (tuple(float(i) for i in range(D)),), "WALL")
 

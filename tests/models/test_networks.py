@@ -1,4 +1,4 @@
-"""Networks: shapes, periodicity, zero start, one builder; and the optional TensorBoard log."""
+"""Networks: shapes, periodicity, an output of zero at the start, one builder; and the optional TensorBoard log."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_unet_is_periodic_and_starts_at_zero(dimension, generator):
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_unet_with_walls_sees_zeros_beyond_every_edge(dimension, generator):
-    """The first layer is that of the field with a rim of zeros; wrapping around differs at the rim and only there."""
+    """The first layer acts as on a field padded with zeros, and differs from circular padding at the edges only."""
     walled = UNet(2, 1, dimension=dimension, width=4, levels=1, periodic=False).double()
     around = UNet(2, 1, dimension=dimension, width=4, levels=1).double()
     around.load_state_dict(walled.state_dict())
@@ -92,7 +92,7 @@ def test_wrap_batches_like_any_function(generator):
 
 
 def _counted(n):
-    """How often a point of an n x n field stands in its padded copy."""
+    """How often each point of an n x n field occurs in its padded copy."""
     once = torch.ones(n)
     once[[0, -1]] = 2.0
     return once[:, None] * once

@@ -1,4 +1,4 @@
-"""Log-likelihoods by the flow against closed forms; the reference laws' densities; Hutchinson's estimator."""
+"""Log-likelihoods by the flow against closed forms, densities of reference laws, and Hutchinson's estimator."""
 
 import math
 
@@ -36,7 +36,7 @@ class VariancePreserving(SDE):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 def test_variance_preserving_process_has_its_known_likelihood(dtype, tolerance):
-    """The project's anchor: -5.774678 = log N(x; .7, 1.3^2 I_3); a wrong sign or factor is off by nats."""
+    """The reference value -5.774678 = log N(x; .7, 1.3^2 I_3); a wrong sign or factor changes it by more than 1."""
     vp = VariancePreserving()
     x = torch.tensor([[1.0, -2.0, 0.3]], dtype=dtype)
     a = math.exp(-10.05 / 2)
@@ -65,7 +65,7 @@ def test_mixture_likelihood_is_exact():
 
 
 class Known(ScoreModel):
-    """Gaussian reference around the exact score of an Ornstein-Uhlenbeck process."""
+    """The exact score of an Ornstein-Uhlenbeck process, with a Gaussian reference law."""
 
     def output(self, x, t):
         unit = self.reference.lift(torch.ones_like(x), x, t)
@@ -73,7 +73,7 @@ class Known(ScoreModel):
 
 
 def test_posterior_gives_prior_and_posterior_densities():
-    """log p(x_0), by default from .001 time steps on, and log p(x_0 | x_T) against the exact posterior."""
+    """log p(x_0), followed from .001 of the first step on, and log p(x_0 | x_T) equal those of the exact posterior."""
     ou = OrnsteinUhlenbeck(dim=2)
     mean, power = ou.prior.mean(), torch.ones(2, dtype=torch.float64)
     model = Known(LinearReference(ou, mean, power), torch.nn.Identity(), (0.05, 2.0))
@@ -92,14 +92,14 @@ def test_posterior_gives_prior_and_posterior_densities():
 
 
 def covariance(power, heat):
-    """The dense covariance of a periodic field: columns from its action on unit fields."""
+    """The dense covariance of a periodic field: column by column, from its action on unit fields."""
     eye = torch.eye(math.prod(heat.shape), dtype=torch.float64).reshape(-1, *heat.shape)
     return heat.unmodes(power * heat.modes(eye), eye).flatten(1)
 
 
 @pytest.fixture(scope="module")
 def field():
-    """Heat on 8 x 8, a Gaussian start with power in every mode, a mean that is not 0, and the law at any time."""
+    """Heat on 8 x 8 points with a Gaussian start of non-zero mean and power in every mode, and its law at any time."""
     heat = Heat(size=8)
     power = 1 / (1 + heat.rates(torch.zeros(1, *heat.shape, dtype=torch.float64)).abs()[0])
     mean = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(heat.shape)
@@ -127,7 +127,7 @@ def test_gaussian_field_has_its_exact_likelihood(field):
 @pytest.mark.parametrize("size", [7, 8])
 @pytest.mark.parametrize("dimension", [1, 2])
 def test_reference_density_of_fields_counts_every_mode_once(size, dimension):
-    """Odd and even grids differ in which modes of the real FFT have a twin."""
+    """Odd and even grids differ in the modes of the real FFT that stand for two modes of the full FFT."""
     heat = Heat(size=size, dimension=dimension)
     like = torch.zeros(1, *heat.shape, dtype=torch.float64)
     power = 1 / (1 + heat.rates(like).abs()[0])
@@ -176,7 +176,7 @@ def test_mixture_reference_density_is_the_mixture_s(generator):
 
 
 def test_transition_density_of_fields(field):
-    """log p(x_T | x_0) against the dense Gaussian; that of vectors is tested through Bayes' rule above."""
+    """log p(x_T | x_0) equals the dense Gaussian's; for vectors Bayes' rule above tests it."""
     heat, _, _, x = field
     later = heat.run(x, generator=torch.Generator().manual_seed(1))[:, -1]
     at = torch.tensor([0.2], dtype=torch.float64)
@@ -186,7 +186,7 @@ def test_transition_density_of_fields(field):
 
 
 def curved(y):
-    """A field with a full Jacobian that depends on where it is."""
+    """A vector field with a full Jacobian that depends on the position."""
     mix = torch.linspace(-1, 1, 25, dtype=y.dtype).reshape(5, 5) + 0.3 * torch.eye(5, dtype=y.dtype)
     return (y @ mix).sin() + y**2
 
@@ -212,7 +212,7 @@ def test_divergence_exact_and_estimated(generator):
 
 
 def test_estimated_likelihood_is_unbiased_and_follows_its_generator(field, generator):
-    """Fields of 64 numbers, one observation many times over: each copy has a probe of its own."""
+    """Fields of 64 numbers, many copies of one observation: every copy has its own probe."""
     heat, model, _, x = field
     x = x[:1]
     posterior = Posterior(heat, model, heat.times)

@@ -1,4 +1,4 @@
-"""Posteriors given partial, noisy final states: both routes and all guides against exact laws."""
+"""Posteriors given partial, noisy final states: two-stage and guided sampling with all guides, against exact laws."""
 
 import math
 
@@ -28,21 +28,21 @@ FIRST = Observation(sensors(torch.tensor([True, False])), 0.3)
 
 
 class Nothing(torch.nn.Module):
-    """A network that adds nothing to the reference."""
+    """A network whose output is 0."""
 
     def forward(self, x, t):
         return torch.zeros_like(x[:, : x.shape[1] // 2])
 
 
 class Sum(torch.nn.Module):
-    """As Nothing, for mixtures: their features hold the responsibilities too, their output is a pair."""
+    """A network whose output is 0, for mixtures, whose output has two halves."""
 
     def forward(self, x, t):
         return torch.zeros(len(x), 4, dtype=x.dtype)
 
 
 class Plain(SDE):
-    """A linear process in disguise: nobody knows that it is one."""
+    """A linear process that does not declare itself linear."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -55,7 +55,7 @@ class Plain(SDE):
 
 
 def gaussian_heat(noise):
-    """Heat on 4 x 4 points with a prior that fills all modes: model, exact law, and one observation of 7 points."""
+    """Heat on 4 x 4 points with a prior of power in every mode: process, exact law, posterior, and an observation."""
     heat = Heat(size=4, noise=noise, steps=12)
     mean0 = torch.randn(heat.shape, generator=torch.Generator().manual_seed(1), dtype=F64)
     law = LinearGaussian(heat, heat.horizon, mean0, heat.exact().power + 0.05)
@@ -65,7 +65,7 @@ def gaussian_heat(noise):
 
 
 def dense(heat, power, observation, t=0.0):
-    """Gain and covariance of the Gaussian state at ``t``, with power per mode there, given y at the horizon."""
+    """Gain and covariance of the Gaussian state at ``t`` given y at the horizon, from the power per mode at ``t``."""
     eye = torch.eye(16, dtype=F64).reshape(16, 1, 4, 4)
     t0, t1 = torch.full((16,), t, dtype=F64), torch.full((16,), heat.horizon, dtype=F64)
     S = heat.unmodes(power * heat.modes(eye), eye).flatten(1)
@@ -78,7 +78,7 @@ def dense(heat, power, observation, t=0.0):
 
 
 def whitened(x, mean, C):
-    """Draws that are N(0, I) if those of x were N(mean, C)."""
+    """Whiten draws: the result is N(0, I) if those of x are N(mean, C)."""
     return torch.linalg.solve_triangular(torch.linalg.cholesky(C), (x - mean).flatten(1).T, upper=False).T
 
 
@@ -96,7 +96,7 @@ def assert_standard(white):
 
 @pytest.mark.parametrize("sweeps", [0, 2])
 def test_two_stages_give_the_exact_posterior_of_a_linear_gaussian_process(sweeps, generator):
-    """The start is exact already, and the moves leave it as it is."""
+    """The draws are exact before any Langevin move, and the moves leave their law invariant."""
     heat, law, posterior, observation = gaussian_heat(0.5)
     n = 5000
     y = observation.observe(heat.simulate(2, generator=generator, dtype=F64)[:, -1], generator=generator)
@@ -109,7 +109,7 @@ def test_two_stages_give_the_exact_posterior_of_a_linear_gaussian_process(sweeps
 
 @pytest.mark.parametrize("noise", [0.1, 1e-3])
 def test_guidance_by_moment_matching_gives_the_exact_posterior(noise, generator):
-    """From draws that know nothing of y; also where H sees with hardly any noise."""
+    """The reversal starts from draws that do not depend on y; also for very small observation noise."""
     heat, law, posterior, observation = gaussian_heat(0.5)
     observation = Observation(observation.operator, noise)
     n = 8000
@@ -121,7 +121,7 @@ def test_guidance_by_moment_matching_gives_the_exact_posterior(noise, generator)
 
 
 def test_dps_is_too_sure_and_pigdm_in_between(generator):
-    """Where the physics adds more noise than the sensors: mean variance in units of the exact posterior's."""
+    """Physics noisier than the sensors: the mean variance of the draws, in units of the exact posterior's."""
     heat, law, posterior, observation = gaussian_heat(1.0)
     y = observation.observe(heat.simulate(1, generator=generator, dtype=F64)[:, -1], generator=generator)
     G = dense(heat, law.power, observation)[2]
@@ -137,7 +137,7 @@ def test_dps_is_too_sure_and_pigdm_in_between(generator):
 
 
 def test_guided_score_of_moment_matching_is_the_exact_one(generator):
-    """s(x, t) + grad log p(y | x_t) = -C^-1 (x - m) with mean and covariance of x_t given y."""
+    """s(x, t) + grad log p(y | x_t) equals -C^-1 (x - m) with mean m and covariance C of x_t given y."""
     heat, law, posterior, observation = gaussian_heat(0.5)
     x = torch.randn(3, 1, 4, 4, dtype=F64, generator=generator)
     y = torch.randn(3, int(dense(heat, law.power, observation)[0].shape[1]), dtype=F64, generator=generator)
@@ -158,7 +158,7 @@ def test_guided_score_of_moment_matching_is_the_exact_one(generator):
 
 
 def test_nonlinear_guides_look_through_the_physics(generator):
-    """The mean against a fine solution of the drift, the score against its differences, r^2 against g^2 (T - t)."""
+    """The guide's mean equals a fine solution of the drift, its score finite differences, r^2 is g^2 (T - t)."""
     well, t, fine = DoubleWell(dimension=2), 0.3, torch.linspace(0.3, 0.5, 201, dtype=F64)
     x = 1.2 * torch.randn(5, 2, dtype=F64, generator=generator).tanh()
     y = torch.randn(5, 1, dtype=F64, generator=generator)
@@ -179,7 +179,7 @@ def test_nonlinear_guides_look_through_the_physics(generator):
 
 
 def test_guidance_without_knowing_that_the_physics_is_linear(generator):
-    """A linear process as a plain SDE: the guide integrates its drift, and pigdm takes g^2 (T - t) for the noise."""
+    """For a linear process given as a plain SDE the guide integrates the drift and takes g^2 (T - t) as variance."""
     ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, rate=0.2, horizon=0.5, steps=20)
     reference = LinearReference(ou, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
     observation, n, y = Observation(everything, 0.4), 20_000, torch.tensor([[1.3]], dtype=F64)
@@ -195,7 +195,7 @@ def test_guidance_without_knowing_that_the_physics_is_linear(generator):
 
 
 def mixture_model(ou):
-    """The process' own mixture at two times as the reference: exact there."""
+    """The exact mixture of the process at two times, as a reference law."""
     laws = [ou.marginal(t) for t in (0.0, ou.horizon)]
     means = torch.stack([law.means for law in laws])
     factors = torch.stack([torch.linalg.cholesky(law.covs) for law in laws])
@@ -206,7 +206,7 @@ def mixture_model(ou):
 
 @pytest.mark.parametrize("sweeps", [0, 30])
 def test_final_states_of_a_mixture_given_one_coordinate(sweeps, generator):
-    """p(x_T | y) on a grid: exact draws from the conditioned mixture, which Langevin moves leave as they are."""
+    """Draws equal p(x_T | y) on a grid, with Langevin moves and without."""
     ou = OrnsteinUhlenbeck(dim=2, horizon=0.4)
     model = ScoreModel(mixture_model(ou), Sum(), (float(ou.times[1]), ou.horizon))
     law, n = ou.marginal(ou.horizon), 6000
@@ -224,7 +224,7 @@ def test_final_states_of_a_mixture_given_one_coordinate(sweeps, generator):
 
 
 def test_two_stages_with_a_score_that_the_reference_does_not_know(generator):
-    """A bimodal process and a Gaussian reference: the moves at T turn its draws into those of p(x_T | y).
+    """Langevin moves at T turn draws of a Gaussian reference law into draws of the bimodal p(x_T | y).
 
     With y = x_T + sigma n the posterior of x_0 is that of a later time: one more Gaussian of variance sigma^2.
     """
@@ -254,14 +254,14 @@ def test_two_stages_with_a_score_that_the_reference_does_not_know(generator):
 
 
 class Shouting(torch.nn.Module):
-    """A network whose output would ruin any law that took it for a score."""
+    """A network whose output would ruin every draw that used it as a score."""
 
     def forward(self, x, t):
         return 30 * torch.ones_like(x[:, : 2 * x.shape[1] // 3])
 
 
 def test_the_network_of_a_smoother_is_no_score_of_the_end(generator):
-    """Draws of x_T given y are those of the reference law, whatever the steps have learned."""
+    """Draws of x_T given y come from the smoother's reference law alone, whatever the network's output."""
     heat, law, _, observation = gaussian_heat(0.5)
     n, like = 5000, torch.zeros(1, *heat.shape, dtype=F64)
     now = [heat.decay(t, like)[0] ** 2 * law.power + heat.variance(t, like)[0] for t in heat.times]

@@ -1,4 +1,4 @@
-"""Trained posteriors against exact ones, end to end on small systems; each check fails for a wrong sampler."""
+"""Trained posteriors against exact ones, from data to evaluation, on small systems; a wrong sampler fails each test."""
 
 import math
 
@@ -69,7 +69,7 @@ def test_three_methods_answer_three_questions(mixture, generator):
 
 
 def test_quadratic_from_250_trajectories(tmp_path, generator):
-    """Q and the odds against Fokker-Planck, at a tenth of the benchmark's training (benchmarks/quadratic.py)."""
+    """Q and the posterior odds against Fokker-Planck, with a tenth of the training of benchmarks/quadratic.py."""
     settings = Settings(width=32, batch=2048, validate_every=100)
     run, _ = pipeline(tmp_path, Quadratic(), "quadratic", {"train": 250, "valid": 100, "test": 10}, settings, 600)
     posterior = Posterior(run.simulator, run.model, run.times)

@@ -1,4 +1,4 @@
-"""Langevin moves: exact invariance of Gaussians at any size, other laws in the limit, and corrected solver steps."""
+"""Langevin moves: Gaussians are invariant at any size, other laws in the limit; and solver steps corrected by moves."""
 
 import math
 
@@ -24,7 +24,7 @@ F64 = torch.float64
 
 
 class Nothing(torch.nn.Module):
-    """A network that adds nothing to the reference."""
+    """A network whose output is 0."""
 
     def forward(self, x, t):
         return torch.zeros_like(x[:, : x.shape[1] // 2])
@@ -43,7 +43,7 @@ def correlated(generator, d=3):
 
 @pytest.mark.parametrize("size", [0.1, 0.5, 1.0])
 def test_a_gaussian_is_exactly_invariant_at_any_size(size, generator):
-    """Moments stay, and the start is forgotten at the rate (1 - e) per move in every direction."""
+    """The moments stay, and the start is forgotten at the rate (1 - e) per move in every direction."""
     m, B, C = correlated(generator)
     inverse = torch.linalg.inv(B @ B.T)
     n, sweeps = 40_000, 3
@@ -70,7 +70,7 @@ def test_a_wrong_start_converges_to_the_law(generator):
 
 
 def test_a_mixture_is_invariant_as_the_size_goes_to_zero(generator):
-    """Bimodal, with C the variance of one component; bias O(e), below one standard error at e = .02."""
+    """Two modes, with C the variance of one component; the bias of order e is below one standard error at e = .02."""
     ou = OrnsteinUhlenbeck(dim=1, components=2, spread=1.0, width=0.5)
     law, n = ou.marginal(0.3), 20_000
     x, t = law.sample(n, generator=generator), torch.full((n,), 0.3, dtype=F64)
@@ -84,7 +84,7 @@ def test_a_mixture_is_invariant_as_the_size_goes_to_zero(generator):
 
 
 def test_references_are_the_covariances_of_their_scores(generator):
-    """C s(x) = m - x for Gaussian references, and the root is a root: as matrices, exactly."""
+    """C s(x) = m - x for Gaussian reference laws, and root root^T = C, as matrices, exactly."""
     heat = Heat(size=4)
     exact = heat.exact()
     times = torch.tensor([0.0, 1.0], dtype=F64)
@@ -140,7 +140,7 @@ def test_corrected_steps_keep_the_marginals(generator):
 
 
 def test_correction_repairs_a_step_that_does_nothing_and_forgets_where_it_came_from(generator):
-    """The trap: unguided, the moves draw from p_t whatever x_T was; at size 1 from a Gaussian in one go."""
+    """Unguided moves draw from p_t whatever x_T was; at size 1, one move draws from a Gaussian."""
     ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=2.0)
     still = Step(lambda sde, x, t0, t1, dw: x, weak_order=1.0)
     n = 40_000

@@ -1,4 +1,4 @@
-"""The reversal of nonlinear fields: exact where theory is, bounded where physics is not, calibrated, trainable."""
+"""The reversal of nonlinear fields: exact for linear-Gaussian processes, bounded for any physics, calibrated."""
 
 import math
 
@@ -91,7 +91,7 @@ def test_a_wrong_gain_is_seen(wrong, generator):
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 1.4])
 def test_every_eta_keeps_the_marginals(eta, generator):
-    """From x_T ~ N(0, S_T) one arrives at N(0, S_0), without noise of the data's physics playing a part."""
+    """Draws of N(0, S_T) arrive at N(0, S_0) for every eta."""
     heat, n = REGIMES["long"], 4000
     reverse = Reverse(General(heat), exact_model(heat), eta)
     like = torch.zeros((1, *heat.shape), dtype=torch.float64)
@@ -111,8 +111,11 @@ def test_every_eta_keeps_the_marginals(eta, generator):
 
 @pytest.mark.parametrize("regime", REGIMES)
 def test_fitted_tables_give_the_posterior(regime, tmp_path, generator):
-    """1024 trajectories: each step's mean is off by two fitted numbers, of variance C/1024 each, and the gains carry
-    these errors to the start just as they carry the noise: by two 1024ths of the posterior's variance."""
+    """Tables fitted to 1024 trajectories give the posterior's mean and variance, up to the error of the fit.
+
+    Each step's mean is off by two fitted numbers, of variance C/1024 each, and the gains carry these errors to the
+    start as they carry the noise: by two 1024ths of the posterior's variance.
+    """
     heat, n, few = REGIMES[regime], 1000, 1024
     data = stored(heat, tmp_path / "d", train=few)["train"]
     model = ScoreModel(fit_smoother(General(heat), data, "fourier"), Fixed(), (0.1, heat.horizon))
@@ -130,7 +133,7 @@ def test_fitted_tables_give_the_posterior(regime, tmp_path, generator):
 
 
 def test_residual_variance_is_that_of_the_regression(tmp_path):
-    """C = S_s - K^2 S_b, with powers over all images under symmetries, is what the fit leaves: never negative."""
+    """C = S_s - K^2 S_b, with powers over all images, equals the residual of the fit and is not negative."""
     sim = Burgers(dimension=2, size=12, steps=2, horizon=0.1, noise=1e-3, viscosity=0.2, inner=1)
     data = stored(sim, tmp_path / "d", name="burgers", train=64)["train"]
     reference = fit_smoother(sim, data, "fourier")
@@ -151,8 +154,11 @@ def test_residual_variance_is_that_of_the_regression(tmp_path):
 
 @pytest.mark.parametrize("regime", ["fine", "long"])
 def test_score_and_step_are_one(regime, generator):
-    """The reference score is that of N(0, S_t), and what a network adds to it is, times q = g^2 dt, what it adds to the
-    mean of a step; channels without noise have no part in the score."""
+    """The network adds to the mean of a step q = g^2 dt times what it adds to the score; the reference score is N(0,
+    S_t)'s.
+
+    Channels without noise have no part in the score.
+    """
     heat = REGIMES[regime]
     silent, loud = (exact_model(heat, network).requires_grad_(False) for network in (Fixed(), Loud(1)))
     x = heat.simulate(20, dtype=torch.float64, generator=generator)[:, 3]
@@ -231,7 +237,7 @@ BLOWING_UP = {
 
 @pytest.mark.parametrize("name", BLOWING_UP)
 def test_reconstructions_stay_within_reach(name, tmp_path, generator):
-    """From states ten times too large, with a network that talks nonsense, no mode leaves twice what was seen."""
+    """From states ten times too large, with a nonsensical network, no mode exceeds twice the largest in the data."""
     sim, basis = BLOWING_UP[name]
     states = sim.simulate(64, generator=generator)
     assert bool(states.isfinite().all())
@@ -258,7 +264,7 @@ def test_reconstructions_stay_within_reach(name, tmp_path, generator):
 
 
 def test_physics_that_overflows_in_a_sum_stays_bounded(generator):
-    """Numbers that are finite one by one, but whose Fourier sums are not."""
+    """Physics whose values are finite, but whose Fourier sums are not."""
 
     class Explosive(General):
         def drift_flow(self, x, t0, t1):
@@ -277,7 +283,7 @@ def test_physics_that_overflows_in_a_sum_stays_bounded(generator):
 
 
 def test_points_where_the_physics_explodes_are_cut_where_that_tells_more(tmp_path, generator):
-    """A reaction that saturates forward explodes backward, at single points: no mode is out of reach then."""
+    """A reaction that saturates forward explodes backward at single points, where no mode exceeds its reach."""
     sim = AllenCahn(size=16, steps=8, horizon=4.0, inner=8)
     data = stored(sim, tmp_path / "d", train=64)["train"]
     reference = fit_smoother(sim, data, "fourier")
@@ -304,8 +310,8 @@ def test_points_where_the_physics_explodes_are_cut_where_that_tells_more(tmp_pat
 # -- 3. calibration
 
 
-def test_left_is_what_steps_miss(tmp_path):
-    """Gains too small by a fifth, and sigma = e^.3 everywhere: the residuals' variance is known in closed form."""
+def test_noise_scale_is_the_variance_that_steps_miss(tmp_path):
+    """Gains too small by a fifth, sigma = e^.3 everywhere: the variance of the residuals is known in closed form."""
     heat, n, c, log_size = Heat(size=8, dimension=2, steps=3, noise=0.3, horizon=0.3), 500, 0.8, 0.3
     valid = stored(heat, tmp_path / "d", valid=n)["valid"]
     tables = exact_tables(heat, trusted=True)
@@ -328,7 +334,7 @@ def test_left_is_what_steps_miss(tmp_path):
 
 
 def test_modes_without_energy_do_not_count(tmp_path):
-    """Resolved modes share shells with dealiased ones, which hold nothing: the latter must not dilute the former."""
+    """Resolved modes share shells with dealiased ones, which hold nothing and must not enter the average."""
     sim = Burgers(dimension=2, size=12, steps=1, horizon=0.1, noise=0.3, viscosity=0.2, inner=1)
     data = stored(sim, tmp_path / "d", name="burgers", train=600, valid=600)
     model = ScoreModel(fit_smoother(sim, data["train"], "fourier"), Fixed(), (0.1, 0.1))
@@ -366,7 +372,7 @@ def test_after_calibration_a_step_has_the_noise_of_the_residuals(tmp_path, gener
 
 
 def test_calibration_of_components_and_refusal(tmp_path):
-    """Modes that are components: one number per channel.  sigma = e^-.5 on residuals of unit variance leaves e^1."""
+    """Modes that are components get one number per channel; sigma = e^-.5 on residuals of unit variance gives e^1."""
     sim = Cubic(horizon=0.2, steps=2)
     data = stored(sim, tmp_path / "d", name="toy", train=1000, valid=500)
     model = ScoreModel(fit_smoother(sim, data["train"], "identity"), Fixed(log_size=-0.5), (0.1, 0.2))
@@ -384,8 +390,8 @@ def test_calibration_of_components_and_refusal(tmp_path):
 
 
 @pytest.mark.parametrize("start", [0.5, 2.0])
-def test_balanced_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, generator):
-    """Steps right but for the size of their noise: balance finds the posterior's variance from the errors alone."""
+def test_matched_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, generator):
+    """Steps exact but for the size of their noise: ensembles find the posterior's variance from their errors alone."""
     heat, n = Heat(size=8, dimension=1, steps=4, noise=0.3, horizon=0.4), 500
     valid = stored(heat, tmp_path / "d", valid=n)["valid"]
     model = exact_model(heat, trusted=True).float()
@@ -403,7 +409,7 @@ def test_balanced_ensembles_spread_as_much_as_their_mean_errs(start, tmp_path, g
 
 
 class Filter(torch.nn.Module):
-    """Adds ``weight`` times the whitened state, mode by mode; ``log_size`` everywhere."""
+    """A network that adds ``weight`` times the whitened state, mode by mode, and ``log_size`` everywhere."""
 
     def __init__(self, weight, log_size=0.0):
         super().__init__()
@@ -417,7 +423,9 @@ class Filter(torch.nn.Module):
 
 
 def untaught(c=0.7):
-    """A reference whose gains are too small by ``c``, the filter that mends it, and the size of what then remains."""
+    """A reference law whose gains are too small by ``c``, the filter that corrects them, and the residual size that
+    remains.
+    """
     heat = Heat(size=8, dimension=1, steps=1, horizon=0.1, noise=0.3)
     tables = exact_tables(heat, trusted=False)
     S, after, K = tables.power[0], tables.back_power[0], tables.gain[0]
@@ -460,7 +468,7 @@ def test_loss_is_stationary_at_the_conditional_mean_and_size(generator):
 
 
 def test_loss_is_lowest_at_the_conditional_mean(generator):
-    """Its value there, too: E |r|^2 = sigma^2, hence sigma^2 + 1/2 + log sigma, with batches' own standard error."""
+    """The loss is lowest there, with the value sigma^2 + 1/2 + log sigma, since E |r|^2 = sigma^2."""
     heat, changes, weight, log_size = untaught()
     states = heat.simulate(4000, dtype=torch.float64, generator=generator)
     times = heat.times.expand(4000, -1)
@@ -478,7 +486,7 @@ def test_loss_is_lowest_at_the_conditional_mean(generator):
 
 
 def test_longer_windows_are_rolled_out(generator):
-    """Windows of three equal the roll-out by hand, with the solver's own step; gradients flow through both steps."""
+    """Windows of three equal a roll-out by hand with the solver's own step; gradients flow through both steps."""
     heat = Heat(size=8, dimension=1, steps=3, horizon=0.3, noise=0.3)
     model = exact_model(heat, Loud(1, 0.5), trusted=False)
     sde, n = General(heat), 50
@@ -548,8 +556,10 @@ def test_training_takes_the_smoother_and_ends_calibrated(tmp_path):
 
 @pytest.mark.parametrize("basis", ["fourier", "identity"])
 def test_static_channels_come_back_exactly(basis, tmp_path, generator):
-    """Context with f = g = 0: gains of 1 and no noise, whatever the network says; sums of squares in float32 agree
-    to 1e-7, twenty steps to some 1e-6."""
+    """Channels with f = g = 0 have gains of 1 and no noise, whatever the network's output.
+
+    Sums of squares in float32 agree to 1e-7, twenty steps to some 1e-6.
+    """
     sim = HeatConductivity(size=16, dimension=1, steps=20, inner=2)
     data = stored(sim, tmp_path / "d", name="heat-conductivity", train=300)["train"]
     reference = fit_smoother(sim, data, basis)
@@ -565,7 +575,7 @@ def test_static_channels_come_back_exactly(basis, tmp_path, generator):
 
 
 def test_modes_without_energy_stay_without(tmp_path, generator):
-    """The mean of the Kuramoto-Sivashinsky equation is conserved at 0, and modes beyond 2/3 are empty."""
+    """The mean of the Kuramoto-Sivashinsky equation stays 0, and modes beyond 2/3 of the largest are empty."""
     sim, basis = BLOWING_UP["kuramoto-sivashinsky"]
     data = stored(sim, tmp_path / "d", name="ks", train=64)["train"]
     model = ScoreModel(fit_smoother(sim, data, basis), Loud(1), (float(sim.times[1]), sim.horizon))
@@ -618,7 +628,7 @@ def test_images_of_windows_are_those_of_their_states(sim, generator):
 
 
 def test_gaps_are_in_units_of_the_noise(generator):
-    """Exact gains on Gaussian data: whitened gaps are white, of unit variance, for every interval."""
+    """With exact gains on Gaussian data, whitened gaps have unit variance in every mode and interval."""
     heat, n = REGIMES["long"], 2000
     states = heat.simulate(n, dtype=torch.float64, generator=generator)
     network = Fixed().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The reverse steps against exact posteriors: gains, any step count, every eta, conditional means, independence."""
+"""Reverse steps against exact posteriors: gains, any number of steps, every eta, conditional means, independence."""
 
 import math
 
@@ -20,7 +20,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
 class Nothing(torch.nn.Module):
-    """A network that adds nothing to the reference."""
+    """A network whose output is 0."""
 
     def forward(self, x, t):
         return torch.zeros_like(x[:, : x.shape[1] // 2])
@@ -31,7 +31,7 @@ def gaussian_model(sde, mean0, power0):
 
 
 def euler_chain(rate=0.5, noise=0.3, horizon=2.0, steps=40):
-    """The OU process whose exact marginals on the grid are those of the Euler chain x <- (1 - rate dt) x + noise dW."""
+    """The Ornstein-Uhlenbeck process whose marginals on the grid are those of x <- (1 - rate dt) x + noise dW."""
     dt = horizon / steps
     r = -math.log1p(-rate * dt) / dt
     g = noise * math.sqrt(dt * 2 * r / -math.expm1(-2 * r * dt))
@@ -40,9 +40,9 @@ def euler_chain(rate=0.5, noise=0.3, horizon=2.0, steps=40):
 
 @pytest.mark.parametrize(("method", "gain"), [("mean_flow", 1.72105), ("flow", 2.17673)])
 def test_gains_of_mean_flow_and_probability_flow(method, gain):
-    """OU, lambda .5, g .3, T 2, 40 Euler steps, prior N(0, 1): reference values of the project, five decimals.
+    """Gains of an Euler chain (rate .5, noise .3, T 2, 40 steps, prior N(0, 1)) equal the project's reference values.
 
-    The factor of two between them: the mean flow corrects with g^2 s, the probability flow with g^2 s / 2.
+    The mean flow corrects with g^2 s, the probability flow with g^2 s / 2.
     """
     ou = euler_chain()
     one = torch.ones(1, 1, dtype=torch.float64)
@@ -101,7 +101,7 @@ def test_transport_keeps_the_marginals_for_every_eta(eta, generator):
 
 
 def test_half_score_then_physics_explodes_on_stiff_modes_and_transport_does_not(generator):
-    """Why `transport` exists: per step a stiff mode grows by (1 - (1 - a^2)/2) / a ~ 1/(2a), exact score or not."""
+    """Splitting multiplies a stiff mode by (1 - (1 - a^2)/2) / a ~ 1/(2a) per step, even with the exact score."""
     heat = Heat()
     exact = heat.exact()
     x = heat.simulate(4, generator=generator, dtype=torch.float64)
@@ -116,7 +116,7 @@ def test_half_score_then_physics_explodes_on_stiff_modes_and_transport_does_not(
 
 
 def test_split_has_the_exact_conditional_mean_on_a_linear_process():
-    """E[x(t1) | x(t0)] of a mixture under OU in one long step, against Bayes' rule for the mixture."""
+    """E[x(t1) | x(t0)] of a mixture in one long step equals Bayes' rule for the mixture."""
     ou = OrnsteinUhlenbeck(dim=2)
     x = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([1.5, 0.5], dtype=torch.float64)
@@ -163,7 +163,7 @@ def test_wrong_combinations_are_refused():
 
 
 class Perfect(torch.nn.Module):
-    """The network that makes the model's score exact: its output, lifted, is the true score minus the reference's."""
+    """The network that makes the score exact: its output, lifted, is the true score minus the reference score."""
 
     def __init__(self, ou, reference):
         super().__init__()
@@ -176,7 +176,7 @@ class Perfect(torch.nn.Module):
 
 
 class PerfectModel(ScoreModel):
-    """Hands the state itself to :class:`Perfect`, which features alone do not determine."""
+    """A score model that hands the state itself to :class:`Perfect`, since features do not determine it."""
 
     def output(self, x, t):
         self.network.state = (x, t)
@@ -194,7 +194,7 @@ def perfect():
 
 
 def test_transport_has_the_exact_conditional_mean_of_a_non_gaussian_law(perfect):
-    """The remainder enters with its exact weight q/a: one long step against Bayes' rule for the mixture."""
+    """The remainder of the score enters with its exact weight q/a: one long step equals Bayes' rule for the mixture."""
     ou, model = perfect
     x = ou.marginal(1.5).sample(50, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([1.5, 0.5], dtype=torch.float64)
@@ -236,7 +236,7 @@ def test_transport_sde_converges_to_the_exact_posterior_of_a_non_gaussian_law(pe
 
 @pytest.mark.parametrize("steps", [1, 4, 20])  # divisors of 40: between stored times the reference interpolates
 def test_split_carries_a_gaussian_exactly_at_any_step_count(steps, generator):
-    """With the curvature of its reference, split is exact for a Gaussian under a linear process, like transport.
+    """With the curvature of its reference law, split is exact for a Gaussian under a linear process, as transport is.
 
     Half the score in one step of 2 time units, without the curvature, would be off by a factor.
     """
@@ -260,14 +260,14 @@ def test_split_carries_a_gaussian_exactly_at_any_step_count(steps, generator):
 
 
 class Nothing4(torch.nn.Module):
-    """Adds nothing to a mixture of one component in two dimensions."""
+    """A network whose output is 0, for a mixture of one component in two dimensions."""
 
     def forward(self, x, t):
         return torch.zeros(len(x), 4, dtype=x.dtype)
 
 
 def test_last_step_lands_on_a_narrow_start(generator):
-    """From g sqrt(dt) >> width: the flow ends on the centre, not half way, and so do all draws."""
+    """From g sqrt(dt) >> width, the flow and all draws end on the centre of a narrow initial law."""
     ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1e-5, noise=0.5, horizon=0.1, steps=1)
     covs = torch.stack([ou.marginal(float(t)).covs for t in ou.times])
     bounds = torch.tensor([[-9.0], [9.0]], dtype=torch.float64).expand(2, 2, 1)
@@ -286,7 +286,7 @@ def test_last_step_lands_on_a_narrow_start(generator):
 
 
 def test_score_obeys_the_symmetries_of_the_process(generator):
-    """Averaged over x -> -x an arbitrary network gives an odd score, and one that is odd already stays as it is."""
+    """Averaged over x -> -x, an arbitrary network gives an odd score; a score that is odd already stays the same."""
     ou = OrnsteinUhlenbeck(dim=2, components=1, spread=0.0, width=1.0)
     reference = LinearReference(ou, torch.zeros(2), torch.ones(2))
     network = MLP(4, 2, width=8)

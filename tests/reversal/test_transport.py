@@ -1,4 +1,4 @@
-"""Orders of all reverse steps by fitted slope, without sampling noise; exactness of the exponential ones."""
+"""Orders of all reverse steps by a fitted slope, without sampling noise; exactness of the exponential steps."""
 
 import math
 
@@ -23,7 +23,7 @@ every_step = pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 
 
 class Exact(ScoreModel):
-    """A Gaussian reference with a network that is never wrong: reference plus lifted output is the score of ``ou``."""
+    """A Gaussian reference law with a perfect network: reference plus lifted output is the score of ``ou``."""
 
     def __init__(self, ou):
         prior, mean = ou.prior, ou.prior.mean()
@@ -48,7 +48,7 @@ def fitted_slope(counts, errors):
 
 @pytest.fixture(scope="module")
 def flowed():
-    """A process, final states, and where its exact probability flow takes them."""
+    """A process, final states, and the initial states of its exact probability flow."""
     ou = two_gaussians(2)
     x = ou.marginal(ou.horizon).sample(50, generator=torch.Generator().manual_seed(0))
     return ou, x, ou.exact().flow(x)
@@ -68,7 +68,7 @@ def test_order_of_the_flow_is_the_declared_one(step, flowed):
 
 
 def chain(step, reverse, count, half_width=5.0, points=251):
-    """``x -> (E[x_0 | x_T = x], E[x_0^2 | x_T = x])`` of ``count`` steps in one dimension, without sampling.
+    """Moments ``x -> (E[x_0 | x_T = x], E[x_0^2 | x_T = x])`` after ``count`` steps in one dimension, without sampling.
 
     Backward through the chain u_m(x) = E u_{m+1}(step(x)) from u = (x, x^2): the noise by Gauss-Hermite quadrature,
     u between grid points by a cubic spline (error h^4 ~ 1e-6), which suffices for errors above 1e-5.
@@ -107,7 +107,7 @@ def test_weak_order_of_the_posterior_is_the_declared_one(step):
 
 @pytest.mark.parametrize("eta", [0.5, 1.5])
 def test_transport2_is_of_second_order_for_every_eta(eta):
-    """Only eta = 1 draws from the posterior, but for every eta x_T ~ p_T must arrive at x_0 ~ p_0: E x_0^2."""
+    """For every eta, x_T ~ p_T must arrive at x_0 ~ p_0 (E x_0^2 is tested); only eta = 1 draws from the posterior."""
     ou = two_gaussians(1)
     z, w = hermegauss(40)
     w = w / w.sum()
@@ -124,7 +124,7 @@ def test_transport2_is_of_second_order_for_every_eta(eta):
 
 
 class Bent(ScoreModel):
-    """A network whose output is an arbitrary smooth function of state and time, for any process."""
+    """A network whose output is a smooth nonlinear function of state and time, for any process."""
 
     def output(self, x, t):
         return (3 * x + t.reshape(-1, *[1] * (x.ndim - 1))).sin()
@@ -137,7 +137,7 @@ def bent(sde, mean0, power0):
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_without_a_network_both_are_the_same_exact_step(eta, generator):
-    """``transport`` alone is held against the exact linear-Gaussian posterior in test_reversal.py."""
+    """``transport`` alone is compared with the exact linear-Gaussian posterior in test_split.py."""
     heat = Heat(size=8)
     exact = heat.exact()
     model = bent(heat, exact.mean0, exact.power)
@@ -153,7 +153,7 @@ def test_without_a_network_both_are_the_same_exact_step(eta, generator):
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_stiff_fields_in_float32_agree_with_float64(eta):
-    """k^2 T reaches 100: gains of e^-100 underflow in float32, and what the network adds to such modes must vanish."""
+    """k^2 T reaches 100: gains of e^-100 underflow in float32, and the correction of such modes must vanish."""
     heat = Heat()
     exact = heat.exact()
     final = heat.simulate(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)[:, -1]

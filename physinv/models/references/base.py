@@ -84,7 +84,7 @@ class ReferenceLaw(nn.Module, ABC):
 
     @property
     def length(self) -> float:
-        """Unit of length in which the features count positions of particles."""
+        """Return the unit of length in which the features count positions of particles."""
         return 1.0
 
     @abstractmethod

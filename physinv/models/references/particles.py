@@ -132,7 +132,7 @@ class ParticleReference(ReferenceLaw):
 
     @property
     def length(self) -> float:
-        """Unit of length in which the features count positions: ``unit``."""
+        """Return the unit of length in which the features count positions, ``unit``."""
         return float(self.unit)
 
     def _decompose(self, x: Float[Tensor, "batch n c"], t: Float[Tensor, " batch"]) -> SpeciesDecomposition:
@@ -240,7 +240,7 @@ def length_unit(layout: StateLayout, x: Float[Tensor, "m n c"]) -> Float[Tensor,
     For states of a single particle: the standard deviation of its coordinates.
 
     Args:
-        layout: StateLayout of the states; its box is the period of the positions.
+        layout: Layout of the states; its box is the period of the positions.
         x: States at one time.
     """
     q = x[:, :, : len(layout.coordinates[1])]

@@ -8,10 +8,10 @@ from __future__ import annotations
 __all__ = [
     "Basis",
     "Tables",
+    "clamp_modulus",
     "clamp_values",
     "fit_smoother_tables",
     "from_modes",
-    "clamp_modulus",
     "physics_backward",
     "to_modes",
 ]
