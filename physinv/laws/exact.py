@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
+from physinv.laws.covariance import Covariance
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.mixture import Mixture
-from physinv.laws.observation import Covariance, Observation, jacobian
+from physinv.laws.observation import Observation, jacobian
 
 
 class ExactPosterior(ABC):
@@ -100,7 +101,7 @@ class ObservedGaussian:
     """``p(x_T | y)`` and ``p(x_0 | y)`` of a :class:`LinearGaussian` for ``y = H x_T + sigma n``.
 
     ``x_T ~ N(a m, a^2 S + V)`` is conditioned in observation space
-    (:meth:`~physinv.laws.observation.Covariance.given`). As ``y`` tells nothing about ``x_0`` that ``x_T`` does not,
+    (:meth:`~physinv.laws.covariance.Covariance.given`). As ``y`` tells nothing about ``x_0`` that ``x_T`` does not,
     a draw from ``p(x_0 | x_T)`` of a draw from ``p(x_T | y)`` is one from ``p(x_0 | y)``; and ``E[x_0 | x_T]`` is
     affine in ``x_T``, so means compose as well. Each call factorises a matrix of the size of ``y``.
     """

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
-from physinv.laws.observation import Covariance, isotropic
+from physinv.laws.covariance import Covariance, isotropic
 from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference, between
 from physinv.models.references.low_rank import LowRankReference
 from physinv.models.references.mixture import MixtureReference

@@ -7,7 +7,7 @@ import torch
 
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import Step, euler, solve
-from physinv.laws.observation import Covariance, isotropic
+from physinv.laws.covariance import Covariance, isotropic
 from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
 from physinv.models.references.low_rank import LowRankReference
 from physinv.models.references.mixture import MixtureReference
