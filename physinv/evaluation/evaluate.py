@@ -99,6 +99,9 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
 
     Args:
         recon: The reconstruction, whose truth the metrics compare with.
+
+    Returns:
+        The metrics, in the order of the table.
     """
     simulator, moving = recon.simulator, recon.simulator.layout.moving
     truth, initial = moving(recon.truth), recon.truth

@@ -18,13 +18,36 @@ class Diagonal(Protocol):
     """An SDE whose accumulated noise is diagonal in an orthonormal basis, such as a Linear one."""
 
     def modes(self, x: Tensor) -> Tensor:
-        """Return the coefficients of states in the basis, ``(batch, *modes)``."""
+        """Return the coefficients of states in the basis.
+
+        Args:
+            x: States, ``(batch, *state)``.
+
+        Returns:
+            Coefficients, ``(batch, *modes)``.
+        """
 
     def unmodes(self, y: Tensor, like: Tensor) -> Tensor:
-        """Return the states of coefficients ``y``, of the shape and dtype of ``like``."""
+        """Return the states of coefficients.
+
+        Args:
+            y: Coefficients, ``(batch, *modes)``.
+            like: States of the shape and dtype wanted.
+
+        Returns:
+            States, ``(batch, *state)``.
+        """
 
     def variance(self, dt: Tensor, like: Tensor) -> Tensor:
-        """Return the variance per mode of the noise accumulated in ``dt (batch,)``."""
+        """Return the variance per mode of the accumulated noise.
+
+        Args:
+            dt: Lengths of time, ``(batch,)``.
+            like: States of the shape and dtype wanted.
+
+        Returns:
+            Variances, ``(batch or 1, *modes)``.
+        """
 
 
 @torch.no_grad()

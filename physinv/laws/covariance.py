@@ -107,6 +107,9 @@ def isotropic(variance: float) -> Covariance:
     Args:
         variance: Variance of every component, in the square of the state's unit.
 
+    Returns:
+        The covariance, with its inverse root.
+
     Raises:
         ValueError: If ``variance`` is not positive and finite.
     """

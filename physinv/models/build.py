@@ -14,7 +14,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear
 from physinv.models.networks import MLP, ParticleNet, UNet
-from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
+from physinv.models.references.base import LinearReference, ReferenceLaw
 from physinv.models.references.fit import fit_reference
 from physinv.models.references.low_rank import LowRankReference
 from physinv.models.references.mixture import MixtureReference
@@ -87,8 +87,6 @@ def load_reference(kind: str, sde: SDE, tensors: Mapping[str, Tensor]) -> Refere
     part = {k.removeprefix("reference."): v for k, v in tensors.items() if k.startswith("reference.")}
     if kind == "LinearReference" and isinstance(sde, Linear):
         return LinearReference(sde, part["mean0"], part["power0"])
-    if kind == "SpectralReference":
-        return SpectralReference(part["times"], part["mean"], part["power"])
     if kind == "SmootherReference":
         basis: Basis = "identity" if part["power"].shape == part["mean"].shape else "fourier"
         return SmootherReference(sde, basis, Tables(*(part[name] for name in Tables._fields)))

@@ -23,7 +23,7 @@ from torch import Tensor
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
 from physinv.laws.covariance import Covariance, isotropic
-from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference, between
+from physinv.models.references.base import LinearReference, ReferenceLaw, between
 from physinv.models.references.low_rank import LowRankReference
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.smoother import SmootherReference
@@ -108,17 +108,6 @@ def gaussian_of(reference: ReferenceLaw, t: float) -> tuple[Float[Tensor, "1 *st
         at = reference.times.new_full((1,), t)
         mean, power = (between(reference.times, table, at) for table in (reference.mean, reference.power))
         return mean, _filters(lambda x, gain: reference.unmodes(gain * reference.modes(x), x), power)
-    if isinstance(reference, SpectralReference):
-        at = reference.times.new_full((1,), t)
-        mean, power = (between(reference.times, table, at) for table in (reference.mean, reference.power))
-        space = tuple(range(2, mean.ndim))
-
-        def filtered(x: Tensor, gain: Tensor) -> Tensor:
-            y = gain * torch.fft.rfftn(x, dim=space, norm="ortho")
-            out: Tensor = torch.fft.irfftn(y, s=mean.shape[2:], dim=space, norm="ortho")
-            return out
-
-        return mean, _filters(filtered, power.clamp(min=torch.finfo(power.dtype).tiny))
     if isinstance(reference, LowRankReference):
         at = reference.times.new_full((1,), t)
         tables = (reference.mean, reference.factor, reference.diagonal)

@@ -59,6 +59,9 @@ class EnsembleKalman:
             n: Members returned for each observation.
             generator: Source of randomness.
 
+        Returns:
+            Members of the ensemble, ``(batch, n, *state)``.
+
         Raises:
             ValueError: If ``n`` is less than 1.
         """
@@ -71,6 +74,9 @@ class EnsembleKalman:
 
         Args:
             final: Observed final states ``x_T``.
+
+        Returns:
+            Initial states, ``(batch, *state)``.
         """
         generator = torch.Generator(final.device).manual_seed(self.seed)
         return torch.cat([m.mean(1) for m in self._ensembles(final, self.members, generator)])
@@ -111,6 +117,9 @@ def fit_ensemble_kalman(
         members: Number of members.
         steps: Number of updates, each with the inflation ``a = steps``.
         inflations: The inflation of each update instead; their inverses must sum to 1.
+
+    Returns:
+        The ensemble before any observation.
 
     Raises:
         NotApplicableError: Where the observation model cannot be fitted

@@ -88,6 +88,9 @@ class Forward:
         Args:
             initial: Initial states ``x_0``.
             final: Observed final states ``x_T``.
+
+        Returns:
+            Flat vectors over the moving components.
         """
         gap = self.simulator.layout.moving(self.push(initial) - final) + self.bias.to(final)
         return self.covariance.whiten(gap).flatten(1)
@@ -100,6 +103,9 @@ class Forward:
         Args:
             initial: Initial states ``x_0``.
             final: Observed final states ``x_T``.
+
+        Returns:
+            Log likelihoods in nats.
         """
         return -self.misfit(initial, final).square().sum(1) / 2
 
@@ -116,6 +122,9 @@ def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
     Args:
         problem: The process and its training data.
         trajectories: How many training trajectories the estimates use.
+
+    Returns:
+        The observation model.
 
     Raises:
         NotApplicableError: For data without physics, for a process without noise, whose ``R`` is 0, and where the

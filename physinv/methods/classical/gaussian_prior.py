@@ -45,6 +45,9 @@ class GaussianPrior:
         Args:
             u: Standard normal coordinates; ``d`` counts the moving components.
             final: Final states ``x_T``, whose static channels are copied.
+
+        Returns:
+            States of the shape of ``final``.
         """
         mean = self.mean.to(final)
         moving = mean + self.covariance.root(u.reshape(len(u), *mean.shape))
@@ -55,6 +58,9 @@ class GaussianPrior:
 
         Args:
             initial: Initial states ``x_0``.
+
+        Returns:
+            Standard normal coordinates; components that the prior cannot reach are left out.
         """
         gap = self.layout.moving(initial) - self.mean.to(initial)
         return self.covariance.whiten(gap).flatten(1)
@@ -68,6 +74,9 @@ def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
 
     Args:
         problem: The process and its training data.
+
+    Returns:
+        The prior of the moving channels.
     """
     simulator = problem.simulator
     exact = simulator.exact()
@@ -95,6 +104,9 @@ def fit_covariance(
             so.
         still: Variances below this share of the largest one count as 0.
 
+    Returns:
+        The covariance, with its inverse root.
+
     References:
         Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
     """
@@ -104,7 +116,12 @@ def fit_covariance(
         fitted = _shrunk(x)
     else:
         fitted = _Eigen(lambda z: z, lambda y, like: y, x.double().square().mean(0))
-    return fitted.covariance(floor, still)
+
+    # The two thresholds.
+    v, least = fitted.variance, floor * float(fitted.variance.mean())
+    v = torch.where(v > still * v.amax(), v, torch.zeros_like(v)) if still else v.clamp(min=least)
+    rest = None if fitted.rest is None else max(fitted.rest, least)
+    return diagonal(fitted.modes, fitted.unmodes, v, rest=rest)
 
 
 class _Eigen(NamedTuple):
@@ -114,12 +131,6 @@ class _Eigen(NamedTuple):
     unmodes: Callable[[Tensor, Tensor], Tensor]
     variance: Tensor
     rest: float | None = None
-
-    def covariance(self, floor: float, still: float) -> Covariance:
-        """The covariance after the two thresholds of :func:`fit_covariance`."""
-        v, least = self.variance, floor * float(self.variance.mean())
-        v = torch.where(v > still * v.amax(), v, torch.zeros_like(v)) if still else v.clamp(min=least)
-        return diagonal(self.modes, self.unmodes, v, rest=None if self.rest is None else max(self.rest, least))
 
 
 def _fourier(x: Tensor) -> _Eigen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LinearEstimate", "cross_fit", "fit_linear"]
+__all__ = ["LinearEstimate", "cross_fit", "dense_maps", "fit_linear", "wiener_filters"]
 
 import math
 from collections.abc import Callable
@@ -48,6 +48,9 @@ class LinearEstimate:
 
         Args:
             final: Observed final states ``x_T``.
+
+        Returns:
+            Initial states, ``(batch, *state)``.
         """
         out = self.mean_initial + self._mapped(final - self.mean_final)
         return self.layout.set_moving(self.layout.moving(out), final)
@@ -61,6 +64,9 @@ class LinearEstimate:
             final: Observed final states ``x_T``.
             n: Draws for each of them.
             generator: Source of randomness.
+
+        Returns:
+            Samples, ``(batch, n, *state)``.
         """
         mean = self.mean(final)[:, None]
         shape = (len(final), n, *final.shape[1:])
@@ -106,6 +112,9 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
         train: Training trajectories.
         valid: Validation trajectories, which choose the map and give the deviation of its errors.
 
+    Returns:
+        The estimate, with the deviation of its errors.
+
     References:
         Hoerl and Kennard (1970), Ridge regression; Wiener (1949) for the filter.
     """
@@ -143,35 +152,18 @@ def cross_fit(
     return best, out
 
 
-def _best(
-    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset
-) -> tuple[LinearEstimate, Callable[..., list[LinearEstimate]], float]:
-    """The estimate, the kind of regression and the penalty that it came from."""
-    layout, y0, yT = train.layout, valid.states(0).double(), valid.states(-1)
-    x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
-    grids = {_dense: _PENALTIES}
-    if layout.kind == "field" and layout.boundary == "PERIODIC":
-        grids[_wiener] = _PENALTIES[2:]
-    few = len(x0) <= x0[0].numel()
+def dense_maps(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+    """Fit dense ridge regressions of ``x_0`` on ``x_T``, in the span of the trajectories if they are few.
 
-    def error(candidate: LinearEstimate) -> float:
-        doubt = _DOUBT if few and candidate.anchors is not None else 1.0
-        return doubt * float((candidate.mean(yT) - y0).square().mean())
+    Args:
+        layout: Layout of the states.
+        x0: Initial states, ``(n, *state)``.
+        xT: Final states, ``(n, *state)``.
+        penalties: Ridge penalties, as shares of the largest eigenvalue of the covariance of ``x_T``.
 
-    # Every kind of regression with every penalty; the validation data decide.
-    found = [
-        (e, kind, p) for kind, grid in grids.items() for e, p in zip(kind(layout, x0, xT, grid), grid, strict=True)
-    ]
-    best, kind, penalty = min(found, key=lambda item: error(item[0]))
-
-    # Its errors on the validation data, in float64: their squares must not underflow in small units.
-    miss = (best.mean(yT) - y0).square().mean(0)
-    if layout.kind == "field":  # few trajectories, many points: one variance per channel
-        miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
-    return replace(best, deviation=miss.sqrt().to(yT)), kind, penalty
-
-
-def _dense(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+    Returns:
+        One estimate for each penalty, without the deviation of its errors.
+    """
     mean0, meanT = x0.mean(0), xT.mean(0)
     target, anchors = (x0 - mean0).flatten(1).double(), (xT - meanT).flatten(1)
     unit = 2.0 ** math.frexp(float(anchors.abs().amax()))[1]  # inner products of states may underflow, those in it not
@@ -192,7 +184,18 @@ def _dense(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...])
     return found
 
 
-def _wiener(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+def wiener_filters(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+    """Fit ridge regressions of periodic fields mode by mode, with all channels (Wiener's filter).
+
+    Args:
+        layout: Layout of the states.
+        x0: Initial fields, ``(n, channels, *space)``.
+        xT: Final fields, ``(n, channels, *space)``.
+        penalties: Ridge penalties, as shares of the largest power of a mode of ``x_T``.
+
+    Returns:
+        One estimate for each penalty, without the deviation of its errors.
+    """
     mean0, meanT, space = x0.mean(0), xT.mean(0), tuple(range(2, x0.ndim))
     gaps = ((xT - meanT).double(), (x0 - mean0).double())  # so that squares don't underflow in small units
     a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in gaps)
@@ -205,3 +208,31 @@ def _wiener(layout: Layout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]
         solved = torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1)).cfloat()
         found.append(LinearEstimate(layout, mean0, meanT, solved, None, torch.zeros_like(mean0)))
     return found
+
+
+def _best(
+    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset
+) -> tuple[LinearEstimate, Callable[..., list[LinearEstimate]], float]:
+    """The estimate, the kind of regression and the penalty that it came from."""
+    layout, y0, yT = train.layout, valid.states(0).double(), valid.states(-1)
+    x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
+    grids = {dense_maps: _PENALTIES}
+    if layout.kind == "field" and layout.boundary == "PERIODIC":
+        grids[wiener_filters] = _PENALTIES[2:]
+    few = len(x0) <= x0[0].numel()
+
+    def error(candidate: LinearEstimate) -> float:
+        doubt = _DOUBT if few and candidate.anchors is not None else 1.0
+        return doubt * float((candidate.mean(yT) - y0).square().mean())
+
+    # Every kind of regression with every penalty; the validation data decide.
+    found = [
+        (e, kind, p) for kind, grid in grids.items() for e, p in zip(kind(layout, x0, xT, grid), grid, strict=True)
+    ]
+    best, kind, penalty = min(found, key=lambda item: error(item[0]))
+
+    # Its errors on the validation data, in float64: their squares must not underflow in small units.
+    miss = (best.mean(yT) - y0).square().mean(0)
+    if layout.kind == "field":  # few trajectories, many points: one variance per channel
+        miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
+    return replace(best, deviation=miss.sqrt().to(yT)), kind, penalty

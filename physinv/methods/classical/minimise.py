@@ -47,6 +47,9 @@ class Objective:
 
         Args:
             u: Whitened coordinates.
+
+        Returns:
+            Flat vectors over the moving components.
         """
         return self.forward.misfit(self.prior.root(u, self.final), self.final)
 
@@ -56,6 +59,9 @@ class Objective:
 
         Args:
             u: Whitened coordinates.
+
+        Returns:
+            One value for each observation.
         """
         return _value(u, self.residual(u))
 
@@ -65,6 +71,9 @@ class Objective:
 
         Args:
             u: Whitened coordinates.
+
+        Returns:
+            Values and gradients, one for each observation.
         """
         u = u.detach().requires_grad_()
         r = self.residual(u)
@@ -77,6 +86,9 @@ class Objective:
 
         Args:
             u: Whitened coordinates.
+
+        Returns:
+            The residual with products by its derivative.
         """
         u = u.detach().requires_grad_()
         r = self.residual(u)
@@ -114,6 +126,9 @@ class Linearised:
         Args:
             rhs: Right-hand sides, one for each observation.
             iterations: Most iterations; an observation that has converged earlier stays unchanged.
+
+        Returns:
+            Approximate solutions, one for each observation.
 
         References:
             Hestenes and Stiefel (1952), Methods of conjugate gradients for solving linear systems.

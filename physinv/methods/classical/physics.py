@@ -44,6 +44,9 @@ class Physics:
             n: Copies for each of them.
             generator: Not used.
 
+        Returns:
+            Copies, ``(batch, n, *state)``.
+
         Raises:
             ValueError: If ``n`` is less than 1.
         """
@@ -57,6 +60,9 @@ class Physics:
 
         Args:
             final: Final states ``x_T``.
+
+        Returns:
+            Initial states, ``(batch, *state)``.
         """
         times = self.simulator.times
         fine = times[[0, -1]] if isinstance(self.simulator, Linear) else refine(times, self.simulator.substeps)
@@ -74,6 +80,9 @@ def fit_physics(problem: Problem) -> Physics:
 
     Args:
         problem: The process.
+
+    Returns:
+        The backward flow.
 
     Raises:
         NotApplicableError: For data without known physics.

@@ -55,6 +55,9 @@ class Variational:
 
         Args:
             final: Observed final states ``x_T``.
+
+        Returns:
+            The cost function, one value for each observation.
         """
         S = self.prior.covariance
 
@@ -69,6 +72,9 @@ class Variational:
 
         Args:
             final: Observed final states ``x_T``.
+
+        Returns:
+            Initial states, ``(batch, *state)``.
         """
         return self.prior.root(self._minimum(final), final)
 
@@ -84,6 +90,9 @@ class Variational:
             final: Observed final states ``x_T``.
             n: Draws for each observation.
             generator: Source of randomness.
+
+        Returns:
+            Samples, ``(batch, n, *state)``.
 
         Raises:
             ValueError: If ``n`` is less than 1.
@@ -122,6 +131,9 @@ def fit_lbfgs(problem: Problem, *, iterations: int = 60, memory: int = 10, draw:
         memory: Pairs of steps and gradient changes that L-BFGS remembers.
         draw: Iterations of conjugate gradients for each draw.
 
+    Returns:
+        The minimiser, ready for observations.
+
     Raises:
         NotApplicableError: Where the observation model cannot be fitted
             (:func:`~physinv.methods.classical.forward.fit_forward`).
@@ -140,6 +152,9 @@ def fit_gauss_newton(problem: Problem, *, outer: int = 15, inner: int = 6, draw:
         outer: Gauss-Newton steps.
         inner: Iterations of conjugate gradients for each step: products with the derivative and its adjoint.
         draw: Iterations of conjugate gradients for each draw.
+
+    Returns:
+        The minimiser, ready for observations.
 
     Raises:
         NotApplicableError: Where the observation model cannot be fitted

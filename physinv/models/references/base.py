@@ -7,8 +7,7 @@ reference nothing is left to learn, and otherwise the network sees inputs and ta
 
 ``LinearReference``    Gaussian, moments of ``x_0`` carried exactly through a linear SDE (fields and stiff modes)
 ``SmootherReference``  how each state follows from the next one, mode by mode (fields):
-:mod:`physinv.models.references.smoother` ``SpectralReference``  Gaussian, mean and power spectrum of the data at every
-stored time (periodic fields, no dynamics) ``MixtureReference``   Gaussian mixture, one component per cluster of starts
+:mod:`physinv.models.references.smoother` ``MixtureReference``   Gaussian mixture, one component per cluster of starts
 (vectors): :mod:`physinv.models.references.mixture` ``LowRankReference``   Gaussian, low rank plus diagonal (large
 vectors): :mod:`physinv.models.references.low_rank` ``ParticleReference``  Gaussian, exchangeable within each species
 (particles): :mod:`physinv.models.references.particles`
@@ -16,7 +15,7 @@ vectors): :mod:`physinv.models.references.low_rank` ``ParticleReference``  Gauss
 
 from __future__ import annotations
 
-__all__ = ["LinearReference", "ReferenceLaw", "SpectralReference", "between"]
+__all__ = ["LinearReference", "ReferenceLaw", "between"]
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -111,50 +110,6 @@ class LinearReference(ReferenceLaw):
         s = self.spectrum(t, x)
         tiny = torch.finfo(x.dtype).tiny
         return self.sde.unmodes((s.a**2 * s.prior / s.now / s.v.clamp(min=tiny)).sqrt() * self.sde.modes(out), x)
-
-
-class SpectralReference(ReferenceLaw):
-    """``N(mean_t, power_t)`` in Fourier space, interpolated linearly between the stored ``times``.
-
-    ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the
-    whitened state; the network's output counts in units of ``power^(-1/2)``.
-    """
-
-    times: Tensor
-    mean: Tensor
-    power: Tensor
-
-    def __init__(self, times: Float[Tensor, " time"], mean: Float[Tensor, "time *state"], power: Tensor) -> None:
-        super().__init__()
-        self.channels_in, self.channels_out = 2 * mean.shape[1], mean.shape[1]
-        self.register_buffer("times", times)
-        self.register_buffer("mean", mean)
-        self.register_buffer("power", power)
-
-    def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        power = between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
-        return x - between(self.times, self.mean, t), power
-
-    def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
-        space = tuple(range(2, x.ndim))
-        y = torch.fft.rfftn(x, dim=space, norm="ortho") * gain
-        out: Tensor = torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
-        return out
-
-    def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        centred, power = self._at(t, x)
-        return -self._filter(centred, 1 / power)
-
-    def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        centred, power = self._at(t, x)
-        return gaussian_log_prob(torch.fft.rfftn(centred, dim=tuple(range(2, x.ndim)), norm="ortho"), power, x)
-
-    def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        centred, power = self._at(t, x)
-        return torch.cat([centred / _rms(power, x), self._filter(centred, power.rsqrt())], dim=1)
-
-    def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        return self._filter(out, self._at(t, x)[1].rsqrt())
 
 
 def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fit_reference", "fit_spectra"]
+__all__ = ["fit_reference"]
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.mixture import cluster
-from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
+from physinv.models.references.base import LinearReference, ReferenceLaw
 from physinv.models.references.fit_particles import fit_particles
 from physinv.models.references.fit_smoother import fit_smoother
 from physinv.models.references.low_rank import LowRankReference, factor_analysis
@@ -45,17 +45,6 @@ def fit_reference(sde: SDE, data: TrajectoryDataset, *, components: int = 6, see
     if not field and data.shape[0] <= _DENSE:
         return _mixture(sde, data, components, seed)
     return _low_rank(sde, data)
-
-
-def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralReference:
-    """Mean and power spectrum of periodic fields at every stored time: a reference without dynamics, for ``split``."""
-
-    def modes(x: Tensor) -> Tensor:
-        y: Tensor = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
-        return y
-
-    parts = [_spectrum(modes, sde, data.states(i)) for i in range(len(data.times))]
-    return SpectralReference(data.times.float(), *(torch.stack(table) for table in zip(*parts, strict=True)))
 
 
 def _spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
