@@ -13,7 +13,7 @@ from typing import Any
 from common import told
 
 from physinv.comparison.records import read_records, summarise
-from physinv.methods import METHODS
+from physinv.methods import method_names
 from physinv.reports.tables import COLUMNS, best, number
 from physinv.reports.verdict import verdict
 
@@ -78,7 +78,7 @@ def methods() -> tuple[list[str], list[str]]:
     if not found:
         return [], []
     named = {c.name: c for c in COLUMNS}
-    order = [m for m in METHODS if any(own.get(m) for own in found.values())]
+    order = [m for m in method_names() if any(own.get(m) for own in found.values())]
     heads = [f"[{name}](benchmarks/results/{name}/report.html)" for name in found]
     parts = []
     for key, title in (

@@ -23,11 +23,11 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.equations.sde import SDE, Score
 from physinv.evaluation import metrics
+from physinv.laws.gaussian import gaussian_log_prob, twins
 from physinv.models.build import clock, score_network
 from physinv.models.networks import UNet
-from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.base import ReferenceLaw, between
 from physinv.models.references.smoother import SmootherReference
-from physinv.models.references.spectral import fit_spectra
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
@@ -39,6 +39,67 @@ from physinv.training.objectives.trajectory import Loss, trajectory_loss
 
 OBSERVATIONS, SAMPLES, SHORT, LONG = 100, 10, 32, 4
 Splits = dict[str, TrajectoryDataset]
+
+
+class SpectralReference(ReferenceLaw):
+    """``N(mean_t, power_t)`` in Fourier space, interpolated linearly between stored times: a law without dynamics.
+
+    ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the
+    whitened state; the network's output counts in units of ``power^(-1/2)``.
+    """
+
+    times: Tensor
+    mean: Tensor
+    power: Tensor
+
+    def __init__(self, times: Tensor, mean: Tensor, power: Tensor) -> None:
+        super().__init__()
+        self.channels_in, self.channels_out = 2 * mean.shape[1], mean.shape[1]
+        self.register_buffer("times", times)
+        self.register_buffer("mean", mean)
+        self.register_buffer("power", power)
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        centred, power = self._at(t, x)
+        return -filtered(centred, 1 / power)
+
+    def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
+        centred, power = self._at(t, x)
+        return gaussian_log_prob(modes(centred), power, x)
+
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        centred, power = self._at(t, x)
+        square = (power * twins(power, x)).sum(dim=tuple(range(2, power.ndim)), keepdim=True) / x[0, 0].numel()
+        return torch.cat([centred / square.sqrt(), filtered(centred, power.rsqrt())], dim=1)
+
+    def lift(self, out: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return filtered(out, self._at(t, x)[1].rsqrt())
+
+    def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        power = between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
+        return x - between(self.times, self.mean, t), power
+
+
+def modes(x: Tensor) -> Tensor:
+    """Fourier modes of fields."""
+    y: Tensor = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+    return y
+
+
+def filtered(x: Tensor, gain: Tensor) -> Tensor:
+    """Fields whose modes are multiplied by ``gain``."""
+    out: Tensor = torch.fft.irfftn(modes(x) * gain, s=x.shape[2:], dim=tuple(range(2, x.ndim)), norm="ortho")
+    return out
+
+
+def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralReference:
+    """Mean and power spectrum of periodic fields, and their images under the symmetries, at every stored time."""
+    means, powers = [], []
+    for i in range(len(data.times)):
+        x = torch.cat(sde.images(data.states(i))).double()
+        means.append(x.mean(0).float())
+        powers.append((modes(x - x.mean(0)).abs().square().sum(0) / max(len(x) - 1, 1)).float())
+    return SpectralReference(data.times.float(), torch.stack(means), torch.stack(powers))
 
 
 class Row(NamedTuple):

@@ -13,16 +13,19 @@ import pytest
 import torch
 from torch import nn
 
-from physinv import methods as baselines
 from physinv.cli.app import main
 from physinv.comparison import journal
-from physinv.comparison.cell import Job, _counted, run_cell
+from physinv.comparison.cell import Job, run_cell
 from physinv.comparison.cells import Cell, cells, check_methods
+from physinv.comparison.evaluations import count_evaluations
+from physinv.comparison.metrics import Drawn, all_metrics
 from physinv.comparison.recipe import Benchmark, changed, load_benchmark, quickened
 from physinv.comparison.records import read_records
-from physinv.comparison.runner import _jobs, pending, run_benchmark
-from physinv.comparison.scores import Drawn, score
-from physinv.data.recipe import Splits
+from physinv.comparison.runner import pending, run_benchmark
+from physinv.comparison.shipped import draft_recipe, find_benchmark, shipped_recipes
+from physinv.comparison.workers import default_jobs
+from physinv.data.recipe import Splits, load_recipe
+from physinv.methods.registry import method_names
 from physinv.processes.simulator import build
 from physinv.reports.tables import failures
 from simulators.fields.heat import Heat
@@ -30,7 +33,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-RECIPES = sorted((ROOT / "benchmarks").glob("*.toml"))
+RECIPES = shipped_recipes()
 
 
 def small(**changes):
@@ -139,7 +142,7 @@ def test_few_observations_that_differ_are_no_atoms(generator):
     """Eight fields and a biased ensemble without spread: moved to the nearest truth it would look perfect."""
     truth = torch.randn(8, 1, 6, 6, generator=generator)
     samples = (truth + 0.3)[:, None] + 1e-3 * torch.randn(8, 9, 1, 6, 6, generator=generator)
-    metrics, _ = score(Drawn(truth, truth, samples, samples.mean(1)), Heat(size=6), truth.mean(0), seed=0)
+    metrics, _ = all_metrics(Drawn(truth, truth, samples, samples.mean(1)), Heat(size=6), truth.mean(0), seed=0)
     assert metrics["coverage_90"] == pytest.approx(
         0.5
     )  # all truths below all members: half of that rank counts as inside
@@ -240,7 +243,7 @@ def test_network_evaluations_and_weights_are_counted_whoever_calls():
             return self.network(x)
 
     model = Wrapped()
-    with _counted() as count:
+    with count_evaluations() as count:
         model(torch.zeros(5, 2))
         model.network(torch.zeros(7, 2))
         nn.ReLU()(torch.zeros(9))  # nothing to learn: no network
@@ -269,10 +272,10 @@ def test_what_diverged_is_counted_and_replaced():
     run = heat.simulate(40, generator=torch.Generator().manual_seed(0))
     truth, final = run[:, 0], run[:, -1]
     samples = heat.exact().sample(final, 4, generator=torch.Generator().manual_seed(1))
-    whole, _ = score(Drawn(truth, final, samples, samples.mean(1)), heat, truth.mean(0), seed=0)
+    whole, _ = all_metrics(Drawn(truth, final, samples, samples.mean(1)), heat, truth.mean(0), seed=0)
     samples[:10, 0] = torch.nan
     samples[10:20, 1] = 1e9
-    broken, curves = score(Drawn(truth, final, samples, samples.mean(1)), heat, truth.mean(0), seed=0)
+    broken, curves = all_metrics(Drawn(truth, final, samples, samples.mean(1)), heat, truth.mean(0), seed=0)
     assert whole["diverged"] == 0
     assert broken["diverged"] == pytest.approx(20 / 160)
     assert all(torch.tensor(v).isfinite().all() for v in curves.values())
@@ -283,7 +286,9 @@ def test_an_estimate_without_spread_scores_its_absolute_error():
     heat = Heat(size=16, dimension=1, steps=2)
     run = heat.simulate(40, generator=torch.Generator().manual_seed(0))
     guess = heat.exact().mean(run[:, -1])
-    found, _ = score(Drawn(run[:, 0], run[:, -1], guess[:, None].expand(-1, 4, 1, 16), guess), heat, guess[0], seed=0)
+    found, _ = all_metrics(
+        Drawn(run[:, 0], run[:, -1], guess[:, None].expand(-1, 4, 1, 16), guess), heat, guess[0], seed=0
+    )
     assert found["crps"] == pytest.approx(float((guess - run[:, 0]).abs().mean()), rel=1e-6)
     assert not {"coverage_90", "calibration_error", "spread_skill", "tarp_p"} & set(found)
 
@@ -295,20 +300,124 @@ def test_a_draw_near_a_point_of_the_prior_is_a_hit():
     coin = torch.Generator().manual_seed(0)
     truth = torch.randint(2, (400, 1), generator=coin) * 2.0 - 1
     samples = torch.randint(2, (400, 9, 1), generator=coin) * 2.0 - 1 - 1e-4
-    found, _ = score(Drawn(truth, truth, samples, samples.mean(1)), Quadratic(steps=4), truth.mean(0), seed=0)
+    found, _ = all_metrics(Drawn(truth, truth, samples, samples.mean(1)), Quadratic(steps=4), truth.mean(0), seed=0)
     # five standard errors of a share of 400; ties count as fractions, so its variance is below that of a coin
     assert found["coverage_90"] == pytest.approx(0.9, abs=5 * (0.09 / 400) ** 0.5)
     assert found["sbc_p"] > 1e-3
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_every_recipe_is_whole(path):
-    benchmark = load_benchmark(path)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_whole(name):
+    benchmark = find_benchmark(name)
     check_methods(benchmark)
     every = list(cells(benchmark))
     assert len({c.key for c in every}) == len(every)
     check_methods(quickened(benchmark))
     assert not quickened(benchmark).studies
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_of_the_package_have_the_data_of_the_recipes_of_datasets(name):
+    """An installed package has no folder datasets: the recipes repeat what lies there."""
+    data, benchmark = load_recipe(ROOT / "datasets" / name / "recipe.toml"), find_benchmark(name)
+    assert benchmark.simulator == data.simulator
+    assert benchmark.parameters == data.parameters
+
+
+def installed(*words, cwd):
+    """Run the installed command in a working directory."""
+    script = Path(sys.executable).with_name("physinv")
+    return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_a_recipe_is_the_same_in_every_working_directory(tmp_path):
+    shown = [installed("benchmark", "recipe", "burgers", cwd=where) for where in (ROOT, tmp_path)]
+    assert shown[0].stdout == shown[1].stdout
+    (tmp_path / "copy.toml").write_text(shown[1].stdout)
+    benchmark = load_benchmark(tmp_path / "copy.toml")
+    assert benchmark == find_benchmark("burgers")
+    assert len(benchmark.methods) == 15
+    assert benchmark.seeds == [0, 1, 2]
+
+
+def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tmp_path):
+    done = installed("benchmark", "kpz", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for word in (*RECIPES, "physinv benchmark recipe SIMULATOR > my.toml"):
+        assert word in done.stderr
+    assert "did you mean `burgers`?" in installed("benchmark", "burger", cwd=tmp_path).stderr
+    (tmp_path / "kpz.toml").write_text(draft_recipe("kpz"))
+    benchmark = load_benchmark(tmp_path / "kpz.toml")
+    check_methods(benchmark)
+    assert quickened(benchmark).splits.train == 500
+    assert not list(tmp_path.glob("benchmarks"))
+
+
+MINE = '''
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Still:
+    factor: float
+
+    def mean(self, final: Tensor) -> Tensor:
+        return self.factor * final
+
+    def sample(self, final, n, *, generator=None):
+        return self.mean(final)[:, None].expand(-1, n, *final.shape[1:])
+
+
+def fit_still(problem, *, factor: float = 1.0):
+    """The observation itself."""
+    return Still(factor)
+
+
+def fit_nothing(problem):
+    return None
+'''
+
+
+def test_a_method_from_outside_is_compared_by_its_place(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "b.toml").write_text(
+        'simulator = "ornstein-uhlenbeck"\nmethods = ["exact", "linear"]\nbudget = 1.0\nobservations = 20\n'
+        'samples = 4\n[splits]\ntrain = 100\nvalid = 20\ntest = 20\n[options."mine:fit_still"]\nfactor = 0.5\n'
+    )
+    words = ("benchmark", "b.toml", "--out", "o", "--methods", "linear,mine:fit_still", "--json", "--jobs", "2")
+    done = installed(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["methods"]) == {"linear", "mine:fit_still"}
+    (record,) = (r for r in journal.read(tmp_path / "o" / "cells.jsonl") if r["method"] == "mine:fit_still")
+    assert record["options"] == {"factor": 0.5}
+    assert "The observation itself." not in (tmp_path / "b.toml").read_text()
+    assert "The observation itself." in (tmp_path / "o" / "report.html").read_text()
+    done = installed(*words[:4], "--methods", "mine:fit_nothing", cwd=tmp_path)
+    assert "must return an answer with `sample` and `mean`, got None" in done.stderr
+    done = installed(*words[:4], "--methods", "mine:fit_stil", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "method `mine:fit_stil` can't be imported" in done.stderr
+
+
+def test_a_comparison_with_something_worse_exits_with_1(tmp_path):
+    def record(seed, crps):
+        metrics = {"crps": crps, "energy_score": 0.3}
+        shared = {"schema": 1, "system": "s", "method": "linear", "curves": {}, "cost": {}, "error": None}
+        return json.dumps({"key": f"{seed}", "seed": seed, "metrics": metrics, **shared}) + "\n"
+
+    for name, shift in (("a", 0.0), ("b", 0.0), ("c", 0.1)):
+        (tmp_path / name).mkdir()
+        text = "".join(record(seed, 0.2 + 1e-4 * (seed % 3) + shift) for seed in range(4))
+        (tmp_path / name / "cells.jsonl").write_text(text)
+    assert installed("benchmark", "compare", "a", "b", cwd=tmp_path).returncode == 0
+    worse = installed("benchmark", "compare", "a", "c", cwd=tmp_path)
+    assert worse.returncode == 1
+    assert "worse" in worse.stdout
+    assert worse.stderr == ""
+    assert json.loads(installed("benchmark", "compare", "a", "c", "--json", cwd=tmp_path).stdout)["worse"]
 
 
 def test_a_study_changes_one_thing():
@@ -404,18 +513,18 @@ def test_the_command_line_runs_reports_and_compares(tmp_path, capsys, monkeypatc
         main(["benchmark", "report", "tinny"])
     assert "got tinny; run the benchmark first" in capsys.readouterr().err
     main(["benchmark", "methods", "--json"])
-    assert set(json.loads(capsys.readouterr().out)) == set(baselines.METHODS)
+    assert set(json.loads(capsys.readouterr().out)) == set(method_names())
     with pytest.raises(SystemExit) as stopped:
         main(["benchmark", "nothing-of-this-name"])
     assert stopped.value.code == 2
-    assert "there is no benchmark or simulator" in capsys.readouterr().err
+    assert "there is no recipe `nothing-of-this-name`" in capsys.readouterr().err
 
 
 def test_memory_bounds_the_number_of_cells_at_a_time():
     one = Cell(small(), "linear", 0)
-    assert 1 <= _jobs([one], CPU) <= (os.cpu_count() or 1)
-    assert _jobs([one], torch.device("meta")) == 1
+    assert 1 <= default_jobs([one], CPU) <= (os.cpu_count() or 1)
+    assert default_jobs([one], torch.device("meta")) == 1
     huge = small(
         simulator="heat", parameters={"size": 256, "steps": 512}, splits=Splits(train=10**6, valid=1, test=100)
     )
-    assert _jobs([Cell(huge, "linear", 0)], CPU) == 1
+    assert default_jobs([Cell(huge, "linear", 0)], CPU) == 1

@@ -20,7 +20,6 @@ from physinv.models.build import build_model
 from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.references.smoother import SmootherReference
-from physinv.models.references.spectral import SpectralReference, fit_spectra
 from physinv.training.loop import _order, fit
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat import Heat
@@ -165,9 +164,6 @@ def test_reference_laws_are_right(generator, tmp_path):
     score = other.reference.score(few, t[:1024])
     assert float(((few - few.mean(0)) * score).sum() / few.numel()) == pytest.approx(-1.0, abs=1e-4)
     assert other(x[:5], t[:5]).shape == (5, 1, 8, 8)
-    spectra = fit_spectra(Nonlinear(), data)
-    assert isinstance(spectra, SpectralReference)
-    assert float((x * spectra.score(x, t)).sum() / x.numel()) == pytest.approx(-1.0, abs=0.02)
 
 
 def test_mixture_reference_finds_the_clusters(data):

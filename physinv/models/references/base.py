@@ -25,7 +25,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.equations.sde import SDE, Linear, Score, match
-from physinv.laws.observation import Covariance, Observation, jacobian
+from physinv.laws.covariance import Covariance
+from physinv.laws.observation import Observation, jacobian
 
 if TYPE_CHECKING:
     from typing import Self

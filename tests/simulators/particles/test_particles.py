@@ -18,7 +18,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.writer import TrajectoryWriter
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import march
-from physinv.evaluation.evaluate import draw, evaluate
+from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.metrics import crps
 from physinv.models.build import build_model
 from physinv.models.networks import ParticleNet
@@ -30,6 +30,7 @@ from physinv.processes.layout import FieldLayout
 from physinv.processes.registry import find
 from physinv.processes.simulator import build, describe, parameters
 from physinv.reports import plots as plot
+from physinv.reports.reconstruction import draw_reconstruction
 from physinv.reversal.split import split
 from physinv.training.objectives.trajectory import trajectory_loss
 from physinv.training.run import load_run, train_run
@@ -666,7 +667,7 @@ def test_the_whole_chain(name, tmp_path):
     assert all(math.isfinite(v) for v in rows.values())
     # static components do not count: the CRPS is that of positions (and momenta) alone
     assert rows["crps"] == pytest.approx(float(crps(recon.samples[..., :-1], recon.truth[..., :-1])))
-    paths = draw(recon, tmp_path / "figures") if name == "particles" else []
+    paths = draw_reconstruction(recon, tmp_path / "figures") if name == "particles" else []
     assert not paths or {p.stem for p in paths} == {"reconstruction", "ranks", "coverage"}
 
 
