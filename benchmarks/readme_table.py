@@ -79,7 +79,7 @@ def methods() -> tuple[list[str], list[str]]:
         return [], []
     named = {c.name: c for c in COLUMNS}
     order = [m for m in method_names() if any(own.get(m) for own in found.values())]
-    heads = [f"[{name}](benchmarks/results/{name}/report.html)" for name in found]
+    heads = [f"[{name}](benchmarks/results/{name}/table.md)" for name in found]
     parts = []
     for key, title in (
         (
@@ -103,7 +103,7 @@ def methods() -> tuple[list[str], list[str]]:
     for name, own in found.items():
         lines = [s for s in verdict(own) if "CRPS" in s or "one seed" in s]
         text = " ".join(line for line in lines if "exact" not in line)
-        said.append(f"- [{name}](benchmarks/results/{name}/report.html): {text}")
+        said.append(f"- [{name}](benchmarks/results/{name}/table.md): {text}")
     words = "In the words of the reports, on error and on error against compute:\n\n" + "\n".join(said)
     return [parts[0], words], parts[1:]
 
