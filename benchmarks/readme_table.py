@@ -102,7 +102,7 @@ def methods(found: Found, reports: str) -> list[Table]:
     """Every method on every system: error, coverage and time; ``reports`` is where the folders of results lie."""
     named = {c.name: c for c in COLUMNS}
     order = [m for m in method_names() if any(own.get(m) for own in found.values())]
-    heads = [f"[{name}]({reports}/{name}/report.html)" for name in found]
+    heads = [f"[{name}]({reports}/{name}/table.md)" for name in found]
     parts = []
     for key, (title, reading) in SHOWN.items():
         column = named[key]
@@ -140,7 +140,7 @@ def words(found: Found) -> str:
     for name, own in found.items():
         lines = [s for s in verdict(own) if "CRPS" in s or "one seed" in s]
         text = " ".join(line for line in lines if "exact" not in line)
-        said.append(f"- [{name}](../../benchmarks/results/{name}/report.html): {text}")
+        said.append(f"- [{name}](../../benchmarks/results/{name}/table.md): {text}")
     return "## In the words of the reports\n\n" + "\n".join(said)
 
 

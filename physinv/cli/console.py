@@ -22,7 +22,12 @@ class Report(Protocol):
     """A function that shows progress."""
 
     def __call__(self, done: float, text: str = "") -> None:
-        """Show that the share ``done``, between 0 and 1, is finished, with a ``text`` beside the bar."""
+        """Show how far the work is.
+
+        Args:
+            done: The share that is finished, between 0 and 1.
+            text: A line beside the bar.
+        """
 
 
 def _out() -> Console:

@@ -22,6 +22,9 @@ def parse_seconds(text: str) -> float:
     Args:
         text: A positive number and its unit; seconds without one.
 
+    Returns:
+        Seconds.
+
     Raises:
         ValueError: If ``text`` is no such time.
 

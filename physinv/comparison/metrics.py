@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.evaluation import metrics
-from physinv.evaluation.calibration import calibration_error, coverage_curve, sbc, tarp
+from physinv.evaluation.calibration import LEVELS, calibration_error, coverage_curve, sbc, tarp
 from physinv.evaluation.spectra import ensemble_spectra, spectral_error
 from physinv.evaluation.two_sample import c2st, wasserstein
 from physinv.processes.simulator import Simulator
@@ -20,7 +20,6 @@ from physinv.processes.simulator import Simulator
 Curves = dict[str, list[float]]
 """Curves by name, such as coverage by level."""
 
-_LEVELS = tuple(i / 20 for i in range(1, 20))
 _RANGE = 3.0  # times the largest number in any truth: a draw beyond counts as diverged
 _SMALL = 16  # numbers in a state up to which whole laws are compared (C2ST, Wasserstein)
 _MOST = 1000  # points on each side of such a comparison
@@ -138,19 +137,18 @@ def _calibration(
     ranked: Tensor, samples: Tensor, truth: Tensor, generator: torch.Generator
 ) -> tuple[dict[str, float], Curves]:
     """Calibration of ``ranked`` draws; the ratio of spread to skill is that of the unchanged samples."""
-    levels = torch.tensor(_LEVELS, dtype=torch.float64)
     test = tarp(ranked, truth, generator=generator)
     figures = {
         "coverage_90": float(metrics.coverage(ranked, truth, 0.9)),
-        "calibration_error": float(calibration_error(ranked, truth, levels)),
+        "calibration_error": float(calibration_error(ranked, truth)),
         "spread_skill": float(metrics.spread_skill(samples, truth)),
         "tarp_p": test.p_value,
     }
     if len(truth) >= _TESTABLE:
         figures["sbc_p"] = sbc(ranked, truth, generator=generator)
     curves = {
-        "levels": list(_LEVELS),
-        "coverage": coverage_curve(ranked, truth, levels).tolist(),
+        "levels": LEVELS.tolist(),
+        "coverage": coverage_curve(ranked, truth).tolist(),
         "ranks": metrics.rank_histogram(ranked, truth, generator=generator).tolist(),
         "tarp_levels": test.levels.tolist(),
         "tarp": test.coverage.tolist(),

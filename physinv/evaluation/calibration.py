@@ -76,25 +76,22 @@ def coverage_curve(
 
 
 def calibration_error(
-    samples: Float[Tensor, "batch members *state"],
-    truth: Float[Tensor, "batch *state"],
-    levels: Float[Tensor, " levels"] = LEVELS,
+    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, ""]:
-    """Return the mean over levels of ``|coverage - level|``.
+    """Return the mean of ``|coverage - level|`` over the :data:`LEVELS`.
 
     Args:
         samples: K samples for each truth.
         truth: The true states.
-        levels: Nominal coverages, between 0 and 1.
 
     Returns:
         A scalar, 0 at best up to sampling error, which does not cancel in absolute values.
 
     Raises:
-        ValueError: If the shapes do not match, a level is no probability, or a state is not finite.
+        ValueError: If the shapes do not match or a state is not finite.
     """
-    curve = coverage_curve(samples, truth, levels)
-    return (curve - levels.to(curve)).abs().mean()
+    curve = coverage_curve(samples, truth)
+    return (curve - LEVELS.to(curve)).abs().mean()
 
 
 def sbc(

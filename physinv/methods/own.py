@@ -27,8 +27,8 @@ _TOLERANCE = 1e-4  # of the adaptive solver; at 1e-3 the density of heat comes o
 
 
 @dataclass(frozen=True)
-class OwnPosterior:
-    """The posterior of the reverse SDE with the known physics and the trained score.
+class OwnPosterior(Answer):
+    """The posterior of the reverse SDE with known physics and trained score; its mean is the reversal without noise.
 
     Args:
         posterior: The posterior of the score model.
@@ -39,27 +39,9 @@ class OwnPosterior:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw independent samples of the posterior.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         return self.posterior.sample(final, n, generator=generator)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the reversal without noise.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         return self.posterior.mean_flow(final)
 
     def trajectories(
@@ -113,7 +95,7 @@ class OwnDensity(OwnPosterior):
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(Answer):
     """The pre-image under the probability flow: an estimate without spread.
 
     Args:
@@ -125,27 +107,9 @@ class Flow:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Return the pre-image ``n`` times.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Copies for each of them.
-            generator: Not used.
-
-        Returns:
-            Copies, ``(batch, n, *state)``.
-        """
         return self.mean(final).unsqueeze(1).expand(-1, n, *final.shape[1:])
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the pre-image of final states.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         return self.posterior.flow(final)
 
 

@@ -25,15 +25,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.methods.classical.forward import Forward, fit_forward
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
 
 _NUMBERS = {"cpu": 2**22}  # of all members' states in work at once
 _ELSEWHERE = 2**26
 
 
 @dataclass(frozen=True)
-class EnsembleKalman:
-    """An ensemble of initial states, updated anew for each observation.
+class EnsembleKalman(Answer):
+    """An ensemble of initial states, updated anew for each observation; samples are members, the mean is theirs.
 
     Args:
         forward: The observation model.
@@ -52,32 +52,11 @@ class EnsembleKalman:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Return ``n`` members of the updated ensemble, which has at least ``n``.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Members returned for each observation.
-            generator: Source of randomness.
-
-        Returns:
-            Members of the ensemble, ``(batch, n, *state)``.
-
-        Raises:
-            ValueError: If ``n`` is less than 1.
-        """
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         return torch.cat([m[:, :n] for m in self._ensembles(final, max(n, self.members), generator)])
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the mean of the updated ensemble.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         generator = torch.Generator(final.device).manual_seed(self.seed)
         return torch.cat([m.mean(1) for m in self._ensembles(final, self.members, generator)])
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.laws.gaussian import gaussian_log_prob
+from physinv.methods.problem import Answer
 from physinv.processes.layout import StateLayout
 
 _PENALTIES = tuple(10.0**-p for p in range(8))
@@ -23,7 +24,7 @@ _DENSE = 2048  # trajectories, images included, that are fewer than the componen
 
 
 @dataclass(frozen=True)
-class LinearEstimate:
+class LinearEstimate(Answer):
     """The Gaussian ``x_0 ~ N(m_0 + G (x_T - m_T), D)`` with a linear map ``G`` and a diagonal ``D``.
 
     Args:
@@ -44,30 +45,12 @@ class LinearEstimate:
     deviation: Float[Tensor, "*state"]
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the linear estimate of ``x_0``.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         out = self.mean_initial + self._mapped(final - self.mean_final)
         return self.layout.set_moving(self.layout.moving(out), final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw from the Gaussian around the estimate.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         mean = self.mean(final)[:, None]
         shape = (len(final), n, *final.shape[1:])
         z = torch.randn(shape, generator=generator, dtype=final.dtype, device=final.device)

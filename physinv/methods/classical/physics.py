@@ -16,17 +16,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator, refine
 
 
 @dataclass(frozen=True)
-class Physics:
+class Physics(Answer):
     """The pre-image of ``x_T`` under the flow of the drift, by the simulator's ``drift_flow`` over its solver steps.
 
-    Linear processes take one exact step.  Simulators whose backward flow limits growth (the semilinear ones: ``e^2``
-    per stored interval and mode) do so here as well.
+    It is an estimate without spread.  Linear processes take one exact step.  Simulators whose backward flow limits
+    growth (the semilinear ones: ``e^2`` per stored interval and mode) do so here as well.
 
     Args:
         simulator: The process.
@@ -37,33 +37,12 @@ class Physics:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Return the pre-image ``n`` times: this method has no spread.
-
-        Args:
-            final: Final states ``x_T``.
-            n: Copies for each of them.
-            generator: Not used.
-
-        Returns:
-            Copies, ``(batch, n, *state)``.
-
-        Raises:
-            ValueError: If ``n`` is less than 1.
-        """
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         return self.mean(final)[:, None].expand(-1, n, *final.shape[1:])
 
     @torch.no_grad()
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the pre-image of final states under the flow of the drift.
-
-        Args:
-            final: Final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         times = self.simulator.times
         fine = times[[0, -1]] if isinstance(self.simulator, Linear) else refine(times, self.simulator.substeps)
         grid = fine.flip(0).tolist()

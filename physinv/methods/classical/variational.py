@@ -23,12 +23,14 @@ from physinv.methods.classical.gaussian_prior import GaussianPrior, fit_covarian
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.classical.minimise import Objective, gauss_newton, lbfgs
 from physinv.methods.classical.physics import Physics, fit_physics
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
 
 
 @dataclass(frozen=True)
-class Variational:
-    """The most probable ``x_0`` (``mean``) and draws of Laplace's Gaussian around it (``sample``).
+class Variational(Answer):
+    """The ``x_0`` of the smallest ``J`` (``mean``) and draws of Laplace's Gaussian around it (``sample``).
+
+    The minimum is the mode of the posterior, and its mean where ``F`` is linear.
 
     The minimisation starts from an estimate, or from the prior's mean where that has the smaller ``J`` and a finite
     gradient (particles that coincide have none).
@@ -68,14 +70,6 @@ class Variational:
         return Objective(self.forward, self.prior, final, precondition)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the ``x_0`` of the smallest ``J`` found: the posterior's mode, its mean where ``F`` is linear.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         return self.prior.root(self._minimum(final), final)
 
     def sample(

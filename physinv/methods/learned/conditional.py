@@ -15,7 +15,7 @@ from physinv.equations.sde import SDE, Score, match
 from physinv.methods.learned.backbone import build_backbone, chunked
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.edm import Denoiser, train_denoiser
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
 
 
 class Velocity(nn.Module):
@@ -111,8 +111,8 @@ def flow_error(
 
 
 @dataclass(frozen=True)
-class Amortised:
-    """The posterior of a conditional generative model.
+class Amortised(Answer):
+    """The posterior of a conditional generative model; its mean is that of the beginning of the path.
 
     Args:
         model: The trained model.
@@ -123,14 +123,6 @@ class Amortised:
     steps: int
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return ``E[x_0 | x_T]``, from the beginning of the path, where the model depends on ``x_T`` only.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
 
         def work(x: Tensor) -> Tensor:
             context = self.model.coordinates.context(x)
@@ -141,16 +133,6 @@ class Amortised:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw independent samples of the posterior.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         home = final.device if generator is None else generator.device
 
         def work(x: Tensor) -> Tensor:

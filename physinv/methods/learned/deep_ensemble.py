@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
 
 _BETA = 0.5  # of the weights variance^beta (Seitzer et al. 2022, section 4)
 _RANGE = (-12.0, 6.0)  # of log variances, in units of what the linear estimate misses
@@ -86,8 +86,8 @@ def likelihood(
 
 
 @dataclass(frozen=True)
-class DeepEnsemble:
-    """The mixture of the members' Gaussians with equal weights.
+class DeepEnsemble(Answer):
+    """The mixture of the members' Gaussians with equal weights; a sample is one of a member chosen at random.
 
     Args:
         members: The trained networks.
@@ -96,14 +96,6 @@ class DeepEnsemble:
     members: tuple[Member, ...]
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the mean of the mixture.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
 
         def work(x: Tensor) -> Tensor:
             coordinates, context = self.members[0].coordinates, self.members[0].coordinates.context(x)
@@ -114,16 +106,6 @@ class DeepEnsemble:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw from the mixture: a member at random, then its Gaussian.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         home = final.device if generator is None else generator.device
 
         def work(x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.learned.backbone import chunked
 from physinv.methods.learned.coordinates import Context, prior_coordinates
 from physinv.methods.learned.edm import Denoiser, heun, noise_levels, train_denoiser
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.models.references.smoother_tables import Basis, from_modes, to_modes
 
 _DRAWS = 16  # that a mean is taken over
@@ -39,8 +39,8 @@ _FEW = 256  # validation trajectories that tell the size of residuals: to 9 % ea
 
 
 @dataclass(frozen=True)
-class Guided:
-    """The posterior of a diffusion prior that the physics guides.
+class Guided(Answer):
+    """The posterior of a diffusion prior that the physics guides; its mean is that of 16 draws from a fixed seed.
 
     Args:
         denoiser: The diffusion prior.
@@ -57,29 +57,11 @@ class Guided:
     widths: list[Tensor]
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the average of 16 draws from a fixed seed.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw independent samples of the posterior.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         home = final.device if generator is None else generator.device
         width = dict(zip(self.levels, self.widths, strict=False))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked, source
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
 from physinv.models.networks.layers import dropping
 from physinv.posterior.posterior import default_batch
 
@@ -81,7 +81,7 @@ def squared_error(
 
 
 @dataclass(frozen=True)
-class Regressed:
+class Regressed(Answer):
     """A point estimate, without spread.
 
     Args:
@@ -91,35 +91,19 @@ class Regressed:
     model: Regression
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the estimate of ``E[x_0 | x_T]``.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         return chunked(self.model, final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Return the mean ``n`` times.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Copies for each of them.
-            generator: Not used.
-
-        Returns:
-            Copies, ``(batch, n, *state)``.
-        """
         return self.mean(final)[:, None].expand(-1, n, *final.shape[1:]).clone()
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Dropped(Answer):
     """The predictive law of a network with dropout (Gal and Ghahramani 2016): a random pass plus Gaussian noise.
+
+    Its mean is the average of 32 passes from a fixed seed (their eq. 6).
 
     Args:
         model: The regression, trained with dropout.
@@ -130,14 +114,6 @@ class Dropped:
     noise: Tensor
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the average of 32 passes from a fixed seed (their eq. 6).
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         generator = torch.Generator(final.device).manual_seed(0)
         total = torch.zeros_like(final)
         with dropping(self.model.network, generator):
@@ -148,16 +124,6 @@ class Dropped:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw from the predictive law: a new pass and new noise for each draw.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         noise = source(generator, final.device)
 
         def work(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import SDE, Multiplicative, expand
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import StateLayout
@@ -49,8 +49,8 @@ class Driftless(SDE):
 
 
 @dataclass(frozen=True)
-class Reversed:
-    """The posterior of the reversal; its static channels are those of ``x_T``.
+class Reversed(Answer):
+    """The posterior of the reversal; its mean is the reversal without noise, its static channels are those of ``x_T``.
 
     Args:
         posterior: The posterior around :class:`Driftless`.
@@ -61,29 +61,11 @@ class Reversed:
     layout: StateLayout
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the reversal without noise.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         return self._known(self.posterior.mean_flow(final.float()).to(final.dtype), final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw independent samples of the posterior.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         draws = self.posterior.sample(final.float(), n, generator=generator).to(final.dtype)
         return self._known(draws, final[:, None])
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 
 _BATCH = 200  # its default, in pairs (x_0, x_T)
 _SHARE = 0.8  # of the time that is left goes to the next round of epochs, whose speed is known from the last
@@ -27,8 +27,8 @@ _AT_ONCE = 2**15  # draws in work
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """A posterior of the sbi package.
+class Inferred(Answer):
+    """A posterior of the sbi package, with its sampler at default accuracy; its mean is that of 64 draws.
 
     Args:
         posterior: The package's own object.
@@ -37,30 +37,12 @@ class Inferred:
     posterior: Any
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the average of 64 draws from a fixed seed.
-
-        Args:
-            final: Observed final states ``x_T``.
-
-        Returns:
-            Initial states, ``(batch, *state)``.
-        """
         return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
 
     @torch.no_grad()
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw independent samples by the package's own sampler, at its default accuracy.
-
-        Args:
-            final: Observed final states ``x_T``.
-            n: Draws for each of them.
-            generator: Source of randomness.
-
-        Returns:
-            Samples, ``(batch, n, *state)``.
-        """
         home = final.device if generator is None else generator.device
         seed = int(torch.randint(2**31, (), generator=generator, device=home))
         parts = []
