@@ -56,10 +56,12 @@ class SpectralReference(ReferenceLaw):
         return fit_spectra(sde, data)
 
     def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Centred states, and the variance of their modes."""
         power = between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
         return x - between(self.times, self.mean, t), power
 
     def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
+        """Multiply each Fourier mode by a gain."""
         space = tuple(range(2, x.ndim))
         y = torch.fft.rfftn(x, dim=space, norm="ortho") * gain
         out: Tensor = torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
