@@ -79,6 +79,7 @@ class LinearGaussian(ExactPosterior):
     power: Tensor
 
     def _parts(self, final: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Modes of ``x_T`` minus those of its mean, and ``a``, ``V`` and ``S`` of each mode."""
         t = final.new_full((1,), self.horizon)
         a, v = self.sde.decay(t, final), self.sde.variance(t, final)
         s = self.power.to(final)
@@ -86,6 +87,7 @@ class LinearGaussian(ExactPosterior):
         return y, a, v, s
 
     def _back(self, gained: Tensor, final: Tensor) -> Tensor:
+        """The initial state whose modes differ from those of the mean by ``gained``."""
         return self.mean0.to(final) + self.sde.unmodes(gained, final)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
@@ -198,6 +200,7 @@ class ObservedGaussian:
         return self.law.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
 
     def _update(self, y: Tensor) -> tuple[Tensor, Covariance]:
+        """Mean and covariance of ``x_T`` given ``y``."""
         sde, like, H = self.law.sde, self.law.mean0.to(y)[None], self.observation.operator
         a, v = (f(like.new_full((1,), self.law.horizon), like) for f in (sde.decay, sde.variance))
         mean, power = sde.unmodes(a * sde.modes(like), like), a**2 * self.law.power.to(y) + v
@@ -240,9 +243,11 @@ class MixturePosterior(ExactPosterior):
     flow_steps: int = 400
 
     def _law(self, t: float) -> tuple[float, float]:
+        """Decay ``a`` and variance ``v`` of the transition from 0 to ``t``."""
         return math.exp(-self.rate * t), self.noise**2 * -math.expm1(-2 * self.rate * t) / (2 * self.rate)
 
     def _prior(self, like: Tensor) -> Mixture:
+        """The prior in the dtype and on the device of ``like``."""
         return Mixture(self.prior.weights.to(like), self.prior.means.to(like), self.prior.covs.to(like))
 
     def posterior(self, final: Float[Tensor, "batch d"]) -> Mixture:

@@ -233,6 +233,7 @@ class FokkerPlanck:
         return np.stack(rows).reshape(y.shape)
 
     def _row(self, y: Array, span: float, slope: _Slope, jacobian: _Jacobian) -> Array:
+        """Integrate one row, scaled to a maximum of 1, so that the absolute tolerance has a meaning."""
         scale = np.abs(y).max()
         if span == 0 or scale == 0:
             return y.astype(np.float64)

@@ -168,6 +168,7 @@ class Posterior:
 
     @torch.no_grad()
     def _back(self, x: Tensor, *, eta: float, noise: bool, generator: torch.Generator | None) -> Tensor:
+        """Solve the reverse process from T to 0, batch by batch, and return the states at 0."""
         reverse = Reverse(self.sde, self.score, eta)
         times, parts = self.times.flip(0), []
         for chunk in torch.split(x, self.batch or default_batch(x)):

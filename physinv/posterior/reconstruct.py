@@ -285,6 +285,7 @@ def read_reconstruction(path: Path) -> Reconstruction:
 
 
 def _check_grid(grid: str) -> None:
+    """Raise ValueError unless there is a grid of that name."""
     if grid not in GRIDS:
         raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
 
@@ -310,6 +311,7 @@ def _drawn(
 
 
 def _check_same_system(run: Run, data: TrajectoryDataset) -> None:
+    """Raise ValueError unless the run was trained on the simulator and parameters of the data."""
     config = data.config
     if config["simulator"] != run.info["simulator"]:
         raise ValueError(
@@ -338,6 +340,7 @@ def _scales(file: h5py.File, simulator: Simulator, n: int, k: int) -> list[str]:
 
 
 def _field(file: h5py.File, name: str, shape: tuple[int, ...], dims: list[str]) -> h5py.Dataset:
+    """Create a float32 dataset of states, in chunks of one observation, with its dimension scales."""
     chunks = (1, *shape[1:]) if len(dims) > 2 else None
     data = file.create_dataset(name, shape, dtype="f4", chunks=chunks)
     for i, dim in enumerate(dims):

@@ -134,6 +134,7 @@ def corrected(
 
 
 def _check(sweeps: int, size: float) -> None:
+    """Raise ValueError unless the number and the size of the moves are in range."""
     if sweeps < 0:
         raise ValueError(f"`sweeps` must be at least 0, got {sweeps}.")
     if not 0 < size <= 1:

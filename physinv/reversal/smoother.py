@@ -160,12 +160,14 @@ def _network(
 
 
 def _parts(sde: SDE) -> tuple[ScoreModel, SmootherReference, float]:
+    """Model, reference law and ``eta^2`` of a reverse process around a smoother."""
     if isinstance(sde, Reverse) and isinstance(sde.score, ScoreModel):
         return sde.score, _smoother(sde.score), sde.eta**2
     raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherReference; take `split`.")
 
 
 def _smoother(model: ScoreModel) -> SmootherReference:
+    """The model's reference law, which must be the smoother."""
     reference = SmootherReference.of(model)
     if reference is None:
         raise ValueError("`smooth` needs Reverse(sde, score) with a ScoreModel around SmootherReference; take `split`.")

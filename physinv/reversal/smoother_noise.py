@@ -151,6 +151,7 @@ def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
 
 
 def _reference(model: ScoreModel) -> SmootherReference:
+    """The model's reference law, which must be the smoother."""
     reference = SmootherReference.of(model)
     if reference is None:
         raise ValueError(f"`model` must have the reference law `smoother`, got `{model.reference.name}`.")

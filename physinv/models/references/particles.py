@@ -136,6 +136,7 @@ class ParticleReference(ReferenceLaw):
         return float(self.unit)
 
     def _decompose(self, x: Float[Tensor, "batch n c"], t: Float[Tensor, " batch"]) -> SpeciesDecomposition:
+        """Decompose states by species."""
         y, first = x[..., :-1], (x[..., -1] > 0).to(x.dtype)
         member = torch.ones_like(x[..., -1:]) if self.mean.shape[1] == 1 else torch.stack([first, 1 - first], -1)
         size = member.sum(1).clamp(min=1)
@@ -201,6 +202,7 @@ def _per_vector(variances: Float[Tensor, "time k"], d: int) -> Float[Tensor, "ti
 
 
 def _cholesky(C: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k k"]:
+    """Lower Cholesky factor, without the check for errors that would wait for a GPU."""
     lower: Tensor = torch.linalg.cholesky_ex(C).L
     return lower
 

@@ -294,6 +294,7 @@ class SmootherReference(ReferenceLaw):
         return (self.spread()[i] > 0) & (3.9 * power <= self.reach[i] ** 2)  # the largest |y|^2 seen is reach^2 / 4
 
     def _power(self, t: Tensor) -> Tensor:
+        """Variance of the modes at ``t``."""
         return between(self.times, self.power, t)
 
     def spread(self) -> Tensor:
