@@ -18,7 +18,7 @@ import typer
 from physinv.cli import benchmark, console
 
 if TYPE_CHECKING:
-    from physinv.training.loop import Record
+    from physinv.training.validation import Record
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
 
@@ -211,6 +211,7 @@ def train(
     from physinv.config.devices import pick_device
     from physinv.config.settings import assign, read_toml, settings_from
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.training.budget import Budget
     from physinv.training.run import train_run
     from physinv.training.tensorboard import event_writer
 
@@ -218,7 +219,7 @@ def train(
         raise ValueError("give `--steps` or `--budget`, not both.")
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
-    seconds = None if steps is not None else _seconds(budget or "5m")
+    spend = Budget(steps=steps) if steps is not None else Budget(seconds=_seconds(budget or "5m"))
     settings = settings_from({**(read_toml(config) if config else {}), **assign(set_ or [])})
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
@@ -235,8 +236,7 @@ def train(
             train_data,
             valid_data,
             settings=settings,
-            steps=steps,
-            budget=seconds,
+            budget=spend,
             seed=seed,
             device=pick_device(device),
             resume=resume,

@@ -15,8 +15,9 @@ from physinv.data.generate import generate
 from physinv.evaluation.evaluate import draw, evaluate, write_json
 from physinv.posterior.reconstruct import read_reconstruction, reconstruct
 from physinv.processes.registry import find
-from physinv.training.loop import Record
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
+from physinv.training.validation import Record
 
 SYSTEMS = {
     "heat": {"train": 1000, "valid": 100, "test": 40},
@@ -46,7 +47,7 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 train,
                 valid,
                 settings=Settings(),
-                budget=seconds,
+                budget=Budget(seconds=seconds),
                 seed=seed,
                 device=device,
                 overwrite=True,

@@ -34,7 +34,7 @@ def draw_path(path: Path, figure: Path) -> None:
     from physinv.reports import plots as plot
 
     if (path / "run.json").exists():
-        from physinv.training.loop import Record
+        from physinv.training.validation import Record
 
         lines = (path / "log.jsonl").read_text("utf-8").splitlines()
         plot.save(plot.training([Record(**json.loads(line)) for line in lines]), figure)
@@ -109,7 +109,7 @@ def _run(path: Path) -> dict[str, Any]:
     if whole:
         model = load_run(path).model
         out["weights"] = sum(p.numel() for p in model.network.parameters())
-        out["reference"] = type(model.reference).__name__
+        out["reference"] = model.reference.name
     return out
 
 

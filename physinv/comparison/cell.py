@@ -34,6 +34,7 @@ from physinv.methods import METHODS
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build
+from physinv.training.budget import Budget
 from physinv.training.checkpoint import write_atomically
 
 EXAMPLES, SHOWN = 3, 8  # observations, and draws of each, that are kept for figures
@@ -73,7 +74,8 @@ def run_cell(job: Job) -> dict[str, Any]:
     simulator = build(find(config["simulator"]), config["parameters"])
     train, valid, test = (TrajectoryDataset(Path(job.data) / s).load(device) for s in ("train", "valid", "test"))
     settings, n, members = Settings(**config["settings"]), config["observations"], config["samples"]
-    problem = Problem(simulator, train, valid, settings, budget=config["budget"], seed=seed, device=device)
+    budget = Budget(seconds=config["budget"])
+    problem = Problem(simulator, train, valid, settings, budget=budget, seed=seed, device=device)
     truth, final = test.states(0, limit=n), test.states(-1, limit=n)
     generator = torch.Generator(device).manual_seed(seed)
     with threads_for(test.shape), _counted() as count:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.processes.simulator import Simulator
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.objectives.trajectory import Loss
+from physinv.training.objectives.base import Loss
 
 
 @runtime_checkable
@@ -38,7 +39,7 @@ class NotApplicableError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """A process, trajectories of it, and what may be spent: ``budget`` seconds or ``steps`` updates of training.
+    """A process, trajectories of it, and the ``budget`` of training (default: a minute).
 
     The datasets are in memory on ``device``.  ``settings`` sizes the networks, the same for every method.
     """
@@ -47,8 +48,7 @@ class Problem:
     train: TrajectoryDataset
     valid: TrajectoryDataset
     settings: Settings = field(default_factory=Settings)
-    budget: float | None = None
-    steps: int | None = None
+    budget: Budget = field(default_factory=lambda: Budget(seconds=60.0))
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -63,7 +63,7 @@ class Problem:
     ) -> None:
         """Train ``model.network`` by ``loss`` on pairs of first and last state, with ``share`` of what may be spent.
 
-        ``estimates`` of the first states of both splits ride along as a third state.
+        ``estimates`` of the first states of both splits are handed to ``loss`` with each batch.
         """
         settings = self.settings.model_copy(update={"windows": (2,)})
         fit(
@@ -72,10 +72,9 @@ class Problem:
             self.train.ends(),
             self.valid.ends(),
             settings=settings,
-            steps=None if self.steps is None else max(1, round(share * self.steps)),
-            budget=None if self.budget is None else share * self.budget,
+            budget=self.budget.share(share),
             loss=loss,
-            companions=estimates and (estimates[0][:, None], estimates[1][:, None]),
+            estimates=estimates,
             seed=self.seed + seed,
         )
 

@@ -82,20 +82,20 @@ def clock(times: Float[Tensor, " time"]) -> tuple[float, float]:
     return float(times[1]), float(times[-1])
 
 
-def load_reference(kind: str, sde: SDE, tensors: Mapping[str, Tensor]) -> ReferenceLaw:
-    """The reference law of class ``kind`` out of the ``state_dict`` of the score model around it."""
+def load_reference(name: str, sde: SDE, tensors: Mapping[str, Tensor]) -> ReferenceLaw:
+    """The reference law called ``name`` out of the ``state_dict`` of the score model around it."""
     part = {k.removeprefix("reference."): v for k, v in tensors.items() if k.startswith("reference.")}
-    if kind == "LinearReference" and isinstance(sde, Linear):
+    if name == LinearReference.name and isinstance(sde, Linear):
         return LinearReference(sde, part["mean0"], part["power0"])
-    if kind == "SpectralReference":
+    if name == SpectralReference.name:
         return SpectralReference(part["times"], part["mean"], part["power"])
-    if kind == "SmootherReference":
+    if name == SmootherReference.name:
         basis: Basis = "identity" if part["power"].shape == part["mean"].shape else "fourier"
         return SmootherReference(sde, basis, Tables(*(part[name] for name in Tables._fields)))
-    if kind == "ParticleReference":
+    if name == ParticleReference.name:
         names = ("times", "mean", "within", "centre", "unit", "period", "isotropic")
         return ParticleReference(sde, *(part[name] for name in names))
-    if kind == "LowRankReference":
+    if name == LowRankReference.name:
         physics = sde if part["mean"].ndim == 2 else None
         return LowRankReference(physics, part["times"], part["mean"], part["factor"], part["diagonal"], part["bounds"])
     return MixtureReference(sde, part["times"], part["weights"], part["means"], part["factors"], part["bounds"])

@@ -10,13 +10,10 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Linear, Reverse, Score
 from physinv.equations.solve import Step, march
-from physinv.models.references.base import LinearReference
-from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
+from physinv.reversal.choose import default_step
 from physinv.reversal.smoother import check_stored, smooth
-from physinv.reversal.split import split
-from physinv.reversal.transport import transport
 
 
 class Posterior:
@@ -128,12 +125,3 @@ def default_batch(x: Float[Tensor, "batch *state"]) -> int:
     """States to work on at once: 2^16 numbers on a CPU (measured: 64 fields of 32^2 are twice as fast each as 1024)."""
     numbers = 2**16 if x.device.type == "cpu" else 2**21
     return max(1, numbers // x[0].numel())
-
-
-def default_step(sde: SDE, score: Score) -> Step:
-    """:data:`~physinv.reversal.transport.transport` for a linear SDE with Gaussian reference, ``smooth`` around a
-    smoother, else ``split``."""
-    if isinstance(score, ScoreModel) and isinstance(score.reference, SmootherReference):
-        return smooth
-    gaussian = isinstance(score, ScoreModel) and isinstance(score.reference, LinearReference)
-    return transport if gaussian and isinstance(sde, Linear) else split

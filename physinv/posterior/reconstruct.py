@@ -24,9 +24,10 @@ from physinv.equations.time_grids import learned, linear, logarithmic, resample_
 from physinv.laws.observation import Observation, picture
 from physinv.laws.operators import named
 from physinv.posterior.partial import sample_given
-from physinv.posterior.posterior import Posterior, default_batch, default_step
+from physinv.posterior.posterior import Posterior, default_batch
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
+from physinv.reversal.choose import default_step
 from physinv.training.checkpoint import write_atomically
 from physinv.training.run import Run
 

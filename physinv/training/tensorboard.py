@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from physinv.training.loop import Record
+from physinv.training.validation import Record
 
 
 def event_writer(folder: Path) -> Callable[[Record], None]:

@@ -15,6 +15,7 @@ from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.two_sample import c2st
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
@@ -25,7 +26,7 @@ from simulators.vectors.quadratic import Quadratic
 def pipeline(folder, sim, name, splits, settings, steps):
     generate(sim, name, splits, 0, folder / "data")
     data = {s: TrajectoryDataset(folder / "data" / "data" / s) for s in splits}
-    train_run(folder / "run", data["train"], data["valid"], settings=settings, steps=steps)
+    train_run(folder / "run", data["train"], data["valid"], settings=settings, budget=Budget(steps=steps))
     return load_run(folder / "run"), data["test"]
 
 

@@ -13,13 +13,17 @@ from physinv.models.build import build_model, load_reference
 from physinv.models.references.fit_smoother import fit_smoother
 from physinv.models.references.smoother import SmootherReference, Tables
 from physinv.models.score import ScoreModel
-from physinv.posterior.posterior import Posterior, default_step
+from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Layout, Simulator
-from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
+from physinv.reversal.choose import default_step
+from physinv.reversal.smoother import gap_and_size, smooth
 from physinv.reversal.smoother_noise import balance, calibrate, missed
+from physinv.training.budget import Budget
 from physinv.training.checkpoint import load_tensors, save_tensors
-from physinv.training.loop import _images, fit
-from physinv.training.objectives.choose import curriculum, objective
+from physinv.training.loop import fit
+from physinv.training.objectives.base import Batch
+from physinv.training.objectives.choose import choose_objective
+from physinv.training.objectives.smoother import smoother_loss
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
@@ -425,7 +429,7 @@ def gradients(heat, changes, network, generator, batches=40, size=100):
     rows = []
     for _ in range(batches):
         states = heat.simulate(size, dtype=torch.float64, generator=generator)
-        loss = smoother_loss(model, General(heat), states, times)
+        loss = smoother_loss(model, General(heat), Batch(states, times))
         found = torch.autograd.grad(loss, list(network.parameters()))
         rows.append(torch.cat([g.flatten() for g in found]))
     return torch.stack(rows)
@@ -455,7 +459,7 @@ def test_loss_is_lowest_at_the_conditional_mean(generator):
     @torch.no_grad()
     def loss(scale, shift):
         model = exact_model(heat, Filter(scale * weight, log_size + shift), trusted=False, **changes)
-        return float(smoother_loss(model, General(heat), states, times))
+        return float(smoother_loss(model, General(heat), Batch(states, times)))
 
     best = loss(1.0, 0.0)
     s2 = math.exp(2 * log_size)
@@ -486,7 +490,7 @@ def test_longer_windows_are_rolled_out(generator):
             x = x.detach() if cut else x
         return total / 2
 
-    loss = smoother_loss(model, sde, states, times)
+    loss = smoother_loss(model, sde, Batch(states, times))
     assert float(loss.detach()) == pytest.approx(float(by_hand(False).detach()), rel=1e-9)
     whole, cut, given = (torch.autograd.grad(v, model.network.mixing)[0] for v in (by_hand(False), by_hand(True), loss))
     assert torch.allclose(given, whole, rtol=1e-9, atol=1e-12)
@@ -498,12 +502,12 @@ def test_what_does_not_fit_is_refused(generator):
     model, sde = exact_model(heat), General(heat)
     states = heat.simulate(4, dtype=torch.float64, generator=generator)
     with pytest.raises(ValueError, match=r"`smooth` needs Reverse\(sde, score\) with a ScoreModel"):
-        smoother_loss(lambda x, t: -x, sde, states[:, :2], heat.times[:2].expand(4, -1))
+        smoother_loss(lambda x, t: -x, sde, Batch(states[:, :2], heat.times[:2].expand(4, -1)))
     with pytest.raises(ValueError, match=r"`smooth` needs Reverse\(sde, score\) with a ScoreModel"):
         smooth(sde, states[:, 1], heat.times[1:2].expand(4), heat.times[:1].expand(4), states[None, :, 0])
     stored_only = r"`times` must be the 5 stored ones, 4 steps"
     with pytest.raises(ValueError, match=stored_only):
-        smoother_loss(model, sde, states[:, ::2], heat.times[::2].expand(4, -1))
+        smoother_loss(model, sde, Batch(states[:, ::2], heat.times[::2].expand(4, -1)))
     # too long, too short, and of the right length in the wrong place
     for times in (heat.times[::2], torch.linspace(0, heat.horizon, 9, dtype=torch.float64), heat.times + 0.05):
         with pytest.raises(ValueError, match=stored_only):
@@ -520,10 +524,11 @@ def test_training_takes_the_smoother_and_ends_calibrated(tmp_path):
     model = build_model(sde, data["train"], settings)
     assert isinstance(model.reference, SmootherReference)
     assert default_step(sde, model) is smooth
-    assert objective(settings, sde, model) is smoother_loss
-    assert curriculum(settings, sde, 4) == (2,)
+    chosen = choose_objective(settings, sde, model)
+    assert chosen.loss is smoother_loss
+    assert chosen.window == 2
     before = model.reference.left.clone()
-    fit(model, sde, data["train"], data["valid"], settings=settings, steps=4)
+    fit(model, sde, data["train"], data["valid"], settings=settings, budget=Budget(steps=4))
     after = model.reference.left.clone()
     assert not torch.equal(before, after)
     calibrate(model, sde, data["valid"])
@@ -575,7 +580,7 @@ def test_saved_and_loaded_it_draws_the_same(basis, tmp_path, generator):
     calibrate(model, sim, data["valid"])
     save_tensors(tmp_path / "model.safetensors", dict(model.state_dict()), {})
     tensors, _ = load_tensors(tmp_path / "model.safetensors")
-    again = ScoreModel(load_reference("SmootherReference", sim, tensors), Loud(1), model.clock)
+    again = ScoreModel(load_reference("smoother", sim, tensors), Loud(1), model.clock)
     again.load_state_dict(tensors)
     assert isinstance(again.reference, SmootherReference)
     assert again.reference.basis == basis
@@ -587,21 +592,7 @@ def test_saved_and_loaded_it_draws_the_same(basis, tmp_path, generator):
     assert torch.equal(model(final, torch.full((50,), 0.1)), again(final, torch.full((50,), 0.1)))
 
 
-# -- 7. images
-
-
-@pytest.mark.parametrize(
-    "sim",
-    [Burgers(size=8), Burgers(size=8, dimension=2), HeatConductivity(size=8), Heat(size=8)],
-    ids=lambda s: s.title,
-)
-def test_images_of_windows_are_those_of_their_states(sim, generator):
-    windows = torch.randn((5, 3, *sim.shape), generator=generator)
-    found = _images(sim, windows)
-    assert len(found) == len(sim.images(windows[:, 0]))
-    for m in range(3):
-        for whole, one in zip(found, sim.images(windows[:, m]), strict=True):
-            assert torch.equal(whole[:, m], one)
+# -- 7. gaps
 
 
 def test_gaps_are_in_units_of_the_noise(generator):

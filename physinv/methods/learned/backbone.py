@@ -18,6 +18,7 @@ from physinv.models.networks import MLP, ParticleNet, UNet
 from physinv.models.references.fit_particles import fit_particles
 from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Layout
+from physinv.training.objectives.base import Batch
 
 _ALL_PAIRS, _NEAREST = 64, 32  # particles up to which each hears from every other; else from so many nearest ones
 _LEAST = 1e-6  # of the largest scale: components that hardly vary are not blown up
@@ -81,9 +82,9 @@ class Frame(nn.Module):
         """Channels that are estimated (components of each particle)."""
         return len(self.kept)
 
-    def context_of(self, states: Float[Tensor, "batch states *state"]) -> Context:
-        """The context of windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``."""
-        return self.context(states[:, 1], states[:, 2] if states.shape[1] > 2 else None)
+    def context_of(self, batch: Batch) -> Context:
+        """The context of windows ``(x_0, x_T)``, with the estimate of the batch if it has one."""
+        return self.context(batch.states[:, 1], batch.estimate)
 
     def context(
         self, final: Float[Tensor, "batch *state"], estimate: Float[Tensor, "batch *state"] | None = None

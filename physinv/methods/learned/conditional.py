@@ -15,6 +15,7 @@ from physinv.equations.sde import SDE, Score, match
 from physinv.methods.learned.backbone import Context, Frame, build_backbone, chunked, conditional_frame
 from physinv.methods.learned.edm import Denoiser, train_denoiser
 from physinv.methods.problem import Problem
+from physinv.training.objectives.base import Batch
 
 
 class Velocity(nn.Module):
@@ -56,21 +57,14 @@ class Velocity(nn.Module):
         return out
 
 
-def flow_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def flow_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """``E |v((1 - t) n + t z, t) - (z - n)|^2``, t uniform (Lipman et al. 2023, eq. 23 with sigma_min = 0)."""
     velocity = score
     assert isinstance(velocity, Velocity)
-    context = velocity.frame.context_of(states)
-    z = velocity.frame.target(states[:, 0], context)
-    t = torch.rand(len(z), generator=generator, dtype=z.dtype, device=z.device)
-    n = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+    context = velocity.frame.context_of(batch)
+    z = velocity.frame.target(batch.states[:, 0], context)
+    t = torch.rand(len(z), generator=batch.generator, dtype=z.dtype, device=z.device)
+    n = torch.randn(z.shape, generator=batch.generator, dtype=z.dtype, device=z.device)
     u = match(t, z)
     loss: Tensor = (velocity((1 - u) * n + u * z, t, context) - (z - n)).square().mean()
     return loss

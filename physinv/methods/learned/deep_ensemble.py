@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import Context, Frame, build_backbone, chunked, conditional_frame
 from physinv.methods.problem import Problem
+from physinv.training.objectives.base import Batch
 
 _BETA = 0.5  # of the weights variance^beta (Seitzer et al. 2022, section 4)
 _RANGE = (-12.0, 6.0)  # of log variances, in units of what the linear estimate misses
@@ -34,21 +35,14 @@ class Member(nn.Module):
         return mean, log_variance.clamp(*_RANGE).exp()
 
 
-def likelihood(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def likelihood(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """``E [ (z - m)^2 / (2 v) + log v / 2 ]`` (Lakshminarayanan et al. 2017, eq. 1); in training each component counts
     ``v^beta`` times, held fixed, lest the mean be neglected where v is large (Seitzer et al. 2022, eq. 5)."""
     member = score
     assert isinstance(member, Member)
-    context = member.frame.context_of(states)
+    context = member.frame.context_of(batch)
     mean, variance = member(context)
-    gap = member.frame.target(states[:, 0], context) - mean
+    gap = member.frame.target(batch.states[:, 0], context) - mean
     values = gap.square() / (2 * variance) + variance.log() / 2
     if torch.is_grad_enabled():  # validation compares likelihoods, which weights that move would blur
         values = variance.detach() ** _BETA * values

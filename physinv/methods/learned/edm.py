@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from physinv.equations.sde import SDE, Score, match
 from physinv.methods.learned.backbone import Context, Frame, build_backbone
 from physinv.methods.problem import Problem
+from physinv.training.objectives.base import Batch
 
 _LOW, _HIGH, _RHO = 0.002, 80.0, 7.0  # smallest and largest sigma, and how sampling steps are spread (their table 1)
 _MEAN, _WIDTH = 0.0, 1.6  # of log sigma in training: wider than theirs, since fields have modes of many sizes
@@ -56,19 +57,13 @@ class Denoiser(nn.Module):
         return out
 
 
-def denoising_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def denoising_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """``E |D(z + sigma n, sigma) - z|^2 / c_out^2`` with ``log sigma`` Gaussian (Karras et al. 2022, eq. 8 and 108)."""
     denoiser = score
     assert isinstance(denoiser, Denoiser)
-    context = denoiser.frame.context_of(states)
-    z = denoiser.frame.target(states[:, 0], context)
+    context = denoiser.frame.context_of(batch)
+    z = denoiser.frame.target(batch.states[:, 0], context)
+    generator = batch.generator
     u, n = (torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device) for shape in (z.shape[:1], z.shape))
     sigma = (_MEAN + _WIDTH * u).exp().clamp(_LOW, _HIGH)
     s = match(sigma, z)

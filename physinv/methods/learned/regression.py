@@ -15,6 +15,7 @@ from physinv.methods.learned.backbone import Context, Frame, build_backbone, chu
 from physinv.methods.problem import Problem
 from physinv.models.networks.dropout import dropping
 from physinv.posterior.posterior import default_batch
+from physinv.training.objectives.base import Batch
 
 _PASSES = 32  # of the network with dropout, for means and on validation data
 _NOISES = 97  # candidates for the variance of the noise, from 1e-4 to 1e2 of what the linear estimate misses
@@ -38,24 +39,17 @@ class Regression(nn.Module):
         return out
 
 
-def squared_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def squared_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """``E |x_0 - score(x_T)|^2`` of a :class:`Regression` in units of what the linear estimate misses.
 
-    ``states`` are those of :meth:`Frame.context_of`.  ``generator`` draws the dropout of a network that has any.
+    The windows are ``(x_0, x_T)``.  Their generator draws the dropout of a network that has any.
     """
     regression = score
     assert isinstance(regression, Regression)
-    context = regression.frame.context_of(states)
-    with dropping(regression.network, generator):
+    context = regression.frame.context_of(batch)
+    with dropping(regression.network, batch.generator):
         out = regression.standard(context)
-    loss: Tensor = (out - regression.frame.target(states[:, 0], context)).square().mean()
+    loss: Tensor = (out - regression.frame.target(batch.states[:, 0], context)).square().mean()
     return loss
 
 

@@ -16,24 +16,31 @@ vectors): :mod:`physinv.models.references.low_rank` ``ParticleReference``  Gauss
 
 from __future__ import annotations
 
-__all__ = ["LinearReference", "ReferenceLaw", "SpectralReference", "between"]
+__all__ = ["LinearReference", "ReferenceLaw", "SpectralReference", "between", "default_objective"]
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.sde import Linear, match
+from physinv.equations.sde import SDE, Linear, match
 from physinv.laws.gaussian import gaussian_log_prob, twins
 
 
 class ReferenceLaw(nn.Module, ABC):
     """A reference law ``q_t`` for states of one shape; ``channels_in`` and ``channels_out`` size the network."""
 
+    name: ClassVar[str]
+    """The name under which run files hold this kind of reference law."""
+
     channels_in: int
     channels_out: int
+
+    def objective(self, sde: SDE) -> str:
+        """Return the name of the objective that trains what the network adds, with the physics ``sde``."""
+        return default_objective(sde)
 
     @abstractmethod
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
@@ -50,6 +57,11 @@ class ReferenceLaw(nn.Module, ABC):
     @abstractmethod
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         """Turn the network's output, of order one, into a contribution to the score."""
+
+
+def default_objective(sde: SDE) -> str:
+    """Return "denoising" where the transition kernel is known (a linear ``sde``), else "trajectory"."""
+    return "denoising" if isinstance(sde, Linear) else "trajectory"
 
 
 class Spectrum(NamedTuple):
@@ -69,6 +81,8 @@ class LinearReference(ReferenceLaw):
     the score's non-Gaussian part can have when ``E[x_0 | x_t]`` is off the Wiener estimate by its standard error.
     Modes that have forgotten the prior therefore stay exactly Gaussian, whatever the network says.
     """
+
+    name = "linear"
 
     mean0: Tensor
     power0: Tensor
@@ -119,6 +133,8 @@ class SpectralReference(ReferenceLaw):
     ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the
     whitened state; the network's output counts in units of ``power^(-1/2)``.
     """
+
+    name = "spectral"
 
     times: Tensor
     mean: Tensor

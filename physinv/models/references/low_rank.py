@@ -34,6 +34,8 @@ class LowRankReference(ReferenceLaw):
     The network's output counts in units of ``(C^-1)_ii^(1/2)``; with ``sde`` a second half multiplies ``d``.
     """
 
+    name = "low-rank"
+
     times: Tensor
     mean: Tensor
     factor: Tensor

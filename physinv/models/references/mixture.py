@@ -30,6 +30,8 @@ class MixtureReference(ReferenceLaw):
     ``bounds (time, 2, d)`` is the box that the process was seen in at each time; reversals stay within :meth:`box`.
     """
 
+    name = "mixture"
+
     times: Tensor
     weights: Tensor
     means: Tensor

@@ -51,6 +51,8 @@ class ParticleReference(ReferenceLaw):
     only: in underdamped dynamics the score of the momenta is learned, that of the positions stays the reference's.
     """
 
+    name = "particles"
+
     times: Tensor
     mean: Tensor
     within: Tensor

@@ -66,6 +66,8 @@ class SmootherReference(ReferenceLaw):
     ``sigma``, the size of what the step can't know, in units of ``C^(1/2)``.
     """
 
+    name = "smoother"
+
     times: Tensor
     mean: Tensor
     power: Tensor
@@ -88,6 +90,10 @@ class SmootherReference(ReferenceLaw):
             self.register_buffer(name, table)
         self.register_buffer("unit", self._unit(), persistent=False)
         self.physical = bool(tables.trusted.any())
+
+    def objective(self, sde: SDE) -> str:
+        """Return the name of the smoother loss, whatever the physics."""
+        return "smoother"
 
     def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
         """Coefficients of ``x`` in the basis, orthonormal."""
