@@ -37,5 +37,5 @@ def fit_drift(
     drift = start_drift(data, settings, seed=seed).to(data.device)
     with threads_for(data.shape):
         fit(drift, drift, data, valid, settings=settings, budget=budget, loss=drift_loss, seed=seed)
-        drift.calibrate(data)
+        drift.fit_noise(data)
     return drift.requires_grad_(False).eval()
