@@ -333,6 +333,7 @@ def test_keys_do_not_depend_on_the_company():
         ("budget = -1.0", "`budget` must be greater than 0, got -1.0"),
         ("observations = 70", "`observations` must be at most the 60 of `splits.test`"),
         ('methods = ["liner"]', "there is no method `liner`; did you mean `linear`?"),
+        ('settings = { loss = "denoise" }', "there is no objective `denoise`; did you mean `denoising`?"),
         (
             "[options.ensemble-kalman]\nmember = 3",
             "method `ensemble-kalman` has no option `member`; did you mean `members`?",
