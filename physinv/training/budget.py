@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Budget"]
 
+import math
 from dataclasses import dataclass
 
 
@@ -29,9 +30,9 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.seconds is None):
             raise ValueError("give exactly one of `steps` and `seconds` of a Budget, such as Budget(seconds=60).")
-        if (self.steps or self.seconds or 0) <= 0:
-            amount = self.seconds if self.steps is None else self.steps
-            raise ValueError(f"the training budget must be positive, got {amount}.")
+        amount = self.steps if self.steps is not None else self.seconds
+        if amount is None or not 0 < amount < math.inf:
+            raise ValueError(f"the training budget must be positive and finite, got {amount}.")
 
     def share(self, part: float) -> Budget:
         """Return a part of the budget, at least one update.

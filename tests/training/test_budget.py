@@ -1,5 +1,7 @@
 """Budgets: exactly one of updates and seconds, positive; shares of them."""
 
+import math
+
 import pytest
 
 from physinv.training.budget import Budget
@@ -9,8 +11,15 @@ def test_exactly_one_of_updates_and_seconds():
     for wrong in ({}, {"steps": 3, "seconds": 1.0}):
         with pytest.raises(ValueError, match="exactly one of `steps` and `seconds`"):
             Budget(**wrong)
-    for wrong in ({"steps": 0}, {"steps": -1}, {"seconds": 0.0}, {"seconds": -2.5}):
-        with pytest.raises(ValueError, match=f"must be positive, got {next(iter(wrong.values()))}"):
+    for wrong in (
+        {"steps": 0},
+        {"steps": -1},
+        {"seconds": 0.0},
+        {"seconds": -2.5},
+        {"seconds": math.inf},
+        {"seconds": math.nan},
+    ):
+        with pytest.raises(ValueError, match=f"must be positive and finite, got {next(iter(wrong.values()))}"):
             Budget(**wrong)
 
 
