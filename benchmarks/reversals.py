@@ -7,6 +7,7 @@ The same data, network and training time for every row; 1000 reconstructions eac
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,10 +33,12 @@ from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
-from physinv.reversal.smoother import smoother_loss
 from physinv.reversal.split import split
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.objectives.trajectory import Loss, trajectory_loss
+from physinv.training.objectives.base import Batch, Loss
+from physinv.training.objectives.smoother import smoother_loss
+from physinv.training.objectives.trajectory import trajectory_loss
 
 OBSERVATIONS, SAMPLES, SHORT, LONG = 100, 10, 32, 4
 Splits = dict[str, TrajectoryDataset]
@@ -135,37 +138,32 @@ def finely(simulator: Simulator, parts: int = 4) -> Simulator:
     return Fine(**describe(simulator))
 
 
-def explicit(
-    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-) -> Tensor:
+def explicit(score: Score, sde: SDE, batch: Batch) -> Tensor:
     """The trajectory loss with the reverse step ``split``."""
-    return trajectory_loss(score, sde, states, times, step=split)
+    return trajectory_loss(score, sde, batch, step=split)
 
 
 def perturbed(loss: Loss) -> Loss:
     """``loss`` with noise of up to four steps' size on the later state: what the reversal may meet off the data."""
 
-    def augmented(
-        score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def augmented(score: Score, sde: SDE, batch: Batch) -> Tensor:
+        states, times = batch.states, batch.times
         later, t = states[:, -1], times[:, -1]
-        level = 4 * torch.rand(len(later), generator=generator).reshape(-1, *[1] * (later.ndim - 1))
-        noise = torch.randn(later.shape, generator=generator)
+        level = 4 * torch.rand(len(later), generator=batch.generator).reshape(-1, *[1] * (later.ndim - 1))
+        noise = torch.randn(later.shape, generator=batch.generator)
         dt = (times[:, -1] - times[:, -2]).reshape(level.shape)
         moved = later + level * dt.sqrt() * sde.diffuse(noise, t)
-        return loss(score, sde, torch.cat([states[:, :-1], moved[:, None]], dim=1), times, generator=generator)
+        return loss(score, sde, dataclasses.replace(batch, states=torch.cat([states[:, :-1], moved[:, None]], dim=1)))
 
     return augmented
 
 
-def one_size(
-    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-) -> Tensor:
+def one_size(score: Score, sde: SDE, batch: Batch) -> Tensor:
     """The smoother's loss without the likelihood: ``sigma`` stays 1."""
     model = score
     assert isinstance(model, ScoreModel)
-    whole = smoother_loss(model, sde, states, times)
-    out = model.output(states[:, -1], times[:, -1]).chunk(2, dim=1)[1]
+    whole = smoother_loss(model, sde, batch)
+    out = model.output(batch.states[:, -1], batch.times[:, -1]).chunk(2, dim=1)[1]
     return whole + 1e3 * out.square().mean()
 
 
@@ -217,7 +215,16 @@ def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -
         settings = Settings(windows=windows)
         truth, final = (splits["test"].states(i, limit=OBSERVATIONS) for i in (0, -1))
         try:
-            fit(model, sde, splits["train"], splits["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
+            fit(
+                model,
+                sde,
+                splits["train"],
+                splits["valid"],
+                settings=settings,
+                budget=Budget(seconds=budget),
+                loss=loss,
+                seed=seed,
+            )
             draws = Posterior(sde, model, splits["train"].times).sample(
                 final, SAMPLES, generator=torch.Generator().manual_seed(seed)
             )

@@ -45,6 +45,7 @@ from physinv.laws.exact_1d import ScalarPosterior
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import build
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
 from simulators.fields.heat import Heat
 from simulators.vectors.quadratic import Quadratic, quadratic_q
@@ -195,7 +196,7 @@ def physinv_seconds(
         begun = time.perf_counter()
         model = build_model(sde, data["train"], Settings(), seed=seed)
         if budget:
-            fit(model, sde, data["train"], data["valid"], settings=Settings(), budget=budget, seed=seed)
+            fit(model, sde, data["train"], data["valid"], settings=Settings(), budget=Budget(seconds=budget), seed=seed)
         spent = time.perf_counter() - begun
         posterior, generator = Posterior(sde, model, data["train"].times), torch.Generator().manual_seed(seed)
         quality = measure(lambda x, n, p=posterior, g=generator: p.sample(x, n, generator=g))  # type: ignore[misc]

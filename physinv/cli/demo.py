@@ -17,8 +17,9 @@ from physinv.evaluation.evaluate import evaluate, write_json
 from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.processes.registry import find
 from physinv.reports.reconstruction import draw_reconstruction
-from physinv.training.loop import Record
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
+from physinv.training.validation import Record
 
 SYSTEMS = {
     "heat": {"train": 1000, "valid": 100, "test": 40},
@@ -55,7 +56,7 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 train,
                 valid,
                 settings=Settings(),
-                budget=seconds,
+                budget=Budget(seconds=seconds),
                 seed=seed,
                 device=device,
                 overwrite=True,

@@ -13,7 +13,7 @@ from physinv.cli import console
 from physinv.cli.options import Device, Overwrite, Seed, Set, parse_seconds
 
 if TYPE_CHECKING:
-    from physinv.training.loop import Record
+    from physinv.training.validation import Record
 
 
 def train(
@@ -39,6 +39,7 @@ def train(
     from physinv.config.files import read_toml
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.training.budget import Budget
     from physinv.training.run import train_run
     from physinv.training.tensorboard import event_writer
 
@@ -46,7 +47,7 @@ def train(
         raise ValueError("give `--steps` or `--budget`, not both.")
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
-    seconds = None if steps is not None else parse_seconds(budget or "5m")
+    spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or "5m"))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
@@ -63,8 +64,7 @@ def train(
             train_data,
             valid_data,
             settings=settings,
-            steps=steps,
-            budget=seconds,
+            budget=spend,
             seed=seed,
             device=pick_device(device),
             resume=resume,

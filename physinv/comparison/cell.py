@@ -35,6 +35,7 @@ from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.registry import fit_method
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build
+from physinv.training.budget import Budget
 
 _EXAMPLES, _SHOWN = 3, 8  # observations, and draws of each, that are kept for figures
 _TRAJECTORIES = 32  # reconstructed trajectories whose physics residual is computed
@@ -112,7 +113,8 @@ def run_cell(job: Job) -> dict[str, Any]:
     settings, n, members = Settings(**config["settings"]), config["observations"], config["samples"]
 
     # The problem, and the observations of the test split.
-    problem = Problem(simulator, train, valid, settings, budget=config["budget"], seed=seed, device=device)
+    budget = Budget(seconds=config["budget"])
+    problem = Problem(simulator, train, valid, settings, budget=budget, seed=seed, device=device)
     truth, final = test.states(0, limit=n), test.states(-1, limit=n)
     generator = torch.Generator(device).manual_seed(seed)
     with threads_for(test.shape), count_evaluations() as count:

@@ -72,6 +72,9 @@ class Benchmark(Strict):
 
     @model_validator(mode="after")
     def _enough(self) -> Benchmark:
+        from physinv.training.objectives.choose import check_objective  # torch takes two seconds
+
+        check_objective(self.settings)
         if self.observations > self.splits.test:
             raise ValueError(f"`observations` must be at most the {self.splits.test} of `splits.test`.")
         listed: dict[str, list[Any]] = {

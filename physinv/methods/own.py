@@ -180,7 +180,6 @@ def _posterior(problem: Problem) -> Posterior:
         problem.train,
         problem.valid,
         settings=settings,
-        steps=problem.steps,
         budget=problem.budget,
         seed=problem.seed,
     )

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.processes.simulator import Simulator
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.objectives.trajectory import Loss
+from physinv.training.objectives.base import Loss
 
 
 @runtime_checkable
@@ -71,8 +72,7 @@ class Problem:
     train: TrajectoryDataset
     valid: TrajectoryDataset
     settings: Settings = field(default_factory=Settings)
-    budget: float | None = None
-    steps: int | None = None
+    budget: Budget = field(default_factory=lambda: Budget(seconds=60.0))
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -90,8 +90,8 @@ class Problem:
         Args:
             model: The module to train, with a part called ``network``.
             loss: The objective, called with the model.
-            estimates: Estimates of the first states of the training and the validation trajectories; a third state of
-                each window.
+            estimates: Estimates of the first states of the training and the validation trajectories, handed to
+                ``loss`` with each batch.
             share: Share of the budget that may be spent.
             seed: Added to the seed of the problem.
         """
@@ -102,10 +102,9 @@ class Problem:
             self.train.ends(),
             self.valid.ends(),
             settings=settings,
-            steps=None if self.steps is None else max(1, round(share * self.steps)),
-            budget=None if self.budget is None else share * self.budget,
+            budget=self.budget.share(share),
             loss=loss,
-            companions=estimates and (estimates[0][:, None], estimates[1][:, None]),
+            estimates=estimates,
             seed=self.seed + seed,
         )
 

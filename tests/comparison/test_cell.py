@@ -40,10 +40,11 @@ def test_network_evaluations_and_weights_are_counted_whoever_calls():
 def test_one_solver_step_of_one_draw_is_one_evaluation(tmp_path):
     """physinv takes one evaluation a step (two images of the symmetry are one call each): 8 stored steps."""
     from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
 
     config = Cell(small(methods=["physinv"], parameters={"steps": 8}, observations=20), "physinv", 0).config
     simulator = build(OrnsteinUhlenbeck, config["parameters"])
-    generate(simulator, "ornstein-uhlenbeck", config["splits"], 0, tmp_path / "d")
+    generate(DatasetPlan(simulator, config["splits"], 0, "ornstein-uhlenbeck"), tmp_path / "d")
     result = run_cell(Job(config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
     assert result["cost"]["network_evaluations"] == 8
     assert result["metrics"]["physics_residual"] == pytest.approx(1, abs=0.5)

@@ -56,12 +56,13 @@ def test_the_figures_of_a_cell_are_those_of_the_same_metrics_by_hand(results, tm
     """The exact method, drawn again here from the same seed and data."""
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
     from physinv.evaluation import metrics
 
     benchmark, out, _, _ = results
     (record,) = (r for r in journal.read(out / "cells.jsonl") if r["method"] == "exact" and r["seed"] == 1)
     simulator = build(OrnsteinUhlenbeck, benchmark.parameters)
-    generate(simulator, "ornstein-uhlenbeck", benchmark.splits.model_dump(), 1, tmp_path / "d")
+    generate(DatasetPlan(simulator, benchmark.splits.model_dump(), 1, "ornstein-uhlenbeck"), tmp_path / "d")
     test = TrajectoryDataset(tmp_path / "d" / "data" / "test").load()
     truth, final = test.states(0, limit=60), test.states(-1, limit=60)
     samples = simulator.exact().sample(final, 4, generator=torch.Generator().manual_seed(1))

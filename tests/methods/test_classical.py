@@ -23,6 +23,7 @@ from physinv.methods.learned.diffusion_prior import fit_diffusion_prior
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.recorded import Recorded
+from physinv.training.budget import Budget
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
@@ -405,7 +406,7 @@ def test_no_more_states_than_fit_are_recorded_for_derivatives(fit, options, tmp_
     """The steps of the solver are kept in memory for so many states at a time, and no more."""
     simulator = Burgers(size=16, viscosity=0.1, horizon=0.5, steps=1, inner=4)
     problem, _, final = make(simulator, tmp_path / "d", train=40, valid=20, test=7)
-    problem = replace(problem, steps=2, settings=Settings(width=4, depth=1, batch=8, validate_windows=8))
+    problem = replace(problem, budget=Budget(steps=2), settings=Settings(width=4, depth=1, batch=8, validate_windows=8))
     answer = fit(problem, **options)
     plain, pushed = Forward.push, []
 

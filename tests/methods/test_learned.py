@@ -29,6 +29,7 @@ from physinv.models.networks import MLP, ParticleNet, UNet
 from physinv.models.networks.layers import Dropout, dropping
 from physinv.processes.layout import VectorLayout
 from physinv.processes.simulator import Simulator
+from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.fields.heat_walls import HeatWalls
@@ -54,7 +55,7 @@ def make(tmp_path_factory):
             made[key] = [TrajectoryDataset(folder / "d" / "data" / s).load() for s in sizes]
         train, valid, test = made[key]
         settings = Settings(validate_windows=2048, **settings)
-        return Problem(simulator, train, valid, settings=settings, steps=steps), test
+        return Problem(simulator, train, valid, settings=settings, budget=Budget(steps=steps)), test
 
     return problem
 
@@ -184,11 +185,11 @@ def test_networks_learn_from_estimates_that_have_not_seen_the_answer(fit, make, 
         pytest.importorskip("neuralop")
     sizes, plain = [], TargetCoordinates.context_of
 
-    def watched(coordinates, states):
-        context = plain(coordinates, states)
+    def watched(coordinates, batch):
+        context = plain(coordinates, batch)
         if torch.is_grad_enabled():  # in training
-            own = coordinates.context(states[:, 1])
-            sizes.append([float(coordinates.target(states[:, 0], c).square().mean()) for c in (context, own)])
+            own = coordinates.context(batch.states[:, 1])
+            sizes.append([float(coordinates.target(batch.states[:, 0], c).square().mean()) for c in (context, own)])
         return context
 
     monkeypatch.setattr(TargetCoordinates, "context_of", watched)
@@ -376,7 +377,7 @@ def test_a_score_without_physics_makes_up_for_the_drift(make, generator):
     assert float(metrics.crps(draws, truth) / metrics.crps(right, truth)) == pytest.approx(1, abs=0.05)
     # The drift moves a state by a tenth of a step's noise, so it is learned slowly: .84 here, .95 with ten times the
     # updates and twice the data, .99 in the limit (the noise of a step is that of no drift).
-    before = fit_score_only(dataclasses.replace(problem, steps=1)).sample(final, 32, generator=generator)
+    before = fit_score_only(dataclasses.replace(problem, budget=Budget(steps=1))).sample(final, 32, generator=generator)
     assert float(before.var(1).mean() / right.var(1).mean()) < 0.5
     assert float(draws.var(1).mean() / right.var(1).mean()) == pytest.approx(1, abs=0.2)
     assert missed(answer.mean(final), exact.mean(final), truth) < 0.03

@@ -9,6 +9,7 @@ import torch
 from physinv import methods
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.methods import Answer, Problem, describe_method, fit_method, method_names, method_options
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -16,7 +17,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory):
     simulator, folder = OrnsteinUhlenbeck(steps=2), tmp_path_factory.mktemp("data") / "d"
-    generate(simulator, "any", {"train": 4, "valid": 2, "test": 2}, 0, folder)
+    generate(DatasetPlan(simulator, {"train": 4, "valid": 2, "test": 2}, 0, "any"), folder)
     splits = (TrajectoryDataset(folder / "data" / split).load() for split in ("train", "valid"))
     return Problem(simulator, *splits)
 

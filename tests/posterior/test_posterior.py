@@ -16,6 +16,7 @@ from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.two_sample import c2st
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
@@ -26,7 +27,7 @@ from simulators.vectors.quadratic import Quadratic, quadratic_q
 def pipeline(folder, sim, name, splits, settings, steps):
     generate(DatasetPlan(sim, splits, 0, name), folder / "data")
     data = {s: TrajectoryDataset(folder / "data" / "data" / s) for s in splits}
-    train_run(folder / "run", data["train"], data["valid"], settings=settings, steps=steps)
+    train_run(folder / "run", data["train"], data["valid"], settings=settings, budget=Budget(steps=steps))
     return load_run(folder / "run"), data["test"]
 
 

@@ -16,6 +16,7 @@ from physinv.methods.learned.backbone import build_backbone, chunked
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.edm import Denoiser, train_denoiser
 from physinv.methods.problem import Answer, Problem
+from physinv.training.objectives.base import Batch
 
 
 class Velocity(nn.Module):
@@ -76,22 +77,13 @@ class Velocity(nn.Module):
         return out
 
 
-def flow_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def flow_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """Return the flow-matching error ``E |v((1 - t) n + t z, t) - (z - n)|^2``, t uniform.
 
     Args:
         score: A :class:`Velocity`.
         sde: Not used.
-        states: Windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``.
-        times: Not used.
-        generator: Source of noise and times.
+        batch: Windows ``(x_0, x_T)``, their estimates, and a generator.
 
     Returns:
         The mean over batch and components.
@@ -101,10 +93,10 @@ def flow_error(
     """
     velocity = score
     assert isinstance(velocity, Velocity)
-    context = velocity.coordinates.context_of(states)
-    z = velocity.coordinates.target(states[:, 0], context)
-    t = torch.rand(len(z), generator=generator, dtype=z.dtype, device=z.device)
-    n = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+    context = velocity.coordinates.context_of(batch)
+    z = velocity.coordinates.target(batch.states[:, 0], context)
+    t = torch.rand(len(z), generator=batch.generator, dtype=z.dtype, device=z.device)
+    n = torch.randn(z.shape, generator=batch.generator, dtype=z.dtype, device=z.device)
     u = match(t, z)
     loss: Tensor = (velocity((1 - u) * n + u * z, t, context) - (z - n)).square().mean()
     return loss

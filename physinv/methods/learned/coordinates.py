@@ -14,6 +14,7 @@ from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.problem import Problem
 from physinv.models.references.particles import length_unit
 from physinv.processes.layout import StateLayout
+from physinv.training.objectives.base import Batch
 
 _LEAST = 1e-6  # of the largest scale: components that hardly vary are not scaled up
 
@@ -88,16 +89,16 @@ class TargetCoordinates(nn.Module):
         """Count the channels that are estimated (components of each particle)."""
         return len(self.kept)
 
-    def context_of(self, states: Float[Tensor, "batch states *state"]) -> Context:
+    def context_of(self, batch: Batch) -> Context:
         """Return the context of a training batch.
 
         Args:
-            states: Windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``.
+            batch: Windows ``(x_0, x_T)``, with or without estimates.
 
         Returns:
             The context, with the estimate of each window where it has one.
         """
-        return self.context(states[:, 1], states[:, 2] if states.shape[1] > 2 else None)
+        return self.context(batch.states[:, 1], batch.estimate)
 
     def context(
         self, final: Float[Tensor, "batch *state"], estimate: Float[Tensor, "batch *state"] | None = None

@@ -15,6 +15,7 @@ from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.problem import Answer, Problem
+from physinv.training.objectives.base import Batch
 
 _BETA = 0.5  # of the weights variance^beta (Seitzer et al. 2022, section 4)
 _RANGE = (-12.0, 6.0)  # of log variances, in units of what the linear estimate misses
@@ -46,14 +47,7 @@ class Member(nn.Module):
         return mean, log_variance.clamp(*_RANGE).exp()
 
 
-def likelihood(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def likelihood(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """Return the negative log likelihood ``E [ (z - m)^2 / (2 v) + log v / 2 ]``.
 
     In training each component has the weight ``v^beta``, held fixed, since otherwise the mean is hardly learned where v
@@ -62,9 +56,7 @@ def likelihood(
     Args:
         score: A :class:`Member`.
         sde: Not used.
-        states: Windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``.
-        times: Not used.
-        generator: Not used.
+        batch: Windows ``(x_0, x_T)``, their estimates.
 
     Returns:
         The mean over batch and components.
@@ -75,9 +67,9 @@ def likelihood(
     """
     member = score
     assert isinstance(member, Member)
-    context = member.coordinates.context_of(states)
+    context = member.coordinates.context_of(batch)
     mean, variance = member(context)
-    gap = member.coordinates.target(states[:, 0], context) - mean
+    gap = member.coordinates.target(batch.states[:, 0], context) - mean
     values = gap.square() / (2 * variance) + variance.log() / 2
     if torch.is_grad_enabled():  # validation compares likelihoods, which weights that move would blur
         values = variance.detach() ** _BETA * values

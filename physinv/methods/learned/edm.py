@@ -16,6 +16,7 @@ from physinv.equations.sde import SDE, Score, match
 from physinv.methods.learned.backbone import build_backbone
 from physinv.methods.learned.coordinates import Context, TargetCoordinates
 from physinv.methods.problem import Problem
+from physinv.training.objectives.base import Batch
 
 _LOW, _HIGH, _RHO = 0.002, 80.0, 7.0  # smallest and largest sigma, and how sampling steps are spread (their table 1)
 _MEAN, _WIDTH = 0.0, 1.6  # of log sigma in training: wider than theirs, since fields have modes of many sizes
@@ -86,22 +87,13 @@ class Denoiser(nn.Module):
         return out
 
 
-def denoising_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def denoising_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """Return the denoising error ``E |D(z + sigma n, sigma) - z|^2 / c_out^2`` with ``log sigma`` Gaussian.
 
     Args:
         score: A :class:`Denoiser`.
         sde: Not used.
-        states: Windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``.
-        times: Not used.
-        generator: Source of noise and noise levels.
+        batch: Windows ``(x_0, x_T)``, their estimates, and a generator.
 
     Returns:
         The mean over batch and components.
@@ -111,8 +103,9 @@ def denoising_error(
     """
     denoiser = score
     assert isinstance(denoiser, Denoiser)
-    context = denoiser.coordinates.context_of(states)
-    z = denoiser.coordinates.target(states[:, 0], context)
+    context = denoiser.coordinates.context_of(batch)
+    z = denoiser.coordinates.target(batch.states[:, 0], context)
+    generator = batch.generator
     u, n = (torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device) for shape in (z.shape[:1], z.shape))
     sigma = (_MEAN + _WIDTH * u).exp().clamp(_LOW, _HIGH)
     s = match(sigma, z)

@@ -16,6 +16,7 @@ from physinv.methods.learned.coordinates import Context, TargetCoordinates, cond
 from physinv.methods.problem import Answer, Problem
 from physinv.models.networks.layers import dropping
 from physinv.posterior.posterior import default_batch
+from physinv.training.objectives.base import Batch
 
 _PASSES = 32  # of the network with dropout, for means and on validation data
 _NOISES = 97  # candidates for the variance of the noise, from 1e-4 to 1e2 of what the linear estimate misses
@@ -51,32 +52,23 @@ class Regression(nn.Module):
         return out
 
 
-def squared_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
+def squared_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """Return the mean squared error of a regression, in units of the error of the linear estimate.
 
     Args:
         score: A :class:`Regression`.
         sde: Not used.
-        states: Windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``.
-        times: Not used.
-        generator: Source of the dropout masks.
+        batch: Windows ``(x_0, x_T)``, their estimates, and a generator.
 
     Returns:
         The mean over batch and components.
     """
     regression = score
     assert isinstance(regression, Regression)
-    context = regression.coordinates.context_of(states)
-    with dropping(regression.network, generator):
+    context = regression.coordinates.context_of(batch)
+    with dropping(regression.network, batch.generator):
         out = regression.standard(context)
-    loss: Tensor = (out - regression.coordinates.target(states[:, 0], context)).square().mean()
+    loss: Tensor = (out - regression.coordinates.target(batch.states[:, 0], context)).square().mean()
     return loss
 
 

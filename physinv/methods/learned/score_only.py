@@ -104,7 +104,6 @@ def fit_score_only(problem: Problem) -> Reversed:
         data,
         problem.valid,
         settings=problem.settings,
-        steps=problem.steps,
         budget=problem.budget,
         seed=problem.seed,
     )

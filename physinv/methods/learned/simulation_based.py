@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Inferred", "fit_fmpe", "fit_npse"]
 
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -124,10 +123,10 @@ def _fit(problem: Problem, name: str) -> Inferred:
                 break  # converged
             done = trainer.epoch
             now = time.perf_counter()
-            left = math.inf if problem.budget is None else problem.budget - (now - begun)
-            epochs = max(0, (problem.steps or 0) // updates - done)
-            if problem.steps is None:
-                each = (now - started) / new
+            budget = problem.budget
+            epochs = max(0, (budget.steps or 0) // updates - done)
+            if budget.seconds is not None:
+                left, each = budget.seconds - (now - begun), (now - started) / new
                 epochs = int(max(1.0, _SHARE * left / each)) if left > each else 0
         return Inferred(trainer.build_posterior())
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from physinv.reversal.split import split
-from physinv.training.objectives.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
+from physinv.training.objectives.base import Batch
+from physinv.training.objectives.denoising import denoising_loss
+from physinv.training.objectives.implicit import implicit_loss, sliced_loss, sliced_vr_loss
 from physinv.training.objectives.trajectory import trajectory_loss
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -41,7 +43,7 @@ def test_implicit_on_a_gaussian_is_exact(generator):
     ou = OrnsteinUhlenbeck(dim=3, noise=G)
     states, times = gaussian_windows(2000, generator)
     x = states[:, 1]
-    A, b, value = minimiser(lambda theta: implicit_loss(linear(theta), ou, states, times))
+    A, b, value = minimiser(lambda theta: implicit_loss(linear(theta), ou, Batch(states, times)))
     # for linear scores the objective sees two moments of the data only: the precision of the sample is the answer
     precision = torch.linalg.inv(x.T.cov(correction=0))
     assert torch.allclose(A, -precision, rtol=1e-9, atol=1e-9)
@@ -56,7 +58,7 @@ def test_sliced_on_a_gaussian(objective, generator):
     states, times = gaussian_windows(n, generator)
 
     def loss(theta):
-        return objective(linear(theta), ou, states, times, generator=torch.Generator().manual_seed(1))
+        return objective(linear(theta), ou, Batch(states, times, generator=torch.Generator().manual_seed(1)))
 
     A, b, value = minimiser(loss)
     precision = torch.linalg.inv(SIGMA)
@@ -72,9 +74,10 @@ def test_one_dimension_needs_no_slicing(generator):
     ou = OrnsteinUhlenbeck(dim=1)
     states = ou.simulate(50, generator=generator, dtype=torch.float64)[:, 5:8]
     times = ou.times[5:8].expand(50, 3)
-    values = [loss(curved, ou, states, times, generator=generator) for loss in (implicit_loss, sliced_loss)]
+    batch = Batch(states, times, generator=generator)
+    values = [loss(curved, ou, batch) for loss in (implicit_loss, sliced_loss)]
     assert torch.allclose(values[0], values[1], rtol=1e-12)
-    assert torch.allclose(values[0], sliced_vr_loss(curved, ou, states, times, generator=generator), rtol=1e-12)
+    assert torch.allclose(values[0], sliced_vr_loss(curved, ou, batch), rtol=1e-12)
 
 
 def curved(x, t):
@@ -91,11 +94,12 @@ def test_components_count_with_their_own_noise(generator):
     uneven, one = Uneven(dim=3), OrnsteinUhlenbeck(dim=1, noise=1.0)
     states = torch.randn(40, 3, 3, generator=generator, dtype=torch.float64)
     times = torch.tensor([0.1, 0.3, 0.4], dtype=torch.float64).expand(40, 3)
-    single = [implicit_loss(curved, one, states[..., i : i + 1], times).detach() for i in range(3)]
+    single = [implicit_loss(curved, one, Batch(states[..., i : i + 1], times)).detach() for i in range(3)]
     expected = (0.25 * single[0] + 4 * single[1]) / 3
+    batch = Batch(states, times, generator=generator)
     # d s_i / d x_j = 0 off the diagonal, so that slicing is exact here too
-    assert torch.allclose(implicit_loss(curved, uneven, states, times), expected, rtol=1e-12)
-    assert torch.allclose(sliced_vr_loss(curved, uneven, states, times, generator=generator), expected, rtol=1e-12)
+    assert torch.allclose(implicit_loss(curved, uneven, batch), expected, rtol=1e-12)
+    assert torch.allclose(sliced_vr_loss(curved, uneven, batch), expected, rtol=1e-12)
 
 
 def test_denoising_gives_the_score_of_the_noised_law(generator):
@@ -113,7 +117,8 @@ def test_denoising_gives_the_score_of_the_noised_law(generator):
     states = states.flip(1)
 
     def loss(theta):
-        return denoising_loss(linear(theta), Fixed(dim=3), states, times, generator=torch.Generator().manual_seed(1))
+        batch = Batch(states, times, generator=torch.Generator().manual_seed(1))
+        return denoising_loss(linear(theta), Fixed(dim=3), batch)
 
     A, b, _ = minimiser(loss)
     noised = SIGMA + sigma**2 * torch.eye(3, dtype=torch.float64)
@@ -152,7 +157,8 @@ def slopes(objective, at, direction, window, first, n, generator):
     eps = torch.zeros((), dtype=torch.float64, requires_grad=True)
     found, bends = [], []
     for states, clock in zip(x.chunk(40), times.chunk(40), strict=True):
-        value = objective(lambda y, t: at(y, t) + eps * direction(y, t), ou, states, clock, generator=generator)
+        batch = Batch(states, clock, generator=generator)
+        value = objective(lambda y, t: at(y, t) + eps * direction(y, t), ou, batch)
         (slope,) = torch.autograd.grad(value, eps, create_graph=True)
         bends.append(float(torch.autograd.grad(slope, eps)[0]))
         found.append(float(slope.detach()))
@@ -201,13 +207,13 @@ def test_the_slope_at_twice_the_score_is_the_curvature(generator):
 def test_excess_is_that_of_the_one_step_loss(generator):
     """Same units: implicit and 1-step losses grow by the same amount when the score is off."""
     x = ou.simulate(40_000, generator=generator, dtype=torch.float64)[:, 20:22]
-    times = ou.times[20:22].expand(len(x), 2)
+    batch = Batch(x, ou.times[20:22].expand(len(x), 2))
 
     def off(y, t):
         return true_score(y, t) + bump(y, t)
 
     one_step, implicit = (
-        float((loss(off, ou, x, times) - loss(true_score, ou, x, times)).detach())
+        float((loss(off, ou, batch) - loss(true_score, ou, batch)).detach())
         for loss in (functools.partial(trajectory_loss, step=split), implicit_loss)
     )
     # both are g^2 dt E|bump|^2 / 2, about .007, to 2 g^2 dt rate = .5 %; the 1-step target is unit normal noise, which
@@ -216,7 +222,7 @@ def test_excess_is_that_of_the_one_step_loss(generator):
     assert one_step == pytest.approx(implicit, abs=4.5 * 0.0007)
 
 
-@pytest.mark.parametrize("objective", [implicit_loss, sliced_loss, sliced_vr_loss])
+@pytest.mark.parametrize("objective", [implicit_loss, sliced_loss, sliced_vr_loss, denoising_loss])
 def test_short_windows_are_refused(objective):
     with pytest.raises(ValueError, match="windows of 2 or more states, got 1; take window=2"):
-        objective(true_score, ou, torch.zeros(3, 1, 2), torch.zeros(3, 1))
+        objective(true_score, ou, Batch(torch.zeros(3, 1, 2), torch.zeros(3, 1)))

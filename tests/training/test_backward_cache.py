@@ -1,5 +1,6 @@
-"""States taken back by the physics: right, found once, and the same to training as if found anew every time."""
+"""The backward cache: right, filled once, and the same to training as if the physics were solved every time."""
 
+import dataclasses
 import math
 
 import pytest
@@ -14,10 +15,11 @@ from physinv.models.references.smoother import taken_back
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
-from physinv.reversal.smoother import smoother_loss
-from physinv.training.carrying import Carrying
+from physinv.training.backward_cache import backward_states
+from physinv.training.batches import Windows
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.rewind import rewind
+from physinv.training.objectives.smoother import smoother_loss
 
 SMALL = Settings(width=8, depth=1, batch=16, validate_windows=32, validate_every=100)
 
@@ -53,22 +55,23 @@ def test_linear_physics_is_taken_back_exactly():
 @pytest.mark.parametrize("window", [2, 3, 5])
 def test_windows_carry_their_last_state_taken_back(burgers, window):
     sim, train, _ = burgers
-    data = train.with_window(window)
-    carrying = Carrying(data, rewind(sim, train))
-    index = torch.tensor([0, 7, len(data) - 1, 3])
-    states, times = carrying.__getitems__(index)
-    plain, clock = data.__getitems__(index)
-    assert len(carrying) == len(data)
-    assert torch.equal(states[:, :-1], plain)
-    assert torch.equal(times, clock)
-    again = taken_back(sim, plain[:, -1], clock[:, -1], clock[:, -1] - clock[:, -2])
-    assert torch.allclose(states[:, -1], again, rtol=1e-5, atol=1e-6)  # float32, other batches
+    plain = Windows(train).with_window(window)
+    cached = plain.with_backward(backward_states(sim, train))
+    index = torch.tensor([0, 7, len(plain) - 1, 3])
+    batch, bare = cached.batch(index), plain.batch(index)
+    assert len(cached) == len(plain)
+    assert torch.equal(batch.states, bare.states)
+    assert torch.equal(batch.times, bare.times)
+    assert bare.backward is None
+    t = batch.times
+    again = taken_back(sim, batch.states[:, -1], t[:, -1], t[:, -1] - t[:, -2])
+    assert torch.allclose(batch.backward, again, rtol=1e-5, atol=1e-6)  # float32, other batches
     model = build_model(sim, train, SMALL)
     torch.nn.init.normal_(model.network.last.weight, std=0.1)
-    with_it, without = (smoother_loss(model, sim, s, clock).item() for s in (states, plain))
+    with_it, without = (smoother_loss(model, sim, b).item() for b in (batch, bare))
     assert math.isclose(with_it, without, rel_tol=1e-5)
-    wrong = torch.cat([plain, plain[:, -1:]], dim=1)
-    assert not math.isclose(smoother_loss(model, sim, wrong, clock).item(), without, rel_tol=1e-3)  # it is made use of
+    wrong = dataclasses.replace(bare, backward=bare.states[:, -1])
+    assert not math.isclose(smoother_loss(model, sim, wrong).item(), without, rel_tol=1e-3)  # it is made use of
 
 
 def test_training_asks_the_physics_once_for_every_state(burgers, asked):
@@ -77,17 +80,16 @@ def test_training_asks_the_physics_once_for_every_state(burgers, asked):
     model = build_model(sim, train, SMALL)
     for steps, passes in ((35, 2), (5, 0)):  # 35 updates of 16 windows: twice through the 280 windows
         asked.clear()
-        fit(model, sim, train, valid, settings=SMALL, steps=steps)
+        fit(model, sim, train, valid, settings=SMALL, budget=Budget(steps=steps))
         overhead = 20 * 4 + 20 * 4 + 8 * 20 * 4  # validation data, and calibration: single steps, then ensembles of 8
-        part = 128 // 4 * 4  # the first part is rewound before it is known that one pass is too little
-        assert sum(asked) / sim.substeps == overhead + (stored if passes else part + steps * 16)
+        assert sum(asked) / sim.substeps == overhead + (stored if passes else steps * 16)
 
 
 def test_patience_ends_before_the_work_is_done(burgers, asked):
     sim, train, _ = burgers
-    assert rewind(sim, train, patience=0.0) is None
+    assert backward_states(sim, train, patience=0.0) is None
     assert sum(asked) == 128 * sim.substeps
-    assert rewind(sim, train, patience=1e6).shape == (70, 4, *sim.shape)
+    assert backward_states(sim, train, patience=1e6).shape == (70, 4, *sim.shape)
 
 
 def test_a_step_of_the_reversal_asks_the_physics_once(burgers, asked):
