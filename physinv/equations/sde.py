@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import fourier, inverse_fourier
+
 Score = Callable[[Tensor, Tensor], Tensor]
 """``(x, t) -> grad_x log p_t(x)``, shapes ``(batch, *state), (batch,) -> (batch, *state)``; never scaled by g^2."""
 
@@ -156,14 +158,11 @@ class Linear(SDE):
 
     def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
         """Coefficients of ``x`` in the basis (complex for ``"fourier"``)."""
-        return torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho") if self.basis == "fourier" else x
+        return fourier(x) if self.basis == "fourier" else x
 
     def unmodes(self, y: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """Inverse of :meth:`modes`; ``like`` gives the shape of the state."""
-        if self.basis == "identity":
-            return y
-        x: Tensor = torch.fft.irfftn(y, s=like.shape[2:], dim=tuple(range(2, like.ndim)), norm="ortho")
-        return x
+        return inverse_fourier(y, tuple(like.shape[2:])) if self.basis == "fourier" else y
 
     def decay(self, dt: Tensor, like: Tensor) -> Tensor:
         """``e^{r dt}`` per mode, for ``dt`` of shape ``(batch,)`` or ``()`` (negative ones grow what has decayed)."""

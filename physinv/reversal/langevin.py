@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import filtered
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
 from physinv.laws.observation import Covariance, isotropic
@@ -111,13 +112,6 @@ def gaussian_of(reference: ReferenceLaw, t: float) -> tuple[Float[Tensor, "1 *st
     if isinstance(reference, SpectralReference):
         at = reference.times.new_full((1,), t)
         mean, power = (between(reference.times, table, at) for table in (reference.mean, reference.power))
-        space = tuple(range(2, mean.ndim))
-
-        def filtered(x: Tensor, gain: Tensor) -> Tensor:
-            y = gain * torch.fft.rfftn(x, dim=space, norm="ortho")
-            out: Tensor = torch.fft.irfftn(y, s=mean.shape[2:], dim=space, norm="ortho")
-            return out
-
         return mean, _filters(filtered, power.clamp(min=torch.finfo(power.dtype).tiny))
     if isinstance(reference, LowRankReference):
         at = reference.times.new_full((1,), t)
@@ -150,9 +144,9 @@ def _own(score: Score) -> Preconditioner:
     return lambda t: gaussian_of(reference, t)[1]
 
 
-def _filters(filtered: Callable[[Tensor, Tensor], Tensor], power: Tensor) -> Covariance:
-    """Diagonal in an orthonormal basis, in which ``filtered(x, gain)`` multiplies the modes of x."""
-    return Covariance(lambda v: filtered(v, power), lambda z: filtered(z, power.sqrt()))
+def _filters(scaled: Callable[[Tensor, Tensor], Tensor], power: Tensor) -> Covariance:
+    """Diagonal in an orthonormal basis, in which ``scaled(x, gain)`` multiplies the modes of x."""
+    return Covariance(lambda v: scaled(v, power), lambda z: scaled(z, power.sqrt()))
 
 
 def _low_rank(U: Float[Tensor, "d r"], D: Float[Tensor, " d"]) -> Covariance:

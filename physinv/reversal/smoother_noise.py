@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import squared_wavenumbers
 from physinv.equations.sde import SDE, Reverse
 from physinv.equations.symmetries import Frames, turned
 from physinv.models.references.smoother import SmootherReference
@@ -114,10 +115,7 @@ def _averaged(values: Tensor, weight: Tensor, reference: SmootherReference, like
         parts = tuple(range(1, values.ndim))
         mean = values.sum(parts, keepdim=True) / weight.sum(parts, keepdim=True).clamp(min=1)
         return mean.expand_as(values).clone()
-    *lead, last = like.shape[2:]
-    axes = [torch.fft.fftfreq(n, 1 / n) for n in lead] + [torch.fft.rfftfreq(last, 1 / last)]
-    k = sum(a**2 for a in torch.meshgrid(*axes, indexing="ij"))
-    shell = torch.as_tensor(k).sqrt().round().long().flatten().to(values.device)
+    shell = squared_wavenumbers(tuple(like.shape[2:])).sqrt().round().long().flatten().to(values.device)
     empty = values.new_zeros(len(values), int(shell.max()) + 1)
     sums, count = (empty.index_add(1, shell, v.flatten(1)) for v in (values, weight))
     out: Tensor = (sums / count.clamp(min=1))[:, shell].reshape(values.shape)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import filtered, fourier, inverse_fourier, wavenumbers
 from physinv.equations.sde import SDE, match
 from physinv.equations.solve import Step, exponential
 from physinv.processes.simulator import Layout, Simulator, parameter
@@ -110,16 +111,12 @@ class AdvectionDiffusion(Simulator):
     def advection(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """``-P v . grad(P u)``."""
         n = x.shape[-1]
-        k = torch.fft.fftfreq(n, 1 / n, device=x.device, dtype=x.dtype)[:, None]
-        l = torch.fft.rfftfreq(n, 1 / n, device=x.device, dtype=x.dtype)[None, :]  # noqa: E741
-        keep = (k.abs() < n / 2) & (l < n / 2)
-        modes = torch.fft.rfft2(x) * keep
+        p, q = wavenumbers((n, n), device=x.device, dtype=x.dtype)
+        keep = (p.abs() < n / 2) & (q < n / 2)
         v, w = self.velocity(x)
-        slope = v * torch.fft.irfft2(1j * k * modes, s=x.shape[-2:]) + w * torch.fft.irfft2(
-            1j * l * modes, s=x.shape[-2:]
-        )
-        out: Tensor = torch.fft.irfft2(-torch.fft.rfft2(slope) * keep, s=x.shape[-2:])
-        return out
+        modes = fourier(x) * keep
+        slope = v * inverse_fourier(1j * p * modes, (n, n)) + w * inverse_fourier(1j * q * modes, (n, n))
+        return filtered(slope, -keep.to(x.dtype))
 
     def stir(self, x: Float[Tensor, "batch *state"], dt: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Advection alone for a time ``dt`` (either way), one classical Runge-Kutta step (Kutta 1901)."""

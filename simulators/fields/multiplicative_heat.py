@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import filtered, wavenumbers
 from physinv.equations.sde import SDE, Multiplicative, match
 from physinv.equations.solve import Step
 from physinv.processes.simulator import Layout, Simulator, parameter
@@ -36,10 +37,9 @@ class Temperature(Multiplicative):
 
     def heat(self, x: Float[Tensor, "batch *state"], dt: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """``e^(diffusivity D2 dt) x``, exact in Fourier space; positive for ``x > 0`` and ``dt >= 0``."""
-        k = torch.fft.rfftfreq(x.shape[-1], 1 / x.shape[-1], device=x.device, dtype=x.dtype)
+        (k,) = wavenumbers((x.shape[-1],), device=x.device, dtype=x.dtype)
         rates = -self.diffusivity * (2 / spacing(x) * torch.sin(k * spacing(x) / 2)) ** 2
-        out: Tensor = torch.fft.irfft(torch.exp(rates * match(dt, x)) * torch.fft.rfft(x), n=x.shape[-1])
-        return out
+        return filtered(x, torch.exp(rates * match(dt, x)))
 
 
 def _strang(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from physinv.equations.fourier import multiplicity
 from physinv.processes.simulator import Layout, parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
     grid,
-    multiplicity,
     normalised,
     reflect,
     resolved,

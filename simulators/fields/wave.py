@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import SDE, match
 from physinv.equations.solve import Step
 from physinv.laws.exact import ExactPosterior
@@ -98,12 +99,9 @@ class Wave(Simulator):
 
     def filtered(self, x: Float[Tensor, "batch *state"], block: Block) -> Float[Tensor, "batch *state"]:
         """Multiply (displacement, velocity) of every mode by a 2 x 2 matrix."""
-        space = tuple(range(2, x.ndim))
-        u, w = torch.fft.rfftn(x, dim=space, norm="ortho").unbind(1)
+        u, w = fourier(x).unbind(1)
         a, b, c, d = (entry.to(x.dtype) for entry in block)
-        y = torch.stack([a * u + b * w, c * u + d * w], dim=1)
-        out: Tensor = torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
-        return out
+        return inverse_fourier(torch.stack([a * u + b * w, c * u + d * w], dim=1), tuple(x.shape[2:]))
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         w2 = self.frequencies(x)
@@ -212,7 +210,7 @@ class WaveGaussian(ExactPosterior):
         u, uw, _, w = (p - g for p, g in zip(self._prior(final), gained, strict=True))
         slope = torch.where(u > 0, uw / u, torch.zeros_like(u))
         gap = (initial - self.mean(final)).double()
-        y = torch.fft.rfftn(gap, dim=tuple(range(2, gap.ndim)), norm="ortho")
+        y = fourier(gap)
         y = torch.stack([y[:, 0], y[:, 1] - slope * y[:, 0]], dim=1)
         power = torch.stack([u, w - slope * uw], dim=1)
         return gaussian_log_prob(y, power, gap).to(initial)

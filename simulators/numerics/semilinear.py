@@ -23,10 +23,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import SDE, match
 from physinv.equations.solve import Step, check_times, gather
 from physinv.processes.simulator import Simulator, parameter, refine
-from simulators.numerics.spectral import fourier, inverse_fourier, normalised, resolved
+from simulators.numerics.spectral import normalised, resolved
 
 _MOST = 2.0
 """Logarithm of the largest growth of a decaying mode, backward over a stored interval."""

@@ -25,8 +25,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.equations.fourier import filtered, fourier, multiplicity
 from physinv.equations.sde import Linear, match
-from physinv.laws.gaussian import gaussian_log_prob, twins
+from physinv.laws.gaussian import gaussian_log_prob
 
 
 class ReferenceLaw(nn.Module, ABC):
@@ -135,26 +136,20 @@ class SpectralReference(ReferenceLaw):
         power = between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
         return x - between(self.times, self.mean, t), power
 
-    def _filter(self, x: Tensor, gain: Tensor) -> Tensor:
-        space = tuple(range(2, x.ndim))
-        y = torch.fft.rfftn(x, dim=space, norm="ortho") * gain
-        out: Tensor = torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
-        return out
-
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         centred, power = self._at(t, x)
-        return -self._filter(centred, 1 / power)
+        return -filtered(centred, 1 / power)
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         centred, power = self._at(t, x)
-        return gaussian_log_prob(torch.fft.rfftn(centred, dim=tuple(range(2, x.ndim)), norm="ortho"), power, x)
+        return gaussian_log_prob(fourier(centred), power, x)
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         centred, power = self._at(t, x)
-        return torch.cat([centred / _rms(power, x), self._filter(centred, power.rsqrt())], dim=1)
+        return torch.cat([centred / _rms(power, x), filtered(centred, power.rsqrt())], dim=1)
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
-        return self._filter(out, self._at(t, x)[1].rsqrt())
+        return filtered(out, self._at(t, x)[1].rsqrt())
 
 
 def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
@@ -163,7 +158,7 @@ def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
     ``paired``: modes of a real FFT, some of which stand for two.
     """
     if like.ndim > 2:
-        power = power * (twins(power, like) if paired else 1) / like[0, 0].numel()
+        power = power * (multiplicity(like) if paired else 1) / like[0, 0].numel()
         power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
     else:
         power = power.mean(dim=1, keepdim=True)

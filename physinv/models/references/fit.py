@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import fourier
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.mixture import cluster
 from physinv.models.references.base import LinearReference, ReferenceLaw, SpectralReference
@@ -49,12 +50,7 @@ def fit_reference(sde: SDE, data: TrajectoryDataset, *, components: int = 6, see
 
 def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralReference:
     """Mean and power spectrum of periodic fields at every stored time: a reference without dynamics, for ``split``."""
-
-    def modes(x: Tensor) -> Tensor:
-        y: Tensor = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
-        return y
-
-    parts = [_spectrum(modes, sde, data.states(i)) for i in range(len(data.times))]
+    parts = [_spectrum(fourier, sde, data.states(i)) for i in range(len(data.times))]
     return SpectralReference(data.times.float(), *(torch.stack(table) for table in zip(*parts, strict=True)))
 
 

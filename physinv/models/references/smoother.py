@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import SDE, match
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.references.base import ReferenceLaw, between
@@ -185,15 +186,12 @@ class SmootherReference(ReferenceLaw):
 
 def to_modes(basis: Basis, x: Float[Tensor, "batch *state"]) -> Tensor:
     """Orthonormal coefficients of ``x (batch, channels, *space)``: of the real FFT over space, or ``x`` itself."""
-    return x if basis == "identity" else torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+    return x if basis == "identity" else fourier(x)
 
 
 def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor, "batch *state"]:
     """Inverse of :func:`to_modes` for states over a grid of sides ``space``."""
-    if basis == "identity":
-        return y
-    x: Tensor = torch.fft.irfftn(y, s=space, dim=tuple(range(2, y.ndim)), norm="ortho")
-    return x
+    return y if basis == "identity" else inverse_fourier(y, space)
 
 
 def taken_back(sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor) -> Float[Tensor, "batch *state"]:
