@@ -10,7 +10,8 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import expm
 
 from physinv.equations.sde import SDE, Reverse
-from physinv.equations.solve import Step, euler, exponential, gather, heun, march, solve, srk3
+from physinv.equations.solve import gather, march, solve
+from physinv.equations.steps import SRK3, Step, euler, exponential, heun, srk3
 from physinv.processes.registry import find
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -97,13 +98,11 @@ def test_strong_order_is_one_for_additive_noise(step, generator):
 
 
 def test_srk3_coefficients_satisfy_their_order_conditions():
-    from physinv.equations import solve as module
-
-    n, w = np.array(module._N), np.array(module._W)
+    n, w = np.array(SRK3.nodes), np.array(SRK3.weights)
     a = np.zeros((4, 4))
-    for i, row in enumerate(module._A):
+    for i, row in enumerate(SRK3.stages):
         a[i, : len(row)] = row
-    c = np.array(module._SIGN) * np.sqrt(n * (1 - n))
+    c = np.array(SRK3.signs) * np.sqrt(n * (1 - n))
     assert np.allclose(a.sum(1), n, atol=1e-15)
     conditions = {
         "sum w": (w.sum(), 1),

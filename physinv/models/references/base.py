@@ -167,7 +167,7 @@ def _rms(power: Tensor, like: Tensor, *, paired: bool = True) -> Tensor:
 
 def between(times: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """Linear interpolation of ``table (time, ...)`` at ``t (batch,)``; constant beyond the ends."""
-    i = torch.searchsorted(times, t.contiguous()).clamp(1, len(times) - 1)
+    i = torch.searchsorted(times, t.to(times.dtype).contiguous()).clamp(1, len(times) - 1)
     w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
     w = match(w, table[i])
     return (1 - w) * table[i - 1] + w * table[i]
