@@ -17,7 +17,6 @@ __all__ = [
     "coverage",
     "crps",
     "energy_score",
-    "quadratic_q",
     "rank_histogram",
     "reconstruction_error",
     "relative_l2",
@@ -178,17 +177,6 @@ def rank_histogram(
     u = torch.rand(below.shape, generator=generator, dtype=torch.float64, device=home).to(below.device)
     rank = below + (u * (equal + 1)).floor().long()
     return torch.bincount(rank.flatten(), minlength=samples.shape[1] + 1)
-
-
-def quadratic_q(x0: Float[Tensor, "..."], tolerance: float = 0.1) -> Float[Tensor, ""]:
-    """``Q = 2 min(P_-, P_+)`` with ``P_+-`` the share of ``x0`` within ``tolerance`` of +-1.
-
-    The posterior metric of the quadratic 1-D process; ``x0``: reconstructed initial values of any shape, result a
-    scalar.  1 if both branches are hit equally often, 0 if one is missed; blind to calibration.  NaN is a miss.
-    Source: Holzschuh, Vegetti, Thuerey 2023, sec. 3.1.
-    """
-    minus, plus = (((x0 - branch).abs() <= tolerance).to(x0.dtype).mean() for branch in (-1, 1))
-    return 2 * torch.minimum(minus, plus)
 
 
 def _crps_map(samples: Tensor, truth: Tensor) -> Tensor:
