@@ -42,7 +42,7 @@ from physinv.training.loop import fit
 from physinv.training.objectives.score_matching import denoising_loss
 from physinv.training.objectives.trajectory import Loss, trajectory_loss
 from simulators.fields.heat import Heat
-from simulators.vectors.quadratic import Quadratic
+from simulators.vectors.quadratic import Quadratic, quadratic_q
 
 Data = dict[str, TrajectoryDataset]
 Fit = Callable[[SDE, TrajectoryDataset, Settings], ReferenceLaw]
@@ -202,8 +202,8 @@ def quadratic_figures(sde: SDE, model: ScoreModel, test: TrajectoryDataset, seed
     assert isinstance(exact, ScalarPosterior)
     ours = (posterior.sample(grid, 300, generator=generator) > 0).double().mean(1)[:, 0]
     return {
-        "Q sde .01": float(metrics.quadratic_q(drawn, 0.01)),
-        "Q flow .01": float(metrics.quadratic_q(posterior.flow(starts), 0.01)),
+        "Q sde .01": float(quadratic_q(drawn, 0.01)),
+        "Q flow .01": float(quadratic_q(posterior.flow(starts), 0.01)),
         "P error": float((ours - exact.probabilities(grid)[:, 1]).abs().max()),
     }
 

@@ -23,7 +23,7 @@ from physinv.config.devices import threads_for
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.evaluation.metrics import crps, quadratic_q
+from physinv.evaluation.metrics import crps
 from physinv.laws.scalar import ScalarPosterior
 from physinv.models.build import build_model
 from physinv.models.score import ScoreModel
@@ -35,7 +35,7 @@ from physinv.training.loop import fit
 from physinv.training.objectives.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
 from physinv.training.objectives.trajectory import Loss, trajectory_loss
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from simulators.vectors.quadratic import Quadratic
+from simulators.vectors.quadratic import Quadratic, quadratic_q
 
 Data = dict[str, TrajectoryDataset]
 

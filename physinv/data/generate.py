@@ -35,6 +35,7 @@ from physinv.data.resume import check_space, drop_unusable, occupied, refuse_com
 from physinv.data.schema import versions
 from physinv.data.statistics import statistics
 from physinv.data.writer import TrajectoryWriter
+from physinv.processes.check_steps import check_steps
 from physinv.processes.simulator import Simulator, describe
 
 Progress = Callable[[int, int], None]
@@ -75,6 +76,7 @@ def generate(
         trajectories_per_shard=trajectories_per_shard,
         chunk_bytes=chunk_bytes,
     )
+    check_steps(simulator)
     sweep(out)
     root = out / "data"
     if overwrite and occupied(out):

@@ -20,13 +20,14 @@ from physinv.config.devices import threads_for
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.schema import versions
 from physinv.equations.sde import Reverse
-from physinv.equations.time_grids import learned, linear, logarithmic, resample_times
+from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.laws.observation import Observation, picture
 from physinv.laws.operators import named
 from physinv.posterior.partial import sample_given
 from physinv.posterior.posterior import Posterior, default_batch, default_step
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
+from physinv.reversal.learned_grid import learned
 from physinv.training.checkpoint import write_atomically
 from physinv.training.run import Run
 
@@ -161,7 +162,7 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
     """Times of a reversal in ``steps`` steps: like the ``stored`` ones, ``linear``, ``log`` or ``learned``.
 
     ``log``: geometric from a hundredth of the horizon on, for starts with structure on all scales.  ``learned``: equal
-    local errors, measured on a few trajectories of ``data`` (:func:`~physinv.equations.time_grids.learned`).
+    local errors, measured on a few trajectories of ``data`` (:func:`~physinv.reversal.learned_grid.learned`).
     """
     horizon = float(run.times[-1])
     match grid:

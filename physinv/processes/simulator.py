@@ -379,8 +379,8 @@ def number(value: float | Tensor) -> float:
 
 
 def _parts(duration: float, longest: float | None) -> int:
-    """Equal parts of ``duration`` that are at most ``longest`` up to rounding; 1 where nothing is known."""
-    return 1 if longest is None else max(1, math.ceil(duration / longest * (1 - 1e-6)))
+    """Equal parts of ``duration``, at most ``longest`` up to the rounding of times; 1 where nothing is known."""
+    return 1 if longest is None else max(1, math.ceil(duration / longest - 1e-3))
 
 
 def _advance(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:

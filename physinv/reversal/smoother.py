@@ -10,7 +10,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
-from physinv.equations.symmetries import Frames, choose, moved, turned
+from physinv.equations.symmetries import Views, choose_views, reflected, shifted
 from physinv.models.references.smoother import SmootherReference, taken_back
 from physinv.models.score import ScoreModel
 
@@ -37,21 +37,21 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     model, reference, eta2 = _parts(sde)
     noise = dw / match((t0 - t1).sqrt(), x)
     frames = frames_of(model, x, noise[1].flatten(1)[:, 0])
-    x = turned(reference.sde, x, frames.image)
+    x = reflected(reference.sde, x, frames.image)
     mean, variance, size, i = _network(model, reference, x, t0, t1, eta2, shift=frames.shift)
     coloured = reference.unmodes(reference.left[i].sqrt() * reference.modes(noise[0]), x)
     y = reference.unmodes(reference.bounded(mean + variance.sqrt() * reference.modes(size * coloured), t0), x)
-    return turned(reference.sde, y, frames.image)
+    return reflected(reference.sde, y, frames.image)
 
 
 smooth = Step(_smooth, weak_order=1.0, draws=2)
 """Over one stored interval, however long; bounded for any physics, exact for Gaussians under linear SDEs."""
 
 
-def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Frames:
+def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Views:
     """What the states ``x`` are seen from: images of the physics, and shifts that the network does not see as such."""
     assert isinstance(model.reference, SmootherReference)
-    return choose(model.reference.sde, x, getattr(model.network, "stride", 1), z)
+    return choose_views(model.reference.sde, x, getattr(model.network, "stride", 1), z)
 
 
 def smoother_loss(
@@ -124,7 +124,7 @@ def _network(
     if shift is None:
         output = model.output(x, t0, features)
     else:
-        output = moved(model.output(x, t0, moved(features, shift)), -shift)
+        output = shifted(model.output(x, t0, shifted(features, shift)), -shift)
     out, log_size = output.chunk(2, dim=1)
     weight = (1 + eta2) / 2 * C.sqrt() * match((dt / t0).sqrt(), smoothed)
     return mean + weight * reference.modes(out), variance, log_size.clamp(-4, 2).exp(), i

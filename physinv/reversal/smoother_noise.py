@@ -13,7 +13,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.fourier import squared_wavenumbers
 from physinv.equations.sde import SDE, Reverse
-from physinv.equations.symmetries import Frames, turned
+from physinv.equations.symmetries import Views, reflected
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import frames_of, gap_and_size
@@ -46,7 +46,7 @@ def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 5
         for start, end in zip(torch.split(earlier, 64), torch.split(later, 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
+            end, start = (reflected(reference.sde, x, frames.image) for x in (end, start))
             _, gap, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             total += reference.modes(gap / size).abs().square().sum(0)
         reference.left[i] = _averaged(total / n, reference.alive(i).to(total), reference, later)
@@ -72,13 +72,13 @@ def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: in
         for end, start in zip(torch.split(x, 64), torch.split(truth.repeat_interleave(members, 0), 64), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
+            end, start = (reflected(reference.sde, x, frames.image) for x in (end, start))
             reached, _, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             z = torch.randn(end.shape, generator=generator, dtype=end.dtype, device=end.device)
             coloured = reference.unmodes(left[i].sqrt() * reference.modes(z), z)
             parts.append((reached, root * reference.modes(size * coloured), frames.image))
         reached, noise, image = (torch.cat(part) for part in zip(*parts, strict=True))
-        means = reference.modes(turned(reference.sde, reached, image))
+        means = reference.modes(reflected(reference.sde, reached, image))
         means = means.reshape(n, members, *means.shape[1:])
         centre = means.mean(1)
         spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
@@ -91,10 +91,12 @@ def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: in
         factor = (wanted / had.clamp(min=torch.finfo(had.dtype).tiny)).clamp(1 / _MOST, _MOST)
         left[i] *= factor
         y = reference.modes(reached) + factor.sqrt() * noise
-        x = turned(reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image)
+        x = reflected(
+            reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image
+        )
 
 
-def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
+def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Views:
     """As the step that samples sees its states."""
     return frames_of(model, x, torch.randn(len(x), generator=generator, dtype=x.dtype, device=x.device))
 

@@ -43,12 +43,6 @@ def test_reconstruction_error_compares_clean_final_states() -> None:
     torch.testing.assert_close(error, torch.tensor(2.25, dtype=truth.dtype))
 
 
-def test_quadratic_q_counts_both_branches() -> None:
-    x0 = torch.tensor([1.0, 1.05, 0.95, -1.0, -1.2, 0.0, float("nan"), -0.95])
-    assert metrics.quadratic_q(x0).item() == 2 * 2 / 8  # three hits at +1, two at -1, three misses
-    assert metrics.quadratic_q(x0, tolerance=0.21).item() == 2 * 3 / 8
-
-
 # ---- proper scores
 
 
