@@ -30,7 +30,7 @@ from physinv.config.files import write_atomically
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import Reverse
-from physinv.equations.time_grids import learned, linear, logarithmic, resample_times
+from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.posterior.partial import sample_given
@@ -38,6 +38,7 @@ from physinv.posterior.posterior import Posterior, default_batch
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
 from physinv.reversal.choose import default_step
+from physinv.reversal.learned_grid import learned
 from physinv.training.run import Run
 
 METHODS = ("sde", "flow", "mean-flow")
@@ -234,7 +235,7 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
         steps: Number of solver steps from T to 0.
         grid: ``"stored"``: spaced like the stored times.  ``"linear"``: equal steps.  ``"log"``: geometric from a
             hundredth of the horizon on, for initial states with structure on all scales.  ``"learned"``: equal local
-            errors (:func:`~physinv.equations.time_grids.learned`).
+            errors (:func:`~physinv.reversal.learned_grid.learned`).
 
     Returns:
         Increasing times from 0 to T, ``(steps + 1,)``, in the unit of time of the process.

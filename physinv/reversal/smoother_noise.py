@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import squared_wavenumbers
 from physinv.equations.sde import SDE, Reverse
-from physinv.equations.symmetries import Frames, turned
+from physinv.equations.symmetries import Views, reflected
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import frames_of, gap_and_size
@@ -70,7 +71,7 @@ def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, 
         for start, end in zip(torch.split(earlier, _CHUNK), torch.split(later, _CHUNK), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
+            end, start = (reflected(reference.sde, x, frames.image) for x in (end, start))
             _, gap, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             total += reference.modes(gap / size).abs().square().sum(0)
 
@@ -117,7 +118,7 @@ def match_ensembles(
         for end, start in zip(torch.split(x, _CHUNK), torch.split(truths, _CHUNK), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
+            end, start = (reflected(reference.sde, x, frames.image) for x in (end, start))
             reached, _, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             z = torch.randn(end.shape, generator=generator, dtype=end.dtype, device=end.device)
             coloured = reference.unmodes(scale[i].sqrt() * reference.modes(z), z)
@@ -125,7 +126,7 @@ def match_ensembles(
         reached, noise, image = (torch.cat(part) for part in zip(*parts, strict=True))
 
         # V and E, mode by mode: the spread without new noise, and the squared error of the ensemble mean.
-        means = reference.modes(turned(reference.sde, reached, image))
+        means = reference.modes(reflected(reference.sde, reached, image))
         means = means.reshape(n, members, *means.shape[1:])
         centre = means.mean(1)
         spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
@@ -142,10 +143,12 @@ def match_ensembles(
 
         # The next interval starts from the ensemble with its noise scaled.
         y = reference.modes(reached) + factor.sqrt() * noise
-        x = turned(reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image)
+        x = reflected(
+            reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image
+        )
 
 
-def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
+def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Views:
     """Draw symmetries and shifts of the states, as a sampling step does."""
     return frames_of(model, x, torch.randn(len(x), generator=generator, dtype=x.dtype, device=x.device))
 
@@ -168,10 +171,7 @@ def _averaged(values: Tensor, weight: Tensor, reference: SmootherReference, like
         parts = tuple(range(1, values.ndim))
         mean = values.sum(parts, keepdim=True) / weight.sum(parts, keepdim=True).clamp(min=1)
         return mean.expand_as(values).clone()
-    *lead, last = like.shape[2:]
-    axes = [torch.fft.fftfreq(n, 1 / n) for n in lead] + [torch.fft.rfftfreq(last, 1 / last)]
-    k = sum(a**2 for a in torch.meshgrid(*axes, indexing="ij"))
-    shell = torch.as_tensor(k).sqrt().round().long().flatten().to(values.device)
+    shell = squared_wavenumbers(tuple(like.shape[2:])).sqrt().round().long().flatten().to(values.device)
     empty = values.new_zeros(len(values), int(shell.max()) + 1)
     sums, count = (empty.index_add(1, shell, v.flatten(1)) for v in (values, weight))
     out: Tensor = (sums / count.clamp(min=1))[:, shell].reshape(values.shape)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import multiplicity
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.covariance import Covariance, diagonal
-from physinv.laws.gaussian import gaussian_log_prob, twins
+from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.references.base import ReferenceLaw
 from physinv.processes.layout import StateLayout
 
@@ -187,7 +188,7 @@ def root_mean_square(power: Tensor, like: Tensor, *, paired: bool = True) -> Ten
         ``(batch, channels, *1)``, or ``(batch, 1)`` for vectors.
     """
     if like.ndim > 2:
-        power = power * (twins(power, like) if paired else 1) / like[0, 0].numel()
+        power = power * (multiplicity(like) if paired else 1) / like[0, 0].numel()
         power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
     else:
         power = power.mean(dim=1, keepdim=True)
