@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["SPLITS", "Plan", "Shard", "differences", "seed_of"]
+__all__ = ["SPLITS", "Plan", "Shard", "differences"]
 
-import hashlib
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from physinv.config.seeds import seeds
 from physinv.processes.simulator import Simulator, describe
 
 SPLITS = ("train", "valid", "test")
@@ -88,7 +88,7 @@ class Plan:
                 split,
                 i,
                 f"{self.name}_{i:0{digits}d}.hdf5",
-                tuple((n, seed_of(seed, split, i, c)) for c, n in enumerate(_parts(count, chunk))),
+                tuple((n, seeds(seed).child("data", split, i, c).number) for c, n in enumerate(_parts(count, chunk))),
             )
             for i, count in enumerate(sizes)
         ]
@@ -98,12 +98,6 @@ class Plan:
         low = [s % 2**32 for shard in self.shards for _, s in shard.chunks]
         if len(set(low)) < len(low):
             raise ValueError(f"`seed` must give every part of the data its own noise, {seed} does not; take another.")
-
-
-def seed_of(seed: int, split: str, shard: int, chunk: int) -> int:
-    """A number below 2^63 that depends on all four arguments."""
-    digest = hashlib.sha256(f"physinv {seed} {split} {shard} {chunk}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.spectra import spectral_error
 from physinv.laws.exact import LinearGaussian
@@ -43,12 +44,12 @@ def evaluate(recon: Reconstruction, *, seed: int = 0) -> list[Row]:
     reference: Tensor | None = None
     if operator is not None:
         if isinstance(exact, LinearGaussian) and recon.seen is not None:
-            generator = torch.Generator().manual_seed(seed)
+            generator = seeds(seed).child("evaluation", "exact").generator()
             reference = exact.given(operator).sample(recon.seen, recon.samples.shape[1], generator=generator)
     elif exact is not None:
         n, final, method = recon.samples.shape[1], recon.observation, recon.info["method"]
         if method == "sde":
-            reference = exact.sample(final, n, generator=torch.Generator().manual_seed(seed))
+            reference = exact.sample(final, n, generator=seeds(seed).child("evaluation", "exact").generator())
         else:
             reference = (exact.flow(final) if method == "flow" else exact.mean(final))[:, None]
     rows = []
@@ -73,7 +74,7 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
     figures = {"reconstruction": plot.reconstruction(recon.truth, recon.observation, recon.samples, layout)}
     if layout.kind == "field":
         exact = recon.simulator.exact()
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeds(seed).child("evaluation", "spectra").generator()
         reference = (
             None
             if exact is None or recon.operator is not None
@@ -81,7 +82,7 @@ def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
         )
         figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
     if k >= _ENSEMBLE:
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeds(seed).child("evaluation", "ranks").generator()
         samples, truth = layout.moving(recon.samples), layout.moving(recon.truth)
         figures["ranks"] = plot.ranks(metrics.rank_histogram(samples, truth, generator=generator), layout)
         figures["coverage"] = plot.coverage_curve(samples, truth)

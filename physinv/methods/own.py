@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.equations.sde import Linear, Reverse
 from physinv.equations.solve import solve
 from physinv.laws.gaussian import gaussian_log_prob
@@ -54,7 +55,9 @@ class OwnPosterior:
 
 @dataclass(frozen=True)
 class OwnDensity(OwnPosterior):
-    """The same for a linear SDE, where the density of ``x_0`` given ``x_T`` is known as well."""
+    """The same for a linear SDE, where the density of ``x_0`` given ``x_T`` is known as well; ``seed`` is for that."""
+
+    seed: int = 0
 
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
@@ -67,7 +70,7 @@ class OwnDensity(OwnPosterior):
         """
         p = self.posterior
         probes, start = None if initial[0].numel() <= _FEW else 1, _START * float(p.times[1])
-        generator = torch.Generator(initial.device).manual_seed(0)
+        generator = seeds(self.seed).child("method", "density").generator(initial.device)
         out = p.log_prob(initial, final, probes=probes, generator=generator, start=start, rtol=_CLOSE, atol=_CLOSE)
         if isinstance(p.score, ScoreModel) and isinstance(p.score.reference, LinearReference):
             gap, spectrum = p.score.reference.centred(initial, initial.new_full((len(initial),), start))
@@ -97,7 +100,7 @@ def fit_physinv(problem: Problem) -> OwnPosterior:
     """The method of this package, as `physinv train` and `physinv reconstruct` have it; in float32 on every device, as
     all methods are."""
     posterior = _posterior(problem)
-    return OwnDensity(posterior) if isinstance(problem.simulator, Linear) else OwnPosterior(posterior)
+    return OwnDensity(posterior, problem.seed) if isinstance(problem.simulator, Linear) else OwnPosterior(posterior)
 
 
 def fit_flow(problem: Problem) -> Flow:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.processes.simulator import Simulator
@@ -59,7 +60,7 @@ class Problem:
         *,
         estimates: tuple[Tensor, Tensor] | None = None,
         share: float = 1.0,
-        seed: int = 0,
+        seed: Seed | None = None,
     ) -> None:
         """Train ``model.network`` by ``loss`` on pairs of first and last state, with ``share`` of what may be spent.
 
@@ -75,7 +76,7 @@ class Problem:
             budget=self.budget.share(share),
             loss=loss,
             estimates=estimates,
-            seed=self.seed + seed,
+            seed=self.seed if seed is None else seed,
         )
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear
@@ -26,12 +27,11 @@ _ALL_PAIRS = 64  # particles up to which each of them hears from every other
 
 
 def build_model(
-    sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
+    sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0, mixed: bool = False
 ) -> ScoreModel:
     """Fit the reference law to ``data`` and put a network that suits the state around it."""
     reference = fit_reference(sde, data, components=settings.components, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
+    with seeds(seed).child("model", "network").as_global():
         network = build_network(reference, data.shape, settings, periodic=data.layout.boundary == "PERIODIC")
     return ScoreModel(reference, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
 

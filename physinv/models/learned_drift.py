@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed, Seeds, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
@@ -103,7 +104,7 @@ class LearnedDrift(nn.Module, SDE):
         self.noise.copy_((total / count).sqrt())
 
 
-def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> LearnedDrift:
+def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> LearnedDrift:
     """Fit the drift before training, ``dx = f dt`` by least squares over all stored steps, and its noise amplitude.
 
     The fit is linear in the weights, hence solved at once: first ``offset`` and ``B``, then, for vectors, the last
@@ -136,7 +137,7 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -
     # The same as physics, with a network that is added in the unit of ``scale`` for now.
     table = {"centre": centre, "scale": scale, "offset": fitted[0], "unit": scale, "noise": scale}
     drift = LearnedDrift(
-        _network(data.shape, settings, seed, data.layout.boundary == "PERIODIC"),
+        _network(data.shape, settings, seeds(seed).child("physics", "network"), data.layout.boundary == "PERIODIC"),
         slope=fitted[1:].T.float(),
         **{k: v.float().reshape(channels, *ones).clone() for k, v in table.items()},
     )
@@ -170,7 +171,10 @@ def load_drift(
         KeyError: If a tensor is missing.
     """
     names = ("centre", "scale", "offset", "slope", "unit", "noise")
-    drift = LearnedDrift(_network(shape, settings, 0, periodic), **{k: tensors[k].clone() for k in names})
+    drift = LearnedDrift(
+        _network(shape, settings, seeds(0).child("physics", "network"), periodic),
+        **{k: tensors[k].clone() for k in names},
+    )
     drift.load_state_dict(dict(tensors))
     return drift.requires_grad_(False).eval()
 
@@ -198,11 +202,10 @@ def _solve_last_layer(drift: LearnedDrift, network: MLP, data: TrajectoryDataset
     last.bias.copy_(solved[-1])
 
 
-def _network(shape: tuple[int, ...], settings: Settings, seed: int, periodic: bool) -> nn.Module:
+def _network(shape: tuple[int, ...], settings: Settings, stream: Seeds, periodic: bool) -> nn.Module:
     """The network of a drift, with random hidden layers for vectors."""
     inputs, outputs = 2 * shape[0], shape[0]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
+    with stream.as_global():
         if len(shape) == 1:
             network = MLP(inputs, outputs, width=settings.width or 64, depth=settings.depth or 3)
             for layer in list(network.layers)[:-1]:

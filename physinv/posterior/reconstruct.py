@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.devices import threads_for
+from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.schema import versions
 from physinv.equations.sde import Reverse
@@ -100,12 +101,12 @@ def reconstruct(
     device = next(run.model.parameters()).device
     times = step_grid(run, data, steps or len(run.times) - 1, grid)
     posterior = Posterior(run.sde, run.model, times, batch=batch)
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = seeds(seed).child("reconstruction", "samples").generator(device)
     n = min(limit or data.n_trajectories, data.n_trajectories)
     k = samples if method == "sde" else 1
     truth, final = data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
     if observation is not None:
-        final = observation.observe(final, generator=torch.Generator(final.device).manual_seed(seed + 1))
+        final = observation.observe(final, generator=seeds(seed).child("observation", "noise").generator(final.device))
     shown = final if observation is None else picture(observation, final, data.shape)
     begun = time.perf_counter()
 

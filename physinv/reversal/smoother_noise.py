@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from physinv.config.seeds import Seed, seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Reverse
 from physinv.equations.symmetries import Frames, turned
@@ -22,22 +23,23 @@ _MOST = 4.0  # times more, or less, variance than the steps by themselves miss i
 
 
 @torch.no_grad()
-def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
+def calibrate(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
     """Set ``left`` of the model's reference on ``data`` not trained on: first :func:`missed`, then :func:`balance`.
 
     One number per interval, channel and shell of wave numbers (or per channel, where modes are components); modes that
     are known exactly, or hold nothing, don't count.
     """
-    missed(model, sde, data)
-    balance(model, sde, data)
+    missed(model, sde, data, seed=seed)
+    balance(model, sde, data, seed=seed)
 
 
 @torch.no_grad()
-def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 512) -> None:
+def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 512, seed: Seed = 0) -> None:
     """``left``: mean square of what single steps from the data's own states miss, over ``C sigma^2``."""
     reference = _reference(model)
     reverse, n = Reverse(sde, model), min(few, data.n_trajectories)
-    times, generator = reference.times, torch.Generator(reference.times.device).manual_seed(1)
+    times = reference.times
+    generator = seeds(seed).child("smoother-noise", "steps").generator(times.device)
     later = data.states(0, limit=n).to(times.device)
     for i in range(len(times) - 1):
         earlier, later = later, data.states(i + 1, limit=n).to(times.device)
@@ -52,7 +54,9 @@ def missed(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, few: int = 5
 
 
 @torch.no_grad()
-def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, few: int = 512) -> None:
+def balance(
+    model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, few: int = 512, seed: Seed = 0
+) -> None:
     """Scale ``left`` so that ensembles, run back from the end, spread as much as their mean errs, at every stored time.
 
     Errors that a network repeats from step to step add up, noise that is drawn anew does not: steps that are right one
@@ -64,7 +68,7 @@ def balance(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: in
     reverse, times, left = Reverse(sde, model), reference.times, reference.left
     n = max(1, min(few, data.n_trajectories, _NUMBERS // (members * math.prod(data.shape))))
     x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
-    generator = torch.Generator(times.device).manual_seed(0)
+    generator = seeds(seed).child("smoother-noise", "ensembles").generator(times.device)
     for i in reversed(range(len(times) - 1)):
         truth = data.states(i, limit=n).to(times.device)
         root, parts = reference.spread()[i].sqrt(), []

@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.problem import Problem
 
@@ -51,7 +52,7 @@ class EnsembleKalman:
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """The mean of the members."""
-        generator = torch.Generator(final.device).manual_seed(self.seed)
+        generator = seeds(self.seed).child("method", "mean").generator(final.device)
         return torch.cat([m.mean(1) for m in self._ensembles(final, self.members, generator)])
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.problem import Problem
@@ -147,7 +148,7 @@ def prior_frame(problem: Problem) -> Frame:
 
 
 def build_backbone(
-    frame: Frame, settings: Settings, *, groups: int, heads: int = 1, dropout: float = 0.0, seed: int = 0
+    frame: Frame, settings: Settings, *, groups: int, heads: int = 1, dropout: float = 0.0, seed: Seed = 0
 ) -> nn.Module:
     """``(features (batch, inputs...), t (batch)) -> (batch, outputs...)``, of the sizes of the score model's network.
 
@@ -155,8 +156,7 @@ def build_backbone(
     """
     layout, m, static = frame.layout, frame.components, len(frame.fixed)
     inputs, outputs = groups * m + static, heads * m
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch's layers take no generator; the global state is restored
+    with seeds(seed).child("model", "network").as_global():
         if frame.particles:
             d = frame.dimension
             return ParticleNet(

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import seeds
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import Context, Frame, build_backbone, chunked, conditional_frame
 from physinv.methods.problem import Problem
@@ -109,8 +110,9 @@ def fit_deep_ensemble(problem: Problem, *, members: int = 5) -> DeepEnsemble:
         raise ValueError(f"`members` must be at least 1, got {members}.")
     frame, trained = conditional_frame(problem), []
     for i in range(members):
-        network = build_backbone(frame, problem.settings, groups=2, heads=2, seed=problem.seed + i)
+        own = seeds(problem.seed).child("member", i)
+        network = build_backbone(frame, problem.settings, groups=2, heads=2, seed=own)
         member = Member(frame, network).to(problem.device)
-        problem.minimise(member, likelihood, estimates=frame.estimates, share=1 / members, seed=i)
+        problem.minimise(member, likelihood, estimates=frame.estimates, share=1 / members, seed=own)
         trained.append(member)
     return DeepEnsemble(tuple(trained))

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.equations.sde import match
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.learned.backbone import Context, chunked, prior_frame
@@ -46,10 +47,13 @@ class Guided:
     basis: Basis
     levels: list[float]
     widths: list[Tensor]
+    seed: int = 0
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """The average of 16 draws, always the same ones."""
-        return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
+        return self.sample(
+            final, _DRAWS, generator=seeds(self.seed).child("method", "mean").generator(final.device)
+        ).mean(1)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
@@ -88,7 +92,8 @@ def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
     denoiser = train_denoiser(problem, prior_frame(problem), groups=1)
     layout = problem.train.layout
     basis: Basis = "fourier" if layout.kind == "field" and layout.boundary == "PERIODIC" else "identity"
-    return Guided(denoiser, forward, basis, levels, _widths(problem, denoiser, forward, basis, levels[:-1]))
+    widths = _widths(problem, denoiser, forward, basis, levels[:-1])
+    return Guided(denoiser, forward, basis, levels, widths, problem.seed)
 
 
 def residual(
@@ -101,7 +106,7 @@ def residual(
 @torch.no_grad()
 def _widths(problem: Problem, denoiser: Denoiser, forward: Forward, basis: Basis, levels: list[float]) -> list[Tensor]:
     initial, final = (problem.valid.states(i, limit=_FEW) for i in (0, -1))
-    frame, generator = denoiser.frame, torch.Generator(problem.device).manual_seed(problem.seed)
+    frame, generator = denoiser.frame, seeds(problem.seed).child("method", "widths").generator(problem.device)
     context, found = frame.context(final), []
     target = frame.target(initial, context)
     for sigma in levels:

@@ -7,10 +7,10 @@ __all__ = ["Operator", "fit_fno"]
 import warnings
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import seeds
 from physinv.methods.learned.backbone import Frame, build_backbone, conditional_frame
 from physinv.methods.learned.regression import Regressed, Regression, squared_error
 from physinv.methods.problem import NotApplicableError, Problem
@@ -62,8 +62,7 @@ def _operator(frame: Frame, modes: int, width: int, seed: int) -> Operator:
         except ImportError:
             raise ValueError("this needs neuraloperator; install it with pip install 'physinv[baselines]'.") from None
         make: Any = FNO
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # its layers take no generator; the global state is restored
+        with seeds(seed).child("model", "network").as_global():
             inner: nn.Module = make(
                 n_modes=tuple(min(2 * modes, len(axis)) for axis in frame.layout.coordinates),
                 in_channels=2 * frame.components + len(frame.fixed),

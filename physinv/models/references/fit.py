@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed, seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.mixture import cluster
@@ -24,7 +25,7 @@ _RANK = 16  # its largest rank
 _FEW = 4096  # trajectories that suffice for the moments of a mixture, or for those of low rank
 
 
-def fit_reference(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed: int = 0) -> ReferenceLaw:
+def fit_reference(sde: SDE, data: TrajectoryDataset, *, components: int = 6, seed: Seed = 0) -> ReferenceLaw:
     """The reference that suits the state (see :mod:`physinv.models.references.base`): a dense mixture for vectors of
     up to 16 numbers, an exchangeable Gaussian for particles, a spectrum for fields under linear physics that is
     diagonal in a basis (carried through it exactly), a smoother for other fields (mode by mode where they are
@@ -69,12 +70,12 @@ def _spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *
     return mean.float(), (total / max(len(x) - 1, 1)).float()
 
 
-def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: int) -> MixtureReference:
+def _mixture(sde: SDE, data: TrajectoryDataset, components: int, seed: Seed) -> MixtureReference:
     """Component ``k`` has, at every time, the moments of the trajectories that started in cluster ``k``."""
     dim, few = data.shape[0], min(_FEW, data.n_trajectories)
     start = torch.cat(sde.images(data.states(0, limit=few).double()))
     images, few = len(start) // few, len(start)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeds(seed).child("model", "reference").generator()
     most = min(components, max(1, few // (10 * (dim + 1))))
     member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(few, 1)
     share = member.mean(0)
