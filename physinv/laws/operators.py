@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.equations.fourier import full_fourier, squared_wavenumbers
 from physinv.laws.observation import Observation, Operator
 
@@ -195,7 +196,7 @@ def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> 
     if name == "everything":
         return Observation(everything, noise)
     if name == "sensors":
-        mask = random_mask(shape, value, generator=torch.Generator().manual_seed(seed))
+        mask = random_mask(shape, value, generator=seeds(seed).child("observation", "sensors").generator())
         return Observation(sensors(mask), noise)
     if name == "low-pass":
         return Observation(low_pass(value), noise)

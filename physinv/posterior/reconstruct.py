@@ -27,6 +27,7 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.files import write_atomically
+from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import Reverse
@@ -170,13 +171,14 @@ def reconstruct(
     device = next(run.model.parameters()).device
     times = step_grid(run, data, plan.steps or len(run.times) - 1, plan.grid)
     posterior = Posterior(run.sde, run.model, times, batch=plan.batch)
-    generator = torch.Generator(device).manual_seed(plan.seed)
+    generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
     n, k = min(plan.limit or data.n_trajectories, data.n_trajectories), plan.draws
     truth, final = data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
     if observation is not None:
-        final = observation.observe(final, generator=torch.Generator(final.device).manual_seed(plan.seed + 1))
+        noise = seeds(plan.seed).child("observation", "noise").generator(final.device)
+        final = observation.observe(final, generator=noise)
     shown = final if observation is None else displayed_state(observation, final, data.shape)
     begun = time.perf_counter()
 

@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from physinv.config.seeds import Seed, seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.fourier import squared_wavenumbers
 from physinv.equations.sde import SDE, Reverse
@@ -29,7 +30,7 @@ _CHUNK = 64  # states computed at the same time
 
 
 @torch.no_grad()
-def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
+def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
     """Fit the smoother noise on validation data: to single steps first, then to ensembles.
 
     Args:
@@ -40,12 +41,14 @@ def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> Non
     Raises:
         ValueError: If the reference law is not the smoother.
     """
-    match_single_steps(model, sde, data)
-    match_ensembles(model, sde, data)
+    match_single_steps(model, sde, data, seed=seed)
+    match_ensembles(model, sde, data, seed=seed)
 
 
 @torch.no_grad()
-def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, max_trajectories: int = 512) -> None:
+def match_single_steps(
+    model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, max_trajectories: int = 512, seed: Seed = 0
+) -> None:
     """Fit the smoother noise to the errors of single steps that start from states of the data.
 
     Sets ``L`` to the mean square of the errors over ``C sigma^2``.
@@ -55,13 +58,15 @@ def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, 
         sde: The physics.
         data: Trajectories that the model was not trained on.
         max_trajectories: Largest number of trajectories used.
+        seed: Seed, or the stream below which names are to be found.
 
     Raises:
         ValueError: If the reference law is not the smoother.
     """
     reference = _reference(model)
     reverse, n = Reverse(sde, model), min(max_trajectories, data.n_trajectories)
-    times, generator = reference.times, torch.Generator(reference.times.device).manual_seed(1)
+    times = reference.times
+    generator = seeds(seed).child("smoother-noise", "steps").generator(times.device)
     later = data.states(0, limit=n).to(times.device)
     for i in range(len(times) - 1):
         earlier, later = later, data.states(i + 1, limit=n).to(times.device)
@@ -81,7 +86,13 @@ def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, 
 
 @torch.no_grad()
 def match_ensembles(
-    model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, max_trajectories: int = 512
+    model: ScoreModel,
+    sde: SDE,
+    data: TrajectoryDataset,
+    *,
+    members: int = 8,
+    max_trajectories: int = 512,
+    seed: Seed = 0,
 ) -> None:
     """Scale the smoother noise until the spread of ensembles equals the error of their mean at every stored time.
 
@@ -108,7 +119,7 @@ def match_ensembles(
     reverse, times, scale = Reverse(sde, model), reference.times, reference.noise_scale
     n = max(1, min(max_trajectories, data.n_trajectories, _MAX_NUMBERS // (members * math.prod(data.shape))))
     x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
-    generator = torch.Generator(times.device).manual_seed(0)
+    generator = seeds(seed).child("smoother-noise", "ensembles").generator(times.device)
     for i in reversed(range(len(times) - 1)):
         truth = data.states(i, limit=n).to(times.device)
         root, parts = reference.spread()[i].sqrt(), []

@@ -31,6 +31,7 @@ from physinv.laws.observation import Observation, jacobian
 if TYPE_CHECKING:
     from typing import Self
 
+    from physinv.config.seeds import Seed
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.processes.layout import StateLayout
@@ -70,7 +71,7 @@ class ReferenceLaw(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Fit the law to a trajectory dataset.
 
         Args:

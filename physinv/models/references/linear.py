@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.fourier import multiplicity
@@ -71,7 +72,7 @@ class LinearReference(ReferenceLaw):
         return cls.name in layout.references and isinstance(sde, Linear) and sde.basis != "identity"
 
     @classmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Fit mean and spectrum of the initial states.
 
         Raises:
