@@ -63,15 +63,16 @@ def inverse_fourier(
     return x
 
 
-def filtered(x: Float[Tensor, "batch channel *space"], gain: Tensor) -> Float[Tensor, "batch channel *space"]:
+def filtered(x: Float[Tensor, "batch channel *space"], gain: Tensor) -> Float[Tensor, "batch channels *space"]:
     """Multiply every Fourier mode of a field by a gain.
 
     Args:
         x: Field.
-        gain: Real or complex factor of each mode, broadcastable against ``fourier(x)``.
+        gain: Real or complex factor of each mode, broadcastable against ``fourier(x)``; several channels of it filter a
+            single channel of ``x`` in several ways.
 
     Returns:
-        The filtered field, of the shape of ``x``.
+        The filtered field, ``(batch, channels, *space)``.
 
     Example:
         >>> u = torch.tensor([[[1.0, 2.0, 3.0, 2.0]]])

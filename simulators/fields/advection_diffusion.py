@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.fourier import filtered, fourier, inverse_fourier, wavenumbers
+from physinv.equations.fourier import filtered, wavenumbers
 from physinv.equations.sde import match
 from physinv.equations.steps import exponential
 from physinv.processes.layout import FieldLayout
@@ -104,9 +104,8 @@ class AdvectionDiffusion(Simulator):
         p, q = wavenumbers((n, n), device=x.device, dtype=x.dtype)
         keep = (p.abs() < n / 2) & (q < n / 2)
         v, w = self.velocity(x)
-        modes = fourier(x) * keep
-        slope = v * inverse_fourier(1j * p * modes, (n, n)) + w * inverse_fourier(1j * q * modes, (n, n))
-        return filtered(slope, -keep.to(x.dtype))
+        along_x, along_y = filtered(x, torch.stack([1j * p * keep, 1j * q * keep])).chunk(2, dim=1)
+        return filtered(v * along_x + w * along_y, -keep.to(x.dtype))
 
     def stir(self, x: Float[Tensor, "batch *state"], dt: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return states after advection alone for a time ``dt`` (either way), by one Runge-Kutta step (Kutta 1901)."""
