@@ -1,13 +1,18 @@
-# make demo | make test | make bench: each sets up its own environment first, from pinned versions.
+# Each target sets up its own environment first, from pinned versions: make demo | check | test | docs | bench
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo check test lint slow docs bench clean
 
 demo: $(READY)  ## simulate, train, reconstruct, evaluate: two processes in under five minutes
 	$(BIN)/physinv demo --out demo
+
+check: lint  ## static checks and the fast tests, in under two minutes
+	$(BIN)/python -m pytest -n 2 -q -m "not slow"
 
 test: lint  ## static checks, then all tests with line coverage
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
@@ -17,20 +22,31 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+slow: $(READY)  ## run all tests and write the list of slow ones that `make check` leaves out
+	$(BIN)/python -m pytest -n 2 -q --write-slow
+
+docs: $(READY_DOCS)  ## the documentation, into docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 BENCHMARKS := heat heat_edges heat_partial navier_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy \
 	systems gallery nonlinear reversals speed/generation speed/fft_share speed/wrapping
 
 COMPARED := heat quadratic double-well particles burgers navier-stokes
 
-bench: $(READY)  ## the figures of the README, which takes hours; then write them into it
+bench: $(READY)  ## all figures of README and documentation, which takes hours; then write them into both
 	for name in $(COMPARED); do $(BIN)/physinv benchmark $$name || exit 1; done
 	cd benchmarks && for name in $(BENCHMARKS); do ../$(BIN)/python $$name.py || exit 1; done
 	$(BIN)/python benchmarks/readme_table.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(PIP) -e ".[dev]"
+	touch $@
+
+$(READY_DOCS): $(READY)
+	$(PIP) -e ".[docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist .coverage .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo build dist docs/_build .coverage .mypy_cache .pytest_cache .ruff_cache

@@ -11,6 +11,7 @@ estimate (Wiener), mean over modes |k| <= 4 and four times.  Samples beyond +-10
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 import time
@@ -39,11 +40,13 @@ from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import build
 from physinv.reversal.split import split
 from physinv.reversal.transport import transport
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.objectives.score_matching import denoising_loss
-from physinv.training.objectives.trajectory import Loss, trajectory_loss
+from physinv.training.objectives.base import Batch, Loss
+from physinv.training.objectives.denoising import denoising_loss
+from physinv.training.objectives.trajectory import trajectory_loss
 from simulators.fields.heat import Heat
-from simulators.vectors.quadratic import Quadratic
+from simulators.vectors.quadratic import Quadratic, quadratic_q
 
 Data = dict[str, TrajectoryDataset]
 Fit = Callable[[SDE, TrajectoryDataset, Settings], ReferenceLaw]
@@ -129,13 +132,11 @@ def as_kind(kind: type[MixtureReference], sde: SDE, data: TrajectoryDataset, set
     return kind.fit(sde, data, settings)
 
 
-def uniform(
-    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-) -> Tensor:
+def uniform(score: Score, sde: SDE, batch: Batch) -> Tensor:
     """Denoising at uniform times: those of a window whose first step is far longer than the whole."""
-    times = times.clone()
+    times = batch.times.clone()
     times[:, 1] = 1e3 * times[:, -1]
-    return denoising_loss(score, sde, states, times, generator=generator)
+    return denoising_loss(score, sde, dataclasses.replace(batch, times=times))
 
 
 WHOLE = Settings(windows=(33,))  # of which denoising takes the start, and any time after it
@@ -187,7 +188,16 @@ def trained(
     model.reference = reference(sde, data["train"], settings)
     model.network = score_network(model.reference, data["train"].layout, settings, seed=seed)
     if budget:
-        fit(model, sde, data["train"], data["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
+        fit(
+            model,
+            sde,
+            data["train"],
+            data["valid"],
+            settings=settings,
+            budget=Budget(seconds=budget),
+            loss=loss,
+            seed=seed,
+        )
     return model
 
 
@@ -209,8 +219,8 @@ def quadratic_figures(sde: SDE, model: ScoreModel, test: TrajectoryDataset, seed
     assert isinstance(exact, ScalarPosterior)
     ours = (posterior.sample(grid, 300, generator=generator) > 0).double().mean(1)[:, 0]
     return {
-        "Q sde .01": float(metrics.quadratic_q(drawn, 0.01)),
-        "Q flow .01": float(metrics.quadratic_q(posterior.flow(starts), 0.01)),
+        "Q sde .01": float(quadratic_q(drawn, 0.01)),
+        "Q flow .01": float(quadratic_q(posterior.flow(starts), 0.01)),
         "P error": float((ours - exact.probabilities(grid)[:, 1]).abs().max()),
     }
 

@@ -23,6 +23,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
+from physinv.training.budget import Budget
 from physinv.training.run import Run, load_run, train_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +104,12 @@ def trained(
         data = dataset(name, seed, Path(tmp) / "data", changes=changes, train=train)
         run, device = Path(tmp) / "run", pick_device(None)
         history = train_run(
-            run, data["train"], data["valid"], settings=settings, budget=budget, seed=seed, device=device
+            run,
+            data["train"],
+            data["valid"],
+            settings=settings,
+            budget=Budget(seconds=budget),
+            seed=seed,
+            device=device,
         )
         return load_run(run, device=device), data["test"], history.records[-1].seconds

@@ -33,6 +33,7 @@ from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build
 from physinv.reports import plots as plot
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 
 SYSTEMS = ("burgers", "kuramoto-sivashinsky", "navier-stokes")
@@ -59,14 +60,20 @@ def once(name: str, seed: int, budget: float) -> Mapping[str, float]:
         generate(DatasetPlan(simulator, recipe.splits.model_dump(), seed, recipe.simulator), Path(tmp) / "d")
         data = Data(*(TrajectoryDataset(Path(tmp) / "d" / "data" / s).load(device) for s in ("train", "valid", "test")))
         train_run(
-            Path(tmp) / "run", data.train, data.valid, settings=Settings(), budget=budget, seed=seed, device=device
+            Path(tmp) / "run",
+            data.train,
+            data.valid,
+            settings=Settings(),
+            budget=Budget(seconds=budget),
+            seed=seed,
+            device=device,
         )
         run = load_run(Path(tmp) / "run", device=device)
     truth, final = (data.test.states(i, limit=OBSERVATIONS) for i in (0, -1))
     with threads_for(data.test.shape):
         posterior = Posterior(run.sde, run.model, run.times)
         draws = posterior.sample(final, SAMPLES, generator=torch.Generator(device).manual_seed(seed))
-        problem = Problem(simulator, data.train, data.valid, budget=budget, seed=seed, device=device)
+        problem = Problem(simulator, data.train, data.valid, budget=Budget(seconds=budget), seed=seed, device=device)
         regression = fit_regression(problem)
         regressed, averaged = regression.mean(final), from_all_frames(regression, simulator, final)
     linear = fit_linear(simulator, data.train, data.valid)

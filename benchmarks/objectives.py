@@ -23,19 +23,22 @@ from physinv.config.devices import threads_for
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.evaluation.metrics import crps, quadratic_q
+from physinv.evaluation.metrics import crps
 from physinv.laws.exact_1d import ScalarPosterior
 from physinv.models.build import build_model
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import build
 from physinv.reversal.split import split
+from physinv.training.budget import Budget
 from physinv.training.fit_drift import fit_drift
 from physinv.training.loop import fit
-from physinv.training.objectives.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
-from physinv.training.objectives.trajectory import Loss, trajectory_loss
+from physinv.training.objectives.base import Loss
+from physinv.training.objectives.denoising import denoising_loss
+from physinv.training.objectives.implicit import implicit_loss, sliced_loss, sliced_vr_loss
+from physinv.training.objectives.trajectory import trajectory_loss
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from simulators.vectors.quadratic import Quadratic
+from simulators.vectors.quadratic import Quadratic, quadratic_q
 
 Data = dict[str, TrajectoryDataset]
 
@@ -85,7 +88,7 @@ def row(
         seconds = budget
         if name == "learned drift":
             seconds = budget / 2
-            sde = fit_drift(data["train"], data["valid"], settings=settings, budget=seconds, seed=seed)
+            sde = fit_drift(data["train"], data["valid"], settings=settings, budget=Budget(seconds=seconds), seed=seed)
         model = build_model(sde, data["train"], settings, seed=seed)
         history = fit(
             model,
@@ -93,7 +96,7 @@ def row(
             data["train"],
             data["valid"],
             settings=settings,
-            budget=seconds,
+            budget=Budget(seconds=seconds),
             loss=OBJECTIVES[name],
             seed=seed,
         )

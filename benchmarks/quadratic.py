@@ -14,8 +14,8 @@ from common import repeat, trained
 
 from physinv.config.devices import threads_for
 from physinv.config.settings import Settings
-from physinv.evaluation.metrics import quadratic_q
 from physinv.posterior.posterior import Posterior
+from simulators.vectors.quadratic import quadratic_q
 
 WINDOWS = {"1-step": (2,), "multi-step": (2, 4, 8)}
 

@@ -1,114 +1,150 @@
-"""Write the benchmark tables of README.md from benchmarks/results/*.json: mean and standard deviation over the seeds.
+"""Write the benchmark tables of README.md and docs/results from benchmarks/results/*.json and its folders.
 
-python benchmarks/readme_table.py    the main tables, and the others folded: a click opens them
+python benchmarks/readme_table.py    mean and standard deviation over the seeds, beside hardware and versions
+
+README.md holds the one table that matters, every method on every system; the pages in docs/results hold all.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import told
 
 from physinv.comparison.records import read_records, summarise
-from physinv.methods import METHODS
+from physinv.methods import method_names
 from physinv.reports.tables import COLUMNS, best, number
 from physinv.reports.verdict import verdict
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 BAR = "\\|"  # a bar that does not end the cell
 Result = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Table:
+    """A title, what was computed where, and the table with what has to be said about it."""
+
+    title: str
+    made: str
+    body: str
+
+    def section(self) -> str:
+        """As a section of a page."""
+        return "\n\n".join(
+            part for part in (f"## {self.title}", f"*{self.made}*" if self.made else "", self.body) if part
+        )
+
+
 def main() -> None:
-    shown, others = methods()
+    compared = summaries()
+    crps, *others = methods(compared, "../../benchmarks/results")
     every = read("systems")
-    shown += [*([systems(every)] if every else []), *flows()]
-    others += [make(result) for name, make in FOLDED if (result := read(name))]
-    tables = [*shown, *map(folded, others)]
-    readme = ROOT / "README.md"
-    text = re.sub(
-        f"{BEGIN}.*{END}",
-        lambda _: f"{BEGIN}\n" + "\n\n".join(tables) + f"\n{END}",
-        readme.read_text("utf-8"),
-        flags=re.DOTALL,
-    )
-    readme.write_text(text, "utf-8")
+    main_tables = [*others, *([systems(every)] if every else []), *flows()]
+    details = [make(result) for name, make in DETAILS if (result := read(name))]
+    (short, *_) = methods(compared, "benchmarks/results")
+    fill("README.md", [short.body, f"{short.made}."])
+    fill("docs/results/index.md", [crps.section(), words(compared), *(table.section() for table in main_tables)])
+    fill("docs/results/details.md", [table.section() for table in details])
+
+
+def fill(page: str, parts: list[str]) -> None:
+    """Replace what stands between the markers of ``page``."""
+    path = ROOT / page
+    text = f"{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}"
+    path.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: text, path.read_text("utf-8"), flags=re.DOTALL), "utf-8")
 
 
 def read(name: str) -> Result | None:
     """The results of a benchmark; None if it has not been run."""
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    path = RESULTS / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
-def folded(text: str) -> str:
-    """A table with its title as all that is seen until it is clicked."""
-    title, rest = text.removeprefix("**").split("**", 1)
-    shown = re.sub("`(.*?)`", r"<code>\1</code>", title)
-    return f"<details>\n<summary>{shown}</summary>\n\n{rest.strip()}\n\n</details>"
-
-
-def table(result: Result, title: str, columns: list[str], rows: dict[str, list[str]]) -> str:
-    """A title that tells seconds, hardware, seeds and versions; ``rows``: label -> keys of figures (or plain text)."""
+def table(result: Result, title: str, columns: list[str], rows: dict[str, list[str]], note: str = "") -> Table:
+    """A title, and what tells seconds, hardware, seeds and versions; ``rows``: label -> keys of figures (or text)."""
     f, v = result["figures"], result["versions"]
     trained = f"{result['budget_seconds']:g} s of training on " if "budget_seconds" in result else ""
     repeated = f"seeds {', '.join(map(str, result['seeds']))}" if "seeds" in result else "several repetitions"
     made = f"{trained}{result['device']}: {result['hardware']}; {repeated}; physinv {v['physinv']}, torch {v['torch']}"
-    lines = [f"**{title}** ({made})", "", f"| {' | '.join(['', *columns])} |", "|" + "---|" * (len(columns) + 1)]
+    lines = [f"| {' | '.join(['', *columns])} |", "|" + "---|" * (len(columns) + 1)]
     for label, keys in rows.items():
         cells = [label, *(told(f[k]) if k in f else k for k in keys)]
         lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
-    return "\n".join(lines)
+    return Table(title, made, "\n".join(lines) + (f"\n\n{note}" if note else ""))
 
 
 SYSTEMS = ("heat", "quadratic", "double-well", "particles", "burgers", "navier-stokes")
 
 
-def methods() -> tuple[list[str], list[str]]:
-    """Every method on every system that has results: error and what the reports conclude; coverage and time."""
-    found = {}
-    for name in SYSTEMS:
-        folder = ROOT / "benchmarks" / "results" / name
-        if (folder / "cells.jsonl").exists():
-            found[name] = summarise(read_records(folder))
-    if not found:
-        return [], []
+Found = dict[str, Any]
+
+SHOWN = {  # figure -> title, and how to read it
+    "crps": ("CRPS", "Lower is better; in bold the best and what is level with it"),
+    "coverage_90": ("Coverage of the 90 % interval", "0.9 is right; in bold what is level with it"),
+    "total_seconds": ("Seconds of training and sampling", "Of the whole test set"),
+}
+
+
+def summaries() -> Found:
+    """What was found on each system that has results."""
+    folders = {name: RESULTS / name for name in SYSTEMS if (RESULTS / name / "cells.jsonl").exists()}
+    return {name: summarise(read_records(folder)) for name, folder in folders.items()}
+
+
+def methods(found: Found, reports: str) -> list[Table]:
+    """Every method on every system: error, coverage and time; ``reports`` is where the folders of results lie."""
     named = {c.name: c for c in COLUMNS}
-    order = [m for m in METHODS if any(own.get(m) for own in found.values())]
-    heads = [f"[{name}](benchmarks/results/{name}/report.html)" for name in found]
+    order = [m for m in method_names() if any(own.get(m) for own in found.values())]
+    heads = [f"[{name}]({reports}/{name}/table.md)" for name in found]
     parts = []
-    for key, title in (
-        (
-            "crps",
-            "CRPS of every method on every system (lower is better; in bold the best and what is level with it)",
-        ),
-        ("coverage_90", "Coverage of the 90 % interval (0.9 is right)"),
-        ("total_seconds", "Seconds of training and sampling"),
-    ):
+    for key, (title, reading) in SHOWN.items():
         column = named[key]
         winners = {name: best(column, own) if key != "total_seconds" else set() for name, own in found.items()}
-        lines = [f"**{title}**", "", f"| {' | '.join(['method', *heads])} |", "|:--|" + "--:|" * len(found)]
+        lines = [f"| {' | '.join(['method', *heads])} |", "|:--|" + "--:|" * len(found)]
         for method in order:
             cells = []
             for name, own in found.items():
                 text = number(own.get(method, {}).get(key), column)
                 cells.append(f"**{text}**" if method in winners[name] else text)
             lines.append(f"| {method} | {' | '.join(cells)} |")
-        parts.append("\n".join(lines))
+        parts.append(Table(title, f"{reading} ({made(list(found))})", "\n".join(lines)))
+    return parts
+
+
+def made(names: list[str]) -> str:
+    """Hardware, versions and seeds of the cells without study, and what each system has for training."""
+    cells = [r for name in names for r in read_records(RESULTS / name) if r.study is None and r.error is None]
+    origin = sorted({f"{r.origin['device']}: {r.origin['hardware']}; {versions_of(r.origin)}" for r in cells})
+    seeds = ", ".join(map(str, sorted({r.seed for r in cells})))
+    budgets = {name: json.loads((RESULTS / name / "recipe.json").read_text("utf-8"))["budget"] for name in names}
+    trained = ", ".join(f"{name} {seconds:g} s" for name, seconds in budgets.items())
+    return f"{' and '.join(origin)}; seeds {seeds}; training: {trained}"
+
+
+def versions_of(origin: Any) -> str:
+    """Those of physinv and torch."""
+    found = dict(re.findall(r"(physinv|torch)\W+([\w.+]+)", origin["versions"]))
+    return f"physinv {found['physinv']}, torch {found['torch']}"
+
+
+def words(found: Found) -> str:
+    """What the reports conclude about error, and about error against compute."""
     said = []
     for name, own in found.items():
         lines = [s for s in verdict(own) if "CRPS" in s or "one seed" in s]
         text = " ".join(line for line in lines if "exact" not in line)
-        said.append(f"- [{name}](benchmarks/results/{name}/report.html): {text}")
-    words = "In the words of the reports, on error and on error against compute:\n\n" + "\n".join(said)
-    return [parts[0], words], parts[1:]
+        said.append(f"- [{name}](../../benchmarks/results/{name}/table.md): {text}")
+    return "## In the words of the reports\n\n" + "\n".join(said)
 
 
-def heat(result: Result) -> str:
+def heat(result: Result) -> Table:
     names = [k.removeprefix("32 steps: ") for k in result["figures"] if k.startswith("32 steps: ")]
     rows = {}
     for name in names:
@@ -120,7 +156,7 @@ def heat(result: Result) -> str:
     return table(result, title, ["8 steps", "32 steps", "64 steps", "exact posterior"], rows)
 
 
-def edges(result: Result) -> str:
+def edges(result: Result) -> Table:
     names = [k.removeprefix("physinv: ") for k in result["figures"] if k.startswith("physinv: ")]
     rows = {n: [f"physinv: {n}", f"Gaussian: {n}"] for n in names}
     return table(result, "Heat, 32 x 32, sharp edges: `sde`", ["physinv", "Gaussian posterior (Wiener)"], rows)
@@ -132,7 +168,7 @@ PUBLISHED = {  # Holzschuh et al. 2023, fig. 2
 }
 
 
-def quadratic(result: Result) -> str:
+def quadratic(result: Result) -> Table:
     rows = {}
     for loss, methods in PUBLISHED.items():
         for method, published in methods.items():
@@ -141,11 +177,11 @@ def quadratic(result: Result) -> str:
                 rows[f"{loss}, `{method}`, within {within} %"] = keys
             rows[f"{loss}, `{method}`, published (10 %)"] = list(published)
     columns = ["2500 trajectories", "250", "25"]
-    note = "\n\nA fair coin for each start gives .975: a value above (the published .99) is luck, or not calibrated."
-    return table(result, "Quadratic process: Q (exact: flow 1, sde .975 +- .019 a draw)", columns, rows) + note
+    note = "A fair coin for each start gives .975: a value above (the published .99) is luck, or not calibrated."
+    return table(result, "Quadratic process: Q (exact: flow 1, sde .975 +- .019 a draw)", columns, rows, note)
 
 
-def calibration(result: Result) -> str:
+def calibration(result: Result) -> Table:
     rows = {}
     for key in result["figures"]:
         if key.endswith(", physinv"):
@@ -155,21 +191,21 @@ def calibration(result: Result) -> str:
     return table(result, "Calibration against Fokker-Planck, 2500 trajectories", ["physinv", "exact posterior"], rows)
 
 
-def ornstein(result: Result) -> str:
+def ornstein(result: Result) -> Table:
     kinds = ("mixture reference", "Gaussian reference")
     rows = {k: [f"{k}: C2ST, mean of 10 observations", f"{k}: exact against exact"] for k in kinds}
     title = "Ornstein-Uhlenbeck, three Gaussians in four dimensions: C2ST (.5 is perfect)"
     return table(result, title, ["physinv", "exact against exact"], rows)
 
 
-def partial(result: Result) -> str:
+def partial(result: Result) -> Table:
     ways = [k.removesuffix(": spread over skill") for k in result["figures"] if k.endswith(": spread over skill")]
     names = ["CRPS, 16 samples", "CRPS over exact", "spread over skill", "coverage of 90 %", "seconds per observation"]
     rows = {w: [f"{w}: {n}" if f"{w}: {n}" in result["figures"] else "1" for n in names] for w in ways}
     return table(result, "Heat, a quarter of the pixels observed with noise .05", names, rows)
 
 
-def navier(result: Result) -> str:
+def navier(result: Result) -> Table:
     names = ["CRPS", "relative L2 of the mean", "spread over skill", "coverage of 90 %", "seconds per observation"]
     seen = [k.removesuffix(": CRPS") for k in result["figures"] if k.endswith(": CRPS")]
     title = "Navier-Stokes 64 x 64, some points of x_T seen with noise .1 (rms of x_T 4.7)"
@@ -179,7 +215,7 @@ def navier(result: Result) -> str:
 def grouped(title: str, prefix: str) -> Any:
     """The figures called ``prefix, row: column``."""
 
-    def make(result: Result) -> str:
+    def make(result: Result) -> Table:
         keys = [k for k in result["figures"] if k.startswith(f"{prefix}, ")]
         columns = list(dict.fromkeys(k.rpartition(": ")[2] for k in keys))
         labels = dict.fromkeys(k.removeprefix(f"{prefix}, ").rpartition(": ")[0] for k in keys)
@@ -189,19 +225,19 @@ def grouped(title: str, prefix: str) -> Any:
     return make
 
 
-def race(result: Result) -> str:
+def race(result: Result) -> Table:
     columns = ["seconds, physinv", "seconds, recipe, at least", "times faster, at least", "reached by the recipe"]
     end = f": {columns[0]}"
     goals = [k.removesuffix(end) for k in result["figures"] if k.endswith(end)]
     title = "Time to the published quality, beside a plain re-creation of the published recipe"
     note = (
-        "\n\nThe recipe was stopped at its cap, so factors are lower bounds that the cap sets. The published quality, "
+        "The recipe was stopped at its cap, so factors are lower bounds that the cap sets. The published quality, "
         "Q or MSE and CRPS, our reference law has before any training; calibration (third row) takes us seconds."
     )
-    return table(result, title, columns, {g: [f"{g}: {c}" for c in columns] for g in goals}) + note
+    return table(result, title, columns, {g: [f"{g}: {c}" for c in columns] for g in goals}, note)
 
 
-def systems(result: Result) -> str:
+def systems(result: Result) -> Table:
     names = list(dict.fromkeys(k.partition(": ")[0] for k in result["figures"]))
     columns = ["CRPS", "CRPS, linear", "CRPS, exact", "coverage of 90 %", "spread over skill", "seconds to generate"]
     f = result["figures"]
@@ -214,7 +250,7 @@ def systems(result: Result) -> str:
 FLOWS = {"Burgers": "burgers", "Kuramoto-Sivashinsky": "kuramoto-sivashinsky", "Navier-Stokes": "navier-stokes"}
 
 
-def flows() -> list[str]:
+def flows() -> list[Table]:
     """The figures of the nonlinear flows that have results, one column each."""
     found = {title: result for title, name in FLOWS.items() if (result := read(f"nonlinear-{name}"))}
     if not found:
@@ -230,45 +266,45 @@ def flows() -> list[str]:
 def reversals(name: str) -> Any:
     """What keeps the reversal stable, one row per way."""
 
-    def make(result: Result) -> str:
+    def make(result: Result) -> Table:
         columns = ["diverged", "CRPS", "spread over skill", "coverage of 90 %"]
         labels = dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"])
         rows = {row: [f"{row}: {c}" for c in columns] for row in labels}
-        note = "\n\nWhat diverged is scored as a state of zeros."
-        return table(result, f"{name}: which reversal stays on its feet? (of 1000)", columns, rows) + note
+        note = "What diverged is scored as a state of zeros."
+        return table(result, f"{name}: which reversal stays on its feet? (of 1000)", columns, rows, note)
 
     return make
 
 
-def generation(result: Result) -> str:
+def generation(result: Result) -> Table:
     columns = ["ours", "drawing", "torchsde, plain", "plain", "torchsde, by hand", "same steps", "at most", "finer"]
     heads = ["ours, ms", "random numbers alone, ms", "plain sdeint, ms", "times faster", "tuned Euler, ms"]
     heads += ["times faster", "if only drawing took time", "times faster at equal accuracy"]
     rows = {f"dimension {d}": [f"dim {d}: {c}" for c in columns] for d in (1, 1024)}
     title = "Generation of 1024 Ornstein-Uhlenbeck trajectories beside torchsde.sdeint, in one run"
-    note = "\n\nCPU time. Plain: `torchsde.sdeint(equation, x, times, dt=dt)`, whose default scheme is SRK; as many "
+    note = "CPU time. Plain: `torchsde.sdeint(equation, x, times, dt=dt)`, whose default scheme is SRK; as many "
     note += "steps as ours, which are exact in law. Euler's are cheapest; at equal accuracy it takes six to our one."
-    return table(result, title, heads, rows) + note
+    return table(result, title, heads, rows, note)
 
 
-def fft(result: Result) -> str:
+def fft(result: Result) -> Table:
     names = list(dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"]))
     columns = ["transforms", "at most", "random", "both", "pointwise", "microseconds"]
     heads = ["Fourier transforms", "at most", "random numbers", "both", "pointwise", "microseconds a step"]
     title = "Share of the CPU time of a simulation"
-    note = "\n\nPointwise: what the stages of ETDRK4 need between the transforms. The rest is copies and calls. At "
+    note = "Pointwise: what the stages of ETDRK4 need between the transforms. The rest is copies and calls. At "
     note += "most: with one product and one multiply-add per stage, no copies or calls. A step: of one trajectory."
-    return table(result, title, heads, {n: [f"{n}: {c}" for c in columns] for n in names}) + note
+    return table(result, title, heads, {n: [f"{n}: {c}" for c in columns] for n in names}, note)
 
 
-def wrapping(result: Result) -> str:
+def wrapping(result: Result) -> Table:
     names = list(dict.fromkeys(k.rpartition(": ")[0] for k in result["figures"]))
     rows = {n: [f"{n}: {c}" for c in ("ours", "torch's", "times faster")] for n in names}
     title = "Milliseconds of an update of the network of fields, with our periodic padding and with torch's"
     return table(result, title, ["ours", "torch's", "times faster"], rows)
 
 
-FOLDED = (
+DETAILS = (
     ("heat", heat),
     ("heat-edges", edges),
     ("quadratic", quadratic),

@@ -7,6 +7,7 @@ The same data, network and training time for every row; 1000 reconstructions eac
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,22 +24,85 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.equations.sde import SDE, Score
 from physinv.evaluation import metrics
+from physinv.laws.gaussian import gaussian_log_prob, twins
 from physinv.models.build import clock, score_network
 from physinv.models.networks import UNet
-from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.base import ReferenceLaw, between
 from physinv.models.references.smoother import SmootherReference
-from physinv.models.references.spectral import fit_spectra
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
-from physinv.reversal.smoother import smoother_loss
 from physinv.reversal.split import split
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.objectives.trajectory import Loss, trajectory_loss
+from physinv.training.objectives.base import Batch, Loss
+from physinv.training.objectives.smoother import smoother_loss
+from physinv.training.objectives.trajectory import trajectory_loss
 
 OBSERVATIONS, SAMPLES, SHORT, LONG = 100, 10, 32, 4
 Splits = dict[str, TrajectoryDataset]
+
+
+class SpectralReference(ReferenceLaw):
+    """``N(mean_t, power_t)`` in Fourier space, interpolated linearly between stored times: a law without dynamics.
+
+    ``mean (time, *state)``, ``power (time, *modes)``.  Features are the state over its root mean square and the
+    whitened state; the network's output counts in units of ``power^(-1/2)``.
+    """
+
+    times: Tensor
+    mean: Tensor
+    power: Tensor
+
+    def __init__(self, times: Tensor, mean: Tensor, power: Tensor) -> None:
+        super().__init__()
+        self.channels_in, self.channels_out = 2 * mean.shape[1], mean.shape[1]
+        self.register_buffer("times", times)
+        self.register_buffer("mean", mean)
+        self.register_buffer("power", power)
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        centred, power = self._at(t, x)
+        return -filtered(centred, 1 / power)
+
+    def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
+        centred, power = self._at(t, x)
+        return gaussian_log_prob(modes(centred), power, x)
+
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        centred, power = self._at(t, x)
+        square = (power * twins(power, x)).sum(dim=tuple(range(2, power.ndim)), keepdim=True) / x[0, 0].numel()
+        return torch.cat([centred / square.sqrt(), filtered(centred, power.rsqrt())], dim=1)
+
+    def lift(self, out: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return filtered(out, self._at(t, x)[1].rsqrt())
+
+    def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        power = between(self.times, self.power, t).clamp(min=torch.finfo(x.dtype).tiny)
+        return x - between(self.times, self.mean, t), power
+
+
+def modes(x: Tensor) -> Tensor:
+    """Fourier modes of fields."""
+    y: Tensor = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+    return y
+
+
+def filtered(x: Tensor, gain: Tensor) -> Tensor:
+    """Fields whose modes are multiplied by ``gain``."""
+    out: Tensor = torch.fft.irfftn(modes(x) * gain, s=x.shape[2:], dim=tuple(range(2, x.ndim)), norm="ortho")
+    return out
+
+
+def fit_spectra(sde: SDE, data: TrajectoryDataset) -> SpectralReference:
+    """Mean and power spectrum of periodic fields, and their images under the symmetries, at every stored time."""
+    means, powers = [], []
+    for i in range(len(data.times)):
+        x = torch.cat(sde.images(data.states(i))).double()
+        means.append(x.mean(0).float())
+        powers.append((modes(x - x.mean(0)).abs().square().sum(0) / max(len(x) - 1, 1)).float())
+    return SpectralReference(data.times.float(), torch.stack(means), torch.stack(powers))
 
 
 class Row(NamedTuple):
@@ -74,37 +138,32 @@ def finely(simulator: Simulator, parts: int = 4) -> Simulator:
     return Fine(**describe(simulator))
 
 
-def explicit(
-    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-) -> Tensor:
+def explicit(score: Score, sde: SDE, batch: Batch) -> Tensor:
     """The trajectory loss with the reverse step ``split``."""
-    return trajectory_loss(score, sde, states, times, step=split)
+    return trajectory_loss(score, sde, batch, step=split)
 
 
 def perturbed(loss: Loss) -> Loss:
     """``loss`` with noise of up to four steps' size on the later state: what the reversal may meet off the data."""
 
-    def augmented(
-        score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def augmented(score: Score, sde: SDE, batch: Batch) -> Tensor:
+        states, times = batch.states, batch.times
         later, t = states[:, -1], times[:, -1]
-        level = 4 * torch.rand(len(later), generator=generator).reshape(-1, *[1] * (later.ndim - 1))
-        noise = torch.randn(later.shape, generator=generator)
+        level = 4 * torch.rand(len(later), generator=batch.generator).reshape(-1, *[1] * (later.ndim - 1))
+        noise = torch.randn(later.shape, generator=batch.generator)
         dt = (times[:, -1] - times[:, -2]).reshape(level.shape)
         moved = later + level * dt.sqrt() * sde.diffuse(noise, t)
-        return loss(score, sde, torch.cat([states[:, :-1], moved[:, None]], dim=1), times, generator=generator)
+        return loss(score, sde, dataclasses.replace(batch, states=torch.cat([states[:, :-1], moved[:, None]], dim=1)))
 
     return augmented
 
 
-def one_size(
-    score: Score, sde: SDE, states: Tensor, times: Tensor, *, generator: torch.Generator | None = None
-) -> Tensor:
+def one_size(score: Score, sde: SDE, batch: Batch) -> Tensor:
     """The smoother's loss without the likelihood: ``sigma`` stays 1."""
     model = score
     assert isinstance(model, ScoreModel)
-    whole = smoother_loss(model, sde, states, times)
-    out = model.output(states[:, -1], times[:, -1]).chunk(2, dim=1)[1]
+    whole = smoother_loss(model, sde, batch)
+    out = model.output(batch.states[:, -1], batch.times[:, -1]).chunk(2, dim=1)[1]
     return whole + 1e3 * out.square().mean()
 
 
@@ -156,7 +215,16 @@ def once(name: str, seed: int, budget: float, told_row: Callable[[str], None]) -
         settings = Settings(windows=windows)
         truth, final = (splits["test"].states(i, limit=OBSERVATIONS) for i in (0, -1))
         try:
-            fit(model, sde, splits["train"], splits["valid"], settings=settings, budget=budget, loss=loss, seed=seed)
+            fit(
+                model,
+                sde,
+                splits["train"],
+                splits["valid"],
+                settings=settings,
+                budget=Budget(seconds=budget),
+                loss=loss,
+                seed=seed,
+            )
             draws = Posterior(sde, model, splits["train"].times).sample(
                 final, SAMPLES, generator=torch.Generator().manual_seed(seed)
             )

@@ -28,6 +28,7 @@ from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 
 OBSERVATIONS, SAMPLES = 100, 10
@@ -47,7 +48,7 @@ def once(name: str, seed: int, budget: float, example: Path) -> dict[str, float]
             TrajectoryDataset(Path(tmp) / "data" / "data" / s).load() for s in ("train", "valid", "test")
         )
         run = Path(tmp) / "run"
-        train_run(run, train, valid, settings=Settings(), budget=budget, seed=seed, device=device)
+        train_run(run, train, valid, settings=Settings(), budget=Budget(seconds=budget), seed=seed, device=device)
         trained = load_run(run, device=device)
         linear = fit_linear(simulator, train, valid)
     n = min(OBSERVATIONS, test.n_trajectories)

@@ -1,6 +1,6 @@
 """``python -m physinv`` is the ``physinv`` command."""
 
-from physinv.cli.app import main
+from physinv.cli import main
 
 if __name__ == "__main__":
     main()

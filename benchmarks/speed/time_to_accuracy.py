@@ -45,9 +45,10 @@ from physinv.laws.exact_1d import ScalarPosterior
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import build
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
 from simulators.fields.heat import Heat
-from simulators.vectors.quadratic import Quadratic
+from simulators.vectors.quadratic import Quadratic, quadratic_q
 
 Data = dict[str, TrajectoryDataset]
 Sampler = Callable[[Tensor, int], Tensor]  # x_T (batch, *state), n -> (batch, n, *state)
@@ -195,7 +196,7 @@ def physinv_seconds(
         begun = time.perf_counter()
         model = build_model(sde, data["train"], Settings(), seed=seed)
         if budget:
-            fit(model, sde, data["train"], data["valid"], settings=Settings(), budget=budget, seed=seed)
+            fit(model, sde, data["train"], data["valid"], settings=Settings(), budget=Budget(seconds=budget), seed=seed)
         spent = time.perf_counter() - begun
         posterior, generator = Posterior(sde, model, data["train"].times), torch.Generator().manual_seed(seed)
         quality = measure(lambda x, n, p=posterior, g=generator: p.sample(x, n, generator=g))  # type: ignore[misc]
@@ -235,7 +236,7 @@ def quadratic_quality(walker: Quadratic, test: TrajectoryDataset, sample: Sample
     Where Q is below .5 P is not looked at; its error counts as 1.
     """
     drawn = sample(torch.linspace(-0.1, 0.1, 1000)[:, None], 2)
-    q = sum(float(metrics.quadratic_q(drawn[:, i], 0.1)) for i in range(2)) / 2
+    q = sum(float(quadratic_q(drawn[:, i], 0.1)) for i in range(2)) / 2
     if q < 0.5:
         return {"Q": q, "P error": 1.0}
     final, exact = test.states(-1), walker.exact()

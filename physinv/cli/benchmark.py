@@ -1,4 +1,7 @@
-"""`physinv benchmark`: compare methods on one system, report, compare two sets of results."""
+"""The verbs of `physinv benchmark`: compare methods on one system, report, compare two sets of results.
+
+Heavy imports happen inside the verbs.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,15 @@ __all__ = ["app"]
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from physinv.cli import console
+from physinv.cli.options import Device, Json, Set
 
-if TYPE_CHECKING:
-    from physinv.comparison.recipe import Benchmark
-
-FOLDER = Path("benchmarks")
+_RESULTS = Path("benchmarks") / "results"  # below the working directory
 
 
 class _RunUnlessNamed(TyperGroup):
@@ -34,55 +35,61 @@ app = typer.Typer(
     cls=_RunUnlessNamed,
     no_args_is_help=True,
     help="Which method reconstructs best, by how much, and can its uncertainty be trusted?\n\n"
-    "[b]physinv benchmark NAME[/b] runs benchmarks/NAME.toml (or, for any simulator, all methods on its defaults) and "
-    "writes one self-contained report.html.  Killed at any moment, the same command goes on.\n\n"
+    "[b]physinv benchmark NAME[/b] runs a recipe of the package, [b]physinv benchmark FILE.toml[/b] one of your own, "
+    "and writes one self-contained report.html.  Killed at any moment, the same command goes on.\n\n"
     "Example: physinv benchmark heat --quick",
 )
 
 
 @app.command()
 def run(
-    what: Annotated[
-        str, typer.Argument(metavar="NAME|RECIPE.toml", help="A benchmark, a simulator, or a recipe file.")
-    ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the results [benchmarks/results/NAME].")] = None,
+    what: Annotated[str, typer.Argument(metavar="NAME|RECIPE.toml", help="A recipe of the package, or a file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the results [./benchmarks/results/NAME].")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first look: one seed, small budget, no studies.")] = False,
-    method: Annotated[list[str] | None, typer.Option(help="Only this method; repeatable.")] = None,
-    set_: Annotated[
+    methods: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override one value, such as budget=10; repeatable."),
+        typer.Option(
+            "--methods",
+            metavar="NAME,...",
+            help="Only these methods, of the recipe or from outside (module:function); repeatable.",
+        ),
     ] = None,
+    set_: Set = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time [cores, or what memory allows].")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best there is.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    device: Device = None,
+    json_: Json = False,
 ) -> None:
     """Run a benchmark and write its report (the default: `physinv benchmark heat` will do).
 
     Examples: physinv benchmark heat --quick
-              physinv benchmark burgers --method physinv --method flow-matching --jobs 1
+              physinv benchmark burgers --methods physinv,mymodule:fit_mine --jobs 1
     """
     from physinv.cli.assignments import read_assignments
     from physinv.comparison.cells import check_methods
     from physinv.comparison.recipe import changed, quickened
     from physinv.comparison.runner import run_benchmark
+    from physinv.comparison.shipped import find_benchmark
     from physinv.config.devices import pick_device
 
-    benchmark = _recipe(what)
+    # The recipe, with what the command line changes.
+    benchmark = find_benchmark(what)
     if quick:
         benchmark = quickened(benchmark)
     for key, value in read_assignments(set_ or []).items():
         benchmark = changed(benchmark, key, value)
+    only = [name for words in methods or [] for name in words.split(",")]
+    known = {*benchmark.methods, *(name for study in benchmark.studies for name in study.methods)}
+    more = [name for name in dict.fromkeys(only) if name not in known]
+    if more:
+        benchmark = changed(benchmark, "methods", [*benchmark.methods, *more])
     check_methods(benchmark)
-    for name in method or []:
-        if name not in benchmark.methods and not any(name in study.methods for study in benchmark.studies):
-            raise ValueError(
-                f"`--method` must be one of the recipe's, got {name!r}; it has {', '.join(benchmark.methods)}."
-            )
+
+    # The cells that have no result yet, then the report.
     name = Path(what).stem
-    folder = out or FOLDER / "results" / (f"{name}-quick" if quick else name)
-    with console.progress("benchmark") as report:
+    folder = out or _RESULTS / (f"{name}-quick" if quick else name)
+    with console.progress("benchmark") as progress:
         failed = run_benchmark(
-            benchmark, folder, device=pick_device(device), jobs=jobs, only=method or None, progress=report
+            benchmark, folder, device=pick_device(device), jobs=jobs, only=only or None, progress=progress
         )
     _report(folder, as_json=json_)
     if failed:
@@ -92,9 +99,22 @@ def run(
 
 
 @app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME|SIMULATOR", help="A recipe of the package, or any simulator.")],
+) -> None:
+    """Print a recipe of the package, or for any other simulator a new one to start from.
+
+    Example: physinv benchmark recipe kpz > kpz.toml
+    """
+    from physinv.comparison.shipped import draft_recipe, read_shipped, shipped_recipes
+
+    console.plain((read_shipped(name) if name in shipped_recipes() else draft_recipe(name)).rstrip())
+
+
+@app.command()
 def report(
     what: Annotated[Path, typer.Argument(metavar="NAME|FOLDER", help="A benchmark that was run, or its results.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Write report.html, table.md and the figures of a folder of results again.
 
@@ -108,7 +128,7 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="The older results: a benchmark's name, or a folder.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The newer results.")],
     everything: Annotated[bool, typer.Option("--all", help="Show what stayed the same, too.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    json_: Json = False,
 ) -> None:
     """Which figures of B are significantly worse than those of A?  Exit code 1 if any is.
 
@@ -128,53 +148,23 @@ def compare(
 
 
 @app.command()
-def methods(json_: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False) -> None:
+def methods(json_: Json = False) -> None:
     """List the methods with their options."""
-    import inspect
+    from physinv.methods.registry import describe_method, method_names, method_options
 
-    from physinv.methods import METHODS
-
-    options = {}
-    for name, entry in METHODS.items():
-        known = inspect.signature(entry.fit).parameters.values()
-        options[name] = {p.name: p.default for p in known if p.kind == p.KEYWORD_ONLY}
+    listed = {name: {"about": describe_method(name), "options": method_options(name)} for name in method_names()}
     if json_:
-        console.plain(json.dumps({n: {"about": e.about, "options": options[n]} for n, e in METHODS.items()}, indent=1))
+        console.plain(json.dumps(listed, indent=1))
         return
-    for name, entry in METHODS.items():
-        told = ", ".join(f"{k}={v}" for k, v in options[name].items())
-        console.say(f"{name:22s} {entry.about}" + (f"  ({told})" if told else ""))
+    for name, entry in listed.items():
+        told = ", ".join(f"{k}={v}" for k, v in method_options(name).items())
+        console.say(f"{name:22s} {entry['about']}" + (f"  ({told})" if told else ""))
 
 
 def _results(what: Path) -> Path:
     """A folder of results as it is, or that of the benchmark of this name."""
-    named = FOLDER / "results" / what
+    named = _RESULTS / what
     return named if not what.exists() and named.is_dir() else what
-
-
-def _recipe(what: str) -> Benchmark:
-    """The recipe file, benchmarks/NAME.toml, or everything on a simulator's defaults."""
-    from physinv.comparison.recipe import Benchmark, load_benchmark
-    from physinv.config.suggest import did_you_mean
-    from physinv.data.recipe import Splits
-    from physinv.methods import METHODS
-    from physinv.processes.registry import simulators
-
-    if what.endswith(".toml"):
-        return load_benchmark(Path(what))
-    path = FOLDER / f"{what}.toml"
-    if path.exists():
-        return load_benchmark(path)
-    if what in simulators():
-        return Benchmark(
-            simulator=what,
-            splits=Splits(train=2500, valid=250, test=500),
-            methods=list(METHODS),
-            budget=60.0,
-            quick={"budget": 10.0, "observations": 24, "splits.train": 500, "splits.valid": 60, "splits.test": 24},
-        )
-    known = {*(p.stem for p in FOLDER.glob("*.toml")), *simulators()}
-    raise ValueError(f"there is no benchmark or simulator {what!r}; {did_you_mean(what, known)}")
 
 
 def _report(folder: Path, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fail", "mapping", "note", "plain", "progress", "say", "scores", "simulators", "table"]
+__all__ = ["fail", "mapping", "metrics", "note", "plain", "progress", "say", "simulators", "table"]
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 class Report(Protocol):
-    """``report(done, text)`` with ``done`` in [0, 1]."""
+    """A function that shows progress."""
 
-    def __call__(self, done: float, text: str = "") -> None: ...
+    def __call__(self, done: float, text: str = "") -> None:
+        """Show how far the work is.
+
+        Args:
+            done: The share that is finished, between 0 and 1.
+            text: A line beside the bar.
+        """
 
 
 def _out() -> Console:
@@ -33,33 +39,60 @@ def _err() -> Console:
 
 
 def say(text: str) -> None:
-    """A result."""
+    """Print a result.
+
+    Args:
+        text: What to print, without markup.
+    """
     _out().print(escape(text))
 
 
 def plain(text: str) -> None:
-    """A result for machines, as it is."""
+    """Print a result for machines, unchanged.
+
+    Args:
+        text: What to print.
+    """
     print(text)
 
 
 def table(content: Table) -> None:
-    """A table as a result."""
+    """Print a table as a result.
+
+    Args:
+        content: The table.
+    """
     _out().print(content)
 
 
 def note(text: str) -> None:
-    """Something beside the result."""
+    """Print a message beside the result, to standard error.
+
+    Args:
+        text: What to print, without markup.
+    """
     _err().print(escape(text))
 
 
 def fail(text: str) -> None:
-    """An error, in one line."""
+    """Print an error in one line, to standard error.
+
+    Args:
+        text: What is wrong and what to do.
+    """
     _err().print(f"[bold red]physinv:[/] {escape(text)}")
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
-    """A progress bar on standard error, gone when it is done."""
+    """Show a progress bar on standard error inside the block.
+
+    Args:
+        title: What is going on, beside the bar.
+
+    Yields:
+        The function that moves the bar.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -79,7 +112,13 @@ def progress(title: str) -> Iterator[Report]:
 
 
 def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """The catalogue of simulators."""
+    """Print the catalogue of simulators.
+
+    Args:
+        listing: Per simulator its name, title, equation, shape of the state, parameters, and whether an exact posterior
+            is known.
+        as_json: Print JSON instead of a table.
+    """
     if as_json:
         print(json.dumps(listing, indent=1))
         return
@@ -99,7 +138,12 @@ def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def mapping(summary: Mapping[str, Any], *, as_json: bool) -> None:
-    """A flat description of a file."""
+    """Print a flat description of a file.
+
+    Args:
+        summary: Names and values.
+        as_json: Print JSON instead of a table.
+    """
     if as_json:
         print(json.dumps(summary, indent=1))
         return
@@ -110,8 +154,13 @@ def mapping(summary: Mapping[str, Any], *, as_json: bool) -> None:
     _out().print(table)
 
 
-def scores(rows: Sequence[Row], title: str) -> None:
-    """Metrics, ours beside the exact ones."""
+def metrics(rows: Sequence[Row], title: str) -> None:
+    """Print metrics beside those of the exact posterior.
+
+    Args:
+        rows: The metrics.
+        title: Title of the table.
+    """
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     table.add_column("metric")
     table.add_column("physinv", justify="right")

@@ -1,4 +1,4 @@
-"""The whole way once: simulate, train, reconstruct, evaluate, draw, for a field and for a particle."""
+"""The demonstration: simulate, train, reconstruct, evaluate and draw, for a field and for a particle."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.evaluation.evaluate import draw, evaluate, write_json
+from physinv.evaluation.evaluate import evaluate, write_json
 from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.processes.registry import find
-from physinv.training.loop import Record
+from physinv.reports.reconstruction import draw_reconstruction
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
+from physinv.training.validation import Record
 
 SYSTEMS = {
     "heat": {"train": 1000, "valid": 100, "test": 40},
@@ -26,7 +28,13 @@ SYSTEMS = {
 
 
 def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
-    """Fill ``out`` with datasets, runs, tables and figures; training takes ``seconds`` for each process."""
+    """Run the whole way of the data for two processes.
+
+    Args:
+        out: Folder that gets datasets, runs, tables and figures.
+        seconds: Training time for each process.
+        seed: Seed of data, training and samples.
+    """
     device = pick_device(None)
     for name, splits in SYSTEMS.items():
         with console.progress(f"{name}: simulating") as report:
@@ -48,7 +56,7 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 train,
                 valid,
                 settings=Settings(),
-                budget=seconds,
+                budget=Budget(seconds=seconds),
                 seed=seed,
                 device=device,
                 overwrite=True,
@@ -65,9 +73,9 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 reconstruct(load_run(run, device=device), test, target, sampling, progress=tell)
             loaded = read_reconstruction(target)
             rows = evaluate(loaded)
-            console.scores(rows, f"{name}, {method}, beside the exact posterior")
+            console.metrics(rows, f"{name}, {method}, beside the exact posterior")
             write_json(rows, loaded, out / f"{name}-{method}.json")
-        figures = draw(read_reconstruction(out / f"{name}-sde.hdf5"), out / "figures" / name)
+        figures = draw_reconstruction(read_reconstruction(out / f"{name}-sde.hdf5"), out / "figures" / name)
         for label, path in (("trajectory", data), ("training", run)):
             draw_path(path, figures[0].with_name(f"{label}.png"))
             figures.append(figures[0].with_name(f"{label}.png"))

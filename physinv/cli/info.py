@@ -55,7 +55,7 @@ def draw_path(path: Path, figure: Path) -> None:
     from physinv.reports.plots.pictures import picture_of
 
     if (path / "run.json").exists():
-        from physinv.training.loop import Record
+        from physinv.training.validation import Record
 
         lines = (path / "log.jsonl").read_text("utf-8").splitlines()
         plot.save(plot.training([Record(**json.loads(line)) for line in lines]), figure)

@@ -5,7 +5,7 @@ A process for each cell makes peak memory a property of the cell, and a crash th
 
 from __future__ import annotations
 
-__all__ = ["Job", "run_cell"]
+__all__ = ["Density", "Job", "Trajectories", "main", "make_data", "run_cell"]
 
 import json
 import math
@@ -14,17 +14,16 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from physinv.comparison.evaluations import count_evaluations
 from physinv.comparison.examples import Example, write_example
-from physinv.comparison.scores import Drawn, score
+from physinv.comparison.metrics import Drawn, all_metrics
 from physinv.config.devices import threads_for
 from physinv.config.files import write_text
 from physinv.config.settings import Settings
@@ -32,18 +31,28 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics_residual import physics_residual
-from physinv.methods import METHODS
 from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.registry import fit_method
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build
+from physinv.training.budget import Budget
 
-EXAMPLES, SHOWN = 3, 8  # observations, and draws of each, that are kept for figures
-_WAYS = 32  # reconstructed trajectories whose physics is checked
+_EXAMPLES, _SHOWN = 3, 8  # observations, and draws of each, that are kept for figures
+_TRAJECTORIES = 32  # reconstructed trajectories whose physics residual is computed
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a cell is told, as JSON; ``config`` is :attr:`~physinv.comparison.cells.Cell.config`."""
+    """The orders of a cell, passed as JSON.
+
+    Args:
+        config: What is compared, as :attr:`~physinv.comparison.cells.Cell.config`.
+        data: Folder of the splits.
+        out: File for the result.
+        example: File for example reconstructions; None: none are kept.
+        device: Device of data and networks.
+        threads: Threads of the process.
+    """
 
     config: dict[str, Any]
     data: str
@@ -57,43 +66,78 @@ class Job:
 class Density(Protocol):
     """An answer that has a density."""
 
-    def log_prob(self, initial: Tensor, final: Tensor) -> Tensor: ...
+    def log_prob(self, initial: Tensor, final: Tensor) -> Tensor:
+        """Return ``log p(x_0 | x_T)``.
+
+        Args:
+            initial: Initial states, ``(batch, *state)``.
+            final: Final states, ``(batch, *state)``.
+
+        Returns:
+            Log densities in nats, ``(batch,)``.
+        """
 
 
 @runtime_checkable
 class Trajectories(Protocol):
-    """An answer that reconstructs the way as well."""
+    """An answer that reconstructs whole trajectories as well."""
 
-    def trajectories(self, final: Tensor, *, generator: torch.Generator | None = None) -> Tensor: ...
+    def trajectories(self, final: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Reconstruct one trajectory for each observation.
+
+        Args:
+            final: Observed final states, ``(batch, *state)``.
+            generator: Source of randomness.
+
+        Returns:
+            States at the stored times, ``(batch, time, *state)``.
+        """
 
 
 def run_cell(job: Job) -> dict[str, Any]:
-    """Train, draw, score: metrics, curves and cost, or the reason why the method does not apply."""
+    """Train a method, draw from it and evaluate it.
+
+    Args:
+        job: What to do.
+
+    Returns:
+        Metrics, curves, cost, and the reason if the method does not apply.
+
+    Raises:
+        ValueError: If there is no such simulator or method, or the method cannot be trained.
+    """
     config, device, seed = job.config, torch.device(job.device), job.config["seed"]
     torch.set_num_threads(job.threads)
     simulator = build(find(config["simulator"]), config["parameters"])
     train, valid, test = (TrajectoryDataset(Path(job.data) / s).load(device) for s in ("train", "valid", "test"))
     settings, n, members = Settings(**config["settings"]), config["observations"], config["samples"]
-    problem = Problem(simulator, train, valid, settings, budget=config["budget"], seed=seed, device=device)
+
+    # The problem, and the observations of the test split.
+    budget = Budget(seconds=config["budget"])
+    problem = Problem(simulator, train, valid, settings, budget=budget, seed=seed, device=device)
     truth, final = test.states(0, limit=n), test.states(-1, limit=n)
     generator = torch.Generator(device).manual_seed(seed)
-    with threads_for(test.shape), _counted() as count:
+    with threads_for(test.shape), count_evaluations() as count:
         begun = time.perf_counter()
         try:
-            answer = METHODS[config["method"]].fit(problem, **config["options"])
+            answer = fit_method(config["method"], problem, config["options"])
         except NotApplicableError as error:
             return {"metrics": {}, "curves": {}, "cost": {}, "error": f"does not apply: {error}"}
         _synchronise(device)
         trained = time.perf_counter() - begun
-        count.states, count.weights = 0, {}  # only what draws: training keeps averaged copies
+
+        # Sample.  Only networks that sample are counted: training keeps averaged copies.
+        count.reset()
         begun = time.perf_counter()
         with torch.no_grad():
             samples = answer.sample(final, members, generator=generator)
             _synchronise(device)
             drawn_in, evaluations = time.perf_counter() - begun, count.states / (n * members)
             mean = answer.mean(final)
+
+        # Evaluate.
         drawn = Drawn(*(x.detach().cpu() for x in (truth, final, samples, mean)))
-        metrics, curves = score(drawn, simulator, train.states(0).mean(0).cpu(), seed=seed)
+        metrics, curves = all_metrics(drawn, simulator, train.states(0).mean(0).cpu(), seed=seed)
         metrics |= _of_answer(answer, problem, truth, final, generator)
         if job.example is not None:
             _keep_example(Path(job.example), drawn, answer, simulator, test, generator)
@@ -114,13 +158,13 @@ def run_cell(job: Job) -> dict[str, Any]:
 def _of_answer(
     answer: Answer, problem: Problem, truth: Tensor, final: Tensor, generator: torch.Generator
 ) -> dict[str, float]:
-    """What only some answers have: a density of the truth (nats per number), a way that physics has to explain."""
+    """Metrics that only some answers have: log density of the truth (nats per number), physics residual."""
     found: dict[str, float] = {}
     if isinstance(answer, Density):
         numbers = problem.simulator.layout.moving(truth[:1]).numel()
         found["log_prob"] = float(answer.log_prob(truth, final).mean() / numbers)
     if isinstance(answer, Trajectories) and problem.simulator.known:
-        few = answer.trajectories(final[:_WAYS], generator=generator)
+        few = answer.trajectories(final[:_TRAJECTORIES], generator=generator)
         found["physics_residual"] = float(physics_residual(few, problem.simulator, problem.train.times))
     return found
 
@@ -133,57 +177,14 @@ def _keep_example(
     test: TrajectoryDataset,
     generator: torch.Generator,
 ) -> None:
-    """A few reconstructions for figures, for physinv also one whole way."""
-    ways = None
+    """Write a few reconstructions for figures, and one whole trajectory where the method reconstructs those."""
+    trajectory = None
     if isinstance(answer, Trajectories):
         with torch.no_grad():
-            way = answer.trajectories(test.states(-1, limit=1), generator=generator)[0]
-        ways = way, test.trajectories(slice(0, 1))[0], test.times
-    few = drawn.truth[:EXAMPLES], drawn.final[:EXAMPLES], drawn.samples[:EXAMPLES, :SHOWN]
-    write_example(path, Example(*few, simulator.layout, ways))
-
-
-@dataclass
-class _Count:
-    """States that went through a network, and the number of weights of each network."""
-
-    states: int = 0
-    weights: dict[int, int] = field(default_factory=dict)
-    depth: int = 0
-    batch: int = 0
-    known: bool = False
-
-
-@contextmanager
-def _counted() -> Iterator[_Count]:
-    """Listen to every call of a module with weights inside the block that no other module made.
-
-    Its batch is that of its first tensor; of a module called by keywords, the largest among the modules inside.
-    """
-    count = _Count()
-
-    def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        sizes = [len(x) for x in inputs if isinstance(x, Tensor) and x.ndim]
-        if count.depth == 0:
-            count.batch, count.known = 0, bool(sizes)
-        if sizes and (count.depth == 0 or not count.known):
-            count.batch = max(count.batch, sizes[0])
-        count.depth += 1
-
-    def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        count.depth -= 1
-        if count.depth == 0 and (parameters := list(module.parameters())):
-            count.states += count.batch
-            key = id(parameters[0])  # a network alone, and inside a model, is one network
-            count.weights[key] = max(count.weights.get(key, 0), sum(p.numel() for p in parameters))
-
-    hooks = nn.modules.module
-    handles = hooks.register_module_forward_pre_hook(enter), hooks.register_module_forward_hook(leave, always_call=True)
-    try:
-        yield count
-    finally:
-        for handle in handles:
-            handle.remove()
+            path_back = answer.trajectories(test.states(-1, limit=1), generator=generator)[0]
+        trajectory = path_back, test.trajectories(slice(0, 1))[0], test.times
+    few = drawn.truth[:_EXAMPLES], drawn.final[:_EXAMPLES], drawn.samples[:_EXAMPLES, :_SHOWN]
+    write_example(path, Example(*few, simulator.layout, trajectory))
 
 
 def _synchronise(device: torch.device) -> None:
@@ -211,13 +212,21 @@ def _die_with_parent() -> None:
 
 
 def make_data(config: dict[str, Any], place: Path) -> None:
-    """The dataset of a cell, in ``place``."""
+    """Generate the dataset of a cell.
+
+    Args:
+        config: What is compared, as :attr:`~physinv.comparison.cells.Cell.config`.
+        place: Folder of the dataset.
+
+    Raises:
+        ValueError: If there is no such simulator or parameter.
+    """
     simulator = build(find(config["simulator"]), config["parameters"])
     generate(DatasetPlan(simulator, config["splits"], config["seed"], config["simulator"]), place)
 
 
 def main() -> None:
-    """Make the data or do the work, and write the result where the job says; nothing is written if anything fails."""
+    """Generate the data or run the cell, as ``sys.argv`` says; nothing is written if anything fails."""
     _die_with_parent()
     what, path = sys.argv[1:]
     job = Job(**json.loads(Path(path).read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""Stored reconstructions of single observations, for figures: ``examples/<name>.npz``, arrays without pickle."""
+"""Example reconstructions, stored for figures: ``examples/<method>.npz``, arrays without pickle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["Example", "read_examples", "write_example"]
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +17,61 @@ from torch import Tensor
 from physinv.config.files import write_atomically
 from physinv.processes.layout import StateLayout, layout_from
 
-_WAYS = ("trajectory", "true_trajectory", "times")
+_TRAJECTORY = ("trajectory", "true_trajectory", "times")
 
 
 @dataclass(frozen=True)
 class Example:
-    """``truth`` and ``final`` ``(n, *state)``, ``samples`` ``(n, K, *state)``; ``ways`` is (reconstruction, truth,
-    times), each with one entry per time, where the method reconstructs the way as well."""
+    """Reconstructions of a few observations by one method.
+
+    Args:
+        truth: True initial states, ``(n, *state)``.
+        final: Observed final states, ``(n, *state)``.
+        samples: Samples, ``(n, K, *state)``.
+        layout: StateLayout of the states.
+        trajectory: One reconstructed trajectory, the true one, and their times; None where the method reconstructs
+            initial states only.
+    """
 
     truth: Tensor
     final: Tensor
     samples: Tensor
     layout: StateLayout
-    ways: tuple[Tensor, Tensor, Tensor] | None
+    trajectory: tuple[Tensor, Tensor, Tensor] | None
 
 
 def write_example(path: Path, example: Example) -> None:
-    """Write ``path``, whole or not at all."""
+    """Write an example.
+
+    Args:
+        path: The file, written whole or not at all.
+        example: The example.
+    """
     arrays = {"truth": example.truth, "final": example.final, "samples": example.samples}
-    if example.ways:
-        arrays |= dict(zip(_WAYS, example.ways, strict=True))
+    if example.trajectory:
+        arrays |= dict(zip(_TRAJECTORY, example.trajectory, strict=True))
     stored: dict[str, Any] = {name: values.cpu().numpy() for name, values in arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(tmp: Path) -> None:
         with tmp.open("wb") as file:
-            np.savez_compressed(file, **stored, layout=np.array(json.dumps(example.layout.described())))
+            np.savez_compressed(file, **stored, layout=np.array(json.dumps(asdict(example.layout))))
 
     write_atomically(path, write)
 
 
 def read_examples(folder: Path) -> dict[str, Example]:
-    """name -> example, of ``folder/examples``; ValueError in one line for a file that is damaged."""
+    """Read all examples of a folder of results.
+
+    Args:
+        folder: The folder of results.
+
+    Returns:
+        Examples by method.
+
+    Raises:
+        ValueError: If a file is damaged.
+    """
     return {path.stem: _read(path) for path in sorted((folder / "examples").glob("*.npz"))}
 
 
@@ -59,8 +82,9 @@ def _read(path: Path) -> Example:
         layout = json.loads(str(raw.pop("layout")))
         arrays = {name: torch.from_numpy(values) for name, values in raw.items()}
         known: dict[str, Any] = {k: _tuples(v) for k, v in layout.items()}
-        ways = (arrays[_WAYS[0]], arrays[_WAYS[1]], arrays[_WAYS[2]]) if set(_WAYS) <= arrays.keys() else None
-        return Example(arrays["truth"], arrays["final"], arrays["samples"], layout_from(**known), ways)
+        back, true, times = (arrays.get(name) for name in _TRAJECTORY)
+        trajectory = None if back is None or true is None or times is None else (back, true, times)
+        return Example(arrays["truth"], arrays["final"], arrays["samples"], layout_from(**known), trajectory)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no example of a benchmark ({error}); remove it and run again.") from None
 

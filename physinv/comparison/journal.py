@@ -1,4 +1,4 @@
-"""``cells.jsonl``: one line of JSON per result, on disk as soon as it is written; a torn last line is no result."""
+"""The journal ``cells.jsonl``: one line of JSON per result, on disk as soon as it is written."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ except ImportError:  # not a POSIX system
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The latest record of every key, in the order in which keys came first; none if there is no file.
+    """Read the latest record of every key, in the order in which keys came first.
 
-    ValueError for a whole line that is no record.
+    Args:
+        path: The journal; it need not exist.
+
+    Returns:
+        The records; a line that a kill cut short is none.
+
+    Raises:
+        ValueError: If a whole line is no record.
     """
     found: dict[str, dict[str, Any]] = {}
     for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
@@ -37,7 +44,12 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a line; it is on disk when this returns.  A torn line before it is ended first."""
+    """Append a record, which is on disk when this returns.
+
+    Args:
+        path: The journal; a line before it that a kill cut short is ended first.
+        record: The record, with keys ``key`` and ``error``.
+    """
     line = json.dumps(record, allow_nan=False) + "\n"
     with path.open("ab+") as file:
         if file.tell():
@@ -49,9 +61,14 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def keep(path: Path, keys: Collection[str], rest: Path) -> None:
-    """Leave the records in ``path`` whose key is among ``keys``, and in ``rest`` those of other recipes.
+    """Move the records of other recipes to another file, and back when they are wanted again.
 
-    Records in ``rest`` return when they are wanted again.  A kill in between leaves some in both files, never in none.
+    A kill in between leaves some records in both files, but loses none.
+
+    Args:
+        path: The journal, which keeps the records that are wanted.
+        keys: Keys that are wanted.
+        rest: The file of all others.
     """
     here, aside = read(path), read(rest)
     every = list({record["key"]: record for record in [*aside, *here]}.values())
@@ -70,7 +87,17 @@ def _write(path: Path, records: Collection[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process; BlockingIOError if another one has it.  A kill lets go of it."""
+    """Lock a folder for this process inside the block; the lock ends with the process.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        BlockingIOError: If another process holds the lock.
+    """
     with (folder / ".lock").open("w") as file:
         if fcntl is not None:
             try:

@@ -1,4 +1,4 @@
-"""A benchmark recipe says what is compared, on which data, at what cost: ``benchmarks/<name>.toml``, validated."""
+"""Recipes of benchmarks: which methods are compared, on which data, at what cost; TOML files, validated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ Value = int | float | str
 
 
 class Study(Strict):
-    """One setting goes through ``values`` while all others stay: how does the error depend on it?"""
+    """A setting that is varied while all others stay: how does the error depend on it?
+
+    Attributes:
+        name: Name in files and headings.
+        key: Dotted key of the setting, such as ``splits.train``.
+        values: Values of the setting.
+        methods: Methods of this study; none: those of the benchmark.
+        seeds: Seeds of this study; none: those of the benchmark.
+        label: Label of the axis, with its unit.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$", description="as in file names and headings")
     key: str = Field(description="what varies: parameters.X, splits.train, settings.X, options.METHOD.X, budget, ...")
@@ -31,7 +40,22 @@ class Study(Strict):
 
 
 class Benchmark(Strict):
-    """Methods, data and budget of one comparison.  Unknown keys are errors."""
+    """Methods, data and budget of one comparison.  Unknown keys are errors.
+
+    Attributes:
+        simulator: Name under which the simulator is registered, or ``module:Class``.
+        parameters: Parameters of the simulator that differ from its defaults.
+        splits: Trajectories for training, validation and test.
+        methods: Methods, by registered name or ``module:function``.
+        options: Options of methods, by method.
+        settings: Settings of the networks, for every method.
+        budget: Seconds of training of each method.
+        seeds: Seeds of data, training and sampling.
+        observations: Final states of the test split to reconstruct from.
+        samples: Draws for each of them.
+        studies: Studies of single settings.
+        quick: Dotted keys and the values that ``--quick`` gives them.
+    """
 
     simulator: str = Field(min_length=1, description="name under which the simulator is registered")
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -48,6 +72,9 @@ class Benchmark(Strict):
 
     @model_validator(mode="after")
     def _enough(self) -> Benchmark:
+        from physinv.training.objectives.choose import check_objective  # torch takes two seconds
+
+        check_objective(self.settings)
         if self.observations > self.splits.test:
             raise ValueError(f"`observations` must be at most the {self.splits.test} of `splits.test`.")
         listed: dict[str, list[Any]] = {
@@ -64,11 +91,21 @@ class Benchmark(Strict):
 
 
 def load_benchmark(path: Path) -> Benchmark:
-    """Read a recipe; a key ``dataset`` names a dataset's recipe, relative to it, whose data are then used.
+    """Read a recipe.
 
-    ValueError in one line names the file, the key and the rule (FileNotFoundError if absent).
+    Args:
+        path: The file.  Its key ``dataset`` may name the recipe of a dataset, relative to it, instead of simulator,
+            parameters and splits; what is given besides changes those.
+
+    Returns:
+        The validated recipe.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not valid; one line names the file, the key and the rule.
     """
-    values = read_toml(path, kind="benchmark recipe", hint="benchmarks/README.md says how to write one.")
+    hint = f"`physinv benchmark recipe SIMULATOR > {path}` writes one."
+    values = read_toml(path, kind="benchmark recipe", hint=hint)
     if "dataset" in values:
         data = load_recipe(path.parent / str(values.pop("dataset")))
         inherited = {"simulator": data.simulator, "parameters": data.parameters, "splits": data.splits.model_dump()}
@@ -79,15 +116,37 @@ def load_benchmark(path: Path) -> Benchmark:
 
 
 def quickened(benchmark: Benchmark) -> Benchmark:
-    """The first look: one seed, no studies, and what the table ``quick`` changes."""
+    """Return the benchmark of a first look: one seed, no studies, and the changes of its table ``quick``.
+
+    Args:
+        benchmark: The whole benchmark.
+
+    Returns:
+        The quick one.
+
+    Raises:
+        ValueError: If ``quick`` changes what does not exist, or to a value that is not valid.
+    """
     values = benchmark.model_dump() | {"studies": [], "seeds": benchmark.seeds[:1]}
     for key, value in benchmark.quick.items():
         _assign(values, key, value)
     return _validated(values, "`quick`")
 
 
-def changed(benchmark: Benchmark, key: str, value: Value) -> Benchmark:
-    """With the dotted ``key`` set to ``value``; ValueError if there is no such key."""
+def changed(benchmark: Benchmark, key: str, value: Value | list[str]) -> Benchmark:
+    """Return the benchmark with one value changed.
+
+    Args:
+        benchmark: The benchmark.
+        key: Dotted key, such as ``splits.train``.
+        value: Its new value.
+
+    Returns:
+        The changed benchmark, validated.
+
+    Raises:
+        ValueError: If there is no such key, or the value is not valid.
+    """
     values = benchmark.model_dump()
     _assign(values, key, value)
     return _validated(values, f"`{key}` = {value}")

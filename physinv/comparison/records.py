@@ -1,4 +1,4 @@
-"""What a benchmark measured: one record per cell (method, seed, study point), and means over the seeds.
+"""The records of a benchmark, one per cell (method, seed, study point), and means over the seeds.
 
 A folder of results holds ``cells.jsonl``, one JSON object per line.  A later line replaces earlier ones of the same
 cell; a line cut short by a kill is skipped.
@@ -23,7 +23,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Study:
-    """One point of a study: the setting ``key`` was changed to ``value``; ``label`` names it on an axis."""
+    """One point of a study.
+
+    Args:
+        name: Name of the study.
+        key: The setting that was changed.
+        value: Its value.
+        label: Its name on an axis.
+    """
 
     name: str
     key: str
@@ -33,7 +40,22 @@ class Study:
 
 @dataclass(frozen=True)
 class Record:
-    """One cell.  ``metrics`` and ``cost`` hold finite numbers only; ``lost`` names those that were NaN or infinite."""
+    """The results of one cell.
+
+    Args:
+        key: Name of the cell.
+        system: Name of the simulator.
+        method: Name of the method.
+        seed: Seed of data, training and sampling.
+        study: Point of a study; None for the main table.
+        metrics: Finite metrics by name.
+        lost: Names of metrics that were NaN or infinite.
+        curves: Curves by name.
+        cost: Finite costs by name.
+        error: Why there is no result; None if there is one.
+        options: Options of the method.
+        origin: Commit, versions, hardware, device, threads and date, as text.
+    """
 
     key: str
     system: str
@@ -47,17 +69,20 @@ class Record:
     error: str | None
     options: Mapping[str, Any]
     origin: Mapping[str, str]
-    """commit, versions, hardware, device, threads and date, as text."""
 
 
-ONE_SEED = 0.02  # relative difference below which figures of a single seed count as level
+_ONE_SEED = 0.02  # relative difference below which figures of a single seed count as level
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean over ``n`` seeds and its standard error ``sd / sqrt(n)``; None for one seed, which tells no spread.
+    """The mean of a number over the seeds.
 
-    ``values``: seed -> value, as far as they are known.
+    Args:
+        mean: The mean.
+        error: Its standard error ``sd / sqrt(n)``; None for one seed, which has no spread.
+        n: Number of seeds.
+        values: Values by seed, as far as they are known.
     """
 
     mean: float
@@ -67,18 +92,31 @@ class Summary:
 
     @staticmethod
     def of(values: Mapping[int, float]) -> Summary:
-        """Summarise the values of at least one seed."""
+        """Summarise the values of one or more seeds.
+
+        Args:
+            values: Values by seed.
+
+        Returns:
+            Mean and standard error.
+        """
         n, x = len(values), list(values.values())
         error = statistics.stdev(x) / math.sqrt(n) if n > 1 else None
         return Summary(statistics.fmean(x), error, n, values)
 
     def gap(self, other: Summary) -> float:
-        """The noise of the seeds: how far two means may differ by chance.
+        """Return the noise of the seeds: how far two means may differ by chance.
 
         Seeds fix data and observations for all methods, so differences are paired: half the 95 % interval of the mean
         difference over the common seeds (Student's t: 12.7 standard errors for two seeds, 4.3 for three).  Without two
-        of them, two standard errors of the difference of independent means; one seed tells no error: the gap is then
-        at least 2 % of the larger mean, by convention.
+        of them, two standard errors of the difference of independent means; one seed has no standard error: the gap is
+        then at least 2 % of the larger mean, by convention.
+
+        Args:
+            other: The other mean.
+
+        Returns:
+            A difference in the unit of the means.
         """
         common = self.values.keys() & other.values.keys()
         if len(common) > 1:
@@ -87,11 +125,21 @@ class Summary:
         known = 2 * math.hypot(self.error or 0.0, other.error or 0.0)
         if self.n > 1 and other.n > 1:
             return known
-        return max(known, ONE_SEED * max(abs(self.mean), abs(other.mean)))
+        return max(known, _ONE_SEED * max(abs(self.mean), abs(other.mean)))
 
 
 def read_records(folder: Path) -> list[Record]:
-    """The cells of ``folder/cells.jsonl``, each as it was measured last; ValueError in one line where it is damaged."""
+    """Read the records of a folder of results, the latest one of each cell.
+
+    Args:
+        folder: The folder, which holds ``cells.jsonl``.
+
+    Returns:
+        The records.
+
+    Raises:
+        ValueError: If there is no such file, or it is damaged.
+    """
     path = folder / "cells.jsonl"
     if not path.is_file():
         raise ValueError(f"`folder` must hold cells.jsonl, got {folder}; run the benchmark first.")
@@ -108,10 +156,17 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def summarise(records: Iterable[Record], study: Study | None = None) -> dict[str, dict[str, Summary]]:
-    """Means over the seeds of one study point: method -> metric or cost -> summary.
+    """Average records over the seeds.
 
     Costs are those of the cells and two more: ``total_seconds`` (training and sampling) and ``sample_seconds``
-    (sampling per sample and observation).  Methods without a number are there, empty.
+    (sampling per sample and observation).
+
+    Args:
+        records: Records of one system.
+        study: Point of a study; None for the main table.
+
+    Returns:
+        Summaries by method and by metric or cost; methods without a number have none.
     """
     values: dict[str, dict[str, dict[int, float]]] = {}
     for record in records:
@@ -124,7 +179,14 @@ def summarise(records: Iterable[Record], study: Study | None = None) -> dict[str
 
 
 def order(summaries: Mapping[str, Mapping[str, Summary]]) -> list[str]:
-    """The exact posterior, then methods from the lowest CRPS to the highest, then those without one."""
+    """Sort methods for tables.
+
+    Args:
+        summaries: Summaries by method.
+
+    Returns:
+        The exact posterior, then methods from the lowest CRPS to the highest, then those without one.
+    """
 
     def rank(method: str) -> tuple[bool, float, str]:
         crps = summaries[method].get("crps")
@@ -134,7 +196,14 @@ def order(summaries: Mapping[str, Mapping[str, Summary]]) -> list[str]:
 
 
 def points(records: Iterable[Record]) -> dict[str, list[Study]]:
-    """The points of each study, in increasing order where their values are numbers."""
+    """List the points of each study.
+
+    Args:
+        records: Records of one system.
+
+    Returns:
+        Points by study, in increasing order where their values are numbers.
+    """
     out: dict[str, list[Study]] = {}
     for study in dict.fromkeys(r.study for r in records if r.study):
         out.setdefault(study.name, []).append(study)

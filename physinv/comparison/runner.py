@@ -11,7 +11,7 @@ Records of an earlier recipe in the same folder are put aside in superseded.json
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA", "Told", "pending", "run_benchmark"]
+__all__ = ["Progress", "pending", "run_benchmark"]
 
 import datetime
 import json
@@ -20,9 +20,9 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from shutil import rmtree
@@ -34,17 +34,17 @@ from physinv.comparison import journal
 from physinv.comparison.cell import Job
 from physinv.comparison.cells import Cell, cells
 from physinv.comparison.recipe import Benchmark
-from physinv.comparison.workers import Datasets, Processes
+from physinv.comparison.records import SCHEMA
+from physinv.comparison.workers import Datasets, Processes, default_jobs
 from physinv.config.files import write_text
 from physinv.config.versions import versions
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
 
-SCHEMA = 1
-FAILED = "failed: "
+_FAILED = "failed: "
 
-Told = Callable[[float, str], None]
-"""``(share of the cells that is done, what happened last)``."""
+Progress = Callable[[float, str], None]
+"""A function of the share of the cells that is finished, and of a line about the last one."""
 
 
 def run_benchmark(
@@ -54,28 +54,42 @@ def run_benchmark(
     device: torch.device,
     jobs: int | None = None,
     only: Collection[str] | None = None,
-    progress: Told | None = None,
+    progress: Progress | None = None,
 ) -> int:
-    """Do every cell that :func:`pending` lists, ``jobs`` at a time; the number of those that failed.
+    """Run every cell of a benchmark that has no result yet.
 
-    ``only`` leaves the methods out that are not among these.  Results of another recipe in ``out`` are put aside, into
-    ``superseded.jsonl``, from where they return with their recipe.
+    Each cell runs in a process of its own, on its share of the cores: training is measured in wall time, so cells must
+    not share a core.  A failed cell leaves a log and is tried again by the next run.  Results of another recipe in
+    ``out`` are put aside, into ``superseded.jsonl``, from where they return with their recipe.
 
-    Each runs in a process of its own, on its share of the cores.  ``jobs`` defaults to the number of cores, less where
-    memory is short, 1 on an accelerator: training is measured in wall time, so cells must not fight for a core.  A
-    failed cell leaves a log and is tried again by the next run.  BlockingIOError if another run works in ``out``;
-    ValueError, before anything is touched, where the recipe's simulator can't be built.
+    Args:
+        benchmark: The benchmark.
+        out: Folder of the results.
+        device: Device of data and networks.
+        jobs: Cells at a time; None: as :func:`~physinv.comparison.workers.default_jobs` chooses.
+        only: Run these methods only.
+        progress: Called after every cell.
+
+    Returns:
+        The number of cells that failed.
+
+    Raises:
+        BlockingIOError: If another run works in ``out``.
+        ValueError: If the recipe's simulator or methods don't exist or can't be built, before anything is touched.
     """
+    # Refuse what can't be built before anything is touched.
     for cell in {cell.data_key: cell for cell in cells(benchmark)}.values():
         build(find(cell.config["simulator"]), cell.config["parameters"])
     out.mkdir(parents=True, exist_ok=True)
     text = benchmark.model_dump_json(indent=1) + "\n"
     failed, told = 0, progress or (lambda done, text: None)
+
+    # Several cells at once, each recorded as soon as it is finished.
     with journal.locked(out):
         write_text(out / "recipe.json", text)
         journal.keep(out / "cells.jsonl", {cell.key for cell in cells(benchmark)}, out / "superseded.jsonl")
         todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]
-        jobs = jobs or _jobs(todo, device)
+        jobs = jobs or default_jobs(todo, device)
         processes = Processes(threads=max(1, (os.cpu_count() or 1) // jobs))
         work = _Work(out, device, Datasets(out / ".work" / "data", todo), processes)
         told(0.0, f"{len(todo)} cells to do, {jobs} at a time")
@@ -95,19 +109,37 @@ def run_benchmark(
 
 
 def pending(benchmark: Benchmark, out: Path) -> list[Cell]:
-    """The cells that have no result in ``out``, or failed."""
+    """List the cells that have no result, or failed.
+
+    Args:
+        benchmark: The benchmark.
+        out: Folder of the results.
+
+    Returns:
+        The cells, in the order of :func:`~physinv.comparison.cells.cells`.
+    """
     done = {record["key"] for record in journal.read(out / "cells.jsonl") if not _is_failure(record)}
     return [cell for cell in cells(benchmark) if cell.key not in done]
 
 
+@dataclass(frozen=True)
 class _Work:
     """What the threads share."""
 
-    def __init__(self, out: Path, device: torch.device, datasets: Datasets, processes: Processes) -> None:
-        self.out, self.device, self.datasets, self.processes = out, device, datasets, processes
+    out: Path
+    device: torch.device
+    datasets: Datasets
+    processes: Processes
 
     def do(self, cell: Cell) -> tuple[str, dict[str, Any]]:
-        """Label and record of one cell."""
+        """Run one cell.
+
+        Args:
+            cell: The cell.
+
+        Returns:
+            Its label and its record.
+        """
         try:
             result = self._result(cell)
         except (ValueError, OSError) as error:  # data that can't be made, a disk that is full
@@ -175,11 +207,11 @@ def _record(cell: Cell, device: torch.device, threads: int, result: dict[str, An
 
 
 def _failed(why: str) -> dict[str, Any]:
-    return {"metrics": {}, "curves": {}, "cost": {}, "error": FAILED + why}
+    return {"metrics": {}, "curves": {}, "cost": {}, "error": _FAILED + why}
 
 
 def _is_failure(record: dict[str, Any]) -> bool:
-    return str(record["error"] or "").startswith(FAILED)
+    return str(record["error"] or "").startswith(_FAILED)
 
 
 def _brief(record: dict[str, Any]) -> str:
@@ -194,16 +226,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _jobs(todo: Sequence[Cell], device: torch.device) -> int:
-    """As many as there are cores, and as memory holds: each takes its dataset twice, and a GB of its own."""
-    if device.type != "cpu":
-        return 1
-    largest = 0
-    for cell in todo:
-        simulator = build(find(cell.config["simulator"]), cell.config["parameters"])
-        stored = sum(cell.config["splits"].values()) * (simulator.steps + 1) * math.prod(simulator.shape)
-        largest = max(largest, 4 * stored)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**33
-    return max(1, min(os.cpu_count() or 1, free // (2 * largest + 2**30)))

@@ -24,8 +24,10 @@ class Settings(Strict):
 
     noun: ClassVar[str] = "setting"
 
-    loss: Literal["auto", "trajectory", "bidirectional", "implicit", "sliced", "sliced-vr", "denoising"] = Field(
-        "auto", description="training objective; auto: denoising where the transition kernel is known, else trajectory"
+    loss: str = Field(
+        "auto",
+        description="training objective: trajectory, bidirectional, smoother, denoising, implicit, sliced, sliced-vr, "
+        "or module:function; auto: the one that suits the reference law",
     )
     physics: Literal["simulator", "learned"] = Field(
         "simulator", description="learned: drift and noise from the data alone, in half of the training time"

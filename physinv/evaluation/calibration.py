@@ -1,10 +1,10 @@
-"""Is a posterior calibrated?  Tests over many observations, each with its truth and K samples.
+"""Tests of calibration over many observations, each with its truth and K samples.
 
 If the samples are from ``p(x_0 | x_T)`` the truth cannot be told from them: any number computed from a state ranks the
 truth uniformly among its samples.  Simulation-based calibration ranks summaries of the state, TARP the distance to a
 reference point; coverage looks at central intervals.  A p value is uniform on [0, 1] for a calibrated posterior, and
-small for one that is too narrow, too wide or biased.  None of them sees a posterior that is calibrated but knows less
-than it could, such as the prior itself: look at proper scores as well.
+small for one that is too narrow, too wide or biased.  None of these tests sees a posterior that is calibrated but uses
+less of the observation than it could, such as the prior itself: look at proper scoring rules as well.
 
 ``sbi.diagnostics`` has the first two, for posteriors of its own; these few lines save its many dependencies.
 """
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
+from physinv.evaluation.ensembles import check_finite, ensemble
 from physinv.evaluation.metrics import coverage, rank_histogram
 
 LEVELS = torch.arange(1, 20, dtype=torch.float64) / 20
@@ -35,7 +36,13 @@ _EXPECTED = 20  # least expected count per bin: the chi-squared law holds to wel
 
 
 class Tarp(NamedTuple):
-    """Expected coverage at ``levels``, ``(levels,)`` each, and the p value of its largest deviation anywhere."""
+    """The result of :func:`tarp`.
+
+    Attributes:
+        levels: Nominal coverages.
+        coverage: Expected coverage at each of them.
+        p_value: Kolmogorov-Smirnov p value of the largest deviation at any level.
+    """
 
     levels: Float[Tensor, " levels"]
     coverage: Float[Tensor, " levels"]
@@ -43,7 +50,7 @@ class Tarp(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        """The largest ``|coverage - level|`` at these levels."""
+        """Return the largest ``|coverage - level|`` at these levels."""
         return float((self.coverage - self.levels).abs().max())
 
 
@@ -52,19 +59,39 @@ def coverage_curve(
     truth: Float[Tensor, "batch *state"],
     levels: Float[Tensor, " levels"] = LEVELS,
 ) -> Float[Tensor, " levels"]:
-    """:func:`~physinv.evaluation.metrics.coverage` at each of ``levels``: the diagonal for calibrated marginals, for
-    any K."""
+    """Return the coverage of central intervals at several levels.
+
+    Args:
+        samples: K samples for each truth.
+        truth: The true states.
+        levels: Nominal coverages, between 0 and 1.
+
+    Returns:
+        :func:`~physinv.evaluation.metrics.coverage` at each level: the levels themselves for calibrated marginals.
+
+    Raises:
+        ValueError: If the shapes do not match, a level is no probability, or a state is not finite.
+    """
     return torch.stack([coverage(samples, truth, level) for level in levels.tolist()])
 
 
 def calibration_error(
-    samples: Float[Tensor, "batch members *state"],
-    truth: Float[Tensor, "batch *state"],
-    levels: Float[Tensor, " levels"] = LEVELS,
+    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, ""]:
-    """``mean over levels of |coverage - level|``: 0 at best, up to sampling error, which does not cancel here."""
-    curve = coverage_curve(samples, truth, levels)
-    return (curve - levels.to(curve)).abs().mean()
+    """Return the mean of ``|coverage - level|`` over the :data:`LEVELS`.
+
+    Args:
+        samples: K samples for each truth.
+        truth: The true states.
+
+    Returns:
+        A scalar, 0 at best up to sampling error, which does not cancel in absolute values.
+
+    Raises:
+        ValueError: If the shapes do not match or a state is not finite.
+    """
+    curve = coverage_curve(samples, truth)
+    return (curve - LEVELS.to(curve)).abs().mean()
 
 
 def sbc(
@@ -74,23 +101,41 @@ def sbc(
     statistics: Statistics | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
-    """Simulation-based calibration (Talts et al. 2018, algorithm 1): one p value for all ``statistics``.
+    """Test simulation-based calibration of summaries of the state.
 
-    Of each summary the ranks of the truth among its K samples are held against the uniform law by a chi-squared test,
-    neighbouring ranks pooled until 20 are expected in each bin; the smallest p value times the number of summaries,
-    at most 1 (Bonferroni), keeps the level whatever the dependence.  Ties are broken at random.  By default every
-    component is a summary; of states with more than 16 these are 8 projections on random directions and the norm, of
-    components standardised over truths and samples together.  Random numbers from ``generator``.
-    Raises ValueError for fewer than 40 observations, and for states that are not finite.
+    Of each summary the ranks of the truth among its K samples are compared with the uniform law by a chi-squared test,
+    neighbouring ranks pooled until 20 are expected in each bin.  The smallest p value times the number of summaries
+    (Bonferroni) keeps the level whatever the dependence.
+
+    Args:
+        samples: K samples for each truth.
+        truth: The true states, 40 at least.
+        statistics: Summaries of states.  By default every component; of states with more than 16, 8 projections on
+            random directions and the norm, of components standardised over truths and samples together.
+        generator: Source of random directions and of randomness that breaks ties.
+
+    Returns:
+        One p value for all summaries, at most 1.
+
+    Raises:
+        ValueError: If the shapes do not match, there are fewer than 40 truths, or a state is not finite.
+
+    References:
+        Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration, algorithm 1.
     """
-    n, members = _sizes(samples, truth, least=2 * _EXPECTED)
+    samples, truth = _checked(samples, truth, least=2 * _EXPECTED)
+    n, members = samples.shape[:2]
     if statistics is None:
         statistics = _summaries(samples, truth, generator)
     ours, theirs = statistics(truth), statistics(samples.flatten(0, 1))
     theirs = theirs.reshape(n, members, -1)
+
+    # Pool ranks into bins of at least 20 expected counts.
     bins = min(members + 1, n // _EXPECTED)
     place = torch.arange(members + 1) * bins // (members + 1)
     expected = torch.bincount(place).numpy() * (n / (members + 1))
+
+    # The smallest p value over all summaries.
     smallest, count = 1.0, ours.shape[1]
     for s in range(count):
         ranks = rank_histogram(theirs[..., s], ours[..., s], generator=generator).cpu()
@@ -107,22 +152,41 @@ def tarp(
     levels: Float[Tensor, " levels"] = LEVELS,
     generator: torch.Generator | None = None,
 ) -> Tarp:
-    """Tests of accuracy with random points (Lemos et al. 2023, algorithm 2): does the whole state's law fit?
+    """Test the coverage of whole states with random points (TARP).
 
-    ``f_i`` is the share of samples nearer to reference i than the truth is; expected coverage at level c is the share
-    of observations with ``f_i <= c``.  Distances are Euclidean after each component is divided by its standard
-    deviation over truths and samples together.  ``references`` default to the truths of other observations: points of
-    the prior, as smooth as states are.  With K samples the rank of the truth, ties at random, plus a uniform number,
-    over K + 1 is uniform for a calibrated posterior: the scales treat truth and samples alike.  Posteriors that tell
-    nothing of ``x_T`` pass, as references do not depend on it.  Random numbers from ``generator``.
+    ``f_i`` is the share of samples nearer to reference point i than the truth is; expected coverage at level c is the
+    share of observations with ``f_i <= c``.  Distances are Euclidean after each component is divided by its standard
+    deviation over truths and samples together, so that the scales treat truth and samples alike.  With K samples the
+    rank of the truth, ties at random, plus a uniform number, over K + 1 is uniform for a calibrated posterior.
+    Posteriors that do not depend on ``x_T`` pass, since the reference points do not depend on it either.
+
+    Args:
+        samples: K samples for each truth.
+        truth: The true states, 2 at least.
+        references: One point for each truth; by default the truths of other observations, which are points of the
+            prior and as smooth as states are.
+        levels: Nominal coverages, between 0 and 1.
+        generator: Source of randomness.
+
+    Returns:
+        The expected coverages and the p value of their largest deviation.
+
+    Raises:
+        ValueError: If the shapes do not match, there are fewer than 2 truths, or a state is not finite.
+
+    References:
+        Lemos et al. (2023), Sampling-based accuracy testing of posterior estimators, algorithm 2.
     """
-    n, members = _sizes(samples, truth, least=2)
+    samples, truth = _checked(samples, truth, least=2)
+    n, members = samples.shape[:2]
     home = truth.device if generator is None else generator.device
     if references is None:
         references = truth.roll(int(torch.randint(1, n, (), generator=generator, device=home)), 0)
+
+    # How many samples are nearer to the reference point than the truth, in units of each component's deviation.
     _, scale = _moments(samples, truth)
-    far = ((truth - references) / scale).flatten(1).norm(dim=1)
-    near = ((samples - references[:, None]) / scale).flatten(2).norm(dim=2)
+    far = ((truth - references.reshape(truth.shape)) / scale).flatten(1).norm(dim=1)
+    near = ((samples - references.reshape(truth.shape)[:, None]) / scale).flatten(2).norm(dim=2)
     below, equal = (near < far[:, None]).sum(1), (near == far[:, None]).sum(1)
     u = torch.rand((n,), generator=generator, dtype=torch.float64, device=home).to(truth.device)
     share = (below + u * (equal + 1)) / (members + 1)
@@ -146,18 +210,13 @@ def _summaries(samples: Tensor, truth: Tensor, generator: torch.Generator | None
     return summaries
 
 
-def _sizes(samples: Tensor, truth: Tensor, least: int) -> tuple[int, int]:
-    """Observations and members, after a look at the shapes and numbers."""
-    if samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape or samples.shape[1] < 1:
-        raise ValueError(
-            f"`samples` must have shape (batch, members, *state) for a truth of shape {tuple(truth.shape)}, "
-            f"got {tuple(samples.shape)}; put the members on axis 1."
-        )
+def _checked(samples: Tensor, truth: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Samples and truth with a state axis, after a look at their number and at their values."""
+    samples, truth = ensemble(samples, truth)
     if len(truth) < least:
         raise ValueError(f"`truth` must hold at least {least} observations for a test, got {len(truth)}.")
-    if not bool(torch.isfinite(samples).all() & torch.isfinite(truth).all()):
-        raise ValueError("`samples` and `truth` must be finite, got NaN or infinity; remove diverged states.")
-    return samples.shape[0], samples.shape[1]
+    check_finite(samples=samples, truth=truth)
+    return samples, truth
 
 
 def _moments(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,5 +225,5 @@ def _moments(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     Over the truths alone they would lie nearer to the truths than to samples of the same law; each component only by
     O(1/n), but norms of fields add that up over thousands of components, and refuse the exact posterior.
     """
-    std, mean = torch.std_mean(torch.cat([truth[:, None], samples], dim=1).flatten(0, 1), dim=0)
-    return mean, torch.where(std > 0, std, torch.ones_like(std))
+    std, mean = torch.std_mean(torch.cat([truth[:, None], samples], dim=1).flatten(0, 1).double(), dim=0)
+    return mean.to(truth), torch.where(std > 0, std, torch.ones_like(std)).to(truth)

@@ -1,8 +1,8 @@
-"""Score a reconstruction file, with the exact posterior's values beside ours where they are known."""
+"""Evaluate a reconstruction file by metrics, with those of the exact posterior beside them where it is known."""
 
 from __future__ import annotations
 
-__all__ = ["Row", "draw", "evaluate", "write_json"]
+__all__ = ["Metric", "Row", "evaluate", "metrics_of", "write_json"]
 
 import dataclasses
 import json
@@ -19,12 +19,39 @@ from physinv.evaluation.spectra import spectral_error
 from physinv.laws.exact import LinearGaussian
 from physinv.posterior.reconstruct import Reconstruction
 
-_ENSEMBLE = 2  # members needed for the probabilistic scores
+_ENSEMBLE = 2  # fewest members that have a spread
+_SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
+_SHORTEST = 8  # points along an axis from which a spectrum has shells to compare
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of ensembles, ready to be computed.
+
+    Args:
+        name: Name of the metric, as in tables.
+        best: The best value: ``"low"``, ``"high"``, or a number as text.
+        about: What it measures, in one line.
+        value: Samples ``(batch, members, *state)`` to the metric.
+    """
+
+    name: str
+    best: str
+    about: str
+    value: Callable[[Tensor], float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A metric: our value, the exact posterior's (or None), and what is best (``low``, ``high`` or a number)."""
+    """One line of the table of metrics.
+
+    Args:
+        metric: Name of the metric.
+        value: Its value for the reconstruction.
+        exact: Its value for the exact answer to the same question; None where that is not known.
+        best: The best value: ``"low"``, ``"high"``, or a number as text.
+        about: What it measures, in one line.
+    """
 
     metric: str
     value: float
@@ -34,130 +61,103 @@ class Row:
 
 
 def evaluate(recon: Reconstruction, *, seed: int = 0) -> list[Row]:
-    """All metrics that apply to the method and the state; the exact column uses as many exact draws as ours.
+    """Compute all metrics that apply to a reconstruction.
 
-    ``sde`` is held against exact posterior samples, ``flow`` against the exact probability flow, ``mean-flow`` against
-    the exact posterior mean: three questions, three answers.
+    Samples of the reverse SDE are compared with samples of the exact posterior, ``flow`` with the exact probability
+    flow, ``mean-flow`` with the exact posterior mean: three questions with three answers.
+
+    Args:
+        recon: The reconstruction.
+        seed: Seed of the exact posterior's samples, as many as the reconstruction has.
+
+    Returns:
+        One row for each metric.
     """
-    exact, operator = recon.simulator.exact(), recon.operator
-    reference: Tensor | None = None
-    if operator is not None:
-        if isinstance(exact, LinearGaussian) and recon.seen is not None:
-            generator = torch.Generator().manual_seed(seed)
-            reference = exact.given(operator).sample(recon.seen, recon.samples.shape[1], generator=generator)
-    elif exact is not None:
-        n, final, method = recon.samples.shape[1], recon.observation, recon.info["method"]
-        if method == "sde":
-            reference = exact.sample(final, n, generator=torch.Generator().manual_seed(seed))
-        else:
-            reference = (exact.flow(final) if method == "flow" else exact.mean(final))[:, None]
-    rows = []
-    for name, best, about, score in _scores(recon):
-        ours = score(recon.samples)
-        rows.append(Row(name, ours, None if reference is None else score(reference), best, about))
-    return rows
+    reference = _exact_samples(recon, seed)
+    return [
+        Row(m.name, m.value(recon.samples), None if reference is None else m.value(reference), m.best, m.about)
+        for m in metrics_of(recon)
+    ]
 
 
 def write_json(rows: list[Row], recon: Reconstruction, path: Path) -> None:
-    """The table and how the reconstruction was made, as JSON."""
+    """Write the table of metrics, and how the reconstruction was made, as JSON.
+
+    Args:
+        rows: The table.
+        recon: The reconstruction that it is of.
+        path: The file to write, whole or not at all.
+    """
     text = json.dumps({"metrics": [dataclasses.asdict(r) for r in rows], "reconstruction": recon.info}, indent=1)
     write_text(path, text + "\n")
 
 
-def draw(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
-    """Figures: reconstructions, spectra (fields), rank histogram and coverage curve (samples)."""
-    from physinv.reports import plots as plot
+def metrics_of(recon: Reconstruction) -> list[Metric]:
+    """List the metrics that apply to a reconstruction.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    layout, k = recon.simulator.layout, recon.samples.shape[1]
-    figures = {"reconstruction": plot.reconstruction(recon.truth, recon.observation, recon.samples, layout)}
-    if layout.space:
-        exact = recon.simulator.exact()
-        generator = torch.Generator().manual_seed(seed)
-        reference = (
-            None
-            if exact is None or recon.operator is not None
-            else exact.sample(recon.observation, 1, generator=generator)
-        )
-        figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
-    if k >= _ENSEMBLE:
-        generator = torch.Generator().manual_seed(seed)
-        samples, truth = layout.moving(recon.samples), layout.moving(recon.truth)
-        figures["ranks"] = plot.ranks(metrics.rank_histogram(samples, truth, generator=generator), layout)
-        figures["coverage"] = plot.coverage_curve(samples, truth)
-    for name, figure in figures.items():
-        plot.save(figure, folder / f"{name}.png")
-    return [folder / f"{name}.png" for name in figures]
+    Static channels are inputs of the physics and enter no metric.
 
+    Args:
+        recon: The reconstruction, whose truth the metrics compare with.
 
-Score = tuple[str, str, str, Callable[[Tensor], float]]
+    Returns:
+        The metrics, in the order of the table.
+    """
+    simulator, moving = recon.simulator, recon.simulator.layout.moving
+    truth, initial = moving(recon.truth), recon.truth
 
+    def single(metric: Callable[[Tensor], Tensor]) -> Callable[[Tensor], float]:
+        return lambda s: float(torch.stack([metric(s[:, i]) for i in range(min(_SINGLE, s.shape[1]))]).mean())
 
-def _scores(recon: Reconstruction) -> list[Score]:
-    """Scores of ensembles; what is static in a state tells how it moves, but is not scored."""
-    truth, many, moving = recon.truth, recon.samples.shape[1] >= _ENSEMBLE, recon.simulator.layout.moving
+    def ensemble(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], float]:
+        return lambda s: float(metric(moving(s), truth))
 
     def forward(x: Tensor) -> Tensor:
-        return moving(recon.simulator.run(x, noise=False)[:, -1])
+        return moving(simulator.run(x, noise=False)[:, -1])
 
-    out: list[Score] = [
-        (
+    # Metrics of single reconstructions.
+    found = [
+        Metric(
             "relative_l2",
             "low",
             "one reconstruction against the truth, |x - truth| / |truth|",
-            lambda s: float(metrics.sample_relative_l2(moving(s), moving(truth))),
-        ),
+            ensemble(metrics.sample_relative_l2),
+        )
     ]
-    if recon.simulator.known:
-        out.append(
-            (
-                "reconstruction_mse",
-                "low",
-                "pushed forward without noise, against the truth pushed forward",
-                lambda s: _few(s, lambda x: metrics.reconstruction_error(x, truth, forward)),
-            )
-        )
-    if recon.simulator.layout.space and min(truth.shape[2:]) >= 8:
-        out.append(
-            (
-                "spectral_error",
-                "low",
-                "log radial spectrum of one reconstruction against the truth's",
-                lambda s: _few(s, lambda x: spectral_error(x, truth)),
-            )
-        )
-    if many:
-        out += [
-            (
-                "relative_l2_mean",
-                "low",
-                "the ensemble mean against the truth",
-                lambda s: float(metrics.relative_l2(moving(s.mean(1)), moving(truth))),
-            ),
-            ("crps", "low", "fair CRPS per component", lambda s: float(metrics.crps(moving(s), moving(truth)))),
-            (
-                "energy_score",
-                "low",
-                "fair energy score of whole states",
-                lambda s: float(metrics.energy_score(moving(s), moving(truth))),
-            ),
-            (
-                "coverage_90",
-                "0.9",
-                "share of components in the central 90 % interval",
-                lambda s: float(metrics.coverage(moving(s), moving(truth), 0.9)),
-            ),
-            (
-                "spread_skill",
-                "1",
-                "ensemble spread over the error of its mean",
-                lambda s: float(metrics.spread_skill(moving(s), moving(truth))),
-            ),
-        ]
-    return out
+    if simulator.known:
+        about = "pushed forward without noise, against the truth pushed forward"
+        value = single(lambda x: metrics.reconstruction_error(x, initial, forward))
+        found.append(Metric("reconstruction_mse", "low", about, value))
+    if simulator.layout.space and min(initial.shape[2:]) >= _SHORTEST:
+        about = "log radial spectrum of one reconstruction against the truth's"
+        found.append(Metric("spectral_error", "low", about, single(lambda x: spectral_error(x, initial))))
+    if recon.samples.shape[1] < _ENSEMBLE:
+        return found
+
+    # Metrics of ensembles.
+    def of_mean(s: Tensor) -> float:
+        return float(metrics.relative_l2(moving(s.mean(1)), truth))
+
+    return [
+        *found,
+        Metric("relative_l2_mean", "low", "the ensemble mean against the truth", of_mean),
+        Metric("crps", "low", "fair CRPS per component", ensemble(metrics.crps)),
+        Metric("energy_score", "low", "fair energy score of whole states", ensemble(metrics.energy_score)),
+        Metric("coverage_90", "0.9", "share of components in the central 90 % interval", ensemble(metrics.coverage)),
+        Metric("spread_skill", "1", "ensemble spread over the error of its mean", ensemble(metrics.spread_skill)),
+    ]
 
 
-def _few(samples: Tensor, score: Callable[[Tensor], Tensor], few: int = 8) -> float:
-    """A score of single reconstructions, averaged over the first few draws."""
-    values = [score(samples[:, i]) for i in range(min(few, samples.shape[1]))]
-    return float(torch.stack(values).mean())
+def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
+    """The exact answer to the question that the reconstruction answers, as an ensemble; None where it is not known."""
+    exact, generator = recon.simulator.exact(), torch.Generator().manual_seed(seed)
+    n, final, method = recon.samples.shape[1], recon.observation, recon.info["method"]
+    if recon.operator is not None:
+        if isinstance(exact, LinearGaussian) and recon.seen is not None:
+            return exact.given(recon.operator).sample(recon.seen, n, generator=generator)
+        return None
+    if exact is None:
+        return None
+    if method == "sde":
+        return exact.sample(final, n, generator=generator)
+    return (exact.flow(final) if method == "flow" else exact.mean(final))[:, None]

@@ -1,14 +1,17 @@
-"""How good is a reconstruction?  Numbers from tensors; nothing here knows a model.
+"""Metrics of reconstructions: numbers from tensors, without any knowledge of models.
 
-Three kinds of answer, three kinds of question.  ``estimate`` is one state per truth, ``(batch, *state)``;
-``samples`` is an ensemble of K states per truth, ``(batch, members, *state)``; whole laws are compared in
-:mod:`physinv.evaluation.two_sample`, spectra in :mod:`physinv.evaluation.spectra`.  Errors of a single estimate
-favour the posterior mean; proper scores (CRPS, energy, variogram) are smallest in expectation for the true posterior;
-coverage, spread-skill ratio and rank histogram say whether the spread is right.  Put the exact posterior's value, or
-that of truth against truth, beside each of them: the target is rarely zero.
+An ``estimate`` is one state per truth, ``(batch, *state)``; ``samples`` is an ensemble of K states per truth,
+``(batch, members, *state)``; whole laws are compared in :mod:`physinv.evaluation.two_sample`, spectra in
+:mod:`physinv.evaluation.spectra`.  States of one number need no axis: truths ``(batch,)`` and samples
+``(batch, members)`` will do.
 
-The three scores are the fair ones (Ferro 2014): unbiased, for any K >= 2, for the law that the ensemble was drawn
-from, so ensembles of different sizes compare.
+Errors of a single estimate favour the posterior mean.  Proper scoring rules (CRPS, energy score, variogram score) are
+smallest in expectation for the true posterior.  Coverage, spread-skill ratio and rank histogram say whether the spread
+is right.  The best value is rarely zero: compare with the metric of the exact posterior, or of truth against truth.
+
+The three scoring rules are fair (Ferro 2014): unbiased, for any K >= 2, for the law that the ensemble was drawn from,
+so that ensembles of different sizes can be compared.  Squares are summed in float64: no result depends on the unit of
+the state other than in proportion.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from __future__ import annotations
 __all__ = [
     "coverage",
     "crps",
+    "crps_map",
     "energy_score",
-    "quadratic_q",
     "rank_histogram",
     "reconstruction_error",
     "relative_l2",
@@ -32,25 +35,47 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from physinv.evaluation.ensembles import check_finite, check_pair, ensemble
+
 
 def relative_l2(estimate: Float[Tensor, "batch *state"], truth: Float[Tensor, "batch *state"]) -> Float[Tensor, ""]:
-    """``mean_n ||e_n - t_n|| / ||t_n||``, norms over the state; ``(batch, *state)`` twice, result a scalar.
+    """Return the relative L2 error ``mean_n ||e_n - t_n|| / ||t_n||``.
 
-    0 is perfect, 1 is what the estimate zero scores; the posterior mean is (nearly) the best there is.
+    Args:
+        estimate: One state for each truth.
+        truth: The true states.
+
+    Returns:
+        A scalar: 0 is perfect, 1 is the error of the estimate zero.  The posterior mean is (nearly) the best estimate.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> relative_l2(torch.tensor([[3.0, 5.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor(0.2000)
     """
-    _same_shape(estimate, truth)
-    return (_norm(estimate - truth, 1) / _norm(truth, 1)).mean()
+    check_pair(estimate, truth)
+    return (_norm(estimate - truth, 1) / _norm(truth, 1)).mean().to(truth.dtype)
 
 
 def sample_relative_l2(
     samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, ""]:
-    """:func:`relative_l2` of single samples, averaged over the K members too: ``(n, K, *state), (n, *state)``.
+    """Return the relative L2 error of single samples, averaged over the members.
 
-    A perfect posterior sample scores about sqrt(2) times the posterior mean: no defect.
+    Args:
+        samples: K samples for each truth.
+        truth: The true states.
+
+    Returns:
+        A scalar; samples of the exact posterior have about sqrt(2) times the error of its mean, which is no defect.
+
+    Raises:
+        ValueError: If the shapes do not match.
     """
-    _ensemble(samples, truth, least=1)
-    return (_norm(samples - truth.unsqueeze(1), 2) / _norm(truth, 1).unsqueeze(1)).mean()
+    samples, truth = ensemble(samples, truth)
+    return (_norm(samples - truth.unsqueeze(1), 2) / _norm(truth, 1).unsqueeze(1)).mean().to(truth.dtype)
 
 
 def reconstruction_error(
@@ -58,39 +83,98 @@ def reconstruction_error(
     truth: Float[Tensor, "batch *state"],
     forward: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, ""]:
-    """``mean (F(e) - F(t))^2`` over batch and state: does the estimate lead to where the truth led?
+    """Return the mean squared error of estimates that are run forward, ``mean (F(e) - F(t))^2``.
 
-    ``forward`` F is the noise-free solver from 0 to T, so the comparison is with the *clean* final state F(t), not
-    with the noisy one that was observed; the target is the exact posterior's value, not zero.  Shapes
-    ``(batch, *state)`` twice, result a scalar.  Source: Holzschuh, Vegetti, Thuerey 2023, sec. 3.2.
+    The comparison is with the *clean* final state ``F(t)``, not with the noisy one that was observed.
+
+    Args:
+        estimate: One initial state for each truth.
+        truth: The true initial states.
+        forward: The noise-free solver ``F`` from 0 to T.
+
+    Returns:
+        A scalar in the square of the state's unit, float64; the best value is that of the exact posterior, not 0.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    References:
+        Holzschuh, Vegetti and Thuerey (2023), Solving inverse physics problems with score matching, section 3.2.
     """
-    _same_shape(estimate, truth)
-    return (forward(estimate) - forward(truth)).square().mean()
+    check_pair(estimate, truth)
+    return (forward(estimate) - forward(truth)).double().square().mean()
 
 
 def crps(samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]) -> Float[Tensor, ""]:
-    """Fair continuous ranked probability score, mean over batch and components: ``(n, K, *state), (n, *state)``.
+    """Return the fair continuous ranked probability score, averaged over batch and components.
 
-    Per component ``1/K sum_i |x_i - y| - 1/(2 K (K - 1)) sum_ij |x_i - x_j|`` (Ferro 2014), in units of the
-    state; with sorted members the double sum is ``2 sum_i (2 i - K - 1) x_(i)``: O(K log K).  A calibrated
-    Gaussian of standard deviation sigma scores ``sigma / sqrt(pi)``.
+    Args:
+        samples: K >= 2 samples for each truth.
+        truth: The true states.
+
+    Returns:
+        A scalar in the unit of the state; a calibrated Gaussian of standard deviation sigma has ``sigma / sqrt(pi)``.
+
+    Raises:
+        ValueError: If the shapes do not match or there are fewer than 2 members.
+
+    References:
+        Gneiting and Raftery (2007), Strictly proper scoring rules, eq. 21; Ferro (2014), Fair scores for ensemble
+        forecasts.
     """
-    return _crps_map(samples, truth).mean()
+    return crps_map(samples, truth).mean()
+
+
+def crps_map(
+    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
+) -> Float[Tensor, "batch *state"]:
+    """Return the fair continuous ranked probability score of every component.
+
+    It is ``1/K sum_i |x_i - y| - 1/(2 K (K - 1)) sum_ij |x_i - x_j|``; with sorted members the double sum is
+    ``2 sum_i (2 i - K - 1) x_(i)``, at a cost of O(K log K).  Members count from the truth, so that little cancels.
+
+    Args:
+        samples: K >= 2 samples for each truth.
+        truth: The true states.
+
+    Returns:
+        One value for each component of each truth, in the unit of the state.
+
+    Raises:
+        ValueError: If the shapes do not match or there are fewer than 2 members.
+    """
+    x, y = ensemble(samples, truth, least=2)
+    x = (x - y.unsqueeze(1)).sort(dim=1).values
+    k = x.shape[1]
+    weight = torch.arange(1 - k, k, 2, dtype=x.dtype, device=x.device).reshape(1, k, *[1] * (x.ndim - 2))
+    return (x.abs().mean(dim=1) - (weight * x).sum(dim=1) / (k * (k - 1))).reshape(truth.shape)
 
 
 def energy_score(
     samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, ""]:
-    """Fair energy score, mean over the batch: the CRPS of whole states, which sees dependence as well.
+    """Return the fair energy score, averaged over the batch: the CRPS of whole states, which sees dependence as well.
 
-    ``1/K sum_i ||x_i - y|| - 1/(2 K (K - 1)) sum_ij ||x_i - x_j||``, norms over the flattened state (Gneiting and
-    Raftery 2007, eq. 22, with the unbiased second term); shapes ``(n, K, *state), (n, *state)``.
+    It is ``1/K sum_i ||x_i - y|| - 1/(2 K (K - 1)) sum_ij ||x_i - x_j||`` with norms over the flattened state.
+
+    Args:
+        samples: K >= 2 samples for each truth.
+        truth: The true states.
+
+    Returns:
+        A scalar in the unit of the state.
+
+    Raises:
+        ValueError: If the shapes do not match or there are fewer than 2 members.
+
+    References:
+        Gneiting and Raftery (2007), Strictly proper scoring rules, eq. 22, with the unbiased second term.
     """
-    _ensemble(samples, truth, least=2)
-    n, k = samples.shape[:2]
-    x = (samples - truth.unsqueeze(1)).reshape(n, k, -1)
+    samples, truth = ensemble(samples, truth, least=2)
+    k = samples.shape[1]
+    x = (samples - truth.unsqueeze(1)).flatten(2).double()
     pairs = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sum(dim=(1, 2))
-    return (_norm(x, 2).mean(dim=1) - pairs / (2 * k * (k - 1))).mean()
+    return (_norm(x, 2).mean(dim=1) - pairs / (2 * k * (k - 1))).mean().to(truth.dtype)
 
 
 def variogram_score(
@@ -101,20 +185,37 @@ def variogram_score(
     pairs: int = 512,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
-    """Fair variogram score, mean over the batch and over pairs i < j of components: does the dependence fit?
+    """Return the fair variogram score, averaged over the batch and over pairs of components: does the dependence fit?
 
-    ``(m_ij - |y_i - y_j|^p)^2 - s_ij^2 / K`` with mean m and unbiased variance s^2 of the members' ``|x_i - x_j|^p``
-    (Scheuerer and Hamill 2015, unit weights; the last term takes away what a finite ensemble adds).  All pairs where
-    there are at most ``pairs``, else that many drawn from ``generator``: seed it alike for methods to be compared.
-    Blind to a shift common to all components.  Shapes ``(n, K, *state), (n, *state)``; in ``(unit of the state)^2p``.
+    For a pair i < j it is ``(m_ij - |y_i - y_j|^p)^2 - s_ij^2 / K`` with the mean m and the unbiased variance s^2 of
+    the members' ``|x_i - x_j|^p``; the last term subtracts what a finite ensemble adds.  It does not see a shift common
+    to all components.
+
+    Args:
+        samples: K >= 2 samples for each truth.
+        truth: The true states, of at least 2 components.
+        p: The exponent.
+        pairs: Most pairs to be averaged over; if there are more, that many are drawn.
+        generator: Source of the drawn pairs; give methods that are to be compared the same seed.
+
+    Returns:
+        A scalar in ``(unit of the state)^2p``.
+
+    Raises:
+        ValueError: If the shapes do not match, ``p`` or ``pairs`` are not positive, or states have one component.
+
+    References:
+        Scheuerer and Hamill (2015), Variogram-based proper scoring rules, with unit weights.
     """
     if not (p > 0 and pairs >= 1):
         raise ValueError(f"`p` must be positive and `pairs` at least 1, got {p} and {pairs}.")
-    _ensemble(samples, truth, least=2)
+    samples, truth = ensemble(samples, truth, least=2)
     x, y = samples.flatten(2), truth.flatten(1)
     d = y.shape[1]
     if d < 2:
         raise ValueError(f"`truth` must have at least 2 components to pair, got {d}; take `crps`.")
+
+    # All pairs, or as many different components drawn at random.
     if d * (d - 1) // 2 <= pairs:
         i, j = torch.triu_indices(d, d, 1, device=y.device)
     else:
@@ -129,13 +230,24 @@ def variogram_score(
 def coverage(
     samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"], level: float = 0.9
 ) -> Float[Tensor, ""]:
-    """Fraction of components inside the ensemble's central interval; shapes ``(n, K, *state), (n, *state)``.
+    """Return the share of components inside the central interval of the ensemble.
 
-    An interval between quantiles of K perfect members holds the truth too rarely (.807 for .90 at K = 16), so
-    this counts ranks.  The truth's rank r among K exchangeable members is uniform on 0 ... K.  Rank r stands for
-    the interval [r, r + 1]; what counts is the share of it inside ``[c, K + 1 - c]``, ``c = (1 - level) (K + 1) / 2``:
-    1 for ranks well inside, 0 outside, a fraction for the two at the border.  A perfect ensemble has expectation
-    exactly ``level``, for every K.  A truth equal to m members spreads over the ranks r ... r + m.
+    An interval between quantiles of K perfect members contains the truth too rarely (.807 for .90 at K = 16), so ranks
+    are counted instead.  The truth's rank r among K exchangeable members is uniform on 0 ... K and stands for the
+    interval [r, r + 1].  What counts is the share of it inside ``[c, K + 1 - c]``, ``c = (1 - level) (K + 1) / 2``: 1
+    for ranks well inside, 0 outside, a fraction for the two at the border.  A truth equal to m members spreads over the
+    ranks r ... r + m.
+
+    Args:
+        samples: K samples for each truth.
+        truth: The true states.
+        level: Nominal probability of the interval, between 0 and 1.
+
+    Returns:
+        A scalar whose expectation is exactly ``level`` for a perfect ensemble of any K.
+
+    Raises:
+        ValueError: If the shapes do not match, ``level`` is no probability, or a state is not finite.
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must be a probability between 0 and 1, such as .9, got {level}.")
@@ -150,15 +262,29 @@ def coverage(
 def spread_skill(
     samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, ""]:
-    """``sqrt((K + 1) / K * mean variance / mean (ensemble mean - y)^2)``; shapes ``(n, K, *state), (n, *state)``.
+    """Return the ratio of ensemble spread to the error of the ensemble mean.
 
-    Unbiased variances, means over batch and components (Fortin et al. 2014).  1 is calibrated, below 1 is too
-    narrow or biased.  Being an average it lets errors of opposite sign cancel: look per wavenumber as well.
+    It is ``sqrt((K + 1) / K * mean variance / mean (ensemble mean - y)^2)`` with unbiased variances and means over
+    batch and components.
+
+    Args:
+        samples: K >= 2 samples for each truth.
+        truth: The true states.
+
+    Returns:
+        A scalar: 1 is calibrated, below 1 is too narrow or biased.  Errors of opposite sign cancel in the averages:
+        look at spectra as well.
+
+    Raises:
+        ValueError: If the shapes do not match or there are fewer than 2 members.
+
+    References:
+        Fortin et al. (2014), Why should ensemble spread match the RMSE of the ensemble mean?
     """
-    _ensemble(samples, truth, least=2)
-    k = samples.shape[1]
-    error = (samples.mean(dim=1) - truth).square().mean()
-    return ((k + 1) / k * samples.var(dim=1).mean() / error).sqrt()
+    x, y = (part.double() for part in ensemble(samples, truth, least=2))
+    k = x.shape[1]
+    error = (x.mean(dim=1) - y).square().mean()
+    return ((k + 1) / k * x.var(dim=1).mean() / error).sqrt().to(truth.dtype)
 
 
 def rank_histogram(
@@ -167,11 +293,22 @@ def rank_histogram(
     *,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " ranks"]:
-    """How often the truth has rank 0 ... K among its K members, over batch and components: K + 1 counts.
+    """Count how often the truth has rank 0 ... K among its K members, over batch and components.
 
-    Flat for a calibrated ensemble, a bowl for a narrow one, a dome for a wide one, a slope for a biased one
-    (Hamill 2001).  Components of one state are dependent: a chi-squared test wants one scalar per state.  Ties
-    are broken at random with ``generator``.  Shapes ``(n, K, *state), (n, *state)``.
+    Args:
+        samples: K samples for each truth.
+        truth: The true states.
+        generator: Source of randomness that breaks ties.
+
+    Returns:
+        K + 1 counts: flat for a calibrated ensemble, a bowl for a narrow one, a dome for a wide one, a slope for a
+        biased one.  Components of one state are dependent: for a chi-squared test take one number per state.
+
+    Raises:
+        ValueError: If the shapes do not match or a state is not finite.
+
+    References:
+        Hamill (2001), Interpretation of rank histograms for verifying ensemble forecasts.
     """
     below, equal = _rank(samples, truth)
     home = below.device if generator is None else generator.device
@@ -180,56 +317,15 @@ def rank_histogram(
     return torch.bincount(rank.flatten(), minlength=samples.shape[1] + 1)
 
 
-def quadratic_q(x0: Float[Tensor, "..."], tolerance: float = 0.1) -> Float[Tensor, ""]:
-    """``Q = 2 min(P_-, P_+)`` with ``P_+-`` the share of ``x0`` within ``tolerance`` of +-1.
-
-    The posterior metric of the quadratic 1-D process; ``x0``: reconstructed initial values of any shape, result a
-    scalar.  1 if both branches are hit equally often, 0 if one is missed; blind to calibration.  NaN is a miss.
-    Source: Holzschuh, Vegetti, Thuerey 2023, sec. 3.1.
-    """
-    minus, plus = (((x0 - branch).abs() <= tolerance).to(x0.dtype).mean() for branch in (-1, 1))
-    return 2 * torch.minimum(minus, plus)
-
-
-def _crps_map(samples: Tensor, truth: Tensor) -> Tensor:
-    """Fair CRPS per component, ``(n, *state)``; computed relative to the truth, so that little cancels."""
-    _ensemble(samples, truth, least=2)
-    x = (samples - truth.unsqueeze(1)).sort(dim=1).values
-    k = x.shape[1]
-    weight = torch.arange(1 - k, k, 2, dtype=x.dtype, device=x.device).reshape(1, k, *[1] * (x.ndim - 2))
-    return x.abs().mean(dim=1) - (weight * x).sum(dim=1) / (k * (k - 1))
-
-
 def _norm(x: Tensor, lead: int) -> Tensor:
-    """Euclidean norm over all axes after the first ``lead``."""
-    norm: Tensor = torch.linalg.vector_norm(x.reshape(*x.shape[:lead], -1), dim=-1)
+    """Euclidean norm over all axes after the first ``lead``, in float64."""
+    norm: Tensor = torch.linalg.vector_norm(x.reshape(*x.shape[:lead], -1), dim=-1, dtype=torch.float64)
     return norm
 
 
 def _rank(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """How many members are below the truth, and how many equal to it; ``(n, *state)`` each, int64."""
-    _ensemble(samples, truth, least=1)
-    for name, x in (("samples", samples), ("truth", truth)):
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(f"`{name}` must be finite to be ranked, got NaN or infinity; remove diverged states.")
+    samples, truth = ensemble(samples, truth)
+    check_finite(samples=samples, truth=truth)
     y = truth.unsqueeze(1)
     return (samples < y).sum(dim=1), (samples == y).sum(dim=1)
-
-
-def _same_shape(estimate: Tensor, truth: Tensor) -> None:
-    if estimate.shape != truth.shape:
-        raise ValueError(
-            f"`estimate` must have the shape {tuple(truth.shape)} of `truth`, got {tuple(estimate.shape)}; "
-            "expand it, nothing is broadcast here."
-        )
-
-
-def _ensemble(samples: Tensor, truth: Tensor, least: int) -> None:
-    shape = tuple(truth.shape)
-    if samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape:
-        raise ValueError(
-            f"`samples` must have shape (batch, members, *state) for a truth of shape {shape}, "
-            f"got {tuple(samples.shape)}; put the members on axis 1."
-        )
-    if samples.shape[1] < least:
-        raise ValueError(f"`samples` must hold at least {least} members, got {samples.shape[1]}; draw more.")

@@ -1,4 +1,4 @@
-"""Does a reconstructed trajectory obey the equation?  What its steps miss, in units of the noise."""
+"""The physics residual: does a reconstructed trajectory obey the equation, up to the noise of the process?"""
 
 from __future__ import annotations
 
@@ -15,32 +15,69 @@ from physinv.equations.sde import SDE
 
 @runtime_checkable
 class Diagonal(Protocol):
-    """An SDE whose accumulated noise is diagonal in an orthonormal basis (:class:`~physinv.equations.sde.Linear` has
-    these)."""
+    """An SDE whose accumulated noise is diagonal in an orthonormal basis, such as a Linear one."""
 
-    def modes(self, x: Tensor) -> Tensor: ...
-    def unmodes(self, y: Tensor, like: Tensor) -> Tensor: ...
-    def variance(self, dt: Tensor, like: Tensor) -> Tensor: ...
+    def modes(self, x: Tensor) -> Tensor:
+        """Return the coefficients of states in the basis.
+
+        Args:
+            x: States, ``(batch, *state)``.
+
+        Returns:
+            Coefficients, ``(batch, *modes)``.
+        """
+
+    def unmodes(self, y: Tensor, like: Tensor) -> Tensor:
+        """Return the states of coefficients.
+
+        Args:
+            y: Coefficients, ``(batch, *modes)``.
+            like: States of the shape and dtype wanted.
+
+        Returns:
+            States, ``(batch, *state)``.
+        """
+
+    def variance(self, dt: Tensor, like: Tensor) -> Tensor:
+        """Return the variance per mode of the accumulated noise.
+
+        Args:
+            dt: Lengths of time, ``(batch,)``.
+            like: States of the shape and dtype wanted.
+
+        Returns:
+            Variances, ``(batch or 1, *modes)``.
+        """
 
 
 @torch.no_grad()
 def physics_residual(
     states: Float[Tensor, "batch time *state"], sde: SDE, times: Float[Tensor, " time"]
 ) -> Float[Tensor, ""]:
-    """``mean_m |q^(-1/2) (x_{m+1} - Phi(x_m))|^2 / rank q``, mean over the batch; 1 for true trajectories.
+    """Return the physics residual ``mean_m |q^(-1/2) (x_{m+1} - Phi(x_m))|^2 / rank q``, averaged over the batch.
 
     ``Phi`` is ``sde.drift_flow`` in ``sde.substeps`` steps, q the covariance of the noise of the interval; components
-    (or modes) without noise do not count.  Too quiet is wrong too: a noise-free path scores 0.  Exact for linear SDEs
-    (n numbers: 1 +- (2/n)^(1/2)); for others up to discretisation, and to how far the flow stretches noise within an
-    interval.  What cannot be seen is a start that is off while the path follows from it.
+    (or modes) without noise do not count.  It is exact for linear SDEs; for others up to discretisation, and to how far
+    the flow stretches noise within an interval.  It does not see a wrong initial state whose trajectory obeys the
+    equation.
 
-    Where q is diagonal in a basis (:class:`Diagonal`: linear SDEs, and coloured noise, which has ``sde.diffuse``
-    overridden and no components of its own) it is whitened there.  Elsewhere by ``sde.whiten``, which takes the gap for
-    one at ``t_m``: where a process overrides it, and so carries the gap through the flow first (oscillators), the gap
-    is carried back before, ``Phi^-1(x_{m+1}) - x_m``.
+    Where q is diagonal in a basis (:class:`Diagonal`: linear SDEs, and coloured noise, which overrides ``sde.diffuse``
+    and has no components of its own) the gap is whitened there.  Elsewhere it is whitened by ``sde.whiten``, which
+    takes it for a gap at ``t_m``.  Where a process overrides ``whiten`` (oscillators), the gap is carried back before,
+    ``Phi^-1(x_{m+1}) - x_m``, since it acts on gaps that have been carried through the flow.
 
-    ``times`` increasing, one per state.  Infinite where a state or the flow is not finite.  Raises ValueError for other
-    shapes or times, for fewer than 2 states, for an SDE without noise, and for noise that depends on the state.
+    Args:
+        states: Trajectories, in increasing order of time.
+        sde: The process, with noise that does not depend on the state.
+        times: One time for each state, strictly increasing.
+
+    Returns:
+        A scalar: 1 for true trajectories (``1 +- (2/n)^(1/2)`` over n numbers), 0 for a noise-free one, which is wrong
+        too; infinite where a state or the flow is not finite.
+
+    Raises:
+        ValueError: For other shapes or times, for fewer than 2 states, and for an SDE without noise, or with noise that
+            depends on the state.
     """
     if states.ndim < 3 or states.shape[1] < 2 or states.shape[1] != len(times) or len(states) == 0:
         raise ValueError(
@@ -49,7 +86,10 @@ def physics_residual(
         )
     if not bool((times.diff() > 0).all()):
         raise ValueError("`times` must increase strictly from one state to the next.")
-    square, count, finite = states.new_zeros(()), states.new_zeros(()), states.isfinite().all()
+
+    # Whitened gaps and the number of noisy components, summed over the intervals.
+    square, count = torch.zeros((2,), dtype=torch.float64, device=states.device)
+    finite = states.isfinite().all()
     for m in range(len(times) - 1):
         t0, t1 = (times[i].to(states).expand(len(states)) for i in (m, m + 1))
         reached = _flow(sde, states[:, m], t0, t1)
@@ -58,10 +98,10 @@ def physics_residual(
             gap, noisy = _diagonal(sde, states[:, m + 1] - reached, t1 - t0)
         else:
             gap, noisy = _componentwise(sde, states[:, m + 1], reached, t0, t1)
-        square, count = square + gap.square().sum(), count + noisy.square().sum()
+        square, count = square + gap.double().square().sum(), count + noisy.square().sum()
     if not bool(count > 0):
         raise ValueError("`sde` must have noise, the unit of the residual; compare with a noise-free run instead.")
-    return torch.where(finite & square.isfinite(), square / count, torch.inf)
+    return torch.where(finite & square.isfinite(), square / count, torch.inf).to(states.dtype)
 
 
 def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
@@ -72,9 +112,10 @@ def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
 
 
 def _diagonal(sde: Diagonal, gap: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """``q^(-1/2) gap``, and a state whose square norm is the number of modes with noise (Parseval)."""
+    """``q^(-1/2) gap``, and a state whose square norm is the number of modes with noise (Parseval), in float64."""
+    gap, dt = gap.double(), dt.double()  # variances in small units are no float32 numbers
     y, q = sde.modes(gap), sde.variance(dt, gap)
-    noisy = q > torch.finfo(gap.dtype).tiny
+    noisy = q > 0
     scale = torch.where(noisy, q, torch.ones_like(q)).rsqrt() * noisy
     return sde.unmodes(scale * y, gap), sde.unmodes(noisy * torch.ones_like(y), gap)
 

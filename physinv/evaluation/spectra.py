@@ -1,4 +1,4 @@
-"""Spectra of periodic fields, the error that a reconstruction makes in them, and those of an ensemble's spread.
+"""Spectra of periodic fields, their error in a reconstruction, and the spectrum of an ensemble's spread.
 
 Fields are ``(batch, channels, *space)``, one to three space axes of physical length 2 pi each: wave numbers k are
 vectors of integers.  Shell j holds the modes with ``j <= |k| < j + 1``.
@@ -14,23 +14,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.evaluation.ensembles import check_pair, ensemble
+
 
 def spectral_error(
     estimate: Float[Tensor, "batch channels *space"], truth: Float[Tensor, "batch channels *space"]
 ) -> Float[Tensor, ""]:
-    """``mean_n mean_j |ln P_j(e_n) - ln P_j(t_n)|``, where ``P_j(u)`` is the mean over shell j of ``|Re ifft u|``.
+    """Return the error of log spectra, ``mean_n mean_j |ln P_j(e_n) - ln P_j(t_n)|``.
 
-    Amplitudes, not powers; natural logarithm of the shell's mean; per pair of fields and channel, then averaged;
-    shells j = 1 ... min(10, n/2 - 1), n the shortest space axis.  Shapes ``(batch, channels, *space)`` twice, result a
-    scalar.  Two independent 32 x 32 Gaussian random fields with power |k|^-4 differ by .24; the posterior mean of the
-    heat equation, far too smooth, by 5.76.  Computed in float64, but a field *stored* in float32 has noise of
-    about 1e-9 per mode, which flatters very smooth estimates.  A field with an empty shell scores infinity.
-    Source: Holzschuh, Vegetti, Thuerey 2023, sec. 3.2.
+    ``P_j(u)`` is the mean over shell j of ``|Re ifft u|``: amplitudes, not powers.  Shells are j = 1 ... min(10,
+    n/2 - 1) with the shortest space axis n; the average is over fields, channels and shells.
+
+    Args:
+        estimate: One field for each truth.
+        truth: The true fields.
+
+    Returns:
+        A scalar.  Two independent 32 x 32 Gaussian random fields with power |k|^-4 differ by .24; the posterior mean of
+        the heat equation, far too smooth, by 5.76.  It is computed in float64, but a field *stored* in float32 has
+        noise of about 1e-9 per mode, which flatters very smooth estimates.  A field with an empty shell has infinity.
+
+    Raises:
+        ValueError: If the shapes differ or an axis has fewer than 4 points.
+
+    References:
+        Holzschuh, Vegetti and Thuerey (2023), Solving inverse physics problems with score matching, section 3.2.
     """
-    if estimate.shape != truth.shape:
-        raise ValueError(
-            f"`estimate` must have the shape {tuple(truth.shape)} of `truth`, got {tuple(estimate.shape)}; resample it."
-        )
+    check_pair(estimate, truth)
     last = min(10, min(_space(truth)) // 2 - 1)
     if last < 1:
         raise ValueError(f"`truth` must have at least 4 points along each space axis, got {tuple(truth.shape)}.")
@@ -41,10 +51,17 @@ def spectral_error(
 def radial_spectrum(
     field: Float[Tensor, "batch channels *space"],
 ) -> tuple[Float[Tensor, " shells"], Float[Tensor, "batch channels shells"]]:
-    """Mean ``|k|`` and mean power ``|u_k|^2`` of the shells 0 ... n/2, with ``u_k = 1/N sum_x u(x) e^{-ikx}``.
+    """Return the power spectrum of fields by shells of wave numbers.
 
-    ``(batch, channels, *space) -> (shells,), (batch, channels, shells)``, n the shortest space axis, float64.  Over
-    *all* modes ``sum_k |u_k|^2 = mean_x u(x)^2`` (Parseval).
+    Args:
+        field: Fields of 1 to 3 space axes.
+
+    Returns:
+        Mean ``|k|`` of the shells 0 ... n/2, n the shortest space axis, and the mean power ``|u_k|^2`` in each, in
+        float64, with ``u_k = 1/N sum_x u(x) e^{-ikx}``.  Over *all* modes ``sum_k |u_k|^2 = mean_x u(x)^2`` (Parseval).
+
+    Raises:
+        ValueError: If the fields do not have 1 to 3 space axes.
     """
     k, power = _shell_means(_modes(field).abs().square())
     last = min(_space(field)) // 2
@@ -52,7 +69,15 @@ def radial_spectrum(
 
 
 class EnsembleSpectra(NamedTuple):
-    """Mean power over the batch in each shell, ``(channels, shells)`` each: see :func:`ensemble_spectra`."""
+    """Mean power over the batch in each shell, as :func:`ensemble_spectra` returns it.
+
+    Attributes:
+        truth: Power of the truths.
+        samples: Power of the members.
+        mean: Power of the ensemble means.
+        spread: Power of the members' deviations from their mean.
+        error: Power of the errors of the ensemble means.
+    """
 
     truth: Float[Tensor, "channels shells"]
     samples: Float[Tensor, "channels shells"]
@@ -64,19 +89,28 @@ class EnsembleSpectra(NamedTuple):
 def ensemble_spectra(
     samples: Float[Tensor, "batch members channels *space"], truth: Float[Tensor, "batch channels *space"]
 ) -> tuple[Float[Tensor, " shells"], EnsembleSpectra]:
-    """Wave numbers, and the :func:`radial_spectrum` of truth, members, ensemble mean, spread and error, batch means.
+    """Return the power spectra of truth, members, ensemble mean, spread and error, averaged over the batch.
 
         spread = K/(K - 1) mean_i P(x_i - mean),    error = K/(K + 1) P(y - mean),    K members x_i, mean over i
 
-    Both estimate the posterior's variance per mode without bias if truth and members are exchangeable (Leutbecher and
-    Palmer 2008), so ``spread = error`` shell by shell for a calibrated ensemble; below it, too narrow or biased at that
-    scale.  Shapes ``(n, K, channels, *space), (n, channels, *space)``; K >= 2.
+    Both estimate the posterior's variance per mode without bias if truth and members are exchangeable, so
+    ``spread = error`` shell by shell for a calibrated ensemble.  Below it, the ensemble is too narrow or biased at that
+    scale.
+
+    Args:
+        samples: K >= 2 fields for each truth.
+        truth: The true fields.
+
+    Returns:
+        Mean ``|k|`` of the shells, and the spectra.
+
+    Raises:
+        ValueError: If the shapes do not match or there are fewer than 2 members.
+
+    References:
+        Leutbecher and Palmer (2008), Ensemble forecasting.
     """
-    if samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape or samples.shape[1] < 2:
-        raise ValueError(
-            f"`samples` must have shape (batch, members, *state) with 2 or more members for a truth of shape "
-            f"{tuple(truth.shape)}, got {tuple(samples.shape)}; put the members on axis 1."
-        )
+    samples, truth = ensemble(samples, truth, least=2)
     count, mean = samples.shape[1], samples.mean(dim=1)
     k, real = radial_spectrum(truth)
 

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
+from physinv.laws.covariance import Covariance
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.mixture import Mixture
-from physinv.laws.observation import Covariance, Observation, jacobian
+from physinv.laws.observation import Observation, jacobian
 
 
 class ExactPosterior(ABC):
@@ -142,7 +143,7 @@ class ObservedGaussian:
     """The laws ``p(x_T | y)`` and ``p(x_0 | y)`` of a :class:`LinearGaussian` for ``y = H x_T + sigma n``.
 
     The final state ``x_T ~ N(a m, a^2 S + V)`` is conditioned in observation space
-    (:meth:`~physinv.laws.observation.Covariance.given`).  Given ``x_T``, the observation ``y`` holds no further
+    (:meth:`~physinv.laws.covariance.Covariance.given`).  Given ``x_T``, the observation ``y`` holds no further
     information about ``x_0``.  Hence a draw from ``p(x_0 | x_T)``, with ``x_T`` drawn from ``p(x_T | y)``, is a draw
     from ``p(x_0 | y)``; and since ``E[x_0 | x_T]`` is affine in ``x_T``, the means compose in the same way.  Every call
     factorises a matrix of ``seen x seen`` numbers.

@@ -8,15 +8,11 @@ numbers, up to some 2000 observed numbers.
 from __future__ import annotations
 
 __all__ = [
-    "Covariance",
     "Observation",
     "Operator",
-    "diagonal",
     "displayed_state",
-    "isotropic",
     "jacobian",
     "linearised",
-    "low_rank",
 ]
 
 import math
@@ -97,105 +93,6 @@ class Observation:
         """
         clean, adjoint = linearised(self.operator, x)
         return adjoint((y - clean) / self.noise**2)
-
-
-@dataclass(frozen=True)
-class Covariance:
-    """``C`` as two linear functions of ``(batch, *state)``: ``apply`` v to ``C v``, ``root`` white noise to N(0, C)."""
-
-    apply: Callable[[Tensor], Tensor]
-    root: Callable[[Tensor], Tensor]
-
-    def given(
-        self, rows: Float[Tensor, "seen *state"], noise: Float[Tensor, "seen seen"]
-    ) -> tuple[Callable[[Tensor], Tensor], Covariance]:
-        """Gain ``K`` and covariance of ``x ~ N(m, C)`` given ``y = H x + N(0, R)``: mean ``m + K (y - H m)``.
-
-            K = C H^T M^-1,    C' = C - K H C,    M = H C H^T + R
-
-        ``rows`` is H as a matrix (:func:`jacobian`), ``noise`` is R.  With ``R^(-1/2) H C H^T R^(-1/2) = U l U^T``,
-        ``r = sqrt(1 + l)`` and ``V = R^(-1/2) U`` we have ``M^-1 = V r^-2 V^T``, and
-
-            x' = u - C H^T F H u,    F = V 1/(r (r + 1)) V^T,    u ~ N(0, C)
-
-        has the covariance ``C'``, since ``2 F - F H C H^T F = M^-1``: the reduced gain of the square-root filter
-        (Andrews 1968; Whitaker and Hamill 2002), which needs no draws of observation noise as Matheron's rule
-        does.  The matrices are made in float64.
-        """
-        shape, dtype = rows.shape[1:], rows.dtype
-        H, cross = rows.flatten(1), self.apply(rows).flatten(1).double()
-        L = torch.linalg.cholesky(noise.double())
-        white = torch.linalg.solve_triangular(L, H.double() @ cross.T, upper=False)
-        white = torch.linalg.solve_triangular(L, white.T, upper=False)
-        eigenvalues, U = torch.linalg.eigh((white + white.T) / 2)
-        r = (1 + eigenvalues.clamp(min=0)).sqrt()
-        V = torch.linalg.solve_triangular(L.T, U, upper=True)
-        whole, reduced = (((V * w) @ (V.T @ cross)).to(dtype) for w in (1 / r**2, 1 / (r * (r + 1))))
-
-        def gain(gap: Tensor, filled: Tensor = whole) -> Tensor:
-            return (gap.flatten(1) @ filled).reshape(-1, *shape)
-
-        def apply(v: Tensor) -> Tensor:
-            u = self.apply(v)
-            return u - gain(u.flatten(1) @ H.T)
-
-        def root(z: Tensor) -> Tensor:
-            u = self.root(z)
-            return u - gain(u.flatten(1) @ H.T, reduced)
-
-        return gain, Covariance(apply, root)
-
-
-def isotropic(variance: float) -> Covariance:
-    """``variance I``."""
-    if not (math.isfinite(variance) and variance > 0):
-        raise ValueError(f"`variance` must be positive and finite, got {variance}.")
-    return Covariance(lambda v: variance * v, lambda z: math.sqrt(variance) * z)
-
-
-def diagonal(
-    modes: Callable[[Tensor], Tensor], unmodes: Callable[[Tensor, Tensor], Tensor], power: Tensor
-) -> Covariance:
-    """Return the covariance that is diagonal in an orthonormal basis.
-
-    Args:
-        modes: States ``(batch, *state)`` to coefficients.
-        unmodes: Coefficients back to states of the shape of its second argument.
-        power: Variance ``E|y|^2`` of each coefficient.
-    """
-
-    def filtered(v: Tensor, gain: Tensor) -> Tensor:
-        return unmodes(gain * modes(v), v)
-
-    return Covariance(lambda v: filtered(v, power), lambda z: filtered(z, power.sqrt()))
-
-
-def low_rank(U: Float[Tensor, "d r"], D: Float[Tensor, " d"]) -> Covariance:
-    """Return the covariance ``C = U U^T + diag(D)``.
-
-    With ``A = D^(-1/2) U = W l^(1/2) X^T`` its root is ``D^(1/2) (1 + A A^T)^(1/2)``, where
-    ``(1 + A A^T)^(1/2) = 1 + A X 1/(sqrt(1 + l) + 1) X^T A^T``.
-
-    Args:
-        U: Factors: directions in which the components vary together.
-        D: Variance of each component on its own.
-    """
-    A = U / D.sqrt()[:, None]
-    eigenvalues, X = torch.linalg.eigh(A.T @ A)
-    A = A @ X
-    weight = 1 / ((1 + eigenvalues.clamp(min=0)).sqrt() + 1)
-
-    def apply(v: Tensor) -> Tensor:
-        w = v.flatten(1)
-        out: Tensor = (w @ U @ U.T + D * w).reshape(v.shape)
-        return out
-
-    def root(z: Tensor) -> Tensor:
-        w = z.flatten(1)
-        out: Tensor = ((w + (w @ A * weight) @ A.T) * D.sqrt()).reshape(z.shape)
-        return out
-
-    return Covariance(apply, root)
 
 
 def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor, "seen *state"]:

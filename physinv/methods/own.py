@@ -1,4 +1,4 @@
-"""physinv's own method, its probability flow, and the exact posterior, behind the signature of all methods."""
+"""physinv's own method, its probability flow, the exact posterior and the linear estimate, as methods."""
 
 from __future__ import annotations
 
@@ -21,31 +21,41 @@ from physinv.posterior.posterior import Posterior
 from physinv.training.loop import fit
 
 _START = 1e-3  # of the first stored time: where the flow begins, see Posterior.log_prob
-_NOTHING = 1e-9  # of the largest power: a mode without
-_FEW = 64  # numbers of a state up to which a divergence is worth as many products
-_CLOSE = 1e-4  # of the adaptive solver; at 1e-3 the density of heat comes out .02 nats per number too low
+_STILL = 1e-9  # of the largest power: modes below do not vary among initial states
+_EXACT_DIVERGENCE = 64  # numbers of a state up to which the divergence is computed by as many products
+_TOLERANCE = 1e-4  # of the adaptive solver; at 1e-3 the density of heat comes out .02 nats per number too low
 
 
 @dataclass(frozen=True)
-class OwnPosterior:
-    """Samples of the reverse SDE under the known physics and the trained score."""
+class OwnPosterior(Answer):
+    """The posterior of the reverse SDE with known physics and trained score; its mean is the reversal without noise.
+
+    Args:
+        posterior: The posterior of the score model.
+    """
 
     posterior: Posterior
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """Independent draws."""
         return self.posterior.sample(final, n, generator=generator)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The reversal without noise."""
         return self.posterior.mean_flow(final)
 
     def trajectories(
         self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch time *state"]:
-        """One reconstruction of the whole way for each ``x_T``, in the order of time."""
+        """Reconstruct one trajectory for each observation.
+
+        Args:
+            final: Observed final states ``x_T``.
+            generator: Source of randomness.
+
+        Returns:
+            States at the stored times, in increasing order of time.
+        """
         p = self.posterior
         back = solve(Reverse(p.sde, p.score), final, p.times.flip(0), step=p.step, generator=generator)
         return back.flip(1)
@@ -53,59 +63,96 @@ class OwnPosterior:
 
 @dataclass(frozen=True)
 class OwnDensity(OwnPosterior):
-    """The same for a linear SDE, where the density of ``x_0`` given ``x_T`` is known as well."""
+    """The same posterior for a linear SDE, with the density of ``x_0`` given ``x_T``."""
 
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_0 | x_T)`` by the probability flow (:meth:`~physinv.posterior.posterior.Posterior.log_prob`).
+        """Return ``log p(x_0 | x_T)`` by the probability flow.
 
-        The divergence of large states is estimated by one random probe, always the same ones.  Modes that do not vary
-        among initial states are left out, as by :func:`~physinv.laws.gaussian.gaussian_log_prob`: their
-        noise since the flow's start is subtracted.
+        The divergence of large states is estimated by one random probe from a fixed seed.  Modes that do not vary among
+        initial states are left out, as by :func:`~physinv.laws.gaussian.gaussian_log_prob`: the density of their noise
+        since the start of the flow is subtracted.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Final states ``x_T``.
+
+        Returns:
+            Log densities in nats, ``(batch,)``.
         """
         p = self.posterior
-        probes, start = None if initial[0].numel() <= _FEW else 1, _START * float(p.times[1])
+        probes, start = None if initial[0].numel() <= _EXACT_DIVERGENCE else 1, _START * float(p.times[1])
         generator = torch.Generator(initial.device).manual_seed(0)
-        out = p.log_prob(initial, final, probes=probes, generator=generator, start=start, rtol=_CLOSE, atol=_CLOSE)
+        out = p.log_prob(
+            initial, final, probes=probes, generator=generator, start=start, rtol=_TOLERANCE, atol=_TOLERANCE
+        )
         if (reference := LinearReference.of(p.score)) is not None:
             gap, spectrum = reference.centred(initial, initial.new_full((len(initial),), start))
-            still = spectrum.prior <= _NOTHING * spectrum.prior.amax()
+            still = spectrum.prior <= _STILL * spectrum.prior.amax()
             out = out - gaussian_log_prob(gap, spectrum.now * still, initial)
         return out
 
 
 @dataclass(frozen=True)
-class Flow:
-    """The one pre-image under the probability flow: an estimate, repeated as often as asked for."""
+class Flow(Answer):
+    """The pre-image under the probability flow: an estimate without spread.
+
+    Args:
+        posterior: The posterior of the score model.
+    """
 
     posterior: Posterior
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """The same state ``n`` times."""
         return self.mean(final).unsqueeze(1).expand(-1, n, *final.shape[1:])
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The pre-image."""
         return self.posterior.flow(final)
 
 
 def fit_physinv(problem: Problem) -> OwnPosterior:
-    """The method of this package, as `physinv train` and `physinv reconstruct` have it; in float32 on every device, as
-    all methods are."""
+    """Train the score model of this package, as `physinv train` does; in float32, as all methods.
+
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        The trained posterior; for linear processes with a density.
+    """
     posterior = _posterior(problem)
     return OwnDensity(posterior) if isinstance(problem.simulator, Linear) else OwnPosterior(posterior)
 
 
 def fit_flow(problem: Problem) -> Flow:
-    """The same score, solved as the probability-flow ODE (Song et al. 2021, eq. 13)."""
+    """Train the same score model, and solve the probability-flow ODE.
+
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        The pre-image under the trained flow.
+
+    References:
+        Song et al. (2021), Score-based generative modeling through stochastic differential equations, eq. 13.
+    """
     return Flow(_posterior(problem))
 
 
 def fit_exact(problem: Problem) -> Answer:
-    """The exact posterior; NotApplicableError where none is known."""
+    """Return the exact posterior of a process.
+
+    Args:
+        problem: The process.
+
+    Returns:
+        The exact posterior.
+
+    Raises:
+        NotApplicableError: Where none is known.
+    """
     exact = problem.simulator.exact()
     if exact is None:
         raise NotApplicableError("no exact posterior is known for this process.")
@@ -113,7 +160,14 @@ def fit_exact(problem: Problem) -> Answer:
 
 
 def fit_linear_estimate(problem: Problem) -> Answer:
-    """Linear estimate (LMMSE; Wiener's filter for periodic fields) with the variance that it misses."""
+    """Fit the linear estimate (:func:`~physinv.methods.classical.linear_estimate.fit_linear`).
+
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        The linear estimate.
+    """
     return fit_linear(problem.simulator, problem.train, problem.valid)
 
 
@@ -126,7 +180,6 @@ def _posterior(problem: Problem) -> Posterior:
         problem.train,
         problem.valid,
         settings=settings,
-        steps=problem.steps,
         budget=problem.budget,
         seed=problem.seed,
     )

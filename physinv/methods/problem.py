@@ -1,4 +1,4 @@
-"""What every method of reconstruction is given, and what it gives back."""
+"""The problem that every method of reconstruction solves, and the answer that it returns."""
 
 from __future__ import annotations
 
@@ -15,40 +15,64 @@ from torch import Tensor, nn
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.processes.simulator import Simulator
+from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.objectives.trajectory import Loss
+from physinv.training.objectives.base import Loss
 
 
 @runtime_checkable
 class Answer(Protocol):
-    """A posterior, or what a method takes for one."""
+    """The posterior of a method, or its approximation."""
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``n`` initial states for each final one; an estimate without spread repeats itself."""
+        """Draw initial states; an estimate without spread returns copies.
+
+        Args:
+            final: Observed final states ``x_T``.
+            n: Draws for each of them.
+            generator: Source of randomness.
+
+        Returns:
+            Samples, ``(batch, n, *state)``.
+        """
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """One initial state for each final one: what the method calls its best."""
+        """Return the best single estimate of the initial states.
+
+        Args:
+            final: Observed final states ``x_T``.
+
+        Returns:
+            Initial states, ``(batch, *state)``.
+        """
 
 
 class NotApplicableError(ValueError):
-    """The method has no meaning for this process; the message says why."""
+    """The error of a method that has no meaning for a process; the message says why."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A process, trajectories of it, and what may be spent: ``budget`` seconds or ``steps`` updates of training.
+    """A process, trajectories of it, and the budget of training.
 
-    The datasets are in memory on ``device``.  ``settings`` sizes the networks, the same for every method.
+    Args:
+        simulator: The process.
+        train: Training trajectories, in memory on ``device``.
+        valid: Validation trajectories, in memory on ``device``.
+        settings: Sizes and training of the networks, the same for every method.
+        budget: Seconds of training; None: ``steps`` decides.
+        steps: Updates of training; None: ``budget`` decides.
+        seed: Seed of training.
+        device: Device of data and networks.
     """
 
     simulator: Simulator
     train: TrajectoryDataset
     valid: TrajectoryDataset
     settings: Settings = field(default_factory=Settings)
-    budget: float | None = None
-    steps: int | None = None
+    budget: Budget = field(default_factory=lambda: Budget(seconds=60.0))
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -61,9 +85,15 @@ class Problem:
         share: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """Train ``model.network`` by ``loss`` on pairs of first and last state, with ``share`` of what may be spent.
+        """Train ``model.network`` on pairs of first and last state.
 
-        ``estimates`` of the first states of both splits ride along as a third state.
+        Args:
+            model: The module to train, with a part called ``network``.
+            loss: The objective, called with the model.
+            estimates: Estimates of the first states of the training and the validation trajectories, handed to
+                ``loss`` with each batch.
+            share: Share of the budget that may be spent.
+            seed: Added to the seed of the problem.
         """
         settings = self.settings.model_copy(update={"windows": (2,)})
         fit(
@@ -72,13 +102,12 @@ class Problem:
             self.train.ends(),
             self.valid.ends(),
             settings=settings,
-            steps=None if self.steps is None else max(1, round(share * self.steps)),
-            budget=None if self.budget is None else share * self.budget,
+            budget=self.budget.share(share),
             loss=loss,
-            companions=estimates and (estimates[0][:, None], estimates[1][:, None]),
+            estimates=estimates,
             seed=self.seed + seed,
         )
 
 
-Method = Callable[[Problem], Answer]
-"""Every baseline is one, with its own options as further keyword arguments that have defaults."""
+Method = Callable[..., Answer]
+"""``fit(problem, **options)``; options are keyword-only arguments with defaults."""

@@ -1,4 +1,4 @@
-"""Physics learned from data, for processes without a solver at hand: ``dx = f(x) dt + g dW`` with a network for ``f``.
+"""Learned physics, for processes without a solver at hand: ``dx = f(x) dt + g dW`` with a network for ``f``.
 
     f(x) = offset + B z + unit * network([z, asinh z]),    z = (x - centre) / scale.
 
@@ -22,17 +22,23 @@ from physinv.models.networks import MLP, build_network
 from physinv.processes.layout import StateLayout
 
 _WIDTH = 24  # channels of the U-Net of a field's drift
-_FEW = 4096  # trajectories that suffice for least squares and for the noise
+_MAX_TRAJECTORIES = 4096  # that suffice for least squares and for the noise
 _RIDGE = 1e-4  # of least squares for the last layer, in units of the noise: allows weights up to 100
 
 
 class LearnedDrift(nn.Module, SDE):
     """An :class:`~physinv.equations.sde.SDE` whose drift is a time-independent network around a linear fit to the data.
 
-    ``centre``, ``scale``, ``unit``, ``offset``, ``noise``: one number per component of a vector, or per channel of a
-    field, ``(channels, *1)``; ``slope (channels, channels)`` is the ``B`` above.  ``unit`` is the size that a drift has
-    if it matters, ``noise`` the amplitude ``g``.  ``network``: ``(features (batch, 2 channels, *space), 0) -> (batch,
-    channels, *space)``.
+    All tensors but ``slope`` hold one number per component of a vector, or per channel of a field: ``(channels, *1)``.
+
+    Args:
+        network: The trained part, ``(features (batch, 2 channels, *space), 0) -> (batch, channels, *space)``.
+        centre: Mean of the states.
+        scale: Standard deviation of the states.
+        offset: Drift of the linear fit at the mean state.
+        slope: Matrix ``B`` of the linear fit, ``(channels, channels)``.
+        unit: The size that a drift has if it matters, by which the network's output is multiplied.
+        noise: The noise amplitude ``g``.
     """
 
     centre: Tensor
@@ -63,23 +69,30 @@ class LearnedDrift(nn.Module, SDE):
         self.register_buffer("noise", noise)
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Return ``f(x)`` for states ``x``; the times ``t`` do not matter."""
         z = (x - self.centre) / self.scale
         out: Tensor = self.network(torch.cat([z, z.asinh()], dim=1), torch.zeros_like(t))
         return self.offset + torch.einsum("ec,bc...->be...", self.slope, z) + self.unit * out
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        """Return the noise amplitude ``g``, the same at all times ``t``."""
         return self.noise.expand(len(t), *self.noise.shape)
 
     def forward(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+        """Return :meth:`drift`."""
         return self.drift(x, t)
 
     @torch.no_grad()
-    def calibrate(self, data: TrajectoryDataset) -> None:
-        """Set ``g`` to the quadratic variation of what the drift leaves unexplained.
+    def fit_noise(self, data: TrajectoryDataset) -> None:
+        """Set the noise amplitude ``g`` to the quadratic variation that the drift leaves unexplained.
 
             g^2 = mean of |phi_{h/2}(x_m) - phi_{-h/2}(x_{m+1})|^2 / h,    phi the flow of the drift.
 
-        Meeting half-way cancels the factor ``1 + h df/dx`` by which the drift stretches noise during a step ``h``.
+        Comparing in the middle of the step cancels the factor ``1 + h df/dx`` by which the drift stretches noise
+        during a step ``h``.
+
+        Args:
+            data: Trajectories, of which the first 4096 count.
         """
         total, count = torch.zeros_like(self.noise, dtype=torch.float64), 0
         for x, y, t0, t1 in _steps(data):
@@ -93,11 +106,23 @@ class LearnedDrift(nn.Module, SDE):
 
 
 def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> LearnedDrift:
-    """The drift before training: ``dx = f dt`` by least squares over all stored steps, and its ``g``.
+    """Fit the drift before training, ``dx = f dt`` by least squares over all stored steps, and its noise amplitude.
 
-    Linear in the weights, hence solved at once: first ``offset`` and ``B``, then, for vectors, the network's last layer
-    on top of random hidden layers (Huang, Zhu and Siew 2006).  For fields the network starts at 0.
+    The fit is linear in the weights, hence solved at once: first ``offset`` and ``B``, then, for vectors, the last
+    layer of the network on top of random hidden layers (Huang, Zhu and Siew 2006). For fields the network starts at 0.
+
+    Args:
+        data: Trajectories, of which the first 4096 count.
+        settings: Training settings, of which ``width`` and ``depth`` size the network.
+        seed: Seed of the random hidden layers.
+
+    Returns:
+        The learned physics, not trained yet, on the CPU.
+
+    References:
+        Huang, Zhu and Siew (2006), Extreme learning machine: theory and applications.
     """
+    # Least squares for the increments dx = (offset + B z) dt + g dW of every component, or of every point of a field.
     channels, ones = data.shape[0], [1] * (len(data.shape) - 1)
     centre, scale = _location(data)
     gram = torch.zeros(channels + 1, channels + 1, dtype=torch.float64)
@@ -109,24 +134,40 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -
         gram += a.T @ (dt * a)
         moment += a.T @ _rows(y - x)
     fitted = torch.linalg.solve(gram + 1e-9 * gram[0, 0] * torch.eye(channels + 1, dtype=torch.float64), moment)
+
+    # The same as physics, with a network that is added in the unit of ``scale`` for now.
     table = {"centre": centre, "scale": scale, "offset": fitted[0], "unit": scale, "noise": scale}
     drift = LearnedDrift(
         _network(data.layout, settings, seed),
         slope=fitted[1:].T.float(),
         **{k: v.float().reshape(channels, *ones).clone() for k, v in table.items()},
     )
-    drift.calibrate(data)
+    drift.fit_noise(data)
+
+    # A drift matters if it is as large as the linear one, or as one that moves states as far as the noise does.
     explained = fitted[0].square() + torch.einsum("ce,cd,de->e", fitted[1:], gram[1:, 1:], fitted[1:]) / gram[0, 0]
     horizon = float(data.times[-1] - data.times[0])
     drift.unit.copy_((explained.reshape(drift.unit.shape) + drift.noise.double() ** 2 / horizon).sqrt())
+
+    # The last layer of a vector's network; less is then left for the noise.
     if isinstance(drift.network, MLP):
         _solve_last_layer(drift, drift.network, data)
-        drift.calibrate(data)
+        drift.fit_noise(data)
     return drift
 
 
 def load_drift(tensors: Mapping[str, Tensor], layout: StateLayout, settings: Settings) -> LearnedDrift:
-    """The drift with this ``state_dict()`` for states of ``layout``, frozen; RuntimeError if ``settings`` don't fit."""
+    """Load learned physics; its weights are frozen.
+
+    Args:
+        tensors: Its ``state_dict()``.
+        layout: Layout of the states.
+        settings: The settings that it was trained with, which size the network.
+
+    Raises:
+        RuntimeError: If the tensors are of a network of another size.
+        KeyError: If a tensor is missing.
+    """
     names = ("centre", "scale", "offset", "slope", "unit", "noise")
     drift = LearnedDrift(_network(layout, settings, 0), **{k: tensors[k].clone() for k in names})
     drift.load_state_dict(dict(tensors))
@@ -135,7 +176,7 @@ def load_drift(tensors: Mapping[str, Tensor], layout: StateLayout, settings: Set
 
 @torch.no_grad()
 def _solve_last_layer(drift: LearnedDrift, network: MLP, data: TrajectoryDataset) -> None:
-    """Least squares for what the linear fit leaves, ``(dx - f dt) / unit`` seen from the middle of each step."""
+    """Least squares for the remainder of the linear fit, ``(dx - f dt) / unit`` in the middle of each step."""
     last, caught = network.layers[-1], []
     assert isinstance(last, nn.Linear)
     hook = last.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
@@ -186,12 +227,13 @@ def _location(data: TrajectoryDataset) -> tuple[Float[Tensor, " channels"], Floa
 
 
 def _rows(x: Float[Tensor, "n channels *space"]) -> Float[Tensor, "rows channels"]:
+    """States, or points of fields, as rows in double precision."""
     return x.double().flatten(2).mT.flatten(0, 1) if x.ndim > 2 else x.double()
 
 
 def _steps(data: TrajectoryDataset) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """All stored steps of the first trajectories, in blocks, on the CPU: states before and after, their times."""
     times = data.times.float()
-    for block in data.blocks(limit=_FEW):
+    for block in data.blocks(limit=_MAX_TRAJECTORIES):
         x, n = block.cpu(), len(block)
         yield x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1), times[:-1].repeat(n), times[1:].repeat(n)

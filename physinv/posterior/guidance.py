@@ -25,7 +25,8 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import march
-from physinv.laws.observation import Covariance, Observation, Operator, jacobian, linearised
+from physinv.laws.covariance import Covariance
+from physinv.laws.observation import Observation, Operator, jacobian, linearised
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.partial import check_observed, chosen_reference
 from physinv.posterior.posterior import Posterior, default_batch

@@ -1,4 +1,4 @@
-"""Did anything get worse?  Two folders of results, metric by metric, with tests that allow for their number."""
+"""Compare two folders of results, metric by metric, by tests that are corrected for their number."""
 
 from __future__ import annotations
 
@@ -28,9 +28,19 @@ _COLOURS = {"worse": "bold red", "better": "green", "check": "yellow", "missing"
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one method at one study point: means ``a`` and ``b``, over ``n`` seeds (pairs, or the fewer).
+    """The comparison of one metric of one method at one study point.
 
-    ``p`` is that of the test, ``holm`` the same corrected for all comparisons; None where nothing could be tested.
+    Args:
+        method: The method.
+        study: The study point, as text; empty for the main table.
+        metric: The metric.
+        a: Mean of the older results.
+        b: Mean of the newer results.
+        n: Number of pairs of seeds, or the smaller number of seeds.
+        test: Name of the test; empty where nothing could be tested.
+        p: Its p value.
+        holm: The p value corrected for all comparisons.
+        flag: The conclusion.
     """
 
     method: str
@@ -46,14 +56,26 @@ class Difference:
 
 
 def compare(a: Path, b: Path) -> list[Difference]:
-    """Each metric that has a best value, of each method and study point in ``a``, against the same in ``b``.
+    """Compare each metric that has a best value, for each method and study point.
 
-    Paired t test over the seeds in common, if there are two or more, else Welch's, both of the loss (a target value's
-    distance); Holm's correction (1979) over all tests, at 5 %.  With few seeds only large changes pass
-    it: "check" says that a figure changed by more than 5 % and is significant by itself, if not among many; where one
-    side has a single seed, that the loss changed by more than 5 % (of the target, where there is one).  A method of
-    which more cells failed in ``b`` is worse.  Raises ValueError for results of
-    different systems.
+    The losses (for a target value, the distances from it) are compared by a paired t test over the seeds in common, if
+    there are two or more, else by Welch's.  Holm's correction over all tests keeps the level of 5 %.  With few seeds
+    only large changes pass it: "check" says that a metric changed by more than 5 % and is significant by itself, but
+    not among so many; where one side has a single seed, that the loss changed by more than 5 % (of the target, where
+    there is one).  A method of which more cells failed in the newer results is worse.
+
+    Args:
+        a: Folder of the older results.
+        b: Folder of the newer results.
+
+    Returns:
+        One comparison per metric, in the order of the older results.
+
+    Raises:
+        ValueError: If the results are of different systems, or a folder has none.
+
+    References:
+        Holm (1979), A simple sequentially rejective multiple test procedure.
     """
     records = [read_records(folder) for folder in (a, b)]
     systems = [", ".join(sorted({r.system for r in side})) for side in records]
@@ -79,12 +101,27 @@ def compare(a: Path, b: Path) -> list[Difference]:
 
 
 def regressions(differences: Sequence[Difference]) -> bool:
-    """Did any comparison come out worse?  The exit code of a check: 1 if so."""
+    """Tell whether any comparison came out worse.
+
+    Args:
+        differences: All comparisons.
+
+    Returns:
+        True if so; `physinv benchmark compare` then exits with 1.
+    """
     return any(d.flag == "worse" for d in differences)
 
 
 def render(differences: Sequence[Difference], *, everything: bool = False) -> Table:
-    """A table for people: what changed (or ``everything``), the worst first."""
+    """Format the comparisons for a terminal, the worst first.
+
+    Args:
+        differences: All comparisons.
+        everything: Show what stayed the same, too.
+
+    Returns:
+        The table.
+    """
     shown = [d for d in differences if everything or d.flag not in ("same", "no test (one seed)")]
     rank = ["worse", "missing", "check", "better", "same", "no test (one seed)"]
     title = f"{len(differences)} comparisons, {sum(d.flag == 'worse' for d in differences)} worse"
@@ -102,7 +139,14 @@ def render(differences: Sequence[Difference], *, everything: bool = False) -> Ta
 
 
 def to_json(differences: Sequence[Difference]) -> str:
-    """All comparisons as JSON, and whether any is worse."""
+    """Format the comparisons as JSON, and whether any is worse.
+
+    Args:
+        differences: All comparisons.
+
+    Returns:
+        JSON.
+    """
     found = {"worse": regressions(differences), "differences": [dataclasses.asdict(d) for d in differences]}
     return json.dumps(found, indent=1)
 
@@ -111,7 +155,7 @@ Cells = Mapping[int, Record]
 
 
 def _cells(records: Sequence[Record]) -> dict[tuple[str, Study | None], dict[int, Record]]:
-    """(method, study point) -> seed -> record."""
+    """Records by (method, study point) and by seed."""
     out: dict[tuple[str, Study | None], dict[int, Record]] = {}
     for record in records:
         out.setdefault((record.method, record.study), {})[record.seed] = record

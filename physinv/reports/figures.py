@@ -1,4 +1,4 @@
-"""The figures of a report, with the captions that say how to read them."""
+"""The figures of a report, with captions that say how to read them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ Curves = dict[str, tuple[Sequence[float], Sequence[float]]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, the section of the report that it belongs to, and its caption."""
+    """A figure of a report.
+
+    Args:
+        name: Name of its file.
+        section: Section of the report that it belongs to.
+        title: Its heading.
+        caption: How to read it.
+        figure: The figure itself.
+    """
 
     name: str
     section: str
@@ -39,8 +47,17 @@ class Picture:
 
 
 def pictures(records: Sequence[Record], examples: Mapping[str, Example]) -> Iterator[Picture]:
-    """All figures for which there is something to draw."""
-    methods = [m for m, own in ((m, summarise(records)[m]) for m in order(summarise(records))) if own]
+    """Draw all figures that the results have numbers for.
+
+    Args:
+        records: Records of one system.
+        examples: Example reconstructions by method.
+
+    Yields:
+        The figures, in the order of the report.
+    """
+    summaries = summarise(records)
+    methods = [m for m in order(summaries) if summaries[m]]
     yield from _front(records)
     yield from _examples(methods, examples)
     yield from _calibration(records, methods)
@@ -159,5 +176,5 @@ def _mean(records: Sequence[Record], method: str, name: str) -> list[float]:
 
 
 def _same(a: Example, b: Example) -> bool:
-    """Do two examples show the same state?"""
+    """Whether two examples show the same state."""
     return a.truth.shape == b.truth.shape and bool((a.truth[0] == b.truth[0]).all())

@@ -1,4 +1,4 @@
-"""Parts of the HTML page of a report: its frame with style and script inside, tables that sort, figures, lists."""
+"""Parts of the HTML page of a report: the document with style and script, tables that sort, figures, lists."""
 
 from __future__ import annotations
 
@@ -110,12 +110,29 @@ _TYPES = {".png": "image/png", ".gif": "image/gif"}
 
 
 def page(title: str, body: str) -> str:
-    """The whole document, which needs no other file."""
+    """Return the whole document, which needs no other file.
+
+    Args:
+        title: Title of the document.
+        body: HTML of its body.
+
+    Returns:
+        HTML.
+    """
     return _PAGE.substitute(title=escape(title), body=body)
 
 
 def section(name: str, title: str, *parts: str) -> str:
-    """A heading with an anchor, and what stands under it; nothing where nothing does."""
+    """Return a section with a heading and an anchor.
+
+    Args:
+        name: The anchor.
+        title: The heading.
+        *parts: HTML of its contents; empty ones are left out.
+
+    Returns:
+        HTML, empty if all contents are.
+    """
     inside = "\n".join(p for p in parts if p)
     return f'<section id="{escape(name)}">\n<h2>{escape(title)}</h2>\n{inside}\n</section>' if inside else ""
 
@@ -123,7 +140,17 @@ def section(name: str, title: str, *parts: str) -> str:
 def table(
     columns: Sequence[Column], summaries: Mapping[str, Mapping[str, Summary]], about: Mapping[str, str], caption: str
 ) -> str:
-    """A table of the columns that have numbers, best in bold; its headings are buttons that sort."""
+    """Return a table of the columns that have numbers, best in bold; its headings are buttons that sort.
+
+    Args:
+        columns: Columns that may be shown.
+        summaries: Summaries by method and name.
+        about: One line about each method.
+        caption: What the table shows.
+
+    Returns:
+        HTML, empty if no column has numbers.
+    """
     shown = [c for c in columns if any(c.name in own for own in summaries.values())]
     if not shown:
         return ""
@@ -144,7 +171,17 @@ def table(
 
 
 def figure(data: bytes, suffix: str, title: str, caption: str) -> str:
-    """An image inside the page, with the caption that says how to read it."""
+    """Return an image inside the page, with its caption.
+
+    Args:
+        data: Contents of the image file.
+        suffix: ``.png`` or ``.gif``.
+        title: Its heading.
+        caption: How to read it.
+
+    Returns:
+        HTML.
+    """
     source = f"data:{_TYPES[suffix]};base64,{base64.b64encode(data).decode()}"
     return (
         f'<figure>\n<h3>{escape(title)}</h3>\n<img src="{source}" alt="{escape(title)}">\n'
@@ -153,7 +190,14 @@ def figure(data: bytes, suffix: str, title: str, caption: str) -> str:
 
 
 def listing(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and what they stand for; pairs without text are left out."""
+    """Return a list of names and their descriptions.
+
+    Args:
+        pairs: Names and descriptions; pairs without a description are left out.
+
+    Returns:
+        HTML, empty if nothing is left.
+    """
     inside = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>\n" for k, v in pairs if v)
     return f"<dl>\n{inside}</dl>" if inside else ""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["write_report"]
 
-import importlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -15,6 +14,7 @@ from PIL import Image
 from physinv.comparison.examples import Example, read_examples
 from physinv.comparison.records import Record, points, read_records, summarise
 from physinv.config.files import write_text
+from physinv.methods.registry import describe_method
 from physinv.reports import page
 from physinv.reports.figures import pictures
 from physinv.reports.tables import CALIBRATION, COST, HEADLINE, PHYSICS, failures, markdown
@@ -33,17 +33,26 @@ _PARTS = {"results": "Results", "cost": "Cost", **_SECTIONS, "methods": "Methods
 
 
 def write_report(folder: Path) -> list[Path]:
-    """Write ``report.html``, ``table.md``, ``figures/`` and ``reconstruction.gif`` from what the benchmark measured.
+    """Write ``report.html``, ``table.md``, ``figures/`` and ``reconstruction.gif`` into a folder of results.
 
-    ``folder`` holds ``cells.jsonl`` and, where they exist, ``recipe.json`` or ``recipe.toml`` and ``examples/``.  The
-    page has all images inside, has at most 3 MB and needs no other file.  ValueError in one line where there is nothing
-    to report or a file is damaged.
+    The page has all images inside, has at most 3 MB and needs no other file.
+
+    Args:
+        folder: Folder with ``cells.jsonl`` and, where they exist, ``recipe.json`` or ``recipe.toml`` and ``examples/``.
+
+    Returns:
+        The files written, ``report.html`` last.
+
+    Raises:
+        ValueError: If there is nothing to report or a file is damaged.
     """
     from physinv.reports.plots.style import save
 
     records = read_records(folder)
     if not records:
         raise ValueError(f"`folder` must hold at least one finished cell, got none in {folder}; run the benchmark.")
+
+    # Figures, as files and for the page.
     examples = read_examples(folder)
     drawn, written = folder / "figures", []
     drawn.mkdir(exist_ok=True)
@@ -57,6 +66,8 @@ def write_report(folder: Path) -> list[Path]:
         written.append(moving)
         caption = "One reconstruction as it runs backward in time from the observation, beside what happened."
         images.append(("examples", "Backward in time", caption, ".gif", moving.read_bytes()))
+
+    # The table and the page.
     text = _page(records, _fitting(images), _recipe(folder))
     for path, content in ((folder / "table.md", markdown(records)), (folder / "report.html", text)):
         write_text(path, content)
@@ -73,7 +84,7 @@ def _page(records: Sequence[Record], images: Iterable[Embedded], recipe: str) ->
     figures: dict[str, list[str]] = {}
     for name, title, caption, suffix, data in images:
         figures.setdefault(name, []).append(page.figure(data, suffix, title, caption))
-    main, about = summarise(records), _about()
+    main, about = summarise(records), _about(records)
     ran = {m: own for m, own in main.items() if own}
     system = ", ".join(dict.fromkeys(r.system for r in records))
     seeds = sorted({r.seed for r in records if r.study is None})
@@ -128,10 +139,15 @@ def _made(records: Sequence[Record], seeds: Sequence[int]) -> str:
     return page.listing(pairs)
 
 
-def _about() -> dict[str, str]:
-    """What each method is in one line, from the table of methods."""
-    methods: Mapping[str, object] = getattr(importlib.import_module("physinv.methods"), "METHODS", {})
-    return {name: str(getattr(entry, "about", "")) for name, entry in methods.items()}
+def _about(records: Sequence[Record]) -> dict[str, str]:
+    """One line about each method; one from outside may be out of reach here."""
+    about = {}
+    for name in dict.fromkeys(record.method for record in records):
+        try:
+            about[name] = describe_method(name)
+        except ValueError:
+            about[name] = ""
+    return about
 
 
 def _recipe(folder: Path) -> str:
@@ -140,20 +156,20 @@ def _recipe(folder: Path) -> str:
 
 
 def _animation(examples: Mapping[str, Example], path: Path) -> Path | None:
-    """The way of physinv, or of the first method that has one."""
+    """Animate the trajectory of physinv, or of the first method that has one."""
     from physinv.reports.plots.animation import animate, save_gif
 
-    ways = [(name != "physinv", name, e) for name, e in examples.items() if e.ways is not None]
-    if not ways:
+    found = [(name != "physinv", name, e) for name, e in examples.items() if e.trajectory is not None]
+    if not found:
         return None
-    example = min(ways, key=lambda w: w[:2])[2]
-    assert example.ways is not None
-    save_gif(animate(*example.ways, example.layout), path)
+    example = min(found, key=lambda item: item[:2])[2]
+    assert example.trajectory is not None
+    save_gif(animate(*example.trajectory, example.layout), path)
     return path
 
 
 def _fitting(images: Sequence[Embedded]) -> list[Embedded]:
-    """Shrink the largest picture, again and again, until all fit into the page."""
+    """Images that fit into the page: the largest one is shrunk until all do."""
     out = list(images)
     while sum(len(i[-1]) for i in out) > _ROOM:
         still = [n for n, i in enumerate(out) if i[3] == ".png"]

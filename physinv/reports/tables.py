@@ -1,4 +1,4 @@
-"""Which numbers are shown, in which order, what is best, and the table in Markdown."""
+"""The columns of tables, which method is best in each, and tables in Markdown and for a terminal."""
 
 from __future__ import annotations
 
@@ -31,10 +31,15 @@ _CLOSE = 0.1  # relative difference above which two figures are not called level
 
 @dataclass(frozen=True)
 class Column:
-    """A metric or cost: ``best`` is ``"low"``, ``"high"``, a target value, or None where no value is better.
+    """A metric or cost in tables.
 
-    ``spec`` formats the mean: ``#.3g`` keeps three significant digits, ``.3f`` three decimals.  Differences below
-    ``slight`` matter to nobody.
+    Args:
+        name: Its name in records.
+        heading: Its name in tables.
+        best: ``"low"``, ``"high"``, a target value, or None where no value is better.
+        spec: Format of the mean: ``#.3g`` keeps three significant digits, ``.3f`` three decimals.
+        about: What it is, in one line.
+        slight: A difference below which no one calls two values different.
     """
 
     name: str
@@ -46,24 +51,52 @@ class Column:
 
     @property
     def direction(self) -> str:
-        """What is best, in a word or two."""
+        """Say in a few words which value is best."""
         if self.best is None:
             return ""
         return {"low": "lower is better", "high": "higher is better"}.get(str(self.best), f"best at {self.best}")
 
     def gap(self, a: Summary, b: Summary) -> float:
-        """The difference beyond which two means differ: the noise of the seeds, or ``slight`` if that is more."""
+        """Return the difference beyond which two means differ.
+
+        Args:
+            a: One mean.
+            b: The other.
+
+        Returns:
+            The noise of the seeds (:meth:`~physinv.comparison.records.Summary.gap`), or ``slight`` if that is more.
+        """
         return max(a.gap(b), self.slight)
 
     def level(self, a: Summary, b: Summary) -> bool:
-        """Nothing tells the two apart: they differ by less than ``slight``, or by no more than the noise of the seeds
-        and a tenth.  What differs by more than a tenth is no tie, even if so few seeds cannot confirm it."""
+        """Tell whether two means are level.
+
+        They are if they differ by less than ``slight``, or by no more than the noise of the seeds and a tenth.  A
+        difference of more than a tenth is no tie, even if so few seeds cannot confirm it.
+
+        Args:
+            a: One mean.
+            b: The other.
+
+        Returns:
+            Whether they are level.
+        """
         losses = self.loss(a.mean), self.loss(b.mean)
         tenth = _CLOSE * max(map(abs, losses))
         return abs(losses[0] - losses[1]) <= max(self.slight, min(a.gap(b), tenth))
 
     def loss(self, value: float) -> float:
-        """A number that is smaller the better ``value`` is; ValueError where no value is better."""
+        """Convert a value to a number that is smaller the better it is.
+
+        Args:
+            value: The value.
+
+        Returns:
+            The value, its negative, or its distance from the target.
+
+        Raises:
+            ValueError: Where no value is better.
+        """
         if self.best is None:
             raise ValueError(f"`best` of {self.name} must be known to compare values, got None; leave it out.")
         if isinstance(self.best, float):
@@ -124,10 +157,17 @@ _README = (*HEADLINE[:-1], CALIBRATION[2], COST[0], COST[1], COST[3], COST[4])
 
 
 def best(column: Column, summaries: Summaries) -> set[str]:
-    """The methods that are best in a column: the lowest loss and all that are level with it.
+    """Find the methods that are best in a column: that of the lowest loss and all that are level with it.
 
-    The exact posterior is what methods are held against, and takes no part.  Nothing is
-    best in a column of equal numbers.
+    The exact posterior is the standard of comparison and takes no part.  No method is best in a column of equal
+    numbers.
+
+    Args:
+        column: The column.
+        summaries: Summaries by method and name.
+
+    Returns:
+        Names of methods.
     """
     found = {m: own[column.name] for m, own in summaries.items() if column.name in own and m != "exact"}
     if column.best is None or not found:
@@ -139,7 +179,15 @@ def best(column: Column, summaries: Summaries) -> set[str]:
 
 
 def number(summary: Summary | None, column: Column) -> str:
-    """``mean ± standard error``, the mean alone for one seed, a dash for none; the error has two digits, or fewer."""
+    """Format a mean with its standard error.
+
+    Args:
+        summary: The mean over the seeds, or None.
+        column: The column, which has the format.
+
+    Returns:
+        ``mean ± standard error``, the mean alone for one seed, a dash for None; the error has at most two digits.
+    """
     if summary is None:
         return "–"
     mean = _short(summary.mean, column.spec)
@@ -153,7 +201,15 @@ def number(summary: Summary | None, column: Column) -> str:
 
 
 def markdown(records: Sequence[Record], study: Study | None = None) -> str:
-    """The table of one study point in Markdown, best in bold, with what failed in lines below it."""
+    """Format the table of one study point in Markdown, best in bold, with failures in lines below it.
+
+    Args:
+        records: Records of one system.
+        study: Point of a study; None for the main table.
+
+    Returns:
+        Markdown.
+    """
     summaries = summarise(records, study)
     columns = [c for c in _README if any(c.name in own for own in summaries.values())]
     winners = {c.name: best(c, summaries) for c in columns}
@@ -168,7 +224,14 @@ def markdown(records: Sequence[Record], study: Study | None = None) -> str:
 
 
 def terminal(records: Sequence[Record]) -> Table:
-    """The main table for a terminal of 80 columns, best in bold; the report has all columns."""
+    """Format the main table for a terminal of 80 columns, best in bold; the report has more columns.
+
+    Args:
+        records: Records of one system.
+
+    Returns:
+        The table.
+    """
     summaries = summarise(records)
     columns = [c for c in _TERMINAL if any(c.name in own for own in summaries.values())]
     winners = {c.name: best(c, summaries) for c in columns}
@@ -185,7 +248,14 @@ def terminal(records: Sequence[Record]) -> Table:
 
 
 def failures(records: Iterable[Record]) -> list[str]:
-    """One line for each method and reason: which cells failed, and which numbers were not finite."""
+    """Say in one line per method and reason which cells failed, and which numbers were not finite.
+
+    Args:
+        records: Records of one system.
+
+    Returns:
+        The lines, sorted.
+    """
     cells: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         if record.error is not None:

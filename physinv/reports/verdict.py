@@ -1,4 +1,4 @@
-"""Who is best, at what cost, in words: differences of means over seeds, held against standard errors."""
+"""The verdict of a benchmark in words: differences of means over seeds, compared with their standard errors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from collections.abc import Mapping, Sequence
 from physinv.comparison.records import Summary
 from physinv.reports.tables import COLUMNS, Column, number
 
-OURS = "physinv"
+_OURS = "physinv"
 _NAMED = {column.name: column for column in COLUMNS}
 Summaries = Mapping[str, Mapping[str, Summary]]
 
 
 def front(summaries: Summaries, error: str = "crps", cost: str = "total_seconds") -> set[str]:
-    """The methods that no other beats in error at the same cost or less.
+    """Find the Pareto front: the methods that no other beats in error at the same cost or less.
 
     Method a is beaten by b if b costs no more and its mean error is lower by more than the noise of the seeds
     (:meth:`~physinv.comparison.records.Summary.gap`), or if b costs less than half and its mean error is no higher.
     The exact posterior takes no part.
+
+    Args:
+        summaries: Summaries by method and name.
+        error: Name of the error.
+        cost: Name of the cost.
+
+    Returns:
+        Names of methods.
     """
     found = {m: (own[error], own[cost].mean) for m, own in summaries.items() if {error, cost} <= own.keys()}
     found.pop("exact", None)
@@ -27,19 +35,25 @@ def front(summaries: Summaries, error: str = "crps", cost: str = "total_seconds"
 
 
 def _beats(other: tuple[Summary, float], mine: tuple[Summary, float]) -> bool:
-    """Of two methods, given as error and cost."""
+    """Whether one method beats another, each given as error and cost."""
     lead = mine[0].mean - other[0].mean
     return (other[1] <= mine[1] and lead > mine[0].gap(other[0])) or (2 * other[1] < mine[1] and lead >= 0)
 
 
 def verdict(summaries: Summaries) -> list[str]:
-    """Sentences on CRPS, energy score, calibration and compute: which methods beat physinv, and which it beats.
+    """Say in sentences which methods beat physinv in CRPS, energy score, calibration and compute, and which it beats.
 
     A lead counts if it is more than the noise of the seeds (:meth:`~physinv.comparison.records.Summary.gap`).
+
+    Args:
+        summaries: Summaries by method and name.
+
+    Returns:
+        The sentences.
     """
-    ours = summaries.get(OURS, {})
+    ours = summaries.get(_OURS, {})
     if "crps" not in ours:
-        return [f"There is no CRPS of {OURS} here, so nothing can be said about it."]
+        return [f"There is no CRPS of {_OURS} here, so nothing can be said about it."]
     said = [_rank(_NAMED[name], summaries) for name in ("crps", "energy_score") if name in ours]
     said += _exact(summaries) + _calibration(summaries) + _compute(summaries) + _amortised(summaries)
     if all(s.n == 1 for own in summaries.values() for s in own.values()):
@@ -49,10 +63,10 @@ def verdict(summaries: Summaries) -> list[str]:
 
 def _rank(column: Column, summaries: Summaries) -> str:
     """Where physinv stands in one column."""
-    ours, word = summaries[OURS][column.name], column.heading
-    rivals = {m: own[column.name] for m, own in summaries.items() if column.name in own and m not in (OURS, "exact")}
+    ours, word = summaries[_OURS][column.name], column.heading
+    rivals = {m: own[column.name] for m, own in summaries.items() if column.name in own and m not in (_OURS, "exact")}
     if not rivals:
-        return f"{OURS}'s {word} is {number(ours, column)}; no other method has one."
+        return f"{_OURS}'s {word} is {number(ours, column)}; no other method has one."
     ordered = sorted(rivals, key=lambda m: column.loss(rivals[m].mean))
     gaps = {m: column.loss(rivals[m].mean) - column.loss(ours.mean) for m in ordered}
     sure = {m for m in ordered if abs(gaps[m]) > column.gap(ours, rivals[m])}
@@ -63,19 +77,19 @@ def _rank(column: Column, summaries: Summaries) -> str:
     own, of_all = number(ours, column), f"of all {len(rivals) + 1} methods"
     if better:
         listed = _and([_valued(m, rivals[m], column) for m in better])
-        text = f"{listed} {_beat(better)} {OURS} on {word} ({own})"
+        text = f"{listed} {_beat(better)} {_OURS} on {word} ({own})"
         text += f"; {_and(lower)} may do so, within the noise of the seeds" if lower else ""
         text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
     elif lower:
         listed = _and([_valued(m, rivals[m], column) for m in lower])
-        text = f"{listed} may beat {OURS} on {word} ({own}), within the noise of the seeds"
+        text = f"{listed} may beat {_OURS} on {word} ({own}), within the noise of the seeds"
         text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
     elif tied:
-        listed = _and([_valued(m, s, column) for m, s in ((OURS, ours), *((m, rivals[m]) for m in tied))])
+        listed = _and([_valued(m, s, column) for m, s in ((_OURS, ours), *((m, rivals[m]) for m in tied))])
         text = f"{listed} share the lowest {word} {of_all}, {_within(ours, *(rivals[m] for m in tied))}"
         text += f"; next: {_valued(behind[0], rivals[behind[0]], column)}" if behind else ""
     else:
-        text = f"{OURS} has the lowest {word} {of_all} ({own}; next: {behind[0]}, {number(rivals[behind[0]], column)})"
+        text = f"{_OURS} has the lowest {word} {of_all} ({own}; next: {behind[0]}, {number(rivals[behind[0]], column)})"
         text += "" if behind[0] in sure else ", a lead within the noise of the seeds"
     return text + "."
 
@@ -83,22 +97,22 @@ def _rank(column: Column, summaries: Summaries) -> str:
 def _exact(summaries: Summaries) -> list[str]:
     if (exact := summaries.get("exact", {}).get("crps")) is None or not exact.mean:
         return []
-    ours = summaries[OURS]["crps"]
+    ours = summaries[_OURS]["crps"]
     ratio, column = ours.mean / exact.mean - 1, _NAMED["crps"]
     if abs(ours.mean - exact.mean) <= ours.gap(exact):
         return [f"That is the exact posterior's CRPS ({number(exact, column)}), {_within(ours, exact)}."]
-    return [f"The exact posterior's CRPS is {number(exact, column)}: {OURS}'s is {_percent(ratio)} it."]
+    return [f"The exact posterior's CRPS is {number(exact, column)}: {_OURS}'s is {_percent(ratio)} it."]
 
 
 def _calibration(summaries: Summaries) -> list[str]:
     """Coverage in words, then the calibration error against the others."""
-    said, ours = [], summaries[OURS]
+    said, ours = [], summaries[_OURS]
     if (covered := ours.get("coverage_90")) is not None:
         exact = summaries.get("exact", {}).get("coverage_90")
         aim = Summary(0.9, None, 1) if exact is None else exact
         right = abs(covered.mean - aim.mean) <= 0.02 + covered.gap(aim)
         said.append(
-            f"{OURS}'s 90 % intervals hold the truth in {100 * covered.mean:.1f} % of the cases"
+            f"{_OURS}'s 90 % intervals hold the truth in {100 * covered.mean:.1f} % of the cases"
             + (f" (the exact posterior's in {100 * exact.mean:.1f} %)" if exact else "")
             + ("." if right else f", which is too {_width(covered.mean, aim.mean)}.")
         )
@@ -109,14 +123,14 @@ def _calibration(summaries: Summaries) -> list[str]:
 
 def _compute(summaries: Summaries) -> list[str]:
     """Time, and the front of error against time."""
-    if (spent := summaries[OURS].get("total_seconds")) is None:
+    if (spent := summaries[_OURS].get("total_seconds")) is None:
         return []
     best = front(summaries)
-    if OURS in best:
-        others = sorted(best - {OURS}, key=lambda m: summaries[m]["total_seconds"].mean)
+    if _OURS in best:
+        others = sorted(best - {_OURS}, key=lambda m: summaries[m]["total_seconds"].mean)
         company = f", with {_and(others)}" if others else ", alone"
-        return [f"{OURS} is on the front of CRPS against compute time ({_seconds(spent)}){company}."]
-    ours, column = summaries[OURS]["crps"], _NAMED["crps"]
+        return [f"{_OURS} is on the front of CRPS against compute time ({_seconds(spent)}){company}."]
+    ours, column = summaries[_OURS]["crps"], _NAMED["crps"]
     rivals = {m: own for m, own in summaries.items() if {"crps", "total_seconds"} <= own.keys() and m != "exact"}
     own = ours, spent.mean
     beaten = [m for m, other in rivals.items() if _beats((other["crps"], other["total_seconds"].mean), own)]
@@ -125,14 +139,14 @@ def _compute(summaries: Summaries) -> list[str]:
         [f"{m} (CRPS {number(rivals[m]['crps'], column)}, {_seconds(rivals[m]['total_seconds'])})" for m in beaten]
     )
     return [
-        f"{OURS} is not on the front of CRPS against compute time: {listed} {_do(beaten, 'reach', 'reaches')} a lower "
+        f"{_OURS} is not on the front of CRPS against compute time: {listed} {_do(beaten, 'reach', 'reaches')} a lower "
         f"CRPS in no more time than its {_seconds(spent)}."
     ]
 
 
 def _amortised(summaries: Summaries) -> list[str]:
     """What one more sample costs physinv, once trained, and the methods of lower CRPS that pay twice that or more."""
-    ours = summaries[OURS]
+    ours = summaries[_OURS]
     if "sample_seconds" not in ours:
         return []
     rivals = {m: own for m, own in summaries.items() if {"crps", "sample_seconds"} <= own.keys() and m != "exact"}
@@ -143,7 +157,7 @@ def _amortised(summaries: Summaries) -> list[str]:
     listed = [
         f"{m} {rivals[m]['sample_seconds'].mean:#.2g} s" for m in sorted(dear, key=lambda m: rivals[m]["crps"].mean)
     ]
-    return [f"Once trained, one more sample takes {OURS} {ours['sample_seconds'].mean:#.2g} s, {_and(listed)}."]
+    return [f"Once trained, one more sample takes {_OURS} {ours['sample_seconds'].mean:#.2g} s, {_and(listed)}."]
 
 
 def _valued(method: str, summary: Summary, column: Column) -> str:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Reverse, Score, match
 from physinv.equations.solve import Step
-from physinv.laws.observation import Covariance
+from physinv.laws.covariance import Covariance
 from physinv.models.references.base import ReferenceLaw
 
 Preconditioner = Callable[[float], Covariance]

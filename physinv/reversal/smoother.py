@@ -5,13 +5,12 @@ The symbols are those of :mod:`physinv.models.references.smoother`.
 
 from __future__ import annotations
 
-__all__ = ["frames_of", "gap_and_size", "smooth", "smoother_loss"]
+__all__ = ["frames_of", "gap_and_size", "smooth"]
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Reverse, Score, match
+from physinv.equations.sde import SDE, Reverse, match
 from physinv.equations.solve import Step
 from physinv.equations.symmetries import Frames, choose, moved, turned
 from physinv.models.references.smoother import SmootherReference
@@ -67,34 +66,6 @@ def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tens
         ValueError: If the reference law is not the smoother.
     """
     return choose(_smoother(model).sde, x, getattr(model.network, "stride", 1), z)
-
-
-def smoother_loss(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
-    """``E |r|^2 + E [ r^2 / (2 sigma^2) + log sigma ]``, r the gap of a step without noise in units of ``C^(1/2)``.
-
-    The first term is the trajectory loss (Holzschuh et al. 2023, eq. 7) in the smoother's units; windows of more than
-    two states are rolled out.  The second, in which ``r`` is held fixed, fits the size of the noise at every point: the
-    likelihood of a Gaussian (Nix and Weigend 1994).  One state more than ``times`` is the last of the window taken
-    back by the physics (see :func:`~physinv.training.rewind.rewind`), which saves the physics of the first step.
-    Raises ValueError for a ``score`` that is no smoother.
-    """
-    reverse, last = Reverse(sde, score), times.shape[1] - 1
-    _parts(reverse)
-    x, back, total = states[:, last], states[:, last + 1] if states.shape[1] > last + 1 else None, states.new_zeros(())
-    for m in range(last - 1, -1, -1):
-        x, gap, size = gap_and_size(reverse, x, states[:, m], times[:, m + 1], times[:, m], back)
-        back = None
-        still = gap.detach().square() / (2 * size**2) + size.log()
-        total = total + gap.square().mean() + still.mean()
-    loss: Tensor = total / last
-    return loss
 
 
 def gap_and_size(

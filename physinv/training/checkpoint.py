@@ -1,4 +1,4 @@
-"""Run folders: the model, checkpoints that resume exactly, and the log.  Tensors as safetensors, text as JSON.
+"""The files of a run: the model, checkpoints that resume exactly, and the log; tensors as safetensors, text as JSON.
 
 run.json                 how the run was made: simulator, settings, seed, data, versions
 log.jsonl                one line per validation
@@ -35,7 +35,19 @@ from physinv.config.files import load_tensors, save_tensors, write_text
 
 @dataclass
 class Checkpoint:
-    """Everything that training carries from one step to the next."""
+    """Hold everything that training carries from one update to the next.
+
+    Args:
+        model: What is trained; its attribute ``network`` holds the trained weights.
+        average: A copy with averaged weights.
+        best_weights: Weights of the averaged network that are kept so far.
+        optimiser: The optimiser, with its own state.
+        step: Updates done.
+        seconds: Time that they took.
+        lowest: Validation losses of the batches where their mean was lowest.
+        best_step: Updates after which ``best_weights`` were taken.
+        last_validated: Updates done at the last validation; -1: none.
+    """
 
     model: nn.Module
     average: nn.Module
@@ -49,16 +61,21 @@ class Checkpoint:
 
     @property
     def best(self) -> float:
-        """The lowest validation loss so far."""
+        """The lowest mean validation loss so far."""
         return statistics.fmean(self.lowest) if self.lowest else math.inf
 
     def judge(self, values: list[float]) -> None:
-        """Note the validation losses of all batches; keep the averaged weights unless they are clearly worse.
+        """Keep the averaged weights unless their validation loss is clearly worse than the lowest so far.
 
-        Clearly: by more than one standard error of the differences to the lowest losses so far, batch by batch (the
-        one-standard-error rule of Breiman et al. 1984).  The noise in trajectories is far larger than
-        what is learned, so the very lowest loss of many would be picked by chance, and often early.
-        ValueError if a loss is not finite.
+        Clearly worse means by more than one standard error of the differences to the lowest losses, batch by batch (the
+        one-standard-error rule of Breiman et al. 1984). The noise in trajectories is far larger than what is learned,
+        so the very lowest loss of many would be picked by chance, and often early.
+
+        Args:
+            values: Validation loss of each batch, in the same order every time.
+
+        Raises:
+            ValueError: If their mean is not finite.
         """
         self.last_validated = self.step
         value = statistics.fmean(values)
@@ -76,15 +93,27 @@ class Checkpoint:
 
 
 def trained_part(model: nn.Module) -> nn.Module:
-    """``model.network``: what training changes, and what checkpoints hold."""
-    network = model.network
+    """Return ``model.network``: what training changes, and what checkpoints hold.
+
+    Args:
+        model: A score model, or another module with such an attribute.
+
+    Raises:
+        ValueError: If there is no module of that name.
+    """
+    network = getattr(model, "network", None)
     if not isinstance(network, nn.Module):
         raise ValueError(f"`network` of {type(model).__name__} must be a module, got {type(network).__name__}.")
     return network
 
 
 def save_checkpoint(run: Path, state: Checkpoint) -> None:
-    """Write ``run/checkpoint.safetensors`` atomically."""
+    """Write ``checkpoint.safetensors`` atomically.
+
+    Args:
+        run: Folder of the run.
+        state: The state of the training.
+    """
     tensors = {f"model.{k}": v for k, v in trained_part(state.model).state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in trained_part(state.average).state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best_weights.items()}
@@ -96,7 +125,18 @@ def save_checkpoint(run: Path, state: Checkpoint) -> None:
 
 
 def load_checkpoint(run: Path, state: Checkpoint) -> bool:
-    """Fill ``state`` from ``run/checkpoint.safetensors``; False if there is none yet."""
+    """Fill ``state`` from ``checkpoint.safetensors``.
+
+    Args:
+        run: Folder of the run.
+        state: The state of a training that has just begun, of the same model and optimiser.
+
+    Returns:
+        Whether there was a checkpoint.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
     path = run / "checkpoint.safetensors"
     if not path.exists():
         return False
@@ -121,18 +161,36 @@ def load_checkpoint(run: Path, state: Checkpoint) -> bool:
 
 
 def save_model(run: Path, model: nn.Module) -> None:
-    """Write ``run/model.safetensors`` atomically: its presence says that training ended."""
+    """Write ``model.safetensors`` atomically; its presence says that training ended.
+
+    Args:
+        run: Folder of the run.
+        model: The trained model, of which all parameters and buffers are stored.
+    """
     save_tensors(run / "model.safetensors", dict(model.state_dict()), {"format": "physinv score model 1"})
 
 
 def append_log(run: Path, record: Any) -> None:
-    """Add one line to ``run/log.jsonl``."""
+    """Add one line to ``log.jsonl``.
+
+    Args:
+        run: Folder of the run.
+        record: A dataclass of numbers.
+    """
     with (run / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(dataclasses.asdict(record)) + "\n")
 
 
 def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
-    """Drop what was logged after ``step`` (or half-written) by a run that was killed; return the rest."""
+    """Drop from ``log.jsonl`` what a killed run logged after its last checkpoint, or wrote by half.
+
+    Args:
+        run: Folder of the run.
+        step: Updates done at the last checkpoint.
+
+    Returns:
+        The lines that remain.
+    """
     path, kept = run / "log.jsonl", []
     for line in path.read_text("utf-8").splitlines() if path.exists() else []:
         try:

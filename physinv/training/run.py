@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Run", "load_run", "read_info", "train_run"]
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,21 +23,32 @@ from physinv.models.build import build_model, clock, score_network, symmetries
 from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.registry import load_reference
 from physinv.models.score import ScoreModel
+from physinv.processes.layout import StateLayout
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
+from physinv.training.budget import Budget
 from physinv.training.fit_drift import fit_drift
-from physinv.training.loop import History, Record, check_budget, fit
-from physinv.training.objectives.choose import curriculum
+from physinv.training.loop import fit
+from physinv.training.objectives.choose import check_objective
+from physinv.training.validation import History, Progress
 
 SCHEMA = 1
-PHYSICS = "physics.safetensors"
+_INFO, _MODEL, _PHYSICS = "run.json", "model.safetensors", "physics.safetensors"
+_WRITTEN = (_INFO, "log.jsonl", "checkpoint.safetensors", _MODEL)  # what --overwrite removes
+_COMPARED = ("simulator", "parameters", "times", "trajectories", "settings", "seed", "steps", "budget")
+_LONGEST = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained score model with its physics ``sde`` and time grid; ``info`` is ``run.json``.
+    """Hold a trained score model with all that a reconstruction needs.
 
-    ``sde`` is the ``simulator`` that made the data, or was learned from them (``settings.physics``).
+    Args:
+        simulator: The process that made the data.
+        sde: The physics: the ``simulator``, or a drift learned from the data (setting ``physics``).
+        model: The trained score model.
+        times: Stored times, from 0 to T, float64.
+        info: What run.json says.
     """
 
     simulator: Simulator
@@ -49,33 +59,54 @@ class Run:
 
 
 def train_run(
-    run: Path,
+    run: Path | str,
     train: TrajectoryDataset,
     valid: TrajectoryDataset,
     *,
     settings: Settings,
-    steps: int | None = None,
-    budget: float | None = None,
+    budget: Budget,
     seed: int = 0,
     device: torch.device | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Callable[[float, Record], None] | None = None,
+    progress: Progress | None = None,
 ) -> History:
-    """Train the inverse solver of a dataset in the folder ``run``; see :func:`~physinv.training.loop.fit`.
+    """Train the inverse solver of a dataset in a folder, from which it can be loaded and resumed.
 
-    The physics of imported data is learned, whatever ``settings.physics`` says; run.json has it as "learned".
-    Raises FileExistsError if ``run`` exists and neither ``resume`` nor ``overwrite`` is set, ValueError if the run to
-    resume was begun with other data or settings.  An overwritten run is removed only when all input has been checked.
+    The physics of imported data is learned, whatever ``settings.physics`` says; run.json has it as "learned". Learning
+    the physics takes half of the budget. An overwritten run is removed only when all input has been checked.
+
+    Args:
+        run: Folder of the run.
+        train: Trajectories to train on.
+        valid: Trajectories to validate on, and to calibrate the model on where its reference law asks for it.
+        settings: Training settings.
+        budget: Number of updates (reproducible to the byte on one device), or a time.
+        seed: Seed of the network's first weights and of the training.
+        device: Where to train; None: on the CPU.
+        resume: Whether to go on with a run that was begun in this folder.
+        overwrite: Whether to remove a run that is there.
+        progress: Hears of every validation, and twice a second of the share that is done.
+
+    Returns:
+        The log, and the step whose averaged weights were kept.
+
+    Raises:
+        FileExistsError: If there is a run in the folder and neither ``resume`` nor ``overwrite`` is set.
+        ValueError: If the run to resume was begun with other data or settings, or a setting does not fit.
     """
-    check_budget(steps, budget)
-    device = device or torch.device("cpu")
+    run, device = Path(run), device or torch.device("cpu")
     name, values = train.config["simulator"], train.config["parameters"]
     simulator = build(find(name), values)
     if not simulator.known:
         settings = settings.model_copy(update={"physics": "learned"})
     limit = int(settings.memory * 2**30)
     train, valid = (d.load(device) if d.nbytes <= limit else d for d in (train, valid))
+
+    # Check all input before anything is written or removed.
+    check_objective(settings)
+    for window in settings.windows:
+        train.with_window(window), valid.with_window(window)
     info = {
         "schema": SCHEMA,
         "simulator": name,
@@ -85,32 +116,35 @@ def train_run(
         "trajectories": train.n_trajectories,
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
-        "steps": steps,
-        "budget": budget,
+        "steps": budget.steps,
+        "budget": budget.seconds,
         "device": str(device),
         "versions": versions(),
     }
-    for window in curriculum(settings, simulator, len(train.times)):
-        train.with_window(window), valid.with_window(window)
     info = json.loads(json.dumps(info))
-    if (run / "run.json").exists() and not overwrite:
-        _same(run, info)
+    begun = (run / _INFO).exists() and not overwrite
+    if begun:
+        _check_same(run, info)
         if not resume:
             raise FileExistsError(f"{run} holds a run already; add --resume to go on with it, or --overwrite.")
-    mixed = device.type == "cuda"
+
+    # The physics, learned first if need be, and the score model on top of it.
     sde: SDE = simulator
     if settings.physics == "learned":
-        steps, budget = steps and max(1, steps // 2), budget and budget / 2
-        afresh = overwrite or not (run / "run.json").exists()
-        sde = _learned(run, train, valid, settings, steps, budget, seed, afresh=afresh)
-    model = build_model(sde, train, settings, seed=seed, mixed=mixed).to(device)
+        budget = budget.share(0.5)
+        if not begun:
+            _write_physics(run, fit_drift(train, valid, settings=settings, budget=budget, seed=seed))
+        sde = _read_physics(run, settings, train.layout).to(train.device)
+    model = build_model(sde, train, settings, seed=seed, mixed=device.type == "cuda").to(device)
     info["reference"] = settings.reference or model.reference.name
+
+    # The folder, and the training in it.
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        for name in ("run.json", "log.jsonl", "checkpoint.safetensors", "model.safetensors"):
-            (run / name).unlink(missing_ok=True)
-    if not (run / "run.json").exists():
-        write_text(run / "run.json", json.dumps(info, indent=1) + "\n")
+        for file in _WRITTEN:
+            (run / file).unlink(missing_ok=True)
+    if not begun:
+        write_text(run / _INFO, json.dumps(info, indent=1) + "\n")
     with threads_for(train.shape):
         return fit(
             model,
@@ -118,7 +152,6 @@ def train_run(
             train,
             valid,
             settings=settings,
-            steps=steps,
             budget=budget,
             seed=seed,
             run=run,
@@ -127,30 +160,71 @@ def train_run(
         )
 
 
-def _learned(
-    run: Path,
-    train: TrajectoryDataset,
-    valid: TrajectoryDataset,
-    settings: Settings,
-    steps: int | None,
-    budget: float | None,
-    seed: int,
-    *,
-    afresh: bool,
-) -> SDE:
-    """The drift in ``run/physics.safetensors``; with ``afresh`` it is learned and written there first."""
-    path = run / PHYSICS
-    if afresh:
-        drift = fit_drift(train, valid, settings=settings, steps=steps, budget=budget, seed=seed)
-        run.mkdir(parents=True, exist_ok=True)
-        save_tensors(path, drift.state_dict(), {"format": "physinv learned drift 1"})
-    return load_drift(load_tensors(path)[0], train.layout, settings).to(train.device)
+def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
+    """Load a finished run.
+
+    Args:
+        run: Folder of the run.
+        device: Where the model is needed; None: on the CPU.
+
+    Raises:
+        ValueError: If the run is missing, unfinished or damaged; one line says what to do.
+    """
+    run, device = Path(run), device or torch.device("cpu")
+    info = read_info(run)
+    if not (run / _MODEL).exists():
+        raise ValueError(f"{run} holds an unfinished run; go on with `physinv train ... --out {run} --resume`.")
+    simulator = build(find(info["simulator"]), info["parameters"])
+    tensors, _ = load_tensors(run / _MODEL)
+    try:
+        settings, layout, sde = Settings(**info["settings"]), simulator.layout, cast(SDE, simulator)
+        if settings.physics == "learned":
+            sde = _read_physics(run, settings, layout).to(device)
+        reference = load_reference(info["reference"], sde, tensors)
+        times = torch.tensor(info["times"], dtype=torch.float64)
+        network = score_network(reference, layout, settings, seed=info["seed"])
+        model = ScoreModel(reference, network, clock(times), images=symmetries(sde, layout.shape))
+        model.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        message = str(error).splitlines()[0]
+        raise ValueError(f"{run}/{_MODEL} does not fit {run}/{_INFO}: {message}; train again.") from None
+    return Run(simulator, sde, model.to(device).eval(), times, info)
 
 
-def _same(run: Path, info: dict[str, Any]) -> None:
+def read_info(run: Path | str) -> dict[str, Any]:
+    """Return what run.json says: names, parameters, settings, seed and versions.
+
+    Args:
+        run: Folder of the run.
+
+    Raises:
+        ValueError: If there is no run.json, or it is damaged; one line says what to do.
+    """
+    path = Path(run) / _INFO
+    try:
+        info: dict[str, Any] = read_json(path)
+    except FileNotFoundError:
+        raise ValueError(f"{run} is not a run: there is no {path}; make one with `physinv train`.") from None
+    if info.get("schema") != SCHEMA:
+        raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
+    return info
+
+
+def _write_physics(run: Path, drift: LearnedDrift) -> None:
+    """Write the learned physics of a run."""
+    run.mkdir(parents=True, exist_ok=True)
+    save_tensors(run / _PHYSICS, drift.state_dict(), {"format": "physinv learned drift 1"})
+
+
+def _read_physics(run: Path, settings: Settings, layout: StateLayout) -> LearnedDrift:
+    """The learned physics of a run."""
+    return load_drift(load_tensors(run / _PHYSICS)[0], layout, settings)
+
+
+def _check_same(run: Path, info: dict[str, Any]) -> None:
     """A resumed run must have been begun with the same data, settings, seed and budget."""
     old = read_info(run)
-    for key in ("simulator", "parameters", "times", "trajectories", "settings", "seed", "steps", "budget"):
+    for key in _COMPARED:
         if old.get(key) != info[key]:
             raise ValueError(
                 f"{run} was begun with `{key}` = {_short(old.get(key))}, now {_short(info[key])}; "
@@ -159,42 +233,6 @@ def _same(run: Path, info: dict[str, Any]) -> None:
 
 
 def _short(value: object) -> str:
+    """A value in a message, cut if it is long."""
     text = str(value)
-    return text if len(text) < 60 else text[:57] + "..."
-
-
-def load_run(run: Path, *, device: torch.device | None = None) -> Run:
-    """Load a finished run; ValueError in one line if it is missing, unfinished or damaged."""
-    info = read_info(run)
-    if not (run / "model.safetensors").exists():
-        raise ValueError(f"{run} holds an unfinished run; go on with `physinv train ... --out {run} --resume`.")
-    simulator = build(find(info["simulator"]), info["parameters"])
-    tensors, _ = load_tensors(run / "model.safetensors")
-    try:
-        settings, layout, sde = Settings(**info["settings"]), simulator.layout, cast(SDE, simulator)
-        if settings.physics == "learned":
-            sde = load_drift(load_tensors(run / PHYSICS)[0], layout, settings)
-        reference = load_reference(info["reference"], sde, tensors)
-        times = torch.tensor(info["times"], dtype=torch.float64)
-        network = score_network(reference, layout, settings, seed=info["seed"])
-        model = ScoreModel(reference, network, clock(times), images=symmetries(sde, layout.shape))
-        model.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        message = str(error).splitlines()[0]
-        raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    device = device or torch.device("cpu")
-    if isinstance(sde, LearnedDrift):
-        sde = sde.to(device)
-    return Run(simulator, sde, model.to(device).eval(), times, info)
-
-
-def read_info(run: Path) -> dict[str, Any]:
-    """``run.json``; ValueError in one line if there is none or it is damaged."""
-    path = run / "run.json"
-    try:
-        info: dict[str, Any] = read_json(path)
-    except FileNotFoundError:
-        raise ValueError(f"{run} is not a run: there is no {path}; make one with `physinv train`.") from None
-    if info.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
-    return info
+    return text if len(text) < _LONGEST else text[: _LONGEST - 3] + "..."

@@ -8,11 +8,18 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from physinv.training.loop import Record
+from physinv.training.validation import Record
 
 
 def event_writer(folder: Path) -> Callable[[Record], None]:
-    """A function that logs a record to ``folder``; ValueError if TensorBoard is not installed."""
+    """Return a function that logs a record as TensorBoard events.
+
+    Args:
+        folder: Folder of the event files, which is made.
+
+    Raises:
+        ValueError: If TensorBoard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

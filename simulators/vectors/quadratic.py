@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Quadratic"]
+__all__ = ["Quadratic", "quadratic_q"]
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -77,3 +77,20 @@ class Quadratic(Simulator):
         edges = reach * np.sign(fine) * np.abs(fine) ** 1.5  # crowded around 0, where the law ends up
         starts = np.array([-1.0, 1.0]), np.array([0.5, 0.5])
         return ScalarPosterior(lambda x: -self.rate * x * np.abs(x), self.noise, self.horizon, edges, starts)
+
+
+def quadratic_q(x0: Float[Tensor, "..."], tolerance: float = 0.1) -> Float[Tensor, ""]:
+    """Return ``Q = 2 min(P_-, P_+)`` with the share ``P_+-`` of reconstructed starts within ``tolerance`` of +-1.
+
+    Args:
+        x0: Reconstructed initial states, of any shape; NaN counts as a miss.
+        tolerance: Largest distance from a start that counts as a hit.
+
+    Returns:
+        A scalar: 1 if both starts are hit equally often, 0 if one is missed.  It does not see calibration.
+
+    References:
+        Holzschuh, Vegetti and Thuerey (2023), Solving inverse physics problems with score matching, section 3.1.
+    """
+    minus, plus = (((x0 - branch).abs() <= tolerance).to(x0.dtype).mean() for branch in (-1, 1))
+    return 2 * torch.minimum(minus, plus)

@@ -1,8 +1,11 @@
 """The `physinv` command as a user meets it: the whole way once, machine-readable output, one line for bad input."""
 
+import functools
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -186,6 +189,19 @@ def test_help_is_quick_and_complete():
     shown = subprocess.run([sys.executable, "-m", "physinv", "--help"], capture_output=True, text=True, check=True)
     for verb in ("simulators", "generate", "info", "train", "reconstruct", "evaluate", "demo"):
         assert verb in shown.stdout
+
+
+def test_an_interrupted_command_says_so_and_exits_with_130(tmp_path):
+    command = [sys.executable, "-m", "physinv", "generate", "heat", "--train", "100000", "--out", str(tmp_path)]
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which the shell of a test may ignore
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("heat/**/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().splitlines() == ["physinv: interrupted."]
 
 
 def test_version(physinv):

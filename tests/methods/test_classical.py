@@ -11,9 +11,10 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, relative_l2
+from physinv.laws.covariance import isotropic
 from physinv.methods.classical.ensemble_kalman import fit_ensemble_kalman
 from physinv.methods.classical.forward import Forward, fit_forward
-from physinv.methods.classical.gaussian_prior import Covariance, fit_covariance, fit_gaussian_prior
+from physinv.methods.classical.gaussian_prior import fit_covariance, fit_gaussian_prior
 from physinv.methods.classical.linear_estimate import LinearEstimate
 from physinv.methods.classical.minimise import Objective, gauss_newton, lbfgs
 from physinv.methods.classical.physics import Physics, fit_physics
@@ -22,6 +23,7 @@ from physinv.methods.learned.diffusion_prior import fit_diffusion_prior
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.recorded import Recorded
+from physinv.training.budget import Budget
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
@@ -71,7 +73,9 @@ def test_the_bias_and_spread_of_a_linear_process_are_found_from_residuals(tmp_pa
     found = fit_forward(problem).covariance
     like = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
     exact = simulator.still.variance(like.new_ones(1), like)[0]  # the flow carries white noise along, no more
-    ratio = (found.variance / exact)[0, :, 1:4]  # complex modes, each of them once
+    flat = torch.fft.irfftn(torch.ones(1, 1, 8, 5, dtype=torch.complex128), s=(8, 8), dim=(2, 3), norm="ortho")
+    variance = torch.fft.rfftn(found.apply(flat), dim=(2, 3), norm="ortho")[0].real  # C is diagonal in Fourier modes
+    ratio = (variance / exact)[0, :, 1:4]  # complex modes, each of them once
     # relative standard error of |y|^2 over 400 draws: 1/20 for one complex mode, over 24 of them 1/20/sqrt(24); the
     # estimated mean takes 1/400
     assert float(ratio.mean()) == pytest.approx(1 - 1 / 400, abs=5 / 20 / math.sqrt(24))
@@ -120,8 +124,8 @@ def test_the_shrunk_covariance_is_that_of_ledoit_and_wolf(n, d, generator):
     assert rho > 0.05  # the formula matters here
     expected = rho * mu * eye + (1 - rho) * C
     found = fit_covariance(x, VectorLayout("x", d))
-    assert torch.allclose(found.power(eye, 1.0), expected, rtol=1e-10)
-    half = found.power(found.power(eye, -0.5), -0.5)
+    assert torch.allclose(found.apply(eye), expected, rtol=1e-10)
+    half = found.whiten(found.whiten(eye))
     assert torch.allclose(half @ expected, eye, atol=1e-9)
 
 
@@ -130,14 +134,14 @@ def test_channels_of_a_periodic_field_are_correlated_mode_by_mode(generator):
     x = torch.stack([z[:, 0], 0.6 * z[:, 0].roll(1, -1) + 0.8 * z[:, 1]], dim=1)
     layout = FieldLayout(("a", "b"), ("x",), (tuple(float(i) for i in range(8)),), "PERIODIC")
     covariance = fit_covariance(x - x.mean(0), layout)
-    white = covariance.power(x, -0.5)
+    white = covariance.whiten(x)
     joint = torch.einsum("nci,nej->ciej", white, white) / len(x)
     eye = torch.eye(16, dtype=torch.float64).reshape(2, 8, 2, 8)
     # entries of a sample covariance of 4000 standard normal vectors: standard error sqrt(2 / 4000) at most
     assert float((joint - eye).abs().max()) < 5 * math.sqrt(2 / 4000)
     unit = torch.zeros(1, 2, 8, dtype=torch.float64)
     unit[0, 0, 3] = 1
-    assert float(covariance.power(unit, 1.0)[0, 1, 4]) == pytest.approx(0.6, abs=5 / math.sqrt(4000))
+    assert float(covariance.apply(unit)[0, 1, 4]) == pytest.approx(0.6, abs=5 / math.sqrt(4000))
 
 
 def test_static_channels_come_from_the_observation(conductivity):
@@ -212,7 +216,8 @@ def test_laplace_draws_of_heat_have_the_exact_spread_on_all_scales(heat):
 def test_the_ornstein_uhlenbeck_process_has_its_closed_form(ou, fit):
     problem, _, final = ou
     found, a, n = fit(problem), math.exp(-0.5), 400
-    m, S, V = float(found.prior.mean), float(found.prior.covariance.variance), 0.25 * (1 - a**2)
+    one = torch.ones(1, 1, dtype=torch.float64)
+    m, S, V = float(found.prior.mean), float(found.prior.covariance.apply(one)), 0.25 * (1 - a**2)
     assert abs(S - 1) < 5 * math.sqrt(2 / 8000) + 1 / 1000  # 4000 states and their mirror images
     assert torch.allclose(found.mean(final), m + a * S / (a**2 * S + V) * (final - a * m), atol=1e-5)
     draws = found.sample(final, n, generator=torch.Generator().manual_seed(0))
@@ -384,7 +389,7 @@ def test_what_has_been_damped_away_returns_as_noise_without_bound(heat):
 
 def test_forward_runs_in_chunks(burgers):
     problem, start, _ = burgers
-    forward = Forward(problem.simulator, torch.zeros(1), Covariance(lambda x: x, lambda y, like: y, torch.ones(1)))
+    forward = Forward(problem.simulator, torch.zeros(1), isotropic(1.0))
     many = start.repeat(300, 1, 1)  # 2400 fields of 32 points: two chunks of 2^16 numbers
     assert torch.allclose(forward.push(many)[-8:], forward.push(start), atol=1e-6)
 
@@ -401,7 +406,7 @@ def test_no_more_states_than_fit_are_recorded_for_derivatives(fit, options, tmp_
     """The steps of the solver are kept in memory for so many states at a time, and no more."""
     simulator = Burgers(size=16, viscosity=0.1, horizon=0.5, steps=1, inner=4)
     problem, _, final = make(simulator, tmp_path / "d", train=40, valid=20, test=7)
-    problem = replace(problem, steps=2, settings=Settings(width=4, depth=1, batch=8, validate_windows=8))
+    problem = replace(problem, budget=Budget(steps=2), settings=Settings(width=4, depth=1, batch=8, validate_windows=8))
     answer = fit(problem, **options)
     plain, pushed = Forward.push, []
 
@@ -422,7 +427,7 @@ def test_no_more_states_than_fit_are_recorded_for_derivatives(fit, options, tmp_
 
 
 def test_how_many_states_fit_goes_by_what_a_step_keeps():
-    covariance = Covariance(lambda x: x, lambda y, like: y, torch.ones(1))
+    covariance = isotropic(1.0)
     for simulator, kept in (
         (OverdampedParticles(particles=16), 16),  # a vector for each pair
         (Burgers(size=64, dimension=1), 4),

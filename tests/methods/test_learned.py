@@ -15,11 +15,11 @@ from physinv.equations.sde import Multiplicative
 from physinv.evaluation import metrics
 from physinv.evaluation.two_sample import c2st
 from physinv.methods.classical.linear_estimate import fit_linear
-from physinv.methods.learned.backbone import Frame, conditional_frame, prior_frame
 from physinv.methods.learned.conditional import fit_conditional_diffusion, fit_flow_matching
+from physinv.methods.learned.coordinates import TargetCoordinates, conditional_coordinates, prior_coordinates
 from physinv.methods.learned.deep_ensemble import fit_deep_ensemble
 from physinv.methods.learned.diffusion_prior import fit_diffusion_prior
-from physinv.methods.learned.operator import Operator, _operator, _size, fit_fno
+from physinv.methods.learned.operator import Operator, build_operator, count_weights, fit_fno
 from physinv.methods.learned.regression import Regressed, Regression, fit_dropout, fit_regression, squared_error
 from physinv.methods.learned.score_only import fit_score_only
 from physinv.methods.learned.simulation_based import fit_fmpe, fit_npse
@@ -29,6 +29,7 @@ from physinv.models.networks import MLP, ParticleNet, UNet
 from physinv.models.networks.layers import Dropout, dropping
 from physinv.processes.layout import VectorLayout
 from physinv.processes.simulator import Simulator
+from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.fields.heat_walls import HeatWalls
@@ -54,7 +55,7 @@ def make(tmp_path_factory):
             made[key] = [TrajectoryDataset(folder / "d" / "data" / s).load() for s in sizes]
         train, valid, test = made[key]
         settings = Settings(validate_windows=2048, **settings)
-        return Problem(simulator, train, valid, settings=settings, steps=steps), test
+        return Problem(simulator, train, valid, settings=settings, budget=Budget(steps=steps)), test
 
     return problem
 
@@ -182,16 +183,16 @@ def test_networks_learn_from_estimates_that_have_not_seen_the_answer(fit, make, 
     """16 numbers from 20 trajectories: what the linear estimate misses on its own data is far less than elsewhere."""
     if fit is fit_fno:
         pytest.importorskip("neuralop")
-    sizes, plain = [], Frame.context_of
+    sizes, plain = [], TargetCoordinates.context_of
 
-    def watched(frame, states):
-        context = plain(frame, states)
+    def watched(coordinates, batch):
+        context = plain(coordinates, batch)
         if torch.is_grad_enabled():  # in training
-            own = frame.context(states[:, 1])
-            sizes.append([float(frame.target(states[:, 0], c).square().mean()) for c in (context, own)])
+            own = coordinates.context(batch.states[:, 1])
+            sizes.append([float(coordinates.target(batch.states[:, 0], c).square().mean()) for c in (context, own)])
         return context
 
-    monkeypatch.setattr(Frame, "context_of", watched)
+    monkeypatch.setattr(TargetCoordinates, "context_of", watched)
     many = OrnsteinUhlenbeck(dim=16, components=1, spread=0.0, width=1.0, steps=2)
     problem, _ = make(RING if fit is fit_fno else many, 50, trajectories=20, batch=20)
     fit(problem)
@@ -284,8 +285,8 @@ def test_an_fno_learns_a_fourier_multiplier(make):
     (truth, final), exact = pair(test), RING.exact()
     linear = fit_linear(problem.simulator, problem.train, problem.valid)
     blind = dataclasses.replace(linear, weights=0 * linear.weights, deviation=truth.std() * torch.ones(1, 8))
-    frame = Frame(problem, blind)
-    model = Regression(frame, _operator(frame, 4, 8, 0))
+    coordinates = TargetCoordinates(problem, blind)
+    model = Regression(coordinates, build_operator(coordinates, 4, 8, 0))
     assert isinstance(model.network, Operator)
     problem.minimise(model, squared_error)
     gain = float((problem.train.states(0) * problem.train.states(-1)).sum() / problem.train.states(-1).square().sum())
@@ -297,10 +298,10 @@ def test_an_fno_learns_a_fourier_multiplier(make):
 def test_an_fno_is_of_the_size_of_the_unet(make):
     pytest.importorskip("neuralop")
     problem, _ = make(RING, 2)
-    fno, unet = (_size(fit(problem).model.network) for fit in (fit_fno, fit_regression))
+    fno, unet = (count_weights(fit(problem).model.network) for fit in (fit_fno, fit_regression))
     assert fno == pytest.approx(unet, rel=0.25)  # channels come in whole numbers
     features, t = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(0)), torch.ones(3)
-    network = _operator(conditional_frame(problem), 4, 8, 0).requires_grad_(False)
+    network = build_operator(conditional_coordinates(problem), 4, 8, 0).requires_grad_(False)
     out = network(features, t)
     assert float(out.std()) > 1e-3
     assert torch.allclose(network(features.roll(3, -1), t), out.roll(3, -1), atol=1e-5)
@@ -376,7 +377,7 @@ def test_a_score_without_physics_makes_up_for_the_drift(make, generator):
     assert float(metrics.crps(draws, truth) / metrics.crps(right, truth)) == pytest.approx(1, abs=0.05)
     # The drift moves a state by a tenth of a step's noise, so it is learned slowly: .84 here, .95 with ten times the
     # updates and twice the data, .99 in the limit (the noise of a step is that of no drift).
-    before = fit_score_only(dataclasses.replace(problem, steps=1)).sample(final, 32, generator=generator)
+    before = fit_score_only(dataclasses.replace(problem, budget=Budget(steps=1))).sample(final, 32, generator=generator)
     assert float(before.var(1).mean() / right.var(1).mean()) < 0.5
     assert float(draws.var(1).mean() / right.var(1).mean()) == pytest.approx(1, abs=0.2)
     assert missed(answer.mean(final), exact.mean(final), truth) < 0.03
@@ -440,16 +441,16 @@ def test_every_layout_is_served_and_what_is_static_is_copied(fit, kind, make):
 
 
 @pytest.mark.parametrize("kind", SMALL)
-@pytest.mark.parametrize("build", [conditional_frame, prior_frame])
+@pytest.mark.parametrize("build", [conditional_coordinates, prior_coordinates])
 def test_frames_are_of_order_one_and_invertible(build, kind, make):
     problem, _ = make(SMALL[kind], 5, trajectories=64)
     x0, xT = pair(problem.train)
-    frame = build(problem)
-    context = frame.context(xT)
-    z = frame.target(x0, context)
-    assert torch.allclose(frame.restore(z, context, xT), x0, atol=1e-5)
+    coordinates = build(problem)
+    context = coordinates.context(xT)
+    z = coordinates.target(x0, context)
+    assert torch.allclose(coordinates.restore(z, context, xT), x0, atol=1e-5)
     assert 0.2 < float(z.square().mean()) < 2  # fitted on 64 states, it misses less here than elsewhere
-    assert float(frame.features(context, z).square().mean()) < 30
+    assert float(coordinates.features(context, z).square().mean()) < 30
 
 
 def test_methods_say_where_they_have_no_meaning(make, monkeypatch):

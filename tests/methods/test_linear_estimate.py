@@ -112,8 +112,8 @@ def test_a_dense_map_of_few_trajectories_has_to_be_clearly_better(n, margin, den
 
         return candidates
 
-    monkeypatch.setattr(module, "_dense", fixed(module._dense, offset))
-    monkeypatch.setattr(module, "_wiener", fixed(module._wiener, 1.0))
+    monkeypatch.setattr(module, "dense_maps", fixed(module.dense_maps, offset))
+    monkeypatch.setattr(module, "wiener_filters", fixed(module.wiener_filters, 1.0))
     found = fit_linear(simulator, train, valid)
     assert (found.anchors is not None) == dense
     assert float(found.deviation.mean()) == pytest.approx(offset if dense else 1.0, rel=1e-4)

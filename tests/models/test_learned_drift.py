@@ -15,8 +15,11 @@ from physinv.models.build import build_model
 from physinv.models.learned_drift import LearnedDrift, load_drift, start_drift
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import VectorLayout
-from physinv.training.fit_drift import Pair, drift_loss, fit_drift, together_loss
+from physinv.training.budget import Budget
+from physinv.training.fit_drift import fit_drift
 from physinv.training.loop import fit
+from physinv.training.objectives.base import Batch
+from physinv.training.objectives.drift import DriftAndScore, drift_loss, joint_loss
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -37,7 +40,7 @@ def well(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drift(well):
-    return fit_drift(well[0], well[1], settings=SETTINGS, steps=50)
+    return fit_drift(well[0], well[1], settings=SETTINGS, budget=Budget(steps=50))
 
 
 def parameters_spent(drift, simulator, data):
@@ -75,7 +78,7 @@ def test_posterior_with_learned_physics(well, drift, generator):
     truth, final = test.states(0), test.states(-1)
     settings = SETTINGS.model_copy(update={"rate": 3e-3, "batch": 1024, "validate_windows": 4096})
     model = build_model(drift, train, settings)
-    fit(model, drift, train, valid, settings=settings, steps=120)
+    fit(model, drift, train, valid, settings=settings, budget=Budget(steps=120))
     assert all(not p.requires_grad for p in drift.parameters())
     ours = Posterior(drift, model, train.times).sample(final, 16, generator=generator)
     exact = WELL.exact().sample(final, 64, generator=generator)
@@ -89,10 +92,10 @@ def test_trained_together(well):
     train, valid, _ = well
     drift = start_drift(train, SETTINGS)
     score = build_model(drift, train, SETTINGS.model_copy(update={"components": 1}))
-    pair = Pair(drift, score)
+    pair = DriftAndScore(drift, score)
     before = {k: v.clone() for k, v in pair.network.state_dict().items()}
     small = SETTINGS.model_copy(update={"batch": 1024, "validate_windows": 4096})
-    history = fit(pair, drift, train, valid, settings=small, steps=150, loss=together_loss)
+    history = fit(pair, drift, train, valid, settings=small, budget=Budget(steps=150), loss=joint_loss)
     assert history.records[-1].best < history.records[0].valid - 0.005
     changed = {k.split(".")[0] for k, v in pair.network.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"0", "1"}
@@ -118,7 +121,7 @@ def test_losses_are_minimised_by_the_true_drift(window, generator):
     drift = LearnedDrift(
         Network(), centre=zero, scale=one, offset=zero, slope=torch.zeros(2, 2), unit=one, noise=OU.noise * one
     )
-    loss = drift_loss(drift, drift, x, times)
+    loss = drift_loss(drift, drift, Batch(x, times))
     (slope,) = torch.autograd.grad(loss, drift.network.c, create_graph=True)
     (bend,) = torch.autograd.grad(slope, drift.network.c)
     # the minimiser's standard error is g / sqrt(N dt E f^2) with N = 40000 components, E f^2 = .25 * 1.1
@@ -148,7 +151,7 @@ def test_fields_have_one_noise_per_channel(tmp_path):
 
 def test_other_models_are_refused(well):
     states, times = well[0].__getitems__(torch.arange(3))
-    with pytest.raises(ValueError, match="`score` must be a LearnedDrift or a Pair here, got function"):
-        drift_loss(lambda x, t: x, WELL, states, times)
-    with pytest.raises(ValueError, match=r"`score` must be a Pair\(drift, score\) here, got function"):
-        together_loss(lambda x, t: x, WELL, states, times)
+    with pytest.raises(ValueError, match="`score` must be a LearnedDrift or a DriftAndScore here, got function"):
+        drift_loss(lambda x, t: x, WELL, Batch(states, times))
+    with pytest.raises(ValueError, match=r"`score` must be a DriftAndScore here, got function"):
+        joint_loss(lambda x, t: x, WELL, Batch(states, times))

@@ -20,6 +20,7 @@ from physinv.models.references.registry import fit_reference
 from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import FieldLayout
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -211,7 +212,7 @@ def test_runs_with_low_rank_are_reloaded(tmp_path, generator):
     generate(DatasetPlan(sim, {"train": 200, "valid": 50}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
     train, valid = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid"))
     settings = Settings(width=8, depth=1, batch=64, validate_windows=64)
-    train_run(tmp_path / "run", train, valid, settings=settings, steps=5)
+    train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=5))
     run = load_run(tmp_path / "run")
     assert isinstance(run.model.reference, LowRankReference)
     tensors, _ = load_tensors(tmp_path / "run" / "model.safetensors")

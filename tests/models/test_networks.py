@@ -5,6 +5,7 @@ import torch
 
 from physinv.models.networks import MLP, UNet
 from physinv.models.networks.layers import embed, wrap
+from physinv.training.budget import Budget
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -60,7 +61,7 @@ def test_a_run_pads_as_the_boundary_of_its_field_asks(walls, tmp_path):
     generate(DatasetPlan(sim, {"train": 40, "valid": 10, "test": 4}, 0, name), tmp_path / "d")
     train, valid, test = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test"))
     settings = Settings(width=4, depth=1, batch=8, validate_every=2, validate_windows=8)
-    train_run(tmp_path / "run", train, valid, settings=settings, steps=2)
+    train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=2))
     run = load_run(tmp_path / "run")
     x, t = test.states(-1), torch.full((4,), sim.horizon)
     assert bool(run.model(x, t).isfinite().all())

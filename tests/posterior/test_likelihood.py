@@ -9,7 +9,6 @@ from torch.distributions import MultivariateNormal
 from physinv.equations.sde import SDE, Reverse
 from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference
-from physinv.models.references.spectral import SpectralReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import exact, hutchinson, log_prob, rademacher, transition_log_prob
 from physinv.posterior.posterior import Posterior
@@ -137,10 +136,6 @@ def test_reference_density_of_fields_counts_every_mode_once(size, dimension):
     want = MultivariateNormal(torch.zeros(x[0].numel()).double(), covariance(now, heat)).log_prob(x.flatten(1))
     reference = LinearReference(heat, like[0], power)
     assert torch.allclose(reference.log_prob(x, t), want, atol=1e-9)
-    stored = SpectralReference(
-        torch.tensor([0.0, 0.2]).double(), torch.zeros(2, *heat.shape).double(), now.repeat(2, *[1] * now.ndim)
-    )
-    assert torch.allclose(stored.log_prob(x, t), want, atol=1e-9)
     # the derivative of a density is its score
     y = x.clone().requires_grad_()
     assert torch.allclose(torch.autograd.grad(reference.log_prob(y, t).sum(), y)[0], reference.score(x, t), atol=1e-9)

@@ -432,8 +432,8 @@ def test_an_example_comes_back_as_it_was(tmp_path: Path, way: bool) -> None:
     (found,) = read_examples(tmp_path).values()
     assert found.layout == FIELD
     pairs = [(found.truth, truth), (found.final, final), (found.samples, kept.samples)]
-    assert (found.ways is None) == (ways is None)
-    pairs += list(zip(found.ways or (), ways or (), strict=True))
+    assert (found.trajectory is None) == (ways is None)
+    pairs += list(zip(found.trajectory or (), ways or (), strict=True))
     assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
 
 

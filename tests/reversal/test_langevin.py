@@ -7,12 +7,11 @@ import torch
 
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import Step, euler, solve
-from physinv.laws.observation import Covariance, isotropic
+from physinv.laws.covariance import Covariance, isotropic
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.linear import LinearReference
 from physinv.models.references.low_rank import LowRankReference
 from physinv.models.references.mixture import MixtureReference
-from physinv.models.references.spectral import SpectralReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.langevin import corrected, langevin
 from physinv.reversal.split import split
@@ -88,14 +87,11 @@ def test_references_are_the_covariances_of_their_scores(generator):
     heat = Heat(size=4)
     exact = heat.exact()
     times = torch.tensor([0.0, 1.0], dtype=F64)
-    power = torch.rand(2, 2, 4, 3, dtype=F64, generator=generator) + 0.1
-    power[..., 3, :] = power[..., 1, :]  # of real fields: k and -k are stored both
     mean = torch.randn(2, 2, 4, 4, dtype=F64, generator=generator)
     rank = torch.randn(2, 2, 4, 4, 3, dtype=F64, generator=generator)
     diagonal = torch.rand(2, 2, 4, 4, dtype=F64, generator=generator) + 0.1
     cases = [
         LinearReference(heat, mean[0, :1], exact.power + 0.01),
-        SpectralReference(times, mean, power),
         LowRankReference(None, times, mean, rank, diagonal, torch.zeros(2, 2, 2, 4, 4, dtype=F64)),
     ]
     for reference in cases:

@@ -29,10 +29,13 @@ from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import FieldLayout
 from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
-from physinv.reversal.smoother import gap_and_size, smooth, smoother_loss
+from physinv.reversal.smoother import gap_and_size, smooth
 from physinv.reversal.smoother_noise import calibrate_noise, match_ensembles, match_single_steps
-from physinv.training.loop import _images, fit
-from physinv.training.objectives.choose import curriculum, objective
+from physinv.training.budget import Budget
+from physinv.training.loop import fit
+from physinv.training.objectives.base import Batch
+from physinv.training.objectives.choose import choose_objective
+from physinv.training.objectives.smoother import smoother_loss
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
@@ -446,7 +449,7 @@ def gradients(heat, changes, network, generator, batches=40, size=100):
     rows = []
     for _ in range(batches):
         states = heat.simulate(size, dtype=torch.float64, generator=generator)
-        loss = smoother_loss(model, General(heat), states, times)
+        loss = smoother_loss(model, General(heat), Batch(states, times))
         found = torch.autograd.grad(loss, list(network.parameters()))
         rows.append(torch.cat([g.flatten() for g in found]))
     return torch.stack(rows)
@@ -476,7 +479,7 @@ def test_loss_is_lowest_at_the_conditional_mean(generator):
     @torch.no_grad()
     def loss(scale, shift):
         model = exact_model(heat, Filter(scale * weight, log_size + shift), trusted=False, **changes)
-        return float(smoother_loss(model, General(heat), states, times))
+        return float(smoother_loss(model, General(heat), Batch(states, times)))
 
     best = loss(1.0, 0.0)
     s2 = math.exp(2 * log_size)
@@ -507,7 +510,7 @@ def test_longer_windows_are_rolled_out(generator):
             x = x.detach() if cut else x
         return total / 2
 
-    loss = smoother_loss(model, sde, states, times)
+    loss = smoother_loss(model, sde, Batch(states, times))
     assert float(loss.detach()) == pytest.approx(float(by_hand(False).detach()), rel=1e-9)
     whole, cut, given = (torch.autograd.grad(v, model.network.mixing)[0] for v in (by_hand(False), by_hand(True), loss))
     assert torch.allclose(given, whole, rtol=1e-9, atol=1e-12)
@@ -519,12 +522,12 @@ def test_what_does_not_fit_is_refused(generator):
     model, sde = exact_model(heat), General(heat)
     states = heat.simulate(4, dtype=torch.float64, generator=generator)
     with pytest.raises(ValueError, match=r"`smooth` needs Reverse\(sde, score\) with a ScoreModel"):
-        smoother_loss(lambda x, t: -x, sde, states[:, :2], heat.times[:2].expand(4, -1))
+        smoother_loss(lambda x, t: -x, sde, Batch(states[:, :2], heat.times[:2].expand(4, -1)))
     with pytest.raises(ValueError, match=r"`smooth` needs Reverse\(sde, score\) with a ScoreModel"):
         smooth(sde, states[:, 1], heat.times[1:2].expand(4), heat.times[:1].expand(4), states[None, :, 0])
     stored_only = r"`times` must be the 5 stored ones, 4 steps"
     with pytest.raises(ValueError, match=stored_only):
-        smoother_loss(model, sde, states[:, ::2], heat.times[::2].expand(4, -1))
+        smoother_loss(model, sde, Batch(states[:, ::2], heat.times[::2].expand(4, -1)))
     # too long, too short, and of the right length in the wrong place
     for times in (heat.times[::2], torch.linspace(0, heat.horizon, 9, dtype=torch.float64), heat.times + 0.05):
         with pytest.raises(ValueError, match=stored_only):
@@ -541,10 +544,11 @@ def test_training_takes_the_smoother_and_ends_calibrated(tmp_path):
     model = build_model(sde, data["train"], settings)
     assert isinstance(model.reference, SmootherReference)
     assert default_step(sde, model) is smooth
-    assert objective(settings, sde, model) is smoother_loss
-    assert curriculum(settings, sde, 4) == (2,)
+    chosen = choose_objective(settings, sde, model)
+    assert chosen.loss is smoother_loss
+    assert chosen.window == 2
     before = model.reference.noise_scale.clone()
-    fit(model, sde, data["train"], data["valid"], settings=settings, steps=4)
+    fit(model, sde, data["train"], data["valid"], settings=settings, budget=Budget(steps=4))
     after = model.reference.noise_scale.clone()
     assert not torch.equal(before, after)
     calibrate_noise(model, sde, data["valid"])
@@ -610,21 +614,7 @@ def test_saved_and_loaded_it_draws_the_same(basis, tmp_path, generator):
     assert torch.equal(model(final, torch.full((50,), 0.1)), again(final, torch.full((50,), 0.1)))
 
 
-# -- 7. images
-
-
-@pytest.mark.parametrize(
-    "sim",
-    [Burgers(size=8), Burgers(size=8, dimension=2), HeatConductivity(size=8), Heat(size=8)],
-    ids=lambda s: s.title,
-)
-def test_images_of_windows_are_those_of_their_states(sim, generator):
-    windows = torch.randn((5, 3, *sim.shape), generator=generator)
-    found = _images(sim, windows)
-    assert len(found) == len(sim.images(windows[:, 0]))
-    for m in range(3):
-        for whole, one in zip(found, sim.images(windows[:, m]), strict=True):
-            assert torch.equal(whole[:, m], one)
+# -- 7. gaps
 
 
 def test_gaps_are_in_units_of_the_noise(generator):

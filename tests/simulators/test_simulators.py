@@ -16,7 +16,6 @@ from physinv.equations.solve import euler, solve
 from physinv.processes.registry import find
 from physinv.processes.registry import simulators as registered
 from physinv.processes.simulator import build, describe, parameters, refine
-from physinv.training.loop import _images
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers
@@ -133,16 +132,6 @@ def test_images_are_symmetries(sim, generator):
         for power in (1, 3):
             gap = first.pow(power) - original.pow(power)  # of pairs, so that five standard errors are just that
             assert abs(float(gap.mean())) <= 5 * float(gap.std()) / math.sqrt(len(x)) + 1e-12
-
-
-@pytest.mark.parametrize("sim", EVERY, ids=lambda s: f"{type(s).__name__}{s.shape}")
-def test_images_of_windows_are_those_of_each_state(sim, generator):
-    windows = sim.simulate(3, generator=generator)[:, :3]
-    found = _images(sim, windows)
-    assert torch.equal(found[0], windows)
-    for m in range(windows.shape[1]):
-        for whole, one in zip(found, sim.images(windows[:, m]), strict=True):
-            assert torch.equal(whole[:, m], one)
 
 
 def ours():

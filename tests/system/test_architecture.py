@@ -68,6 +68,7 @@ def test_wheel_holds_two_packages_only(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"physinv", "simulators"}
     assert {"physinv/py.typed", "simulators/py.typed", "physinv/models/networks/unet.py"} <= set(names)
+    assert "physinv/comparison/recipes/burgers.toml" in names
 
 
 def test_folder_datasets_does_not_shadow_an_installed_package(tmp_path):

@@ -25,15 +25,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.methods.classical.forward import Forward, fit_forward
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
 
 _NUMBERS = {"cpu": 2**22}  # of all members' states in work at once
 _ELSEWHERE = 2**26
 
 
 @dataclass(frozen=True)
-class EnsembleKalman:
-    """``pool``: states to start from; ``inflations``: the ``a`` of each update; ``seed`` draws for ``mean``."""
+class EnsembleKalman(Answer):
+    """An ensemble of initial states, updated anew for each observation; samples are members, the mean is theirs.
+
+    Args:
+        forward: The observation model.
+        pool: Initial states from which members are drawn.
+        members: Number of members.
+        inflations: The factor ``a`` of the noise covariance in each update.
+        seed: Seed of the members behind :meth:`mean`.
+    """
 
     forward: Forward
     pool: Float[Tensor, "n *state"]
@@ -44,13 +52,11 @@ class EnsembleKalman:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``n`` of the members, which are ``n`` at least."""
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         return torch.cat([m[:, :n] for m in self._ensembles(final, max(n, self.members), generator)])
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The mean of the members."""
         generator = torch.Generator(final.device).manual_seed(self.seed)
         return torch.cat([m.mean(1) for m in self._ensembles(final, self.members, generator)])
 
@@ -61,13 +67,16 @@ class EnsembleKalman:
         return [self._assimilate(part, members, generator) for part in torch.split(final, chunk)]
 
     def _assimilate(self, final: Tensor, members: int, generator: torch.Generator | None) -> Tensor:
-        """``(batch, members, *state)``, members not finite left out of the covariances (and where they were)."""
+        """Members ``(batch, members, *state)``; those not finite enter no covariance and stay as they are."""
         layout, shape = self.forward.simulator.layout, (len(final), members)
+
+        # Each observation starts from members of its own, with the static channels of its x_T.
         keys = torch.rand((len(final), len(self.pool)), generator=generator, device=final.device)
         order = keys.argsort(1)  # without replacement as long as there are enough
         pick = order[:, torch.arange(members, device=final.device) % len(self.pool)]
         every = final.repeat_interleave(members, 0)
         x = layout.set_moving(layout.moving(self.pool.to(final))[pick.flatten()], every)
+
         for a in self.inflations:
             miss = self.forward.misfit(x, every).reshape(*shape, -1)
             noise = torch.randn(miss.shape, generator=generator, dtype=miss.dtype, device=miss.device)
@@ -80,7 +89,22 @@ class EnsembleKalman:
 def fit_ensemble_kalman(
     problem: Problem, *, members: int = 200, steps: int = 4, inflations: tuple[float, ...] | None = None
 ) -> EnsembleKalman:
-    """``steps`` updates with ``a = steps`` each, or with the given ``inflations``, whose inverses must sum to 1."""
+    """Fit ensemble Kalman inversion with multiple data assimilation.
+
+    Args:
+        problem: The process and its data.
+        members: Number of members.
+        steps: Number of updates, each with the inflation ``a = steps``.
+        inflations: The inflation of each update instead; their inverses must sum to 1.
+
+    Returns:
+        The ensemble before any observation.
+
+    Raises:
+        NotApplicableError: Where the observation model cannot be fitted
+            (:func:`~physinv.methods.classical.forward.fit_forward`).
+        ValueError: For fewer than 2 members, fewer than 1 step, or inflations whose inverses do not sum to 1.
+    """
     if members < 2:
         raise ValueError(f"`members` must be at least 2, got {members}.")
     if steps < 1:

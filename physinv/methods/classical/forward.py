@@ -1,7 +1,8 @@
 """The observation model of the classical methods: ``x_T = F(x_0) + e``, ``F`` the noise-free solver, ``e ~ N(b, R)``.
 
-``e`` is the noise of the whole way, put at its end: exact for linear processes, an approximation for others, where the
-noise is amplified on the way and depends on ``x_0`` (strong-constraint assimilation: Le Dimet and Talagrand 1986).
+``e`` is the noise of the whole trajectory, added at its end: exact for linear processes, an approximation for others,
+where the noise is amplified on the way and depends on ``x_0`` (strong-constraint assimilation: Le Dimet and Talagrand
+1986).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
-from physinv.methods.classical.gaussian_prior import Covariance, fit_covariance
+from physinv.laws.covariance import Covariance, diagonal, isotropic
+from physinv.methods.classical.gaussian_prior import fit_covariance
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator
@@ -27,9 +29,14 @@ _NOISELESS = 1e-10  # of the variance of x_T: what rounding in float32 leaves
 
 @dataclass(frozen=True)
 class Forward:
-    """``x_T = F(x_0) + e``, ``e ~ N(b, R)``: ``bias (*moving)`` is ``b``, ``covariance`` is ``R``.
+    """The observation model ``x_T = F(x_0) + e``, ``e ~ N(b, R)``.
 
     Static channels, which are known, have no part in ``b`` and ``R``.
+
+    Args:
+        simulator: The process, whose noise-free solver is ``F``.
+        bias: The mean ``b`` of the accumulated noise, ``(*moving)``, in the unit of the state.
+        covariance: The covariance ``R`` of the accumulated noise, with its inverse root.
     """
 
     simulator: Simulator
@@ -38,7 +45,7 @@ class Forward:
 
     @property
     def at_once(self) -> int:
-        """States whose way is recorded at once, for derivatives.
+        """Count the states whose trajectories are recorded at once, for derivatives.
 
         A step of the solver keeps a few times the state, for particles one vector for each pair of them: on a CPU
         170 states of 16 particles, 1 GB a gradient, and more at once are no faster.
@@ -47,7 +54,14 @@ class Forward:
         return max(1, numbers // (layout.copies_per_step * math.prod(layout.shape)))
 
     def push(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """``F(x_0)``, differentiable; in chunks that suit the device, in one step for linear processes."""
+        """Return ``F(x_0)``, differentiable, in chunks that suit the device.
+
+        Args:
+            initial: Initial states ``x_0``.
+
+        Returns:
+            The final states without noise; linear processes take a single exact step.
+        """
         sde = self.simulator
         if isinstance(sde, Linear):
             return sde.drift_flow(initial, initial.new_zeros(1), initial.new_full((1,), float(sde.horizon)))
@@ -55,30 +69,65 @@ class Forward:
         return torch.cat([sde.run(x, noise=False)[:, -1] for x in chunks])
 
     def whiten(self, residual: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
-        """``R^(-1/2) residual`` of the moving part, flat: N(0, I) for ``e - b``; linear and differentiable."""
-        return self.covariance.power(self.simulator.layout.moving(residual), -0.5).flatten(1)
+        """Return ``R^(-1/2) residual`` of the moving part; linear and differentiable.
+
+        Args:
+            residual: Differences of final states.
+
+        Returns:
+            Flat vectors, standard normal for ``residual = e - b``.
+        """
+        return self.covariance.whiten(self.simulator.layout.moving(residual)).flatten(1)
 
     def misfit(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, "batch d"]:
-        """``R^(-1/2) (F(x_0) + b - x_T)``: standard normal at the true ``x_0``."""
+        """Return ``R^(-1/2) (F(x_0) + b - x_T)``, standard normal at the true ``x_0``.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Observed final states ``x_T``.
+
+        Returns:
+            Flat vectors over the moving components.
+        """
         gap = self.simulator.layout.moving(self.push(initial) - final) + self.bias.to(final)
-        return self.covariance.power(gap, -0.5).flatten(1)
+        return self.covariance.whiten(gap).flatten(1)
 
     def log_likelihood(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_T | x_0) = -|R^(-1/2) (x_T - b - F(x_0))|^2 / 2``, less the constant ``log det(2 pi R) / 2``."""
+        """Return ``log p(x_T | x_0) = -|R^(-1/2) (x_T - b - F(x_0))|^2 / 2``, up to ``log det(2 pi R) / 2``.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Observed final states ``x_T``.
+
+        Returns:
+            Log likelihoods in nats.
+        """
         return -self.misfit(initial, final).square().sum(1) / 2
 
 
 @torch.no_grad()
 def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
-    """``b = 0`` and the exact ``R`` of a linear process; else those of the residuals ``x_T - F(x_0)`` of so many
-    training trajectories, of the form that :func:`~physinv.methods.classical.gaussian_prior.fit_covariance` chooses.
+    """Fit mean and covariance of the accumulated noise.
 
-    Modes without noise get 1e-4 of the mean variance.  Raises NotApplicableError for data without physics, and for a
-    process without noise, whose ``R`` is 0.
+    A linear process has ``b = 0`` and a known ``R``.  Otherwise both are estimated from the residuals
+    ``x_T - F(x_0)`` of training trajectories, ``R`` in the form that
+    :func:`~physinv.methods.classical.gaussian_prior.fit_covariance` chooses.  Modes without noise get 1e-4 of the mean
+    variance.
+
+    Args:
+        problem: The process and its training data.
+        trajectories: How many training trajectories the estimates use.
+
+    Returns:
+        The observation model.
+
+    Raises:
+        NotApplicableError: For data without physics, for a process without noise, whose ``R`` is 0, and where the
+            noise-free solver diverges.
     """
     simulator = problem.simulator
     if not simulator.known:
@@ -86,20 +135,20 @@ def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
     if isinstance(simulator, Linear):
         like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=problem.device)
         variance = simulator.variance(like.new_full((1,), float(simulator.horizon)), like)[0]
-        covariance = Covariance(simulator.modes, simulator.unmodes, variance)
+        size = float(variance.mean())
+        covariance = diagonal(simulator.modes, simulator.unmodes, variance.clamp(min=_LEAST * size))
         bias = torch.zeros_like(like[0])
     else:
         start, final = (problem.train.states(i, trajectories) for i in (0, -1))
-        plain = Forward(
-            simulator, final[0].new_zeros(()), Covariance(lambda x: x, lambda y, like: y, final.new_ones(1))
-        )
+        plain = Forward(simulator, final[0].new_zeros(()), isotropic(1.0))
         gap = simulator.layout.moving(final - plain.push(start)).double()
         gap = gap[gap.flatten(1).isfinite().all(1)]
         if len(gap) < 2:
             raise NotApplicableError("the noise-free solver diverges from the training states; there is no residual.")
         bias = gap.mean(0)
-        covariance = fit_covariance(gap - bias, simulator.layout)
+        size = float((gap - bias).square().mean())
+        covariance = fit_covariance(gap - bias, simulator.layout, floor=_LEAST)
     spread = simulator.layout.moving(problem.train.states(-1, trajectories)).double().var(0).mean()
-    if float(covariance.variance.mean()) <= _NOISELESS * float(spread):
+    if size <= _NOISELESS * float(spread):
         raise NotApplicableError("the process has no noise to speak of: `R` is 0, and x_T determines F(x_0) exactly.")
-    return Forward(simulator, bias, covariance.floored(_LEAST))
+    return Forward(simulator, bias, covariance)

@@ -1,4 +1,4 @@
-"""The prior of the classical methods, ``x_0 ~ N(m, S)``, and covariances that are diagonal in a known basis.
+"""The prior of the classical methods, ``x_0 ~ N(m, S)``, and covariances fitted to samples.
 
 Standard normal coordinates ``u`` stand for ``x_0 = m + S^(1/2) u`` (the control variable transform of variational
 assimilation: Lorenc 1988; Bannister 2008).  In them the prior is white, whatever the scales of the state.
@@ -6,15 +6,17 @@ assimilation: Lorenc 1988; Bannister 2008).  In them the prior is white, whateve
 
 from __future__ import annotations
 
-__all__ = ["Covariance", "GaussianPrior", "fit_covariance", "fit_gaussian_prior"]
+__all__ = ["GaussianPrior", "fit_covariance", "fit_gaussian_prior"]
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.exact import LinearGaussian
 from physinv.methods.problem import Problem
 from physinv.processes.layout import StateLayout
@@ -24,38 +26,13 @@ _NOTHING = 1e-12  # of the largest variance: below it a direction does not vary 
 
 
 @dataclass(frozen=True)
-class Covariance:
-    """``S = E diag(v) E^H (+ rest (I - E E^H))``: ``modes`` applies ``E^H``, ``unmodes(y, like)`` applies ``E``.
-
-    ``variance`` is ``v``, real, float64; ``rest`` is the variance of what an incomplete basis leaves out.
-    """
-
-    modes: Callable[[Tensor], Tensor]
-    unmodes: Callable[[Tensor, Tensor], Tensor]
-    variance: Tensor
-    rest: float | None = None
-
-    def power(self, x: Float[Tensor, "batch *state"], exponent: float) -> Float[Tensor, "batch *state"]:
-        """``S^exponent x`` (symmetric, linear in ``x``); directions without variance give 0."""
-        scale = torch.where(self.variance > 0, self.variance.abs() ** exponent, torch.zeros_like(self.variance))
-        scale = scale.to(x)
-        if self.rest is None:
-            return self.unmodes(scale * self.modes(x), x)
-        outside = self.rest**exponent if self.rest > 0 else 0.0
-        return outside * x + self.unmodes((scale - outside) * self.modes(x), x)
-
-    def floored(self, fraction: float) -> Covariance:
-        """No variance below ``fraction`` of their mean: what the data show as certain is made nearly so."""
-        least = fraction * float(self.variance.mean())
-        rest = None if self.rest is None else max(self.rest, least)
-        return replace(self, variance=self.variance.clamp(min=least), rest=rest)
-
-
-@dataclass(frozen=True)
 class GaussianPrior:
-    """``x_0 ~ N(m, S)`` in the moving part of a state; static channels are those of ``x_T``.
+    """The Gaussian prior ``x_0 ~ N(m, S)`` of the moving channels; static channels are those of ``x_T``.
 
-    ``mean (*moving)`` and ``covariance``; ``layout`` tells what moves.
+    Args:
+        mean: The mean ``m``, ``(*moving)``.
+        covariance: The covariance ``S``, with its inverse root.
+        layout: Which channels of a state move.
     """
 
     mean: Float[Tensor, "*moving"]
@@ -63,51 +40,100 @@ class GaussianPrior:
     layout: StateLayout
 
     def root(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """``m + S^(1/2) u`` with the static channels of ``final``; ``d`` counts what moves."""
+        """Return the state ``m + S^(1/2) u``.
+
+        Args:
+            u: Standard normal coordinates; ``d`` counts the moving components.
+            final: Final states ``x_T``, whose static channels are copied.
+
+        Returns:
+            States of the shape of ``final``.
+        """
         mean = self.mean.to(final)
-        moving = mean + self.covariance.power(u.reshape(len(u), *mean.shape), 0.5)
+        moving = mean + self.covariance.root(u.reshape(len(u), *mean.shape))
         return self.layout.set_moving(moving, final)
 
     def standardise(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
-        """The shortest ``u`` whose ``root`` is ``initial``, or what of it the prior can reach."""
+        """Return the shortest ``u`` whose :meth:`root` is closest to a state.
+
+        Args:
+            initial: Initial states ``x_0``.
+
+        Returns:
+            Standard normal coordinates; components that the prior cannot reach are left out.
+        """
         gap = self.layout.moving(initial) - self.mean.to(initial)
-        return self.covariance.power(gap, -0.5).flatten(1)
+        return self.covariance.whiten(gap).flatten(1)
 
 
 @torch.no_grad()
 def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
-    """The simulator's own prior where it is Gaussian and known, else mean and covariance of the training states.
+    """Return the simulator's own prior where it is Gaussian and known, else that of the training states.
 
     Symmetries of the process (``images``) multiply the training states.
+
+    Args:
+        problem: The process and its training data.
+
+    Returns:
+        The prior of the moving channels.
     """
     simulator = problem.simulator
     exact = simulator.exact()
     if isinstance(exact, LinearGaussian):
-        power = exact.power.to(problem.device)
-        return GaussianPrior(exact.mean0, Covariance(exact.sde.modes, exact.sde.unmodes, power), simulator.layout)
+        covariance = diagonal(exact.sde.modes, exact.sde.unmodes, exact.power.to(problem.device))
+        return GaussianPrior(exact.mean0, covariance, simulator.layout)
     x = simulator.layout.moving(torch.cat(simulator.images(problem.train.states(0)))).double()
     mean = x.mean(0)
-    covariance = fit_covariance(x - mean, simulator.layout)
-    v = covariance.variance
-    v = torch.where(v > _NOTHING * v.amax(), v, torch.zeros_like(v))
-    return GaussianPrior(mean, replace(covariance, variance=v), simulator.layout)
+    return GaussianPrior(mean, fit_covariance(x - mean, simulator.layout, still=_NOTHING), simulator.layout)
 
 
-def fit_covariance(x: Float[Tensor, "n *state"], layout: StateLayout) -> Covariance:
-    """Of centred samples ``x`` of the moving part of states:
+def fit_covariance(
+    x: Float[Tensor, "n *state"], layout: StateLayout, *, floor: float = 0.0, still: float = 0.0
+) -> Covariance:
+    """Estimate the covariance of centred samples of the moving part of states.
 
-    - periodic fields: invariant under translations, hence a matrix between channels for each Fourier mode;
-    - everything else up to 2048 components: dense, shrunk to a multiple of I (Ledoit and Wolf 2004);
-    - else a variance per component.
+    - Periodic fields: invariant under translations, hence a matrix between channels for each Fourier mode.
+    - Everything else up to 2048 components: dense, shrunk towards a multiple of the identity.
+    - Otherwise one variance per component.
+
+    Args:
+        x: Samples of mean zero.
+        layout: Kind and boundary of the states.
+        floor: Smallest variance allowed, as a share of the mean variance: what the data show as certain becomes nearly
+            so.
+        still: Variances below this share of the largest one count as 0.
+
+    Returns:
+        The covariance, with its inverse root.
+
+    References:
+        Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
     """
     if layout.basis == "fourier":
-        return _fourier(x)
-    if x[0].numel() <= _DENSE:
-        return _shrunk(x)
-    return Covariance(lambda z: z, lambda y, like: y, x.double().square().mean(0))
+        fitted = _fourier(x)
+    elif x[0].numel() <= _DENSE:
+        fitted = _shrunk(x)
+    else:
+        fitted = _Eigen(lambda z: z, lambda y, like: y, x.double().square().mean(0))
+
+    # The two thresholds.
+    v, least = fitted.variance, floor * float(fitted.variance.mean())
+    v = torch.where(v > still * v.amax(), v, torch.zeros_like(v)) if still else v.clamp(min=least)
+    rest = None if fitted.rest is None else max(fitted.rest, least)
+    return diagonal(fitted.modes, fitted.unmodes, v, rest=rest)
 
 
-def _fourier(x: Tensor) -> Covariance:
+class _Eigen(NamedTuple):
+    """Arguments of :func:`physinv.laws.covariance.diagonal`."""
+
+    modes: Callable[[Tensor], Tensor]
+    unmodes: Callable[[Tensor, Tensor], Tensor]
+    variance: Tensor
+    rest: float | None = None
+
+
+def _fourier(x: Tensor) -> _Eigen:
     space = tuple(range(2, x.ndim))
     y = torch.fft.rfftn(x.double(), dim=space, norm="ortho").movedim(1, -1)
     values, vectors = torch.linalg.eigh(torch.einsum("n...i,n...j->...ij", y, y.conj()) / len(y))
@@ -121,10 +147,10 @@ def _fourier(x: Tensor) -> Covariance:
         z: Tensor = torch.fft.irfftn(moved, s=like.shape[2:], dim=space, norm="ortho")
         return z
 
-    return Covariance(modes, unmodes, values.clamp(min=0).movedim(-1, 0))
+    return _Eigen(modes, unmodes, values.clamp(min=0).movedim(-1, 0))
 
 
-def _shrunk(x: Tensor) -> Covariance:
+def _shrunk(x: Tensor) -> _Eigen:
     """``(1 - rho) C + rho mu I`` with ``C = A^T A / n``, ``mu = tr C / d`` (Ledoit and Wolf 2004, eq. 14).
 
     ``rho = min(b^2, delta^2) / delta^2``: ``delta^2 = |C - mu I|^2``, ``b^2 = (sum |a_i|^4 / n - |C|^2) / n``.
@@ -134,9 +160,13 @@ def _shrunk(x: Tensor) -> Covariance:
     n, d = A.shape
     gram = A @ A.T / n if n <= d else A.T @ A / n
     mu, squared = gram.trace() / d, gram.square().sum()
+
+    # How far to shrink: the error of C over its distance from a multiple of the identity.
     distance = squared - d * mu**2
     error = ((A.square().sum(1).square().mean() - squared) / n).clamp(min=0)
     rho = float((error / distance).clamp(max=1)) if float(distance) > 0 else 0.0
+
+    # Eigenvectors of C; from those of the smaller Gram matrix where there are few samples.
     values, vectors = torch.linalg.eigh(gram)
     if n <= d:
         kept = values > _NOTHING * values.amax()
@@ -147,4 +177,4 @@ def _shrunk(x: Tensor) -> Covariance:
         z: Tensor = (y @ vectors.to(y).T).reshape(like.shape)
         return z
 
-    return Covariance(lambda z: z.flatten(1) @ vectors.to(z), unmodes, values, rho * float(mu) if n <= d else None)
+    return _Eigen(lambda z: z.flatten(1) @ vectors.to(z), unmodes, values, rho * float(mu) if n <= d else None)

@@ -1,9 +1,10 @@
-"""The linear estimate of ``x_0`` from ``x_T`` (LMMSE): the baseline that every posterior has to beat."""
+"""The linear estimate of ``x_0`` from ``x_T`` (LMMSE, Wiener's filter): a baseline for every posterior."""
 
 from __future__ import annotations
 
-__all__ = ["LinearEstimate", "cross_fit", "fit_linear"]
+__all__ = ["LinearEstimate", "cross_fit", "dense_maps", "fit_linear", "wiener_filters"]
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.laws.gaussian import gaussian_log_prob
+from physinv.methods.problem import Answer
 from physinv.processes.layout import StateLayout
 
 _PENALTIES = tuple(10.0**-p for p in range(8))
@@ -22,12 +24,17 @@ _DENSE = 2048  # trajectories, images included, that are fewer than the componen
 
 
 @dataclass(frozen=True)
-class LinearEstimate:
-    """``x_0 ~ N(m_0 + G (x_T - m_T), D)``: a linear map, and the variance of what it misses, per component.
+class LinearEstimate(Answer):
+    """The Gaussian ``x_0 ~ N(m_0 + G (x_T - m_T), D)`` with a linear map ``G`` and a diagonal ``D``.
 
-    The map is either a dense matrix, as ``weights (n, *state)`` of the inner products with ``anchors (n, d)``, or a
-    factor per Fourier mode, ``weights (channels, channels, *modes)``.  What is static in ``layout`` is copied from
-    ``x_T``.
+    Args:
+        layout: Which channels move; static ones are copied from ``x_T``.
+        mean_initial: The mean ``m_0`` of ``x_0``.
+        mean_final: The mean ``m_T`` of ``x_T``.
+        weights: ``G`` as a dense matrix, ``(n, *state)``, applied to inner products with ``anchors``, or as a factor
+            per Fourier mode, ``(channels, channels, *modes)``.
+        anchors: Directions in the space of ``x_T``, ``(n, d)``; None for the factor per mode.
+        deviation: Standard deviation ``D^(1/2)`` of the errors of the estimate.
     """
 
     layout: StateLayout
@@ -38,14 +45,12 @@ class LinearEstimate:
     deviation: Float[Tensor, "*state"]
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The estimate for each of the observations."""
         out = self.mean_initial + self._mapped(final - self.mean_final)
         return self.layout.set_moving(self.layout.moving(out), final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``n`` draws for each of the observations."""
         mean = self.mean(final)[:, None]
         shape = (len(final), n, *final.shape[1:])
         z = torch.randn(shape, generator=generator, dtype=final.dtype, device=final.device)
@@ -54,8 +59,15 @@ class LinearEstimate:
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log N(x_0; mean(x_T), deviation^2)`` of one ``x_0`` for each ``x_T``; components without deviation (static
-        ones) are left out."""
+        """Return ``log N(x_0; mean(x_T), D)`` of one ``x_0`` for each ``x_T``.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Final states ``x_T``.
+
+        Returns:
+            Log densities over the components with a deviation; static ones are left out.
+        """
         return gaussian_log_prob(initial - self.mean(final), self.deviation.square(), initial)
 
     def _mapped(self, gap: Tensor) -> Tensor:
@@ -70,13 +82,24 @@ class LinearEstimate:
 
 @torch.no_grad()
 def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> LinearEstimate:
-    """The best of ridge regressions of ``x_0`` on ``x_T``, judged on ``valid``, which also gives the missed variance.
+    """Fit ridge regressions of ``x_0`` on ``x_T`` and return the best one on the validation data.
 
-    Dense (Hoerl and Kennard 1970; solved in the span of the trajectories if they are few) for every state; for periodic
-    fields also mode by mode with all channels (Wiener's filter): many points and few trajectories call for that.
-    With fewer trajectories than components the dense map has to be better by 5 %: networks that learn what it misses
-    are misled by how little it misses on the data that it was fitted to.  Symmetries of
-    the process (``sde.images``) multiply the training data.
+    A dense map is fitted for every state (in the span of the trajectories if they are few).  For periodic fields a map
+    mode by mode with all channels (Wiener's filter) competes, which suits many points and few trajectories.  With fewer
+    trajectories than components the dense map has to be better by 5 %, since networks that learn its errors would learn
+    from the too small errors on its own training data.  Symmetries of the process (``sde.images``) multiply the
+    training data.
+
+    Args:
+        sde: The process, for its symmetries.
+        train: Training trajectories.
+        valid: Validation trajectories, which choose the map and give the deviation of its errors.
+
+    Returns:
+        The estimate, with the deviation of its errors.
+
+    References:
+        Hoerl and Kennard (1970), Ridge regression; Wiener (1949) for the filter.
     """
     return _best(sde, train, valid)[0]
 
@@ -85,11 +108,22 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
 def cross_fit(
     sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset, folds: int = 5
 ) -> tuple[LinearEstimate, Float[Tensor, "n *state"]]:
-    """:func:`fit_linear`, and for every trajectory of ``train`` what the same regression says that was fitted without
-    its fold.
+    """Fit the linear estimate, and estimate every training trajectory by a fit without its fold.
 
-    What those miss is of the size that the estimate misses on new data, which networks that are to correct it have to
-    learn from (cross-fitting; Chernozhukov et al. 2018).  A single trajectory is told by the estimate itself.
+    The errors of these estimates are as large as on new data, which networks that correct the estimate have to learn
+    from.  A single trajectory is estimated by the fit itself.
+
+    Args:
+        sde: The process, for its symmetries.
+        train: Training trajectories.
+        valid: Validation trajectories.
+        folds: Number of folds.
+
+    Returns:
+        The estimate of :func:`fit_linear`, and the cross-fitted estimates of ``x_0`` of the training trajectories.
+
+    References:
+        Chernozhukov et al. (2018), Double/debiased machine learning (cross-fitting).
     """
     best, kind, penalty = _best(sde, train, valid)
     x0, xT = train.states(0), train.states(-1)
@@ -101,34 +135,22 @@ def cross_fit(
     return best, out
 
 
-def _best(
-    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset
-) -> tuple[LinearEstimate, Callable[..., list[LinearEstimate]], float]:
-    """The estimate, the kind of regression and the penalty that it came from."""
-    layout, y0, yT = train.layout, valid.states(0), valid.states(-1)
-    x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
-    grids = {_dense: _PENALTIES}
-    if layout.basis == "fourier":
-        grids[_wiener] = _PENALTIES[2:]
-    few = len(x0) <= x0[0].numel()
+def dense_maps(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+    """Fit dense ridge regressions of ``x_0`` on ``x_T``, in the span of the trajectories if they are few.
 
-    def error(candidate: LinearEstimate) -> float:
-        doubt = _DOUBT if few and candidate.anchors is not None else 1.0
-        return doubt * float((candidate.mean(yT) - y0).square().mean())
+    Args:
+        layout: StateLayout of the states.
+        x0: Initial states, ``(n, *state)``.
+        xT: Final states, ``(n, *state)``.
+        penalties: Ridge penalties, as shares of the largest eigenvalue of the covariance of ``x_T``.
 
-    found = [
-        (e, kind, p) for kind, grid in grids.items() for e, p in zip(kind(layout, x0, xT, grid), grid, strict=True)
-    ]
-    best, kind, penalty = min(found, key=lambda item: error(item[0]))
-    miss = (best.mean(yT) - y0).square().mean(0)
-    if layout.space:  # few trajectories, many points: one variance per channel
-        miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
-    return replace(best, deviation=miss.sqrt()), kind, penalty
-
-
-def _dense(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+    Returns:
+        One estimate for each penalty, without the deviation of its errors.
+    """
     mean0, meanT = x0.mean(0), xT.mean(0)
     target, anchors = (x0 - mean0).flatten(1).double(), (xT - meanT).flatten(1)
+    unit = 2.0 ** math.frexp(float(anchors.abs().amax()))[1]  # inner products of states may underflow, those in it not
+    anchors = anchors / unit
     if len(target) <= target.shape[1]:
         target, anchors = target[:_DENSE], anchors[:_DENSE]
     n, d = anchors.shape
@@ -137,22 +159,63 @@ def _dense(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, 
     projected = vectors.T @ target if n <= d else vectors.T @ (A.T @ target)
     found = []
     for penalty in penalties:
-        solved = vectors @ (projected / (values + penalty * values.max()).clamp(min=1e-300)[:, None])
-        weights = solved.float().reshape(-1, *x0.shape[1:])
+        damped = (values + penalty * values.max()).clamp(min=torch.finfo(values.dtype).tiny)
+        solved = vectors @ (projected / damped[:, None])
+        weights = (solved / unit).float().reshape(-1, *x0.shape[1:])
         rows = anchors if n <= d else torch.eye(d, dtype=anchors.dtype, device=anchors.device)
         found.append(LinearEstimate(layout, mean0, meanT, weights, rows, torch.zeros_like(mean0)))
     return found
 
 
-def _wiener(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+def wiener_filters(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+    """Fit ridge regressions of periodic fields mode by mode, with all channels (Wiener's filter).
+
+    Args:
+        layout: StateLayout of the states.
+        x0: Initial fields, ``(n, channels, *space)``.
+        xT: Final fields, ``(n, channels, *space)``.
+        penalties: Ridge penalties, as shares of the largest power of a mode of ``x_T``.
+
+    Returns:
+        One estimate for each penalty, without the deviation of its errors.
+    """
     mean0, meanT, space = x0.mean(0), xT.mean(0), tuple(range(2, x0.ndim))
-    a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in (xT - meanT, x0 - mean0))
+    gaps = ((xT - meanT).double(), (x0 - mean0).double())  # so that squares don't underflow in small units
+    a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in gaps)
     power = torch.einsum("n...i,n...j->...ij", a.conj(), a) / len(a)
     cross = torch.einsum("n...i,n...o->...io", a.conj(), b) / len(a)
     eye = torch.eye(a.shape[-1], dtype=power.dtype, device=power.device)
     largest = power.diagonal(dim1=-2, dim2=-1).real.amax()
     found = []
     for penalty in penalties:
-        solved = torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1))
+        solved = torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1)).cfloat()
         found.append(LinearEstimate(layout, mean0, meanT, solved, None, torch.zeros_like(mean0)))
     return found
+
+
+def _best(
+    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset
+) -> tuple[LinearEstimate, Callable[..., list[LinearEstimate]], float]:
+    """The estimate, the kind of regression and the penalty that it came from."""
+    layout, y0, yT = train.layout, valid.states(0).double(), valid.states(-1)
+    x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
+    grids = {dense_maps: _PENALTIES}
+    if layout.basis == "fourier":
+        grids[wiener_filters] = _PENALTIES[2:]
+    few = len(x0) <= x0[0].numel()
+
+    def error(candidate: LinearEstimate) -> float:
+        doubt = _DOUBT if few and candidate.anchors is not None else 1.0
+        return doubt * float((candidate.mean(yT) - y0).square().mean())
+
+    # Every kind of regression with every penalty; the validation data decide.
+    found = [
+        (e, kind, p) for kind, grid in grids.items() for e, p in zip(kind(layout, x0, xT, grid), grid, strict=True)
+    ]
+    best, kind, penalty = min(found, key=lambda item: error(item[0]))
+
+    # Its errors on the validation data, in float64: their squares must not underflow in small units.
+    miss = (best.mean(yT) - y0).square().mean(0)
+    if layout.space:  # few trajectories, many points: one variance per channel
+        miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
+    return replace(best, deviation=miss.sqrt().to(yT)), kind, penalty

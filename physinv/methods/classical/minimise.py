@@ -28,9 +28,13 @@ _HALVINGS = 6
 
 @dataclass(frozen=True)
 class Objective:
-    """``J`` for each of the observations ``final``, in coordinates ``u (batch, d)``.
+    """The cost function ``J`` of each observation, in whitened coordinates ``u (batch, d)``.
 
-    ``precondition`` is a guess at the inverse of its second derivative, symmetric and positive.
+    Args:
+        forward: The observation model.
+        prior: The Gaussian prior.
+        final: Observed final states ``x_T``.
+        precondition: A symmetric positive approximation of the inverse Hessian of ``J``.
     """
 
     forward: Forward
@@ -39,17 +43,38 @@ class Objective:
     precondition: Precondition = lambda v: v
 
     def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
-        """``r(u)``: standard normal at the truth."""
+        """Return the residual ``r(u)``, standard normal at the truth.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            Flat vectors over the moving components.
+        """
         return self.forward.misfit(self.prior.root(u, self.final), self.final)
 
     @torch.no_grad()
     def value(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
-        """``J(u)``, summed in float64; infinite where the solver diverges."""
+        """Return ``J(u)``, summed in float64; infinite where the solver diverges.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            One value for each observation.
+        """
         return _value(u, self.residual(u))
 
     @torch.enable_grad()
     def gradient(self, u: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch d"]]:
-        """``J(u)`` and ``u + (dr/du)^T r`` by the adjoint of the solver."""
+        """Return ``J(u)`` and its gradient ``u + (dr/du)^T r``, by the adjoint of the solver.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            Values and gradients, one for each observation.
+        """
         u = u.detach().requires_grad_()
         r = self.residual(u)
         (pull,) = torch.autograd.grad(r, u, r.detach())
@@ -57,7 +82,14 @@ class Objective:
 
     @torch.enable_grad()
     def linearise(self, u: Float[Tensor, "batch d"]) -> Linearised:
-        """``r`` and its derivative at ``u``; the derivative's products reuse one recording of the solver."""
+        """Return the residual and its derivative at ``u``; products with the derivative reuse one recorded solve.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            The residual with products by its derivative.
+        """
         u = u.detach().requires_grad_()
         r = self.residual(u)
         w = torch.zeros_like(r, requires_grad=True)
@@ -66,7 +98,7 @@ class Objective:
         def adjoint(v: Tensor) -> Tensor:
             return torch.autograd.grad(r, u, v, retain_graph=True)[0]
 
-        def tangent(v: Tensor) -> Tensor:  # pull = K^T w is linear in w: its adjoint is K
+        def tangent(v: Tensor) -> Tensor:  # pull = K^T w is linear in w, and the adjoint of that map is K
             return torch.autograd.grad(pull, w, v, retain_graph=True)[0]
 
         return Linearised(r.detach(), tangent, adjoint, self.precondition)
@@ -74,7 +106,14 @@ class Objective:
 
 @dataclass(frozen=True)
 class Linearised:
-    """``residual`` is ``r(u)``; ``tangent(v) = K v``, ``adjoint(w) = K^T w`` with ``K = dr/du``."""
+    """The residual at one point and its derivative ``K = dr/du``.
+
+    Args:
+        residual: ``r(u)``.
+        tangent: ``v`` to ``K v``.
+        adjoint: ``w`` to ``K^T w``.
+        precondition: A symmetric positive approximation of ``(I + K^T K)^-1``.
+    """
 
     residual: Float[Tensor, "batch d"]
     tangent: Callable[[Tensor], Tensor]
@@ -82,8 +121,17 @@ class Linearised:
     precondition: Precondition
 
     def solve(self, rhs: Float[Tensor, "batch d"], iterations: int) -> Float[Tensor, "batch d"]:
-        """``(I + K^T K)^-1 rhs`` by preconditioned conjugate gradients (Hestenes and Stiefel 1952); an observation that
-        has converged rests.
+        """Return ``(I + K^T K)^-1 rhs`` by preconditioned conjugate gradients.
+
+        Args:
+            rhs: Right-hand sides, one for each observation.
+            iterations: Most iterations; an observation that has converged earlier stays unchanged.
+
+        Returns:
+            Approximate solutions, one for each observation.
+
+        References:
+            Hestenes and Stiefel (1952), Methods of conjugate gradients for solving linear systems.
         """
         x, r = torch.zeros_like(rhs), rhs
         z = p = self.precondition(r)
@@ -107,11 +155,23 @@ def lbfgs(
     iterations: int,
     memory: int = 10,
 ) -> Float[Tensor, "batch d"]:
-    """L-BFGS (Nocedal 1980) from ``u``: one evaluation of ``J`` and gradient for every observation per iteration.
+    """Minimise ``J`` by L-BFGS, with one evaluation of ``J`` and its gradient per iteration.
 
     An observation whose step fails to lower ``J`` enough, or makes it infinite, tries a shorter one in the next
-    iteration: the minimum of the parabola through what is known, between a tenth and a half of the last.  Pairs without
-    positive curvature are not remembered.
+    iteration: the minimum of the interpolating parabola, between a tenth and a half of the last step.  Pairs without
+    positive curvature are discarded.
+
+    Args:
+        objective: The cost function.
+        u: Starting points.
+        iterations: Number of iterations.
+        memory: Pairs of steps and gradient changes remembered.
+
+    Returns:
+        The points reached.
+
+    References:
+        Nocedal (1980), Updating quasi-Newton matrices with limited storage; Armijo (1966) for sufficient decrease.
     """
     value, gradient = objective.gradient(u)
     steps = u.new_zeros((memory, *u.shape))
@@ -121,9 +181,13 @@ def lbfgs(
     for _ in range(iterations):
         tried = u + length * direction
         new_value, new_gradient = objective.gradient(tried)
+
+        # Accept a step for each observation by itself (Armijo's rule, up to rounding).
         slope = _dot(gradient, direction)
         demanded = value + (_ENOUGH * length * slope)[:, 0].double() + _rounding(value, u)
         good = (new_value <= demanded)[:, None]
+
+        # Remember the pair where the step was accepted and the curvature along it is positive.
         step, change = tried - u, new_gradient - gradient
         curved = _dot(step, change)
         useful = good & (curved > 1e-10 * _dot(step, step))
@@ -131,6 +195,8 @@ def lbfgs(
         changes = torch.where(useful, torch.cat([changes[1:], change[None]]), changes)
         inverse = torch.where(useful, torch.cat([inverse[1:], 1 / curved[None]]), inverse)
         scale = torch.where(useful, curved / _dot(change, objective.precondition(change)), scale)
+
+        # Move, or shorten the step.
         u, gradient = torch.where(good, tried, u), torch.where(good, new_gradient, gradient)
         bend = (new_value - value)[:, None].to(u.dtype) - length * slope
         shorter = (-slope * length / (2 * bend)).nan_to_num(0.1).clamp(0.1, 0.5) * length
@@ -144,9 +210,21 @@ def lbfgs(
 def gauss_newton(
     objective: Objective, u: Float[Tensor, "batch d"], *, outer: int, inner: int
 ) -> Float[Tensor, "batch d"]:
-    """Incremental 4D-Var from ``u``: ``outer`` times ``(I + K^T K) du = -(u + K^T r)``, each solved by ``inner``
-    conjugate gradients (Courtier et al. 1994).  Of the steps ``du, du/2, ..., du/32`` and 0 each observation makes the
-    one of the smallest ``J``.
+    """Minimise ``J`` by incremental 4D-Var: solve ``(I + K^T K) du = -(u + K^T r)`` repeatedly.
+
+    Of the steps ``du, du/2, ..., du/32`` and 0 each observation takes the one of the smallest ``J``.
+
+    Args:
+        objective: The cost function.
+        u: Starting points.
+        outer: Number of linearisations.
+        inner: Iterations of conjugate gradients for each of them.
+
+    Returns:
+        The points reached.
+
+    References:
+        Courtier, Thepaut and Hollingsworth (1994), A strategy for operational implementation of 4D-Var.
     """
     value = objective.value(u)
     for _ in range(outer):
@@ -166,7 +244,7 @@ def gauss_newton(
 def _two_loops(
     gradient: Tensor, steps: Tensor, changes: Tensor, inverse: Tensor, scale: Tensor, precondition: Precondition
 ) -> Tensor:
-    """``-H gradient`` (Nocedal 1980); pairs not yet made, or refused, have ``inverse`` 0 and no effect."""
+    """``-H gradient`` (Nocedal 1980); pairs not yet computed, or discarded, have ``inverse`` 0 and no effect."""
     q, weights = gradient, []
     for s, y, rho in reversed(list(zip(steps, changes, inverse, strict=True))):
         weights.append(rho * _dot(s, q))
@@ -183,7 +261,7 @@ def _value(u: Tensor, r: Tensor) -> Tensor:
 
 
 def _rounding(value: Tensor, u: Tensor) -> Tensor:
-    """Differences of ``J`` that mean nothing in the precision of ``u``."""
+    """Differences of ``J`` below the precision of ``u``."""
     return torch.finfo(u.dtype).eps * value.abs()
 
 

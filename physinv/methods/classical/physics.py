@@ -1,7 +1,7 @@
-"""The physics run backward, ``dx = f dt`` from T to 0, without score: what a posterior has to improve on.
+"""The physics run backward, ``dx = f dt`` from T to 0, without score: a baseline for every posterior.
 
-What the process has damped grows on the way back, noise included, without bound as the equation is ill-posed
-(Hadamard 1923); results that are not finite are handed back as they are.
+What the process has damped grows backward in time, noise included, without bound as the equation is ill-posed
+(Hadamard 1923); results that are not finite are returned as they are.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator, refine
 
 
 @dataclass(frozen=True)
-class Physics:
+class Physics(Answer):
     """The pre-image of ``x_T`` under the flow of the drift, by the simulator's ``drift_flow`` over its solver steps.
 
-    Linear processes take one exact step.  Simulators whose backward flow limits growth (the semilinear ones: ``e^2``
-    per stored interval and mode) do so here as well.
+    It is an estimate without spread.  Linear processes take one exact step.  Simulators whose backward flow limits
+    growth (the semilinear ones: ``e^2`` per stored interval and mode) do so here as well.
+
+    Args:
+        simulator: The process.
     """
 
     simulator: Simulator
@@ -34,14 +37,12 @@ class Physics:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """The pre-image, ``n`` times; there is nothing to draw."""
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         return self.mean(final)[:, None].expand(-1, n, *final.shape[1:])
 
     @torch.no_grad()
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The pre-image."""
         times = self.simulator.times
         fine = times[[0, -1]] if isinstance(self.simulator, Linear) else refine(times, self.simulator.substeps)
         grid = fine.flip(0).tolist()
@@ -54,7 +55,17 @@ class Physics:
 
 
 def fit_physics(problem: Problem) -> Physics:
-    """Nothing is fitted.  Raises NotApplicableError for data without physics."""
+    """Return the backward physics of a process; no training data are used.
+
+    Args:
+        problem: The process.
+
+    Returns:
+        The backward flow.
+
+    Raises:
+        NotApplicableError: For data without known physics.
+    """
     if not problem.simulator.known:
         raise NotApplicableError("the physics must be known to be run backward; these data come without any.")
     return Physics(problem.simulator)

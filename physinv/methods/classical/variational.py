@@ -17,22 +17,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.laws.covariance import Covariance
 from physinv.methods.classical.forward import Forward, fit_forward
-from physinv.methods.classical.gaussian_prior import Covariance, GaussianPrior, fit_covariance, fit_gaussian_prior
+from physinv.methods.classical.gaussian_prior import GaussianPrior, fit_covariance, fit_gaussian_prior
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.classical.minimise import Objective, gauss_newton, lbfgs
 from physinv.methods.classical.physics import Physics, fit_physics
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
 
 
 @dataclass(frozen=True)
-class Variational:
-    """The most probable ``x_0`` (``mean``) and draws of Laplace's Gaussian around it (``sample``).
+class Variational(Answer):
+    """The ``x_0`` of the smallest ``J`` (``mean``) and draws of Laplace's Gaussian around it (``sample``).
 
-    ``minimise(objective, u)`` starts from the estimate ``start``, or from the prior's mean where that has the smaller
-    ``J`` and a finite slope (particles on top of each other have none).  ``missed``, the covariance of what ``start``
-    misses, is the guess at the posterior's covariance which preconditions everything.  ``draw``: conjugate gradients
-    per draw.
+    The minimum is the mode of the posterior, and its mean where ``F`` is linear.
+
+    The minimisation starts from an estimate, or from the prior's mean where that has the smaller ``J`` and a finite
+    gradient (particles that coincide have none).
+
+    Args:
+        forward: The observation model.
+        prior: The Gaussian prior.
+        start: The estimate to start from.
+        missed: Covariance of the errors of ``start``: the guess at the posterior's covariance that preconditions all
+            solves.
+        minimise: ``(objective, u) -> u``, such as :func:`~physinv.methods.classical.minimise.lbfgs`.
+        draw: Iterations of conjugate gradients for each draw.
     """
 
     forward: Forward
@@ -43,24 +53,44 @@ class Variational:
     draw: int
 
     def objective(self, final: Float[Tensor, "batch *state"]) -> Objective:
-        """``J`` for the observations ``final``."""
+        """Return the cost function ``J`` of observed final states.
+
+        Args:
+            final: Observed final states ``x_T``.
+
+        Returns:
+            The cost function, one value for each observation.
+        """
         S = self.prior.covariance
 
         def precondition(v: Tensor) -> Tensor:
-            x = S.power(v.reshape(len(v), *self.prior.mean.shape), -0.5)
-            return S.power(self.missed.power(x, 1.0), -0.5).flatten(1)
+            x = S.whiten(v.reshape(len(v), *self.prior.mean.shape))
+            return S.whiten(self.missed.apply(x)).flatten(1)
 
         return Objective(self.forward, self.prior, final, precondition)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The ``x_0`` of the smallest ``J`` found: the posterior's mode, its mean where ``F`` is linear."""
         return self.prior.root(self._minimum(final), final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``u + (I + K^T K)^-1 (z_1 + K^T z_2)``, ``z`` standard normal: covariance ``(I + K^T K)^-1``, drawn exactly
-        (Papandreou and Yuille 2010)."""
+        """Draw from Laplace's approximation of the posterior.
+
+        A draw is ``u + (I + K^T K)^-1 (z_1 + K^T z_2)`` with ``z`` standard normal: its covariance is
+        ``(I + K^T K)^-1``, exactly (Papandreou and Yuille 2010).
+
+        Args:
+            final: Observed final states ``x_T``.
+            n: Draws for each observation.
+            generator: Source of randomness.
+
+        Returns:
+            Samples, ``(batch, n, *state)``.
+
+        Raises:
+            ValueError: If ``n`` is less than 1.
+        """
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         centre, every = self._minimum(final).repeat_interleave(n, 0), final.repeat_interleave(n, 0)
@@ -87,15 +117,42 @@ class Variational:
 
 
 def fit_lbfgs(problem: Problem, *, iterations: int = 60, memory: int = 10, draw: int = 30) -> Variational:
-    """4D-Var by L-BFGS: an iteration costs the solver and its adjoint once, a draw ``draw`` conjugate gradients."""
+    """Fit 4D-Var by L-BFGS; an iteration costs the solver and its adjoint once.
+
+    Args:
+        problem: The process and its data.
+        iterations: Iterations of L-BFGS.
+        memory: Pairs of steps and gradient changes that L-BFGS remembers.
+        draw: Iterations of conjugate gradients for each draw.
+
+    Returns:
+        The minimiser, ready for observations.
+
+    Raises:
+        NotApplicableError: Where the observation model cannot be fitted
+            (:func:`~physinv.methods.classical.forward.fit_forward`).
+    """
     return _fit(problem, functools.partial(lbfgs, iterations=iterations, memory=memory), draw)
 
 
 def fit_gauss_newton(problem: Problem, *, outer: int = 15, inner: int = 6, draw: int = 30) -> Variational:
-    """4D-Var by Gauss-Newton steps: ``outer`` times ``inner`` products with the derivative and its adjoint.
+    """Fit 4D-Var by Gauss-Newton steps.
 
-    Few inner iterations keep the steps short where ``F`` is far from linear; steps solved to the end go astray more
-    often.
+    Few inner iterations keep the steps short where ``F`` is far from linear; steps solved to convergence end in wrong
+    minima more often.
+
+    Args:
+        problem: The process and its data.
+        outer: Gauss-Newton steps.
+        inner: Iterations of conjugate gradients for each step: products with the derivative and its adjoint.
+        draw: Iterations of conjugate gradients for each draw.
+
+    Returns:
+        The minimiser, ready for observations.
+
+    Raises:
+        NotApplicableError: Where the observation model cannot be fitted
+            (:func:`~physinv.methods.classical.forward.fit_forward`).
     """
     return _fit(problem, functools.partial(gauss_newton, outer=outer, inner=inner), draw)
 

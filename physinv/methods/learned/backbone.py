@@ -1,173 +1,74 @@
-"""What all learned baselines stand on: states in units of order one, the network that suits them, work in chunks."""
+"""The network that suits a state, for all learned baselines, and how it is run in parts."""
 
 from __future__ import annotations
 
-__all__ = ["Context", "Frame", "build_backbone", "chunked", "conditional_frame", "prior_frame", "source"]
+__all__ = ["build_backbone", "chunked", "source"]
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.config.settings import Settings
-from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
-from physinv.methods.problem import Problem
+from physinv.methods.learned.coordinates import TargetCoordinates
 from physinv.models.networks.build import build_network
-from physinv.models.references.particles import length_unit
 from physinv.posterior.posterior import default_batch
-from physinv.processes.layout import StateLayout
-
-_LEAST = 1e-6  # of the largest scale: components that hardly vary are not blown up
-
-
-class Context(NamedTuple):
-    """What is known before a network runs: ``centre (batch, *moving)`` that estimates count from, feature ``groups``
-    and ``static`` parts (joined along the channels), for particles the ``places`` that tell who is whose neighbour."""
-
-    centre: Tensor
-    groups: Tensor
-    static: Tensor
-    places: Tensor
-
-
-class Frame(nn.Module):
-    """Estimates ``x_0 = centre(x_T) + unit z`` with ``z`` of order one; static parts are copied from ``x_T``.
-
-    With a ``linear`` estimate ``centre`` is that estimate and ``unit`` the size of what it misses; x_T and the
-    estimate, both standardised, are groups of features.  Without, they are mean and deviation of ``x_0``, and
-    there are no groups.  ``estimates``: what stands in for the linear one in training, for the trajectories of both
-    splits.  Scales are per channel (fields), per component (vectors) or per vector (particles, over all of
-    them; the means are 0 where ``layout.isotropic``).
-    """
-
-    final: Tensor
-    initial: Tensor
-    unit: Tensor
-    length: Tensor
-    kept: Tensor
-    fixed: Tensor
-
-    def __init__(
-        self, problem: Problem, linear: LinearEstimate | None, estimates: tuple[Tensor, Tensor] | None = None
-    ) -> None:
-        super().__init__()
-        self.estimates = estimates
-        layout, x0, xT = problem.train.layout, problem.train.states(0), problem.train.states(-1)
-        self.layout, self.linear, self.particles = layout, linear, layout.positions > 0
-        self.axis, self.dimension = layout.channel_axis, layout.positions or 1
-        channels = torch.arange(x0.shape[self.axis], device=x0.device)
-        numbered = torch.ones_like(x0[:1]).cumsum(self.axis).round() - 1  # each channel holds its own number
-        kept = layout.moving(numbered).movedim(self.axis, 0).flatten(1)[:, 0].long()
-        self.register_buffer("kept", kept)
-        self.register_buffer("fixed", channels[~torch.isin(channels, kept)])
-        self.register_buffer("final", torch.stack(_location(layout, xT)))
-        self.register_buffer("initial", torch.stack(_location(layout, x0)))
-        unit = self.initial[1] if linear is None else layout.pooled(linear.deviation.square()[None]).sqrt()
-        least = _LEAST * self.initial[1].amax()
-        self.register_buffer("unit", self._moving(torch.maximum(unit, least)[None])[0])
-        length = torch.ones((), device=x0.device)
-        if self.particles:
-            length = length_unit(layout, problem.train.states(-1, limit=256).cpu()).to(x0)
-        self.register_buffer("length", length)
-
-    @property
-    def components(self) -> int:
-        """Channels that are estimated (components of each particle)."""
-        return len(self.kept)
-
-    def context_of(self, states: Float[Tensor, "batch states *state"]) -> Context:
-        """The context of windows ``(x_0, x_T)`` or ``(x_0, x_T, estimate)``."""
-        return self.context(states[:, 1], states[:, 2] if states.shape[1] > 2 else None)
-
-    def context(
-        self, final: Float[Tensor, "batch *state"], estimate: Float[Tensor, "batch *state"] | None = None
-    ) -> Context:
-        """Everything that depends on the observation alone: computed once for many draws.
-
-        ``estimate`` takes the place of the linear one.
-        """
-        standard = (final - self.final[0]) / self.final[1]
-        static, places = standard.index_select(self.axis, self.fixed), final[..., : self.dimension] / self.length
-        if self.particles:
-            static = final.index_select(self.axis, self.fixed)
-        if self.linear is None:
-            centre = self._moving(self.initial[:1]).expand_as(self._moving(final))
-            return Context(centre, centre.narrow(self.axis, 0, 0), static, places[..., :0])
-        estimate = self.linear.mean(final) if estimate is None else estimate
-        groups = [self._moving(standard), self._moving((estimate - self.initial[0]) / self.initial[1])]
-        return Context(self._moving(estimate), torch.cat(groups, self.axis), static, places)
-
-    def features(self, context: Context, *more: Float[Tensor, "batch *moving"]) -> Tensor:
-        """The network's input: groups, ``more`` of them (of order one), then what is static."""
-        groups, places = [context.groups, *more], context.places
-        if self.particles and places.shape[-1] == 0:
-            y = more[0] * self.unit + self._moving(self.initial[:1])
-            places = y[..., : self.dimension] / self.length
-        return torch.cat([*([places] if self.particles else []), *groups, context.static], self.axis)
-
-    def target(self, initial: Float[Tensor, "batch *state"], context: Context) -> Float[Tensor, "batch *moving"]:
-        """``z`` of a known ``x_0``."""
-        return (self._moving(initial) - context.centre) / self.unit
-
-    def restore(
-        self, z: Float[Tensor, "batch *moving"], context: Context, final: Float[Tensor, "batch *state"]
-    ) -> Float[Tensor, "batch *state"]:
-        """``x_0`` of ``z``; differentiable."""
-        return final.index_copy(self.axis % final.ndim, self.kept, context.centre + self.unit * z)
-
-    def split(self, out: Tensor) -> tuple[Tensor, Tensor]:
-        """A network's output with two heads: an estimate of ``z``, and one number for each part of it."""
-        if not self.particles:
-            first, second = out.chunk(2, dim=1)
-            return first, second
-        k = self.components
-        return out[..., :k], out[..., k:].repeat_interleave(self.dimension, dim=-1)
-
-    def _moving(self, x: Tensor) -> Tensor:
-        return x.index_select(self.axis, self.kept)
-
-
-def conditional_frame(problem: Problem) -> Frame:
-    """Estimates count from the linear estimate of ``x_0`` given ``x_T``; in training from one that was fitted without
-    the trajectory in question (:func:`~physinv.methods.classical.linear_estimate.cross_fit`)."""
-    linear, estimates = cross_fit(problem.simulator, problem.train, problem.valid)
-    return Frame(problem, linear, (estimates, linear.mean(problem.valid.states(-1))))
-
-
-def prior_frame(problem: Problem) -> Frame:
-    """Estimates count from the mean of ``x_0`` and know nothing of ``x_T`` but what is static."""
-    return Frame(problem, None)
 
 
 def build_backbone(
-    frame: Frame, settings: Settings, *, groups: int, heads: int = 1, dropout: float = 0.0, seed: int = 0
+    coordinates: TargetCoordinates,
+    settings: Settings,
+    *,
+    groups: int,
+    heads: int = 1,
+    dropout: float = 0.0,
+    seed: int = 0,
 ) -> nn.Module:
-    """``(features (batch, inputs...), t (batch)) -> (batch, outputs...)``, of the sizes of the score model's network.
+    """Build a network of the size of the score model's, ``(features, t (batch)) -> output``.
 
-    ``groups`` counts those of :meth:`Frame.features`; ``heads`` = 2 adds numbers for :meth:`Frame.split`.
+    Args:
+        coordinates: The coordinates in which it estimates.
+        settings: Width and depth.
+        groups: Number of groups of features (:meth:`~physinv.methods.learned.coordinates.TargetCoordinates.features`).
+        heads: 2 for a second number per component
+            (:meth:`~physinv.methods.learned.coordinates.TargetCoordinates.split_heads`).
+        dropout: Probability that a channel is dropped.
+        seed: Seed of the weights.
+
+    Returns:
+        The untrained network.
     """
-    layout, m = frame.layout, frame.components
-    numbers = (heads - 1) * m // frame.dimension
-    inputs, unit = layout.positions + groups * m + len(frame.fixed), float(frame.length)
+    layout, m = coordinates.layout, coordinates.components
+    numbers = (heads - 1) * m // coordinates.dimension
+    inputs, unit = layout.positions + groups * m + len(coordinates.fixed), float(coordinates.length)
     return build_network(layout, inputs, m + numbers, settings, seed=seed, dropout=dropout, numbers=numbers, unit=unit)
 
 
 @torch.no_grad()
 def chunked(work: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"], at_once: int | None = None) -> Tensor:
-    """``work(x)`` for ``at_once`` states at a time (default: what suits the device), in float32, as networks are."""
+    """Apply a function to a few states at a time, in float32, the precision of the networks.
+
+    Args:
+        work: The function, of a batch of states.
+        x: The states.
+        at_once: States at a time; None: as many as suit the device.
+
+    Returns:
+        The results, joined along the batch, in the dtype of ``x``.
+    """
     parts = [work(part.float()) for part in torch.split(x, at_once or default_batch(x))]
     return torch.cat(parts).to(x.dtype)
 
 
 def source(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
-    """``generator``, or a new one seeded by torch's global state."""
+    """Return a generator: the given one, or a new one seeded by torch's global state.
+
+    Args:
+        generator: The given one, or None.
+        device: Device of a new one.
+
+    Returns:
+        The generator.
+    """
     return generator or torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
-
-
-def _location(layout: StateLayout, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, broadcastable against a state and of equal shapes."""
-    mean = layout.centre(x)
-    deviation = layout.pooled((x - mean).square()).sqrt()
-    return mean, torch.maximum(deviation, _LEAST * deviation.amax())

@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.equations.sde import SDE, Score, match
-from physinv.methods.learned.backbone import Context, Frame, build_backbone, chunked, conditional_frame
+from physinv.methods.learned.backbone import build_backbone, chunked
+from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.edm import Denoiser, train_denoiser
-from physinv.methods.problem import Problem
+from physinv.methods.problem import Answer, Problem
+from physinv.training.objectives.base import Batch
 
 
 class Velocity(nn.Module):
@@ -24,24 +26,36 @@ class Velocity(nn.Module):
 
     the linear path of Lipman et al. (2023, eq. 20-23), preconditioned after the manner of Karras et al. (2022): exact
     for white Gaussians before training.
+
+    Args:
+        coordinates: The standardised coordinates ``z`` of ``x_0``.
+        network: A network of features and time.
     """
 
-    def __init__(self, frame: Frame, network: nn.Module) -> None:
+    def __init__(self, coordinates: TargetCoordinates, network: nn.Module) -> None:
         super().__init__()
-        self.frame, self.network = frame, network
+        self.coordinates, self.network = coordinates, network
 
     def forward(
         self, y: Float[Tensor, "batch *moving"], t: Float[Tensor, " batch"], context: Context
     ) -> Float[Tensor, "batch *moving"]:
         u = match(t, y)
         h = (1 - u) ** 2 + u**2
-        out: Tensor = self.network(self.frame.features(context, y / h.sqrt()), t)
+        out: Tensor = self.network(self.coordinates.features(context, y / h.sqrt()), t)
         v: Tensor = (2 * u - 1) / h * y + out / h.sqrt()
         return v
 
     def draw(self, noise: Float[Tensor, "batch *moving"], context: Context, steps: int) -> Tensor:
-        """The ``z`` that ``noise`` becomes: Heun's method on the grid ``t_i = 1 - (1 - i / steps)^2``, finest at
-        the end."""
+        """Transport noise to coordinates by Heun's method on the grid ``t_i = 1 - (1 - i / steps)^2``.
+
+        Args:
+            noise: Standard normal numbers.
+            context: What depends on the observation.
+            steps: Number of steps.
+
+        Returns:
+            Draws of ``z``.
+        """
         y, grid = noise, [1 - (1 - i / steps) ** 2 for i in range(steps + 1)]
         for a, b in itertools.pairwise(grid):
             first = self(y, y.new_full((len(y),), a), context)
@@ -50,76 +64,119 @@ class Velocity(nn.Module):
         return y
 
     def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
-        """``E[z]`` given the context: at t = 0 the velocity is ``E[z] - y``, here in the middle of the law of ``y``."""
+        """Return ``E[z]`` given the observation: at t = 0 the velocity is ``E[z] - y``, here at ``y = 0``.
+
+        Args:
+            context: What depends on the observation.
+
+        Returns:
+            Expected coordinates, of order one.
+        """
         y = torch.zeros_like(context.centre)
         out: Tensor = self(y, y.new_zeros(len(y)), context)
         return out
 
 
-def flow_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
-    """``E |v((1 - t) n + t z, t) - (z - n)|^2``, t uniform (Lipman et al. 2023, eq. 23 with sigma_min = 0)."""
+def flow_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
+    """Return the flow-matching error ``E |v((1 - t) n + t z, t) - (z - n)|^2``, t uniform.
+
+    Args:
+        score: A :class:`Velocity`.
+        sde: Not used.
+        batch: Windows ``(x_0, x_T)``, their estimates, and a generator.
+
+    Returns:
+        The mean over batch and components.
+
+    References:
+        Lipman et al. (2023), Flow matching for generative modeling, eq. 23 with sigma_min = 0.
+    """
     velocity = score
     assert isinstance(velocity, Velocity)
-    context = velocity.frame.context_of(states)
-    z = velocity.frame.target(states[:, 0], context)
-    t = torch.rand(len(z), generator=generator, dtype=z.dtype, device=z.device)
-    n = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+    context = velocity.coordinates.context_of(batch)
+    z = velocity.coordinates.target(batch.states[:, 0], context)
+    t = torch.rand(len(z), generator=batch.generator, dtype=z.dtype, device=z.device)
+    n = torch.randn(z.shape, generator=batch.generator, dtype=z.dtype, device=z.device)
     u = match(t, z)
     loss: Tensor = (velocity((1 - u) * n + u * z, t, context) - (z - n)).square().mean()
     return loss
 
 
 @dataclass(frozen=True)
-class Amortised:
-    """Draws from a conditional generative model: ``2 steps`` evaluations of its network, one less for diffusion."""
+class Amortised(Answer):
+    """The posterior of a conditional generative model; its mean is that of the beginning of the path.
+
+    Args:
+        model: The trained model.
+        steps: Steps for each draw, of two evaluations of the network each, one less for diffusion.
+    """
 
     model: Denoiser | Velocity
     steps: int
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """``E[x_0 | x_T]``, from the beginning of the path, where the model knows ``x_T`` only."""
 
         def work(x: Tensor) -> Tensor:
-            context = self.model.frame.context(x)
-            return self.model.frame.restore(self.model.expected(context), context, x)
+            context = self.model.coordinates.context(x)
+            return self.model.coordinates.restore(self.model.expected(context), context, x)
 
         return chunked(work, final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``n`` independent draws for each observation."""
         home = final.device if generator is None else generator.device
 
         def work(x: Tensor) -> Tensor:
-            context = self.model.frame.context(x)
+            context = self.model.coordinates.context(x)
             like = context.centre
             noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=home).to(like.device)
-            return self.model.frame.restore(self.model.draw(noise, context, self.steps), context, x)
+            return self.model.coordinates.restore(self.model.draw(noise, context, self.steps), context, x)
 
         return chunked(work, final.repeat_interleave(n, dim=0)).reshape(len(final), n, *final.shape[1:])
 
 
 def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised:
-    """Diffusion (Karras et al. 2022) of what the linear estimate misses, given ``x_T`` and that estimate."""
+    """Train a conditional diffusion model of the error of the linear estimate, given ``x_T`` and that estimate.
+
+    Args:
+        problem: The process and its data.
+        steps: Sampling steps.
+
+    Returns:
+        The trained posterior.
+
+    Raises:
+        ValueError: For fewer than 2 steps.
+
+    References:
+        Karras et al. (2022), Elucidating the design space of diffusion-based generative models.
+    """
     if steps < 2:
         raise ValueError(f"`steps` must be at least 2, got {steps}.")
-    return Amortised(train_denoiser(problem, conditional_frame(problem), groups=3), steps)
+    return Amortised(train_denoiser(problem, conditional_coordinates(problem), groups=3), steps)
 
 
 def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
-    """Conditional flow matching (Lipman et al. 2023) of the same, with the same inputs."""
+    """Train conditional flow matching of the error of the linear estimate, given ``x_T`` and that estimate.
+
+    Args:
+        problem: The process and its data.
+        steps: Sampling steps.
+
+    Returns:
+        The trained posterior.
+
+    Raises:
+        ValueError: For fewer than 1 step.
+
+    References:
+        Lipman et al. (2023), Flow matching for generative modeling.
+    """
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
-    frame = conditional_frame(problem)
-    network = build_backbone(frame, problem.settings, groups=3, seed=problem.seed)
-    model = Velocity(frame, network).to(problem.device)
-    problem.minimise(model, flow_error, estimates=frame.estimates)
+    coordinates = conditional_coordinates(problem)
+    network = build_backbone(coordinates, problem.settings, groups=3, seed=problem.seed)
+    model = Velocity(coordinates, network).to(problem.device)
+    problem.minimise(model, flow_error, estimates=coordinates.estimates)
     return Amortised(model, steps)

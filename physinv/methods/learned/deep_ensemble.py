@@ -1,4 +1,4 @@
-"""Deep ensembles: networks that tell mean and variance, each from a start of its own (Lakshminarayanan et al. 2017)."""
+"""Deep ensembles: networks with outputs for mean and variance, from different initial weights."""
 
 from __future__ import annotations
 
@@ -12,43 +12,64 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.equations.sde import SDE, Score
-from physinv.methods.learned.backbone import Context, Frame, build_backbone, chunked, conditional_frame
-from physinv.methods.problem import Problem
+from physinv.methods.learned.backbone import build_backbone, chunked
+from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
+from physinv.methods.problem import Answer, Problem
+from physinv.training.objectives.base import Batch
 
 _BETA = 0.5  # of the weights variance^beta (Seitzer et al. 2022, section 4)
 _RANGE = (-12.0, 6.0)  # of log variances, in units of what the linear estimate misses
 
 
 class Member(nn.Module):
-    """``x_0 ~ N(linear(x_T) + unit m, unit^2 exp(s))`` with the outputs ``m, s`` of a network; the components are
-    independent."""
+    """The Gaussian ``x_0 ~ N(linear(x_T) + unit m, unit^2 exp(s))`` of one network, with independent components.
 
-    def __init__(self, frame: Frame, network: nn.Module) -> None:
+    Args:
+        coordinates: The standardised coordinates of ``x_0``.
+        network: A network with two heads, ``m`` and ``s``.
+    """
+
+    def __init__(self, coordinates: TargetCoordinates, network: nn.Module) -> None:
         super().__init__()
-        self.frame, self.network = frame, network
+        self.coordinates, self.network = coordinates, network
 
     def forward(self, context: Context) -> tuple[Float[Tensor, "batch *moving"], Float[Tensor, "batch *moving"]]:
-        """Mean and variance of ``z``."""
-        out = self.network(self.frame.features(context), context.centre.new_ones(len(context.centre)))
-        mean, log_variance = self.frame.split(out)
+        """Return mean and variance of the coordinates ``z``.
+
+        Args:
+            context: What depends on the observation.
+
+        Returns:
+            Mean and variance, of the shape of ``z``.
+        """
+        out = self.network(self.coordinates.features(context), context.centre.new_ones(len(context.centre)))
+        mean, log_variance = self.coordinates.split_heads(out)
         return mean, log_variance.clamp(*_RANGE).exp()
 
 
-def likelihood(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
-    """``E [ (z - m)^2 / (2 v) + log v / 2 ]`` (Lakshminarayanan et al. 2017, eq. 1); in training each component counts
-    ``v^beta`` times, held fixed, lest the mean be neglected where v is large (Seitzer et al. 2022, eq. 5)."""
+def likelihood(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
+    """Return the negative log likelihood ``E [ (z - m)^2 / (2 v) + log v / 2 ]``.
+
+    In training each component has the weight ``v^beta``, held fixed, since otherwise the mean is hardly learned where v
+    is large.
+
+    Args:
+        score: A :class:`Member`.
+        sde: Not used.
+        batch: Windows ``(x_0, x_T)``, their estimates.
+
+    Returns:
+        The mean over batch and components.
+
+    References:
+        Lakshminarayanan et al. (2017), Simple and scalable predictive uncertainty estimation, eq. 1;
+        Seitzer et al. (2022), On the pitfalls of heteroscedastic uncertainty estimation, eq. 5.
+    """
     member = score
     assert isinstance(member, Member)
-    context = member.frame.context_of(states)
+    context = member.coordinates.context_of(batch)
     mean, variance = member(context)
-    gap = member.frame.target(states[:, 0], context) - mean
+    gap = member.coordinates.target(batch.states[:, 0], context) - mean
     values = gap.square() / (2 * variance) + variance.log() / 2
     if torch.is_grad_enabled():  # validation compares likelihoods, which weights that move would blur
         values = variance.detach() ** _BETA * values
@@ -57,47 +78,57 @@ def likelihood(
 
 
 @dataclass(frozen=True)
-class DeepEnsemble:
-    """The even mixture of its members' Gaussians."""
+class DeepEnsemble(Answer):
+    """The mixture of the members' Gaussians with equal weights; a sample is one of a member chosen at random.
+
+    Args:
+        members: The trained networks.
+    """
 
     members: tuple[Member, ...]
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The mean of the mixture."""
 
         def work(x: Tensor) -> Tensor:
-            frame, context = self.members[0].frame, self.members[0].frame.context(x)
-            return frame.restore(self._laws(context)[0].mean(0), context, x)
+            coordinates, context = self.members[0].coordinates, self.members[0].coordinates.context(x)
+            return coordinates.restore(self._laws(context)[0].mean(0), context, x)
 
         return chunked(work, final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """For each draw a member at random, then its Gaussian."""
         home = final.device if generator is None else generator.device
 
         def work(x: Tensor) -> Tensor:
-            frame, context = self.members[0].frame, self.members[0].frame.context(x)
+            coordinates, context = self.members[0].coordinates, self.members[0].coordinates.context(x)
             means, variances = self._laws(context)
             who = torch.randint(len(means), (n, len(x)), generator=generator, device=home).to(x.device)
             rows = torch.arange(len(x), device=x.device)
             m, v = means[who, rows], variances[who, rows]
             z = m + v.sqrt() * torch.randn(m.shape, generator=generator, dtype=m.dtype, device=home).to(x.device)
-            return torch.stack([frame.restore(each, context, x) for each in z], dim=1)
+            return torch.stack([coordinates.restore(each, context, x) for each in z], dim=1)
 
         return chunked(work, final)
 
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_0 | x_T)`` of the mixture, over all components that move."""
+        """Return ``log p(x_0 | x_T)`` of the mixture, over all moving components.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Final states ``x_T``.
+
+        Returns:
+            Log densities in nats, ``(batch,)``.
+        """
 
         def work(pair: Tensor) -> Tensor:
-            frame, context = self.members[0].frame, self.members[0].frame.context(pair[:, 1])
+            coordinates, context = self.members[0].coordinates, self.members[0].coordinates.context(pair[:, 1])
             means, variances = self._laws(context)
-            unit = frame.unit.expand_as(means[0])
-            gap = frame.target(pair[:, 0], context) - means
+            unit = coordinates.unit.expand_as(means[0])
+            gap = coordinates.target(pair[:, 0], context) - means
             logs = -(gap.square() / variances + (2 * math.pi * variances * unit**2).log()) / 2
             return logs.flatten(2).sum(2).logsumexp(0) - math.log(len(means))
 
@@ -110,13 +141,24 @@ class DeepEnsemble:
 
 
 def fit_deep_ensemble(problem: Problem, *, members: int = 5) -> DeepEnsemble:
-    """``members`` networks with weights and batches of their own, each with an equal share of what may be spent."""
+    """Train a deep ensemble; members differ in their initial weights and in the order of their batches.
+
+    Args:
+        problem: The process and its data.
+        members: Number of networks, each with an equal share of the budget.
+
+    Returns:
+        The trained ensemble.
+
+    Raises:
+        ValueError: For fewer than 1 member.
+    """
     if members < 1:
         raise ValueError(f"`members` must be at least 1, got {members}.")
-    frame, trained = conditional_frame(problem), []
+    coordinates, trained = conditional_coordinates(problem), []
     for i in range(members):
-        network = build_backbone(frame, problem.settings, groups=2, heads=2, seed=problem.seed + i)
-        member = Member(frame, network).to(problem.device)
-        problem.minimise(member, likelihood, estimates=frame.estimates, share=1 / members, seed=i)
+        network = build_backbone(coordinates, problem.settings, groups=2, heads=2, seed=problem.seed + i)
+        member = Member(coordinates, network).to(problem.device)
+        problem.minimise(member, likelihood, estimates=coordinates.estimates, share=1 / members, seed=i)
         trained.append(member)
     return DeepEnsemble(tuple(trained))

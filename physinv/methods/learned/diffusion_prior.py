@@ -1,19 +1,19 @@
 """A diffusion model of ``x_0`` as prior, and the physics run forward as likelihood: diffusion posterior sampling.
 
 Chung et al. (2023, eq. 16) replace ``p(x_T | y)``, ``y = z + sigma n``, by the likelihood of the denoised state ``D``.
-That is too sure of itself while the noise is large, which their step ``zeta / |residual|`` answers by tuning.  Here, as
-in Song et al. (2023) with the denoiser's covariance, the likelihood is widened instead: let ``r`` be the residual
+That is overconfident while the noise is large, for which their step ``zeta / |residual|`` is tuned.  Here, as in Song
+et al. (2023) with the denoiser's covariance, the likelihood is widened instead: let ``r`` be the residual
 ``F(D) + b - x_T`` in units of the noise; then
 
     grad log p(x_T | y) = -grad sum_k |r_k|^2 / (2 S_k(sigma)),    S_k(sigma) = E |r_k|^2,
 
 mode by mode (Fourier modes of periodic fields, components otherwise).  For linear F the covariance of r is
-``1 + R^(-1/2) J Sigma(sigma) J^T R^(-1/2)``; for others no formula is at hand, but S is measured, once, on validation
+``1 + R^(-1/2) J Sigma(sigma) J^T R^(-1/2)``; for others there is no formula, but S is measured, once, on validation
 data whose ``x_0`` is known, at every noise level of the sampler.  Where all is Gaussian and diagonal in the modes this
-is exact, and nothing is tuned.  Elsewhere residuals of different modes belong together, and what all of them say
-about one direction of ``x_0`` must not be counted many times: the pull would overshoot.  So all S_k are multiplied by
-the largest eigenvalue, not less than 1, of the covariance of ``r_k / S_k^(1/2)``: found on one half of the data and
-measured on the other, since the largest of a sample is too large.
+is exact, and nothing is tuned.  Elsewhere residuals of different modes are correlated, and their common information on
+one direction of ``x_0`` must not be counted many times: the guidance would overshoot.  So all S_k are multiplied by the
+largest eigenvalue, not less than 1, of the covariance of ``r_k / S_k^(1/2)``: found on one half of the data and
+measured on the other, since the largest eigenvalue of a sample covariance is biased upwards.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from torch import Tensor
 
 from physinv.equations.sde import match
 from physinv.methods.classical.forward import Forward, fit_forward
-from physinv.methods.learned.backbone import Context, chunked, prior_frame
+from physinv.methods.learned.backbone import chunked
+from physinv.methods.learned.coordinates import Context, prior_coordinates
 from physinv.methods.learned.edm import Denoiser, heun, noise_levels, train_denoiser
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.models.references.smoother_tables import Basis, from_modes, to_modes
 
 _DRAWS = 16  # that a mean is taken over
@@ -38,8 +39,16 @@ _FEW = 256  # validation trajectories that tell the size of residuals: to 9 % ea
 
 
 @dataclass(frozen=True)
-class Guided:
-    """``widths`` holds ``S_k^(1/2)``, times the root of that eigenvalue, for each noise level but the last, 0."""
+class Guided(Answer):
+    """The posterior of a diffusion prior that the physics guides; its mean is that of 16 draws from a fixed seed.
+
+    Args:
+        denoiser: The diffusion prior.
+        forward: The observation model.
+        basis: Basis of the modes in which residuals are weighted.
+        levels: Noise levels of the sampler, the last one 0.
+        widths: ``S_k^(1/2)``, times the root of the largest eigenvalue, for each noise level but the last.
+    """
 
     denoiser: Denoiser
     forward: Forward
@@ -48,22 +57,20 @@ class Guided:
     widths: list[Tensor]
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The average of 16 draws, always the same ones."""
         return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``n`` independent draws for each observation."""
         home = final.device if generator is None else generator.device
         width = dict(zip(self.levels, self.widths, strict=False))
 
         def work(x: Tensor) -> Tensor:
-            context = self.denoiser.frame.context(x)
+            context = self.denoiser.coordinates.context(x)
             like = context.centre
             noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=home).to(like.device)
             z = heun(lambda y, s: self._pulled(y, s, width[s], context, x), noise, self.levels)
-            return self.denoiser.frame.restore(z, context, x)
+            return self.denoiser.coordinates.restore(z, context, x)
 
         every = chunked(work, final.repeat_interleave(n, dim=0), self.forward.at_once)
         return every.reshape(len(final), n, *final.shape[1:])
@@ -76,16 +83,33 @@ class Guided:
         r = residual(self.denoiser, self.forward, clean, context, final)
         scaled = from_modes(self.basis, to_modes(self.basis, r) / width, tuple(r.shape[2:]))
         (pull,) = torch.autograd.grad(scaled.square().sum() / 2, y)
-        known = pull.flatten(1).isfinite().all(1)  # where the solver diverges the prior goes on alone
+        known = pull.flatten(1).isfinite().all(1)  # where the solver diverges there is no guidance
         pull = torch.where(match(known, pull), pull, 0.0)
         pulled: Tensor = clean.detach() - sigma**2 * pull
         return pulled
 
 
 def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
-    """Train the prior, measure the residuals.  NotApplicableError where there is no physics to run forward."""
+    """Train a diffusion prior and measure the residuals of its denoised states.
+
+    Args:
+        problem: The process and its data.
+        steps: Sampling steps.
+
+    Returns:
+        The trained prior with its guidance.
+
+    Raises:
+        NotApplicableError: Where the observation model cannot be fitted
+            (:func:`~physinv.methods.classical.forward.fit_forward`), or diverges from all denoised states.
+        ValueError: For fewer than 2 steps.
+
+    References:
+        Chung et al. (2023), Diffusion posterior sampling for general noisy inverse problems;
+        Song et al. (2023), Pseudoinverse-guided diffusion models for inverse problems.
+    """
     levels, forward = noise_levels(steps), fit_forward(problem)
-    denoiser = train_denoiser(problem, prior_frame(problem), groups=1)
+    denoiser = train_denoiser(problem, prior_coordinates(problem), groups=1)
     layout = problem.train.layout
     basis: Basis = layout.basis
     return Guided(denoiser, forward, basis, levels, _widths(problem, denoiser, forward, basis, levels[:-1]))
@@ -94,16 +118,27 @@ def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
 def residual(
     denoiser: Denoiser, forward: Forward, z: Tensor, context: Context, final: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, "batch *moving"]:
-    """``R^(-1/2) (F(x_0) + b - x_T)`` of the state that is ``z`` in the denoiser's frame."""
-    return forward.misfit(denoiser.frame.restore(z, context, final), final).to(z).reshape(z.shape)
+    """Return ``R^(-1/2) (F(x_0) + b - x_T)`` of a state given in the denoiser's coordinates.
+
+    Args:
+        denoiser: The diffusion prior.
+        forward: The observation model.
+        z: Coordinates of the state.
+        context: What depends on the observation.
+        final: Observed final states ``x_T``.
+
+    Returns:
+        Whitened residuals of the moving channels.
+    """
+    return forward.misfit(denoiser.coordinates.restore(z, context, final), final).to(z).reshape(z.shape)
 
 
 @torch.no_grad()
 def _widths(problem: Problem, denoiser: Denoiser, forward: Forward, basis: Basis, levels: list[float]) -> list[Tensor]:
     initial, final = (problem.valid.states(i, limit=_FEW) for i in (0, -1))
-    frame, generator = denoiser.frame, torch.Generator(problem.device).manual_seed(problem.seed)
-    context, found = frame.context(final), []
-    target = frame.target(initial, context)
+    coordinates, generator = denoiser.coordinates, torch.Generator(problem.device).manual_seed(problem.seed)
+    context, found = coordinates.context(final), []
+    target = coordinates.target(initial, context)
     for sigma in levels:
         noise = torch.randn(target.shape, generator=generator, dtype=target.dtype, device=target.device)
         clean = denoiser(target + sigma * noise, target.new_full((len(target),), sigma), context)
@@ -111,7 +146,7 @@ def _widths(problem: Problem, denoiser: Denoiser, forward: Forward, basis: Basis
         r = r[r.flatten(1).isfinite().all(1)]
         if len(r) < 2:
             raise NotApplicableError("the noise-free solver diverges from all denoised states.")
-        width = r.abs().square().mean((0, 1) if frame.particles else 0).clamp(min=1.0).sqrt()
+        width = r.abs().square().mean((0, 1) if coordinates.particles else 0).clamp(min=1.0).sqrt()
         found.append(width * _redundancy(from_modes(basis, r / width, tuple(target.shape[2:])).flatten(1)).sqrt())
     return found
 

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.equations.sde import SDE, Score, match
-from physinv.methods.learned.backbone import Context, Frame, build_backbone
+from physinv.methods.learned.backbone import build_backbone
+from physinv.methods.learned.coordinates import Context, TargetCoordinates
 from physinv.methods.problem import Problem
+from physinv.training.objectives.base import Batch
 
 _LOW, _HIGH, _RHO = 0.002, 80.0, 7.0  # smallest and largest sigma, and how sampling steps are spread (their table 1)
 _MEAN, _WIDTH = 0.0, 1.6  # of log sigma in training: wider than theirs, since fields have modes of many sizes
@@ -27,11 +29,15 @@ class Denoiser(nn.Module):
         c_out = sigma / (sigma^2 + 1)^(1/2),          c_in = 1 / (sigma^2 + 1)^(1/2),
 
     with ``tau``, their c_noise, running from 0 to 1 with ``log sigma``.  Exact for white Gaussians before training.
+
+    Args:
+        coordinates: The standardised coordinates ``z`` of ``x_0``.
+        network: A network of features and ``tau``.
     """
 
-    def __init__(self, frame: Frame, network: nn.Module) -> None:
+    def __init__(self, coordinates: TargetCoordinates, network: nn.Module) -> None:
         super().__init__()
-        self.frame, self.network = frame, network
+        self.coordinates, self.network = coordinates, network
 
     def forward(
         self, y: Float[Tensor, "batch *moving"], sigma: Float[Tensor, " batch"], context: Context
@@ -40,35 +46,66 @@ class Denoiser(nn.Module):
         return y / (s**2 + 1) + s / (s**2 + 1).sqrt() * self.correction(y, sigma, context)
 
     def correction(self, y: Float[Tensor, "batch *moving"], sigma: Float[Tensor, " batch"], context: Context) -> Tensor:
-        """The network's output, whose target is of order one for every sigma."""
+        """Return the output of the network, whose target is of order one for every sigma.
+
+        Args:
+            y: Noisy coordinates ``z + sigma n``.
+            sigma: Noise levels.
+            context: What depends on the observation.
+
+        Returns:
+            The output, of the shape of ``y``.
+        """
         tau = (sigma.log() - math.log(_LOW)) / math.log(_HIGH / _LOW)
-        out: Tensor = self.network(self.frame.features(context, y / (match(sigma, y) ** 2 + 1).sqrt()), tau)
+        out: Tensor = self.network(self.coordinates.features(context, y / (match(sigma, y) ** 2 + 1).sqrt()), tau)
         return out
 
     def draw(self, noise: Float[Tensor, "batch *moving"], context: Context, steps: int) -> Tensor:
-        """The ``z`` that standard normal ``noise`` becomes along the probability-flow ODE."""
+        """Transport noise to coordinates along the probability-flow ODE.
+
+        Args:
+            noise: Standard normal numbers.
+            context: What depends on the observation.
+            steps: Number of steps.
+
+        Returns:
+            Draws of ``z``.
+        """
         return heun(lambda y, s: self(y, y.new_full((len(y),), s), context), noise, noise_levels(steps))
 
     def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
-        """``E[z]`` given the context: what the denoiser says at the largest noise, in the middle of its law."""
+        """Return ``E[z]`` given the observation: the denoiser at the largest noise and ``y = 0``.
+
+        Args:
+            context: What depends on the observation.
+
+        Returns:
+            Expected coordinates, of order one.
+        """
         y = torch.zeros_like(context.centre)
         out: Tensor = self(y, y.new_full((len(y),), _HIGH), context)
         return out
 
 
-def denoising_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
-    """``E |D(z + sigma n, sigma) - z|^2 / c_out^2`` with ``log sigma`` Gaussian (Karras et al. 2022, eq. 8 and 108)."""
+def denoising_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
+    """Return the denoising error ``E |D(z + sigma n, sigma) - z|^2 / c_out^2`` with ``log sigma`` Gaussian.
+
+    Args:
+        score: A :class:`Denoiser`.
+        sde: Not used.
+        batch: Windows ``(x_0, x_T)``, their estimates, and a generator.
+
+    Returns:
+        The mean over batch and components.
+
+    References:
+        Karras et al. (2022), Elucidating the design space of diffusion-based generative models, eq. 8 and 108.
+    """
     denoiser = score
     assert isinstance(denoiser, Denoiser)
-    context = denoiser.frame.context_of(states)
-    z = denoiser.frame.target(states[:, 0], context)
+    context = denoiser.coordinates.context_of(batch)
+    z = denoiser.coordinates.target(batch.states[:, 0], context)
+    generator = batch.generator
     u, n = (torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device) for shape in (z.shape[:1], z.shape))
     sigma = (_MEAN + _WIDTH * u).exp().clamp(_LOW, _HIGH)
     s = match(sigma, z)
@@ -77,7 +114,24 @@ def denoising_error(
 
 
 def noise_levels(steps: int) -> list[float]:
-    """``sigma_0 = 80 > ... > sigma_(steps - 1) = .002 > 0`` (Karras et al. 2022, eq. 5)."""
+    """Return the noise levels ``sigma_0 = 80 > ... > sigma_(steps - 1) = .002 > 0``.
+
+    Args:
+        steps: Number of levels besides 0.
+
+    Returns:
+        Decreasing noise levels, the last one 0.
+
+    Raises:
+        ValueError: For fewer than 2 steps.
+
+    References:
+        Karras et al. (2022), Elucidating the design space of diffusion-based generative models, eq. 5.
+
+    Example:
+        >>> [round(sigma, 3) for sigma in noise_levels(2)]
+        [80.0, 0.002, 0.0]
+    """
     if steps < 2:
         raise ValueError(f"`steps` must be at least 2, got {steps}.")
     high, low = _HIGH ** (1 / _RHO), _LOW ** (1 / _RHO)
@@ -87,8 +141,19 @@ def noise_levels(steps: int) -> list[float]:
 def heun(
     denoise: Callable[[Tensor, float], Tensor], noise: Float[Tensor, "batch *moving"], levels: list[float]
 ) -> Float[Tensor, "batch *moving"]:
-    """``dy/dsigma = (y - D(y, sigma)) / sigma`` by Heun's method, the last step by Euler's (Karras et al. 2022,
-    algorithm 1)."""
+    """Solve the ODE ``dy/dsigma = (y - D(y, sigma)) / sigma`` by Heun's method, the last step by Euler's.
+
+    Args:
+        denoise: The denoiser ``D(y, sigma)``.
+        noise: Standard normal numbers.
+        levels: Decreasing noise levels, the last one 0.
+
+    Returns:
+        Draws of the coordinates ``z``.
+
+    References:
+        Karras et al. (2022), Elucidating the design space of diffusion-based generative models, algorithm 1.
+    """
     y = levels[0] * noise
     for s, r in itertools.pairwise(levels):
         slope = (y - denoise(y, s)) / s
@@ -99,9 +164,18 @@ def heun(
     return y
 
 
-def train_denoiser(problem: Problem, frame: Frame, *, groups: int) -> Denoiser:
-    """A denoiser in ``frame``; ``groups`` of features, the noisy state included."""
-    network = build_backbone(frame, problem.settings, groups=groups, seed=problem.seed)
-    model = Denoiser(frame, network).to(problem.device)
-    problem.minimise(model, denoising_error, estimates=frame.estimates)
+def train_denoiser(problem: Problem, coordinates: TargetCoordinates, *, groups: int) -> Denoiser:
+    """Train a denoiser.
+
+    Args:
+        problem: The process and its data.
+        coordinates: The standardised coordinates of ``x_0``.
+        groups: Number of groups of features, the noisy coordinates included.
+
+    Returns:
+        The trained denoiser.
+    """
+    network = build_backbone(coordinates, problem.settings, groups=groups, seed=problem.seed)
+    model = Denoiser(coordinates, network).to(problem.device)
+    problem.minimise(model, denoising_error, estimates=coordinates.estimates)
     return model

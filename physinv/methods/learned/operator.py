@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Operator", "fit_fno"]
+__all__ = ["Operator", "build_operator", "count_weights", "fit_fno"]
 
 import warnings
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.methods.learned.backbone import Frame, build_backbone, conditional_frame
+from physinv.methods.learned.backbone import build_backbone
+from physinv.methods.learned.coordinates import TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.regression import Regressed, Regression, squared_error
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.models.networks.build import seeded
@@ -19,7 +20,11 @@ _PROBE = 8  # channels of the operator whose size tells how many may be had
 
 
 class Operator(nn.Module):
-    """``(features (batch, inputs, *space), t) -> (batch, outputs, *space)``; ``t`` is ignored."""
+    """A Fourier neural operator behind the signature of the other networks; the time is ignored.
+
+    Args:
+        inner: The operator itself.
+    """
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -34,27 +39,57 @@ class Operator(nn.Module):
 
 
 def fit_fno(problem: Problem, *, modes: int = 12, width: int = 0) -> Regressed:
-    """:func:`~physinv.methods.learned.regression.fit_regression` with the FNO of the neuraloperator package: four
-    layers, ``modes`` wave numbers per axis, no coordinates among its inputs, so that it commutes with shifts.
+    """Train a regression with the Fourier neural operator of the neuraloperator package.
 
-    ``width`` 0: as many channels as bring the number of parameters closest to the U-Net's.  Raises NotApplicableError
-    for states that are no periodic fields, ValueError if the package is missing.
+    It has four layers and no coordinates among its inputs, so that it commutes with shifts.
+
+    Args:
+        problem: The process and its data.
+        modes: Wave numbers per axis.
+        width: Channels; 0: as many as bring the number of weights closest to that of the U-Net.
+
+    Returns:
+        The trained estimate.
+
+    Raises:
+        NotApplicableError: For states that are no periodic fields.
+        ValueError: For fewer than 1 mode, a negative width, or if the package is missing.
+
+    References:
+        Li et al. (2021), Fourier neural operator for parametric partial differential equations.
     """
     layout = problem.train.layout
     if layout.basis != "fourier":
         raise NotApplicableError("a Fourier neural operator needs periodic fields; take fit_regression.")
     if modes < 1 or width < 0:
         raise ValueError(f"`modes` must be at least 1 and `width` not negative, got {modes} and {width}.")
-    frame = conditional_frame(problem)
-    unet = build_backbone(frame, problem.settings, groups=2)
+    coordinates = conditional_coordinates(problem)
+    unet = build_backbone(coordinates, problem.settings, groups=2)
     if width == 0:
-        width = max(4, round(_PROBE * (_size(unet) / _size(_operator(frame, modes, _PROBE, 0))) ** 0.5))
-    model = Regression(frame, _operator(frame, modes, width, problem.seed)).to(problem.device)
-    problem.minimise(model, squared_error, estimates=frame.estimates)
+        width = max(
+            4,
+            round(_PROBE * (count_weights(unet) / count_weights(build_operator(coordinates, modes, _PROBE, 0))) ** 0.5),
+        )
+    model = Regression(coordinates, build_operator(coordinates, modes, width, problem.seed)).to(problem.device)
+    problem.minimise(model, squared_error, estimates=coordinates.estimates)
     return Regressed(model)
 
 
-def _operator(frame: Frame, modes: int, width: int, seed: int) -> Operator:
+def build_operator(coordinates: TargetCoordinates, modes: int, width: int, seed: int) -> Operator:
+    """Build an untrained Fourier neural operator.
+
+    Args:
+        coordinates: The coordinates in which it estimates.
+        modes: Wave numbers per axis.
+        width: Channels.
+        seed: Seed of the weights.
+
+    Returns:
+        The untrained operator.
+
+    Raises:
+        ValueError: If the package is missing.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its dependencies warn while they are imported
         try:
@@ -64,16 +99,24 @@ def _operator(frame: Frame, modes: int, width: int, seed: int) -> Operator:
         make: Any = FNO
         with seeded(seed):
             inner: nn.Module = make(
-                n_modes=tuple(min(2 * modes, len(axis)) for axis in frame.layout.coordinates),
-                in_channels=2 * frame.components + len(frame.fixed),
-                out_channels=frame.components,
+                n_modes=tuple(min(2 * modes, len(axis)) for axis in coordinates.layout.coordinates),
+                in_channels=2 * coordinates.components + len(coordinates.fixed),
+                out_channels=coordinates.components,
                 hidden_channels=width,
                 positional_embedding=None,
             )
     return Operator(inner)
 
 
-def _size(network: nn.Module) -> int:
+def count_weights(network: nn.Module) -> int:
+    """Count the trained real numbers of a network; complex weights count twice.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        The number of real numbers.
+    """
     return sum(p.numel() * (2 if p.is_complex() else 1) for p in network.parameters())
 
 

@@ -11,10 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.equations.sde import SDE, Score
-from physinv.methods.learned.backbone import Context, Frame, build_backbone, chunked, conditional_frame, source
-from physinv.methods.problem import Problem
+from physinv.methods.learned.backbone import build_backbone, chunked, source
+from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
+from physinv.methods.problem import Answer, Problem
 from physinv.models.networks.layers import dropping
 from physinv.posterior.posterior import default_batch
+from physinv.training.objectives.base import Batch
 
 _PASSES = 32  # of the network with dropout, for means and on validation data
 _NOISES = 97  # candidates for the variance of the noise, from 1e-4 to 1e2 of what the linear estimate misses
@@ -22,70 +24,88 @@ _FEW = 512  # validation trajectories that suffice to choose one number per chan
 
 
 class Regression(nn.Module):
-    """``x_0 = linear(x_T) + unit network(features)``: the linear estimate, and what a network adds to it."""
+    """The estimate ``x_0 = linear(x_T) + unit network(features)``: a network that corrects the linear estimate.
 
-    def __init__(self, frame: Frame, network: nn.Module) -> None:
+    Args:
+        coordinates: The standardised coordinates of ``x_0``.
+        network: A network of features.
+    """
+
+    def __init__(self, coordinates: TargetCoordinates, network: nn.Module) -> None:
         super().__init__()
-        self.frame, self.network = frame, network
+        self.coordinates, self.network = coordinates, network
 
     def forward(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        context = self.frame.context(final)
-        return self.frame.restore(self.standard(context), context, final)
+        context = self.coordinates.context(final)
+        return self.coordinates.restore(self.standard(context), context, final)
 
     def standard(self, context: Context) -> Float[Tensor, "batch *moving"]:
-        """The estimate of ``z``, of order one."""
-        out: Tensor = self.network(self.frame.features(context), context.centre.new_ones(len(context.centre)))
+        """Return the estimate of the coordinates ``z``.
+
+        Args:
+            context: What depends on the observation.
+
+        Returns:
+            Estimates of order one.
+        """
+        out: Tensor = self.network(self.coordinates.features(context), context.centre.new_ones(len(context.centre)))
         return out
 
 
-def squared_error(
-    score: Score,
-    sde: SDE,
-    states: Float[Tensor, "batch states *state"],
-    times: Float[Tensor, "batch window"],
-    *,
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, ""]:
-    """``E |x_0 - score(x_T)|^2`` of a :class:`Regression` in units of what the linear estimate misses.
+def squared_error(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
+    """Return the mean squared error of a regression, in units of the error of the linear estimate.
 
-    ``states`` are those of :meth:`Frame.context_of`.  ``generator`` draws the dropout of a network that has any.
+    Args:
+        score: A :class:`Regression`.
+        sde: Not used.
+        batch: Windows ``(x_0, x_T)``, their estimates, and a generator.
+
+    Returns:
+        The mean over batch and components.
     """
     regression = score
     assert isinstance(regression, Regression)
-    context = regression.frame.context_of(states)
-    with dropping(regression.network, generator):
+    context = regression.coordinates.context_of(batch)
+    with dropping(regression.network, batch.generator):
         out = regression.standard(context)
-    loss: Tensor = (out - regression.frame.target(states[:, 0], context)).square().mean()
+    loss: Tensor = (out - regression.coordinates.target(batch.states[:, 0], context)).square().mean()
     return loss
 
 
 @dataclass(frozen=True)
-class Regressed:
-    """A point estimate: draws repeat it."""
+class Regressed(Answer):
+    """A point estimate, without spread.
+
+    Args:
+        model: The trained regression.
+    """
 
     model: Regression
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The regression's estimate of ``E[x_0 | x_T]``."""
         return chunked(self.model, final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """The mean, ``n`` times."""
         return self.mean(final)[:, None].expand(-1, n, *final.shape[1:]).clone()
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """``p(x_0 | x_T)`` of Gal and Ghahramani (2016): a pass of the network with dropout, plus noise of variance
-    ``noise (channels or components, ...)`` in units of the frame (their tau^-1)."""
+class Dropped(Answer):
+    """The predictive law of a network with dropout (Gal and Ghahramani 2016): a random pass plus Gaussian noise.
+
+    Its mean is the average of 32 passes from a fixed seed (their eq. 6).
+
+    Args:
+        model: The regression, trained with dropout.
+        noise: Variance of the noise per channel or component, in the unit of the coordinates (their tau^-1).
+    """
 
     model: Regression
     noise: Tensor
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The average of 32 passes, always the same ones (their eq. 6)."""
         generator = torch.Generator(final.device).manual_seed(0)
         total = torch.zeros_like(final)
         with dropping(self.model.network, generator):
@@ -96,14 +116,13 @@ class Dropped:
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """A pass and noise of their own for each draw."""
         noise = source(generator, final.device)
 
         def work(x: Tensor) -> Tensor:
-            frame, context = self.model.frame, self.model.frame.context(x)
+            coordinates, context = self.model.coordinates, self.model.coordinates.context(x)
             z = self.model.standard(context)
             xi = torch.randn(z.shape, generator=noise, dtype=z.dtype, device=z.device)
-            return frame.restore(z + self.noise.sqrt() * xi, context, x)
+            return coordinates.restore(z + self.noise.sqrt() * xi, context, x)
 
         with dropping(self.model.network, noise):
             out = chunked(work, final.repeat_interleave(n, dim=0))
@@ -111,19 +130,41 @@ class Dropped:
 
 
 def fit_regression(problem: Problem, *, dropout: float = 0.0) -> Regressed:
-    """Least squares; ``dropout`` regularises the training and is off afterwards."""
+    """Train a network by least squares.
+
+    Args:
+        problem: The process and its data.
+        dropout: Probability that a channel is dropped in training; there is no dropout afterwards.
+
+    Returns:
+        The trained estimate.
+    """
     return Regressed(train_regression(problem, dropout=dropout))
 
 
 def fit_dropout(problem: Problem, *, rate: float = 0.1) -> Dropped:
-    """Least squares with dropout that stays on, and the noise that makes validation data likeliest.
+    """Train a network by least squares with dropout that stays on, and fit the noise of its predictions.
 
-    The dropout is that of whole channels for fields (Tompson et al. 2015).  ``tau^-1``, one number per channel
+    The dropout is that of whole channels for fields.  The variance of the noise, ``tau^-1``, one number per channel
     (component of a vector or of each particle), maximises the predictive likelihood of validation data
 
         sum_n log 1/K sum_k N(z_n; network(x_n, mask_k), tau^-1),
 
-    over a grid (Gal and Ghahramani 2016, eq. 8 and section 5.2), component by component.
+    over a grid, component by component.
+
+    Args:
+        problem: The process and its data.
+        rate: Probability that a channel is dropped.
+
+    Returns:
+        The trained predictive law.
+
+    Raises:
+        ValueError: If ``rate`` does not lie between 0 and 1.
+
+    References:
+        Gal and Ghahramani (2016), Dropout as a Bayesian approximation, eq. 8 and section 5.2;
+        Tompson et al. (2015), Efficient object localization using convolutional networks.
     """
     if not 0 < rate < 1:
         raise ValueError(f"`rate` must be a probability above 0 and below 1, got {rate}; at 0 take fit_regression.")
@@ -132,11 +173,19 @@ def fit_dropout(problem: Problem, *, rate: float = 0.1) -> Dropped:
 
 
 def train_regression(problem: Problem, *, dropout: float = 0.0) -> Regression:
-    """The trained model itself."""
-    frame = conditional_frame(problem)
-    network = build_backbone(frame, problem.settings, groups=2, dropout=dropout, seed=problem.seed)
-    model = Regression(frame, network).to(problem.device)
-    problem.minimise(model, squared_error, estimates=frame.estimates)
+    """Train a regression and return the model itself.
+
+    Args:
+        problem: The process and its data.
+        dropout: Probability that a channel is dropped.
+
+    Returns:
+        The trained model.
+    """
+    coordinates = conditional_coordinates(problem)
+    network = build_backbone(coordinates, problem.settings, groups=2, dropout=dropout, seed=problem.seed)
+    model = Regression(coordinates, network).to(problem.device)
+    problem.minimise(model, squared_error, estimates=coordinates.estimates)
     return model
 
 
@@ -149,10 +198,10 @@ def _noise(model: Regression, problem: Problem) -> Tensor:
     size = default_batch(final)
     with dropping(model.network, generator):
         for x0, xT in zip(torch.split(initial, size), torch.split(final, size), strict=True):
-            context = model.frame.context(xT)
-            target = model.frame.target(x0, context)
+            context = model.coordinates.context(xT)
+            target = model.coordinates.target(x0, context)
             squares = torch.stack([(model.standard(context) - target).square() for _ in range(_PASSES)])
-            shared = [a for a in range(target.ndim) if a != model.frame.axis % target.ndim]
+            shared = [a for a in range(target.ndim) if a != model.coordinates.axis % target.ndim]
             logs = [(-squares / (2 * v) - v.log() / 2).logsumexp(0).sum(shared, keepdim=True) for v in candidates]
             total = total + torch.stack(logs)
     return candidates[total.argmax(0)][0]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import SDE, Multiplicative, expand
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import StateLayout
@@ -22,7 +22,11 @@ class Driftless(SDE):
     """``dx = g dW`` with the noise, and the symmetries, of ``sde``.
 
     The trajectory loss asks its reversal, ``dx = -g^2 s dt + g dW``, to follow data of ``dx = f dt + g dW``; its
-    minimiser is ``s = grad log p_t - f / g^2``.  Around a smoother, states are explained by the next one itself.
+    minimiser is ``s = grad log p_t - f / g^2``.  A smoother as reference law then predicts each state from the next one
+    without physics.
+
+    Args:
+        sde: The process with its physics.
     """
 
     def __init__(self, sde: SDE) -> None:
@@ -45,20 +49,23 @@ class Driftless(SDE):
 
 
 @dataclass(frozen=True)
-class Reversed:
-    """Draws of the reversal; its mean is the reversal without noise.  What is static is copied from ``x_T``."""
+class Reversed(Answer):
+    """The posterior of the reversal; its mean is the reversal without noise, its static channels are those of ``x_T``.
+
+    Args:
+        posterior: The posterior around :class:`Driftless`.
+        layout: Which channels are static.
+    """
 
     posterior: Posterior
     layout: StateLayout
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """:meth:`~physinv.posterior.posterior.Posterior.mean_flow`."""
         return self._known(self.posterior.mean_flow(final.float()).to(final.dtype), final)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """:meth:`~physinv.posterior.posterior.Posterior.sample`."""
         draws = self.posterior.sample(final.float(), n, generator=generator).to(final.dtype)
         return self._known(draws, final[:, None])
 
@@ -70,10 +77,17 @@ class Reversed:
 
 
 def fit_score_only(problem: Problem) -> Reversed:
-    """The project's own model, training and sampling around :class:`Driftless`.
+    """Train physinv's own score model around :class:`Driftless`: the score has to learn the physics as well.
 
-    Raises NotApplicableError where the noise depends on the state, or leaves out part of it: there ``f / g^2`` is
-    infinite.
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        The trained posterior.
+
+    Raises:
+        NotApplicableError: Where the noise depends on the state, or leaves out part of it: there ``f / g^2`` is
+            infinite.
     """
     simulator, data = problem.simulator, problem.train
     if isinstance(simulator, Multiplicative):
@@ -90,7 +104,6 @@ def fit_score_only(problem: Problem) -> Reversed:
         data,
         problem.valid,
         settings=problem.settings,
-        steps=problem.steps,
         budget=problem.budget,
         seed=problem.seed,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Inferred", "fit_fmpe", "fit_npse"]
 
 import logging
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 
 _BATCH = 200  # its default, in pairs (x_0, x_T)
 _SHARE = 0.8  # of the time that is left goes to the next round of epochs, whose speed is known from the last
@@ -27,20 +26,22 @@ _AT_ONCE = 2**15  # draws in work
 
 
 @dataclass(frozen=True)
-class Inferred:
-    """A posterior of the package."""
+class Inferred(Answer):
+    """A posterior of the sbi package, with its sampler at default accuracy; its mean is that of 64 draws.
+
+    Args:
+        posterior: The package's own object.
+    """
 
     posterior: Any
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """The average of 64 draws, always the same ones."""
         return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
 
     @torch.no_grad()
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        """``n`` independent draws for each observation, by the package's own sampler at its default accuracy."""
         home = final.device if generator is None else generator.device
         seed = int(torch.randint(2**31, (), generator=generator, device=home))
         parts = []
@@ -54,21 +55,49 @@ class Inferred:
 
 
 def fit_npse(problem: Problem) -> Inferred:
-    """Neural posterior score estimation (Geffner et al. 2023; Sharrock et al. 2024), for vectors.
+    """Train neural posterior score estimation.
 
-    Raises NotApplicableError for other states, ValueError if the package is missing.
+    Args:
+        problem: The process, whose states are vectors, and its data.
+
+    Returns:
+        The trained posterior.
+
+    Raises:
+        NotApplicableError: For states that are no vectors.
+        ValueError: If the package is missing.
+
+    References:
+        Geffner et al. (2023), Compositional score modeling for simulation-based inference; Sharrock et al. (2024),
+        Sequential neural score estimation.
     """
     return _fit(problem, "NPSE")
 
 
 def fit_fmpe(problem: Problem) -> Inferred:
-    """Flow matching posterior estimation (Wildberger et al. 2023), for vectors; errors as those of :func:`fit_npse`."""
+    """Train flow matching posterior estimation.
+
+    Args:
+        problem: The process, whose states are vectors, and its data.
+
+    Returns:
+        The trained posterior.
+
+    Raises:
+        NotApplicableError: For states that are no vectors.
+        ValueError: If the package is missing.
+
+    References:
+        Wildberger et al. (2023), Flow matching for scalable simulation-based inference.
+    """
     return _fit(problem, "FMPE")
 
 
 def _fit(problem: Problem, name: str) -> Inferred:
-    """Train in rounds of epochs until time, or the number of updates, is used up; or until the package's own criterion
-    says that it has converged.  Network, optimiser and standardisation are its defaults."""
+    """Train in rounds of epochs until the budget is spent or the package's own criterion is met.
+
+    Network, optimiser and standardisation are its defaults.
+    """
     if len(problem.train.shape) != 1:
         raise NotApplicableError(f"{name} is made for vectors, these are states of shape {problem.train.shape}.")
     inference = _package()  # its import takes seconds that are not training
@@ -94,16 +123,16 @@ def _fit(problem: Problem, name: str) -> Inferred:
                 break  # converged
             done = trainer.epoch
             now = time.perf_counter()
-            left = math.inf if problem.budget is None else problem.budget - (now - begun)
-            epochs = max(0, (problem.steps or 0) // updates - done)
-            if problem.steps is None:
-                each = (now - started) / new
+            budget = problem.budget
+            epochs = max(0, (budget.steps or 0) // updates - done)
+            if budget.seconds is not None:
+                left, each = budget.seconds - (now - begun), (now - started) / new
                 epochs = int(max(1.0, _SHARE * left / each)) if left > each else 0
         return Inferred(trainer.build_posterior())
 
 
 class _Silent:
-    """A log that keeps nothing."""
+    """A logger that stores nothing."""
 
     log_dir = None
 

@@ -17,8 +17,9 @@ where ``...`` are the axes of space of a field, and for particles the axis of th
         def forward(self, x, t):
             return self.last(torch.relu(self.first(torch.cat([x, t[:, None]], dim=1))))
 
-``physinv train ... --set network=mynet:MyNet`` trains it, and the run stores that name. Beside ``inputs`` and
-``outputs`` a network may name any of these arguments and gets what it names:
+``physinv train ... --set network=mynet:MyNet`` trains it, and the run stores that name: loading the run imports the
+module ``mynet``, which may lie in the working directory, and no other code. Beside ``inputs`` and ``outputs`` a network
+may name any of these arguments and gets what it names:
 
 ``layout``    the :class:`~physinv.processes.layout.StateLayout` of the states
 ``settings``  the :class:`~physinv.config.settings.Settings` of the training

@@ -14,7 +14,7 @@ provides for noised images, and where the data follow the reference there is not
 
 from __future__ import annotations
 
-__all__ = ["ReferenceLaw", "between"]
+__all__ = ["ReferenceLaw", "between", "default_objective"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.equations.sde import SDE, Linear, Score, match
-from physinv.laws.observation import Covariance, Observation, jacobian
+from physinv.laws.covariance import Covariance
+from physinv.laws.observation import Observation, jacobian
 
 if TYPE_CHECKING:
     from typing import Self
@@ -277,7 +278,16 @@ class ReferenceLaw(nn.Module, ABC):
         Args:
             sde: The physics.
         """
-        return "denoising" if isinstance(sde, Linear) else "trajectory"
+        return default_objective(sde)
+
+
+def default_objective(sde: SDE) -> str:
+    """Return ``"denoising"`` where the transition kernel is known (a linear SDE), else ``"trajectory"``.
+
+    Args:
+        sde: The physics.
+    """
+    return "denoising" if isinstance(sde, Linear) else "trajectory"
 
 
 def between(times: Float[Tensor, " time"], table: Tensor, t: Float[Tensor, " batch"]) -> Tensor:

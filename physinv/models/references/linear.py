@@ -14,8 +14,8 @@ from torch import Tensor
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear
+from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.gaussian import gaussian_log_prob, twins
-from physinv.laws.observation import Covariance, diagonal
 from physinv.models.references.base import ReferenceLaw
 from physinv.processes.layout import StateLayout
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, expand
+from physinv.laws.covariance import Covariance, isotropic
 from physinv.laws.mixture import Mixture, cluster
-from physinv.laws.observation import Covariance, Observation, isotropic, jacobian
+from physinv.laws.observation import Observation, jacobian
 from physinv.models.references.base import ReferenceLaw, between
 from physinv.processes.layout import StateLayout
 

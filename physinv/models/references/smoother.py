@@ -52,8 +52,8 @@ from torch import Tensor
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, match
+from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.gaussian import gaussian_log_prob
-from physinv.laws.observation import Covariance, diagonal
 from physinv.models.references.base import ReferenceLaw, between
 from physinv.models.references.smoother_tables import (
     Basis,

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from physinv.reports.plots.style import BLACK, BLUE, RED, Array, house_style
-from physinv.training.loop import Record
+from physinv.training.validation import Record
 
 
 @house_style()

@@ -1,53 +1,55 @@
-"""Which objective a score is trained with, and on windows of which length."""
+"""Which objective a score is trained with."""
 
 from __future__ import annotations
 
-__all__ = ["curriculum", "objective"]
+__all__ = ["check_objective", "choose_objective"]
 
-import functools
+import dataclasses
 
 from torch import nn
 
 from physinv.config.settings import Settings
-from physinv.equations.sde import SDE, Linear
+from physinv.equations.sde import SDE
+from physinv.models.references.base import default_objective
 from physinv.models.score import ScoreModel
-from physinv.reversal.choose import default_step
-from physinv.reversal.smoother import smooth, smoother_loss
-from physinv.training.objectives.score_matching import denoising_loss, implicit_loss, sliced_loss, sliced_vr_loss
-from physinv.training.objectives.trajectory import Loss, trajectory_loss
+from physinv.training.objectives.base import Loss, Objective
+from physinv.training.objectives.registry import AUTO, as_objective, find_objective
 
 
-def objective(settings: Settings, sde: SDE, model: nn.Module) -> Loss:
-    """``settings.loss`` as a function.
+def choose_objective(settings: Settings, sde: SDE, model: nn.Module, loss: Objective | Loss | None = None) -> Objective:
+    """Return the objective that ``model`` is trained with.
 
-    ``auto`` is the denoising loss where the transition kernel is known (a :class:`~physinv.equations.sde.Linear`
-    SDE), and else the trajectory loss with the step that the reversal will take.
+    In this order: ``loss`` if it is given, the objective that ``settings.loss`` names, or for ``"auto"`` the one that
+    the reference law of the model asks for (:meth:`~physinv.models.references.base.ReferenceLaw.objective`).
+    Whichever it is, a trained model is finished as its reference law's own objective asks.
+
+    Args:
+        settings: Training settings, of which ``loss`` counts.
+        sde: The physics.
+        model: A score model, or another module, for which ``"auto"`` depends on the physics alone.
+        loss: An objective, or a function ``(score, sde, batch) -> loss``.
+
+    Raises:
+        ValueError: If there is no objective of the name ``settings.loss``.
     """
-    step = default_step(sde, model) if isinstance(model, ScoreModel) else None
-    if step is smooth and _named(settings, sde) == "trajectory":
-        return smoother_loss
-    match _named(settings, sde):
-        case "denoising":
-            return denoising_loss
-        case "implicit":
-            return implicit_loss
-        case "sliced":
-            return sliced_loss
-        case "sliced-vr":
-            return sliced_vr_loss
-        case "bidirectional":
-            return functools.partial(trajectory_loss, bidirectional=True)
-        case _:
-            return trajectory_loss if step is None else functools.partial(trajectory_loss, step=step)
+    own = find_objective(model.reference.objective(sde) if isinstance(model, ScoreModel) else default_objective(sde))
+    if loss is not None:
+        chosen = own if loss is own.loss else as_objective(loss)
+    elif settings.loss in (AUTO, own.replaces):
+        chosen = own
+    else:
+        chosen = find_objective(settings.loss)
+    return dataclasses.replace(chosen, finish=chosen.finish or own.finish)
 
 
-def curriculum(settings: Settings, sde: SDE, stored: int) -> tuple[int, ...]:
-    """``settings.windows``, or what suits the objective: all ``stored`` times for denoising (which needs only the
-    start, and the time since), else 2 (the 1-step loss)."""
-    return settings.windows or ((stored,) if _named(settings, sde) == "denoising" else (2,))
+def check_objective(settings: Settings) -> None:
+    """Check that ``settings.loss`` names an objective, before anything expensive is begun.
 
+    Args:
+        settings: Training settings.
 
-def _named(settings: Settings, sde: SDE) -> str:
-    if settings.loss != "auto":
-        return settings.loss
-    return "denoising" if isinstance(sde, Linear) else "trajectory"
+    Raises:
+        ValueError: If there is no objective of that name; one line names the nearest one.
+    """
+    if settings.loss != AUTO:
+        find_objective(settings.loss)

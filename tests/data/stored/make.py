@@ -23,6 +23,7 @@ from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.posterior.reconstruct import SamplingPlan, reconstruct
 from physinv.processes.simulator import Simulator
+from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.particles.langevin import UnderdampedParticles
@@ -49,7 +50,7 @@ def make(out: Path) -> None:
         train, valid, test = (
             TrajectoryDataset(Path(folder) / "vector" / "data" / s) for s in ("train", "valid", "test")
         )
-        train_run(out / "run", train, valid, settings=SETTINGS, steps=2, overwrite=True)
+        train_run(out / "run", train, valid, settings=SETTINGS, budget=Budget(steps=2), overwrite=True)
         run = load_run(out / "run")
         reconstruct(run, test, out / "reconstruction.hdf5", SamplingPlan(samples=4, seed=3))
     with torch.no_grad():

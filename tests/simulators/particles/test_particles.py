@@ -18,7 +18,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.writer import TrajectoryWriter
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import march
-from physinv.evaluation.evaluate import draw, evaluate
+from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.metrics import crps
 from physinv.models.build import build_model
 from physinv.models.networks import ParticleNet
@@ -30,7 +30,10 @@ from physinv.processes.layout import FieldLayout
 from physinv.processes.registry import find
 from physinv.processes.simulator import build, describe, parameters
 from physinv.reports import plots as plot
+from physinv.reports.reconstruction import draw_reconstruction
 from physinv.reversal.split import split
+from physinv.training.budget import Budget
+from physinv.training.objectives.base import Batch
 from physinv.training.objectives.trajectory import trajectory_loss
 from physinv.training.run import load_run, train_run
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
@@ -432,7 +435,7 @@ def test_loss_with_noise_on_momenta_only_is_minimised_by_the_score():
             def score(x, t):
                 return torch.cat([-c * x[..., :2] @ P, torch.zeros_like(x[..., 2:])], dim=-1)
 
-            return float(trajectory_loss(score, trap.sim, states, times, step=split))
+            return float(trajectory_loss(score, trap.sim, Batch(states, times), step=split))
 
         low, middle, high = value(0.0), value(1.0), value(2.0)
         optimum.append(1 + (low - high) / (2 * (low - 2 * middle + high)))
@@ -652,7 +655,7 @@ def test_the_whole_chain(name, tmp_path):
     generate(DatasetPlan(sim, {"train": 48, "valid": 16, "test": 4}, 0, name), tmp_path / "data")
     train, valid, test = (TrajectoryDataset(tmp_path / "data" / "data" / s) for s in ("train", "valid", "test"))
     settings = Settings(width=8, depth=1, batch=16, validate_windows=32, validate_every=10)
-    train_run(tmp_path / "run", train, valid, settings=settings, steps=12)
+    train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=12))
     run = load_run(tmp_path / "run")
     assert isinstance(run.model.reference, ParticleReference)
     fresh = build_model(run.sde, train, settings)
@@ -666,7 +669,7 @@ def test_the_whole_chain(name, tmp_path):
     assert all(math.isfinite(v) for v in rows.values())
     # static components do not count: the CRPS is that of positions (and momenta) alone
     assert rows["crps"] == pytest.approx(float(crps(recon.samples[..., :-1], recon.truth[..., :-1])))
-    paths = draw(recon, tmp_path / "figures") if name == "particles" else []
+    paths = draw_reconstruction(recon, tmp_path / "figures") if name == "particles" else []
     assert not paths or {p.stem for p in paths} == {"reconstruction", "ranks", "coverage"}
 
 

@@ -1,0 +1,67 @@
+"""Check ensembles of states and the truths that they are compared with."""
+
+from __future__ import annotations
+
+__all__ = ["check_finite", "check_pair", "ensemble"]
+
+import torch
+from torch import Tensor
+
+
+def ensemble(samples: Tensor, truth: Tensor, *, least: int = 1) -> tuple[Tensor, Tensor]:
+    """Check the shapes of an ensemble and its truth, and give scalar states an axis.
+
+    Args:
+        samples: Ensemble of states for each truth, ``(batch, members, *state)``.
+        truth: True states, ``(batch, *state)``.
+        least: Fewest members allowed.
+
+    Returns:
+        ``samples`` and ``truth`` as they are, or with a last axis of length 1 for states without an axis.
+
+    Raises:
+        ValueError: If the shapes do not match, or there are fewer than ``least`` members.
+
+    Example:
+        >>> [tuple(x.shape) for x in ensemble(torch.zeros(3, 8), torch.zeros(3))]
+        [(3, 8, 1), (3, 1)]
+    """
+    if truth.ndim < 1 or samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape:
+        raise ValueError(
+            f"`samples` must have shape (batch, members, *state) for a truth of shape {tuple(truth.shape)}, "
+            f"got {tuple(samples.shape)}; put the members on axis 1."
+        )
+    if samples.shape[1] < least:
+        raise ValueError(f"`samples` must hold at least {least} members, got {samples.shape[1]}; draw more.")
+    return (samples[..., None], truth[:, None]) if truth.ndim == 1 else (samples, truth)
+
+
+def check_pair(estimate: Tensor, truth: Tensor) -> None:
+    """Check that an estimate has the shape of its truth.
+
+    Args:
+        estimate: One state for each truth, ``(batch, *state)``.
+        truth: The true states, ``(batch, *state)``.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if estimate.shape != truth.shape:
+        raise ValueError(
+            f"`estimate` must have the shape {tuple(truth.shape)} of `truth`, got {tuple(estimate.shape)}; "
+            "expand it, nothing is broadcast here."
+        )
+
+
+def check_finite(**states: Tensor) -> None:
+    """Check that states are finite.
+
+    Args:
+        **states: Tensors by the names that a message shall call them.
+
+    Raises:
+        ValueError: If any number is NaN or infinite.
+    """
+    for name, x in states.items():
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(f"`{name}` must be finite, got NaN or infinity; remove diverged states.")

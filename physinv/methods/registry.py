@@ -1,0 +1,156 @@
+"""The registry of methods, with one line about each of ours."""
+
+from __future__ import annotations
+
+__all__ = ["METHODS", "check_options", "describe_method", "fit_method", "method_names", "method_options"]
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from physinv.config.registry import Registry
+from physinv.config.suggest import did_you_mean
+from physinv.methods.problem import Answer, Method, Problem
+
+_OURS = {  # name: (place below physinv.methods, one line about it), in the order of tables
+    "exact": ("own:fit_exact", "the exact posterior, where one is known"),
+    "physinv": ("own:fit_physinv", "reverse SDE with known physics and trained score (this package)"),
+    "physinv-flow": ("own:fit_flow", "probability-flow ODE with the same score: one pre-image"),
+    "linear": (
+        "own:fit_linear_estimate",
+        "linear estimate (LMMSE, Wiener filter) with the variance that it misses",
+    ),
+    "physics": ("classical.physics:fit_physics", "the physics run backward, without score"),
+    "score-only": ("learned.score_only:fit_score_only", "reverse SDE whose score has to learn the physics as well"),
+    "regression": ("learned.regression:fit_regression", "supervised network from x_T to x_0: one estimate"),
+    "fno": ("learned.operator:fit_fno", "Fourier neural operator from x_T to x_0: one estimate"),
+    "dropout": ("learned.regression:fit_dropout", "Bayesian network by spatial dropout"),
+    "deep-ensemble": ("learned.deep_ensemble:fit_deep_ensemble", "five networks, each with mean and variance"),
+    "lbfgs": (
+        "classical.variational:fit_lbfgs",
+        "variational (4D-Var) by L-BFGS through the simulator, Gaussian prior, Laplace posterior",
+    ),
+    "gauss-newton": (
+        "classical.variational:fit_gauss_newton",
+        "variational by Gauss-Newton, Gaussian prior, Laplace posterior",
+    ),
+    "ensemble-kalman": (
+        "classical.ensemble_kalman:fit_ensemble_kalman",
+        "ensemble Kalman inversion, multiple data assimilation",
+    ),
+    "dps": (
+        "learned.diffusion_prior:fit_diffusion_prior",
+        "unconditional diffusion prior, posterior sampling through the simulator",
+    ),
+    "conditional-diffusion": (
+        "learned.conditional:fit_conditional_diffusion",
+        "diffusion from noise to x_0, given x_T",
+    ),
+    "flow-matching": ("learned.conditional:fit_flow_matching", "flow matching from noise to x_0, given x_T"),
+    "npse": (
+        "learned.simulation_based:fit_npse",
+        "neural posterior score estimation (package sbi), vectors",
+    ),
+    "fmpe": (
+        "learned.simulation_based:fit_fmpe",
+        "flow matching posterior estimation (package sbi), vectors",
+    ),
+}
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    "physinv.methods",
+    callable,
+    "a function of a Problem that returns an answer",
+    {name: f"physinv.methods.{place}" for name, (place, _) in _OURS.items()},
+)
+"""All methods by name; nothing is imported before it is asked for."""
+
+
+def method_names() -> list[str]:
+    """List the registered methods: ours in the order of tables, then those from outside.
+
+    Returns:
+        Registered names.
+    """
+    return [*_OURS, *(name for name in METHODS.names() if name not in _OURS)]
+
+
+def describe_method(name: str) -> str:
+    """Return one line about a method.
+
+    Args:
+        name: A registered name, or ``module:function``.
+
+    Returns:
+        The line of the table, or the first line of the function's docstring.
+
+    Raises:
+        ValueError: If there is no such method.
+
+    Example:
+        >>> describe_method("exact")
+        'the exact posterior, where one is known'
+    """
+    if name in _OURS:
+        return _OURS[name][1]
+    return (inspect.getdoc(METHODS.find(name)) or name).splitlines()[0]
+
+
+def method_options(name: str) -> dict[str, Any]:
+    """Return the options of a method, the keyword-only arguments of its function, with their defaults.
+
+    Args:
+        name: A registered name, or ``module:function``.
+
+    Returns:
+        Default values by name.
+
+    Raises:
+        ValueError: If there is no such method.
+
+    Example:
+        >>> method_options("dps")
+        {'steps': 32}
+    """
+    known = inspect.signature(METHODS.find(name)).parameters.values()
+    return {p.name: p.default for p in known if p.kind == p.KEYWORD_ONLY}
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check that a method has the options given.
+
+    Args:
+        name: A registered name, or ``module:function``.
+        options: Options, by name.
+
+    Raises:
+        ValueError: If there is no such method or option.
+    """
+    known = method_options(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"method `{name}` has no option `{option}`; {did_you_mean(option, known, owner='it has')}")
+
+
+def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = None) -> Answer:
+    """Fit a method to a problem.
+
+    Args:
+        name: A registered name, or ``module:function``.
+        problem: The process, its data and the budget.
+        options: Options of the method, by name.
+
+    Returns:
+        The answer, which draws samples for any observation.
+
+    Raises:
+        NotApplicableError: If the method has no meaning for this process.
+        ValueError: If there is no such method or option, or what it returns is no answer.
+    """
+    options = options or {}
+    check_options(name, options)
+    answer = METHODS.find(name)(problem, **options)
+    if not isinstance(answer, Answer):
+        raise ValueError(f"method `{name}` must return an answer with `sample` and `mean`, got {answer!r}.")
+    return answer

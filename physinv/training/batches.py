@@ -1,0 +1,223 @@
+"""Batches of windows: shuffled ones for training, a fixed subset for validation, images under symmetries in both."""
+
+from __future__ import annotations
+
+__all__ = ["Windows", "images_of", "shuffled", "training_batches", "validation_batches"]
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.training.objectives.base import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Make batches of the windows of a dataset, together with what was computed about them before training.
+
+    Args:
+        data: Trajectories; ``data.window`` states make a window.
+        backward: Backward states of the stored ones after the first (see :mod:`~physinv.training.backward_cache`).
+        estimates: An estimate of the first state of each trajectory.
+
+    Raises:
+        ValueError: If the tensors do not have the shapes that ``data`` asks for.
+    """
+
+    data: TrajectoryDataset
+    backward: Float[Tensor, "n interval *state"] | None = None
+    estimates: Float[Tensor, "n *state"] | None = None
+
+    def __post_init__(self) -> None:
+        n, shape = self.data.n_trajectories, self.data.shape
+        wanted = {"backward": (n, len(self.data.times) - 1, *shape), "estimates": (n, *shape)}
+        for name, want in wanted.items():
+            tensor = getattr(self, name)
+            if tensor is not None and tuple(tensor.shape) != want:
+                raise ValueError(f"`{name}` must have shape {want}, got {tuple(tensor.shape)}.")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def plain(self) -> bool:
+        """Whether batches hold states and times alone, which worker processes can read from disk."""
+        return self.backward is None and self.estimates is None
+
+    def with_window(self, window: int) -> Windows:
+        """Return the same windows with ``window`` states each."""
+        return dataclasses.replace(self, data=self.data.with_window(window))
+
+    def with_backward(self, backward: Float[Tensor, "n interval *state"] | None) -> Windows:
+        """Return the same windows with these backward states."""
+        return dataclasses.replace(self, backward=backward)
+
+    def batch(self, indices: Sequence[int] | Tensor) -> Batch:
+        """Return the windows with these numbers, as they are counted by the dataset.
+
+        Args:
+            indices: Numbers from 0 to ``len(self) - 1``.
+        """
+        states, times = self.data.__getitems__(indices)
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        starts = len(self.data.times) - self.data.window + 1
+        trajectory, last = index // starts, index % starts + self.data.window - 2
+        back, estimates = self.backward, self.estimates
+        return Batch(
+            states,
+            times,
+            backward=None if back is None else back[trajectory.to(back.device), last.to(back.device)],
+            estimate=None if estimates is None else estimates[trajectory.to(estimates.device)],
+        )
+
+
+def training_batches(
+    windows: Windows, sde: SDE, *, size: int, seed: int, start: int, workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yield the batches of all updates from number ``start`` on, without end.
+
+    Windows come in shuffled order, every window once an epoch, each under an image of the process's symmetries chosen
+    at random. What an update sees depends on the seed and the number of the update alone.
+
+    Args:
+        windows: The windows that are trained on.
+        sde: The process, of which the symmetries count.
+        size: Windows per batch, at most all of them.
+        seed: Seed of the training.
+        start: Number of the first update.
+        workers: Worker processes that read streamed data.
+        device: Where batches are needed.
+    """
+    generator = torch.Generator(device)
+    for step, batch in enumerate(_read(windows, size, seed, start, workers), start):
+        chosen = _random_image(_to(batch, device), sde, mix(seed, step))
+        yield dataclasses.replace(chosen, generator=generator.manual_seed(mix(seed, step)))
+
+
+def validation_batches(
+    windows: Windows, sde: SDE, *, count: int, size: int, seed: int, device: torch.device
+) -> list[Batch]:
+    """Return about ``count`` windows in equal batches, with all their images under the process's symmetries.
+
+    With all images, no accident of the subset counts. A dataset of fewer windows is gone through again, for objectives
+    that draw noise. There are at least two batches, so that their losses have a standard error.
+
+    Args:
+        windows: The windows that are validated on.
+        sde: The process, of which the symmetries count.
+        count: Number of windows, images included.
+        size: Windows in a batch, images included.
+        seed: Seed of the training.
+        device: Where batches are needed.
+    """
+    kinds = len(images_of(sde, windows.batch([0])))
+    part = max(1, min(size, count) // kinds)
+    whole = part * max(2, count // kinds // part)
+    order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed + 1))
+    chosen = order.repeat(math.ceil(whole / len(order)))[:whole]
+    return [_joined(images_of(sde, _to(windows.batch(indices), device))) for indices in torch.split(chosen, part)]
+
+
+def shuffled(n: int, size: int, *, seed: int, start: int = 0) -> Iterator[Tensor]:
+    """Yield batches of the numbers below ``n``, in an order of its own for every epoch, without end.
+
+    Args:
+        n: How many numbers there are.
+        size: Numbers in a batch, at most ``n``; what does not fill a batch is left out of an epoch.
+        seed: Seed of the training.
+        start: Number of the first batch.
+    """
+    per_epoch = n // size
+    for epoch in itertools.count(start // per_epoch):
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, epoch)))
+        for i in range(start % per_epoch if epoch == start // per_epoch else 0, per_epoch):
+            yield order[i * size : (i + 1) * size]
+
+
+def images_of(sde: SDE, batch: Batch) -> list[Batch]:
+    """Return a batch under every symmetry of the process (:meth:`~physinv.equations.sde.SDE.images`), itself first.
+
+    Args:
+        sde: The process.
+        batch: Windows; every state, and what was computed about it, is replaced by its image.
+    """
+    states = [x.reshape(batch.states.shape) for x in sde.images(batch.states.flatten(0, 1))]
+    if len(states) == 1:
+        return [batch]
+    backward, estimate = (
+        [None] * len(states) if x is None else sde.images(x) for x in (batch.backward, batch.estimate)
+    )
+    return [
+        dataclasses.replace(batch, states=x, backward=b, estimate=e)
+        for x, b, e in zip(states, backward, estimate, strict=True)
+    ]
+
+
+def mix(seed: int, step: int) -> int:
+    """Return a seed for each step (or epoch, or -1 for validation)."""
+    return (seed * 1_000_003 + step) % 2**63
+
+
+def _read(windows: Windows, size: int, seed: int, start: int, workers: int) -> Iterator[Batch]:
+    """Batches in shuffled order, where they are stored."""
+    order = shuffled(len(windows), min(size, len(windows)), seed=seed, start=start)
+    if not windows.plain or windows.data.in_memory:
+        return (windows.batch(indices) for indices in order)
+    collate: Callable[..., tuple[Tensor, Tensor]] = TrajectoryDataset.collate
+    loader = torch.utils.data.DataLoader(
+        windows.data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=collate
+    )
+    return (Batch(states, times) for states, times in loader)
+
+
+class _Endless(torch.utils.data.Sampler[list[int]]):
+    """The order of batches, for a DataLoader."""
+
+    def __init__(self, order: Iterator[Tensor]) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (indices.tolist() for indices in self.order)
+
+
+def _random_image(batch: Batch, sde: SDE, seed: int) -> Batch:
+    """Each window replaced by one of its images under the symmetries of the process, chosen at random."""
+    images = images_of(sde, batch)
+    if len(images) == 1:
+        return batch
+    which = torch.randint(len(images), (len(batch.states),), generator=torch.Generator().manual_seed(seed))
+    which = which.to(batch.states.device, non_blocking=True)
+    rows = torch.arange(len(which), device=which.device)
+    return _mapped(lambda parts: torch.stack(parts)[which, rows], images)
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """All windows of several batches as one."""
+    return _mapped(torch.cat, batches)
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return _mapped(lambda parts: parts[0].to(device, non_blocking=True), [batch])
+
+
+def _mapped(function: Callable[[list[Tensor]], Tensor], batches: Sequence[Batch]) -> Batch:
+    """``function`` of the states of all batches, and the same of their times, backward states and estimates."""
+
+    def made(parts: list[Tensor | None]) -> Tensor | None:
+        known = [x for x in parts if x is not None]
+        return function(known) if known else None
+
+    return Batch(
+        function([batch.states for batch in batches]),
+        function([batch.times for batch in batches]),
+        backward=made([batch.backward for batch in batches]),
+        estimate=made([batch.estimate for batch in batches]),
+    )

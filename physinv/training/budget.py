@@ -1,0 +1,54 @@
+"""How long training may take: a number of updates, or a time."""
+
+from __future__ import annotations
+
+__all__ = ["Budget"]
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Say how long training may take.
+
+    Args:
+        steps: Number of updates; training is then reproducible to the byte on one device.
+        seconds: Time in seconds, in which a faster machine does more updates.
+
+    Raises:
+        ValueError: Unless exactly one of them is given, and positive.
+
+    Example:
+        >>> Budget(seconds=60.0).share(0.25)
+        Budget(steps=None, seconds=15.0)
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.seconds is None):
+            raise ValueError("give exactly one of `steps` and `seconds` of a Budget, such as Budget(seconds=60).")
+        amount = self.steps if self.steps is not None else self.seconds
+        if amount is None or not 0 < amount < math.inf:
+            raise ValueError(f"the training budget must be positive and finite, got {amount}.")
+
+    def share(self, part: float) -> Budget:
+        """Return a part of the budget, at least one update.
+
+        Args:
+            part: The share, above 0 and at most 1.
+        """
+        if self.steps is not None:
+            return Budget(steps=max(1, round(part * self.steps)))
+        return Budget(seconds=part * (self.seconds or 0.0))
+
+    def used(self, steps: int, seconds: float) -> float:
+        """Return the share of the budget that is used up, 1 or more when training has to end.
+
+        Args:
+            steps: Updates done so far.
+            seconds: Time that they took.
+        """
+        return steps / self.steps if self.steps is not None else seconds / (self.seconds or 0.0)

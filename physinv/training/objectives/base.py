@@ -1,0 +1,87 @@
+"""What an objective is: a function of a batch of windows, and what training has to know about it."""
+
+from __future__ import annotations
+
+__all__ = ["Batch", "Finish", "Loss", "Objective", "check_window"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE, Score
+from physinv.models.score import ScoreModel
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Hold windows of trajectories, and what was computed about them before training.
+
+    Args:
+        states: Consecutive stored states, shape ``(batch, window, *state)``.
+        times: Their times, increasing along each window, shape ``(batch, window)``.
+        backward: The last state of each window after the physics alone was solved backward over the stored interval
+            that ends there, shape ``(batch, *state)``; None if it was not computed (see
+            :mod:`~physinv.training.backward_cache`).
+        estimate: An estimate of the first state of each window, shape ``(batch, *state)``; None if there is none.
+        generator: Source of the noise that an objective draws, on the device of ``states``; None: torch's global one.
+
+    Example:
+        >>> batch = Batch(torch.zeros(8, 2, 3), torch.tensor([[0.0, 0.1]]).expand(8, 2))
+        >>> batch.window
+        2
+    """
+
+    states: Float[Tensor, "batch window *state"]
+    times: Float[Tensor, "batch window"]
+    backward: Float[Tensor, "batch *state"] | None = None
+    estimate: Float[Tensor, "batch *state"] | None = None
+    generator: torch.Generator | None = None
+
+    @property
+    def window(self) -> int:
+        """Number of states in each window."""
+        return self.states.shape[1]
+
+
+Loss = Callable[[Score, SDE, Batch], Tensor]
+"""``(score, sde, batch) -> loss``, a scalar that is differentiable with respect to the parameters of ``score``."""
+
+Finish = Callable[[ScoreModel, SDE, TrajectoryDataset], None]
+"""``(model, sde, valid) -> None``: what is done to a trained model with data that it was not trained on."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Describe what training minimises, and how.
+
+    Args:
+        loss: The loss of one batch.
+        window: States per window unless the setting ``windows`` says otherwise; None: all stored times.
+        backward_cache: Whether ``loss`` makes use of :attr:`Batch.backward`.
+        finish: What is done to a score model after its last update; None: nothing.
+        replaces: Name of the objective that this one replaces where a reference law asks for this one: a setting that
+            names the other objective then gets this one.
+    """
+
+    loss: Loss
+    window: int | None = 2
+    backward_cache: bool = False
+    finish: Finish | None = None
+    replaces: str | None = None
+
+
+def check_window(batch: Batch) -> None:
+    """Check that windows hold a state and its successor.
+
+    Args:
+        batch: Windows of trajectories.
+
+    Raises:
+        ValueError: If the windows hold fewer than 2 states.
+    """
+    if batch.window < 2:
+        raise ValueError(f"`states` must hold windows of 2 or more states, got {batch.window}; take window=2.")

@@ -1,0 +1,127 @@
+"""Validation losses, and the log of them."""
+
+from __future__ import annotations
+
+__all__ = ["History", "Log", "Progress", "Record", "validate"]
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from physinv.equations.sde import SDE
+from physinv.training.checkpoint import Checkpoint, append_log, save_checkpoint
+from physinv.training.objectives.base import Batch, Loss
+
+_PAUSE = 0.5  # seconds between two calls of ``progress``
+
+
+@dataclass(frozen=True)
+class Record:
+    """Hold one line of the log. Losses are per component, in units of the noise in the targets.
+
+    Args:
+        step: Updates done.
+        seconds: Time that they took.
+        window: States per window.
+        rate: Learning rate of the last update.
+        loss: Mean training loss since the line before.
+        valid: Validation loss of the averaged weights.
+        best: Lowest validation loss so far.
+    """
+
+    step: int
+    seconds: float
+    window: int
+    rate: float
+    loss: float
+    valid: float
+    best: float
+
+
+Progress = Callable[[float, Record], None]
+"""``(done, record) -> None``: hears which share of the training is done, and the last line of the log."""
+
+
+@dataclass
+class History:
+    """Hold what training leaves behind.
+
+    Args:
+        records: The log.
+        best_step: Number of updates after which the averaged weights were kept.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    best_step: int = 0
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module, sde: SDE, batches: Sequence[Batch], loss: Loss, *, generator: torch.Generator
+) -> list[float]:
+    """Return the loss of each batch.
+
+    Args:
+        model: The model, or whatever ``loss`` accepts as its first argument.
+        sde: The physics.
+        batches: Batches of one size.
+        loss: The loss of a batch.
+        generator: Source of the noise that the loss draws; seeded alike, all validations see the same noise.
+    """
+    values = [loss(model, sde, dataclasses.replace(batch, generator=generator)) for batch in batches]
+    return torch.stack(values).tolist()
+
+
+class Log:
+    """Keep the history of a training, write it into the folder of the run, and report progress.
+
+    Args:
+        history: What was logged before a resumed training.
+        run: Folder of the run; None: nothing is written.
+        progress: Hears of every line, and of the last line twice a second; None: nobody does.
+    """
+
+    def __init__(self, history: History, run: Path | None, progress: Progress | None) -> None:
+        self.history, self._run, self._progress = history, run, progress
+        self._shown = time.perf_counter()
+
+    def add(self, state: Checkpoint, values: list[float], *, window: int, rate: float, loss: float) -> Record:
+        """Judge the validation losses, add a line, and write line and checkpoint.
+
+        Args:
+            state: The state of the training, in which the best weights are kept.
+            values: Validation loss of each batch.
+            window: States per window.
+            rate: Learning rate of the last update.
+            loss: Mean training loss since the line before.
+
+        Raises:
+            ValueError: If a validation loss is not finite.
+        """
+        state.judge(values)
+        record = Record(state.step, round(state.seconds, 3), window, rate, loss, fmean(values), state.best)
+        self.history.records.append(record)
+        self.history.best_step = state.best_step
+        if self._run is not None:
+            append_log(self._run, record)
+            save_checkpoint(self._run, state)
+        return record
+
+    def report(self, done: float, *, now: bool = False) -> None:
+        """Report progress, at most twice a second.
+
+        Args:
+            done: Share of the training that is done.
+            now: Report even if the last report was a moment ago.
+        """
+        if self._progress is None or not self.history.records:
+            return
+        if now or time.perf_counter() - self._shown > _PAUSE:
+            self._shown = time.perf_counter()
+            self._progress(min(done, 1.0), self.history.records[-1])

@@ -1,0 +1,144 @@
+"""The verbs of `physinv benchmark`, in this process and as the installed command."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from physinv.cli.app import main
+from physinv.comparison import journal
+from physinv.comparison.cells import check_methods
+from physinv.comparison.recipe import load_benchmark, quickened
+from physinv.comparison.shipped import draft_recipe, find_benchmark, shipped_recipes
+from physinv.methods.registry import method_names
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = shipped_recipes()
+
+
+def installed(*words, cwd):
+    """Run the installed command in a working directory."""
+    script = Path(sys.executable).with_name("physinv")
+    return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_a_recipe_is_the_same_in_every_working_directory(tmp_path):
+    shown = [installed("benchmark", "recipe", "burgers", cwd=where) for where in (ROOT, tmp_path)]
+    assert shown[0].stdout == shown[1].stdout
+    (tmp_path / "copy.toml").write_text(shown[1].stdout)
+    benchmark = load_benchmark(tmp_path / "copy.toml")
+    assert benchmark == find_benchmark("burgers")
+    assert len(benchmark.methods) == 15
+    assert benchmark.seeds == [0, 1, 2]
+
+
+def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tmp_path):
+    done = installed("benchmark", "kpz", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for word in (*RECIPES, "physinv benchmark recipe SIMULATOR > my.toml"):
+        assert word in done.stderr
+    assert "did you mean `burgers`?" in installed("benchmark", "burger", cwd=tmp_path).stderr
+    (tmp_path / "kpz.toml").write_text(draft_recipe("kpz"))
+    benchmark = load_benchmark(tmp_path / "kpz.toml")
+    check_methods(benchmark)
+    assert quickened(benchmark).splits.train == 500
+    assert not list(tmp_path.glob("benchmarks"))
+
+
+MINE = '''
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Still:
+    factor: float
+
+    def mean(self, final: Tensor) -> Tensor:
+        return self.factor * final
+
+    def sample(self, final, n, *, generator=None):
+        return self.mean(final)[:, None].expand(-1, n, *final.shape[1:])
+
+
+def fit_still(problem, *, factor: float = 1.0):
+    """The observation itself."""
+    return Still(factor)
+
+
+def fit_nothing(problem):
+    return None
+'''
+
+
+def test_a_method_from_outside_is_compared_by_its_place(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "b.toml").write_text(
+        'simulator = "ornstein-uhlenbeck"\nmethods = ["exact", "linear"]\nbudget = 1.0\nobservations = 20\n'
+        'samples = 4\n[splits]\ntrain = 100\nvalid = 20\ntest = 20\n[options."mine:fit_still"]\nfactor = 0.5\n'
+    )
+    words = ("benchmark", "b.toml", "--out", "o", "--methods", "linear,mine:fit_still", "--json", "--jobs", "2")
+    done = installed(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["methods"]) == {"linear", "mine:fit_still"}
+    (record,) = (r for r in journal.read(tmp_path / "o" / "cells.jsonl") if r["method"] == "mine:fit_still")
+    assert record["options"] == {"factor": 0.5}
+    assert "The observation itself." not in (tmp_path / "b.toml").read_text()
+    assert "The observation itself." in (tmp_path / "o" / "report.html").read_text()
+    done = installed(*words[:4], "--methods", "mine:fit_nothing", cwd=tmp_path)
+    assert "must return an answer with `sample` and `mean`, got None" in done.stderr
+    done = installed(*words[:4], "--methods", "mine:fit_stil", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "method `mine:fit_stil` can't be imported" in done.stderr
+
+
+def test_a_comparison_with_something_worse_exits_with_1(tmp_path):
+    def record(seed, crps):
+        metrics = {"crps": crps, "energy_score": 0.3}
+        shared = {"schema": 1, "system": "s", "method": "linear", "curves": {}, "cost": {}, "error": None}
+        return json.dumps({"key": f"{seed}", "seed": seed, "metrics": metrics, **shared}) + "\n"
+
+    for name, shift in (("a", 0.0), ("b", 0.0), ("c", 0.1)):
+        (tmp_path / name).mkdir()
+        text = "".join(record(seed, 0.2 + 1e-4 * (seed % 3) + shift) for seed in range(4))
+        (tmp_path / name / "cells.jsonl").write_text(text)
+    assert installed("benchmark", "compare", "a", "b", cwd=tmp_path).returncode == 0
+    worse = installed("benchmark", "compare", "a", "c", cwd=tmp_path)
+    assert worse.returncode == 1
+    assert "worse" in worse.stdout
+    assert worse.stderr == ""
+    assert json.loads(installed("benchmark", "compare", "a", "c", "--json", cwd=tmp_path).stdout)["worse"]
+
+
+def test_the_command_line_runs_reports_and_compares(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        'simulator = "ornstein-uhlenbeck"\nmethods = ["exact", "linear"]\nbudget = 1\nobservations = 20\nsamples = 4\n'
+        "[splits]\ntrain = 100\nvalid = 20\ntest = 20\n[quick]\nsamples = 3\n"
+    )
+    main(["benchmark", str(path), "--out", str(tmp_path / "a"), "--json", "--jobs", "2"])
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown["methods"]) == {"exact", "linear"}
+    assert (tmp_path / "a" / "report.html").stat().st_size > 10_000
+    main(["benchmark", "report", str(tmp_path / "a")])
+    assert "exact" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "a", tmp_path / "benchmarks" / "results" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    main(["benchmark", "report", "tiny"])  # by name
+    assert "exact" in capsys.readouterr().out
+    main(["benchmark", "compare", "a", "tiny", "--json"])
+    json.loads(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        main(["benchmark", "report", "tinny"])
+    assert "got tinny; run the benchmark first" in capsys.readouterr().err
+    main(["benchmark", "methods", "--json"])
+    assert set(json.loads(capsys.readouterr().out)) == set(method_names())
+    with pytest.raises(SystemExit) as stopped:
+        main(["benchmark", "nothing-of-this-name"])
+    assert stopped.value.code == 2
+    assert "there is no recipe `nothing-of-this-name`" in capsys.readouterr().err

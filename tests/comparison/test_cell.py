@@ -1,0 +1,50 @@
+"""The work of one cell: honest costs, whoever calls the networks."""
+
+import pytest
+import torch
+from comparison_cases import small
+from torch import nn
+
+from physinv.comparison.cell import Job, run_cell
+from physinv.comparison.cells import Cell
+from physinv.comparison.evaluations import count_evaluations
+from physinv.processes.simulator import build
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+
+def test_network_evaluations_and_weights_are_counted_whoever_calls():
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+
+        def forward(self, x):
+            return self.network(x)
+
+    class Keyworded(Wrapped):
+        def forward(self, *, x):
+            return self.network(x)
+
+    model = Wrapped()
+    with count_evaluations() as count:
+        model(torch.zeros(5, 2))
+        model.network(torch.zeros(7, 2))
+        nn.ReLU()(torch.zeros(9))  # nothing to learn: no network
+        Keyworded()(x=torch.zeros(4, 2))
+    assert count.states == 16
+    assert list(count.weights.values()) == [17, 17]  # 2 x 3 + 3 + 3 x 2 + 2, of each of the two networks
+    model(torch.zeros(5, 2))
+    assert count.states == 16
+
+
+def test_one_solver_step_of_one_draw_is_one_evaluation(tmp_path):
+    """physinv takes one evaluation a step (two images of the symmetry are one call each): 8 stored steps."""
+    from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
+
+    config = Cell(small(methods=["physinv"], parameters={"steps": 8}, observations=20), "physinv", 0).config
+    simulator = build(OrnsteinUhlenbeck, config["parameters"])
+    generate(DatasetPlan(simulator, config["splits"], 0, "ornstein-uhlenbeck"), tmp_path / "d")
+    result = run_cell(Job(config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
+    assert result["cost"]["network_evaluations"] == 8
+    assert result["metrics"]["physics_residual"] == pytest.approx(1, abs=0.5)

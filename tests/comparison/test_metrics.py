@@ -1,0 +1,56 @@
+"""All metrics of one method: what diverged, what has no spread, states that take few values."""
+
+import pytest
+import torch
+
+from physinv.comparison.metrics import Drawn, all_metrics
+from simulators.fields.heat import Heat
+
+
+def test_few_observations_that_differ_are_no_atoms(generator):
+    """Eight fields and a biased ensemble without spread: moved to the nearest truth it would look perfect."""
+    truth = torch.randn(8, 1, 6, 6, generator=generator)
+    samples = (truth + 0.3)[:, None] + 1e-3 * torch.randn(8, 9, 1, 6, 6, generator=generator)
+    metrics, _ = all_metrics(Drawn(truth, truth, samples, samples.mean(1)), Heat(size=6), truth.mean(0), seed=0)
+    assert metrics["coverage_90"] == pytest.approx(
+        0.5
+    )  # all truths below all members: half of that rank counts as inside
+
+
+def test_what_diverged_is_counted_and_replaced():
+    heat = Heat(size=16, dimension=1, steps=2)
+    run = heat.simulate(40, generator=torch.Generator().manual_seed(0))
+    truth, final = run[:, 0], run[:, -1]
+    samples = heat.exact().sample(final, 4, generator=torch.Generator().manual_seed(1))
+    whole, _ = all_metrics(Drawn(truth, final, samples, samples.mean(1)), heat, truth.mean(0), seed=0)
+    samples[:10, 0] = torch.nan
+    samples[10:20, 1] = 1e9
+    broken, curves = all_metrics(Drawn(truth, final, samples, samples.mean(1)), heat, truth.mean(0), seed=0)
+    assert whole["diverged"] == 0
+    assert broken["diverged"] == pytest.approx(20 / 160)
+    assert all(torch.tensor(v).isfinite().all() for v in curves.values())
+    assert whole["crps"] < broken["crps"] < 10 * whole["crps"]
+
+
+def test_an_estimate_without_spread_scores_its_absolute_error():
+    heat = Heat(size=16, dimension=1, steps=2)
+    run = heat.simulate(40, generator=torch.Generator().manual_seed(0))
+    guess = heat.exact().mean(run[:, -1])
+    found, _ = all_metrics(
+        Drawn(run[:, 0], run[:, -1], guess[:, None].expand(-1, 4, 1, 16), guess), heat, guess[0], seed=0
+    )
+    assert found["crps"] == pytest.approx(float((guess - run[:, 0]).abs().mean()), rel=1e-6)
+    assert not {"coverage_90", "calibration_error", "spread_skill", "tarp_p"} & set(found)
+
+
+def test_a_draw_near_a_point_of_the_prior_is_a_hit():
+    """Fair coins, missed by 1e-4: calibrated, where ranks of the bare numbers say that all are too low."""
+    from simulators.vectors.quadratic import Quadratic
+
+    coin = torch.Generator().manual_seed(0)
+    truth = torch.randint(2, (400, 1), generator=coin) * 2.0 - 1
+    samples = torch.randint(2, (400, 9, 1), generator=coin) * 2.0 - 1 - 1e-4
+    found, _ = all_metrics(Drawn(truth, truth, samples, samples.mean(1)), Quadratic(steps=4), truth.mean(0), seed=0)
+    # five standard errors of a share of 400; ties count as fractions, so its variance is below that of a coin
+    assert found["coverage_90"] == pytest.approx(0.9, abs=5 * (0.09 / 400) ** 0.5)
+    assert found["sbc_p"] > 1e-3

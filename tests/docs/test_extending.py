@@ -1,0 +1,268 @@
+"""The worked examples of docs/extending are complete modules of fewer than 40 lines, and run without touching physinv.
+
+Each is copied into an empty folder, as a user would write it, and run from there.
+"""
+
+import importlib
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import coming_api
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import physinv as pi
+from physinv.cli import app as cli
+from physinv.posterior.partial import sample_given
+from physinv.processes.registry import find
+from simulators.fields.heat import Heat
+from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "extending"
+MODULES = {path.stem for path in Path(pi.__file__).parent.rglob("*.py")}
+EXAMPLES = sorted(path.stem for path in (PAGES / "examples").glob("*.py"))
+objectives_by_name = pytest.mark.skipif(not coming_api.BUDGETS, reason="objectives by name are being built")
+methods_by_name = pytest.mark.skipif("evaluations" not in MODULES, reason="methods by name are being built")
+
+
+@pytest.fixture
+def bring(tmp_path, monkeypatch):
+    """Return a function that copies an example into the empty working directory and imports it from there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    brought = []
+
+    def copy_and_import(name):
+        shutil.copy(PAGES / "examples" / f"{name}.py", tmp_path)
+        importlib.invalidate_caches()
+        brought.append(name)
+        return importlib.import_module(name)
+
+    yield copy_and_import
+    for name in brought:
+        sys.modules.pop(name, None)
+
+
+def entry_point(folder, name, target):
+    """What pip leaves behind for a package with this entry point: its metadata."""
+    info = folder / "my_processes-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-processes\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[physinv.simulators]\n{name} = {target}\n")
+
+
+def commands(page, first):
+    """The console block of a page that starts with the verb ``first``, training cut to a few updates."""
+    text = (PAGES / f"{page}.md").read_text("utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    block = next(block for block in blocks if block.startswith(f"$ physinv {first} "))
+    quick = "--steps 20 --set validate_windows=64 --set batch=64 --set width=8 --set components=1"
+    return [re.sub(r"--budget \S+", quick, line.removeprefix("$ physinv ")) for line in block.splitlines()]
+
+
+def well_data(folder, train=500, test=200):
+    """A double well and its splits in memory."""
+    well = DoubleWell()
+    pi.generate(pi.DatasetPlan(well, {"train": train, "valid": 50, "test": test}, seed=0), folder / "well")
+    return well, *(pi.TrajectoryDataset(folder / f"well/data/{s}").load() for s in ("train", "valid", "test"))
+
+
+def test_every_example_has_a_page_and_every_page_its_example():
+    pages = {path.stem for path in PAGES.glob("*.md")} - {"index"}
+    assert pages == set(EXAMPLES)
+    for name in EXAMPLES:
+        assert f"{{literalinclude}} examples/{name}.py" in (PAGES / f"{name}.md").read_text("utf-8")
+        assert f"]({name}.md)" in (PAGES / "index.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_short(name):
+    lines = (PAGES / "examples" / f"{name}.py").read_text("utf-8").splitlines()
+    assert len([line for line in lines if line.strip()]) < 40
+
+
+def test_vector_process(bring, capsys):
+    bring("vector_process")
+    lines = commands("vector_process", "generate")
+    assert [line.split()[0] for line in lines] == ["generate", "train", "reconstruct", "evaluate"]
+    for line in lines:
+        cli.main(line.split())
+    table = capsys.readouterr().out
+    assert "vector_process:Pendulum, sde, 32 steps" in table
+    assert "reconstruction_mse" in table
+    with h5py.File("pendulum.hdf5") as file:
+        truth, samples = file["truth"][:], file["samples"][:]
+    # the prior's mean alone has relative error 1, linear regression .68, the model trained for 400 updates .60
+    assert np.linalg.norm(samples.mean(1) - truth) / np.linalg.norm(truth) < 0.85
+
+
+def test_vector_process_has_a_short_name_by_an_entry_point(bring, tmp_path):
+    bring("vector_process")
+    text = (PAGES / "vector_process.md").read_text("utf-8")
+    name, target = re.search(r'"physinv\.simulators"\]\n(\S+) = "(.*?)"', text).groups()
+    entry_point(tmp_path, name, target)
+    assert find(name)().damping == 0.3
+
+
+def test_pde(bring, tmp_path):
+    fisher = bring("pde").FisherKPP()
+    generator = torch.Generator().manual_seed(0)
+    # a population below 1 grows to 1 and stays there, up to the noise accumulated within a relaxation time 1 / growth
+    final = fisher.run(fisher.initial(8, generator=generator), 20 * fisher.times, generator=generator)[:, -1]
+    assert (final - 1).abs().mean() < 4 * fisher.noise / fisher.growth**0.5
+    # without diffusion and noise every point follows the logistic law u / (u + (1 - u) e^-t)
+    x = torch.full((1, 1, 32), 0.2)
+    after = fisher.run(x, noise=False)[:, -1]
+    torch.testing.assert_close(after, x / (x + (1 - x) * np.exp(-fisher.horizon)), rtol=1e-4, atol=0)
+    for line in commands("pde", "generate"):
+        cli.main(re.sub(r"--(train|valid|test) \d+", r"--\1 12", line).replace("--steps 20", "--steps 3").split())
+    with h5py.File("fisher.hdf5") as file:
+        assert np.isfinite(file["samples"][:]).all()
+
+
+def test_network(bring, tmp_path):
+    bring("network")
+    well, train, valid, test = well_data(tmp_path)
+    settings = pi.Settings(width=16, batch=256, validate_every=20, network="network:ResidualNet")
+    model = pi.build_model(well, train, settings)
+    assert type(model.network).__name__ == "ResidualNet"
+    x, t = train.states(3), torch.full((train.n_trajectories,), float(train.times[3]))
+    with torch.no_grad():
+        assert model.remainder(x, t).abs().max() == 0  # the untrained model is the reference law
+    # trained, saved, and loaded again by its name: each time the same bytes
+    pi.train_run(tmp_path / "run", train, valid, settings=settings, budget=pi.Budget(steps=40))
+    found = []
+    for _ in range(2):
+        run = pi.load_run(tmp_path / "run")
+        posterior = pi.Posterior(run.sde, run.model, run.times)
+        found.append(posterior.sample(test.states(-1), 2, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(*found)
+    with torch.no_grad():
+        assert run.model.remainder(x, t).abs().max() > 1e-3
+
+
+def test_objective_is_minimised_by_the_score(bring):
+    loss = bring("objective").fresh_step_loss
+    process = OrnsteinUhlenbeck()
+    generator = torch.Generator().manual_seed(0)
+    states = process.simulate(4000, generator=generator)[:, 10:12]
+    times = process.times[10:12].float().expand(len(states), 2)
+
+    def at(factor):
+        batch = coming_api.Batch(states=states, times=times, generator=torch.Generator().manual_seed(1))
+        return float(loss(lambda x, t: factor * process.score(x, t), process, batch))
+
+    # the loss is a parabola in the factor: its vertex is the factor that training would find
+    low, middle, high = (at(c) for c in (0.0, 1.0, 2.0))
+    vertex = 1 + (low - high) / (2 * (low - 2 * middle + high))
+    assert abs(vertex - 1) < 0.15  # the noise of 4000 draws; the factors 1/2 and 2 are the mistakes to be seen
+
+
+@objectives_by_name
+def test_objective_is_named_in_the_settings(bring, tmp_path):
+    bring("objective")
+    _, train, valid, _ = well_data(tmp_path)
+    settings = pi.Settings(width=8, batch=64, loss="objective:fresh_step_loss")
+    pi.train_run(tmp_path / "run", train, valid, settings=settings, budget=pi.Budget(steps=5))
+    assert pi.load_run(tmp_path / "run").info["settings"]["loss"] == "objective:fresh_step_loss"
+
+
+def test_observation_operator(bring, tmp_path):
+    shadows = bring("observation").shadows
+    heat = Heat(size=8)
+    pi.generate(pi.DatasetPlan(heat, {"train": 400, "valid": 8, "test": 60}, seed=0), tmp_path / "heat")
+    train, test = (pi.TrajectoryDataset(tmp_path / f"heat/data/{s}").load() for s in ("train", "test"))
+    model = pi.build_model(heat, train, pi.Settings(width=4, depth=1))  # untrained: Gaussian, and so is this process
+    seen = pi.Observation(shadows, noise=0.02)
+    generator = torch.Generator().manual_seed(0)
+    y = seen.observe(test.states(-1), generator=generator)
+    assert y.shape == (60, 1, 16)
+    posterior = pi.Posterior(heat, model, heat.times)
+    samples = sample_given(posterior, seen, y, 32, generator=generator)
+    exact = heat.exact().given(seen).sample(y, 32, generator=generator)
+    ours, best = (float(pi.metrics.crps(s, test.states(0))) for s in (samples, exact))
+    # 60 fields of 64 correlated pixels: both CRPS scatter by some 2 %, but on the same truths
+    assert abs(ours / best - 1) < 0.05
+    blind = float(pi.metrics.crps(train.states(0)[:32].expand(60, -1, -1, -1, -1), test.states(0)))
+    assert ours < 0.95 * blind
+
+
+def test_reference_law(bring, tmp_path):
+    law = bring("reference_law").DiagonalLaw
+    well, train, _, _ = well_data(tmp_path)
+    assert law.suits(well, train.layout)
+    fitted = law.fit(well, train, pi.Settings())
+    x = train.states(5)[:50].requires_grad_()
+    t = torch.full((50,), float(train.times[5]))
+    (slope,) = torch.autograd.grad(fitted.log_prob(x, t).sum(), x)
+    torch.testing.assert_close(fitted.score(x, t), slope)
+    grid = torch.linspace(-6, 6, 4001)[:, None]
+    density = fitted.log_prob(grid, t[:1].expand(4001)).exp()
+    assert abs(float(torch.trapezoid(density, grid[:, 0])) - 1) < 1e-4
+    z = fitted.features(x, t).detach()
+    assert abs(float(z.mean())) < 0.5
+    assert 0.5 < float(z.std()) < 1.5
+
+
+def test_reference_law_is_stored_by_name_and_loads_again(bring, tmp_path):
+    bring("reference_law")
+    _, train, valid, test = well_data(tmp_path)
+    settings = pi.Settings(width=8, batch=64, reference="reference_law:DiagonalLaw")
+    pi.train_run(tmp_path / "run", train, valid, settings=settings, budget=pi.Budget(steps=5))
+    run = pi.load_run(tmp_path / "run")
+    assert type(run.model.reference).__name__ == "DiagonalLaw"
+    samples = pi.Posterior(run.sde, run.model, run.times).sample(test.states(-1), 2)
+    assert samples.isfinite().all()
+
+
+def test_method(bring, tmp_path):
+    fit = bring("method").fit_analogues
+    from physinv.methods.problem import Problem
+
+    well, train, valid, test = well_data(tmp_path, train=4000)
+    answer = fit(Problem(well, train, valid))
+    truth, final = test.states(0), test.states(-1)
+    generator = torch.Generator().manual_seed(0)
+    samples = answer.sample(final, 16, generator=generator)
+    assert samples.shape == (200, 16, 1)
+    exact = well.exact().sample(final, 16, generator=generator)
+    ours, best = (float(pi.metrics.crps(s, truth)) for s in (samples, exact))
+    # 32 neighbours among 4000 are close: what is left is their scatter and that of 200 truths
+    assert ours < 1.1 * best
+    assert float(pi.metrics.relative_l2(answer.mean(final), truth)) < 1
+
+
+@methods_by_name
+def test_method_is_named_on_the_command_line(bring, capsys):
+    bring("method")
+    small = "--set splits.train=100 --set splits.valid=20 --set splits.test=20 --set observations=10 --jobs 1"
+    cli.main(f"benchmark double-well --quick --methods method:fit_analogues --methods exact {small} --out out".split())
+    assert "analogues" in capsys.readouterr().out
+
+
+def test_metric_is_proper_and_fair(bring):
+    score = bring("metric").brier_score
+    generator = torch.Generator().manual_seed(0)
+    odds = torch.rand(20000, 1, generator=generator)  # each case has its own
+
+    def draw(p, k):
+        return (torch.rand(len(p), k, 1, generator=generator) < p[:, :, None]).float() - 0.5
+
+    truth = draw(odds, 1)[:, 0]
+
+    def event(x):
+        return x[:, 0] > 0
+
+    few, many = (float(score(draw(odds, k), truth, event)) for k in (4, 64))
+    # E p (1 - p) = 1/6 for uniform p, whatever the number of samples; 20000 cases scatter by .0015
+    assert abs(few - 1 / 6) < 0.006
+    assert abs(many - 1 / 6) < 0.006
+    even = float(score(draw(torch.full_like(odds, 0.5), 64), truth, event))
+    assert abs(even - 1 / 4) < 0.006
+    sharp = float(score(draw((odds > 0.5).float(), 64), truth, event))
+    assert abs(sharp - 1 / 4) < 0.006  # E min(p, 1 - p) = 1/4: overconfident odds lose what they seemed to win

@@ -1,0 +1,31 @@
+"""The commands of the guide are true: they are run as they stand, with training cut to a few updates."""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from physinv.cli import app as cli
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
+
+
+def test_recorded_data(tmp_path, monkeypatch, capsys):
+    """The commands for PDEBench's file, on a small one of the same name and layout."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    with h5py.File("1D_Burgers_Sols_Nu0.01.hdf5", "w") as file:
+        steps = rng.normal(size=(100, 41, 16)).astype("f4") * 0.1
+        steps[:, 0] *= 10
+        file["tensor"] = np.cumsum(steps, axis=1)
+        file["t-coordinate"], file["x-coordinate"] = np.linspace(0, 1, 42), np.arange(16) / 16
+    block = re.search(r"```console\n(.*?)```", (GUIDE / "recorded_data.md").read_text("utf-8"), re.DOTALL)[1]
+    quick = "--steps 20 --set validate_windows=64 --set batch=256 --set width=8 --set components=1"
+    lines = [re.sub(r"--budget \S+", quick, line.removeprefix("$ physinv ")) for line in block.splitlines()]
+    assert [line.split()[0] for line in lines] == ["import", "train", "reconstruct", "evaluate"]
+    for line in lines:
+        cli.main(line.split())
+    table = capsys.readouterr().out
+    assert "recorded, sde, 4 steps" in table
+    assert "reconstruction_mse" not in table
