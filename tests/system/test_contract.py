@@ -20,8 +20,8 @@ from physinv.models.references.registry import REFERENCES, fit_reference, load_r
 from physinv.processes.registry import SIMULATORS
 from physinv.processes.simulator import build
 from physinv.reversal.choose import STEPS, default_step
-from physinv.training.objectives.batch import Batch
-from physinv.training.objectives.registry import OBJECTIVES, objective_of
+from physinv.training.objectives.base import Batch
+from physinv.training.objectives.registry import OBJECTIVES, find_objective
 
 TINY = {
     "heat": {"size": 8, "steps": 4},
@@ -37,8 +37,8 @@ TINY = {
     "gray-scott": {"size": 8, "steps": 4, "spin_up": 1.0},
     "multiplicative-heat": {"size": 16, "steps": 4},
     "buoyancy": {"size": 8, "steps": 4},
-    "particles": {"number": 6, "steps": 4},
-    "particles-underdamped": {"number": 6, "steps": 4},
+    "particles": {"particles": 6, "steps": 4},
+    "particles-underdamped": {"particles": 6, "steps": 4},
     "quadratic": {"steps": 10},
 }
 NAMES = [name for name in SIMULATORS.names() if SIMULATORS.find(name).known]
@@ -98,7 +98,7 @@ def test_simulators(name, made):
     assert layout.set_moving(layout.moving(x), torch.zeros_like(x)).shape == x.shape
 
 
-@pytest.mark.parametrize(("name", "law"), itertools.product(NAMES, REFERENCES.names()))
+@pytest.mark.parametrize(("name", "law"), [*itertools.product(NAMES, REFERENCES.names())])
 def test_reference_laws(name, law, made):
     simulator, data = made(name)
     if not REFERENCES.find(law).suits(simulator, data.layout):
@@ -137,7 +137,7 @@ def fitting(simulator, data):
     return [law for law in REFERENCES.names() if REFERENCES.find(law).suits(simulator, data.layout)]
 
 
-@pytest.mark.parametrize(("name", "step"), itertools.product(NAMES, STEPS.names()))
+@pytest.mark.parametrize(("name", "step"), [*itertools.product(NAMES, STEPS.names())])
 def test_reverse_steps(name, step, made):
     """Every step takes a state back for every eta, or says in one line what it needs."""
     simulator, data = made(name)
@@ -162,12 +162,12 @@ def test_reverse_steps(name, step, made):
                 assert y.shape == x.shape and y.dtype == x.dtype
 
 
-@pytest.mark.parametrize(("name", "objective"), itertools.product(NAMES, OBJECTIVES.names()))
+@pytest.mark.parametrize(("name", "objective"), [*itertools.product(NAMES, OBJECTIVES.names())])
 def test_objectives(name, objective, made):
     """Every objective is a finite number with gradients, the same for the same generator, or says what it needs."""
     simulator, data = made(name)
     model = randomised(fitted(simulator, data, fitting(simulator, data)[0]))
-    loss = objective_of(objective, simulator, model)
+    loss = find_objective(objective).loss
     states = data.trajectories(slice(0, 4))[:, -3:]
     times = data.times[-3:].float().expand(4, 3)
 
