@@ -22,9 +22,10 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
+from physinv.equations.fourier import multiplicity
 from physinv.equations.sde import SDE, Score
 from physinv.evaluation import metrics
-from physinv.laws.gaussian import gaussian_log_prob, twins
+from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.build import clock, score_network
 from physinv.models.networks import UNet
 from physinv.models.references.base import ReferenceLaw, between
@@ -72,7 +73,7 @@ class SpectralReference(ReferenceLaw):
 
     def features(self, x: Tensor, t: Tensor) -> Tensor:
         centred, power = self._at(t, x)
-        square = (power * twins(power, x)).sum(dim=tuple(range(2, power.ndim)), keepdim=True) / x[0, 0].numel()
+        square = (power * multiplicity(x)).sum(dim=tuple(range(2, power.ndim)), keepdim=True) / x[0, 0].numel()
         return torch.cat([centred / square.sqrt(), filtered(centred, power.rsqrt())], dim=1)
 
     def lift(self, out: Tensor, x: Tensor, t: Tensor) -> Tensor:

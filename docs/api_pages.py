@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["FOLDERS", "pages", "write"]
 
+import ast
 import inspect
 from pathlib import Path
 
@@ -84,13 +85,21 @@ def _page(package: str, about: str, root: Path) -> str:
         module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         if not path.read_text("utf-8").strip() or any(part.startswith("_") for part in module.split(".")):
             continue
-        lines += [
-            module,
-            "-" * len(module),
-            "",
-            f".. automodule:: {module}",
-            "   :members:",
-            "   :show-inheritance:",
-            "",
-        ]
+        lines += [module, "-" * len(module), "", f".. automodule:: {module}"]
+        own = _own(path)
+        lines += [f"   :members: {', '.join(own)}", "   :show-inheritance:"] if own else []
+        lines += [""]
     return "\n".join(lines)
+
+
+def _own(path: Path) -> list[str]:
+    """What a module lists as public and defines itself; what it hands on is documented at home."""
+    tree = ast.parse(path.read_text("utf-8"))
+    public: list[str] = []
+    imported: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            public = ast.literal_eval(node.value)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            imported |= {alias.asname or alias.name for alias in node.names}
+    return [name for name in public if name not in imported]

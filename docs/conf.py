@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +25,8 @@ profile.write_text("get_config().IPKernelApp.log_level = 40\n", "utf-8")
 os.environ["IPYTHONDIR"] = str(profile.parent.parent)
 
 import api_pages  # noqa: E402
+import crossrefs  # noqa: E402
+import docstrings  # noqa: E402
 
 import physinv  # noqa: E402
 
@@ -54,7 +55,6 @@ SHORT = r"(Tensor|ndarray|Float|Complex|Int|Int64|Bool|Figure|tuple|dict)(\[.*)?
 nitpick_ignore_regex = [
     (r"py:.*", rf"({ELSEWHERE})\..*"),
     (r"py:.*", SHORT),
-    (r"py:.*", r"physinv\..*\.(T|State)"),  # type variables
 ]
 
 # --- Markdown and the notebook
@@ -114,11 +114,9 @@ def copy_mathjax(app: Sphinx, problem: Exception | None) -> None:
         copy_asset(package.locate_file(f"sphinx-mathjax-offline/static/mathjax/{MATHJAX}"), app.outdir / "_static")
 
 
-def plain_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Let ``|x|`` outside of literals be what it says, an absolute value: reStructuredText has another use for bars."""
-    for i, line in enumerate(lines):
-        parts = re.split(r"(``.*?``)", line)
-        lines[i] = "".join(part if part.startswith("``") else re.sub(r"(?<!\\\\)\|", r"\\|", part) for part in parts)
+def prepare_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Mark formulas and tables of words in a docstring for reStructuredText."""
+    lines[:] = docstrings.to_rst(lines)
 
 
 def setup(app: Sphinx) -> None:
@@ -126,5 +124,6 @@ def setup(app: Sphinx) -> None:
     api_pages.write(ROOT, HERE / "api")
     # A property's docstring is a sentence, even with a colon in it: napoleon would take what precedes it for a type.
     GoogleDocstring._parse_attribute_docstring = GoogleDocstring._consume_to_end  # type: ignore[method-assign]
-    app.connect("autodoc-process-docstring", plain_bars, priority=400)
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
+    app.connect("missing-reference", crossrefs.resolve)
     app.connect("build-finished", copy_mathjax)

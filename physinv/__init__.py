@@ -1,54 +1,116 @@
 """physinv: reconstruct initial states of physical processes as samples of a calibrated posterior.
 
-One equation, ``dx = f(x, t) dt + g(t) dW``, is the only mathematical object: a ``Simulator`` is one, with initial
-states; its ``Reverse`` is one; ``solve`` solves both.  A ``ScoreModel`` learns what the reversal needs, by ``fit`` and
-the ``trajectory_loss`` on a ``TrajectoryDataset``; a ``Posterior`` answers.
+One equation, ``dx = f(x, t) dt + g(t) dW``, is the only mathematical object: a :class:`Simulator` is one, with initial
+states; its :class:`Reverse` is one; :func:`solve` solves both.  A :class:`ScoreModel` learns what the reversal needs,
+by :func:`fit` on a :class:`TrajectoryDataset`; a :class:`Posterior` draws initial states given final ones.
+
+``import physinv as pi`` offers the names below, each loaded when it is first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.equations.sde import SDE, Linear, Reverse
+    from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
+    from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse
     from physinv.equations.solve import solve
+    from physinv.evaluation import metrics
+    from physinv.evaluation.evaluate import evaluate
+    from physinv.laws.covariance import Covariance
+    from physinv.laws.observation import Observation
+    from physinv.methods.registry import METHODS
+    from physinv.models.build import build_model
+    from physinv.models.references.base import ReferenceLaw
     from physinv.models.score import ScoreModel
     from physinv.posterior.posterior import Posterior
-    from physinv.processes.simulator import Simulator
+    from physinv.posterior.reconstruct import reconstruct
+    from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
+    from physinv.processes.registry import simulators
+    from physinv.processes.simulator import Simulator, parameter
+    from physinv.reports import plots
+    from physinv.training.budget import Budget
     from physinv.training.loop import fit
     from physinv.training.objectives.trajectory import trajectory_loss
+    from physinv.training.run import load_run, train_run
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "METHODS",
     "SDE",
+    "Budget",
+    "Covariance",
+    "DatasetPlan",
+    "FieldLayout",
     "Linear",
+    "Multiplicative",
+    "Observation",
+    "ParticleLayout",
     "Posterior",
+    "ReferenceLaw",
     "Reverse",
     "ScoreModel",
+    "Settings",
     "Simulator",
     "TrajectoryDataset",
+    "VectorLayout",
+    "build_model",
+    "evaluate",
     "fit",
+    "generate",
+    "load_run",
+    "metrics",
+    "parameter",
+    "plots",
+    "reconstruct",
+    "simulators",
     "solve",
+    "train_run",
     "trajectory_loss",
 ]
 
-_HOME = {
-    "SDE": "equations.sde",
-    "Linear": "equations.sde",
-    "Reverse": "equations.sde",
-    "Simulator": "processes.simulator",
-    "TrajectoryDataset": "data.dataset",
-    "ScoreModel": "models.score",
-    "trajectory_loss": "training.objectives.trajectory",
-    "Posterior": "posterior.posterior",
-    "fit": "training.loop",
-    "solve": "equations.solve",
+_HOME = {  # module below physinv -> its public names; a module without names is public itself
+    "config.settings": ("Settings",),
+    "data.dataset": ("TrajectoryDataset",),
+    "data.generate": ("generate",),
+    "data.plan": ("DatasetPlan",),
+    "equations.sde": ("SDE", "Linear", "Multiplicative", "Reverse"),
+    "equations.solve": ("solve",),
+    "evaluation.evaluate": ("evaluate",),
+    "evaluation.metrics": (),
+    "laws.covariance": ("Covariance",),
+    "laws.observation": ("Observation",),
+    "methods.registry": ("METHODS",),
+    "models.build": ("build_model",),
+    "models.references.base": ("ReferenceLaw",),
+    "models.score": ("ScoreModel",),
+    "posterior.posterior": ("Posterior",),
+    "posterior.reconstruct": ("reconstruct",),
+    "processes.layout": ("FieldLayout", "ParticleLayout", "VectorLayout"),
+    "processes.registry": ("simulators",),
+    "processes.simulator": ("Simulator", "parameter"),
+    "reports.plots": (),
+    "training.budget": ("Budget",),
+    "training.loop": ("fit",),
+    "training.objectives.trajectory": ("trajectory_loss",),
+    "training.run": ("load_run", "train_run"),
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import a noun when it is first used: torch takes two seconds, ``physinv --help`` should not."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'physinv' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"physinv.{_HOME[name]}"), name)
+    """Import a public name when it is first used: torch takes two seconds, ``physinv --help`` should not."""
+    for place, names in _HOME.items():
+        if name in names or (not names and name == place.rpartition(".")[2]):
+            module = importlib.import_module(f"physinv.{place}")
+            found = getattr(module, name) if names else module
+            globals()[name] = found  # from now on without this function
+            return found
+    raise AttributeError(f"module 'physinv' has no attribute {name!r}; `dir(physinv)` lists what there is.")
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion in notebooks."""
+    return sorted([*__all__, "__version__"])

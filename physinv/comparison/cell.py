@@ -26,6 +26,7 @@ from physinv.comparison.examples import Example, write_example
 from physinv.comparison.metrics import Drawn, all_metrics
 from physinv.config.devices import threads_for
 from physinv.config.files import write_text
+from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -116,7 +117,7 @@ def run_cell(job: Job) -> dict[str, Any]:
     budget = Budget(seconds=config["budget"])
     problem = Problem(simulator, train, valid, settings, budget=budget, seed=seed, device=device)
     truth, final = test.states(0, limit=n), test.states(-1, limit=n)
-    generator = torch.Generator(device).manual_seed(seed)
+    streams = seeds(seed).child("comparison")
     with threads_for(test.shape), count_evaluations() as count:
         begun = time.perf_counter()
         try:
@@ -130,7 +131,7 @@ def run_cell(job: Job) -> dict[str, Any]:
         count.reset()
         begun = time.perf_counter()
         with torch.no_grad():
-            samples = answer.sample(final, members, generator=generator)
+            samples = answer.sample(final, members, generator=streams.child("samples").generator(device))
             _synchronise(device)
             drawn_in, evaluations = time.perf_counter() - begun, count.states / (n * members)
             mean = answer.mean(final)
@@ -138,9 +139,9 @@ def run_cell(job: Job) -> dict[str, Any]:
         # Evaluate.
         drawn = Drawn(*(x.detach().cpu() for x in (truth, final, samples, mean)))
         metrics, curves = all_metrics(drawn, simulator, train.states(0).mean(0).cpu(), seed=seed)
-        metrics |= _of_answer(answer, problem, truth, final, generator)
+        metrics |= _of_answer(answer, problem, truth, final, streams.child("trajectories").generator(device))
         if job.example is not None:
-            _keep_example(Path(job.example), drawn, answer, simulator, test, generator)
+            _keep_example(Path(job.example), drawn, answer, simulator, test, streams.child("example").generator(device))
     cost = {
         "training_seconds": trained,
         "sampling_seconds": drawn_in,

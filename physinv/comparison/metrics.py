@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.calibration import LEVELS, calibration_error, coverage_curve, sbc, tarp
 from physinv.evaluation.spectra import ensemble_spectra, spectral_error
@@ -95,7 +96,7 @@ def all_metrics(
     truth, samples, mean = (layout.moving(x) for x in (drawn.truth, drawn.samples, drawn.mean))
 
     # Metrics of every kind of state.
-    generator = torch.Generator().manual_seed(seed)
+    streams = seeds(seed).child("comparison")
     figures: dict[str, Tensor | float] = {
         "crps": metrics.crps(samples, truth),
         "energy_score": metrics.energy_score(samples, truth),
@@ -108,7 +109,7 @@ def all_metrics(
     # Calibration, for ensembles with a spread.
     curves: Curves = {}
     if not bool((samples == samples[:, :1]).all()):
-        more, curves = _calibration(_on_atoms(samples, truth), samples, truth, generator)
+        more, curves = _calibration(_on_atoms(samples, truth), samples, truth, streams.child("calibration").generator())
         figures |= more
 
     # Metrics of some kinds of states.
@@ -116,13 +117,13 @@ def all_metrics(
         figures["variogram_score"] = metrics.variogram_score(
             samples,
             truth,
-            generator=torch.Generator().manual_seed(seed),  # the same pairs for every method
+            generator=streams.child("variogram").generator(),  # the same pairs for every method
         )
     if layout.space and min(drawn.truth.shape[2:]) >= 8:
         figures["spectral_error"] = _few(samples, lambda x: spectral_error(x, truth))
         curves |= _spectra(samples, truth)
     if truth[0].numel() <= _SMALL:
-        figures |= _laws(drawn, generator)
+        figures |= _laws(drawn, streams.child("laws").generator())
     if simulator.known:
         figures["reconstruction_mse"] = _few(
             drawn.samples,

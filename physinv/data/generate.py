@@ -39,6 +39,7 @@ from physinv.data.resume import (
     remove_leftovers,
 )
 from physinv.data.writer import TrajectoryWriter
+from physinv.processes.check_steps import check_steps
 from physinv.processes.simulator import describe
 
 Progress = Callable[[int, int], None]
@@ -74,6 +75,7 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
         20
     """
     out = Path(out)
+    check_steps(plan.simulator)
     remove_leftovers(out)
 
     # Existing data are resumed, refused, or replaced once all new files are there.

@@ -22,6 +22,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.foreign import Boundary, Foreign, open_foreign
@@ -165,7 +166,7 @@ def _shares(files: Sequence[Foreign], valid: float, test: float, seed: int) -> d
         aside[name] = max(1, round(share * n))
     if n - sum(aside.values()) < 1:
         raise ValueError(f"`valid` and `test` must leave trajectories to train on, got {aside} of {n}.")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(n, generator=seeds(seed).child("import", "shares").generator()).tolist()
     a, b = aside["valid"], aside["valid"] + aside["test"]
     chosen = {"train": order[b:], "valid": order[:a], "test": order[a:b]}
     return {name: [every[i] for i in sorted(which)] for name, which in chosen.items()}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK_BYTES", "SPLITS", "TRAJECTORIES_PER_SHARD", "DatasetPlan", "Shard", "differences", "seed_of"]
+__all__ = ["CHUNK_BYTES", "SPLITS", "TRAJECTORIES_PER_SHARD", "DatasetPlan", "Shard", "differences"]
 
-import hashlib
 import json
 import math
 import re
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from physinv.config.seeds import seeds
 from physinv.processes.registry import file_name, name_of
 from physinv.processes.simulator import Simulator, describe
 
@@ -141,26 +141,13 @@ class DatasetPlan:
                 split,
                 i,
                 f"{self.stem}_{i:0{digits}d}.hdf5",
-                tuple((n, seed_of(self.seed, split, i, c)) for c, n in enumerate(_parts(count, self._chunk))),
+                tuple(
+                    (n, seeds(self.seed).child("data", split, i, c).number)
+                    for c, n in enumerate(_parts(count, self._chunk))
+                ),
             )
             for i, count in enumerate(sizes)
         ]
-
-
-def seed_of(seed: int, split: str, shard: int, chunk: int) -> int:
-    """Derive the seed of one part of one file.
-
-    Args:
-        seed: Seed of the dataset.
-        split: Name of the split.
-        shard: Number of the file in the split.
-        chunk: Number of the part in the file.
-
-    Returns:
-        A number below 2^63 that depends on all four arguments.
-    """
-    digest = hashlib.sha256(f"physinv {seed} {split} {shard} {chunk}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -1,12 +1,12 @@
-"""The one equation, ``dx = f(x, t) dt + g(t) dW``, and its reversal in time.
+"""Stochastic differential equations ``dx = f(x, t) dt + g(t) dW``, and their reversal in time.
 
-A simulator is an :class:`SDE` (with initial states); its reversal is one too.  Everything else in the
-package either solves one of these equations or learns the score that :class:`Reverse` needs.
+A simulator is an :class:`SDE` (with initial states); its reversal is one too.  Everything else in the package either
+solves one of these equations or learns the score that :class:`Reverse` needs.
 """
 
 from __future__ import annotations
 
-__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "match"]
+__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "expand", "match"]
 
 import math
 from abc import ABC, abstractmethod
@@ -17,66 +17,135 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import fourier, inverse_fourier
+
 Score = Callable[[Tensor, Tensor], Tensor]
 """``(x, t) -> grad_x log p_t(x)``, shapes ``(batch, *state), (batch,) -> (batch, *state)``; never scaled by g^2."""
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:
-    """View a per-sample number ``t`` of shape ``(batch,)`` so that it broadcasts against ``x`` ``(batch, *state)``."""
+    """Reshape one number per sample so that it broadcasts against states.
+
+    Args:
+        t: Numbers, such as times or lengths of steps, ``(batch,)`` or ``()``.
+        x: States, ``(batch, *state)``.
+
+    Returns:
+        ``t`` as ``(batch, 1, ..., 1)``, in the precision of ``x`` where both are real.
+    """
+    if t.dtype != x.dtype and t.is_floating_point() and x.is_floating_point():
+        t = t.to(x.dtype)
     return t.reshape(-1, *([1] * (x.ndim - 1)))
 
 
 class SDE(ABC):
-    """``dx = f(x, t) dt + g(t) dW``: a drift, and a diffusion that does not depend on the state.
+    """An SDE ``dx = f(x, t) dt + g(t) dW`` with a drift, and a diffusion that does not depend on the state.
 
-    ``direction`` says which way in time the equation makes sense: +1 forward, -1 backward, 0 both (an ODE).
+    A subclass gives :meth:`drift` and :meth:`diffusion`.  All other methods have defaults, which a subclass may replace
+    by something exact or faster.  States have shape ``(batch, *state)``, times ``(batch,)``.
+
+    Attributes:
+        direction: Which way in time the equation makes sense: +1 forward, -1 backward, 0 both (an ODE).
     """
 
     direction: int = 1
 
     @property
     def substeps(self) -> int:
-        """Steps of :meth:`drift_flow`, and of the solver, between two stored times."""
+        """Number of steps of :meth:`drift_flow`, and of the solver, between two stored times."""
         return 1
 
     @abstractmethod
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """``f(x, t)``, in units of the state per time."""
+        """Return the drift ``f(x, t)``.
+
+        Args:
+            x: States, ``(batch, *state)``.
+            t: Times, ``(batch,)``, in units of time.  In the dtype of ``x``, or in float64 where that is too coarse to
+                tell neighbouring times apart (see :func:`~physinv.equations.solve.march`).
+
+        Returns:
+            ``(batch, *state)``, in units of the state per time.
+        """
 
     @abstractmethod
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        """``g(t)``, of shape ``(batch, *#state)``: broadcasts against the state; zero means no noise."""
+        """Return the diffusion coefficient ``g(t)``.
+
+        Args:
+            t: Times, ``(batch,)``, in units of time; float64 where ``drift`` gets float64.
+
+        Returns:
+            ``(batch, ...)``, padded on the right with axes of length 1 until it broadcasts against the states, in units
+            of the state per square root of time.  Zero means no noise.
+        """
 
     def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """``g(t) v``: white noise (or a direction) turned into a change of the state.
+        """Return ``g(t) v``: white noise (or a direction) turned into a change of the state.
 
         Processes whose noise is coloured override this with a symmetric operator ``G``, such as a filter; ``g^2`` is
         then ``G G`` wherever it stands, and ``diffusion`` the root mean square of the noise per component.
+
+        Args:
+            v: White noise, ``(batch, *state)``.
+            t: Times, ``(batch,)``.
+
+        Returns:
+            ``(batch, *state)``.
         """
         return expand(self.diffusion(t), v) * v
 
     def disturb(
         self, x: Float[Tensor, "batch *state"], v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *state"]:
-        """``g v`` at the state ``x``; noise that depends on the state overrides this (:class:`Multiplicative`)."""
+        """Return ``g v`` at given states; noise that depends on the state overrides this (:class:`Multiplicative`).
+
+        Args:
+            x: States, ``(batch, *state)``.
+            v: White noise, ``(batch, *state)``.
+            t: Times, ``(batch,)``.
+
+        """
         return self.diffuse(v, t)
 
     def correct(
         self, x: Float[Tensor, "batch *state"], score: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *state"]:
-        """``div(g^2 p) / p``, what a reversal corrects the drift by; ``g^2 s`` where ``g`` knows no state."""
+        """Return ``div(g^2 p) / p``, by which a reversal corrects the drift; ``g^2 s`` where ``g`` knows no state.
+
+        Args:
+            x: States, ``(batch, *state)``.
+            score: ``s = grad log p_t`` at ``x``, ``(batch, *state)``.
+            t: Times, ``(batch,)``.
+        """
         return self.diffuse(self.diffuse(score, t), t)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
-        """``x`` and its images under the symmetries of the process: as likely as ``x`` at every time.
+        """Return states together with their images under the symmetries of the process.
 
         A symmetry ``S`` is a reflection (linear, orthogonal, its own inverse), commutes with drift and noise and leaves
-        the law of the initial states as it is.  Training sees all images of its data.  The default knows of none.
+        the law of the initial states as it is, so that ``S x`` is as likely as ``x`` at every time.  Training sees all
+        images of its data.  The default knows of no symmetry.
+
+        Args:
+            x: States, ``(batch, *state)``; more leading axes are allowed.
+
+        Returns:
+            ``x`` first, then one tensor of its shape for each symmetry.
         """
         return [x]
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
-        """``dx/dt = f`` from ``t0`` to ``t1`` (either way), by one classical Runge-Kutta step (Kutta 1901)."""
+        """Solve ``dx/dt = f`` from ``t0`` to ``t1`` (either way) by one classical Runge-Kutta step (Kutta 1901).
+
+        Args:
+            x: States at ``t0``, ``(batch, *state)``.
+            t0: Times at which the flow begins, ``(batch,)``.
+            t1: Times at which it ends, ``(batch,)``.
+
+        Returns:
+            States at ``t1``, ``(batch, *state)``.
+        """
         h, middle = match(t1 - t0, x), (t0 + t1) / 2
         k1 = self.drift(x, t0)
         k2 = self.drift(x + h / 2 * k1, middle)
@@ -87,13 +156,32 @@ class SDE(ABC):
     def apply_covariance(
         self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
     ) -> Float[Tensor, "batch *state"]:
-        """``q v`` with ``q = g^2 (t1 - t0)``, the covariance of the noise accumulated from ``t0`` to ``t1 > t0``."""
+        """Return ``q v``, with ``q`` the covariance of the noise accumulated from ``t0`` to ``t1``.
+
+        The default is ``q = g^2 (t1 - t0)``.
+
+        Args:
+            v: A direction in the space of states, ``(batch, *state)``.
+            t0: Earlier times, ``(batch,)``.
+            t1: Later times, ``(batch,)``.
+
+        Returns:
+            ``(batch, *state)``.
+        """
         return match(t1 - t0, v) * self.diffuse(self.diffuse(v, t1), t1)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
-        """``gap / (g sqrt(t1 - t0))``: a difference of states at ``t0`` in units of the noise until ``t1``.
+        """Return a difference of states at ``t0`` in units of the noise until ``t1``, ``gap / (g sqrt(t1 - t0))``.
 
-        Components without noise give 0.  :class:`Linear` uses the exact accumulated noise, mode by mode.
+        :class:`Linear` uses the exact accumulated noise, mode by mode.
+
+        Args:
+            gap: Difference of two states at ``t0``, ``(batch, *state)``.
+            t0: Earlier times, ``(batch,)``.
+            t1: Later times, ``(batch,)``.
+
+        Returns:
+            ``(batch, *state)``, dimensionless; 0 for components without noise.
         """
         g = expand(self.diffusion(t0), gap)
         unit = g * match(t1 - t0, gap).sqrt()
@@ -101,19 +189,38 @@ class SDE(ABC):
 
 
 class Multiplicative(SDE):
-    """``dx = f(x, t) dt + g(x, t) dW`` in the sense of Ito, with noise that depends on the state, ``g_i(x_i, t)``.
+    """An SDE ``dx = f(x, t) dt + g(x, t) dW`` in the sense of Ito, with noise that depends on the state.
 
-    The noise is diagonal, and each amplitude depends on its own component only.  Euler and Milstein steps are right
-    for it, forward and (around :class:`Reverse`) backward.  Whatever takes ``g`` for a function of time, such as
-    higher solvers and training, refuses by a ValueError: ``y = int dx / g`` (Lamperti) has constant noise.
+    The noise is diagonal, and each amplitude ``g_i(x_i, t)`` depends on its own component only.  Euler and Milstein
+    steps are right for it, forward and (around :class:`Reverse`) backward.  Whatever takes ``g`` for a function of time
+    alone, such as higher solvers and training, refuses by a ValueError: the coordinate ``y = int dx / g`` (Lamperti)
+    has constant noise.  A subclass gives ``drift`` and :meth:`amplitude`.
     """
 
     @abstractmethod
     def amplitude(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """``g(x, t)``, in units of the state per square root of time."""
+        """Return the noise amplitude ``g(x, t)``.
+
+        Args:
+            x: States, ``(batch, *state)``.
+            t: Times, ``(batch,)``.
+
+        Returns:
+            ``(batch, *state)``, in units of the state per square root of time.
+        """
 
     def spurious(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """``div(g^2)_i = d(g_i^2)/dx_i``; this default differentiates, override it where there is a formula."""
+        """Return the divergence of ``g^2``, ``d(g_i^2)/dx_i``.
+
+        The default differentiates :meth:`amplitude` automatically; override it where there is a formula.
+
+        Args:
+            x: States, ``(batch, *state)``.
+            t: Times, ``(batch,)``.
+
+        Returns:
+            ``(batch, *state)``, in units of the state per time.
+        """
         with torch.enable_grad():
             y = x if x.requires_grad else x.detach().requires_grad_()
             total = self.amplitude(y, t).square().sum()
@@ -138,40 +245,75 @@ class Multiplicative(SDE):
 
 
 class Linear(SDE):
-    """``dx = A x dt + g dW`` with ``A`` diagonal in an orthonormal basis, and constant isotropic noise ``g``.
+    """An SDE ``dx = A x dt + g dW`` with ``A`` diagonal in an orthonormal basis, and constant isotropic noise ``g``.
 
     Mode by mode ``y(t + dt) = e^{r dt} y(t) + N(0, q(dt))`` with ``q(dt) = g^2 (e^{2 r dt} - 1) / (2 r)`` holds
-    exactly for any ``dt`` (Uhlenbeck and Ornstein 1930).  Subclasses give the basis and the rates ``r``.
+    exactly for any ``dt`` (Uhlenbeck and Ornstein 1930).  Subclasses give the basis, the noise and :meth:`rates`.
+
+    Attributes:
+        basis: ``"identity"``, or ``"fourier"`` for the orthonormal real FFT over all axes after the channel
+            (:mod:`physinv.equations.fourier`).  Subclasses with another basis override :meth:`modes` and
+            :meth:`unmodes`.
+        noise: Noise amplitude ``g``, in units of the state per square root of time.
     """
 
     basis: ClassVar[str]
-    """``"identity"`` or ``"fourier"`` (real FFT over all axes after the channel, orthonormal)."""
-
     noise: float
-    """g, the noise amplitude."""
 
     @abstractmethod
     def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
-        """``r`` of every mode, real, broadcastable against ``modes(like)``, on its device and in its dtype."""
+        """Return the rate ``r`` of every mode, in units of 1/time; negative where the mode decays.
+
+        Args:
+            like: States of the shape, device and dtype in question, ``(batch, *state)``.
+
+        Returns:
+            Real, broadcastable against ``modes(like)``.
+        """
 
     def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
-        """Coefficients of ``x`` in the basis (complex for ``"fourier"``)."""
-        return torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho") if self.basis == "fourier" else x
+        """Return the coefficients of states in the basis.
+
+        Args:
+            x: States, ``(batch, *state)``.
+
+        Returns:
+            ``(batch, *modes)``, complex for ``"fourier"``.
+        """
+        return fourier(x) if self.basis == "fourier" else x
 
     def unmodes(self, y: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Inverse of :meth:`modes`; ``like`` gives the shape of the state."""
-        if self.basis == "identity":
-            return y
-        x: Tensor = torch.fft.irfftn(y, s=like.shape[2:], dim=tuple(range(2, like.ndim)), norm="ortho")
-        return x
+        """Return the states with given coefficients: the inverse of :meth:`modes`.
+
+        Args:
+            y: Coefficients, ``(batch, *modes)``.
+            like: States of the shape in question, ``(batch, *state)``.
+        """
+        return inverse_fourier(y, tuple(like.shape[2:])) if self.basis == "fourier" else y
 
     def decay(self, dt: Tensor, like: Tensor) -> Tensor:
-        """``e^{r dt}`` per mode, for ``dt`` of shape ``(batch,)`` or ``()`` (negative ones grow what has decayed)."""
+        """Return the gain ``e^{r dt}`` of every mode.
+
+        Args:
+            dt: Durations, ``(batch,)`` or ``()``; negative ones grow what has decayed.
+            like: States of the shape in question, ``(batch, *state)``.
+
+        Returns:
+            ``(batch or 1, *modes)``.
+        """
         grown: Tensor = torch.exp(self.rates(like) * match(dt, like))
         return grown
 
     def variance(self, dt: Tensor, like: Tensor) -> Tensor:
-        """``q(dt)``: the variance of each mode's accumulated noise, ``(batch or 1, *modes)``."""
+        """Return the variance ``q(dt)`` of the noise that accumulates in every mode.
+
+        Args:
+            dt: Durations, ``(batch,)`` or ``()``.
+            like: States of the shape in question, ``(batch, *state)``.
+
+        Returns:
+            ``(batch or 1, *modes)``.
+        """
         r, dt = self.rates(like), match(dt, like)
         flat = r == 0
         grown = torch.expm1(2 * r * dt) / torch.where(flat, torch.ones_like(r), 2 * r)
@@ -199,15 +341,38 @@ class Linear(SDE):
 
 
 class Reverse(SDE):
-    """The SDE run backward: ``dx = [f - (1 + eta^2)/2 g^2 s] dt + eta g dW``, solved from T to 0.
+    """The reversal of an SDE, ``dx = [f - (1 + eta^2)/2 g^2 s] dt + eta g dW``, to be solved from T to 0.
 
     All ``eta`` share the marginals ``p_t`` of the forward process: ``eta = 1`` is the reverse SDE of Anderson (1982),
     whose solutions are posterior samples of ``x_0`` given ``x_T``; ``eta = 0`` is the probability-flow ODE
-    (Song et al. 2021, eq. 13).  ``score`` is ``s(x, t) = grad_x log p_t(x)``, not scaled by anything.
+    (Song et al. 2021, eq. 13).
 
     Noise that depends on the state adds its divergence: ``dx = [f - (1 + eta^2)/2 (div(g^2) + g^2 s)] dt + eta g dW``
     (Haussmann and Pardoux 1986, theorem 2.1), in Ito's sense backward in time: ``g`` is taken at the later end of a
     step, which is where the step starts.
+
+    Args:
+        sde: The forward process.
+        score: ``s(x, t) = grad_x log p_t(x)`` of its marginals, not scaled by anything.
+        eta: Strength of the noise, 0 (probability flow) or more; 1 gives posterior samples.
+
+    Attributes:
+        direction: -1, or 0 for ``eta = 0``: the probability flow may be solved either way.
+
+    Raises:
+        ValueError: If ``eta`` is negative or not finite.
+
+    Example:
+        The reversal of ``dx = -x dt + 2^(1/2) dW`` in its stationary law, whose score is ``-x``, is the same process:
+
+        >>> class Stationary(SDE):
+        ...     def drift(self, x, t):
+        ...         return -x
+        ...     def diffusion(self, t):
+        ...         return 2**0.5 * torch.ones_like(t)
+        >>> back = Reverse(Stationary(), lambda x, t: -x)
+        >>> back.drift(torch.ones(1, 1), torch.ones(1)).round(decimals=4)  # dt < 0: it decays backward in time
+        tensor([[1.]])
     """
 
     def __init__(self, sde: SDE, score: Score, eta: float = 1.0) -> None:
@@ -232,5 +397,5 @@ class Reverse(SDE):
 
 
 def expand(g: Tensor, x: Tensor) -> Tensor:
-    """Right-pad the shape of a diffusion ``(batch, ...)`` with ones until it broadcasts against ``x``."""
-    return g.reshape(*g.shape, *([1] * (x.ndim - g.ndim)))
+    """Right-pad a diffusion ``g (batch, ...)`` with axes of length 1 until it broadcasts against the states ``x``."""
+    return g.reshape(*g.shape, *([1] * (x.ndim - g.ndim))).to(x.dtype)

@@ -1,8 +1,4 @@
-"""``solve(sde, x, times)``: one loop for simulation (times increase) and reconstruction (times decrease).
-
-A :class:`Step` advances the state from ``t0`` to ``t1``; the sign of ``t1 - t0`` is all that tells forward from
-backward.  Orders are stated for smooth drifts and constant ``g``, and measured in the tests.
-"""
+"""``solve(sde, x, times)``: one loop for simulation (times increase) and reconstruction (times decrease)."""
 
 from __future__ import annotations
 
@@ -10,32 +6,16 @@ __all__ = ["Step", "check_times", "euler", "exponential", "gather", "heun", "mar
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse, match
+from physinv.equations.sde import SDE, Linear, Reverse
+from physinv.equations.steps import Step, euler, exponential, heun, milstein, srk3
 
-Advance = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a solver: ``step(sde, x, t0, t1, dw) -> x(t1)``, shapes ``(batch, *state)`` and ``(batch,)``.
-
-    ``dw`` has shape ``(draws, batch, *state)``: independent ``N(0, |t1 - t0|)`` numbers, the first of which is the
-    increment of the Brownian motion.  All zeros switch the noise off.
-    """
-
-    advance: Advance
-    weak_order: float
-    draws: int = 1
-
-    def __call__(self, sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-        return self.advance(sde, x, t0, t1, dw)
+_RESOLVED = 1e-3  # of a step: rounding of its times that is tolerated before they are taken in float64
 
 
 def solve(
@@ -47,20 +27,52 @@ def solve(
     noise: bool = True,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch time *state"]:
-    """Solve ``sde`` from ``x`` at ``times[0]``, one step from each of ``times`` to the next; all states are returned.
+    """Solve an SDE from given states through given times, one step from each time to the next.
 
-    ``step`` defaults to :data:`euler`.  ``noise=False`` leaves out ``dW``: of ``Reverse(sde, score)`` that gives the
-    posterior-mean flow.  Raises ValueError for times that are not strictly monotone, or that run against the
-    direction of the equation.
+    Args:
+        sde: The equation: a process (increasing times), or its ``Reverse`` (decreasing times).
+        x: States at ``times[0]``, ``(batch, *state)``.
+        times: Two or more times in units of time, strictly monotone.  float64 where their origin is far away: the
+            length of a step is the difference of its times in float64 (see :func:`march`).
+        step: The scheme.  Default: :data:`~physinv.equations.steps.euler`.
+        noise: False leaves out ``dW``.  Of ``Reverse(sde, score)`` that gives the posterior-mean flow.
+        generator: Source of the noise, on the device of ``x``.
+
+    Returns:
+        The states at all ``times``, ``x`` first: ``(batch, time, *state)``.
+
+    Raises:
+        ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation.
+
+    Example:
+        >>> from physinv.equations.sde import SDE
+        >>> class Decay(SDE):
+        ...     def drift(self, x, t):
+        ...         return -x
+        ...     def diffusion(self, t):
+        ...         return torch.zeros_like(t)
+        >>> times = torch.linspace(0, 1, 11, dtype=torch.float64)
+        >>> round(float(solve(Decay(), torch.ones(1, 1), times, step=heun)[0, -1]), 3)  # e^-1 = .368
+        0.369
     """
     return gather(march(sde, x, times, step=step, noise=noise, generator=generator), len(times))
 
 
 def gather(states: Iterator[Float[Tensor, "batch *state"]], count: int) -> Float[Tensor, "batch count *state"]:
-    """``count`` states side by side; ValueError if there are more or fewer.
+    """Stack states that come one after another along a new second axis.
 
-    While no gradients are recorded each is written to its place as it comes: half the memory of a stack, and no copy of
-    everything at the end.  (Autograd would copy all of it on the way back, once per state.)
+    While no gradients are recorded each state is written to its place as it comes: half the memory of a stack, and no
+    copy of everything at the end.  (Autograd would copy all of it on the way back, once per state.)
+
+    Args:
+        states: The states, each ``(batch, *state)``.
+        count: How many states there are.
+
+    Returns:
+        All states, ``(batch, count, *state)``.
+
+    Raises:
+        ValueError: If there are more or fewer than ``count`` states.
     """
     if torch.is_grad_enabled():
         return torch.stack([x for x, _ in zip(states, range(count), strict=True)], dim=1)
@@ -80,23 +92,45 @@ def march(
     noise: bool = True,
     generator: torch.Generator | None = None,
 ) -> Iterator[Float[Tensor, "batch *state"]]:
-    """As :func:`solve`, but yields one state after another: memory for one, however many steps."""
+    """Yield the states of :func:`solve` one after another: memory for one state, however many steps.
+
+    Times reach the step in the precision of the states, as long as it resolves the length of the step to a thousandth.
+    Else (an origin far away, such as seconds since 1970, or very many steps) they come in float64: the length of a step
+    is right, and ``drift(x, t)`` and ``diffusion(t)`` get times with all their digits.  States stay what they are.
+
+    Args:
+        sde: The equation.
+        x: States at ``times[0]``, ``(batch, *state)``.
+        times: Strictly monotone times, in units of time.
+        step: The scheme.  Default: :data:`~physinv.equations.steps.euler`.
+        noise: False leaves out ``dW``.
+        generator: Source of the noise, on the device of ``x``.
+
+    Yields:
+        ``x`` itself, then the state at each further time, ``(batch, *state)``.
+
+    Raises:
+        ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation.
+    """
     step = euler if step is None else step
     grid = times.detach().to("cpu", torch.float64).tolist()
     check_times(sde, grid, noise)
     if step is exponential and isinstance(sde, Linear):
         yield from _march_modes(sde, x, grid, noise, generator)
         return
+
     noise = noise and not (isinstance(sde, Reverse) and sde.eta == 0)
     still = x.new_zeros(()).expand(step.draws, *x.shape)
+    rounding = torch.finfo(x.dtype).eps / _RESOLVED
     yield x
     for a, b in itertools.pairwise(grid):
-        t0, t1 = x.new_full((x.shape[0],), a), x.new_full((x.shape[0],), b)
+        clock = x.dtype if max(abs(a), abs(b)) * rounding <= abs(b - a) else torch.float64
+        t0, t1 = (torch.full((len(x),), t, dtype=clock, device=x.device) for t in (a, b))
         dw = still
         if noise:
             dw = torch.randn((step.draws, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
             dw = dw.mul_(math.sqrt(abs(b - a)))
-        x = step(sde, x, t0, t1, dw)
+        x = step(sde, x, t0, t1, dw).to(x.dtype)  # a drift may have computed with times in float64
         yield x
 
 
@@ -125,6 +159,16 @@ def _march_modes(
 
 
 def check_times(sde: SDE, grid: list[float], noise: bool) -> None:
+    """Refuse times that a solver cannot follow.
+
+    Args:
+        sde: The equation.
+        grid: The times, in units of time.
+        noise: Whether the noise is on: without it an equation may be solved either way.
+
+    Raises:
+        ValueError: If the times are not strictly monotone, or run against the direction of the equation.
+    """
     gaps = [b - a for a, b in itertools.pairwise(grid)]
     if not gaps or not (all(d > 0 for d in gaps) or all(d < 0 for d in gaps)):
         raise ValueError("`times` must hold two or more numbers, strictly increasing or strictly decreasing.")
@@ -132,73 +176,3 @@ def check_times(sde: SDE, grid: list[float], noise: bool) -> None:
         if sde.direction > 0:
             raise ValueError("`times` decrease, but this SDE runs forward; wrap it in Reverse(sde, score) to go back.")
         raise ValueError("`times` increase, but a Reverse SDE runs from T to 0; give decreasing times.")
-
-
-def _euler(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    dt = match(t1 - t0, x)
-    return x + sde.drift(x, t0) * dt + sde.disturb(x, dw[0], t0)
-
-
-def _milstein(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    physics, eta = (sde.sde, sde.eta) if isinstance(sde, Reverse) else (sde, 1.0)
-    y = _euler(sde, x, t0, t1, dw)
-    if not isinstance(physics, Multiplicative):
-        return y
-    # g g'/2 (dW^2 - |dt|) with g g' = (g^2)'/2; all zeros mean that the noise is off
-    spread = torch.where(dw[0] == 0, 0.0, dw[0] ** 2 - match((t1 - t0).abs(), x))
-    return y + eta**2 / 4 * physics.spurious(x, t0) * spread
-
-
-def _heun(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    dt = match(t1 - t0, x)
-    noise = (sde.diffuse(dw[0], t0) + sde.diffuse(dw[0], t1)) / 2
-    f0 = sde.drift(x, t0)
-    f1 = sde.drift(x + f0 * dt + noise, t1)
-    return x + (f0 + f1) / 2 * dt + noise
-
-
-# Order conditions of srk3: with J_i = b_i dW + c_i dZ the noise in stage i, b = n (the nodes) and b^2 + c^2 = n, weak
-# order 3 for additive noise needs, besides the ODE conditions of order 3, (sum w c)^2 = 1/12 and
-# sum w_i a_ij (b_i b_j + c_i c_j) = 1/6.  Given nodes 0, .1, .5 these fix the rest.
-_N = (0.0, 0.1, 0.5, 0.6831024436486891)
-_W = (0.14774293325538224, 0.1409338715781887, 0.0, 0.7113231951664291)
-_A = ((), (0.1,), (0.0, 0.5), (0.06505654679874445, 0.18679457083604611, 0.43125132601389854))
-_SIGN = (0.0, -1.0, 1.0, 1.0)
-
-
-def _srk3(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    dt = match(t1 - t0, x)
-    first, second = (sde.diffuse(w, (t0 + t1) / 2) for w in dw)
-    slopes: list[Tensor] = []
-    for n, row, sign in zip(_N, _A, _SIGN, strict=True):
-        stage = x + n * first + sign * math.sqrt(n * (1 - n)) * second
-        for a, f in zip(row, slopes, strict=True):
-            stage = stage + a * dt * f
-        slopes.append(sde.drift(stage, t0 + n * (t1 - t0)))
-    for w, f in zip(_W, slopes, strict=True):
-        x = x + w * dt * f
-    return x + first
-
-
-def _exponential(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    if not isinstance(sde, Linear):
-        raise ValueError(f"`exponential` solves Linear SDEs only, got {type(sde).__name__}; take euler, heun or srk3.")
-    dt = t1 - t0
-    scale = (sde.variance(dt, x) / match(dt, x)).sqrt()
-    return sde.unmodes(sde.decay(dt, x) * sde.modes(x) + scale * sde.modes(dw[0]), x)
-
-
-euler = Step(_euler, weak_order=1.0)
-"""Euler-Maruyama (Maruyama 1955): ``x + f dt + g dW``.  Strong order 1 for additive noise, else 1/2; weak order 1."""
-
-milstein = Step(_milstein, weak_order=1.0)
-"""Euler with ``g g'/2 (dW^2 - |dt|)`` for noise that depends on the state (Milstein 1975).  Strong order 1."""
-
-heun = Step(_heun, weak_order=2.0)
-"""Stochastic Heun for additive noise (Kloeden and Platen 1992, section 15.1): weak order 2, strong order 1."""
-
-srk3 = Step(_srk3, weak_order=3.0, draws=2)
-"""Four-stage Runge-Kutta of weak order 3 for additive noise (in the sense of Debrabant 2010)."""
-
-exponential = Step(_exponential, weak_order=math.inf)
-"""Exact for :class:`~physinv.equations.sde.Linear` SDEs at any step: decay and accumulated noise, mode by mode."""

@@ -1,8 +1,12 @@
-"""Frames: each state of a batch seen from elsewhere, through a symmetry of the process and shifted on its grid."""
+"""Views: states seen through a symmetry of the process, and shifted on their periodic grid.
+
+A network knows the symmetries of a process only as far as it was taught them.  Steps that see every state through a
+view of its own, chosen at random, obey them in law.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Frames", "choose", "moved", "turned"]
+__all__ = ["Views", "choose_views", "reflected", "shifted"]
 
 from typing import NamedTuple
 
@@ -13,17 +17,36 @@ from torch import Tensor
 from physinv.equations.sde import SDE
 
 
-class Frames(NamedTuple):
-    """For each state the number of its image in ``sde.images``, and by how many points its grid is shifted."""
+class Views(NamedTuple):
+    """One view for each state of a batch.
+
+    Attributes:
+        image: Index of the symmetry in ``sde.images``; 0 is the state as it is.
+        shift: Number of grid points by which the state is shifted along each space axis.
+    """
 
     image: Int[Tensor, " batch"]
     shift: Int[Tensor, "batch axes"]
 
 
-def choose(sde: SDE, x: Float[Tensor, "batch *state"], stride: int, z: Float[Tensor, " batch"]) -> Frames:
-    """A frame for every state of ``x``: all images and all shifts below ``stride`` along each axis, equally likely.
+def choose_views(sde: SDE, x: Float[Tensor, "batch *state"], stride: int, z: Float[Tensor, " batch"]) -> Views:
+    """Choose a view for every state: all symmetries and all shifts below a stride are equally likely.
 
-    The choice is made by ``z``, a standard normal number per state; for 0 it is the state as it is.
+    Args:
+        sde: The process, which knows its symmetries (:meth:`~physinv.equations.sde.SDE.images`).
+        x: States, ``(batch, *state)``; fields have space axes after the channel.
+        stride: Number of different shifts along each space axis: 0 to ``stride - 1`` grid points.
+        z: One standard normal number for each state, which makes the choice; 0 chooses the state as it is.
+
+    Returns:
+        The views.
+
+    Example:
+        >>> from simulators.fields.heat import Heat
+        >>> x = torch.zeros(2, 1, 8)
+        >>> views = choose_views(Heat(size=8, dimension=1), x, 4, torch.tensor([0.0, -0.1]))
+        >>> views.image.tolist(), views.shift.tolist()
+        ([0, 1], [[0], [3]])
     """
     axes, images = x.ndim - 2, len(sde.images(x[:1]))
     count = images * stride**axes
@@ -32,17 +55,42 @@ def choose(sde: SDE, x: Float[Tensor, "batch *state"], stride: int, z: Float[Ten
     for _ in range(axes):
         shifts.append(number % stride)
         number = number // stride
-    return Frames(image, torch.stack(shifts, dim=1) if shifts else image.new_zeros(len(x), 0))
+    return Views(image, torch.stack(shifts, dim=1) if shifts else image.new_zeros(len(x), 0))
 
 
-def turned(sde: SDE, x: Float[Tensor, "batch *state"], image: Tensor) -> Float[Tensor, "batch *state"]:
-    """Each state replaced by its image with this number; again, and it is back (images are their own inverse)."""
+def reflected(
+    sde: SDE, x: Float[Tensor, "batch *state"], image: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch *state"]:
+    """Apply a symmetry of the process to every state.
+
+    Args:
+        sde: The process, which knows its symmetries.
+        x: States, ``(batch, *state)``.
+        image: Index of the symmetry for each state.
+
+    Returns:
+        The images, ``(batch, *state)``.  Symmetries are their own inverses: applied twice they give ``x``.
+    """
     images = sde.images(x)
     return x if len(images) == 1 else torch.stack(images)[image, torch.arange(len(x), device=x.device)]
 
 
-def moved(x: Float[Tensor, "batch channels *space"], shift: Tensor) -> Float[Tensor, "batch channels *space"]:
-    """Each field shifted around its periodic grid by ``shift (batch, axes)`` points, as ``torch.roll`` does."""
+def shifted(
+    x: Float[Tensor, "batch channels *space"], shift: Int[Tensor, "batch axes"]
+) -> Float[Tensor, "batch channels *space"]:
+    """Shift every field around its periodic grid, as ``torch.roll`` does.
+
+    Args:
+        x: Fields, ``(batch, channels, *space)``.
+        shift: Number of grid points along each space axis, for each field; any integer.
+
+    Returns:
+        Fields of the shape of ``x``.
+
+    Example:
+        >>> shifted(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[1]]))
+        tensor([[[3., 1., 2.]]])
+    """
     for axis, by in enumerate(shift.unbind(1), 2):
         n = x.shape[axis]
         source = (torch.arange(n, device=x.device) - by[:, None]) % n

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from physinv.config.files import write_text
+from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.spectra import spectral_error
 from physinv.laws.exact import LinearGaussian
@@ -150,7 +151,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
 
 def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     """The exact answer to the question that the reconstruction answers, as an ensemble; None where it is not known."""
-    exact, generator = recon.simulator.exact(), torch.Generator().manual_seed(seed)
+    exact, generator = recon.simulator.exact(), seeds(seed).child("evaluation", "exact").generator()
     n, final, method = recon.samples.shape[1], recon.observation, recon.info["method"]
     if recon.operator is not None:
         if isinstance(exact, LinearGaussian) and recon.seen is not None:

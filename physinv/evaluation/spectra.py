@@ -8,12 +8,14 @@ from __future__ import annotations
 
 __all__ = ["EnsembleSpectra", "ensemble_spectra", "radial_spectrum", "spectral_error"]
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import full_fourier, squared_wavenumbers
 from physinv.evaluation.ensembles import check_pair, ensemble
 
 
@@ -136,14 +138,12 @@ def _space(field: Tensor) -> tuple[int, ...]:
 
 def _modes(field: Tensor) -> Tensor:
     _space(field)
-    modes: Tensor = torch.fft.fftn(field.double(), dim=tuple(range(2, field.ndim)), norm="forward")
-    return modes
+    return full_fourier(field.double()) / math.sqrt(math.prod(field.shape[2:]))
 
 
 def _shell_means(modes: Tensor) -> tuple[Tensor, Tensor]:
     """Means over each shell of ``|k|`` and of ``modes`` ``(..., *space)``: ``(shells,)`` and ``(..., shells)``."""
-    axes = [torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=modes.device) for n in modes.shape[2:]]
-    k = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt().flatten()
+    k = squared_wavenumbers(tuple(modes.shape[2:]), device=modes.device, full=True).sqrt().flatten()
     shell = (k + 1e-9).long()  # sqrt rounds correctly, so integer |k| are exact; the margin costs nothing
     count = torch.bincount(shell).to(k.dtype)
     total = modes.new_zeros(*modes.shape[:2], len(count)).index_add_(2, shell, modes.flatten(2))

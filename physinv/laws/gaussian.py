@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["gaussian_log_prob", "twins"]
+__all__ = ["gaussian_log_prob"]
 
 import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from physinv.equations.fourier import multiplicity
 
 
 def gaussian_log_prob(y: Tensor, power: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
@@ -33,19 +35,4 @@ def gaussian_log_prob(y: Tensor, power: Tensor, like: Float[Tensor, "batch *stat
     tiny = torch.finfo(like.dtype).tiny
     each = y.abs().square() / power.clamp(min=tiny) + (2 * math.pi * power.clamp(min=tiny)).log()
     each = torch.where(power > tiny, each, 0.0)
-    return -((twins(each, like) if y.is_complex() else 1) * each).flatten(1).sum(1) / 2
-
-
-def twins(modes: Tensor, like: Tensor) -> Tensor:
-    """Return how many coefficients of the full FFT each coefficient of the real FFT stands for, along the last axis.
-
-    Args:
-        modes: Coefficients of the real FFT.
-        like: States of the shape in question, from which the length of the last axis, dtype and device are taken.
-
-    Returns:
-        2 where the complex conjugate is left out by the real FFT, else 1; one number for each mode of the last axis.
-    """
-    count = torch.ones(modes.shape[-1], dtype=like.dtype, device=like.device)
-    count[1 : (like.shape[-1] + 1) // 2] = 2.0
-    return count
+    return -((multiplicity(like) if y.is_complex() else 1) * each).flatten(1).sum(1) / 2

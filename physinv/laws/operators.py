@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
+from physinv.equations.fourier import full_fourier, squared_wavenumbers
 from physinv.laws.observation import Observation, Operator
 
 
@@ -154,9 +156,8 @@ def low_pass(kmax: float) -> Operator:
         raise ValueError(f"`kmax` must be at least 0, got {kmax}.")
 
     def operator(x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch channels seen"]:
-        axes = [torch.fft.fftfreq(n, 1 / n, dtype=x.dtype, device=x.device) for n in x.shape[2:]]
-        k2 = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0)
-        modes: Tensor = torch.fft.fftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")[:, :, k2 <= kmax**2]
+        k2 = squared_wavenumbers(tuple(x.shape[2:]), device=x.device, dtype=x.dtype, full=True)
+        modes = full_fourier(x)[:, :, k2 <= kmax**2]
         return modes.real - modes.imag
 
     return operator
@@ -195,7 +196,7 @@ def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> 
     if name == "everything":
         return Observation(everything, noise)
     if name == "sensors":
-        mask = random_mask(shape, value, generator=torch.Generator().manual_seed(seed))
+        mask = random_mask(shape, value, generator=seeds(seed).child("observation", "sensors").generator())
         return Observation(sensors(mask), noise)
     if name == "low-pass":
         return Observation(low_pass(value), noise)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.equations.sde import Linear, Reverse
 from physinv.equations.solve import solve
 from physinv.laws.gaussian import gaussian_log_prob
@@ -63,7 +64,14 @@ class OwnPosterior(Answer):
 
 @dataclass(frozen=True)
 class OwnDensity(OwnPosterior):
-    """The same posterior for a linear SDE, with the density of ``x_0`` given ``x_T``."""
+    """The same posterior for a linear SDE, with the density of ``x_0`` given ``x_T``.
+
+    Args:
+        posterior: The posterior of the trained score.
+        seed: Seed of the random directions of a divergence.
+    """
+
+    seed: int = 0
 
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
@@ -83,7 +91,7 @@ class OwnDensity(OwnPosterior):
         """
         p = self.posterior
         probes, start = None if initial[0].numel() <= _EXACT_DIVERGENCE else 1, _START * float(p.times[1])
-        generator = torch.Generator(initial.device).manual_seed(0)
+        generator = seeds(self.seed).child("method", "density").generator(initial.device)
         out = p.log_prob(
             initial, final, probes=probes, generator=generator, start=start, rtol=_TOLERANCE, atol=_TOLERANCE
         )
@@ -123,7 +131,7 @@ def fit_physinv(problem: Problem) -> OwnPosterior:
         The trained posterior; for linear processes with a density.
     """
     posterior = _posterior(problem)
-    return OwnDensity(posterior) if isinstance(problem.simulator, Linear) else OwnPosterior(posterior)
+    return OwnDensity(posterior, problem.seed) if isinstance(problem.simulator, Linear) else OwnPosterior(posterior)
 
 
 def fit_flow(problem: Problem) -> Flow:

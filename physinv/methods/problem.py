@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.processes.simulator import Simulator
@@ -83,7 +84,7 @@ class Problem:
         *,
         estimates: tuple[Tensor, Tensor] | None = None,
         share: float = 1.0,
-        seed: int = 0,
+        seed: Seed | None = None,
     ) -> None:
         """Train ``model.network`` on pairs of first and last state.
 
@@ -105,7 +106,7 @@ class Problem:
             budget=self.budget.share(share),
             loss=loss,
             estimates=estimates,
-            seed=self.seed + seed,
+            seed=self.seed if seed is None else seed,
         )
 
 

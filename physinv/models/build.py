@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
@@ -21,7 +22,7 @@ from physinv.processes.layout import StateLayout
 
 
 def build_model(
-    sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0, mixed: bool = False
+    sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0, mixed: bool = False
 ) -> ScoreModel:
     """Fit the reference law to data, and build a score model around it.
 
@@ -35,12 +36,13 @@ def build_model(
     Returns:
         The score model, before training.
     """
-    reference = fit_reference(sde, data, settings, seed=seed)
-    network = score_network(reference, data.layout, settings, seed=seed)
+    stream = seeds(seed).child("model")
+    reference = fit_reference(sde, data, settings, seed=stream.child("reference"))
+    network = score_network(reference, data.layout, settings, seed=stream.child("network"))
     return ScoreModel(reference, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
 
 
-def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settings, *, seed: int) -> nn.Module:
+def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settings, *, seed: Seed) -> nn.Module:
     """Build the network of a score model, with the channels of the reference law's features and lift.
 
     Args:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed, Seeds, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
@@ -105,7 +106,7 @@ class LearnedDrift(nn.Module, SDE):
         self.noise.copy_((total / count).sqrt())
 
 
-def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> LearnedDrift:
+def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> LearnedDrift:
     """Fit the drift before training, ``dx = f dt`` by least squares over all stored steps, and its noise amplitude.
 
     The fit is linear in the weights, hence solved at once: first ``offset`` and ``B``, then, for vectors, the last
@@ -138,7 +139,7 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -
     # The same as physics, with a network that is added in the unit of ``scale`` for now.
     table = {"centre": centre, "scale": scale, "offset": fitted[0], "unit": scale, "noise": scale}
     drift = LearnedDrift(
-        _network(data.layout, settings, seed),
+        _network(data.layout, settings, seeds(seed).child("physics", "network")),
         slope=fitted[1:].T.float(),
         **{k: v.float().reshape(channels, *ones).clone() for k, v in table.items()},
     )
@@ -169,7 +170,8 @@ def load_drift(tensors: Mapping[str, Tensor], layout: StateLayout, settings: Set
         KeyError: If a tensor is missing.
     """
     names = ("centre", "scale", "offset", "slope", "unit", "noise")
-    drift = LearnedDrift(_network(layout, settings, 0), **{k: tensors[k].clone() for k in names})
+    network = _network(layout, settings, seeds(0).child("physics", "network"))
+    drift = LearnedDrift(network, **{k: tensors[k].clone() for k in names})
     drift.load_state_dict(dict(tensors))
     return drift.requires_grad_(False).eval()
 
@@ -197,13 +199,13 @@ def _solve_last_layer(drift: LearnedDrift, network: MLP, data: TrajectoryDataset
     last.bias.copy_(solved[-1])
 
 
-def _network(layout: StateLayout, settings: Settings, seed: int) -> nn.Module:
+def _network(layout: StateLayout, settings: Settings, stream: Seeds) -> nn.Module:
     if layout.positions:
         raise ValueError("`physics` = learned is for vectors and fields, got particles; take simulator.")
     if layout.space:
         settings = settings.model_copy(update={"width": settings.width or _WIDTH})
     channels = layout.shape[0]
-    return build_network(layout, 2 * channels, channels, settings, seed=seed, prepare=_randomise)
+    return build_network(layout, 2 * channels, channels, settings, seed=stream, prepare=_randomise)
 
 
 def _randomise(network: nn.Module) -> None:

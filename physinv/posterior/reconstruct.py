@@ -27,10 +27,11 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.files import write_atomically
+from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import Reverse
-from physinv.equations.time_grids import learned, linear, logarithmic, resample_times
+from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.posterior.partial import sample_given
@@ -38,6 +39,7 @@ from physinv.posterior.posterior import Posterior, default_batch
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
 from physinv.reversal.choose import default_step
+from physinv.reversal.learned_grid import learned
 from physinv.training.run import Run
 
 METHODS = ("sde", "flow", "mean-flow")
@@ -169,13 +171,14 @@ def reconstruct(
     device = next(run.model.parameters()).device
     times = step_grid(run, data, plan.steps or len(run.times) - 1, plan.grid)
     posterior = Posterior(run.sde, run.model, times, batch=plan.batch)
-    generator = torch.Generator(device).manual_seed(plan.seed)
+    generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
     n, k = min(plan.limit or data.n_trajectories, data.n_trajectories), plan.draws
     truth, final = data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
     if observation is not None:
-        final = observation.observe(final, generator=torch.Generator(final.device).manual_seed(plan.seed + 1))
+        noise = seeds(plan.seed).child("observation", "noise").generator(final.device)
+        final = observation.observe(final, generator=noise)
     shown = final if observation is None else displayed_state(observation, final, data.shape)
     begun = time.perf_counter()
 
@@ -234,7 +237,7 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
         steps: Number of solver steps from T to 0.
         grid: ``"stored"``: spaced like the stored times.  ``"linear"``: equal steps.  ``"log"``: geometric from a
             hundredth of the horizon on, for initial states with structure on all scales.  ``"learned"``: equal local
-            errors (:func:`~physinv.equations.time_grids.learned`).
+            errors (:func:`~physinv.reversal.learned_grid.learned`).
 
     Returns:
         Increasing times from 0 to T, ``(steps + 1,)``, in the unit of time of the process.

@@ -6,13 +6,14 @@ Subclasses are frozen dataclasses whose fields are made with :func:`parameter`. 
 
 from __future__ import annotations
 
-__all__ = ["Simulator", "build", "describe", "parameter", "parameters"]
+__all__ = ["Simulator", "build", "describe", "every", "number", "parameter", "parameters", "refine"]
 
+import collections
 import dataclasses
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,13 +23,25 @@ from torch import Tensor
 
 from physinv.config.suggest import did_you_mean
 from physinv.equations.sde import SDE
-from physinv.equations.solve import Step, euler, gather, march
+from physinv.equations.solve import gather, march
+from physinv.equations.steps import Step, euler
 from physinv.laws.exact import ExactPosterior
+from physinv.processes.documented import with_parameters
 from physinv.processes.layout import StateLayout
+
+_MANY = 10**5
+"""Solver steps between two stored times from which on a process counts as set up wrongly."""
 
 
 def parameter(
-    default: Any, symbol: str, doc: str, *, unit: str = "1", minimum: float | None = None, choices: tuple[str, ...] = ()
+    default: Any,
+    symbol: str,
+    doc: str,
+    *,
+    unit: str = "1",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Any:
     """Declare a physical parameter as the field of a dataclass.
 
@@ -38,43 +51,50 @@ def parameter(
         doc: Meaning in a few words.
         unit: Physical unit, ``"1"`` for numbers without one.
         minimum: Smallest value allowed, itself included.
+        maximum: Largest value allowed, itself included.
         choices: Words allowed, for parameters that are one of several words.
 
     Returns:
         The field, in the place of a default.
     """
-    about = {"symbol": symbol, "doc": doc, "unit": unit, "minimum": minimum, "choices": choices}
+    bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    about = {"symbol": symbol, "doc": doc, "unit": unit, **bounds}
     return dataclasses.field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class Simulator(SDE):
-    """A process ``dx = f dt + g dW`` with the prior of its initial states.
+    """A process ``dx = f dt + g dW`` together with what is known about ``x_0``: the prior that trajectories start from.
 
-    A subclass gives ``title``, ``equation``, ``layout``, ``initial``, ``drift`` and ``diffusion``. States are stored at
-    ``steps + 1`` equidistant times from 0 to ``horizon``, ``substeps`` solver steps apart.
+    A subclass is a frozen dataclass whose fields are made by :func:`parameter`.  It gives ``title``, ``equation``,
+    ``shape``, ``layout``, ``initial``, ``drift`` and ``diffusion``; its parameters are appended to its docstring.
+
+    States are stored at ``steps + 1`` equidistant times from 0 to ``horizon``.  The solver takes shorter steps, as many
+    as :attr:`longest_step` asks for, however few times are stored.  A process whose ``longest_step`` is not known
+    (None, the default) takes one step between stored times; before a dataset is made of it,
+    :func:`~physinv.processes.check_steps.check_steps` halves the step and compares.
+
+    The solver step is ``scheme``, Euler-Maruyama unless a subclass names another one.  A process with a scheme of its
+    own overrides :meth:`advance`, and says what it does in ``weak_order`` and ``draws``.
 
     For derivatives with respect to a physical parameter put a scalar tensor in the place of the number,
     ``dataclasses.replace(simulator, noise=torch.tensor(0.1, requires_grad=True))``, and run.
 
-    Args:
-        horizon: Final time.
-        steps: Number of stored time steps.
-
-    Raises:
-        ValueError: If a parameter has the wrong type, is not finite, too small or none of the words allowed.
-
     Attributes:
-        title: Name in a few words.
-        equation: The equation as text.
-        step: Solver step.
-        known: Whether the physics is known; False for :class:`~physinv.processes.recorded.Recorded` data.
+        title: The process in a few words.
+        equation: Its equation.
+        scheme: The standard step that :meth:`advance` takes.
+        known: False where there are data without physics (:class:`~physinv.processes.recorded.Recorded`).
     """
 
     title: ClassVar[str]
     equation: ClassVar[str]
-    step: ClassVar[Step] = euler
+    scheme: ClassVar[Step] = euler
     known: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.__doc__ = with_parameters(cls)
 
     horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
@@ -99,9 +119,72 @@ class Simulator(SDE):
         """Names, axes and coordinates of the states."""
 
     @property
+    def weak_order(self) -> float:
+        """Weak order of :meth:`advance`; a class attribute where a subclass overrides that."""
+        return self.scheme.weak_order
+
+    @property
+    def draws(self) -> int:
+        """Gaussian states that :meth:`advance` consumes; a class attribute where a subclass overrides that."""
+        return self.scheme.draws
+
+    def advance(
+        self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor, dw: Float[Tensor, "draws batch *state"]
+    ) -> Float[Tensor, "batch *state"]:
+        """Return the states one solver step later, noise included.
+
+        The default takes the standard step ``scheme``.
+
+        Args:
+            x: States at ``t0``, ``(batch, *state)``.
+            t0: Times at which the step begins, ``(batch,)``.
+            t1: Times at which it ends, ``(batch,)``.
+            dw: Independent normal numbers of variance ``t1 - t0``, ``(draws, batch, *state)``; ``dw[0]`` is the
+                increment of the Brownian motion.  All zeros switch the noise off.
+
+        Returns:
+            States at ``t1``, ``(batch, *state)``.
+        """
+        return self.scheme(self, x, t0, t1, dw)
+
+    @property
+    def step(self) -> Step:
+        """The process's own step, :meth:`advance`, for :func:`~physinv.equations.solve.march` and ``solve``."""
+        if type(self).advance is Simulator.advance:
+            return self.scheme
+        return Step(_advance, self.weak_order, self.draws)
+
+    @property
+    def longest_step(self) -> float | None:
+        """The longest solver step at which the law of the states is right to a few per cent, in units of time.
+
+        The default is ``math.inf`` where :meth:`advance` is exact (of infinite weak order), else None: not known.
+        """
+        return math.inf if self.weak_order == math.inf else None
+
+    @property
     def substeps(self) -> int:
-        """Solver steps between two stored times."""
-        return 1
+        """Number of solver steps between two stored times: as many as :attr:`longest_step` asks for."""
+        count = _parts(number(self.horizon) / self.steps, self.longest_step)
+        if count > _MANY:
+            raise ValueError(
+                f"{type(self).__name__} needs {count} solver steps between stored times, none longer than "
+                f"{self.longest_step:.3g}; raise `steps`, or look for the parameter that makes it so stiff."
+            )
+        return count
+
+    def substeps_in(self, duration: float) -> int:
+        """Return how many solver steps a duration takes, none longer than those between stored times.
+
+        Args:
+            duration: Length of an interval, in units of time, positive or negative.
+
+        Returns:
+            1 or more; 1 where steps of any length are exact.
+        """
+        if self.longest_step == math.inf:
+            return 1
+        return _parts(abs(duration), number(self.horizon) / (self.steps * self.substeps))
 
     @abstractmethod
     def initial(
@@ -130,20 +213,29 @@ class Simulator(SDE):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "batch time *state"]:
-        """Draw initial states and run them forward.
+        """Draw initial states and simulate their trajectories.
 
         Args:
             batch: Number of trajectories.
-            times: Increasing times of the states that are returned; None takes the stored times.
-            generator: Source of the random numbers, on ``device``; None takes torch's global one.
-            device: Where the trajectories are made.
+            times: Increasing times at which states are returned; default: the stored ones.
+            generator: Source of all random numbers, on ``device``.
+            device: Where to compute.
             dtype: Precision of the states.
 
         Returns:
-            One trajectory for each initial state, the initial state first.
+            ``(batch, time, *state)``.
+
+        Raises:
+            ValueError: If states become infinite or NaN.
         """
         x = self.initial(batch, generator=generator, device=device, dtype=dtype)
-        return self.run(x, times, generator=generator)
+        states = self.run(x, times, generator=generator)
+        if not bool(states.isfinite().all()):
+            raise ValueError(
+                f"the states of {type(self).__name__} became infinite or NaN; "
+                "raise `steps`, or give the class a shorter `longest_step`."
+            )
+        return states
 
     def run(
         self,
@@ -153,39 +245,76 @@ class Simulator(SDE):
         noise: bool = True,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch time *state"]:
-        """Run given initial states forward.
+        """Return the trajectories that start at given states.
 
         Args:
-            x: Initial states.
-            times: Increasing times of the states that are returned; None takes the stored times.
-            noise: Whether the noise acts; False solves ``dx = f dt``.
-            generator: Source of the random numbers, on the device of ``x``; None takes torch's global one.
+            x: Initial states, ``(batch, *state)``.
+            times: Times at which states are returned, the first of which is that of ``x``; default: the stored ones.
+                The solver steps between them are as short as the process needs (:meth:`substeps_in`).
+            noise: False gives the deterministic physics alone.
+            generator: Source of the noise, on the device of ``x``.
 
         Returns:
-            One trajectory for each initial state, ``x`` first.
+            ``(batch, time, *state)``, ``x`` first.
         """
-        times = self.times if times is None else times
-        states = march(self, x, refine(times, self.substeps), step=self.step, noise=noise, generator=generator)
-        return gather(itertools.islice(states, 0, None, self.substeps), len(times))
+        times, counts = self.intervals(times)
+        states = march(self, x, refine(times, counts), step=self.step, noise=noise, generator=generator)
+        return gather(every(states, counts), len(times))
+
+    def intervals(self, times: Float[Tensor, " time"] | None = None) -> tuple[Float[Tensor, " time"], list[int]]:
+        """Return times in float64 on the CPU (default: the stored ones), and the solver steps between neighbours."""
+        times = (self.times if times is None else times).detach().to("cpu", torch.float64)
+        return times, [self.substeps_in(b - a) for a, b in itertools.pairwise(times.tolist())]
 
     def exact(self) -> ExactPosterior | None:
         """Return the exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
         return None
 
 
-def refine(times: Float[Tensor, " time"], substeps: int) -> Float[Tensor, " fine"]:
-    """Split every interval of a time grid into equal parts.
+def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Float[Tensor, " fine"]:
+    """Split intervals of time into equal parts.
 
     Args:
-        times: The time grid.
-        substeps: Number of parts.
+        times: Ends of the intervals, in units of time.
+        substeps: Number of parts of every interval, or of each.
 
     Returns:
-        The finer grid, ``times`` among it.
+        All ends of parts, the first and the last of ``times`` included.
+
+    Example:
+        >>> refine(torch.tensor([0.0, 1.0, 3.0]), [2, 1])
+        tensor([0.0000, 0.5000, 1.0000, 3.0000])
     """
-    w = torch.arange(substeps, dtype=times.dtype) / substeps
-    inner = times[:-1, None] * (1 - w) + times[1:, None] * w
-    return torch.cat([inner.flatten(), times[-1:]])
+    counts = [substeps] * (len(times) - 1) if isinstance(substeps, int) else substeps
+    parts = []
+    for a, b, n in zip(times[:-1], times[1:], counts, strict=True):
+        w = torch.arange(n, dtype=times.dtype) / n
+        parts.append(a * (1 - w) + b * w)
+    return torch.cat([*parts, times[-1:]])
+
+
+def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the first state, then the last of each group of the next ``counts[i]`` states."""
+    yield next(states)
+    for n in counts:
+        yield collections.deque(itertools.islice(states, n), maxlen=1)[-1]
+
+
+def number(value: float | Tensor) -> float:
+    """Return a physical parameter as a float, where a scalar tensor may stand for it."""
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
+def _parts(duration: float, longest: float | None) -> int:
+    """Equal parts of ``duration``, at most ``longest`` up to the rounding of times; 1 where nothing is known."""
+    return 1 if longest is None else max(1, math.ceil(duration / longest - 1e-3))
+
+
+def _advance(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
+    """The own step of whichever process is solved."""
+    if not isinstance(sde, Simulator):
+        raise ValueError(f"the own step of a process can't solve {type(sde).__name__}; take euler, heun or split.")
+    return sde.advance(x, t0, t1, dw)
 
 
 def parameters(simulator: type[Simulator]) -> list[dict[str, Any]]:
@@ -248,6 +377,8 @@ def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
         raise ValueError(f"{name} must be finite, got {value}.")
     if (low := about.get("minimum")) is not None and value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}.")
+    if (high := about.get("maximum")) is not None and value > high:
+        raise ValueError(f"{name} must be at most {high}, got {value}.")
     if (choices := about.get("choices")) and value not in choices:
         hint = did_you_mean(str(value), choices, owner="it must be one of")
         raise ValueError(f"{name} can't be {value!r}; {hint}")

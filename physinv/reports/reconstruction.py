@@ -6,8 +6,7 @@ __all__ = ["draw_reconstruction"]
 
 from pathlib import Path
 
-import torch
-
+from physinv.config.seeds import seeds
 from physinv.evaluation.metrics import rank_histogram
 from physinv.posterior.reconstruct import Reconstruction
 
@@ -32,13 +31,13 @@ def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -
     # Spectra of fields, with those of the exact posterior of whole observations.
     if layout.space:
         exact = None if recon.operator is not None else recon.simulator.exact()
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeds(seed).child("evaluation", "spectra").generator()
         reference = None if exact is None else exact.sample(recon.observation, 1, generator=generator)
         figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
 
     # Calibration of ensembles.
     if recon.samples.shape[1] > 1:
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeds(seed).child("evaluation", "ranks").generator()
         samples, truth = layout.moving(recon.samples), layout.moving(recon.truth)
         figures["ranks"] = plot.ranks(rank_histogram(samples, truth, generator=generator), layout)
         figures["coverage"] = plot.coverage_curve(samples, truth)

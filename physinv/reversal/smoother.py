@@ -12,7 +12,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE, Reverse, match
 from physinv.equations.solve import Step
-from physinv.equations.symmetries import Frames, choose, moved, turned
+from physinv.equations.symmetries import Views, choose_views, reflected, shifted
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.smoother_tables import physics_backward
 from physinv.models.score import ScoreModel
@@ -39,11 +39,11 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     model, reference, eta2 = _parts(sde)
     noise = dw / match((t0 - t1).sqrt(), x)
     frames = frames_of(model, x, noise[1].flatten(1)[:, 0])
-    x = turned(reference.sde, x, frames.image)
+    x = reflected(reference.sde, x, frames.image)
     mean, variance, size, i = _network(model, reference, x, t0, t1, eta2, shift=frames.shift)
     coloured = reference.unmodes(reference.noise_scale[i].sqrt() * reference.modes(noise[0]), x)
     y = reference.unmodes(reference.bounded(mean + variance.sqrt() * reference.modes(size * coloured), t0), x)
-    return turned(reference.sde, y, frames.image)
+    return reflected(reference.sde, y, frames.image)
 
 
 smooth = Step(_smooth, weak_order=1.0, draws=2)
@@ -54,7 +54,7 @@ Its states stay bounded whatever the physics does; it is exact for Gaussian data
 """
 
 
-def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Frames:
+def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Views:
     """Choose for each state a symmetry of the process, and a shift of its grid that the network does not commute with.
 
     Args:
@@ -65,7 +65,7 @@ def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tens
     Raises:
         ValueError: If the reference law is not the smoother.
     """
-    return choose(_smoother(model).sde, x, getattr(model.network, "stride", 1), z)
+    return choose_views(_smoother(model).sde, x, getattr(model.network, "stride", 1), z)
 
 
 def gap_and_size(
@@ -124,7 +124,7 @@ def _network(
     if shift is None:
         output = model.output(x, t0, features)
     else:
-        output = moved(model.output(x, t0, moved(features, shift)), -shift)
+        output = shifted(model.output(x, t0, shifted(features, shift)), -shift)
     out, log_size = output.chunk(2, dim=1)
     weight = (1 + eta2) / 2 * C.sqrt() * match((dt / t0).sqrt(), smoothed)
     return mean + weight * reference.modes(out), variance, log_size.clamp(-4, 2).exp(), i

@@ -15,9 +15,11 @@ import math
 import torch
 from torch import Tensor
 
+from physinv.config.seeds import Seed, seeds
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import squared_wavenumbers
 from physinv.equations.sde import SDE, Reverse
-from physinv.equations.symmetries import Frames, turned
+from physinv.equations.symmetries import Views, reflected
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import frames_of, gap_and_size
@@ -28,7 +30,7 @@ _CHUNK = 64  # states computed at the same time
 
 
 @torch.no_grad()
-def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> None:
+def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
     """Fit the smoother noise on validation data: to single steps first, then to ensembles.
 
     Args:
@@ -39,12 +41,14 @@ def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset) -> Non
     Raises:
         ValueError: If the reference law is not the smoother.
     """
-    match_single_steps(model, sde, data)
-    match_ensembles(model, sde, data)
+    match_single_steps(model, sde, data, seed=seed)
+    match_ensembles(model, sde, data, seed=seed)
 
 
 @torch.no_grad()
-def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, max_trajectories: int = 512) -> None:
+def match_single_steps(
+    model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, max_trajectories: int = 512, seed: Seed = 0
+) -> None:
     """Fit the smoother noise to the errors of single steps that start from states of the data.
 
     Sets ``L`` to the mean square of the errors over ``C sigma^2``.
@@ -54,13 +58,15 @@ def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, 
         sde: The physics.
         data: Trajectories that the model was not trained on.
         max_trajectories: Largest number of trajectories used.
+        seed: Seed, or the stream below which names are to be found.
 
     Raises:
         ValueError: If the reference law is not the smoother.
     """
     reference = _reference(model)
     reverse, n = Reverse(sde, model), min(max_trajectories, data.n_trajectories)
-    times, generator = reference.times, torch.Generator(reference.times.device).manual_seed(1)
+    times = reference.times
+    generator = seeds(seed).child("smoother-noise", "steps").generator(times.device)
     later = data.states(0, limit=n).to(times.device)
     for i in range(len(times) - 1):
         earlier, later = later, data.states(i + 1, limit=n).to(times.device)
@@ -70,7 +76,7 @@ def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, 
         for start, end in zip(torch.split(earlier, _CHUNK), torch.split(later, _CHUNK), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
+            end, start = (reflected(reference.sde, x, frames.image) for x in (end, start))
             _, gap, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             total += reference.modes(gap / size).abs().square().sum(0)
 
@@ -80,7 +86,13 @@ def match_single_steps(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, 
 
 @torch.no_grad()
 def match_ensembles(
-    model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, members: int = 8, max_trajectories: int = 512
+    model: ScoreModel,
+    sde: SDE,
+    data: TrajectoryDataset,
+    *,
+    members: int = 8,
+    max_trajectories: int = 512,
+    seed: Seed = 0,
 ) -> None:
     """Scale the smoother noise until the spread of ensembles equals the error of their mean at every stored time.
 
@@ -107,7 +119,7 @@ def match_ensembles(
     reverse, times, scale = Reverse(sde, model), reference.times, reference.noise_scale
     n = max(1, min(max_trajectories, data.n_trajectories, _MAX_NUMBERS // (members * math.prod(data.shape))))
     x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
-    generator = torch.Generator(times.device).manual_seed(0)
+    generator = seeds(seed).child("smoother-noise", "ensembles").generator(times.device)
     for i in reversed(range(len(times) - 1)):
         truth = data.states(i, limit=n).to(times.device)
         root, parts = reference.spread()[i].sqrt(), []
@@ -117,7 +129,7 @@ def match_ensembles(
         for end, start in zip(torch.split(x, _CHUNK), torch.split(truths, _CHUNK), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
             frames = _frames(model, end, generator)
-            end, start = (turned(reference.sde, x, frames.image) for x in (end, start))
+            end, start = (reflected(reference.sde, x, frames.image) for x in (end, start))
             reached, _, size = gap_and_size(reverse, end, start, t0, t1, shift=frames.shift)
             z = torch.randn(end.shape, generator=generator, dtype=end.dtype, device=end.device)
             coloured = reference.unmodes(scale[i].sqrt() * reference.modes(z), z)
@@ -125,7 +137,7 @@ def match_ensembles(
         reached, noise, image = (torch.cat(part) for part in zip(*parts, strict=True))
 
         # V and E, mode by mode: the spread without new noise, and the squared error of the ensemble mean.
-        means = reference.modes(turned(reference.sde, reached, image))
+        means = reference.modes(reflected(reference.sde, reached, image))
         means = means.reshape(n, members, *means.shape[1:])
         centre = means.mean(1)
         spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
@@ -142,10 +154,12 @@ def match_ensembles(
 
         # The next interval starts from the ensemble with its noise scaled.
         y = reference.modes(reached) + factor.sqrt() * noise
-        x = turned(reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image)
+        x = reflected(
+            reference.sde, reference.unmodes(reference.bounded(y, times[i + 1].expand(len(y))), reached), image
+        )
 
 
-def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Frames:
+def _frames(model: ScoreModel, x: Tensor, generator: torch.Generator) -> Views:
     """Draw symmetries and shifts of the states, as a sampling step does."""
     return frames_of(model, x, torch.randn(len(x), generator=generator, dtype=x.dtype, device=x.device))
 
@@ -168,10 +182,7 @@ def _averaged(values: Tensor, weight: Tensor, reference: SmootherReference, like
         parts = tuple(range(1, values.ndim))
         mean = values.sum(parts, keepdim=True) / weight.sum(parts, keepdim=True).clamp(min=1)
         return mean.expand_as(values).clone()
-    *lead, last = like.shape[2:]
-    axes = [torch.fft.fftfreq(n, 1 / n) for n in lead] + [torch.fft.rfftfreq(last, 1 / last)]
-    k = sum(a**2 for a in torch.meshgrid(*axes, indexing="ij"))
-    shell = torch.as_tensor(k).sqrt().round().long().flatten().to(values.device)
+    shell = squared_wavenumbers(tuple(like.shape[2:])).sqrt().round().long().flatten().to(values.device)
     empty = values.new_zeros(len(values), int(shell.max()) + 1)
     sums, count = (empty.index_add(1, shell, v.flatten(1)) for v in (values, weight))
     out: Tensor = (sums / count.clamp(min=1))[:, shell].reshape(values.shape)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.training.objectives.base import Batch
@@ -80,7 +81,7 @@ class Windows:
 
 
 def training_batches(
-    windows: Windows, sde: SDE, *, size: int, seed: int, start: int, workers: int, device: torch.device
+    windows: Windows, sde: SDE, *, size: int, seeds: Seeds, start: int, workers: int, device: torch.device
 ) -> Iterator[Batch]:
     """Yield the batches of all updates from number ``start`` on, without end.
 
@@ -91,19 +92,19 @@ def training_batches(
         windows: The windows that are trained on.
         sde: The process, of which the symmetries count.
         size: Windows per batch, at most all of them.
-        seed: Seed of the training.
+        seeds: Streams ``order`` (per epoch), ``images`` and ``noise`` (per update) are below these.
         start: Number of the first update.
         workers: Worker processes that read streamed data.
         device: Where batches are needed.
     """
     generator = torch.Generator(device)
-    for step, batch in enumerate(_read(windows, size, seed, start, workers), start):
-        chosen = _random_image(_to(batch, device), sde, mix(seed, step))
-        yield dataclasses.replace(chosen, generator=generator.manual_seed(mix(seed, step)))
+    for step, batch in enumerate(_read(windows, size, seeds, start, workers), start):
+        chosen = _random_image(_to(batch, device), sde, seeds.child("images", step))
+        yield dataclasses.replace(chosen, generator=generator.manual_seed(seeds.child("noise", step).number))
 
 
 def validation_batches(
-    windows: Windows, sde: SDE, *, count: int, size: int, seed: int, device: torch.device
+    windows: Windows, sde: SDE, *, count: int, size: int, seeds: Seeds, device: torch.device
 ) -> list[Batch]:
     """Return about ``count`` windows in equal batches, with all their images under the process's symmetries.
 
@@ -115,29 +116,29 @@ def validation_batches(
         sde: The process, of which the symmetries count.
         count: Number of windows, images included.
         size: Windows in a batch, images included.
-        seed: Seed of the training.
+        seeds: The stream ``windows`` is below these.
         device: Where batches are needed.
     """
     kinds = len(images_of(sde, windows.batch([0])))
     part = max(1, min(size, count) // kinds)
     whole = part * max(2, count // kinds // part)
-    order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed + 1))
+    order = torch.randperm(len(windows), generator=seeds.child("windows").generator())
     chosen = order.repeat(math.ceil(whole / len(order)))[:whole]
     return [_joined(images_of(sde, _to(windows.batch(indices), device))) for indices in torch.split(chosen, part)]
 
 
-def shuffled(n: int, size: int, *, seed: int, start: int = 0) -> Iterator[Tensor]:
+def shuffled(n: int, size: int, *, seeds: Seeds, start: int = 0) -> Iterator[Tensor]:
     """Yield batches of the numbers below ``n``, in an order of its own for every epoch, without end.
 
     Args:
         n: How many numbers there are.
         size: Numbers in a batch, at most ``n``; what does not fill a batch is left out of an epoch.
-        seed: Seed of the training.
+        seeds: The stream of each epoch is below these.
         start: Number of the first batch.
     """
     per_epoch = n // size
     for epoch in itertools.count(start // per_epoch):
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(mix(seed, epoch)))
+        order = torch.randperm(n, generator=seeds.child(epoch).generator())
         for i in range(start % per_epoch if epoch == start // per_epoch else 0, per_epoch):
             yield order[i * size : (i + 1) * size]
 
@@ -161,14 +162,9 @@ def images_of(sde: SDE, batch: Batch) -> list[Batch]:
     ]
 
 
-def mix(seed: int, step: int) -> int:
-    """Return a seed for each step (or epoch, or -1 for validation)."""
-    return (seed * 1_000_003 + step) % 2**63
-
-
-def _read(windows: Windows, size: int, seed: int, start: int, workers: int) -> Iterator[Batch]:
+def _read(windows: Windows, size: int, seeds: Seeds, start: int, workers: int) -> Iterator[Batch]:
     """Batches in shuffled order, where they are stored."""
-    order = shuffled(len(windows), min(size, len(windows)), seed=seed, start=start)
+    order = shuffled(len(windows), min(size, len(windows)), seeds=seeds.child("order"), start=start)
     if not windows.plain or windows.data.in_memory:
         return (windows.batch(indices) for indices in order)
     collate: Callable[..., tuple[Tensor, Tensor]] = TrajectoryDataset.collate
@@ -188,12 +184,12 @@ class _Endless(torch.utils.data.Sampler[list[int]]):
         return (indices.tolist() for indices in self.order)
 
 
-def _random_image(batch: Batch, sde: SDE, seed: int) -> Batch:
+def _random_image(batch: Batch, sde: SDE, stream: Seeds) -> Batch:
     """Each window replaced by one of its images under the symmetries of the process, chosen at random."""
     images = images_of(sde, batch)
     if len(images) == 1:
         return batch
-    which = torch.randint(len(images), (len(batch.states),), generator=torch.Generator().manual_seed(seed))
+    which = torch.randint(len(images), (len(batch.states),), generator=stream.generator())
     which = which.to(batch.states.device, non_blocking=True)
     rows = torch.arange(len(which), device=which.device)
     return _mapped(lambda parts: torch.stack(parts)[which, rows], images)

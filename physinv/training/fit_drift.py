@@ -11,6 +11,7 @@ from __future__ import annotations
 __all__ = ["fit_drift"]
 
 from physinv.config.devices import threads_for
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.models.learned_drift import LearnedDrift, start_drift
@@ -20,7 +21,7 @@ from physinv.training.objectives.drift import drift_loss
 
 
 def fit_drift(
-    data: TrajectoryDataset, valid: TrajectoryDataset, *, settings: Settings, budget: Budget, seed: int = 0
+    data: TrajectoryDataset, valid: TrajectoryDataset, *, settings: Settings, budget: Budget, seed: Seed = 0
 ) -> LearnedDrift:
     """Learn the drift ``f`` and the noise amplitude ``g`` from trajectories alone.
 
@@ -36,6 +37,15 @@ def fit_drift(
     """
     drift = start_drift(data, settings, seed=seed).to(data.device)
     with threads_for(data.shape):
-        fit(drift, drift, data, valid, settings=settings, budget=budget, loss=drift_loss, seed=seed)
+        fit(
+            drift,
+            drift,
+            data,
+            valid,
+            settings=settings,
+            budget=budget,
+            loss=drift_loss,
+            seed=seeds(seed).child("physics"),
+        )
         drift.fit_noise(data)
     return drift.requires_grad_(False).eval()

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.score import ScoreModel
 from physinv.training.backward_cache import cached_windows
-from physinv.training.batches import Windows, mix, training_batches, validation_batches
+from physinv.training.batches import Windows, training_batches, validation_batches
 from physinv.training.budget import Budget
 from physinv.training.checkpoint import Checkpoint, load_checkpoint, save_model, trained_part, trim_log
 from physinv.training.objectives.base import Batch, Loss, Objective
@@ -38,7 +39,7 @@ def fit(
     budget: Budget,
     loss: Objective | Loss | None = None,
     estimates: tuple[Float[Tensor, "n *state"], Float[Tensor, "m *state"]] | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     run: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -92,8 +93,10 @@ def fit(
         windows, check = cached_windows(sde, windows, check, budget=budget, batch=size)
     count = settings.validate_windows or valid.layout.default_validation_windows
     check = check.with_window(lengths[-1])
-    checks = validation_batches(check, sde, count=count, size=max(size, 64), seed=seed, device=device)
-    noise = torch.Generator(device)
+    streams = seeds(seed).child("training")
+    checks = validation_batches(
+        check, sde, count=count, size=max(size, 64), seeds=streams.child("validation"), device=device
+    )
 
     def used() -> float:
         return budget.used(state.step, time.perf_counter() - begun)
@@ -107,13 +110,13 @@ def fit(
         if now != stage:
             stage, part = now, windows.with_window(lengths[now])
             batches = training_batches(
-                part, sde, size=size, seed=seed, start=state.step, workers=settings.workers, device=device
+                part, sde, size=size, seeds=streams, start=state.step, workers=settings.workers, device=device
             )
 
         # Validate before the first update, at regular intervals, and after the last update.
         due = state.step % settings.validate_every == 0 or done >= 1
         if due and state.last_validated != state.step:
-            noise.manual_seed(mix(seed, -1))
+            noise = streams.child("validation", "noise").generator(device)
             values = validate(updates.average, sde, checks, objective.loss, generator=noise)
             state.seconds = time.perf_counter() - begun
             log.add(state, values, window=lengths[stage], rate=updates.rate, loss=float(total) / max(since, 1))
@@ -132,7 +135,7 @@ def fit(
     # Keep the best averaged weights, and finish the model on data that it was not trained on.
     trained_part(model).load_state_dict(state.best_weights)
     if objective.finish is not None and isinstance(model, ScoreModel):
-        objective.finish(model, sde, valid)
+        objective.finish(model, sde, valid, seed=streams)
     if run is not None:
         save_model(run, model)
     return log.history

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AdvectionDiffusion", "strang"]
+__all__ = ["AdvectionDiffusion"]
 
 import math
 from dataclasses import dataclass
@@ -12,54 +12,47 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, match
-from physinv.equations.solve import Step, exponential
+from physinv.equations.fourier import filtered, wavenumbers
+from physinv.equations.sde import match
+from physinv.equations.steps import exponential
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.simulator import Simulator, number, parameter
 from simulators.fields.heat import Heat
-from simulators.numerics.priors import spots
-from simulators.numerics.spectral import gaussian_field, grid
-
-_STABLE = 2.8  # |v . k| dt up to which the classical Runge-Kutta method does not grow waves (2 sqrt 2)
-
-
-def _strang(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """``S_{h/2} A_h S_{h/2}`` (Strang 1968): ``S`` diffusion and noise, exact; ``A`` advection, by Runge-Kutta."""
-    if not isinstance(sde, AdvectionDiffusion):
-        raise ValueError(f"`strang` steps an AdvectionDiffusion, got {type(sde).__name__}; take heun or srk3.")
-    still, middle = sde.still, (t0 + t1) / 2
-    first, second = (dw[0] + dw[1]) / 2, (dw[0] - dw[1]) / 2  # increments of the two halves; they sum to dw[0]
-    x = sde.stir(exponential(still, x, t0, middle, first[None]), t1 - t0)
-    return exponential(still, x, middle, t1, second[None])
-
-
-strang = Step(_strang, weak_order=2.0, draws=2)
-"""Second order; without flow exact at any step."""
+from simulators.numerics.priors import PRIORS, scalar_field
+from simulators.numerics.spectral import grid
 
 
 @dataclass(frozen=True)
 class AdvectionDiffusion(Simulator):
-    """``u_t + v . grad u = diffusivity Laplace(u) + noise xi`` on ``[0, 2 pi]^2``; ``xi`` is white on the grid.
+    """A tracer ``u`` that a steady flow ``v`` stirs while it diffuses, on ``[0, 2 pi]^2``, periodic:
 
-    The flow is steady and free of divergence, ``v = speed (d psi/dy, -d psi/dx)``:
-    ``uniform``   psi = y: everything is carried along x (``speed t`` in time t);
-    ``shear``     psi = -cos y, v = (sin y, 0): blobs are drawn out into filaments (Kolmogorov flow);
-    ``cellular``  psi = sin x sin y: four eddies that stir inside and exchange tracer by diffusion only.
+        u_t + v . grad u = diffusivity Laplace(u) + noise xi,
+
+    with ``xi`` white on the grid.  The flow is free of divergence, ``v = speed (d psi/dy, -d psi/dx)``:
+
+    ============  =================================================================================
+    ``uniform``   psi = y: everything is carried along x (``speed t`` in time t)
+    ``shear``     psi = -cos y, v = (sin y, 0): blobs are drawn out into filaments (Kolmogorov flow)
+    ``cellular``  psi = sin x sin y: four eddies that stir inside and exchange tracer by diffusion only
+    ============  =================================================================================
 
     ``P v . grad(P u)`` is computed on the grid, with ``P`` the projection without the Nyquist modes: as v has wave
     number 1 at most, this is Galerkin's method, free of aliasing, and the flow leaves mean and variance of ``P u``
-    alone.  Runge-Kutta needs ``speed dt n / 2 <= 2.8`` for each of the ``inner`` steps.  Good values: Peclet numbers
-    ``speed / diffusivity`` around 50 and about half a turnover, ``speed horizon / 2 pi``, as the defaults have it.
+    alone.  Initial states: see :func:`~simulators.numerics.priors.scalar_field`.
 
-    Priors:
-    ``gaussian``  Gaussian random field with power ``|k|^-slope``, unit pixel variance;
-    ``spots``     one to five Gaussian spots of height 1 to 2 and either sign, spatial mean removed;
-    ``edges``     the sign of such a random field: plateaus at +-1 with sharp edges.
+    A solver step is ``S_{h/2} A_h S_{h/2}`` (Strang 1968): ``S`` diffusion and noise, exact; ``A`` advection, by a
+    Runge-Kutta step.  It has order 2, and is exact without flow.
+
+    Limits: without flow it is the stochastic heat equation.
+
+    Good values: Peclet numbers ``speed / diffusivity`` around 50 and about half a turnover, ``speed horizon / 2 pi``,
+    as the defaults have it.
     """
 
     title: ClassVar[str] = "Advection and diffusion of a tracer, steady flow, periodic"
     equation: ClassVar[str] = "u_t + v . grad u = diffusivity Laplace(u) + noise xi"
-    step: ClassVar[Step] = strang
+    weak_order: ClassVar[float] = 2.0
+    draws: ClassVar[int] = 2
 
     horizon: float = parameter(3.0, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(24, "M", "stored time steps", minimum=1)
@@ -68,18 +61,9 @@ class AdvectionDiffusion(Simulator):
     speed: float = parameter(1.0, "U", "largest velocity", unit="length/time", minimum=0)
     diffusivity: float = parameter(0.02, "D", "diffusivity", unit="length^2/time", minimum=0)
     noise: float = parameter(0.05, "g", "noise amplitude per pixel", unit="tracer/time^1/2", minimum=0)
-    prior: str = parameter("edges", "p(u_0)", "initial states", choices=("gaussian", "spots", "edges"))
+    prior: str = parameter("edges", "p(u_0)", "initial states", choices=PRIORS)
     slope: float = parameter(4.0, "s", "power of the random field falls as |k|^-s", minimum=0)
-    inner: int = parameter(2, "m", "Strang steps between stored times", minimum=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        courant = float(torch.as_tensor(self.speed * self.horizon / self.steps * self.size / 2).detach())
-        if courant > _STABLE * self.inner:
-            raise ValueError(
-                f"`inner` of AdvectionDiffusion must be at least {math.ceil(courant / _STABLE)} "
-                f"(stability: speed dt n / 2 <= {_STABLE}), got {self.inner}."
-            )
+    inner: int = parameter(2, "m", "least number of Strang steps between stored times", minimum=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -90,8 +74,14 @@ class AdvectionDiffusion(Simulator):
         return FieldLayout(("tracer",), ("x", "y"), (grid(self.size),) * 2, "PERIODIC")
 
     @property
+    def longest_step(self) -> float:
+        """One radian of the fastest wave, carried at ``speed`` (Runge-Kutta steps are stable up to 2.8)."""
+        rate = number(self.speed) * self.size / 2
+        return 1 / rate if rate > 0 else math.inf
+
+    @property
     def substeps(self) -> int:
-        return self.inner
+        return max(self.inner, super().substeps)
 
     @property
     def still(self) -> Heat:
@@ -99,7 +89,7 @@ class AdvectionDiffusion(Simulator):
         return Heat(diffusivity=self.diffusivity, noise=self.noise)
 
     def velocity(self, like: Float[Tensor, "batch *state"]) -> tuple[Tensor, Tensor]:
-        """``v_x, v_y`` on the grid of ``like``, broadcastable against it."""
+        """Return ``v_x, v_y`` on the grid of ``like``, broadcastable against it, in length/time."""
         x = torch.arange(like.shape[-1], device=like.device, dtype=like.dtype) * (2 * math.pi / like.shape[-1])
         x, y = x[:, None], x[None, :]
         if self.flow == "uniform":
@@ -109,21 +99,16 @@ class AdvectionDiffusion(Simulator):
         return self.speed * x.sin() * y.cos(), -self.speed * x.cos() * y.sin()
 
     def advection(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """``-P v . grad(P u)``."""
+        """Return ``-P v . grad(P u)`` for states ``x``."""
         n = x.shape[-1]
-        k = torch.fft.fftfreq(n, 1 / n, device=x.device, dtype=x.dtype)[:, None]
-        l = torch.fft.rfftfreq(n, 1 / n, device=x.device, dtype=x.dtype)[None, :]  # noqa: E741
-        keep = (k.abs() < n / 2) & (l < n / 2)
-        modes = torch.fft.rfft2(x) * keep
+        p, q = wavenumbers((n, n), device=x.device, dtype=x.dtype)
+        keep = (p.abs() < n / 2) & (q < n / 2)
         v, w = self.velocity(x)
-        slope = v * torch.fft.irfft2(1j * k * modes, s=x.shape[-2:]) + w * torch.fft.irfft2(
-            1j * l * modes, s=x.shape[-2:]
-        )
-        out: Tensor = torch.fft.irfft2(-torch.fft.rfft2(slope) * keep, s=x.shape[-2:])
-        return out
+        along_x, along_y = filtered(x, torch.stack([1j * p * keep, 1j * q * keep])).chunk(2, dim=1)
+        return filtered(v * along_x + w * along_y, -keep.to(x.dtype))
 
     def stir(self, x: Float[Tensor, "batch *state"], dt: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Advection alone for a time ``dt`` (either way), one classical Runge-Kutta step (Kutta 1901)."""
+        """Return states after advection alone for a time ``dt`` (either way), by one Runge-Kutta step (Kutta 1901)."""
         h = match(dt, x)
         k1 = self.advection(x)
         k2 = self.advection(x + h / 2 * k1)
@@ -131,32 +116,40 @@ class AdvectionDiffusion(Simulator):
         k4 = self.advection(x + h * k3)
         return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
+    def advance(
+        self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor, dw: Float[Tensor, "draws batch *state"]
+    ) -> Float[Tensor, "batch *state"]:
+        still, middle = self.still, (t0 + t1) / 2
+        first, second = (dw[0] + dw[1]) / 2, (dw[0] - dw[1]) / 2  # increments of the two halves; they sum to dw[0]
+        x = self.stir(exponential(still, x, t0, middle, first[None]), t1 - t0)
+        return exponential(still, x, middle, t1, second[None])
+
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         return self.advection(x) + self.still.drift(x, t)
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
-        """``inner`` steps of :data:`strang` without noise, which are stable over a stored interval."""
-        still, h = self.still, (t1 - t0) / self.inner
+        """Solve by ``substeps`` solver steps without noise, which are stable over a stored interval."""
+        still, h = self.still, (t1 - t0) / self.substeps
         zero = torch.zeros_like(h)
-        for _ in range(self.inner):
+        for _ in range(self.substeps):
             x = still.drift_flow(self.stir(still.drift_flow(x, zero, h / 2), h), zero, h / 2)
         return x
 
     def apply_covariance(
         self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
     ) -> Float[Tensor, "batch *state"]:
-        """That of the process without flow, which only turns white noise: off by ``O((t1 - t0)^3)``."""
+        """Return ``q v`` of the process without flow, which only turns white noise: off by ``O((t1 - t0)^3)``."""
         return self.still.apply_covariance(v, t0, t1)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
-        """In units of the noise of the process without flow."""
+        """Return a gap in units of the noise of the process without flow."""
         return self.still.whiten(gap, t0, t1)
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return self.noise * torch.ones_like(t)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
-        """Sign and reflections: of both axes at once for ``shear``, of y for ``uniform``, of each for ``cellular``."""
+        """Return reflections of both axes at once (``shear``), of y (``uniform``) or of each, with either sign."""
         axes = {"uniform": ((-1,),), "shear": ((-2, -1),), "cellular": ((-2,), (-1,), (-2, -1))}[self.flow]
         mirrored = [x, *(x.flip(some).roll([1] * len(some), some) for some in axes)]
         return [sign * image for sign in (1, -1) for image in mirrored]
@@ -170,7 +163,4 @@ class AdvectionDiffusion(Simulator):
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "batch *state"]:
         z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
-        if self.prior == "spots":
-            return spots(z, generator)
-        field = gaussian_field(z, self.slope)
-        return torch.where(field > 0, 1.0, -1.0).to(dtype) if self.prior == "edges" else field
+        return scalar_field(self.prior, z, self.slope, generator)

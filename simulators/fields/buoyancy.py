@@ -16,14 +16,16 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import parameter
+from physinv.processes.simulator import number, parameter
 from simulators.numerics.projection import project
 from simulators.numerics.stepped import Stepped
 
 
 @dataclass(frozen=True)
 class Buoyancy(Stepped):
-    """``s_t + u . grad s = g xi``, ``u_t + u . grad u = -grad p + buoyancy s e_y + g xi`` with ``div u = 0``.
+    """Smoke ``s`` that rises around obstacles in a closed box, in air of velocity ``u``:
+
+        s_t + u . grad s = g xi,    u_t + u . grad u = -grad p + buoyancy s e_y + g xi,    div u = 0.
 
     Third experiment of Holzschuh, Vegetti and Thuerey (2023), in the unit square with walls all round.  Time 0 of the
     trajectories is ``start`` after the beginning; until ``inflow_end`` a disc (radius .07, y = .12) gave off smoke.
@@ -37,8 +39,10 @@ class Buoyancy(Stepped):
     each cell (last column and last row are wall: 0); obstacle cells (1 or 0, static).  Inside obstacles and on their
     faces the state rests, the physics does not read it, and there is no noise.
 
-    Good values: the defaults; with steps of .01 smoke moves by about one cell.  Derivatives with respect to the state
-    hold for fixed obstacles and are as exact as ``tolerance``.  ValueError from all that steps if PhiFlow is missing.
+    Limits: derivatives with respect to the state hold for fixed obstacles and are as exact as ``tolerance``.  All that
+    steps raises ValueError if PhiFlow is missing.
+
+    Good values: the defaults; in one solver step smoke moves by about a cell.
     """
 
     title: ClassVar[str] = "Buoyancy-driven smoke with obstacles (needs physinv[flow])"
@@ -48,7 +52,7 @@ class Buoyancy(Stepped):
 
     horizon: float = parameter(0.45, "T", "final time, from `start`", unit="time", minimum=1e-9)
     steps: int = parameter(45, "M", "stored time steps", minimum=1)
-    inner: int = parameter(1, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(1, "m", "least number of solver steps between stored times", minimum=1)
     size: int = parameter(64, "n", "cells per axis", minimum=4)
     noise: float = parameter(0.1, "g", "noise per cell and face", unit="state/time^1/2", minimum=0)
     buoyancy: float = parameter(20.0, "b", "acceleration by smoke of density 1", unit="1/time^2", minimum=0)
@@ -80,8 +84,13 @@ class Buoyancy(Stepped):
         return FieldLayout(names, ("x", "y"), (centres,) * 2, "WALL", static=("obstacle",))
 
     @property
+    def longest_step(self) -> float:
+        """0.64 cells at the unit speed, to which smoke accelerates within the box: .01 on 64 cells."""
+        return 0.64 / self.size
+
+    @property
     def substeps(self) -> int:
-        return self.inner
+        return max(self.inner, super().substeps)
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         noisy = _free(torch.ones((1, self.size, self.size), dtype=torch.bool, device=t.device)).to(t.dtype)
@@ -94,13 +103,14 @@ class Buoyancy(Stepped):
         smoke, vx, vy, mask = x.flip(-2).unbind(-3)
         return [x, torch.stack([smoke, -vx.roll(-1, dims=-2), vy, mask], dim=-3)]  # face i goes to n - 2 - i
 
-    def advance(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+    def propagated(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         return self._flow(x, self.dt, None)
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
-        """One solver step of ``t1 - t0``; a negative one takes smoke and air back where they were.
+        """Return the states after one solver step of ``t1 - t0``; a negative one moves smoke and air back.
 
-        ValueError for steps of different lengths in one batch (on a CPU; elsewhere looking would mean waiting).
+        Raises:
+            ValueError: For steps of different lengths in one batch (on a CPU; elsewhere looking would mean waiting).
         """
         gap = t1 - t0
         if gap.device.type == "cpu" and bool(((gap - gap[0]).abs() > 1e-3 * gap[0].abs()).any()):
@@ -130,7 +140,7 @@ class Buoyancy(Stepped):
         free, t = self.free(x), x.new_zeros(batch)
         x = self._project(torch.cat([free[:, :3] * x[:, :3], x[:, 3:]], dim=1))
         dt = torch.as_tensor(self.dt, device=device, dtype=dtype)
-        age, end = (round(float(torch.as_tensor(a / self.dt).detach())) for a in (self.start, self.inflow_end))
+        age, end = (round(number(a / self.dt)) for a in (self.start, self.inflow_end))
         for i in range(age):
             dw = dt.sqrt() * torch.randn(x.shape, generator=generator, device=device, dtype=dtype)
             x = self._flow(x, self.dt, source if i < end else None)
@@ -150,12 +160,12 @@ class Buoyancy(Stepped):
 
     def _project(self, x: Tensor) -> Tensor:
         free = self.free(x)
-        vx, vy = project(x[:, 1], x[:, 2], free[:, 1], free[:, 2], float(torch.as_tensor(self.tolerance).detach()))
+        vx, vy = project(x[:, 1], x[:, 2], free[:, 1], free[:, 2], number(self.tolerance))
         return torch.stack([x[:, 0], vx, vy, x[:, 3]], dim=1)
 
 
 def _free(fluid: Bool[Tensor, "batch x y"]) -> Bool[Tensor, "batch 4 x y"]:
-    """Fluid cells; faces between two of them; nothing."""
+    """Where each channel is free: in fluid cells (smoke), on faces between two of them (velocity), nowhere (mask)."""
     right = pad(fluid[:, 1:] & fluid[:, :-1], (0, 0, 0, 1))
     upper = pad(fluid[:, :, 1:] & fluid[:, :, :-1], (0, 1))
     return torch.stack([fluid, right, upper, torch.zeros_like(fluid)], dim=1)

@@ -20,18 +20,23 @@ from simulators.numerics.spectral import coloured_field, grid, normalised, refle
 
 @dataclass(frozen=True)
 class GrayScott(Semilinear):
-    """Two substances, ``U + 2 V -> 3 V`` and ``V`` -> inert, fed with ``U`` (Gray and Scott 1984; Pearson 1993).
+    """The stochastic Gray-Scott system of two substances, ``U + 2 V -> 3 V`` and ``V`` -> inert, fed with ``U``:
 
         u_t = diffusion_u Laplace(u) - u v^2 + feed (1 - u) + noise xi_u
         v_t = diffusion_v Laplace(v) + u v^2 - (feed + kill) v + noise xi_v
 
-    on ``[0, length)^2``.  ``(1, 0)`` is stable; where the noise or a seed brings enough ``v`` together, it feeds on
-    ``u``.  Initial states: ``(1, 0)``, but ``(1/2, 1/4)`` where a Gaussian random field with power
-    ``exp(-(k / scale)^2)`` exceeds 1.2 of its standard deviations, with soft edges, after a time ``spin_up``.
+    on ``[0, length)^2``, periodic.  Initial states: ``(1, 0)``, but ``(1/2, 1/4)`` where a Gaussian random field with
+    power ``exp(-(k / scale)^2)`` exceeds 1.2 of its standard deviations, with soft edges, after a time ``spin_up``.
 
-    Good values: rates of Pearson's patterns, feed .02 to .06 and kill .05 to .065 (the default makes spots that
-    divide), and ``length`` of .5 or more: patterns have wave lengths of about ``10 sqrt(diffusion_v / feed)``.  The
-    concentrations of a noisy run may fall below 0 by the noise.
+    Expected behaviour: ``(1, 0)`` is stable; where the noise or a seed brings enough ``v`` together, it feeds on ``u``
+    and makes patterns with wave lengths of about ``10 sqrt(diffusion_v / feed)``: spots that divide with the defaults.
+
+    Limits: the concentrations of a noisy run may fall below 0 by the noise.
+
+    Good values: rates of Pearson's patterns, feed .02 to .06 and kill .05 to .065, and ``length`` of .5 or more.
+
+    References:
+        Gray and Scott (1984); Pearson (1993).
     """
 
     title: ClassVar[str] = "Stochastic Gray-Scott reaction-diffusion system, periodic"
@@ -51,7 +56,7 @@ class GrayScott(Semilinear):
     noise: float = parameter(0.001, "g", "rms noise per pixel", unit="1/time^1/2", minimum=0)
     scale: float = parameter(3.0, "k_0", "wave number at which the seeds' power falls off", minimum=0.5)
     spin_up: float = parameter(40.0, "t_0", "time that initial states have run for", unit="time", minimum=0)
-    inner: int = parameter(6, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(6, "m", "least number of solver steps between stored times", minimum=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,6 +65,11 @@ class GrayScott(Semilinear):
     @property
     def layout(self) -> FieldLayout:
         return FieldLayout(("u", "v"), ("x", "y"), (grid(self.size, float(self.length)),) * 2, "PERIODIC")
+
+    @property
+    def longest_step(self) -> float:
+        """4: the autocatalysis has rates below ``2 u v``, about a half, whatever the parameters."""
+        return 4.0
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         q2 = (2 * math.pi / self.length) ** 2 * squared_wavenumbers(like)
@@ -75,7 +85,7 @@ class GrayScott(Semilinear):
         return torch.addcmul(torch.cat([fed, torch.zeros_like(fed)], dim=1).to(y), sign, eaten)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
-        """Mirrored along each axis and along the diagonal."""
+        """Return mirror images along each axis, both, and the diagonal."""
         return [x, reflect(x, 0), reflect(x, 1), reflect(x, 0, 1), x.mT]
 
     def initial(

@@ -12,46 +12,43 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
-from physinv.equations.solve import Step, exponential
+from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import LinearGaussian
 from physinv.processes.layout import FieldLayout
 from physinv.processes.simulator import Simulator, parameter
-from simulators.numerics.priors import spots
-from simulators.numerics.spectral import gaussian_field, grid, power_law, squared_wavenumbers
+from simulators.numerics.priors import PRIORS, scalar_field
+from simulators.numerics.spectral import grid, power_law, squared_wavenumbers
 
 
 @dataclass(frozen=True)
 class Heat(Linear, Simulator):
-    """``u_t = diffusivity Laplace(u) + noise xi`` on ``[0, 2 pi]^dimension``; ``xi`` is white on the grid.
+    """The stochastic heat equation ``u_t = diffusivity Laplace(u) + noise xi`` on ``[0, 2 pi]^dimension``, periodic.
 
-    Every Fourier mode is an Ornstein-Uhlenbeck process with rate ``-diffusivity k^2``, so a step of any length is
-    exact.  Good values: the defaults are those of Holzschuh et al. (2023).  Structure on scales below
-    ``2 pi / k`` with ``diffusivity k^2 horizon > 1`` is lost in the noise; that is what the posterior is about.
+    ``xi`` is white on the grid.  Every Fourier mode is an Ornstein-Uhlenbeck process with rate ``-diffusivity k^2``, so
+    a step of any length is exact.  Initial states: see :func:`~simulators.numerics.priors.scalar_field`, those with
+    ``edges`` of ``slope`` 4 at least.
 
-    Priors:
-    ``gaussian``  Gaussian random field with power ``|k|^-slope``, unit pixel variance (exact posterior known);
-    ``spots``     one to five Gaussian hot or cold spots of height 1 to 2, spatial mean removed;
-    ``edges``     the sign of a smooth random field: plateaus at +-1 with sharp edges, far from Gaussian.
+    Expected behaviour: structure on scales below ``2 pi / k`` with ``diffusivity k^2 horizon > 1`` is lost in the
+    noise; that is what the posterior is about.
+
+    Limits: only the ``gaussian`` prior has an exact posterior.
+
+    Good values: the defaults are those of Holzschuh, Vegetti and Thuerey (2023).
     """
 
     title: ClassVar[str] = "Stochastic heat equation, periodic"
     equation: ClassVar[str] = "u_t = diffusivity Laplace(u) + noise xi"
     basis: ClassVar[str] = "fourier"
-    step: ClassVar[Step] = exponential
+    scheme: ClassVar[Step] = exponential
 
     horizon: float = parameter(0.2, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points per axis", minimum=2)
-    dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1)
+    dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1, maximum=3)
     diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0)
     noise: float = parameter(0.1, "g", "noise amplitude per pixel", unit="temperature/time^1/2", minimum=0)
-    prior: str = parameter("gaussian", "p(x_0)", "initial states", choices=("gaussian", "spots", "edges"))
+    prior: str = parameter("gaussian", "p(x_0)", "initial states", choices=PRIORS)
     slope: float = parameter(4.0, "s", "power of the random field falls as |k|^-s", minimum=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.dimension > 3:
-            raise ValueError(f"`dimension` of Heat must be 1, 2 or 3, got {self.dimension}.")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,11 +74,7 @@ class Heat(Linear, Simulator):
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "batch *state"]:
         z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
-        if self.prior == "gaussian":
-            return gaussian_field(z, self.slope)
-        if self.prior == "edges":
-            return torch.where(gaussian_field(z, max(self.slope, 4.0)) > 0, 1.0, -1.0).to(dtype)
-        return spots(z, generator)
+        return scalar_field(self.prior, z, max(self.slope, 4.0) if self.prior == "edges" else self.slope, generator)
 
     def exact(self) -> LinearGaussian | None:
         if self.prior != "gaussian":

@@ -12,49 +12,53 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
-from physinv.equations.solve import Step, exponential
+from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import LinearGaussian
 from physinv.processes.layout import FieldLayout
 from physinv.processes.simulator import Simulator, parameter
-from simulators.numerics.priors import spots
+from simulators.numerics.priors import PRIORS, spots
 from simulators.numerics.transforms import backward, centres, forward, gaussian_field, power_law, squared_wavenumbers
 
 
 @dataclass(frozen=True)
 class HeatWalls(Linear, Simulator):
-    """``u_t = diffusivity Laplace(u) + noise xi`` on ``[0, pi]^dimension``; ``xi`` is white on the grid.
+    """The stochastic heat equation ``u_t = diffusivity Laplace(u) + noise xi`` on ``[0, pi]^dimension`` with walls.
 
-    Walls: ``dirichlet``, kept at ``u = 0`` (heat leaves), or ``neumann``, ``du/dn = 0`` (insulated: without noise the
-    total heat stays).  Points are cell centres, so the walls lie half a cell outside.  Every mode ``sin(k x)`` or
-    ``cos(k x)``, k integer, is an Ornstein-Uhlenbeck process with rate ``-diffusivity |k|^2``, so a step of any length
-    is exact (Carslaw and Jaeger 1959, chapter 3).  Good values: ``diffusivity k^2 horizon`` from below 1 for the
-    largest structures to far above for the smallest, as the defaults have it.
+    ``xi`` is white on the grid, whose points are cell centres: the walls lie half a cell outside.
 
-    Priors:
-    ``gaussian``  Gaussian random field, power ``|k|^-slope`` in the modes, mean variance 1 (exact posterior known);
-    ``spots``     one to five Gaussian hot or cold spots of height 1 to 2;
-    ``edges``     the sign of such a random field: plateaus at +-1 that end at sharp edges and at the walls.
+    =============  =====================================================================
+    ``dirichlet``  walls are kept at ``u = 0``: heat leaves
+    ``neumann``    ``du/dn = 0``, insulated: without noise the total heat stays
+    =============  =====================================================================
+
+    Every mode ``sin(k x)`` or ``cos(k x)``, k integer, is an Ornstein-Uhlenbeck process with rate
+    ``-diffusivity |k|^2``, so a step of any length is exact (Carslaw and Jaeger 1959, chapter 3).
+
+    Initial states: ``gaussian``, a random field with power ``|k|^-slope`` in these modes and mean variance 1;
+    ``spots``, one to five Gaussian bumps of height 1 to 2 and either sign; ``edges``, the sign of such a random field.
+
+    Expected behaviour: as for ``heat``, but structure ends at the walls.
+
+    Limits: only the ``gaussian`` prior has an exact posterior.
+
+    Good values: ``diffusivity k^2 horizon`` from below 1 for the largest structures to far above for the smallest, as
+    the defaults have it.
     """
 
     title: ClassVar[str] = "Stochastic heat equation with walls"
     equation: ClassVar[str] = "u_t = diffusivity Laplace(u) + noise xi,  u = 0 or du/dn = 0 at the walls"
     basis: ClassVar[str] = "walls"
-    step: ClassVar[Step] = exponential
+    scheme: ClassVar[Step] = exponential
 
     horizon: float = parameter(0.05, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(24, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "cells per axis", minimum=2)
-    dimension: int = parameter(2, "d", "space dimensions (1 or 2)", minimum=1)
+    dimension: int = parameter(2, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)
     walls: str = parameter("dirichlet", "wall", "what holds at the walls", choices=("dirichlet", "neumann"))
     diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0)
     noise: float = parameter(0.1, "g", "noise amplitude per cell", unit="temperature/time^1/2", minimum=0)
-    prior: str = parameter("edges", "p(x_0)", "initial states", choices=("gaussian", "spots", "edges"))
+    prior: str = parameter("edges", "p(x_0)", "initial states", choices=PRIORS)
     slope: float = parameter(4.0, "s", "power of the random field falls as |k|^-s", minimum=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.dimension > 2:
-            raise ValueError(f"`dimension` of HeatWalls must be 1 or 2, got {self.dimension}; take 2.")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["KPZ"]
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import parameter
+from physinv.processes.simulator import number, parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -27,15 +28,24 @@ from simulators.numerics.spectral import (
 
 @dataclass(frozen=True)
 class KPZ(Semilinear):
-    """``h_t = diffusivity h_xx + growth / 2 h_x^2 + noise xi`` on ``[0, 2 pi]`` (Kardar, Parisi and Zhang 1986).
+    """The Kardar-Parisi-Zhang equation of a growing interface of height ``h`` on ``[0, 2 pi]``, periodic:
 
-    ``Z = exp(growth h / (2 diffusivity))`` solves the heat equation with multiplicative noise (Cole and Hopf): hills
-    widen, valleys close into cusps and are forgotten.  The noise is white in the resolved modes.  On them the
-    stationary slopes ``h_x`` are Gaussian with the same variance ``sigma_k^2 / (2 diffusivity)`` in every mode,
-    whatever ``growth``.  The mean rises by ``growth / 2 <h_x^2>`` and is not stationary.
+        h_t = diffusivity h_xx + growth / 2 h_x^2 + noise xi.
 
-    Initial states are Gaussian random fields with power ``exp(-(k / scale)^2)`` for ``k >= 1``, of rms ``strength``.
+    The noise is white in the resolved modes.  Initial states are Gaussian random fields with power
+    ``exp(-(k / scale)^2)`` for ``k >= 1``, of rms ``strength``.
+
+    Expected behaviour: ``Z = exp(growth h / (2 diffusivity))`` solves the heat equation with multiplicative noise (Cole
+    and Hopf): hills widen, valleys close into cusps and are forgotten.  Stationary slopes ``h_x`` are Gaussian with the
+    same variance ``sigma_k^2 / (2 diffusivity)`` in every resolved mode, whatever ``growth``.  The mean rises by
+    ``growth / 2 <h_x^2>`` and is not stationary.
+
+    Limits: with ``growth = 0`` it is the stochastic heat equation.
+
     Good values: ``diffusivity >= growth max|h_x| / size``.
+
+    References:
+        Kardar, Parisi and Zhang (1986), eq. 1.
     """
 
     title: ClassVar[str] = "Kardar-Parisi-Zhang equation, periodic"
@@ -49,7 +59,7 @@ class KPZ(Semilinear):
     noise: float = parameter(0.03, "g", "rms noise per pixel", unit="length/time^1/2", minimum=0)
     scale: float = parameter(4.0, "k_0", "wave number at which the initial power falls off", minimum=0.5)
     strength: float = parameter(0.5, "h_0", "initial rms", unit="length", minimum=0)
-    inner: int = parameter(4, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,6 +68,15 @@ class KPZ(Semilinear):
     @property
     def layout(self) -> FieldLayout:
         return FieldLayout(("height",), ("x",), (grid(self.size),), "PERIODIC")
+
+    @property
+    def longest_step(self) -> float:
+        """0.75 radians of the fastest resolved wave at the speed ``growth h_x`` of the rms slope (stable: 2.8)."""
+        slope2 = (number(self.strength) * number(self.scale)) ** 2 / 2  # at the start
+        smoothing = number(self.diffusivity)
+        slope2 += number(self.noise) ** 2 / (2 * smoothing) if smoothing > 0 else 0.0  # in equilibrium
+        speed = abs(number(self.growth)) * slope2**0.5
+        return 0.75 / (speed * self.wavenumber_max) if speed > 0 else math.inf
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         return -self.diffusivity * squared_wavenumbers(like)

@@ -28,15 +28,23 @@ from simulators.numerics.spectral import (
 
 @dataclass(frozen=True)
 class KuramotoSivashinsky(Semilinear):
-    """``u_t = -u u_x - u_xx - u_xxxx + noise xi`` on ``[0, length)`` (Kuramoto 1978, Sivashinsky 1977).
+    """The stochastic Kuramoto-Sivashinsky equation on ``[0, length)``, periodic:
 
-    Mode ``q = 2 pi k / length`` grows at the rate ``q^2 - q^4`` until ``u u_x`` carries its energy to short waves,
-    where it is dissipated: chaos for ``length`` of 22 and more, with a largest Lyapunov exponent of .048 at 22
-    (Cvitanovic, Davidchack and Siminos 2010).  Initial states lie on the attractor: random long
-    waves of rms 1 that have run for a time ``spin_up``.  The noise is white in the resolved modes but the mean, which
-    stays at 0.
+        u_t = -u u_x - u_xx - u_xxxx + noise xi.
 
-    Good values: one grid point per unit of length or more, solver steps up to .25.
+    The noise is white in the resolved modes but the mean, which stays at 0.  Initial states lie on the attractor:
+    random long waves of rms 1 that have run for a time ``spin_up``.
+
+    Expected behaviour: mode ``q = 2 pi k / length`` grows at the rate ``q^2 - q^4`` until ``u u_x`` carries its energy
+    to short waves, where it is dissipated: chaos for ``length`` of 22 and more, with a largest Lyapunov exponent of
+    .048 at 22 (Cvitanovic, Davidchack and Siminos 2010).
+
+    Limits: for ``length`` below ``2 pi`` everything decays.
+
+    Good values: one grid point per unit of length or more, ``horizon`` of about one Lyapunov time (20).
+
+    References:
+        Kuramoto (1978); Sivashinsky (1977).
     """
 
     title: ClassVar[str] = "Stochastic Kuramoto-Sivashinsky equation, periodic"
@@ -48,7 +56,7 @@ class KuramotoSivashinsky(Semilinear):
     length: float = parameter(22.0, "L", "length of the interval", unit="length", minimum=1e-6)
     noise: float = parameter(0.1, "g", "rms noise per pixel", unit="state/time^1/2", minimum=0)
     spin_up: float = parameter(150.0, "t_0", "time that initial states have run for", unit="time", minimum=0)
-    inner: int = parameter(4, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,6 +65,11 @@ class KuramotoSivashinsky(Semilinear):
     @property
     def layout(self) -> FieldLayout:
         return FieldLayout(("velocity",), ("x",), (grid(self.size, float(self.length)),), "PERIODIC")
+
+    @property
+    def longest_step(self) -> float:
+        """1/4, a hundredth of the Lyapunov time: the equation has no parameter but its length."""
+        return 0.25
 
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         q2 = (2 * math.pi / self.length) ** 2 * squared_wavenumbers(like)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["NavierStokes"]
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,13 +13,13 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from physinv.equations.fourier import multiplicity
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import parameter
+from physinv.processes.simulator import number, parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
     grid,
-    multiplicity,
     normalised,
     reflect,
     resolved,
@@ -29,21 +30,28 @@ from simulators.numerics.spectral import (
 
 @dataclass(frozen=True)
 class NavierStokes(Semilinear):
-    """``w_t + u . grad w = viscosity Laplace(w) - drag w + F + noise xi`` on ``[0, 2 pi]^2``, ``w = v_x - u_y``.
+    """The incompressible Navier-Stokes equations for the vorticity ``w = v_x - u_y`` on ``[0, 2 pi]^2``, periodic:
 
-    ``forcing``:
-    ``none``        decaying turbulence: ``F = 0``, ``xi`` white in the resolved modes but the mean;
-    ``kolmogorov``  the body force ``amplitude sin(wavenumber y)`` along x: ``F = -amplitude wavenumber
-                    cos(wavenumber y)``; ``xi`` as before (Kochkov et al. 2021: wave number 4, amplitude 1, drag .1);
+        w_t + u . grad w = viscosity Laplace(w) - drag w + F + noise xi.
+
+    ==============  ================================================================================================
+    ``none``        decaying turbulence: ``F = 0``, ``xi`` white in the resolved modes but the mean
+    ``kolmogorov``  body force ``amplitude sin(wavenumber y)`` along x, ``F = -amplitude wavenumber cos(wavenumber
+                    y)``; ``xi`` as before (Kochkov et al. 2021: wave number 4, amplitude 1, drag .1)
     ``stochastic``  ``F = 0``, and ``xi`` drives the ring ``|k| = wavenumber +- 1`` alone, white in time: energy comes
-                    in at the known rate :meth:`energy_input`.
+                    in at the known rate :meth:`energy_input`
+    ==============  ================================================================================================
 
     Initial states are Gaussian random fields with power ``k^2 exp(-(k / scale)^2)`` and a root-mean-square vorticity
     ``strength`` which have run for a time ``spin_up``.
 
+    Expected behaviour: vortices of the same sign merge, filaments between them are dissipated.
+
+    Limits: at ``viscosity`` far below ``strength (3 / size)^2`` filaments reach the grid.
+
     Good values: the defaults are the setting of the initial-vorticity inversion of InverseBench (Zheng et al. 2025;
     Reynolds number 200, forcing ``-4 cos(4 y)``, states evolved for a time 5 before t = 0, T = 1), here with noise and
-    on 64 points.  A solver step should not be longer than ``3 / (k_max speed)``, ``k_max = size / 3``.
+    on 64 points.
     """
 
     title: ClassVar[str] = "Two-dimensional Navier-Stokes equations, vorticity, periodic"
@@ -61,7 +69,7 @@ class NavierStokes(Semilinear):
     strength: float = parameter(4.0, "w_0", "rms vorticity before the spin-up", unit="1/time", minimum=0)
     scale: float = parameter(4.0, "k_0", "wave number at which the initial power falls off", minimum=0.5)
     spin_up: float = parameter(5.0, "t_0", "time that initial states have run for", unit="time", minimum=0)
-    inner: int = parameter(2, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(2, "m", "least number of solver steps between stored times", minimum=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,13 +79,36 @@ class NavierStokes(Semilinear):
     def layout(self) -> FieldLayout:
         return FieldLayout(("vorticity",), ("x", "y"), (grid(self.size),) * 2, "PERIODIC")
 
+    @property
+    def longest_step(self) -> float:
+        """0.7 radians of the fastest resolved wave at the rms speed of the initial or the driven flow (stable: 2.8)."""
+        eddies = number(self.strength) / number(self.scale)
+        match self.forcing:
+            case "kolmogorov":
+                driven = (number(self.amplitude) / self.wavenumber) ** 0.5
+            case "stochastic":
+                age = number(self.horizon) + number(self.spin_up)
+                driven = number(self.noise) / self.wavenumber * age**0.5
+            case _:
+                driven = 0.0
+        speed = (eddies**2 + driven**2) ** 0.5 if self.forcing == "stochastic" else max(eddies, driven)
+        return 0.7 / (speed * self.wavenumber_max) if speed > 0 else math.inf
+
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
         return -self.viscosity * squared_wavenumbers(like) - self.drag
 
     def velocity_modes(
         self, y: Complex[Tensor, "batch one *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch two *modes"]:
-        """Modes of ``(u, v) = (psi_y, -psi_x)``, ``Laplace(psi) = -w``."""
+        """Return the modes of the velocity ``(u, v) = (psi_y, -psi_x)``, ``Laplace(psi) = -w``.
+
+        Args:
+            y: Modes of the vorticity.
+            like: States of the shape in question.
+
+        Returns:
+            ``(batch, 2, *modes)``.
+        """
         return _operators(tuple(like.shape[2:]), like.device, like.dtype, self.wavenumber)[0] * y
 
     def nonlinear(
@@ -99,24 +130,24 @@ class NavierStokes(Semilinear):
         return noisy * ((k2.sqrt() - self.wavenumber).abs() <= 1)
 
     def energy(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
-        """Mean of ``|u|^2 / 2`` over the box."""
+        """Return the mean of ``|u|^2 / 2`` over the box for vorticities ``x``, ``(batch,)``."""
         power = self.modes(x).abs().square() / squared_wavenumbers(x).clamp(min=1) * multiplicity(x)
         return power.sum((1, 2, 3)) / (2 * self.size**2)
 
     def enstrophy(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
-        """Mean of ``w^2 / 2`` over the box.
+        """Return the mean of ``w^2 / 2`` over the box for vorticities ``x``, ``(batch,)``.
 
         ``d<E>/dt = energy_input - 2 viscosity <Z> - 2 drag <E>`` where F does no work.
         """
         return x.square().mean((1, 2, 3)) / 2
 
     def energy_input(self, like: Float[Tensor, "batch *state"]) -> Float[Tensor, ""]:
-        """Mean energy that the noise brings in per unit of time."""
+        """Return the mean energy that the noise brings in per unit of time."""
         per_mode = self.deviation(like) ** 2 / squared_wavenumbers(like).clamp(min=1)
         return (per_mode * multiplicity(like)).sum() / (2 * self.size**2)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
-        """Turned by 180 degrees, and mirrored (which turns vorticity round) as far as the force allows."""
+        """Return states turned by 180 degrees, and mirrored (vorticity changes sign) as far as the force allows."""
         turned = reflect(x, 0, 1)
         if self.forcing != "kolmogorov":
             return [x, turned, -reflect(x, 0), -reflect(x, 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Wave", "WaveGaussian", "propagate"]
+__all__ = ["Wave", "WaveGaussian"]
 
 import itertools
 import math
@@ -13,66 +13,54 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, match
-from physinv.equations.solve import Step
+from physinv.equations.fourier import fourier, inverse_fourier
+from physinv.equations.sde import match
 from physinv.laws.exact import ExactPosterior
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.processes.layout import FieldLayout
 from physinv.processes.simulator import Simulator, parameter
 from simulators.numerics.oscillator import Block, inverse_root, noise_block, noise_root, product, propagator, transposed
-from simulators.numerics.priors import spots
+from simulators.numerics.priors import PRIORS, scalar_field
 from simulators.numerics.spectral import gaussian_field, grid, power_law, squared_wavenumbers
-
-
-def _propagate(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    if not isinstance(sde, Wave):
-        raise ValueError(f"`propagate` steps a Wave, got {type(sde).__name__}; take heun or srk3.")
-    dt = t1 - t0
-    root = noise_root(sde.noise_of(dt, x))
-    kick = sde.noise * sde.filtered(dw[0] / match(dt, x).sqrt(), root)
-    return sde.drift_flow(x, t0, t1) + kick
-
-
-propagate = Step(_propagate, weak_order=math.inf)
-"""Exact for :class:`Wave` at any step: matrix exponential and accumulated noise of every mode."""
 
 
 @dataclass(frozen=True)
 class Wave(Simulator):
-    """``u_tt = speed^2 Laplace(u) - damping u_t + noise xi`` on ``[0, 2 pi]^dimension``; ``xi`` is white on the grid.
+    """The damped stochastic wave equation on ``[0, 2 pi]^dimension``, periodic:
 
-    Channels: ``displacement`` u and ``velocity`` w = u_t.  Noise acts on the velocity only and reaches the displacement
-    through it.  Every Fourier mode is a noisy damped oscillator (Chandrasekhar 1943, section II.3), under-, over- or
-    critically damped as ``speed k`` exceeds ``damping / 2`` or not, and :data:`propagate` is exact for any step.  In
-    equilibrium every mode has ``E|w|^2 = speed^2 k^2 E|u|^2 = noise^2 / (2 damping)`` (equipartition).
-    Good values: ``damping horizon`` from 1 to 4; each mode keeps the share ``e^{-damping horizon}`` of its energy, the
-    noise brings in the rest.  Unlike heat, waves keep small scales as long as large ones.
+        u_tt = speed^2 Laplace(u) - damping u_t + noise xi,
 
-    Priors of the displacement; the velocity is a Gaussian random field of power ``|k|^-slope`` and rms ``kick``:
-    ``gaussian``  Gaussian random field, power ``|k|^-slope``, unit pixel variance (exact posterior known);
-    ``spots``     one to five Gaussian bumps of height 1 to 2 and either sign, spatial mean removed;
-    ``edges``     the sign of such a random field: plateaus at +-1 with sharp edges.
+    with ``xi`` white on the grid.  Channels: ``displacement`` u and ``velocity`` w = u_t.  Noise acts on the velocity
+    only and reaches the displacement through it.  Every Fourier mode is a noisy damped oscillator (Chandrasekhar 1943,
+    section II.3), under-, over- or critically damped as ``speed k`` exceeds ``damping / 2`` or not; steps of any length
+    are exact, by the matrix exponential and the accumulated noise of every mode.
+
+    Initial displacement: see :func:`~simulators.numerics.priors.scalar_field`; the initial velocity is a Gaussian
+    random field of power ``|k|^-slope`` and rms ``kick``.
+
+    Expected behaviour: in equilibrium every mode has ``E|w|^2 = speed^2 k^2 E|u|^2 = noise^2 / (2 damping)``
+    (equipartition).  Unlike heat, waves keep small scales as long as large ones.
+
+    Limits: only the ``gaussian`` prior has an exact posterior.
+
+    Good values: ``damping horizon`` from 1 to 4; each mode keeps the share ``e^{-damping horizon}`` of its energy, and
+    the noise brings in the rest.
     """
 
     title: ClassVar[str] = "Stochastic wave equation with damping, periodic"
     equation: ClassVar[str] = "u_tt = speed^2 Laplace(u) - damping u_t + noise xi"
-    step: ClassVar[Step] = propagate
+    weak_order: ClassVar[float] = math.inf
 
     horizon: float = parameter(4.0, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(128, "n", "grid points per axis", minimum=2)
-    dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1)
+    dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)
     speed: float = parameter(1.0, "c", "speed of the waves", unit="length/time", minimum=0)
     damping: float = parameter(0.5, "gamma", "damping rate of the velocity", unit="1/time", minimum=0)
     noise: float = parameter(1.5, "g", "noise amplitude per point", unit="displacement/time^3/2", minimum=0)
-    prior: str = parameter("edges", "p(u_0)", "initial displacement", choices=("gaussian", "spots", "edges"))
+    prior: str = parameter("edges", "p(u_0)", "initial displacement", choices=PRIORS)
     slope: float = parameter(4.0, "s", "power of the random fields falls as |k|^-s", minimum=0)
     kick: float = parameter(0.5, "w", "root mean square of the initial velocity", unit="displacement/time", minimum=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.dimension > 2:
-            raise ValueError(f"`dimension` of Wave must be 1 or 2, got {self.dimension}; take 2.")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,27 +72,31 @@ class Wave(Simulator):
         return FieldLayout(("displacement", "velocity"), axes, (grid(self.size),) * self.dimension, "PERIODIC")
 
     def frequencies(self, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "1 *modes"]:
-        """``omega^2 = speed^2 k^2`` per mode, float64."""
+        """Return ``omega^2 = speed^2 k^2`` of every mode, in 1/time^2, float64 ``(1, *modes)``."""
         return self.speed**2 * squared_wavenumbers(like[:1].double())[:, 0]
 
     def flow_of(self, dt: Float[Tensor, " times"], like: Float[Tensor, "batch *state"]) -> Block:
-        """``e^{A dt}`` per mode."""
+        """Return the propagator ``e^{A dt}`` of every mode for durations ``dt``, in float64."""
         w2 = self.frequencies(like)
         return propagator(match(dt.double(), w2), w2, self.damping)
 
     def noise_of(self, dt: Float[Tensor, " times"], like: Float[Tensor, "batch *state"]) -> Block:
-        """Covariance per mode of what unit noise accumulates in ``dt > 0``."""
+        """Return the covariance that unit noise builds up in every mode in durations ``dt > 0``, in float64."""
         w2 = self.frequencies(like)
         return noise_block(match(dt.double(), w2), w2, self.damping)
 
     def filtered(self, x: Float[Tensor, "batch *state"], block: Block) -> Float[Tensor, "batch *state"]:
-        """Multiply (displacement, velocity) of every mode by a 2 x 2 matrix."""
-        space = tuple(range(2, x.ndim))
-        u, w = torch.fft.rfftn(x, dim=space, norm="ortho").unbind(1)
+        """Return states whose (displacement, velocity) is multiplied by a 2 x 2 matrix, mode by mode."""
+        u, w = fourier(x).unbind(1)
         a, b, c, d = (entry.to(x.dtype) for entry in block)
-        y = torch.stack([a * u + b * w, c * u + d * w], dim=1)
-        out: Tensor = torch.fft.irfftn(y, s=x.shape[2:], dim=space, norm="ortho")
-        return out
+        return inverse_fourier(torch.stack([a * u + b * w, c * u + d * w], dim=1), tuple(x.shape[2:]))
+
+    def advance(
+        self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor, dw: Float[Tensor, "draws batch *state"]
+    ) -> Float[Tensor, "batch *state"]:
+        dt = t1 - t0
+        kick = self.noise * self.filtered(dw[0] / match(dt, x).sqrt(), noise_root(self.noise_of(dt, x)))
+        return self.drift_flow(x, t0, t1) + kick
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         w2 = self.frequencies(x)
@@ -112,7 +104,7 @@ class Wave(Simulator):
         return self.filtered(x, (0 * one, one, -w2, -self.damping * one))
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        """``(batch, 2)``, padded on the right: 0 for the displacement, ``noise`` for the velocity."""
+        """Return ``(batch, 2)``: 0 for the displacement, ``noise`` for the velocity."""
         return torch.stack([torch.zeros_like(t), self.noise * torch.ones_like(t)], dim=1)
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
@@ -124,7 +116,7 @@ class Wave(Simulator):
         return self.noise**2 * self.filtered(v, self.noise_of(t1 - t0, v))
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
-        """The gap carried to ``t1``, in units of the exact accumulated noise: of the displacement too."""
+        """Return the gap carried to ``t1``, in units of the exact accumulated noise: of the displacement too."""
         root = noise_root(self.noise_of(t1 - t0, gap))
         unit = torch.as_tensor(self.noise, dtype=gap.dtype, device=gap.device).clamp(min=torch.finfo(gap.dtype).tiny)
         return self.filtered(self.drift_flow(gap, t0, t1), inverse_root(root)) / unit
@@ -146,12 +138,7 @@ class Wave(Simulator):
     ) -> Float[Tensor, "batch *state"]:
         z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         w = self.kick * gaussian_field(z[:, 1:], self.slope)
-        if self.prior == "spots":
-            return torch.cat([spots(z[:, :1], generator), w], dim=1)
-        u = gaussian_field(z[:, :1], self.slope)
-        if self.prior == "edges":
-            u = torch.where(u > 0, 1.0, -1.0).to(dtype)
-        return torch.cat([u, w], dim=1)
+        return torch.cat([scalar_field(self.prior, z[:, :1], self.slope, generator), w], dim=1)
 
     def exact(self) -> WaveGaussian | None:
         random = self.noise > 0 or self.kick > 0
@@ -160,7 +147,7 @@ class Wave(Simulator):
 
 @dataclass(frozen=True)
 class WaveGaussian(ExactPosterior):
-    """``p(x_0 | x_T)`` of a :class:`Wave` with Gaussian prior: 2 x 2 matrices, mode by mode.
+    """The exact posterior ``p(x_0 | x_T)`` of a :class:`Wave` with Gaussian prior: 2 x 2 matrices, mode by mode.
 
     With ``F = e^{AT}``, accumulated noise Q and prior covariance P: ``E[x_0 | x_T] = K x_T``,
     ``K = P F^T (F P F^T + Q)^-1``.  A draw is ``x + K (x_T - x')`` with ``x, x'`` start and end of a fresh simulation
@@ -213,7 +200,7 @@ class WaveGaussian(ExactPosterior):
         u, uw, _, w = (p - g for p, g in zip(self._prior(final), gained, strict=True))
         slope = torch.where(u > 0, uw / u, torch.zeros_like(u))
         gap = (initial - self.mean(final)).double()
-        y = torch.fft.rfftn(gap, dim=tuple(range(2, gap.ndim)), norm="ortho")
+        y = fourier(gap)
         y = torch.stack([y[:, 0], y[:, 1] - slope * y[:, 0]], dim=1)
         power = torch.stack([u, w - slope * uw], dim=1)
         return gaussian_log_prob(y, power, gap).to(initial)

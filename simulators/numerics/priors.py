@@ -1,12 +1,46 @@
-"""Initial states far from Gaussian that several fields share."""
+"""Initial states that several fields share."""
 
 from __future__ import annotations
 
-__all__ = ["spots"]
+__all__ = ["PRIORS", "scalar_field", "spots"]
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from simulators.numerics.spectral import gaussian_field
+
+PRIORS = ("gaussian", "spots", "edges")
+"""Kinds of initial states that :func:`scalar_field` makes."""
+
+
+def scalar_field(
+    prior: str,
+    z: Float[Tensor, "batch channel *space"],
+    slope: float,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch channel *space"]:
+    """Draw initial states of a scalar on a periodic box.
+
+    ============  ==============================================================================================
+    ``gaussian``  Gaussian random field with power ``|k|^-slope``, no mean, unit variance per point
+    ``spots``     one to five Gaussian bumps of height 1 to 2 and either sign (:func:`spots`), spatial mean removed
+    ``edges``     the sign of such a random field: plateaus at +-1 with sharp edges, far from Gaussian
+    ============  ==============================================================================================
+
+    Args:
+        prior: One of :data:`PRIORS`.
+        z: White noise, ``(batch, channel, *space)``; of ``spots`` only its shape, device and dtype count.
+        slope: Exponent of the power spectrum.
+        generator: Source of further random numbers, for ``spots``.
+
+    Returns:
+        Fields of the shape of ``z``.
+    """
+    if prior == "spots":
+        return spots(z, generator)
+    field = gaussian_field(z, slope)
+    return torch.where(field > 0, 1.0, -1.0).to(z.dtype) if prior == "edges" else field
 
 
 def spots(
@@ -16,11 +50,19 @@ def spots(
     periodic: bool = True,
     most: int = 5,
 ) -> Float[Tensor, "batch channel *space"]:
-    """Up to ``most`` Gaussian bumps of height +-1 to +-2 and width .04 to .1 of the box, in the place of ``z``.
+    """Draw Gaussian bumps of height +-1 to +-2 and width .04 to .1 of the box at random places.
 
-    The k-th is present with probability ``1 - .8 (k - 1) / (most - 1)``: 1, .8, .6, .4, .2 for five.  In a ``periodic``
-    box they wrap around and the spatial mean is removed; between walls neither.  Of ``z`` only shape, device and
-    dtype count.
+    The k-th is present with probability ``1 - .8 (k - 1) / (most - 1)``: 1, .8, .6, .4, .2 for five.
+
+    Args:
+        z: A tensor of the shape, device and dtype in question, ``(batch, channel, *space)``.
+        generator: Source of the random numbers.
+        periodic: True: bumps wrap around, and the spatial mean is removed.  False: grid points are the centres of cells
+            between walls, and neither is done.
+        most: Largest number of bumps.
+
+    Returns:
+        Fields ``(batch, 1, *space)``.
     """
     batch, dim, n = len(z), z.ndim - 2, z.shape[-1]
     draw = torch.rand((batch, most, dim + 3), generator=generator, device=z.device, dtype=z.dtype)

@@ -9,7 +9,7 @@ of ``L`` does not limit the step.  Of the time on one CPU core Fourier transform
 
 from __future__ import annotations
 
-__all__ = ["Coefficients", "Semilinear", "etdrk4", "phi"]
+__all__ = ["Coefficients", "Semilinear", "phi"]
 
 import collections
 import itertools
@@ -23,10 +23,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, match
-from physinv.equations.solve import Step, check_times, gather
-from physinv.processes.simulator import Simulator, parameter, refine
-from simulators.numerics.spectral import fourier, inverse_fourier, normalised, resolved
+from physinv.equations.fourier import fourier, inverse_fourier
+from physinv.equations.sde import match
+from physinv.equations.solve import check_times, gather
+from physinv.processes.simulator import Simulator, every, number, parameter, refine
+from simulators.numerics.spectral import normalised, resolved
 
 _MOST = 2.0
 """Logarithm of the largest growth of a decaying mode, backward over a stored interval."""
@@ -62,53 +63,69 @@ class Coefficients(NamedTuple):
     kick: Tensor
 
 
-def _etdrk4(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    if not isinstance(sde, Semilinear):
-        raise ValueError(f"`etdrk4` solves Semilinear SDEs only, got {type(sde).__name__}; take euler, heun or srk3.")
-    c = sde.coefficients(_shared(t1 - t0), x)
-    return sde.unmodes(sde.noisy_modes(sde.modes(x), c, dw, x), x)
-
-
-etdrk4 = Step(_etdrk4, weak_order=2.0, draws=2)
-"""Fourth order without noise, weak order 2 with it, exact in law at any step if ``N = 0``; for :class:`Semilinear`.
-
-    x' = Phi_h(x + n_1) + n_2,    n_1, n_2 ~ N(0, sigma_k^2 tanh(r_k h) / (2 r_k)) in every mode, independent.
-
-``Phi_h`` is one step of the exponential Runge-Kutta method ETDRK4 (Cox and Matthews 2002, eq. 26-29).  The two halves
-of the noise are alike; ``e^(2 r h) + 1`` times their variance is what the linear part accumulates in one step.
-"""
-
-
 @dataclass(frozen=True)
 class Semilinear(Simulator):
-    """``u_t = L u + N(u) + noise`` for fields ``(channels, *space)``, autonomous; see the module's docstring.
+    """An autonomous stochastic PDE ``u_t = L u + N(u) + noise`` for fields ``(channels, *space)`` on a periodic box.
 
-    The rms noise per pixel is ``noise``; its spectrum is ``colour``: white in the modes that ``dealias`` keeps, unless
-    overridden.  ``dealias`` is the fraction of wave numbers along each axis that ``N`` reads and writes: 2/3 for
-    quadratic nonlinearities, 1 (all) for reactions, which act point by point.
+    A subclass gives :meth:`symbol`, :meth:`nonlinear`, ``longest_step`` and ``initial``.  The noise has the rms
+    ``noise`` per pixel and the spectrum :meth:`colour`: white in the modes that ``dealias`` keeps, unless overridden.
+
+    Solver steps are
+
+        x' = Phi_h(x + n_1) + n_2,    n_1, n_2 ~ N(0, sigma_k^2 tanh(r_k h) / (2 r_k)) in every mode, independent.
+
+    ``Phi_h`` is one step of the exponential Runge-Kutta method ETDRK4 (Cox and Matthews 2002, eq. 26-29): order 4
+    without noise, weak order 2 with it, exact in law at any step if ``N = 0``.  The two halves of the noise are alike;
+    ``e^(2 r h) + 1`` times their variance is what the linear part accumulates in one step.
+
+    ``dealias`` is the fraction of wave numbers along each axis that ``N`` reads and writes: 2/3 for quadratic
+    nonlinearities, 1 (all) for reactions, which act point by point.
     """
 
-    step: ClassVar[Step] = etdrk4
+    weak_order: ClassVar[float] = 2.0
+    draws: ClassVar[int] = 2
     dealias: ClassVar[float] = 2 / 3
 
     horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(64, "n", "grid points per axis", minimum=4)
     noise: float = parameter(0.0, "g", "rms noise per pixel", unit="state/time^1/2", minimum=0)
-    inner: int = parameter(4, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)
 
     @abstractmethod
     def symbol(self, like: Float[Tensor, "batch channel *space"]) -> Tensor:
-        """Rates of ``L`` per mode, real or complex, ``(1, channels or 1, *modes)``, on the device of ``like``."""
+        """Return the rates of ``L``, its eigenvalue in every mode, in units of 1/time.
+
+        Args:
+            like: States of the shape, device and dtype in question.
+
+        Returns:
+            Real or complex, ``(1, channels or 1, *modes)``.
+        """
 
     @abstractmethod
     def nonlinear(
         self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch channel *modes"]:
-        """Modes of ``N(u)`` for the state with modes ``y``; both are cut to the resolved modes by the caller."""
+        """Return the modes of ``N(u)``.
+
+        Args:
+            y: Modes of the state ``u``; the caller cuts them to the resolved ones, and the result too.
+            like: States of the shape in question.
+
+        Returns:
+            ``(batch, channel, *modes)``.
+        """
 
     def colour(self, like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "one one_or_channel *modes"]:
-        """Relative noise power per mode, ``(1, channels or 1, *modes)``; its scale is of no account."""
+        """Return the relative noise power of every mode; its scale is of no account.
+
+        Args:
+            like: States of the shape in question.
+
+        Returns:
+            ``(1, channels or 1, *modes)``.
+        """
         return resolved(like, self.dealias)
 
     @property
@@ -118,31 +135,49 @@ class Semilinear(Simulator):
 
     @property
     def substeps(self) -> int:
-        return self.inner
+        return max(self.inner, super().substeps)
+
+    @property
+    def wavenumber_max(self) -> float:
+        """The largest wave number that ``N`` reads and writes, in periods per box."""
+        return self.dealias * self.size / 2
 
     def modes(self, x: Float[Tensor, "*lead channel *space"]) -> Complex[Tensor, "*lead channel *modes"]:
-        """Orthonormal Fourier coefficients (real FFT over space)."""
+        """Return the orthonormal Fourier coefficients of states (:func:`physinv.equations.fourier.fourier`)."""
         return fourier(x, len(self.space))
 
     def unmodes(
         self, y: Complex[Tensor, "*lead channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Float[Tensor, "*lead channel *space"]:
-        """Inverse of :meth:`modes`."""
+        """Return the states of the shape of ``like`` with given coefficients: the inverse of :meth:`modes`."""
         return inverse_fourier(y, tuple(like.shape[2:]))
 
     def reaction(
         self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch channel *modes"]:
-        """``N`` between resolved modes."""
+        """Return the modes of ``N``, read from and cut to the resolved modes (see :meth:`nonlinear`)."""
         keep = resolved(like, self.dealias)
         return keep * self.nonlinear(keep * y, like)
+
+    def advance(
+        self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor, dw: Float[Tensor, "draws batch *state"]
+    ) -> Float[Tensor, "batch *state"]:
+        c = self.coefficients(_shared(t1 - t0), x)
+        return self.unmodes(self.noisy_modes(self.modes(x), c, dw, x), x)
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         y = self.modes(x)
         return self.unmodes(self.symbol(x) * y + self.reaction(y, x), x)
 
     def deviation(self, like: Float[Tensor, "batch *state"]) -> Tensor:
-        """``sigma_k``: the noise amplitude of each orthonormal mode."""
+        """Return ``sigma_k``, the noise amplitude of each orthonormal mode, in units of the state per time^1/2.
+
+        Args:
+            like: States of the shape in question.
+
+        Returns:
+            ``(1, channels or 1, *modes)``.
+        """
         return self.noise * normalised(self.colour(like), like).sqrt()
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
@@ -152,7 +187,15 @@ class Semilinear(Simulator):
         return self.unmodes(self.deviation(v) * self.modes(v), v)
 
     def variance(self, dt: Tensor, like: Float[Tensor, "batch *state"]) -> Tensor:
-        """``sigma_k^2 (e^(2 r dt) - 1) / (2 r)``: the noise accumulated in each mode, ``(batch or 1, *modes)``."""
+        """Return the variance ``sigma_k^2 (e^(2 r dt) - 1) / (2 r)`` of the noise that accumulates in each mode.
+
+        Args:
+            dt: Durations, ``(batch,)`` or ``()``.
+            like: States of the shape in question.
+
+        Returns:
+            ``(batch or 1, *modes)``.
+        """
         z, h = self._rates(like, dt), match(dt, like)
         return self.deviation(like) ** 2 * h * phi(2 * z)[0]
 
@@ -169,22 +212,29 @@ class Semilinear(Simulator):
         return self.unmodes(torch.where(noisy, scale, torch.zeros_like(scale)) * self.modes(gap), gap)
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
-        """``dx/dt = f`` from ``t0`` to ``t1`` by one step of ETDRK4.
+        """Solve ``dx/dt = f`` from ``t0`` to ``t1`` by one step of ETDRK4.
 
-        Backward (``t1 < t0``) no mode grows by more than ``e^2`` in the ``inner`` steps of a stored interval (a
+        Backward (``t1 < t0``) no mode grows by more than ``e^2`` in the solver steps of a stored interval (a
         quasi-reversal in the sense of Lattes and Lions 1969): what has decayed further is taken for gone.
         """
         return self.unmodes(self.flow_modes(self.modes(x), self.coefficients(_shared(t1 - t0), x), x), x)
 
     def coefficients(self, dt: Float[Tensor, " #batch"] | Float[Tensor, ""], like: Tensor) -> Coefficients:
-        """Of ETDRK4 (Cox and Matthews 2002) in terms of phi functions, and of the noise, for steps ``dt``.
+        """Return the coefficients of ETDRK4 (Cox and Matthews 2002) in terms of phi functions, and of the noise:
 
-        stage  = h/2 phi_1(z/2)         start = h (phi_1 - 3 phi_2 + 4 phi_3)
-        middle = h (2 phi_2 - 4 phi_3)  end   = h (4 phi_3 - phi_2)
+            stage  = h/2 phi_1(z/2)         start = h (phi_1 - 3 phi_2 + 4 phi_3)
+            middle = h (2 phi_2 - 4 phi_3)  end   = h (4 phi_3 - phi_2)
+
+        Args:
+            dt: Lengths ``h`` of steps, ``(batch,)``, ``(1,)`` or ``()``.
+            like: States of the shape in question.
+
+        Returns:
+            Complex factors per mode.
         """
         h, symbol = match(dt, like), self.symbol(like)
-        z = symbol * h
-        z = torch.where((h < 0) & (z.real > _MOST / self.inner), _MOST / self.inner + (z - z.real), z)
+        z, most = symbol * h, _MOST / self.substeps
+        z = torch.where((h < 0) & (z.real > most), most + (z - z.real), z)
         f1, f2, f3 = phi(z)
         kick = self.deviation(like) * (_tanhc(self._rates(like, dt)) / 2).sqrt() / math.sqrt(2)
         keep = resolved(like, self.dealias)
@@ -205,7 +255,16 @@ class Semilinear(Simulator):
         c: Coefficients,
         like: Float[Tensor, "batch channel *space"],
     ) -> Complex[Tensor, "batch channel *modes"]:
-        """``Phi_h`` in Fourier space: one step of ETDRK4."""
+        """Return ``Phi_h`` in Fourier space: one step of ETDRK4 without noise.
+
+        Args:
+            y: Modes of the states.
+            c: The coefficients of the step.
+            like: States of the shape in question.
+
+        Returns:
+            Modes at the end of the step.
+        """
         n0 = self.nonlinear(y if self.dealias == 1 else resolved(like, self.dealias) * y, like)
         half = c.half * y
         a = torch.addcmul(half, c.stage, n0)
@@ -222,7 +281,17 @@ class Semilinear(Simulator):
         dw: Float[Tensor, "two batch channel *space"],
         like: Float[Tensor, "batch channel *space"],
     ) -> Complex[Tensor, "batch channel *modes"]:
-        """A step with noise in Fourier space, ``Phi_h(y + n_1) + n_2``: see :data:`etdrk4`."""
+        """Return a step with noise in Fourier space, ``Phi_h(y + n_1) + n_2``.
+
+        Args:
+            y: Modes of the states.
+            c: The coefficients of the step.
+            dw: Two independent Brownian increments per state, white on the grid.
+            like: States of the shape in question.
+
+        Returns:
+            Modes at the end of the step.
+        """
         first, second = self.modes(dw)
         y = self.flow_modes(torch.addcmul(y, c.kick, first + second), c, like)
         return torch.addcmul(y, c.kick, first - second)
@@ -235,21 +304,31 @@ class Semilinear(Simulator):
         noise: bool = True,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch time *state"]:
-        """As for every simulator; between stored times the state stays in Fourier space.
+        """Return the trajectories that start at given states (:meth:`physinv.processes.simulator.Simulator.run`).
 
-        Coefficients are computed once for each length of step that occurs, up to relative differences of 1e-9.
+        Between stored times the state stays in Fourier space.  Coefficients are computed once for each length of step
+        that occurs, up to relative differences of 1e-9.
         """
-        times = self.times if times is None else times
-        marched = self._march(x, refine(times, self.substeps), noise, generator)
-        stored = (self.unmodes(y, x) for y in itertools.islice(marched, self.substeps - 1, None, self.substeps))
-        return gather(itertools.chain([x], stored), len(times))
+        times, counts = self.intervals(times)
+        modes = every(self._march(x, refine(times, counts), noise, generator), counts)
+        next(modes)  # x itself is not transformed there and back
+        return gather(itertools.chain([x], (self.unmodes(y, x) for y in modes)), len(times))
 
     @torch.no_grad()
     def spun_up(
         self, x: Float[Tensor, "batch *state"], duration: float, generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        """``x`` after ``duration``, noise included, in solver steps of about the usual length: for initial states."""
-        count = round(duration / float(self.horizon) * self.steps * self.inner)
+        """Return states a while later, noise included, in solver steps of about the usual length.
+
+        Args:
+            x: States, ``(batch, *state)``.
+            duration: How long they run, in units of time; 0 returns them as they are.
+            generator: Source of the noise.
+
+        Returns:
+            ``(batch, *state)``: initial states on or near the attractor.
+        """
+        count = round(duration / number(self.horizon) * self.steps * self.substeps)
         if count == 0:
             return x
         times = torch.linspace(0, duration, count + 1, dtype=torch.float64)
@@ -259,10 +338,11 @@ class Semilinear(Simulator):
     def _march(
         self, x: Tensor, times: Float[Tensor, " time"], noise: bool, generator: torch.Generator | None
     ) -> Iterator[Tensor]:
-        """The modes after one step after another in Fourier space."""
+        """The modes of ``x``, and after one step after another in Fourier space."""
         grid = times.detach().to("cpu", torch.float64).tolist()
         check_times(self, grid, noise)
         y = self.modes(x)
+        yield y
         known: dict[str, Coefficients] = {}
         for a, b in itertools.pairwise(grid):
             length = f"{b - a:.9e}"

@@ -9,11 +9,8 @@ from __future__ import annotations
 __all__ = [
     "coloured_field",
     "derivatives",
-    "fourier",
     "gaussian_field",
     "grid",
-    "inverse_fourier",
-    "multiplicity",
     "normalised",
     "power_law",
     "reflect",
@@ -26,27 +23,15 @@ import functools
 import math
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
+
+from physinv.equations import fourier
 
 
 def grid(n: int, length: float = 2 * math.pi) -> tuple[float, ...]:
     """``n`` equidistant points on ``[0, length)``."""
     return tuple(length * i / n for i in range(n))
-
-
-def fourier(x: Float[Tensor, "*lead channel *space"], dimension: int) -> Complex[Tensor, "*lead channel *modes"]:
-    """Coefficients of ``x`` over its last ``dimension`` axes."""
-    y: Tensor = torch.fft.rfftn(x, dim=tuple(range(-dimension, 0)), norm="ortho")
-    return y
-
-
-def inverse_fourier(
-    y: Complex[Tensor, "*lead channel *modes"], space: tuple[int, ...]
-) -> Float[Tensor, "*lead channel *space"]:
-    """The field with ``space`` grid points whose coefficients are ``y``."""
-    x: Tensor = torch.fft.irfftn(y, s=space, dim=tuple(range(-len(space), 0)), norm="ortho")
-    return x
 
 
 def wavenumbers(like: Float[Tensor, "batch channel *space"]) -> tuple[Tensor, ...]:
@@ -72,21 +57,11 @@ def resolved(like: Float[Tensor, "batch channel *space"], fraction: float = 2 / 
     return _resolved(tuple(like.shape[2:]), like.device, like.dtype, fraction)
 
 
-def multiplicity(like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, " last"]:
-    """How many modes of the full transform each one along the last axis stands for: 1 or 2."""
-    last = like.shape[-1]
-    twice = torch.full((last // 2 + 1,), 2.0, device=like.device, dtype=like.dtype)
-    twice[0] = 1.0  # rfft keeps one of each conjugate pair, except on these two planes
-    if last % 2 == 0:
-        twice[-1] = 1.0
-    return twice
-
-
 def normalised(
     power: Float[Tensor, "one one_or_channel *modes"], like: Float[Tensor, "batch channel *space"]
 ) -> Float[Tensor, "one one_or_channel *modes"]:
     """``power`` scaled so that a random field with it has unit variance per pixel, averaged over its channels."""
-    total = (power * multiplicity(like)).sum() / (math.prod(like.shape[2:]) * power.shape[1])
+    total = (power * fourier.multiplicity(like)).sum() / (math.prod(like.shape[2:]) * power.shape[1])
     return power / total
 
 
@@ -106,7 +81,7 @@ def coloured_field(
     z: Float[Tensor, "batch channel *space"], power: Float[Tensor, "one one_or_channel *modes"]
 ) -> Float[Tensor, "batch channel *space"]:
     """Colour white noise ``z`` into a periodic Gaussian random field whose modes have ``E|y_k|^2 = power``."""
-    return inverse_fourier(fourier(z, z.ndim - 2) * power.sqrt(), tuple(z.shape[2:]))
+    return fourier.inverse_fourier(fourier.fourier(z) * power.sqrt(), tuple(z.shape[2:]))
 
 
 def reflect(x: Float[Tensor, "batch channel *space"], *axes: int) -> Float[Tensor, "batch channel *space"]:
@@ -119,22 +94,14 @@ def reflect(x: Float[Tensor, "batch channel *space"], *axes: int) -> Float[Tenso
 def _axes(space: tuple[int, ...], device: torch.device, dtype: torch.dtype, odd: bool) -> tuple[Tensor, ...]:
     found = []
     with torch.inference_mode(False):
-        for i, n in enumerate(space):
-            frequencies = torch.fft.rfftfreq if i == len(space) - 1 else torch.fft.fftfreq
-            k = frequencies(n, 1 / n, device=device, dtype=dtype)
-            if odd and n % 2 == 0:
-                k[n // 2] = 0.0
-            found.append(k.reshape([1, 1, *[-1 if i == j else 1 for j in range(len(space))]]))
+        for k, n in zip(fourier.wavenumbers(space, device=device, dtype=dtype), space, strict=True):
+            found.append((torch.where(k.abs() == n / 2, 0.0, k) if odd else k)[None, None])
     return tuple(found)
 
 
 @functools.lru_cache(maxsize=64)
 def _squared(space: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    with torch.inference_mode(False):
-        k2 = torch.zeros((), device=device, dtype=dtype)
-        for k in _axes(space, device, dtype, False):
-            k2 = k2 + k**2
-    return k2
+    return fourier.squared_wavenumbers(space, device=device, dtype=dtype)[None, None]
 
 
 @functools.lru_cache(maxsize=64)

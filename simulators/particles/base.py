@@ -15,9 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.processes.layout import ParticleLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.simulator import Simulator, number, parameter
 from simulators.particles.neighbours import Pairs, all_pairs, cell_pairs, cells_per_side
-from simulators.particles.potentials import EXTERNAL, PAIRS, PairLaw, double_well, harmonic, mueller_brown, pair_law
+from simulators.particles.potentials import (
+    EXTERNAL,
+    PAIRS,
+    PairLaw,
+    double_well,
+    harmonic,
+    mueller_brown,
+    mueller_brown_curvature,
+    pair_law,
+)
 
 _MANY = 256  # particles from which on the cell list is the faster one (benchmarks/speed/neighbours.py)
 STARTS = ("cloud", "separated", "droplet", "corner")
@@ -25,7 +34,7 @@ STARTS = ("cloud", "separated", "droplet", "corner")
 
 @dataclass(frozen=True)
 class Particles(Simulator):
-    """What both dynamics share: potential energy, neighbours, initial states.
+    """Interacting particles: the potential energy, neighbours and initial states that both dynamics share.
 
     A state ``(particles, components)`` holds each particle's position, then (underdamped) its momentum, then its
     species: +1 for the first half of the particles, -1 for the others, which never changes.  Like species repel (or
@@ -34,17 +43,21 @@ class Particles(Simulator):
     Positions are unwrapped: in a periodic ``box``, ``[-box/2, box/2]`` along each axis, they live in R^n, forces are
     those of the nearest images, and a displacement by ``box`` is seen.  ``box = 0`` is open space.
 
-    Starts, ``c`` a Gaussian of standard deviation ``width`` for each particle on its own:
-    ``cloud``      all around the origin: ``c``;
-    ``separated``  the species on opposite sides, ``species offset e + c`` with a random direction ``e`` per state;
+    Starts, with ``c`` a Gaussian of standard deviation ``width`` for each particle on its own:
+
+    =============  ================================================================================================
+    ``cloud``      all around the origin: ``c``
+    ``separated``  the species on opposite sides, ``species offset e + c`` with a random direction ``e`` per state
     ``droplet``    all in one ball of radius ``width sqrt(d + 2)`` (standard deviation ``width``), evenly, around a
-                   centre whose components are Gaussian of standard deviation ``offset``;
-    ``corner``     as ``droplet``, in a cube around one of the ``2^d`` points ``(+-offset, ...)``.
+                   centre whose components are Gaussian of standard deviation ``offset``
+    ``corner``     as ``droplet``, in a cube around one of the ``2^d`` points ``(+-offset, ...)``
+    =============  ================================================================================================
+
     Particles are set down without regard to each other: where hard cores overlap they fly apart.
     """
 
     particles: int = parameter(20, "N", "number of particles", minimum=1)
-    dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1)
+    dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1, maximum=3)
     box: float = parameter(0.0, "L", "side of the periodic box; 0: open space", unit="length", minimum=0)
     pair: str = parameter("soft", "u", "pair potential", choices=PAIRS)
     strength: float = parameter(1.0, "epsilon", "its strength", unit="energy", minimum=0)
@@ -61,15 +74,13 @@ class Particles(Simulator):
     width: float = parameter(0.5, "w", "extent of the clouds", unit="length", minimum=1e-9)
     neighbours: str = parameter("auto", "", "neighbour search", choices=("auto", "dense", "cells"))
     capacity: int = parameter(16, "", "particles that a cell of the cell list has room for", minimum=1)
-    inner: int = parameter(4, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)
 
     names: ClassVar[tuple[str, ...]] = ("position",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         owner, box = type(self).__name__, float(self.box)
-        if self.dimension > 3:
-            raise ValueError(f"`dimension` of {owner} must be 1, 2 or 3, got {self.dimension}.")
         if self.external == "mueller-brown" and self.dimension != 2:
             raise ValueError(f"`external` 'mueller-brown' of {owner} needs `dimension` = 2, got {self.dimension}.")
         if box > 0 and self.external != "none":
@@ -94,7 +105,29 @@ class Particles(Simulator):
 
     @property
     def substeps(self) -> int:
-        return self.inner
+        return max(self.inner, super().substeps)
+
+    @property
+    def contact(self) -> float:
+        """Scale of the curvature of the pair energy, ``strength / diameter^2`` of the stronger species pairs."""
+        strength = number(self.strength) * max(1.0, number(self.unlike))
+        return strength / number(self.diameter) ** 2 if self.pair != "none" else 0.0
+
+    @property
+    def trap(self) -> float:
+        """The largest curvature of the external potential where particles are, in energy/length^2."""
+        barrier, stiffness = number(self.barrier), number(self.stiffness)
+        match self.external:
+            case "harmonic":
+                return stiffness
+            case "double-well":  # as far out as the energy 20 kT, or the starts
+                climbed = 1 + math.sqrt(20 * number(self.temperature) / barrier) if barrier > 0 else 0.0
+                start = (number(self.offset) + 5 * number(self.width)) ** 2
+                return max(stiffness, 4 * barrier * (3 * max(climbed, start) - 1))
+            case "mueller-brown":
+                farthest = number(self.offset) + 3 * number(self.width)
+                return barrier * mueller_brown_curvature(farthest, 20 * number(self.temperature) / max(barrier, 1e-9))
+        return 0.0
 
     @property
     def _law(self) -> PairLaw:
@@ -110,7 +143,7 @@ class Particles(Simulator):
         return cells_per_side(self._reach, box, self.particles, self.dimension)
 
     def pairs(self, q: Float[Tensor, "batch n d"]) -> Pairs:
-        """Who may interact with whom."""
+        """Return who may interact with whom, for positions ``q``."""
         box = self.box if self.box > 0 else None
         many = self.neighbours == "cells" or (self.neighbours == "auto" and self.particles > _MANY and self._side > 3)
         if not many:
@@ -120,7 +153,15 @@ class Particles(Simulator):
     def energy_and_force(
         self, q: Float[Tensor, "batch n d"], species: Float[Tensor, "batch n"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch n d"]]:
-        """``U = sum_i V(q_i) + sum_{i<j} epsilon_ij u(|q_i - q_j| / sigma)`` and ``F = -grad U``."""
+        """Return ``U = sum_i V(q_i) + sum_{i<j} epsilon_ij u(|q_i - q_j| / sigma)`` and ``F = -grad U``.
+
+        Args:
+            q: Positions, ``(batch, n, d)``, in units of length.
+            species: +1 or -1 for each particle, ``(batch, n)``.
+
+        Returns:
+            The energy, ``(batch,)``, and the forces, ``(batch, n, d)``, in energy/length.
+        """
         energy, force = self._external(q)
         total = energy.sum(-1)
         if self.pair == "none":
@@ -145,22 +186,22 @@ class Particles(Simulator):
         return torch.zeros_like(q[..., 0]), torch.zeros_like(q)
 
     def force(self, x: Float[Tensor, "batch n c"]) -> Float[Tensor, "batch n d"]:
-        """``-grad U`` at the state ``x``."""
+        """Return the forces ``-grad U`` at states ``x``, ``(batch, n, d)``."""
         return self.energy_and_force(x[..., : self.dimension], x[..., -1])[1]
 
     @abstractmethod
     def potential(self, x: Float[Tensor, "batch n c"]) -> Float[Tensor, " batch"]:
-        """The energy that the dynamics conserve without heat bath, or descend."""
+        """Return the energy ``(batch,)`` that the dynamics conserve without heat bath, or descend."""
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
-        """One Runge-Kutta step, or with the stiff contacts of WCA and Lennard-Jones ``inner`` of them."""
-        parts = self.inner if self.pair in ("wca", "lennard-jones") else 1
+        """Solve by a Runge-Kutta step; with the stiff contacts of WCA and Lennard-Jones by ``substeps`` of them."""
+        parts = self.substeps if self.pair in ("wca", "lennard-jones") else 1
         for i in range(parts):
             x = super().drift_flow(x, t0 + (t1 - t0) * (i / parts), t0 + (t1 - t0) * ((i + 1) / parts))
         return x
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
-        """Reflections of the axes, all positions and momenta at once; none with Mueller and Brown's potential."""
+        """Return reflections of the axes, for all particles at once; Mueller and Brown's potential has none."""
         if self.external == "mueller-brown":
             return [x]
         signs = itertools.product((1.0, -1.0), repeat=self.dimension)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["EXTERNAL", "PAIRS", "PairLaw", "double_well", "harmonic", "mueller_brown", "pair_law"]
+__all__ = [
+    "EXTERNAL",
+    "PAIRS",
+    "PairLaw",
+    "double_well",
+    "harmonic",
+    "mueller_brown",
+    "mueller_brown_curvature",
+    "pair_law",
+]
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -118,3 +128,23 @@ def mueller_brown(
         energy = energy + term
         fx, fy = fx - term * (2 * a * u + b * v), fy - term * (b * u + 2 * c * v)
     return barrier * energy, barrier * torch.stack([fx, fy], dim=-1)
+
+
+@functools.lru_cache(maxsize=16)
+def mueller_brown_curvature(reach: float, climb: float) -> float:
+    """Return the largest curvature of Mueller and Brown's potential of barrier 1 where particles are.
+
+    Args:
+        reach: Half of the side of the square around the origin in which particles start, in units of length.
+        climb: Energy above the deepest minimum to which particles get, in units of the barrier.
+
+    Returns:
+        The largest second derivative along a line, over a grid of spacing .05, in energy/length^2.
+    """
+    side = torch.arange(-max(reach, 2.5), max(reach, 2.5), 0.05, dtype=torch.float64)
+    q = torch.cartesian_prod(side, side)[None]
+    energy = mueller_brown(q, 1.0)[0][0]
+    seen = (q[0].abs().amax(1) <= reach) | (energy <= energy.min() + climb)
+    shift = 1e-4 * torch.eye(2, dtype=torch.float64)
+    rows = [(mueller_brown(q - s, 1.0)[1] - mueller_brown(q + s, 1.0)[1])[0] / 2e-4 for s in shift]
+    return float(torch.linalg.eigvalsh(torch.stack(rows, dim=1)[seen])[:, -1].max())

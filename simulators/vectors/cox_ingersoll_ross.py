@@ -12,20 +12,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Multiplicative, match
-from physinv.equations.solve import Step
+from physinv.equations.sde import Multiplicative, match
 from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.simulator import Simulator, number, parameter
 
 _LEAST = 1e-3  # keeps the force beyond zero, where a network may ask for it, finite
 
 
 @dataclass(frozen=True)
 class Rate(Multiplicative):
-    """``dx = reversion (level - x) dt + noise sqrt(x) dW`` in ``x >= 0`` itself (Cox, Ingersoll and Ross 1985, eq. 17).
+    """The Cox-Ingersoll-Ross process ``dx = reversion (level - x) dt + noise sqrt(x) dW`` in ``x >= 0`` itself.
 
     Below zero, where only a discretised path gets, the noise is off (full truncation; Lord et al. 2010).
+
+    Args:
+        reversion: Rate of return to the level, in 1/time.
+        level: Mean of the stationary law, in units of the state.
+        noise: Noise amplitude at ``x = 1``, in (state/time)^1/2.
+
+    References:
+        Cox, Ingersoll and Ross (1985), eq. 17.
     """
 
     reversion: float
@@ -42,37 +49,32 @@ class Rate(Multiplicative):
         return self.noise**2 * (x > 0).to(x.dtype)
 
 
-def _implicit(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    """The positive root of ``y' = y + (b/y' - reversion y'/2) dt + noise dW`` (Alfonsi 2005, eq. 4)."""
-    if not isinstance(sde, CoxIngersollRoss):
-        raise ValueError(f"`implicit` steps a CoxIngersollRoss, got {type(sde).__name__}; take euler or heun.")
-    dt = match(t1 - t0, x)
-    moved, inertia = x + sde.diffuse(dw[0], t0), 1 + sde.reversion / 2 * dt
-    return (moved + (moved**2 + 4 * inertia * sde.push * dt).sqrt()) / (2 * inertia)
-
-
-implicit = Step(_implicit, weak_order=1.0)
-"""Euler, implicit in the drift: positive, strong order 1."""
-
-
 @dataclass(frozen=True)
 class CoxIngersollRoss(Simulator):
-    """``dy = (b/y - reversion y/2) dt + noise dW`` for ``y = 2 sqrt(x)``, ``b = 2 reversion level - noise^2/2``.
+    """The Cox-Ingersoll-Ross process in the coordinate ``y = 2 sqrt(x)``, whose noise is constant:
 
-    That is ``dx = reversion (level - x) dt + noise sqrt(x) dW`` in the coordinate whose noise is constant.  ``rate`` is
-    the equation in ``x``, whose transition law is a noncentral chi-square, stationary law a Gamma.  Steps are implicit
-    in the drift (Alfonsi 2005, section 2): they keep ``y`` positive.  Zero must be out of reach (Feller 1951),
-    ``2 reversion level >= noise^2``.
+        dx = reversion (level - x) dt + noise sqrt(x) dW
+        dy = (b/y - reversion y/2) dt + noise dW,    b = 2 reversion level - noise^2/2.
 
-    Starts are lognormal around ``low`` or ``high``, with equal odds and logarithmic width ``width``.  Good values:
-    ``reversion horizon`` below 1 (much more, and the start is forgotten).
+    ``rate`` is the equation in ``x``.  Starts ``x`` are lognormal around ``low`` or ``high``, with equal odds and
+    logarithmic width ``width``.  Steps are implicit in the drift: they keep ``y`` positive, and have strong order 1.
+
+    Expected behaviour: both clouds relax to ``level`` at the rate ``reversion``; the transition law of ``x`` is a
+    noncentral chi-square, the stationary law a Gamma.
+
+    Limits: zero must be out of reach, ``2 reversion level >= noise^2`` (Feller 1951).
+
+    Good values: ``reversion horizon`` below 1; with much more the start is forgotten.
+
+    References:
+        Cox, Ingersoll and Ross (1985), eq. 17; Alfonsi (2005), section 2, for the steps.
     """
 
     title: ClassVar[str] = "Cox-Ingersoll-Ross process, in square roots"
     equation: ClassVar[str] = (
         "dy = (b/y - reversion y/2) dt + noise dW,  y = 2 sqrt(x),  b = 2 reversion level - noise^2/2"
     )
-    step: ClassVar[Step] = implicit
+    weak_order: ClassVar[float] = 1.0
 
     horizon: float = parameter(0.7, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
@@ -82,7 +84,7 @@ class CoxIngersollRoss(Simulator):
     low: float = parameter(0.1, "x_low", "median of one cloud of starts", unit="state", minimum=1e-6)
     high: float = parameter(2.0, "x_high", "median of the other", unit="state", minimum=1e-6)
     width: float = parameter(0.2, "w", "their standard deviation in logarithms", minimum=1e-6)
-    inner: int = parameter(4, "m", "solver steps between stored times", minimum=1)
+    inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,8 +103,22 @@ class CoxIngersollRoss(Simulator):
         return VectorLayout("twice_root", 1)
 
     @property
+    def longest_step(self) -> float:
+        """A tenth of the inverse of the fastest rate, that of the push away from zero at the lowest median."""
+        rate = number(self.push) / (4 * min(number(self.low), number(self.high))) + number(self.reversion) / 2
+        return 0.1 / rate
+
+    def advance(
+        self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor, dw: Float[Tensor, "draws batch *state"]
+    ) -> Float[Tensor, "batch *state"]:
+        """Return the positive root of ``y' = y + (b/y' - reversion y'/2) dt + noise dW`` (Alfonsi 2005, eq. 4)."""
+        dt = match(t1 - t0, x)
+        moved, inertia = x + self.diffuse(dw[0], t0), 1 + self.reversion / 2 * dt
+        return (moved + (moved**2 + 4 * inertia * self.push * dt).sqrt()) / (2 * inertia)
+
+    @property
     def substeps(self) -> int:
-        return self.inner
+        return max(self.inner, super().substeps)
 
     @property
     def rate(self) -> Rate:
@@ -111,7 +127,7 @@ class CoxIngersollRoss(Simulator):
 
     @property
     def push(self) -> float:
-        """``b``: how strongly the drift pushes away from zero."""
+        """``b``, the strength with which the drift pushes away from zero, in state/time."""
         return 2 * self.reversion * self.level - self.noise**2 / 2
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:

@@ -13,40 +13,44 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.solve import Step, heun
+from physinv.equations.steps import Step, heun
 from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.simulator import Simulator, number, parameter
 
 
 @dataclass(frozen=True)
 class DoubleWell(Simulator):
-    """``dx = -grad U(x) dt + sqrt(2 kT) dW`` with ``U = barrier (x_1^2 - 1)^2 + stiffness/2 x_2^2`` (mobility 1).
+    """An overdamped Langevin particle in a double well, of mobility 1:
 
-    In one dimension the second term is absent.  Particles start from two clouds at ``+-start`` (along ``x_1``,
-    in two dimensions displaced to ``x_2 = +-start`` as well) of standard deviation ``width`` with equal odds; the
-    barrier, ``barrier / kT`` in thermal units, decides how fast the start is forgotten.  The stationary law is
-    Boltzmann's, ``exp(-U / kT)``.
+        dx = -grad U(x) dt + sqrt(2 kT) dW,    U = barrier (x_1^2 - 1)^2 + stiffness/2 x_2^2.
+
+    In one dimension the second term is absent.  Particles start from two clouds at ``+-start`` (along ``x_1``; in two
+    dimensions at ``x_2 = +-start`` as well) of standard deviation ``width``, with equal odds.
+
+    Expected behaviour: the clouds fall into the wells at ``x_1 = +-1`` within a time of ``1 / (8 barrier)`` and
+    exchange particles at a rate of about ``barrier exp(-barrier / kT)``; the stationary law is Boltzmann's, ``exp(-U /
+    kT)``.
+
+    Limits: ``temperature = 0`` is gradient descent; ``barrier = 0`` is free diffusion along ``x_1``.
+
+    Good values: ``barrier / temperature`` from 1 to 5 and a ``horizon`` of a few exchanges: with more the start is
+    forgotten, with less it is known.
     """
 
     title: ClassVar[str] = "Langevin particle in a double well, overdamped"
     equation: ClassVar[str] = "dx = -grad U dt + sqrt(2 kT) dW,  U = barrier (x_1^2 - 1)^2 + stiffness/2 x_2^2"
-    step: ClassVar[Step] = heun
+    scheme: ClassVar[Step] = heun
 
     horizon: float = parameter(0.5, "T", "final time", unit="time", minimum=1e-9)
     steps: int = parameter(50, "M", "stored time steps", minimum=1)
-    dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1)
+    dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)
     barrier: float = parameter(1.0, "B", "height of the barrier", unit="energy", minimum=0)
     stiffness: float = parameter(2.0, "kappa", "spring constant along x_2", unit="energy/length^2", minimum=0)
     temperature: float = parameter(0.5, "kT", "thermal energy", unit="energy", minimum=0)
     start: float = parameter(0.5, "c", "centre of the initial clouds", unit="length", minimum=0)
     width: float = parameter(0.15, "sigma", "their standard deviation", unit="length", minimum=1e-6)
-    inner: int = parameter(2, "m", "Heun steps between stored times", minimum=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.dimension > 2:
-            raise ValueError(f"`dimension` of DoubleWell must be 1 or 2, got {self.dimension}.")
+    inner: int = parameter(2, "m", "least number of Heun steps between stored times", minimum=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,11 +61,28 @@ class DoubleWell(Simulator):
         return VectorLayout("position", self.dimension)
 
     @property
+    def longest_step(self) -> float:
+        """0.5 over the fastest rate: ``U''`` where the Boltzmann factor is ``e^-20``, or at the starts."""
+        barrier, kT = number(self.barrier), number(self.temperature)
+        start = number(self.start) + 5 * number(self.width)
+        climbed = 1 + math.sqrt(20 * kT / barrier) if barrier > 0 else 0.0  # x^2 at the energy 20 kT
+        wall = 4 * barrier * (3 * max(climbed, start**2) - 1)
+        rate = max(wall, number(self.stiffness) if self.dimension > 1 else 0.0)
+        return 0.5 / rate if rate > 0 else math.inf
+
+    @property
     def substeps(self) -> int:
-        return self.inner
+        return max(self.inner, super().substeps)
 
     def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
-        """``U(x)``."""
+        """Return the potential energy ``U(x)`` of each state.
+
+        Args:
+            x: Positions, ``(batch, dimension)``, in units of length.
+
+        Returns:
+            ``(batch,)``, in units of energy.
+        """
         energy = self.barrier * (x[:, 0] ** 2 - 1) ** 2
         return energy if self.dimension == 1 else energy + self.stiffness / 2 * x[:, 1] ** 2
 

@@ -21,7 +21,12 @@ from physinv.processes.simulator import Simulator, parameter
 
 @dataclass(frozen=True)
 class Price(Multiplicative):
-    """``dx = growth x dt + volatility x dW`` in the price ``x > 0`` itself (Samuelson 1965)."""
+    """Geometric Brownian motion ``dx = growth x dt + volatility x dW`` in the price ``x > 0`` itself (Samuelson 1965).
+
+    Args:
+        growth: Mean rate of growth, in 1/time.
+        volatility: Relative noise amplitude, in 1/time^1/2.
+    """
 
     growth: float
     volatility: float
@@ -38,12 +43,20 @@ class Price(Multiplicative):
 
 @dataclass(frozen=True)
 class GeometricBrownianMotion(Simulator):
-    """``dy = (growth - volatility^2/2) dt + volatility dW`` for the logarithm ``y = log x`` of a price.
+    """Geometric Brownian motion in the logarithm ``y = log x`` of the price, whose noise is constant (Ito 1951):
 
-    That is ``dx = growth x dt + volatility x dW`` in the coordinate whose noise is constant (Ito 1951); Euler steps of
-    any length are exact.  ``price`` is the equation in ``x``.  Prices start from two lognormal clouds of logarithmic
-    width ``width`` around ``e^(+-spread)`` with equal odds.  Good values: with ``volatility sqrt(horizon)`` half
-    of ``spread`` and more the clouds overlap at T and the posterior is two-sided; at ``spread = 0`` it is Gaussian.
+        dx = growth x dt + volatility x dW
+        dy = (growth - volatility^2/2) dt + volatility dW.
+
+    ``price`` is the equation in ``x``.  Prices start from two lognormal clouds of logarithmic width ``width`` around
+    ``e^(+-spread)``, with equal odds.  Euler steps of any length are exact.
+
+    Expected behaviour: the clouds drift and widen by ``volatility sqrt(t)``.
+
+    Limits: at ``spread = 0`` the posterior is Gaussian.
+
+    Good values: ``volatility sqrt(horizon)`` half of ``spread`` or more: the clouds overlap at T, and the posterior is
+    two-sided.
     """
 
     title: ClassVar[str] = "Geometric Brownian motion, in logarithms"
@@ -63,6 +76,10 @@ class GeometricBrownianMotion(Simulator):
     @property
     def layout(self) -> VectorLayout:
         return VectorLayout("log_price", 1)
+
+    @property
+    def longest_step(self) -> float:
+        return math.inf
 
     @property
     def price(self) -> Price:

@@ -21,10 +21,11 @@ import torch
 import yaml
 from torch import Tensor
 
+from physinv.config.seeds import Seeds, seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.inspect import inspect
-from physinv.data.plan import DatasetPlan, seed_of
+from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.processes import registry
 from physinv.processes.layout import FieldLayout, StateLayout
@@ -161,11 +162,11 @@ def test_statistics_are_those_of_the_training_split(reference: Path) -> None:
 
 
 def test_stored_seeds_remake_the_trajectories(reference: Path) -> None:
-    seeds = json.loads((reference / "dataset.json").read_text())["seeds"]
-    assert seeds["train"][1] == [seed_of(0, "train", 1, 0), seed_of(0, "train", 1, 1)]
+    stored = json.loads((reference / "dataset.json").read_text())["seeds"]
+    assert stored["train"][1] == [seeds(0).child("data", "train", 1, part).number for part in (0, 1)]
     with h5py.File(reference / "data/train/ou_001.hdf5") as file:
-        assert file["physinv/seeds"][:].tolist() == [s for s in seeds["train"][1] for _ in range(10)]
-    again = OU.simulate(10, generator=torch.Generator().manual_seed(seeds["train"][1][1]))
+        assert file["physinv/seeds"][:].tolist() == [s for s in stored["train"][1] for _ in range(10)]
+    again = OU.simulate(10, generator=torch.Generator().manual_seed(stored["train"][1][1]))
     assert torch.equal(TrajectoryDataset(reference / "data/train/ou_001.hdf5").trajectories()[10:], again)
 
 
@@ -322,7 +323,7 @@ def test_inspection_notices_a_changed_number(tmp_path: Path) -> None:
 
 def test_fields_and_double_precision(tmp_path: Path) -> None:
     out = make(tmp_path / "field", Field(), splits={"train": 3}, dtype="float64")
-    again = Field().simulate(3, generator=torch.Generator().manual_seed(seed_of(0, "train", 0, 0)), dtype=torch.float64)
+    again = Field().simulate(3, generator=seeds(0).child("data", "train", 0, 0).generator(), dtype=torch.float64)
     assert torch.equal(TrajectoryDataset(out / "data" / "train").trajectories(), again.float())
     assert set(yaml.safe_load((out / "stats.yaml").read_text())["std"]) == {"u", "v"}
 
@@ -336,7 +337,7 @@ def test_diverging_simulations_leave_nothing(tmp_path: Path) -> None:
 def test_no_two_parts_share_a_seed_in_32_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5 + 2**32)
     assert torch.equal(torch.randn(3, generator=a), torch.randn(3, generator=b))  # why it matters
-    monkeypatch.setattr("physinv.data.plan.seed_of", lambda *what: hash(what) % 2**20 * 2**32)
+    monkeypatch.setattr(Seeds, "number", property(lambda self: hash(self.path) % 2**20 * 2**32))
     with pytest.raises(ValueError, match="`seed` must give every part of the data its own noise, 0 does not; take an"):
         make(tmp_path / "ou")
 

@@ -9,7 +9,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import coming_api
 import h5py
 import numpy as np
 import pytest
@@ -19,15 +18,13 @@ import physinv as pi
 from physinv.cli import app as cli
 from physinv.posterior.partial import sample_given
 from physinv.processes.registry import find
+from physinv.training.objectives.base import Batch
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "extending"
-MODULES = {path.stem for path in Path(pi.__file__).parent.rglob("*.py")}
 EXAMPLES = sorted(path.stem for path in (PAGES / "examples").glob("*.py"))
-objectives_by_name = pytest.mark.skipif(not coming_api.BUDGETS, reason="objectives by name are being built")
-methods_by_name = pytest.mark.skipif("evaluations" not in MODULES, reason="methods by name are being built")
 
 
 @pytest.fixture
@@ -154,7 +151,7 @@ def test_objective_is_minimised_by_the_score(bring):
     times = process.times[10:12].float().expand(len(states), 2)
 
     def at(factor):
-        batch = coming_api.Batch(states=states, times=times, generator=torch.Generator().manual_seed(1))
+        batch = Batch(states, times, generator=torch.Generator().manual_seed(1))
         return float(loss(lambda x, t: factor * process.score(x, t), process, batch))
 
     # the loss is a parabola in the factor: its vertex is the factor that training would find
@@ -163,7 +160,6 @@ def test_objective_is_minimised_by_the_score(bring):
     assert abs(vertex - 1) < 0.15  # the noise of 4000 draws; the factors 1/2 and 2 are the mistakes to be seen
 
 
-@objectives_by_name
 def test_objective_is_named_in_the_settings(bring, tmp_path):
     bring("objective")
     _, train, valid, _ = well_data(tmp_path)
@@ -237,7 +233,6 @@ def test_method(bring, tmp_path):
     assert float(pi.metrics.relative_l2(answer.mean(final), truth)) < 1
 
 
-@methods_by_name
 def test_method_is_named_on_the_command_line(bring, capsys):
     bring("method")
     small = "--set splits.train=100 --set splits.valid=20 --set splits.test=20 --set observations=10 --jobs 1"

@@ -1,11 +1,13 @@
 """The sources of the documentation hold together, without building them: links, files, code, order."""
 
 import ast
+import doctest
 import re
 import tomllib
 from pathlib import Path
 
 import api_pages
+import docstrings
 import pytest
 
 from physinv.processes.registry import simulators
@@ -67,3 +69,13 @@ def test_versions_of_what_builds_the_pages_are_pinned():
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
     wanted = {re.split(r"[>=<\[ ]", entry)[0] for entry in extras["docs"]}
     assert wanted <= pinned
+
+
+def test_docstrings_are_marked_for_the_reference():
+    assert doctest.testmod(docstrings).failed == 0
+    google = ["Return |x|.", "", "Args:", "    x: A number, ``|x|`` > 0.", "", "Example:", "    >>> 1 | 2", "    3"]
+    marked = docstrings.to_rst(google)
+    assert marked[0] == r"Return \|x\|."
+    assert marked[1:] == google[1:]  # sections are napoleon's
+    author = ["As in::", "", "    a | b", "", "and so on."]
+    assert docstrings.to_rst(author) == [*author[:3], "", *author[4:]]

@@ -10,7 +10,8 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.linalg import expm
 
 from physinv.equations.sde import SDE, Reverse
-from physinv.equations.solve import Step, euler, exponential, gather, heun, march, solve, srk3
+from physinv.equations.solve import gather, march, solve
+from physinv.equations.steps import SRK3, Step, euler, exponential, heun, srk3
 from physinv.processes.registry import find
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -97,13 +98,11 @@ def test_strong_order_is_one_for_additive_noise(step, generator):
 
 
 def test_srk3_coefficients_satisfy_their_order_conditions():
-    from physinv.equations import solve as module
-
-    n, w = np.array(module._N), np.array(module._W)
+    n, w = np.array(SRK3.nodes), np.array(SRK3.weights)
     a = np.zeros((4, 4))
-    for i, row in enumerate(module._A):
+    for i, row in enumerate(SRK3.stages):
         a[i, : len(row)] = row
-    c = np.array(module._SIGN) * np.sqrt(n * (1 - n))
+    c = np.array(SRK3.signs) * np.sqrt(n * (1 - n))
     assert np.allclose(a.sum(1), n, atol=1e-15)
     conditions = {
         "sum w": (w.sum(), 1),
@@ -197,3 +196,58 @@ def test_the_loop_that_stays_in_the_basis_makes_the_exponential_steps(name):
     # rounding of float64 transforms, and of steps that count as equal up to 1e-9
     assert torch.allclose(states, torch.stack(path, dim=1), rtol=1e-8, atol=1e-8)
     assert float((states[:, -1] - path[-2]).abs().max()) > 1e-2
+
+
+class Swinging(SDE):
+    """dx = (cos(2 pi t / 3600) - x / 600) dt + .1 dW, with t in seconds; notes the times that it is asked about."""
+
+    def __init__(self):
+        self.asked = []
+
+    def drift(self, x, t):
+        self.asked.append(t)
+        return (torch.cos(2 * math.pi * t / 3600)[:, None] - x) / 600
+
+    def diffusion(self, t):
+        return torch.full_like(t, 0.1)
+
+
+@pytest.mark.parametrize("step", [euler, heun, srk3], ids=["euler", "heun", "srk3"])
+@pytest.mark.parametrize("noise", [False, True])
+def test_the_origin_of_time_does_not_matter(step, noise):
+    """1.7e9 s, a multiple of 3600 nearby: float32 times are 128 s apart there, steps are 60 s."""
+    far = 3600 * (1_700_000_000 // 3600)
+    times = 60 * torch.arange(11, dtype=torch.float64)
+    x = torch.ones(3, 1)
+    near, away = (
+        solve(Swinging(), x, t, step=step, noise=noise, generator=torch.Generator().manual_seed(0))
+        for t in (times, far + times)
+    )
+    assert away.dtype == torch.float32
+    # cos of 2 pi 5e5 in float64 is right to 1e-10; float32 states of order 1 add a rounding per step
+    assert torch.allclose(near, away, atol=3e-6)
+    assert float((near[:, -1] - x).abs().min()) > 1e-2
+
+
+def test_times_are_as_exact_as_the_steps_need():
+    sde, x = Swinging(), torch.ones(1, 1)
+    for times, dtype in (
+        ([0.0, 0.01, 0.02], torch.float32),
+        ([10.0, 10.01], torch.float32),  # a rounding of 1e-6 in a step of 1e-2
+        ([0.0, 1e6, 1e6 + 60], torch.float64),  # the second step starts at a number with a rounding of .06
+        ([0.0, 1e6, 1e6 + 600], torch.float32),
+        ([1.7e9, 1.7e9 + 60], torch.float64),
+        ([1.0, 1 + 1e-5], torch.float64),
+    ):
+        sde.asked.clear()
+        solve(sde, x, torch.tensor(times, dtype=torch.float64))
+        assert sde.asked[-1].dtype == dtype, times
+        assert float(sde.asked[-1]) == pytest.approx(times[-2], rel=1e-7)
+
+
+def test_a_linear_process_decays_by_the_length_of_its_steps():
+    ou = OrnsteinUhlenbeck(dim=1, noise=0.0, rate=1 / 600)
+    times = 1.7e9 + 60 * torch.arange(11, dtype=torch.float64)
+    for step in (exponential, euler):
+        end = solve(ou, torch.ones(1, 1), times, step=step)[0, -1, 0]
+        assert float(end) == pytest.approx(math.exp(-1) if step is exponential else 0.9**10, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Frames: every one is as likely, there and back is the identity, what a network gets wrong from one averages out."""
+"""Views: every one is as likely, there and back is the identity, what a network gets wrong from one averages out."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import torch
 from smoother_cases import General, exact_model, per_mode, stored
 
 from physinv.equations.sde import Reverse, match
-from physinv.equations.symmetries import choose, moved, turned
+from physinv.equations.symmetries import choose_views, reflected, shifted
 from physinv.models.networks import UNet
 from physinv.reversal.smoother import frames_of, smooth
 from physinv.reversal.smoother_noise import match_ensembles, match_single_steps
@@ -37,7 +37,7 @@ class Pattern(torch.nn.Module):
 
 
 def every(sde, x, step):
-    """Numbers ``z`` of which each chooses another frame, and how many frames there are."""
+    """Numbers ``z`` of which each chooses another view, and how many views there are."""
     count = len(sde.images(x[:1])) * step ** (x.ndim - 2)
     return torch.special.ndtri(((torch.arange(count, dtype=torch.float64) + 0.5) / count + 0.5) % 1), count
 
@@ -46,16 +46,16 @@ def every(sde, x, step):
     ("sde", "step", "images"),
     [(KuramotoSivashinsky(size=16), 4, 2), (AllenCahn(size=8), 2, 10), (Burgers(dimension=2, size=8), 3, 5)],
 )
-def test_every_frame_is_as_likely_and_zero_is_the_state_as_it_is(sde, step, images):
+def test_every_view_is_as_likely_and_zero_is_the_state_as_it_is(sde, step, images):
     x = torch.zeros(1, *sde.shape)
     z, count = every(sde, x, step)
-    found = choose(sde, x.expand(count, *sde.shape), step, z)
+    found = choose_views(sde, x.expand(count, *sde.shape), step, z)
     chosen = {(int(i), *map(int, s)) for i, s in zip(found.image, found.shift, strict=True)}
     assert chosen == set(itertools.product(range(images), *[range(step)] * (x.ndim - 2)))
-    still = choose(sde, x, step, torch.zeros(1))
+    still = choose_views(sde, x, step, torch.zeros(1))
     assert int(still.image) == 0
     assert not bool(still.shift.any())
-    far = choose(sde, x.expand(3, *sde.shape), step, torch.tensor([-40.0, 40.0, 0.0]))
+    far = choose_views(sde, x.expand(3, *sde.shape), step, torch.tensor([-40.0, 40.0, 0.0]))
     assert bool((far.image < images).all())
     assert bool((far.shift < step).all())
 
@@ -64,18 +64,18 @@ def test_states_are_turned_and_shifted_each_by_its_own(generator):
     sde = Burgers(dimension=2, size=8)
     x = torch.randn(5, *sde.shape, generator=generator)
     number = torch.tensor([4, 0, 3, 1, 2])
-    there = turned(sde, x, number)
+    there = reflected(sde, x, number)
     for i, image in enumerate(number.tolist()):
         assert torch.equal(there[i], sde.images(x[i : i + 1])[image][0])
-    assert torch.equal(turned(sde, there, number), x)
+    assert torch.equal(reflected(sde, there, number), x)
     shift = torch.tensor([[0, 0], [1, 0], [0, -3], [2, 7], [-1, 9]])
     by_hand = torch.stack([one.roll(tuple(s.tolist()), (1, 2)) for one, s in zip(x, shift, strict=True)])
-    assert torch.equal(moved(x, shift), by_hand)
+    assert torch.equal(shifted(x, shift), by_hand)
 
 
-def test_the_steps_from_all_frames_have_the_symmetries_of_the_process(generator):
+def test_the_steps_from_all_views_have_the_symmetries_of_the_process(generator):
     """A network with neither symmetry, drawn at random: alone its steps don't commute with a reflection, nor with a
-    shift by one point; from all frames they do, as a set."""
+    shift by one point; from all views they do, as a set."""
     network = UNet(3, 2, dimension=1, width=4, levels=2)
     torch.nn.init.normal_(network.last.weight, generator=generator)
     model = exact_model(HEAT, network).requires_grad_(False)
@@ -119,7 +119,7 @@ def test_what_the_network_gets_wrong_is_spread_and_calibration_counts_it(tmp_pat
     variance = (C + p.abs().square())[0, 1:].detach()
     off = HEAT.modes(drawn.mean(0, keepdim=True) - right)[0, 0, 1:].abs()
     assert float((off / (variance / n).sqrt()).max()) < 5  # standard errors
-    assert float(p[0, 1:].abs().max()) > 10 * float((variance / n).sqrt().max())  # without frames it would be off by p
+    assert float(p[0, 1:].abs().max()) > 10 * float((variance / n).sqrt().max())  # without views it would be off by p
     assert float((per_mode(HEAT, drawn - right)[0] / variance - 1).abs().max()) < 5 * (2 / n) ** 0.5
 
     few = 2000
@@ -147,6 +147,6 @@ def test_a_network_between_walls_is_not_shifted(periodic, generator):
 
 def test_states_of_no_symmetry_are_left_alone(generator):
     x = torch.randn(3, 1, 8, generator=generator)
-    frames = choose(General(HEAT), x, 1, torch.randn(3, generator=generator))
+    frames = choose_views(General(HEAT), x, 1, torch.randn(3, generator=generator))
     assert not bool(frames.image.any() | frames.shift.any())
-    assert turned(General(HEAT), x, frames.image) is x
+    assert reflected(General(HEAT), x, frames.image) is x

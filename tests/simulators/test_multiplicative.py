@@ -180,7 +180,7 @@ def test_reversal_keeps_the_stationary_gamma(eta, generator):
     x = back(rate, score, final, eta, generator)
     assert bool((x > 0).all())
     law = stats.gamma(k, scale=scale)
-    mean, std, kurtosis = law.mean(), law.std(), float(law.stats(reference="k")) + 3
+    mean, std, kurtosis = law.mean(), law.std(), float(law.stats(moments="k")) + 3
     error = std / math.sqrt(n), std**2 * math.sqrt((kurtosis - 1) / n)
     # Euler steps of h = 1/400 scale the stationary variance by 1 + kappa h/2 at most: .1 %, a tenth of an error
     assert abs(float(x.mean()) - mean) < 5 * error[0]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
@@ -27,14 +28,14 @@ def well(tmp_path_factory):
 
 
 def training(sim, windows, *, seed=0, start=0, size=10):
-    return training_batches(windows, sim, size=size, seed=seed, start=start, workers=0, device=CPU)
+    return training_batches(windows, sim, size=size, seeds=seeds(seed), start=start, workers=0, device=CPU)
 
 
 def test_every_number_is_seen_once_an_epoch():
-    order = shuffled(100, 10, seed=0)
+    order = shuffled(100, 10, seeds=seeds(0))
     first = torch.cat([next(order) for _ in range(10)])
     assert torch.equal(first.sort().values, torch.arange(100))
-    late, again = shuffled(100, 10, seed=0, start=7), shuffled(100, 10, seed=0)
+    late, again = shuffled(100, 10, seeds=seeds(0), start=7), shuffled(100, 10, seeds=seeds(0))
     for _ in range(7):
         next(again)
     assert all(torch.equal(next(late), next(again)) for _ in range(10))
@@ -100,18 +101,18 @@ def test_a_resumed_training_sees_what_it_would_have_seen(well):
 
 def test_validation_sees_all_images_in_equal_batches(well):
     sim, windows = well
-    batches = validation_batches(windows, sim, count=60, size=20, seed=0, device=CPU)
+    batches = validation_batches(windows, sim, count=60, size=20, seeds=seeds(0), device=CPU)
     assert [len(batch.states) for batch in batches] == [20, 20, 20]
     for batch in batches:
         assert torch.equal(batch.states[:10], -batch.states[10:])
         assert torch.equal(batch.times[:10], batch.times[10:])
-    again = validation_batches(windows, sim, count=60, size=20, seed=0, device=CPU)
-    other = validation_batches(windows, sim, count=60, size=20, seed=1, device=CPU)
+    again = validation_batches(windows, sim, count=60, size=20, seeds=seeds(0), device=CPU)
+    other = validation_batches(windows, sim, count=60, size=20, seeds=seeds(1), device=CPU)
     assert all(torch.equal(a.states, b.states) for a, b in zip(batches, again, strict=True))
     assert not torch.equal(batches[0].states, other[0].states)
     # few windows are gone through again; there are two batches at least
-    assert len(validation_batches(windows, sim, count=1000, size=500, seed=0, device=CPU)) == 2
-    assert len(validation_batches(windows, sim, count=10, size=500, seed=0, device=CPU)) == 2
+    assert len(validation_batches(windows, sim, count=1000, size=500, seeds=seeds(0), device=CPU)) == 2
+    assert len(validation_batches(windows, sim, count=10, size=500, seeds=seeds(0), device=CPU)) == 2
 
 
 def test_tensors_of_another_shape_are_refused(well):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -93,6 +94,6 @@ def test_a_finished_model_was_finished_on_validation_data(data):
     sim, finished = OrnsteinUhlenbeck(dim=2, steps=20), []
     settings = Settings(width=8, depth=1, batch=32, validate_every=100, validate_windows=64)
     model = build_model(sim, data["train"], settings)
-    objective = Objective(trajectory_loss, finish=lambda *given: finished.append(given))
+    objective = Objective(trajectory_loss, finish=lambda *given, seed: finished.append((*given, seed)))
     fit(model, sim, data["train"], data["valid"], settings=settings, budget=Budget(steps=1), loss=objective)
-    assert finished == [(model, sim, data["valid"])]
+    assert finished == [(model, sim, data["valid"], seeds(0).child("training"))]

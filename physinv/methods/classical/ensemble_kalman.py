@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.problem import Answer, Problem
 
@@ -57,7 +58,7 @@ class EnsembleKalman(Answer):
         return torch.cat([m[:, :n] for m in self._ensembles(final, max(n, self.members), generator)])
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        generator = torch.Generator(final.device).manual_seed(self.seed)
+        generator = seeds(self.seed).child("method", "mean").generator(final.device)
         return torch.cat([m.mean(1) for m in self._ensembles(final, self.members, generator)])
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.exact import LinearGaussian
 from physinv.methods.problem import Problem
@@ -134,18 +135,15 @@ class _Eigen(NamedTuple):
 
 
 def _fourier(x: Tensor) -> _Eigen:
-    space = tuple(range(2, x.ndim))
-    y = torch.fft.rfftn(x.double(), dim=space, norm="ortho").movedim(1, -1)
+    y = fourier(x.double()).movedim(1, -1)
     values, vectors = torch.linalg.eigh(torch.einsum("n...i,n...j->...ij", y, y.conj()) / len(y))
 
     def modes(z: Tensor) -> Tensor:
-        y = torch.fft.rfftn(z, dim=space, norm="ortho")
+        y = fourier(z)
         return torch.einsum("...ij,bi...->bj...", vectors.conj().to(y), y)
 
     def unmodes(y: Tensor, like: Tensor) -> Tensor:
-        moved = torch.einsum("...ij,bj...->bi...", vectors.to(y), y)
-        z: Tensor = torch.fft.irfftn(moved, s=like.shape[2:], dim=space, norm="ortho")
-        return z
+        return inverse_fourier(torch.einsum("...ij,bj...->bi...", vectors.to(y), y), tuple(like.shape[2:]))
 
     return _Eigen(modes, unmodes, values.clamp(min=0).movedim(-1, 0))
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import SDE
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.methods.problem import Answer
@@ -74,10 +75,7 @@ class LinearEstimate(Answer):
         if self.anchors is not None:
             out: Tensor = torch.tensordot(gap.flatten(1) @ self.anchors.T, self.weights, dims=1)
             return out
-        space = tuple(range(2, gap.ndim))
-        modes = torch.einsum("io...,bi...->bo...", self.weights, torch.fft.rfftn(gap, dim=space, norm="ortho"))
-        moved: Tensor = torch.fft.irfftn(modes, s=gap.shape[2:], dim=space, norm="ortho")
-        return moved
+        return inverse_fourier(torch.einsum("io...,bi...->bo...", self.weights, fourier(gap)), tuple(gap.shape[2:]))
 
 
 @torch.no_grad()
@@ -179,9 +177,9 @@ def wiener_filters(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple
     Returns:
         One estimate for each penalty, without the deviation of its errors.
     """
-    mean0, meanT, space = x0.mean(0), xT.mean(0), tuple(range(2, x0.ndim))
+    mean0, meanT = x0.mean(0), xT.mean(0)
     gaps = ((xT - meanT).double(), (x0 - mean0).double())  # so that squares don't underflow in small units
-    a, b = (torch.fft.rfftn(x, dim=space, norm="ortho").movedim(1, -1) for x in gaps)
+    a, b = (fourier(x).movedim(1, -1) for x in gaps)
     power = torch.einsum("n...i,n...j->...ij", a.conj(), a) / len(a)
     cross = torch.einsum("n...i,n...o->...io", a.conj(), b) / len(a)
     eye = torch.eye(a.shape[-1], dtype=power.dtype, device=power.device)

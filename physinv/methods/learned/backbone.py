@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.methods.learned.coordinates import TargetCoordinates
 from physinv.models.networks.build import build_network
@@ -23,7 +24,7 @@ def build_backbone(
     groups: int,
     heads: int = 1,
     dropout: float = 0.0,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> nn.Module:
     """Build a network of the size of the score model's, ``(features, t (batch)) -> output``.
 
@@ -39,10 +40,13 @@ def build_backbone(
     Returns:
         The untrained network.
     """
+    stream = seeds(seed).child("model", "network")
     layout, m = coordinates.layout, coordinates.components
     numbers = (heads - 1) * m // coordinates.dimension
     inputs, unit = layout.positions + groups * m + len(coordinates.fixed), float(coordinates.length)
-    return build_network(layout, inputs, m + numbers, settings, seed=seed, dropout=dropout, numbers=numbers, unit=unit)
+    return build_network(
+        layout, inputs, m + numbers, settings, seed=stream, dropout=dropout, numbers=numbers, unit=unit
+    )
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import seeds
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
@@ -157,8 +158,9 @@ def fit_deep_ensemble(problem: Problem, *, members: int = 5) -> DeepEnsemble:
         raise ValueError(f"`members` must be at least 1, got {members}.")
     coordinates, trained = conditional_coordinates(problem), []
     for i in range(members):
-        network = build_backbone(coordinates, problem.settings, groups=2, heads=2, seed=problem.seed + i)
+        own = seeds(problem.seed).child("member", i)
+        network = build_backbone(coordinates, problem.settings, groups=2, heads=2, seed=own)
         member = Member(coordinates, network).to(problem.device)
-        problem.minimise(member, likelihood, estimates=coordinates.estimates, share=1 / members, seed=i)
+        problem.minimise(member, likelihood, estimates=coordinates.estimates, share=1 / members, seed=own)
         trained.append(member)
     return DeepEnsemble(tuple(trained))

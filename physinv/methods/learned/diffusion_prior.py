@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.equations.sde import match
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.learned.backbone import chunked
@@ -55,9 +56,11 @@ class Guided(Answer):
     basis: Basis
     levels: list[float]
     widths: list[Tensor]
+    seed: int = 0
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
+        generator = seeds(self.seed).child("method", "mean").generator(final.device)
+        return self.sample(final, _DRAWS, generator=generator).mean(1)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
@@ -112,7 +115,8 @@ def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
     denoiser = train_denoiser(problem, prior_coordinates(problem), groups=1)
     layout = problem.train.layout
     basis: Basis = layout.basis
-    return Guided(denoiser, forward, basis, levels, _widths(problem, denoiser, forward, basis, levels[:-1]))
+    widths = _widths(problem, denoiser, forward, basis, levels[:-1])
+    return Guided(denoiser, forward, basis, levels, widths, problem.seed)
 
 
 def residual(
@@ -136,7 +140,8 @@ def residual(
 @torch.no_grad()
 def _widths(problem: Problem, denoiser: Denoiser, forward: Forward, basis: Basis, levels: list[float]) -> list[Tensor]:
     initial, final = (problem.valid.states(i, limit=_FEW) for i in (0, -1))
-    coordinates, generator = denoiser.coordinates, torch.Generator(problem.device).manual_seed(problem.seed)
+    coordinates = denoiser.coordinates
+    generator = seeds(problem.seed).child("method", "widths").generator(problem.device)
     context, found = coordinates.context(final), []
     target = coordinates.target(initial, context)
     for sigma in levels:

@@ -10,11 +10,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import seeds
 from physinv.methods.learned.backbone import build_backbone
 from physinv.methods.learned.coordinates import TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.regression import Regressed, Regression, squared_error
 from physinv.methods.problem import NotApplicableError, Problem
-from physinv.models.networks.build import seeded
 
 _PROBE = 8  # channels of the operator whose size tells how many may be had
 
@@ -97,7 +97,7 @@ def build_operator(coordinates: TargetCoordinates, modes: int, width: int, seed:
         except ImportError:
             raise ValueError("this needs neuraloperator; install it with pip install 'physinv[baselines]'.") from None
         make: Any = FNO
-        with seeded(seed):
+        with seeds(seed).child("model", "network").as_global():
             inner: nn.Module = make(
                 n_modes=tuple(min(2 * modes, len(axis)) for axis in coordinates.layout.coordinates),
                 in_channels=2 * coordinates.components + len(coordinates.fixed),

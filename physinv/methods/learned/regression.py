@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import seeds
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked, source
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
@@ -104,9 +105,10 @@ class Dropped(Answer):
 
     model: Regression
     noise: Tensor
+    seed: int = 0
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        generator = torch.Generator(final.device).manual_seed(0)
+        generator = seeds(self.seed).child("method", "mean").generator(final.device)
         total = torch.zeros_like(final)
         with dropping(self.model.network, generator):
             for _ in range(_PASSES):
@@ -169,7 +171,7 @@ def fit_dropout(problem: Problem, *, rate: float = 0.1) -> Dropped:
     if not 0 < rate < 1:
         raise ValueError(f"`rate` must be a probability above 0 and below 1, got {rate}; at 0 take fit_regression.")
     model = train_regression(problem, dropout=rate)
-    return Dropped(model, _noise(model, problem))
+    return Dropped(model, _noise(model, problem), problem.seed)
 
 
 def train_regression(problem: Problem, *, dropout: float = 0.0) -> Regression:
@@ -192,7 +194,7 @@ def train_regression(problem: Problem, *, dropout: float = 0.0) -> Regression:
 @torch.no_grad()
 def _noise(model: Regression, problem: Problem) -> Tensor:
     """``tau^-1``, shaped to broadcast against ``z``."""
-    generator = torch.Generator(problem.device).manual_seed(problem.seed)
+    generator = seeds(problem.seed).child("method", "noise").generator(problem.device)
     initial, final = (problem.valid.states(i, limit=_FEW) for i in (0, -1))
     candidates, total = torch.logspace(-4, 2, _NOISES, device=final.device), torch.zeros((), device=final.device)
     size = default_batch(final)

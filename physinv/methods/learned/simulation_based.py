@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import seeds
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 
 _BATCH = 200  # its default, in pairs (x_0, x_T)
@@ -34,9 +35,11 @@ class Inferred(Answer):
     """
 
     posterior: Any
+    seed: int = 0
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        return self.sample(final, _DRAWS, generator=torch.Generator(final.device).manual_seed(0)).mean(1)
+        generator = seeds(self.seed).child("method", "mean").generator(final.device)
+        return self.sample(final, _DRAWS, generator=generator).mean(1)
 
     @torch.no_grad()
     def sample(
@@ -105,7 +108,7 @@ def _fit(problem: Problem, name: str) -> Inferred:
     initial, final = (problem.train.states(i) for i in (0, -1))
     batch = max(1, min(_BATCH, len(initial) // 10))
     updates = max(1, int(0.9 * len(initial)) // batch)  # of an epoch: whole batches of what is not held out
-    with _quietly(problem.seed, problem.device):
+    with _quietly(seeds(problem.seed).child("method", "package").number, problem.device):
         trainer = getattr(inference, name)(
             device=str(problem.device), show_progress_bars=False, tracker=_Silent(), logging_level="ERROR"
         )
@@ -128,7 +131,7 @@ def _fit(problem: Problem, name: str) -> Inferred:
             if budget.seconds is not None:
                 left, each = budget.seconds - (now - begun), (now - started) / new
                 epochs = int(max(1.0, _SHARE * left / each)) if left > each else 0
-        return Inferred(trainer.build_posterior())
+        return Inferred(trainer.build_posterior(), problem.seed)
 
 
 class _Silent:

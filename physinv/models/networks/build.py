@@ -32,17 +32,17 @@ may name any of these arguments and gets what it names:
 
 from __future__ import annotations
 
-__all__ = ["NETWORKS", "build_network", "seeded"]
+__all__ = ["NETWORKS", "build_network"]
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from physinv.config.registry import Registry
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.processes.layout import StateLayout
 
@@ -66,7 +66,7 @@ def build_network(
     outputs: int,
     settings: Settings,
     *,
-    seed: int,
+    seed: Seed,
     dropout: float = 0.0,
     numbers: int = 0,
     unit: float = 1.0,
@@ -79,7 +79,7 @@ def build_network(
         inputs: Channels of the features: components of a vector, channels of a field, components of each particle.
         outputs: Channels of the output, ``numbers`` included.
         settings: Of which ``network``, ``width`` and ``depth`` count here.
-        seed: Seed of the initial weights.
+        seed: Seed, or stream, of the initial weights.
         dropout: Probability of dropping a channel.
         numbers: How many of the outputs of each particle are scalars; the others are components of vectors.
         unit: Unit of length in which the features count positions of particles.
@@ -103,7 +103,7 @@ def build_network(
     always = {"layout": layout, "settings": settings, "numbers": numbers, "unit": unit}
     given = {"width": settings.width, "depth": settings.depth, "dropout": dropout}
     arguments = _arguments(name, make, always, {k: v for k, v in given.items() if v})
-    with seeded(seed):
+    with seeds(seed).as_global():
         network = make(inputs, outputs, **arguments)
         if not isinstance(network, nn.Module):
             raise ValueError(f"network `{name}` must make a torch.nn.Module, got {type(network).__name__}.")
@@ -112,20 +112,6 @@ def build_network(
         if prepare is not None:
             prepare(network)
     return network
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generator inside a ``with`` block and restore it afterwards.
-
-    Layers of torch draw their initial weights from the global generator, since their constructors take no other.
-
-    Args:
-        seed: Seed of the layers made in the block.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _arguments(

@@ -31,6 +31,7 @@ from physinv.laws.observation import Observation, jacobian
 if TYPE_CHECKING:
     from typing import Self
 
+    from physinv.config.seeds import Seed
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.processes.layout import StateLayout
@@ -70,7 +71,7 @@ class ReferenceLaw(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Fit the law to a trajectory dataset.
 
         Args:
@@ -305,7 +306,7 @@ def between(times: Float[Tensor, " time"], table: Tensor, t: Float[Tensor, " bat
         >>> between(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 10.0]), torch.tensor([0.25, 2.0]))
         tensor([ 2.5000, 10.0000])
     """
-    i = torch.searchsorted(times, t.contiguous()).clamp(1, len(times) - 1)
+    i = torch.searchsorted(times, t.to(times.dtype).contiguous()).clamp(1, len(times) - 1)
     w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
     w = match(w, table[i])
     return (1 - w) * table[i - 1] + w * table[i]

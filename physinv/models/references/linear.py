@@ -11,11 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import multiplicity
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.covariance import Covariance, diagonal
-from physinv.laws.gaussian import gaussian_log_prob, twins
+from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.references.base import ReferenceLaw
 from physinv.processes.layout import StateLayout
 
@@ -70,7 +72,7 @@ class LinearReference(ReferenceLaw):
         return cls.name in layout.references and isinstance(sde, Linear) and sde.basis != "identity"
 
     @classmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Fit mean and spectrum of the initial states.
 
         Raises:
@@ -187,7 +189,7 @@ def root_mean_square(power: Tensor, like: Tensor, *, paired: bool = True) -> Ten
         ``(batch, channels, *1)``, or ``(batch, 1)`` for vectors.
     """
     if like.ndim > 2:
-        power = power * (twins(power, like) if paired else 1) / like[0, 0].numel()
+        power = power * (multiplicity(like) if paired else 1) / like[0, 0].numel()
         power = power.sum(dim=tuple(range(2, power.ndim)), keepdim=True)
     else:
         power = power.mean(dim=1, keepdim=True)

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Linear, expand
@@ -90,7 +91,7 @@ class LowRankReference(ReferenceLaw):
         return cls.name in layout.references
 
     @classmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Fit by factor analysis at every stored time; under a linear SDE at the first one only, carried exactly."""
         linear = sde if isinstance(sde, Linear) and sde.basis == "identity" else None
         n = min(_MAX_TRAJECTORIES, data.n_trajectories)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, expand
@@ -87,7 +88,7 @@ class MixtureReference(ReferenceLaw):
         return cls.name in layout.references and layout.shape[0] <= _MAX_DIMENSION
 
     @classmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Fit component ``k`` to the trajectories that started in cluster ``k``, at every stored time.
 
         ``settings.components`` bounds the number of clusters; the number used minimises the Bayesian information
@@ -97,7 +98,7 @@ class MixtureReference(ReferenceLaw):
         dim, n = data.shape[0], min(_MAX_TRAJECTORIES, data.n_trajectories)
         start = torch.cat(sde.images(data.states(0, limit=n).double()))
         rows = len(start)
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeds(seed).generator()
         most = min(settings.components, max(1, rows // (_STATES_PER_CLUSTER * (dim + 1))))
         member = cluster(start, most, generator=generator) if most > 1 else start.new_ones(rows, 1)
         share = member.mean(0)

@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, expand
@@ -120,7 +121,7 @@ class ParticleReference(ReferenceLaw):
         return cls.name in layout.references
 
     @classmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Fit means and covariances of the species at every stored time."""
         layout, n = data.layout, min(_MAX_TRAJECTORIES, data.n_trajectories)
         states = (data.states(i, limit=n).double() for i in range(len(data.times)))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from physinv.config.registry import Registry
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
@@ -31,7 +32,7 @@ REFERENCES: Registry[type[ReferenceLaw]] = Registry(
 
 
 def fit_reference(
-    sde: SDE, data: TrajectoryDataset, settings: Settings | None = None, *, seed: int = 0
+    sde: SDE, data: TrajectoryDataset, settings: Settings | None = None, *, seed: Seed = 0
 ) -> ReferenceLaw:
     """Fit the reference law that suits the state, or the one that ``settings.reference`` names.
 

@@ -49,6 +49,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, match
@@ -124,7 +125,7 @@ class SmootherReference(ReferenceLaw):
         return cls.name in layout.references
 
     @classmethod
-    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: int = 0) -> Self:
+    def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
         """Regress each stored state on the next one: by Fourier modes if the field is periodic, else by components."""
         return cls(sde, data.layout.basis, fit_smoother_tables(sde, data, data.layout.basis))
 

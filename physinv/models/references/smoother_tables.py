@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import SDE
 
 Basis = Literal["fourier", "identity"]
@@ -171,7 +172,7 @@ def to_modes(basis: Basis, x: Float[Tensor, "batch *state"]) -> Tensor:
         basis: ``"fourier"`` or ``"identity"``.
         x: States; fields ``(batch, channels, *space)`` for ``"fourier"``.
     """
-    return x if basis == "identity" else torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+    return x if basis == "identity" else fourier(x)
 
 
 def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor, "batch *state"]:
@@ -182,10 +183,7 @@ def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor,
         y: Coefficients, ``(batch, *modes)``.
         space: Grid points along each space axis.
     """
-    if basis == "identity":
-        return y
-    x: Tensor = torch.fft.irfftn(y, s=space, dim=tuple(range(2, y.ndim)), norm="ortho")
-    return x
+    return y if basis == "identity" else inverse_fourier(y, space)
 
 
 def _hold(tables: Tables, basis: Basis, channel: int) -> None:

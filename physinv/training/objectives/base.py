@@ -6,11 +6,13 @@ __all__ = ["Batch", "Finish", "Loss", "Objective", "check_window"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.seeds import Seed
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Score
 from physinv.models.score import ScoreModel
@@ -50,8 +52,13 @@ class Batch:
 Loss = Callable[[Score, SDE, Batch], Tensor]
 """``(score, sde, batch) -> loss``, a scalar that is differentiable with respect to the parameters of ``score``."""
 
-Finish = Callable[[ScoreModel, SDE, TrajectoryDataset], None]
-"""``(model, sde, valid) -> None``: what is done to a trained model with data that it was not trained on."""
+
+@runtime_checkable
+class Finish(Protocol):
+    """What is done to a trained model with data that it was not trained on: ``(model, sde, valid, seed=seed)``."""
+
+    def __call__(self, model: ScoreModel, sde: SDE, data: TrajectoryDataset, /, *, seed: Seed) -> None:
+        """Change ``model`` in place; streams of random numbers are found below ``seed``."""
 
 
 @dataclass(frozen=True)

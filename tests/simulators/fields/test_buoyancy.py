@@ -151,7 +151,7 @@ def test_contract():
     assert build(Buoyancy, describe(SMALL)) == SMALL
     assert {p["name"] for p in parameters(Buoyancy)} == set(describe(SMALL))
     # the state before noise is free of divergence; with it, its divergence is that of the last step's noise alone
-    moved = SMALL.advance(runs[0][:, -1], torch.zeros(2, dtype=torch.float64))
+    moved = SMALL.propagated(runs[0][:, -1], torch.zeros(2, dtype=torch.float64))
     free = SMALL.free(moved)
     assert float(norm(divergence(moved[:, 1] * free[:, 1], moved[:, 2] * free[:, 2])).max()) < 1e-9
 
@@ -174,8 +174,8 @@ def test_nothing_gets_into_obstacles_or_through_walls():
     junk[:, 3] = x[:2, 3]
     t = torch.zeros(2, dtype=x.dtype)
     rest = SMALL.free(junk) == 0
-    assert torch.equal(SMALL.advance(junk, t)[rest], junk[rest])
-    assert torch.equal(SMALL.advance(junk, t)[~rest], SMALL.advance(x[:2], t)[~rest])
+    assert torch.equal(SMALL.propagated(junk, t)[rest], junk[rest])
+    assert torch.equal(SMALL.propagated(junk, t)[~rest], SMALL.propagated(x[:2], t)[~rest])
 
 
 @flow
@@ -183,9 +183,9 @@ def test_noise_is_g_dw_where_it_may_be():
     x = SMALL.initial(2, generator=seeded(8), dtype=torch.float64)
     t = torch.zeros(2, dtype=x.dtype)
     dw = torch.randn(1, *x.shape, dtype=x.dtype, generator=seeded(9))
-    step = SMALL.step(SMALL, x, t, t + 0.01, dw) - SMALL.advance(x, t)
+    step = SMALL.step(SMALL, x, t, t + 0.01, dw) - SMALL.propagated(x, t)
     assert torch.allclose(step, 0.1 * dw[0] * SMALL.free(x), atol=1e-14)
-    assert torch.allclose(x + 0.01 * SMALL.drift(x, t), SMALL.advance(x, t), atol=1e-14)
+    assert torch.allclose(x + 0.01 * SMALL.drift(x, t), SMALL.propagated(x, t), atol=1e-14)
     # g without a state: 0 on the outer walls and in the mask, which no state can change
     g = SMALL.diffusion(t)
     assert float(g[:, 1, -1].abs().max()) == float(g[:, 2, :, -1].abs().max()) == float(g[:, 3].abs().max()) == 0
@@ -210,7 +210,7 @@ def test_rest_stays_and_smoke_rises():
 
     assert (height(still.run(x, noise=False)).diff(dim=1) > 0).all()
     # from rest: one step gives u = P(b s e_y) dt, whose kinetic energy growth is the work done, <u, b s e_y dt> = |u|^2
-    pushed = still.advance(calm, torch.zeros(2, dtype=x.dtype))
+    pushed = still.propagated(calm, torch.zeros(2, dtype=x.dtype))
     force = 20 * 0.01 * (calm[:, 0, :, 1:] + calm[:, 0, :, :-1]) / 2
     work = (pushed[:, 2, :, :-1] * force).sum((1, 2))
     assert torch.allclose(work, norm(pushed[:, 1], pushed[:, 2]) ** 2, rtol=1e-9)
@@ -261,9 +261,9 @@ def test_mirror_images_are_symmetries():
     image = SMALL.images(x)[1]
     assert torch.equal(SMALL.images(image)[1], x)
     assert torch.equal(SMALL.images(x[None])[1][0], image)  # windows of states as well
-    moved = SMALL.images(SMALL.advance(x, t))[1]
-    assert torch.allclose(SMALL.advance(image, t), moved, atol=1e-9)  # tolerance 1e-11 of velocities of order 1
-    assert not torch.allclose(moved, SMALL.advance(x, t), atol=0.1)
+    moved = SMALL.images(SMALL.propagated(x, t))[1]
+    assert torch.allclose(SMALL.propagated(image, t), moved, atol=1e-9)  # tolerance 1e-11 of velocities of order 1
+    assert not torch.allclose(moved, SMALL.propagated(x, t), atol=0.1)
     # what is symmetric stays symmetric
     even = (x + image) / 2
     even[:, 3] = (even[:, 3] > 0).double()
@@ -308,7 +308,7 @@ def test_the_flow_of_the_drift_is_the_solver_and_goes_both_ways():
     """Forward it is ``advance``; back with a negative step, smooth smoke and air return up to an order in the mesh."""
     x = SMALL.initial(2, generator=seeded(19), dtype=torch.float64)
     t = torch.zeros(2, dtype=x.dtype)
-    assert torch.equal(SMALL.drift_flow(x, t, t + SMALL.dt), SMALL.advance(x, t))
+    assert torch.equal(SMALL.drift_flow(x, t, t + SMALL.dt), SMALL.propagated(x, t))
     with pytest.raises(ValueError, match=r"steps of Buoyancy in one batch must be of one length, got 0\.01 to 0\.02"):
         SMALL.drift_flow(x, t, t + torch.tensor([0.01, 0.02], dtype=x.dtype))
     errors, sizes = [], (16, 32, 64)

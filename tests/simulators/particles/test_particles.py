@@ -694,7 +694,7 @@ def test_figures(dimension):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: OverdampedParticles(dimension=4), "`dimension` of OverdampedParticles must be 1, 2 or 3, got 4"),
+        (lambda: OverdampedParticles(dimension=4), "`dimension` of OverdampedParticles must be at most 3, got 4"),
         (lambda: OverdampedParticles(external="mueller-brown", dimension=3), "needs `dimension` = 2, got 3"),
         (lambda: OverdampedParticles(box=5.0), "`external` of OverdampedParticles must be 'none' in a periodic `box`"),
         (lambda: OverdampedParticles(box=1.5, external="none"), "twice the range of the pair force, 2, got 1.5"),
@@ -704,10 +704,6 @@ def test_figures(dimension):
             "`pair` of UnderdampedParticles can't be 'hard'; it must be",
         ),
         (lambda: UnderdampedParticles(friction=-1.0), "`friction` of UnderdampedParticles must be at least 0"),
-        (
-            lambda: UnderdampedParticles.step(OverdampedParticles(), *[torch.zeros(1, 1, 3)] * 4),
-            "`baoab` steps UnderdampedParticles only",
-        ),
     ],
 )
 def test_bad_parameters_are_named(make, text):

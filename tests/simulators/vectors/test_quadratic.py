@@ -1,4 +1,4 @@
-"""The metric of the quadratic process."""
+"""The metric of the quadratic process, counted by hand."""
 
 import torch
 

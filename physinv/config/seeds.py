@@ -1,0 +1,118 @@
+"""One seed as a tree of named streams: every purpose has a stream of random numbers of its own.
+
+``seeds(seed).child("training", "images", step)`` names a stream.  What it yields depends on the seed and the names
+alone, through a hash: not on the order of calls, the process, or where an interrupted run went on.  These are all
+names in use; capitals stand for numbers or for names of files' parts.
+
+    data / SPLIT / FILE / PART              initial states and noise of the trajectories simulated at once
+    import / shares                         which imported trajectories are set aside
+    model / reference                       starts of the fit of a mixture
+    model / network                         first weights of a network
+    physics / network                       random layers of learned physics
+    physics / training / ...                training of learned physics, with the names of training
+    training / order / EPOCH                order of the windows in one epoch
+    training / images / UPDATE              image of each window under the symmetries of the process
+    training / noise / UPDATE               noise that the objective draws
+    training / validation / windows         which windows are validated on
+    training / validation / noise           noise that the objective draws there, the same at every validation
+    training / smoother-noise / steps       what single steps of the calibration see their states from
+    training / smoother-noise / ensembles   ensembles of the calibration
+    observation / sensors                   where the sensors of a partial observation are
+    observation / noise                     noise of a partial observation
+    reconstruction / samples                samples of the posterior
+    evaluation / exact                      samples of the exact posterior, to compare with
+    evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
+    evaluation / ranks                      ranks among equal numbers, in figures
+    comparison / samples                    samples of a method
+    comparison / trajectories               reconstructed trajectories of a method
+    comparison / example                    samples of a method that figures show
+    comparison / calibration                random choices of the tests of calibration
+    comparison / laws                       random choices of the tests of the law of the samples
+    comparison / variogram                  pairs of components, the same for every method
+    method / mean                           samples that a method averages for its estimate
+    method / density                        random directions of a divergence
+    method / noise                          passes with dropout that the size of the noise is fitted to
+    method / widths                         noisy states that residuals are measured on
+    method / package                        another package, which draws from the global stream
+    member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training
+
+Methods of one comparison share the streams of model and training on purpose: they see the same batches.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Seed", "Seeds", "seeds"]
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Name a stream of random numbers, and the streams below it.
+
+    Args:
+        path: The seed, then the names.
+
+    Example:
+        >>> root = seeds(0)
+        >>> root.child("training", "noise", 7) == root.child("training").child("noise", 7)
+        True
+        >>> root.child("training", "noise", 7).number == root.child("training", "noise", 8).number
+        False
+    """
+
+    path: tuple[int | str, ...]
+
+    def child(self, *names: int | str) -> Seeds:
+        """Return the stream with these names below this one.
+
+        Args:
+            names: Purpose first, then numbers, such as that of an update.
+        """
+        return Seeds((*self.path, *names))
+
+    @property
+    def number(self) -> int:
+        """A seed below 2^63 for generators, from the SHA-256 digest of the path.
+
+        torch's generators on CPUs look at its lowest 32 bits only. Where many streams must all differ, compare those.
+        """
+        digest = hashlib.sha256(json.dumps(["physinv", *self.path]).encode()).digest()
+        return int.from_bytes(digest[:8], "little") >> 1
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """Return a new generator at the beginning of this stream.
+
+        Args:
+            device: Where random numbers are needed.
+        """
+        return torch.Generator(device).manual_seed(self.number)
+
+    @contextmanager
+    def as_global(self) -> Iterator[None]:
+        """Let torch's global CPU generator yield this stream inside the block, and restore it after.
+
+        It is meant for what takes no generator, such as the first weights of torch's layers.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.number)
+            yield
+
+
+Seed = int | Seeds
+"""A seed, or a stream below which names are to be found."""
+
+
+def seeds(seed: Seed) -> Seeds:
+    """Return the root of the tree of a seed; a stream is returned as it is, so that parts of a program can be nested.
+
+    Args:
+        seed: Any whole number, or a stream.
+    """
+    return seed if isinstance(seed, Seeds) else Seeds((int(seed),))

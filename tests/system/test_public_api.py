@@ -1,0 +1,46 @@
+"""The public names of physinv: which there are, that they load, and that nothing is loaded before it is used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import physinv as pi
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Who changes this list changes the programs of users: add a line to CHANGELOG.md.
+NAMES = """
+    Budget Covariance DatasetPlan FieldLayout Linear METHODS Multiplicative Observation ParticleLayout Posterior
+    ReferenceLaw Reverse SDE ScoreModel Settings Simulator TrajectoryDataset VectorLayout build_model evaluate fit
+    generate load_run metrics parameter plots reconstruct simulators solve train_run trajectory_loss
+"""
+
+
+def run(code):
+    """Run Python code in a process of its own and return what it prints."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_names_are_these():
+    assert sorted(pi.__all__) == sorted(NAMES.split())
+    assert set(dir(pi)) == {*pi.__all__, "__version__"}
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_each_name_loads(name):
+    assert getattr(pi, name) is getattr(pi, name)
+    assert getattr(pi, name).__doc__
+
+
+def test_nothing_is_loaded_before_it_is_used():
+    assert run("import physinv, sys; dir(physinv); print('torch' in sys.modules)") == "False"
+    assert run("import physinv as pi, sys; pi.Budget; print('physinv.training.loop' in sys.modules)") == "False"
+    assert run("from physinv import *; print(solve.__module__)") == "physinv.equations.solve"
+
+
+def test_a_wrong_name_says_where_the_right_ones_are():
+    with pytest.raises(AttributeError, match=r"no attribute 'Simulater'; `dir\(physinv\)`"):
+        _ = pi.Simulater
