@@ -58,10 +58,10 @@ def sample_final(
     y: Float[Tensor, "batch *seen"],
     n: int,
     *,
-    sweeps: int = 20,
-    size: float = 0.1,
     reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
+    sweeps: int = 20,
+    size: float = 0.1,
 ) -> Float[Tensor, "batch n *state"]:
     """Draw final states from ``p(x_T | y)``: exact draws from the reference law, moved to the learned law by Langevin
     moves.

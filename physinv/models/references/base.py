@@ -59,6 +59,11 @@ class ReferenceLaw(nn.Module, ABC):
     channels_in: int
     channels_out: int
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Tensor:
+            """Buffers of a law are tensors."""
+
     @classmethod
     @abstractmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:

@@ -57,14 +57,6 @@ class LowRankReference(ReferenceLaw):
 
     name: ClassVar[str] = "low-rank"
 
-    times: Tensor
-    mean: Tensor
-    factor: Tensor
-    diagonal: Tensor
-    bounds: Tensor
-    variance: Tensor
-    inverse: Tensor
-
     def __init__(
         self,
         sde: SDE | None,

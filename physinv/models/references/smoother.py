@@ -96,19 +96,6 @@ class SmootherReference(ReferenceLaw):
     name: ClassVar[str] = "smoother"
     is_score: ClassVar[bool] = False
 
-    times: Tensor
-    mean: Tensor
-    power: Tensor
-    reach: Tensor
-    back_mean: Tensor
-    back_power: Tensor
-    back_reach: Tensor
-    box: Tensor
-    gain: Tensor
-    trusted: Tensor
-    noise_scale: Tensor
-    unit: Tensor
-
     def __init__(self, sde: SDE, basis: Basis, tables: Tables) -> None:
         super().__init__()
         self.sde, self.basis = sde, basis
