@@ -66,7 +66,7 @@ def test_a_smoother_has_its_own_trajectory_loss(name, smoothed):
     chosen = choose_objective(Settings(loss=name), sim, model)
     assert chosen.loss is smoother_loss
     assert chosen.backward_cache
-    assert chosen.finish is calibrate
+    assert chosen.finish is calibrate_noise
 
 
 def test_a_smoother_is_calibrated_whatever_it_was_trained_with(smoothed):
@@ -81,7 +81,7 @@ def test_a_smoother_is_calibrated_whatever_it_was_trained_with(smoothed):
         choose_objective(Settings(), sim, model, Objective(mine)),
     ):
         assert not chosen.backward_cache
-        assert chosen.finish is calibrate
+        assert chosen.finish is calibrate_noise
     assert choose_objective(Settings(), sim, model, smoother_loss).backward_cache  # its own, however it is given
     assert choose_objective(Settings(), DoubleWell(), PLAIN, mine).finish is None
 
@@ -89,7 +89,7 @@ def test_a_smoother_is_calibrated_whatever_it_was_trained_with(smoothed):
 def test_a_reference_law_of_the_users_own_asks_for_its_objective():
     class Mine(ReferenceLaw):
         name, channels_in, channels_out = "mine", 1, 1
-        score = log_prob = features = lift = None
+        suits = fit = score = log_prob = features = lift = None
 
         def objective(self, sde: SDE) -> str:
             return "sliced"
