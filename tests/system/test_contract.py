@@ -32,7 +32,7 @@ TINY = {
     "burgers": {"size": 16, "steps": 4},
     "kuramoto-sivashinsky": {"size": 32, "steps": 4, "spin_up": 1.0},
     "navier-stokes": {"size": 8, "steps": 4, "spin_up": 0.1},
-    "allen-cahn": {"size": 8, "steps": 4},
+    "allen-cahn": {"size": 8, "steps": 4, "horizon": 0.4},
     "kpz": {"size": 16, "steps": 4},
     "gray-scott": {"size": 8, "steps": 4, "spin_up": 1.0},
     "multiplicative-heat": {"size": 16, "steps": 4},
@@ -73,6 +73,16 @@ def randomised(model):
     return model
 
 
+def outcome(call):
+    """What ``call`` returns and "", or None and the line in which it refuses."""
+    try:
+        return call(), ""
+    except ValueError as error:
+        text = str(error)
+    assert len(text.splitlines()) == 1
+    return None, text
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_simulators(name, made):
     """Drift, diffusion, symmetries, own step and initial states of one shape and dtype, finite, the same per seed."""
@@ -80,18 +90,22 @@ def test_simulators(name, made):
     for dtype in (torch.float32, torch.float64):
         g = lambda: torch.Generator().manual_seed(1)  # noqa: E731
         x = simulator.initial(3, generator=g(), dtype=dtype)
-        assert x.shape == (3, *simulator.shape) and x.dtype == dtype
+        assert x.shape == (3, *simulator.shape)
+        assert x.dtype == dtype
         assert torch.equal(x, simulator.initial(3, generator=g(), dtype=dtype))
         t = x.new_full((3,), float(simulator.times[1]))
         f = simulator.drift(x, t)
-        assert f.shape == x.shape and f.dtype == dtype and bool(f.isfinite().all())
+        assert f.shape == x.shape
+        assert f.dtype == dtype
+        assert bool(f.isfinite().all())
         assert simulator.diffuse(torch.ones_like(x), t).shape == x.shape
         assert all(image.shape == x.shape and image.dtype == dtype for image in simulator.images(x))
         for image in zip(*(simulator.images(y) for y in simulator.images(x)), strict=True):
             assert len(image) == len(simulator.images(x))
         path = simulator.run(x, generator=g())
         assert path.shape == (3, len(simulator.times), *simulator.shape)
-        assert path.dtype == dtype and bool(path.isfinite().all())
+        assert path.dtype == dtype
+        assert bool(path.isfinite().all())
     layout = simulator.layout
     assert layout.shape == simulator.shape == data.shape
     assert data.layout == layout
@@ -109,16 +123,20 @@ def test_reference_laws(name, law, made):
     reference = model.reference
     x, t = data.states(2), torch.full((COUNT,), float(data.times[2]))
     score = reference.score(x, t)
-    assert score.shape == x.shape and score.dtype == x.dtype and bool(score.isfinite().all())
+    assert score.shape == x.shape
+    assert score.dtype == x.dtype
+    assert bool(score.isfinite().all())
     assert reference.log_prob(x, t).shape == (COUNT,)
     features = reference.features(x, t)
     channel = -1 if x.ndim == 3 and data.layout.network == "particles" else 1
-    assert features.shape[channel] == reference.channels_in and bool(features.isfinite().all())
+    assert features.shape[channel] == reference.channels_in
+    assert bool(features.isfinite().all())
     out = model.network(features, t)
     assert out.shape[channel] == reference.channels_out
     assert reference.lift(out, x, t).shape == x.shape
     whole = model(x, t)
-    assert whole.shape == x.shape and bool(whole.isfinite().all())
+    assert whole.shape == x.shape
+    assert bool(whole.isfinite().all())
     again = load_reference(law, simulator, dict(model.state_dict()))
     assert torch.equal(again.score(x, t), score)
     assert torch.equal(again.features(x, t), features)
@@ -128,7 +146,8 @@ def test_reference_laws(name, law, made):
     precision = reference.precision(x, t)
     if precision is not None:
         low, high = reference.limits(t)
-        assert precision.shape == x.shape and bool((precision > 0).all())
+        assert precision.shape == x.shape
+        assert bool((precision > 0).all())
         assert bool(((low <= x) & (x <= high)).all())
     assert model.double().reference.score(x.double(), t.double()).dtype == torch.float64
 
@@ -152,14 +171,16 @@ def test_reverse_steps(name, step, made):
             reverse = Reverse(simulator, model, eta)
             if taken is default_step(simulator, model):
                 y = taken(reverse, x, t0, t1, dw)
-                assert y.shape == x.shape and y.dtype == x.dtype and bool(y.isfinite().all())
+                assert y.shape == x.shape
+                assert y.dtype == x.dtype
+                assert bool(y.isfinite().all())
                 continue
-            try:
-                y = taken(reverse, x, t0, t1, dw)
-            except ValueError as error:
-                assert "\n" not in str(error) and f"`{step.rstrip('2')}`" in str(error)
+            y, refusal = outcome(lambda: taken(reverse, x, t0, t1, dw))  # noqa: B023
+            if refusal:
+                assert f"`{step.rstrip('2')}`" in refusal
             else:
-                assert y.shape == x.shape and y.dtype == x.dtype
+                assert y.shape == x.shape
+                assert y.dtype == x.dtype
 
 
 @pytest.mark.parametrize(("name", "objective"), [*itertools.product(NAMES, OBJECTIVES.names())])
@@ -175,12 +196,12 @@ def test_objectives(name, objective, made):
         batch = Batch(states, times, generator=torch.Generator().manual_seed(3))
         return loss(model, simulator, batch)
 
-    try:
-        found = value()
-    except ValueError as error:
-        assert "\n" not in str(error) and "`" in str(error)
+    found, refusal = outcome(value)
+    if refusal:
+        assert "`" in refusal
         return
-    assert found.shape == () and bool(found.isfinite())
-    assert torch.equal(found, value())
+    assert found.shape == ()
+    assert bool(found.isfinite())
+    assert torch.allclose(found, value(), rtol=1e-4)  # sums of gradients may be taken in another order
     found.backward()
     assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.network.parameters())
