@@ -375,9 +375,12 @@ def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
-    if (low := about.get("minimum")) is not None and value < low:
+    low, high = about.get("minimum"), about.get("maximum")
+    if low is not None and high is not None and not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, got {value}.")
+    if low is not None and value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}.")
-    if (high := about.get("maximum")) is not None and value > high:
+    if high is not None and value > high:
         raise ValueError(f"{name} must be at most {high}, got {value}.")
     if (choices := about.get("choices")) and value not in choices:
         hint = did_you_mean(str(value), choices, owner="it must be one of")

@@ -163,6 +163,6 @@ def test_parameters_are_documented_and_bounded():
     assert "    strength: Strength of the force ``a``, in 1/time.  Default 1.0.\n" in doc
     assert "    horizon: Final time ``T``, in time.  Default 1.0.\n" in doc
     assert Known.__doc__.count("Attributes:") == 1
-    with pytest.raises(ValueError, match="`strength` of Well must be at most 9, got 10"):
+    with pytest.raises(ValueError, match="`strength` of Well must be between 0 and 9, got 10"):
         Well(strength=10.0)
     assert dataclasses.replace(Well(), strength=9.0).strength == 9
