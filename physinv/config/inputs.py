@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-__all__ = ["as_states", "as_tensor", "as_times", "check_generator", "check_instance"]
+__all__ = [
+    "Numbers",
+    "States",
+    "Times",
+    "as_states",
+    "as_tensor",
+    "as_times",
+    "check_count",
+    "check_generator",
+    "check_instance",
+    "describe",
+    "joined",
+]
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Real
+from numpy.typing import NDArray
 from torch import Tensor
+
+Numbers = Tensor | NDArray[Any] | Sequence[Any]
+"""What :func:`as_tensor` accepts: a tensor, an array, or (nested) lists of numbers."""
+
+States = Real[Tensor, "batch *state"] | NDArray[Any] | Sequence[Any]
+"""What :func:`as_states` accepts, ``(batch, *state)``."""
+
+Times = Real[Tensor, " time"] | NDArray[Any] | Sequence[Any]
+"""What :func:`as_times` accepts, ``(time,)``."""
 
 
 def as_tensor(value: Any, name: str) -> Tensor:
@@ -23,7 +47,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
         ValueError: If the value holds no numbers, or complex ones.
     """
     try:
-        found = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value, dtype=None))
+        found = value if isinstance(value, Tensor) else torch.from_numpy(_array(value))
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"`{name}` must be a tensor or an array of numbers, got {describe(value)}.") from None
     if found.is_complex():
@@ -49,9 +73,11 @@ def as_states(
     x = as_tensor(value, name)
     if like is not None:
         x = x.to(like)
+    elif not isinstance(value, (Tensor, np.ndarray)):
+        x = x.to(torch.get_default_dtype())  # of lists, whose numbers have no precision of their own
     found = tuple(x.shape)
     if shape is not None and found[1:] != tuple(shape):
-        wanted = f"(batch, {', '.join(map(str, shape))})"
+        wanted = joined(shape)
         if found == tuple(shape):
             raise ValueError(f"`{name}` must have shape {wanted}, got {found}; for a single state give {name}[None].")
         raise ValueError(f"`{name}` must have shape {wanted}, got {found}; is it of another process?")
@@ -63,22 +89,54 @@ def as_states(
     return x
 
 
-def as_times(value: Any, name: str = "times") -> Tensor:
+def as_times(value: Any, name: str = "times", *, increasing: bool = False) -> Tensor:
     """Turn a list, an array or a tensor into times, float64, ``(time,)``.
 
     Args:
         value: Numbers in the unit of time of the process.
         name: Name of the argument, for messages.
+        increasing: Whether there must be two or more, each later than the one before.
 
     Raises:
-        ValueError: If they are not finite numbers along one axis.
+        ValueError: If they are not finite numbers along one axis, or do not increase where they must.
     """
     times = as_tensor(value, name).to(torch.float64)
     if times.ndim != 1:
-        raise ValueError(f"`{name}` must be numbers along one axis, got shape {tuple(times.shape)}.")
+        raise ValueError(f"`{name}` must be numbers along one axis, got shape {tuple(times.shape)}; give a list.")
     if not bool(times.isfinite().all()):
-        raise ValueError(f"`{name}` must be finite, got NaN or infinity.")
+        raise ValueError(f"`{name}` must be finite, got NaN or infinity; leave those times out.")
+    if increasing:
+        if len(times) < 2:
+            raise ValueError(f"`{name}` must hold two or more numbers, got {len(times)}; add the last time.")
+        if not bool((times.diff() > 0).all()):
+            i = int(torch.nonzero(times.diff() <= 0)[0, 0])
+            got = f"{float(times[i]):g} and then {float(times[i + 1]):g}"
+            raise ValueError(f"`{name}` must increase strictly, got {got}; sort them, without repetitions.")
     return times
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """Return a whole number as an int.
+
+    Args:
+        value: What was given; NumPy's integers count as whole numbers, Booleans and floats do not.
+        name: Name of the argument, for messages; backticks are added to a single word.
+        least: The smallest number allowed.
+
+    Raises:
+        ValueError: If it is no whole number, or smaller than ``least``.
+    """
+    label = name if "`" in name else f"`{name}`"
+    try:
+        if isinstance(value, (bool, Tensor)):
+            raise TypeError
+        found = operator.index(value)
+    except TypeError:
+        remedy = f"give {max(least, 1)} or more"
+        raise ValueError(f"{label} must be a whole number, got {describe(value)}; {remedy}.") from None
+    if found < least:
+        raise ValueError(f"{label} must be at least {least}, got {found}.")
+    return found
 
 
 def check_generator(generator: Any) -> None:
@@ -89,8 +147,7 @@ def check_generator(generator: Any) -> None:
     """
     if generator is not None and not isinstance(generator, torch.Generator):
         raise ValueError(
-            f"`generator` must be a torch.Generator, got {describe(generator)}; "
-            "give torch.Generator().manual_seed(seed)."
+            f"`generator` must be a torch.Generator, got {describe(generator)}; give torch.Generator().manual_seed(0)."
         )
 
 
@@ -107,9 +164,22 @@ def check_instance(value: Any, kind: type[Any], name: str, remedy: str = "") -> 
         return
     if isinstance(value, type) and issubclass(value, kind):
         remedy = f"give {value.__name__}(...), an instance"
-    article = "an" if kind.__name__[0] in "AEIOUS" and kind.__name__ != "Simulator" else "a"
+    article = "an" if kind.__name__[0] in "AEIO" or kind.__name__ == "SDE" else "a"
     ending = f"; {remedy}." if remedy else "."
     raise ValueError(f"`{name}` must be {article} {kind.__name__}, got {describe(value)}{ending}")
+
+
+def joined(shape: Sequence[int]) -> str:
+    """Write the shape of a batch of states.
+
+    Args:
+        shape: Shape of one state.
+
+    Example:
+        >>> joined((1, 8))
+        '(batch, 1, 8)'
+    """
+    return f"(batch, {', '.join(map(str, shape))})" if shape else "(batch,)"
 
 
 def describe(value: Any) -> str:
@@ -122,6 +192,8 @@ def describe(value: Any) -> str:
         >>> describe([1, 2]), describe(np.zeros((2, 3)))
         ('list [1, 2]', 'ndarray of shape (2, 3)')
     """
+    if value is None:
+        return "None"
     if isinstance(value, type):
         return f"the class {value.__name__}"
     kind = type(value).__name__
@@ -129,3 +201,9 @@ def describe(value: Any) -> str:
         return f"{kind} of shape {tuple(value.shape)}"
     text = repr(value)
     return f"{kind} {text}" if len(text) <= 40 and not text.startswith("<") else kind
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """An array that torch can share memory with: writable, contiguous, in the byte order of the machine."""
+    found: NDArray[Any] = np.require(value, requirements=["C", "W"])
+    return found.astype(found.dtype.newbyteorder("="), copy=False)

@@ -45,11 +45,14 @@ __all__ = ["Seed", "Seeds", "seeds"]
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+
+from physinv.config.inputs import describe
 
 
 @dataclass(frozen=True)
@@ -114,5 +117,13 @@ def seeds(seed: Seed) -> Seeds:
 
     Args:
         seed: Any whole number, or a stream.
+
+    Raises:
+        ValueError: If it is neither.
     """
-    return seed if isinstance(seed, Seeds) else Seeds((int(seed),))
+    if isinstance(seed, Seeds):
+        return seed
+    try:
+        return Seeds((operator.index(seed),))
+    except TypeError:
+        raise ValueError(f"`seed` must be a whole number, got {describe(seed)}; give 0, for example.") from None

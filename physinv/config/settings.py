@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "as_settings"]
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from physinv.config.inputs import describe
 from physinv.config.strict import Strict
 
 
@@ -72,3 +74,23 @@ class Settings(Strict):
         if windows and min(windows) < 2:
             raise ValueError(f"must list window lengths of 2 or more, got {list(windows)}.")
         return windows
+
+
+def as_settings(given: Settings | Mapping[str, Any] | None) -> Settings:
+    """Return settings as they are, or make them from names and values.
+
+    Args:
+        given: Settings, their values by name, or None for the defaults.
+
+    Raises:
+        ValueError: If it is neither, or a setting is unknown or can't take its value; one line says which.
+
+    Example:
+        >>> as_settings({"width": 32}) == Settings(width=32)
+        True
+    """
+    if isinstance(given, Settings):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f"`settings` must be Settings or a dict, got {describe(given)}; give Settings(width=32).")
+    return Settings(**(given or {}))

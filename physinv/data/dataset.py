@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from physinv.config.inputs import describe
 from physinv.data.file_format import Header, open_file, read_header
 from physinv.processes.layout import StateLayout
 
@@ -51,6 +52,8 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, source: Path | str | Sequence[Path | str], window: int = 2) -> None:
+        if not isinstance(source, (str, Path, Sequence)):
+            raise ValueError(f"`source` must be a path or several, got {describe(source)}; give the folder of a split.")
         self.path = Path(source) if isinstance(source, (str, Path)) else Path(source[0]) if source else Path()
         self.paths = _find_files(source)
         headers = [read_header(path) for path in self.paths]

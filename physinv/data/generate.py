@@ -26,6 +26,7 @@ import torch
 import yaml
 
 from physinv.config.files import sha256, write_text
+from physinv.config.inputs import check_instance
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import field_statistics
@@ -40,7 +41,7 @@ from physinv.data.resume import (
 )
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.check_steps import check_steps
-from physinv.processes.simulator import describe
+from physinv.processes.simulator import Simulator, describe
 
 Progress = Callable[[int, int], None]
 """``(trajectories done, trajectories in all)``, called at the start and after every part."""
@@ -74,6 +75,8 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
         ...     TrajectoryDataset(out / "data" / "train").n_trajectories
         20
     """
+    name = type(plan).__name__ if isinstance(plan, Simulator) else "simulator"
+    check_instance(plan, DatasetPlan, "plan", f"give DatasetPlan({name}(...), {{'train': 100, 'valid': 10}})")
     out = Path(out)
     check_steps(plan.simulator)
     remove_leftovers(out)

@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 import torch
 
+from physinv.config.inputs import check_count, check_instance
+from physinv.config.inputs import describe as describe_value
 from physinv.config.seeds import seeds
+from physinv.config.suggest import did_you_mean
 from physinv.processes.registry import file_name, name_of
 from physinv.processes.simulator import Simulator, describe
 
@@ -85,6 +88,7 @@ class DatasetPlan:
     chunk_bytes: int = CHUNK_BYTES
 
     def __post_init__(self) -> None:
+        check_instance(self.simulator, Simulator, "simulator")
         object.__setattr__(self, "name", self.name or name_of(type(self.simulator)))
         _check(self)
 
@@ -184,23 +188,27 @@ def _parts(total: int, most: int) -> list[int]:
 
 
 def _check(plan: DatasetPlan) -> None:
-    if not isinstance(plan.simulator, Simulator):
-        raise ValueError(f"`simulator` must be an instance, such as DoubleWell(), got {plan.simulator!r}.")
     if not re.fullmatch(r"([A-Za-z_][\w.]*:)?[A-Za-z0-9][A-Za-z0-9._-]*", plan.name):
         raise ValueError(
             f"`name` must consist of letters, digits, '.', '_' and '-' (it names files), or be module:Class, "
             f"got {plan.name!r}; give `name`, or define the class at the top of a module."
         )
-    if "train" not in plan.splits or not set(plan.splits) <= set(SPLITS):
+    if not isinstance(plan.splits, Mapping):
+        told = describe_value(plan.splits)
+        raise ValueError(f"`splits` must map names to numbers, such as {{'train': 100}}, got {told}; give a dict.")
+    for split in plan.splits:
+        if split not in SPLITS:
+            raise ValueError(f"there is no split `{split}`; {did_you_mean(str(split), SPLITS)}")
+    if "train" not in plan.splits:
         told = ", ".join(plan.splits) or "none"
         raise ValueError(f"`splits` must name train and may name valid and test, got {told}.")
     for split, count in plan.splits.items():
-        if count < 1:
-            raise ValueError(f"`splits.{split}` must be at least 1 trajectory, got {count}.")
+        check_count(count, f"splits.{split}")
+    if isinstance(plan.seed, bool) or not isinstance(plan.seed, int):
+        raise ValueError(f"`seed` must be a whole number, got {describe_value(plan.seed)}; give 0, for example.")
     if not 0 <= plan.seed < 2**63:
         raise ValueError(f"`seed` must be between 0 and 2^63 - 1, got {plan.seed}.")
-    if plan.trajectories_per_shard < 1:
-        raise ValueError(f"`trajectories_per_shard` must be at least 1, got {plan.trajectories_per_shard}.")
+    check_count(plan.trajectories_per_shard, "trajectories_per_shard")
     if plan.dtype not in ("float32", "float64"):
         raise ValueError(f"`dtype` must be float32 or float64, got {plan.dtype!r}.")
     # torch's CPU generator looks at 32 bits of a seed only: no two parts may agree in those

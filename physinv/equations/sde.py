@@ -6,7 +6,7 @@ solves one of these equations or learns the score that :class:`Reverse` needs.
 
 from __future__ import annotations
 
-__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "expand", "match"]
+__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "check_score", "expand", "match"]
 
 import math
 from abc import ABC, abstractmethod
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import check_instance, describe
 from physinv.equations.fourier import fourier, inverse_fourier
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -69,7 +70,7 @@ class SDE(ABC):
         """
 
     @abstractmethod
-    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."] | float:
         """Return the diffusion coefficient ``g(t)``.
 
         Args:
@@ -77,7 +78,8 @@ class SDE(ABC):
 
         Returns:
             ``(batch, ...)``, padded on the right with axes of length 1 until it broadcasts against the states, in units
-            of the state per square root of time.  Zero means no noise.
+            of the state per square root of time.  Zero means no noise.  A number stands for the same ``g`` at all
+            times.
         """
 
     def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
@@ -376,15 +378,17 @@ class Reverse(SDE):
     """
 
     def __init__(self, sde: SDE, score: Score, eta: float = 1.0) -> None:
-        if not (math.isfinite(eta) and eta >= 0):
-            raise ValueError(f"`eta` must be a finite number >= 0 (0: probability flow, 1: reverse SDE), got {eta}.")
+        check_instance(sde, SDE, "sde", "give Reverse(sde, score)")
+        check_score(score)
+        if not (isinstance(eta, (int, float)) and math.isfinite(eta) and eta >= 0):
+            raise ValueError(f"`eta` must be a finite number >= 0 (0: probability flow, 1: reverse SDE), got {eta!r}.")
         self.sde, self.score, self.eta = sde, score, eta
         self.direction = -1 if eta > 0 else 0
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         return self.sde.drift(x, t) - (1 + self.eta**2) / 2 * self.sde.correct(x, self.score(x, t), t)
 
-    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."] | float:
         return self.eta * self.sde.diffusion(t)
 
     def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
@@ -396,6 +400,21 @@ class Reverse(SDE):
         return self.eta * self.sde.disturb(x, v, t)
 
 
-def expand(g: Tensor, x: Tensor) -> Tensor:
+def check_score(score: Score) -> None:
+    """Raise ValueError unless ``score`` can be called as a function of states and times.
+
+    Args:
+        score: What was given.
+    """
+    if isinstance(score, (type, SDE)) or not callable(score):
+        raise ValueError(
+            f"`score` must be a function (x, t) -> score, got {describe(score)}; "
+            "give a trained ScoreModel or a function of your own."
+        )
+
+
+def expand(g: Tensor | float, x: Tensor) -> Tensor:
     """Right-pad a diffusion ``g (batch, ...)`` with axes of length 1 until it broadcasts against the states ``x``."""
+    if not isinstance(g, Tensor):
+        return x.new_full((1,) * x.ndim, g)
     return g.reshape(*g.shape, *([1] * (x.ndim - g.ndim))).to(x.dtype)

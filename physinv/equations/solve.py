@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import States, Times, as_states, as_times, check_generator, check_instance
+from physinv.equations.check_sde import check_shapes, state_shape
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.steps import Step, euler, exponential, heun, milstein, srk3
 
@@ -20,8 +22,8 @@ _RESOLVED = 1e-3  # of a step: rounding of its times that is tolerated before th
 
 def solve(
     sde: SDE,
-    x: Float[Tensor, "batch *state"],
-    times: Float[Tensor, " time"],
+    x: States,
+    times: Times,
     *,
     step: Step | None = None,
     noise: bool = True,
@@ -31,7 +33,7 @@ def solve(
 
     Args:
         sde: The equation: a process (increasing times), or its ``Reverse`` (decreasing times).
-        x: States at ``times[0]``, ``(batch, *state)``.
+        x: States at ``times[0]``, ``(batch, *state)``: a tensor, or an array or lists, of which one is made.
         times: Two or more times in units of time, strictly monotone.  float64 where their origin is far away: the
             length of a step is the difference of its times in float64 (see :func:`march`).
         step: The scheme.  Default: :data:`~physinv.equations.steps.euler`.
@@ -42,7 +44,8 @@ def solve(
         The states at all ``times``, ``x`` first: ``(batch, time, *state)``.
 
     Raises:
-        ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation.
+        ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation; or if an
+            argument is of another kind or shape, in one line that says what to give.
 
     Example:
         >>> from physinv.equations.sde import SDE
@@ -85,8 +88,8 @@ def gather(states: Iterator[Float[Tensor, "batch *state"]], count: int) -> Float
 
 def march(
     sde: SDE,
-    x: Float[Tensor, "batch *state"],
-    times: Float[Tensor, " time"],
+    x: States,
+    times: Times,
     *,
     step: Step | None = None,
     noise: bool = True,
@@ -110,15 +113,27 @@ def march(
         ``x`` itself, then the state at each further time, ``(batch, *state)``.
 
     Raises:
-        ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation.
+        ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation; or if an
+            argument is of another kind or shape, in one line that says what to give.
     """
+    check_instance(sde, SDE, "sde", "give solve(sde, x, times)")
+    check_generator(generator)
     step = euler if step is None else step
-    grid = times.detach().to("cpu", torch.float64).tolist()
+    check_instance(step, Step, "step", "import one from physinv.equations.steps, such as heun")
+    x = as_states(x, "x", state_shape(sde))
+    grid = as_times(times).detach().cpu().tolist()
     check_times(sde, grid, noise)
     if step is exponential and isinstance(sde, Linear):
-        yield from _march_modes(sde, x, grid, noise, generator)
-        return
+        return _march_modes(sde, x, grid, noise, generator)
+    return _march(sde, x, grid, step, noise, generator)
 
+
+def _march(
+    sde: SDE, x: Tensor, grid: list[float], step: Step, noise: bool, generator: torch.Generator | None
+) -> Iterator[Tensor]:
+    """Steps in the state itself; the first one shows whether the parts of the equation have the shape of the state."""
+    if len(x) in x.shape[1:]:  # a missing axis would broadcast unseen
+        check_shapes(sde, x[:1], x.new_full((1,), grid[0]))
     noise = noise and not (isinstance(sde, Reverse) and sde.eta == 0)
     still = x.new_zeros(()).expand(step.draws, *x.shape)
     rounding = torch.finfo(x.dtype).eps / _RESOLVED
@@ -130,7 +145,15 @@ def march(
         if noise:
             dw = torch.randn((step.draws, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
             dw = dw.mul_(math.sqrt(abs(b - a)))
-        x = step(sde, x, t0, t1, dw).to(x.dtype)  # a drift may have computed with times in float64
+        try:
+            y = step(sde, x, t0, t1, dw).to(x.dtype)  # a drift may have computed with times in float64
+        except RuntimeError:
+            check_shapes(sde, x, t0)
+            raise
+        if y.shape != x.shape:
+            check_shapes(sde, x, t0)
+            raise ValueError(f"`step` must return states of shape {tuple(x.shape)}, got {tuple(y.shape)}.")
+        x = y
         yield x
 
 
@@ -171,7 +194,10 @@ def check_times(sde: SDE, grid: list[float], noise: bool) -> None:
     """
     gaps = [b - a for a, b in itertools.pairwise(grid)]
     if not gaps or not (all(d > 0 for d in gaps) or all(d < 0 for d in gaps)):
-        raise ValueError("`times` must hold two or more numbers, strictly increasing or strictly decreasing.")
+        got = f"{len(grid)} of them" if len(grid) < 2 else f"{', '.join(f'{t:g}' for t in grid[:4])} ..."
+        raise ValueError(
+            f"`times` must hold two or more numbers, strictly increasing or strictly decreasing, got {got}; sort them."
+        )
     if noise and sde.direction * gaps[0] < 0:
         if sde.direction > 0:
             raise ValueError("`times` decrease, but this SDE runs forward; wrap it in Reverse(sde, score) to go back.")

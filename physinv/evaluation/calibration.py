@@ -21,6 +21,7 @@ from jaxtyping import Float
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
+from physinv.config.inputs import States
 from physinv.evaluation.ensembles import check_finite, ensemble
 from physinv.evaluation.metrics import coverage, rank_histogram
 
@@ -55,8 +56,8 @@ class Tarp(NamedTuple):
 
 
 def coverage_curve(
-    samples: Float[Tensor, "batch members *state"],
-    truth: Float[Tensor, "batch *state"],
+    samples: States,
+    truth: States,
     levels: Float[Tensor, " levels"] = LEVELS,
 ) -> Float[Tensor, " levels"]:
     """Return the coverage of central intervals at several levels.
@@ -75,9 +76,7 @@ def coverage_curve(
     return torch.stack([coverage(samples, truth, level) for level in levels.tolist()])
 
 
-def calibration_error(
-    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
-) -> Float[Tensor, ""]:
+def calibration_error(samples: States, truth: States) -> Float[Tensor, ""]:
     """Return the mean of ``|coverage - level|`` over the :data:`LEVELS`.
 
     Args:
@@ -95,8 +94,8 @@ def calibration_error(
 
 
 def sbc(
-    samples: Float[Tensor, "batch members *state"],
-    truth: Float[Tensor, "batch *state"],
+    samples: States,
+    truth: States,
     *,
     statistics: Statistics | None = None,
     generator: torch.Generator | None = None,
@@ -145,8 +144,8 @@ def sbc(
 
 
 def tarp(
-    samples: Float[Tensor, "batch members *state"],
-    truth: Float[Tensor, "batch *state"],
+    samples: States,
+    truth: States,
     *,
     references: Float[Tensor, "batch *state"] | None = None,
     levels: Float[Tensor, " levels"] = LEVELS,
@@ -210,7 +209,7 @@ def _summaries(samples: Tensor, truth: Tensor, generator: torch.Generator | None
     return summaries
 
 
-def _checked(samples: Tensor, truth: Tensor, least: int) -> tuple[Tensor, Tensor]:
+def _checked(samples: States, truth: States, least: int) -> tuple[Tensor, Tensor]:
     """Samples and truth with a state axis, after a look at their number and at their values."""
     samples, truth = ensemble(samples, truth)
     if len(truth) < least:

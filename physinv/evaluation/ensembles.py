@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["check_finite", "check_pair", "ensemble"]
+__all__ = ["check_finite", "check_pair", "ensemble", "numbers"]
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from physinv.config.inputs import States, as_tensor
 
-def ensemble(samples: Tensor, truth: Tensor, *, least: int = 1) -> tuple[Tensor, Tensor]:
+
+def ensemble(samples: States, truth: States, *, least: int = 1) -> tuple[Tensor, Tensor]:
     """Check the shapes of an ensemble and its truth, and give scalar states an axis.
 
     Args:
@@ -17,7 +20,7 @@ def ensemble(samples: Tensor, truth: Tensor, *, least: int = 1) -> tuple[Tensor,
         least: Fewest members allowed.
 
     Returns:
-        ``samples`` and ``truth`` as they are, or with a last axis of length 1 for states without an axis.
+        ``samples`` and ``truth`` as tensors, or with a last axis of length 1 for states without an axis.
 
     Raises:
         ValueError: If the shapes do not match, or there are fewer than ``least`` members.
@@ -26,31 +29,39 @@ def ensemble(samples: Tensor, truth: Tensor, *, least: int = 1) -> tuple[Tensor,
         >>> [tuple(x.shape) for x in ensemble(torch.zeros(3, 8), torch.zeros(3))]
         [(3, 8, 1), (3, 1)]
     """
+    samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
     if truth.ndim < 1 or samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape:
+        swapped = truth.ndim == samples.ndim + 1
+        remedy = "samples come first, the truth second: swap them" if swapped else "put the members on axis 1"
         raise ValueError(
             f"`samples` must have shape (batch, members, *state) for a truth of shape {tuple(truth.shape)}, "
-            f"got {tuple(samples.shape)}; put the members on axis 1."
+            f"got {tuple(samples.shape)}; {remedy}."
         )
     if samples.shape[1] < least:
         raise ValueError(f"`samples` must hold at least {least} members, got {samples.shape[1]}; draw more.")
     return (samples[..., None], truth[:, None]) if truth.ndim == 1 else (samples, truth)
 
 
-def check_pair(estimate: Tensor, truth: Tensor) -> None:
+def check_pair(estimate: States, truth: States) -> tuple[Tensor, Tensor]:
     """Check that an estimate has the shape of its truth.
 
     Args:
         estimate: One state for each truth, ``(batch, *state)``.
         truth: The true states, ``(batch, *state)``.
 
+    Returns:
+        Both as tensors.
+
     Raises:
         ValueError: If the shapes differ.
     """
+    estimate, truth = numbers(estimate, "estimate"), numbers(truth, "truth")
     if estimate.shape != truth.shape:
         raise ValueError(
             f"`estimate` must have the shape {tuple(truth.shape)} of `truth`, got {tuple(estimate.shape)}; "
             "expand it, nothing is broadcast here."
         )
+    return estimate, truth
 
 
 def check_finite(**states: Tensor) -> None:
@@ -65,3 +76,17 @@ def check_finite(**states: Tensor) -> None:
     for name, x in states.items():
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"`{name}` must be finite, got NaN or infinity; remove diverged states.")
+
+
+def numbers(value: States, name: str) -> Tensor:
+    """Return a tensor, an array or lists as a tensor; of lists in torch's default precision.
+
+    Args:
+        value: What was given.
+        name: Name of the argument, for messages.
+
+    Raises:
+        ValueError: If it holds no numbers.
+    """
+    x = as_tensor(value, name)
+    return x if isinstance(value, (Tensor, np.ndarray)) else x.to(torch.get_default_dtype())

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from physinv.config.files import write_text
+from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.spectra import spectral_error
 from physinv.laws.exact import LinearGaussian
-from physinv.posterior.reconstruct import Reconstruction
+from physinv.posterior.reconstruct import Reconstruction, read_reconstruction
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
@@ -61,19 +62,21 @@ class Row:
     about: str
 
 
-def evaluate(recon: Reconstruction, *, seed: int = 0) -> list[Row]:
+def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
     """Compute all metrics that apply to a reconstruction.
 
     Samples of the reverse SDE are compared with samples of the exact posterior, ``flow`` with the exact probability
     flow, ``mean-flow`` with the exact posterior mean: three questions with three answers.
 
     Args:
-        recon: The reconstruction.
+        recon: The reconstruction, or the file that :func:`~physinv.posterior.reconstruct.reconstruct` wrote.
         seed: Seed of the exact posterior's samples, as many as the reconstruction has.
 
     Returns:
         One row for each metric.
     """
+    recon = read_reconstruction(recon) if isinstance(recon, (str, Path)) else recon
+    check_instance(recon, Reconstruction, "recon", "give the file that reconstruct(run, data, out) wrote")
     reference = _exact_samples(recon, seed)
     return [
         Row(m.name, m.value(recon.samples), None if reference is None else m.value(reference), m.best, m.about)

@@ -3,7 +3,7 @@
 An ``estimate`` is one state per truth, ``(batch, *state)``; ``samples`` is an ensemble of K states per truth,
 ``(batch, members, *state)``; whole laws are compared in :mod:`physinv.evaluation.two_sample`, spectra in
 :mod:`physinv.evaluation.spectra`.  States of one number need no axis: truths ``(batch,)`` and samples
-``(batch, members)`` will do.
+``(batch, members)`` will do.  NumPy's arrays do as well as tensors.
 
 Errors of a single estimate favour the posterior mean.  Proper scoring rules (CRPS, energy score, variogram score) are
 smallest in expectation for the true posterior.  Coverage, spread-skill ratio and rank histogram say whether the spread
@@ -35,10 +35,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physinv.evaluation.ensembles import check_finite, check_pair, ensemble
+from physinv.config.inputs import States
+from physinv.evaluation.ensembles import check_finite, check_pair, ensemble, numbers
 
 
-def relative_l2(estimate: Float[Tensor, "batch *state"], truth: Float[Tensor, "batch *state"]) -> Float[Tensor, ""]:
+def relative_l2(estimate: States, truth: States) -> Float[Tensor, ""]:
     """Return the relative L2 error ``mean_n ||e_n - t_n|| / ||t_n||``.
 
     Args:
@@ -55,13 +56,11 @@ def relative_l2(estimate: Float[Tensor, "batch *state"], truth: Float[Tensor, "b
         >>> relative_l2(torch.tensor([[3.0, 5.0]]), torch.tensor([[3.0, 4.0]]))
         tensor(0.2000)
     """
-    check_pair(estimate, truth)
+    estimate, truth = check_pair(estimate, truth)
     return (_norm(estimate - truth, 1) / _norm(truth, 1)).mean().to(truth.dtype)
 
 
-def sample_relative_l2(
-    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
-) -> Float[Tensor, ""]:
+def sample_relative_l2(samples: States, truth: States) -> Float[Tensor, ""]:
     """Return the relative L2 error of single samples, averaged over the members.
 
     Args:
@@ -79,8 +78,8 @@ def sample_relative_l2(
 
 
 def reconstruction_error(
-    estimate: Float[Tensor, "batch *state"],
-    truth: Float[Tensor, "batch *state"],
+    estimate: States,
+    truth: States,
     forward: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, ""]:
     """Return the mean squared error of estimates that are run forward, ``mean (F(e) - F(t))^2``.
@@ -101,11 +100,11 @@ def reconstruction_error(
     References:
         Holzschuh, Vegetti and Thuerey (2023), Solving inverse physics problems with score matching, section 3.2.
     """
-    check_pair(estimate, truth)
+    estimate, truth = check_pair(estimate, truth)
     return (forward(estimate) - forward(truth)).double().square().mean()
 
 
-def crps(samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]) -> Float[Tensor, ""]:
+def crps(samples: States, truth: States) -> Float[Tensor, ""]:
     """Return the fair continuous ranked probability score, averaged over batch and components.
 
     Args:
@@ -125,9 +124,7 @@ def crps(samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "b
     return crps_map(samples, truth).mean()
 
 
-def crps_map(
-    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
-) -> Float[Tensor, "batch *state"]:
+def crps_map(samples: States, truth: States) -> Float[Tensor, "batch *state"]:
     """Return the fair continuous ranked probability score of every component.
 
     It is ``1/K sum_i |x_i - y| - 1/(2 K (K - 1)) sum_ij |x_i - x_j|``; with sorted members the double sum is
@@ -143,6 +140,7 @@ def crps_map(
     Raises:
         ValueError: If the shapes do not match or there are fewer than 2 members.
     """
+    samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
     x, y = ensemble(samples, truth, least=2)
     x = (x - y.unsqueeze(1)).sort(dim=1).values
     k = x.shape[1]
@@ -150,9 +148,7 @@ def crps_map(
     return (x.abs().mean(dim=1) - (weight * x).sum(dim=1) / (k * (k - 1))).reshape(truth.shape)
 
 
-def energy_score(
-    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
-) -> Float[Tensor, ""]:
+def energy_score(samples: States, truth: States) -> Float[Tensor, ""]:
     """Return the fair energy score, averaged over the batch: the CRPS of whole states, which sees dependence as well.
 
     It is ``1/K sum_i ||x_i - y|| - 1/(2 K (K - 1)) sum_ij ||x_i - x_j||`` with norms over the flattened state.
@@ -178,8 +174,8 @@ def energy_score(
 
 
 def variogram_score(
-    samples: Float[Tensor, "batch members *state"],
-    truth: Float[Tensor, "batch *state"],
+    samples: States,
+    truth: States,
     *,
     p: float = 0.5,
     pairs: int = 512,
@@ -227,9 +223,7 @@ def variogram_score(
     return ((among.mean(dim=1) - real).square() - among.var(dim=1) / x.shape[1]).mean()
 
 
-def coverage(
-    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"], level: float = 0.9
-) -> Float[Tensor, ""]:
+def coverage(samples: States, truth: States, level: float = 0.9) -> Float[Tensor, ""]:
     """Return the share of components inside the central interval of the ensemble.
 
     An interval between quantiles of K perfect members contains the truth too rarely (.807 for .90 at K = 16), so ranks
@@ -251,6 +245,7 @@ def coverage(
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must be a probability between 0 and 1, such as .9, got {level}.")
+    samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
     below, equal = _rank(samples, truth)
     k = samples.shape[1]
     cut = (1 - level) * (k + 1) / 2
@@ -259,9 +254,7 @@ def coverage(
     return (inside / (high - low)).mean().to(truth.dtype)
 
 
-def spread_skill(
-    samples: Float[Tensor, "batch members *state"], truth: Float[Tensor, "batch *state"]
-) -> Float[Tensor, ""]:
+def spread_skill(samples: States, truth: States) -> Float[Tensor, ""]:
     """Return the ratio of ensemble spread to the error of the ensemble mean.
 
     It is ``sqrt((K + 1) / K * mean variance / mean (ensemble mean - y)^2)`` with unbiased variances and means over
@@ -281,15 +274,16 @@ def spread_skill(
     References:
         Fortin et al. (2014), Why should ensemble spread match the RMSE of the ensemble mean?
     """
-    x, y = (part.double() for part in ensemble(samples, truth, least=2))
+    samples, truth = ensemble(samples, truth, least=2)
+    x, y = samples.double(), truth.double()
     k = x.shape[1]
     error = (x.mean(dim=1) - y).square().mean()
     return ((k + 1) / k * x.var(dim=1).mean() / error).sqrt().to(truth.dtype)
 
 
 def rank_histogram(
-    samples: Float[Tensor, "batch members *state"],
-    truth: Float[Tensor, "batch *state"],
+    samples: States,
+    truth: States,
     *,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " ranks"]:
@@ -310,6 +304,7 @@ def rank_histogram(
     References:
         Hamill (2001), Interpretation of rank histograms for verifying ensemble forecasts.
     """
+    samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
     below, equal = _rank(samples, truth)
     home = below.device if generator is None else generator.device
     u = torch.rand(below.shape, generator=generator, dtype=torch.float64, device=home).to(below.device)
@@ -323,7 +318,7 @@ def _norm(x: Tensor, lead: int) -> Tensor:
     return norm
 
 
-def _rank(samples: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _rank(samples: States, truth: States) -> tuple[Tensor, Tensor]:
     """How many members are below the truth, and how many equal to it; ``(n, *state)`` each, int64."""
     samples, truth = ensemble(samples, truth)
     check_finite(samples=samples, truth=truth)

@@ -12,12 +12,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from physinv.evaluation.ensembles import check_finite
+from physinv.config.inputs import States
+from physinv.evaluation.ensembles import check_finite, numbers
 
 
 def c2st(
-    a: Float[Tensor, "n *state"],
-    b: Float[Tensor, "n *state"],
+    a: States,
+    b: States,
     *,
     folds: int = 5,
     paired: bool = False,
@@ -49,7 +50,7 @@ def c2st(
         Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests; Lueckmann et al. (2021), Benchmarking
         simulation-based inference.
     """
-    _two_sets(a, b)
+    a, b = _two_sets(a, b)
     n = a.shape[0]
     if not 2 <= folds <= n:
         raise ValueError(f"`folds` must be between 2 and the {n} samples in each set, got {folds}.")
@@ -70,7 +71,7 @@ def c2st(
     return ((logits > 0) == (y > 0))[held_out].to(x.dtype).mean()
 
 
-def wasserstein(a: Float[Tensor, "n *state"], b: Float[Tensor, "n *state"]) -> Float[Tensor, ""]:
+def wasserstein(a: States, b: States) -> Float[Tensor, ""]:
     """Return the Wasserstein distance ``W_2 = min over permutations s of (mean_i ||a_i - b_s(i)||^2)^(1/2)``.
 
     It is exact between equally many samples.  States of one number are matched in order, others by assignment, at a
@@ -91,7 +92,7 @@ def wasserstein(a: Float[Tensor, "n *state"], b: Float[Tensor, "n *state"]) -> F
         Kuhn (1955), The Hungarian method; Fournier and Guillin (2015), On the rate of convergence in Wasserstein
         distance of the empirical measure.
     """
-    _two_sets(a, b)
+    a, b = _two_sets(a, b)
     x, y = (v.detach().reshape(len(v), -1).double() for v in (a, b))
     if x.shape[1] == 1:
         return (x.sort(dim=0).values - y.sort(dim=0).values).square().mean().sqrt().to(a.dtype)
@@ -100,12 +101,15 @@ def wasserstein(a: Float[Tensor, "n *state"], b: Float[Tensor, "n *state"]) -> F
     return cost[rows, columns].mean().sqrt().to(a)
 
 
-def _two_sets(a: Tensor, b: Tensor) -> None:
+def _two_sets(a: States, b: States) -> tuple[Tensor, Tensor]:
+    """Both sets as tensors, after a look at their shapes and values."""
+    a, b = numbers(a, "a"), numbers(b, "b")
     if a.shape != b.shape:
         raise ValueError(f"`b` must have the shape {tuple(a.shape)} of `a`, got {tuple(b.shape)}; thin the larger.")
     if a.numel() == 0:
         raise ValueError(f"`a` and `b` must hold samples, got the shape {tuple(a.shape)}.")
     check_finite(a=a, b=b)
+    return a, b
 
 
 # Chosen once on known pairs: 2 x 1000 shifted Gaussians in 4-D reach the Bayes accuracy to .007, equal laws .5.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "ObservedGaussian"]
+__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "ObservedGaussian", "check_final"]
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import States, as_states, check_count, check_generator
 from physinv.equations.sde import Linear
 from physinv.laws.covariance import Covariance
 from physinv.laws.gaussian import gaussian_log_prob
@@ -29,7 +31,7 @@ class ExactPosterior(ABC):
 
     @abstractmethod
     def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+        self, final: States, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         """Draw independent initial states from ``p(x_0 | x_T)``.
 
@@ -40,7 +42,7 @@ class ExactPosterior(ABC):
         """
 
     @abstractmethod
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def mean(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the posterior mean ``E[x_0 | x_T]``.
 
         Args:
@@ -48,7 +50,7 @@ class ExactPosterior(ABC):
         """
 
     @abstractmethod
-    def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def flow(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the initial state from which the probability flow reaches ``x_T``.
 
         Exact where a formula is known, else accurate to the error of a solver.
@@ -56,6 +58,25 @@ class ExactPosterior(ABC):
         Args:
             final: Final states ``x_T``.
         """
+
+
+def check_final(
+    final: States, shape: Sequence[int], n: int = 1, generator: torch.Generator | None = None
+) -> Float[Tensor, "batch *state"]:
+    """Return final states as a tensor, or refuse what cannot be asked of an exact posterior.
+
+    Args:
+        final: Final states: a tensor, or an array or lists, of which one is made.
+        shape: Shape of one state.
+        n: Number of draws for each final state.
+        generator: Source of randomness.
+
+    Raises:
+        ValueError: If the states have another shape or are not finite, or ``n`` or ``generator`` is of another kind.
+    """
+    check_count(n, "n")
+    check_generator(generator)
+    return as_states(final, "final", shape, finite=True)
 
 
 @dataclass(frozen=True)
@@ -90,20 +111,23 @@ class LinearGaussian(ExactPosterior):
         """The initial state whose modes differ from those of the mean by ``gained``."""
         return self.mean0.to(final) + self.sde.unmodes(gained, final)
 
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def mean(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the posterior mean ``E[x_0 | x_T]``, mode by mode."""
+        final = check_final(final, self.mean0.shape)
         y, a, v, s = self._parts(final)
         return self._back(a * s / (a**2 * s + v) * y, final)
 
-    def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def flow(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the initial state from which the probability flow reaches ``x_T``, mode by mode."""
+        final = check_final(final, self.mean0.shape)
         y, a, v, s = self._parts(final)
         return self._back((s / (a**2 * s + v)).sqrt() * y, final)
 
     def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+        self, final: States, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         """Draw independent initial states from ``p(x_0 | x_T)``, mode by mode."""
+        final = check_final(final, self.mean0.shape, n, generator)
         _, a, v, s = self._parts(final)
         z = torch.randn((n * len(final), *final.shape[1:]), generator=generator, dtype=final.dtype, device=final.device)
         wiggle = self.sde.unmodes((s * v / (a**2 * s + v)).sqrt() * self.sde.modes(z), z)
@@ -258,14 +282,16 @@ class MixturePosterior(ExactPosterior):
         """
         return self._prior(final).given(final, *self._law(self.horizon))
 
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def mean(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the posterior mean ``E[x_0 | x_T]``, that of the mixture."""
+        final = check_final(final, self.prior.means.shape[-1:])
         return self.posterior(final).mean()
 
     def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+        self, final: States, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         """Draw independent initial states from the posterior mixture."""
+        final = check_final(final, self.prior.means.shape[-1:], n, generator)
         return self.posterior(final).sample(n, generator=generator)
 
     def log_prob(
@@ -279,8 +305,9 @@ class MixturePosterior(ExactPosterior):
         """
         return self.posterior(final).log_prob(initial)
 
-    def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def flow(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the initial state from which the probability flow reaches ``x_T``, by Runge-Kutta steps."""
+        final = check_final(final, self.prior.means.shape[-1:])
         prior, x = self._prior(final), final
 
         def slope(x: Tensor, t: float) -> Tensor:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.linalg import expm
 from torch import Tensor
 
-from physinv.laws.exact import ExactPosterior
+from physinv.config.inputs import States
+from physinv.laws.exact import ExactPosterior, check_final
 from physinv.laws.fokker_planck import FokkerPlanck
 
 Array = NDArray[np.float64]
@@ -85,15 +86,17 @@ class ScalarPosterior(ExactPosterior):
             raise ValueError(f"`final` must be a state that the process can reach, got {worst:g}; check its units.")
         return torch.from_numpy(joint / total)
 
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def mean(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the posterior mean ``E[x_0 | x_T]``."""
+        final = check_final(final, (1,))
         mean = self.probabilities(final) @ torch.from_numpy(self.points)
         return mean.reshape(final.shape).to(final)
 
     def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+        self, final: States, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         """Draw independent initial states: points of the prior, or uniform positions within cells."""
+        final = check_final(final, (1,), n, generator)
         p = self.probabilities(final)
         pick = torch.multinomial(p, n, replacement=True, generator=_on_cpu(generator))
         x = torch.from_numpy(self.points)[pick]
@@ -102,8 +105,9 @@ class ScalarPosterior(ExactPosterior):
             x = x + jitter * torch.from_numpy(np.diff(self.edges))[pick]
         return x.reshape(len(final), n, *final.shape[1:]).to(final)
 
-    def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def flow(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the quantile map ``F_0^-1(F_T(x_T))``, the probability flow in one dimension."""
+        final = check_final(final, (1,))
         x = final.detach().reshape(-1).double().cpu().numpy()
         level = np.interp(x, self.edges, self.final_cdf)
         cdf = np.cumsum(self.weights)

@@ -18,25 +18,29 @@ __all__ = [
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
+
+from physinv.config.inputs import States, as_states, as_tensor, check_generator, describe
 
 Operator = Callable[[Tensor], Tensor]
 """``(batch, *state) -> (batch, *seen)``, linear, and on each state of the batch by itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Observation:
     """A linear observation with white noise, ``p(y | x) = N(y; H x, sigma^2 I)``.
 
     Args:
-        operator: ``H``, a linear function of states.
+        operator: ``H``, a linear function of states, or a matrix ``(seen, numbers)`` that acts on flattened states.
         noise: Standard deviation ``sigma``, in the unit of the observed numbers.
 
     Raises:
-        ValueError: If ``noise`` is not positive and finite.
+        ValueError: If ``noise`` is not positive and finite, or ``operator`` is neither function nor matrix.
 
     Example:
         >>> first = Observation(lambda x: x[:, :1], noise=0.5)
@@ -47,22 +51,23 @@ class Observation:
     operator: Operator
     noise: float
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.noise) and self.noise > 0):
+    def __init__(self, operator: Operator | Float[Tensor, "seen numbers"] | NDArray[Any], noise: float) -> None:
+        if not (isinstance(noise, (int, float)) and math.isfinite(noise) and noise > 0):
             raise ValueError(
-                f"`noise` must be positive and finite, got {self.noise}; for exact data take 1e-3 of their size."
+                f"`noise` must be positive and finite, got {noise!r}; for exact data take 1e-3 of their size."
             )
+        object.__setattr__(self, "operator", operator if callable(operator) else _Matrix(operator))
+        object.__setattr__(self, "noise", noise)
 
-    def observe(
-        self, x: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch *seen"]:
+    def observe(self, x: States, *, generator: torch.Generator | None = None) -> Float[Tensor, "batch *seen"]:
         """Draw an observation ``y = H x + sigma n`` of each state.
 
         Args:
             x: States.
             generator: Source of randomness, on the device of ``x``.
         """
-        clean = self.operator(x)
+        check_generator(generator)
+        clean = self.operator(as_states(x, "x"))
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
         return clean + self.noise * n
 
@@ -93,6 +98,30 @@ class Observation:
         """
         clean, adjoint = linearised(self.operator, x)
         return adjoint((y - clean) / self.noise**2)
+
+
+class _Matrix:
+    """A matrix as an operator on flattened states."""
+
+    def __init__(self, matrix: Any) -> None:
+        if isinstance(matrix, str):
+            told = f"got {describe(matrix)}; named({matrix!r}, noise, shape) of physinv.laws.operators makes one"
+            raise ValueError(f"`operator` must be a function of states or a matrix, {told}.")
+        self.matrix = as_tensor(matrix, "operator")
+        if self.matrix.ndim != 2:
+            raise ValueError(
+                f"`operator` must be a function of states or a matrix (seen, numbers), got {describe(matrix)}; "
+                "give it two axes."
+            )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        if flat.shape[1] != self.matrix.shape[1]:
+            raise ValueError(
+                f"`operator` must have as many columns as a state has numbers, {flat.shape[1]}, got a matrix of shape "
+                f"{tuple(self.matrix.shape)}; is it transposed?"
+            )
+        return flat @ self.matrix.to(flat).T
 
 
 def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor, "seen *state"]:

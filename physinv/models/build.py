@@ -4,14 +4,17 @@ from __future__ import annotations
 
 __all__ = ["build_model", "clock", "score_network", "symmetries"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.inputs import check_instance
 from physinv.config.seeds import Seed, seeds
-from physinv.config.settings import Settings
+from physinv.config.settings import Settings, as_settings
+from physinv.data.checks import check_trajectories
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.networks.build import build_network
@@ -22,24 +25,36 @@ from physinv.processes.layout import StateLayout
 
 
 def build_model(
-    sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0, mixed: bool = False
+    sde: SDE,
+    data: TrajectoryDataset,
+    settings: Settings | Mapping[str, Any] | None = None,
+    *,
+    seed: Seed = 0,
+    mixed: bool = False,
 ) -> ScoreModel:
     """Fit the reference law to data, and build a score model around it.
 
     Args:
         sde: The physics.
         data: Training trajectories.
-        settings: Training settings; those of the reference law and of the network are read.
+        settings: Training settings, or their values by name; those of the reference law and of the network are read.
         seed: Seed of the fit and of the network's initial weights.
         mixed: Whether the network runs in bfloat16.
 
     Returns:
         The score model, before training.
+
+    Raises:
+        ValueError: If an argument is of another kind, data and physics do not fit each other, or a setting is unknown.
     """
+    check_instance(sde, SDE, "sde", "give build_model(sde, data, settings)")
+    check_trajectories(data, "data", sde)
+    settings = as_settings(settings)
     stream = seeds(seed).child("model")
     reference = fit_reference(sde, data, settings, seed=stream.child("reference"))
     network = score_network(reference, data.layout, settings, seed=stream.child("network"))
-    return ScoreModel(reference, network, clock(data.times), images=symmetries(sde, data.shape), mixed=mixed)
+    images = symmetries(sde, data.shape)
+    return ScoreModel(reference, network, clock(data.times), images=images, mixed=mixed, shape=data.shape)
 
 
 def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settings, *, seed: Seed) -> nn.Module:

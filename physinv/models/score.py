@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.inputs import States, as_states, as_tensor
 from physinv.models.references.base import ReferenceLaw
 
 
@@ -28,6 +29,7 @@ class ScoreModel(nn.Module):
             over them, ``s(x) = 1/n sum_S S s(S x)``, and obeys them exactly; where two initial states mirror each
             other, no error of the network then favours one of them.
         mixed: Whether the network (never the reference law or the physics) runs in bfloat16.
+        shape: Shape of one state, which inputs are then checked for; None: they are not.
     """
 
     def __init__(
@@ -38,17 +40,44 @@ class ScoreModel(nn.Module):
         *,
         images: Callable[[Tensor], list[Tensor]] | None = None,
         mixed: bool = False,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.reference, self.network, self.clock, self.images, self.mixed = reference, network, clock, images, mixed
+        self.shape = shape
 
-    def forward(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
+    def accepted(self, x: States, name: str = "x", *, finite: bool = False) -> Float[Tensor, "batch *state"]:
+        """Return states in the precision and on the device of the weights.
+
+        Args:
+            x: States: a tensor, or an array or lists, of which one is made.
+            name: Name of the argument, for messages.
+            finite: Whether NaN and infinity are refused.
+
+        Raises:
+            ValueError: If they are no states of the process that the model was built for.
+        """
+        return as_states(x, name, self.shape, like=next(self.parameters(), None), finite=finite)
+
+    def forward(self, x: States, t: float | Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return the score ``grad_x log p_t(x)``.
 
         Args:
-            x: States.
-            t: Times.
+            x: States: a tensor, or an array or lists, of which one is made.
+            t: Times, or one time for all states.
+
+        Raises:
+            ValueError: If they are no states of the process that the model was built for, or the number of times is
+                another.
         """
+        if not (isinstance(x, Tensor) and isinstance(t, Tensor) and t.shape == x.shape[:1]):
+            x = self.accepted(x)
+            t = as_tensor(t, "t").to(x)
+            if t.ndim > 1 or t.numel() not in (1, len(x)):
+                raise ValueError(
+                    f"`t` must be one number or one for each of {len(x)} states, got shape {tuple(t.shape)}; expand it."
+                )
+            t = t.expand(len(x))
         if self.images is None:
             return self.reference.score(x, t) + self.remainder(x, t)
         mirrored = self.images(x)

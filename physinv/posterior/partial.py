@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import States, as_states, check_count, check_generator, check_instance
 from physinv.laws.observation import Observation, jacobian
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.posterior import Posterior, default_batch
@@ -22,7 +23,7 @@ from physinv.reversal.langevin import langevin
 def sample_given(
     posterior: Posterior,
     observation: Observation,
-    y: Float[Tensor, "batch *seen"],
+    y: States,
     n: int,
     *,
     sweeps: int = 20,
@@ -45,17 +46,18 @@ def sample_given(
     Raises:
         ValueError: As :func:`sample_final`.
     """
+    check_instance(posterior, Posterior, "posterior", "give sample_given(posterior, observation, y, n)")
     final = sample_final(
         posterior, observation, y, n, sweeps=sweeps, size=size, reference=reference, generator=generator
-    ).flatten(0, 1)
-    return posterior.sample(final, 1, generator=generator).reshape(len(y), n, *final.shape[1:])
+    )
+    return posterior.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
 
 
 @torch.no_grad()
 def sample_final(
     posterior: Posterior,
     observation: Observation,
-    y: Float[Tensor, "batch *seen"],
+    y: States,
     n: int,
     *,
     reference: ReferenceLaw | None = None,
@@ -85,11 +87,13 @@ def sample_final(
         ValueError: If there is no reference law, or observation and observed numbers do not fit the state (see
             :func:`check_observed`).
     """
+    check_instance(posterior, Posterior, "posterior", "give sample_final(posterior, observation, y, n)")
+    check_generator(generator)
     reference = chosen_reference(posterior, reference)
     sweeps = sweeps if reference.is_score else 0
     horizon = float(posterior.times[-1])
     prior = reference.mean_at(horizon)
-    y = check_observed(observation, y, n, prior)
+    y, n = check_observed(observation, y, n, prior), int(n)
 
     # Exact draws from the reference law, and its covariance given y as preconditioner.
     H = jacobian(observation.operator, prior)
@@ -126,7 +130,7 @@ def chosen_reference(posterior: Posterior, reference: ReferenceLaw | None) -> Re
     return law
 
 
-def check_observed(observation: Observation, y: Tensor, n: int, like: Tensor) -> Tensor:
+def check_observed(observation: Observation, y: States, n: int, like: Tensor) -> Tensor:
     """Check that observed numbers fit a linear operator, and return them in the dtype and on the device of the states.
 
     Args:
@@ -139,9 +143,10 @@ def check_observed(observation: Observation, y: Tensor, n: int, like: Tensor) ->
         ValueError: If ``n`` is smaller than 1, ``y`` has another shape than the operator's values or is not finite, or
             the operator is not linear.
     """
-    if n < 1:
-        raise ValueError(f"`n` must be at least 1, got {n}.")
+    check_instance(observation, Observation, "observation", "give Observation(operator, noise)")
+    check_count(n, "n")
     H, seen = observation.operator, tuple(observation.operator(like).shape[1:])
+    y = as_states(y, "y", like=like)
     if tuple(y.shape[1:]) != seen:
         raise ValueError(f"`y` must hold what the operator makes, {seen} per observation, got {tuple(y.shape[1:])}.")
     if not bool(torch.isfinite(y).all()):
@@ -149,4 +154,4 @@ def check_observed(observation: Observation, y: Tensor, n: int, like: Tensor) ->
     one = torch.ones_like(like)
     if not torch.allclose(H(-2 * one), -2 * H(one), rtol=1e-3, atol=1e-4):
         raise ValueError("`operator` must be linear, and this one is not; subtract its value at 0 from y and from it.")
-    return y.to(like)
+    return y

@@ -8,9 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Linear, Reverse, Score
+from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, check_instance
+from physinv.equations.check_sde import state_shape
+from physinv.equations.sde import SDE, Linear, Reverse, Score, check_score
 from physinv.equations.solve import Step, march
 from physinv.models.references.base import ReferenceLaw
+from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
 from physinv.reversal.choose import default_step
 
@@ -25,15 +28,17 @@ class Posterior:
     Args:
         sde: The physics.
         score: ``grad_x log p_t(x)``, such as a trained :class:`~physinv.models.score.ScoreModel`.
-        times: Increasing times from 0 to T, with one solver step between neighbours.
+        times: Increasing times from 0 to T, with one solver step between neighbours: a tensor, an array or a list.
+            Where the first one is later than 0, the answers are states at that time instead of initial states.
         step: Reverse step.  None: the step that suits the reference law of the score model, with which it was trained
             (:func:`~physinv.reversal.choose.default_step`).
         batch: Largest number of states computed at the same time; None: as suits the caches of a CPU or the width of a
             GPU.
 
     Raises:
-        ValueError: If ``batch`` is smaller than 1, or the default step cannot go backward along ``times`` (``smooth``
-            needs consecutive stored times).
+        ValueError: If an argument is of another kind, ``score`` and ``sde`` are for states of different shapes,
+            ``times`` do not increase or leave the interval that the score model was trained on, ``batch`` is smaller
+            than 1, or the default step cannot go backward along ``times`` (``smooth`` needs consecutive stored times).
 
     Example:
         >>> from physinv.equations.sde import SDE
@@ -50,13 +55,23 @@ class Posterior:
         self,
         sde: SDE,
         score: Score,
-        times: Float[Tensor, " time"],
+        times: Times,
         *,
         step: Step | None = None,
         batch: int | None = None,
     ) -> None:
-        if batch is not None and batch < 1:
-            raise ValueError(f"`batch` must be at least 1, got {batch}.")
+        check_instance(sde, SDE, "sde", "give Posterior(sde, score, times)")
+        check_score(score)
+        if step is not None:
+            check_instance(step, Step, "step", "find one by name in physinv.reversal.choose.STEPS")
+        batch = None if batch is None else check_count(batch, "batch")
+        times = as_times(times, increasing=True)
+        if times[0] < 0:
+            raise ValueError(f"`times` must begin at 0 or later, got {float(times[0]):g}; processes begin at 0.")
+        self._shape = state_shape(sde)
+        if isinstance(score, ScoreModel):
+            self._shape = _common_shape(self._shape, score, sde)
+            _check_horizon(times, score)
         self.sde, self.score, self.times, self.batch = sde, score, times, batch
         reference = ReferenceLaw.of(score)
         default = default_step(sde, score)
@@ -65,25 +80,41 @@ class Posterior:
             reference.check_times(times)
 
     def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+        self, final: States, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         """Draw independent initial states from ``p(x_0 | x_T)`` by the reverse SDE.
 
         Args:
-            final: Final states ``x_T``.
+            final: Final states ``x_T``: a tensor, or an array or lists, of which one is made.  They are brought to the
+                precision of the score model and to its device.
             n: Number of draws for each final state.
             generator: Source of randomness, on the device of ``final``.
 
         Raises:
-            ValueError: If ``n`` is smaller than 1.
+            ValueError: If ``n`` is smaller than 1, or ``final`` are no finite states of this process.
         """
-        if n < 1:
-            raise ValueError(f"`n` must be at least 1, got {n}.")
+        n = check_count(n, "n")
+        check_generator(generator)
+        final = self.accepted(final)
         every = final.repeat_interleave(n, dim=0)
         out = self._back(every, eta=1.0, noise=True, generator=generator)
         return out.reshape(len(final), n, *final.shape[1:])
 
-    def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def accepted(self, final: States, name: str = "final") -> Float[Tensor, "batch *state"]:
+        """Return states in the precision and on the device of the score model.
+
+        Args:
+            final: States: a tensor, or an array or lists, of which one is made.
+            name: Name of the argument, for messages.
+
+        Raises:
+            ValueError: If they are no finite states of this process.
+        """
+        if isinstance(self.score, ScoreModel):
+            final = self.score.accepted(final, name)
+        return as_states(final, name, self._shape, finite=True)
+
+    def flow(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the initial state of the probability flow, ``dx = [f - 1/2 g^2 s] dt`` solved from ``x_T`` back to 0.
 
         Args:
@@ -92,9 +123,9 @@ class Posterior:
         References:
             Song et al. (2021), Score-based generative modeling through stochastic differential equations, eq. 13.
         """
-        return self._back(final, eta=0.0, noise=False, generator=None)
+        return self._back(self.accepted(final), eta=0.0, noise=False, generator=None)
 
-    def mean_flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def mean_flow(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the solution at 0 of ``dx = [f - g^2 s] dt`` from ``x_T``.
 
         It is the posterior mean where process and data are linear-Gaussian, else an estimate of it.
@@ -102,12 +133,12 @@ class Posterior:
         Args:
             final: Final states ``x_T``.
         """
-        return self._back(final, eta=1.0, noise=False, generator=None)
+        return self._back(self.accepted(final), eta=1.0, noise=False, generator=None)
 
     def log_prob(
         self,
-        initial: Float[Tensor, "batch *state"],
-        final: Float[Tensor, "batch *state"] | None = None,
+        initial: States,
+        final: States | None = None,
         *,
         base: Density | None = None,
         probes: int | None = None,
@@ -140,6 +171,9 @@ class Posterior:
         References:
             See :func:`~physinv.posterior.likelihood.log_prob`.
         """
+        check_generator(generator)
+        initial = self.accepted(initial, "initial")
+        final = None if final is None else self.accepted(final)
         horizon = float(self.times[-1])
         if base is None:
             reference = ReferenceLaw.of(self.score)
@@ -189,3 +223,23 @@ def default_batch(x: Float[Tensor, "batch *state"]) -> int:
     """
     numbers = 2**16 if x.device.type == "cpu" else 2**21
     return max(1, numbers // x[0].numel())
+
+
+def _common_shape(shape: tuple[int, ...] | None, score: ScoreModel, sde: SDE) -> tuple[int, ...] | None:
+    """The shape of the states of physics and score model, which must be the same where both are known."""
+    if shape is not None and score.shape is not None and shape != score.shape:
+        raise ValueError(
+            f"`score` is for states of shape {score.shape}, {type(sde).__name__} has {shape}; "
+            "give the model that was trained on this process."
+        )
+    return score.shape if shape is None else shape
+
+
+def _check_horizon(times: Tensor, score: ScoreModel) -> None:
+    """Refuse times after the last one that a score model was trained on."""
+    last = score.clock[1]
+    if float(times[-1]) > last * (1 + 1e-6):
+        raise ValueError(
+            f"`times` must end at {last:g} at the latest, the last time of the data that the model was trained on, "
+            f"got {float(times[-1]):g}; train on longer trajectories."
+        )

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.files import write_atomically
+from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
@@ -40,7 +41,7 @@ from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator, build, describe
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
-from physinv.training.run import Run
+from physinv.training.run import Run, load_run
 
 METHODS = ("sde", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the probability flow, or the mean flow."""
@@ -138,9 +139,9 @@ class Reconstruction:
 
 
 def reconstruct(
-    run: Run,
-    data: TrajectoryDataset,
-    out: Path,
+    run: Run | Path | str,
+    data: TrajectoryDataset | Path | str,
+    out: Path | str,
     plan: SamplingPlan | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -152,8 +153,8 @@ def reconstruct(
     (:func:`~physinv.posterior.partial.sample_given`).
 
     Args:
-        run: Trained run.
-        data: Trajectories of the same system, whose last states are the observations.
+        run: Trained run, or its folder.
+        data: Trajectories of the same system, whose last states are the observations, or their folder or file.
         out: File to write; an existing one is replaced.
         plan: Method, number of samples, steps and observation; None: the defaults of :class:`SamplingPlan`.
         progress: Called with the number of observations done and their total after each batch.
@@ -162,7 +163,12 @@ def reconstruct(
         ValueError: If ``run`` and ``data`` are of different systems, the plan does not fit them, or a sample is not
             finite.
     """
-    plan = SamplingPlan() if plan is None else plan
+    run = load_run(run) if isinstance(run, (str, Path)) else run
+    data = TrajectoryDataset(data) if isinstance(data, (str, Path)) else data
+    check_instance(run, Run, "run", "give reconstruct(run, data, out)")
+    check_instance(data, TrajectoryDataset, "data", "give TrajectoryDataset(folder of a split)")
+    plan, out = SamplingPlan() if plan is None else plan, Path(out)
+    check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
     _check_same_system(run, data)
     if plan.observe is not None and not data.layout.partly_observable:
         raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
@@ -258,7 +264,7 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
     return learned(reverse, timed, data.times, steps, step=default_step(run.sde, run.model))
 
 
-def read_reconstruction(path: Path) -> Reconstruction:
+def read_reconstruction(path: Path | str) -> Reconstruction:
     """Read a file that :func:`reconstruct` wrote.
 
     Args:

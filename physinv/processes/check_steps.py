@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from physinv.processes.simulator import Simulator, refine
+from physinv.processes.simulator import Simulator, check_initial, refine
 
 _PARTS = 4  # of a solver step, in the finer solution
 _APART = 0.2  # relative difference of mean square deviations that is refused: 10 % of the standard deviation
@@ -44,7 +44,9 @@ def check_steps(
         return
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     small = min(2048, _NUMBERS // math.prod(simulator.shape))
-    x = y = simulator.initial(trajectories or max(64, small), generator=generator)
+    batch = trajectories or max(64, small)
+    x = y = simulator.initial(batch, generator=generator)
+    check_initial(simulator, x, batch)
     times, counts = simulator.intervals()
     ends = iter(itertools.pairwise(refine(times, counts).tolist()))
     for t, n in zip(times[1:].tolist(), counts, strict=True):

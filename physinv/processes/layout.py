@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import check_count, describe
 from physinv.config.suggest import did_you_mean
 from physinv.processes.layout_base import BOUNDARIES, Place, StateLayout
 
@@ -47,8 +48,9 @@ class VectorLayout(StateLayout):
     default_rate: ClassVar[float] = 1e-3
 
     def __init__(self, name: str, size: int) -> None:
-        if size < 1:
-            raise ValueError(f"`size` of a vector must be at least 1, got {size}.")
+        if not isinstance(name, str):
+            raise ValueError(f"`name` of a vector must be a word, got {describe(name)}; give VectorLayout(name, size).")
+        size = check_count(size, "`size` of a vector")
         super().__init__((name,), ("coordinate",), (_numbered(size),))
 
     @property
@@ -112,7 +114,13 @@ class FieldLayout(StateLayout):
         boundary: str = "PERIODIC",
         static: str | Sequence[str] = (),
     ) -> None:
-        places = tuple(tuple(float(x) for x in along) for along in coordinates)
+        try:
+            places = tuple(tuple(float(x) for x in along) for along in coordinates)
+        except TypeError:
+            raise ValueError(
+                f"`coordinates` must hold one list for each of {_words(axes)!r}, got {describe(coordinates)}; "
+                "give a list of lists."
+            ) from None
         super().__init__(_words(names), _words(axes), places, boundary, _words(static))
         for what, words in (("names", self.names), ("axes", self.axes)):
             if not words or len(set(words)) < len(words):
@@ -182,9 +190,12 @@ class ParticleLayout(StateLayout):
     def __init__(
         self, count: int, dimension: int, names: str | Sequence[str], box: float = 0.0, isotropic: bool = False
     ) -> None:
-        if count < 1 or dimension < 1 or not names:
-            told = f"{count}, {dimension} and {names!r}"
-            raise ValueError(f"`count`, `dimension` and the number of `names` must be at least 1, got {told}.")
+        count, dimension = (
+            check_count(count, "`count` of particles"),
+            check_count(dimension, "`dimension` of particles"),
+        )
+        if not names:
+            raise ValueError(f"`names` of particles must hold at least one name, got {names!r}; add `position`.")
         words, places = (*_words(names), "species"), (_numbered(count), _numbered(dimension))
         boundary = "PERIODIC" if box > 0 else "OPEN"
         super().__init__(words, ("particle", "component"), places, boundary, ("species",), box, isotropic)

@@ -6,7 +6,7 @@ Subclasses are frozen dataclasses whose fields are made with :func:`parameter`. 
 
 from __future__ import annotations
 
-__all__ = ["Simulator", "build", "describe", "every", "number", "parameter", "parameters", "refine"]
+__all__ = ["Simulator", "build", "check_initial", "describe", "every", "number", "parameter", "parameters", "refine"]
 
 import collections
 import dataclasses
@@ -17,10 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, joined
 from physinv.config.suggest import did_you_mean
 from physinv.equations.sde import SDE
 from physinv.equations.solve import gather, march
@@ -101,7 +103,11 @@ class Simulator(SDE):
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(type(self).__name__, field, getattr(self, field.name))
+            given = getattr(self, field.name)
+            value = _coerce(field, given)
+            if value is not given:  # 1 for 1.0, and numbers of NumPy: files and messages hold plain ones
+                object.__setattr__(self, field.name, value)
+            _check(type(self).__name__, field, value)
 
     @property
     def times(self) -> Float[Tensor, " time"]:
@@ -207,7 +213,7 @@ class Simulator(SDE):
     def simulate(
         self,
         batch: int,
-        times: Float[Tensor, " time"] | None = None,
+        times: Times | None = None,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -226,9 +232,13 @@ class Simulator(SDE):
             ``(batch, time, *state)``.
 
         Raises:
-            ValueError: If states become infinite or NaN.
+            ValueError: If ``batch`` is no positive whole number, ``initial`` returns states of another shape than
+                ``layout`` says, or states become infinite or NaN.
         """
+        batch = check_count(batch, "batch")
+        check_generator(generator)
         x = self.initial(batch, generator=generator, device=device, dtype=dtype)
+        check_initial(self, x, batch)
         states = self.run(x, times, generator=generator)
         if not bool(states.isfinite().all()):
             raise ValueError(
@@ -239,8 +249,8 @@ class Simulator(SDE):
 
     def run(
         self,
-        x: Float[Tensor, "batch *state"],
-        times: Float[Tensor, " time"] | None = None,
+        x: States,
+        times: Times | None = None,
         *,
         noise: bool = True,
         generator: torch.Generator | None = None,
@@ -248,7 +258,7 @@ class Simulator(SDE):
         """Return the trajectories that start at given states.
 
         Args:
-            x: Initial states, ``(batch, *state)``.
+            x: Initial states, ``(batch, *state)``: a tensor, or an array or lists, of which one is made.
             times: Times at which states are returned, the first of which is that of ``x``; default: the stored ones.
                 The solver steps between them are as short as the process needs (:meth:`substeps_in`).
             noise: False gives the deterministic physics alone.
@@ -256,19 +266,42 @@ class Simulator(SDE):
 
         Returns:
             ``(batch, time, *state)``, ``x`` first.
+
+        Raises:
+            ValueError: If ``x`` are no states of this process, or ``times`` do not increase.
         """
+        x = as_states(x, "x", self.shape)
         times, counts = self.intervals(times)
         states = march(self, x, refine(times, counts), step=self.step, noise=noise, generator=generator)
         return gather(every(states, counts), len(times))
 
-    def intervals(self, times: Float[Tensor, " time"] | None = None) -> tuple[Float[Tensor, " time"], list[int]]:
+    def intervals(self, times: Times | None = None) -> tuple[Float[Tensor, " time"], list[int]]:
         """Return times in float64 on the CPU (default: the stored ones), and the solver steps between neighbours."""
-        times = (self.times if times is None else times).detach().to("cpu", torch.float64)
+        times = as_times(self.times if times is None else times).detach().cpu()
         return times, [self.substeps_in(b - a) for a, b in itertools.pairwise(times.tolist())]
 
     def exact(self) -> ExactPosterior | None:
         """Return the exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
         return None
+
+
+def check_initial(simulator: Simulator, x: Float[Tensor, "..."], batch: int) -> None:
+    """Refuse initial states that do not have the shape that the layout of their process says.
+
+    Args:
+        simulator: The process.
+        x: What its ``initial`` returned.
+        batch: Number of states that it was asked for.
+
+    Raises:
+        ValueError: If shape or number differ.
+    """
+    owner, shape = type(simulator).__name__, tuple(x.shape)
+    if shape[1:] != simulator.shape:
+        wanted = joined(simulator.shape)
+        raise ValueError(f"`initial` of {owner} must return {wanted}, as `layout` says, got {shape}; change one.")
+    if len(x) != batch:
+        raise ValueError(f"`initial` of {owner} must return {batch} states, as many as `batch` says, got {len(x)}.")
 
 
 def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Float[Tensor, " fine"]:
@@ -361,6 +394,8 @@ def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
 
 
 def _coerce(field: dataclasses.Field[Any], value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(field.default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return tuple(value) if isinstance(field.default, tuple) and isinstance(value, list) else value

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Budget"]
+__all__ = ["Budget", "check_budget"]
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+from physinv.config.inputs import check_count, check_instance
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.seconds is None):
             raise ValueError("give exactly one of `steps` and `seconds` of a Budget, such as Budget(seconds=60).")
+        if self.steps is not None:
+            check_count(self.steps, "`steps` of a Budget", least=0)
         amount = self.steps if self.steps is not None else self.seconds
         if amount is None or not 0 < amount < math.inf:
             raise ValueError(f"the training budget must be positive and finite, got {amount}.")
@@ -52,3 +57,14 @@ class Budget:
             seconds: Time that they took.
         """
         return steps / self.steps if self.steps is not None else seconds / (self.seconds or 0.0)
+
+
+def check_budget(budget: Any) -> None:
+    """Raise ValueError unless ``budget`` is a :class:`Budget`.
+
+    Args:
+        budget: What was given.
+    """
+    number = isinstance(budget, (int, float)) and not isinstance(budget, bool)
+    amount = budget if number else 60
+    check_instance(budget, Budget, "budget", f"give Budget(seconds={amount}) or Budget(steps=1000)")

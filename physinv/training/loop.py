@@ -6,21 +6,24 @@ __all__ = ["fit"]
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.inputs import check_instance
 from physinv.config.seeds import Seed, seeds
-from physinv.config.settings import Settings
+from physinv.config.settings import Settings, as_settings
+from physinv.data.checks import check_trajectories
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.score import ScoreModel
 from physinv.training.backward_cache import cached_windows
 from physinv.training.batches import Windows, training_batches, validation_batches
-from physinv.training.budget import Budget
+from physinv.training.budget import Budget, check_budget
 from physinv.training.checkpoint import Checkpoint, load_checkpoint, save_model, trained_part, trim_log
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
@@ -34,12 +37,12 @@ def fit(
     train: TrajectoryDataset,
     valid: TrajectoryDataset,
     *,
-    settings: Settings,
+    settings: Settings | Mapping[str, Any] | None = None,
     budget: Budget,
     loss: Objective | Loss | None = None,
     estimates: tuple[Float[Tensor, "n *state"], Float[Tensor, "m *state"]] | None = None,
     seed: Seed = 0,
-    run: Path | None = None,
+    run: Path | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> History:
@@ -56,7 +59,7 @@ def fit(
         sde: The physics.
         train: Trajectories to train on.
         valid: Trajectories to validate on, and to calibrate the model on where its reference law asks for it.
-        settings: Training settings.
+        settings: Training settings, or their values by name.
         budget: Number of updates (reproducible to the byte on one device), or a time.
         loss: An objective, or a function ``(score, sde, batch) -> loss``; None: the one that ``settings.loss`` names
             (see :mod:`~physinv.training.objectives.choose`).
@@ -71,8 +74,14 @@ def fit(
         The log, and the step whose averaged weights were kept.
 
     Raises:
-        ValueError: If a validation loss is not finite, or there is no such objective.
+        ValueError: If a validation loss is not finite, there is no such objective, or an argument is of another kind;
+            one line says what to give.
     """
+    check_instance(sde, SDE, "sde", "give fit(model, sde, train, valid, ...)")
+    check_trajectories(train, "train", sde)
+    check_trajectories(valid, "valid", sde)
+    check_budget(budget)
+    settings, run = as_settings(settings), None if run is None else Path(run)
     # What is trained, on which windows, and by which updates.
     objective = choose_objective(settings, sde, model, loss)
     lengths = settings.windows or (objective.window or len(train.times),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Run", "load_run", "read_info", "train_run"]
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.files import load_tensors, read_json, save_tensors, write_text
-from physinv.config.settings import Settings
+from physinv.config.inputs import check_instance, describe
+from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
@@ -25,8 +27,9 @@ from physinv.models.references.registry import load_reference
 from physinv.models.score import ScoreModel
 from physinv.processes.layout import StateLayout
 from physinv.processes.registry import find
-from physinv.processes.simulator import Simulator, build, describe
-from physinv.training.budget import Budget
+from physinv.processes.simulator import Simulator, build
+from physinv.processes.simulator import describe as parameters_of
+from physinv.training.budget import Budget, check_budget
 from physinv.training.fit_drift import fit_drift
 from physinv.training.loop import fit
 from physinv.training.objectives.choose import check_objective
@@ -63,7 +66,7 @@ def train_run(
     train: TrajectoryDataset,
     valid: TrajectoryDataset,
     *,
-    settings: Settings,
+    settings: Settings | Mapping[str, Any] | None = None,
     budget: Budget,
     seed: int = 0,
     device: torch.device | None = None,
@@ -80,7 +83,7 @@ def train_run(
         run: Folder of the run.
         train: Trajectories to train on.
         valid: Trajectories to validate on, and to calibrate the model on where its reference law asks for it.
-        settings: Training settings.
+        settings: Training settings, or their values by name.
         budget: Number of updates (reproducible to the byte on one device), or a time.
         seed: Seed of the network's first weights and of the training.
         device: Where to train; None: on the CPU.
@@ -95,7 +98,10 @@ def train_run(
         FileExistsError: If there is a run in the folder and neither ``resume`` nor ``overwrite`` is set.
         ValueError: If the run to resume was begun with other data or settings, or a setting does not fit.
     """
-    run, device = Path(run), device or torch.device("cpu")
+    run, device, settings = _folder(run), device or torch.device("cpu"), as_settings(settings)
+    for role, data in (("train", train), ("valid", valid)):
+        check_instance(data, TrajectoryDataset, role, "give TrajectoryDataset(folder of a split)")
+    check_budget(budget)
     name, values = train.config["simulator"], train.config["parameters"]
     simulator = build(find(name), values)
     if not simulator.known:
@@ -110,7 +116,7 @@ def train_run(
     info = {
         "schema": SCHEMA,
         "simulator": name,
-        "parameters": describe(simulator),
+        "parameters": parameters_of(simulator),
         "times": [float(t) for t in train.times],
         "shape": list(train.shape),
         "trajectories": train.n_trajectories,
@@ -170,7 +176,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     Raises:
         ValueError: If the run is missing, unfinished or damaged; one line says what to do.
     """
-    run, device = Path(run), device or torch.device("cpu")
+    run, device = _folder(run), device or torch.device("cpu")
     info = read_info(run)
     if not (run / _MODEL).exists():
         raise ValueError(f"{run} holds an unfinished run; go on with `physinv train ... --out {run} --resume`.")
@@ -183,7 +189,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
         reference = load_reference(info["reference"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
         network = score_network(reference, layout, settings, seed=info["seed"])
-        model = ScoreModel(reference, network, clock(times), images=symmetries(sde, layout.shape))
+        model = ScoreModel(reference, network, clock(times), images=symmetries(sde, layout.shape), shape=layout.shape)
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
@@ -208,6 +214,13 @@ def read_info(run: Path | str) -> dict[str, Any]:
     if info.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
     return info
+
+
+def _folder(run: Path | str) -> Path:
+    """The folder of a run."""
+    if not isinstance(run, (str, Path)):
+        raise ValueError(f"`run` must be a folder, got {describe(run)}; give its path.")
+    return Path(run)
 
 
 def _write_physics(run: Path, drift: LearnedDrift) -> None:

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import States
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import match
-from physinv.laws.exact import ExactPosterior
+from physinv.laws.exact import ExactPosterior, check_final
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.processes.layout import FieldLayout
 from physinv.processes.simulator import Simulator, parameter
@@ -171,14 +172,16 @@ class WaveGaussian(ExactPosterior):
         still = a * d - b * c <= 0
         return cross, (a.masked_fill(still, 1.0), b * ~still, c * ~still, d.masked_fill(still, 1.0))
 
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def mean(self, final: States) -> Float[Tensor, "batch *state"]:
+        final = check_final(final, self.sde.shape)
         cross, (a, b, c, d) = self._law(final.new_full((1,), float(self.sde.horizon)), final)
         det = a * d - b * c
         return self.sde.filtered(final, product(cross, (d / det, -b / det, -c / det, a / det)))
 
     def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+        self, final: States, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
+        final = check_final(final, self.sde.shape, n, generator)
         ends = torch.tensor([0.0, float(self.sde.horizon)], dtype=torch.float64)
         fresh = self.sde.simulate(len(final) * n, ends, generator=generator, device=final.device, dtype=final.dtype)
         start, end = fresh.unbind(1)
@@ -205,7 +208,8 @@ class WaveGaussian(ExactPosterior):
         power = torch.stack([u, w - slope * uw], dim=1)
         return gaussian_log_prob(y, power, gap).to(initial)
 
-    def flow(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def flow(self, final: States) -> Float[Tensor, "batch *state"]:
+        final = check_final(final, self.sde.shape)
         like, T = final[:1].double(), float(self.sde.horizon)
         u = (torch.arange(self.nodes, dtype=torch.float64, device=final.device) + 0.5) / self.nodes
         S = self._law(T * u**3, like)[1]

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from physinv.config.inputs import States, Times, as_states, check_generator
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import match
 from physinv.equations.solve import check_times, gather
@@ -298,8 +299,8 @@ class Semilinear(Simulator):
 
     def run(
         self,
-        x: Float[Tensor, "batch *state"],
-        times: Float[Tensor, " time"] | None = None,
+        x: States,
+        times: Times | None = None,
         *,
         noise: bool = True,
         generator: torch.Generator | None = None,
@@ -309,6 +310,8 @@ class Semilinear(Simulator):
         Between stored times the state stays in Fourier space.  Coefficients are computed once for each length of step
         that occurs, up to relative differences of 1e-9.
         """
+        check_generator(generator)
+        x = as_states(x, "x", self.shape)
         times, counts = self.intervals(times)
         modes = every(self._march(x, refine(times, counts), noise, generator), counts)
         next(modes)  # x itself is not transformed there and back

@@ -38,7 +38,7 @@ class Driftless(SDE):
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         return x
 
-    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."] | float:
         return self.sde.diffusion(t)
 
     def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:

@@ -1,0 +1,62 @@
+"""Check that drift, diffusion and score of an equation have the shapes that its solver needs."""
+
+from __future__ import annotations
+
+__all__ = ["check_shapes", "state_shape"]
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.inputs import joined
+from physinv.equations.sde import SDE, Multiplicative, Reverse, expand
+
+
+def state_shape(sde: SDE) -> tuple[int, ...] | None:
+    """Return the shape of one state, where an equation has an attribute ``shape`` that says it; else None.
+
+    Args:
+        sde: The equation; of a :class:`~physinv.equations.sde.Reverse` the process counts.
+    """
+    shape = getattr(sde.sde if isinstance(sde, Reverse) else sde, "shape", None)
+    return None if shape is None else tuple(shape)
+
+
+@torch.no_grad()
+def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> None:
+    """Evaluate the parts of an equation, and refuse those of another shape than the states.
+
+    Args:
+        sde: The equation.
+        x: States, ``(batch, *state)``.
+        t: Their times.
+
+    Raises:
+        ValueError: If ``drift``, ``diffusion``, or the score of a ``Reverse`` returns another shape; one line says
+            which.
+    """
+    physics = sde.sde if isinstance(sde, Reverse) else sde
+    owner, wanted = type(physics).__name__, f"must return {joined(x.shape[1:])}"
+    found = tuple(physics.drift(x, t).shape)
+    if found != x.shape:
+        remedy = "index with x[:, :1], not x[:, 0]" if len(found) < x.ndim else "return one number per component"
+        raise ValueError(f"`drift` of {owner} {wanted}, got {_batched(found, x)}; {remedy}.")
+    if isinstance(sde, Reverse):
+        found = tuple(sde.score(x, t).shape)
+        if found != x.shape:
+            raise ValueError(f"`score` {wanted}, got {_batched(found, x)}; is it of another process?")
+    if isinstance(physics, Multiplicative):
+        return
+    g = physics.diffusion(t)
+    try:
+        fits = (expand(g, x) * x).shape == x.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        got = _batched(tuple(g.shape), x) if isinstance(g, Tensor) else repr(g)
+        raise ValueError(f"`diffusion` of {owner} must return (batch,), or a float, got {got}; give one g per time.")
+
+
+def _batched(shape: tuple[int, ...], x: Tensor) -> str:
+    """A shape in words, with the number of states called ``batch`` where it comes first."""
+    return joined(shape[1:]) if shape and shape[0] == len(x) else str(shape)
