@@ -169,9 +169,14 @@ class Simulator(SDE):
         return math.inf if self.weak_order == math.inf else None
 
     @property
+    def _stored_step(self) -> float:
+        """The longest interval between stored times."""
+        return float(self.times.detach().diff().max())
+
+    @property
     def substeps(self) -> int:
         """Number of solver steps between two stored times: as many as :attr:`longest_step` asks for."""
-        count = _parts(number(self.horizon) / self.steps, self.longest_step)
+        count = _parts(self._stored_step, self.longest_step)
         if count > _MANY:
             raise ValueError(
                 f"{type(self).__name__} needs {count} solver steps between stored times, none longer than "
@@ -190,7 +195,7 @@ class Simulator(SDE):
         """
         if self.longest_step == math.inf:
             return 1
-        return _parts(abs(duration), number(self.horizon) / (self.steps * self.substeps))
+        return _parts(abs(duration), self._stored_step / self.substeps)
 
     @abstractmethod
     def initial(
@@ -241,9 +246,11 @@ class Simulator(SDE):
         check_initial(self, x, batch)
         states = self.run(x, times, generator=generator)
         if not bool(states.isfinite().all()):
+            first = int((~states.isfinite()).transpose(0, 1).flatten(1).any(1).nonzero()[0])
             raise ValueError(
-                f"the states of {type(self).__name__} became infinite or NaN; "
-                "raise `steps`, or give the class a shorter `longest_step`."
+                f"the states of {type(self).__name__} became infinite or NaN until t = "
+                f"{float((self.times if times is None else times)[first]):.3g}; raise `steps`, or give the class a "
+                "shorter `longest_step`."
             )
         return states
 
