@@ -74,4 +74,5 @@ def load_reference(name: str, sde: SDE, tensors: Mapping[str, Tensor]) -> Refere
         KeyError: If a tensor is missing.
     """
     part = {k.removeprefix("reference."): v for k, v in tensors.items() if k.startswith("reference.")}
-    return REFERENCES.find(name).from_tensors(sde, part)
+    own = {k: v for k, v in part.items() if not k.startswith("sde.")}  # learned physics has a file of its own
+    return REFERENCES.find(name).from_tensors(sde, own)
