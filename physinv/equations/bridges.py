@@ -31,11 +31,26 @@ State = TypeVar("State", Tensor, tuple[Tensor, Tensor])
 def solve_adaptive(
     flow: Reverse, x: Float[Tensor, "batch *state"], times: Float[Tensor, " time"], *, rtol: float, atol: float
 ) -> Float[Tensor, "batch time *state"]:
-    """The probability flow through ``times`` (either way) by Dormand and Prince's adaptive method of order 5(4).
+    """Solve the probability flow through given times by Dormand and Prince's adaptive method of order 5(4).
 
     The error of a step is held below ``atol + rtol |x|`` in root mean square over the whole batch: states that are
-    solved together share their steps.  ValueError for ``eta != 0``, times that are not monotone, and a flow that does
-    not stay finite.
+    solved together share their steps.
+
+    Args:
+        flow: The flow, ``Reverse(sde, score, eta=0)``.
+        x: States at ``times[0]``, ``(batch, *state)``.
+        times: Strictly monotone times, either way, in units of time.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance, in units of the state.
+
+    Returns:
+        The states at all ``times``, ``(batch, time, *state)``.
+
+    Raises:
+        ValueError: If ``eta`` is not 0, times are not monotone, or the flow does not stay finite.
+
+    References:
+        Dormand and Prince (1980), by torchdiffeq (Chen et al. 2018).
     """
     field = flow_field(flow)
     check_times(flow, times.detach().to("cpu", torch.float64).tolist(), False)
@@ -51,10 +66,24 @@ def solve_torchsde(
     method: str = "srk",
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch time *state"]:
-    """``sde`` through ``times`` by a method of torchsde (``"euler"``, ``"milstein"``, ``"srk"``), in steps ``<= dt``.
+    """Solve an SDE through given times by a method of torchsde.
 
-    Increasing times simulate, decreasing ones reconstruct; every one of ``times`` is hit by a step, none interpolated.
-    ``generator`` gives the seed of torchsde's Brownian motion (Li et al. 2020), one for the whole path.
+    Every one of ``times`` is hit by a step, none is interpolated.
+
+    Args:
+        sde: The equation: a process (increasing times), or its ``Reverse`` (decreasing times).
+        x: States at ``times[0]``, ``(batch, *state)``.
+        times: Strictly monotone times, in units of time.
+        dt: The longest step, in units of time.
+        method: ``"euler"``, ``"milstein"`` or ``"srk"``.
+        generator: Gives the seed of torchsde's Brownian motion (Li et al. 2020), one for the whole path.
+
+    Returns:
+        The states at all ``times``, ``(batch, time, *state)``.
+
+    Raises:
+        ValueError: If ``dt`` is not positive, times are not monotone or run against the equation, or the noise is
+            coloured.
     """
     grid = times.detach().to("cpu", torch.float64).tolist()
     check_times(sde, grid, True)
@@ -83,9 +112,22 @@ def solve_torchsde(
 def adaptive(
     field: Callable[[Tensor, State], State], state: State, times: Float[Tensor, " time"], *, rtol: float, atol: float
 ) -> State:
-    """``torchdiffeq.odeint`` (dopri5) of a tensor or a pair of them; what it asserts becomes a ValueError that helps.
+    """Solve an ODE by ``torchdiffeq.odeint`` (dopri5), whose assertions become a ValueError that helps.
 
     Steps end on every one of ``times``: ``field`` is never asked about a time outside of them.
+
+    Args:
+        field: The right-hand side ``(t, state) -> d state / dt``.
+        state: A tensor or a pair of tensors, at ``times[0]``.
+        times: Strictly monotone times, in units of time.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance, in units of the state.
+
+    Returns:
+        The states at all ``times``, along a new first axis.
+
+    Raises:
+        ValueError: If a tolerance is not positive, or the solution becomes infinite, NaN or too steep.
     """
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"`rtol` and `atol` must be positive, got {rtol:g} and {atol:g}.")
@@ -105,10 +147,20 @@ def adaptive(
 
 
 class ForTorchsde(torch.nn.Module):
-    """``torchsde.sdeint(ForTorchsde(sde, shape), x.flatten(1), s)`` solves ``sde`` for states of ``shape``.
+    """An SDE in the form that torchsde takes: ``torchsde.sdeint(ForTorchsde(sde, shape), x.flatten(1), s)``.
 
-    For a ``Reverse`` give ``horizon = T``: torchsde then integrates in ``s = T - t`` from 0 to T,
-    ``dx = -f(x, T - s) ds + g(T - s) dW``.  Attributes ``noise_type``, ``sde_type``, ``f`` and ``g`` are torchsde's.
+    Args:
+        sde: The equation.
+        shape: Shape of one state.
+        horizon: For a ``Reverse`` the final time ``T``: torchsde then integrates in ``s = T - t`` from 0 to T,
+            ``dx = -f(x, T - s) ds + g(T - s) dW``.
+
+    Attributes:
+        noise_type: torchsde's name for diagonal noise.
+        sde_type: torchsde's name for Ito's sense.
+
+    Raises:
+        ValueError: If ``horizon`` is missing for a ``Reverse``, or the noise is coloured.
     """
 
     noise_type = "diagonal"
@@ -129,16 +181,28 @@ class ForTorchsde(torch.nn.Module):
         return (s if self.horizon is None else self.horizon - s).expand(y.shape[0])
 
     def f(self, s: Tensor, y: Tensor) -> Tensor:
+        """Return the drift at torchsde's time ``s`` for flattened states ``y (batch, channels)``."""
         sign = 1.0 if self.horizon is None else -1.0
         return sign * self.sde.drift(y.reshape(-1, *self.shape), self._time(s, y)).flatten(1)
 
     def g(self, s: Tensor, y: Tensor) -> Tensor:
+        """Return the noise amplitudes at torchsde's time ``s`` for flattened states ``y (batch, channels)``."""
         x = y.reshape(-1, *self.shape)
         return self.sde.disturb(x, torch.ones_like(x), self._time(s, y)).flatten(1)
 
 
 def flow_field(flow: Reverse) -> Callable[[Tensor, Tensor], Tensor]:
-    """The right-hand side ``(t, x) -> dx/dt`` for ``torchdiffeq.odeint``; ``flow`` must have ``eta = 0``."""
+    """Return the right-hand side ``(t, x) -> dx/dt`` of a probability flow, for ``torchdiffeq.odeint``.
+
+    Args:
+        flow: The flow, ``Reverse(sde, score, eta=0)``.
+
+    Returns:
+        The function; ``t`` is a scalar tensor.
+
+    Raises:
+        ValueError: If ``flow.eta`` is not 0.
+    """
     if flow.eta != 0:
         raise ValueError(f"`flow` must be deterministic, Reverse(sde, score, eta=0), got eta = {flow.eta:g}.")
     return lambda t, x: flow.drift(x, t.to(x.dtype).expand(x.shape[0]))

@@ -117,7 +117,7 @@ class SDE(ABC):
 
         Args:
             x: States, ``(batch, *state)``.
-            score: ``s = grad log p_t`` at ``x``, ``(batch, *state)``.
+            score: ``s = grad log p_t`` at ``x``.
             t: Times, ``(batch,)``.
         """
         return self.diffuse(self.diffuse(score, t), t)
@@ -285,12 +285,7 @@ class Linear(SDE):
         return fourier(x) if self.basis == "fourier" else x
 
     def unmodes(self, y: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the states with given coefficients: the inverse of :meth:`modes`.
-
-        Args:
-            y: Coefficients, ``(batch, *modes)``.
-            like: States of the shape in question, ``(batch, *state)``.
-        """
+        """Return the states of the shape of ``like`` with given coefficients: the inverse of :meth:`modes`."""
         return inverse_fourier(y, tuple(like.shape[2:])) if self.basis == "fourier" else y
 
     def decay(self, dt: Tensor, like: Tensor) -> Tensor:
@@ -417,4 +412,5 @@ def expand(g: Tensor | float, x: Tensor) -> Tensor:
     """Right-pad a diffusion ``g (batch, ...)`` with axes of length 1 until it broadcasts against the states ``x``."""
     if not isinstance(g, Tensor):
         return x.new_full((1,) * x.ndim, g)
-    return g.reshape(*g.shape, *([1] * (x.ndim - g.ndim))).to(x.dtype)
+    g = g.reshape(*g.shape, *([1] * (x.ndim - g.ndim)))
+    return g if g.dtype == x.dtype else g.to(x.dtype)

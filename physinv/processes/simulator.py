@@ -174,6 +174,11 @@ class Simulator(SDE):
         return float(self.times.detach().diff().max())
 
     @property
+    def _solver_step(self) -> float:
+        """The longest solver step between stored times; infinite where steps of any length are exact."""
+        return math.inf if self.longest_step == math.inf else self._stored_step / self.substeps
+
+    @property
     def substeps(self) -> int:
         """Number of solver steps between two stored times: as many as :attr:`longest_step` asks for."""
         count = _parts(self._stored_step, self.longest_step)
@@ -193,9 +198,7 @@ class Simulator(SDE):
         Returns:
             1 or more; 1 where steps of any length are exact.
         """
-        if self.longest_step == math.inf:
-            return 1
-        return _parts(abs(duration), self._stored_step / self.substeps)
+        return _parts(abs(duration), self._solver_step)
 
     @abstractmethod
     def initial(
@@ -284,8 +287,8 @@ class Simulator(SDE):
 
     def intervals(self, times: Times | None = None) -> tuple[Float[Tensor, " time"], list[int]]:
         """Return times in float64 on the CPU (default: the stored ones), and the solver steps between neighbours."""
-        times = as_times(self.times if times is None else times).detach().cpu()
-        return times, [self.substeps_in(b - a) for a, b in itertools.pairwise(times.tolist())]
+        times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
+        return times, [_parts(abs(gap), longest) for gap in times.diff().tolist()]
 
     def exact(self) -> ExactPosterior | None:
         """Return the exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
@@ -325,12 +328,11 @@ def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Floa
         >>> refine(torch.tensor([0.0, 1.0, 3.0]), [2, 1])
         tensor([0.0000, 0.5000, 1.0000, 3.0000])
     """
-    counts = [substeps] * (len(times) - 1) if isinstance(substeps, int) else substeps
-    parts = []
-    for a, b, n in zip(times[:-1], times[1:], counts, strict=True):
-        w = torch.arange(n, dtype=times.dtype) / n
-        parts.append(a * (1 - w) + b * w)
-    return torch.cat([*parts, times[-1:]])
+    counts = torch.as_tensor([substeps] * (len(times) - 1) if isinstance(substeps, int) else list(substeps))
+    a, b, n = (v.repeat_interleave(counts) for v in (times[:-1], times[1:], counts))
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    w = (torch.arange(len(n)) - first).to(times.dtype) / n
+    return torch.cat([a * (1 - w) + b * w, times[-1:]])
 
 
 def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ _MOST = 200  # iterations; 400 sets of obstacles on 64 x 64 cells took up to 15 
 
 
 def divergence(vx: Float[Tensor, "batch n n"], vy: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
-    """What flows out of each cell; ``vx[i, j]`` and ``vy[i, j]`` are the flows through its right and upper face."""
+    """Return the flow out of each cell, given those through its right face, ``vx``, and its upper face, ``vy``."""
     return vx - pad(vx[:, :-1], (0, 0, 1, 0)) + vy - pad(vy[:, :, :-1], (1, 0))
 
 
@@ -27,7 +27,7 @@ def project(
     open_y: Float[Tensor, "batch n n"],
     tolerance: float,
 ) -> tuple[Float[Tensor, "batch n n"], Float[Tensor, "batch n n"]]:
-    """Subtract ``grad p`` with ``div grad p = div u`` on the open faces (Chorin 1968); closed ones carry no flow.
+    """Make a velocity free of divergence: subtract ``grad p`` with ``div grad p = div u`` on the open faces.
 
     ``open_x`` and ``open_y`` are 1 on open faces, 0 on closed ones, which include the outer walls (last column of
     ``vx``, last row of ``vy``).  Values on closed faces are neither read nor changed.
@@ -37,7 +37,23 @@ def project(
     obstacles) with eigenvalues in [0, 1], and those above 0 stay away from it however fine the grid (bounded extension
     into the obstacles), so that a dozen iterations do.  ``|B y - b| <= tolerance |b|`` in the end, for each sample;
     ``|b|`` is the norm of the part of u that the empty box would remove, and ``|div u| <= sqrt(8) tolerance |b|``.
-    Derivatives with respect to the velocity solve the same system.  ValueError if it fails.
+    Derivatives with respect to the velocity solve the same system.
+
+    Args:
+        vx: Velocity through the right face of each cell.
+        vy: Velocity through the upper face of each cell.
+        open_x: Mask of the open right faces.
+        open_y: Mask of the open upper faces.
+        tolerance: Divergence that may be left, relative.
+
+    Returns:
+        The velocities ``vx`` and ``vy`` without divergence.
+
+    Raises:
+        ValueError: If the iterations do not converge.
+
+    References:
+        Chorin (1968); Hestenes and Stiefel (1952) for the conjugate gradients.
     """
     cosine, scale = _cosines(vx)
     b = scale * (cosine @ divergence(open_x * vx, open_y * vy) @ cosine.T)

@@ -35,7 +35,7 @@ _MOST = 2.0
 
 
 def phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``phi_1 = (e^z - 1)/z``, ``phi_2 = (phi_1 - 1)/z``, ``phi_3 = (phi_2 - 1/2)/z``, real or complex, elementwise.
+    """Return ``phi_1 = (e^z - 1)/z``, ``phi_2 = (phi_1 - 1)/z`` and ``phi_3 = (phi_2 - 1/2)/z``, elementwise.
 
     Below ``|z| = 1``, where the quotients cancel, by the series ``phi_3 = sum z^j / (j + 3)!``: accurate to a few units
     of rounding everywhere, without the contour integrals of Kassam and Trefethen (2005), and differentiable.
@@ -53,7 +53,7 @@ def phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Coefficients(NamedTuple):
-    """What one step of length ``h`` multiplies modes with, ``z = symbol h``: see :meth:`Semilinear.coefficients`."""
+    """Factors per mode in one step of length ``h``, ``z = symbol h``: see :meth:`Semilinear.coefficients`."""
 
     half: Tensor
     whole: Tensor

@@ -1,4 +1,4 @@
-"""Who is near whom: all pairs, or a cell list whose cost grows linearly with the number of particles.
+"""Neighbours of particles: all pairs, or a cell list whose cost grows linearly with the number of particles.
 
 Both return, batched over trajectories, ``gaps (batch, n, m, d)`` from ``m`` candidates to each particle, the indices of
 the candidates ``(batch, n, m)`` (or None: all particles in order), and which of them are real, ``(batch or 1, n, m)``.
@@ -26,37 +26,42 @@ class Pairs(NamedTuple):
     real: Bool[Tensor, "#batch n m"]
 
     def take(self, values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch #n m"]:
-        """The values that belong to the candidates."""
+        """Return the values that belong to the candidates, for one value per particle."""
         if self.who is None:
             return values[:, None]
         return values.gather(1, self.who.flatten(1)).view(self.who.shape)
 
 
 def nearest_image(gaps: Float[Tensor, "*batch d"], box: Number | None) -> Float[Tensor, "*batch d"]:
-    """The shortest of all periodic images of ``gaps`` in a cubic ``box`` (None: open space)."""
+    """Return the shortest of all periodic images of ``gaps`` in a cubic ``box`` (None: open space)."""
     return gaps if box is None else gaps - box * (gaps.detach() / box).round()
 
 
 def all_pairs(q: Float[Tensor, "batch n d"], box: Number | None) -> Pairs:
-    """Every particle with every other: cost ``n^2``."""
+    """Return every particle with every other, at a cost of ``n^2``, for positions ``q``."""
     gaps = nearest_image(q[:, :, None] - q[:, None], box)
     return Pairs(gaps, None, ~torch.eye(q.shape[1], dtype=torch.bool, device=q.device)[None])
 
 
 def cells_per_side(reach: float, box: float | None, count: int, dimension: int) -> int:
-    """Cells along one side, none smaller than ``reach``: as many as fit into the box; in open space about one cell
-    per particle, on a torus that space is wrapped around."""
+    """Return the number of cells along one side, none smaller than ``reach``.
+
+    As many as fit into the box; in open space about one cell per particle, on a torus that space is wrapped around.
+    """
     if box is not None:
         return min(int(box / reach), max(3, math.ceil(math.pow(4 * count, 1 / dimension))))
     return max(3, math.ceil(math.pow(count, 1 / dimension)))
 
 
 def cell_pairs(q: Float[Tensor, "batch n d"], box: Number | None, reach: Number, *, side: int, capacity: int) -> Pairs:
-    """Candidates from the particle's own cell and those around it (Hockney and Eastwood 1981, section 8-4).
+    """Return candidates from each particle's own cell and those around it.
 
     Every trajectory has ``side^d`` cells with room for ``capacity`` particles, in one table that is filled by sorting;
     ``side`` at least 3.  Where a cell overflows, the gaps of that trajectory are NaN: nothing is left out silently.
     Pairs beyond ``reach`` may be missing.
+
+    References:
+        Hockney and Eastwood (1981), section 8-4.
     """
     batch, n, d = q.shape
     width = (box if box is not None else reach * side) / side

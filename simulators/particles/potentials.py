@@ -42,14 +42,14 @@ class PairLaw:
     closest: float = 0.0
 
     def __call__(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """``u(s)`` and ``u'(s)``; both are 0 from ``reach`` on."""
+        """Return ``u(s)`` and ``u'(s)`` at distances ``s`` in diameters; both are 0 from ``reach`` on."""
         inside = s.clamp(min=self.closest).clamp(max=self.reach)
         u, slope = self.law(inside)
         return u + slope * (s - inside), slope
 
 
 def pair_law(name: str, cutoff: Number, screening: Number) -> PairLaw:
-    """The law ``name``, one of :data:`PAIRS` other than ``none``; ``cutoff`` is used by the last two.
+    """Return the pair law ``name``, one of :data:`PAIRS` other than ``none``; ``cutoff`` is used by the last two.
 
     ``soft``           ``(1 - s)^2 / 2`` up to contact (harmonic spheres: O'Hern et al. 2003, eq. 1)
     ``wca``            ``4 (s^-12 - s^-6) + 1`` up to ``2^(1/6)`` (Weeks, Chandler and Andersen 1971, eq. 4)
@@ -90,14 +90,14 @@ def _force_shifted(law: Law, cutoff: Number) -> Law:
 def harmonic(
     q: Float[Tensor, "batch n d"], stiffness: Number
 ) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n d"]]:
-    """``stiffness/2 |q|^2`` of each particle, and its force."""
+    """Return the energy ``stiffness/2 |q|^2`` of each particle, and its force."""
     return stiffness / 2 * q.square().sum(-1), -stiffness * q
 
 
 def double_well(
     q: Float[Tensor, "batch n d"], barrier: Number, stiffness: Number
 ) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n d"]]:
-    """``barrier (q_1^2 - 1)^2 + stiffness/2 (q_2^2 + ...)``: minima at ``q_1 = +-1``, and its force."""
+    """Return the energy ``barrier (q_1^2 - 1)^2 + stiffness/2 (q_2^2 + ...)`` of each particle, and its force."""
     first, others = q[..., :1], q[..., 1:]
     energy = barrier * (first.squeeze(-1) ** 2 - 1) ** 2 + stiffness / 2 * others.square().sum(-1)
     return energy, torch.cat([-4 * barrier * first * (first**2 - 1), -stiffness * others], dim=-1)
@@ -115,7 +115,9 @@ _MUELLER_BROWN = (
 def mueller_brown(
     q: Float[Tensor, "batch n 2"], barrier: Number
 ) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n 2"]]:
-    """``barrier/100 sum_k A_k exp(a_k x^2 + b_k x y + c_k y^2)``, ``x, y`` from the centre of each, and its force.
+    """Return the energy of each particle in Mueller and Brown's potential (1979), and its force:
+
+        V = barrier/100 sum_k A_k exp(a_k x^2 + b_k x y + c_k y^2),    x, y from the centre of each term.
 
     The three minima lie at (-0.558, 1.442), (0.623, 0.028) and (-0.050, 0.467); the highest pass between them is about
     ``1.06 barrier`` above the deepest.

@@ -329,8 +329,7 @@ def test_fields_and_double_precision(tmp_path: Path) -> None:
 
 
 def test_diverging_simulations_leave_nothing(tmp_path: Path) -> None:
-    text = r"^the solver step of Exploding, 0\.333, is too long: at t = 0\.333 states are infinite"
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(ValueError, match=r"^the solver step of Exploding, 0\.333, is too long: .* are infinite"):
         make(tmp_path / "x", Exploding())
     assert digests(tmp_path) == {}
 

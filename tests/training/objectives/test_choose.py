@@ -11,6 +11,7 @@ from physinv.equations.sde import SDE
 from physinv.models.build import build_model
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.score import ScoreModel
+from physinv.reversal.smoother_noise import calibrate_noise
 from physinv.training.objectives.base import Batch, Objective
 from physinv.training.objectives.choose import check_objective, choose_objective
 from physinv.training.objectives.denoising import denoising_loss
