@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "Numbers",
+    "Ensemble",
+    "Observed",
     "States",
     "Times",
     "as_states",
@@ -26,11 +27,14 @@ from jaxtyping import Real
 from numpy.typing import NDArray
 from torch import Tensor
 
-Numbers = Tensor | NDArray[Any] | Sequence[Any]
-"""What :func:`as_tensor` accepts: a tensor, an array, or (nested) lists of numbers."""
-
 States = Real[Tensor, "batch *state"] | NDArray[Any] | Sequence[Any]
 """What :func:`as_states` accepts, ``(batch, *state)``."""
+
+Ensemble = Real[Tensor, "batch members *state"] | NDArray[Any] | Sequence[Any]
+"""States with several members for each, ``(batch, members, *state)``."""
+
+Observed = Real[Tensor, "batch *seen"] | NDArray[Any] | Sequence[Any]
+"""Observed numbers, ``(batch, *seen)``."""
 
 Times = Real[Tensor, " time"] | NDArray[Any] | Sequence[Any]
 """What :func:`as_times` accepts, ``(time,)``."""

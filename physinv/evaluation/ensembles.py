@@ -4,14 +4,16 @@ from __future__ import annotations
 
 __all__ = ["check_finite", "check_pair", "ensemble", "numbers"]
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from physinv.config.inputs import States, as_tensor
+from physinv.config.inputs import Ensemble, States, as_tensor
 
 
-def ensemble(samples: States, truth: States, *, least: int = 1) -> tuple[Tensor, Tensor]:
+def ensemble(samples: Ensemble, truth: States, *, least: int = 1) -> tuple[Tensor, Tensor]:
     """Check the shapes of an ensemble and its truth, and give scalar states an axis.
 
     Args:
@@ -78,7 +80,7 @@ def check_finite(**states: Tensor) -> None:
             raise ValueError(f"`{name}` must be finite, got NaN or infinity; remove diverged states.")
 
 
-def numbers(value: States, name: str) -> Tensor:
+def numbers(value: Any, name: str) -> Tensor:
     """Return a tensor, an array or lists as a tensor; of lists in torch's default precision.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, as_states, check_count, check_generator, check_instance
+from physinv.config.inputs import Observed, as_states, check_count, check_generator, check_instance
 from physinv.laws.observation import Observation, jacobian
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.posterior import Posterior, default_batch
@@ -23,7 +23,7 @@ from physinv.reversal.langevin import langevin
 def sample_given(
     posterior: Posterior,
     observation: Observation,
-    y: States,
+    y: Observed,
     n: int,
     *,
     sweeps: int = 20,
@@ -57,7 +57,7 @@ def sample_given(
 def sample_final(
     posterior: Posterior,
     observation: Observation,
-    y: States,
+    y: Observed,
     n: int,
     *,
     sweeps: int = 20,
@@ -130,7 +130,7 @@ def chosen_reference(posterior: Posterior, reference: ReferenceLaw | None) -> Re
     return law
 
 
-def check_observed(observation: Observation, y: States, n: int, like: Tensor) -> Tensor:
+def check_observed(observation: Observation, y: Observed, n: int, like: Tensor) -> Tensor:
     """Check that observed numbers fit a linear operator, and return them in the dtype and on the device of the states.
 
     Args:
