@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physinv.config.inputs import Ensemble, States, as_tensor
+from physinv.config.inputs import as_tensor
 
 
-def ensemble(samples: Ensemble, truth: States, *, least: int = 1) -> tuple[Tensor, Tensor]:
+def ensemble(samples: Any, truth: Any, *, least: int = 1) -> tuple[Tensor, Tensor]:
     """Check the shapes of an ensemble and its truth, and give scalar states an axis.
 
     Args:
@@ -44,7 +44,7 @@ def ensemble(samples: Ensemble, truth: States, *, least: int = 1) -> tuple[Tenso
     return (samples[..., None], truth[:, None]) if truth.ndim == 1 else (samples, truth)
 
 
-def check_pair(estimate: States, truth: States) -> tuple[Tensor, Tensor]:
+def check_pair(estimate: Any, truth: Any) -> tuple[Tensor, Tensor]:
     """Check that an estimate has the shape of its truth.
 
     Args:
