@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["check_finite", "check_pair", "ensemble", "numbers"]
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -42,7 +44,7 @@ def ensemble(samples: Samples, truth: States, *, least: int = 1) -> tuple[Tensor
     return (samples[..., None], truth[:, None]) if truth.ndim == 1 else (samples, truth)
 
 
-def check_pair(estimate: States, truth: States) -> tuple[Tensor, Tensor]:
+def check_pair(estimate: Any, truth: Any) -> tuple[Tensor, Tensor]:
     """Check that an estimate has the shape of its truth.
 
     Args:
@@ -78,7 +80,7 @@ def check_finite(**states: Tensor) -> None:
             raise ValueError(f"`{name}` must be finite, got NaN or infinity; remove diverged states.")
 
 
-def numbers(value: States, name: str) -> Tensor:
+def numbers(value: Any, name: str) -> Tensor:
     """Return a tensor, an array or lists as a tensor; of lists in torch's default precision.
 
     Args:

@@ -84,11 +84,8 @@ def test_recipes_become_plans() -> None:
     ("arguments", "message"),
     [
         ({"splits": {"valid": 3}}, "`splits` must name train and may name valid and test, got valid."),
-        (
-            {"splits": {"train": 3, "trial": 1}},
-            "`splits` must name train and may name valid and test, got train, trial.",
-        ),
-        ({"splits": {"train": 3, "test": 0}}, "`splits.test` must be at least 1 trajectory, got 0."),
+        ({"splits": {"train": 3, "trial": 1}}, "`splits` must name train, valid or test, got `trial`; did you mean"),
+        ({"splits": {"train": 3, "test": 0}}, "`splits.test` must be at least 1, got 0."),
         ({"seed": -1}, "`seed` must be between 0 and 2^63 - 1, got -1."),
         ({"trajectories_per_shard": 0}, "`trajectories_per_shard` must be at least 1, got 0."),
         ({"name": "../ou"}, "`name` must consist of letters"),

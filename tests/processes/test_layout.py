@@ -128,7 +128,7 @@ def test_what_a_user_has_at_hand_will_do() -> None:
     ("make", "message"),
     [
         (lambda: VectorLayout("x", 0), "`size` of a vector must be at least 1, got 0"),
-        (lambda: ParticleLayout(0, 2, "q"), "`count`, `dimension` and the number of `names` must be at least 1"),
+        (lambda: ParticleLayout(0, 2, "q"), "`count` of particles must be at least 1, got 0"),
         (lambda: FieldLayout(("u", "u"), "x", [GRID]), "`names` of a field must be one or more different names"),
         (lambda: FieldLayout("u", ("x", "y"), [GRID]), "`coordinates` must hold one list for each of .* got 1"),
         (lambda: FieldLayout("u", "x", [GRID], "MIRROR"), "`boundary` must be one of PERIODIC, WALL, OPEN, got 'MIRR"),

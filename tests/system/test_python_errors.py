@@ -334,7 +334,7 @@ CASES = {
         "pi.DatasetPlan(DoubleWell, {'train': 2})",
         "`simulator` must be a Simulator, got the class DoubleWell",
     ),
-    "misspelt-split": ("pi.DatasetPlan(well, {'trian': 5})", "there is no split `trian`; did you mean `train`?"),
+    "misspelt-split": ("pi.DatasetPlan(well, {'trian': 5})", "got `trian`; did you mean `train`?"),
     "no-train-split": ("pi.DatasetPlan(well, {'valid': 5})", "`splits` must name train"),
     "number-splits": (
         "pi.DatasetPlan(well, 5)",
