@@ -285,7 +285,12 @@ class Linear(SDE):
         return fourier(x) if self.basis == "fourier" else x
 
     def unmodes(self, y: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the states of the shape of ``like`` with given coefficients: the inverse of :meth:`modes`."""
+        """Return the states with given coefficients: the inverse of :meth:`modes`.
+
+        Args:
+            y: Coefficients, ``(batch, *modes)``.
+            like: States of the shape in question, ``(batch, *state)``.
+        """
         return inverse_fourier(y, tuple(like.shape[2:])) if self.basis == "fourier" else y
 
     def decay(self, dt: Tensor, like: Tensor) -> Tensor:
@@ -400,6 +405,9 @@ def check_score(score: Score) -> None:
 
     Args:
         score: What was given.
+
+    Raises:
+        ValueError: If it cannot be called; one line says what to give.
     """
     if isinstance(score, (type, SDE)) or not callable(score):
         raise ValueError(
@@ -409,7 +417,15 @@ def check_score(score: Score) -> None:
 
 
 def expand(g: Tensor | float, x: Tensor) -> Tensor:
-    """Right-pad a diffusion ``g (batch, ...)`` with axes of length 1 until it broadcasts against the states ``x``."""
+    """Pad a diffusion with axes of length 1 until it broadcasts against states.
+
+    Args:
+        g: Diffusion ``(batch, ...)``, or one number.
+        x: States ``(batch, *state)``.
+
+    Returns:
+        The diffusion ``(batch, ..., 1, ...)``.
+    """
     if not isinstance(g, Tensor):
         return x.new_full((1,) * x.ndim, g)
     g = g.reshape(*g.shape, *([1] * (x.ndim - g.ndim)))

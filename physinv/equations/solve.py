@@ -109,8 +109,8 @@ def march(
         noise: False leaves out ``dW``.
         generator: Source of the noise, on the device of ``x``.
 
-    Yields:
-        ``x`` itself, then the state at each further time, ``(batch, *state)``.
+    Returns:
+        An iterator over ``x`` itself and the state at each further time, ``(batch, *state)``.
 
     Raises:
         ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation; or if an

@@ -48,7 +48,7 @@ def logarithmic(horizon: float, steps: int, first: float) -> Float[Tensor, " gri
         ValueError: If ``first`` does not lie between 0 and ``horizon``, or ``steps`` is below 2.
 
     Example:
-        >>> [round(t, 6) for t in logarithmic(8.0, 4, 1.0).tolist()]
+        >>> [round(t, 9) for t in logarithmic(8.0, 4, 1.0).tolist()]
         [0.0, 1.0, 2.0, 4.0, 8.0]
     """
     _check(horizon, steps)

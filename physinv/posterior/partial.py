@@ -43,6 +43,9 @@ def sample_given(
         reference: Reference law; None: that of the score model.
         generator: Source of randomness, on the device of ``y``.
 
+    Returns:
+        Initial states ``(batch, n, *state)``.
+
     Raises:
         ValueError: As :func:`sample_final`.
     """
@@ -78,10 +81,13 @@ def sample_final(
         observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
         y: Observed numbers.
         n: Number of draws for each observation.
-        sweeps: Number of Langevin moves.
-        size: Size of a move, in (0, 1].
         reference: Reference law; None: that of the score model.
         generator: Source of randomness, on the device of ``y``.
+        sweeps: Number of Langevin moves.
+        size: Size of a move, in (0, 1].
+
+    Returns:
+        Final states ``(batch, n, *state)``.
 
     Raises:
         ValueError: If there is no reference law, or observation and observed numbers do not fit the state (see
@@ -138,6 +144,9 @@ def check_observed(observation: Observation, y: Numbers, n: int, like: Tensor) -
         y: Observed numbers, ``(batch, *seen)``.
         n: Number of draws for each observation.
         like: A state of the shape in question, ``(1, *state)``.
+
+    Returns:
+        Observed numbers, ``(batch, *seen)``.
 
     Raises:
         ValueError: If ``n`` is smaller than 1, ``y`` has another shape than the operator's values or is not finite, or

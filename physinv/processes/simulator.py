@@ -180,7 +180,12 @@ class Simulator(SDE):
 
     @property
     def substeps(self) -> int:
-        """Number of solver steps between two stored times: as many as :attr:`longest_step` asks for."""
+        """Number of solver steps between two stored times: as many as :attr:`longest_step` asks for.
+
+        Raises:
+            ValueError: If a stored interval would take more solver steps than is sensible; one line says what to
+                change.
+        """
         count = _parts(self._stored_step, self.longest_step)
         if count > _MANY:
             raise ValueError(
@@ -216,6 +221,9 @@ class Simulator(SDE):
             generator: Source of the random numbers, on ``device``; None takes torch's global one.
             device: Where the states are made.
             dtype: Precision of the states.
+
+        Returns:
+            Initial states ``(batch, *state)``.
         """
 
     def simulate(
@@ -286,7 +294,11 @@ class Simulator(SDE):
         return gather(every(states, counts), len(times))
 
     def intervals(self, times: Times | None = None) -> tuple[Float[Tensor, " time"], list[int]]:
-        """Return times in float64 on the CPU (default: the stored ones), and the solver steps between neighbours."""
+        """Return times in float64 on the CPU (default: the stored ones), and the solver steps between neighbours.
+
+        Args:
+            times: Increasing times; None: the stored ones.
+        """
         times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
         return times, [_parts(abs(gap), longest) for gap in times.diff().tolist()]
 
@@ -336,14 +348,26 @@ def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Floa
 
 
 def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the first state, then the last of each group of the next ``counts[i]`` states."""
+    """Yield the first state, then the last of each group of the next ``counts[i]`` states.
+
+    Args:
+        states: States, one solver step after another.
+        counts: Solver steps in each group.
+
+    Yields:
+        One state at the start, and one for each group.
+    """
     yield next(states)
     for n in counts:
         yield collections.deque(itertools.islice(states, n), maxlen=1)[-1]
 
 
 def number(value: float | Tensor) -> float:
-    """Return a physical parameter as a float, where a scalar tensor may stand for it."""
+    """Return a physical parameter as a float, where a scalar tensor may stand for it.
+
+    Args:
+        value: The number, or a scalar tensor.
+    """
     return float(value.detach()) if isinstance(value, Tensor) else float(value)
 
 
@@ -364,6 +388,9 @@ def parameters(simulator: type[Simulator]) -> list[dict[str, Any]]:
 
     Args:
         simulator: The class.
+
+    Returns:
+        One mapping for each parameter.
     """
     return [
         {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
@@ -387,6 +414,9 @@ def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
         simulator: The class.
         values: Values by name; parameters that are missing keep their defaults. Integers stand for floats, lists for
             tuples.
+
+    Returns:
+        The process.
 
     Raises:
         ValueError: If a parameter is unknown or its value does not fit; one line says which and names the nearest one.

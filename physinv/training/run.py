@@ -174,6 +174,9 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
         run: Folder of the run.
         device: Where the model is needed; None: on the CPU.
 
+    Returns:
+        The run: process, physics, model and times.
+
     Raises:
         ValueError: If the run is missing, unfinished or damaged; one line says what to do.
     """

@@ -16,7 +16,12 @@ _MOST = 200  # iterations; 400 sets of obstacles on 64 x 64 cells took up to 15 
 
 
 def divergence(vx: Float[Tensor, "batch n n"], vy: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
-    """Return the flow out of each cell, given those through its right face, ``vx``, and its upper face, ``vy``."""
+    """Return what flows out of each cell.
+
+    Args:
+        vx: Flows ``vx[i, j]`` through the right faces.
+        vy: Flows ``vy[i, j]`` through the upper faces.
+    """
     return vx - pad(vx[:, :-1], (0, 0, 1, 0)) + vy - pad(vy[:, :, :-1], (1, 0))
 
 
@@ -27,7 +32,7 @@ def project(
     open_y: Float[Tensor, "batch n n"],
     tolerance: float,
 ) -> tuple[Float[Tensor, "batch n n"], Float[Tensor, "batch n n"]]:
-    """Make a velocity free of divergence: subtract ``grad p`` with ``div grad p = div u`` on the open faces.
+    """Subtract ``grad p`` with ``div grad p = div u`` on the open faces (Chorin 1968); closed ones carry no flow.
 
     ``open_x`` and ``open_y`` are 1 on open faces, 0 on closed ones, which include the outer walls (last column of
     ``vx``, last row of ``vy``).  Values on closed faces are neither read nor changed.
@@ -37,23 +42,20 @@ def project(
     obstacles) with eigenvalues in [0, 1], and those above 0 stay away from it however fine the grid (bounded extension
     into the obstacles), so that a dozen iterations do.  ``|B y - b| <= tolerance |b|`` in the end, for each sample;
     ``|b|`` is the norm of the part of u that the empty box would remove, and ``|div u| <= sqrt(8) tolerance |b|``.
-    Derivatives with respect to the velocity solve the same system.
+    Derivatives with respect to the velocity solve the same system.  ValueError if it fails.
 
     Args:
-        vx: Velocity through the right face of each cell.
-        vy: Velocity through the upper face of each cell.
-        open_x: Mask of the open right faces.
-        open_y: Mask of the open upper faces.
-        tolerance: Divergence that may be left, relative.
+        vx: Flows through the right faces.
+        vy: Flows through the upper faces.
+        open_x: 1 on open right faces, 0 on closed ones.
+        open_y: 1 on open upper faces, 0 on closed ones.
+        tolerance: Relative residual at which the iteration ends.
 
     Returns:
-        The velocities ``vx`` and ``vy`` without divergence.
+        Flows without divergence.
 
     Raises:
-        ValueError: If the iterations do not converge.
-
-    References:
-        Chorin (1968); Hestenes and Stiefel (1952) for the conjugate gradients.
+        ValueError: If the iteration does not reach the tolerance.
     """
     cosine, scale = _cosines(vx)
     b = scale * (cosine @ divergence(open_x * vx, open_y * vy) @ cosine.T)

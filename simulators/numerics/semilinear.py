@@ -39,6 +39,9 @@ def phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Below ``|z| = 1``, where the quotients cancel, by the series ``phi_3 = sum z^j / (j + 3)!``: accurate to a few units
     of rounding everywhere, without the contour integrals of Kassam and Trefethen (2005), and differentiable.
+
+    Args:
+        z: Real or complex numbers.
     """
     small = z.abs() < 1
     near, far = torch.where(small, z, torch.zeros_like(z)), torch.where(small, torch.ones_like(z), z)
@@ -53,7 +56,7 @@ def phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Coefficients(NamedTuple):
-    """Factors per mode in one step of length ``h``, ``z = symbol h``: see :meth:`Semilinear.coefficients`."""
+    """What one step of length ``h`` multiplies modes with, ``z = symbol h``: see :meth:`Semilinear.coefficients`."""
 
     half: Tensor
     whole: Tensor
@@ -144,19 +147,33 @@ class Semilinear(Simulator):
         return self.dealias * self.size / 2
 
     def modes(self, x: Float[Tensor, "*lead channel *space"]) -> Complex[Tensor, "*lead channel *modes"]:
-        """Return the orthonormal Fourier coefficients of states (:func:`physinv.equations.fourier.fourier`)."""
+        """Return the orthonormal Fourier coefficients of states (:func:`physinv.equations.fourier.fourier`).
+
+        Args:
+            x: States, with any number of leading axes.
+        """
         return fourier(x, len(self.space))
 
     def unmodes(
         self, y: Complex[Tensor, "*lead channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Float[Tensor, "*lead channel *space"]:
-        """Return the states of the shape of ``like`` with given coefficients: the inverse of :meth:`modes`."""
+        """Return the states of the shape of ``like`` with given coefficients: the inverse of :meth:`modes`.
+
+        Args:
+            y: Coefficients.
+            like: States, which give shape, dtype and device.
+        """
         return inverse_fourier(y, tuple(like.shape[2:]))
 
     def reaction(
         self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch channel *modes"]:
-        """Return the modes of ``N``, read from and cut to the resolved modes (see :meth:`nonlinear`)."""
+        """Return the modes of ``N``, read from and cut to the resolved modes (see :meth:`nonlinear`).
+
+        Args:
+            y: Coefficients of states.
+            like: States, which give shape, dtype and device.
+        """
         keep = resolved(like, self.dealias)
         return keep * self.nonlinear(keep * y, like)
 

@@ -1,4 +1,4 @@
-"""Neighbours of particles: all pairs, or a cell list whose cost grows linearly with the number of particles.
+"""Who is near whom: all pairs, or a cell list whose cost grows linearly with the number of particles.
 
 Both return, batched over trajectories, ``gaps (batch, n, m, d)`` from ``m`` candidates to each particle, the indices of
 the candidates ``(batch, n, m)`` (or None: all particles in order), and which of them are real, ``(batch or 1, n, m)``.
@@ -26,27 +26,51 @@ class Pairs(NamedTuple):
     real: Bool[Tensor, "#batch n m"]
 
     def take(self, values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch #n m"]:
-        """Return the values that belong to the candidates, for one value per particle."""
+        """Return the values that belong to the candidates.
+
+        Args:
+            values: One number for each particle.
+        """
         if self.who is None:
             return values[:, None]
         return values.gather(1, self.who.flatten(1)).view(self.who.shape)
 
 
 def nearest_image(gaps: Float[Tensor, "*batch d"], box: Number | None) -> Float[Tensor, "*batch d"]:
-    """Return the shortest of all periodic images of ``gaps`` in a cubic ``box`` (None: open space)."""
+    """Return the shortest of all periodic images of displacements.
+
+    Args:
+        gaps: Displacements, in units of length.
+        box: Side of the periodic box; None: open space.
+    """
     return gaps if box is None else gaps - box * (gaps.detach() / box).round()
 
 
 def all_pairs(q: Float[Tensor, "batch n d"], box: Number | None) -> Pairs:
-    """Return every particle with every other, at a cost of ``n^2``, for positions ``q``."""
+    """Pair every particle with every other, at a cost of ``n^2``.
+
+    Args:
+        q: Positions.
+        box: Side of the periodic box; None: open space.
+
+    Returns:
+        The candidates of each particle.
+    """
     gaps = nearest_image(q[:, :, None] - q[:, None], box)
     return Pairs(gaps, None, ~torch.eye(q.shape[1], dtype=torch.bool, device=q.device)[None])
 
 
 def cells_per_side(reach: float, box: float | None, count: int, dimension: int) -> int:
-    """Return the number of cells along one side, none smaller than ``reach``.
+    """Count the cells along one side of the table, none of them smaller than ``reach``.
 
-    As many as fit into the box; in open space about one cell per particle, on a torus that space is wrapped around.
+    Args:
+        reach: Range of the interaction, in units of length.
+        box: Side of the periodic box; None: open space, wrapped around a torus of about one cell per particle.
+        count: Number of particles.
+        dimension: Dimension of space.
+
+    Returns:
+        Cells along one side.
     """
     if box is not None:
         return min(int(box / reach), max(3, math.ceil(math.pow(4 * count, 1 / dimension))))
@@ -54,11 +78,21 @@ def cells_per_side(reach: float, box: float | None, count: int, dimension: int) 
 
 
 def cell_pairs(q: Float[Tensor, "batch n d"], box: Number | None, reach: Number, *, side: int, capacity: int) -> Pairs:
-    """Return candidates from each particle's own cell and those around it.
+    """Find candidates in the cell of each particle and the cells around it.
 
     Every trajectory has ``side^d`` cells with room for ``capacity`` particles, in one table that is filled by sorting;
     ``side`` at least 3.  Where a cell overflows, the gaps of that trajectory are NaN: nothing is left out silently.
     Pairs beyond ``reach`` may be missing.
+
+    Args:
+        q: Positions.
+        box: Side of the periodic box; None: open space.
+        reach: Range of the interaction, in units of length.
+        side: Cells along one side, at least 3.
+        capacity: Particles for which a cell has room.
+
+    Returns:
+        The candidates of each particle.
 
     References:
         Hockney and Eastwood (1981), section 8-4.

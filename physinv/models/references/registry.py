@@ -45,6 +45,9 @@ def fit_reference(
         settings: Training settings; ``reference`` and ``components`` are read.
         seed: Seed of whatever the fit draws.
 
+    Returns:
+        The law, with float32 buffers.
+
     Raises:
         ValueError: If no law of that name is known, or it does not fit this state and SDE.
     """
@@ -68,6 +71,9 @@ def load_reference(name: str, sde: SDE, tensors: Mapping[str, Tensor]) -> Refere
         name: Registered name of the law, or ``module:Class``.
         sde: The physics that the law was fitted under.
         tensors: ``state_dict()`` of the score model.
+
+    Returns:
+        The law.
 
     Raises:
         ValueError: If no law of that name is known.

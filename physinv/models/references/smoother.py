@@ -187,6 +187,9 @@ class SmootherReference(ReferenceLaw):
         Args:
             y: Coefficients of the earlier state, ``(batch, *modes)``.
             t: Ends of stored intervals.
+
+        Returns:
+            Coefficients ``(batch, *modes)``, none of which exceeds its reach.
         """
         i = self.interval(t)
         mean = self.modes(self.mean[i])
@@ -277,6 +280,9 @@ class SmootherReference(ReferenceLaw):
 
         Args:
             i: Index of the interval.
+
+        Returns:
+            True for such modes, ``(*modes)``.
         """
         power = self.power[i]
         return (self.spread()[i] > 0) & (3.9 * power <= self.reach[i] ** 2)  # the largest |y|^2 seen is reach^2 / 4
