@@ -37,7 +37,7 @@ from physinv.models.references.registry import fit_reference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import StateLayout
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from physinv.reversal.split import split
 from physinv.reversal.transport import transport
 from physinv.training.budget import Budget

@@ -21,8 +21,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import build
 from physinv.training.budget import Budget
 from physinv.training.run import Run, load_run, train_run
 

@@ -30,8 +30,9 @@ from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.learned.regression import Regressed, Regression, fit_regression
 from physinv.methods.problem import Problem
 from physinv.posterior.posterior import Posterior
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import Simulator, build
+from physinv.processes.simulator import Simulator
 from physinv.reports import plots as plot
 from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run

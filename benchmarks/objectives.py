@@ -28,7 +28,7 @@ from physinv.laws.exact_1d import ScalarPosterior
 from physinv.models.build import build_model
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from physinv.reversal.split import split
 from physinv.training.budget import Budget
 from physinv.training.fit_drift import fit_drift

@@ -32,8 +32,9 @@ from physinv.models.references.base import ReferenceLaw, between
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
+from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
-from physinv.processes.simulator import Simulator, build, describe
+from physinv.processes.simulator import Simulator
 from physinv.reversal.split import split
 from physinv.training.budget import Budget
 from physinv.training.loop import fit

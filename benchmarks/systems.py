@@ -26,8 +26,8 @@ from physinv.data.recipe import load_recipe
 from physinv.evaluation import metrics
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.posterior.posterior import Posterior
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import build
 from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from physinv.posterior.posterior import Posterior
     from physinv.posterior.reconstruct import reconstruct
     from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
+    from physinv.processes.parameters import parameter
     from physinv.processes.registry import simulators
-    from physinv.processes.simulator import Simulator, parameter
+    from physinv.processes.simulator import Simulator
     from physinv.reports import plots
     from physinv.training.budget import Budget
     from physinv.training.loop import fit
@@ -91,7 +92,8 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "posterior.reconstruct": ("reconstruct",),
     "processes.layout": ("FieldLayout", "ParticleLayout", "VectorLayout"),
     "processes.registry": ("simulators",),
-    "processes.simulator": ("Simulator", "parameter"),
+    "processes.parameters": ("parameter",),
+    "processes.simulator": ("Simulator",),
     "reports.plots": (),
     "training.budget": ("Budget",),
     "training.loop": ("fit",),

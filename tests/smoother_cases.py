@@ -7,7 +7,8 @@ import torch
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.equations.sde import SDE, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.smoother_tables import Tables, fit_smoother_tables
 from physinv.models.score import ScoreModel

@@ -44,7 +44,7 @@ from physinv.evaluation import metrics
 from physinv.laws.exact_1d import ScalarPosterior
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from physinv.training.budget import Budget
 from physinv.training.loop import fit
 from simulators.fields.heat import Heat

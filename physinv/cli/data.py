@@ -18,7 +18,8 @@ def simulators(json: Json = False) -> None:
 
     Example: physinv simulators --json
     """
-    from physinv.processes import registry, simulator
+    from physinv.processes import registry
+    from physinv.processes.parameters import parameters
 
     listing = []
     for name, cls in sorted(registry.simulators().items()):
@@ -30,7 +31,7 @@ def simulators(json: Json = False) -> None:
                 "equation": cls.equation,
                 "state_shape": list(example.shape),
                 "exact_posterior": example.exact() is not None,
-                "parameters": simulator.parameters(cls),
+                "parameters": parameters(cls),
             }
         )
     console.simulators(listing, as_json=json)

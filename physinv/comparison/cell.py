@@ -34,8 +34,9 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics_residual import physics_residual
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.registry import fit_method
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import Simulator, build
+from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget
 
 _EXAMPLES, _SHOWN = 3, 8  # observations, and draws of each, that are kept for figures

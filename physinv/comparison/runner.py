@@ -38,8 +38,8 @@ from physinv.comparison.records import SCHEMA
 from physinv.comparison.workers import Datasets, Processes, default_jobs
 from physinv.config.files import write_text
 from physinv.config.versions import versions
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import build
 
 _FAILED = "failed: "
 

@@ -16,8 +16,8 @@ from shutil import rmtree
 import torch
 
 from physinv.comparison.cells import Cell
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import build
 
 
 class Datasets:

@@ -41,7 +41,8 @@ from physinv.data.resume import (
 )
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.check_steps import check_steps
-from physinv.processes.simulator import Simulator, describe
+from physinv.processes.parameters import describe
+from physinv.processes.simulator import Simulator
 
 Progress = Callable[[int, int], None]
 """``(trajectories done, trajectories in all)``, called at the start and after every part."""

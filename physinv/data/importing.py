@@ -30,8 +30,8 @@ from physinv.data.generate import Progress, file_entry
 from physinv.data.inspect import field_statistics
 from physinv.data.plan import CHUNK_BYTES, SPLITS, TRAJECTORIES_PER_SHARD
 from physinv.data.writer import TrajectoryWriter
+from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
-from physinv.processes.simulator import describe
 
 Pick = tuple[Foreign, int]
 

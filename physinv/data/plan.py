@@ -18,8 +18,9 @@ from physinv.config.inputs import check_count, check_instance
 from physinv.config.inputs import describe as describe_value
 from physinv.config.seeds import seeds
 from physinv.config.suggest import did_you_mean
+from physinv.processes.parameters import describe
 from physinv.processes.registry import file_name, name_of
-from physinv.processes.simulator import Simulator, describe
+from physinv.processes.simulator import Simulator
 
 SPLITS = ("train", "valid", "test")
 """Names of the splits of a dataset."""

@@ -13,8 +13,8 @@ from pydantic import Field
 from physinv.config.files import read_toml
 from physinv.config.strict import Strict
 from physinv.data.plan import TRAJECTORIES_PER_SHARD, DatasetPlan
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import build
 
 
 class Splits(Strict):

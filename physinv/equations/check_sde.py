@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import joined
-from physinv.equations.sde import SDE, Multiplicative, Reverse, expand
+from physinv.equations.broadcast import expand
+from physinv.equations.sde import SDE, Multiplicative, Reverse
 
 
 def state_shape(sde: SDE) -> tuple[int, ...] | None:

@@ -1,12 +1,11 @@
 """Stochastic differential equations ``dx = f(x, t) dt + g(t) dW``, and their reversal in time.
 
-A simulator is an :class:`SDE` (with initial states); its reversal is one too.  Everything else in the package either
-solves one of these equations or learns the score that :class:`Reverse` needs.
+A simulator is an :class:`SDE` with initial states; its reversal, which needs a score, is one too.
 """
 
 from __future__ import annotations
 
-__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "check_score", "expand", "match"]
+__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "check_score"]
 
 import math
 from abc import ABC, abstractmethod
@@ -18,25 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import check_instance, describe
+from physinv.equations.broadcast import expand, match
 from physinv.equations.fourier import fourier, inverse_fourier
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """``(x, t) -> grad_x log p_t(x)``, shapes ``(batch, *state), (batch,) -> (batch, *state)``; never scaled by g^2."""
-
-
-def match(t: Tensor, x: Tensor) -> Tensor:
-    """Reshape one number per sample so that it broadcasts against states.
-
-    Args:
-        t: Numbers, such as times or lengths of steps, ``(batch,)`` or ``()``.
-        x: States, ``(batch, *state)``.
-
-    Returns:
-        ``t`` as ``(batch, 1, ..., 1)``, in the precision of ``x`` where both are real.
-    """
-    if t.dtype != x.dtype and t.is_floating_point() and x.is_floating_point():
-        t = t.to(x.dtype)
-    return t.reshape(-1, *([1] * (x.ndim - 1)))
 
 
 class SDE(ABC):
@@ -106,7 +91,6 @@ class SDE(ABC):
             x: States, ``(batch, *state)``.
             v: White noise, ``(batch, *state)``.
             t: Times, ``(batch,)``.
-
         """
         return self.diffuse(v, t)
 
@@ -401,7 +385,7 @@ class Reverse(SDE):
 
 
 def check_score(score: Score) -> None:
-    """Raise ValueError unless ``score`` can be called as a function of states and times.
+    """Refuse a score that cannot be called as a function of states and times.
 
     Args:
         score: What was given.
@@ -414,19 +398,3 @@ def check_score(score: Score) -> None:
             f"`score` must be a function (x, t) -> score, got {describe(score)}; "
             "give a trained ScoreModel or a function of your own."
         )
-
-
-def expand(g: Tensor | float, x: Tensor) -> Tensor:
-    """Pad a diffusion with axes of length 1 until it broadcasts against states.
-
-    Args:
-        g: Diffusion ``(batch, ...)``, or one number.
-        x: States ``(batch, *state)``.
-
-    Returns:
-        The diffusion ``(batch, ..., 1, ...)``.
-    """
-    if not isinstance(g, Tensor):
-        return x.new_full((1,) * x.ndim, g)
-    g = g.reshape(*g.shape, *([1] * (x.ndim - g.ndim)))
-    return g if g.dtype == x.dtype else g.to(x.dtype)

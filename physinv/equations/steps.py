@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 from torch import Tensor, where
 
-from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse
 
 Advance = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
 """``(sde, x, t0, t1, dw) -> x(t1)``: what a :class:`Step` does."""
@@ -41,7 +42,7 @@ class Step:
             independent normal numbers of variance ``|t1 - t0|``, of which ``dw[0]`` is the increment of the Brownian
             motion.  All zeros switch the noise off.  Times come in float64 where the precision of the states cannot
             tell ``t0`` from ``t1`` well enough (see :func:`~physinv.equations.solve.march`), so take differences of
-            them with :func:`~physinv.equations.sde.match`, which returns to the precision of the states.
+            them with :func:`~physinv.equations.broadcast.match`, which returns to the precision of the states.
         weak_order: Order p of the scheme: errors of expectations are ``O(dt^p)``.  ``math.inf`` where steps of any
             length are exact in law.
         draws: Number of independent Gaussian states that one step consumes.

@@ -37,8 +37,9 @@ from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.posterior.partial import sample_given
 from physinv.posterior.posterior import Posterior, default_batch
+from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
-from physinv.processes.simulator import Simulator, build, describe
+from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
 from physinv.training.run import Run, load_run

@@ -14,7 +14,7 @@ def with_parameters(cls: type) -> str | None:
     Meant for ``__init_subclass__``, when the fields of ``cls`` itself are not yet those of a dataclass.
 
     Args:
-        cls: A class whose fields are made by :func:`~physinv.processes.simulator.parameter`.
+        cls: A class whose fields are made by :func:`~physinv.processes.parameters.parameter`.
 
     Returns:
         Its docstring, as it is if it has such a section already; None if it has none.

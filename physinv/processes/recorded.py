@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.processes.layout import StateLayout, layout_from
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import Simulator
 
 _EVEN = 1e-3  # of a spacing: how exact numbers in float32 that count as evenly spaced must be
 

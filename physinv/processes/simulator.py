@@ -1,75 +1,46 @@
 """Simulators: an SDE with initial states, a time grid, described parameters and a layout of its states.
 
-Subclasses are frozen dataclasses whose fields are made with :func:`parameter`. ``physinv simulators`` lists them, and
-:func:`build` makes one from names and values and refuses what does not fit.
+Subclasses are frozen dataclasses whose fields are made with :func:`~physinv.processes.parameters.parameter`.
+``physinv simulators`` lists them, and :func:`~physinv.processes.parameters.build` makes one from names and values.
 """
 
 from __future__ import annotations
 
-__all__ = ["Simulator", "build", "check_initial", "describe", "every", "number", "parameter", "parameters", "refine"]
+__all__ = ["Simulator", "check_initial", "every", "refine"]
 
 import collections
 import dataclasses
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, joined
-from physinv.config.suggest import did_you_mean
 from physinv.equations.sde import SDE
 from physinv.equations.solve import gather, march
 from physinv.equations.steps import Step, euler
 from physinv.laws.exact import ExactPosterior
 from physinv.processes.documented import with_parameters
 from physinv.processes.layout import StateLayout
+from physinv.processes.parameters import check_value, coerced, parameter
 
 _MANY = 10**5
 """Solver steps between two stored times from which on a process counts as set up wrongly."""
-
-
-def parameter(
-    default: Any,
-    symbol: str,
-    doc: str,
-    *,
-    unit: str = "1",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """Declare a physical parameter as the field of a dataclass.
-
-    Args:
-        default: Value that holds if none is given; its type is that of the parameter.
-        symbol: Symbol in the equation, as text.
-        doc: Meaning in a few words.
-        unit: Physical unit, ``"1"`` for numbers without one.
-        minimum: Smallest value allowed, itself included.
-        maximum: Largest value allowed, itself included.
-        choices: Words allowed, for parameters that are one of several words.
-
-    Returns:
-        The field, in the place of a default.
-    """
-    bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
-    about = {"symbol": symbol, "doc": doc, "unit": unit, **bounds}
-    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class Simulator(SDE):
     """A process ``dx = f dt + g dW`` together with what is known about ``x_0``: the prior that trajectories start from.
 
-    A subclass is a frozen dataclass whose fields are made by :func:`parameter`.  It gives ``title``, ``equation``,
-    ``shape``, ``layout``, ``initial``, ``drift`` and ``diffusion``; its parameters are appended to its docstring.
+    A subclass is a frozen dataclass whose fields are made by :func:`~physinv.processes.parameters.parameter`.  It gives
+    ``title``, ``equation``, ``layout``, ``initial``, ``drift`` and ``diffusion``; its parameters are appended to its
+    docstring.
 
     States are stored at ``steps + 1`` equidistant times from 0 to ``horizon``.  The solver takes shorter steps, as many
     as :attr:`longest_step` asks for, however few times are stored.  A process whose ``longest_step`` is not known
@@ -104,10 +75,10 @@ class Simulator(SDE):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             given = getattr(self, field.name)
-            value = _coerce(field, given)
+            value = coerced(field, given)
             if value is not given:  # 1 for 1.0, and numbers of NumPy: files and messages hold plain ones
                 object.__setattr__(self, field.name, value)
-            _check(type(self).__name__, field, value)
+            check_value(type(self).__name__, field, value)
 
     @property
     def times(self) -> Float[Tensor, " time"]:
@@ -362,15 +333,6 @@ def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:
         yield collections.deque(itertools.islice(states, n), maxlen=1)[-1]
 
 
-def number(value: float | Tensor) -> float:
-    """Return a physical parameter as a float, where a scalar tensor may stand for it.
-
-    Args:
-        value: The number, or a scalar tensor.
-    """
-    return float(value.detach()) if isinstance(value, Tensor) else float(value)
-
-
 def _parts(duration: float, longest: float | None) -> int:
     """Equal parts of ``duration``, at most ``longest`` up to the rounding of times; 1 where nothing is known."""
     return 1 if longest is None else max(1, math.ceil(duration / longest - 1e-3))
@@ -381,81 +343,3 @@ def _advance(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     if not isinstance(sde, Simulator):
         raise ValueError(f"the own step of a process can't solve {type(sde).__name__}; take euler, heun or split.")
     return sde.advance(x, t0, t1, dw)
-
-
-def parameters(simulator: type[Simulator]) -> list[dict[str, Any]]:
-    """List name, symbol, unit, default and meaning of each parameter of a class.
-
-    Args:
-        simulator: The class.
-
-    Returns:
-        One mapping for each parameter.
-    """
-    return [
-        {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
-        for f in dataclasses.fields(simulator)
-    ]
-
-
-def describe(simulator: Simulator) -> dict[str, Any]:
-    """Return the parameter values of a process: ``build(type(simulator), describe(simulator))`` makes it again.
-
-    Args:
-        simulator: The process.
-    """
-    return {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
-
-
-def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
-    """Make a process from names and values of its parameters.
-
-    Args:
-        simulator: The class.
-        values: Values by name; parameters that are missing keep their defaults. Integers stand for floats, lists for
-            tuples.
-
-    Returns:
-        The process.
-
-    Raises:
-        ValueError: If a parameter is unknown or its value does not fit; one line says which and names the nearest one.
-    """
-    known = {f.name: f for f in dataclasses.fields(simulator)}
-    for name in values:
-        if name not in known:
-            hint = did_you_mean(name, known, owner="it has")
-            raise ValueError(f"{simulator.__name__} has no parameter `{name}`; {hint}")
-    fitting = {name: _coerce(known[name], value) for name, value in values.items()}
-    for name, value in fitting.items():
-        _check(simulator.__name__, known[name], value)
-    return simulator(**fitting)
-
-
-def _coerce(field: dataclasses.Field[Any], value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(field.default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return tuple(value) if isinstance(field.default, tuple) and isinstance(value, list) else value
-
-
-def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
-    about, name = field.metadata, f"`{field.name}` of {owner}"
-    kind = type(field.default)
-    if kind is float and isinstance(value, Tensor) and value.ndim == 0:
-        value = float(value.detach())  # a parameter to differentiate with respect to
-    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}.")
-    low, high = about.get("minimum"), about.get("maximum")
-    if low is not None and high is not None and not low <= value <= high:
-        raise ValueError(f"{name} must be between {low} and {high}, got {value}.")
-    if low is not None and value < low:
-        raise ValueError(f"{name} must be at least {low}, got {value}.")
-    if high is not None and value > high:
-        raise ValueError(f"{name} must be at most {high}, got {value}.")
-    if (choices := about.get("choices")) and value not in choices:
-        hint = did_you_mean(str(value), choices, owner="it must be one of")
-        raise ValueError(f"{name} can't be {value!r}; {hint}")

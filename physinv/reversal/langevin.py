@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Reverse, Score, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Reverse, Score
 from physinv.equations.solve import Step
 from physinv.laws.covariance import Covariance
 from physinv.models.references.base import ReferenceLaw

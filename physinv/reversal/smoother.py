@@ -10,7 +10,8 @@ __all__ = ["frames_of", "gap_and_size", "smooth"]
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Reverse, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Reverse
 from physinv.equations.solve import Step
 from physinv.equations.symmetries import Views, choose_views, reflected, shifted
 from physinv.models.references.smoother import SmootherReference

@@ -9,7 +9,8 @@ __all__ = ["split"]
 import torch
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Reverse, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Reverse
 from physinv.equations.solve import Step
 from physinv.models.references.base import ReferenceLaw
 

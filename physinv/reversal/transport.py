@@ -10,7 +10,8 @@ __all__ = ["transport", "transport2"]
 import torch
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Linear, Reverse, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import Step
 from physinv.models.references.linear import LinearReference, Spectrum
 from physinv.models.score import ScoreModel

@@ -27,9 +27,10 @@ from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.registry import load_reference
 from physinv.models.score import ScoreModel
 from physinv.processes.layout import StateLayout
+from physinv.processes.parameters import build
+from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.registry import find
-from physinv.processes.simulator import Simulator, build
-from physinv.processes.simulator import describe as parameters_of
+from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget, check_budget
 from physinv.training.fit_drift import fit_drift
 from physinv.training.loop import fit

@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.broadcast import match
 from physinv.equations.fourier import filtered, wavenumbers
-from physinv.equations.sde import match
 from physinv.equations.steps import exponential
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import Simulator, number, parameter
+from physinv.processes.parameters import number, parameter
+from physinv.processes.simulator import Simulator
 from simulators.fields.heat import Heat
 from simulators.numerics.priors import PRIORS, scalar_field
 from simulators.numerics.spectral import grid

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import number, parameter
+from physinv.processes.parameters import number, parameter
 from simulators.numerics.projection import project
 from simulators.numerics.stepped import Stepped
 

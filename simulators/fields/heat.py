@@ -15,7 +15,8 @@ from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import LinearGaussian
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import Simulator
 from simulators.numerics.priors import PRIORS, scalar_field
 from simulators.numerics.spectral import grid, power_law, squared_wavenumbers
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from physinv.equations.steps import Step, heun
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import Simulator, number, parameter
+from physinv.processes.parameters import number, parameter
+from physinv.processes.simulator import Simulator
 from simulators.numerics.priors import PRIORS, scalar_field
 from simulators.numerics.spectral import gaussian_field, grid
 

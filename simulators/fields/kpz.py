@@ -13,7 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import number, parameter
+from physinv.processes.parameters import number, parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,

@@ -13,7 +13,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import parameter
+from physinv.processes.parameters import parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,

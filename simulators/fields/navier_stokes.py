@@ -15,7 +15,7 @@ from torch import Tensor
 
 from physinv.equations.fourier import multiplicity
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import number, parameter
+from physinv.processes.parameters import number, parameter
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,

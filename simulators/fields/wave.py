@@ -14,12 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import States
+from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
-from physinv.equations.sde import match
 from physinv.laws.exact import ExactPosterior, check_final
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import Simulator
 from simulators.numerics.oscillator import Block, inverse_root, noise_block, noise_root, product, propagator, transposed
 from simulators.numerics.priors import PRIORS, scalar_field
 from simulators.numerics.spectral import gaussian_field, grid, power_law, squared_wavenumbers

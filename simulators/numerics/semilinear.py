@@ -24,10 +24,11 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from physinv.config.inputs import States, Times, as_states, check_generator
+from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
-from physinv.equations.sde import match
 from physinv.equations.solve import check_times, gather
-from physinv.processes.simulator import Simulator, every, number, parameter, refine
+from physinv.processes.parameters import number, parameter
+from physinv.processes.simulator import Simulator, every, refine
 from simulators.numerics.spectral import normalised, resolved
 
 _MOST = 2.0

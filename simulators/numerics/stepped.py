@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.processes.simulator import Simulator, number
+from physinv.processes.parameters import number
+from physinv.processes.simulator import Simulator
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.processes.layout import ParticleLayout
-from physinv.processes.simulator import Simulator, number, parameter
+from physinv.processes.parameters import number, parameter
+from physinv.processes.simulator import Simulator
 from simulators.particles.neighbours import Pairs, all_pairs, cell_pairs, cells_per_side
 from simulators.particles.potentials import (
     EXTERNAL,

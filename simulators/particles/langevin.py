@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import match
+from physinv.equations.broadcast import match
 from physinv.equations.steps import Step, heun
-from physinv.processes.simulator import number, parameter
+from physinv.processes.parameters import number, parameter
 from simulators.particles.base import Particles
 
 

@@ -12,10 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import Multiplicative, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import Multiplicative
 from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, number, parameter
+from physinv.processes.parameters import number, parameter
+from physinv.processes.simulator import Simulator
 
 _LEAST = 1e-3  # keeps the force beyond zero, where a network may ask for it, finite
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from physinv.equations.steps import Step, heun
 from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, number, parameter
+from physinv.processes.parameters import number, parameter
+from physinv.processes.simulator import Simulator
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 from physinv.equations.sde import Multiplicative
 from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import Simulator
 
 
 @dataclass(frozen=True)

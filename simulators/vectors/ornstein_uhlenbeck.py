@@ -17,7 +17,8 @@ from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import MixturePosterior
 from physinv.laws.mixture import Mixture
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import Simulator
 
 
 @dataclass(frozen=True)

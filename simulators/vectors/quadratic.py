@@ -15,7 +15,8 @@ from torch import Tensor
 
 from physinv.laws.exact_1d import ScalarPosterior
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, number, parameter
+from physinv.processes.parameters import number, parameter
+from physinv.processes.simulator import Simulator
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import nn
 from physinv.comparison.cell import Job, run_cell
 from physinv.comparison.cells import Cell
 from physinv.comparison.evaluations import count_evaluations
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 

@@ -16,7 +16,7 @@ from physinv.comparison.recipe import load_benchmark
 from physinv.comparison.runner import pending, run_benchmark
 from physinv.comparison.workers import default_jobs
 from physinv.data.recipe import Splits
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 CPU = torch.device("cpu")

@@ -29,7 +29,8 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.processes import registry
 from physinv.processes.layout import FieldLayout, StateLayout
-from physinv.processes.simulator import Simulator, build, describe
+from physinv.processes.parameters import build, describe
+from physinv.processes.simulator import Simulator
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 torch.set_num_threads(1)

@@ -16,8 +16,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.foreign import open_foreign
 from physinv.data.importing import import_trajectories
 from physinv.processes.layout import FieldLayout, VectorLayout
+from physinv.processes.parameters import build, describe
 from physinv.processes.recorded import Recorded
-from physinv.processes.simulator import build, describe
 
 
 def damped(n, times, seed):

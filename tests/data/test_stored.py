@@ -15,8 +15,8 @@ import torch
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import inspect
 from physinv.posterior.reconstruct import read_reconstruction
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import build
 from physinv.training.run import load_run
 
 STORED = Path(__file__).parent / "stored"

@@ -6,7 +6,8 @@ import pytest
 import torch
 from smoother_cases import General, exact_model, per_mode, stored
 
-from physinv.equations.sde import Reverse, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import Reverse
 from physinv.equations.symmetries import choose_views, reflected, shifted
 from physinv.models.networks import UNet
 from physinv.reversal.smoother import frames_of, smooth

@@ -7,7 +7,8 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.equations.sde import SDE, expand
+from physinv.equations.broadcast import expand
+from physinv.equations.sde import SDE
 from physinv.models.build import build_model
 from physinv.models.references.linear import LinearReference
 from physinv.models.references.mixture import MixtureReference

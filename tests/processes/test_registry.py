@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import torch
 
 from physinv.processes.layout import VectorLayout
-from physinv.processes.simulator import Simulator, parameter
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import Simulator
 
 
 @dataclass(frozen=True)

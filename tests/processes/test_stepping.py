@@ -13,7 +13,8 @@ from physinv.equations.sde import SDE
 from physinv.equations.solve import solve
 from physinv.equations.steps import Step, euler, heun
 from physinv.processes.check_steps import check_steps
-from physinv.processes.simulator import Layout, Simulator, every, parameter, refine
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import Layout, Simulator, every, refine
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 

@@ -19,7 +19,8 @@ from smoother_cases import (
 from physinv.config.files import load_tensors, save_tensors
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
-from physinv.equations.sde import Reverse, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import Reverse
 from physinv.equations.solve import solve
 from physinv.models.build import build_model
 from physinv.models.references.registry import load_reference

@@ -14,7 +14,7 @@ from physinv.cli import app as cli
 from physinv.equations.bridges import ForTorchsde, solve_adaptive
 from physinv.equations.sde import Multiplicative, Reverse
 from physinv.equations.solve import euler, heun, milstein, solve, srk3
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from physinv.reversal.split import split
 from simulators.fields.multiplicative_heat import MultiplicativeHeat, Temperature
 from simulators.vectors.cox_ingersoll_ross import CoxIngersollRoss, Rate

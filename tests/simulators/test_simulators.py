@@ -13,9 +13,10 @@ from scipy.integrate import quad
 
 from physinv.data.recipe import load_recipe
 from physinv.equations.solve import euler, solve
+from physinv.processes.parameters import build, describe, parameters
 from physinv.processes.registry import find
 from physinv.processes.registry import simulators as registered
-from physinv.processes.simulator import build, describe, parameters, refine
+from physinv.processes.simulator import refine
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers

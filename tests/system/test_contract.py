@@ -17,8 +17,8 @@ from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import Reverse
 from physinv.models.build import build_model
 from physinv.models.references.registry import REFERENCES, fit_reference, load_reference
+from physinv.processes.parameters import build
 from physinv.processes.registry import SIMULATORS
-from physinv.processes.simulator import build
 from physinv.reversal.choose import STEPS, default_step
 from physinv.training.objectives.base import Batch
 from physinv.training.objectives.registry import OBJECTIVES, find_objective

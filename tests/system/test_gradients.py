@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 import torch
 
+from physinv.processes.parameters import build
 from physinv.processes.registry import simulators
-from physinv.processes.simulator import build
 
 TINY = {
     "heat": {"size": 4, "dimension": 1},

@@ -13,8 +13,8 @@ from physinv.data.plan import DatasetPlan
 from physinv.models.build import build_model
 from physinv.models.references.smoother_tables import physics_backward
 from physinv.posterior.posterior import Posterior
+from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.processes.simulator import build
 from physinv.training.backward_cache import backward_states
 from physinv.training.batches import Windows
 from physinv.training.budget import Budget

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.sde import SDE, Score, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.edm import Denoiser, train_denoiser

@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
-from physinv.equations.sde import match
+from physinv.equations.broadcast import match
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.learned.backbone import chunked
 from physinv.methods.learned.coordinates import Context, prior_coordinates

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.sde import SDE, Score, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone
 from physinv.methods.learned.coordinates import Context, TargetCoordinates
 from physinv.methods.problem import Problem

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Multiplicative, expand
+from physinv.equations.broadcast import expand
+from physinv.equations.sde import SDE, Multiplicative
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior

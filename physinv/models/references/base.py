@@ -24,7 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.sde import SDE, Linear, Score, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Linear, Score
 from physinv.laws.covariance import Covariance
 from physinv.laws.observation import Observation, jacobian
 

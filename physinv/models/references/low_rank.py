@@ -22,7 +22,8 @@ from torch import Tensor
 from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
-from physinv.equations.sde import SDE, Linear, expand
+from physinv.equations.broadcast import expand
+from physinv.equations.sde import SDE, Linear
 from physinv.laws.covariance import Covariance, low_rank
 from physinv.models.references.base import ReferenceLaw, between
 from physinv.processes.layout import StateLayout

@@ -14,7 +14,8 @@ from torch import Tensor
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
-from physinv.equations.sde import SDE, expand
+from physinv.equations.broadcast import expand
+from physinv.equations.sde import SDE
 from physinv.laws.covariance import Covariance, isotropic
 from physinv.laws.mixture import Mixture, cluster
 from physinv.laws.observation import Observation, jacobian

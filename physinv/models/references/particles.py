@@ -28,7 +28,8 @@ from torch import Tensor
 from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
-from physinv.equations.sde import SDE, expand
+from physinv.equations.broadcast import expand
+from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw, between
 from physinv.processes.layout import StateLayout
 

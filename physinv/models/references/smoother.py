@@ -52,7 +52,8 @@ from torch import Tensor
 from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
-from physinv.equations.sde import SDE, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE
 from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.references.base import ReferenceLaw, between

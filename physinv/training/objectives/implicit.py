@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Score, match
+from physinv.equations.broadcast import match
+from physinv.equations.sde import SDE, Score
 from physinv.training.objectives.base import Batch, Objective, check_window
 
 Weight = Callable[[Tensor], Tensor]

@@ -14,7 +14,7 @@ import torch
 import simulators.fields.buoyancy as module
 from physinv.cli.app import main
 from physinv.equations.solve import solve
-from physinv.processes.simulator import build, describe, parameters
+from physinv.processes.parameters import build, describe, parameters
 from simulators.fields.buoyancy import Buoyancy
 from simulators.numerics.projection import divergence, project
 

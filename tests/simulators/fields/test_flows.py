@@ -9,7 +9,7 @@ import torch
 from scipy.special import ive
 
 from physinv.equations.solve import solve
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from simulators.fields.burgers import Burgers
 from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.fields.navier_stokes import NavierStokes

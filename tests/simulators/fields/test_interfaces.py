@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from physinv.equations.solve import solve
-from physinv.processes.simulator import build
+from physinv.processes.parameters import build
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.gray_scott import GrayScott
 from simulators.fields.kpz import KPZ

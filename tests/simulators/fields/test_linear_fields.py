@@ -12,7 +12,7 @@ from scipy.integrate import quad
 
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import exponential, solve
-from physinv.processes.simulator import build, describe
+from physinv.processes.parameters import build, describe
 from physinv.reversal.split import split
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.heat import Heat

@@ -10,7 +10,8 @@ import torch
 
 from physinv.equations.solve import euler, heun, solve
 from physinv.processes.layout import FieldLayout
-from physinv.processes.simulator import parameter, refine
+from physinv.processes.parameters import parameter
+from physinv.processes.simulator import refine
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers
 from simulators.fields.gray_scott import GrayScott

@@ -27,8 +27,8 @@ from physinv.models.references.registry import load_reference
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.processes.layout import FieldLayout
+from physinv.processes.parameters import build, describe, parameters
 from physinv.processes.registry import find
-from physinv.processes.simulator import build, describe, parameters
 from physinv.reports import plots as plot
 from physinv.reports.reconstruction import draw_reconstruction
 from physinv.reversal.split import split

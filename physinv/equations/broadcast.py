@@ -1,0 +1,38 @@
+"""Numbers per sample, and noise amplitudes, in the shape of the states that they multiply."""
+
+from __future__ import annotations
+
+__all__ = ["expand", "match"]
+
+from torch import Tensor
+
+
+def match(t: Tensor, x: Tensor) -> Tensor:
+    """Reshape one number per sample so that it broadcasts against states.
+
+    Args:
+        t: Numbers, such as times or lengths of steps, ``(batch,)`` or ``()``.
+        x: States, ``(batch, *state)``.
+
+    Returns:
+        ``t`` as ``(batch, 1, ..., 1)``, in the precision of ``x`` where both are real.
+    """
+    if t.dtype != x.dtype and t.is_floating_point() and x.is_floating_point():
+        t = t.to(x.dtype)
+    return t.reshape(-1, *([1] * (x.ndim - 1)))
+
+
+def expand(g: Tensor | float, x: Tensor) -> Tensor:
+    """Pad a diffusion with axes of length 1 until it broadcasts against states.
+
+    Args:
+        g: Diffusion ``(batch, ...)``, or one number.
+        x: States ``(batch, *state)``.
+
+    Returns:
+        The diffusion ``(batch, ..., 1, ...)``.
+    """
+    if not isinstance(g, Tensor):
+        return x.new_full((1,) * x.ndim, g)
+    g = g.reshape(*g.shape, *([1] * (x.ndim - g.ndim)))
+    return g if g.dtype == x.dtype else g.to(x.dtype)

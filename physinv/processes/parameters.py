@@ -1,0 +1,152 @@
+"""Parameters of processes: declared as fields of a dataclass, listed, checked, and read back from names and values."""
+
+from __future__ import annotations
+
+__all__ = ["build", "check_value", "coerced", "describe", "number", "parameter", "parameters"]
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from torch import Tensor
+
+from physinv.config.suggest import did_you_mean
+
+Process = TypeVar("Process")
+
+
+def parameter(
+    default: Any,
+    symbol: str,
+    doc: str,
+    *,
+    unit: str = "1",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a physical parameter as the field of a dataclass.
+
+    Args:
+        default: Value that holds if none is given; its type is that of the parameter.
+        symbol: Symbol in the equation, as text.
+        doc: Meaning in a few words.
+        unit: Physical unit, ``"1"`` for numbers without one.
+        minimum: Smallest value allowed, itself included.
+        maximum: Largest value allowed, itself included.
+        choices: Words allowed, for parameters that are one of several words.
+
+    Returns:
+        The field, in the place of a default.
+    """
+    bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    about = {"symbol": symbol, "doc": doc, "unit": unit, **bounds}
+    return dataclasses.field(default=default, metadata=about)
+
+
+def number(value: float | Tensor) -> float:
+    """Return a physical parameter as a float, where a scalar tensor may stand for it.
+
+    Args:
+        value: The number, or a scalar tensor.
+    """
+    return float(value.detach()) if isinstance(value, Tensor) else float(value)
+
+
+def parameters(simulator: type[Any]) -> list[dict[str, Any]]:
+    """List name, symbol, unit, default and meaning of each parameter of a class.
+
+    Args:
+        simulator: The class.
+
+    Returns:
+        One mapping for each parameter.
+    """
+    return [
+        {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
+        for f in dataclasses.fields(simulator)
+    ]
+
+
+def describe(simulator: Any) -> dict[str, Any]:
+    """Return the parameter values of a process: ``build(type(simulator), describe(simulator))`` makes it again.
+
+    Args:
+        simulator: The process.
+    """
+    return {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
+
+
+def build(simulator: type[Process], values: Mapping[str, Any]) -> Process:
+    """Make a process from names and values of its parameters.
+
+    Args:
+        simulator: The class.
+        values: Values by name; parameters that are missing keep their defaults. Integers stand for floats, lists for
+            tuples.
+
+    Returns:
+        The process.
+
+    Raises:
+        ValueError: If a parameter is unknown or its value does not fit; one line says which and names the nearest one.
+    """
+    known = {f.name: f for f in dataclasses.fields(cast(Any, simulator))}
+    for name in values:
+        if name not in known:
+            hint = did_you_mean(name, known, owner="it has")
+            raise ValueError(f"{simulator.__name__} has no parameter `{name}`; {hint}")
+    fitting = {name: coerced(known[name], value) for name, value in values.items()}
+    for name, value in fitting.items():
+        check_value(simulator.__name__, known[name], value)
+    return simulator(**fitting)
+
+
+def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Return a value in the type of its parameter, where the two mean the same: 1 for 1.0, a list for a tuple.
+
+    Args:
+        field: The parameter.
+        value: What was given.
+
+    Returns:
+        The value, without NumPy's types.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(field.default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return tuple(value) if isinstance(field.default, tuple) and isinstance(value, list) else value
+
+
+def check_value(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
+    """Refuse a value that a parameter can't take.
+
+    Args:
+        owner: Name of the process, for messages.
+        field: The parameter.
+        value: Its value.
+
+    Raises:
+        ValueError: If type, bounds or choices do not fit; one line says what does.
+    """
+    about, name = field.metadata, f"`{field.name}` of {owner}"
+    kind = type(field.default)
+    if kind is float and isinstance(value, Tensor) and value.ndim == 0:
+        value = float(value.detach())  # a parameter to differentiate with respect to
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")
+    low, high = about.get("minimum"), about.get("maximum")
+    if low is not None and high is not None and not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, got {value}.")
+    if low is not None and value < low:
+        raise ValueError(f"{name} must be at least {low}, got {value}.")
+    if high is not None and value > high:
+        raise ValueError(f"{name} must be at most {high}, got {value}.")
+    if (choices := about.get("choices")) and value not in choices:
+        hint = did_you_mean(str(value), choices, owner="it must be one of")
+        raise ValueError(f"{name} can't be {value!r}; {hint}")
