@@ -44,11 +44,11 @@ class Table:
 
 def main() -> None:
     compared = summaries()
-    crps, *others = methods(compared, "../../benchmarks/results")
+    crps, *others = methods(compared, "{}.md")
     every = read("systems")
     main_tables = [*others, *([systems(every)] if every else []), *flows()]
     details = [make(result) for name, make in DETAILS if (result := read(name))]
-    (short, *_) = methods(compared, "benchmarks/results")
+    (short, *_) = methods(compared, "benchmarks/results/{}/table.md")
     fill("README.md", [short.body, f"{short.made}."])
     fill("docs/results/index.md", [crps.section(), words(compared), *(table.section() for table in main_tables)])
     fill("docs/results/details.md", [table.section() for table in details])
@@ -98,11 +98,11 @@ def summaries() -> Found:
     return {name: summarise(read_records(folder)) for name, folder in folders.items()}
 
 
-def methods(found: Found, reports: str) -> list[Table]:
-    """Every method on every system: error, coverage and time; ``reports`` is where the folders of results lie."""
+def methods(found: Found, link: str) -> list[Table]:
+    """Every method on every system: error, coverage and time; ``link`` leads to all metrics of the system ``{}``."""
     named = {c.name: c for c in COLUMNS}
     order = [m for m in method_names() if any(own.get(m) for own in found.values())]
-    heads = [f"[{name}]({reports}/{name}/table.md)" for name in found]
+    heads = [f"[{name}]({link.format(name)})" for name in found]
     parts = []
     for key, (title, reading) in SHOWN.items():
         column = named[key]
@@ -140,7 +140,7 @@ def words(found: Found) -> str:
     for name, own in found.items():
         lines = [s for s in verdict(own) if "CRPS" in s or "one seed" in s]
         text = " ".join(line for line in lines if "exact" not in line)
-        said.append(f"- [{name}](../../benchmarks/results/{name}/table.md): {text}")
+        said.append(f"- [{name}]({name}.md): {text}")
     return "## In the words of the reports\n\n" + "\n".join(said)
 
 

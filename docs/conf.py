@@ -55,6 +55,7 @@ SHORT = r"(Tensor|ndarray|Float|Complex|Int|Int64|Bool|Figure|tuple|dict)(\[.*)?
 nitpick_ignore_regex = [
     (r"py:.*", rf"({ELSEWHERE})\..*"),
     (r"py:.*", SHORT),
+    (r"py:.*", r"'.*'"),  # shapes
 ]
 
 # --- Markdown and the notebook
@@ -87,6 +88,9 @@ html_title = "physinv"
 html_static_path = ["_static"]
 html_css_files = ["physinv.css"]
 html_show_sourcelink = False
+# Pages with wide tables have nothing at the right.
+SYSTEMS = ("heat", "quadratic", "double-well", "particles", "burgers", "navier-stokes")
+WIDE = [f"results/{page}" for page in ("index", *SYSTEMS)]
 # Pages without pages below them have nothing to show at the left.
 html_sidebars = {
     page: [] for page in ("install", "quickstart", "glossary", "formats", "design", "contributing", "changelog")
@@ -94,7 +98,7 @@ html_sidebars = {
 html_theme_options: dict[str, Any] = {
     "show_prev_next": True,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": {"**": ["page-toc"], "results/index": []},  # room for wide tables
+    "secondary_sidebar_items": {"**": ["page-toc"], **{page: [] for page in WIDE}},
     "footer_start": ["copyright"],
     "footer_end": [],
     "navbar_align": "left",

@@ -12,6 +12,7 @@ import re
 
 _SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Examples?|References|Notes?|Warnings?):$")
 _ENTRY = re.compile(r"(``[^`]+``)\s{2,}(\S.*)$")
+_RULER = re.compile(r"=+( +=+)+$")
 _LIST = re.compile(r"([*-]|\d+\.|#\.)\s")
 
 
@@ -34,7 +35,13 @@ def to_rst(lines: list[str]) -> list[str]:
         if line and not line[0].isspace():
             section = bool(_SECTION.match(line))
         block = _indented(lines, i)
-        if block and (_before(out).endswith("::") or not (section or line.strip().startswith(">>>"))):
+        if _RULER.match(line.strip()):  # a table of reStructuredText: as it stands
+            end = i + 1
+            while end < len(lines) and lines[end].strip():
+                end += 1
+            out += lines[i:end]
+            i = end
+        elif block and (_before(out).endswith("::") or not (section or line.strip().startswith(">>>"))):
             before = _before(out)
             if before.endswith("::"):  # marked by its author
                 out += block

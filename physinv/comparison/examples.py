@@ -6,7 +6,7 @@ __all__ = ["Example", "read_examples", "write_example"]
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def write_example(path: Path, example: Example) -> None:
 
     def write(tmp: Path) -> None:
         with tmp.open("wb") as file:
-            np.savez_compressed(file, **stored, layout=np.array(json.dumps(asdict(example.layout))))
+            np.savez_compressed(file, **stored, layout=np.array(json.dumps(example.layout.described())))
 
     write_atomically(path, write)
 

@@ -171,6 +171,9 @@ def sha256(path: Path) -> str:
 
     Args:
         path: The file, which is read a part at a time.
+
+    Returns:
+        64 hexadecimal digits.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -48,12 +48,23 @@ class HDF5Sink:
         self.raw.truncate(0)
 
     def check(self) -> None:
-        """Raise what the first failed write raised, if any did."""
+        """Raise what the first failed write raised, if any did.
+
+        Raises:
+            OSError: If a write failed, as it was raised then.
+        """
         if self.error is not None:
             raise self.error
 
     def write(self, data: Any) -> int:
-        """Write ``data``, a buffer of bytes, and return its length, also where writing fails."""
+        """Write ``data``, a buffer of bytes, and return its length, also where writing fails.
+
+        Args:
+            data: The bytes.
+
+        Returns:
+            Their number.
+        """
         left = memoryview(data).cast("B")
         size = len(left)
         try:
@@ -64,7 +75,14 @@ class HDF5Sink:
         return size
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the length of the file to ``size`` bytes and return it, also where that fails."""
+        """Set the length of the file to ``size`` bytes and return it, also where that fails.
+
+        Args:
+            size: Length in bytes; None: the present position.
+
+        Returns:
+            The length.
+        """
         try:
             if self.error is None:
                 return self.raw.truncate(size)
@@ -73,15 +91,37 @@ class HDF5Sink:
         return size or 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read at most ``size`` bytes."""
+        """Read at most ``size`` bytes.
+
+        Args:
+            size: Number of bytes; -1: all that are left.
+
+        Returns:
+            The bytes.
+        """
         return self.raw.read(size)
 
     def readinto(self, buffer: Any) -> int | None:
-        """Fill ``buffer`` and return the number of bytes read."""
+        """Fill ``buffer`` and return the number of bytes read.
+
+        Args:
+            buffer: Memory for the bytes.
+
+        Returns:
+            Their number.
+        """
         return self.raw.readinto(buffer)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move to the byte ``offset``, counted as ``io.IOBase.seek`` does, and return the position."""
+        """Move to the byte ``offset``, counted as ``io.IOBase.seek`` does, and return the position.
+
+        Args:
+            offset: Number of bytes.
+            whence: From where they count: 0 the start, 1 the present position, 2 the end.
+
+        Returns:
+            The position from the start, in bytes.
+        """
         return self.raw.seek(offset, whence)
 
     def tell(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "Ensemble",
-    "Observed",
+    "Numbers",
+    "Samples",
     "States",
     "Times",
     "as_states",
@@ -27,14 +27,14 @@ from jaxtyping import Real
 from numpy.typing import NDArray
 from torch import Tensor
 
+Numbers = Tensor | NDArray[Any] | Sequence[Any]
+"""What :func:`as_tensor` accepts: a tensor, an array, or (nested) lists of numbers."""
+
 States = Real[Tensor, "batch *state"] | NDArray[Any] | Sequence[Any]
 """What :func:`as_states` accepts, ``(batch, *state)``."""
 
-Ensemble = Real[Tensor, "batch members *state"] | NDArray[Any] | Sequence[Any]
-"""States with several members for each, ``(batch, members, *state)``."""
-
-Observed = Real[Tensor, "batch *seen"] | NDArray[Any] | Sequence[Any]
-"""Observed numbers, ``(batch, *seen)``."""
+Samples = Real[Tensor, "batch draw *state"] | NDArray[Any] | Sequence[Any]
+"""Draws for each of several states, ``(batch, draw, *state)``, as :func:`as_states` accepts them."""
 
 Times = Real[Tensor, " time"] | NDArray[Any] | Sequence[Any]
 """What :func:`as_times` accepts, ``(time,)``."""
@@ -46,6 +46,9 @@ def as_tensor(value: Any, name: str) -> Tensor:
     Args:
         value: A tensor, a NumPy array, or (nested lists of) numbers.
         name: Name of the argument, for messages.
+
+    Returns:
+        A tensor of a floating-point type.
 
     Raises:
         ValueError: If the value holds no numbers, or complex ones.
@@ -70,6 +73,9 @@ def as_states(
         shape: Shape of one state, where it is known.
         like: A tensor whose dtype and device the states are brought to; without it their own stay.
         finite: Whether NaN and infinity are refused.
+
+    Returns:
+        States ``(batch, *state)``.
 
     Raises:
         ValueError: If the batch dimension is missing, the states have another shape, or are not finite.
@@ -100,6 +106,9 @@ def as_times(value: Any, name: str = "times", *, increasing: bool = False) -> Te
         value: Numbers in the unit of time of the process.
         name: Name of the argument, for messages.
         increasing: Whether there must be two or more, each later than the one before.
+
+    Returns:
+        Times ``(time,)``, float64, on the CPU unless they were a tensor elsewhere.
 
     Raises:
         ValueError: If they are not finite numbers along one axis, or do not increase where they must.
@@ -148,6 +157,9 @@ def check_generator(generator: Any) -> None:
 
     Args:
         generator: What was given as the source of randomness.
+
+    Raises:
+        ValueError: If it is something else; one line says what to give.
     """
     if generator is not None and not isinstance(generator, torch.Generator):
         raise ValueError(
@@ -163,6 +175,9 @@ def check_instance(value: Any, kind: type[Any], name: str, remedy: str = "") -> 
         kind: The class it must be an instance of.
         name: Name of the argument, for messages.
         remedy: What to do, as a clause; by default, for a class in the place of an instance, to call it.
+
+    Raises:
+        ValueError: If it is no instance; one line says what was given and what to do.
     """
     if isinstance(value, kind):
         return
@@ -179,6 +194,9 @@ def joined(shape: Sequence[int]) -> str:
     Args:
         shape: Shape of one state.
 
+    Returns:
+        The shape in parentheses, ``batch`` first.
+
     Example:
         >>> joined((1, 8))
         '(batch, 1, 8)'
@@ -191,6 +209,9 @@ def describe(value: Any) -> str:
 
     Args:
         value: Anything.
+
+    Returns:
+        A few words for a message.
 
     Example:
         >>> describe([1, 2]), describe(np.zeros((2, 3)))

@@ -66,7 +66,11 @@ class Registry(Generic[T]):
         return part
 
     def names(self) -> list[str]:
-        """List all names, sorted, without importing anything."""
+        """List all names, sorted, without importing anything.
+
+        Returns:
+            Names of ours and of other packages' entry points.
+        """
         return sorted({*self._parts, *(entry.name for entry in self._entries())})
 
     def find(self, name: str) -> T:
@@ -124,6 +128,9 @@ def import_object(place: str, kind: str) -> Any:
     Args:
         place: Module and name, such as ``"mymodule:MyProcess"``.
         kind: What it is, for messages.
+
+    Returns:
+        The object of that name.
 
     Raises:
         ValueError: If the module or the name in it can't be imported; one line says which.

@@ -19,6 +19,9 @@ def check_trajectories(data: Any, name: str, sde: SDE) -> None:
         data: What was given.
         name: Name of the argument, for messages.
         sde: The physics.
+
+    Raises:
+        ValueError: If it is something else; one line says what was given and what to give.
     """
     check_instance(data, TrajectoryDataset, name, "give TrajectoryDataset(folder of a split)")
     shape = state_shape(sde)

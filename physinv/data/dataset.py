@@ -139,7 +139,11 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
 
     @staticmethod
     def collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return ``batch`` as it is, for a DataLoader: :meth:`__getitems__` has stacked the items already."""
+        """Return ``batch`` as it is, for a DataLoader: :meth:`__getitems__` has stacked the items already.
+
+        Args:
+            batch: States and times, stacked.
+        """
         return batch
 
     def with_window(self, window: int) -> TrajectoryDataset:

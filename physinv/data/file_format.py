@@ -62,7 +62,11 @@ class Header:
     config: Mapping[str, Any]
 
     def stored_shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of the dataset ``name``: ``(trajectory, time, *space)``, without time where it is static."""
+        """Return the shape of the dataset ``name``: ``(trajectory, time, *space)``, without time where it is static.
+
+        Args:
+            name: Name of a part of the state.
+        """
         sizes = dict(zip(self.layout.axes, map(len, self.layout.coordinates), strict=True))
         time = () if name in self.layout.static else (len(self.times),)
         return (self.n_trajectories, *time, *(sizes[a] for a in self.layout.axes_of(name)))
@@ -94,6 +98,9 @@ def read_header(path: Path) -> Header:
     Args:
         path: The file.
 
+    Returns:
+        The header.
+
     Raises:
         FileNotFoundError: If there is none.
         BlockingIOError: If another process writes to it.
@@ -117,6 +124,9 @@ def open_file(path: Path) -> h5py.File:
 
     Args:
         path: The file.
+
+    Returns:
+        The file, open for reading.
 
     Raises:
         FileNotFoundError: If there is none.

@@ -80,6 +80,9 @@ def open_foreign(path: Path, boundary: Boundary | None = None) -> Foreign:
         path: The file.
         boundary: What lies at the ends of the axes, for layouts that do not say; it overrules those that do.
 
+    Returns:
+        The description, with which the trajectories can be read part by part.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is of another layout, or its shapes or times do not fit each other.

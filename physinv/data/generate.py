@@ -107,7 +107,11 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
 
 
 def file_entry(path: Path) -> dict[str, Any]:
-    """Return what dataset.json lists about a file: its SHA-256 and its bytes."""
+    """Return what dataset.json lists about a file: its SHA-256 and its bytes.
+
+    Args:
+        path: The file.
+    """
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 

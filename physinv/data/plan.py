@@ -129,7 +129,11 @@ class DatasetPlan:
         return 4 * len(self.simulator.times) * math.prod(self.simulator.shape)
 
     def config_of(self, shard: Shard) -> dict[str, Any]:
-        """Return the configuration that is written into the file of ``shard``, one of :attr:`shards`."""
+        """Return the configuration that is written into the file of ``shard``, one of :attr:`shards`.
+
+        Args:
+            shard: The file.
+        """
         return {**self.config, "split": shard.split, "shard": shard.number}
 
     @property

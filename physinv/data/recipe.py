@@ -47,6 +47,9 @@ class Recipe(Strict):
         Args:
             device: Device that simulates.
 
+        Returns:
+            The plan.
+
         Raises:
             ValueError: If there is no such simulator, or a parameter does not fit.
         """
@@ -66,6 +69,9 @@ def load_recipe(path: Path | str) -> Recipe:
 
     Args:
         path: A TOML file.
+
+    Returns:
+        The recipe.
 
     Raises:
         FileNotFoundError: If there is none.

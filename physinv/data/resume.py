@@ -22,7 +22,11 @@ from physinv.data.plan import SPLITS, DatasetPlan, differences
 
 
 def holds_data(out: Path) -> bool:
-    """Return whether the dataset folder ``out`` holds anything that overwriting would destroy."""
+    """Return whether the dataset folder ``out`` holds anything that overwriting would destroy.
+
+    Args:
+        out: Folder of a dataset, which need not exist.
+    """
     return (out / "dataset.json").exists() or any(True for s in SPLITS for _ in (out / "data" / s).glob("*.hdf5"))
 
 

@@ -31,11 +31,24 @@ State = TypeVar("State", Tensor, tuple[Tensor, Tensor])
 def solve_adaptive(
     flow: Reverse, x: Float[Tensor, "batch *state"], times: Float[Tensor, " time"], *, rtol: float, atol: float
 ) -> Float[Tensor, "batch time *state"]:
-    """The probability flow through ``times`` (either way) by Dormand and Prince's adaptive method of order 5(4).
+    """Solve the probability flow in either direction by the adaptive method of order 5(4) of Dormand and Prince.
 
     The error of a step is held below ``atol + rtol |x|`` in root mean square over the whole batch: states that are
     solved together share their steps.  ValueError for ``eta != 0``, times that are not monotone, and a flow that does
     not stay finite.
+
+    Args:
+        flow: The reversal with ``eta = 0``.
+        x: States at ``times[0]``, ``(batch, *state)``.
+        times: Monotone times, in units of time.
+        rtol: Relative tolerance of a step.
+        atol: Absolute tolerance of a step, in the unit of the state.
+
+    Returns:
+        States at all times, ``(batch, time, *state)``.
+
+    Raises:
+        ValueError: If ``eta`` is not 0, times are not monotone, or the flow does not stay finite.
     """
     field = flow_field(flow)
     check_times(flow, times.detach().to("cpu", torch.float64).tolist(), False)
@@ -51,10 +64,27 @@ def solve_torchsde(
     method: str = "srk",
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch time *state"]:
-    """``sde`` through ``times`` by a method of torchsde (``"euler"``, ``"milstein"``, ``"srk"``), in steps ``<= dt``.
+    """Solve an equation by a method of torchsde, in steps of at most ``dt``.
 
     Increasing times simulate, decreasing ones reconstruct; every one of ``times`` is hit by a step, none interpolated.
     ``generator`` gives the seed of torchsde's Brownian motion (Li et al. 2020), one for the whole path.
+
+    Args:
+        sde: The equation.
+        x: States at ``times[0]``, ``(batch, *state)``.
+        times: Monotone times, in units of time.
+        dt: Longest step, in units of time.
+        method: ``"euler"``, ``"milstein"`` or ``"srk"``.
+        generator: Source of the seed of torchsde's Brownian motion, one for the whole path.
+
+    Returns:
+        States at all times, ``(batch, time, *state)``.
+
+    Raises:
+        ValueError: If ``dt`` or ``times`` do not fit, or the method is unknown to torchsde.
+
+    References:
+        Li et al. (2020), Scalable gradients for stochastic differential equations.
     """
     grid = times.detach().to("cpu", torch.float64).tolist()
     check_times(sde, grid, True)
@@ -83,9 +113,22 @@ def solve_torchsde(
 def adaptive(
     field: Callable[[Tensor, State], State], state: State, times: Float[Tensor, " time"], *, rtol: float, atol: float
 ) -> State:
-    """``torchdiffeq.odeint`` (dopri5) of a tensor or a pair of them; what it asserts becomes a ValueError that helps.
+    """Solve ``dy/dt = field(t, y)`` by ``torchdiffeq.odeint`` (dopri5), with errors that say what to do.
 
     Steps end on every one of ``times``: ``field`` is never asked about a time outside of them.
+
+    Args:
+        field: Right-hand side ``(t, y) -> dy/dt``.
+        state: A tensor, or a pair of them, at ``times[0]``.
+        times: Monotone times.
+        rtol: Relative tolerance of a step.
+        atol: Absolute tolerance of a step.
+
+    Returns:
+        The state at all times, along a new first axis.
+
+    Raises:
+        ValueError: If the solution does not stay finite, or the step becomes too small.
     """
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"`rtol` and `atol` must be positive, got {rtol:g} and {atol:g}.")
@@ -105,10 +148,21 @@ def adaptive(
 
 
 class ForTorchsde(torch.nn.Module):
-    """``torchsde.sdeint(ForTorchsde(sde, shape), x.flatten(1), s)`` solves ``sde`` for states of ``shape``.
+    """Present an equation to torchsde: ``torchsde.sdeint(ForTorchsde(sde, shape), x.flatten(1), s)`` solves it.
 
-    For a ``Reverse`` give ``horizon = T``: torchsde then integrates in ``s = T - t`` from 0 to T,
-    ``dx = -f(x, T - s) ds + g(T - s) dW``.  Attributes ``noise_type``, ``sde_type``, ``f`` and ``g`` are torchsde's.
+    A ``Reverse`` is integrated in ``s = T - t`` from 0 to T, ``dx = -f(x, T - s) ds + g(T - s) dW``.
+
+    Attributes:
+        noise_type: Name of diagonal noise in torchsde.
+        sde_type: Name of the sense of Ito in torchsde.
+
+    Args:
+        sde: The equation.
+        shape: Shape of one state.
+        horizon: Final time ``T`` of a ``Reverse``; None for equations that run forward.
+
+    Raises:
+        ValueError: If a ``Reverse`` comes without ``horizon``, or the noise is coloured.
     """
 
     noise_type = "diagonal"
@@ -129,16 +183,35 @@ class ForTorchsde(torch.nn.Module):
         return (s if self.horizon is None else self.horizon - s).expand(y.shape[0])
 
     def f(self, s: Tensor, y: Tensor) -> Tensor:
+        """Return the drift, as torchsde calls it.
+
+        Args:
+            s: Time of torchsde.
+            y: Flattened states, ``(batch, numbers)``.
+        """
         sign = 1.0 if self.horizon is None else -1.0
         return sign * self.sde.drift(y.reshape(-1, *self.shape), self._time(s, y)).flatten(1)
 
     def g(self, s: Tensor, y: Tensor) -> Tensor:
+        """Return the noise amplitude of each number, as torchsde calls it.
+
+        Args:
+            s: Time of torchsde.
+            y: Flattened states, ``(batch, numbers)``.
+        """
         x = y.reshape(-1, *self.shape)
         return self.sde.disturb(x, torch.ones_like(x), self._time(s, y)).flatten(1)
 
 
 def flow_field(flow: Reverse) -> Callable[[Tensor, Tensor], Tensor]:
-    """The right-hand side ``(t, x) -> dx/dt`` for ``torchdiffeq.odeint``; ``flow`` must have ``eta = 0``."""
+    """Return the right-hand side ``(t, x) -> dx/dt`` of a probability flow, as ``torchdiffeq.odeint`` wants it.
+
+    Args:
+        flow: The reversal with ``eta = 0``.
+
+    Raises:
+        ValueError: If ``eta`` is not 0.
+    """
     if flow.eta != 0:
         raise ValueError(f"`flow` must be deterministic, Reverse(sde, score, eta=0), got eta = {flow.eta:g}.")
     return lambda t, x: flow.drift(x, t.to(x.dtype).expand(x.shape[0]))

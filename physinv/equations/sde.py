@@ -117,7 +117,7 @@ class SDE(ABC):
 
         Args:
             x: States, ``(batch, *state)``.
-            score: ``s = grad log p_t`` at ``x``, ``(batch, *state)``.
+            score: ``s = grad log p_t`` at ``x``.
             t: Times, ``(batch,)``.
         """
         return self.diffuse(self.diffuse(score, t), t)
@@ -405,6 +405,9 @@ def check_score(score: Score) -> None:
 
     Args:
         score: What was given.
+
+    Raises:
+        ValueError: If it cannot be called; one line says what to give.
     """
     if isinstance(score, (type, SDE)) or not callable(score):
         raise ValueError(
@@ -414,7 +417,16 @@ def check_score(score: Score) -> None:
 
 
 def expand(g: Tensor | float, x: Tensor) -> Tensor:
-    """Right-pad a diffusion ``g (batch, ...)`` with axes of length 1 until it broadcasts against the states ``x``."""
+    """Pad a diffusion with axes of length 1 until it broadcasts against states.
+
+    Args:
+        g: Diffusion ``(batch, ...)``, or one number.
+        x: States ``(batch, *state)``.
+
+    Returns:
+        The diffusion ``(batch, ..., 1, ...)``.
+    """
     if not isinstance(g, Tensor):
         return x.new_full((1,) * x.ndim, g)
-    return g.reshape(*g.shape, *([1] * (x.ndim - g.ndim))).to(x.dtype)
+    g = g.reshape(*g.shape, *([1] * (x.ndim - g.ndim)))
+    return g if g.dtype == x.dtype else g.to(x.dtype)

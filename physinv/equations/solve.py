@@ -109,8 +109,8 @@ def march(
         noise: False leaves out ``dW``.
         generator: Source of the noise, on the device of ``x``.
 
-    Yields:
-        ``x`` itself, then the state at each further time, ``(batch, *state)``.
+    Returns:
+        An iterator over ``x`` itself and the state at each further time, ``(batch, *state)``.
 
     Raises:
         ValueError: If ``times`` are not strictly monotone, or run against the direction of the equation; or if an
@@ -140,20 +140,20 @@ def _march(
     yield x
     for a, b in itertools.pairwise(grid):
         clock = x.dtype if max(abs(a), abs(b)) * rounding <= abs(b - a) else torch.float64
-        t0, t1 = (torch.full((len(x),), t, dtype=clock, device=x.device) for t in (a, b))
+        t0, t1 = x.new_full((x.shape[0],), a, dtype=clock), x.new_full((x.shape[0],), b, dtype=clock)
         dw = still
         if noise:
             dw = torch.randn((step.draws, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
             dw = dw.mul_(math.sqrt(abs(b - a)))
         try:
-            y = step(sde, x, t0, t1, dw).to(x.dtype)  # a drift may have computed with times in float64
+            reached = step(sde, x, t0, t1, dw)
         except RuntimeError:
             check_shapes(sde, x, t0)
             raise
-        if y.shape != x.shape:
+        if reached.shape != x.shape:
             check_shapes(sde, x, t0)
-            raise ValueError(f"`step` must return states of shape {tuple(x.shape)}, got {tuple(y.shape)}.")
-        x = y
+            raise ValueError(f"`step` must return states of shape {tuple(x.shape)}, got {tuple(reached.shape)}.")
+        x = reached if reached.dtype == x.dtype else reached.to(x.dtype)  # a drift may have used times in float64
         yield x
 
 

@@ -3,15 +3,15 @@
 A step advances states from ``t0`` to ``t1``; the sign of ``t1 - t0`` is all that tells forward from backward.  Orders
 are stated for smooth drifts and constant noise amplitude ``g``, and measured in the tests.
 
-==================  ==========  ============  =====  ======================================================
-step                weak order  strong order  draws  for
-==================  ==========  ============  =====  ======================================================
-:data:`euler`       1           1 (1/2)       1      every SDE (1/2: noise that depends on the state)
-:data:`milstein`    1           1             1      every SDE; more than ``euler`` for ``Multiplicative``
-:data:`heun`        2           1             1      additive noise
-:data:`srk3`        3           1             2      additive noise
-:data:`exponential` exact       exact         1      ``Linear``
-==================  ==========  ============  =====  ======================================================
+===================  ==========  ============  =====  =====================================================
+step                 weak order  strong order  draws  for
+===================  ==========  ============  =====  =====================================================
+:data:`euler`        1           1 (1/2)       1      every SDE (1/2: noise that depends on the state)
+:data:`milstein`     1           1             1      every SDE; more than ``euler`` for ``Multiplicative``
+:data:`heun`         2           1             1      additive noise
+:data:`srk3`         3           1             2      additive noise
+:data:`exponential`  exact       exact         1      ``Linear``
+===================  ==========  ============  =====  =====================================================
 """
 
 from __future__ import annotations

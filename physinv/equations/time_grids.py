@@ -48,8 +48,8 @@ def logarithmic(horizon: float, steps: int, first: float) -> Float[Tensor, " gri
         ValueError: If ``first`` does not lie between 0 and ``horizon``, or ``steps`` is below 2.
 
     Example:
-        >>> logarithmic(8.0, 4, 1.0)
-        tensor([0., 1., 2., 4., 8.], dtype=torch.float64)
+        >>> [round(t, 9) for t in logarithmic(8.0, 4, 1.0).tolist()]
+        [0.0, 1.0, 2.0, 4.0, 8.0]
     """
     _check(horizon, steps)
     if steps < 2:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
-from physinv.config.inputs import Ensemble, States
+from physinv.config.inputs import Samples, States
 from physinv.evaluation.ensembles import check_finite, ensemble
 from physinv.evaluation.metrics import coverage, rank_histogram
 
@@ -56,7 +56,7 @@ class Tarp(NamedTuple):
 
 
 def coverage_curve(
-    samples: Ensemble,
+    samples: Samples,
     truth: States,
     levels: Float[Tensor, " levels"] = LEVELS,
 ) -> Float[Tensor, " levels"]:
@@ -76,7 +76,7 @@ def coverage_curve(
     return torch.stack([coverage(samples, truth, level) for level in levels.tolist()])
 
 
-def calibration_error(samples: Ensemble, truth: States) -> Float[Tensor, ""]:
+def calibration_error(samples: Samples, truth: States) -> Float[Tensor, ""]:
     """Return the mean of ``|coverage - level|`` over the :data:`LEVELS`.
 
     Args:
@@ -94,7 +94,7 @@ def calibration_error(samples: Ensemble, truth: States) -> Float[Tensor, ""]:
 
 
 def sbc(
-    samples: Ensemble,
+    samples: Samples,
     truth: States,
     *,
     statistics: Statistics | None = None,
@@ -144,7 +144,7 @@ def sbc(
 
 
 def tarp(
-    samples: Ensemble,
+    samples: Samples,
     truth: States,
     *,
     references: Float[Tensor, "batch *state"] | None = None,
@@ -209,7 +209,7 @@ def _summaries(samples: Tensor, truth: Tensor, generator: torch.Generator | None
     return summaries
 
 
-def _checked(samples: Ensemble, truth: States, least: int) -> tuple[Tensor, Tensor]:
+def _checked(samples: Samples, truth: States, least: int) -> tuple[Tensor, Tensor]:
     """Samples and truth with a state axis, after a look at their number and at their values."""
     samples, truth = ensemble(samples, truth)
     if len(truth) < least:

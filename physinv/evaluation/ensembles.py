@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physinv.config.inputs import as_tensor
+from physinv.config.inputs import Samples, States, as_tensor
 
 
-def ensemble(samples: Any, truth: Any, *, least: int = 1) -> tuple[Tensor, Tensor]:
+def ensemble(samples: Samples, truth: States, *, least: int = 1) -> tuple[Tensor, Tensor]:
     """Check the shapes of an ensemble and its truth, and give scalar states an axis.
 
     Args:

@@ -39,6 +39,9 @@ class ExactPosterior(ABC):
             final: Final states ``x_T``.
             n: Number of draws for each final state.
             generator: Source of randomness, on the device of ``final``.
+
+        Returns:
+            Initial states ``(batch, n, *state)``.
         """
 
     @abstractmethod
@@ -197,6 +200,9 @@ class ObservedGaussian:
             y: Observed numbers.
             n: Number of draws for each observation.
             generator: Source of randomness, on the device of ``y``.
+
+        Returns:
+            Final states ``(batch, n, *state)``.
         """
         mean, covariance = self._update(y)
         z = torch.randn((n * len(y), *mean.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
@@ -219,6 +225,9 @@ class ObservedGaussian:
             y: Observed numbers.
             n: Number of draws for each observation.
             generator: Source of randomness, on the device of ``y``.
+
+        Returns:
+            Initial states ``(batch, n, *state)``.
         """
         final = self.final_sample(y, n, generator=generator)
         return self.law.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)

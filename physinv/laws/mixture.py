@@ -84,6 +84,9 @@ class Mixture:
         Args:
             n: Number of draws from each mixture.
             generator: Source of randomness, on the device of the weights.
+
+        Returns:
+            States ``(*lead, n, d)``.
         """
         flat = self.weights.reshape(-1, self.weights.shape[-1])
         pick = torch.multinomial(flat, n, replacement=True, generator=generator)

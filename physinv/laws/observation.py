@@ -65,6 +65,9 @@ class Observation:
         Args:
             x: States.
             generator: Source of randomness, on the device of ``x``.
+
+        Returns:
+            Observed numbers ``(batch, *seen)``.
         """
         check_generator(generator)
         clean = self.operator(as_states(x, "x"))

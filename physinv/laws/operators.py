@@ -20,6 +20,9 @@ def everything(x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"
 
     Args:
         x: States.
+
+    Returns:
+        The same states.
     """
     return x
 
@@ -61,6 +64,9 @@ def random_mask(
             observed.
         fraction: Fraction of the components (of the grid points) that are observed; at least one is.
         generator: Source of randomness, on the CPU.
+
+    Returns:
+        True where a component is observed, in the shape of a state.
 
     Raises:
         ValueError: If ``fraction`` is not in (0, 1].

@@ -65,6 +65,9 @@ def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settin
         layout: Layout of the states.
         settings: Training settings; ``network``, ``width`` and ``depth`` are read.
         seed: Seed of the initial weights.
+
+    Returns:
+        The network.
     """
     inputs, outputs = reference.channels_in, reference.channels_out
     return build_network(layout, inputs, outputs, settings, seed=seed, unit=reference.length)

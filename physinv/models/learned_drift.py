@@ -165,6 +165,9 @@ def load_drift(tensors: Mapping[str, Tensor], layout: StateLayout, settings: Set
         layout: Layout of the states.
         settings: The settings that it was trained with, which size the network.
 
+    Returns:
+        The learned physics, on the CPU.
+
     Raises:
         RuntimeError: If the tensors are of a network of another size.
         KeyError: If a tensor is missing.

@@ -80,6 +80,9 @@ def dps(
         like: A state, from which shape, dtype and device are taken.
         pieces: Runge-Kutta steps of the drift from t to T, unless the SDE is linear.
 
+    Returns:
+        Mean and covariance of the observed numbers given ``x_t``.
+
     References:
         Chung et al. (2023), Diffusion posterior sampling for general noisy inverse problems.
     """
@@ -107,6 +110,9 @@ def pigdm(
         like: A state, from which shape, dtype and device are taken.
         pieces: Runge-Kutta steps of the drift from t to T, unless the SDE is linear.
 
+    Returns:
+        Mean and covariance of the observed numbers given ``x_t``.
+
     References:
         Song et al. (2023), Pseudoinverse-guided diffusion models for inverse problems; Rozet and Louppe (2023),
         Score-based data assimilation.
@@ -128,6 +134,9 @@ def moment_matching(
         observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
         span: Times ``(t, T)``.
         like: A state, from which shape, dtype and device are taken.
+
+    Returns:
+        Mean and covariance of the observed numbers given ``x_t``.
 
     Raises:
         ValueError: If the SDE is not linear.
@@ -171,6 +180,9 @@ def sample_guided(
         size: Size of a move, in (0, 1].
         reference: Reference law; None: that of the score model.
         generator: Source of randomness, on the device of ``y``.
+
+    Returns:
+        Initial states ``(batch, n, *state)``.
 
     Raises:
         ValueError: If reference plus network is no score (``reference.is_score`` is False, as for the smoother), there

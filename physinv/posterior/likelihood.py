@@ -135,6 +135,9 @@ def rademacher(
         probes: Number of probes for each state.
         generator: Source of randomness, on the device of ``like``.
 
+    Returns:
+        Numbers +1 and -1, ``(probes, batch, *state)``.
+
     Raises:
         ValueError: If ``probes`` is smaller than 1.
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import Observed, as_states, check_count, check_generator, check_instance
+from physinv.config.inputs import Numbers, as_states, check_count, check_generator, check_instance
 from physinv.laws.observation import Observation, jacobian
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.posterior import Posterior, default_batch
@@ -23,7 +23,7 @@ from physinv.reversal.langevin import langevin
 def sample_given(
     posterior: Posterior,
     observation: Observation,
-    y: Observed,
+    y: Numbers,
     n: int,
     *,
     sweeps: int = 20,
@@ -43,6 +43,9 @@ def sample_given(
         reference: Reference law; None: that of the score model.
         generator: Source of randomness, on the device of ``y``.
 
+    Returns:
+        Initial states ``(batch, n, *state)``.
+
     Raises:
         ValueError: As :func:`sample_final`.
     """
@@ -57,13 +60,13 @@ def sample_given(
 def sample_final(
     posterior: Posterior,
     observation: Observation,
-    y: Observed,
+    y: Numbers,
     n: int,
     *,
-    sweeps: int = 20,
-    size: float = 0.1,
     reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
+    sweeps: int = 20,
+    size: float = 0.1,
 ) -> Float[Tensor, "batch n *state"]:
     """Draw final states from ``p(x_T | y)``: exact draws from the reference law, moved to the learned law by Langevin
     moves.
@@ -78,10 +81,13 @@ def sample_final(
         observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
         y: Observed numbers.
         n: Number of draws for each observation.
-        sweeps: Number of Langevin moves.
-        size: Size of a move, in (0, 1].
         reference: Reference law; None: that of the score model.
         generator: Source of randomness, on the device of ``y``.
+        sweeps: Number of Langevin moves.
+        size: Size of a move, in (0, 1].
+
+    Returns:
+        Final states ``(batch, n, *state)``.
 
     Raises:
         ValueError: If there is no reference law, or observation and observed numbers do not fit the state (see
@@ -130,7 +136,7 @@ def chosen_reference(posterior: Posterior, reference: ReferenceLaw | None) -> Re
     return law
 
 
-def check_observed(observation: Observation, y: Observed, n: int, like: Tensor) -> Tensor:
+def check_observed(observation: Observation, y: Numbers, n: int, like: Tensor) -> Tensor:
     """Check that observed numbers fit a linear operator, and return them in the dtype and on the device of the states.
 
     Args:
@@ -138,6 +144,9 @@ def check_observed(observation: Observation, y: Observed, n: int, like: Tensor) 
         y: Observed numbers, ``(batch, *seen)``.
         n: Number of draws for each observation.
         like: A state of the shape in question, ``(1, *state)``.
+
+    Returns:
+        Observed numbers, ``(batch, *seen)``.
 
     Raises:
         ValueError: If ``n`` is smaller than 1, ``y`` has another shape than the operator's values or is not finite, or

@@ -90,6 +90,9 @@ class Posterior:
             n: Number of draws for each final state.
             generator: Source of randomness, on the device of ``final``.
 
+        Returns:
+            Initial states ``(batch, n, *state)``.
+
         Raises:
             ValueError: If ``n`` is smaller than 1, or ``final`` are no finite states of this process.
         """

@@ -73,7 +73,11 @@ class StateLayout(ABC):
 
     @abstractmethod
     def parts(self) -> list[tuple[str, Place]]:
-        """List each name with its place in a state ``x``: the part is ``x[(..., *place)]``."""
+        """List each name with its place in a state ``x``: the part is ``x[(..., *place)]``.
+
+        Returns:
+            Names and places, in the order of the names.
+        """
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -116,7 +120,11 @@ class StateLayout(ABC):
         return {}
 
     def axes_of(self, name: str) -> tuple[str, ...]:
-        """Return the axes along which the part ``name`` of a state varies."""
+        """Return the axes along which the part ``name`` of a state varies.
+
+        Args:
+            name: Name of a part of the state.
+        """
         return self.axes
 
     def with_channels(self, channels: int) -> tuple[int, ...]:
@@ -154,6 +162,9 @@ class StateLayout(ABC):
 
         Args:
             x: States.
+
+        Returns:
+            One number per channel, shaped like :meth:`channel_mean`.
         """
         mean = self.channel_mean(x)
         return torch.zeros_like(mean) if self.isotropic else mean
@@ -174,6 +185,9 @@ class StateLayout(ABC):
 
         Args:
             x: States, with any number of batch axes.
+
+        Returns:
+            The states with fewer channels.
         """
         if not self.static:
             return x
@@ -188,6 +202,9 @@ class StateLayout(ABC):
         Args:
             moving: The new values of what is not static.
             x: States that the static channels are taken from.
+
+        Returns:
+            States with all their channels.
         """
         if not self.static:
             return moving

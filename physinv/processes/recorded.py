@@ -59,6 +59,9 @@ class Recorded(Simulator):
         Args:
             layout: Layout of the states.
             times: Stored times, the first of which is 0.
+
+        Returns:
+            A process without physics, which holds layout and times.
         """
         even = tuple(_is_even(np.asarray(c)) for c in layout.coordinates)
         ends = [(c[0], c[-1]) if e else c for c, e in zip(layout.coordinates, even, strict=True)]

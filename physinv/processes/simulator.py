@@ -169,9 +169,24 @@ class Simulator(SDE):
         return math.inf if self.weak_order == math.inf else None
 
     @property
+    def _stored_step(self) -> float:
+        """The longest interval between stored times."""
+        return float(self.times.detach().diff().max())
+
+    @property
+    def _solver_step(self) -> float:
+        """The longest solver step between stored times; infinite where steps of any length are exact."""
+        return math.inf if self.longest_step == math.inf else self._stored_step / self.substeps
+
+    @property
     def substeps(self) -> int:
-        """Number of solver steps between two stored times: as many as :attr:`longest_step` asks for."""
-        count = _parts(number(self.horizon) / self.steps, self.longest_step)
+        """Number of solver steps between two stored times: as many as :attr:`longest_step` asks for.
+
+        Raises:
+            ValueError: If a stored interval would take more solver steps than is sensible; one line says what to
+                change.
+        """
+        count = _parts(self._stored_step, self.longest_step)
         if count > _MANY:
             raise ValueError(
                 f"{type(self).__name__} needs {count} solver steps between stored times, none longer than "
@@ -188,9 +203,7 @@ class Simulator(SDE):
         Returns:
             1 or more; 1 where steps of any length are exact.
         """
-        if self.longest_step == math.inf:
-            return 1
-        return _parts(abs(duration), number(self.horizon) / (self.steps * self.substeps))
+        return _parts(abs(duration), self._solver_step)
 
     @abstractmethod
     def initial(
@@ -208,6 +221,9 @@ class Simulator(SDE):
             generator: Source of the random numbers, on ``device``; None takes torch's global one.
             device: Where the states are made.
             dtype: Precision of the states.
+
+        Returns:
+            Initial states ``(batch, *state)``.
         """
 
     def simulate(
@@ -241,9 +257,11 @@ class Simulator(SDE):
         check_initial(self, x, batch)
         states = self.run(x, times, generator=generator)
         if not bool(states.isfinite().all()):
+            first = int((~states.isfinite()).transpose(0, 1).flatten(1).any(1).nonzero()[0])
             raise ValueError(
-                f"the states of {type(self).__name__} became infinite or NaN; "
-                "raise `steps`, or give the class a shorter `longest_step`."
+                f"the states of {type(self).__name__} became infinite or NaN until t = "
+                f"{float((self.times if times is None else times)[first]):.3g}; raise `steps`, or give the class a "
+                "shorter `longest_step`."
             )
         return states
 
@@ -276,9 +294,13 @@ class Simulator(SDE):
         return gather(every(states, counts), len(times))
 
     def intervals(self, times: Times | None = None) -> tuple[Float[Tensor, " time"], list[int]]:
-        """Return times in float64 on the CPU (default: the stored ones), and the solver steps between neighbours."""
-        times = as_times(self.times if times is None else times).detach().cpu()
-        return times, [self.substeps_in(b - a) for a, b in itertools.pairwise(times.tolist())]
+        """Return times in float64 on the CPU (default: the stored ones), and the solver steps between neighbours.
+
+        Args:
+            times: Increasing times; None: the stored ones.
+        """
+        times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
+        return times, [_parts(abs(gap), longest) for gap in times.diff().tolist()]
 
     def exact(self) -> ExactPosterior | None:
         """Return the exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
@@ -318,23 +340,34 @@ def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Floa
         >>> refine(torch.tensor([0.0, 1.0, 3.0]), [2, 1])
         tensor([0.0000, 0.5000, 1.0000, 3.0000])
     """
-    counts = [substeps] * (len(times) - 1) if isinstance(substeps, int) else substeps
-    parts = []
-    for a, b, n in zip(times[:-1], times[1:], counts, strict=True):
-        w = torch.arange(n, dtype=times.dtype) / n
-        parts.append(a * (1 - w) + b * w)
-    return torch.cat([*parts, times[-1:]])
+    counts = torch.as_tensor([substeps] * (len(times) - 1) if isinstance(substeps, int) else list(substeps))
+    a, b, n = (v.repeat_interleave(counts) for v in (times[:-1], times[1:], counts))
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    w = (torch.arange(len(n)) - first).to(times.dtype) / n
+    return torch.cat([a * (1 - w) + b * w, times[-1:]])
 
 
 def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the first state, then the last of each group of the next ``counts[i]`` states."""
+    """Yield the first state, then the last of each group of the next ``counts[i]`` states.
+
+    Args:
+        states: States, one solver step after another.
+        counts: Solver steps in each group.
+
+    Yields:
+        One state at the start, and one for each group.
+    """
     yield next(states)
     for n in counts:
         yield collections.deque(itertools.islice(states, n), maxlen=1)[-1]
 
 
 def number(value: float | Tensor) -> float:
-    """Return a physical parameter as a float, where a scalar tensor may stand for it."""
+    """Return a physical parameter as a float, where a scalar tensor may stand for it.
+
+    Args:
+        value: The number, or a scalar tensor.
+    """
     return float(value.detach()) if isinstance(value, Tensor) else float(value)
 
 
@@ -355,6 +388,9 @@ def parameters(simulator: type[Simulator]) -> list[dict[str, Any]]:
 
     Args:
         simulator: The class.
+
+    Returns:
+        One mapping for each parameter.
     """
     return [
         {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
@@ -378,6 +414,9 @@ def build(simulator: type[Simulator], values: Mapping[str, Any]) -> Simulator:
         simulator: The class.
         values: Values by name; parameters that are missing keep their defaults. Integers stand for floats, lists for
             tuples.
+
+    Returns:
+        The process.
 
     Raises:
         ValueError: If a parameter is unknown or its value does not fit; one line says which and names the nearest one.
@@ -410,9 +449,12 @@ def _check(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
-    if (low := about.get("minimum")) is not None and value < low:
+    low, high = about.get("minimum"), about.get("maximum")
+    if low is not None and high is not None and not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, got {value}.")
+    if low is not None and value < low:
         raise ValueError(f"{name} must be at least {low}, got {value}.")
-    if (high := about.get("maximum")) is not None and value > high:
+    if high is not None and value > high:
         raise ValueError(f"{name} must be at most {high}, got {value}.")
     if (choices := about.get("choices")) and value not in choices:
         hint = did_you_mean(str(value), choices, owner="it must be one of")

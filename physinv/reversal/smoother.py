@@ -62,6 +62,9 @@ def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tens
         x: States.
         z: Standard normal numbers that decide.
 
+    Returns:
+        A view of each state, and the way back from it.
+
     Raises:
         ValueError: If the reference law is not the smoother.
     """

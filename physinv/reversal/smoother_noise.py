@@ -37,6 +37,7 @@ def calibrate_noise(model: ScoreModel, sde: SDE, data: TrajectoryDataset, *, see
         model: Score model around a smoother; its ``noise_scale`` is overwritten.
         sde: The physics.
         data: Trajectories that the model was not trained on.
+        seed: Seed of the random symmetries and shifts of the states, or a stream to draw them below.
 
     Raises:
         ValueError: If the reference law is not the smoother.
@@ -58,7 +59,7 @@ def match_single_steps(
         sde: The physics.
         data: Trajectories that the model was not trained on.
         max_trajectories: Largest number of trajectories used.
-        seed: Seed, or the stream below which names are to be found.
+        seed: Seed of the random symmetries and shifts of the states, or a stream to draw them below.
 
     Raises:
         ValueError: If the reference law is not the smoother.
@@ -108,6 +109,7 @@ def match_ensembles(
         data: Trajectories that the model was not trained on.
         members: Members ``m`` of an ensemble.
         max_trajectories: Largest number of trajectories used.
+        seed: Seed of the ensembles' noise, or a stream to draw it below.
 
     Raises:
         ValueError: If the reference law is not the smoother.

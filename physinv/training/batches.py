@@ -54,11 +54,19 @@ class Windows:
         return self.backward is None and self.estimates is None
 
     def with_window(self, window: int) -> Windows:
-        """Return the same windows with ``window`` states each."""
+        """Return the same windows with ``window`` states each.
+
+        Args:
+            window: States in each window.
+        """
         return dataclasses.replace(self, data=self.data.with_window(window))
 
     def with_backward(self, backward: Float[Tensor, "n interval *state"] | None) -> Windows:
-        """Return the same windows with these backward states."""
+        """Return the same windows with these backward states.
+
+        Args:
+            backward: States taken back over each stored interval, ``(n, interval, *state)``; None: none.
+        """
         return dataclasses.replace(self, backward=backward)
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
@@ -96,6 +104,9 @@ def training_batches(
         start: Number of the first update.
         workers: Worker processes that read streamed data.
         device: Where batches are needed.
+
+    Yields:
+        One batch for each update.
     """
     generator = torch.Generator(device)
     for step, batch in enumerate(_read(windows, size, seeds, start, workers), start):
@@ -135,6 +146,9 @@ def shuffled(n: int, size: int, *, seeds: Seeds, start: int = 0) -> Iterator[Ten
         size: Numbers in a batch, at most ``n``; what does not fill a batch is left out of an epoch.
         seeds: The stream of each epoch is below these.
         start: Number of the first batch.
+
+    Yields:
+        ``size`` different numbers.
     """
     per_epoch = n // size
     for epoch in itertools.count(start // per_epoch):

@@ -34,10 +34,9 @@ class Budget:
         if (self.steps is None) == (self.seconds is None):
             raise ValueError("give exactly one of `steps` and `seconds` of a Budget, such as Budget(seconds=60).")
         if self.steps is not None:
-            check_count(self.steps, "`steps` of a Budget", least=0)
-        amount = self.steps if self.steps is not None else self.seconds
-        if amount is None or not 0 < amount < math.inf:
-            raise ValueError(f"the training budget must be positive and finite, got {amount}.")
+            check_count(self.steps, "`steps` of a Budget", least=1)
+        elif not 0 < (self.seconds or 0.0) < math.inf:
+            raise ValueError(f"`seconds` of a Budget must be positive and finite, got {self.seconds}.")
 
     def share(self, part: float) -> Budget:
         """Return a part of the budget, at least one update.

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["fit"]
 
 import copy
-import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -148,8 +147,3 @@ def fit(
     if run is not None:
         save_model(run, model)
     return log.history
-
-
-def default_validation_windows(data: TrajectoryDataset) -> int:
-    """Windows to validate on: 32768 of vectors; of fields and particles 1024, fewer if large (about 2^21 numbers)."""
-    return min(1024, 2**21 // math.prod(data.shape)) if data.layout.kind != "vector" else 32768

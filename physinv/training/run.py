@@ -17,6 +17,7 @@ from torch import Tensor
 from physinv.config.devices import threads_for
 from physinv.config.files import load_tensors, read_json, save_tensors, write_text
 from physinv.config.inputs import check_instance, describe
+from physinv.config.seeds import seeds
 from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
@@ -173,6 +174,9 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
         run: Folder of the run.
         device: Where the model is needed; None: on the CPU.
 
+    Returns:
+        The run: process, physics, model and times.
+
     Raises:
         ValueError: If the run is missing, unfinished or damaged; one line says what to do.
     """
@@ -188,7 +192,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
             sde = _read_physics(run, settings, layout).to(device)
         reference = load_reference(info["reference"], sde, tensors)
         times = torch.tensor(info["times"], dtype=torch.float64)
-        network = score_network(reference, layout, settings, seed=info["seed"])
+        network = score_network(reference, layout, settings, seed=seeds(info["seed"]).child("model", "network"))
         model = ScoreModel(reference, network, clock(times), images=symmetries(sde, layout.shape), shape=layout.shape)
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:

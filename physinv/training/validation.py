@@ -101,6 +101,9 @@ class Log:
             rate: Learning rate of the last update.
             loss: Mean training loss since the line before.
 
+        Returns:
+            The line that was added.
+
         Raises:
             ValueError: If a validation loss is not finite.
         """

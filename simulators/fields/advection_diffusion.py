@@ -89,7 +89,11 @@ class AdvectionDiffusion(Simulator):
         return Heat(diffusivity=self.diffusivity, noise=self.noise)
 
     def velocity(self, like: Float[Tensor, "batch *state"]) -> tuple[Tensor, Tensor]:
-        """Return ``v_x, v_y`` on the grid of ``like``, broadcastable against it, in length/time."""
+        """Return ``v_x, v_y`` on the grid of ``like``, broadcastable against it, in length/time.
+
+        Args:
+            like: States, which give shape, dtype and device.
+        """
         x = torch.arange(like.shape[-1], device=like.device, dtype=like.dtype) * (2 * math.pi / like.shape[-1])
         x, y = x[:, None], x[None, :]
         if self.flow == "uniform":
@@ -99,7 +103,11 @@ class AdvectionDiffusion(Simulator):
         return self.speed * x.sin() * y.cos(), -self.speed * x.cos() * y.sin()
 
     def advection(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return ``-P v . grad(P u)`` for states ``x``."""
+        """Return ``-P v . grad(P u)`` for states ``x``.
+
+        Args:
+            x: States.
+        """
         n = x.shape[-1]
         p, q = wavenumbers((n, n), device=x.device, dtype=x.dtype)
         keep = (p.abs() < n / 2) & (q < n / 2)
@@ -108,7 +116,12 @@ class AdvectionDiffusion(Simulator):
         return filtered(v * along_x + w * along_y, -keep.to(x.dtype))
 
     def stir(self, x: Float[Tensor, "batch *state"], dt: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Return states after advection alone for a time ``dt`` (either way), by one Runge-Kutta step (Kutta 1901)."""
+        """Return states after advection alone for a time ``dt`` (either way), by one Runge-Kutta step (Kutta 1901).
+
+        Args:
+            x: States.
+            dt: Durations, of either sign.
+        """
         h = match(dt, x)
         k1 = self.advection(x)
         k2 = self.advection(x + h / 2 * k1)

@@ -134,5 +134,9 @@ class MultiplicativeHeat(Simulator):
 
 
 def spacing(x: Float[Tensor, "batch *state"]) -> float:
-    """Return the grid spacing ``h`` of states ``(batch, 1, n)`` on ``[0, 2 pi]``."""
+    """Return the grid spacing ``h`` of states ``(batch, 1, n)`` on ``[0, 2 pi]``.
+
+    Args:
+        x: States.
+    """
     return 2 * math.pi / x.shape[-1]

@@ -130,7 +130,11 @@ class NavierStokes(Semilinear):
         return noisy * ((k2.sqrt() - self.wavenumber).abs() <= 1)
 
     def energy(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
-        """Return the mean of ``|u|^2 / 2`` over the box for vorticities ``x``, ``(batch,)``."""
+        """Return the mean of ``|u|^2 / 2`` over the box for vorticities ``x``, ``(batch,)``.
+
+        Args:
+            x: Vorticities, in 1/time.
+        """
         power = self.modes(x).abs().square() / squared_wavenumbers(x).clamp(min=1) * multiplicity(x)
         return power.sum((1, 2, 3)) / (2 * self.size**2)
 
@@ -138,11 +142,18 @@ class NavierStokes(Semilinear):
         """Return the mean of ``w^2 / 2`` over the box for vorticities ``x``, ``(batch,)``.
 
         ``d<E>/dt = energy_input - 2 viscosity <Z> - 2 drag <E>`` where F does no work.
+
+        Args:
+            x: Vorticities, in 1/time.
         """
         return x.square().mean((1, 2, 3)) / 2
 
     def energy_input(self, like: Float[Tensor, "batch *state"]) -> Float[Tensor, ""]:
-        """Return the mean energy that the noise brings in per unit of time."""
+        """Return the mean energy that the noise brings in per unit of time.
+
+        Args:
+            like: States, which give shape, dtype and device.
+        """
         per_mode = self.deviation(like) ** 2 / squared_wavenumbers(like).clamp(min=1)
         return (per_mode * multiplicity(like)).sum() / (2 * self.size**2)
 

@@ -73,21 +73,40 @@ class Wave(Simulator):
         return FieldLayout(("displacement", "velocity"), axes, (grid(self.size),) * self.dimension, "PERIODIC")
 
     def frequencies(self, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "1 *modes"]:
-        """Return ``omega^2 = speed^2 k^2`` of every mode, in 1/time^2, float64 ``(1, *modes)``."""
+        """Return ``omega^2 = speed^2 k^2`` of every mode, in 1/time^2, float64 ``(1, *modes)``.
+
+        Args:
+            like: States, which give shape, dtype and device.
+        """
         return self.speed**2 * squared_wavenumbers(like[:1].double())[:, 0]
 
     def flow_of(self, dt: Float[Tensor, " times"], like: Float[Tensor, "batch *state"]) -> Block:
-        """Return the propagator ``e^{A dt}`` of every mode for durations ``dt``, in float64."""
+        """Return the propagator ``e^{A dt}`` of every mode for durations ``dt``, in float64.
+
+        Args:
+            dt: Durations, in units of time.
+            like: States, which give shape, dtype and device.
+        """
         w2 = self.frequencies(like)
         return propagator(match(dt.double(), w2), w2, self.damping)
 
     def noise_of(self, dt: Float[Tensor, " times"], like: Float[Tensor, "batch *state"]) -> Block:
-        """Return the covariance that unit noise builds up in every mode in durations ``dt > 0``, in float64."""
+        """Return the covariance that unit noise builds up in every mode in durations ``dt > 0``, in float64.
+
+        Args:
+            dt: Durations, in units of time.
+            like: States, which give shape, dtype and device.
+        """
         w2 = self.frequencies(like)
         return noise_block(match(dt.double(), w2), w2, self.damping)
 
     def filtered(self, x: Float[Tensor, "batch *state"], block: Block) -> Float[Tensor, "batch *state"]:
-        """Return states whose (displacement, velocity) is multiplied by a 2 x 2 matrix, mode by mode."""
+        """Return states whose (displacement, velocity) is multiplied by a 2 x 2 matrix, mode by mode.
+
+        Args:
+            x: States ``(batch, 2, *space)``.
+            block: The matrix of every mode.
+        """
         u, w = fourier(x).unbind(1)
         a, b, c, d = (entry.to(x.dtype) for entry in block)
         return inverse_fourier(torch.stack([a * u + b * w, c * u + d * w], dim=1), tuple(x.shape[2:]))
@@ -191,9 +210,16 @@ class WaveGaussian(ExactPosterior):
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
-        """``log p(x_0 | x_T)``, of covariance ``C = P - K F P`` in each mode: displacement, then velocity given it.
+        """Return the log density ``log p(x_0 | x_T)``, of covariance ``C = P - K F P`` in each mode.
 
         Modes that the prior leaves at 0 are left out (:func:`~physinv.laws.gaussian.gaussian_log_prob`).
+
+        Args:
+            initial: Initial states.
+            final: Final states, one for each initial one.
+
+        Raises:
+            ValueError: If the noise is 0, and the posterior has no density.
         """
         if not self.sde.noise > 0:
             raise ValueError(f"`sde.noise` must be positive for a density, got {self.sde.noise:g}.")

@@ -19,7 +19,12 @@ _NODES, _WEIGHTS = ((a / 2).tolist() for a in np.polynomial.legendre.leggauss(8)
 
 
 def product(a: Block, b: Block) -> Block:
-    """``a b``."""
+    """Return the product ``a b`` of 2 x 2 matrices, mode by mode.
+
+    Args:
+        a: Left matrices.
+        b: Right matrices.
+    """
     return (
         a[0] * b[0] + a[1] * b[2],
         a[0] * b[1] + a[1] * b[3],
@@ -29,16 +34,25 @@ def product(a: Block, b: Block) -> Block:
 
 
 def transposed(a: Block) -> Block:
-    """``a^T``."""
+    """Return the transposed matrices.
+
+    Args:
+        a: 2 x 2 matrices of all modes.
+    """
     return a[0], a[2], a[1], a[3]
 
 
 def propagator(t: Tensor, omega2: Tensor, damping: float) -> Block:
-    """``e^{A t}`` for ``A = [[0, 1], [-omega^2, -damping]]``, ``t`` of either sign.
+    """Return ``e^{A t}`` for ``A = [[0, 1], [-omega^2, -damping]]``.
 
     With ``s = (omega^2 - damping^2/4) t^2``, ``C = e^{-damping t/2} cos(sqrt s)`` and
     ``S = t e^{-damping t/2} sin(sqrt s)/sqrt s`` it is ``[[C + damping/2 S, S], [-omega^2 S, C - damping/2 S]]``
     (Chandrasekhar 1943, section II.3): hyperbolic for s < 0 (overdamped), a series where ``|s| < .01`` (near critical).
+
+    Args:
+        t: Durations, of either sign.
+        omega2: Squared frequencies ``omega^2``, in 1/time^2.
+        damping: Damping rate, in 1/time.
     """
     half = damping / 2 * t
     s = omega2 * t**2 - half**2
@@ -55,11 +69,16 @@ def propagator(t: Tensor, omega2: Tensor, damping: float) -> Block:
 
 
 def noise_block(t: Tensor, omega2: Tensor, damping: float) -> Block:
-    """``Q(t) = int_0^t e^{As} e_w e_w^T e^{A^T s} ds``, ``t > 0``: the covariance that unit noise on w builds up.
+    """Return the covariance ``Q(t) = int_0^t e^{As} e_w e_w^T e^{A^T s} ds`` that unit noise on the velocity builds up.
 
     By Gauss-Legendre quadrature over ``h = t / 2^16``, then doubled: ``Q(2h) = Q(h) + e^{Ah} Q(h) e^{A^T h}``.
     Covariances add up and nothing cancels, as it does in the closed forms for small ``t``, weak and near-critical
     damping.  Relative error below 1e-9 for ``(omega + damping) t < 1e5``.
+
+    Args:
+        t: Durations, positive.
+        omega2: Squared frequencies, in 1/time^2.
+        damping: Damping rate, in 1/time.
     """
     h = t / 2**_HALVINGS
     uu, uw, ww = torch.zeros_like(h * omega2), torch.zeros_like(h * omega2), torch.zeros_like(h * omega2)
@@ -78,12 +97,20 @@ def noise_block(t: Tensor, omega2: Tensor, damping: float) -> Block:
 
 
 def noise_root(q: Block) -> Block:
-    """``L`` with ``L L^T = q``, of the form ``[[a, b], [0, d]]``: the velocity's own noise drives it alone."""
+    """Return the root ``L`` of a covariance, ``L L^T = q``, of the form ``[[a, b], [0, d]]``.
+
+    Args:
+        q: Covariances of all modes.
+    """
     d = q[3].sqrt()
     return (q[0] - q[1] ** 2 / q[3]).sqrt(), q[1] / d, torch.zeros_like(d), d
 
 
 def inverse_root(root: Block) -> Block:
-    """Inverse of :func:`noise_root`."""
+    """Return the inverse of :func:`noise_root`.
+
+    Args:
+        root: Roots of all modes.
+    """
     a, b, zero, d = root
     return 1 / a, -b / (a * d), zero, 1 / d

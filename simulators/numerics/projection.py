@@ -16,7 +16,12 @@ _MOST = 200  # iterations; 400 sets of obstacles on 64 x 64 cells took up to 15 
 
 
 def divergence(vx: Float[Tensor, "batch n n"], vy: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
-    """What flows out of each cell; ``vx[i, j]`` and ``vy[i, j]`` are the flows through its right and upper face."""
+    """Return what flows out of each cell.
+
+    Args:
+        vx: Flows ``vx[i, j]`` through the right faces.
+        vy: Flows ``vy[i, j]`` through the upper faces.
+    """
     return vx - pad(vx[:, :-1], (0, 0, 1, 0)) + vy - pad(vy[:, :, :-1], (1, 0))
 
 
@@ -38,6 +43,19 @@ def project(
     into the obstacles), so that a dozen iterations do.  ``|B y - b| <= tolerance |b|`` in the end, for each sample;
     ``|b|`` is the norm of the part of u that the empty box would remove, and ``|div u| <= sqrt(8) tolerance |b|``.
     Derivatives with respect to the velocity solve the same system.  ValueError if it fails.
+
+    Args:
+        vx: Flows through the right faces.
+        vy: Flows through the upper faces.
+        open_x: 1 on open right faces, 0 on closed ones.
+        open_y: 1 on open upper faces, 0 on closed ones.
+        tolerance: Relative residual at which the iteration ends.
+
+    Returns:
+        Flows without divergence.
+
+    Raises:
+        ValueError: If the iteration does not reach the tolerance.
     """
     cosine, scale = _cosines(vx)
     b = scale * (cosine @ divergence(open_x * vx, open_y * vy) @ cosine.T)

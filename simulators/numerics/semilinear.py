@@ -35,10 +35,13 @@ _MOST = 2.0
 
 
 def phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``phi_1 = (e^z - 1)/z``, ``phi_2 = (phi_1 - 1)/z``, ``phi_3 = (phi_2 - 1/2)/z``, real or complex, elementwise.
+    """Return ``phi_1 = (e^z - 1)/z``, ``phi_2 = (phi_1 - 1)/z`` and ``phi_3 = (phi_2 - 1/2)/z``, elementwise.
 
     Below ``|z| = 1``, where the quotients cancel, by the series ``phi_3 = sum z^j / (j + 3)!``: accurate to a few units
     of rounding everywhere, without the contour integrals of Kassam and Trefethen (2005), and differentiable.
+
+    Args:
+        z: Real or complex numbers.
     """
     small = z.abs() < 1
     near, far = torch.where(small, z, torch.zeros_like(z)), torch.where(small, torch.ones_like(z), z)
@@ -144,19 +147,33 @@ class Semilinear(Simulator):
         return self.dealias * self.size / 2
 
     def modes(self, x: Float[Tensor, "*lead channel *space"]) -> Complex[Tensor, "*lead channel *modes"]:
-        """Return the orthonormal Fourier coefficients of states (:func:`physinv.equations.fourier.fourier`)."""
+        """Return the orthonormal Fourier coefficients of states (:func:`physinv.equations.fourier.fourier`).
+
+        Args:
+            x: States, with any number of leading axes.
+        """
         return fourier(x, len(self.space))
 
     def unmodes(
         self, y: Complex[Tensor, "*lead channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Float[Tensor, "*lead channel *space"]:
-        """Return the states of the shape of ``like`` with given coefficients: the inverse of :meth:`modes`."""
+        """Return the states of the shape of ``like`` with given coefficients: the inverse of :meth:`modes`.
+
+        Args:
+            y: Coefficients.
+            like: States, which give shape, dtype and device.
+        """
         return inverse_fourier(y, tuple(like.shape[2:]))
 
     def reaction(
         self, y: Complex[Tensor, "batch channel *modes"], like: Float[Tensor, "batch channel *space"]
     ) -> Complex[Tensor, "batch channel *modes"]:
-        """Return the modes of ``N``, read from and cut to the resolved modes (see :meth:`nonlinear`)."""
+        """Return the modes of ``N``, read from and cut to the resolved modes (see :meth:`nonlinear`).
+
+        Args:
+            y: Coefficients of states.
+            like: States, which give shape, dtype and device.
+        """
         keep = resolved(like, self.dealias)
         return keep * self.nonlinear(keep * y, like)
 

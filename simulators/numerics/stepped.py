@@ -61,7 +61,7 @@ class Stepped(Simulator):
         Raises:
             ValueError: If ``t1 - t0`` is not the solver step ``dt``.
         """
-        gap, dt = float((t1 - t0)[0]), number(self.dt)
+        gap, dt = number((t1 - t0)[0]), number(self.dt)
         if abs(gap - dt) > 1e-3 * dt:  # float32 times of order 1 differ by 1e-7, that is 1e-5 of a step of .01
             raise ValueError(
                 f"`times` of {type(self).__name__} must lie its solver step {dt:.6g} apart, got {gap:.6g}; change "

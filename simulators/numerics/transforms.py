@@ -19,26 +19,45 @@ from torch import Tensor
 
 
 def centres(n: int) -> tuple[float, ...]:
-    """``n`` cell centres on ``[0, pi]``."""
+    """Return the centres of cells on ``[0, pi]``.
+
+    Args:
+        n: Number of cells.
+    """
     return tuple(math.pi * (i + 0.5) / n for i in range(n))
 
 
 def forward(x: Float[Tensor, "batch channel *space"], walls: str) -> Float[Tensor, "batch channel *space"]:
-    """Coefficients of ``x`` over all space axes; ``walls`` is ``"dirichlet"`` or ``"neumann"``."""
+    """Return the sine or cosine coefficients of fields over all space axes.
+
+    Args:
+        x: Fields.
+        walls: ``"dirichlet"`` (sines) or ``"neumann"`` (cosines).
+    """
     for axis in range(2, x.ndim):
         x = (x.movedim(axis, -1) @ _matrix(x.shape[axis], walls, x).mT).movedim(-1, axis)
     return x
 
 
 def backward(y: Float[Tensor, "batch channel *space"], walls: str) -> Float[Tensor, "batch channel *space"]:
-    """Inverse (and transpose) of :func:`forward`."""
+    """Return the fields with given coefficients: the inverse (and transpose) of :func:`forward`.
+
+    Args:
+        y: Coefficients.
+        walls: ``"dirichlet"`` or ``"neumann"``.
+    """
     for axis in range(2, y.ndim):
         y = (y.movedim(axis, -1) @ _matrix(y.shape[axis], walls, y)).movedim(-1, axis)
     return y
 
 
 def squared_wavenumbers(like: Float[Tensor, "batch channel *space"], walls: str) -> Float[Tensor, "1 1 *space"]:
-    """``|k|^2`` in the layout of :func:`forward`."""
+    """Return ``|k|^2`` in the layout of :func:`forward`.
+
+    Args:
+        like: States, which give shape, dtype and device.
+        walls: ``"dirichlet"`` or ``"neumann"``.
+    """
     k2 = like.new_zeros(())
     for axis, n in enumerate(like.shape[2:]):
         k = _wavenumbers(n, walls, like)
@@ -47,7 +66,13 @@ def squared_wavenumbers(like: Float[Tensor, "batch channel *space"], walls: str)
 
 
 def power_law(like: Float[Tensor, "batch channel *space"], slope: float, walls: str) -> Float[Tensor, "channel *space"]:
-    """Power per orthonormal mode, ``~ |k|^-slope``, no constant mode, mean variance 1 over the cells."""
+    """Return the power ``~ |k|^-slope`` per orthonormal mode, with mean variance 1 over the cells and no constant mode.
+
+    Args:
+        like: States, which give shape, dtype and device.
+        slope: Exponent.
+        walls: ``"dirichlet"`` or ``"neumann"``.
+    """
     k2 = squared_wavenumbers(like, walls)
     power = torch.where(k2 > 0, k2.clamp(min=1) ** (-slope / 2), torch.zeros_like(k2))
     return (power / power.mean())[0].expand(like.shape[1:])
@@ -56,7 +81,16 @@ def power_law(like: Float[Tensor, "batch channel *space"], slope: float, walls: 
 def gaussian_field(
     z: Float[Tensor, "batch channel *space"], slope: float, walls: str
 ) -> Float[Tensor, "batch channel *space"]:
-    """Colour white noise ``z`` into a Gaussian random field with :func:`power_law` spectrum."""
+    """Colour white noise ``z`` into a Gaussian random field with :func:`power_law` spectrum.
+
+    Args:
+        z: White noise.
+        slope: Exponent of the spectrum.
+        walls: ``"dirichlet"`` or ``"neumann"``.
+
+    Returns:
+        Fields of the shape of ``z``.
+    """
     return backward(power_law(z, slope, walls).sqrt() * forward(z, walls), walls)
 
 

@@ -143,7 +143,11 @@ class Particles(Simulator):
         return cells_per_side(self._reach, box, self.particles, self.dimension)
 
     def pairs(self, q: Float[Tensor, "batch n d"]) -> Pairs:
-        """Return who may interact with whom, for positions ``q``."""
+        """Return who may interact with whom, for positions ``q``.
+
+        Args:
+            q: Positions, in units of length.
+        """
         box = self.box if self.box > 0 else None
         many = self.neighbours == "cells" or (self.neighbours == "auto" and self.particles > _MANY and self._side > 3)
         if not many:
@@ -186,12 +190,20 @@ class Particles(Simulator):
         return torch.zeros_like(q[..., 0]), torch.zeros_like(q)
 
     def force(self, x: Float[Tensor, "batch n c"]) -> Float[Tensor, "batch n d"]:
-        """Return the forces ``-grad U`` at states ``x``, ``(batch, n, d)``."""
+        """Return the forces ``-grad U`` at states ``x``, ``(batch, n, d)``.
+
+        Args:
+            x: States.
+        """
         return self.energy_and_force(x[..., : self.dimension], x[..., -1])[1]
 
     @abstractmethod
     def potential(self, x: Float[Tensor, "batch n c"]) -> Float[Tensor, " batch"]:
-        """Return the energy ``(batch,)`` that the dynamics conserve without heat bath, or descend."""
+        """Return the energy ``(batch,)`` that the dynamics conserve without heat bath, or descend.
+
+        Args:
+            x: States.
+        """
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         """Solve by a Runge-Kutta step; with the stiff contacts of WCA and Lennard-Jones by ``substeps`` of them."""

@@ -26,37 +26,76 @@ class Pairs(NamedTuple):
     real: Bool[Tensor, "#batch n m"]
 
     def take(self, values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch #n m"]:
-        """The values that belong to the candidates."""
+        """Return the values that belong to the candidates.
+
+        Args:
+            values: One number for each particle.
+        """
         if self.who is None:
             return values[:, None]
         return values.gather(1, self.who.flatten(1)).view(self.who.shape)
 
 
 def nearest_image(gaps: Float[Tensor, "*batch d"], box: Number | None) -> Float[Tensor, "*batch d"]:
-    """The shortest of all periodic images of ``gaps`` in a cubic ``box`` (None: open space)."""
+    """Return the shortest of all periodic images of displacements.
+
+    Args:
+        gaps: Displacements, in units of length.
+        box: Side of the periodic box; None: open space.
+    """
     return gaps if box is None else gaps - box * (gaps.detach() / box).round()
 
 
 def all_pairs(q: Float[Tensor, "batch n d"], box: Number | None) -> Pairs:
-    """Every particle with every other: cost ``n^2``."""
+    """Pair every particle with every other, at a cost of ``n^2``.
+
+    Args:
+        q: Positions.
+        box: Side of the periodic box; None: open space.
+
+    Returns:
+        The candidates of each particle.
+    """
     gaps = nearest_image(q[:, :, None] - q[:, None], box)
     return Pairs(gaps, None, ~torch.eye(q.shape[1], dtype=torch.bool, device=q.device)[None])
 
 
 def cells_per_side(reach: float, box: float | None, count: int, dimension: int) -> int:
-    """Cells along one side, none smaller than ``reach``: as many as fit into the box; in open space about one cell
-    per particle, on a torus that space is wrapped around."""
+    """Count the cells along one side of the table, none of them smaller than ``reach``.
+
+    Args:
+        reach: Range of the interaction, in units of length.
+        box: Side of the periodic box; None: open space, wrapped around a torus of about one cell per particle.
+        count: Number of particles.
+        dimension: Dimension of space.
+
+    Returns:
+        Cells along one side.
+    """
     if box is not None:
         return min(int(box / reach), max(3, math.ceil(math.pow(4 * count, 1 / dimension))))
     return max(3, math.ceil(math.pow(count, 1 / dimension)))
 
 
 def cell_pairs(q: Float[Tensor, "batch n d"], box: Number | None, reach: Number, *, side: int, capacity: int) -> Pairs:
-    """Candidates from the particle's own cell and those around it (Hockney and Eastwood 1981, section 8-4).
+    """Find candidates in the cell of each particle and the cells around it.
 
     Every trajectory has ``side^d`` cells with room for ``capacity`` particles, in one table that is filled by sorting;
     ``side`` at least 3.  Where a cell overflows, the gaps of that trajectory are NaN: nothing is left out silently.
     Pairs beyond ``reach`` may be missing.
+
+    Args:
+        q: Positions.
+        box: Side of the periodic box; None: open space.
+        reach: Range of the interaction, in units of length.
+        side: Cells along one side, at least 3.
+        capacity: Particles for which a cell has room.
+
+    Returns:
+        The candidates of each particle.
+
+    References:
+        Hockney and Eastwood (1981), section 8-4.
     """
     batch, n, d = q.shape
     width = (box if box is not None else reach * side) / side

@@ -42,14 +42,18 @@ class PairLaw:
     closest: float = 0.0
 
     def __call__(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """``u(s)`` and ``u'(s)``; both are 0 from ``reach`` on."""
+        """Return energy and slope, ``u(s)`` and ``u'(s)``; both are 0 from ``reach`` on.
+
+        Args:
+            s: Distances in units of the diameter.
+        """
         inside = s.clamp(min=self.closest).clamp(max=self.reach)
         u, slope = self.law(inside)
         return u + slope * (s - inside), slope
 
 
 def pair_law(name: str, cutoff: Number, screening: Number) -> PairLaw:
-    """The law ``name``, one of :data:`PAIRS` other than ``none``; ``cutoff`` is used by the last two.
+    """Choose a pair potential by name.
 
     ``soft``           ``(1 - s)^2 / 2`` up to contact (harmonic spheres: O'Hern et al. 2003, eq. 1)
     ``wca``            ``4 (s^-12 - s^-6) + 1`` up to ``2^(1/6)`` (Weeks, Chandler and Andersen 1971, eq. 4)
@@ -58,6 +62,14 @@ def pair_law(name: str, cutoff: Number, screening: Number) -> PairLaw:
 
     Force-shifted: ``u(s) - u(c) - (s - c) u'(c)``, so that energy and force go to 0 (Toxvaerd and Dyre 2011, eq. 3).
     The force is capped below 0.8 diameters (WCA, Lennard-Jones) and 0.2 (Yukawa).
+
+    Args:
+        name: One of :data:`PAIRS` other than ``none``.
+        cutoff: Distance from which ``lennard-jones`` and ``yukawa`` are 0, in diameters.
+        screening: Range of ``yukawa``, in diameters.
+
+    Returns:
+        Energy and slope as functions of the distance in diameters.
     """
     if name == "soft":
         return PairLaw(lambda s: ((1 - s) ** 2 / 2, s - 1), 1.0)
@@ -90,14 +102,25 @@ def _force_shifted(law: Law, cutoff: Number) -> Law:
 def harmonic(
     q: Float[Tensor, "batch n d"], stiffness: Number
 ) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n d"]]:
-    """``stiffness/2 |q|^2`` of each particle, and its force."""
+    """Return the energy ``stiffness/2 |q|^2`` of each particle, and its force.
+
+    Args:
+        q: Positions.
+        stiffness: Spring constant, in energy/length^2.
+    """
     return stiffness / 2 * q.square().sum(-1), -stiffness * q
 
 
 def double_well(
     q: Float[Tensor, "batch n d"], barrier: Number, stiffness: Number
 ) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n d"]]:
-    """``barrier (q_1^2 - 1)^2 + stiffness/2 (q_2^2 + ...)``: minima at ``q_1 = +-1``, and its force."""
+    """Return the energy ``barrier (q_1^2 - 1)^2 + stiffness/2 (q_2^2 + ...)`` of each particle, and its force.
+
+    Args:
+        q: Positions; the minima are at ``q_1 = +-1``.
+        barrier: Height of the barrier, in units of energy.
+        stiffness: Spring constant of the other components, in energy/length^2.
+    """
     first, others = q[..., :1], q[..., 1:]
     energy = barrier * (first.squeeze(-1) ** 2 - 1) ** 2 + stiffness / 2 * others.square().sum(-1)
     return energy, torch.cat([-4 * barrier * first * (first**2 - 1), -stiffness * others], dim=-1)
@@ -115,10 +138,16 @@ _MUELLER_BROWN = (
 def mueller_brown(
     q: Float[Tensor, "batch n 2"], barrier: Number
 ) -> tuple[Float[Tensor, "batch n"], Float[Tensor, "batch n 2"]]:
-    """``barrier/100 sum_k A_k exp(a_k x^2 + b_k x y + c_k y^2)``, ``x, y`` from the centre of each, and its force.
+    """Return the energy ``barrier/100 sum_k A_k exp(a_k x^2 + b_k x y + c_k y^2)`` of each particle, and its force.
+
+    ``x, y`` are counted from the centre of each term.
 
     The three minima lie at (-0.558, 1.442), (0.623, 0.028) and (-0.050, 0.467); the highest pass between them is about
     ``1.06 barrier`` above the deepest.
+
+    Args:
+        q: Positions in the plane.
+        barrier: Scale of the energy.
     """
     x, y = q[..., 0], q[..., 1]
     energy, fx, fy = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)

@@ -329,7 +329,7 @@ def test_fields_and_double_precision(tmp_path: Path) -> None:
 
 
 def test_diverging_simulations_leave_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^`states` must be finite in float32, got NaN .* ou_000\.hdf5 at t = 0\.66"):
+    with pytest.raises(ValueError, match=r"^the solver step of Exploding, 0\.333, is too long: .* are infinite"):
         make(tmp_path / "x", Exploding())
     assert digests(tmp_path) == {}
 

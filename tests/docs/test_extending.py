@@ -235,8 +235,8 @@ def test_method(bring, tmp_path):
 
 def test_method_is_named_on_the_command_line(bring, capsys):
     bring("method")
-    small = "--set splits.train=100 --set splits.valid=20 --set splits.test=20 --set observations=10 --jobs 1"
-    cli.main(f"benchmark double-well --quick --methods method:fit_analogues --methods exact {small} --out out".split())
+    small = "--set observations=10 --set splits.train=100 --set splits.valid=20 --set splits.test=20 --jobs 1"
+    cli.main(f"benchmark double-well --quick --methods exact,method:fit_analogues {small} --out out".split())
     assert "analogues" in capsys.readouterr().out
 
 

@@ -10,7 +10,12 @@ import api_pages
 import docstrings
 import pytest
 
+from physinv.config.settings import Settings
+from physinv.models.networks.build import NETWORKS
+from physinv.models.references.registry import REFERENCES
 from physinv.processes.registry import simulators
+from physinv.reversal.choose import STEPS
+from physinv.training.objectives.registry import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -64,6 +69,21 @@ def test_tables_of_processes_have_every_process():
         assert named == ours, page
 
 
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("guide/objectives.md", OBJECTIVES.names()),
+        ("guide/command_line.md", [*Settings.model_fields, *NETWORKS.names(), *REFERENCES.names()]),
+        ("concepts/reference_law.md", REFERENCES.names()),
+        ("concepts/steps.md", STEPS.names()),
+    ],
+)
+def test_tables_have_every_name_that_can_be_given(page, names):
+    rows = [line for line in (DOCS / page).read_text("utf-8").splitlines() if line.startswith("|")]
+    named = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert set(names) <= named
+
+
 def test_versions_of_what_builds_the_pages_are_pinned():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
@@ -77,5 +97,7 @@ def test_docstrings_are_marked_for_the_reference():
     marked = docstrings.to_rst(google)
     assert marked[0] == r"Return \|x\|."
     assert marked[1:] == google[1:]  # sections are napoleon's
+    table = ["====  =====", "``a``  first", "====  ====="]
+    assert docstrings.to_rst(table) == table
     author = ["As in::", "", "    a | b", "", "and so on."]
     assert docstrings.to_rst(author) == [*author[:3], "", *author[4:]]

@@ -442,7 +442,7 @@ def test_every_layout_is_served_and_what_is_static_is_copied(fit, kind, make):
 
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("build", [conditional_coordinates, prior_coordinates])
-def test_frames_are_of_order_one_and_invertible(build, kind, make):
+def test_coordinates_are_of_order_one_and_invertible(build, kind, make):
     problem, _ = make(SMALL[kind], 5, trajectories=64)
     x0, xT = pair(problem.train)
     coordinates = build(problem)

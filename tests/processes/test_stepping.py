@@ -56,6 +56,14 @@ class Known(Well):
         return 0.05
 
 
+class Uneven(Well):
+    """The same, stored at times of its own."""
+
+    @property
+    def times(self):
+        return torch.tensor([0.0, 0.1, 0.9], dtype=torch.float64)
+
+
 class Own(Well):
     """dx = 4 strength (x - x^3) dt with a step of its own, which consumes two draws."""
 
@@ -106,6 +114,8 @@ def test_solver_steps_are_as_short_as_the_process_needs():
     assert Well(steps=10).substeps_in(1.0) == 10
     exact = OrnsteinUhlenbeck(steps=3)
     assert (exact.longest_step, exact.substeps, exact.substeps_in(99.0)) == (math.inf, 1, 1)
+    assert Uneven().intervals()[1] == [1, 1]  # nothing is known: one step between stored times
+    assert Uneven().intervals(torch.tensor([0.0, 0.5, 1.5]))[1] == [1, 2]
     with pytest.raises(ValueError, match=r"Known needs 2000000 solver steps between stored times.*raise `steps`"):
         assert Known(horizon=1e5, steps=1).substeps
 
@@ -153,7 +163,7 @@ def test_short_steps_and_known_ones_pass(tmp_path):
 
 
 def test_what_becomes_infinite_is_refused():
-    with pytest.raises(ValueError, match="the states of Well became infinite or NaN; raise `steps`"):
+    with pytest.raises(ValueError, match=r"the states of Well became infinite or NaN until t = \d.*; raise `steps`"):
         Well(steps=10, horizon=100.0).simulate(10, generator=torch.Generator().manual_seed(0))
 
 
@@ -163,6 +173,6 @@ def test_parameters_are_documented_and_bounded():
     assert "    strength: Strength of the force ``a``, in 1/time.  Default 1.0.\n" in doc
     assert "    horizon: Final time ``T``, in time.  Default 1.0.\n" in doc
     assert Known.__doc__.count("Attributes:") == 1
-    with pytest.raises(ValueError, match="`strength` of Well must be at most 9, got 10"):
+    with pytest.raises(ValueError, match="`strength` of Well must be between 0 and 9, got 10"):
         Well(strength=10.0)
     assert dataclasses.replace(Well(), strength=9.0).strength == 9

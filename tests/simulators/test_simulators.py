@@ -298,8 +298,8 @@ def test_force_is_minus_the_gradient_of_the_potential():
         (lambda: build(Heat, {"size": 3.5}), "`size` of Heat must be of type int, got 3.5"),
         (lambda: build(Heat, {"noise": float("nan")}), "`noise` of Heat must be finite"),
         (lambda: build(Heat, {"horizon": -1}), "`horizon` of Heat must be at least"),
-        (lambda: build(Heat, {"dimension": 4}), "`dimension` of Heat must be 1, 2 or 3, got 4"),
-        (lambda: build(DoubleWell, {"dimension": 3}), "`dimension` of DoubleWell must be 1 or 2, got 3"),
+        (lambda: build(Heat, {"dimension": 4}), "`dimension` of Heat must be between 1 and 3, got 4"),
+        (lambda: build(DoubleWell, {"dimension": 3}), "`dimension` of DoubleWell must be between 1 and 2, got 3"),
         (lambda: build(Heat, {"prior": "edge"}), "did you mean `edges`?"),
     ],
 )

@@ -11,12 +11,14 @@ from physinv.config.seeds import Seeds, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
-from physinv.evaluation.evaluate import draw, evaluate
+from physinv.data.plan import DatasetPlan
+from physinv.evaluation.evaluate import evaluate
 from physinv.methods.learned.deep_ensemble import fit_deep_ensemble
 from physinv.methods.learned.regression import fit_dropout
 from physinv.methods.own import fit_physinv
 from physinv.methods.problem import Problem
-from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.reports.reconstruction import draw_reconstruction
 from physinv.training.budget import Budget
 from physinv.training.run import load_run, train_run
 from simulators.fields.burgers import Burgers
@@ -28,22 +30,30 @@ SMALL = Settings(width=4, depth=1, batch=16, validate_every=2, validate_windows=
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Streams that were asked for, each with the lines of code that did so."""
+    """Streams that physinv asked for, each with the lines of code that did so."""
     found, plain = defaultdict(set), Seeds.number.fget
 
     def watched(stream):
-        frame = sys._getframe(1)
-        while frame.f_globals.get("__name__") in ("physinv.config.seeds", "contextlib"):
-            frame = frame.f_back
-        found[stream.path].add(f"{frame.f_globals['__name__']}:{frame.f_lineno}")
+        if (place := asker(sys._getframe(1))) is not None:
+            found[stream.path].add(place)
         return plain(stream)
 
     monkeypatch.setattr(Seeds, "number", property(watched))
     return found
 
 
+def asker(frame):
+    """The line of physinv behind a call, past the module of the streams itself and wrappers that check types."""
+    while frame is not None:
+        name = frame.f_globals["__name__"]
+        if name.startswith("physinv.") and name != "physinv.config.seeds":
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
 def data(simulator, name, folder, seed=0):
-    generate(simulator, name, {"train": 40, "valid": 12, "test": 6}, seed, folder)
+    generate(DatasetPlan(simulator, {"train": 40, "valid": 12, "test": 6}, seed, name), folder)
     return [TrajectoryDataset(folder / "data" / s).load() for s in ("train", "valid", "test")]
 
 
@@ -69,10 +79,10 @@ def test_a_vector_from_data_to_figures(asked, tmp_path):
     train, valid, test = data(DoubleWell(steps=4), "double-well", tmp_path / "d")
     settings = SMALL.model_copy(update={"physics": "learned"})
     train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=8))
-    reconstruct(load_run(tmp_path / "run"), test, tmp_path / "r.hdf5", samples=4)
+    reconstruct(load_run(tmp_path / "run"), test, tmp_path / "r.hdf5", SamplingPlan(samples=4))
     recon = read_reconstruction(tmp_path / "r.hdf5")
     evaluate(recon)
-    draw(recon, tmp_path / "figures")
+    draw_reconstruction(recon, tmp_path / "figures")
     names = {"/".join(map(str, path[1:])) for path in asked}
     assert {"data/train/0/0", "model/network", "physics/network", "training/noise/0"} < names
     assert {"physics/training/noise/0", "training/validation/noise", "evaluation/exact"} < names
@@ -82,7 +92,7 @@ def test_a_vector_from_data_to_figures(asked, tmp_path):
 def test_a_field_seen_in_part(asked, tmp_path):
     train, valid, test = data(Burgers(size=16, steps=3, inner=2), "burgers", tmp_path / "d")
     train_run(tmp_path / "run", train, valid, settings=SMALL, budget=Budget(steps=4))
-    reconstruct(load_run(tmp_path / "run"), test, tmp_path / "r.hdf5", samples=4, observe="sensors:0.5")
+    reconstruct(load_run(tmp_path / "run"), test, tmp_path / "r.hdf5", SamplingPlan(samples=4, observe="sensors:0.5"))
     names = {"/".join(map(str, path[1:])) for path in asked}
     assert {"training/smoother-noise/steps", "training/smoother-noise/ensembles"} < names
     assert {"observation/sensors", "observation/noise", "reconstruction/samples"} < names

@@ -11,7 +11,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.models.build import build_model
-from physinv.models.references.smoother import taken_back
+from physinv.models.references.smoother_tables import physics_backward
 from physinv.posterior.posterior import Posterior
 from physinv.processes.registry import find
 from physinv.processes.simulator import build
@@ -46,14 +46,14 @@ def test_linear_physics_is_taken_back_exactly():
     sim = build(find("ornstein-uhlenbeck"), {})
     x = torch.randn(5, *sim.shape, dtype=torch.float64)
     t, dt = torch.full((5,), 0.7, dtype=torch.float64), torch.full((5,), 0.4, dtype=torch.float64)
-    back = taken_back(sim, x, t, dt)
+    back = physics_backward(sim, x, t, dt)
     assert torch.allclose(back, x / sim.decay(dt, x), rtol=1e-12)  # rounding
-    huge = taken_back(sim, torch.full_like(x, 1e16), t, dt)
+    huge = physics_backward(sim, torch.full_like(x, 1e16), t, dt)
     assert (huge == 0).all()
 
 
 @pytest.mark.parametrize("window", [2, 3, 5])
-def test_windows_carry_their_last_state_taken_back(burgers, window):
+def test_windows_carry_their_last_state_physics_backward(burgers, window):
     sim, train, _ = burgers
     plain = Windows(train).with_window(window)
     cached = plain.with_backward(backward_states(sim, train))
@@ -64,7 +64,7 @@ def test_windows_carry_their_last_state_taken_back(burgers, window):
     assert torch.equal(batch.times, bare.times)
     assert bare.backward is None
     t = batch.times
-    again = taken_back(sim, batch.states[:, -1], t[:, -1], t[:, -1] - t[:, -2])
+    again = physics_backward(sim, batch.states[:, -1], t[:, -1], t[:, -1] - t[:, -2])
     assert torch.allclose(batch.backward, again, rtol=1e-5, atol=1e-6)  # float32, other batches
     model = build_model(sim, train, SMALL)
     torch.nn.init.normal_(model.network.last.weight, std=0.1)

@@ -11,16 +11,12 @@ def test_exactly_one_of_updates_and_seconds():
     for wrong in ({}, {"steps": 3, "seconds": 1.0}):
         with pytest.raises(ValueError, match="exactly one of `steps` and `seconds`"):
             Budget(**wrong)
-    for wrong in (
-        {"steps": 0},
-        {"steps": -1},
-        {"seconds": 0.0},
-        {"seconds": -2.5},
-        {"seconds": math.inf},
-        {"seconds": math.nan},
-    ):
-        with pytest.raises(ValueError, match=f"must be positive and finite, got {next(iter(wrong.values()))}"):
-            Budget(**wrong)
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"`steps` of a Budget must be at least 1, got {wrong}"):
+            Budget(steps=wrong)
+    for wrong in (0.0, -2.5, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"`seconds` of a Budget must be positive and finite, got {wrong}"):
+            Budget(seconds=wrong)
 
 
 def test_shares():

@@ -15,7 +15,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.models.learned_drift import LearnedDrift
-from physinv.posterior.reconstruct import read_reconstruction, reconstruct
+from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
 from physinv.training.budget import Budget
 from physinv.training.checkpoint import load_tensors
 from physinv.training.run import load_run, read_info, train_run
@@ -177,7 +177,7 @@ def test_a_run_with_learned_physics(tmp_path):
     x, t = torch.linspace(-1, 1, 5)[:, None], torch.full((5,), 0.2)
     assert float((run.sde.drift(x, t) - well.drift(x, t)).abs().mean()) < 0.5  # the drift itself is of size 1.5
     for name in ("a", "b"):
-        reconstruct(load_run(tmp_path / name), test, tmp_path / f"{name}.hdf5", samples=4)
+        reconstruct(load_run(tmp_path / name), test, tmp_path / f"{name}.hdf5", SamplingPlan(samples=4))
     a, b = (read_reconstruction(tmp_path / f"{n}.hdf5").samples for n in ("a", "b"))
     assert torch.equal(a, b)
     with pytest.raises(ValueError, match="was begun with `settings`"):

@@ -77,6 +77,9 @@ def embed(t: Float[Tensor, " batch"], features: int) -> Float[Tensor, "batch fea
     Args:
         t: Times between 0 and 1.
         features: Number of sines and cosines together, even.
+
+    Returns:
+        Sines, then cosines, ``(batch, features)``.
     """
     waves = math.pi / 2 * 2 ** torch.arange(features // 2, device=t.device, dtype=t.dtype)
     angle = t[:, None] * waves

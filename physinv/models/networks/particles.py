@@ -175,6 +175,9 @@ def particle_net(
         numbers: How many of the outputs are scalars.
         unit: Unit of length in which the features count positions.
 
+    Returns:
+        The network.
+
     Raises:
         ValueError: If the states are no particles.
     """

@@ -104,6 +104,9 @@ def unet(
         depth: Halvings of the grid.
         dropout: Rate of the dropout layers.
 
+    Returns:
+        The network.
+
     Raises:
         ValueError: If the states are no fields, or a side of the grid is not divisible by ``2^depth``.
     """

@@ -59,6 +59,11 @@ class ReferenceLaw(nn.Module, ABC):
     channels_in: int
     channels_out: int
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Tensor:
+            """Buffers of a law are tensors."""
+
     @classmethod
     @abstractmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
@@ -67,6 +72,9 @@ class ReferenceLaw(nn.Module, ABC):
         Args:
             sde: The physics.
             layout: Layout of the states.
+
+        Returns:
+            Whether :meth:`fit` makes sense.
         """
 
     @classmethod
@@ -124,6 +132,9 @@ class ReferenceLaw(nn.Module, ABC):
             out: Output of the network, ``(batch, channels_out, *space)``.
             x: States.
             t: Times.
+
+        Returns:
+            A contribution to the score, ``(batch, *state)``.
         """
 
     @classmethod
@@ -143,6 +154,9 @@ class ReferenceLaw(nn.Module, ABC):
         Args:
             sde: The physics it was fitted under.
             tensors: Buffers by name.
+
+        Returns:
+            The law.
 
         Raises:
             KeyError: If a tensor is missing.
@@ -183,6 +197,9 @@ class ReferenceLaw(nn.Module, ABC):
             n: Number of draws.
             t: Time.
             generator: Source of randomness, on the device of the law.
+
+        Returns:
+            States ``(n, *state)``.
         """
         mean = self.mean_at(t)
         z = torch.randn((n, *mean.shape[1:]), generator=generator, dtype=mean.dtype, device=mean.device)
@@ -205,6 +222,9 @@ class ReferenceLaw(nn.Module, ABC):
             n: Draws for each observation.
             t: Time of the observation.
             generator: Source of randomness, on the device of ``y``.
+
+        Returns:
+            States ``(batch, n, *state)``.
         """
         prior = self.mean_at(t)
         H = jacobian(observation.operator, prior)

@@ -56,9 +56,6 @@ class LinearReference(ReferenceLaw):
 
     name: ClassVar[str] = "linear"
 
-    mean0: Tensor
-    power0: Tensor
-
     def __init__(self, sde: Linear, mean0: Float[Tensor, "*state"], power0: Tensor) -> None:
         super().__init__()
         self.sde = sde

@@ -57,14 +57,6 @@ class LowRankReference(ReferenceLaw):
 
     name: ClassVar[str] = "low-rank"
 
-    times: Tensor
-    mean: Tensor
-    factor: Tensor
-    diagonal: Tensor
-    bounds: Tensor
-    variance: Tensor
-    inverse: Tensor
-
     def __init__(
         self,
         sde: SDE | None,
@@ -87,8 +79,8 @@ class LowRankReference(ReferenceLaw):
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
-        """Tell whether the state is a vector or a field."""
-        return cls.name in layout.references
+        """Tell whether the state is a vector of two numbers or more."""
+        return cls.name in layout.references and math.prod(layout.shape) > 1
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:

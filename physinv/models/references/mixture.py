@@ -51,14 +51,6 @@ class MixtureReference(ReferenceLaw):
 
     name: ClassVar[str] = "mixture"
 
-    times: Tensor
-    weights: Tensor
-    means: Tensor
-    factors: Tensor
-    bounds: Tensor
-    centre: Tensor
-    scale: Tensor
-
     def __init__(
         self,
         sde: SDE,

@@ -81,14 +81,6 @@ class ParticleReference(ReferenceLaw):
 
     name: ClassVar[str] = "particles"
 
-    times: Tensor
-    mean: Tensor
-    within: Tensor
-    centre: Tensor
-    unit: Tensor
-    period: Tensor
-    isotropic: Tensor
-
     def __init__(
         self,
         sde: SDE,
@@ -111,9 +103,6 @@ class ParticleReference(ReferenceLaw):
         shared = centre.diagonal(dim1=-2, dim2=-1).reshape(mean.shape).mean(1)
         self.register_buffer("spread", _per_vector(own + shared, self.dimension), persistent=False)
         self.register_buffer("local", _per_vector(own, self.dimension)[:, -1], persistent=False)
-
-    spread: Tensor
-    local: Tensor
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:

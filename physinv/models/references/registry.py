@@ -45,6 +45,9 @@ def fit_reference(
         settings: Training settings; ``reference`` and ``components`` are read.
         seed: Seed of whatever the fit draws.
 
+    Returns:
+        The law, with float32 buffers.
+
     Raises:
         ValueError: If no law of that name is known, or it does not fit this state and SDE.
     """
@@ -69,9 +72,13 @@ def load_reference(name: str, sde: SDE, tensors: Mapping[str, Tensor]) -> Refere
         sde: The physics that the law was fitted under.
         tensors: ``state_dict()`` of the score model.
 
+    Returns:
+        The law.
+
     Raises:
         ValueError: If no law of that name is known.
         KeyError: If a tensor is missing.
     """
     part = {k.removeprefix("reference."): v for k, v in tensors.items() if k.startswith("reference.")}
-    return REFERENCES.find(name).from_tensors(sde, part)
+    own = {k: v for k, v in part.items() if not k.startswith("sde.")}  # learned physics has a file of its own
+    return REFERENCES.find(name).from_tensors(sde, own)

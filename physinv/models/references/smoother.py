@@ -96,19 +96,6 @@ class SmootherReference(ReferenceLaw):
     name: ClassVar[str] = "smoother"
     is_score: ClassVar[bool] = False
 
-    times: Tensor
-    mean: Tensor
-    power: Tensor
-    reach: Tensor
-    back_mean: Tensor
-    back_power: Tensor
-    back_reach: Tensor
-    box: Tensor
-    gain: Tensor
-    trusted: Tensor
-    noise_scale: Tensor
-    unit: Tensor
-
     def __init__(self, sde: SDE, basis: Basis, tables: Tables) -> None:
         super().__init__()
         self.sde, self.basis = sde, basis
@@ -200,6 +187,9 @@ class SmootherReference(ReferenceLaw):
         Args:
             y: Coefficients of the earlier state, ``(batch, *modes)``.
             t: Ends of stored intervals.
+
+        Returns:
+            Coefficients ``(batch, *modes)``, none of which exceeds its reach.
         """
         i = self.interval(t)
         mean = self.modes(self.mean[i])
@@ -290,6 +280,9 @@ class SmootherReference(ReferenceLaw):
 
         Args:
             i: Index of the interval.
+
+        Returns:
+            True for such modes, ``(*modes)``.
         """
         power = self.power[i]
         return (self.spread()[i] > 0) & (3.9 * power <= self.reach[i] ** 2)  # the largest |y|^2 seen is reach^2 / 4

@@ -146,6 +146,9 @@ def clamp_modulus(y: Tensor, reach: Tensor) -> Tensor:
         y: Coefficients, real or complex.
         reach: Largest modulus allowed, broadcastable against ``y``.
 
+    Returns:
+        Coefficients with the same phase.
+
     Example:
         >>> clamp_modulus(torch.tensor([3 + 4j, 0.1]), torch.tensor(1.0))
         tensor([0.6000+0.8000j, 0.1000+0.0000j])
@@ -160,6 +163,9 @@ def clamp_values(x: Float[Tensor, "batch *state"], box: Tensor) -> Float[Tensor,
     Args:
         x: States.
         box: Lowest and highest value, ``(2, channels, *1)`` or ``(batch, 2, channels, *1)``.
+
+    Returns:
+        States within the box.
     """
     low, high = box.unbind(-x.ndim)
     return x.clamp(low, high)

@@ -33,6 +33,9 @@ def coverages(panels: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]]) -> Fi
 
     Args:
         panels: Nominal levels and empirical coverage, by title of the panel and method.
+
+    Returns:
+        The figure.
     """
     figure = Figure((WIDTH, 3.4), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -62,6 +65,9 @@ def rank_histograms(counts: Mapping[str, Numbers]) -> Figure:
 
     Args:
         counts: How often the truth had each rank among the samples, by method.
+
+    Returns:
+        The figure.
     """
     figure, axes = _grid(len(counts), 1.25)
     for ax, (method, own) in zip(axes, counts.items(), strict=True):
@@ -88,6 +94,9 @@ def spectra_by_method(curves: Mapping[str, Mapping[str, Numbers]]) -> Figure:
     Args:
         curves: Values by method and name: ``k`` (wave numbers), ``spectrum_truth``, and any of ``spectrum_samples``,
             ``spectrum_mean``, ``spectrum_spread`` and ``spectrum_error``.
+
+    Returns:
+        The figure.
     """
     lines = {
         "spectrum_truth": {**TRUTH, "lw": 2.2, "label": "truth"},
@@ -128,6 +137,9 @@ def front(points: Mapping[str, Spot], best: Collection[str], exact: float | None
         points: Seconds, error and its standard error (None if it is not known), by method.
         best: Methods that no other one beats in both, joined by a line.
         exact: Error of the exact posterior, below which no method is but by chance.
+
+    Returns:
+        The figure.
     """
     figure = Figure((WIDTH, 4.2), layout="constrained")
     ax = figure.subplots()
@@ -160,6 +172,9 @@ def studies(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[Point]]]], r
     Args:
         panels: Points (value, error, its standard error) by label of the axis, heading of the metric and method.
         rows: Headings of the metrics that are shown.
+
+    Returns:
+        The figure.
     """
     n = len(panels)
     columns = min(n, 3)

@@ -25,6 +25,9 @@ def training(records: Sequence[Record]) -> Figure:
     Args:
         records: Lines of the training log, at least one.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: If there are no records.
     """

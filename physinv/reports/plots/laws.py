@@ -56,6 +56,9 @@ def spectra(
         exact_samples: Samples of the exact posterior, if it is known.
         channel: Channel that is shown.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: If the states are no fields, or the shapes do not fit each other.
     """
@@ -102,6 +105,9 @@ def ranks(counts: Int[Tensor, " ranks"], layout: StateLayout | None = None) -> F
         counts: How often the truth had each rank, from :func:`physinv.evaluation.metrics.rank_histogram`.
         layout: Layout of the states, if several components of a state were ranked.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: If there are no ranks.
     """
@@ -140,6 +146,9 @@ def coverage_curve(
         samples: Posterior samples.
         truth: Initial states.
         exact_samples: Samples of the exact posterior, if it is known.
+
+    Returns:
+        The figure.
 
     References:
         :func:`physinv.evaluation.metrics.coverage`.

@@ -69,6 +69,9 @@ def examples(
             without a finite draw.
         layout: Layout of the states.
 
+    Returns:
+        The figure.
+
     Raises:
         ValueError: If no draw is finite.
     """

@@ -111,6 +111,9 @@ def draw_image(ax: Axes, image: Array, cmap: str, norm: Normalize) -> AxesImage:
         image: Values ``(x, y)``.
         cmap: Name of the colour map.
         norm: Limits of the colours.
+
+    Returns:
+        The drawn image, from which a colour bar is made.
     """
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
@@ -167,7 +170,11 @@ def colour_scale(fields: Array) -> tuple[str, Normalize]:
 
 
 def array(x: Tensor) -> Array:
-    """Return a tensor as a float64 array on the CPU."""
+    """Return a tensor as a float64 array on the CPU.
+
+    Args:
+        x: The tensor.
+    """
     return np.asarray(x.detach().cpu().double())
 
 

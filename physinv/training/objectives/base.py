@@ -58,7 +58,14 @@ class Finish(Protocol):
     """What is done to a trained model with data that it was not trained on: ``(model, sde, valid, seed=seed)``."""
 
     def __call__(self, model: ScoreModel, sde: SDE, data: TrajectoryDataset, /, *, seed: Seed) -> None:
-        """Change ``model`` in place; streams of random numbers are found below ``seed``."""
+        """Change ``model`` in place; streams of random numbers are found below ``seed``.
+
+        Args:
+            model: The trained score model.
+            sde: The physics.
+            data: Trajectories that it was not trained on.
+            seed: Seed of the random numbers.
+        """
 
 
 @dataclass(frozen=True)

@@ -327,7 +327,7 @@ def test_advection_is_minus_v_grad_u(flow, v):
 
 def test_uniform_flow_carries_and_damps():
     """``u(x, t) = e^{-D k^2 t} u_0(x - U t)``; splitting commutes, so what is left is Runge-Kutta's, of order 4."""
-    inners, errors = (2, 4, 8), []
+    inners, errors = (6, 12, 24), []
     for inner in inners:
         sim = AdvectionDiffusion(size=16, flow="uniform", steps=6, inner=inner, speed=1.2, diffusivity=0.05)
         x, y = mesh(16, 2)
@@ -336,13 +336,13 @@ def test_uniform_flow_carries_and_damps():
         errors.append(float((end - want).abs().max()))
     assert slope([1 / i for i in inners], errors) == pytest.approx(4, abs=0.15)
     phase = 2 * 1.2 * 3  # each step of it, h, is off by h^5/120
-    assert errors[-1] < (phase / 48) ** 4 * phase / 120
+    assert errors[-1] < (phase / 144) ** 4 * phase / 120
 
 
 def test_eddies_stir_at_second_order_and_lose_variance():
     x, y = mesh(16, 2)
     start = (x.cos() + (x - 2 * y).sin())[None, None]
-    inners, ends = (1, 2, 4, 24), []
+    inners, ends = (2, 4, 8, 48), []
     for inner in inners:
         sim = AdvectionDiffusion(size=16, horizon=1.5, steps=6, inner=inner, diffusivity=0.1)
         path = sim.run(start, noise=False)[0]
@@ -622,17 +622,11 @@ def test_reversing_waves_with_their_score_gives_the_posterior_mean():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: HeatWalls(dimension=3), "`dimension` of HeatWalls must be 1 or 2, got 3; take 2."),
+        (lambda: HeatWalls(dimension=3), "`dimension` of HeatWalls must be between 1 and 2, got 3."),
         (lambda: HeatWalls(walls="neuman"), "did you mean `neumann`?"),
-        (lambda: HeatConductivity(dimension=3), "`dimension` of HeatConductivity must be 1 or 2, got 3"),
-        (
-            lambda: HeatConductivity(
-                size=32, dimension=1, horizon=0.1, steps=1, diffusivity=0.5, contrast=5.0, inner=5
-            ),
-            "`inner` of HeatConductivity must be at least 13 (stability: 4 d D C dt / dx^2 <= 2) or 0",
-        ),
+        (lambda: HeatConductivity(dimension=3), "`dimension` of HeatConductivity must be between 1 and 2, got 3"),
         (lambda: HeatConductivity(contrast=0.5), "`contrast` of HeatConductivity must be at least 1, got 0.5"),
-        (lambda: Wave(dimension=3), "`dimension` of Wave must be at most 2, got 3"),
+        (lambda: Wave(dimension=3), "`dimension` of Wave must be between 1 and 2, got 3"),
     ],
 )
 def test_bad_parameters_are_named(make, text):

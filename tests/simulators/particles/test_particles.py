@@ -694,7 +694,7 @@ def test_figures(dimension):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: OverdampedParticles(dimension=4), "`dimension` of OverdampedParticles must be at most 3, got 4"),
+        (lambda: OverdampedParticles(dimension=4), "`dimension` of OverdampedParticles must be between 1 and 3, got 4"),
         (lambda: OverdampedParticles(external="mueller-brown", dimension=3), "needs `dimension` = 2, got 3"),
         (lambda: OverdampedParticles(box=5.0), "`external` of OverdampedParticles must be 'none' in a periodic `box`"),
         (lambda: OverdampedParticles(box=1.5, external="none"), "twice the range of the pair force, 2, got 1.5"),

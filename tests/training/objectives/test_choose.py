@@ -11,6 +11,7 @@ from physinv.equations.sde import SDE
 from physinv.models.build import build_model
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.score import ScoreModel
+from physinv.reversal.smoother_noise import calibrate_noise
 from physinv.training.objectives.base import Batch, Objective
 from physinv.training.objectives.choose import check_objective, choose_objective
 from physinv.training.objectives.denoising import denoising_loss
@@ -66,7 +67,7 @@ def test_a_smoother_has_its_own_trajectory_loss(name, smoothed):
     chosen = choose_objective(Settings(loss=name), sim, model)
     assert chosen.loss is smoother_loss
     assert chosen.backward_cache
-    assert chosen.finish is calibrate
+    assert chosen.finish is calibrate_noise
 
 
 def test_a_smoother_is_calibrated_whatever_it_was_trained_with(smoothed):
@@ -81,7 +82,7 @@ def test_a_smoother_is_calibrated_whatever_it_was_trained_with(smoothed):
         choose_objective(Settings(), sim, model, Objective(mine)),
     ):
         assert not chosen.backward_cache
-        assert chosen.finish is calibrate
+        assert chosen.finish is calibrate_noise
     assert choose_objective(Settings(), sim, model, smoother_loss).backward_cache  # its own, however it is given
     assert choose_objective(Settings(), DoubleWell(), PLAIN, mine).finish is None
 
@@ -89,7 +90,7 @@ def test_a_smoother_is_calibrated_whatever_it_was_trained_with(smoothed):
 def test_a_reference_law_of_the_users_own_asks_for_its_objective():
     class Mine(ReferenceLaw):
         name, channels_in, channels_out = "mine", 1, 1
-        score = log_prob = features = lift = None
+        suits = fit = score = log_prob = features = lift = None
 
         def objective(self, sde: SDE) -> str:
             return "sliced"

@@ -28,5 +28,9 @@ PICTURES: dict[str, Picture] = {
 
 
 def picture_of(layout: StateLayout) -> Picture:
-    """Return the way in which states of a layout are drawn."""
+    """Return the way in which states of a layout are drawn.
+
+    Args:
+        layout: Layout of the states.
+    """
     return PICTURES[layout.picture]

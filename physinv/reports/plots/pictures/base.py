@@ -40,6 +40,9 @@ class Picture(ABC):
             layout: Layout of the states.
             channel: Channel of fields that is shown.
             frames: Number of states that are shown of large ones.
+
+        Returns:
+            The figure.
         """
 
     @abstractmethod
@@ -52,6 +55,9 @@ class Picture(ABC):
             ensemble: Posterior samples ``(n, K, *state)``.
             layout: Layout of the states.
             channel: Channel of fields that is shown.
+
+        Returns:
+            The figure.
         """
 
     @abstractmethod
@@ -66,6 +72,9 @@ class Picture(ABC):
             samples: Draws ``(k, *state)`` by method, the numbers of which may differ.
             layout: Layout of the states.
             colours: Colour by method.
+
+        Returns:
+            The figure.
         """
 
     @abstractmethod
@@ -80,11 +89,18 @@ class Picture(ABC):
             both: Two trajectories ``(time, *state)``: the reconstruction left, the truth right.
             times: Their times.
             layout: Layout of the states.
+
+        Returns:
+            A function that draws the state of a given time.
         """
 
 
 def first_moving(layout: StateLayout) -> int:
-    """Return the first channel that changes in time."""
+    """Return the first channel that changes in time.
+
+    Args:
+        layout: Layout of the states.
+    """
     return next(channel for channel, name in enumerate(layout.names) if name not in layout.static)
 
 
@@ -99,6 +115,9 @@ def rows_of_methods(
         seen: Observation ``(*state)``.
         samples: Draws ``(k, *state)`` by method; as many of each are shown as the one with the fewest has.
         layout: Layout of the states.
+
+    Returns:
+        The figure.
     """
     few, n = min(len(draws) for draws in samples.values()), len(samples)
     stack = np.stack([draws[:few] for draws in samples.values()])
@@ -123,7 +142,11 @@ def name_panels(axes: Sequence[Axes], colours: Mapping[str, str], *, beside: boo
 
 
 def window(x: Array) -> tuple[float, float]:
-    """Return limits of an axis that shows all finite numbers of ``x``, with a margin of 5 %."""
+    """Return limits of an axis that shows all finite numbers of ``x``, with a margin of 5 %.
+
+    Args:
+        x: Numbers, of any shape.
+    """
     finite = x[np.isfinite(x)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     margin = 0.05 * ((high - low) or 1.0)
