@@ -25,7 +25,7 @@ from torch import Tensor
 from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, joined
 from physinv.config.suggest import did_you_mean
 from physinv.equations.sde import SDE
-from physinv.equations.solve import gather, march
+from physinv.equations.solve import check_times, gather, march
 from physinv.equations.steps import Step, euler
 from physinv.laws.exact import ExactPosterior
 from physinv.processes.documented import with_parameters
@@ -291,6 +291,7 @@ class Simulator(SDE):
         x = as_states(x, "x", self.shape)
         check_generator(generator)
         times, counts = self.intervals(times)
+        check_times(self, times.tolist(), noise)
         return self.trajectories(x, times, counts, noise=noise, generator=generator)
 
     def trajectories(
