@@ -203,9 +203,8 @@ def _check(plan: DatasetPlan) -> None:
         raise ValueError(f"`splits` must map names to numbers, such as {{'train': 100}}, got {told}; give a dict.")
     for split in plan.splits:
         if split not in SPLITS:
-            raise ValueError(
-                f"`splits` must name train, valid or test, got `{split}`; {did_you_mean(str(split), SPLITS)}"
-            )
+            hint = did_you_mean(str(split), SPLITS)
+            raise ValueError(f"`splits` must name train, valid or test, got `{split}`; {hint}")
     if "train" not in plan.splits:
         told = ", ".join(plan.splits) or "none"
         raise ValueError(f"`splits` must name train and may name valid and test, got {told}.")

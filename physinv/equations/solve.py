@@ -194,9 +194,10 @@ def check_times(sde: SDE, grid: list[float], noise: bool) -> None:
     """
     gaps = [b - a for a, b in itertools.pairwise(grid)]
     if not gaps or not (all(d > 0 for d in gaps) or all(d < 0 for d in gaps)):
-        got = f"{len(grid)} of them" if len(grid) < 2 else f"{', '.join(f'{t:g}' for t in grid[:4])} ..."
+        told = ", ".join(f"{t:g}" for t in grid[:4])
+        got = f"{len(grid)}; add the last one" if len(grid) < 2 else f"{told} ...; sort them"
         raise ValueError(
-            f"`times` must hold two or more numbers, strictly increasing or strictly decreasing, got {got}; sort them."
+            f"`times` must hold two or more numbers, strictly increasing or strictly decreasing, got {got}."
         )
     if noise and sde.direction * gaps[0] < 0:
         if sde.direction > 0:

@@ -33,8 +33,11 @@ def ensemble(samples: Samples, truth: States, *, least: int = 1) -> tuple[Tensor
     """
     samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
     if truth.ndim < 1 or samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape:
-        swapped = truth.ndim == samples.ndim + 1
-        remedy = "samples come first, the truth second: swap them" if swapped else "put the members on axis 1"
+        remedy = "put the members on axis 1"
+        if truth.ndim == samples.ndim + 1:
+            remedy = "samples come first, the truth second: swap them"
+        elif samples.ndim == truth.ndim + 1 and samples.shape[2:] == truth.shape[1:]:
+            remedy = "give one truth for each ensemble"
         raise ValueError(
             f"`samples` must have shape (batch, members, *state) for a truth of shape {tuple(truth.shape)}, "
             f"got {tuple(samples.shape)}; {remedy}."

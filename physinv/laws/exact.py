@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "ObservedGaussian", "check_final"]
+__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "ObservedGaussian", "States", "check_final"]
 
 import math
 from abc import ABC, abstractmethod

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, joined
 from physinv.equations.sde import SDE
-from physinv.equations.solve import gather, march
+from physinv.equations.solve import check_times, gather, march
 from physinv.equations.steps import Step, euler
 from physinv.laws.exact import ExactPosterior
 from physinv.processes.documented import with_parameters
@@ -260,7 +260,34 @@ class Simulator(SDE):
             ValueError: If ``x`` are no states of this process, or ``times`` do not increase.
         """
         x = as_states(x, "x", self.shape)
+        check_generator(generator)
         times, counts = self.intervals(times)
+        check_times(self, times.tolist(), noise)
+        return self.trajectories(x, times, counts, noise=noise, generator=generator)
+
+    def trajectories(
+        self,
+        x: Float[Tensor, "batch *state"],
+        times: Float[Tensor, " time"],
+        counts: Sequence[int],
+        *,
+        noise: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch time *state"]:
+        """Solve from given states with given numbers of solver steps: :meth:`run` after its checks.
+
+        A process that has a faster way than one step after another overrides this.
+
+        Args:
+            x: States at ``times[0]``, ``(batch, *state)``.
+            times: Times at which states are returned, float64 on the CPU.
+            counts: Number of solver steps in each interval between them.
+            noise: False gives the deterministic physics alone.
+            generator: Source of the noise, on the device of ``x``.
+
+        Returns:
+            ``(batch, time, *state)``, ``x`` first.
+        """
         states = march(self, x, refine(times, counts), step=self.step, noise=noise, generator=generator)
         return gather(every(states, counts), len(times))
 

@@ -15,7 +15,7 @@ import collections
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -23,7 +23,6 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.config.inputs import States, Times, as_states, check_generator
 from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.solve import check_times, gather
@@ -315,22 +314,20 @@ class Semilinear(Simulator):
         y = self.flow_modes(torch.addcmul(y, c.kick, first + second), c, like)
         return torch.addcmul(y, c.kick, first - second)
 
-    def run(
+    def trajectories(
         self,
-        x: States,
-        times: Times | None = None,
+        x: Float[Tensor, "batch *state"],
+        times: Float[Tensor, " time"],
+        counts: Sequence[int],
         *,
         noise: bool = True,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch time *state"]:
-        """Return the trajectories that start at given states (:meth:`physinv.processes.simulator.Simulator.run`).
+        """Solve from given states (:meth:`physinv.processes.simulator.Simulator.trajectories`).
 
         Between stored times the state stays in Fourier space.  Coefficients are computed once for each length of step
         that occurs, up to relative differences of 1e-9.
         """
-        check_generator(generator)
-        x = as_states(x, "x", self.shape)
-        times, counts = self.intervals(times)
         modes = every(self._march(x, refine(times, counts), noise, generator), counts)
         next(modes)  # x itself is not transformed there and back
         return gather(itertools.chain([x], (self.unmodes(y, x) for y in modes)), len(times))

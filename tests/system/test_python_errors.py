@@ -434,7 +434,10 @@ CASES = {
         """,
         WORKS,
     ),
-    "batch-crps": ("pi.metrics.crps(samples, truth[:2])", "`samples` must have shape ... (2, 2), got (3, 5, 2)"),
+    "batch-crps": (
+        "pi.metrics.crps(samples, truth[:2])",
+        "`samples` must have shape ... (2, 2), got (3, 5, 2); give one truth for each ensemble",
+    ),
     "word-crps": ("pi.metrics.crps('samples', truth)", "`samples` must be a tensor or an array of numbers, got str"),
     "shape-l2": (
         "pi.metrics.relative_l2(truth, truth[:2])",
