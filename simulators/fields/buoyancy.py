@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Buoyancy"]
+__all__ = ["Buoyancy", "compiled_advection", "random_obstacles", "stream_velocity"]
 
 import math
 import warnings
@@ -131,12 +131,14 @@ class Buoyancy(Stepped):
         draw = torch.rand((batch, 21), generator=generator, device=device, dtype=dtype)
         swirl = torch.randn((batch, 4, 4), generator=generator, device=device, dtype=dtype)
         centre = (torch.arange(self.size, device=device, dtype=dtype) + 0.5) / self.size
-        mask = _obstacles(draw[:, 1:], centre) if self.obstacles else draw.new_zeros((batch, self.size, self.size))
+        mask = (
+            random_obstacles(draw[:, 1:], centre) if self.obstacles else draw.new_zeros((batch, self.size, self.size))
+        )
         radius = 0.07
         place = 0.5 + self.spread * (2 * draw[:, :1, None] - 1)
         gap = ((centre[:, None] - place) ** 2 + (centre - 0.12) ** 2).sqrt()
         source = self.inflow * ((radius - gap) * self.size + 0.5).clamp(0, 1)
-        x = torch.stack([torch.zeros_like(mask), *_swirl(swirl, self.size, self.stir), mask], dim=1)
+        x = torch.stack([torch.zeros_like(mask), *stream_velocity(swirl, self.size, self.stir), mask], dim=1)
         free, t = self.free(x), x.new_zeros(batch)
         x = self._project(torch.cat([free[:, :3] * x[:, :3], x[:, 3:]], dim=1))
         dt = torch.as_tensor(self.dt, device=device, dtype=dtype)
@@ -177,8 +179,17 @@ def _fill(smoke: Float[Tensor, "batch 1 x y"], fluid: Bool[Tensor, "batch 1 x y"
     return torch.where(fluid, smoke, avg_pool2d(smoke, 3, 1, 1) / share.clamp(min=0.01))
 
 
-def _swirl(z: Float[Tensor, "batch k l"], n: int, stir: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Face velocities of a random stream function in sine modes with rms speed ``stir``; free of divergence."""
+def stream_velocity(z: Float[Tensor, "batch k l"], n: int, stir: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Return the face velocities of a stream function in sine modes, free of divergence.
+
+    Args:
+        z: Amplitudes of the modes, standard normal for a random flow.
+        n: Cells per axis.
+        stir: Expected rms speed, in length/time.
+
+    Returns:
+        Velocities through right and upper faces, ``(batch, n, n)`` each.
+    """
     k = torch.arange(1, z.shape[1] + 1, device=z.device, dtype=z.dtype)
     k2 = math.pi**2 * (k[:, None] ** 2 + k**2)
     wave = torch.sin(math.pi * k[:, None] * torch.arange(n + 1, device=z.device, dtype=z.dtype) / n)
@@ -187,8 +198,16 @@ def _swirl(z: Float[Tensor, "batch k l"], n: int, stir: Tensor | float) -> tuple
     return psi[:, 1:].diff(dim=2), -psi[:, :, 1:].diff(dim=1)
 
 
-def _obstacles(draw: Float[Tensor, "batch 20"], centre: Float[Tensor, " n"]) -> Float[Tensor, "batch n n"]:
-    """One or two boxes and one or two discs (the second of each by the toss of a coin), nothing below y = .25."""
+def random_obstacles(draw: Float[Tensor, "batch 20"], centre: Float[Tensor, " n"]) -> Float[Tensor, "batch n n"]:
+    """Return one or two boxes and one or two discs (the second of each by the toss of a coin), none below y = .25.
+
+    Args:
+        draw: Numbers, uniform on [0, 1], that decide on number, places and sizes.
+        centre: Cell centres along each axis.
+
+    Returns:
+        1 in obstacle cells, else 0.
+    """
     boxes, discs = (d[..., None, None] for d in (draw[:, :12].reshape(-1, 2, 6), draw[:, 12:].reshape(-1, 2, 4)))
     always = torch.tensor([[[1.0]], [[0.0]]], device=draw.device, dtype=draw.dtype)
 
@@ -208,7 +227,7 @@ def _advect(smoke: Tensor, vx: Tensor, vy: Tensor, dt: Tensor) -> tuple[Tensor, 
     """Advect smoke (MacCormack) and velocity (semi-Lagrangian) by the velocity; all ``(batch, n, n)``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PhiFlow calls deprecated parts of itself and of torch
-        phi, compiled = _compiled(smoke.shape[-1], smoke.dtype, smoke.device)
+        phi, compiled = compiled_advection(smoke.shape[-1], smoke.dtype, smoke.device)
         b, xy, wrap = phi.math.batch("b"), phi.math.spatial("x,y"), phi.math.wrap
         before = phi.torch.TORCH.get_default_device()
         phi.torch.TORCH.set_default_device(phi.torch.TORCH.get_device(smoke))
@@ -222,8 +241,12 @@ def _advect(smoke: Tensor, vx: Tensor, vy: Tensor, dt: Tensor) -> tuple[Tensor, 
 
 
 @lru_cache(maxsize=16)
-def _compiled(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
-    """PhiFlow and its advection on n x n cells; traced, since PhiFlow's own bookkeeping takes 100 times as long."""
+def compiled_advection(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+    """Return PhiFlow and its advection on n x n cells, traced: PhiFlow's own bookkeeping takes 100 times as long.
+
+    Raises:
+        ValueError: If PhiFlow is not installed.
+    """
     try:
         import phi.field
         import phi.physics.advect

@@ -90,7 +90,7 @@ class Particles(Simulator):
             raise ValueError(
                 f"`box` of {owner} must be 0 or twice the range of the pair force, {2 * self._reach:.4g}, got {box:g}."
             )
-        if self.neighbours == "cells" and self.pair != "none" and self._side < 3:
+        if self.neighbours == "cells" and self.pair != "none" and self.side < 3:
             raise ValueError(f"`neighbours` 'cells' of {owner} needs a `box` of three cells, {3 * self._reach:.4g}.")
 
     @property
@@ -139,7 +139,8 @@ class Particles(Simulator):
         return float(self._law.reach) * float(self.diameter)
 
     @property
-    def _side(self) -> int:
+    def side(self) -> int:
+        """Cells along one side of the cell list."""
         box = float(self.box) if self.box > 0 else None
         return cells_per_side(self._reach, box, self.particles, self.dimension)
 
@@ -150,10 +151,10 @@ class Particles(Simulator):
             q: Positions, in units of length.
         """
         box = self.box if self.box > 0 else None
-        many = self.neighbours == "cells" or (self.neighbours == "auto" and self.particles > _MANY and self._side > 3)
+        many = self.neighbours == "cells" or (self.neighbours == "auto" and self.particles > _MANY and self.side > 3)
         if not many:
             return all_pairs(q, box)
-        return cell_pairs(q, box, self._law.reach * self.diameter, side=self._side, capacity=self.capacity)
+        return cell_pairs(q, box, self._law.reach * self.diameter, side=self.side, capacity=self.capacity)
 
     def energy_and_force(
         self, q: Float[Tensor, "batch n d"], species: Float[Tensor, "batch n"]

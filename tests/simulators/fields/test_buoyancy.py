@@ -237,16 +237,16 @@ def test_inflow_brings_the_smoke_it_should():
 def test_obstacles_and_stirring_are_as_told():
     draw = torch.rand((500, 20), generator=seeded(13), dtype=torch.float64)
     centre = (torch.arange(64, dtype=torch.float64) + 0.5) / 64
-    mask = module._obstacles(draw, centre)
+    mask = module.random_obstacles(draw, centre)
     assert float(mask[:, :, centre < 0.25].max()) == 0
     assert (mask.sum((1, 2)) > 0).all()
     only = draw.clone()
     only[:, 6], only[:, 16] = 1.0, 1.0  # no second box, no second disc
     only[:, 12:16] = 2.0  # the disc lies far outside
     # one box: 4 (.025 + .025 u)(.06 + .12 u), cut at the outer walls: mean below 4 * .0375 * .12 = .018
-    area = module._obstacles(only, centre).mean((1, 2))
+    area = module.random_obstacles(only, centre).mean((1, 2))
     assert 0.015 < float(area.mean()) < 0.018
-    vx, vy = module._swirl(torch.randn(1000, 4, 4, generator=seeded(14), dtype=torch.float64), 64, 0.3)
+    vx, vy = module.stream_velocity(torch.randn(1000, 4, 4, generator=seeded(14), dtype=torch.float64), 64, 0.3)
     assert float(divergence(vx, vy).abs().max()) < 1e-12
     assert float(vx[:, -1].abs().max()) + float(vy[:, :, -1].abs().max()) < 1e-12
     # 16 modes, most of the energy in one: relative standard error of the mean square below sqrt(2 / 1000);
@@ -293,7 +293,7 @@ def test_smoke_is_lost_or_gained_at_an_order_in_the_mesh():
         state = torch.zeros(1, *sim.shape, dtype=torch.float64)
         state[0, 0] = torch.exp(-((x - 0.45) ** 2 + (y - 0.4) ** 2) / 0.02)
         state[0, 1], state[0, 2] = (
-            v[0] for v in module._swirl(torch.ones(1, 2, 2, dtype=torch.float64), n, torch.tensor(1.0))
+            v[0] for v in module.stream_velocity(torch.ones(1, 2, 2, dtype=torch.float64), n, torch.tensor(1.0))
         )
         smoke = sim.run(state, noise=False)[0, :, 0].mean((1, 2))
         errors.append(abs(float(smoke[-1] / smoke[0] - 1)))
@@ -318,7 +318,7 @@ def test_the_flow_of_the_drift_is_the_solver_and_goes_both_ways():
         state = torch.zeros(1, *sim.shape, dtype=torch.float64)
         state[0, 0] = torch.exp(-((x - 0.45) ** 2 + (y - 0.4) ** 2) / 0.02)
         state[0, 1], state[0, 2] = (
-            v[0] for v in module._swirl(torch.ones(1, 2, 2, dtype=torch.float64), n, torch.tensor(1.0))
+            v[0] for v in module.stream_velocity(torch.ones(1, 2, 2, dtype=torch.float64), n, torch.tensor(1.0))
         )
         end = sim.run(state, noise=False)[:, -1]
         back = end
@@ -369,7 +369,7 @@ def test_initial_states_are_differentiable_in_their_parameters(name):
 
 
 def test_missing_phiflow_is_said_in_one_line(monkeypatch, tmp_path, capsys):
-    module._compiled.cache_clear()
+    module.compiled_advection.cache_clear()
     monkeypatch.setitem(sys.modules, "phi", None)
     text = 'the simulator `buoyancy` needs phiflow; install it with pip install "physinv[flow]"'
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -380,7 +380,7 @@ def test_missing_phiflow_is_said_in_one_line(monkeypatch, tmp_path, capsys):
     err = capsys.readouterr().err
     assert text in err
     assert len(err.strip().splitlines()) == 1
-    module._compiled.cache_clear()
+    module.compiled_advection.cache_clear()
 
 
 def test_listing_does_not_import_phiflow():

@@ -155,7 +155,7 @@ def test_cells_find_what_all_pairs_find(dimension, box):
     assert torch.allclose(dense.force(x), cells.force(x), atol=1e-12)
     assert torch.allclose(dense.potential(x), cells.potential(x), atol=1e-10)
     q = x[..., :dimension]
-    found = cell_pairs(q, box or None, 1.0, side=cells._side, capacity=30)
+    found = cell_pairs(q, box or None, 1.0, side=cells.side, capacity=30)
     near = (all_pairs(q, box or None).gaps.norm(dim=-1) < 1).sum() - q.shape[0] * q.shape[1]
     assert ((found.gaps.norm(dim=-1) < 1) & found.real).sum() == near  # none twice, none missing
 
