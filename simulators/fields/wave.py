@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States
 from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
-from physinv.laws.exact import ExactPosterior, check_final
+from physinv.laws.exact import ExactPosterior, States, check_final
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import parameter

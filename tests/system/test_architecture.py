@@ -83,7 +83,7 @@ def test_folder_datasets_does_not_shadow_an_installed_package(tmp_path):
 
 def test_the_library_never_seeds_globally():
     allowed = {
-        "physinv/models/networks/build.py",
+        "physinv/config/seeds.py",
         "physinv/methods/learned/simulation_based.py",
     }  # inside fork_rng, since torch's layers take no generator
     for path in FILES:
