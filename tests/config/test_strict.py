@@ -85,7 +85,6 @@ def test_descriptions_are_documentation():
         ({"rate": -1}, "`rate` must be greater than or equal to 0, got -1."),
         ({"width": "32"}, "`width` must be a valid integer, got '32'."),
         ({"windows": [4, 1]}, "`windows` must list window lengths of 2 or more, got [4, 1]."),
-        ({"loss": "l2"}, "`loss` must be 'auto'"),
     ],
 )
 def test_settings_teach(values, says):

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.models.networks import MLP, NETWORKS, ParticleNet, UNet, build_network
-from physinv.models.networks.build import seeded
 from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,9 +89,9 @@ def test_what_depends_on_the_layout() -> None:
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     build_network(VECTOR, 3, 3, Settings(), seed=7)
-    with seeded(7):
+    with seeds(7).as_global():
         first = torch.rand(1)
-        with seeded(8):
+        with seeds(8).as_global():
             torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, torch.rand(1, generator=torch.Generator().manual_seed(7)))

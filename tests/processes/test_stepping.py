@@ -13,8 +13,9 @@ from physinv.equations.sde import SDE
 from physinv.equations.solve import solve
 from physinv.equations.steps import Step, euler, heun
 from physinv.processes.check_steps import check_steps
+from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
-from physinv.processes.simulator import Layout, Simulator, every, refine
+from physinv.processes.simulator import Simulator, every, refine
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
@@ -35,7 +36,7 @@ class Well(Simulator):
 
     @property
     def layout(self):
-        return Layout.vector("position", 1)
+        return VectorLayout("position", 1)
 
     def drift(self, x, t):
         return 4 * self.strength * (x - x**3)

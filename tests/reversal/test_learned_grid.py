@@ -8,7 +8,7 @@ from physinv.equations.solve import solve
 from physinv.equations.steps import exponential, heun
 from physinv.equations.time_grids import linear, logarithmic
 from physinv.laws.exact import MixturePosterior
-from physinv.models.references.base import LinearReference
+from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.learned_grid import learned
 from physinv.reversal.transport import transport, transport2
