@@ -143,7 +143,7 @@ WRONG = {
                     "`factor` must divide the grid (8, 8), got 3"),
     "exact sensors": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensors:0.5 "
                       "--observed-noise 0", "`noise` must be positive"),
-    "unknown loss": ("train {0}/heat --out {1}/x --steps 1 --set loss=l2", "there is no objective `l2`; there are bidirectional, "),
+    "unknown loss": ("train {0}/heat --out {1}/x --steps 1 --set loss=l2", "there is no objective `l2`"),
     "window": ("train {0}/heat --out {1}/x --steps 1 --set windows=[9]", "`window` must be between 2 and the 5 states"),
     "unknown device": ("train {0}/heat --out {1}/x --steps 1 --device cuda:7", "is not available here"),
     "no option": ("train {0}/heat", "--out"),
