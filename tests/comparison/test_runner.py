@@ -15,6 +15,7 @@ from physinv.comparison.cells import Cell, cells
 from physinv.comparison.recipe import load_benchmark
 from physinv.comparison.runner import pending, run_benchmark
 from physinv.comparison.workers import default_jobs
+from physinv.config.seeds import seeds
 from physinv.data.recipe import Splits
 from physinv.processes.parameters import build
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -65,7 +66,8 @@ def test_the_figures_of_a_cell_are_those_of_the_same_metrics_by_hand(results, tm
     generate(DatasetPlan(simulator, benchmark.splits.model_dump(), 1, "ornstein-uhlenbeck"), tmp_path / "d")
     test = TrajectoryDataset(tmp_path / "d" / "data" / "test").load()
     truth, final = test.states(0, limit=60), test.states(-1, limit=60)
-    samples = simulator.exact().sample(final, 4, generator=torch.Generator().manual_seed(1))
+    generator = seeds(1).child("comparison", "samples").generator()
+    samples = simulator.exact().sample(final, 4, generator=generator)
     assert record["metrics"]["crps"] == pytest.approx(float(metrics.crps(samples, truth)), rel=1e-6)
     assert record["metrics"]["energy_score"] == pytest.approx(float(metrics.energy_score(samples, truth)), rel=1e-6)
     assert record["metrics"]["log_prob"] == pytest.approx(
