@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     "Numbers",
-    "Samples",
     "States",
     "Times",
     "as_states",
@@ -32,9 +31,6 @@ Numbers = Tensor | NDArray[Any] | Sequence[Any]
 
 States = Real[Tensor, "batch *state"] | NDArray[Any] | Sequence[Any]
 """What :func:`as_states` accepts, ``(batch, *state)``."""
-
-Samples = Real[Tensor, "batch draw *state"] | NDArray[Any] | Sequence[Any]
-"""Draws for each of several states, ``(batch, draw, *state)``, as :func:`as_states` accepts them."""
 
 Times = Real[Tensor, " time"] | NDArray[Any] | Sequence[Any]
 """What :func:`as_times` accepts, ``(time,)``."""

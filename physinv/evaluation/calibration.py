@@ -21,7 +21,7 @@ from jaxtyping import Float
 from scipy.stats import chisquare, kstest
 from torch import Tensor
 
-from physinv.config.inputs import Samples, States
+from physinv.config.inputs import Numbers
 from physinv.evaluation.ensembles import check_finite, ensemble
 from physinv.evaluation.metrics import coverage, rank_histogram
 
@@ -56,8 +56,8 @@ class Tarp(NamedTuple):
 
 
 def coverage_curve(
-    samples: Samples,
-    truth: States,
+    samples: Numbers,
+    truth: Numbers,
     levels: Float[Tensor, " levels"] = LEVELS,
 ) -> Float[Tensor, " levels"]:
     """Return the coverage of central intervals at several levels.
@@ -76,7 +76,7 @@ def coverage_curve(
     return torch.stack([coverage(samples, truth, level) for level in levels.tolist()])
 
 
-def calibration_error(samples: Samples, truth: States) -> Float[Tensor, ""]:
+def calibration_error(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
     """Return the mean of ``|coverage - level|`` over the :data:`LEVELS`.
 
     Args:
@@ -94,8 +94,8 @@ def calibration_error(samples: Samples, truth: States) -> Float[Tensor, ""]:
 
 
 def sbc(
-    samples: Samples,
-    truth: States,
+    samples: Numbers,
+    truth: Numbers,
     *,
     statistics: Statistics | None = None,
     generator: torch.Generator | None = None,
@@ -144,8 +144,8 @@ def sbc(
 
 
 def tarp(
-    samples: Samples,
-    truth: States,
+    samples: Numbers,
+    truth: Numbers,
     *,
     references: Float[Tensor, "batch *state"] | None = None,
     levels: Float[Tensor, " levels"] = LEVELS,
@@ -209,7 +209,7 @@ def _summaries(samples: Tensor, truth: Tensor, generator: torch.Generator | None
     return summaries
 
 
-def _checked(samples: Samples, truth: States, least: int) -> tuple[Tensor, Tensor]:
+def _checked(samples: Numbers, truth: Numbers, least: int) -> tuple[Tensor, Tensor]:
     """Samples and truth with a state axis, after a look at their number and at their values."""
     samples, truth = ensemble(samples, truth)
     if len(truth) < least:

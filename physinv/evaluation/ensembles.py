@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physinv.config.inputs import Samples, States, as_tensor
+from physinv.config.inputs import Numbers, as_tensor
 
 
-def ensemble(samples: Samples, truth: States, *, least: int = 1) -> tuple[Tensor, Tensor]:
+def ensemble(samples: Numbers, truth: Numbers, *, least: int = 1) -> tuple[Tensor, Tensor]:
     """Check the shapes of an ensemble and its truth, and give scalar states an axis.
 
     Args:
@@ -47,7 +47,7 @@ def ensemble(samples: Samples, truth: States, *, least: int = 1) -> tuple[Tensor
     return (samples[..., None], truth[:, None]) if truth.ndim == 1 else (samples, truth)
 
 
-def check_pair(estimate: Any, truth: Any) -> tuple[Tensor, Tensor]:
+def check_pair(estimate: Numbers, truth: Numbers) -> tuple[Tensor, Tensor]:
     """Check that an estimate has the shape of its truth.
 
     Args:

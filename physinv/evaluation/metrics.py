@@ -35,11 +35,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physinv.config.inputs import Samples, States
+from physinv.config.inputs import Numbers
 from physinv.evaluation.ensembles import check_finite, check_pair, ensemble, numbers
 
 
-def relative_l2(estimate: States, truth: States) -> Float[Tensor, ""]:
+def relative_l2(estimate: Numbers, truth: Numbers) -> Float[Tensor, ""]:
     """Return the relative L2 error ``mean_n ||e_n - t_n|| / ||t_n||``.
 
     Args:
@@ -60,7 +60,7 @@ def relative_l2(estimate: States, truth: States) -> Float[Tensor, ""]:
     return (_norm(estimate - truth, 1) / _norm(truth, 1)).mean().to(truth.dtype)
 
 
-def sample_relative_l2(samples: Samples, truth: States) -> Float[Tensor, ""]:
+def sample_relative_l2(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
     """Return the relative L2 error of single samples, averaged over the members.
 
     Args:
@@ -78,8 +78,8 @@ def sample_relative_l2(samples: Samples, truth: States) -> Float[Tensor, ""]:
 
 
 def reconstruction_error(
-    estimate: States,
-    truth: States,
+    estimate: Numbers,
+    truth: Numbers,
     forward: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, ""]:
     """Return the mean squared error of estimates that are run forward, ``mean (F(e) - F(t))^2``.
@@ -104,7 +104,7 @@ def reconstruction_error(
     return (forward(estimate) - forward(truth)).double().square().mean()
 
 
-def crps(samples: Samples, truth: States) -> Float[Tensor, ""]:
+def crps(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
     """Return the fair continuous ranked probability score, averaged over batch and components.
 
     Args:
@@ -124,7 +124,7 @@ def crps(samples: Samples, truth: States) -> Float[Tensor, ""]:
     return crps_map(samples, truth).mean()
 
 
-def crps_map(samples: Samples, truth: States) -> Float[Tensor, "batch *state"]:
+def crps_map(samples: Numbers, truth: Numbers) -> Float[Tensor, "batch *state"]:
     """Return the fair continuous ranked probability score of every component.
 
     It is ``1/K sum_i |x_i - y| - 1/(2 K (K - 1)) sum_ij |x_i - x_j|``; with sorted members the double sum is
@@ -148,7 +148,7 @@ def crps_map(samples: Samples, truth: States) -> Float[Tensor, "batch *state"]:
     return (x.abs().mean(dim=1) - (weight * x).sum(dim=1) / (k * (k - 1))).reshape(truth.shape)
 
 
-def energy_score(samples: Samples, truth: States) -> Float[Tensor, ""]:
+def energy_score(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
     """Return the fair energy score, averaged over the batch: the CRPS of whole states, which sees dependence as well.
 
     It is ``1/K sum_i ||x_i - y|| - 1/(2 K (K - 1)) sum_ij ||x_i - x_j||`` with norms over the flattened state.
@@ -174,8 +174,8 @@ def energy_score(samples: Samples, truth: States) -> Float[Tensor, ""]:
 
 
 def variogram_score(
-    samples: Samples,
-    truth: States,
+    samples: Numbers,
+    truth: Numbers,
     *,
     p: float = 0.5,
     pairs: int = 512,
@@ -223,7 +223,7 @@ def variogram_score(
     return ((among.mean(dim=1) - real).square() - among.var(dim=1) / x.shape[1]).mean()
 
 
-def coverage(samples: Samples, truth: States, level: float = 0.9) -> Float[Tensor, ""]:
+def coverage(samples: Numbers, truth: Numbers, level: float = 0.9) -> Float[Tensor, ""]:
     """Return the share of components inside the central interval of the ensemble.
 
     An interval between quantiles of K perfect members contains the truth too rarely (.807 for .90 at K = 16), so ranks
@@ -254,7 +254,7 @@ def coverage(samples: Samples, truth: States, level: float = 0.9) -> Float[Tenso
     return (inside / (high - low)).mean().to(truth.dtype)
 
 
-def spread_skill(samples: Samples, truth: States) -> Float[Tensor, ""]:
+def spread_skill(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
     """Return the ratio of ensemble spread to the error of the ensemble mean.
 
     It is ``sqrt((K + 1) / K * mean variance / mean (ensemble mean - y)^2)`` with unbiased variances and means over
@@ -282,8 +282,8 @@ def spread_skill(samples: Samples, truth: States) -> Float[Tensor, ""]:
 
 
 def rank_histogram(
-    samples: Samples,
-    truth: States,
+    samples: Numbers,
+    truth: Numbers,
     *,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " ranks"]:
@@ -318,7 +318,7 @@ def _norm(x: Tensor, lead: int) -> Tensor:
     return norm
 
 
-def _rank(samples: Samples, truth: States) -> tuple[Tensor, Tensor]:
+def _rank(samples: Numbers, truth: Numbers) -> tuple[Tensor, Tensor]:
     """How many members are below the truth, and how many equal to it; ``(n, *state)`` each, int64."""
     samples, truth = ensemble(samples, truth)
     check_finite(samples=samples, truth=truth)

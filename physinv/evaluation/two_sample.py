@@ -12,13 +12,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from physinv.config.inputs import States
+from physinv.config.inputs import Numbers
 from physinv.evaluation.ensembles import check_finite, numbers
 
 
 def c2st(
-    a: States,
-    b: States,
+    a: Numbers,
+    b: Numbers,
     *,
     folds: int = 5,
     paired: bool = False,
@@ -71,7 +71,7 @@ def c2st(
     return ((logits > 0) == (y > 0))[held_out].to(x.dtype).mean()
 
 
-def wasserstein(a: States, b: States) -> Float[Tensor, ""]:
+def wasserstein(a: Numbers, b: Numbers) -> Float[Tensor, ""]:
     """Return the Wasserstein distance ``W_2 = min over permutations s of (mean_i ||a_i - b_s(i)||^2)^(1/2)``.
 
     It is exact between equally many samples.  States of one number are matched in order, others by assignment, at a
@@ -101,7 +101,7 @@ def wasserstein(a: States, b: States) -> Float[Tensor, ""]:
     return cost[rows, columns].mean().sqrt().to(a)
 
 
-def _two_sets(a: States, b: States) -> tuple[Tensor, Tensor]:
+def _two_sets(a: Numbers, b: Numbers) -> tuple[Tensor, Tensor]:
     """Both sets as tensors, after a look at their shapes and values."""
     a, b = numbers(a, "a"), numbers(b, "b")
     if a.shape != b.shape:

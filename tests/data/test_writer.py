@@ -85,7 +85,7 @@ def test_the_writer_refuses_what_does_not_fit(tmp_path: Path) -> None:
         write(path, states, times=TIMES.flip(0))
     with pytest.raises(ValueError, match=r"^`times` must differ in float32"):
         write(path, states, times=1 + TIMES * 1e-9)
-    with pytest.raises(ValueError, match=r"^`shape` must be that of `layout`, \(2, 3, 4\) for kind 'field', got"):
+    with pytest.raises(ValueError, match=r"^`shape` must be that of `layout`, \(2, 3, 4\), got"):
         write(path, states, FIELD)
     with pytest.raises(ValueError, match=r"^`states` must have shape \(batch, 9, 3\), got \(4, 8, 3\)"):
         write(path, states[:, 1:])
