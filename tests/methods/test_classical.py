@@ -188,9 +188,10 @@ def test_heat_from_the_prior_mean_reaches_the_exact_posterior_mean(heat, fit):
     nothing = torch.zeros(len(final), 1024)
     reached = found.prior.root(found.minimise(found.objective(final), nothing), final)
     # rounding 6e-8 times sqrt(condition): signal over noise of the largest mode is 6e4; and a factor 5
-    assert float(relative_l2(reached, exact)) < 5 * 6e-8 * math.sqrt(6e4)
-    assert float(relative_l2(found.mean(final), exact)) < 5 * 6e-8 * math.sqrt(6e4)
-    assert float(relative_l2(found.start.mean(final), exact)) > 1e-2
+    rounding = 5 * 6e-8 * math.sqrt(6e4)
+    assert float(relative_l2(reached, exact)) < rounding
+    assert float(relative_l2(found.mean(final), exact)) < rounding
+    assert float(relative_l2(found.start.mean(final), exact)) > 50 * rounding  # the minimiser has work to do
 
 
 def test_laplace_draws_of_heat_have_the_exact_spread_on_all_scales(heat):
