@@ -343,10 +343,11 @@ def test_a_diffusion_prior_with_the_physics_as_likelihood_is_the_posterior(make,
     answer = fit_diffusion_prior(problem, steps=20)
     draws, right = answer.sample(final, 64, generator=generator), exact.sample(final, 64, generator=generator)
     assert float(metrics.crps(draws, truth) / metrics.crps(right, truth)) == pytest.approx(1, abs=0.03)
-    # 64 draws leave 1/64 of the variance in their mean; .01 for the prior and the table of widths
-    assert missed(draws.mean(1), exact.mean(final), truth) < 1 / 64 + 0.01
-    assert float(draws.var(1).mean() / right.var(1).mean()) == pytest.approx(1, abs=0.1)
-    assert missed(answer.mean(final), exact.mean(final), truth) < 1 / 16 + 0.02
+    # 64 draws leave 1/64 of the variance in their mean.  A prior learned from 2000 states adds .001 to .011 to that and
+    # 2 to 12 % to the variance (data and training of seeds 0 to 3, the worst of them here); twice that is allowed
+    assert missed(draws.mean(1), exact.mean(final), truth) < 1 / 64 + 0.022
+    assert float(draws.var(1).mean() / right.var(1).mean()) == pytest.approx(1, abs=0.24)
+    assert missed(answer.mean(final), exact.mean(final), truth) < 1 / 16 + 0.05
 
 
 def test_a_diffusion_prior_heeds_the_observation_mode_by_mode(make, generator):

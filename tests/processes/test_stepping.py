@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import SDE
 from physinv.equations.solve import solve
 from physinv.equations.steps import Step, euler, heun
@@ -150,7 +151,7 @@ def test_a_process_of_which_nothing_is_known_is_refused_where_its_steps_are_too_
     with pytest.raises(ValueError, match=r"the solver step of Well, .* is too long: at t = .* raise `steps`"):
         check_steps(Well(steps=steps))
     with pytest.raises(ValueError, match=r"the solver step of Well"):
-        generate(Well(steps=steps), "well", {"train": 4}, 0, tmp_path / "d")
+        generate(DatasetPlan(Well(steps=steps), {"train": 4}, 0, "well"), tmp_path / "d")
     assert not (tmp_path / "d").exists()
 
 
@@ -161,7 +162,7 @@ def test_short_steps_and_known_ones_pass(tmp_path):
     check_steps(Known(steps=1))
     check_steps(OrnsteinUhlenbeck(steps=1, rate=100.0))
     check_steps(Own())
-    generate(Well(), "well", {"train": 4}, 0, tmp_path / "d")
+    generate(DatasetPlan(Well(), {"train": 4}, 0, "well"), tmp_path / "d")
 
 
 def test_what_becomes_infinite_is_refused():
