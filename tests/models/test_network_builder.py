@@ -94,7 +94,7 @@ def test_the_global_generator_is_left_alone() -> None:
         with seeds(8).as_global():
             torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first, torch.rand(1, generator=torch.Generator().manual_seed(7)))
+    assert torch.equal(first, torch.rand(1, generator=seeds(7).generator()))
 
 
 def test_preparing_draws_on_from_the_layers() -> None:
