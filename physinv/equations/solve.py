@@ -132,7 +132,7 @@ def _march(
     sde: SDE, x: Tensor, grid: list[float], step: Step, noise: bool, generator: torch.Generator | None
 ) -> Iterator[Tensor]:
     """Steps in the state itself; the first one shows whether the parts of the equation have the shape of the state."""
-    if len(x) in x.shape[1:]:  # a missing axis would broadcast unseen
+    if len(x) > 1 and len(x) in x.shape[1:]:  # a missing axis would broadcast unseen
         check_shapes(sde, x[:1], x.new_full((1,), grid[0]))
     noise = noise and not (isinstance(sde, Reverse) and sde.eta == 0)
     still = x.new_zeros(()).expand(step.draws, *x.shape)
