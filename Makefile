@@ -15,7 +15,7 @@ check: lint  ## static checks and the fast tests, in under two minutes
 	$(BIN)/python -m pytest -n 2 -q -m "not slow"
 
 test: lint  ## static checks, then all tests with line coverage
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 lint: $(READY)
 	$(BIN)/ruff check .
