@@ -11,6 +11,8 @@ names in use; capitals stand for numbers or for names of files' parts.
     physics / network                       random layers of learned physics
     physics / training / ...                training of learned physics, with the names of training
     training / order / EPOCH                order of the windows in one epoch
+    training / order / UPDATE               trajectories and jumps of an update of jump kernels
+    training / fresh / ROUND                trajectories that are simulated anew
     training / images / UPDATE              image of each window under the symmetries of the process
     training / noise / UPDATE               noise that the objective draws
     training / validation / windows         which windows are validated on
