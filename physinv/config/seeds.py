@@ -31,11 +31,14 @@ names in use; capitals stand for numbers or for names of files' parts.
     comparison / calibration                random choices of the tests of calibration
     comparison / laws                       random choices of the tests of the law of the samples
     comparison / variogram                  pairs of components, the same for every method
+    method / choice                         draws by which a method chooses among its own ways
+    method / judges                         new trajectories by which it chooses
     method / mean                           samples that a method averages for its estimate
     method / density                        random directions of a divergence
     method / noise                          passes with dropout that the size of the noise is fitted to
     method / widths                         noisy states that residuals are measured on
     method / package                        another package, which draws from the global stream
+    jumps / ...                             jump kernels beside a score, with the names of model and training
     member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training
 
 Methods of one comparison share the streams of model and training on purpose: they see the same batches.

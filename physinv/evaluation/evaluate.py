@@ -19,7 +19,7 @@ from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.spectra import spectral_error
 from physinv.laws.exact import LinearGaussian
-from physinv.posterior.reconstruct import Reconstruction, read_reconstruction
+from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
@@ -65,11 +65,11 @@ class Row:
 def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
     """Compute all metrics that apply to a reconstruction.
 
-    Samples of the reverse SDE are compared with samples of the exact posterior, ``flow`` with the exact probability
-    flow, ``mean-flow`` with the exact posterior mean: three questions with three answers.
+    Samples are compared with samples of the exact posterior, ``flow`` with the exact probability flow, ``mean`` and
+    ``mean-flow`` with the exact posterior mean: three questions with three answers.
 
     Args:
-        recon: The reconstruction, or the file that :func:`~physinv.posterior.reconstruct.reconstruct` wrote.
+        recon: The reconstruction, or the file that :func:`~physinv.runs.reconstruct.reconstruct` wrote.
         seed: Seed of the exact posterior's samples, as many as the reconstruction has.
 
     Returns:
@@ -155,13 +155,13 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
 def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     """The exact answer to the question that the reconstruction answers, as an ensemble; None where it is not known."""
     exact, generator = recon.simulator.exact(), seeds(seed).child("evaluation", "exact").generator()
-    n, final, method = recon.samples.shape[1], recon.observation, recon.info["method"]
+    n, final, answer = recon.samples.shape[1], recon.observation, recon.info["answer"]
     if recon.operator is not None:
         if isinstance(exact, LinearGaussian) and recon.seen is not None:
             return exact.given(recon.operator).sample(recon.seen, n, generator=generator)
         return None
     if exact is None:
         return None
-    if method == "sde":
+    if answer == "samples":
         return exact.sample(final, n, generator=generator)
-    return (exact.flow(final) if method == "flow" else exact.mean(final))[:, None]
+    return (exact.flow(final) if answer == "flow" else exact.mean(final))[:, None]

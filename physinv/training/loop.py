@@ -24,7 +24,7 @@ from physinv.models.score import ScoreModel
 from physinv.training.backward_cache import cached_windows
 from physinv.training.batches import Windows, training_batches, validation_batches
 from physinv.training.budget import Budget, check_budget
-from physinv.training.checkpoint import Checkpoint, load_checkpoint, save_model, trained_part, trim_log
+from physinv.training.checkpoint import Checkpoint, load_checkpoint, trained_part, trim_log
 from physinv.training.jump_pairs import JumpPairs
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
@@ -152,6 +152,4 @@ def fit(
     trained_part(model).load_state_dict(state.best_weights)
     if objective.finish is not None and isinstance(model, ScoreModel):
         objective.finish(model, sde, valid, seed=streams)
-    if run is not None:
-        save_model(run, model)
     return log.history

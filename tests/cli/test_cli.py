@@ -51,7 +51,7 @@ def test_the_whole_way(system, physinv, tmp_path):
     with h5py.File(system / "r.hdf5") as file:
         assert file["samples"].shape == (6, 5, 1, 8, 8)
         assert file["truth"].shape == file["observation"].shape == (6, 1, 8, 8)
-        assert file.attrs["method"] == "sde"
+        assert (file.attrs["method"], file.attrs["answer"]) == ("physinv", "samples")
         assert file.attrs["seed"] == 0
     code, out, _ = physinv("evaluate", system / "r.hdf5", "--json", tmp_path / "t.json", "--plots", tmp_path / "figs")
     assert code == 0
@@ -68,7 +68,7 @@ def test_the_whole_way(system, physinv, tmp_path):
     for method in ("flow", "mean-flow"):
         out_file = tmp_path / f"{method}.hdf5"
         code, _, err = physinv(
-            "reconstruct", system / "run", "--data", system / "heat/data/test", "--out", out_file, "--method", method
+            "reconstruct", system / "run", "--data", system / "heat/data/test", "--out", out_file, "--answer", method
         )
         assert code == 0, err
         code, out, _ = physinv("evaluate", out_file)
@@ -132,13 +132,13 @@ WRONG = {
     "not a run": ("reconstruct {1} --data {0}/heat/data/test --out {1}/r.hdf5", "is not a run"),
     "output exists": ("reconstruct {0}/run --data {0}/heat/data/test --out {0}/r.hdf5", "--overwrite"),
     "no folder": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/no/r.hdf5", "make it first"),
-    "unknown method": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --method ode", "sde, flow"),
+    "unknown answer": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --answer ode", "samples, mean"),
     "unknown grid": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --grid loog",
                      "stored, linear, log, learned"),
     "unknown operator": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensor:0.5",
                          "sensors:FRACTION"),
-    "observed flow": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:2 --method flow",
-                      "`observe` needs `method` sde"),
+    "observed flow": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:2 --answer flow",
+                      "`observe` needs `answer` samples"),
     "coarse grid": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:3",
                     "`factor` must divide the grid (8, 8), got 3"),
     "exact sensors": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensors:0.5 "

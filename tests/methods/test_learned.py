@@ -16,7 +16,12 @@ from physinv.evaluation import metrics
 from physinv.evaluation.two_sample import c2st
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.learned.conditional import fit_conditional_diffusion, fit_flow_matching
-from physinv.methods.learned.coordinates import TargetCoordinates, conditional_coordinates, prior_coordinates
+from physinv.methods.learned.coordinates import (
+    TargetCoordinates,
+    conditional_coordinates,
+    fit_coordinates,
+    prior_coordinates,
+)
 from physinv.methods.learned.deep_ensemble import fit_deep_ensemble
 from physinv.methods.learned.diffusion_prior import fit_diffusion_prior
 from physinv.methods.learned.operator import Operator, build_operator, count_weights, fit_fno
@@ -285,7 +290,7 @@ def test_an_fno_learns_a_fourier_multiplier(make):
     (truth, final), exact = pair(test), RING.exact()
     linear = fit_linear(problem.simulator, problem.train, problem.valid)
     blind = dataclasses.replace(linear, weights=0 * linear.weights, deviation=truth.std() * torch.ones(1, 8))
-    coordinates = TargetCoordinates(problem, blind)
+    coordinates = fit_coordinates(problem, blind)
     model = Regression(coordinates, build_operator(coordinates, 4, 8, 0))
     assert isinstance(model.network, Operator)
     problem.minimise(model, squared_error)

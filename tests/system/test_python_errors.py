@@ -22,7 +22,7 @@ import physinv as pi
 from physinv.evaluation import calibration, two_sample
 from physinv.models.references.mixture import MixtureReference
 from physinv.posterior.partial import sample_given
-from physinv.posterior.reconstruct import SamplingPlan
+from physinv.runs.reconstruct import SamplingPlan
 from physinv.processes.layout import layout_from
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell

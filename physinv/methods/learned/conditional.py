@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Amortised", "Velocity", "fit_conditional_diffusion", "fit_flow_matching", "flow_error"]
+__all__ = [
+    "Amortised",
+    "Velocity",
+    "fit_conditional_diffusion",
+    "fit_flow_matching",
+    "flow_error",
+    "load_conditional_diffusion",
+    "load_flow_matching",
+]
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +22,11 @@ from torch import Tensor, nn
 
 from physinv.equations.broadcast import match
 from physinv.equations.sde import SDE, Score
-from physinv.methods.learned.backbone import build_backbone, chunked
+from physinv.methods.learned.backbone import build_backbone, chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.edm import Denoiser, train_denoiser
 from physinv.methods.problem import Answer, Problem
+from physinv.methods.saving import Setup, loaded_by
 from physinv.training.objectives.base import Batch
 
 
@@ -115,6 +125,10 @@ class Amortised(Answer):
     model: Denoiser | Velocity
     steps: int
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights of the network, and the coordinates."""
+        return part_tensors(self.model.coordinates, self.model.network)
+
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
 
         def work(x: Tensor) -> Tensor:
@@ -137,6 +151,21 @@ class Amortised(Answer):
         return chunked(work, final.repeat_interleave(n, dim=0)).reshape(len(final), n, *final.shape[1:])
 
 
+def load_conditional_diffusion(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Amortised:
+    """Load a conditional diffusion model.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        steps: Sampling steps.
+
+    Returns:
+        The trained posterior.
+    """
+    return Amortised(Denoiser(*load_parts(setup, tensors, groups=3)), steps)
+
+
+@loaded_by(load_conditional_diffusion)
 def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train a conditional diffusion model of the error of the linear estimate, given ``x_T`` and that estimate.
 
@@ -158,6 +187,21 @@ def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised
     return Amortised(train_denoiser(problem, conditional_coordinates(problem), groups=3), steps)
 
 
+def load_flow_matching(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Amortised:
+    """Load a model of flow matching.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        steps: Sampling steps.
+
+    Returns:
+        The trained posterior.
+    """
+    return Amortised(Velocity(*load_parts(setup, tensors, groups=3)), steps)
+
+
+@loaded_by(load_flow_matching)
 def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train conditional flow matching of the error of the linear estimate, given ``x_T`` and that estimate.
 

@@ -25,17 +25,18 @@ from physinv.models.networks import ParticleNet
 from physinv.models.references.particles import ParticleReference, fit_tables
 from physinv.models.references.registry import load_reference
 from physinv.posterior.posterior import Posterior
-from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import build, describe, parameters
 from physinv.processes.registry import find
 from physinv.reports import plots as plot
 from physinv.reports.reconstruction import draw_reconstruction
 from physinv.reversal.split import split
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
 from physinv.training.objectives.base import Batch
 from physinv.training.objectives.trajectory import trajectory_loss
-from physinv.training.run import load_run, train_run
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
 from simulators.particles.neighbours import all_pairs, cell_pairs
 
