@@ -34,7 +34,7 @@ _CHOICE = 0.05  # of the budget: left for the choice among them
 _OBSERVATIONS, _DRAWS = 1000, 32  # by which grids of jumps, and small steps, are compared
 _DOUBT = 2.0  # standard errors by which small steps have to be better than jumps
 _MEAN_DRAWS = 64
-_BATCH, _RATE = 512, 5e-3  # of the training of jump kernels, where the settings leave them open
+_BATCH, _RATE = 512, 1e-2  # of the training of jump kernels, where the settings leave them open
 _PAIRS = 8192  # on which they are validated
 
 
