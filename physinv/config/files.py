@@ -149,7 +149,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         tensors: Tensors by name, of any shape, on any device.
         header: Text by name, which the file holds beside them.
     """
-    flat = {}
+    flat: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         whole = tensor.detach().cpu().contiguous()
         stored = {name + _COMPLEX: torch.view_as_real(whole.resolve_conj())} if whole.is_complex() else {name: whole}
