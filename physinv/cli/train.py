@@ -46,6 +46,7 @@ def train(
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.methods.registry import DEFAULT_METHOD
+    from physinv.runs.files import choice
     from physinv.runs.run import train_run
     from physinv.training.budget import Budget
     from physinv.training.tensorboard import event_writer
@@ -80,6 +81,8 @@ def train(
             overwrite=overwrite,
             progress=show,
         )
+    for line in choice(out):
+        console.say(line)
     if not history.records:
         console.say(f"run in {out}: nothing to train")
         return

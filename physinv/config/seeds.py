@@ -37,6 +37,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / density                        random directions of a divergence
     method / noise                          passes with dropout that the size of the noise is fitted to
     method / widths                         noisy states that residuals are measured on
+    method / choice                         samples of the candidates that a choice is made among
     method / package                        another package, which draws from the global stream
     jumps / ...                             jump kernels beside a score, with the names of model and training
     member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training

@@ -23,12 +23,12 @@ from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.build import build_model
 from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.linear import LinearReference
+from physinv.posterior.likelihood import EXACT_DIVERGENCE
 from physinv.posterior.posterior import Posterior
 from physinv.training.fit_drift import fit_drift
 
 _START = 1e-3  # of the first stored time: where the flow begins, see Posterior.log_prob
 _STILL = 1e-9  # of the largest power: modes below do not vary among initial states
-_EXACT_DIVERGENCE = 64  # numbers of a state up to which the divergence is computed by as many products
 _TOLERANCE = 1e-4  # of the adaptive solver; at 1e-3 the density of heat comes out .02 nats per number too low
 
 
@@ -96,7 +96,7 @@ class OwnDensity(OwnPosterior):
             Log densities in nats, ``(batch,)``.
         """
         p = self.posterior
-        probes, start = None if initial[0].numel() <= _EXACT_DIVERGENCE else 1, _START * float(p.times[1])
+        probes, start = None if initial[0].numel() <= EXACT_DIVERGENCE else 1, _START * float(p.times[1])
         generator = seeds(self.seed).child("method", "density").generator(initial.device)
         out = p.log_prob(
             initial, final, probes=probes, generator=generator, start=start, rtol=_TOLERANCE, atol=_TOLERANCE

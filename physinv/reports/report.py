@@ -147,7 +147,18 @@ def _about(records: Sequence[Record]) -> dict[str, str]:
             about[name] = describe_method(name)
         except ValueError:
             about[name] = ""
+        choices = [_choice(record) for record in records if record.method == name and record.study is None]
+        if said := "; ".join(filter(None, choices)):
+            about[name] += f". Chosen: {said}"
     return about
+
+
+def _choice(record: Record) -> str:
+    """What a method that chooses among others chose, with the figures that decided; empty for all others."""
+    if "chosen" not in record.notes:
+        return ""
+    tried = (f"{t['method']} {t['relative']:.3f}" for t in record.notes["trials"] if "relative" in t)
+    return f"seed {record.seed} {record.notes['chosen']} (scores over linear: {', '.join(tried)})"
 
 
 def _recipe(folder: Path) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 __all__ = [
     "SCHEMA",
     "check_same",
+    "choice",
     "clear",
     "is_begun",
     "is_finished",
@@ -159,6 +160,27 @@ def logs(run: Path) -> dict[str, list[Record]]:
         if (folder / _LOG).exists():
             found[name] = [Record(**json.loads(line)) for line in (folder / _LOG).read_text("utf-8").splitlines()]
     return {name: lines for name, lines in found.items() if lines}
+
+
+def choice(run: Path) -> list[str]:
+    """Return what a method that chooses among others chose, one line for each trial, the choice first.
+
+    Args:
+        run: Folder of the run.
+
+    Returns:
+        Lines; none for methods that choose nothing.
+    """
+    notes = read_info(run).get("notes", {})
+    lines = [f"chosen: {notes['chosen']}"] if "chosen" in notes else []
+    for trial in notes.get("trials", []):
+        said = f"  {trial['method']}, {trial['share']:.0%} of the budget: "
+        if "relative" in trial:
+            said += f"CRPS {trial['crps']:.4g}, energy score {trial['energy_score']:.4g}, "
+            lines.append(said + f"{trial['relative']:.3f} of the linear estimate's")
+        else:
+            lines.append(said + trial["failed"])
+    return lines
 
 
 def check_same(run: Path, info: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
+from physinv.methods.auto import underlying
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains
 from physinv.methods.reverse import ReverseAnswer
@@ -192,7 +193,7 @@ def fit_run(
     with threads_for(train.shape):
         answer = fit_method(method, problem, options)
     info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
-    return Run(problem.simulator, answer, train.times, info, device)
+    return Run(problem.simulator, underlying(answer), train.times, info, device)
 
 
 def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
@@ -219,7 +220,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    return Run(simulator, answer, times, info, device)
+    return Run(simulator, underlying(answer), times, info, device)
 
 
 class _Opening:

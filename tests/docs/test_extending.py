@@ -233,6 +233,22 @@ def test_method(bring, tmp_path):
     assert float(pi.metrics.relative_l2(answer.mean(final), truth)) < 1
 
 
+def test_method_is_saved_and_needs_no_run(bring, capsys):
+    bring("method")
+    name, data = "--method method:fit_analogues --option neighbours=8", "--data double-well/data/test --samples 4"
+    for words in (
+        "generate double-well --out . --train 100 --valid 20 --test 20",
+        f"train double-well --out run {name} --budget 1s",
+        f"reconstruct run {data} --out a.hdf5",
+        f"reconstruct {name} --train double-well {data} --out b.hdf5",
+    ):
+        cli.main(words.split())
+    with h5py.File("a.hdf5") as a, h5py.File("b.hdf5") as b:
+        assert np.array_equal(a["samples"][:], b["samples"][:])
+        assert a.attrs["method"] == "method:fit_analogues"
+    assert "nothing to train" in capsys.readouterr().out
+
+
 def test_method_is_named_on_the_command_line(bring, capsys):
     bring("method")
     small = "--set observations=10 --set splits.train=100 --set splits.valid=20 --set splits.test=20 --jobs 1"

@@ -26,7 +26,17 @@ PROCESSES = {
     "walls and static channels": HeatConductivity(size=6, dimension=1, horizon=0.1, steps=2),
     "particles": OverdampedParticles(particles=3, horizon=0.05, steps=2),
 }
-FEW = {"steps": 3, "members": 2, "iterations": 3, "outer": 2, "inner": 2, "draw": 2}  # of each option that there is
+# Of each option that there is.
+FEW = {
+    "observations": 4,
+    "draws": 2,
+    "steps": 3,
+    "members": 2,
+    "iterations": 3,
+    "outer": 2,
+    "inner": 2,
+    "draw": 2,
+}
 UNSAVED = ("npse", "fmpe")
 
 
