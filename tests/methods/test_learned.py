@@ -239,6 +239,11 @@ def test_dropout_without_rate_is_regression_and_its_noise_is_what_is_missed(make
     # 500 validation residuals tell a variance to sqrt(2/500): five of that
     assert variance == pytest.approx(float(exact), rel=5 * (2 / 500) ** 0.5 + 0.075)
     assert float(answer.mean(final).sub(draws.mean(1)).square().mean()) < 0.05 * variance
+    before = torch.get_rng_state()
+    assert torch.equal(
+        answer.sample(final[:3], 2), answer.sample(final[:3], 2)
+    )  # without a generator from a fixed seed
+    assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(ValueError, match=r"`rate` must be a probability above 0 and below 1, got 0\.0"):
         fit_dropout(problem, rate=0.0)
 
