@@ -105,7 +105,7 @@ def physics_residual(
 
 
 def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
-    n = sde.substeps
+    n = sde.substeps_in(float(t1[0] - t0[0]))
     for i in range(n):
         x = sde.drift_flow(x, torch.lerp(t0, t1, i / n), torch.lerp(t0, t1, (i + 1) / n))
     return x

@@ -122,20 +122,27 @@ def fit_smoother_tables(sde: SDE, data: TrajectoryDataset, basis: Basis) -> Tabl
 def physics_backward(
     sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor
 ) -> Float[Tensor, "batch *state"]:
-    """Solve ``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps.
+    """Solve ``dx/dt = f`` from ``t`` back to ``t - dt``, in as many steps as ``sde.substeps_in`` says.
 
     Args:
         sde: The physics.
         x: States at ``t``.
         t: Times, ``(batch,)``.
-        dt: Lengths of the intervals, ``(batch,)``.
+        dt: Lengths of the intervals, ``(batch,)``; a state takes the steps that its own interval asks for.
 
     Returns:
         States at ``t - dt``; 0 at points where the solution has diverged.
     """
-    n = sde.substeps
-    for j in range(n):
-        x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
+    lengths: list[float] = dt.tolist()
+    counts = {length: sde.substeps_in(length) for length in set(lengths)}
+    different = sorted(set(counts.values()))
+    if len(different) == 1:
+        x = _backward(sde, x, t, dt, different[0])
+    else:
+        steps = torch.tensor([counts[length] for length in lengths], device=x.device)
+        rows = [torch.nonzero(steps == n).flatten() for n in different]
+        parts = [_backward(sde, x[i], t[i], dt[i], n) for i, n in zip(rows, different, strict=True)]
+        x = torch.cat(parts)[torch.cat(rows).argsort()]
     return torch.where(x.abs() < _DIVERGED, x, torch.zeros_like(x))
 
 
@@ -190,6 +197,13 @@ def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor,
         space: Grid points along each space axis.
     """
     return y if basis == "identity" else inverse_fourier(y, space)
+
+
+def _backward(sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor, n: int) -> Tensor:
+    """The states at ``t - dt`` in ``n`` steps."""
+    for j in range(n):
+        x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
+    return x
 
 
 def _hold(tables: Tables, basis: Basis, channel: int) -> None:
