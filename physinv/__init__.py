@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from physinv.models.references.base import ReferenceLaw
     from physinv.models.score import ScoreModel
     from physinv.posterior.posterior import Posterior
-    from physinv.posterior.reconstruct import reconstruct
+    from physinv.posterior.reconstruct import SamplingPlan, reconstruct
     from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
     from physinv.processes.parameters import parameter
     from physinv.processes.registry import simulators
@@ -53,6 +53,7 @@ __all__ = [
     "Posterior",
     "ReferenceLaw",
     "Reverse",
+    "SamplingPlan",
     "ScoreModel",
     "Settings",
     "Simulator",
@@ -89,7 +90,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "models.references.base": ("ReferenceLaw",),
     "models.score": ("ScoreModel",),
     "posterior.posterior": ("Posterior",),
-    "posterior.reconstruct": ("reconstruct",),
+    "posterior.reconstruct": ("SamplingPlan", "reconstruct"),
     "processes.layout": ("FieldLayout", "ParticleLayout", "VectorLayout"),
     "processes.registry": ("simulators",),
     "processes.parameters": ("parameter",),

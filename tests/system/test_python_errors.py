@@ -19,10 +19,10 @@ import dataclasses, math, tempfile
 from pathlib import Path
 import numpy as np, torch
 import physinv as pi
-from physinv.evaluation import calibration, two_sample
+from physinv.evaluation import calibration, spectra, two_sample
+from physinv.evaluation.physics_residual import physics_residual
 from physinv.models.references.mixture import MixtureReference
 from physinv.posterior.partial import sample_given
-from physinv.posterior.reconstruct import SamplingPlan
 from physinv.processes.layout import layout_from
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
@@ -304,8 +304,8 @@ CASES = {
     "run-type": ("pi.load_run(3)", "`run` must be a folder, got int 3"),
     "reconstruct-path": (
         """
-        pi.reconstruct(pi.load_run('run'), valid, 'a.hdf5', SamplingPlan(samples=2))
-        pi.reconstruct('run', 'well/data/valid', 'b.hdf5', SamplingPlan(samples=2))
+        pi.reconstruct(pi.load_run('run'), valid, 'a.hdf5', pi.SamplingPlan(samples=2))
+        pi.reconstruct('run', 'well/data/valid', 'b.hdf5', pi.SamplingPlan(samples=2))
         import h5py
         assert (h5py.File('a.hdf5')['samples'][...] == h5py.File('b.hdf5')['samples'][...]).all()
         """,
@@ -438,6 +438,16 @@ CASES = {
         "pi.metrics.crps(samples, truth[:2])",
         "`samples` must have shape ... (2, 2), got (3, 5, 2); give one truth for each ensemble",
     ),
+    "swapped-residual": (
+        "physics_residual(train.trajectories(), times, well)",
+        "`sde` must be an SDE, got Tensor of shape (5,); give physics_residual(states, sde, times)",
+    ),
+    "array-residual": (
+        "assert physics_residual(train.trajectories().numpy(), well, times.tolist()) > 0",
+        WORKS,
+    ),
+    "word-spectrum": ("spectra.radial_spectrum('u')", "`field` must be a tensor or an array of numbers, got str 'u'"),
+    "nan-spectrum": ("spectra.radial_spectrum(wrong[:, None])", "`field` must be finite, got NaN or infinity"),
     "word-crps": ("pi.metrics.crps('samples', truth)", "`samples` must be a tensor or an array of numbers, got str"),
     "shape-l2": (
         "pi.metrics.relative_l2(truth, truth[:2])",
