@@ -30,6 +30,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     comparison / laws                       random choices of the tests of the law of the samples
     comparison / variogram                  pairs of components, the same for every method
     method / mean                           samples that a method averages for its estimate
+    method / paths                          runs that the coordinates of paths are fitted to
     method / density                        random directions of a divergence
     method / noise                          passes with dropout that the size of the noise is fitted to
     method / widths                         noisy states that residuals are measured on

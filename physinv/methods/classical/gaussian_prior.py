@@ -6,7 +6,7 @@ assimilation: Lorenc 1988; Bannister 2008).  In them the prior is white, whateve
 
 from __future__ import annotations
 
-__all__ = ["GaussianPrior", "fit_covariance", "fit_gaussian_prior"]
+__all__ = ["GaussianPrior", "fit_covariance", "fit_gaussian_prior", "gaussian_prior_of"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.exact import LinearGaussian
 from physinv.methods.problem import Problem
 from physinv.processes.layout import StateLayout
+from physinv.processes.simulator import Simulator
 
 _DENSE = 2048  # components up to which a covariance between all of them is estimated
 _NOTHING = 1e-12  # of the largest variance: below it a direction does not vary (float32 data round at 1e-14)
@@ -67,7 +68,6 @@ class GaussianPrior:
         return self.covariance.whiten(gap).flatten(1)
 
 
-@torch.no_grad()
 def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
     """Return the simulator's own prior where it is Gaussian and known, else that of the training states.
 
@@ -79,12 +79,25 @@ def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
     Returns:
         The prior of the moving channels.
     """
-    simulator = problem.simulator
+    return gaussian_prior_of(problem.simulator, problem.train.states(0))
+
+
+@torch.no_grad()
+def gaussian_prior_of(simulator: Simulator, initial: Float[Tensor, "n *state"]) -> GaussianPrior:
+    """Return the simulator's own prior where it is Gaussian and known, else that of given initial states.
+
+    Args:
+        simulator: The process; its symmetries (``images``) multiply the states.
+        initial: Initial states.
+
+    Returns:
+        The prior of the moving channels.
+    """
     exact = simulator.exact()
     if isinstance(exact, LinearGaussian):
-        covariance = diagonal(exact.sde.modes, exact.sde.unmodes, exact.power.to(problem.device))
+        covariance = diagonal(exact.sde.modes, exact.sde.unmodes, exact.power.to(initial.device))
         return GaussianPrior(exact.mean0, covariance, simulator.layout)
-    x = simulator.layout.moving(torch.cat(simulator.images(problem.train.states(0)))).double()
+    x = simulator.layout.moving(torch.cat(simulator.images(initial))).double()
     mean = x.mean(0)
     return GaussianPrior(mean, fit_covariance(x - mean, simulator.layout, still=_NOTHING), simulator.layout)
 
