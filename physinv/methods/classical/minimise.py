@@ -7,10 +7,9 @@ Every observation has a minimisation of its own, with its own steps; all run sid
 
 from __future__ import annotations
 
-__all__ = ["LeastSquares", "Linearised", "Objective", "gauss_newton", "lbfgs"]
+__all__ = ["Linearised", "Objective", "gauss_newton", "lbfgs"]
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,65 +26,9 @@ _ENOUGH = 1e-4  # of the demanded decrease that a step must reach (Armijo 1966)
 _HALVINGS = 6
 
 
-class LeastSquares(ABC):
-    """A cost function ``J(u) = P(u) + |r(u)|^2 / 2`` of each observation, in whitened coordinates ``u (batch, d)``.
-
-    A subclass gives the residual ``r``.  ``P`` is ``|u|^2 / 2`` unless replaced.
-    """
-
-    @abstractmethod
-    def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch r"]:
-        """Return the residual ``r(u)``, standard normal at the truth.
-
-        Args:
-            u: Whitened coordinates.
-
-        Returns:
-            Flat vectors.
-        """
-
-    def penalty(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
-        """Return ``P(u)``, minus the logarithm of the prior density up to a constant: ``|u|^2 / 2``, in float64.
-
-        Args:
-            u: Whitened coordinates.
-
-        Returns:
-            One value for each observation.
-        """
-        return u.double().square().sum(1) / 2
-
-    @torch.no_grad()
-    def value(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
-        """Return ``J(u)``, summed in float64; infinite where the solver diverges.
-
-        Args:
-            u: Whitened coordinates.
-
-        Returns:
-            One value for each observation.
-        """
-        return _value(self.penalty(u), self.residual(u))
-
-    @torch.enable_grad()
-    def gradient(self, u: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch d"]]:
-        """Return ``J(u)`` and its gradient ``dP/du + (dr/du)^T r``, by the adjoint of the solver.
-
-        Args:
-            u: Whitened coordinates.
-
-        Returns:
-            Values and gradients, one for each observation.
-        """
-        u = u.detach().requires_grad_()
-        r, penalty = self.residual(u), self.penalty(u)
-        (pull,) = torch.autograd.grad((r, penalty), u, (r.detach(), torch.ones_like(penalty)))
-        return _value(penalty.detach(), r.detach()), pull
-
-
 @dataclass(frozen=True)
-class Objective(LeastSquares):
-    """The cost function ``J`` of the initial state alone, with all noise added at the end.
+class Objective:
+    """The cost function ``J`` of each observation, in whitened coordinates ``u (batch, d)``.
 
     Args:
         forward: The observation model.
@@ -99,8 +42,43 @@ class Objective(LeastSquares):
     final: Float[Tensor, "batch *state"]
     precondition: Precondition = lambda v: v
 
-    def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch r"]:
+    def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+        """Return the residual ``r(u)``, standard normal at the truth.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            Flat vectors over the moving components.
+        """
         return self.forward.misfit(self.prior.root(u, self.final), self.final)
+
+    @torch.no_grad()
+    def value(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+        """Return ``J(u)``, summed in float64; infinite where the solver diverges.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            One value for each observation.
+        """
+        return _value(u, self.residual(u))
+
+    @torch.enable_grad()
+    def gradient(self, u: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch d"]]:
+        """Return ``J(u)`` and its gradient ``u + (dr/du)^T r``, by the adjoint of the solver.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            Values and gradients, one for each observation.
+        """
+        u = u.detach().requires_grad_()
+        r = self.residual(u)
+        (pull,) = torch.autograd.grad(r, u, r.detach())
+        return _value(u.detach(), r.detach()), u.detach() + pull
 
     @torch.enable_grad()
     def linearise(self, u: Float[Tensor, "batch d"]) -> Linearised:
@@ -277,8 +255,8 @@ def _two_loops(
     return -q
 
 
-def _value(penalty: Tensor, r: Tensor) -> Tensor:
-    J: Tensor = penalty + r.double().square().sum(1) / 2
+def _value(u: Tensor, r: Tensor) -> Tensor:
+    J: Tensor = (u.double().square().sum(1) + r.double().square().sum(1)) / 2
     return J.nan_to_num(math.inf, math.inf)
 
 

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.methods.classical.monte_carlo.laplace import Laplace
-from physinv.methods.classical.monte_carlo.path import PathObjective, gradients
+from physinv.methods.classical.monte_carlo.laplace import Laplace, Target
+from physinv.methods.classical.monte_carlo.path import PathObjective
 
 LEAPS = 4
 """Gradients of one iteration."""
@@ -75,10 +75,10 @@ def walk(
         Where the chains went.
     """
     batch, chains = xi.shape[:2]
-    every, d = objective.repeated(chains), objective.model.law.numbers
+    bent = Target(objective, reference, chains)
 
     def target(xi: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = gradients(every, reference.path(xi).flatten(0, 1))
+        value, slope = bent.gradient(reference.straight(xi).flatten(0, 1))
         return value.reshape(batch, chains), reference.power(slope.reshape(xi.shape), 0.5)
 
     def uniform(*shape: int) -> Tensor:
@@ -110,5 +110,5 @@ def walk(
             lengths = (lengths * ((rate - _WANTED) / math.sqrt(1 + i / 4)).exp()).clamp(_SHORTEST, _LONGEST)
         if 2 * i >= iterations:
             mean += xi.mean(1) / (iterations - (iterations + 1) // 2)
-        firsts.append(reference.path(xi)[:, :, :d])
+        firsts.append(reference.straight(xi)[:, :, : reference.first])
     return Walk(xi, lengths, torch.stack(firsts, 2), mean, accepted)

@@ -24,7 +24,7 @@ from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.methods.classical.monte_carlo.chain import Walk, walk
 from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
-from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, linearise
+from physinv.methods.classical.monte_carlo.laplace import Laplace, Target, descend, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
 from physinv.methods.classical.variational import Variational, fit_gauss_newton
 from physinv.methods.problem import Answer, NotApplicableError, Problem
@@ -146,10 +146,11 @@ class PathPosterior(Answer):
 
         # Adapt: step lengths, then the reference, which moves to the middle of the chains.
         warm = walk(objective, reference, xi, lengths, self.warm_up, adapt=True, generator=generator)
-        paths = reference.path(warm.xi)
-        reference = linearise(objective, reference.path(warm.mean[:, None])[:, 0])
-        again = max(1, self.warm_up // 2)
-        now = walk(objective, reference, reference.whiten(paths), warm.lengths, again, adapt=True, generator=generator)
+        paths = Target(objective, reference, self.chains).bent(reference.straight(warm.xi).flatten(0, 1))
+        middle = Target(objective, reference, 1).bent(reference.straight(warm.mean[:, None])[:, 0])
+        reference = linearise(objective, middle)
+        xi = _whitened(objective, reference, paths.reshape(xi.shape))
+        now = walk(objective, reference, xi, warm.lengths, self.warm_up, adapt=True, generator=generator)
 
         # Draw; observations that fall short go on from where they are, for longer.
         xi, lengths, going = now.xi, now.lengths, torch.arange(len(final), device=xi.device)
@@ -177,17 +178,18 @@ class PathPosterior(Answer):
             u = law.standardise(start)
             rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
             minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
-        values = torch.stack([objective.value(c) for c in minima])
-        best = torch.stack(minima)[values.argmin(0), torch.arange(len(final))]
-        reference = linearise(objective, best)
+        values = torch.stack([objective.value(m.centre) for m in minima])
+        reference = _better(minima, values.argmin(0))
 
         # Half of the chains around each minimum, wider than the approximation in x_0, with noise that fits.
-        centres = torch.stack([minima[i % len(minima)] for i in range(self.chains)], 1)[:, :, : law.numbers]
-        z = torch.randn(
-            (*centres.shape[:2], objective.numbers), generator=generator, dtype=final.dtype, device=final.device
-        )
-        apart = reference.power(z, 0.5)[:, :, : law.numbers]
-        return objective, reference, reference.whiten(reference.given(centres + _WIDER * apart, generator=generator))
+        paths = []
+        for i in range(self.chains):
+            near = minima[i % len(minima)]
+            z = torch.randn(near.centre.shape, generator=generator, dtype=final.dtype, device=final.device)
+            u = near.centre + _WIDER * near.power(z[:, None], 0.5)[:, 0]
+            c = near.given(u[:, None, : near.first], generator=generator)[:, 0]
+            paths.append(Target(objective, near, 1).bent(c))
+        return objective, reference, _whitened(objective, reference, torch.stack(paths, 1))
 
     def _told(self, walked: Walk, objective: PathObjective) -> Explored:
         """Initial states of chains, with diagnostics of their moving components."""
@@ -253,6 +255,23 @@ def _from_prior(model: PathModel) -> Starts:
         return [model.initial(final.new_zeros((n, model.law.numbers)), final), drawn]
 
     return starts
+
+
+def _whitened(objective: PathObjective, reference: Laplace, paths: Tensor) -> Tensor:
+    """Paths in the coordinates of a reference."""
+    target = Target(objective, reference, paths.shape[1])
+    return reference.whiten(target.unbent(paths.flatten(0, 1)).reshape(paths.shape))
+
+
+def _better(found: list[Laplace], best: Tensor) -> Laplace:
+    """The approximation of each observation that is called the best."""
+    out = found[0]
+    for i, other in enumerate(found[1:], 1):
+        for f in dataclasses.fields(Laplace):
+            a, b = getattr(out, f.name), getattr(other, f.name)
+            if isinstance(a, Tensor):
+                a[best == i] = b[best == i]
+    return out
 
 
 def _merged(found: Explored, part: Explored, at: Tensor) -> Explored:

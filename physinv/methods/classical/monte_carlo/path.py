@@ -17,12 +17,11 @@ x_T) / sigma``.
 
 from __future__ import annotations
 
-__all__ = ["PathModel", "PathObjective", "fit_path_model", "gradients"]
+__all__ = ["PathModel", "PathObjective", "fit_path_model"]
 
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -32,13 +31,9 @@ from physinv.equations.sde import Linear, Multiplicative
 from physinv.equations.steps import Step, exponential
 from physinv.laws.observation import Observation
 from physinv.methods.classical.gaussian_prior import fit_covariance
-from physinv.methods.classical.minimise import LeastSquares
 from physinv.methods.classical.monte_carlo.initial_law import InitialLaw, fit_initial_law
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator, refine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _KERNEL = 1e-3  # share of the variance of the accumulated noise with which every direction is seen at least
 _LEAST = 1e-7  # of its mean variance: directions without any noise
@@ -131,7 +126,7 @@ class PathModel:
 
 
 @dataclass(frozen=True)
-class PathObjective(LeastSquares):
+class PathObjective:
     """Minus the log density of paths, in coordinates ``c``, given what is seen of their ends.
 
     Args:
@@ -151,16 +146,33 @@ class PathObjective(LeastSquares):
         """The number of coordinates ``D``."""
         return self.model.numbers(whole=self.observation is not None)
 
-    def residual(self, u: Float[Tensor, "batch D"]) -> Float[Tensor, "batch r"]:
-        reached = self.model.end(u, self.final)
+    def residual(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, "batch r"]:
+        """Return what a path misses, standard normal at the truth; differentiable.
+
+        Args:
+            c: Coordinates of paths.
+
+        Returns:
+            Flat vectors.
+        """
+        reached = self.model.end(c, self.final)
         if self.observation is not None and self.seen is not None:
             return ((self.observation.operator(reached) - self.seen) / self.observation.noise).flatten(1)
         gap = self.model.simulator.layout.moving(reached - self.final).flatten(1)
         return gap @ self.model.whitening.to(gap).T
 
-    def penalty(self, u: Float[Tensor, "batch D"]) -> Float[Tensor, " batch"]:
-        first, rest = u[:, : self.model.law.numbers], u[:, self.model.law.numbers :]
-        return self.model.law.penalty(first, self.final) + rest.double().square().sum(1) / 2
+    def value(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, " batch"]:
+        """Return minus the log density up to a constant, summed in float64; differentiable.
+
+        Args:
+            c: Coordinates of paths.
+
+        Returns:
+            One number for each row.
+        """
+        d = self.model.law.numbers
+        squares = c[:, d:].double().square().sum(1) + self.residual(c).double().square().sum(1)
+        return self.model.law.penalty(c[:, :d], self.final) + squares / 2
 
     def rows(self, index: Tensor | slice) -> PathObjective:
         """Return the objective of some observations.
@@ -183,31 +195,6 @@ class PathObjective(LeastSquares):
             The same for n rows an observation.
         """
         return self.rows(torch.arange(len(self.final), device=self.final.device).repeat_interleave(n))
-
-    def chunks(self) -> Iterator[slice]:
-        """Yield rows that may be recorded at once.
-
-        Yields:
-            Slices of the batch.
-        """
-        size = self.model.at_once
-        yield from (slice(at, at + size) for at in range(0, len(self.final), size))
-
-
-def gradients(
-    objective: PathObjective, c: Float[Tensor, "batch D"]
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch D"]]:
-    """Return values and gradients of the objective, in chunks that suit the memory.
-
-    Args:
-        objective: The objective.
-        c: Coordinates.
-
-    Returns:
-        One value and one gradient for each row.
-    """
-    values, slopes = zip(*(objective.rows(s).gradient(c[s]) for s in objective.chunks()), strict=True)
-    return torch.cat(values), torch.cat(slopes)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.methods.classical.monte_carlo.chain import LEAPS, walk
-from physinv.methods.classical.monte_carlo.laplace import descend, linearise
+from physinv.methods.classical.monte_carlo.laplace import descend
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
 from physinv.processes.simulator import Simulator
 
@@ -73,7 +73,7 @@ def _refined(
     mean = torch.where(finite, u, 0.0).sum(1) / finite.sum(1).clamp(min=1)
     u = torch.where(finite, u, mean[:, None])
     rest = u.new_zeros((batch, objective.numbers - u.shape[2]))
-    reference = linearise(objective, descend(objective, torch.cat([mean, rest], 1), _STEPS))
+    reference = descend(objective, torch.cat([mean, rest], 1), _STEPS)
 
     xi = reference.whiten(reference.given(u, generator=generator))
     lengths = xi.new_full((batch,), _BEGIN)
