@@ -57,7 +57,7 @@ def of_recipe(name: str, observations: int, **options: Any) -> System:
 
 
 SYSTEMS = {
-    "burgers": lambda: of_recipe("burgers", 100),
+    "burgers": lambda: of_recipe("burgers", 100, late=0.25, substeps=12, iterations=80, warm_up=30, most=3),
 }
 
 

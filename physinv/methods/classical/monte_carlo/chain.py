@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.methods.classical.monte_carlo.laplace import Laplace, Target
-from physinv.methods.classical.monte_carlo.path import PathObjective
+from physinv.methods.classical.monte_carlo.laplace import Laplace
+from physinv.methods.classical.monte_carlo.path import PathObjective, gradients
 
 LEAPS = 4
-"""Gradients of one iteration."""
+"""Gradients of one iteration, unless asked otherwise."""
 
 _WANTED = 0.8  # share of accepted proposals that the length of steps is adapted to
 _LONGEST, _SHORTEST = 0.47, 0.01  # four steps of the longest turn by 1.9: past a quarter, where draws are independent
@@ -57,6 +57,7 @@ def walk(
     lengths: Float[Tensor, " batch"],
     iterations: int,
     *,
+    leaps: int = LEAPS,
     adapt: bool = False,
     generator: torch.Generator | None = None,
 ) -> Walk:
@@ -67,7 +68,8 @@ def walk(
         reference: Laplace's approximation for each of them.
         xi: Where the chains begin.
         lengths: Length of a step, for each observation.
-        iterations: Number of proposals, of four steps each.
+        iterations: Number of proposals.
+        leaps: Steps of each, of one gradient.
         adapt: Adapt the lengths to four accepted proposals out of five, ever more slowly.
         generator: Source of randomness.
 
@@ -75,10 +77,10 @@ def walk(
         Where the chains went.
     """
     batch, chains = xi.shape[:2]
-    bent = Target(objective, reference, chains)
+    every = objective.repeated(chains)
 
     def target(xi: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = bent.gradient(reference.straight(xi).flatten(0, 1))
+        value, slope = gradients(every, reference.path(xi).flatten(0, 1))
         return value.reshape(batch, chains), reference.power(slope.reshape(xi.shape), 0.5)
 
     def uniform(*shape: int) -> Tensor:
@@ -93,7 +95,7 @@ def walk(
         # Four steps: half a kick, a turn, half a kick.
         h = (lengths * (1 - _JITTER + 2 * _JITTER * uniform(batch)))[:, None, None]
         x, g, new = xi, slope, value
-        for _ in range(LEAPS):
+        for _ in range(leaps):
             v = v - h / 2 * (g - x)
             x, v = h.cos() * x + h.sin() * v, h.cos() * v - h.sin() * x
             new, g = target(x)
@@ -110,5 +112,5 @@ def walk(
             lengths = (lengths * ((rate - _WANTED) / math.sqrt(1 + i / 4)).exp()).clamp(_SHORTEST, _LONGEST)
         if 2 * i >= iterations:
             mean += xi.mean(1) / (iterations - (iterations + 1) // 2)
-        firsts.append(reference.straight(xi)[:, :, : reference.first])
+        firsts.append(reference.path(xi)[:, :, : reference.first])
     return Walk(xi, lengths, torch.stack(firsts, 2), mean, accepted)

@@ -7,28 +7,22 @@ residual, which has few rows.  With ``K K^T = U s^2 U^T`` and ``V = U^T K / s``,
 
 so that roots and inverses cost two products with ``V``.
 
-The residual is sharp: the noise of one step allows little of what the noise of all steps can make up for.  So paths are
-bent: noise takes up what the final state owes to ``x_0`` beyond the linear,
-
-    c = (u, w - K_w^T (1 + K_w K_w^T)^-1 rho(u)),   rho(u) = r(u, w*) - r(u*, w*) - K_u (u - u*),
-
-with ``c* = (u*, w*)``.  This changes no volume (the shift of ``w`` depends on ``u`` alone) and nothing to first order.
-Straight coordinates want steps three to ten times shorter.
+The residual is sharp: the noise of one step allows little of what that of all steps can make up for, and chains need
+short steps where the derivative turns.  :func:`integrate_late` makes it less so.
 """
 
 from __future__ import annotations
 
-__all__ = ["Laplace", "Target", "descend", "linearise"]
+__all__ = ["Laplace", "descend", "integrate_late", "linearise"]
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.methods.classical.monte_carlo.path import PathObjective
+from physinv.methods.classical.monte_carlo.path import Late, PathObjective, gradients, values
 from physinv.methods.problem import NotApplicableError
 
 _HALVINGS = 6
@@ -45,7 +39,6 @@ class Laplace:
         rows: The orthonormal rows ``V``.
         squares: ``s^2``.
         left: ``U s``, so that ``K = left V``.
-        inner: ``(1 + K_w K_w^T)^-1``.
         residual: ``r(c*)``.
         first: The number of coordinates of ``x_0``.
     """
@@ -54,7 +47,6 @@ class Laplace:
     rows: Float[Tensor, "batch r D"]
     squares: Float[Tensor, "batch r"]
     left: Float[Tensor, "batch r r"]
-    inner: Float[Tensor, "batch r r"]
     residual: Float[Tensor, "batch r"]
     first: int
 
@@ -71,42 +63,27 @@ class Laplace:
         weight = 1 - (1 + self.squares) ** -a
         return v - torch.bmm(torch.bmm(v, self.rows.mT) * weight[:, None], self.rows)
 
-    def straight(self, xi: Float[Tensor, "batch n D"]) -> Float[Tensor, "batch n D"]:
+    def path(self, xi: Float[Tensor, "batch n D"]) -> Float[Tensor, "batch n D"]:
         """Return ``c* + C^(1/2) xi``.
 
         Args:
             xi: Coordinates in which the approximation is standard normal.
 
         Returns:
-            Path coordinates before they are bent.
+            Path coordinates.
         """
         return self.centre[:, None] + self.power(xi, 0.5)
 
     def whiten(self, c: Float[Tensor, "batch n D"]) -> Float[Tensor, "batch n D"]:
-        """Return ``C^(-1/2) (c - c*)``, the inverse of :meth:`straight`.
+        """Return ``C^(-1/2) (c - c*)``, the inverse of :meth:`path`.
 
         Args:
-            c: Path coordinates before they are bent.
+            c: Path coordinates.
 
         Returns:
             Coordinates in which the approximation is standard normal.
         """
         return self.power(c - self.centre[:, None], -0.5)
-
-    def shift(self, u: Float[Tensor, "batch n d"], residual: Float[Tensor, "batch n r"]) -> Float[Tensor, "batch n W"]:
-        """Return ``K_w^T (1 + K_w K_w^T)^-1 rho(u)``, which bends paths.
-
-        Args:
-            u: The first coordinates of paths.
-            residual: ``r(u, w*)``.
-
-        Returns:
-            The shift of the noise.
-        """
-        d = self.first
-        away = torch.bmm(torch.bmm(u - self.centre[:, None, :d], self.rows[:, :, :d].mT), self.left.mT)
-        rho = residual - self.residual[:, None] - away
-        return torch.bmm(torch.bmm(torch.bmm(rho, self.inner), self.left), self.rows)[:, :, d:]
 
     def given(
         self, first: Float[Tensor, "batch n d"], *, generator: torch.Generator | None = None
@@ -121,13 +98,13 @@ class Laplace:
             generator: Source of randomness.
 
         Returns:
-            Path coordinates, before they are bent, that begin with those given.
+            Path coordinates, that begin with those given.
         """
         d = self.first
         xi = torch.randn(
             (*first.shape[:2], self.centre.shape[1]), generator=generator, dtype=first.dtype, device=first.device
         )
-        drawn = self.straight(xi)
+        drawn = self.path(xi)
 
         # C_00, its inverse, and what the rest of a path owes to the difference.
         head = self.rows[:, :, :d].double()
@@ -147,100 +124,8 @@ class Laplace:
         Returns:
             The same for these.
         """
-        parts = (getattr(self, f.name) for f in fields(self))
-        return Laplace(*(p[index] if isinstance(p, Tensor) else p for p in parts))
-
-
-@dataclass(frozen=True)
-class Target:
-    """Minus the log density of paths in coordinates before they are bent, n rows for each observation.
-
-    Args:
-        objective: The objective, one row for each observation.
-        reference: Laplace's approximations.
-        n: Rows for each observation.
-    """
-
-    objective: PathObjective
-    reference: Laplace
-    n: int
-
-    def bent(self, c: Float[Tensor, "rows D"]) -> Float[Tensor, "rows D"]:
-        """Return paths, bent.
-
-        Args:
-            c: Coordinates before.
-
-        Returns:
-            Coordinates of paths.
-        """
-        return torch.cat([t._bent(c[rows]) for t, rows in self._parts()])
-
-    def unbent(self, c: Float[Tensor, "rows D"]) -> Float[Tensor, "rows D"]:
-        """Return the coordinates that :meth:`bent` maps to given paths.
-
-        Args:
-            c: Coordinates of paths.
-
-        Returns:
-            Coordinates before.
-        """
-        return 2 * c - self.bent(c)  # the shift depends on u alone
-
-    @torch.no_grad()
-    def value(self, c: Float[Tensor, "rows D"]) -> Float[Tensor, " rows"]:
-        """Return the value of each row, in float64; infinite where the solver diverges.
-
-        Args:
-            c: Coordinates before paths are bent.
-
-        Returns:
-            One number for each row.
-        """
-        return torch.cat([t._value(c[rows]) for t, rows in self._parts()]).nan_to_num(math.inf, math.inf)
-
-    @torch.enable_grad()
-    def gradient(self, c: Float[Tensor, "rows D"]) -> tuple[Float[Tensor, " rows"], Float[Tensor, "rows D"]]:
-        """Return values and gradients, in chunks that suit the memory.
-
-        Args:
-            c: Coordinates before paths are bent.
-
-        Returns:
-            One value and one gradient for each row.
-        """
-        values, slopes = [], []
-        for part, rows in self._parts():
-            x = c[rows].detach().requires_grad_()
-            value = part._value(x)
-            slopes += torch.autograd.grad(value.sum(), x)
-            values.append(value.detach())
-        return torch.cat(values).nan_to_num(math.inf, math.inf), torch.cat(slopes)
-
-    def _value(self, c: Tensor) -> Tensor:
-        return self._every.value(self._bent(c))
-
-    def _bent(self, c: Tensor) -> Tensor:
-        d, lead = self.reference.first, (-1, self.n)
-        if c.shape[1] == d:  # no noise on the way
-            return c
-        u, w = c[:, :d], c[:, d:]
-        still = self.reference.centre[:, d:].repeat_interleave(self.n, 0)
-        residual = self._every.residual(torch.cat([u, still], 1))
-        shift = self.reference.shift(u.reshape(*lead, d), residual.reshape(*lead, residual.shape[1]))
-        return torch.cat([u, w - shift.reshape(w.shape)], 1)
-
-    @property
-    def _every(self) -> PathObjective:
-        return self.objective.repeated(self.n)
-
-    def _parts(self) -> Iterator[tuple[Target, slice]]:
-        """Some observations with the rows that belong to them."""
-        size = max(1, self.objective.model.at_once // self.n)
-        for at in range(0, len(self.objective.final), size):
-            some = slice(at, at + size)
-            target = Target(self.objective.rows(some), self.reference.at(some), self.n)
-            yield target, slice(at * self.n, (at + size) * self.n)
+        parts = (self.centre, self.rows, self.squares, self.left, self.residual)
+        return Laplace(*(p[index] for p in parts), first=self.first)
 
 
 def linearise(objective: PathObjective, centre: Float[Tensor, "batch D"]) -> Laplace:
@@ -257,18 +142,16 @@ def linearise(objective: PathObjective, centre: Float[Tensor, "batch D"]) -> Lap
         NotApplicableError: If the derivative of one observation needs more memory than there should be.
     """
     first, size = objective.model.law.numbers, objective.model.at_once
-    parts = [
-        (
-            centre[at : at + size],
-            *_factors(*_derivative(objective.rows(slice(at, at + size)), centre[at : at + size]), first),
-        )
-        for at in range(0, len(centre), size)
-    ]
-    return Laplace(*(torch.cat(p) for p in zip(*parts, strict=True)), first)
+    parts = []
+    for at in range(0, len(centre), size):
+        some = slice(at, at + size)
+        parts.append(_factors(*_derivative(objective.rows(some), centre[some])))
+    rows, squares, left, residual = (torch.cat(p) for p in zip(*parts, strict=True))
+    return Laplace(centre, rows, squares, left, residual, first)
 
 
 def descend(objective: PathObjective, c: Float[Tensor, "batch D"], steps: int) -> Laplace:
-    """Minimise the objective by Gauss-Newton steps along bent paths, halved as long as that lowers it more.
+    """Minimise the objective by Gauss-Newton steps ``-C grad``, halved as long as that lowers it more.
 
     Args:
         objective: The objective, one row for each observation.
@@ -280,17 +163,47 @@ def descend(objective: PathObjective, c: Float[Tensor, "batch D"], steps: int) -
     """
     for _ in range(steps):
         reference = linearise(objective, c)
-        target = Target(objective, reference, 1)
-        value, slope = target.gradient(c)
+        value, slope = gradients(objective, c)
         step = -reference.power(slope[:, None], 1.0)[:, 0]
         best = c
         for halving in range(_HALVINGS):
             tried = c + step / 2**halving
-            new = target.value(tried)
+            new = values(objective, tried)
             good = new < value
             best, value = torch.where(good[:, None], tried, best), torch.where(good, new, value)
-        c = target.bent(best)
+        c = best
     return linearise(objective, c)
+
+
+def integrate_late(objective: PathObjective, reference: Laplace, share: float) -> tuple[PathObjective, Laplace]:
+    """Integrate out the noise of the last steps, linearised at the centre of the reference.
+
+    The residual ``r = r(w*) + K_l (w_l - w_l*)`` is Gaussian given the rest of the path.  It is less sharp by as much
+    as that noise adds to the noise of the last step, and chains may take longer steps.  The end of a path is known from
+    ``x_T``, so that little is lost: the derivative of the last steps hardly varies over the posterior.
+
+    Args:
+        objective: The objective, one row for each observation.
+        reference: Laplace's approximation.
+        share: Share of the steps, from the last one back.
+
+    Returns:
+        The objective without that noise, and its approximation.
+    """
+    model, d = objective.model, reference.first
+    each = model.step.draws * math.prod(model.simulator.shape)
+    count = int(share * (len(model.grid) - 1)) * each
+    if count == 0:
+        return objective, reference
+    K = reference.left @ reference.rows
+    late = K[:, :, -count:]
+    variances, vectors = torch.linalg.eigh((late @ late.mT).double())
+    whitening = ((vectors * (1 + variances.clamp(min=0)).rsqrt()[:, None]) @ vectors.mT).to(K)
+    noise = reference.centre[:, -count:]
+    shift = torch.bmm(late, noise[:, :, None])[:, :, 0]
+    residual = torch.bmm(whitening, (reference.residual - shift)[:, :, None])[:, :, 0]
+    some = replace(objective, late=Late(noise, shift, whitening))
+    return some, Laplace(reference.centre[:, :-count], *_factors(residual, whitening @ K[:, :, :-count]), d)
 
 
 def _derivative(objective: PathObjective, centre: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,17 +222,12 @@ def _derivative(objective: PathObjective, centre: Tensor) -> tuple[Tensor, Tenso
     return r.detach().nan_to_num(0.0, 0.0, 0.0), K.nan_to_num(0.0, 0.0, 0.0)
 
 
-def _factors(r: Tensor, K: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """``V``, ``s^2``, ``U s``, ``(1 + K_w K_w^T)^-1``; rows of ``V`` are 0 where ``s`` is, and enter nothing."""
+def _factors(r: Tensor, K: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``V``, ``s^2``, ``U s`` and ``r``; rows of ``V`` are 0 where ``s`` is, and enter nothing."""
     squares, U = torch.linalg.eigh((K @ K.mT).double())
     least = math.sqrt(torch.finfo(K.dtype).eps) * squares.amax(1, keepdim=True).clamp(max=1.0)
     kept = squares > least
     scale = torch.where(kept, squares.clamp(min=1e-30).rsqrt(), 0.0)
     rows = (U * scale[:, None]).mT.to(K) @ K
     squares = torch.where(kept, squares, 0.0)
-
-    late = K[:, :, first:]
-    gram = (late @ late.mT).double()
-    gram.diagonal(dim1=1, dim2=2).add_(1.0)
-    inner = torch.linalg.inv(gram)
-    return rows, squares.to(K), (U * squares.sqrt()[:, None]).to(K), inner.to(K), r
+    return rows, squares.to(K), (U * squares.sqrt()[:, None]).to(K), r

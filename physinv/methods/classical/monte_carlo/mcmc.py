@@ -22,17 +22,19 @@ from torch import Tensor
 
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
-from physinv.methods.classical.monte_carlo.chain import Walk, walk
+from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
 from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
-from physinv.methods.classical.monte_carlo.laplace import Laplace, Target, descend, linearise
-from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
+from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise
+from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, values
 from physinv.methods.classical.variational import Variational, fit_gauss_newton
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
 _WIDER = 1.5  # how much wider than Laplace's approximation the chains begin
 _BEGIN = 0.3  # length of the first steps
-_DESCENTS = 4  # Gauss-Newton steps from each start
+_DESCENTS = 3  # Gauss-Newton steps from each start
+_HIGH = 15.0  # nats above the best minimum at which another one counts for nothing
+_QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
 
 Starts = Callable[[Tensor, torch.Generator | None], list[Tensor]]
 """``(final, generator)`` to initial states from which minima are sought, the best guess first."""
@@ -82,6 +84,7 @@ class PathPosterior(Answer):
         warm_up: Iterations before the first draw.
         most: How many times ``iterations`` an observation may take.
         seed: Seed of the draws behind :meth:`mean`.
+        late: Share of the steps, the last ones, whose noise is integrated out after linearisation.
         observation: A partial observation; None: final states are seen whole.
     """
 
@@ -92,6 +95,7 @@ class PathPosterior(Answer):
     warm_up: int
     most: int
     seed: int
+    late: float = 0.0
     observation: Observation | None = None
 
     def given(self, observation: Observation) -> PathPosterior:
@@ -146,18 +150,18 @@ class PathPosterior(Answer):
 
         # Adapt: step lengths, then the reference, which moves to the middle of the chains.
         warm = walk(objective, reference, xi, lengths, self.warm_up, adapt=True, generator=generator)
-        paths = Target(objective, reference, self.chains).bent(reference.straight(warm.xi).flatten(0, 1))
-        middle = Target(objective, reference, 1).bent(reference.straight(warm.mean[:, None])[:, 0])
-        reference = linearise(objective, middle)
-        xi = _whitened(objective, reference, paths.reshape(xi.shape))
-        now = walk(objective, reference, xi, warm.lengths, self.warm_up, adapt=True, generator=generator)
+        middle = linearise(objective, reference.path(warm.mean[:, None])[:, 0])
+        xi = middle.whiten(reference.path(warm.xi))
+        reference, leaps = middle, _leaps(warm.lengths)
+        now = walk(objective, reference, xi, warm.lengths, self.warm_up, leaps=leaps, adapt=True, generator=generator)
+        leaps = _leaps(now.lengths)
 
         # Draw; observations that fall short go on from where they are, for longer.
         xi, lengths, going = now.xi, now.lengths, torch.arange(len(final), device=xi.device)
         found: Explored | None = None
         for block in range(self.most):
             count = self.iterations * 2 ** max(0, block - 1)
-            now = walk(objective.rows(going), reference.at(going), xi, lengths, count, generator=generator)
+            now = walk(objective.rows(going), reference.at(going), xi, lengths, count, leaps=leaps, generator=generator)
             part = self._told(now, objective.rows(going))
             found = part if found is None else _merged(found, part, going)
             left = part.short.nonzero()[:, 0]
@@ -178,18 +182,24 @@ class PathPosterior(Answer):
             u = law.standardise(start)
             rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
             minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
-        values = torch.stack([objective.value(m.centre) for m in minima])
-        reference = _better(minima, values.argmin(0))
+        heights = torch.stack([values(objective, m.centre) for m in minima])
+        reference = _better(minima, heights.argmin(0))
 
-        # Half of the chains around each minimum, wider than the approximation in x_0, with noise that fits.
+        # Chains begin around the minima in turn, wider than the approximation in x_0, with noise that fits; not around
+        # a minimum so high that next to nothing of the posterior is there.
         paths = []
         for i in range(self.chains):
-            near = minima[i % len(minima)]
+            k = i % len(minima)
+            low = (heights[k] < heights.amin(0) + _HIGH).long()
+            near = _better([reference, minima[k]], low)
             z = torch.randn(near.centre.shape, generator=generator, dtype=final.dtype, device=final.device)
             u = near.centre + _WIDER * near.power(z[:, None], 0.5)[:, 0]
-            c = near.given(u[:, None, : near.first], generator=generator)[:, 0]
-            paths.append(Target(objective, near, 1).bent(c))
-        return objective, reference, _whitened(objective, reference, torch.stack(paths, 1))
+            paths.append(near.given(u[:, None, : near.first], generator=generator)[:, 0])
+        begun = torch.stack(paths, 1)
+
+        # The noise of the last steps is integrated out.
+        some, reference = integrate_late(objective, reference, self.late)
+        return some, reference, reference.whiten(begun[:, :, : some.numbers])
 
     def _told(self, walked: Walk, objective: PathObjective) -> Explored:
         """Initial states of chains, with diagnostics of their moving components."""
@@ -203,7 +213,14 @@ class PathPosterior(Answer):
 
 
 def fit_mcmc(
-    problem: Problem, *, chains: int = 4, iterations: int = 150, warm_up: int = 60, most: int = 4
+    problem: Problem,
+    *,
+    chains: int = 4,
+    iterations: int = 150,
+    warm_up: int = 40,
+    most: int = 4,
+    late: float = 0.0,
+    substeps: int | None = None,
 ) -> PathPosterior:
     """Prepare Monte Carlo over the paths of a process: exact draws, at the price of thousands of simulations each.
 
@@ -214,6 +231,9 @@ def fit_mcmc(
         warm_up: Iterations before the first draw.
         most: Looks at the diagnostics; observations that fall short go on until the last, with twice as many
             iterations from the third on.
+        late: Share of the solver steps, the last ones, whose noise is integrated out after linearisation; the chains
+            of fields mix faster with .25, and nothing else changes as long as x_T tells the path of these steps.
+        substeps: Solver steps between stored times; None: as many as the process takes.
 
     Returns:
         The posterior, ready for observations.
@@ -232,9 +252,9 @@ def fit_mcmc(
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     generator = seeds(problem.seed).child("method", "paths").generator(problem.device)
-    model = fit_path_model(problem.simulator, generator=generator, device=problem.device)
+    model = fit_path_model(problem.simulator, substeps=substeps, generator=generator, device=problem.device)
     starts = _from_estimate(fit_gauss_newton(problem))
-    return PathPosterior(model, starts, chains, iterations, warm_up, most, problem.seed)
+    return PathPosterior(model, starts, chains, iterations, warm_up, most, problem.seed, late)
 
 
 def _from_estimate(variational: Variational) -> Starts:
@@ -257,21 +277,22 @@ def _from_prior(model: PathModel) -> Starts:
     return starts
 
 
-def _whitened(objective: PathObjective, reference: Laplace, paths: Tensor) -> Tensor:
-    """Paths in the coordinates of a reference."""
-    target = Target(objective, reference, paths.shape[1])
-    return reference.whiten(target.unbent(paths.flatten(0, 1)).reshape(paths.shape))
+def _leaps(lengths: Tensor) -> int:
+    """Steps of an iteration that turn most observations by about a quarter."""
+    return round(min(max(_QUARTER / float(lengths.median()), LEAPS), _MOST_LEAPS))
 
 
 def _better(found: list[Laplace], best: Tensor) -> Laplace:
     """The approximation of each observation that is called the best."""
-    out = found[0]
-    for i, other in enumerate(found[1:], 1):
-        for f in dataclasses.fields(Laplace):
-            a, b = getattr(out, f.name), getattr(other, f.name)
-            if isinstance(a, Tensor):
-                a[best == i] = b[best == i]
-    return out
+
+    def chosen(name: str) -> Tensor:
+        parts = torch.stack([getattr(m, name) for m in found])
+        return parts[best, torch.arange(len(best), device=best.device)]
+
+    if len(found) == 1:
+        return found[0]
+    names = (f.name for f in dataclasses.fields(Laplace) if f.name != "first")
+    return Laplace(**{name: chosen(name) for name in names}, first=found[0].first)
 
 
 def _merged(found: Explored, part: Explored, at: Tensor) -> Explored:

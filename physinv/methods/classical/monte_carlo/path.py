@@ -17,7 +17,7 @@ x_T) / sigma``.
 
 from __future__ import annotations
 
-__all__ = ["PathModel", "PathObjective", "fit_path_model"]
+__all__ = ["PathModel", "PathObjective", "fit_path_model", "gradients", "values"]
 
 import itertools
 import math
@@ -126,6 +126,21 @@ class PathModel:
 
 
 @dataclass(frozen=True)
+class Late:
+    """Noise of the last steps, integrated out near a path: ``r`` stays Gaussian, of another mean and covariance.
+
+    Args:
+        noise: ``w_l`` of the path, at which the last steps are taken.
+        shift: ``K_l w_l``, which the residual has too much there.
+        whitening: ``(1 + K_l K_l^T)^(-1/2)``.
+    """
+
+    noise: Float[Tensor, "batch W"]
+    shift: Float[Tensor, "batch r"]
+    whitening: Float[Tensor, "batch r r"]
+
+
+@dataclass(frozen=True)
 class PathObjective:
     """Minus the log density of paths, in coordinates ``c``, given what is seen of their ends.
 
@@ -134,17 +149,20 @@ class PathObjective:
         final: Final states; given a partial observation, states of any value.
         observation: A partial observation; None: all of ``final`` is seen.
         seen: What is seen of each end by ``observation``.
+        late: Noise of the last steps that is integrated out.
     """
 
     model: PathModel
     final: Float[Tensor, "batch *state"]
     observation: Observation | None = None
     seen: Float[Tensor, "batch *seen"] | None = None
+    late: Late | None = None
 
     @property
     def numbers(self) -> int:
         """The number of coordinates ``D``."""
-        return self.model.numbers(whole=self.observation is not None)
+        every = self.model.numbers(whole=self.observation is not None)
+        return every if self.late is None else every - self.late.noise.shape[1]
 
     def residual(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, "batch r"]:
         """Return what a path misses, standard normal at the truth; differentiable.
@@ -155,6 +173,9 @@ class PathObjective:
         Returns:
             Flat vectors.
         """
+        if self.late is not None:
+            r = replace(self, late=None).residual(torch.cat([c, self.late.noise], 1))
+            return torch.bmm(self.late.whitening, (r - self.late.shift)[:, :, None])[:, :, 0]
         reached = self.model.end(c, self.final)
         if self.observation is not None and self.seen is not None:
             return ((self.observation.operator(reached) - self.seen) / self.observation.noise).flatten(1)
@@ -183,7 +204,10 @@ class PathObjective:
         Returns:
             The same for these.
         """
-        return replace(self, final=self.final[index], seen=None if self.seen is None else self.seen[index])
+        seen, late = self.seen, self.late
+        if late is not None:
+            late = Late(late.noise[index], late.shift[index], late.whitening[index])
+        return replace(self, final=self.final[index], seen=None if seen is None else seen[index], late=late)
 
     def repeated(self, n: int) -> PathObjective:
         """Return the objective of each observation n times, one after the other.
@@ -198,13 +222,54 @@ class PathObjective:
 
 
 @torch.no_grad()
+def values(objective: PathObjective, c: Float[Tensor, "batch D"]) -> Float[Tensor, " batch"]:
+    """Return values of the objective, infinite where the solver diverges.
+
+    Args:
+        objective: The objective.
+        c: Coordinates.
+
+    Returns:
+        One number for each row.
+    """
+    return objective.value(c).nan_to_num(math.inf, math.inf)
+
+
+@torch.enable_grad()
+def gradients(
+    objective: PathObjective, c: Float[Tensor, "batch D"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch D"]]:
+    """Return values and gradients of the objective, in chunks that suit the memory.
+
+    Args:
+        objective: The objective.
+        c: Coordinates.
+
+    Returns:
+        One value and one gradient for each row.
+    """
+    found, slopes, size = [], [], objective.model.at_once
+    for at in range(0, len(c), size):
+        x = c[at : at + size].detach().requires_grad_()
+        value = objective.rows(slice(at, at + size)).value(x)
+        slopes.append(torch.autograd.grad(value.sum(), x)[0])
+        found.append(value.detach())
+    return torch.cat(found).nan_to_num(math.inf, math.inf), torch.cat(slopes)
+
+
+@torch.no_grad()
 def fit_path_model(
-    simulator: Simulator, *, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    simulator: Simulator,
+    *,
+    substeps: int | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
 ) -> PathModel:
     """Fit the coordinates of paths to runs of the process itself; no data are needed.
 
     Args:
         simulator: The process.
+        substeps: Solver steps between stored times; None: as many as the process takes.
         generator: Source of the runs, on ``device``.
         device: Where to compute.
 
@@ -227,6 +292,7 @@ def fit_path_model(
 
     # The solver steps that the data were made with.
     times, counts = simulator.intervals()
+    counts = counts if substeps is None else [substeps] * len(counts)
     linear = isinstance(simulator, Linear)
     grid = times[[0, -1]].tolist() if linear else refine(times, counts).tolist()
 
