@@ -27,7 +27,7 @@ from physinv.processes.simulator import Simulator
 FEWEST = 8
 """Observations from which on the checks say anything."""
 
-_FORWARD, _OBSERVATIONS = 4, 256  # draws of each observation, and observations, that are run forward again
+_FORWARD = 400  # samples that are run forward again, of all observations together
 _LOOKED_AT = 8  # draws of each observation whose roughness is measured
 _PATCHES = 40  # observations from which a classifier can learn anything
 _SHORTEST = 8  # points along an axis from which there are bands of wave numbers
@@ -122,13 +122,13 @@ def _misfit(
 ) -> list[Check]:
     """Median and 90 % quantile of the forward misfit; none without noise."""
     # The same noise of final states is the unit for samples and truths.
-    n = min(len(truth), _OBSERVATIONS)
+    n = min(len(truth), _FORWARD)
     whiten = end_noise(simulator, truth, observation=observation, generator=generator)
     if whiten is None:
         return []
     ours, theirs = (
         forward_misfit(x[:n], final[:n], simulator, whiten, observation=observation)
-        for x in (samples[:, :_FORWARD], truth[:, None])
+        for x in (samples[:, : _FORWARD // n], truth[:, None])
     )
 
     checks = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["MappedAnswer", "with_value_map"]
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,9 @@ from physinv.processes.parameters import build
 from physinv.processes.registry import find
 
 _FEWEST = 16  # validation observations from which a map is fitted
-_DRAWS = 8  # of each of them
+_NUMBERS = 2**19  # of a channel's values that quantiles are known well from: no more observations are drawn for
+_SCORED = 32  # observations that are drawn for in any case
+_DRAWS = 4  # of each of them
 _FARTHER = 1.5  # times as far from the values of training as those of validation are: what exact samples may reach
 
 
@@ -56,7 +59,8 @@ def with_value_map(
     than its standard error.  Linear processes with Gaussian initial states are never mapped.
 
     Args:
-        answer: The posterior of any method; it is asked for 8 samples for each validation observation.
+        answer: The posterior of any method; it is asked for 4 samples for each validation observation, of large fields
+            for the first 32 or more.
         train: The trajectories that it was trained on.
         valid: The validation trajectories.
         generator: Source of the samples, on the device of the answer.
@@ -68,7 +72,8 @@ def with_value_map(
     if valid.n_trajectories < _FEWEST or isinstance(simulator.exact(), LinearGaussian):
         return answer
     layout, images = train.layout, simulator.images
-    known, truth, final = train.states(0), valid.states(0), valid.states(-1)
+    n = max(_SCORED, _NUMBERS // (_DRAWS * math.prod(layout.shape)))
+    known, truth, final = train.states(0), valid.states(0, limit=n), valid.states(-1, limit=n)
     drawn = answer.sample(final, _DRAWS, generator=generator)
     if not bool(drawn.isfinite().all()):
         return answer

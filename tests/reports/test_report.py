@@ -241,6 +241,15 @@ def test_the_verdict_when_physinv_loses() -> None:
     assert "fmpe" not in text[3]
 
 
+def test_the_verdict_names_checks_that_fail_and_no_others() -> None:
+    rows = table(exact=(0.1, 1), physinv=(0.1, 60), linear=(0.2, 1))
+    rows["physinv"] |= {"misfit_median": summary(1.1), "outside": summary(0.0), "patch_c2st": summary(0.55)}
+    assert not any("told from true states" in text for text in verdict(rows))
+    rows["physinv"] |= {"outside": summary(0.74), "total_variation": summary(2.0)}
+    (said,) = (text for text in verdict(rows) if "told from true states" in text)
+    assert said.endswith("exact posterior: outside 0.740 ± 0.0010 and total variation 2.000 ± 0.0010 for 1.")
+
+
 def test_the_verdict_tells_what_one_more_sample_costs() -> None:
     """Of the methods that beat physinv, those that take twice its time or more; the better ones first."""
     rows = table(physinv=(0.1, 60), npse=(0.08, 50), lbfgs=(0.07, 90), fmpe=(0.06, 70), dps=(0.2, 70))
