@@ -25,11 +25,13 @@ names in use; capitals stand for numbers or for names of files' parts.
     evaluation / exact                      samples of the exact posterior, to compare with
     evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
     evaluation / ranks                      ranks among equal numbers, in figures
+    evaluation / checks                     new noise, patches and bootstrap samples of the checks of samples
     comparison / samples                    samples of a method
     comparison / trajectories               reconstructed trajectories of a method
     comparison / example                    samples of a method that figures show
     comparison / calibration                random choices of the tests of calibration
     comparison / laws                       random choices of the tests of the law of the samples
+    comparison / checks                     the same in a comparison of methods
     comparison / variogram                  pairs of components, the same for every method
     method / choice                         draws by which a method chooses among its own ways
     method / judges                         new trajectories by which it chooses
