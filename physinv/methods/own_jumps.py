@@ -57,6 +57,10 @@ class JumpAnswer(OwnPosterior):
     seed: int
 
     @property
+    def steps(self) -> int | None:
+        return super().steps if STEPS in self.ways else None
+
+    @property
     def jumps(self) -> JumpPosterior:
         """The posterior along the grids that are in use."""
         grids = jump_grids(len(self.kernel.times) - 1)

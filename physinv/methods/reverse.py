@@ -44,6 +44,11 @@ class ReverseAnswer(Answer):
         return replace(self, posterior=Posterior(p.sde, p.score, times, batch=batch))
 
     @property
+    def steps(self) -> int | None:
+        """Number of small steps of each sample; None where samples take none."""
+        return len(self.posterior.times) - 1
+
+    @property
     def model(self) -> ScoreModel:
         """The trained score model."""
         score = self.posterior.score

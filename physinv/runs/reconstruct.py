@@ -28,7 +28,7 @@ from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
-from physinv.posterior.partial import sample_given
+from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.reconstruction import SCHEMA
 from physinv.processes.parameters import build, describe
@@ -114,7 +114,7 @@ def reconstruct(
 
     The file holds ``/truth``, ``/observation``, ``/samples`` and, for partial observations, the observed numbers
     ``/seen``; it appears when it is complete.  Given a partial observation, samples are drawn in two stages
-    (:func:`~physinv.posterior.partial.sample_given`).
+    (:func:`~physinv.posterior.partial.sample_final`).
 
     Args:
         run: Fitted method, or the folder of its run.
@@ -250,6 +250,12 @@ def prepared(run: Run, data: TrajectoryDataset, plan: SamplingPlan) -> Answer:
     """
     answer = run.answer
     if isinstance(answer, ReverseAnswer):
+        small = answer.steps is not None or plan.answer in ("flow", "mean-flow")
+        if not small and (plan.steps is not None or plan.grid != "stored"):
+            raise ValueError(
+                f"`steps` and `grid` are for small steps, this run draws by jumps, got {plan.steps} and {plan.grid}; "
+                "leave them out."
+            )
         times = step_grid(run, data, plan.steps or len(run.times) - 1, plan.grid)
         return answer.on(times, batch=plan.batch)
     asked = {
@@ -267,8 +273,8 @@ def prepared(run: Run, data: TrajectoryDataset, plan: SamplingPlan) -> Answer:
 
 
 def _steps(answer: Answer) -> int | None:
-    """Solver steps of a score model; None for a method without one."""
-    return len(answer.posterior.times) - 1 if isinstance(answer, ReverseAnswer) else None
+    """Solver steps of the samples of a score model; None for samples without small steps."""
+    return answer.steps if isinstance(answer, ReverseAnswer) else None
 
 
 def _drawn(
@@ -276,7 +282,8 @@ def _drawn(
 ) -> Float[Tensor, "batch k *state"]:
     """Reconstructed states of one batch of observations, all finite."""
     if isinstance(answer, ReverseAnswer) and observation is not None:
-        drawn = sample_given(answer.posterior, observation, x, plan.draws, generator=generator)
+        final = sample_final(answer.posterior, observation, x, plan.draws, generator=generator)
+        drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
     elif plan.answer == "samples":
         drawn = answer.sample(x, plan.draws, generator=generator)
     elif isinstance(answer, ReverseAnswer) and plan.answer != "mean":
