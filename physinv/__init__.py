@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from physinv.processes.registry import simulators
     from physinv.processes.simulator import Simulator
     from physinv.reports import plots
-    from physinv.runs.reconstruct import reconstruct
+    from physinv.runs.reconstruct import SamplingPlan, reconstruct
     from physinv.runs.run import load_run, train_run
     from physinv.training.budget import Budget
     from physinv.training.loop import fit
@@ -53,6 +53,7 @@ __all__ = [
     "Posterior",
     "ReferenceLaw",
     "Reverse",
+    "SamplingPlan",
     "ScoreModel",
     "Settings",
     "Simulator",
@@ -94,7 +95,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "processes.parameters": ("parameter",),
     "processes.simulator": ("Simulator",),
     "reports.plots": (),
-    "runs.reconstruct": ("reconstruct",),
+    "runs.reconstruct": ("SamplingPlan", "reconstruct"),
     "runs.run": ("load_run", "train_run"),
     "training.budget": ("Budget",),
     "training.loop": ("fit",),

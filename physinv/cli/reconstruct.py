@@ -86,11 +86,11 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
 ) -> None:
-    """Evaluate a reconstruction: a table of metrics, the exact posterior's values beside ours.
+    """Evaluate a reconstruction: metrics beside those of the exact posterior, and checks that need none.
 
     Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
     """
-    from physinv.evaluation.evaluate import evaluate, write_json
+    from physinv.evaluation.evaluate import check, evaluate, write_json
     from physinv.posterior.reconstruction import read_reconstruction
 
     loaded = read_reconstruction(recon)
@@ -98,8 +98,10 @@ def evaluate(
     info = loaded.info
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
     console.metrics(rows, f"{info['simulator']}, {info['method']} {info['answer']}{steps}")
+    checks = check(loaded)
+    console.checks(checks)
     if json is not None:
-        write_json(rows, loaded, json)
+        write_json(rows, loaded, json, checks)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction

@@ -25,7 +25,7 @@ from physinv.methods.registry import fit_method, load_method, trains
 from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
 
 CANDIDATES: Mapping[str, tuple[str, ...]] = {
-    "vector": ("physinv", "flow-matching"),
+    "vector": ("physinv",),
     "field": ("physinv", "flow-matching"),
     "particles": ("physinv", "flow-matching"),
 }
@@ -137,7 +137,7 @@ def fit_auto(
 
     Args:
         problem: The process and its data.
-        share: Share of the budget that each candidate tries.
+        share: Share of the budget that each candidate tries; a single one gets all of it.
         candidates: Methods beside the linear estimate; none: those of :data:`CANDIDATES` for the layout.
         observations: Validation observations that candidates are scored on; fewer for large states.
         draws: Samples of each, at least 2.
@@ -150,7 +150,8 @@ def fit_auto(
     """
     names = [name for name in candidates or CANDIDATES[problem.train.layout.kind] if name != _LINEAR]
     trained = [name for name in names if trains(name)]
-    if not 0 < share * max(len(trained), 1) < 1:
+    share = share if len(trained) > 1 else 1.0  # a single one needs no trial
+    if not 0 < share * len(trained) < 1 and len(trained) > 1:
         raise ValueError(
             f"`share` must be positive and leave something of the budget to the best of {len(trained)} candidates, "
             f"got {share}."
@@ -176,8 +177,9 @@ def fit_auto(
 
     # The best of those that were trained, afresh with the rest.
     done = [trial for trial, _ in tried if trial.share and not trial.failed]
-    if done:
-        best, rest = min(done, key=lambda trial: trial.relative).method, 1 - share * len(trained)
+    rest = 1 - share * len(trained)
+    if done and rest > 0:
+        best = min(done, key=lambda trial: trial.relative).method
         answer = fit_method(best, problem.part(f"rest-{best}", share=rest, begun=begun))
         tried.append((referee.judge(best, rest, answer), answer))
     first, answer = min(tried, key=lambda item: item[0].relative)

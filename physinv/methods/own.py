@@ -21,7 +21,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from physinv.equations.sde import Linear
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
+from physinv.methods.own_jumps import fit_jumps, load_jumps
 from physinv.methods.own_score import Flow, fit_posterior, fit_score, load_posterior, load_score
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, loaded_by
@@ -40,7 +42,7 @@ class Kind:
     load: Callable[[Setup, Mapping[str, Tensor]], Answer]
 
 
-KINDS: dict[str, Kind] = {"score": Kind(fit_score, load_score)}
+KINDS: dict[str, Kind] = {"score": Kind(fit_score, load_score), "jumps": Kind(fit_jumps, load_jumps)}
 """Kinds of models by name; the name is what run files hold, as `model`."""
 
 
@@ -50,7 +52,8 @@ def kind_of(problem: Problem) -> str:
     Args:
         problem: The process and its data.
     """
-    return "score"
+    nonlinear = not isinstance(problem.simulator, Linear)
+    return "jumps" if nonlinear and len(problem.train.shape) == 1 else "score"
 
 
 def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:

@@ -13,15 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.config.seeds import Seed
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.methods.saving import Setup
+from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget
+from physinv.training.jump_pairs import JumpPairs, choose_fresh
 from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
+from physinv.training.objectives.jumps import JUMPS
 from physinv.training.validation import History, Progress, Record
 
 
@@ -150,6 +153,19 @@ class Problem:
             sde: The physics.
         """
         self._fit(model, sde, self.train, self.valid, self.settings, None)
+
+    def minimise_jumps(self, kernel: JumpKernel, sde: SDE, settings: Settings) -> None:
+        """Train jump kernels on pairs of states of trajectories, new ones where the simulator is known.
+
+        Args:
+            kernel: The jump kernels.
+            sde: The physics.
+            settings: Settings of this training.
+        """
+        fresh = choose_fresh(settings.fresh, sde)
+        pairs = JumpPairs(kernel, sde, self.train, self.valid, fresh=fresh)
+        stream = seeds(self.seed).child("jumps")
+        self._fit(kernel, sde, self.train, self.valid, settings, stream, loss=JUMPS, pairs=pairs)
 
     def open(self) -> Path | None:
         """Make the folder ready to be written into.

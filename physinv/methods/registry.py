@@ -51,6 +51,14 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
         "classical.variational:fit_gauss_newton",
         "variational by Gauss-Newton, Gaussian prior, Laplace posterior",
     ),
+    "mcmc": (
+        "classical.monte_carlo.mcmc:fit_mcmc",
+        "Hamiltonian Monte Carlo over paths: exact draws for thousands of simulations each",
+    ),
+    "importance": (
+        "classical.monte_carlo.importance:fit_importance",
+        "importance sampling over forward runs: exact draws, vectors of up to four numbers",
+    ),
     "ensemble-kalman": (
         "classical.ensemble_kalman:fit_ensemble_kalman",
         "ensemble Kalman inversion, multiple data assimilation",

@@ -125,18 +125,19 @@ def loaded_by(load: Callable[..., Any], *, trains: bool = True) -> Callable[[Fit
     return mark
 
 
-def unsaved(reason: str) -> Callable[[Fit], Fit]:
+def unsaved(reason: str, *, trains: bool = True) -> Callable[[Fit], Fit]:
     """Mark the function of a method whose answers cannot be saved.
 
     Args:
         reason: Why, as a clause that follows a colon.
+        trains: False where fitting takes no training: such methods reconstruct without a run.
 
     Returns:
         A decorator that returns the function as it is.
     """
 
     def mark(fit: Fit) -> Fit:
-        _LOADINGS[fit] = Loading(None, reason=reason)
+        _LOADINGS[fit] = Loading(None, trains, reason)
         return fit
 
     return mark

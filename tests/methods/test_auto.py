@@ -82,11 +82,18 @@ def test_the_best_candidate_gets_the_rest_of_the_budget(problem, monkeypatch):
     assert underlying(chosen) is chosen.answer
 
 
+def test_a_single_candidate_gets_the_whole_budget(problem, monkeypatch):
+    only = candidate("only", lambda steps: 0.0, monkeypatch)
+    assert fit_auto(problem, candidates=("only",)).method == "only"
+    assert only == [100]
+
+
 def test_more_training_that_makes_it_worse_is_not_taken(problem, monkeypatch):
     candidate("overfits", lambda steps: 0.0 if steps <= 30 else 1.0, monkeypatch)
-    chosen = fit_auto(problem, candidates=("overfits",), share=0.3)
+    candidate("worse", lambda steps: 2.0, monkeypatch)
+    chosen = fit_auto(problem, candidates=("overfits", "worse"), share=0.3)
     assert chosen.answer.shift == 0.0
-    assert chosen.trials[2].relative > chosen.trials[1].relative
+    assert chosen.trials[3].relative > chosen.trials[1].relative
 
 
 def test_it_is_never_worse_than_the_linear_estimate(problem, monkeypatch):
@@ -100,7 +107,7 @@ def test_it_is_never_worse_than_the_linear_estimate(problem, monkeypatch):
     with pytest.raises(NotApplicableError, match="no meaning here"):  # nothing could be trained
         fit_auto(problem, candidates=("inapplicable",))
     with pytest.raises(ValueError, match="`share` must be positive and leave something of the budget to the best of 2"):
-        fit_auto(problem, share=0.5)
+        fit_auto(problem, candidates=("bad", "infinite"), share=0.5)
 
 
 def test_scores_are_those_of_the_samples(problem):
@@ -121,7 +128,7 @@ def test_a_run_stores_choice_and_figures_and_resumes(data, tmp_path):
             data["train"],
             data["valid"],
             method="auto",
-            options={"draws": 4, "observations": 20},
+            options={"draws": 4, "observations": 20, "candidates": ["physinv", "flow-matching"]},
             settings=QUICK,
             budget=Budget(steps=25),
             **more,

@@ -6,7 +6,14 @@ assimilation: Lorenc 1988; Bannister 2008).  In them the prior is white, whateve
 
 from __future__ import annotations
 
-__all__ = ["FittedCovariance", "GaussianPrior", "fit_covariance", "fit_gaussian_prior", "load_gaussian_prior"]
+__all__ = [
+    "FittedCovariance",
+    "GaussianPrior",
+    "fit_covariance",
+    "fit_gaussian_prior",
+    "gaussian_prior_of",
+    "load_gaussian_prior",
+]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +28,7 @@ from physinv.laws.exact import LinearGaussian
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.processes.layout import StateLayout
+from physinv.processes.simulator import Simulator
 
 _DENSE = 2048  # components up to which a covariance between all of them is estimated
 _NOTHING = 1e-12  # of the largest variance: below it a direction does not vary (float32 data round at 1e-14)
@@ -108,7 +116,6 @@ class GaussianPrior:
         return self.covariance.whiten(gap).flatten(1)
 
 
-@torch.no_grad()
 def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
     """Return the simulator's own prior where it is Gaussian and known, else that of the training states.
 
@@ -120,10 +127,23 @@ def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
     Returns:
         The prior of the moving channels.
     """
-    simulator = problem.simulator
-    if (known := _known_prior(problem.setup)) is not None:
+    return gaussian_prior_of(problem.simulator, problem.train.states(0))
+
+
+@torch.no_grad()
+def gaussian_prior_of(simulator: Simulator, initial: Float[Tensor, "n *state"]) -> GaussianPrior:
+    """Return the simulator's own prior where it is Gaussian and known, else that of given initial states.
+
+    Args:
+        simulator: The process; its symmetries (``images``) multiply the states.
+        initial: Initial states.
+
+    Returns:
+        The prior of the moving channels.
+    """
+    if (known := _known_prior(simulator, initial.device)) is not None:
         return known
-    x = simulator.layout.moving(torch.cat(simulator.images(problem.train.states(0)))).double()
+    x = simulator.layout.moving(torch.cat(simulator.images(initial))).double()
     mean = x.mean(0)
     return GaussianPrior(mean, fit_covariance(x - mean, simulator.layout, still=_NOTHING), simulator.layout)
 
@@ -138,7 +158,7 @@ def load_gaussian_prior(setup: Setup, tensors: Mapping[str, Tensor]) -> Gaussian
     Returns:
         The prior of the moving channels.
     """
-    if (known := _known_prior(setup)) is not None:
+    if (known := _known_prior(setup.simulator, setup.device)) is not None:
         return known
     covariance = FittedCovariance.from_tensors(below("covariance", tensors))
     return GaussianPrior(tensors["mean"], covariance, setup.layout)
@@ -181,13 +201,13 @@ def fit_covariance(
     return FittedCovariance.from_tensors({name: tensor.contiguous() for name, tensor in parts.items()})
 
 
-def _known_prior(setup: Setup) -> GaussianPrior | None:
+def _known_prior(simulator: Simulator, device: torch.device) -> GaussianPrior | None:
     """The simulator's own prior where it is Gaussian and known."""
-    exact = setup.simulator.exact()
+    exact = simulator.exact()
     if not isinstance(exact, LinearGaussian):
         return None
-    covariance = diagonal(exact.sde.modes, exact.sde.unmodes, exact.power.to(setup.device))
-    return GaussianPrior(exact.mean0, covariance, setup.layout)
+    covariance = diagonal(exact.sde.modes, exact.sde.unmodes, exact.power.to(device))
+    return GaussianPrior(exact.mean0, covariance, simulator.layout)
 
 
 def _spectrum(x: Tensor) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ class Physics(Answer):
     @torch.no_grad()
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         times = self.simulator.times
-        fine = times[[0, -1]] if isinstance(self.simulator, Linear) else refine(times, self.simulator.substeps)
+        fine = times[[0, -1]] if isinstance(self.simulator, Linear) else refine(*self.simulator.intervals())
         grid = fine.flip(0).tolist()
         parts = []
         for x in torch.split(final, default_batch(final)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build_backbone", "chunked", "load_parts", "part_tensors", "source"]
+__all__ = ["build_backbone", "chunked", "load_parts", "part_tensors"]
 
 from collections.abc import Callable, Mapping
 
@@ -98,16 +98,3 @@ def chunked(work: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"], 
     """
     parts = [work(part.float()) for part in torch.split(x, at_once or default_batch(x))]
     return torch.cat(parts).to(x.dtype)
-
-
-def source(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
-    """Return a generator: the given one, or a new one seeded by torch's global state.
-
-    Args:
-        generator: The given one, or None.
-        device: Device of a new one.
-
-    Returns:
-        The generator.
-    """
-    return generator or torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))

@@ -88,7 +88,8 @@ class Denoiser(nn.Module):
         """
 
         def velocity(s: Tensor, y: Tensor) -> Tensor:
-            return y - self(y, y.new_full((len(y),), math.exp(float(s))), context)
+            out: Tensor = y - self(y, y.new_full((len(y),), math.exp(float(s))), context)
+            return out
 
         return velocity, (math.log(_LOW), math.log(_HIGH)), _HIGH
 
@@ -162,6 +163,13 @@ def heun(
 ) -> Float[Tensor, "batch *moving"]:
     """Solve the ODE ``dy/dsigma = (y - D(y, sigma)) / sigma`` by Heun's method, the last step by Euler's.
 
+    The steps are taken for ``w = y cos(a)`` in the angle ``a = arctan(sigma)``, in which the ODE reads
+
+        dw/da = (w cos(a) - D) / sin(a).
+
+    For data of deviation 1 so has ``w`` at every noise level, and it stays where it is if they are a white Gaussian. In
+    ``sigma`` itself 20 steps from 80 to 0 leave 7 % too much variance even there.
+
     Args:
         denoise: The denoiser ``D(y, sigma)``.
         noise: Standard normal numbers.
@@ -172,15 +180,19 @@ def heun(
 
     References:
         Karras et al. (2022), Elucidating the design space of diffusion-based generative models, algorithm 1.
+        Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models, appendix D (the angle).
     """
-    y = levels[0] * noise
+
+    def slope(w: Tensor, sigma: float) -> Tensor:
+        a = math.atan(sigma)
+        return (w * math.cos(a) - denoise(w / math.cos(a), sigma)) / math.sin(a)
+
+    w = noise
     for s, r in itertools.pairwise(levels):
-        slope = (y - denoise(y, s)) / s
-        guess = y + (r - s) * slope
-        if r > 0:
-            guess = y + (r - s) * (slope + (guess - denoise(guess, r)) / r) / 2
-        y = guess
-    return y
+        h, first = math.atan(r) - math.atan(s), slope(w, s)
+        guess = w + h * first
+        w = w + h * (first + slope(guess, r)) / 2 if r > 0 else guess
+    return w
 
 
 def train_denoiser(problem: Problem, coordinates: TargetCoordinates, *, groups: int) -> Denoiser:

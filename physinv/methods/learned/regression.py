@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from physinv.config.seeds import seeds
 from physinv.equations.sde import SDE, Score
-from physinv.methods.learned.backbone import build_backbone, chunked, load_parts, part_tensors, source
+from physinv.methods.learned.backbone import build_backbone, chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, loaded_by
@@ -112,7 +112,7 @@ class Regressed(Answer):
 class Dropped(Answer):
     """The predictive law of a network with dropout (Gal and Ghahramani 2016): a random pass plus Gaussian noise.
 
-    Its mean is the average of 32 passes from a fixed seed (their eq. 6).
+    Its mean is the average of 32 passes from a fixed seed (their eq. 6); without a generator so are its samples.
 
     Args:
         model: The regression, trained with dropout.
@@ -138,7 +138,7 @@ class Dropped(Answer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        noise = source(generator, final.device)
+        noise = generator or seeds(self.seed).child("method", "samples").generator(final.device)
 
         def work(x: Tensor) -> Tensor:
             coordinates, context = self.model.coordinates, self.model.coordinates.context(x)
