@@ -119,7 +119,8 @@ def flow_log_prob(
     divergence = exact if divergence is None else divergence
 
     def rate(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return divergence(lambda y: velocity(s, y), state[0])
+        inside = s.clamp(*span)  # the solver may probe beyond the end for its first step
+        return divergence(lambda y: velocity(inside, y), state[0])
 
     ends = torch.tensor(span, dtype=torch.float64, device=x.device)
     reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=atol)

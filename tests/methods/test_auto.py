@@ -128,9 +128,9 @@ def test_a_run_stores_choice_and_figures_and_resumes(data, tmp_path):
             data["train"],
             data["valid"],
             method="auto",
-            options={"draws": 4, "candidates": ["physinv", "flow-matching"]},
+            options={"draws": 4, "observations": 20, "candidates": ["physinv", "flow-matching"]},
             settings=QUICK,
-            budget=Budget(steps=50),
+            budget=Budget(steps=25),
             **more,
         )
 
