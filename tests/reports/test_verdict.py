@@ -59,3 +59,12 @@ def test_the_verdict_when_physinv_ties_and_when_there_is_one_seed() -> None:
     single = {m: {"crps": summary(v, None)} for m, v in {"physinv": 0.1, "npse": 0.11}.items()}
     assert "one seed" in verdict(single)[-1]
     assert "nothing can be said" in verdict({"npse": single["npse"]})[0]
+
+
+def test_the_verdict_names_checks_that_fail_and_no_others() -> None:
+    rows = table(exact=(0.1, 1), physinv=(0.1, 60), linear=(0.2, 1))
+    rows["physinv"] |= {"misfit_median": summary(1.1), "outside": summary(0.0), "patch_c2st": summary(0.55)}
+    assert not any("told from true states" in text for text in verdict(rows))
+    rows["physinv"] |= {"outside": summary(0.74), "total_variation": summary(2.0)}
+    (said,) = (text for text in verdict(rows) if "told from true states" in text)
+    assert said.endswith("exact posterior: outside 0.740 ± 0.0010 and total variation 2.000 ± 0.0010 for 1.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["build_backbone", "chunked"]
+__all__ = ["build_backbone", "chunked", "load_parts", "part_tensors"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.methods.learned.coordinates import TargetCoordinates
+from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.networks.build import build_network
 from physinv.posterior.posterior import default_batch
 
@@ -47,6 +48,40 @@ def build_backbone(
     return build_network(
         layout, inputs, m + numbers, settings, seed=stream, dropout=dropout, numbers=numbers, unit=unit
     )
+
+
+def part_tensors(coordinates: TargetCoordinates, network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a model of coordinates and a network.
+
+    Args:
+        coordinates: The coordinates in which it estimates.
+        network: The trained network.
+
+    Returns:
+        Tensors by name.
+    """
+    return prefixed("coordinates", coordinates.tensors()) | prefixed("network", network.state_dict())
+
+
+def load_parts(
+    setup: Setup, tensors: Mapping[str, Tensor], *, groups: int, heads: int = 1, dropout: float = 0.0
+) -> tuple[TargetCoordinates, nn.Module]:
+    """Make coordinates and network again from the tensors of :func:`part_tensors`.
+
+    Args:
+        setup: What the run knows.
+        tensors: The tensors.
+        groups: Number of groups of features that the network was built for.
+        heads: Number of its heads.
+        dropout: Probability that a channel is dropped.
+
+    Returns:
+        Coordinates and network, on the device of the run.
+    """
+    coordinates = TargetCoordinates.from_tensors(setup.layout, below("coordinates", tensors))
+    network = build_backbone(coordinates, setup.settings, groups=groups, heads=heads, dropout=dropout, seed=setup.seed)
+    network.load_state_dict(below("network", tensors))
+    return coordinates.to(setup.device), network.to(setup.device)
 
 
 @torch.no_grad()

@@ -22,10 +22,10 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.posterior.reconstruct import SamplingPlan, reconstruct
 from physinv.processes.simulator import Simulator
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.particles.langevin import UnderdampedParticles
 from simulators.vectors.double_well import DoubleWell

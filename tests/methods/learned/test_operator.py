@@ -7,7 +7,7 @@ import torch
 from learned_cases import RING, missed, pair
 
 from physinv.methods.classical.linear_estimate import fit_linear
-from physinv.methods.learned.coordinates import TargetCoordinates, conditional_coordinates
+from physinv.methods.learned.coordinates import conditional_coordinates, fit_coordinates
 from physinv.methods.learned.operator import Operator, build_operator, count_weights, fit_fno
 from physinv.methods.learned.regression import Regressed, Regression, fit_regression, squared_error
 
@@ -18,7 +18,7 @@ def test_an_fno_learns_a_fourier_multiplier(make):
     (truth, final), exact = pair(test), RING.exact()
     linear = fit_linear(problem.simulator, problem.train, problem.valid)
     blind = dataclasses.replace(linear, weights=0 * linear.weights, deviation=truth.std() * torch.ones(1, 8))
-    coordinates = TargetCoordinates(problem, blind)
+    coordinates = fit_coordinates(problem, blind)
     model = Regression(coordinates, build_operator(coordinates, 4, 8, 0))
     assert isinstance(model.network, Operator)
     problem.minimise(model, squared_error)

@@ -18,14 +18,15 @@ from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.metrics import crps
 from physinv.models.build import build_model
 from physinv.models.references.particles import ParticleReference
-from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import build, describe, parameters
 from physinv.processes.registry import find
 from physinv.reports import plots as plot
 from physinv.reports.reconstruction import draw_reconstruction
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
 
 
