@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Flow", "OwnDensity", "OwnPosterior", "fit_exact", "fit_flow", "fit_linear_estimate", "fit_physinv"]
+__all__ = [
+    "Flow",
+    "OwnDensity",
+    "OwnPosterior",
+    "StoredPosterior",
+    "fit_exact",
+    "fit_flow",
+    "fit_linear_estimate",
+    "fit_physinv",
+]
 
 from dataclasses import dataclass
 
@@ -13,6 +22,7 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.equations.sde import Linear, Reverse
 from physinv.equations.solve import solve
+from physinv.evaluation.references import StoredReference, reference_for
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.problem import Answer, NotApplicableError, Problem
@@ -103,6 +113,25 @@ class OwnDensity(OwnPosterior):
 
 
 @dataclass(frozen=True)
+class StoredPosterior(Answer):
+    """Draws and means of a stored reference, for its observations only.
+
+    Args:
+        reference: The reference.
+    """
+
+    reference: StoredReference
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        return self.reference.sample(final, n, generator=generator)
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        return self.reference.mean_of(final)
+
+
+@dataclass(frozen=True)
 class Flow(Answer):
     """The pre-image under the probability flow: an estimate without spread.
 
@@ -150,7 +179,7 @@ def fit_flow(problem: Problem) -> Flow:
 
 
 def fit_exact(problem: Problem) -> Answer:
-    """Return the exact posterior of a process.
+    """Return the exact posterior of a process, or the stored reference of its test observations.
 
     Args:
         problem: The process.
@@ -159,12 +188,17 @@ def fit_exact(problem: Problem) -> Answer:
         The exact posterior.
 
     Raises:
-        NotApplicableError: Where none is known.
+        NotApplicableError: Where neither is known.
     """
     exact = problem.simulator.exact()
-    if exact is None:
+    if exact is not None:
+        return exact
+    stored = reference_for(problem.simulator)
+    if stored is None:
         raise NotApplicableError("no exact posterior is known for this process.")
-    return exact
+    if stored.info["seed"] != problem.seed:
+        raise NotApplicableError(f"the stored reference is for data of seed {stored.info['seed']}.")
+    return StoredPosterior(stored)
 
 
 def fit_linear_estimate(problem: Problem) -> Answer:

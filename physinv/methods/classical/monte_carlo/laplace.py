@@ -125,7 +125,8 @@ class Laplace:
             The same for these.
         """
         parts = (self.centre, self.rows, self.squares, self.left, self.residual)
-        return Laplace(*(p[index] for p in parts), first=self.first)
+        centre, rows, squares, left, residual = (p[index] for p in parts)
+        return Laplace(centre, rows, squares, left, residual, self.first)
 
 
 def linearise(objective: PathObjective, centre: Float[Tensor, "batch D"]) -> Laplace:
