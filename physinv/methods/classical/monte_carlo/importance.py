@@ -27,6 +27,7 @@ from physinv.config.seeds import seeds
 from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.saving import unsaved
 from physinv.processes.simulator import Simulator, refine
 
 _NUMBERS = 4  # of a state, at most
@@ -116,6 +117,7 @@ class ImportancePosterior(Answer):
 
 
 @torch.no_grad()
+@unsaved("it has nothing to train; run `physinv reconstruct --method ... --train DATASET`", trains=False)
 def fit_importance(problem: Problem, *, runs: int = 2_000_000) -> ImportancePosterior:
     """Run the process from its initial states, and weight the runs by each observation: exact draws for vectors.
 

@@ -124,9 +124,8 @@ class Laplace:
         Returns:
             The same for these.
         """
-        parts = (self.centre, self.rows, self.squares, self.left, self.residual)
-        centre, rows, squares, left, residual = (p[index] for p in parts)
-        return Laplace(centre, rows, squares, left, residual, self.first)
+        centre, rows, squares = self.centre[index], self.rows[index], self.squares[index]
+        return Laplace(centre, rows, squares, self.left[index], self.residual[index], self.first)
 
 
 def linearise(objective: PathObjective, centre: Float[Tensor, "batch D"]) -> Laplace:

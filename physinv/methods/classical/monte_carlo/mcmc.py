@@ -28,6 +28,7 @@ from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, inte
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, values
 from physinv.methods.classical.variational import Variational, fit_gauss_newton
 from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.saving import unsaved
 
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
 _WIDER = 1.5  # how much wider than Laplace's approximation the chains begin
@@ -212,6 +213,7 @@ class PathPosterior(Answer):
         return Explored(states.reshape(batch, chains, n, *like.shape[1:]), worst, least, walked.accepted)
 
 
+@unsaved("it has nothing to train; run `physinv reconstruct --method ... --train DATASET`", trains=False)
 def fit_mcmc(
     problem: Problem,
     *,
