@@ -246,6 +246,9 @@ def empty_vector_jumps(
         settings: Training settings, of which those of the network count.
         parts: Numbers of jumps of the grids.
         seed: Seed of the network's first weights.
+
+    Returns:
+        The kernels, with empty tables.
     """
     (d,) = layout.shape
     jumps = jumps_of(jump_grids(len(times) - 1, parts))
