@@ -31,7 +31,7 @@ from physinv.equations.symmetries import reflected, shifted
 from physinv.laws.wiener import filter_channels, mirrored
 from physinv.models.jumps.crps import gaussian_crps
 from physinv.models.jumps.field_tables import FieldTables, fit_field_tables
-from physinv.models.jumps.noise import coloured_noise, noise_spectrum
+from physinv.models.jumps.noise import coloured_noise, filter_modes, noise_shape, noise_spectrum
 from physinv.models.jumps.physics import flow
 from physinv.models.networks.build import build_network
 from physinv.processes.layout import StateLayout
@@ -63,7 +63,9 @@ class FieldJumps(nn.Module):
     scale: Tensor
     gain: Tensor
     unit: Tensor
+    free: Tensor
     spectrum: Tensor
+    shape: Tensor
     calibration: Tensor
 
     def __init__(self, sde: SDE, layout: StateLayout, network: nn.Module, tables: FieldTables) -> None:
@@ -195,14 +197,16 @@ class FieldJumps(nn.Module):
         pair = self._pairs(s, t).repeat_interleave(draws)
         mean, deviation = mean.repeat_interleave(draws, 0), deviation.repeat_interleave(draws, 0)
         noise = coloured_noise(self.spectrum[pair], deviation, self.layout.periodic, generator=generator)
-        moved = self.layout.moving(mean) + self.calibration[pair] * deviation * noise
+        spread = filter_modes(deviation * noise, self.free[pair] * self.shape[pair], self.layout.periodic)
+        moved = self.layout.moving(mean) + self.calibration[pair] * spread
         return self.layout.set_moving(moved, mean)
 
     @torch.no_grad()
     def finish(self, data: TrajectoryDataset, pairs: Sequence[tuple[int, int]]) -> None:
         """Fit what is left of a trained model to trajectories that it was not trained on.
 
-        That is the spectrum of the noise, and one factor of the deviation for each channel, by the score of the loss.
+        That is the spectrum of the noise, what the deviation changes of it, and one factor of the deviation for each
+        channel, by the score of the loss.
 
         Args:
             data: Validation trajectories.
@@ -220,6 +224,7 @@ class FieldJumps(nn.Module):
             )
             self.calibration[k] = factors[scores.argmin(0)]
             self.spectrum[k] = noise_spectrum(gap / deviation, self.layout.periodic)
+            self.shape[k] = noise_shape(gap, deviation, self.spectrum[k], self.layout.periodic)
 
     def _groups(self, later: Tensor, s: int, t: int, k: int) -> list[Tensor]:
         """The context of states of one pair of times."""
@@ -262,7 +267,11 @@ class FieldJumps(nn.Module):
             wide = layout.set_moving(layout.moving(mean) + unit * deviation, mean)
             mean, wide = (self.sde.images(x.roll([-by for by in shift], axes))[i] for x in (mean, wide))
             total, spread = total + mean, spread + layout.moving(wide - mean).abs()
-        return total / len(views), spread / len(views)
+        # In modes that the linear estimate knows it stays as it is.
+        pair, estimate = self._pairs(s, t), layout.moving(context[:, 1])
+        learned = layout.moving(total / len(views)) - estimate
+        mean = estimate + filter_modes(learned, self.free[pair], layout.periodic)
+        return layout.set_moving(mean, later), spread / len(views)
 
     def _views(self, images: int, axes: int) -> list[tuple[int, list[int]]]:
         """Images and shifts that are averaged: all of them, or shifts along the diagonal where those are too many."""

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.fourier import fourier
 from physinv.equations.sde import SDE
 from physinv.laws.wiener import filter_channels, mirrored, wiener_gains
 
 _TRAJECTORIES = 2048  # that suffice for gains
 _HELD_OUT = 5  # one in so many trajectories chooses the penalty
 _PENALTIES = tuple(10.0**-p for p in range(2, 8))
+_KNOWN = 1e-8  # of the mean power of the errors of the linear estimate: modes with less are known
 _LEAST = 1e-6  # of the largest scale of a channel: what hardly varies is not scaled up
 _EVERY_PAIR = 8  # most intervals of a trajectory of which all pairs of times are fitted
 _LATE = 0.7  # share of the times from which on a jump to 0 is fitted in any case
@@ -37,7 +39,10 @@ class FieldTables(NamedTuple):
         scale: Root mean square of ``x_t``, per channel, ``(time, channels, *1)``.
         gain: Gains of the linear estimate, real and imaginary parts, ``(pair, channels, moving, *modes, 2)``.
         unit: Root mean square error of the linear estimate, per channel, ``(pair, moving, *1)``.
+        free: 1 in modes that the linear estimate leaves uncertain, 0 in those that it knows, such as conserved ones and
+            those in which no earlier state has any power, ``(pair, moving, *modes)``.
         spectrum: Power of the noise of a draw in each mode, mean 1, ``(pair, moving, *modes)``.
+        shape: Factor of each mode of that noise times the deviation, ``(pair, moving, *modes)``.
         calibration: Factor of the deviation of a draw, ``(pair, moving, *1)``.
     """
 
@@ -47,7 +52,9 @@ class FieldTables(NamedTuple):
     scale: Tensor
     gain: Tensor
     unit: Tensor
+    free: Tensor
     spectrum: Tensor
+    shape: Tensor
     calibration: Tensor
 
 
@@ -97,7 +104,7 @@ def fit_field_tables(sde: SDE, data: TrajectoryDataset, pairs: Sequence[tuple[in
     wide = [mirrored(x - m, layout.periodic) for x, m in zip(states, means, strict=True)]
 
     # One filter for each pair; trajectories that are held out choose the penalty and show the size of the errors.
-    gains, units, number = [], [], torch.full((count, count), -1)
+    gains, units, free, number = [], [], [], torch.full((count, count), -1)
     for k, (s, t) in enumerate(pairs):
         x, y = wide[t], layout.moving(wide[s])
         found = wiener_gains(x[~held], y[~held], _PENALTIES) if bool((~held).any()) else wiener_gains(x, y, (1.0,))
@@ -107,6 +114,8 @@ def fit_field_tables(sde: SDE, data: TrajectoryDataset, pairs: Sequence[tuple[in
         least = _LEAST * layout.moving(scales[s]).amax()
         gains.append(torch.view_as_real(found[best]))
         units.append(torch.maximum(errors[best].sqrt(), least))
+        left = fourier(filter_channels(found[best], x) - y).abs().square().mean(0)
+        free.append((left > _KNOWN * left.mean(dim=tuple(range(1, left.ndim)), keepdim=True)).to(left))
         number[s, t] = k
 
     modes = gains[0].shape[2:-1]
@@ -118,7 +127,9 @@ def fit_field_tables(sde: SDE, data: TrajectoryDataset, pairs: Sequence[tuple[in
         scale=_raised(torch.stack(scales)),
         gain=torch.stack(gains),
         unit=unit.clamp(min=torch.finfo(unit.dtype).tiny),
+        free=torch.stack(free),
         spectrum=unit.new_ones(len(pairs), unit.shape[1], *modes),
+        shape=unit.new_ones(len(pairs), unit.shape[1], *modes),
         calibration=torch.ones_like(unit),
     )
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["coloured_noise", "noise_spectrum"]
+__all__ = ["coloured_noise", "filter_modes", "noise_shape", "noise_spectrum"]
+
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from physinv.equations.fourier import filtered, fourier
+from physinv.equations.fourier import filtered, fourier, multiplicity
+from physinv.laws.wiener import mirrored
+
+_MOST = 3.0  # largest factor of a mode of noise
 
 
 def coloured_noise(
@@ -63,3 +68,62 @@ def noise_spectrum(z: Float[Tensor, "n channels *space"], periodic: bool) -> Flo
     points = z[0, 0].numel()
     total = z.square().mean(0).flatten(1).sum(1)
     return power * (points / total.clamp(min=torch.finfo(z.dtype).tiny)).reshape(-1, *[1] * (z.ndim - 2))
+
+
+def filter_modes(
+    x: Float[Tensor, "batch channels *space"], gain: Tensor, periodic: bool
+) -> Float[Tensor, "batch channels *space"]:
+    """Multiply every mode of fields by a gain; fields with walls are continued by their mirror image.
+
+    Args:
+        x: Fields.
+        gain: Factors, broadcastable against the modes of ``x``, or of twice the points along each axis.
+        periodic: Whether the box is periodic.
+
+    Returns:
+        Fields of the shape of ``x``.
+    """
+    out = filtered(mirrored(x, periodic), gain)
+    for axis, n in enumerate(x.shape[2:], 2):
+        out = out.narrow(axis, 0, n)
+    return out
+
+
+def noise_shape(
+    gap: Float[Tensor, "n channels *space"],
+    deviation: Float[Tensor, "n channels *space"],
+    spectrum: Float[Tensor, "channels *modes"],
+    periodic: bool,
+) -> Float[Tensor, "channels *modes"]:
+    """Compare the power of errors in every mode with that of noise times their deviation.
+
+    Noise ``xi`` with autocorrelation ``C`` times a deviation ``d`` has the autocorrelation ``C(l) mean d(x) d(x + l)``;
+    the product moves power into modes in which the errors have none.
+
+    Args:
+        gap: Errors.
+        deviation: Their deviations.
+        spectrum: Spectrum of the noise.
+        periodic: Whether the box is periodic.
+
+    Returns:
+        Factor of each mode that gives noise times deviation the spectrum of the errors, at the same mean variance.
+    """
+    wide = mirrored(deviation, periodic)
+    space, axes = tuple(wide.shape[2:]), tuple(range(1, wide.ndim - 1))
+    power = fourier(wide).abs().square().mean(0)
+    correlations = (torch.fft.irfftn(v, s=space, dim=axes, norm="forward") for v in (power, spectrum))
+    points = math.prod(space)
+    made = torch.fft.rfftn(math.prod(v / points for v in correlations), dim=axes).real
+    wanted = fourier(mirrored(gap, periodic)).abs().square().mean(0)
+    tiny = torch.finfo(gap.dtype).tiny
+    least = 1e-9 * made.mean(dim=axes, keepdim=True).clamp(min=tiny)
+    factor = (wanted / made.clamp(min=least)).sqrt().clamp(max=_MOST)
+    left = _total(factor.square() * made, space) / _total(made, space).clamp(min=tiny)
+    return factor / left.clamp(min=tiny).sqrt()
+
+
+def _total(power: Float[Tensor, "channels *modes"], space: tuple[int, ...]) -> Float[Tensor, "channels *one"]:
+    """Sum over all modes of the full transform."""
+    axes = tuple(range(1, power.ndim))
+    return (power * multiplicity(power.new_zeros(1, 1, *space))).sum(dim=axes, keepdim=True)
