@@ -16,6 +16,7 @@ from __future__ import annotations
 __all__ = ["FieldJumps", "fit_field_jumps", "load_field_jumps"]
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -26,11 +27,13 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import match
+from physinv.equations.fourier import fourier, multiplicity
 from physinv.equations.sde import SDE
 from physinv.equations.symmetries import reflected, shifted
 from physinv.laws.wiener import filter_channels, mirrored
 from physinv.models.jumps.crps import gaussian_crps
 from physinv.models.jumps.field_tables import FieldTables, fit_field_tables
+from physinv.models.jumps.laplace import Forward, laplace_noise, mode_basis
 from physinv.models.jumps.noise import coloured_noise, filter_modes, noise_shape, noise_spectrum
 from physinv.models.jumps.physics import flow
 from physinv.models.networks.build import build_network
@@ -41,6 +44,8 @@ _FAR = 8.0  # root mean squares to which features are clamped: a process need no
 _LOGS = 6.0  # largest modulus of the logarithm of a deviation
 _VIEWS = 32  # most views of a state that are averaged
 _CHUNK = 256  # states at once
+_MODES = 128  # most uncertain modes for which noise gets the correlations of the physics
+_FLOOR = 1e-4  # of the mean power that the noise adds: least power in a mode
 
 
 class FieldJumps(nn.Module):
@@ -67,6 +72,9 @@ class FieldJumps(nn.Module):
     spectrum: Tensor
     shape: Tensor
     calibration: Tensor
+    prior: Tensor
+    bias: Tensor
+    added: Tensor
 
     def __init__(self, sde: SDE, layout: StateLayout, network: nn.Module, tables: FieldTables) -> None:
         super().__init__()
@@ -194,12 +202,17 @@ class FieldJumps(nn.Module):
             The draws of the first state, then those of the second, ``(batch draws, *state)``.
         """
         mean, deviation = self.moments(later, s, t)
-        pair = self._pairs(s, t).repeat_interleave(draws)
-        mean, deviation = mean.repeat_interleave(draws, 0), deviation.repeat_interleave(draws, 0)
-        noise = coloured_noise(self.spectrum[pair], deviation, self.layout.periodic, generator=generator)
-        spread = filter_modes(deviation * noise, self.free[pair] * self.shape[pair], self.layout.periodic)
-        moved = self.layout.moving(mean) + self.calibration[pair] * spread
-        return self.layout.set_moving(moved, mean)
+        pair = self._pairs(s, t)
+        drawn = torch.empty(len(mean), draws, *mean.shape[1:], dtype=mean.dtype, device=mean.device)
+        for k in sorted(set(pair.tolist())):
+            rows = (pair == k).nonzero().squeeze(1)
+            first, last = int(s[rows[0]]), int(t[rows[0]])
+            for part in rows.split(_CHUNK // 4):
+                noise = self._noise(mean[part], deviation[part], later[part], first, last, draws, generator)
+                here = mean[part][:, None].expand(-1, draws, *mean.shape[1:])
+                moved = self.layout.moving(here) + self.calibration[k] * noise
+                drawn[part] = self.layout.set_moving(moved, here)
+        return drawn.flatten(0, 1)
 
     @torch.no_grad()
     def finish(self, data: TrajectoryDataset, pairs: Sequence[tuple[int, int]]) -> None:
@@ -225,6 +238,54 @@ class FieldJumps(nn.Module):
             self.calibration[k] = factors[scores.argmin(0)]
             self.spectrum[k] = noise_spectrum(gap / deviation, self.layout.periodic)
             self.shape[k] = noise_shape(gap, deviation, self.spectrum[k], self.layout.periodic)
+            self._fit_forward(earlier, later, s, t)
+
+    def _fit_forward(self, earlier: Tensor, later: Tensor, s: int, t: int) -> None:
+        """Mean and power of what the noise adds between two times, where Laplace's approximation has a use for them."""
+        k, space = int(self.pair[s, t]), tuple(earlier.shape[2:])
+        count = float((self.free[k] * multiplicity(earlier)).sum())
+        if not self.layout.periodic or count > _MODES:
+            return
+        gap = self.layout.moving(later - flow(self.sde, earlier, [float(self.times[t] - self.times[s])])[0])
+        if bool(gap.isfinite().all()):
+            self.bias[k] = self.layout.channel_mean(gap)
+            power = fourier(gap - self.bias[k]).abs().square().mean(0)
+            least = _FLOOR * (power * multiplicity(gap)).sum() / (power.shape[0] * math.prod(space))
+            self.added[k] = power.clamp(min=float(least))
+
+    def _noise(
+        self,
+        mean: Tensor,
+        deviation: Tensor,
+        later: Tensor,
+        s: int,
+        t: int,
+        draws: int,
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, "batch draws *moving"]:
+        """Draws minus their mean, of one pair of times."""
+        k, periodic = int(self.pair[s, t]), self.layout.periodic
+        wide = deviation[:, None].expand(-1, draws, *deviation.shape[1:]).flatten(0, 1)
+        xi = coloured_noise(
+            self.spectrum[k].expand(len(wide), *self.spectrum[k].shape), wide, periodic, generator=generator
+        )
+        noise = filter_modes(wide * xi, self.free[k] * self.shape[k], periodic).unflatten(0, (len(mean), draws))
+        if not bool(self.added[k].any()):
+            return noise
+        basis = mode_basis(self.free[k], tuple(mean.shape[2:]))
+        centre = self.layout.moving(self.mean_state[s])
+        forward = Forward(
+            lambda x, y: self._misfit(x, y, s, t), noise=self.added[k], mean=centre, prior=self.prior[s], basis=basis
+        )
+        xi = laplace_noise(forward, self.layout.moving(mean), later, draws, generator=generator)
+        better = filter_modes((deviation[:, None] * xi).flatten(0, 1), self.free[k], periodic).reshape(noise.shape)
+        sound = better.flatten(1).isfinite().all(1).reshape(-1, *[1] * (noise.ndim - 1))
+        return torch.where(sound, better, noise)
+
+    def _misfit(self, moving: Tensor, later: Tensor, s: int, t: int) -> Tensor:
+        """``F(x) + b - x_t`` in the moving channels."""
+        reached = flow(self.sde, self.layout.set_moving(moving, later), [float(self.times[t] - self.times[s])])[0]
+        return self.layout.moving(reached - later) + self.bias[self.pair[s, t]]
 
     def _groups(self, later: Tensor, s: int, t: int, k: int) -> list[Tensor]:
         """The context of states of one pair of times."""

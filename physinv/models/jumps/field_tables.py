@@ -44,6 +44,9 @@ class FieldTables(NamedTuple):
         spectrum: Power of the noise of a draw in each mode, mean 1, ``(pair, moving, *modes)``.
         shape: Factor of each mode of that noise times the deviation, ``(pair, moving, *modes)``.
         calibration: Factor of the deviation of a draw, ``(pair, moving, *1)``.
+        prior: Power of the states in each mode, ``(time, moving, *modes)``.
+        bias: Mean of what the noise adds between two times, ``(pair, moving, *1)``.
+        added: Power of what it adds in each mode; 0 where it is not known, ``(pair, moving, *modes)``.
     """
 
     times: Tensor
@@ -56,6 +59,9 @@ class FieldTables(NamedTuple):
     spectrum: Tensor
     shape: Tensor
     calibration: Tensor
+    prior: Tensor
+    bias: Tensor
+    added: Tensor
 
 
 def jump_pairs(intervals: int) -> list[tuple[int, int]]:
@@ -131,6 +137,9 @@ def fit_field_tables(sde: SDE, data: TrajectoryDataset, pairs: Sequence[tuple[in
         spectrum=unit.new_ones(len(pairs), unit.shape[1], *modes),
         shape=unit.new_ones(len(pairs), unit.shape[1], *modes),
         calibration=torch.ones_like(unit),
+        prior=torch.stack([fourier(layout.moving(x)).abs().square().mean(0) for x in wide]),
+        bias=torch.zeros_like(unit),
+        added=unit.new_zeros(len(pairs), unit.shape[1], *modes),
     )
 
 
