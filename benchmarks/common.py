@@ -23,8 +23,8 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
+from physinv.runs.run import Run, load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import Run, load_run, train_run
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT = subprocess.run(

@@ -34,8 +34,8 @@ from physinv.processes.parameters import build
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 from physinv.reports import plots as plot
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 
 SYSTEMS = ("burgers", "kuramoto-sivashinsky", "navier-stokes")
 OBSERVATIONS, SAMPLES = 100, 10

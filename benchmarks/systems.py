@@ -28,8 +28,8 @@ from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.posterior.posterior import Posterior
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 
 OBSERVATIONS, SAMPLES = 100, 10
 LONGER = {"buoyancy": 3, "navier-stokes": 3, "navier-stokes-128": 4}  # times the budget, for the larger fields

@@ -93,7 +93,8 @@ SYSTEMS = ("heat", "quadratic", "double-well", "particles", "burgers", "navier-s
 WIDE = [f"results/{page}" for page in ("index", *SYSTEMS)]
 # Pages without pages below them have nothing to show at the left.
 html_sidebars = {
-    page: [] for page in ("install", "quickstart", "glossary", "formats", "design", "contributing", "changelog")
+    page: []
+    for page in ("install", "quickstart", "trust", "glossary", "formats", "design", "contributing", "changelog")
 }
 html_theme_options: dict[str, Any] = {
     "show_prev_next": True,

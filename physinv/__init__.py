@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from physinv.models.references.base import ReferenceLaw
     from physinv.models.score import ScoreModel
     from physinv.posterior.posterior import Posterior
-    from physinv.posterior.reconstruct import reconstruct
     from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
     from physinv.processes.parameters import parameter
     from physinv.processes.registry import simulators
     from physinv.processes.simulator import Simulator
     from physinv.reports import plots
+    from physinv.runs.reconstruct import SamplingPlan, reconstruct
+    from physinv.runs.run import load_run, train_run
     from physinv.training.budget import Budget
     from physinv.training.loop import fit
     from physinv.training.objectives.trajectory import trajectory_loss
-    from physinv.training.run import load_run, train_run
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,7 @@ __all__ = [
     "Posterior",
     "ReferenceLaw",
     "Reverse",
+    "SamplingPlan",
     "ScoreModel",
     "Settings",
     "Simulator",
@@ -89,16 +90,16 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "models.references.base": ("ReferenceLaw",),
     "models.score": ("ScoreModel",),
     "posterior.posterior": ("Posterior",),
-    "posterior.reconstruct": ("reconstruct",),
     "processes.layout": ("FieldLayout", "ParticleLayout", "VectorLayout"),
     "processes.registry": ("simulators",),
     "processes.parameters": ("parameter",),
     "processes.simulator": ("Simulator",),
     "reports.plots": (),
+    "runs.reconstruct": ("SamplingPlan", "reconstruct"),
+    "runs.run": ("load_run", "train_run"),
     "training.budget": ("Budget",),
     "training.loop": ("fit",),
     "training.objectives.trajectory": ("trajectory_loss",),
-    "training.run": ("load_run", "train_run"),
 }
 
 

@@ -12,6 +12,12 @@ from physinv.equations.sde import SDE
 from physinv.models.references.smoother import SmootherReference
 from physinv.models.references.smoother_tables import Tables, fit_smoother_tables
 from physinv.models.score import ScoreModel
+from physinv.processes.layout import FieldLayout
+from physinv.processes.simulator import Simulator
+from simulators.fields.burgers import Burgers
+from simulators.fields.heat import Heat
+from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
+from simulators.numerics.spectral import grid
 
 FAR = 1e30  # a reach that limits nothing
 MOST = math.exp(4)
@@ -107,3 +113,47 @@ def per_mode(heat, x):
 def fit_smoother(sde, data, basis):
     """The smoother fitted to ``data`` in a given basis, whatever the boundary of the field says."""
     return SmootherReference(sde, basis, fit_smoother_tables(sde, data, basis))
+
+
+# Stored steps that forget little, few long ones, and some after which modes have decayed by e^-20 and more.
+REGIMES = {
+    "fine": Heat(size=8, dimension=1, steps=20, horizon=0.3, noise=0.3),
+    "long": Heat(size=12, dimension=1, steps=4, horizon=0.4, noise=0.3),
+    "stiff": Heat(size=16, dimension=1, steps=4, horizon=2.0, noise=0.3),
+}
+
+
+class Cubic(Simulator):
+    """``dx = -x^3 dt + g dW`` at every point: backward it is infinite after a time 1/(2 x^2)."""
+
+    title = "cubic"
+    equation = "dx = -x^3 dt + g dW"
+
+    @property
+    def shape(self):
+        return (1, 8)
+
+    @property
+    def layout(self):
+        return FieldLayout(("x",), ("x",), (grid(8),), "PERIODIC")
+
+    @property
+    def substeps(self):
+        return 8
+
+    def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
+        return 2 * torch.randn((batch, 1, 8), generator=generator, device=device, dtype=dtype)
+
+    def drift(self, x, t):
+        return -(x**3)
+
+    def diffusion(self, t):
+        return 0.3 * torch.ones_like(t)
+
+
+BLOWING_UP = {
+    "burgers": (Burgers(size=32, steps=3, horizon=3.0, viscosity=0.1, inner=6), "fourier"),
+    "kuramoto-sivashinsky": (KuramotoSivashinsky(size=32, steps=2, horizon=8.0, spin_up=12.0, inner=16), "fourier"),
+    "cubic": (Cubic(horizon=0.5, steps=4), "fourier"),
+    "cubic, walls": (Cubic(horizon=0.5, steps=4), "identity"),
+}

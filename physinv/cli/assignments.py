@@ -1,4 +1,4 @@
-"""The words ``key=value`` of the option ``--set``, as values that Python understands."""
+"""The words ``key=value`` of the options ``--set`` and ``--option``, as values that Python understands."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def read_assignments(words: Iterable[str]) -> dict[str, Any]:
+def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """Read ``key=value`` words; values are written as in TOML, and what is none there is text.
 
     Args:
         words: One word for each key, such as ``"rate=1e-3"``; a later word overrules an earlier one.
+        option: The option of the command line that they were given with, for messages.
 
     Returns:
         Values by key.
@@ -29,7 +30,7 @@ def read_assignments(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key.strip():
-            raise ValueError(f"`--set` takes key=value, got {word!r}.")
+            raise ValueError(f"`{option}` takes key=value, got {word!r}.")
         try:
             out[key.strip()] = tomllib.loads(f"v = {value}")["v"]
         except tomllib.TOMLDecodeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fail", "mapping", "metrics", "note", "plain", "progress", "say", "simulators", "table"]
+__all__ = ["checks", "fail", "mapping", "metrics", "note", "plain", "progress", "say", "simulators", "table"]
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from physinv.evaluation.checks import Check
     from physinv.evaluation.evaluate import Row
 
 
@@ -171,3 +172,27 @@ def metrics(rows: Sequence[Row], title: str) -> None:
         exact = "-" if row.exact is None else f"{row.exact:.4g}"
         table.add_row(row.metric, f"{row.value:.4g}", exact, row.best, escape(row.about))
     _out().print(table)
+
+
+def checks(found: Sequence[Check]) -> None:
+    """Print checks beside the values that exact samples would have, and in words what cannot be right.
+
+    Args:
+        found: The checks; nothing is printed without any.
+    """
+    if not found:
+        return
+    table = Table(title="Checks that need no exact posterior", title_justify="left", title_style="bold")
+    table.add_column("check")
+    table.add_column("physinv", justify="right")
+    table.add_column("expected", justify="right")
+    table.add_column("+-", justify="right")
+    table.add_column("what")
+    for check in found:
+        marked = f"[bold red]{check.value:.3g}[/]" if check.warning else f"{check.value:.3g}"
+        table.add_row(check.name, marked, f"{check.expected:.3g}", f"{check.error:.1g}", escape(check.about))
+    console = _out()
+    console.print(table)
+    for check in found:
+        if check.warning:
+            console.print(f"[bold red]{escape(check.warning)}[/]")

@@ -14,11 +14,12 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.evaluate import evaluate, write_json
-from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.registry import find
 from physinv.reports.reconstruction import draw_reconstruction
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 from physinv.training.validation import Record
 
 SYSTEMS = {
@@ -62,20 +63,20 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 overwrite=True,
                 progress=show,
             )
-        for method in ("sde", "flow"):
-            target = out / f"{name}-{method}.hdf5"
-            with console.progress(f"{name}: reconstructing ({method})") as report:
+        for answer in ("samples", "flow"):
+            target = out / f"{name}-{answer}.hdf5"
+            with console.progress(f"{name}: reconstructing ({answer})") as report:
 
                 def tell(done: int, n: int) -> None:
                     report(done / n)
 
-                sampling = SamplingPlan(method=method, seed=seed)
+                sampling = SamplingPlan(answer=answer, seed=seed)
                 reconstruct(load_run(run, device=device), test, target, sampling, progress=tell)
             loaded = read_reconstruction(target)
             rows = evaluate(loaded)
-            console.metrics(rows, f"{name}, {method}, beside the exact posterior")
-            write_json(rows, loaded, out / f"{name}-{method}.json")
-        figures = draw_reconstruction(read_reconstruction(out / f"{name}-sde.hdf5"), out / "figures" / name)
+            console.metrics(rows, f"{name}, {answer}, beside the exact posterior")
+            write_json(rows, loaded, out / f"{name}-{answer}.json")
+        figures = draw_reconstruction(read_reconstruction(out / f"{name}-samples.hdf5"), out / "figures" / name)
         for label, path in (("trajectory", data), ("training", run)):
             draw_path(path, figures[0].with_name(f"{label}.png"))
             figures.append(figures[0].with_name(f"{label}.png"))

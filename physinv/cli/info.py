@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["describe_path", "draw_path"]
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import FileSummary, inspect
 from physinv.data.plan import SPLITS
-from physinv.posterior.reconstruct import read_reconstruction
+from physinv.posterior.reconstruction import read_reconstruction
 
 
 def describe_path(path: Path) -> dict[str, Any]:
@@ -55,10 +54,12 @@ def draw_path(path: Path, figure: Path) -> None:
     from physinv.reports.plots.pictures import picture_of
 
     if (path / "run.json").exists():
-        from physinv.training.validation import Record
+        from physinv.runs.files import logs
 
-        lines = (path / "log.jsonl").read_text("utf-8").splitlines()
-        plot.save(plot.training([Record(**json.loads(line)) for line in lines]), figure)
+        lines = list(logs(path).values())
+        if not lines:
+            raise ValueError(f"{path} holds no log: nothing was trained; leave out `--plot`.")
+        plot.save(plot.training(lines[-1]), figure)
     elif path.is_file() and _is_reconstruction(path):
         r = read_reconstruction(path)
         plot.save(plot.reconstruction(r.truth, r.observation, r.samples, r.simulator.layout), figure)
@@ -117,29 +118,32 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    from physinv.training.run import load_run, read_info
+    from physinv.runs.files import is_finished, logs, read_info, read_model
 
-    info = read_info(path)
-    whole = (path / "model.safetensors").exists()
+    info, whole, lines = read_info(path), is_finished(path), logs(path)
     out: dict[str, Any] = {"kind": "run", "path": str(path), "whole": whole}
-    out |= {k: info[k] for k in ("simulator", "parameters", "trajectories", "settings", "seed", "device", "versions")}
-    if (path / "log.jsonl").exists():
-        lines = (path / "log.jsonl").read_text("utf-8").splitlines()
-        if lines:
-            last = json.loads(lines[-1])
-            out |= {"steps": last["step"], "seconds": last["seconds"], "best_validation_loss": last["best"]}
+    kept = ("simulator", "parameters", "trajectories", "method", "options", "settings", "seed", "device", "versions")
+    out |= {k: info[k] for k in kept}
+    last = {name: own[-1] for name, own in lines.items()}
+    if list(last) == [""]:
+        out |= {"steps": last[""].step, "seconds": last[""].seconds, "best_validation_loss": last[""].best}
+    else:
+        out |= {name: {"steps": r.step, "seconds": r.seconds, "loss": r.best} for name, r in last.items()}
     if whole:
-        model = load_run(path).model
-        out["weights"] = sum(p.numel() for p in model.network.parameters())
-        out["reference"] = info["reference"]
-    return out
+        out["numbers"] = sum(tensor.numel() for tensor in read_model(path).values())
+    notes: dict[str, Any] = info.get("notes", {})
+    if "trials" in notes:  # of a choice: score over that of the linear estimate
+        told = {f"{t['method']} {t['share']:.0%}": t.get("relative", t.get("failed")) for t in notes["trials"]}
+        notes = {"chosen": notes["chosen"], "trials": told}
+    return out | notes
 
 
 def _reconstruction(path: Path) -> dict[str, Any]:
     r = read_reconstruction(path)
     n, k = r.samples.shape[:2]
     out: dict[str, Any] = {"kind": "reconstruction", "path": str(path), "whole": True}
-    out |= {key: r.info[key] for key in ("simulator", "parameters", "method", "steps", "seed", "data", "seconds")}
+    kept = ("simulator", "parameters", "method", "answer", "steps", "seed", "data", "seconds")
+    out |= {key: r.info[key] for key in kept}
     spread = float(r.samples.std(1).mean()) if k > 1 else 0.0
     rms = float(torch.linalg.vector_norm(r.truth) / r.truth.numel() ** 0.5)
     return out | {"observations": n, "samples": k, "mean_std_of_samples": spread, "rms_of_truth": rms}

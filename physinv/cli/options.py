@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Device", "Json", "Overwrite", "Seed", "Set", "parse_seconds"]
+__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "parse_seconds"]
 
 import re
 from typing import Annotated
@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value; repeatable.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the method; repeatable.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best there is.")]
 Seed = Annotated[int, typer.Option(help="Seed of all randomness; stored with the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

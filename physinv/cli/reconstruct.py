@@ -5,20 +5,35 @@ from __future__ import annotations
 __all__ = ["evaluate", "reconstruct"]
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Overwrite, Seed
+from physinv.cli.options import Device, Options, Overwrite, Seed
+
+if TYPE_CHECKING:
+    import torch
+
+    from physinv.runs.run import Run
 
 
 def reconstruct(
-    run: Annotated[Path, typer.Argument(help="A run folder made by `physinv train`.")],
     data: Annotated[Path, typer.Option(help="HDF5 file or folder with the observations (their last states).")],
     out: Annotated[Path, typer.Option(help="HDF5 file to write: /truth, /observation, /samples.")],
-    method: Annotated[str, typer.Option(help="sde: posterior samples; flow: one pre-image; mean-flow.")] = "sde",
-    samples: Annotated[int, typer.Option(min=1, help="Draws for each observation (sde).")] = 16,
+    run: Annotated[Path | None, typer.Argument(help="A run folder made by `physinv train`.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A method without training, such as gauss-newton, in the place of a run."),
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(metavar="DATASET", help="Dataset folder that --method takes process and prior from.")
+    ] = None,
+    option: Options = None,
+    answer: Annotated[
+        str, typer.Option(help="samples of the posterior; mean: one estimate; with a score model flow, mean-flow.")
+    ] = "samples",
+    samples: Annotated[int, typer.Option(min=1, help="Draws for each observation.")] = 16,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps from T to 0 [as stored].")] = None,
     grid: Annotated[
         str, typer.Option(help="Where the steps lie: stored, linear, log, learned (equal errors).")
@@ -40,15 +55,15 @@ def reconstruct(
 
     Examples: physinv reconstruct runs/heat --data datasets/heat/data/test --out heat.hdf5 --samples 16 --steps 32
               physinv reconstruct runs/heat --data datasets/heat/data/test --out part.hdf5 --observe sensors:0.25
+              physinv reconstruct --method lbfgs --train datasets/heat --data datasets/heat/data/test --out lbfgs.hdf5
     """
     from physinv.config.devices import pick_device
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.posterior.reconstruct import SamplingPlan, reconstruct
-    from physinv.training.run import load_run
+    from physinv.runs.reconstruct import SamplingPlan, reconstruct
 
     _free(out, overwrite)
     plan = SamplingPlan(
-        method=method,
+        answer=answer,
         samples=samples,
         steps=steps,
         grid=grid,
@@ -57,7 +72,7 @@ def reconstruct(
         observe=observe,
         observed_noise=observed_noise,
     )
-    loaded = load_run(run, device=pick_device(device))
+    loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     dataset = TrajectoryDataset(data)
     with console.progress("reconstructing") as report:
         reconstruct(
@@ -71,24 +86,47 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
 ) -> None:
-    """Evaluate a reconstruction: a table of metrics, the exact posterior's values beside ours.
+    """Evaluate a reconstruction: metrics beside those of the exact posterior, and checks that need none.
 
     Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
     """
-    from physinv.evaluation.evaluate import evaluate, write_json
-    from physinv.posterior.reconstruct import read_reconstruction
+    from physinv.evaluation.evaluate import check, evaluate, write_json
+    from physinv.posterior.reconstruction import read_reconstruction
 
     loaded = read_reconstruction(recon)
     rows = evaluate(loaded)
-    console.metrics(rows, f"{loaded.info['simulator']}, {loaded.info['method']}, {loaded.info['steps']} steps")
+    info = loaded.info
+    steps = "" if info["steps"] is None else f", {info['steps']} steps"
+    console.metrics(rows, f"{info['simulator']}, {info['method']} {info['answer']}{steps}")
+    checks = check(loaded)
+    console.checks(checks)
     if json is not None:
-        write_json(rows, loaded, json)
+        write_json(rows, loaded, json, checks)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction
 
         for path in draw_reconstruction(loaded, plots):
             console.note(f"figure in {path}")
+
+
+def _fitted(
+    run: Path | None, method: str | None, train: Path | None, option: list[str], seed: int, device: torch.device
+) -> Run:
+    """The run of a folder, or a method without training, fitted to a dataset."""
+    from physinv.cli.assignments import read_assignments
+    from physinv.data.dataset import TrajectoryDataset
+    from physinv.runs.run import fit_run, load_run
+
+    if run is not None:
+        if method is not None or train is not None or option:
+            raise ValueError("give a run, or `--method` with `--train`, not both.")
+        return load_run(run, device=device)
+    if method is None or train is None:
+        raise ValueError("give the folder of a run, or `--method NAME --train DATASET`.")
+    data, valid = (TrajectoryDataset(train / "data" / split) for split in ("train", "valid"))
+    options = read_assignments(option, "--option")
+    return fit_run(data, valid, method=method, options=options, seed=seed, device=device)
 
 
 def _free(path: Path, overwrite: bool) -> None:

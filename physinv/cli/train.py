@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Overwrite, Seed, Set, parse_seconds
+from physinv.cli.options import Device, Options, Overwrite, Seed, Set, parse_seconds
 
 if TYPE_CHECKING:
     from physinv.training.validation import Record
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 def train(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder made by `physinv generate`.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Method of `physinv benchmark methods`, or module:function [physinv]."),
+    ] = None,
+    option: Options = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
     set_: Set = None,
     budget: Annotated[str | None, typer.Option(help="Training time, as 90s, 5m or 1h [default: 5m].")] = None,
@@ -29,18 +34,21 @@ def train(
     overwrite: Overwrite = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard.")] = False,
 ) -> None:
-    """Train the inverse solver of a dataset; killed at any moment, --resume goes on exactly.
+    """Train a method on a dataset; killed at any moment, --resume goes on exactly.
 
     Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory.  Example: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    workers memory.  Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+              physinv train datasets/burgers --out runs/flow --method flow-matching --option steps=16
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
     from physinv.config.files import read_toml
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.methods.registry import DEFAULT_METHOD
+    from physinv.runs.files import choice
+    from physinv.runs.run import train_run
     from physinv.training.budget import Budget
-    from physinv.training.run import train_run
     from physinv.training.tensorboard import event_writer
 
     if steps is not None and budget is not None:
@@ -63,6 +71,8 @@ def train(
             out,
             train_data,
             valid_data,
+            method=method or DEFAULT_METHOD,
+            options=read_assignments(option or [], "--option"),
             settings=settings,
             budget=spend,
             seed=seed,
@@ -71,5 +81,10 @@ def train(
             overwrite=overwrite,
             progress=show,
         )
+    for line in choice(out):
+        console.say(line)
+    if not history.records:
+        console.say(f"run in {out}: nothing to train")
+        return
     last = history.records[-1]
     console.say(f"run in {out}: {last.step} steps in {last.seconds:.0f} s, best validation loss {last.best:.4f}")

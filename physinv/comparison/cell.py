@@ -32,8 +32,10 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics_residual import physics_residual
+from physinv.methods.auto import underlying
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.registry import fit_method
+from physinv.methods.saving import notes_of
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
@@ -122,7 +124,8 @@ def run_cell(job: Job) -> dict[str, Any]:
     with threads_for(test.shape), count_evaluations() as count:
         begun = time.perf_counter()
         try:
-            answer = fit_method(config["method"], problem, config["options"])
+            fitted = fit_method(config["method"], problem, config["options"])
+            answer, notes = underlying(fitted), notes_of(fitted)
         except NotApplicableError as error:
             return {"metrics": {}, "curves": {}, "cost": {}, "error": f"does not apply: {error}"}
         _synchronise(device)
@@ -153,7 +156,7 @@ def run_cell(job: Job) -> dict[str, Any]:
         "parameters": sum(count.weights.values()),
     }
     finite = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-    return {"metrics": finite, "curves": curves, "cost": cost, "error": None}
+    return {"metrics": finite, "curves": curves, "cost": cost, "notes": notes, "error": None}
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.calibration import LEVELS, calibration_error, coverage_curve, sbc, tarp
+from physinv.evaluation.checks import check_samples
 from physinv.evaluation.spectra import ensemble_spectra, spectral_error
 from physinv.evaluation.two_sample import c2st, wasserstein
 from physinv.processes.simulator import Simulator
@@ -26,6 +27,7 @@ _SMALL = 16  # numbers in a state up to which whole laws are compared (C2ST, Was
 _MOST = 1000  # points on each side of such a comparison
 _TESTABLE = 40  # observations from which ranks can be tested
 _ATOMS = 8  # values that all truths together take, up to which they count as points
+_RELATIVE = ("misfit_median", "misfit_90", "zigzags")  # checks whose expected value is that of the truths
 _FORWARD = 4  # draws of each observation that are run forward again
 
 
@@ -111,6 +113,7 @@ def all_metrics(
     if not bool((samples == samples[:, :1]).all()):
         more, curves = _calibration(_on_atoms(samples, truth), samples, truth, streams.child("calibration").generator())
         figures |= more
+        figures |= _checks(drawn, simulator, streams.child("checks").generator())
 
     # Metrics of some kinds of states.
     if truth[0].numel() > 1:
@@ -155,6 +158,12 @@ def _calibration(
         "tarp": test.coverage.tolist(),
     }
     return figures, curves
+
+
+def _checks(drawn: Drawn, simulator: Simulator, generator: torch.Generator) -> dict[str, float]:
+    """Checks that need no exact posterior; misfits and zigzags over those of the truths, so that their target is 1."""
+    found = check_samples(drawn.samples, drawn.truth, drawn.final, simulator, generator=generator)
+    return {c.name: c.ratio if c.name in _RELATIVE else c.value for c in found}
 
 
 def _on_atoms(samples: Tensor, truth: Tensor) -> Tensor:

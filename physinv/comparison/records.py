@@ -55,6 +55,7 @@ class Record:
         error: Why there is no result; None if there is one.
         options: Options of the method.
         origin: Commit, versions, hardware, device, threads and date, as text.
+        notes: What the answer said of itself, such as the method that was chosen.
     """
 
     key: str
@@ -69,6 +70,7 @@ class Record:
     error: str | None
     options: Mapping[str, Any]
     origin: Mapping[str, str]
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 _ONE_SEED = 0.02  # relative difference below which figures of a single seed count as level
@@ -231,6 +233,7 @@ def _record(raw: Any, place: str) -> Record:
             cost=_finite(cost),
             error=raw.get("error"),
             options=raw.get("options") or {},
+            notes=raw.get("notes") or {},
             origin={k: _text(raw.get(k)) for k in ("commit", "versions", "hardware", "device", "threads", "date")},
         )
     except (KeyError, TypeError, ValueError) as error:

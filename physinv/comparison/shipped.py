@@ -9,7 +9,7 @@ from pathlib import Path
 from physinv.comparison.recipe import Benchmark, load_benchmark
 from physinv.config.suggest import did_you_mean
 from physinv.methods.registry import method_names
-from physinv.processes.registry import find
+from physinv.processes.registry import SIMULATORS, find
 
 _FOLDER = Path(__file__).parent / "recipes"
 _DRAFT = """\
@@ -66,9 +66,10 @@ def read_shipped(name: str) -> str:
     if name not in known:
         hint = did_you_mean(name, known)
         listed = "" if hint.startswith("there are") else f" There are {', '.join(known)}."
+        process = name if ":" in name or name in SIMULATORS.names() else "SIMULATOR"
         raise ValueError(
             f"there is no recipe `{name}`; {hint}{listed} "
-            "To write one: `physinv benchmark recipe SIMULATOR > my.toml`, then `physinv benchmark my.toml`."
+            f"To write one: `physinv benchmark recipe {process} > mine.toml`, then `physinv benchmark mine.toml`."
         )
     return (_FOLDER / f"{name}.toml").read_text("utf-8")
 

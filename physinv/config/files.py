@@ -22,9 +22,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+_COMPLEX = ":complex"  # ending of the names of complex tensors in files
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -138,12 +141,19 @@ def read_toml(path: Path, *, kind: str = "file", hint: str = "give the path of a
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Write tensors into a safetensors file, whole or not at all.
 
+    The format knows no complex numbers of double precision: complex tensors are stored as pairs of real numbers under
+    names that end in ``:complex``.  It writes a header of several entries in any order: for the same bytes give one.
+
     Args:
         path: The file to write.
         tensors: Tensors by name, of any shape, on any device.
         header: Text by name, which the file holds beside them.
     """
-    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    flat: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        whole = tensor.detach().cpu().contiguous()
+        stored = {name + _COMPLEX: torch.view_as_real(whole.resolve_conj())} if whole.is_complex() else {name: whole}
+        flat |= stored
     write_atomically(path, lambda temporary: save_file(flat, temporary, metadata=dict(header)))
 
 
@@ -161,7 +171,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            for name in [k for k in tensors if k.endswith(_COMPLEX)]:
+                tensors[name.removesuffix(_COMPLEX)] = torch.view_as_complex(tensors.pop(name))
+            return tensors, header
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None
 

@@ -11,6 +11,8 @@ names in use; capitals stand for numbers or for names of files' parts.
     physics / network                       random layers of learned physics
     physics / training / ...                training of learned physics, with the names of training
     training / order / EPOCH                order of the windows in one epoch
+    training / order / UPDATE               trajectories and jumps of an update of jump kernels
+    training / fresh / ROUND                trajectories that are simulated anew
     training / images / UPDATE              image of each window under the symmetries of the process
     training / noise / UPDATE               noise that the objective draws
     training / validation / windows         which windows are validated on
@@ -23,17 +25,25 @@ names in use; capitals stand for numbers or for names of files' parts.
     evaluation / exact                      samples of the exact posterior, to compare with
     evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
     evaluation / ranks                      ranks among equal numbers, in figures
+    evaluation / checks                     new noise, patches and bootstrap samples of the checks of samples
     comparison / samples                    samples of a method
     comparison / trajectories               reconstructed trajectories of a method
     comparison / example                    samples of a method that figures show
     comparison / calibration                random choices of the tests of calibration
     comparison / laws                       random choices of the tests of the law of the samples
+    comparison / checks                     the same in a comparison of methods
     comparison / variogram                  pairs of components, the same for every method
+    method / choice                         draws by which a method chooses among its own ways
+    method / judges                         new trajectories by which it chooses
     method / mean                           samples that a method averages for its estimate
+    method / samples                        passes with dropout for samples, where no generator is given
+    method / paths                          runs that the coordinates of paths are fitted to
     method / density                        random directions of a divergence
     method / noise                          passes with dropout that the size of the noise is fitted to
     method / widths                         noisy states that residuals are measured on
+    method / choice                         samples of the candidates that a choice is made among
     method / package                        another package, which draws from the global stream
+    jumps / ...                             jump kernels beside a score, with the names of model and training
     member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training
 
 Methods of one comparison share the streams of model and training on purpose: they see the same batches.

@@ -65,6 +65,11 @@ class Settings(Strict):
     validate_windows: int = Field(
         0, ge=0, description="validation windows (a fixed subset); 0: 32768, or for fields 1024 (fewer if large)"
     )
+    fresh: Literal["auto", "off", "noise", "states"] = Field(
+        "auto",
+        description="what jump kernels see anew while they train: noise, or initial states as well; auto: states where "
+        "the simulator is known",
+    )
     workers: int = Field(0, ge=0, description="DataLoader workers when the data are streamed")
     memory: float = Field(
         4.0,

@@ -41,6 +41,10 @@ class SDE(ABC):
         """Number of steps of :meth:`drift_flow`, and of the solver, between two stored times."""
         return 1
 
+    def substeps_in(self, duration: float) -> int:
+        """Return how many steps of :meth:`drift_flow` a ``duration`` takes: here :attr:`substeps`, whatever it is."""
+        return self.substeps
+
     @abstractmethod
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return the drift ``f(x, t)``.
@@ -334,8 +338,7 @@ class Reverse(SDE):
     (Song et al. 2021, eq. 13).
 
     Noise that depends on the state adds its divergence: ``dx = [f - (1 + eta^2)/2 (div(g^2) + g^2 s)] dt + eta g dW``
-    (Haussmann and Pardoux 1986, theorem 2.1), in Ito's sense backward in time: ``g`` is taken at the later end of a
-    step, which is where the step starts.
+    (Haussmann and Pardoux 1986, theorem 2.1), in Ito's sense backward in time: ``g`` is taken at a step's later end.
 
     Args:
         sde: The forward process.
@@ -394,7 +397,5 @@ def check_score(score: Score) -> None:
         ValueError: If it cannot be called; one line says what to give.
     """
     if isinstance(score, (type, SDE)) or not callable(score):
-        raise ValueError(
-            f"`score` must be a function (x, t) -> score, got {describe(score)}; "
-            "give a trained ScoreModel or a function of your own."
-        )
+        told = f"`score` must be a function (x, t) -> score, got {describe(score)}"
+        raise ValueError(f"{told}; give a trained ScoreModel or a function of your own.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Metric", "Row", "evaluate", "metrics_of", "write_json"]
+__all__ = ["Metric", "Row", "check", "evaluate", "metrics_of", "write_json"]
 
 import dataclasses
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from physinv.config.files import write_text
 from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
+from physinv.evaluation.checks import Check, check_samples, warnings
 from physinv.evaluation.spectra import spectral_error
 from physinv.laws.exact import LinearGaussian
-from physinv.posterior.reconstruct import Reconstruction, read_reconstruction
+from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
@@ -65,18 +67,17 @@ class Row:
 def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
     """Compute all metrics that apply to a reconstruction.
 
-    Samples of the reverse SDE are compared with samples of the exact posterior, ``flow`` with the exact probability
-    flow, ``mean-flow`` with the exact posterior mean: three questions with three answers.
+    Samples are compared with samples of the exact posterior, ``flow`` with the exact probability flow, ``mean`` and
+    ``mean-flow`` with the exact posterior mean: three questions with three answers.
 
     Args:
-        recon: The reconstruction, or the file that :func:`~physinv.posterior.reconstruct.reconstruct` wrote.
+        recon: The reconstruction, or the file that :func:`~physinv.runs.reconstruct.reconstruct` wrote.
         seed: Seed of the exact posterior's samples, as many as the reconstruction has.
 
     Returns:
         One row for each metric.
     """
-    recon = read_reconstruction(recon) if isinstance(recon, (str, Path)) else recon
-    check_instance(recon, Reconstruction, "recon", "give the file that reconstruct(run, data, out) wrote")
+    recon = _read(recon)
     reference = _exact_samples(recon, seed)
     return [
         Row(m.name, m.value(recon.samples), None if reference is None else m.value(reference), m.best, m.about)
@@ -84,16 +85,46 @@ def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
     ]
 
 
-def write_json(rows: list[Row], recon: Reconstruction, path: Path) -> None:
-    """Write the table of metrics, and how the reconstruction was made, as JSON.
+def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
+    """Check the samples of a reconstruction by what needs no exact posterior.
 
     Args:
-        rows: The table.
+        recon: The reconstruction, or its file.
+        seed: Seed of new noise, of places of patches and of bootstrap samples.
+
+    Returns:
+        The checks (:func:`~physinv.evaluation.checks.check_samples`); none for single estimates, which are no samples.
+    """
+    recon = _read(recon)
+    if recon.samples.shape[1] < _ENSEMBLE:
+        return []
+    final = recon.observation if recon.seen is None else recon.seen
+    generator = seeds(seed).child("evaluation", "checks").generator()
+    return check_samples(
+        recon.samples, recon.truth, final, recon.simulator, observation=recon.operator, generator=generator
+    )
+
+
+def write_json(rows: list[Row], recon: Reconstruction, path: Path, checks: Sequence[Check] = ()) -> None:
+    """Write the tables of metrics and checks, and how the reconstruction was made, as JSON.
+
+    Args:
+        rows: The table of metrics.
         recon: The reconstruction that it is of.
         path: The file to write, whole or not at all.
+        checks: The table of checks; numbers that are not finite are null.
     """
-    text = json.dumps({"metrics": [dataclasses.asdict(r) for r in rows], "reconstruction": recon.info}, indent=1)
-    write_text(path, text + "\n")
+    told = [
+        {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in dataclasses.asdict(c).items()}
+        for c in checks
+    ]
+    content = {
+        "metrics": [dataclasses.asdict(r) for r in rows],
+        "checks": told,
+        "warnings": warnings(checks),
+        "reconstruction": recon.info,
+    }
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def metrics_of(recon: Reconstruction) -> list[Metric]:
@@ -152,16 +183,23 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
     ]
 
 
+def _read(recon: Reconstruction | Path | str) -> Reconstruction:
+    """A reconstruction, read if it is a file."""
+    recon = read_reconstruction(recon) if isinstance(recon, (str, Path)) else recon
+    check_instance(recon, Reconstruction, "recon", "give the file that reconstruct(run, data, out) wrote")
+    return recon
+
+
 def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     """The exact answer to the question that the reconstruction answers, as an ensemble; None where it is not known."""
     exact, generator = recon.simulator.exact(), seeds(seed).child("evaluation", "exact").generator()
-    n, final, method = recon.samples.shape[1], recon.observation, recon.info["method"]
+    n, final, answer = recon.samples.shape[1], recon.observation, recon.info["answer"]
     if recon.operator is not None:
         if isinstance(exact, LinearGaussian) and recon.seen is not None:
             return exact.given(recon.operator).sample(recon.seen, n, generator=generator)
         return None
     if exact is None:
         return None
-    if method == "sde":
+    if answer == "samples":
         return exact.sample(final, n, generator=generator)
-    return (exact.flow(final) if method == "flow" else exact.mean(final))[:, None]
+    return (exact.flow(final) if answer == "flow" else exact.mean(final))[:, None]

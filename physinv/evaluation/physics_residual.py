@@ -10,7 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import Numbers, Times, as_times, check_instance
 from physinv.equations.sde import SDE
+from physinv.evaluation.ensembles import numbers
+from physinv.processes.simulator import Simulator
 
 
 @runtime_checkable
@@ -51,15 +54,13 @@ class Diagonal(Protocol):
 
 
 @torch.no_grad()
-def physics_residual(
-    states: Float[Tensor, "batch time *state"], sde: SDE, times: Float[Tensor, " time"]
-) -> Float[Tensor, ""]:
+def physics_residual(states: Numbers, sde: SDE, times: Times) -> Float[Tensor, ""]:
     """Return the physics residual ``mean_m |q^(-1/2) (x_{m+1} - Phi(x_m))|^2 / rank q``, averaged over the batch.
 
-    ``Phi`` is ``sde.drift_flow`` in ``sde.substeps`` steps, q the covariance of the noise of the interval; components
-    (or modes) without noise do not count.  It is exact for linear SDEs; for others up to discretisation, and to how far
-    the flow stretches noise within an interval.  It does not see a wrong initial state whose trajectory obeys the
-    equation.
+    ``Phi`` is ``sde.drift_flow`` in as many steps as ``sde.substeps_in`` says for the interval, q the covariance of its
+    noise; components (or modes) without noise do not count.  It is exact for linear SDEs; for others up to
+    discretisation, and to how far the flow stretches noise within an interval.  It does not see a wrong initial state
+    whose trajectory obeys the equation.
 
     Where q is diagonal in a basis (:class:`Diagonal`: linear SDEs, and coloured noise, which overrides ``sde.diffuse``
     and has no components of its own) the gap is whitened there.  Elsewhere it is whitened by ``sde.whiten``, which
@@ -67,25 +68,31 @@ def physics_residual(
     ``Phi^-1(x_{m+1}) - x_m``, since it acts on gaps that have been carried through the flow.
 
     Args:
-        states: Trajectories, in increasing order of time.
+        states: Trajectories ``(batch, time, *state)``, in increasing order of time: a tensor, an array or lists.
         sde: The process, with noise that does not depend on the state.
-        times: One time for each state, strictly increasing.
+        times: One time for each state, strictly increasing: a tensor, an array or a list.
 
     Returns:
         A scalar: 1 for true trajectories (``1 +- (2/n)^(1/2)`` over n numbers), 0 for a noise-free one, which is wrong
         too; infinite where a state or the flow is not finite.
 
     Raises:
-        ValueError: For other shapes or times, for fewer than 2 states, and for an SDE without noise, or with noise that
-            depends on the state.
+        ValueError: For other shapes or times, for fewer than 2 states, for states of another process, and for an SDE
+            without noise, or with noise that depends on the state.
     """
+    check_instance(sde, SDE, "sde", "give physics_residual(states, sde, times)")
+    states, times = numbers(states, "states"), as_times(times).cpu()
     if states.ndim < 3 or states.shape[1] < 2 or states.shape[1] != len(times) or len(states) == 0:
         raise ValueError(
             f"`states` must have shape (batch, time, *state) with 2 or more states, one for each of the {len(times)} "
             f"`times`, got {tuple(states.shape)}."
         )
-    if not bool((times.diff() > 0).all()):
-        raise ValueError("`times` must increase strictly from one state to the next.")
+    as_times(times, increasing=True)
+    if isinstance(sde, Simulator) and states.shape[2:] != sde.shape:
+        raise ValueError(
+            f"`states` must be of shape {(*states.shape[:2], *sde.shape)} for this process, got {tuple(states.shape)}; "
+            "are they of another one?"
+        )
 
     # Whitened gaps and the number of noisy components, summed over the intervals.
     square, count = torch.zeros((2,), dtype=torch.float64, device=states.device)
@@ -105,7 +112,7 @@ def physics_residual(
 
 
 def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
-    n = sde.substeps
+    n = sde.substeps_in(float(t1[0] - t0[0]))
     for i in range(n):
         x = sde.drift_flow(x, torch.lerp(t0, t1, i / n), torch.lerp(t0, t1, (i + 1) / n))
     return x

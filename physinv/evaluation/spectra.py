@@ -1,7 +1,7 @@
 """Spectra of periodic fields, their error in a reconstruction, and the spectrum of an ensemble's spread.
 
 Fields are ``(batch, channels, *space)``, one to three space axes of physical length 2 pi each: wave numbers k are
-vectors of integers.  Shell j holds the modes with ``j <= |k| < j + 1``.
+vectors of integers.  NumPy's arrays do as well as tensors.  Shell j holds the modes with ``j <= |k| < j + 1``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import Numbers
 from physinv.equations.fourier import full_fourier, squared_wavenumbers
-from physinv.evaluation.ensembles import check_pair, ensemble
+from physinv.evaluation.ensembles import check_finite, check_pair, ensemble, numbers
 
 
-def spectral_error(
-    estimate: Float[Tensor, "batch channels *space"], truth: Float[Tensor, "batch channels *space"]
-) -> Float[Tensor, ""]:
+def spectral_error(estimate: Numbers, truth: Numbers) -> Float[Tensor, ""]:
     """Return the error of log spectra, ``mean_n mean_j |ln P_j(e_n) - ln P_j(t_n)|``.
 
     ``P_j(u)`` is the mean over shell j of ``|Re ifft u|``: amplitudes, not powers.  Shells are j = 1 ... min(10,
@@ -37,22 +36,21 @@ def spectral_error(
         noise of about 1e-9 per mode, which flatters very smooth estimates.  A field with an empty shell has infinity.
 
     Raises:
-        ValueError: If the shapes differ or an axis has fewer than 4 points.
+        ValueError: If the shapes differ, a number is not finite, or an axis has fewer than 4 points.
 
     References:
         Holzschuh, Vegetti and Thuerey (2023), Solving inverse physics problems with score matching, section 3.2.
     """
-    check_pair(estimate, truth)
-    last = min(10, min(_space(truth)) // 2 - 1)
+    estimate, truth = check_pair(estimate, truth)
+    check_finite(estimate=estimate, truth=truth)
+    last = min(10, min(_space(truth, "truth")) // 2 - 1)
     if last < 1:
         raise ValueError(f"`truth` must have at least 4 points along each space axis, got {tuple(truth.shape)}.")
     e, t = (_shell_means(_modes(u).real.abs())[1][..., 1 : last + 1].log() for u in (estimate, truth))
     return (e - t).abs().mean()
 
 
-def radial_spectrum(
-    field: Float[Tensor, "batch channels *space"],
-) -> tuple[Float[Tensor, " shells"], Float[Tensor, "batch channels shells"]]:
+def radial_spectrum(field: Numbers) -> tuple[Float[Tensor, " shells"], Float[Tensor, "batch channels shells"]]:
     """Return the power spectrum of fields by shells of wave numbers.
 
     Args:
@@ -63,8 +61,10 @@ def radial_spectrum(
         float64, with ``u_k = 1/N sum_x u(x) e^{-ikx}``.  Over *all* modes ``sum_k |u_k|^2 = mean_x u(x)^2`` (Parseval).
 
     Raises:
-        ValueError: If the fields do not have 1 to 3 space axes.
+        ValueError: If the fields do not have 1 to 3 space axes, or a number is not finite.
     """
+    field = numbers(field, "field")
+    check_finite(field=field)
     k, power = _shell_means(_modes(field).abs().square())
     last = min(_space(field)) // 2
     return k[: last + 1], power[..., : last + 1]
@@ -88,9 +88,7 @@ class EnsembleSpectra(NamedTuple):
     error: Float[Tensor, "channels shells"]
 
 
-def ensemble_spectra(
-    samples: Float[Tensor, "batch members channels *space"], truth: Float[Tensor, "batch channels *space"]
-) -> tuple[Float[Tensor, " shells"], EnsembleSpectra]:
+def ensemble_spectra(samples: Numbers, truth: Numbers) -> tuple[Float[Tensor, " shells"], EnsembleSpectra]:
     """Return the power spectra of truth, members, ensemble mean, spread and error, averaged over the batch.
 
         spread = K/(K - 1) mean_i P(x_i - mean),    error = K/(K + 1) P(y - mean),    K members x_i, mean over i
@@ -107,12 +105,14 @@ def ensemble_spectra(
         Mean ``|k|`` of the shells, and the spectra.
 
     Raises:
-        ValueError: If the shapes do not match or there are fewer than 2 members.
+        ValueError: If the shapes do not match, there are fewer than 2 members, or a number is not finite.
 
     References:
         Leutbecher and Palmer (2008), Ensemble forecasting.
     """
     samples, truth = ensemble(samples, truth, least=2)
+    _space(truth, "truth")
+    check_finite(samples=samples, truth=truth)
     count, mean = samples.shape[1], samples.mean(dim=1)
     k, real = radial_spectrum(truth)
 
@@ -128,10 +128,10 @@ def ensemble_spectra(
     )
 
 
-def _space(field: Tensor) -> tuple[int, ...]:
-    if not 3 <= field.ndim <= 5:
+def _space(field: Tensor, name: str = "field") -> tuple[int, ...]:
+    if not 3 <= field.ndim <= 5 or 0 in field.shape:
         raise ValueError(
-            f"`field` must have shape (batch, channels, *space) with 1 to 3 space axes, got {tuple(field.shape)}."
+            f"`{name}` must have shape (batch, channels, *space) with 1 to 3 space axes, got {tuple(field.shape)}."
         )
     return tuple(field.shape[2:])
 

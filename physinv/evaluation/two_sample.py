@@ -22,6 +22,7 @@ def c2st(
     *,
     folds: int = 5,
     paired: bool = False,
+    width: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
     """Return the held-out accuracy of a classifier that tells two sets of samples apart (C2ST).
@@ -37,6 +38,7 @@ def c2st(
         paired: Whether ``a_i`` and ``b_i`` share numbers (the observation, where both are joint draws with it) and
             are held out together.  Otherwise the classifier would meet in the test what it learned under the other
             label, and fall below .5.
+        width: Hidden units of each layer; None: 10 d, 256 at most.
         generator: Source of the folds and of the classifier's weights.
 
     Returns:
@@ -67,7 +69,7 @@ def c2st(
     second = first if paired else torch.randperm(n, generator=generator, device=home)
     order = torch.cat([first, second]).to(x.device)
     held_out = order % folds == torch.arange(folds, device=x.device)[:, None]
-    logits = _fit(x, y, ~held_out, generator)
+    logits = _fit(x, y, ~held_out, width or min(10 * x.shape[1], 256), generator)
     return ((logits > 0) == (y > 0))[held_out].to(x.dtype).mean()
 
 
@@ -116,12 +118,12 @@ def _two_sets(a: Numbers, b: Numbers) -> tuple[Tensor, Tensor]:
 _STEPS, _RATE, _DECAY = 150, 2e-2, 1.0
 
 
-def _fit(x: Tensor, y: Tensor, train: Tensor, generator: torch.Generator | None) -> Tensor:
+def _fit(x: Tensor, y: Tensor, train: Tensor, width: int, generator: torch.Generator | None) -> Tensor:
     """Logits ``(folds, n)`` of one network per fold, fitted to labels y ``(n,)`` at x ``(n, d)`` where ``train``."""
     folds, d = train.shape[0], x.shape[1]
     home = x.device if generator is None else generator.device
     theta: list[Tensor] = []
-    for fan_in, fan_out in pairwise([d, min(10 * d, 256), min(10 * d, 256), 1]):
+    for fan_in, fan_out in pairwise([d, width, width, 1]):
         weight = torch.randn(folds, fan_in, fan_out, generator=generator, dtype=x.dtype, device=home).to(x.device)
         theta += [(2 / fan_in) ** 0.5 * weight, x.new_zeros(folds, 1, fan_out)]
     for p in theta:

@@ -62,6 +62,10 @@ class ExactPosterior(ABC):
             final: Final states ``x_T``.
         """
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what was fitted to data: nothing."""
+        return {}
+
 
 def check_final(
     final: States, shape: Sequence[int], n: int = 1, generator: torch.Generator | None = None

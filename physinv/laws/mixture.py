@@ -136,8 +136,8 @@ def fit_mixture(
     Args:
         x: Data.
         start: Mixture to start from; its number of components stays.
-        floor: Variance added to the covariances, relative to the variance of the data, so that point masses keep a
-            density.
+        floor: Variance added to the covariances, relative to the variance of the data (of a point mass: to 1), so that
+            point masses keep a density.
         iterations: Largest number of iterations.
         tolerance: Gain in mean log-likelihood below which the iteration ends.
 
@@ -148,7 +148,8 @@ def fit_mixture(
         Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
     """
     n, d = x.shape
-    ridge = (floor * x.var(0, unbiased=False).mean() + 1e-12) * torch.eye(d, dtype=x.dtype, device=x.device)
+    size = float(x.var(0, unbiased=False).mean()) or 1.0
+    ridge = floor * size * torch.eye(d, dtype=x.dtype, device=x.device)
     mix, last = start, -math.inf
     for _ in range(iterations):
         logs, _ = mix.components(x)
@@ -186,14 +187,15 @@ def cluster(
     n, d = x.shape
     if float(x.var(0, unbiased=False).max()) <= 1e-24 * float(x.square().max()):
         return x.new_ones(n, 1)  # a point mass
-    shared = x.T.cov().reshape(d, d) + 1e-12 * torch.eye(d, dtype=x.dtype, device=x.device)
+    shared = x.T.cov().reshape(d, d)
+    shared = shared + 1e-12 * shared.diagonal().mean() * torch.eye(d, dtype=x.dtype, device=x.device)
     best, lowest = x.new_ones(n, 1), math.inf
     for k in range(1, most + 1):
         for _ in range(1 if k == 1 else restarts):
             start = Mixture(x.new_full((k,), 1 / k), _spread(x, k, generator), (shared / k**2).expand(k, d, d))
             mix, fit = fit_mixture(x, start)
             bic = (k - 1 + k * d + k * d * (d + 1) / 2) * math.log(n) - 2 * n * fit
-            if bic < lowest - 1e-9 * abs(lowest) or not math.isfinite(lowest):
+            if bic < lowest - 1e-9 * n or not math.isfinite(lowest):
                 best, lowest = mix.components(x)[0].softmax(-1), bic
     return best
 
@@ -203,6 +205,7 @@ def _spread(x: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
     first = torch.randint(len(x), (1,), generator=generator, device=x.device)
     seeds = x[first]
     for _ in range(k - 1):
-        gap = torch.cdist(x, seeds).square().amin(1) + 1e-30
+        gap = torch.cdist(x, seeds).square().amin(1)
+        gap = gap if bool(gap.any()) else torch.ones_like(gap)  # fewer different rows than seeds
         seeds = torch.cat([seeds, x[torch.multinomial(gap, 1, generator=generator)]])
     return seeds

@@ -37,7 +37,7 @@ def wiener_gains(
     eye = torch.eye(a.shape[-1], dtype=power.dtype, device=power.device)
     largest = power.diagonal(dim1=-2, dim2=-1).real.amax()
     return [
-        torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1)).cfloat()
+        torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1)).cfloat().contiguous()
         for penalty in penalties
     ]
 

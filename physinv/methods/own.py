@@ -2,127 +2,76 @@
 
 from __future__ import annotations
 
-__all__ = ["Flow", "OwnDensity", "OwnPosterior", "fit_exact", "fit_flow", "fit_linear_estimate", "fit_physinv"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "fit_exact",
+    "fit_flow",
+    "fit_linear_estimate",
+    "fit_physinv",
+    "kind_of",
+    "load_exact",
+    "load_flow",
+    "load_linear_estimate",
+    "load_physinv",
+]
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.seeds import seeds
-from physinv.equations.sde import Linear, Reverse
-from physinv.equations.solve import solve
-from physinv.laws.gaussian import gaussian_log_prob
-from physinv.methods.classical.linear_estimate import fit_linear
+from physinv.equations.sde import Linear
+from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
+from physinv.methods.own_jumps import fit_jumps, load_jumps
+from physinv.methods.own_score import Flow, fit_posterior, fit_score, load_posterior, load_score
 from physinv.methods.problem import Answer, NotApplicableError, Problem
-from physinv.models.build import build_model
-from physinv.models.references.linear import LinearReference
-from physinv.posterior.posterior import Posterior
-from physinv.training.loop import fit
-
-_START = 1e-3  # of the first stored time: where the flow begins, see Posterior.log_prob
-_STILL = 1e-9  # of the largest power: modes below do not vary among initial states
-_EXACT_DIVERGENCE = 64  # numbers of a state up to which the divergence is computed by as many products
-_TOLERANCE = 1e-4  # of the adaptive solver; at 1e-3 the density of heat comes out .02 nats per number too low
+from physinv.methods.saving import Setup, loaded_by
 
 
 @dataclass(frozen=True)
-class OwnPosterior(Answer):
-    """The posterior of the reverse SDE with known physics and trained score; its mean is the reversal without noise.
+class Kind:
+    """A kind of model that physinv's own method trains.
 
     Args:
-        posterior: The posterior of the score model.
+        fit: Trains it.
+        load: Makes its answer again from tensors.
     """
 
-    posterior: Posterior
-
-    def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        return self.posterior.sample(final, n, generator=generator)
-
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        return self.posterior.mean_flow(final)
-
-    def trajectories(
-        self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch time *state"]:
-        """Reconstruct one trajectory for each observation.
-
-        Args:
-            final: Observed final states ``x_T``.
-            generator: Source of randomness.
-
-        Returns:
-            States at the stored times, in increasing order of time.
-        """
-        p = self.posterior
-        back = solve(Reverse(p.sde, p.score), final, p.times.flip(0), step=p.step, generator=generator)
-        return back.flip(1)
+    fit: Callable[[Problem], Answer]
+    load: Callable[[Setup, Mapping[str, Tensor]], Answer]
 
 
-@dataclass(frozen=True)
-class OwnDensity(OwnPosterior):
-    """The same posterior for a linear SDE, with the density of ``x_0`` given ``x_T``.
+KINDS: dict[str, Kind] = {"score": Kind(fit_score, load_score), "jumps": Kind(fit_jumps, load_jumps)}
+"""Kinds of models by name; the name is what run files hold, as `model`."""
+
+
+def kind_of(problem: Problem) -> str:
+    """Return which kind of model suits a process, a name of :data:`KINDS`.
 
     Args:
-        posterior: The posterior of the trained score.
-        seed: Seed of the random directions of a divergence.
+        problem: The process and its data.
     """
-
-    seed: int = 0
-
-    def log_prob(
-        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
-    ) -> Float[Tensor, " batch"]:
-        """Return ``log p(x_0 | x_T)`` by the probability flow.
-
-        The divergence of large states is estimated by one random probe from a fixed seed.  Modes that do not vary among
-        initial states are left out, as by :func:`~physinv.laws.gaussian.gaussian_log_prob`: the density of their noise
-        since the start of the flow is subtracted.
-
-        Args:
-            initial: Initial states ``x_0``.
-            final: Final states ``x_T``.
-
-        Returns:
-            Log densities in nats, ``(batch,)``.
-        """
-        p = self.posterior
-        probes, start = None if initial[0].numel() <= _EXACT_DIVERGENCE else 1, _START * float(p.times[1])
-        generator = seeds(self.seed).child("method", "density").generator(initial.device)
-        out = p.log_prob(
-            initial, final, probes=probes, generator=generator, start=start, rtol=_TOLERANCE, atol=_TOLERANCE
-        )
-        if (reference := LinearReference.of(p.score)) is not None:
-            gap, spectrum = reference.centred(initial, initial.new_full((len(initial),), start))
-            still = spectrum.prior <= _STILL * spectrum.prior.amax()
-            out = out - gaussian_log_prob(gap, spectrum.now * still, initial)
-        return out
+    nonlinear = not isinstance(problem.simulator, Linear)
+    return "jumps" if nonlinear and len(problem.train.shape) == 1 else "score"
 
 
-@dataclass(frozen=True)
-class Flow(Answer):
-    """The pre-image under the probability flow: an estimate without spread.
+def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:
+    """Load physinv's own method.
 
     Args:
-        posterior: The posterior of the score model.
+        setup: What the run knows; its notes name the kind of model.
+        tensors: What was fitted.
+
+    Returns:
+        The posterior.
     """
-
-    posterior: Posterior
-
-    def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        return self.mean(final).unsqueeze(1).expand(-1, n, *final.shape[1:])
-
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        return self.posterior.flow(final)
+    return KINDS[setup.notes.get("model", "score")].load(setup, tensors)
 
 
-def fit_physinv(problem: Problem) -> OwnPosterior:
-    """Train the score model of this package, as `physinv train` does; in float32, as all methods.
+@loaded_by(load_physinv)
+def fit_physinv(problem: Problem) -> Answer:
+    """Train physinv's own method: the kind of model that suits the process.
 
     Args:
         problem: The process and its data.
@@ -130,10 +79,23 @@ def fit_physinv(problem: Problem) -> OwnPosterior:
     Returns:
         The trained posterior; for linear processes with a density.
     """
-    posterior = _posterior(problem)
-    return OwnDensity(posterior, problem.seed) if isinstance(problem.simulator, Linear) else OwnPosterior(posterior)
+    return KINDS[kind_of(problem)].fit(problem)
 
 
+def load_flow(setup: Setup, tensors: Mapping[str, Tensor]) -> Flow:
+    """Load the probability flow of a score model.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+
+    Returns:
+        The pre-image under the trained flow.
+    """
+    return Flow(load_posterior(setup, tensors))
+
+
+@loaded_by(load_flow)
 def fit_flow(problem: Problem) -> Flow:
     """Train the same score model, and solve the probability-flow ODE.
 
@@ -146,9 +108,23 @@ def fit_flow(problem: Problem) -> Flow:
     References:
         Song et al. (2021), Score-based generative modeling through stochastic differential equations, eq. 13.
     """
-    return Flow(_posterior(problem))
+    return Flow(fit_posterior(problem))
 
 
+def load_exact(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:
+    """Return the exact posterior of a process again.
+
+    Args:
+        setup: What the run knows.
+        tensors: None are needed.
+
+    Returns:
+        The exact posterior.
+    """
+    return _exact(setup)
+
+
+@loaded_by(load_exact, trains=False)
 def fit_exact(problem: Problem) -> Answer:
     """Return the exact posterior of a process.
 
@@ -161,13 +137,24 @@ def fit_exact(problem: Problem) -> Answer:
     Raises:
         NotApplicableError: Where none is known.
     """
-    exact = problem.simulator.exact()
-    if exact is None:
-        raise NotApplicableError("no exact posterior is known for this process.")
-    return exact
+    return _exact(problem.setup)
 
 
-def fit_linear_estimate(problem: Problem) -> Answer:
+def load_linear_estimate(setup: Setup, tensors: Mapping[str, Tensor]) -> LinearEstimate:
+    """Load the linear estimate.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+
+    Returns:
+        The linear estimate.
+    """
+    return LinearEstimate.from_tensors(setup.layout, tensors)
+
+
+@loaded_by(load_linear_estimate, trains=False)
+def fit_linear_estimate(problem: Problem) -> LinearEstimate:
     """Fit the linear estimate (:func:`~physinv.methods.classical.linear_estimate.fit_linear`).
 
     Args:
@@ -179,16 +166,8 @@ def fit_linear_estimate(problem: Problem) -> Answer:
     return fit_linear(problem.simulator, problem.train, problem.valid)
 
 
-def _posterior(problem: Problem) -> Posterior:
-    sde, settings = problem.simulator, problem.settings
-    model = build_model(sde, problem.train, settings, seed=problem.seed).to(problem.device)
-    fit(
-        model,
-        sde,
-        problem.train,
-        problem.valid,
-        settings=settings,
-        budget=problem.budget,
-        seed=problem.seed,
-    )
-    return Posterior(sde, model.eval(), problem.train.times)
+def _exact(setup: Setup) -> Answer:
+    exact = setup.simulator.exact()
+    if exact is None:
+        raise NotApplicableError("no exact posterior is known for this process.")
+    return exact

@@ -5,20 +5,27 @@ from __future__ import annotations
 __all__ = ["Answer", "Method", "NotApplicableError", "Problem"]
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.config.seeds import Seed
+from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.methods.saving import Setup
+from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget
+from physinv.training.jump_pairs import JumpPairs, choose_fresh
 from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
+from physinv.training.objectives.jumps import JUMPS
+from physinv.training.validation import History, Progress, Record
 
 
 @runtime_checkable
@@ -56,17 +63,22 @@ class NotApplicableError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """A process, trajectories of it, and the budget of training.
+    """A process, trajectories of it, the budget of training, and the folder that training writes into.
 
     Args:
         simulator: The process.
         train: Training trajectories, in memory on ``device``.
         valid: Validation trajectories, in memory on ``device``.
         settings: Sizes and training of the networks, the same for every method.
-        budget: Seconds of training; None: ``steps`` decides.
-        steps: Updates of training; None: ``budget`` decides.
+        budget: Number of updates, or a time.
         seed: Seed of training.
         device: Device of data and networks.
+        mixed: Whether networks of score models are trained in bfloat16.
+        folder: Folder for log and checkpoints; None: nothing is written.
+        resume: Whether to go on from the checkpoints in ``folder``.
+        progress: Hears how far training is; None: nobody does.
+        opening: Called before anything is written into ``folder``.
+        histories: The log of each trained network, by its folder.
     """
 
     simulator: Simulator
@@ -76,6 +88,41 @@ class Problem:
     budget: Budget = field(default_factory=lambda: Budget(seconds=60.0))
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    mixed: bool = False
+    folder: Path | None = None
+    resume: bool = False
+    progress: Progress | None = None
+    opening: Callable[[], None] | None = None
+    histories: dict[Path, History] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def setup(self) -> Setup:
+        """What remains of the problem without data."""
+        return Setup(self.simulator, self.train.times, self.settings, self.seed, self.device)
+
+    def part(self, name: str, *, share: float, begun: float = 0.0) -> Problem:
+        """Return the problem of one of several networks: a share of the budget, in a folder below.
+
+        Args:
+            name: Name of the folder.
+            share: Share of the budget, above 0 and at most 1.
+            begun: Share of the work that is done before, for the display of progress.
+
+        Returns:
+            The problem, with the same data.
+        """
+        tell, folder = self.progress, self.folder
+
+        def shifted(done: float, record: Record) -> None:
+            if tell is not None:
+                tell(begun + share * done, record)
+
+        return replace(
+            self,
+            budget=self.budget.share(share),
+            folder=None if folder is None else folder / name,
+            progress=None if tell is None else shifted,
+        )
 
     def minimise(
         self,
@@ -83,7 +130,6 @@ class Problem:
         loss: Loss,
         *,
         estimates: tuple[Tensor, Tensor] | None = None,
-        share: float = 1.0,
         seed: Seed | None = None,
     ) -> None:
         """Train ``model.network`` on pairs of first and last state.
@@ -93,21 +139,76 @@ class Problem:
             loss: The objective, called with the model.
             estimates: Estimates of the first states of the training and the validation trajectories, handed to
                 ``loss`` with each batch.
-            share: Share of the budget that may be spent.
-            seed: Added to the seed of the problem.
+            seed: Seed of this training; None: that of the problem.
         """
         settings = self.settings.model_copy(update={"windows": (2,)})
-        fit(
+        ends = self.train.ends(), self.valid.ends()
+        self._fit(model, self.simulator, *ends, settings, seed, loss=loss, estimates=estimates)
+
+    def minimise_windows(self, model: nn.Module, sde: SDE) -> None:
+        """Train ``model.network`` on windows of whole trajectories, by the objective that settings and model name.
+
+        Args:
+            model: The module to train, a score model.
+            sde: The physics.
+        """
+        self._fit(model, sde, self.train, self.valid, self.settings, None)
+
+    def minimise_jumps(self, kernel: JumpKernel, sde: SDE, settings: Settings) -> None:
+        """Train jump kernels on pairs of states of trajectories, new ones where the simulator is known.
+
+        Args:
+            kernel: The jump kernels.
+            sde: The physics.
+            settings: Settings of this training.
+        """
+        fresh = choose_fresh(settings.fresh, sde)
+        pairs = JumpPairs(kernel, sde, self.train, self.valid, fresh=fresh)
+        stream = seeds(self.seed).child("jumps")
+        self._fit(kernel, sde, self.train, self.valid, settings, stream, loss=JUMPS, pairs=pairs)
+
+    def open(self) -> Path | None:
+        """Make the folder ready to be written into.
+
+        Returns:
+            The folder; None if nothing is to be written.
+        """
+        if self.folder is not None:
+            if self.opening is not None:
+                self.opening()
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder
+
+    def _fit(
+        self,
+        model: nn.Module,
+        sde: SDE,
+        train: TrajectoryDataset,
+        valid: TrajectoryDataset,
+        settings: Settings,
+        seed: Seed | None,
+        **objective: Any,
+    ) -> None:
+        folder = self.open()
+        if folder in self.histories:
+            raise ValueError(
+                f"{folder} holds another network of this run; train each one of `problem.part(name, ...)`."
+            )
+        history = fit(
             model,
-            self.simulator,
-            self.train.ends(),
-            self.valid.ends(),
+            sde,
+            train,
+            valid,
             settings=settings,
-            budget=self.budget.share(share),
-            loss=loss,
-            estimates=estimates,
+            budget=self.budget,
             seed=self.seed if seed is None else seed,
+            run=folder,
+            resume=self.resume,
+            progress=self.progress,
+            **objective,
         )
+        if folder is not None:
+            self.histories[folder] = history
 
 
 Method = Callable[..., Answer]

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-__all__ = ["METHODS", "check_options", "describe_method", "fit_method", "method_names", "method_options"]
+__all__ = [
+    "DEFAULT_METHOD",
+    "METHODS",
+    "check_options",
+    "describe_method",
+    "fit_method",
+    "load_method",
+    "method_names",
+    "method_options",
+    "trains",
+]
 
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from physinv.config.registry import Registry
 from physinv.config.suggest import did_you_mean
 from physinv.methods.problem import Answer, Method, Problem
+from physinv.methods.saving import Setup, check_saveable, loading_of
+
+DEFAULT_METHOD = "physinv"
+"""The method of `physinv train` where none is named."""
 
 _OURS = {  # name: (place below physinv.methods, one line about it), in the order of tables
     "exact": ("own:fit_exact", "the exact posterior, where one is known"),
+    "auto": ("auto:fit_auto", "the best of a few methods by a proper score on validation data"),
     "physinv": ("own:fit_physinv", "reverse SDE with known physics and trained score (this package)"),
     "physinv-flow": ("own:fit_flow", "probability-flow ODE with the same score: one pre-image"),
     "linear": (
@@ -33,6 +50,14 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
     "gauss-newton": (
         "classical.variational:fit_gauss_newton",
         "variational by Gauss-Newton, Gaussian prior, Laplace posterior",
+    ),
+    "mcmc": (
+        "classical.monte_carlo.mcmc:fit_mcmc",
+        "Hamiltonian Monte Carlo over paths: exact draws for thousands of simulations each",
+    ),
+    "importance": (
+        "classical.monte_carlo.importance:fit_importance",
+        "importance sampling over forward runs: exact draws, vectors of up to four numbers",
     ),
     "ensemble-kalman": (
         "classical.ensemble_kalman:fit_ensemble_kalman",
@@ -133,6 +158,19 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             raise ValueError(f"method `{name}` has no option `{option}`; {did_you_mean(option, known, owner='it has')}")
 
 
+def trains(name: str) -> bool:
+    """Return whether fitting a method spends the budget; others reconstruct without a run as well.
+
+    Args:
+        name: A registered name, or ``module:function``.
+
+    Example:
+        >>> trains("gauss-newton"), trains("flow-matching")
+        (False, True)
+    """
+    return loading_of(METHODS.find(name)).trains
+
+
 def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = None) -> Answer:
     """Fit a method to a problem.
 
@@ -153,4 +191,32 @@ def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = 
     answer = METHODS.find(name)(problem, **options)
     if not isinstance(answer, Answer):
         raise ValueError(f"method `{name}` must return an answer with `sample` and `mean`, got {answer!r}.")
+    return answer
+
+
+def load_method(
+    name: str, setup: Setup, tensors: Mapping[str, Tensor], options: Mapping[str, Any] | None = None
+) -> Answer:
+    """Make an answer again from its tensors.
+
+    Args:
+        name: A registered name, or ``module:function``.
+        setup: What the run knows.
+        tensors: All that was fitted, as the answer's ``tensors()`` returned it.
+        options: Options that the method was fitted with.
+
+    Returns:
+        The answer, which draws the same samples from the same generator.
+
+    Raises:
+        ValueError: If there is no such method, or its answers cannot be saved.
+        KeyError: If a tensor is missing.
+        RuntimeError: If a tensor is of another shape.
+    """
+    fit = METHODS.find(name)
+    check_saveable(name, fit)
+    load = loading_of(fit).load
+    assert load is not None
+    moved = {key: tensor.to(setup.device) for key, tensor in tensors.items()}
+    answer: Answer = load(setup, moved, **(options or {}))
     return answer

@@ -20,6 +20,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.networks import MLP, build_network
+from physinv.models.references.base import raised
 from physinv.processes.layout import StateLayout
 
 _WIDTH = 24  # channels of the U-Net of a field's drift
@@ -228,7 +229,7 @@ def _location(data: TrajectoryDataset) -> tuple[Float[Tensor, " channels"], Floa
         count, total, square = count + len(rows), total + rows.sum(0), square + rows.square().sum(0)
     centre = total / count
     scale = (square / count - centre**2).clamp(min=0).sqrt()
-    return centre, scale.clamp(min=1e-6 * float(scale.max()) + 1e-12)
+    return centre, raised(scale, 1e-6)
 
 
 def _rows(x: Float[Tensor, "n channels *space"]) -> Float[Tensor, "rows channels"]:

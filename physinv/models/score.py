@@ -78,6 +78,8 @@ class ScoreModel(nn.Module):
                     f"`t` must be one number or one for each of {len(x)} states, got shape {tuple(t.shape)}; expand it."
                 )
             t = t.expand(len(x))
+        # Processes begin at 0 and laws are smooth in log t: rounding t like x, by 6e-8 of itself, loses nothing.
+        t = t.to(x.dtype)
         if self.images is None:
             return self.reference.score(x, t) + self.remainder(x, t)
         mirrored = self.images(x)
@@ -108,6 +110,7 @@ class ScoreModel(nn.Module):
         first, last = self.clock
         tau = torch.log1p(t / first) / math.log1p(last / first)
         features = self.reference.features(x, t) if features is None else features
+        features, tau = features.to(x.dtype), tau.to(x.dtype)  # a solver gives very short steps their times in float64
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             out: Tensor = self.network(features, tau)
         return out.to(x.dtype)

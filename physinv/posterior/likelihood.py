@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Density", "Divergence", "exact", "hutchinson", "log_prob", "rademacher", "transition_log_prob"]
+__all__ = [
+    "Density",
+    "Divergence",
+    "divergence_for",
+    "exact",
+    "flow_log_prob",
+    "hutchinson",
+    "log_prob",
+    "rademacher",
+    "transition_log_prob",
+]
 
 from collections.abc import Callable
 
@@ -19,6 +29,9 @@ Density = Callable[[Tensor], Tensor]
 
 Divergence = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, Tensor]]
 """``(v, x) -> (v(x), div v(x))``, shapes ``(batch, *state)`` and ``(batch,)``; ``v`` acts on each state by itself."""
+
+EXACT_DIVERGENCE = 64
+"""Numbers of a state up to which a divergence is computed by as many products with its Jacobian."""
 
 MAX_NUMBERS = 2**20
 """Numbers computed at the same time when products with a Jacobian are taken side by side."""
@@ -65,16 +78,65 @@ def log_prob(
     t0, last = span
     if not 0 <= t0 < last:
         raise ValueError(f"`span` must be (t0, T) with 0 <= t0 < T, got ({t0:g}, {last:g}).")
-    field, divergence = flow_field(flow), exact if divergence is None else divergence
+    field = flow_field(flow)
 
-    def rate(root: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        v, div = divergence(lambda y: 2 * root.to(y.dtype) * field(root**2, y), state[0])
-        return v, div
+    def by_root(root: Tensor, x: Tensor) -> Tensor:
+        return 2 * root.to(x.dtype) * field(root**2, x)
 
-    roots = torch.tensor([t0, last], dtype=torch.float64, device=x.device).sqrt()
-    ends, gains = adaptive(rate, (x, x.new_zeros(len(x))), roots, rtol=rtol, atol=atol)
-    out: Tensor = base(ends[-1]) + gains[-1]
+    return flow_log_prob(by_root, x, (t0**0.5, last**0.5), base, divergence=divergence, rtol=rtol, atol=atol)
+
+
+@torch.no_grad()
+def flow_log_prob(
+    velocity: Callable[[Tensor, Tensor], Tensor],
+    x: Float[Tensor, "batch *state"],
+    span: tuple[float, float],
+    base: Density,
+    *,
+    divergence: Divergence | None = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+) -> Float[Tensor, " batch"]:
+    """Return log densities of states that a flow transports to a law whose density is known.
+
+        log p_a(x) = base(x_b) + int_a^b div v(x_s, s) ds    along    dx/ds = v(x, s)
+
+    Args:
+        velocity: ``v(s, x)``, for one number s and states.
+        x: States at ``a``.
+        span: ``(a, b)``, increasing.
+        base: Log density at ``b``.
+        divergence: How the divergence is computed: :func:`exact` (None) or :func:`hutchinson`.
+        rtol: Relative tolerance of the solver.
+        atol: Absolute tolerance of the solver.
+
+    Raises:
+        ValueError: If the flow does not stay finite.
+
+    References:
+        Chen et al. (2018), Neural ordinary differential equations, eq. 8.
+    """
+    divergence = exact if divergence is None else divergence
+
+    def rate(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        inside = s.clamp(*span)  # the solver may probe beyond the end for its first step
+        return divergence(lambda y: velocity(inside, y), state[0])
+
+    ends = torch.tensor(span, dtype=torch.float64, device=x.device)
+    reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=atol)
+    out: Tensor = base(reached[-1]) + gains[-1]
     return out
+
+
+def divergence_for(x: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None) -> Divergence:
+    """Return the exact divergence for states of up to 64 numbers, an estimate by one random probe for larger ones.
+
+    Args:
+        x: States of the shape in question.
+        generator: Source of the probe, on the device of ``x``.
+    """
+    few = x[0].numel() <= EXACT_DIVERGENCE
+    return exact if few else hutchinson(rademacher(x, 1, generator=generator))
 
 
 def exact(v: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"]) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ _EVEN = 1e-3  # of a spacing: how exact numbers in float32 that count as evenly 
 class Recorded(Simulator):
     """The process behind imported trajectories (:mod:`physinv.data.importing`), which nobody can run.
 
-    Training learns the physics from the data, since ``known`` is False (:func:`~physinv.training.run.train_run`).
+    Training learns the physics from the data, since ``known`` is False (:func:`~physinv.runs.run.train_run`).
 
     Args:
         kind: Kind of the layout, as files name it.

@@ -300,6 +300,16 @@ class Simulator(SDE):
         times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
         return times, [_parts(abs(gap), longest) for gap in times.diff().tolist()]
 
+    def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
+        """Return the log density of initial states up to a constant, differentiable; None where it is not known.
+
+        Monte Carlo needs it where the initial states are not Gaussian.
+
+        Args:
+            x: Initial states.
+        """
+        return None
+
     def exact(self) -> ExactPosterior | None:
         """Return the exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from physinv.config.seeds import seeds
 from physinv.evaluation.metrics import rank_histogram
-from physinv.posterior.reconstruct import Reconstruction
+from physinv.posterior.reconstruction import Reconstruction
 
 
 def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:

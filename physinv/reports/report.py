@@ -17,7 +17,7 @@ from physinv.config.files import write_text
 from physinv.methods.registry import describe_method
 from physinv.reports import page
 from physinv.reports.figures import pictures
-from physinv.reports.tables import CALIBRATION, COST, HEADLINE, PHYSICS, failures, markdown
+from physinv.reports.tables import CALIBRATION, CHECKS, COST, HEADLINE, PHYSICS, failures, markdown
 from physinv.reports.verdict import verdict
 
 LARGEST = 3_000_000  # bytes of report.html
@@ -26,6 +26,7 @@ _SECTIONS = {
     "front": "Error against compute",
     "examples": "Reconstructions",
     "calibration": "Calibration",
+    "checks": "Can these be samples?",
     "spectra": "Scale by scale",
     "studies": "Studies",
 }
@@ -96,6 +97,7 @@ def _page(records: Sequence[Record], images: Iterable[Embedded], recipe: str) ->
         ),
         "cost": (page.table(COST, ran, about, "What the methods took, on the same machine. Lower is better."),),
         "calibration": (page.table(CALIBRATION, ran, about, _CALIBRATED),),
+        "checks": (page.table(CHECKS, ran, about, _CHECKED),),
         "methods": (page.listing((m, about.get(m, "")) for m in main),),
         "made": (_made(records, seeds), f"<h3>Recipe</h3>\n<pre>{escape(recipe)}</pre>" if recipe else ""),
     }
@@ -119,6 +121,13 @@ _RULES = (
 _CALIBRATED = (
     "Does the truth fall where the samples say? Coverage, spread / skill have a target; p values are small where "
     "calibration is refuted. Twice a mean of p values over the seeds is a valid p value (Rüschendorf 1982)."
+)
+
+_CHECKED = (
+    "What needs no exact posterior: over many observations exact samples are distributed as the truths are, so all "
+    "columns have a known target. A sample run forward has to miss the observation as the truth does; it has to stay "
+    "where truths are found; it has to be as rough as they are, on every scale, and a classifier must not tell patches "
+    "of the two apart (.5 is a guess). Single estimates are no samples, and are left out."
 )
 
 
@@ -147,7 +156,18 @@ def _about(records: Sequence[Record]) -> dict[str, str]:
             about[name] = describe_method(name)
         except ValueError:
             about[name] = ""
+        choices = [_choice(record) for record in records if record.method == name and record.study is None]
+        if said := "; ".join(filter(None, choices)):
+            about[name] += f". Chosen: {said}"
     return about
+
+
+def _choice(record: Record) -> str:
+    """What a method that chooses among others chose, with the figures that decided; empty for all others."""
+    if "chosen" not in record.notes:
+        return ""
+    tried = (f"{t['method']} {t['relative']:.3f}" for t in record.notes["trials"] if "relative" in t)
+    return f"seed {record.seed} {record.notes['chosen']} (scores over linear: {', '.join(tried)})"
 
 
 def _recipe(folder: Path) -> str:

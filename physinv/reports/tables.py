@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CALIBRATION",
+    "CHECKS",
     "COLUMNS",
     "COST",
     "HEADLINE",
@@ -143,6 +144,19 @@ CALIBRATION = (
     Column("sbc_p", "SBC p", None, ".3f", "simulation-based calibration: p value of uniform ranks, mean over seeds"),
     Column("tarp_p", "TARP p", None, ".3f", "coverage of random balls: p value, mean over seeds"),
 )
+CHECKS = (
+    Column(
+        "misfit_median", "misfit", 1.0, "#.3g", "median chi^2 of samples run forward, over that of the truths", 0.05
+    ),
+    Column("misfit_90", "misfit, 90 %", 1.0, "#.3g", "its 90 % quantile over that of the truths", 0.05),
+    Column("outside", "outside", "low", ".3f", "share of samples outside the range of all truths", 0.005),
+    Column("total_variation", "total variation", 1.0, ".3f", "of samples, over that of the truths", 0.02),
+    Column("zigzags", "zigzags", 1.0, "#.3g", "neighbouring differences of different sign, over those of truths", 0.05),
+    Column("power_low", "power, low k", 1.0, "#.3g", "of samples over truths, lowest third of log wave numbers", 0.05),
+    Column("power_middle", "middle k", 1.0, "#.3g", "the same, middle third", 0.05),
+    Column("power_high", "high k", 1.0, "#.3g", "the same, highest third", 0.05),
+    Column("patch_c2st", "patches", 0.5, ".3f", "accuracy of a classifier of patches of samples and of truths", 0.03),
+)
 COST = (
     Column("training_seconds", "training s", "low", "#.3g", "wall time of training"),
     Column("sample_seconds", "s per sample", "low", "#.2g", "wall time per sample and observation"),
@@ -151,7 +165,7 @@ COST = (
     Column("peak_memory_mb", "memory MB", "low", "#.3g", "peak memory"),
     Column("parameters", "weights", None, ".0f", "trained numbers"),
 )
-COLUMNS = tuple({c.name: c for c in (*HEADLINE, *PHYSICS, *CALIBRATION, *COST)}.values())
+COLUMNS = tuple({c.name: c for c in (*HEADLINE, *PHYSICS, *CALIBRATION, *CHECKS, *COST)}.values())
 _TERMINAL = (_CRPS, HEADLINE[3], _COVERAGE, HEADLINE[-1])
 _README = (*HEADLINE[:-1], CALIBRATION[2], COST[0], COST[1], COST[3], COST[4])
 

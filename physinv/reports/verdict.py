@@ -10,6 +10,13 @@ from physinv.comparison.records import Summary
 from physinv.reports.tables import COLUMNS, Column, number
 
 _OURS = "physinv"
+_RIGHT = {  # what exact samples of a hundred observations stay within
+    "misfit_median": (0.8, 1.25),
+    "outside": (0.0, 0.02),
+    "total_variation": (0.87, 1.15),
+    "zigzags": (0.85, 1.15),
+    "patch_c2st": (0.0, 0.6),
+}
 _NAMED = {column.name: column for column in COLUMNS}
 Summaries = Mapping[str, Mapping[str, Summary]]
 
@@ -55,7 +62,8 @@ def verdict(summaries: Summaries) -> list[str]:
     if "crps" not in ours:
         return [f"There is no CRPS of {_OURS} here, so nothing can be said about it."]
     said = [_rank(_NAMED[name], summaries) for name in ("crps", "energy_score") if name in ours]
-    said += _exact(summaries) + _calibration(summaries) + _compute(summaries) + _amortised(summaries)
+    said += _exact(summaries) + _calibration(summaries) + _checks(summaries)
+    said += _compute(summaries) + _amortised(summaries)
     if all(s.n == 1 for own in summaries.values() for s in own.values()):
         said.append("All figures are from one seed: no difference has a standard error; below 2 % they count as level.")
     return said
@@ -119,6 +127,20 @@ def _calibration(summaries: Summaries) -> list[str]:
     if "calibration_error" in ours:
         said.append(_rank(_NAMED["calibration_error"], summaries))
     return said
+
+
+def _checks(summaries: Summaries) -> list[str]:
+    """Which checks say that samples of physinv cannot be right, whatever the scores."""
+    ours = summaries[_OURS]
+    failed = [n for n, (low, high) in _RIGHT.items() if n in ours and not low <= ours[n].mean <= high]
+    if not failed:
+        return []
+    listed = _and([f"{_NAMED[n].heading} {number(ours[n], _NAMED[n])}{_aim(_NAMED[n])}" for n in failed])
+    return [f"{_OURS}'s samples can be told from true states without any exact posterior: {listed}."]
+
+
+def _aim(column: Column) -> str:
+    return f" for {column.best:g}" if isinstance(column.best, float) else ""
 
 
 def _compute(summaries: Summaries) -> list[str]:

@@ -39,8 +39,12 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
     physics, dt, eta2 = sde.sde, match(t0 - t1, x), sde.eta**2
     reference = ReferenceLaw.of(sde.score)
+    at, then = (
+        t0.to(x.dtype),
+        t1.to(x.dtype),
+    )  # the physics gets short steps in float64, tables are in the precision of x
     pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
-    precision = None if reference is None else reference.precision(x, t0)
+    precision = None if reference is None else reference.precision(x, at)
     if reference is None or precision is None:
         noise = sde.diffuse(dw[0], t0)
         return physics.drift_flow(x + (1 + eta2) / 2 * pull, t0, t1) + noise
@@ -48,9 +52,9 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     log_rho = torch.log1p(-lost)
     pull = pull * -((1 + eta2) / 2 * log_rho).expm1() / lost
     if eta2 == 0:
-        return physics.drift_flow(x + pull, t0, t1).clamp(*reference.limits(t1))
+        return physics.drift_flow(x + pull, t0, t1).clamp(*reference.limits(then))
     spread = ((1 - lost) * -(eta2 * log_rho).expm1() / precision / dt).sqrt()
-    return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*reference.limits(t1))
+    return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*reference.limits(then))
 
 
 split = Step(_split, weak_order=1.0)

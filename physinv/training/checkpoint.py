@@ -1,10 +1,7 @@
-"""The files of a run: the model, checkpoints that resume exactly, and the log; tensors as safetensors, text as JSON.
+"""The files of a training: checkpoints that resume exactly, and the log; tensors as safetensors, text as JSON.
 
-run.json                 how the run was made: simulator, settings, seed, data, versions
 log.jsonl                one line per validation
 checkpoint.safetensors   weights, averages, optimiser; its header holds the counters
-model.safetensors        the trained model (averaged weights and the reference law)
-physics.safetensors      drift and noise, where they were learned
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ __all__ = [
     "append_log",
     "load_checkpoint",
     "save_checkpoint",
-    "save_model",
     "trained_part",
     "trim_log",
 ]
@@ -158,16 +154,6 @@ def load_checkpoint(run: Path, state: Checkpoint) -> bool:
     for name, value in json.loads(header["counters"]).items():
         setattr(state, name, value)
     return True
-
-
-def save_model(run: Path, model: nn.Module) -> None:
-    """Write ``model.safetensors`` atomically; its presence says that training ended.
-
-    Args:
-        run: Folder of the run.
-        model: The trained model, of which all parameters and buffers are stored.
-    """
-    save_tensors(run / "model.safetensors", dict(model.state_dict()), {"format": "physinv score model 1"})
 
 
 def append_log(run: Path, record: Any) -> None:

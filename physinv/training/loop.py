@@ -24,7 +24,8 @@ from physinv.models.score import ScoreModel
 from physinv.training.backward_cache import cached_windows
 from physinv.training.batches import Windows, training_batches, validation_batches
 from physinv.training.budget import Budget, check_budget
-from physinv.training.checkpoint import Checkpoint, load_checkpoint, save_model, trained_part, trim_log
+from physinv.training.checkpoint import Checkpoint, load_checkpoint, trained_part, trim_log
+from physinv.training.jump_pairs import JumpPairs
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
 from physinv.training.updates import Updates
@@ -41,6 +42,7 @@ def fit(
     budget: Budget,
     loss: Objective | Loss | None = None,
     estimates: tuple[Float[Tensor, "n *state"], Float[Tensor, "m *state"]] | None = None,
+    pairs: JumpPairs | None = None,
     seed: Seed = 0,
     run: Path | str | None = None,
     resume: bool = False,
@@ -65,6 +67,7 @@ def fit(
             (see :mod:`~physinv.training.objectives.choose`).
         estimates: Estimates of the first states of the trajectories of ``train`` and of ``valid``, for an objective
             that makes use of :attr:`~physinv.training.objectives.base.Batch.estimate`.
+        pairs: Where batches come from instead of the windows of ``train`` and ``valid``, for jump kernels.
         seed: Seed of the order of windows, of their images, and of the noise that the objective draws.
         run: Folder into which every validation writes a line of the log and a checkpoint.
         resume: Whether to go on from the checkpoint in ``run``, exactly as if there had been no interruption.
@@ -102,9 +105,11 @@ def fit(
     count = settings.validate_windows or valid.layout.default_validation_windows
     check = check.with_window(lengths[-1])
     streams = seeds(seed).child("training")
-    checks = validation_batches(
-        check, sde, count=count, size=max(size, 64), seeds=streams.child("validation"), device=device
-    )
+    apart = streams.child("validation")
+    if pairs is None:
+        checks = validation_batches(check, sde, count=count, size=max(size, 64), seeds=apart, device=device)
+    else:
+        checks = pairs.validation(count=count, size=max(size, 64), seeds=apart)
 
     def used() -> float:
         return budget.used(state.step, time.perf_counter() - begun)
@@ -117,9 +122,12 @@ def fit(
         now = min(int(done * len(lengths)), len(lengths) - 1)
         if now != stage:
             stage, part = now, windows.with_window(lengths[now])
-            batches = training_batches(
-                part, sde, size=size, seeds=streams, start=state.step, workers=settings.workers, device=device
-            )
+            if pairs is None:
+                batches = training_batches(
+                    part, sde, size=size, seeds=streams, start=state.step, workers=settings.workers, device=device
+                )
+            else:
+                batches = pairs.training(size=size, seeds=streams, start=state.step)
 
         # Validate before the first update, at regular intervals, and after the last update.
         due = state.step % settings.validate_every == 0 or done >= 1
@@ -144,6 +152,4 @@ def fit(
     trained_part(model).load_state_dict(state.best_weights)
     if objective.finish is not None and isinstance(model, ScoreModel):
         objective.finish(model, sde, valid, seed=streams)
-    if run is not None:
-        save_model(run, model)
     return log.history

@@ -252,6 +252,35 @@ class Particles(Simulator):
         momenta = [self._momentum_scale() * gaussian(n, d) for _ in self.names[1:]]
         return torch.cat([q.to(dtype), *(p.to(dtype) for p in momenta), species], dim=-1)
 
+    def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
+        """Return the log density of ``cloud`` and ``separated`` starts, whose direction is integrated out.
+
+        With ``m = offset |sum_i species_i q_i| / width^2`` the average of ``exp(m cos)`` over all directions is ``cosh
+        m``, ``I_0(m)`` or ``sinh(m) / m`` in one, two or three dimensions.
+
+        Args:
+            x: Initial states.
+        """
+        if self.start not in ("cloud", "separated"):
+            return None
+        d, moving = self.dimension, len(self.names) * self.dimension
+        total = -x[..., :d].square().sum((1, 2)) / (2 * self.width**2)
+        if moving > d:
+            momenta: Tensor = x[..., d:moving] / self._momentum_scale()
+            total = total - momenta.square().sum((1, 2)) / 2
+        if self.start == "cloud":
+            return total
+        pole = (x[..., -1:] * x[..., :d]).sum(1).square().sum(1)
+        m = (self.offset / self.width**2) * pole.sqrt().clamp(min=torch.finfo(x.dtype).eps)
+        match d:
+            case 1:
+                total = total + torch.logaddexp(m, -m)
+            case 2:
+                total = total + m + torch.special.i0e(m).log()
+            case 3:
+                total = total + m + (-torch.expm1(-2 * m) / m).log()
+        return total
+
     def _momentum_scale(self) -> float | Tensor:
         """Standard deviation of each component of a momentum in equilibrium (Maxwell and Boltzmann)."""
         return 0.0

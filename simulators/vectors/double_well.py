@@ -109,6 +109,17 @@ class DoubleWell(Simulator):
         cloud = torch.randn((batch, self.dimension), generator=generator, device=device, dtype=dtype)
         return self.start * side + self.width * cloud
 
+    def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        """Return ``log cosh(s / width^2) - (|x|^2 + dimension start^2) / (2 width^2)``, ``s = start sum_i x_i``.
+
+        Both clouds lie on the diagonal, at ``+-start`` in every component.
+
+        Args:
+            x: Initial positions.
+        """
+        s = self.start * x.sum(1) / self.width**2
+        return torch.logaddexp(s, -s) - x.square().sum(1) / (2 * self.width**2)
+
     def exact(self) -> ScalarPosterior | None:
         if self.dimension > 1 or self.temperature == 0:
             return None

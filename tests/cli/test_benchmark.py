@@ -39,7 +39,7 @@ def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tm
     done = installed("benchmark", "kpz", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    for word in (*RECIPES, "physinv benchmark recipe SIMULATOR > my.toml"):
+    for word in (*RECIPES, "physinv benchmark recipe kpz > mine.toml"):
         assert word in done.stderr
     assert "did you mean `burgers`?" in installed("benchmark", "burger", cwd=tmp_path).stderr
     (tmp_path / "kpz.toml").write_text(draft_recipe("kpz"))
@@ -47,6 +47,51 @@ def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tm
     check_methods(benchmark)
     assert quickened(benchmark).splits.train == 500
     assert not list(tmp_path.glob("benchmarks"))
+
+
+WALK = '''
+from dataclasses import dataclass
+
+import torch
+
+from physinv.processes.layout import VectorLayout
+from physinv.processes.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Walk(Simulator):
+    """Nothing but noise."""
+
+    title, equation = "walk", "dx = dW"
+    layout = VectorLayout("x", 2)
+
+    def drift(self, x, t):
+        return 0 * x
+
+    def diffusion(self, t):
+        return 1.0
+
+    def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
+        return torch.randn((batch, 2), generator=generator, device=device, dtype=dtype)
+'''
+
+
+def test_a_process_from_outside_is_refused_with_the_command_that_writes_its_recipe(tmp_path, monkeypatch, capsys):
+    (tmp_path / "walk.py").write_text(WALK)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["benchmark", "walk:Walk"])
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "`physinv benchmark recipe walk:Walk > mine.toml`, then `physinv benchmark mine.toml`" in told
+    main(["benchmark", "recipe", "walk:Walk"])
+    Path("mine.toml").write_text(capsys.readouterr().out)
+    benchmark = find_benchmark("mine.toml")
+    assert benchmark.simulator == "walk:Walk"
+    check_methods(benchmark)
+    with pytest.raises(SystemExit):
+        main(["benchmark", "recipe", "walk:Wlak"])
+    assert "simulator `walk:Wlak` can't be imported" in capsys.readouterr().err
 
 
 MINE = '''

@@ -51,7 +51,7 @@ def test_the_whole_way(system, physinv, tmp_path):
     with h5py.File(system / "r.hdf5") as file:
         assert file["samples"].shape == (6, 5, 1, 8, 8)
         assert file["truth"].shape == file["observation"].shape == (6, 1, 8, 8)
-        assert file.attrs["method"] == "sde"
+        assert (file.attrs["method"], file.attrs["answer"]) == ("physinv", "samples")
         assert file.attrs["seed"] == 0
     code, out, _ = physinv("evaluate", system / "r.hdf5", "--json", tmp_path / "t.json", "--plots", tmp_path / "figs")
     assert code == 0
@@ -68,7 +68,7 @@ def test_the_whole_way(system, physinv, tmp_path):
     for method in ("flow", "mean-flow"):
         out_file = tmp_path / f"{method}.hdf5"
         code, _, err = physinv(
-            "reconstruct", system / "run", "--data", system / "heat/data/test", "--out", out_file, "--method", method
+            "reconstruct", system / "run", "--data", system / "heat/data/test", "--out", out_file, "--answer", method
         )
         assert code == 0, err
         code, out, _ = physinv("evaluate", out_file)
@@ -104,6 +104,24 @@ def test_info(system, physinv, what, kind, tmp_path):
     assert physinv("info", system / what)[0] == 0
 
 
+def test_methods_with_and_without_training(system, physinv, tmp_path):
+    run, data = tmp_path / "run", ("--data", system / "heat/data/test", "--limit", 3, "--samples", 2)
+    words = ("train", system / "heat", "--out", run, "--steps", 4, "--set", "width=4", "--set", "depth=1")
+    code, out, err = physinv(*words, "--method", "auto", "--option", "draws=2", "--option", "observations=5")
+    assert code == 0, err
+    assert "chosen: " in out
+    summary = json.loads(physinv("info", run, "--json")[1])
+    assert summary["method"] == "auto"
+    assert summary["trials"]["linear 0%"] == 1.0
+    assert summary["chosen"] in ("linear", "physinv", "flow-matching")
+    assert physinv("reconstruct", run, *data, "--out", tmp_path / "a.hdf5")[0] == 0
+    assert json.loads(physinv("info", tmp_path / "a.hdf5", "--json")[1])["method"] == "auto"
+    free = ("reconstruct", "--method", "linear", "--train", system / "heat", *data)
+    assert physinv(*free, "--out", tmp_path / "b.hdf5")[0] == 0
+    code, out, _ = physinv("evaluate", tmp_path / "b.hdf5")
+    assert "heat, linear samples" in out
+
+
 def test_info_says_what_is_broken(system, physinv, tmp_path):
     path = tmp_path / "cut.hdf5"
     whole = (system / "heat/data/train/heat_000.hdf5").read_bytes()
@@ -132,13 +150,20 @@ WRONG = {
     "not a run": ("reconstruct {1} --data {0}/heat/data/test --out {1}/r.hdf5", "is not a run"),
     "output exists": ("reconstruct {0}/run --data {0}/heat/data/test --out {0}/r.hdf5", "--overwrite"),
     "no folder": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/no/r.hdf5", "make it first"),
-    "unknown method": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --method ode", "sde, flow"),
+    "unknown answer": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --answer ode", "samples, mean"),
+    "no such method": ("train {0}/heat --out {1}/x --steps 1 --method flow-maching", "did you mean `flow-matching`?"),
+    "no such option": ("train {0}/heat --out {1}/x --steps 1 --method dps --option step=3", "did you mean `steps`?"),
+    "never saved": ("train {0}/heat --out {1}/x --steps 1 --method npse", "sbi stores posteriors by pickle only"),
+    "nothing to use": ("reconstruct --data {0}/heat/data/test --out {1}/r.hdf5", "`--method NAME --train DATASET`"),
+    "both": ("reconstruct {0}/run --method linear --data {0}/heat/data/test --out {1}/r.hdf5", "not both"),
+    "needs training": ("reconstruct --method fno --train {0}/heat --data {0}/heat/data/test --out {1}/r.hdf5",
+                       "method `fno` takes training"),
     "unknown grid": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --grid loog",
                      "stored, linear, log, learned"),
     "unknown operator": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensor:0.5",
                          "sensors:FRACTION"),
-    "observed flow": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:2 --method flow",
-                      "`observe` needs `method` sde"),
+    "observed flow": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:2 --answer flow",
+                      "`observe` needs `answer` samples"),
     "coarse grid": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe coarse:3",
                     "`factor` must divide the grid (8, 8), got 3"),
     "exact sensors": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/r.hdf5 --observe sensors:0.5 "

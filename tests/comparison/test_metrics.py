@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from physinv.comparison.metrics import Drawn, all_metrics
+from physinv.reports.tables import CHECKS
 from simulators.fields.heat import Heat
 
 
@@ -40,7 +41,25 @@ def test_an_estimate_without_spread_scores_its_absolute_error():
         Drawn(run[:, 0], run[:, -1], guess[:, None].expand(-1, 4, 1, 16), guess), heat, guess[0], seed=0
     )
     assert found["crps"] == pytest.approx(float((guess - run[:, 0]).abs().mean()), rel=1e-6)
-    assert not {"coverage_90", "calibration_error", "spread_skill", "tarp_p"} & set(found)
+    assert not {"coverage_90", "calibration_error", "spread_skill", "tarp_p", "misfit_median", "outside"} & set(found)
+
+
+def test_checks_of_exact_samples_are_at_their_targets_and_those_of_the_prior_miss_the_observation():
+    heat = Heat(size=16, dimension=1, steps=2)
+    draw = torch.Generator().manual_seed(2)
+    truth, final = heat.simulate(100, heat.times[[0, -1]], generator=draw).unbind(1)
+    exact = heat.exact().sample(final, 4, generator=draw)
+    prior = heat.initial(400, generator=draw).reshape(exact.shape)
+    found, ignorant = (
+        all_metrics(Drawn(truth, final, x, x.mean(1)), heat, truth.mean(0), seed=0)[0] for x in (exact, prior)
+    )
+    targets = {c.name: c.best for c in CHECKS}
+    assert targets.keys() <= found.keys()
+    for name, best in targets.items():
+        # medians of 16 numbers each and ratios over 100 fields; the classifier has a standard error of .035
+        assert found[name] == pytest.approx(0.0 if best == "low" else best, abs=0.15), name
+    assert ignorant["misfit_median"] > 3
+    assert ignorant["total_variation"] == pytest.approx(1.0, abs=0.15)
 
 
 def test_a_draw_near_a_point_of_the_prior_is_a_hit():

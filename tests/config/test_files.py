@@ -49,6 +49,18 @@ def test_tensors_go_round(tmp_path):
         load_tensors(path)
 
 
+def test_complex_tensors_go_round_and_files_are_the_same_bytes(tmp_path):
+    z = torch.complex(torch.arange(4.0, dtype=torch.float64), -torch.ones(4, dtype=torch.float64)).view(2, 2)
+    tensors = {"single": z.cfloat(), "double": z.mT.conj(), "real": torch.ones(2)}
+    for name in ("a", "b"):
+        save_tensors(tmp_path / name, tensors, {"format": "test"})
+    found, header = load_tensors(tmp_path / "a")
+    assert header == {"format": "test"}
+    assert {k: v.dtype for k, v in found.items()} == {k: v.dtype for k, v in tensors.items()}
+    assert all(torch.equal(found[k], v) for k, v in tensors.items())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_json_and_toml(tmp_path):
     path = tmp_path / "x"
     write_text(path, '{"a": [1, 2.5]}')

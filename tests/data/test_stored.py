@@ -9,18 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import torch
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import inspect
-from physinv.posterior.reconstruct import read_reconstruction
+from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.training.run import load_run
+from physinv.runs.run import load_run
 
 STORED = Path(__file__).parent / "stored"
 MOST_BYTES = 300_000
+DATA = "vector/data/test"  # where the reconstructed data were, relative to the folder that make.py works in
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,10 @@ def test_reconstructions(expected: dict[str, Any]) -> None:
     found, numbers = read_reconstruction(STORED / "reconstruction.hdf5"), expected["reconstruction"]
     for key in ("truth", "observation", "samples"):
         assert torch.equal(getattr(found, key)[0], torch.tensor(numbers[key]))
-    assert found.info["method"] == "sde"
+    assert (found.info["method"], found.info["answer"]) == ("physinv", "samples")  # version 2 says sde
+    assert found.info["data"] == DATA
+    with h5py.File(STORED / "reconstruction.hdf5") as file:
+        assert file.attrs["data"] == DATA
 
 
 def test_they_are_small() -> None:
@@ -70,3 +75,4 @@ def test_the_script_makes_the_same_files(tmp_path: Path) -> None:
     made = {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
     stored = {p.relative_to(STORED) for p in STORED.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     assert made == stored - {Path("make.py")}
+    assert read_reconstruction(tmp_path / "reconstruction.hdf5").info["data"] == DATA

@@ -90,7 +90,7 @@ def test_vector_process(bring, capsys):
     for line in lines:
         cli.main(line.split())
     table = capsys.readouterr().out
-    assert "vector_process:Pendulum, sde, 32 steps" in table
+    assert "vector_process:Pendulum, physinv samples, 32 steps" in table
     assert "reconstruction_mse" in table
     with h5py.File("pendulum.hdf5") as file:
         truth, samples = file["truth"][:], file["samples"][:]
@@ -231,6 +231,22 @@ def test_method(bring, tmp_path):
     # 32 neighbours among 4000 are close: what is left is their scatter and that of 200 truths
     assert ours < 1.1 * best
     assert float(pi.metrics.relative_l2(answer.mean(final), truth)) < 1
+
+
+def test_method_is_saved_and_needs_no_run(bring, capsys):
+    bring("method")
+    name, data = "--method method:fit_analogues --option neighbours=8", "--data double-well/data/test --samples 4"
+    for words in (
+        "generate double-well --out . --train 100 --valid 20 --test 20",
+        f"train double-well --out run {name} --budget 1s",
+        f"reconstruct run {data} --out a.hdf5",
+        f"reconstruct {name} --train double-well {data} --out b.hdf5",
+    ):
+        cli.main(words.split())
+    with h5py.File("a.hdf5") as a, h5py.File("b.hdf5") as b:
+        assert np.array_equal(a["samples"][:], b["samples"][:])
+        assert a.attrs["method"] == "method:fit_analogues"
+    assert "nothing to train" in capsys.readouterr().out
 
 
 def test_method_is_named_on_the_command_line(bring, capsys):

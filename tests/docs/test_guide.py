@@ -5,6 +5,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
+import typer
 
 from physinv.cli import app as cli
 
@@ -27,5 +29,26 @@ def test_recorded_data(tmp_path, monkeypatch, capsys):
     for line in lines:
         cli.main(line.split())
     table = capsys.readouterr().out
-    assert "recorded, sde, 4 steps" in table
+    assert "recorded, physinv samples, 4 steps" in table
     assert "reconstruction_mse" not in table
+
+
+PAGES = [GUIDE.parents[1] / "README.md", *GUIDE.parent.rglob("*.md"), *GUIDE.parents[1].glob("*/**/README.md")]
+COMMAND = re.compile(r"^(?:    |\$ )physinv ([a-z].*?)(?:\s+#.*|\s+>.*)?$", re.MULTILINE)
+COMMANDS = sorted({line for page in PAGES if "_build" not in page.parts for line in COMMAND.findall(page.read_text())})
+
+
+def test_pages_show_commands():
+    assert len(COMMANDS) > 50
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_that_a_page_shows_is_one_that_the_program_takes(line):
+    """Verbs, arguments and options, without running them."""
+    command, taken = typer.main.get_command(cli.app), []
+    verbs = list(command.commands.values())
+    for verb in verbs:
+        verbs += getattr(verb, "commands", {}).values()
+        verb.callback = lambda **values: taken.append(values)
+    command(args=line.split(), standalone_mode=False)
+    assert taken

@@ -11,6 +11,7 @@ import docstrings
 import pytest
 
 from physinv.config.settings import Settings
+from physinv.methods import method_names
 from physinv.models.networks.build import NETWORKS
 from physinv.models.references.registry import REFERENCES
 from physinv.processes.registry import simulators
@@ -76,6 +77,7 @@ def test_tables_of_processes_have_every_process():
         ("guide/command_line.md", [*Settings.model_fields, *NETWORKS.names(), *REFERENCES.names()]),
         ("concepts/reference_law.md", REFERENCES.names()),
         ("concepts/steps.md", STEPS.names()),
+        ("methods.md", method_names()),
     ],
 )
 def test_tables_have_every_name_that_can_be_given(page, names):

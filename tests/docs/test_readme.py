@@ -58,6 +58,18 @@ def test_the_gallery_shows_the_stored_reconstructions(tmp_path):
         assert abs(ours - stored).mean() < 0.002, name
 
 
+def test_every_record_is_listed_with_the_command_that_makes_it():
+    results = ROOT / "benchmarks" / "results"
+    rows = re.findall(
+        r"^\| `(\S+)` \| `(.*?)` \|", (ROOT / "benchmarks" / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    records = [*results.glob("*.json"), *results.glob("*/cells.jsonl")]
+    assert {name for name, _ in rows} == {str(path.relative_to(results)) for path in records}
+    for _, command in rows:
+        program, script, *_ = command.split()
+        assert program == "physinv" or (ROOT / "benchmarks" / script).exists()
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "datasets/README.md", "benchmarks/README.md"])
 def test_every_file_that_a_page_names_exists(name):
     path = ROOT / name

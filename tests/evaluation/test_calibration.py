@@ -233,6 +233,13 @@ def test_residual_by_hand():
         physics_residual(torch.zeros(2, 2, 1, 8), Heat(size=8, dimension=1, noise=0.0), times[:2])
     with pytest.raises(ValueError, match="depends on the state"):
         physics_residual(torch.ones(2, 3, 1, 8), MultiplicativeHeat(size=8).temperature, times.float())
+    # arrays and lists will do, other mistakes cost one line
+    arrays = physics_residual(states.numpy(), sde, times.tolist())
+    assert float(arrays) == pytest.approx(want, rel=1e-4)
+    with pytest.raises(ValueError, match=r"`times` must be finite"):
+        physics_residual(states, sde, [0.0, math.nan, 1.0])
+    with pytest.raises(ValueError, match=r"`states` must be of shape \(2, 3, 1, 8\) .*, got \(2, 3, 1, 9\)"):
+        physics_residual(torch.zeros(2, 3, 1, 9), Heat(size=8, dimension=1), times)
 
 
 def test_static_channels_do_not_count():

@@ -27,31 +27,22 @@ import math
 import numpy as np
 import pytest
 import torch
+from detection_cases import BLOCKS, DEFECTS, SHIFT, K, N, in_blocks, seeded, t_value
 from scipy.integrate import quad
 from scipy.special import gamma, hyp2f1
 from scipy.stats import chi2, chisquare, norm
 
 from physinv.evaluation import metrics
 from physinv.evaluation.calibration import LEVELS, calibration_error, coverage_curve, sbc, tarp
-from physinv.evaluation.physics_residual import physics_residual
-from physinv.evaluation.spectra import ensemble_spectra
 from physinv.evaluation.two_sample import c2st, wasserstein
 from physinv.laws.exact import MixturePosterior
 from physinv.laws.mixture import Mixture
-from simulators.fields.heat import Heat
 
-N, K, BLOCKS, SHIFT = 8000, 24, 20, 0.5
-FIELDS = 2000
-DEFECTS = {"narrow": (0.8, 0.0), "wide": (1.2, 0.0), "shifted": (1.0, SHIFT)}
 A, V = math.exp(-0.5), 0.25 * (1 - math.exp(-1))
 _ROOT = torch.tensor(
     [[0.6, 0, 0, 0], [0.8, 0.5, 0, 0], [-0.5, 0.7, 0.9, 0], [0.3, 0.2, -1.0, 1.2]], dtype=torch.float64
 )
 PRIOR = _ROOT @ _ROOT.T
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +71,6 @@ def blocks(metric, samples, truth):
     """A metric on twenty independent parts of the observations."""
     parts = zip(samples.chunk(BLOCKS), truth.chunk(BLOCKS), strict=True)
     return torch.stack([torch.as_tensor(metric(x, y)).double() for x, y in parts])
-
-
-def t_value(differences):
-    """Mean over its standard error: 20 nearly normal numbers, so that |t| > 5 has probability 8e-5 by chance."""
-    return float(differences.mean() / differences.std() * math.sqrt(len(differences)))
-
-
-# ---- proper scores
 
 
 def expected_crps(C, scale=1.0, shift=0.0):
@@ -181,12 +164,9 @@ def test_the_log_score_is_the_entropy_and_falls_with_every_defect(case):
     assert t_value(score - unlinked.log_prob(truth)) > 5
 
 
-# ---- calibration
-
-
 def test_coverage_spread_and_ranks(case):
     _, truth, _, mean, samples, C = case
-    coverages = torch.stack([coverage_curve(x, y) for x, y in _parts(samples, truth)])
+    coverages = torch.stack([coverage_curve(x, y) for x, y in in_blocks(samples, truth)])
     error = coverages.std(0) / math.sqrt(BLOCKS)
     # 19 levels, t with 19 degrees of freedom: 5 standard errors each
     assert bool(((coverages.mean(0) - LEVELS).abs() < 5 * error).all())
@@ -198,7 +178,7 @@ def test_coverage_spread_and_ranks(case):
     for name, (s, b) in DEFECTS.items():
         x = spoilt(samples, mean, C, name)
         assert float(calibration_error(x, truth)) > bound, name
-        covered = torch.stack([metrics.coverage(x, y, 0.5) for x, y in _parts(x, truth)])
+        covered = torch.stack([metrics.coverage(x, y, 0.5) for x, y in in_blocks(x, truth)])
         # large ensembles would cover P(|y - b| < s q) with q = .674; K = 24 is close enough for the direction
         q = norm.ppf(0.75)
         assert (norm.cdf(s * q + b) - norm.cdf(b - s * q) < 0.5) == (float(covered.mean()) < 0.5), name
@@ -240,9 +220,6 @@ def test_calibration_does_not_see_the_prior_but_scores_do(case):
     assert t_value(blocks(metrics.energy_score, prior, truth) - blocks(metrics.energy_score, samples, truth)) > 5
 
 
-# ---- two samples, of one posterior
-
-
 @pytest.fixture(scope="module")
 def pair(case):
     """1000 and 1000 exact samples given one observation."""
@@ -270,7 +247,6 @@ def test_c2st_has_the_bayes_accuracy(pair):
         found = accuracy(spoilt(b[None], mean[None], C, name)[0])
         assert bayes - 0.08 < found < bayes + 5 * error, name
         assert found > 0.5 + 4 * error, name
-    # correlations behind right marginals: tests/test_metrics.py
 
 
 def test_wasserstein_distance_of_known_maps(pair):
@@ -295,134 +271,6 @@ def test_wasserstein_against_exact_samples_sees_every_defect(case):
     for name in [*DEFECTS, "unlinked"]:
         wrong = torch.stack([wasserstein(a, spoilt(b[None], mean[:1], C, name)[0]) for a, b in x])
         assert t_value(wrong - floor) > 5, name
-
-
-# ---- fields
-
-
-@pytest.fixture(scope="module")
-def field():
-    heat = Heat(size=16, dimension=1, steps=8, noise=0.5)
-    g = seeded(1)
-    x = heat.simulate(FIELDS, generator=g, dtype=torch.float64)
-    exact = heat.exact()
-    return heat, x, exact.mean(x[:, -1]), exact.sample(x[:, -1], 16, generator=g)
-
-
-def _posterior_power(heat, t):
-    """Posterior variance per mode of x_t given x_T: of ``N(0, a_t^2 S + v_t)`` seen through the rest of the way."""
-    like = torch.zeros(1, *heat.shape, dtype=torch.float64)
-    past, rest = (torch.tensor([u], dtype=torch.float64) for u in (t, heat.horizon - t))
-    now = heat.decay(past, like) ** 2 * heat.exact().power + heat.variance(past, like)
-    a, v = heat.decay(rest, like), heat.variance(rest, like)
-    return (now * v / (a**2 * now + v))[0, 0]
-
-
-def test_the_spectrum_of_the_spread_is_that_of_the_error(field):
-    heat, x, mean, samples = field
-    k, found = ensemble_spectra(samples, x[:, 0])
-    want = _posterior_power(heat, 0.0)[1:] / 16  # |u_k|^2 with u_k = 1/N sum: 1/N of the orthonormal power
-    prior = heat.exact().power[0, 1:] / 16
-    assert torch.equal(k, torch.arange(9.0).double())
-    # per shell a pair of modes, two numbers of each field (one at Nyquist, hence the factor): relative
-    # standard error (2 / (2 n))^(1/2), with 15 degrees of freedom per field for the spread
-    twice = torch.tensor([1.0] * 7 + [2.0**0.5])
-    for name, target, draws in (
-        ("error", want, FIELDS),
-        ("spread", want, FIELDS * 15),
-        ("truth", prior, FIELDS),
-        ("samples", prior, FIELDS),
-        ("mean", prior - want * 15 / 16, FIELDS),
-    ):
-        gap = (getattr(found, name)[0, 1:] / target - 1).abs()
-        assert bool((gap < 5 * twice / math.sqrt(draws)).all()), name
-    for name, (s, b) in DEFECTS.items():
-        wrong = mean[:, None] + s * (samples - mean[:, None])
-        wrong = wrong + b * (16 * want[0]).sqrt() * _wave(heat)  # half a standard deviation of both its numbers
-        _, spoilt_spectra = ensemble_spectra(wrong, x[:, 0])
-        ratio = spoilt_spectra.spread[0, 1:] / spoilt_spectra.error[0, 1:]
-        seen = (ratio - 1).abs() > 5 * twice / math.sqrt(FIELDS)
-        assert bool(seen[0] if b else seen.all()), name
-        assert bool(((ratio < 1) == (s < 1 or b > 0))[0]), name
-
-
-def test_sbc_tarp_and_coverage_of_fields(field):
-    _, x, mean, samples = field
-    truth, sigma = x[:, 0], (samples - mean[:, None]).std()
-    assert sbc(samples, truth, generator=seeded()) > 1e-3
-    assert tarp(samples, truth, generator=seeded()).p_value > 1e-3
-    parts = torch.stack([metrics.coverage(a, b, 0.5) for a, b in _parts(samples, truth)])
-    assert abs(t_value(parts - 0.5)) < 5
-    for name, (s, b) in DEFECTS.items():
-        wrong = mean[:, None] + s * (samples - mean[:, None]) + b * sigma
-        parts = torch.stack([metrics.coverage(x, y, 0.5) for x, y in _parts(wrong, truth)])
-        assert abs(t_value(parts - 0.5)) > 5, name
-        # 16 components: each is a summary; ranks in 17 bins
-        assert sbc(wrong, truth, generator=seeded()) < 1e-4, name
-
-
-def test_the_residual_of_paths_around_their_mean_given_the_end(field):
-    """Deviations from ``E[path | x_T]`` scaled by s: the part of each noise increment that x_T does not tell, too.
-
-    Per mode ``E xi^2 = rho + s^2 (1 - rho)``, where ``rho_m = q e^{2 r (T - t)} / (a^2 S + V)`` is what the end knows
-    of the increment that arrives at t; averaged over modes and steps.
-    """
-    heat, x, _, _ = field
-    n = x[:, 1:].numel()
-    right = float(physics_residual(x, heat, heat.times))
-    assert right == pytest.approx(1, abs=5 * math.sqrt(2 / n))
-    like = torch.zeros(1, *heat.shape, dtype=torch.float64)
-    t, T, dt = heat.times[1:], heat.horizon, heat.times[1:2]
-    a, v = (f(torch.tensor([T], dtype=torch.float64), like) for f in (heat.decay, heat.variance))
-    rho = heat.variance(dt, like) * heat.decay(T - t, like) ** 2 / (a**2 * heat.exact().power + v)
-    rho = float((rho[:, 0] * torch.tensor([1.0] + [2.0] * 7 + [1.0])).sum(1).mean() / 16)
-    middle = _mean_path(heat, x[:, -1])
-    for name, s in (("narrow", 0.8), ("wide", 1.2)):
-        found = float(physics_residual(middle + s * (x - middle), heat, heat.times))
-        assert found == pytest.approx(rho + s**2 * (1 - rho), abs=5 * s**2 * math.sqrt(2 / n)), name
-        assert abs(found - 1) > 20 * math.sqrt(2 / n), name
-
-
-def test_the_residual_sees_a_shift_unless_the_path_follows(field):
-    heat, x, _, _ = field
-    power = _posterior_power(heat, 0.0)[1]
-    shift = SHIFT * power.sqrt() * _wave(heat)
-    carried = heat.run(shift[None], noise=False)
-    same = physics_residual(x + carried, heat, heat.times)
-    assert float(same) == pytest.approx(float(physics_residual(x, heat, heat.times)), rel=1e-9)
-    alone = x.clone()
-    alone[:, 0] += shift
-    found = float(physics_residual(alone, heat, heat.times))
-    # e^{-2 dt} |shift|^2 / q in the first of 8 steps, 16 numbers
-    at = heat.times[1:2]
-    q = float(heat.variance(at, x[:1, 0])[0, 0, 1])
-    more = math.exp(-2 * heat.diffusivity * float(at)) * float(shift.square().sum()) / q / (8 * 16)
-    # the cross term of a normal number adds 2 (more / n)^(1/2)
-    error = math.sqrt(2 / x[:, 1:].numel()) + 2 * math.sqrt(more / x[:, 1:].numel())
-    assert found == pytest.approx(1 + more, abs=5 * error)
-    assert more > 5 * error
-
-
-def _wave(heat):
-    """1 for both real numbers, of cosine and sine, of the largest wave in an orthonormal basis; 0 for the others."""
-    grid = torch.arange(heat.size, dtype=torch.float64) * 2 * math.pi / heat.size
-    return (math.sqrt(2 / heat.size) * (grid.cos() + grid.sin()))[None]
-
-
-def _mean_path(heat, final):
-    """``E[x_t | x_T]`` at the stored times, mode by mode."""
-    parts = []
-    for t in heat.times:
-        past, rest = t[None], heat.horizon - t[None]
-        now = heat.decay(past, final) ** 2 * heat.exact().power + heat.variance(past, final)
-        a, v = heat.decay(rest, final), heat.variance(rest, final)
-        y = heat.modes(final)
-        parts.append(heat.unmodes(a * now / (a**2 * now + v).clamp(min=1e-300) * y, final))
-    return torch.stack(parts, 1)
-
-
-def _parts(samples, truth):
-    return zip(samples.chunk(BLOCKS), truth.chunk(BLOCKS), strict=True)
 
 
 def _uniformity(samples, truth):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import scoringrules
 import torch
@@ -187,6 +188,49 @@ def test_spectra_of_spread_and_error_agree_when_every_member_is_the_truth_once()
     whole = ensemble_spectra(fields, fields[:, 0])[1].spread
     for name in ("spread", "error"):
         torch.testing.assert_close(torch.stack([getattr(r, name) for r in roles]).mean(0), whole)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda u, e: spectral_error(u[:1], u),
+            r"`estimate` must have the shape \(2, 1, 8\) of `truth`, got \(1, 1, 8\)",
+        ),
+        (lambda u, e: spectral_error(u * np.nan, u), r"`estimate` must be finite, got NaN"),
+        (lambda u, e: spectral_error(u, u / 0), r"`truth` must be finite, got NaN"),
+        (
+            lambda u, e: spectral_error(u[0], u[0]),
+            r"`truth` must have shape \(batch, channels, \*space\) .* got \(1, 8\)",
+        ),
+        (lambda u, e: spectral_error("u", u), r"`estimate` must be a tensor or an array of numbers, got str 'u'"),
+        (lambda u, e: radial_spectrum(u + 1j), r"`field` must be real, got ndarray"),
+        (lambda u, e: radial_spectrum(u * np.nan), r"`field` must be finite, got NaN"),
+        (lambda u, e: radial_spectrum(u[:0]), r"`field` must have shape .* got \(0, 1, 8\)"),
+        (lambda u, e: ensemble_spectra(u, e), r"`samples` must have shape .*; samples come first, the truth second"),
+        (lambda u, e: ensemble_spectra(e * np.nan, u), r"`samples` must be finite, got NaN"),
+        (
+            lambda u, e: ensemble_spectra(e[:, :, 0, 0], u[:, 0, 0]),
+            r"`truth` must have shape \(batch, channels, \*space\)",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_wrong_arguments_of_spectra_cost_one_line(call, message) -> None:
+    field, members = normal(2, 1, 8).numpy(), normal(2, 3, 1, 8).numpy()
+    with pytest.raises(ValueError, match=message) as caught:
+        call(field, members)
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_have_the_spectra_of_tensors() -> None:
+    field, members = normal(2, 1, 8), normal(2, 3, 1, 8)
+    assert torch.equal(radial_spectrum(field.numpy())[1], radial_spectrum(field)[1])
+    assert spectral_error(members[:, 0].numpy(), field.tolist()) == pytest.approx(
+        float(spectral_error(members[:, 0], field))
+    )
+    ours, theirs = (ensemble_spectra(*x)[1] for x in ((members.numpy(), field.numpy()), (members, field)))
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_published_heat_set_up_has_its_published_numbers() -> None:

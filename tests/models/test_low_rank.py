@@ -20,8 +20,8 @@ from physinv.models.references.registry import fit_reference
 from physinv.models.references.smoother import SmootherReference
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import FieldLayout
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 D, RANK = 40, 3

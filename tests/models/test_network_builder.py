@@ -195,7 +195,7 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
         assert (a["samples"][...] == b["samples"][...]).all()
     # the model in Python is that of the run: its weights, and no others
     code = (
-        "import torch; from pathlib import Path; from physinv.training.run import load_run; "
+        "import torch; from pathlib import Path; from physinv.runs.run import load_run; "
         "m = load_run(Path('run')).model; print(type(m.network).__name__, float(m.network.first.weight.double().sum()))"
     )
     done = subprocess.run(

@@ -53,7 +53,7 @@ def test_a_run_pads_as_the_boundary_of_its_field_asks(walls, tmp_path):
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.generate import generate
     from physinv.data.plan import DatasetPlan
-    from physinv.training.run import load_run, train_run
+    from physinv.runs.run import load_run, train_run
     from simulators.fields.heat import Heat
     from simulators.fields.heat_walls import HeatWalls
 

@@ -15,9 +15,10 @@ from physinv.evaluation import metrics
 from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.two_sample import c2st
 from physinv.posterior.posterior import Posterior
-from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.posterior.reconstruction import read_reconstruction
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -127,7 +128,7 @@ def test_heat_reaches_the_exact_posterior(heat, steps):
 def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
     folder, run, test = heat
     out = folder / f"grid-{grid}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(method="flow", steps=6, grid=grid, limit=20))
+    reconstruct(run, test, out, SamplingPlan(answer="flow", steps=6, grid=grid, limit=20))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     assert recon.info["grid"] == grid
@@ -162,7 +163,7 @@ def test_heat_flow_and_mean_flow(heat):
     folder, run, test = heat
     for method, other in (("flow", "mean"), ("mean-flow", "flow")):
         out = folder / f"{method}.hdf5"
-        reconstruct(run, test, out, SamplingPlan(method=method))
+        reconstruct(run, test, out, SamplingPlan(answer=method))
         recon = read_reconstruction(out)
         exact = run.simulator.exact()
         right = (exact.flow if method == "flow" else exact.mean)(recon.observation)
@@ -183,7 +184,7 @@ def test_reconstructions_are_reproducible_and_open_in_xarray(heat):
     assert not torch.equal(a.samples[:, 0], a.samples[:, 1])
     with xarray.open_dataset(folder / "a.hdf5", engine="h5netcdf", phony_dims="access") as opened:
         assert opened["samples"].dims == ("observation_index", "draw", "channel", "x", "y")
-        assert opened.attrs["method"] == "sde"
+        assert opened.attrs["answer"] == "samples"
 
 
 def test_what_does_not_fit_is_refused(heat, mixture):
@@ -195,8 +196,8 @@ def test_what_does_not_fit_is_refused(heat, mixture):
     generate(DatasetPlan(Heat(size=16, noise=0.2), {"train": 3}, 0, "heat"), folder / "noisy")
     with pytest.raises(ValueError, match=r"trained with `noise` = 0\.1, the data have 0\.2"):
         reconstruct(run, TrajectoryDataset(folder / "noisy" / "data" / "train"), out)
-    with pytest.raises(ValueError, match="`method` must be one of sde, flow, mean-flow, got 'ode'"):
-        reconstruct(run, other, out, SamplingPlan(method="ode"))
+    with pytest.raises(ValueError, match="`answer` must be one of samples, mean, flow, mean-flow, got 'ode'"):
+        reconstruct(run, other, out, SamplingPlan(answer="ode"))
     assert not out.exists()
     with pytest.raises(ValueError, match="there is no file"):
         read_reconstruction(out)

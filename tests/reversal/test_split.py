@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from physinv.equations.broadcast import match
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import solve
 from physinv.equations.time_grids import resample_times
@@ -146,6 +147,39 @@ def test_memory_bound_does_not_change_what_is_deterministic(generator):
     model = gaussian_model(heat, exact.mean0.float(), exact.power.float())
     whole, parts = (Posterior(heat, model, heat.times, batch=b).flow(final) for b in (100, 3))
     assert torch.allclose(whole, parts, atol=1e-4)  # float32 transforms of other batch sizes
+
+
+class Strict(torch.nn.Module):
+    """A network of one weight that takes its own precision only, as torch's layers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, t):
+        assert x.dtype == t.dtype == self.weight.dtype
+        return self.weight * match(t, x) * x[:, : x.shape[1] // 2]
+
+
+@pytest.mark.parametrize("step", [split, transport])
+def test_steps_too_short_for_times_in_float32_are_taken(step, generator):
+    """The solver hands such times over in float64, to a network in float32."""
+    sde = OrnsteinUhlenbeck(dim=2)
+    law = LinearReference(sde, torch.zeros(2), torch.ones(2))
+    if step is split:
+        ends, pair = torch.tensor([0.0, sde.horizon]), torch.tensor([[[-1.0, 0.0], [1.0, 0.5]]]).expand(2, 2, 2)
+        far = torch.tensor([-9.0, 9.0])[:, None].expand(2, 2, 2)
+        law = MixtureReference(sde, ends, torch.tensor([0.4, 0.6]), pair, 0.7 * torch.eye(2).expand(2, 2, 2, 2), far)
+    times = sde.horizon * (1 - 1e-5 * torch.arange(11, dtype=torch.float64))
+    x, found = torch.randn(5, 2, generator=generator), []
+    for dtype in (torch.float32, torch.float64):
+        model = ScoreModel(law, Strict(), (float(sde.times[1]), sde.horizon)).to(dtype)
+        found.append(solve(Reverse(sde, model, eta=0), x.to(dtype), times, step=step, noise=False)[:, -1])
+    # ten roundings of states of size 3
+    found = [v.detach() for v in found]
+    assert torch.allclose(found[0].double(), found[1], atol=10 * 3 * torch.finfo(torch.float32).eps)
+    assert float((found[1] - x).abs().max()) > 1e-4
+    assert model.float()(x, times[:5]).dtype == torch.float32
 
 
 def test_wrong_combinations_are_refused():

@@ -17,10 +17,11 @@ from physinv.methods.learned.deep_ensemble import fit_deep_ensemble
 from physinv.methods.learned.regression import fit_dropout
 from physinv.methods.own import fit_physinv
 from physinv.methods.problem import Problem
-from physinv.posterior.reconstruct import SamplingPlan, read_reconstruction, reconstruct
+from physinv.posterior.reconstruction import read_reconstruction
 from physinv.reports.reconstruction import draw_reconstruction
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 from simulators.fields.burgers import Burgers
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck

@@ -15,9 +15,10 @@ justify.  Fields with more informed modes than members come out too narrow.
 
 from __future__ import annotations
 
-__all__ = ["EnsembleKalman", "fit_ensemble_kalman"]
+__all__ = ["EnsembleKalman", "fit_ensemble_kalman", "load_ensemble_kalman"]
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,8 +26,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
-from physinv.methods.classical.forward import Forward, fit_forward
+from physinv.methods.classical.forward import Forward, fit_forward, load_forward
 from physinv.methods.problem import Answer, Problem
+from physinv.methods.saving import Setup, below, loaded_by, prefixed
 
 _NUMBERS = {"cpu": 2**22}  # of all members' states in work at once
 _ELSEWHERE = 2**26
@@ -49,6 +51,10 @@ class EnsembleKalman(Answer):
     members: int
     inflations: tuple[float, ...]
     seed: int
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the pool of members, and what was fitted of the observation model."""
+        return {"pool": self.pool} | prefixed("forward", self.forward.tensors())
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
@@ -87,6 +93,31 @@ class EnsembleKalman(Answer):
         return x.reshape(*shape, *final.shape[1:])
 
 
+def load_ensemble_kalman(
+    setup: Setup,
+    tensors: Mapping[str, Tensor],
+    *,
+    members: int = 200,
+    steps: int = 4,
+    inflations: tuple[float, ...] | None = None,
+) -> EnsembleKalman:
+    """Load ensemble Kalman inversion.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        members: Number of members.
+        steps: Number of updates.
+        inflations: The inflation of each update.
+
+    Returns:
+        The ensemble before any observation.
+    """
+    forward = load_forward(setup, below("forward", tensors))
+    return EnsembleKalman(forward, tensors["pool"], members, _inflations(members, steps, inflations), setup.seed)
+
+
+@loaded_by(load_ensemble_kalman, trains=False)
 def fit_ensemble_kalman(
     problem: Problem, *, members: int = 200, steps: int = 4, inflations: tuple[float, ...] | None = None
 ) -> EnsembleKalman:
@@ -106,15 +137,21 @@ def fit_ensemble_kalman(
             (:func:`~physinv.methods.classical.forward.fit_forward`).
         ValueError: For fewer than 2 members, fewer than 1 step, or inflations whose inverses do not sum to 1.
     """
+    a = _inflations(members, steps, inflations)
+    pool = torch.cat(problem.simulator.images(problem.train.states(0)))
+    return EnsembleKalman(fit_forward(problem), pool, members, a, problem.seed)
+
+
+def _inflations(members: int, steps: int, inflations: tuple[float, ...] | None) -> tuple[float, ...]:
+    """The inflation of each update, checked."""
     if members < 2:
         raise ValueError(f"`members` must be at least 2, got {members}.")
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
-    a = (float(steps),) * steps if inflations is None else inflations
+    a = (float(steps),) * steps if inflations is None else tuple(inflations)
     if not all(v > 0 for v in a) or not math.isclose(sum(1 / v for v in a if v > 0), 1, rel_tol=1e-6):
         raise ValueError(f"`inflations` must be positive numbers whose inverses sum to 1, got {a}.")
-    pool = torch.cat(problem.simulator.images(problem.train.states(0)))
-    return EnsembleKalman(fit_forward(problem), pool, members, a, problem.seed)
+    return a
 
 
 def _update(x: Tensor, y: Tensor, gap: Tensor, a: float) -> Tensor:

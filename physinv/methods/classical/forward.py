@@ -7,9 +7,10 @@ where the noise is amplified on the way and depends on ``x_0`` (strong-constrain
 
 from __future__ import annotations
 
-__all__ = ["Forward", "fit_forward"]
+__all__ = ["Forward", "fit_forward", "load_forward"]
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from physinv.equations.sde import Linear
 from physinv.laws.covariance import Covariance, diagonal, isotropic
-from physinv.methods.classical.gaussian_prior import fit_covariance
+from physinv.methods.classical.gaussian_prior import FittedCovariance, fit_covariance
 from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.saving import Setup, below, prefixed
 from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator
 
@@ -42,6 +44,12 @@ class Forward:
     simulator: Simulator
     bias: Float[Tensor, "*moving"]
     covariance: Covariance
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return mean and covariance of the noise; nothing where the simulator knows them."""
+        if not isinstance(self.covariance, FittedCovariance):
+            return {}
+        return {"bias": self.bias} | prefixed("covariance", self.covariance.parts)
 
     @property
     def at_once(self) -> int:
@@ -132,12 +140,8 @@ def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
     simulator = problem.simulator
     if not simulator.known:
         raise NotApplicableError("the physics must be known to be run forward; these data come without any.")
-    if isinstance(simulator, Linear):
-        like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=problem.device)
-        variance = simulator.variance(like.new_full((1,), float(simulator.horizon)), like)[0]
-        size = float(variance.mean())
-        covariance = diagonal(simulator.modes, simulator.unmodes, variance.clamp(min=_LEAST * size))
-        bias = torch.zeros_like(like[0])
+    if (known := _known_forward(problem.setup)) is not None:
+        forward, size = known
     else:
         start, final = (problem.train.states(i, trajectories) for i in (0, -1))
         plain = Forward(simulator, final[0].new_zeros(()), isotropic(1.0))
@@ -147,8 +151,36 @@ def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
             raise NotApplicableError("the noise-free solver diverges from the training states; there is no residual.")
         bias = gap.mean(0)
         size = float((gap - bias).square().mean())
-        covariance = fit_covariance(gap - bias, simulator.layout, floor=_LEAST)
+        forward = Forward(simulator, bias, fit_covariance(gap - bias, simulator.layout, floor=_LEAST))
     spread = simulator.layout.moving(problem.train.states(-1, trajectories)).double().var(0).mean()
     if size <= _NOISELESS * float(spread):
         raise NotApplicableError("the process has no noise to speak of: `R` is 0, and x_T determines F(x_0) exactly.")
-    return Forward(simulator, bias, covariance)
+    return forward
+
+
+def load_forward(setup: Setup, tensors: Mapping[str, Tensor]) -> Forward:
+    """Make an observation model again.
+
+    Args:
+        setup: What the run knows.
+        tensors: What :meth:`Forward.tensors` returned.
+
+    Returns:
+        The observation model.
+    """
+    if (known := _known_forward(setup)) is not None:
+        return known[0]
+    covariance = FittedCovariance.from_tensors(below("covariance", tensors))
+    return Forward(setup.simulator, tensors["bias"], covariance)
+
+
+def _known_forward(setup: Setup) -> tuple[Forward, float] | None:
+    """The observation model of a linear process, and the mean variance of its noise."""
+    simulator = setup.simulator
+    if not isinstance(simulator, Linear):
+        return None
+    like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=setup.device)
+    variance = simulator.variance(like.new_full((1,), float(simulator.horizon)), like)[0]
+    size = float(variance.mean())
+    covariance = diagonal(simulator.modes, simulator.unmodes, variance.clamp(min=_LEAST * size))
+    return Forward(simulator, torch.zeros_like(like[0]), covariance), size

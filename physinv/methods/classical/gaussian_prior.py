@@ -6,11 +6,17 @@ assimilation: Lorenc 1988; Bannister 2008).  In them the prior is white, whateve
 
 from __future__ import annotations
 
-__all__ = ["GaussianPrior", "fit_covariance", "fit_gaussian_prior"]
+__all__ = [
+    "FittedCovariance",
+    "GaussianPrior",
+    "fit_covariance",
+    "fit_gaussian_prior",
+    "gaussian_prior_of",
+    "load_gaussian_prior",
+]
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -20,10 +26,47 @@ from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.exact import LinearGaussian
 from physinv.methods.problem import Problem
+from physinv.methods.saving import Setup, below, prefixed
 from physinv.processes.layout import StateLayout
+from physinv.processes.simulator import Simulator
 
 _DENSE = 2048  # components up to which a covariance between all of them is estimated
 _NOTHING = 1e-12  # of the largest variance: below it a direction does not vary (float32 data round at 1e-14)
+
+
+@dataclass(frozen=True)
+class FittedCovariance(Covariance):
+    """A covariance that was fitted to samples, with the tensors that it is made of.
+
+    Args:
+        apply: See :class:`~physinv.laws.covariance.Covariance`.
+        root: Likewise.
+        inverse_root: Likewise.
+        parts: Variances ``variance`` along eigenvectors ``vectors``: complex ones between the channels of each Fourier
+            mode, real ones between all components, none where components are independent.  Directions outside real
+            vectors have the variance ``rest``, if that is given.
+    """
+
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def from_tensors(parts: Mapping[str, Tensor]) -> FittedCovariance:
+        """Make the covariance of these parts.
+
+        Args:
+            parts: Variances and eigenvectors.
+
+        Returns:
+            The covariance, with its inverse root.
+        """
+        vectors = parts.get("vectors")
+        if vectors is None:
+            made = diagonal(lambda z: z, lambda y, like: y, parts["variance"])
+        elif vectors.is_complex():
+            made = _fourier(vectors, parts["variance"])
+        else:
+            made = _dense(vectors, parts["variance"], parts.get("rest"))
+        return FittedCovariance(made.apply, made.root, made.inverse_root, dict(parts))
 
 
 @dataclass(frozen=True)
@@ -39,6 +82,12 @@ class GaussianPrior:
     mean: Float[Tensor, "*moving"]
     covariance: Covariance
     layout: StateLayout
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return mean and covariance; nothing where the simulator knows them."""
+        if not isinstance(self.covariance, FittedCovariance):
+            return {}
+        return {"mean": self.mean} | prefixed("covariance", self.covariance.parts)
 
     def root(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """Return the state ``m + S^(1/2) u``.
@@ -67,7 +116,6 @@ class GaussianPrior:
         return self.covariance.whiten(gap).flatten(1)
 
 
-@torch.no_grad()
 def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
     """Return the simulator's own prior where it is Gaussian and known, else that of the training states.
 
@@ -79,19 +127,46 @@ def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
     Returns:
         The prior of the moving channels.
     """
-    simulator = problem.simulator
-    exact = simulator.exact()
-    if isinstance(exact, LinearGaussian):
-        covariance = diagonal(exact.sde.modes, exact.sde.unmodes, exact.power.to(problem.device))
-        return GaussianPrior(exact.mean0, covariance, simulator.layout)
-    x = simulator.layout.moving(torch.cat(simulator.images(problem.train.states(0)))).double()
+    return gaussian_prior_of(problem.simulator, problem.train.states(0))
+
+
+@torch.no_grad()
+def gaussian_prior_of(simulator: Simulator, initial: Float[Tensor, "n *state"]) -> GaussianPrior:
+    """Return the simulator's own prior where it is Gaussian and known, else that of given initial states.
+
+    Args:
+        simulator: The process; its symmetries (``images``) multiply the states.
+        initial: Initial states.
+
+    Returns:
+        The prior of the moving channels.
+    """
+    if (known := _known_prior(simulator, initial.device)) is not None:
+        return known
+    x = simulator.layout.moving(torch.cat(simulator.images(initial))).double()
     mean = x.mean(0)
     return GaussianPrior(mean, fit_covariance(x - mean, simulator.layout, still=_NOTHING), simulator.layout)
 
 
+def load_gaussian_prior(setup: Setup, tensors: Mapping[str, Tensor]) -> GaussianPrior:
+    """Make a prior again.
+
+    Args:
+        setup: What the run knows.
+        tensors: What :meth:`GaussianPrior.tensors` returned.
+
+    Returns:
+        The prior of the moving channels.
+    """
+    if (known := _known_prior(setup.simulator, setup.device)) is not None:
+        return known
+    covariance = FittedCovariance.from_tensors(below("covariance", tensors))
+    return GaussianPrior(tensors["mean"], covariance, setup.layout)
+
+
 def fit_covariance(
     x: Float[Tensor, "n *state"], layout: StateLayout, *, floor: float = 0.0, still: float = 0.0
-) -> Covariance:
+) -> FittedCovariance:
     """Estimate the covariance of centred samples of the moving part of states.
 
     - Periodic fields: invariant under translations, hence a matrix between channels for each Fourier mode.
@@ -112,31 +187,38 @@ def fit_covariance(
         Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
     """
     if layout.basis == "fourier":
-        fitted = _fourier(x)
+        parts = _spectrum(x)
     elif x[0].numel() <= _DENSE:
-        fitted = _shrunk(x)
+        parts = _shrunk(x)
     else:
-        fitted = _Eigen(lambda z: z, lambda y, like: y, x.double().square().mean(0))
+        parts = {"variance": x.double().square().mean(0)}
 
     # The two thresholds.
-    v, least = fitted.variance, floor * float(fitted.variance.mean())
-    v = torch.where(v > still * v.amax(), v, torch.zeros_like(v)) if still else v.clamp(min=least)
-    rest = None if fitted.rest is None else max(fitted.rest, least)
-    return diagonal(fitted.modes, fitted.unmodes, v, rest=rest)
+    v, least = parts["variance"], floor * parts["variance"].mean()
+    parts["variance"] = torch.where(v > still * v.amax(), v, torch.zeros_like(v)) if still else v.clamp(min=least)
+    if "rest" in parts:
+        parts["rest"] = torch.maximum(parts["rest"], least)
+    return FittedCovariance.from_tensors({name: tensor.contiguous() for name, tensor in parts.items()})
 
 
-class _Eigen(NamedTuple):
-    """Arguments of :func:`physinv.laws.covariance.diagonal`."""
+def _known_prior(simulator: Simulator, device: torch.device) -> GaussianPrior | None:
+    """The simulator's own prior where it is Gaussian and known."""
+    exact = simulator.exact()
+    if not isinstance(exact, LinearGaussian):
+        return None
+    covariance = diagonal(exact.sde.modes, exact.sde.unmodes, exact.power.to(device))
+    return GaussianPrior(exact.mean0, covariance, simulator.layout)
 
-    modes: Callable[[Tensor], Tensor]
-    unmodes: Callable[[Tensor, Tensor], Tensor]
-    variance: Tensor
-    rest: float | None = None
 
-
-def _fourier(x: Tensor) -> _Eigen:
+def _spectrum(x: Tensor) -> dict[str, Tensor]:
+    """Eigenvalues and eigenvectors between the channels of each Fourier mode."""
     y = fourier(x.double()).movedim(1, -1)
     values, vectors = torch.linalg.eigh(torch.einsum("n...i,n...j->...ij", y, y.conj()) / len(y))
+    return {"vectors": vectors, "variance": values.clamp(min=0).movedim(-1, 0)}
+
+
+def _fourier(vectors: Tensor, variance: Tensor) -> Covariance:
+    """The covariance of eigenvectors between the channels of each Fourier mode."""
 
     def modes(z: Tensor) -> Tensor:
         y = fourier(z)
@@ -145,10 +227,21 @@ def _fourier(x: Tensor) -> _Eigen:
     def unmodes(y: Tensor, like: Tensor) -> Tensor:
         return inverse_fourier(torch.einsum("...ij,bj...->bi...", vectors.to(y), y), tuple(like.shape[2:]))
 
-    return _Eigen(modes, unmodes, values.clamp(min=0).movedim(-1, 0))
+    return diagonal(modes, unmodes, variance)
 
 
-def _shrunk(x: Tensor) -> _Eigen:
+def _dense(vectors: Tensor, variance: Tensor, rest: Tensor | None) -> Covariance:
+    """The covariance of eigenvectors between all components, ``(components, vectors)``."""
+
+    def unmodes(y: Tensor, like: Tensor) -> Tensor:
+        z: Tensor = (y @ vectors.to(y).T).reshape(like.shape)
+        return z
+
+    outside = None if rest is None else float(rest)
+    return diagonal(lambda z: z.flatten(1) @ vectors.to(z), unmodes, variance, rest=outside)
+
+
+def _shrunk(x: Tensor) -> dict[str, Tensor]:
     """``(1 - rho) C + rho mu I`` with ``C = A^T A / n``, ``mu = tr C / d`` (Ledoit and Wolf 2004, eq. 14).
 
     ``rho = min(b^2, delta^2) / delta^2``: ``delta^2 = |C - mu I|^2``, ``b^2 = (sum |a_i|^4 / n - |C|^2) / n``.
@@ -166,13 +259,8 @@ def _shrunk(x: Tensor) -> _Eigen:
 
     # Eigenvectors of C; from those of the smaller Gram matrix where there are few samples.
     values, vectors = torch.linalg.eigh(gram)
-    if n <= d:
-        kept = values > _NOTHING * values.amax()
-        values, vectors = values[kept], A.T @ vectors[:, kept] / (n * values[kept]).sqrt()
-    values = (1 - rho) * values.clamp(min=0) + rho * mu
-
-    def unmodes(y: Tensor, like: Tensor) -> Tensor:
-        z: Tensor = (y @ vectors.to(y).T).reshape(like.shape)
-        return z
-
-    return _Eigen(lambda z: z.flatten(1) @ vectors.to(z), unmodes, values, rho * float(mu) if n <= d else None)
+    if n > d:
+        return {"vectors": vectors, "variance": (1 - rho) * values.clamp(min=0) + rho * mu}
+    kept = values > _NOTHING * values.amax()
+    values, vectors = values[kept], A.T @ vectors[:, kept] / (n * values[kept]).sqrt()
+    return {"vectors": vectors, "variance": (1 - rho) * values.clamp(min=0) + rho * mu, "rest": rho * mu}

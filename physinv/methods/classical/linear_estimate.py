@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LinearEstimate", "cross_fit", "dense_maps", "fit_linear", "wiener_filters"]
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,6 +70,26 @@ class LinearEstimate(Answer):
             Log densities over the components with a deviation; static ones are left out.
         """
         return gaussian_log_prob(initial - self.mean(final), self.deviation.square(), initial)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return means, map and deviation."""
+        names = ("mean_initial", "mean_final", "weights", "deviation")
+        anchors = {} if self.anchors is None else {"anchors": self.anchors}
+        return {name: getattr(self, name) for name in names} | anchors
+
+    @staticmethod
+    def from_tensors(layout: StateLayout, tensors: Mapping[str, Tensor]) -> LinearEstimate:
+        """Make an estimate again.
+
+        Args:
+            layout: Layout of the states.
+            tensors: What :meth:`tensors` returned.
+
+        Returns:
+            The estimate.
+        """
+        means = tensors["mean_initial"], tensors["mean_final"]
+        return LinearEstimate(layout, *means, tensors["weights"], tensors.get("anchors"), tensors["deviation"])
 
     def _mapped(self, gap: Tensor) -> Tensor:
         if self.anchors is not None:
@@ -159,7 +179,7 @@ def dense_maps(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[flo
     for penalty in penalties:
         damped = (values + penalty * values.max()).clamp(min=torch.finfo(values.dtype).tiny)
         solved = vectors @ (projected / damped[:, None])
-        weights = (solved / unit).float().reshape(-1, *x0.shape[1:])
+        weights = (solved / unit).float().reshape(-1, *x0.shape[1:]).contiguous()
         rows = anchors if n <= d else torch.eye(d, dtype=anchors.dtype, device=anchors.device)
         found.append(LinearEstimate(layout, mean0, meanT, weights, rows, torch.zeros_like(mean0)))
     return found
@@ -207,4 +227,4 @@ def _best(
     miss = (best.mean(yT) - y0).square().mean(0)
     if layout.space:  # few trajectories, many points: one variance per channel
         miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
-    return replace(best, deviation=miss.sqrt().to(yT)), kind, penalty
+    return replace(best, deviation=miss.sqrt().to(yT).contiguous()), kind, penalty

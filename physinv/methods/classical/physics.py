@@ -6,9 +6,10 @@ What the process has damped grows backward in time, noise included, without boun
 
 from __future__ import annotations
 
-__all__ = ["Physics", "fit_physics"]
+__all__ = ["Physics", "fit_physics", "load_physics"]
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from physinv.equations.sde import Linear
 from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.saving import Setup, loaded_by
 from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator, refine
 
@@ -34,6 +36,10 @@ class Physics(Answer):
 
     simulator: Simulator
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what was fitted: nothing."""
+        return {}
+
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
@@ -44,7 +50,7 @@ class Physics(Answer):
     @torch.no_grad()
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         times = self.simulator.times
-        fine = times[[0, -1]] if isinstance(self.simulator, Linear) else refine(times, self.simulator.substeps)
+        fine = times[[0, -1]] if isinstance(self.simulator, Linear) else refine(*self.simulator.intervals())
         grid = fine.flip(0).tolist()
         parts = []
         for x in torch.split(final, default_batch(final)):
@@ -54,6 +60,20 @@ class Physics(Answer):
         return torch.cat(parts)
 
 
+def load_physics(setup: Setup, tensors: Mapping[str, Tensor]) -> Physics:
+    """Return the backward physics of a process again.
+
+    Args:
+        setup: What the run knows.
+        tensors: None are needed.
+
+    Returns:
+        The backward flow.
+    """
+    return Physics(setup.simulator)
+
+
+@loaded_by(load_physics, trains=False)
 def fit_physics(problem: Problem) -> Physics:
     """Return the backward physics of a process; no training data are used.
 

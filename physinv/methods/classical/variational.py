@@ -7,23 +7,29 @@
 
 from __future__ import annotations
 
-__all__ = ["Variational", "fit_gauss_newton", "fit_lbfgs"]
+__all__ = ["Variational", "fit_gauss_newton", "fit_lbfgs", "load_gauss_newton", "load_lbfgs"]
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.laws.covariance import Covariance
-from physinv.methods.classical.forward import Forward, fit_forward
-from physinv.methods.classical.gaussian_prior import GaussianPrior, fit_covariance, fit_gaussian_prior
+from physinv.methods.classical.forward import Forward, fit_forward, load_forward
+from physinv.methods.classical.gaussian_prior import (
+    FittedCovariance,
+    GaussianPrior,
+    fit_covariance,
+    fit_gaussian_prior,
+    load_gaussian_prior,
+)
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.classical.minimise import Objective, gauss_newton, lbfgs
 from physinv.methods.classical.physics import Physics, fit_physics
 from physinv.methods.problem import Answer, Problem
+from physinv.methods.saving import Setup, below, loaded_by, prefixed
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,14 @@ class Variational(Answer):
     forward: Forward
     prior: GaussianPrior
     start: LinearEstimate | Physics
-    missed: Covariance
+    missed: FittedCovariance
     minimise: Callable[[Objective, Tensor], Tensor]
     draw: int
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return observation model, prior, first guess and the covariance of its errors."""
+        found = prefixed("forward", self.forward.tensors()) | prefixed("prior", self.prior.tensors())
+        return found | prefixed("start", self.start.tensors()) | prefixed("missed", self.missed.parts)
 
     def objective(self, final: Float[Tensor, "batch *state"]) -> Objective:
         """Return the cost function ``J`` of observed final states.
@@ -116,6 +127,25 @@ class Variational(Answer):
         return torch.cat(parts)
 
 
+def load_lbfgs(
+    setup: Setup, tensors: Mapping[str, Tensor], *, iterations: int = 60, memory: int = 10, draw: int = 30
+) -> Variational:
+    """Load 4D-Var by L-BFGS.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        iterations: Iterations of L-BFGS.
+        memory: Pairs of steps and gradient changes that L-BFGS remembers.
+        draw: Iterations of conjugate gradients for each draw.
+
+    Returns:
+        The minimiser, ready for observations.
+    """
+    return _load(setup, tensors, functools.partial(lbfgs, iterations=iterations, memory=memory), draw)
+
+
+@loaded_by(load_lbfgs, trains=False)
 def fit_lbfgs(problem: Problem, *, iterations: int = 60, memory: int = 10, draw: int = 30) -> Variational:
     """Fit 4D-Var by L-BFGS; an iteration costs the solver and its adjoint once.
 
@@ -135,6 +165,25 @@ def fit_lbfgs(problem: Problem, *, iterations: int = 60, memory: int = 10, draw:
     return _fit(problem, functools.partial(lbfgs, iterations=iterations, memory=memory), draw)
 
 
+def load_gauss_newton(
+    setup: Setup, tensors: Mapping[str, Tensor], *, outer: int = 15, inner: int = 6, draw: int = 30
+) -> Variational:
+    """Load 4D-Var by Gauss-Newton steps.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        outer: Gauss-Newton steps.
+        inner: Iterations of conjugate gradients for each step.
+        draw: Iterations of conjugate gradients for each draw.
+
+    Returns:
+        The minimiser, ready for observations.
+    """
+    return _load(setup, tensors, functools.partial(gauss_newton, outer=outer, inner=inner), draw)
+
+
+@loaded_by(load_gauss_newton, trains=False)
 def fit_gauss_newton(problem: Problem, *, outer: int = 15, inner: int = 6, draw: int = 30) -> Variational:
     """Fit 4D-Var by Gauss-Newton steps.
 
@@ -161,6 +210,17 @@ def _fit(problem: Problem, minimise: Callable[[Objective, Tensor], Tensor], draw
     forward, prior = fit_forward(problem), fit_gaussian_prior(problem)
     start, gap = _first_guess(problem)
     missed = fit_covariance(gap - gap.mean(0), problem.simulator.layout)
+    return Variational(forward, prior, start, missed, minimise, draw)
+
+
+def _load(
+    setup: Setup, tensors: Mapping[str, Tensor], minimise: Callable[[Objective, Tensor], Tensor], draw: int
+) -> Variational:
+    forward = load_forward(setup, below("forward", tensors))
+    prior = load_gaussian_prior(setup, below("prior", tensors))
+    linear = below("start", tensors)
+    start = LinearEstimate.from_tensors(setup.layout, linear) if linear else Physics(setup.simulator)
+    missed = FittedCovariance.from_tensors(below("missed", tensors))
     return Variational(forward, prior, start, missed, minimise, draw)
 
 

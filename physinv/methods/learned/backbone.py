@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["build_backbone", "chunked", "source"]
+__all__ = ["build_backbone", "chunked", "load_parts", "part_tensors"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.methods.learned.coordinates import TargetCoordinates
+from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.networks.build import build_network
 from physinv.posterior.posterior import default_batch
 
@@ -49,6 +50,40 @@ def build_backbone(
     )
 
 
+def part_tensors(coordinates: TargetCoordinates, network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a model of coordinates and a network.
+
+    Args:
+        coordinates: The coordinates in which it estimates.
+        network: The trained network.
+
+    Returns:
+        Tensors by name.
+    """
+    return prefixed("coordinates", coordinates.tensors()) | prefixed("network", network.state_dict())
+
+
+def load_parts(
+    setup: Setup, tensors: Mapping[str, Tensor], *, groups: int, heads: int = 1, dropout: float = 0.0
+) -> tuple[TargetCoordinates, nn.Module]:
+    """Make coordinates and network again from the tensors of :func:`part_tensors`.
+
+    Args:
+        setup: What the run knows.
+        tensors: The tensors.
+        groups: Number of groups of features that the network was built for.
+        heads: Number of its heads.
+        dropout: Probability that a channel is dropped.
+
+    Returns:
+        Coordinates and network, on the device of the run.
+    """
+    coordinates = TargetCoordinates.from_tensors(setup.layout, below("coordinates", tensors))
+    network = build_backbone(coordinates, setup.settings, groups=groups, heads=heads, dropout=dropout, seed=setup.seed)
+    network.load_state_dict(below("network", tensors))
+    return coordinates.to(setup.device), network.to(setup.device)
+
+
 @torch.no_grad()
 def chunked(work: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"], at_once: int | None = None) -> Tensor:
     """Apply a function to a few states at a time, in float32, the precision of the networks.
@@ -63,16 +98,3 @@ def chunked(work: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *state"], 
     """
     parts = [work(part.float()) for part in torch.split(x, at_once or default_batch(x))]
     return torch.cat(parts).to(x.dtype)
-
-
-def source(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
-    """Return a generator: the given one, or a new one seeded by torch's global state.
-
-    Args:
-        generator: The given one, or None.
-        device: Device of a new one.
-
-    Returns:
-        The generator.
-    """
-    return generator or torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-__all__ = ["Amortised", "Velocity", "fit_conditional_diffusion", "fit_flow_matching", "flow_error"]
+__all__ = [
+    "Amortised",
+    "Velocity",
+    "fit_conditional_diffusion",
+    "fit_flow_matching",
+    "flow_error",
+    "load_conditional_diffusion",
+    "load_flow_matching",
+]
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.seeds import seeds
 from physinv.equations.broadcast import match
 from physinv.equations.sde import SDE, Score
-from physinv.methods.learned.backbone import build_backbone, chunked
+from physinv.laws.gaussian import gaussian_log_prob
+from physinv.methods.learned.backbone import build_backbone, chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
-from physinv.methods.learned.edm import Denoiser, train_denoiser
+from physinv.methods.learned.edm import Denoiser, Flow, train_denoiser
 from physinv.methods.problem import Answer, Problem
+from physinv.methods.saving import Setup, loaded_by
+from physinv.posterior.likelihood import divergence_for, flow_log_prob
 from physinv.training.objectives.base import Batch
+
+_TOLERANCE = 1e-4  # of the adaptive solver of densities
 
 
 class Velocity(nn.Module):
@@ -63,6 +78,17 @@ class Velocity(nn.Module):
             second = self(y + (b - a) * first, y.new_full((len(y),), b), context)
             y = y + (b - a) * (first + second) / 2
         return y
+
+    def flow(self, context: Context) -> tuple[Flow, tuple[float, float], float]:
+        """Return the flow from coordinates to noise: its velocity, its span, and the deviation of the noise.
+
+        Args:
+            context: What depends on the observation.
+
+        Returns:
+            ``-v`` in the variable ``1 - t``, from 0 to 1, and 1.
+        """
+        return lambda s, y: -self(y, y.new_full((len(y),), 1 - float(s)), context), (0.0, 1.0), 1.0
 
     def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
         """Return ``E[z]`` given the observation: at t = 0 the velocity is ``E[z] - y``, here at ``y = 0``.
@@ -110,10 +136,16 @@ class Amortised(Answer):
     Args:
         model: The trained model.
         steps: Steps for each draw, of two evaluations of the network each, one less for diffusion.
+        seed: Seed of the random directions of a divergence.
     """
 
     model: Denoiser | Velocity
     steps: int
+    seed: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights of the network, and the coordinates."""
+        return part_tensors(self.model.coordinates, self.model.network)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
 
@@ -136,7 +168,56 @@ class Amortised(Answer):
 
         return chunked(work, final.repeat_interleave(n, dim=0)).reshape(len(final), n, *final.shape[1:])
 
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """Return ``log p(x_0 | x_T)`` over all moving components, by the divergence of the flow.
 
+        The divergence of large states is estimated by one random probe from a fixed seed.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Final states ``x_T``.
+
+        Returns:
+            Log densities in nats, ``(batch,)``.
+        """
+        generator = seeds(self.seed).child("method", "density").generator(initial.device)
+        coordinates = self.model.coordinates
+
+        def work(pair: Tensor) -> Tensor:
+            context = coordinates.context(pair[:, 1])
+            z = coordinates.target(pair[:, 0], context)
+            velocity, span, width = self.model.flow(context)
+            logs = flow_log_prob(
+                velocity,
+                z,
+                span,
+                lambda noise: gaussian_log_prob(noise, noise.new_full(noise.shape[1:], width**2), noise),
+                divergence=divergence_for(z, generator=generator),
+                rtol=_TOLERANCE,
+                atol=_TOLERANCE,
+            )
+            return logs - coordinates.unit.expand_as(z[0]).log().sum()
+
+        return chunked(work, torch.stack([initial, final], dim=1))
+
+
+def load_conditional_diffusion(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Amortised:
+    """Load a conditional diffusion model.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        steps: Sampling steps.
+
+    Returns:
+        The trained posterior.
+    """
+    return Amortised(Denoiser(*load_parts(setup, tensors, groups=3)), steps, setup.seed)
+
+
+@loaded_by(load_conditional_diffusion)
 def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train a conditional diffusion model of the error of the linear estimate, given ``x_T`` and that estimate.
 
@@ -155,9 +236,24 @@ def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised
     """
     if steps < 2:
         raise ValueError(f"`steps` must be at least 2, got {steps}.")
-    return Amortised(train_denoiser(problem, conditional_coordinates(problem), groups=3), steps)
+    return Amortised(train_denoiser(problem, conditional_coordinates(problem), groups=3), steps, problem.seed)
 
 
+def load_flow_matching(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Amortised:
+    """Load a model of flow matching.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        steps: Sampling steps.
+
+    Returns:
+        The trained posterior.
+    """
+    return Amortised(Velocity(*load_parts(setup, tensors, groups=3)), steps, setup.seed)
+
+
+@loaded_by(load_flow_matching)
 def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train conditional flow matching of the error of the linear estimate, given ``x_T`` and that estimate.
 
@@ -180,4 +276,4 @@ def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
     network = build_backbone(coordinates, problem.settings, groups=3, seed=problem.seed)
     model = Velocity(coordinates, network).to(problem.device)
     problem.minimise(model, flow_error, estimates=coordinates.estimates)
-    return Amortised(model, steps)
+    return Amortised(model, steps, problem.seed)

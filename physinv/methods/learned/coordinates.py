@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Context", "TargetCoordinates", "conditional_coordinates", "prior_coordinates"]
+__all__ = ["Context", "TargetCoordinates", "conditional_coordinates", "fit_coordinates", "prior_coordinates"]
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.problem import Problem
+from physinv.methods.saving import below, prefixed
 from physinv.models.references.particles import length_unit
 from physinv.processes.layout import StateLayout
 from physinv.training.objectives.base import Batch
 
+_SCALES = ("final", "initial", "unit", "length", "kept", "fixed")
 _LEAST = 1e-6  # of the largest scale: components that hardly vary are not scaled up
 
 
@@ -44,8 +47,9 @@ class TargetCoordinates(nn.Module):
     vector (particles, over all of them; their means are 0 where the law has no preferred direction).
 
     Args:
-        problem: The process and its training data.
+        layout: Layout of the states.
         linear: The linear estimate of ``x_0`` given ``x_T``, or None.
+        scales: Locations, scales and numbers of channels, by the names of the buffers (:func:`fit_coordinates`).
         estimates: Cross-fitted estimates that replace the linear one in training, for the training and the validation
             trajectories.
     """
@@ -58,31 +62,37 @@ class TargetCoordinates(nn.Module):
     fixed: Tensor
 
     def __init__(
-        self, problem: Problem, linear: LinearEstimate | None, estimates: tuple[Tensor, Tensor] | None = None
+        self,
+        layout: StateLayout,
+        linear: LinearEstimate | None,
+        scales: Mapping[str, Tensor],
+        estimates: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.estimates = estimates
-        layout, x0, xT = problem.train.layout, problem.train.states(0), problem.train.states(-1)
         self.layout, self.linear, self.particles = layout, linear, layout.positions > 0
         self.axis, self.dimension = layout.channel_axis, layout.positions or 1
+        for name in _SCALES:
+            self.register_buffer(name, scales[name])
 
-        # Which channels move.  Each channel of a numbered state holds its own number.
-        channels = torch.arange(x0.shape[self.axis], device=x0.device)
-        numbered = torch.ones_like(x0[:1]).cumsum(self.axis).round() - 1
-        kept = layout.moving(numbered).movedim(self.axis, 0).flatten(1)[:, 0].long()
-        self.register_buffer("kept", kept)
-        self.register_buffer("fixed", channels[~torch.isin(channels, kept)])
+    def tensors(self) -> dict[str, Tensor]:
+        """Return locations and scales, and the linear estimate where there is one."""
+        linear = {} if self.linear is None else prefixed("linear", self.linear.tensors())
+        return {name: getattr(self, name) for name in _SCALES} | linear
 
-        # Locations and scales.
-        self.register_buffer("final", torch.stack(_location(layout, xT)))
-        self.register_buffer("initial", torch.stack(_location(layout, x0)))
-        unit = self.initial[1] if linear is None else layout.pooled(linear.deviation.square()[None]).sqrt()
-        least = _LEAST * self.initial[1].amax()
-        self.register_buffer("unit", self._moving(torch.maximum(unit, least)[None])[0])
-        length = torch.ones((), device=x0.device)
-        if self.particles:
-            length = length_unit(layout, problem.train.states(-1, limit=256).cpu()).to(x0)
-        self.register_buffer("length", length)
+    @staticmethod
+    def from_tensors(layout: StateLayout, tensors: Mapping[str, Tensor]) -> TargetCoordinates:
+        """Make coordinates again.
+
+        Args:
+            layout: Layout of the states.
+            tensors: What :meth:`tensors` returned.
+
+        Returns:
+            The coordinates, without estimates for training.
+        """
+        linear = below("linear", tensors)
+        return TargetCoordinates(layout, LinearEstimate.from_tensors(layout, linear) if linear else None, tensors)
 
     @property
     def components(self) -> int:
@@ -185,6 +195,40 @@ class TargetCoordinates(nn.Module):
         return x.index_select(self.axis, self.kept)
 
 
+@torch.no_grad()
+def fit_coordinates(
+    problem: Problem, linear: LinearEstimate | None, estimates: tuple[Tensor, Tensor] | None = None
+) -> TargetCoordinates:
+    """Fit locations and scales to the training data.
+
+    Args:
+        problem: The process and its training data.
+        linear: The linear estimate of ``x_0`` given ``x_T``, or None.
+        estimates: Cross-fitted estimates that replace the linear one in training.
+
+    Returns:
+        The coordinates.
+    """
+    layout, x0, xT = problem.train.layout, problem.train.states(0), problem.train.states(-1)
+    axis = layout.channel_axis
+
+    # Which channels move.  Each channel of a numbered state holds its own number.
+    channels = torch.arange(x0.shape[axis], device=x0.device)
+    numbered = torch.ones_like(x0[:1]).cumsum(axis).round() - 1
+    kept = layout.moving(numbered).movedim(axis, 0).flatten(1)[:, 0].long()
+
+    # Locations and scales.
+    final, initial = (torch.stack(_location(layout, x)) for x in (xT, x0))
+    unit = initial[1] if linear is None else layout.pooled(linear.deviation.square()[None]).sqrt()
+    unit = torch.maximum(unit, _LEAST * initial[1].amax())[None].index_select(axis, kept)[0].contiguous()
+    length = torch.ones((), device=x0.device)
+    if layout.positions:
+        length = length_unit(layout, problem.train.states(-1, limit=256).cpu()).to(x0)
+    fixed = channels[~torch.isin(channels, kept)]
+    scales = dict(zip(_SCALES, (final, initial, unit, length, kept, fixed), strict=True))
+    return TargetCoordinates(layout, linear, scales, estimates)
+
+
 def conditional_coordinates(problem: Problem) -> TargetCoordinates:
     """Return coordinates around the linear estimate of ``x_0`` given ``x_T``.
 
@@ -198,7 +242,7 @@ def conditional_coordinates(problem: Problem) -> TargetCoordinates:
         The coordinates, with cross-fitted estimates for training.
     """
     linear, estimates = cross_fit(problem.simulator, problem.train, problem.valid)
-    return TargetCoordinates(problem, linear, (estimates, linear.mean(problem.valid.states(-1))))
+    return fit_coordinates(problem, linear, (estimates, linear.mean(problem.valid.states(-1))))
 
 
 def prior_coordinates(problem: Problem) -> TargetCoordinates:
@@ -210,7 +254,7 @@ def prior_coordinates(problem: Problem) -> TargetCoordinates:
     Returns:
         The coordinates, without a linear estimate.
     """
-    return TargetCoordinates(problem, None)
+    return fit_coordinates(problem, None)
 
 
 def _location(layout: StateLayout, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["DeepEnsemble", "Member", "fit_deep_ensemble", "likelihood"]
+__all__ = ["DeepEnsemble", "Member", "fit_deep_ensemble", "likelihood", "load_deep_ensemble"]
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.config.seeds import seeds
+from physinv.config.seeds import Seeds, seeds
+from physinv.config.settings import Settings
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.problem import Answer, Problem
+from physinv.methods.saving import Setup, below, loaded_by, prefixed
 from physinv.training.objectives.base import Batch
 
 _BETA = 0.5  # of the weights variance^beta (Seitzer et al. 2022, section 4)
@@ -88,6 +91,13 @@ class DeepEnsemble(Answer):
 
     members: tuple[Member, ...]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights of the networks, and their coordinates."""
+        found = prefixed("coordinates", self.members[0].coordinates.tensors())
+        for i, member in enumerate(self.members):
+            found |= prefixed(_folder(i), member.network.state_dict())
+        return found
+
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
 
         def work(x: Tensor) -> Tensor:
@@ -141,6 +151,27 @@ class DeepEnsemble(Answer):
         return torch.stack(means), torch.stack(variances)
 
 
+def load_deep_ensemble(setup: Setup, tensors: Mapping[str, Tensor], *, members: int = 5) -> DeepEnsemble:
+    """Load a deep ensemble.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        members: Number of networks.
+
+    Returns:
+        The trained ensemble.
+    """
+    coordinates = TargetCoordinates.from_tensors(setup.layout, below("coordinates", tensors)).to(setup.device)
+    loaded = []
+    for i in range(members):
+        network = _network(coordinates, setup.settings, setup.seed, i)
+        network.load_state_dict(below(_folder(i), tensors))
+        loaded.append(Member(coordinates, network.to(setup.device)))
+    return DeepEnsemble(tuple(loaded))
+
+
+@loaded_by(load_deep_ensemble)
 def fit_deep_ensemble(problem: Problem, *, members: int = 5) -> DeepEnsemble:
     """Train a deep ensemble; members differ in their initial weights and in the order of their batches.
 
@@ -158,9 +189,24 @@ def fit_deep_ensemble(problem: Problem, *, members: int = 5) -> DeepEnsemble:
         raise ValueError(f"`members` must be at least 1, got {members}.")
     coordinates, trained = conditional_coordinates(problem), []
     for i in range(members):
-        own = seeds(problem.seed).child("member", i)
-        network = build_backbone(coordinates, problem.settings, groups=2, heads=2, seed=own)
+        network = _network(coordinates, problem.settings, problem.seed, i)
         member = Member(coordinates, network).to(problem.device)
-        problem.minimise(member, likelihood, estimates=coordinates.estimates, share=1 / members, seed=own)
+        part = problem.part(_folder(i), share=1 / members, begun=i / members)
+        part.minimise(member, likelihood, estimates=coordinates.estimates, seed=_seed(problem.seed, i))
         trained.append(member)
     return DeepEnsemble(tuple(trained))
+
+
+def _folder(i: int) -> str:
+    """Name of a member among folders and tensors."""
+    return f"member-{i}"
+
+
+def _seed(seed: int, i: int) -> Seeds:
+    """Streams of a member."""
+    return seeds(seed).child("member", i)
+
+
+def _network(coordinates: TargetCoordinates, settings: Settings, seed: int, i: int) -> nn.Module:
+    """The untrained network of a member."""
+    return build_backbone(coordinates, settings, groups=2, heads=2, seed=_seed(seed, i))

@@ -18,8 +18,9 @@ measured on the other, since the largest eigenvalue of a sample covariance is bi
 
 from __future__ import annotations
 
-__all__ = ["Guided", "fit_diffusion_prior", "residual"]
+__all__ = ["Guided", "fit_diffusion_prior", "load_diffusion_prior", "residual"]
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +29,12 @@ from torch import Tensor
 
 from physinv.config.seeds import seeds
 from physinv.equations.broadcast import match
-from physinv.methods.classical.forward import Forward, fit_forward
-from physinv.methods.learned.backbone import chunked
+from physinv.methods.classical.forward import Forward, fit_forward, load_forward
+from physinv.methods.learned.backbone import chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, prior_coordinates
 from physinv.methods.learned.edm import Denoiser, heun, noise_levels, train_denoiser
 from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.saving import Setup, below, loaded_by, prefixed
 from physinv.models.references.smoother_tables import Basis, from_modes, to_modes
 
 _DRAWS = 16  # that a mean is taken over
@@ -57,6 +59,11 @@ class Guided(Answer):
     levels: list[float]
     widths: list[Tensor]
     seed: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the prior's network and coordinates, the observation model, and the sizes of residuals."""
+        prior = part_tensors(self.denoiser.coordinates, self.denoiser.network)
+        return prior | prefixed("forward", self.forward.tensors()) | {"widths": torch.stack(self.widths)}
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         generator = seeds(self.seed).child("method", "mean").generator(final.device)
@@ -92,6 +99,23 @@ class Guided(Answer):
         return pulled
 
 
+def load_diffusion_prior(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Guided:
+    """Load a diffusion prior with its guidance.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        steps: Sampling steps.
+
+    Returns:
+        The trained prior with its guidance.
+    """
+    denoiser, forward = Denoiser(*load_parts(setup, tensors, groups=1)), load_forward(setup, below("forward", tensors))
+    widths = list(tensors["widths"])
+    return Guided(denoiser, forward, setup.layout.basis, noise_levels(steps), widths, setup.seed)
+
+
+@loaded_by(load_diffusion_prior)
 def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
     """Train a diffusion prior and measure the residuals of its denoised states.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Denoiser", "denoising_error", "heun", "noise_levels", "train_denoiser"]
+__all__ = ["Denoiser", "Flow", "denoising_error", "heun", "noise_levels", "train_denoiser"]
 
 import itertools
 import math
@@ -18,6 +18,9 @@ from physinv.methods.learned.backbone import build_backbone
 from physinv.methods.learned.coordinates import Context, TargetCoordinates
 from physinv.methods.problem import Problem
 from physinv.training.objectives.base import Batch
+
+Flow = Callable[[Tensor, Tensor], Tensor]
+"""``(s, y) -> dy/ds`` for one number s, coordinates ``(batch, *moving)``."""
 
 _LOW, _HIGH, _RHO = 0.002, 80.0, 7.0  # smallest and largest sigma, and how sampling steps are spread (their table 1)
 _MEAN, _WIDTH = 0.0, 1.6  # of log sigma in training: wider than theirs, since fields have modes of many sizes
@@ -73,6 +76,22 @@ class Denoiser(nn.Module):
             Draws of ``z``.
         """
         return heun(lambda y, s: self(y, y.new_full((len(y),), s), context), noise, noise_levels(steps))
+
+    def flow(self, context: Context) -> tuple[Flow, tuple[float, float], float]:
+        """Return the flow from coordinates to noise: its velocity, its span, and the deviation of the noise.
+
+        Args:
+            context: What depends on the observation.
+
+        Returns:
+            ``y - D(y, sigma)`` in the variable ``log sigma``, from the smallest to the largest one, and the latter.
+        """
+
+        def velocity(s: Tensor, y: Tensor) -> Tensor:
+            out: Tensor = y - self(y, y.new_full((len(y),), math.exp(float(s))), context)
+            return out
+
+        return velocity, (math.log(_LOW), math.log(_HIGH)), _HIGH
 
     def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
         """Return ``E[z]`` given the observation: the denoiser at the largest noise and ``y = 0``.
@@ -144,6 +163,13 @@ def heun(
 ) -> Float[Tensor, "batch *moving"]:
     """Solve the ODE ``dy/dsigma = (y - D(y, sigma)) / sigma`` by Heun's method, the last step by Euler's.
 
+    The steps are taken for ``w = y cos(a)`` in the angle ``a = arctan(sigma)``, in which the ODE reads
+
+        dw/da = (w cos(a) - D) / sin(a).
+
+    For data of deviation 1 so has ``w`` at every noise level, and it stays where it is if they are a white Gaussian. In
+    ``sigma`` itself 20 steps from 80 to 0 leave 7 % too much variance even there.
+
     Args:
         denoise: The denoiser ``D(y, sigma)``.
         noise: Standard normal numbers.
@@ -154,15 +180,19 @@ def heun(
 
     References:
         Karras et al. (2022), Elucidating the design space of diffusion-based generative models, algorithm 1.
+        Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models, appendix D (the angle).
     """
-    y = levels[0] * noise
+
+    def slope(w: Tensor, sigma: float) -> Tensor:
+        a = math.atan(sigma)
+        return (w * math.cos(a) - denoise(w / math.cos(a), sigma)) / math.sin(a)
+
+    w = noise
     for s, r in itertools.pairwise(levels):
-        slope = (y - denoise(y, s)) / s
-        guess = y + (r - s) * slope
-        if r > 0:
-            guess = y + (r - s) * (slope + (guess - denoise(guess, r)) / r) / 2
-        y = guess
-    return y
+        h, first = math.atan(r) - math.atan(s), slope(w, s)
+        guess = w + h * first
+        w = w + h * (first + slope(guess, r)) / 2 if r > 0 else guess
+    return w
 
 
 def train_denoiser(problem: Problem, coordinates: TargetCoordinates, *, groups: int) -> Denoiser:

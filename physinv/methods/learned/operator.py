@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["Operator", "build_operator", "count_weights", "fit_fno"]
+__all__ = ["Operator", "build_operator", "count_weights", "fit_fno", "load_fno"]
 
+import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.config.seeds import seeds
+from physinv.config.settings import Settings
 from physinv.methods.learned.backbone import build_backbone
 from physinv.methods.learned.coordinates import TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.regression import Regressed, Regression, squared_error
 from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.saving import Setup, below, loaded_by
 
 _PROBE = 8  # channels of the operator whose size tells how many may be had
 
@@ -38,6 +42,26 @@ class Operator(nn.Module):
         return out
 
 
+def load_fno(setup: Setup, tensors: Mapping[str, Tensor], *, modes: int = 12, width: int = 0) -> Regressed:
+    """Load a regression with a Fourier neural operator.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        modes: Wave numbers per axis.
+        width: Channels; 0: as many as bring the number of weights closest to that of the U-Net.
+
+    Returns:
+        The trained estimate.
+    """
+    coordinates = TargetCoordinates.from_tensors(setup.layout, below("coordinates", tensors))
+    width = width or _width(coordinates, setup.settings, modes)
+    network = build_operator(coordinates, modes, width, setup.seed)
+    network.load_state_dict(below("network", tensors))
+    return Regressed(Regression(coordinates, network).to(setup.device))
+
+
+@loaded_by(load_fno)
 def fit_fno(problem: Problem, *, modes: int = 12, width: int = 0) -> Regressed:
     """Train a regression with the Fourier neural operator of the neuraloperator package.
 
@@ -64,12 +88,7 @@ def fit_fno(problem: Problem, *, modes: int = 12, width: int = 0) -> Regressed:
     if modes < 1 or width < 0:
         raise ValueError(f"`modes` must be at least 1 and `width` not negative, got {modes} and {width}.")
     coordinates = conditional_coordinates(problem)
-    unet = build_backbone(coordinates, problem.settings, groups=2)
-    if width == 0:
-        width = max(
-            4,
-            round(_PROBE * (count_weights(unet) / count_weights(build_operator(coordinates, modes, _PROBE, 0))) ** 0.5),
-        )
+    width = width or _width(coordinates, problem.settings, modes)
     model = Regression(coordinates, build_operator(coordinates, modes, width, problem.seed)).to(problem.device)
     problem.minimise(model, squared_error, estimates=coordinates.estimates)
     return Regressed(model)
@@ -118,6 +137,13 @@ def count_weights(network: nn.Module) -> int:
         The number of real numbers.
     """
     return sum(p.numel() * (2 if p.is_complex() else 1) for p in network.parameters())
+
+
+def _width(coordinates: TargetCoordinates, settings: Settings, modes: int) -> int:
+    """Channels that bring the number of weights closest to that of the U-Net."""
+    unet = build_backbone(coordinates, settings, groups=2)
+    ratio = count_weights(unet) / count_weights(build_operator(coordinates, modes, _PROBE, 0))
+    return max(4, round(_PROBE * math.sqrt(ratio)))
 
 
 def _tensors_only(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

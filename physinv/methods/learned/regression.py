@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Dropped", "Regressed", "Regression", "fit_dropout", "fit_regression", "squared_error", "train_regression"]
+__all__ = [
+    "Dropped",
+    "Regressed",
+    "Regression",
+    "fit_dropout",
+    "fit_regression",
+    "load_dropout",
+    "load_regression",
+    "squared_error",
+    "train_regression",
+]
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +23,10 @@ from torch import Tensor, nn
 
 from physinv.config.seeds import seeds
 from physinv.equations.sde import SDE, Score
-from physinv.methods.learned.backbone import build_backbone, chunked, source
+from physinv.methods.learned.backbone import build_backbone, chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.problem import Answer, Problem
+from physinv.methods.saving import Setup, loaded_by
 from physinv.models.networks.layers import dropping
 from physinv.posterior.posterior import default_batch
 from physinv.training.objectives.base import Batch
@@ -83,6 +95,10 @@ class Regressed(Answer):
 
     model: Regression
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights of the network, and the coordinates."""
+        return part_tensors(self.model.coordinates, self.model.network)
+
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         return chunked(self.model, final)
 
@@ -96,7 +112,7 @@ class Regressed(Answer):
 class Dropped(Answer):
     """The predictive law of a network with dropout (Gal and Ghahramani 2016): a random pass plus Gaussian noise.
 
-    Its mean is the average of 32 passes from a fixed seed (their eq. 6).
+    Its mean is the average of 32 passes from a fixed seed (their eq. 6); without a generator so are its samples.
 
     Args:
         model: The regression, trained with dropout.
@@ -106,6 +122,10 @@ class Dropped(Answer):
     model: Regression
     noise: Tensor
     seed: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights of the network, the coordinates, and the variance of the noise."""
+        return part_tensors(self.model.coordinates, self.model.network) | {"noise": self.noise}
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         generator = seeds(self.seed).child("method", "mean").generator(final.device)
@@ -118,7 +138,7 @@ class Dropped(Answer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        noise = source(generator, final.device)
+        noise = generator or seeds(self.seed).child("method", "samples").generator(final.device)
 
         def work(x: Tensor) -> Tensor:
             coordinates, context = self.model.coordinates, self.model.coordinates.context(x)
@@ -131,6 +151,21 @@ class Dropped(Answer):
         return out.reshape(len(final), n, *final.shape[1:])
 
 
+def load_regression(setup: Setup, tensors: Mapping[str, Tensor], *, dropout: float = 0.0) -> Regressed:
+    """Load a regression.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        dropout: Probability that a channel was dropped in training.
+
+    Returns:
+        The trained estimate.
+    """
+    return Regressed(Regression(*load_parts(setup, tensors, groups=2, dropout=dropout)))
+
+
+@loaded_by(load_regression)
 def fit_regression(problem: Problem, *, dropout: float = 0.0) -> Regressed:
     """Train a network by least squares.
 
@@ -144,6 +179,21 @@ def fit_regression(problem: Problem, *, dropout: float = 0.0) -> Regressed:
     return Regressed(train_regression(problem, dropout=dropout))
 
 
+def load_dropout(setup: Setup, tensors: Mapping[str, Tensor], *, rate: float = 0.1) -> Dropped:
+    """Load a regression with dropout.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        rate: Probability that a channel is dropped.
+
+    Returns:
+        The trained predictive law.
+    """
+    return Dropped(Regression(*load_parts(setup, tensors, groups=2, dropout=rate)), tensors["noise"], setup.seed)
+
+
+@loaded_by(load_dropout)
 def fit_dropout(problem: Problem, *, rate: float = 0.1) -> Dropped:
     """Train a network by least squares with dropout that stays on, and fit the noise of its predictions.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Driftless", "Reversed", "fit_score_only"]
+__all__ = ["Driftless", "Reversed", "fit_score_only", "load_score_only"]
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor
 
 from physinv.equations.broadcast import expand
 from physinv.equations.sde import SDE, Multiplicative
-from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.reverse import ReverseAnswer, load_score_model
+from physinv.methods.saving import Setup, loaded_by
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
 from physinv.processes.layout import StateLayout
-from physinv.training.loop import fit
 
 
 class Driftless(SDE):
@@ -50,7 +52,7 @@ class Driftless(SDE):
 
 
 @dataclass(frozen=True)
-class Reversed(Answer):
+class Reversed(ReverseAnswer):
     """The posterior of the reversal; its mean is the reversal without noise, its static channels are those of ``x_T``.
 
     Args:
@@ -58,7 +60,6 @@ class Reversed(Answer):
         layout: Which channels are static.
     """
 
-    posterior: Posterior
     layout: StateLayout
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
@@ -77,6 +78,21 @@ class Reversed(Answer):
         return x
 
 
+def load_score_only(setup: Setup, tensors: Mapping[str, Tensor]) -> Reversed:
+    """Load a score model around :class:`Driftless`.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+
+    Returns:
+        The trained posterior.
+    """
+    sde = Driftless(setup.simulator)
+    return Reversed(Posterior(sde, load_score_model(setup, sde, tensors), setup.times), setup.layout)
+
+
+@loaded_by(load_score_only)
 def fit_score_only(problem: Problem) -> Reversed:
     """Train physinv's own score model around :class:`Driftless`: the score has to learn the physics as well.
 
@@ -99,13 +115,5 @@ def fit_score_only(problem: Problem) -> Reversed:
         raise NotApplicableError("without physics nothing moves what has no noise of its own; this process needs it.")
     sde = Driftless(simulator)
     model = build_model(sde, data, problem.settings, seed=problem.seed).to(problem.device)
-    fit(
-        model,
-        sde,
-        data,
-        problem.valid,
-        settings=problem.settings,
-        budget=problem.budget,
-        seed=problem.seed,
-    )
+    problem.minimise_windows(model, sde)
     return Reversed(Posterior(sde, model.eval(), data.times), data.layout)

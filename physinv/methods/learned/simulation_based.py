@@ -19,10 +19,12 @@ from torch import Tensor
 
 from physinv.config.seeds import seeds
 from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.saving import unsaved
 
 _BATCH = 200  # its default, in pairs (x_0, x_T)
 _SHARE = 0.8  # of the time that is left goes to the next round of epochs, whose speed is known from the last
 _DRAWS = 64  # that a mean is taken over
+_PICKLED = "sbi stores posteriors by pickle only, which would run code when loaded; compare it by `benchmark`"
 _AT_ONCE = 2**15  # draws in work
 
 
@@ -57,6 +59,7 @@ class Inferred(Answer):
         return torch.cat(parts).to(final)
 
 
+@unsaved(_PICKLED)
 def fit_npse(problem: Problem) -> Inferred:
     """Train neural posterior score estimation.
 
@@ -77,6 +80,7 @@ def fit_npse(problem: Problem) -> Inferred:
     return _fit(problem, "NPSE")
 
 
+@unsaved(_PICKLED)
 def fit_fmpe(problem: Problem) -> Inferred:
     """Train flow matching posterior estimation.
 

@@ -142,7 +142,8 @@ class ParticleNet(nn.Module):
         if k is not None and k < n - 1:
             index = gaps.detach().square().sum(-1).topk(k + 1, dim=-1, largest=False).indices
             gaps = gaps.gather(2, index[..., None].expand(-1, -1, -1, gaps.shape[-1]))
-        r = (gaps.square().sum(-1, keepdim=True) + 1e-12).sqrt()  # differentiable where particles coincide
+        # Differentiable where particles coincide. Constants count in the length of the features, not in that of data.
+        r = (gaps.square().sum(-1, keepdim=True) + 1e-12).sqrt()
         centres = torch.arange(_RADIAL, device=q.device, dtype=q.dtype) * (_FAR / (_RADIAL - 1))
         bumps = torch.exp(-(((r - centres) * ((_RADIAL - 1) / _FAR)) ** 2) / 2)
         return _Pairs(index, gaps / (r + 0.1), bumps)

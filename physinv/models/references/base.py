@@ -14,7 +14,7 @@ provides for noised images, and where the data follow the reference there is not
 
 from __future__ import annotations
 
-__all__ = ["ReferenceLaw", "between", "default_objective"]
+__all__ = ["ReferenceLaw", "between", "default_objective", "equilibrium_score", "raised"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -331,3 +331,35 @@ def between(times: Float[Tensor, " time"], table: Tensor, t: Float[Tensor, " bat
     w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
     w = match(w, table[i])
     return (1 - w) * table[i - 1] + w * table[i]
+
+
+def equilibrium_score(drift: Tensor, noise: Tensor) -> Tensor:
+    """Return ``2 f / g^2``, the score that the physics has in equilibrium, or 0 where there is no noise.
+
+    Args:
+        drift: The drift ``f``, or a difference of two.
+        noise: The noise amplitude ``g`` of each component, of the same shape.
+
+    Example:
+        >>> equilibrium_score(torch.tensor([2.0, 2.0]), torch.tensor([0.5, 0.0]))
+        tensor([16.,  0.])
+    """
+    noisy = noise > 0
+    return torch.where(noisy, 2 * drift / torch.where(noisy, noise, torch.ones_like(noise)).square(), 0.0)
+
+
+def raised(sizes: Tensor, share: float) -> Tensor:
+    """Raise sizes of (nearly) nothing to a share of the largest, so that a scale exists whatever the unit of the data.
+
+    Args:
+        sizes: Variances or deviations of one quantity, none negative.
+        share: Share of the largest one.
+
+    Returns:
+        The sizes, none below the share; where all are 0, as for data that never vary, the share itself.
+
+    Example:
+        >>> raised(torch.tensor([4.0, 0.0]), 0.25), raised(torch.zeros(2), 0.25)
+        (tensor([4., 1.]), tensor([0.2500, 0.2500]))
+    """
+    return sizes.clamp(min=share * (float(sizes.max()) or 1.0))

@@ -25,7 +25,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import expand
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.covariance import Covariance, low_rank
-from physinv.models.references.base import ReferenceLaw, between
+from physinv.models.references.base import ReferenceLaw, between, equilibrium_score, raised
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MAX_RANK = 16
 _MAX_TRAJECTORIES = 4096  # enough for mean and factors
+_POINT_MASS = 1e-16  # of the largest variance of a component at any time: that of states which do not vary
 _EM_ITERATIONS = 50  # from the principal components; by then the likelihood no longer changes
 
 
@@ -109,7 +110,8 @@ class LowRankReference(ReferenceLaw):
         # Columns of U that are zero at every time cost time and change nothing.
         factor = torch.stack(factors)
         used = max(1, int((factor.flatten(0, -2).abs().amax(0) > 0).sum()))
-        tables = (torch.stack(means), factor[..., :used], torch.stack(diagonals), torch.stack(bounds))
+        diagonal = raised(torch.stack(diagonals), _POINT_MASS)
+        tables = (torch.stack(means), factor[..., :used], diagonal, torch.stack(bounds))
         physics = sde if len(data.shape) == 1 else None
         return cls(physics, data.times.float(), *(table.float() for table in tables))
 
@@ -169,7 +171,7 @@ class LowRankReference(ReferenceLaw):
         """``d(x)``; 0 for components without noise."""
         g = expand(sde.diffusion(t), x).expand_as(x)
         gap = sde.drift(x, t) - sde.drift(between(self.times, self.mean, t), t)
-        return torch.where(g > 0, 2 * gap / g.square().clamp(min=1e-12), torch.zeros_like(gap))
+        return equilibrium_score(gap, g)
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         """Return state, reference score and physics, each over its own scale; the last two through asinh."""
@@ -204,7 +206,8 @@ def factor_analysis(x: Float[Tensor, "n d"], rank: int) -> tuple[Float[Tensor, "
         rank: Largest number of factors.
 
     Returns:
-        Factors ``U``, whose unused columns are 0, and variances ``D``, at least 1e-4 of the variance of a component.
+        Factors ``U``, whose unused columns are 0, and variances ``D``, at least 1e-4 of the variance of a component;
+        nothing but zeros where no row differs from zero.
 
     References:
         Tipping and Bishop (1999), Probabilistic principal component analysis, eq. 7 and 8; Rubin and Thayer (1982), EM
@@ -212,8 +215,9 @@ def factor_analysis(x: Float[Tensor, "n d"], rank: int) -> tuple[Float[Tensor, "
     """
     # Standardise, so that the unit of a component does not decide whether it becomes a factor.
     n, d = x.shape
-    scale = x.std(0, unbiased=False).clamp(min=1e-3 * float((x - x.mean(0)).square().mean().sqrt()) + 1e-6)
-    z = (x - x.mean(0)) / scale
+    spread, size = (float(v.square().mean().sqrt()) for v in (x - x.mean(0), x))
+    scale = x.std(0, unbiased=False).clamp(min=1e-3 * spread + 1e-12 * size)  # the latter is more than rounding
+    z = (x - x.mean(0)) / torch.where(scale > 0, scale, torch.ones_like(scale))
     S = z.T @ z / n
 
     # Start from probabilistic PCA with as many factors as eigenvalues are no sampling noise.

@@ -19,7 +19,7 @@ from physinv.equations.sde import SDE
 from physinv.laws.covariance import Covariance, isotropic
 from physinv.laws.mixture import Mixture, cluster
 from physinv.laws.observation import Observation, jacobian
-from physinv.models.references.base import ReferenceLaw, between
+from physinv.models.references.base import ReferenceLaw, between, equilibrium_score, raised
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _MAX_DIMENSION = 16  # components of a state up to which full covariances are fitted
 _MAX_TRAJECTORIES = 4096  # enough for means and covariances
 _STATES_PER_CLUSTER = 10  # times d + 1: initial states needed to fit one more cluster
+_POINT_MASS = 1e-12  # of the largest variance at any time: that of states which do not vary
 
 
 class MixtureReference(ReferenceLaw):
@@ -97,18 +98,18 @@ class MixtureReference(ReferenceLaw):
         share = member.mean(0)
 
         # Mean and covariance of each cluster at every stored time; a small ridge keeps point masses regular.
-        means, factors, bounds = [], [], []
+        means, covs, sizes, bounds = [], [], [], []
         for i in range(len(data.times)):
             x = torch.cat(sde.images(data.states(i, limit=n).double()))
             mean = member.T @ x / (share * rows)[:, None]
             gap = x[None] - mean[:, None]
-            cov = torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * rows)[:, None, None]
-            scale = x.var(0, unbiased=False).mean().clamp(min=1e-12)
-            cov = cov + 1e-6 * scale * torch.eye(dim, dtype=torch.float64)
             means.append(mean)
+            covs.append(torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * rows)[:, None, None])
+            sizes.append(x.var(0, unbiased=False).mean())
             bounds.append(torch.stack([x.amin(0), x.amax(0)]))
-            factors.append(torch.linalg.cholesky(cov))
-        tables = (torch.stack(table).float() for table in (means, factors, bounds))
+        ridges = 1e-6 * raised(torch.stack(sizes), _POINT_MASS)[:, None, None, None]
+        factors = torch.linalg.cholesky(torch.stack(covs) + ridges * torch.eye(dim, dtype=torch.float64))
+        tables = (table.float() for table in (torch.stack(means), factors, torch.stack(bounds)))
         return cls(sde, data.times.float(), share.float(), *tables)
 
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,7 +203,7 @@ class MixtureReference(ReferenceLaw):
         here = self.sde.drift(x, t)
         there = self.sde.drift(means.flatten(0, 1), t.repeat_interleave(means.shape[1])).reshape(means.shape)
         gap = here - (r[..., None] * there).sum(1)
-        return torch.where(g > 0, 2 * gap / g.square().clamp(min=1e-12), torch.zeros_like(gap))
+        return equilibrium_score(gap, g)
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         """Return state, whitened state, physics and, for more than one component, the responsibilities."""

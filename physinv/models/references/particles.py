@@ -30,7 +30,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import expand
 from physinv.equations.sde import SDE
-from physinv.models.references.base import ReferenceLaw, between
+from physinv.models.references.base import ReferenceLaw, between, equilibrium_score, raised
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _NEIGHBOUR_STATES = 256  # states from which the distance of neighbours is estimated
 _MAX_TRAJECTORIES = 4096  # enough for means and covariances
+_POINT_MASS = 1e-12  # of the largest variance at any time: that of particles which do not vary
 
 
 class SpeciesDecomposition(NamedTuple):
@@ -116,7 +117,8 @@ class ParticleReference(ReferenceLaw):
         layout, n = data.layout, min(_MAX_TRAJECTORIES, data.n_trajectories)
         states = (data.states(i, limit=n).double() for i in range(len(data.times)))
         tables = [fit_tables(torch.cat(sde.images(x)).cpu()) for x in states]
-        mean, within, centre = (torch.stack(table).float() for table in zip(*tables, strict=True))
+        mean, within, centre = (torch.stack(table) for table in zip(*tables, strict=True))
+        mean, within, centre = mean.float(), _regular(within).float(), _regular(centre).float()
         unit = length_unit(layout, data.states(-1, limit=min(_NEIGHBOUR_STATES, n)).cpu())
         period = torch.full((len(layout.coordinates[1]),), layout.box)
         return cls(sde, data.times.float(), mean, within, centre, unit, period, torch.tensor(layout.isotropic))
@@ -165,7 +167,7 @@ class ParticleReference(ReferenceLaw):
         """``2 f / g^2`` of the noisy components; 0 without noise."""
         g = expand(self.sde.diffusion(t), x).expand_as(x)[..., self._noisy()]
         f = self.sde.drift(x, t)[..., self._noisy()]
-        return torch.where(g > 0, 2 * f / g.square().clamp(min=1e-12), torch.zeros_like(f))
+        return equilibrium_score(f, g)
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         """Return positions, deviations, means, reference score, physics and species of every particle."""
@@ -202,6 +204,7 @@ def fit_tables(x: Float[Tensor, "m n c"]) -> tuple[Tensor, Tensor, Tensor]:
     """Estimate the means and covariances of an exchangeable Gaussian.
 
     A species of one particle has no deviations; its ``W``, which then only sets a scale, is the variance of its mean.
+    Covariances of point masses are singular.
 
     Args:
         x: States, all with the same species in the same places.
@@ -218,27 +221,28 @@ def fit_tables(x: Float[Tensor, "m n c"]) -> tuple[Tensor, Tensor, Tensor]:
     for i, g in enumerate(groups):
         e = g - means[:, i, None] if g.shape[1] > 1 else g - g.mean(0)
         within.append(torch.einsum("mnk,mnl->kl", e, e) / max(len(x) * max(g.shape[1] - 1, 1), 1))
-    return means.mean(0), _regular(torch.stack(within)), _regular(centre)
+    return means.mean(0), torch.stack(within), centre
 
 
-def _regular(C: Float[Tensor, "*batch k k"]) -> Float[Tensor, "*batch k k"]:
+def _regular(C: Float[Tensor, "time *batch k k"]) -> Float[Tensor, "time *batch k k"]:
     """``C`` plus a millionth of its mean variance, so that point masses have a score too."""
-    scale = C.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp(min=1e-12)
+    scale = raised(C.diagonal(dim1=-2, dim2=-1).mean(-1), _POINT_MASS)[..., None, None]
     return C + 1e-6 * scale * torch.eye(C.shape[-1], dtype=C.dtype)
 
 
 def length_unit(layout: StateLayout, x: Float[Tensor, "m n c"]) -> Float[Tensor, ""]:
     """Return the median distance of a particle to its nearest neighbour, the unit of lengths in features.
 
-    For states of a single particle: the standard deviation of its coordinates.
+    For states of a single particle, and where neighbours coincide: the standard deviation of all coordinates, or 1 if
+    that is 0 as well.
 
     Args:
         layout: Layout of the states; its box is the period of the positions.
         x: States at one time.
     """
     q = x[:, :, : len(layout.coordinates[1])]
-    unit = _nearest(q, layout.box).median() if q.shape[1] > 1 else q.std()
-    return unit.float().clamp(min=1e-6)
+    near = _nearest(q, layout.box).median() if q.shape[1] > 1 else q.new_zeros(())
+    return q.new_tensor(float(near) or float(q.std(correction=0)) or 1.0).float()
 
 
 def _nearest(q: Float[Tensor, "m n d"], box: float) -> Float[Tensor, "m n"]:

@@ -146,7 +146,8 @@ class SmootherReference(ReferenceLaw):
         Args:
             t: Times.
         """
-        return torch.searchsorted(self.times, (t * (1 - 1e-5)).contiguous()).clamp(1, len(self.times) - 1) - 1
+        inside = (t * (1 - 1e-5)).to(self.times.dtype).contiguous()
+        return torch.searchsorted(self.times, inside).clamp(1, len(self.times) - 1) - 1
 
     def smoothed(
         self,

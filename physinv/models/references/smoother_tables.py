@@ -30,6 +30,7 @@ Basis = Literal["fourier", "identity"]
 
 _MAX_TRAJECTORIES = 1024  # a gain is then known to 3 % of the square root of what it leaves unexplained
 _POWER_FLOOR = 1e-9  # of the mean power of a channel: modes with less hold rounding errors
+_POINT_MASS = 1e-12  # of the power of a channel at the first or last time: that of states which do not vary
 _CHUNK = 128  # states computed at the same time
 _UNLIMITED = 1e15  # a limit that no finite physics meets, and whose square is finite
 _DIVERGED = 1e15  # values beyond mean that the physics backward has diverged
@@ -93,15 +94,16 @@ def fit_smoother_tables(sde: SDE, data: TrajectoryDataset, basis: Basis) -> Tabl
     n = min(_MAX_TRAJECTORIES, data.n_trajectories)
     before = data.states(0, limit=n)
     times = data.times.float().to(before.device)
+    least = _least_power(sde, before, data.states(-1, limit=n))
 
     # One regression for each stored interval, of the states at its start on those at its end.
-    states, steps = [_regression(basis, sde, before, before, before)[0]], []
+    states, steps = [_regression(basis, sde, before, before, before, least)[0]], []
     for i in range(1, len(times)):
         x = data.states(i, limit=n)
         t, dt = times[i].expand(n), (times[i] - times[i - 1]).expand(n)
         parts = zip(*(torch.split(v, _CHUNK) for v in (x, t, dt)), strict=True)
         back = torch.cat([physics_backward(sde, *part) for part in parts])
-        own, step = _interval(basis, sde, before, x, back, states[-1].power)
+        own, step = _interval(basis, sde, before, x, back, states[-1].power, least)
         states.append(own)
         steps.append(step)
         before = x
@@ -122,20 +124,27 @@ def fit_smoother_tables(sde: SDE, data: TrajectoryDataset, basis: Basis) -> Tabl
 def physics_backward(
     sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor
 ) -> Float[Tensor, "batch *state"]:
-    """Solve ``dx/dt = f`` from ``t`` back to ``t - dt``, in ``sde.substeps`` steps.
+    """Solve ``dx/dt = f`` from ``t`` back to ``t - dt``, in as many steps as ``sde.substeps_in`` says.
 
     Args:
         sde: The physics.
         x: States at ``t``.
         t: Times, ``(batch,)``.
-        dt: Lengths of the intervals, ``(batch,)``.
+        dt: Lengths of the intervals, ``(batch,)``; a state takes the steps that its own interval asks for.
 
     Returns:
         States at ``t - dt``; 0 at points where the solution has diverged.
     """
-    n = sde.substeps
-    for j in range(n):
-        x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
+    lengths: list[float] = dt.tolist()
+    counts = {length: sde.substeps_in(length) for length in set(lengths)}
+    different = sorted(set(counts.values()))
+    if len(different) == 1:
+        x = _backward(sde, x, t, dt, different[0])
+    else:
+        steps = torch.tensor([counts[length] for length in lengths], device=x.device)
+        rows = [torch.nonzero(steps == n).flatten() for n in different]
+        parts = [_backward(sde, x[i], t[i], dt[i], n) for i, n in zip(rows, different, strict=True)]
+        x = torch.cat(parts)[torch.cat(rows).argsort()]
     return torch.where(x.abs() < _DIVERGED, x, torch.zeros_like(x))
 
 
@@ -192,6 +201,13 @@ def from_modes(basis: Basis, y: Tensor, space: tuple[int, ...]) -> Float[Tensor,
     return y if basis == "identity" else inverse_fourier(y, space)
 
 
+def _backward(sde: SDE, x: Float[Tensor, "batch *state"], t: Tensor, dt: Tensor, n: int) -> Tensor:
+    """The states at ``t - dt`` in ``n`` steps."""
+    for j in range(n):
+        x = sde.drift_flow(x, t - dt * (j / n), t - dt * ((j + 1) / n))
+    return x
+
+
 def _hold(tables: Tables, basis: Basis, channel: int) -> None:
     """Make the step return a static ``channel`` unchanged: a gain of 1, from the state itself, without limits."""
     mean, power = tables.mean[:, channel], tables.power[:, channel]
@@ -209,6 +225,7 @@ def _interval(
     x: Float[Tensor, "n *state"],
     back: Float[Tensor, "n *state"],
     power: Tensor,
+    least: Tensor,
 ) -> tuple[_Predictor, tuple[Tensor, ...]]:
     """Fit one interval: the predictor ``x`` alone, and mean, variance, reach, gain, ``trusted`` and ``box`` of ``b``.
 
@@ -216,8 +233,8 @@ def _interval(
     however little more: where the physics diverges in one interval, the next ones start from states that never occur.
     """
     seen = _range(sde, before)
-    own, free = _regression(basis, sde, before, x, back)
-    _, cut = _regression(basis, sde, before, x, clamp_values(back, seen))
+    own, free = _regression(basis, sde, before, x, back, least)
+    _, cut = _regression(basis, sde, before, x, clamp_values(back, seen), least)
     free_step, cut_step = (_better(basis, own, physics) for physics in (free, cut))
     if _unexplained(cut_step, power) < _unexplained(free_step, power):
         return own, (*cut_step, seen)
@@ -243,6 +260,7 @@ def _regression(
     before: Float[Tensor, "n *state"],
     x: Float[Tensor, "n *state"],
     back: Float[Tensor, "n *state"],
+    least: Tensor,
 ) -> tuple[_Predictor, _Predictor]:
     """Regress the states ``before`` on ``x``, and on ``back``, over all images under the symmetries of the process.
 
@@ -262,7 +280,7 @@ def _regression(
     own, physics = (
         _Predictor(mean, power, _REACH_FACTOR * top.sqrt(), common.to(x) / power)
         for mean, power, top, common in zip(
-            means[1:], (_floored(v.to(x)) for v in square), largest, product, strict=True
+            means[1:], (_floored(v.to(x), least) for v in square), largest, product, strict=True
         )
     )
     return own, physics
@@ -287,7 +305,18 @@ def _product(y: Tensor, z: Tensor) -> Tensor:
     return (y * z.conj()).real if y.is_complex() else y * z
 
 
-def _floored(power: Tensor) -> Tensor:
+def _channel_mean(power: Tensor) -> Tensor:
+    """Mean over all modes, or points, of each channel of a field, or over all components of a vector."""
+    return power.mean(dim=tuple(range(1, power.ndim)), keepdim=True)
+
+
+def _least_power(sde: SDE, first: Float[Tensor, "n *state"], last: Float[Tensor, "n *state"]) -> Tensor:
+    """The mean power of each channel below which its states do not vary; a channel that never varies has the unit 1."""
+    powers = [_channel_mean((x - _mean(sde, x)).double().square().mean(0)) for x in (first, last)]
+    size = torch.maximum(*powers)
+    return _POINT_MASS * torch.where(size > 0, size, torch.ones_like(size)).to(first)
+
+
+def _floored(power: Tensor, least: Tensor) -> Tensor:
     """``power``, raised to the floor of its channel where it is below."""
-    least = _POWER_FLOOR * power.mean(dim=tuple(range(1, power.ndim)), keepdim=True).clamp(min=1e-12)
-    return torch.maximum(power, least)
+    return torch.maximum(power, _POWER_FLOOR * torch.maximum(_channel_mean(power), least))

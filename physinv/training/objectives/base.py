@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from physinv.config.seeds import Seed
@@ -30,6 +30,8 @@ class Batch:
             :mod:`~physinv.training.backward_cache`).
         estimate: An estimate of the first state of each window, shape ``(batch, *state)``; None if there is none.
         generator: Source of the noise that an objective draws, on the device of ``states``; None: torch's global one.
+        jump: For pairs of states that are the ends of jumps, the numbers of the jumps, shape ``(batch,)``; ``backward``
+            is then what the jump kernel prepared for the later states (see :mod:`~physinv.models.jumps.base`).
 
     Example:
         >>> batch = Batch(torch.zeros(8, 2, 3), torch.tensor([[0.0, 0.1]]).expand(8, 2))
@@ -39,9 +41,10 @@ class Batch:
 
     states: Float[Tensor, "batch window *state"]
     times: Float[Tensor, "batch window"]
-    backward: Float[Tensor, "batch *state"] | None = None
+    backward: Float[Tensor, "batch ..."] | None = None
     estimate: Float[Tensor, "batch *state"] | None = None
     generator: torch.Generator | None = None
+    jump: Int64[Tensor, " batch"] | None = None
 
     @property
     def window(self) -> int:

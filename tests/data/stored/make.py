@@ -6,6 +6,7 @@ The numbers about trajectories come from simulating them once more, so they do n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -21,10 +22,10 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.posterior.reconstruct import SamplingPlan, reconstruct
 from physinv.processes.simulator import Simulator
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.run import load_run, train_run
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.particles.langevin import UnderdampedParticles
 from simulators.vectors.double_well import DoubleWell
@@ -40,16 +41,15 @@ POINT, TIME = (0.3, -0.2), 0.5
 
 def make(out: Path) -> None:
     """Write all files into the folder ``out``, in the place of those that are there."""
-    expected: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    out, expected = out.resolve(), dict[str, Any]()
+    # Paths within the folder are relative, since files hold some of them.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for kind, (simulator, count) in KINDS.items():
             plan = DatasetPlan(simulator, {"train": count, "valid": count, "test": 3}, seed=7)
-            data = generate(plan, Path(folder) / kind)
+            data = generate(plan, Path(kind))
             shutil.copy(data / "data" / "train" / plan.shards[0].file, out / f"{kind}.hdf5")
             expected[kind] = _of_states(_simulated(plan), simulator)
-        train, valid, test = (
-            TrajectoryDataset(Path(folder) / "vector" / "data" / s) for s in ("train", "valid", "test")
-        )
+        train, valid, test = (TrajectoryDataset(Path("vector") / "data" / s) for s in ("train", "valid", "test"))
         train_run(out / "run", train, valid, settings=SETTINGS, budget=Budget(steps=2), overwrite=True)
         run = load_run(out / "run")
         reconstruct(run, test, out / "reconstruction.hdf5", SamplingPlan(samples=4, seed=3))

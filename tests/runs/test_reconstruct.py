@@ -4,18 +4,18 @@ import dataclasses
 
 import pytest
 
-from physinv.posterior.reconstruct import METHODS, SamplingPlan
+from physinv.runs.reconstruct import ANSWERS, SamplingPlan
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "ode"}, "`method` must be one of sde, flow, mean-flow, got 'ode'"),
+        ({"answer": "ode"}, "`answer` must be one of samples, mean, flow, mean-flow, got 'ode'"),
         ({"grid": "even"}, "`grid` must be one of stored, linear, log, learned, got 'even'"),
         ({"samples": 0}, "`samples` must be at least 1, got 0"),
         ({"limit": 0}, "`limit` must be at least 1, got 0"),
         ({"steps": -1}, "`steps` must be at least 1, got -1"),
-        ({"method": "flow", "observe": "coarse:2"}, r"`observe` needs `method` sde \(posterior samples\), got 'flow'"),
+        ({"answer": "flow", "observe": "coarse:2"}, "`observe` needs `answer` samples, got 'flow'"),
     ],
 )
 def test_wrong_plans_are_refused(values, message):
@@ -23,9 +23,9 @@ def test_wrong_plans_are_refused(values, message):
         SamplingPlan(**values)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_methods_without_noise_give_one_state_for_each_observation(method):
-    assert SamplingPlan(method=method, samples=5).draws == (5 if method == "sde" else 1)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_single_estimates_give_one_state_for_each_observation(answer):
+    assert SamplingPlan(answer=answer, samples=5).draws == (5 if answer == "samples" else 1)
 
 
 def test_plans_are_values():

@@ -1,17 +1,8 @@
-"""Reconstruct the initial states of a dataset with a trained run, and write them to one HDF5 file."""
+"""Reconstruct the initial states of a dataset with a fitted method, and write them to one HDF5 file."""
 
 from __future__ import annotations
 
-__all__ = [
-    "GRIDS",
-    "METHODS",
-    "SCHEMA",
-    "Reconstruction",
-    "SamplingPlan",
-    "read_reconstruction",
-    "reconstruct",
-    "step_grid",
-]
+__all__ = ["ANSWERS", "GRIDS", "SamplingPlan", "reconstruct", "step_grid"]
 
 import json
 import time
@@ -35,23 +26,24 @@ from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
-from physinv.posterior.partial import sample_given
-from physinv.posterior.posterior import Posterior, default_batch
+from physinv.methods.problem import Answer
+from physinv.methods.reverse import ReverseAnswer
+from physinv.posterior.partial import sample_final
+from physinv.posterior.posterior import default_batch
+from physinv.posterior.reconstruction import SCHEMA
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
-from physinv.training.run import Run, load_run
+from physinv.runs.run import Run, load_run
 
-METHODS = ("sde", "flow", "mean-flow")
-"""What is computed from each observation: posterior samples, the probability flow, or the mean flow."""
+ANSWERS = ("samples", "mean", "flow", "mean-flow")
+"""What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
+the probability flow or the reversal without noise."""
 
 GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
-
-SCHEMA = 2
-"""Version of the reconstruction file; files of other versions are refused."""
 
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
@@ -61,10 +53,11 @@ class SamplingPlan:
     """How the initial states of a dataset are reconstructed.
 
     Args:
-        method: ``"sde"`` draws from the posterior, ``"flow"`` solves the probability flow, ``"mean-flow"`` the
-            reversal without noise; the last two give one state for each observation.
-        samples: Draws for each observation (``"sde"`` only).
-        steps: Solver steps from T to 0; None: as many as the run has stored intervals.
+        answer: ``"samples"`` draws from the posterior; the others give one state for each observation: ``"mean"`` the
+            best single estimate of the method, and with a score model ``"flow"`` the solution of the probability flow,
+            ``"mean-flow"`` that of the reversal without noise.
+        samples: Draws for each observation (``"samples"`` only).
+        steps: Solver steps from T to 0 of a score model; None: as many as the run has stored intervals.
         grid: Placement of the steps: ``"stored"``, ``"linear"``, ``"log"`` or ``"learned"``; see :func:`step_grid`.
         seed: Seed of the draws, of the noise of a partial observation and of the places of its sensors.
         batch: Largest number of states computed at the same time; None: as suits the device.
@@ -74,15 +67,15 @@ class SamplingPlan:
         observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state.
 
     Raises:
-        ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with a
-            method other than ``"sde"``.
+        ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with an
+            answer other than ``"samples"``.
 
     Example:
-        >>> SamplingPlan(samples=4, steps=8).method
-        'sde'
+        >>> SamplingPlan(samples=4, steps=8).answer
+        'samples'
     """
 
-    method: str = "sde"
+    answer: str = "samples"
     samples: int = 16
     steps: int | None = None
     grid: str = "stored"
@@ -93,50 +86,20 @@ class SamplingPlan:
     observed_noise: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {self.method!r}.")
+        if self.answer not in ANSWERS:
+            raise ValueError(f"`answer` must be one of {', '.join(ANSWERS)}, got {self.answer!r}.")
         _check_grid(self.grid)
         for name in ("samples", "limit", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
-        if self.observe is not None and self.method != "sde":
-            raise ValueError(f"`observe` needs `method` sde (posterior samples), got {self.method!r}.")
+        if self.observe is not None and self.answer != "samples":
+            raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")
 
     @property
     def draws(self) -> int:
-        """Return the number of states computed for each observation: ``samples``, or 1 without noise."""
-        return self.samples if self.method == "sde" else 1
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """The content of a reconstruction file.
-
-    Args:
-        simulator: The process, with the parameters that the run was trained with.
-        truth: True initial states.
-        observation: Final states; for partial observations the smallest states that explain the observed numbers.
-        samples: Reconstructed initial states.
-        info: How they were made: method, steps, seed, versions and the settings of the run.
-        seen: Observed numbers, for partial observations only (see :attr:`operator`).
-    """
-
-    simulator: Simulator
-    truth: Float[Tensor, "n *state"]
-    observation: Float[Tensor, "n *state"]
-    samples: Float[Tensor, "n k *state"]
-    info: dict[str, Any]
-    seen: Float[Tensor, "n *seen"] | None = None
-
-    @property
-    def operator(self) -> Observation | None:
-        """Return the partial observation of the final states, or None if they were observed whole, without noise."""
-        if self.info["observe"] is None:
-            return None
-        return named(
-            self.info["observe"], self.info["observed_noise"], tuple(self.truth.shape[1:]), seed=self.info["seed"]
-        )
+        """Return the number of states computed for each observation: ``samples``, or 1 of a single estimate."""
+        return self.samples if self.answer == "samples" else 1
 
 
 def reconstruct(
@@ -151,13 +114,13 @@ def reconstruct(
 
     The file holds ``/truth``, ``/observation``, ``/samples`` and, for partial observations, the observed numbers
     ``/seen``; it appears when it is complete.  Given a partial observation, samples are drawn in two stages
-    (:func:`~physinv.posterior.partial.sample_given`).
+    (:func:`~physinv.posterior.partial.sample_final`).
 
     Args:
-        run: Trained run, or its folder.
+        run: Fitted method, or the folder of its run.
         data: Trajectories of the same system, whose last states are the observations, or their folder or file.
         out: File to write; an existing one is replaced.
-        plan: Method, number of samples, steps and observation; None: the defaults of :class:`SamplingPlan`.
+        plan: Answer, number of samples, steps and observation; None: the defaults of :class:`SamplingPlan`.
         progress: Called with the number of observations done and their total after each batch.
 
     Raises:
@@ -175,9 +138,7 @@ def reconstruct(
         raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
 
     observation = None if plan.observe is None else named(plan.observe, plan.observed_noise, data.shape, seed=plan.seed)
-    device = next(run.model.parameters()).device
-    times = step_grid(run, data, plan.steps or len(run.times) - 1, plan.grid)
-    posterior = Posterior(run.sde, run.model, times, batch=plan.batch)
+    device, answer = run.device, prepared(run, data, plan)
     generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
@@ -202,7 +163,7 @@ def reconstruct(
             target = _field(file, "samples", (n, k, *data.shape), ["observation_index", "draw", *space])
             at = 0
             for part in torch.split(final, max(1, (plan.batch or default_batch(shown)) // k)):
-                drawn = _drawn(posterior, observation, part.to(device), plan, generator)
+                drawn = _drawn(answer, observation, part.to(device), plan, generator)
                 target[at : at + len(part)] = drawn.cpu().numpy()
                 at += len(part)
                 if progress is not None:
@@ -211,8 +172,9 @@ def reconstruct(
             # How the samples were made, once for readers of attributes and once complete, as JSON.
             info = {
                 "schema": SCHEMA,
-                "method": plan.method,
-                "steps": len(times) - 1,
+                "method": run.method,
+                "answer": plan.answer,
+                "steps": _steps(answer),
                 "grid": plan.grid,
                 "observe": plan.observe,
                 "observed_noise": None if plan.observe is None else plan.observed_noise,
@@ -226,8 +188,9 @@ def reconstruct(
                 "run": run.info,
                 "versions": versions(),
             }
-            for key in ("method", "steps", "samples", "seed", "simulator", "data", "device", "seconds"):
-                file.attrs[key] = info[key]
+            for key in ("method", "answer", "steps", "samples", "seed", "simulator", "data", "device", "seconds"):
+                if info[key] is not None:
+                    file.attrs[key] = info[key]
             file.attrs["Conventions"] = "CF-1.8"
             file.create_dataset("info_json", data=json.dumps(info))
 
@@ -260,38 +223,9 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
         return linear(horizon, steps)
     if grid == "log":
         return logarithmic(horizon, steps, horizon / 100)
-    timed = data.trajectories(slice(0, _TIMED_TRAJECTORIES)).to(next(run.model.parameters()).device)
+    timed = data.trajectories(slice(0, _TIMED_TRAJECTORIES)).to(run.device)
     reverse = Reverse(run.sde, run.model)
     return learned(reverse, timed, data.times, steps, step=default_step(run.sde, run.model))
-
-
-def read_reconstruction(path: Path | str) -> Reconstruction:
-    """Read a file that :func:`reconstruct` wrote.
-
-    Args:
-        path: The HDF5 file.
-
-    Returns:
-        Its content, on the CPU.
-
-    Raises:
-        ValueError: If there is no such file, it is no complete reconstruction, it has another schema, or it holds
-            values that are not finite.
-    """
-    try:
-        with h5py.File(path, "r") as file:
-            info = json.loads(file["info_json"][()])
-            truth, shown, samples = (torch.from_numpy(file[k][...]) for k in ("truth", "observation", "samples"))
-            seen = torch.from_numpy(file["seen"][...]) if "seen" in file else None
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a whole reconstruction file: {str(error).splitlines()[0]}") from None
-    if info.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads {SCHEMA}.")
-    if not bool(samples.isfinite().all() and truth.isfinite().all()):
-        raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
-    return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, shown, samples, info, seen)
 
 
 def _check_grid(grid: str) -> None:
@@ -300,24 +234,67 @@ def _check_grid(grid: str) -> None:
         raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
 
 
+def prepared(run: Run, data: TrajectoryDataset, plan: SamplingPlan) -> Answer:
+    """Return the answer of a run as a plan asks for it.
+
+    Args:
+        run: Fitted method.
+        data: Trajectories on which a ``"learned"`` grid measures its local errors.
+        plan: Steps, grid and kind of answer.
+
+    Returns:
+        The answer, for a score model on the grid of the plan.
+
+    Raises:
+        ValueError: If the plan asks for what only a score model has, and the method has none.
+    """
+    answer = run.answer
+    if isinstance(answer, ReverseAnswer):
+        small = answer.steps is not None or plan.answer in ("flow", "mean-flow")
+        if not small and (plan.steps is not None or plan.grid != "stored"):
+            raise ValueError(
+                f"`steps` and `grid` are for small steps, this run draws by jumps, got {plan.steps} and {plan.grid}; "
+                "leave them out."
+            )
+        times = step_grid(run, data, plan.steps or len(run.times) - 1, plan.grid)
+        return answer.on(times, batch=plan.batch)
+    asked = {
+        "steps": plan.steps is not None,
+        "grid": plan.grid != "stored",
+        "observe": plan.observe is not None,
+        "answer": plan.answer not in ("samples", "mean"),
+    }
+    for name in (name for name, given in asked.items() if given):
+        raise ValueError(
+            f"`{name}` = {getattr(plan, name)} is for methods with a score model, such as physinv; `{run.method}` has "
+            "none, leave it out."
+        )
+    return answer
+
+
+def _steps(answer: Answer) -> int | None:
+    """Solver steps of the samples of a score model; None for samples without small steps."""
+    return answer.steps if isinstance(answer, ReverseAnswer) else None
+
+
 def _drawn(
-    posterior: Posterior,
-    observation: Observation | None,
-    x: Tensor,
-    plan: SamplingPlan,
-    generator: torch.Generator,
+    answer: Answer, observation: Observation | None, x: Tensor, plan: SamplingPlan, generator: torch.Generator
 ) -> Float[Tensor, "batch k *state"]:
     """Reconstructed states of one batch of observations, all finite."""
-    if observation is not None:
-        drawn = sample_given(posterior, observation, x, plan.draws, generator=generator)
-    elif plan.method == "sde":
-        drawn = posterior.sample(x, plan.draws, generator=generator)
+    if isinstance(answer, ReverseAnswer) and observation is not None:
+        final = sample_final(answer.posterior, observation, x, plan.draws, generator=generator)
+        drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
+    elif plan.answer == "samples":
+        drawn = answer.sample(x, plan.draws, generator=generator)
+    elif isinstance(answer, ReverseAnswer) and plan.answer != "mean":
+        p = answer.posterior
+        drawn = (p.flow(x) if plan.answer == "flow" else p.mean_flow(x))[:, None]
     else:
-        drawn = (posterior.flow(x) if plan.method == "flow" else posterior.mean_flow(x))[:, None]
+        drawn = answer.mean(x)[:, None]
     if not bool(drawn.isfinite().all()):
-        steps = len(posterior.times) - 1
-        raise ValueError(f"the reconstruction diverged with {steps} steps; take more `--steps`.")
-    return drawn
+        steps, of = _steps(answer), f"the reconstruction by `{plan.answer}` diverged"
+        raise ValueError(f"{of} with {steps} steps; take more `--steps`." if steps else f"{of}; take another method.")
+    return drawn.detach()
 
 
 def _check_same_system(run: Run, data: TrajectoryDataset) -> None:

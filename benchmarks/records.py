@@ -1,0 +1,76 @@
+"""Which record is of which code: for each file of results its command, seeds, time of training, and whether it is older
+than the named streams of random numbers, which changed all data and draws of a seed.
+
+Writes the table of README.md here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from common import ROOT
+
+PAGE, BEGIN, END = ROOT / "benchmarks" / "README.md", "<!-- records:begin -->", "<!-- records:end -->"
+RESULTS = ROOT / "benchmarks" / "results"
+STREAMS = "ffd4c970ed"  # the commit since which every random number comes from a named stream
+SCRIPTS = {  # of records whose script has another name
+    **{f"nonlinear-{system}": "nonlinear" for system in ("burgers", "kuramoto-sivashinsky", "navier-stokes")},
+    **{f"reversals-{system}": "reversals" for system in ("burgers", "kuramoto-sivashinsky")},
+    **{name: f"speed/{name}" for name in ("fft_share", "generation", "wrapping")},
+    "time-to-accuracy": "speed/time_to_accuracy",
+}
+
+
+def age(commits: set[str]) -> str:
+    """``older`` if every commit is older than the streams, ``today`` if none is, else ``both``."""
+    known = []
+    for commit in commits:
+        command = ["git", "merge-base", "--is-ancestor", STREAMS, commit]
+        known.append(subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0)
+    return "today" if all(known) else "both" if any(known) else "older"
+
+
+def minutes(seconds: float) -> str:
+    """Minutes of training, or nothing where nothing is trained."""
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s" if seconds else ""
+
+
+def row(path: Path) -> tuple[str, str, str, str, str, str]:
+    """File, command, commits, seeds, streams and least time of one record."""
+    if path.name == "cells.jsonl":
+        cells = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        commits = {cell["commit"] for cell in cells}
+        seeds = sorted({cell["seed"] for cell in cells})
+        spent = sum(
+            sum((cell["cost"] or {}).get(f"{part}_seconds") or 0.0 for part in ("training", "sampling"))
+            for cell in cells
+        )
+        command = f"physinv benchmark {path.parent.name}"
+    else:
+        record = json.loads(path.read_text("utf-8"))
+        commits = {word.strip("(,)") for word in record["commit"].split() if len(word.strip("(,)")) == 40}
+        seeds, name = record.get("seeds", []), path.stem
+        systems = {figure.split(": ")[0] for figure in record["figures"]} if name == "systems" else {name}
+        spent = record.get("budget_seconds", 0.0) * len(seeds) * len(systems)
+        script, _, system = SCRIPTS.get(name, name.replace("-", "_")), *name.partition("-")[1:]
+        command = f"python {script}.py" + (f" {system}" if script in ("nonlinear", "reversals") else "")
+    told = ", ".join(sorted(commit[:7] for commit in commits))
+    return path.relative_to(RESULTS).as_posix(), command, told, " ".join(map(str, seeds)), age(commits), minutes(spent)
+
+
+def main() -> None:
+    lines = [
+        "| record | command, in `benchmarks/` | commits | seeds | streams | at least |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in sorted([*RESULTS.glob("*.json"), *RESULTS.glob("*/cells.jsonl")]):
+        file, command, *rest = row(path)
+        lines.append(f"| `{file}` | `{command}` | " + " | ".join(rest) + " |")
+    before, rest = PAGE.read_text("utf-8").split(BEGIN)
+    PAGE.write_text(before + BEGIN + "\n".join(["", *lines, END]) + rest.split(END)[1], "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Vector processes that physinv does not ship, as a user would write them: on these its posterior is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import physinv as pi
+
+
+class Stranger(pi.Simulator):
+    """A process with constant noise on each component and Gaussian initial states."""
+
+    amplitudes: tuple[float, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    lag: float
+
+    def diffusion(self, t):
+        return torch.tensor(self.amplitudes).to(t).expand(len(t), -1)
+
+    def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
+        shape = (batch, len(self.mean))
+        z = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        return torch.tensor(self.mean).to(z) + torch.tensor(self.deviation).to(z) * z
+
+
+def stranger(
+    name: str,
+    drift: Callable[..., tuple[Tensor, ...]],
+    *,
+    noise: tuple[float, ...],
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+    horizon: float,
+    longest: float,
+    lag: float,
+) -> type[Stranger]:
+    """Make a process of the components of its drift; `lag` is for the exact answer (see strangers.py)."""
+    end = horizon
+
+    @dataclass(frozen=True)
+    class Process(Stranger):
+        title = name
+        equation = "dx = f(x) dt + g dW"
+        layout = pi.VectorLayout("x", len(noise))
+        horizon: float = pi.parameter(end, "T", "final time", unit="time", minimum=1e-9)
+
+        @property
+        def longest_step(self):
+            return longest
+
+        def drift(self, x, t):
+            return torch.stack(drift(*x.unbind(1)), dim=1)
+
+    Process.amplitudes, Process.mean, Process.deviation, Process.lag = noise, mean, deviation, lag
+    Process.__name__ = Process.__qualname__ = name
+    return Process
+
+
+FitzHughNagumo = stranger(
+    "FitzHughNagumo",
+    lambda v, w: (v - v**3 / 3 - w + 0.5, 0.08 * (v + 0.7 - 0.8 * w)),
+    noise=(0.15, 0.05),
+    mean=(0.0, 0.5),
+    deviation=(1.0, 0.5),
+    horizon=6.0,
+    longest=0.05,
+    lag=0.1,
+)
+VanDerPol = stranger(
+    "VanDerPol",
+    lambda x, p: (p, 2 * (1 - x**2) * p - x),
+    noise=(0.1, 0.2),
+    mean=(0.0, 0.0),
+    deviation=(1.0, 1.0),
+    horizon=3.0,
+    longest=0.01,
+    lag=0.05,
+)
+Lorenz63 = stranger(
+    "Lorenz63",
+    lambda x, y, z: (10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z),
+    noise=(1.0, 1.0, 1.0),
+    mean=(0.0, 0.0, 25.0),
+    deviation=(6.0, 6.0, 6.0),
+    horizon=0.8,
+    longest=0.005,
+    lag=0.04,
+)
+Duffing = stranger(
+    "Duffing",
+    lambda x, p: (p, x - x**3 - 0.3 * p),
+    noise=(0.0, 0.4),
+    mean=(0.0, 0.0),
+    deviation=(1.0, 1.0),
+    horizon=4.0,
+    longest=0.02,
+    lag=0.25,
+)
+Pendulum = stranger(
+    "Pendulum",
+    lambda q, p: (p, -torch.sin(q) - 0.3 * p),
+    noise=(0.0, 0.3),
+    mean=(0.0, 0.0),
+    deviation=(1.0, 1.0),
+    horizon=3.0,
+    longest=0.02,
+    lag=0.25,
+)
+Hopf = stranger(
+    "Hopf",
+    lambda x, y: (x - 2 * y - x * (x**2 + y**2), 2 * x + y - y * (x**2 + y**2)),
+    noise=(0.2, 0.2),
+    mean=(0.0, 0.0),
+    deviation=(1.0, 1.0),
+    horizon=2.0,
+    longest=0.02,
+    lag=0.06,
+)
+Toggle = stranger(
+    "Toggle",
+    lambda a, b: (2 / (1 + b**4) - a, 2 / (1 + a**4) - b),
+    noise=(0.15, 0.15),
+    mean=(1.0, 1.0),
+    deviation=(0.5, 0.5),
+    horizon=3.0,
+    longest=0.02,
+    lag=0.06,
+)
+ThreeWells = stranger(
+    "ThreeWells",
+    lambda x: (-x * (x**2 - 1) * (x**2 - 4) / 2,),
+    noise=(0.6,),
+    mean=(0.0,),
+    deviation=(1.5,),
+    horizon=2.0,
+    longest=0.01,
+    lag=0.02,
+)
+Roessler = stranger(
+    "Roessler",
+    lambda x, y, z: (-y - z, x + 0.2 * y, 0.2 + z * (x - 5.7)),
+    noise=(0.3, 0.3, 0.3),
+    mean=(0.0, 0.0, 1.0),
+    deviation=(4.0, 4.0, 0.5),
+    horizon=4.0,
+    longest=0.01,
+    lag=0.1,
+)
+CoupledWells = stranger(
+    "CoupledWells",
+    lambda a, b, c, d: (
+        a - a**3 + 0.4 * (b - a),
+        b - b**3 + 0.4 * (a + c - 2 * b),
+        c - c**3 + 0.4 * (b + d - 2 * c),
+        d - d**3 + 0.4 * (c - d),
+    ),
+    noise=(0.5, 0.5, 0.5, 0.5),
+    mean=(0.0, 0.0, 0.0, 0.0),
+    deviation=(1.0, 1.0, 1.0, 1.0),
+    horizon=1.0,
+    longest=0.02,
+    lag=0.1,
+)
+
+STRANGERS = {
+    "fitzhugh-nagumo": FitzHughNagumo,
+    "van-der-pol": VanDerPol,
+    "lorenz-63": Lorenz63,
+    "duffing": Duffing,
+    "pendulum": Pendulum,
+    "hopf": Hopf,
+    "toggle": Toggle,
+    "three-wells": ThreeWells,
+    "roessler": Roessler,
+    "coupled-wells": CoupledWells,
+}

@@ -1,0 +1,214 @@
+"""The method that suits a process: candidates try a share of the budget, a proper score chooses, the best trains on.
+
+Candidates are scored on validation data, by the fair CRPS and the fair energy score of their samples, both relative to
+those of the linear estimate (Gneiting and Raftery 2007).  The linear estimate is always a candidate, so the choice is
+never worse than it on these data.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CANDIDATES", "Chosen", "Trial", "fit_auto", "load_auto", "underlying"]
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.seeds import seeds
+from physinv.evaluation.metrics import crps, energy_score
+from physinv.methods.problem import Answer, Problem
+from physinv.methods.registry import fit_method, load_method, trains
+from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
+
+CANDIDATES: Mapping[str, tuple[str, ...]] = {
+    "vector": ("physinv",),
+    "field": ("physinv", "flow-matching"),
+    "particles": ("physinv", "flow-matching"),
+}
+"""Candidates by kind of layout, beside the linear estimate."""
+
+_LINEAR = "linear"
+_NUMBERS = 2**16  # of all observations that candidates are scored on
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate and its scores on validation data.
+
+    Args:
+        method: The candidate.
+        share: Share of the budget that it was trained with; 0: it takes no training.
+        crps: Fair CRPS per component; None: it failed.
+        energy_score: Fair energy score of whole states.
+        relative: Mean of both, each over that of the linear estimate.
+        failed: Why it has no scores.
+    """
+
+    method: str
+    share: float
+    crps: float | None = None
+    energy_score: float | None = None
+    relative: float = math.inf
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Chosen(Answer):
+    """The answer of the best candidate, with the figures that decided.
+
+    Args:
+        answer: The answer.
+        method: Name of its method.
+        trials: All candidates with their scores, in the order of the trials.
+    """
+
+    answer: Answer
+    method: str
+    trials: tuple[Trial, ...]
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        return self.answer.sample(final, n, generator=generator)
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        return self.answer.mean(final)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the answer."""
+        return tensors_of(self.method, self.answer)
+
+    def notes(self) -> dict[str, Any]:
+        """Return the choice, the figures that decided, and what the answer says of itself."""
+        figures = [{k: v for k, v in asdict(trial).items() if v not in (None, math.inf, "")} for trial in self.trials]
+        return {"chosen": self.method, "trials": figures, "answer": notes_of(self.answer)}
+
+
+def underlying(answer: Answer) -> Answer:
+    """Return the answer behind a choice, with all that it can do; other answers as they are.
+
+    Args:
+        answer: Any answer.
+    """
+    return answer.answer if isinstance(answer, Chosen) else answer
+
+
+def load_auto(
+    setup: Setup,
+    tensors: Mapping[str, Tensor],
+    *,
+    share: float = 0.2,
+    candidates: tuple[str, ...] = (),
+    observations: int = 200,
+    draws: int = 16,
+) -> Chosen:
+    """Load the answer of the best candidate.
+
+    Args:
+        setup: What the run knows; its notes name the choice.
+        tensors: What was fitted.
+        share: Share of the budget that each candidate tried.
+        candidates: The candidates.
+        observations: Validation observations that they were scored on.
+        draws: Samples of each.
+
+    Returns:
+        The answer.
+    """
+    notes = setup.notes
+    answer = load_method(notes["chosen"], replace(setup, notes=notes["answer"]), tensors)
+    return Chosen(answer, notes["chosen"], tuple(Trial(**trial) for trial in notes["trials"]))
+
+
+@loaded_by(load_auto)
+def fit_auto(
+    problem: Problem,
+    *,
+    share: float = 0.2,
+    candidates: tuple[str, ...] = (),
+    observations: int = 200,
+    draws: int = 16,
+) -> Chosen:
+    """Try the candidates, train the best one afresh with the rest of the budget, and return the best answer of all.
+
+    Args:
+        problem: The process and its data.
+        share: Share of the budget that each candidate tries; a single one gets all of it.
+        candidates: Methods beside the linear estimate; none: those of :data:`CANDIDATES` for the layout.
+        observations: Validation observations that candidates are scored on; fewer for large states.
+        draws: Samples of each, at least 2.
+
+    Returns:
+        The best answer.
+
+    Raises:
+        ValueError: If ``share`` leaves nothing of the budget, or no candidate can be trained.
+    """
+    names = [name for name in candidates or CANDIDATES[problem.train.layout.kind] if name != _LINEAR]
+    trained = [name for name in names if trains(name)]
+    share = share if len(trained) > 1 else 1.0  # a single one needs no trial
+    if not 0 < share * len(trained) < 1 and len(trained) > 1:
+        raise ValueError(
+            f"`share` must be positive and leave something of the budget to the best of {len(trained)} candidates, "
+            f"got {share}."
+        )
+
+    # The linear estimate, in whose scores all others are measured, then the candidates.
+    linear = fit_method(_LINEAR, problem)
+    referee = _Referee(problem, linear, observations, draws)
+    tried = [(referee.judge(_LINEAR, 0.0, linear), linear)]
+    errors: list[ValueError] = []
+    begun = 0.0
+    for name in names:
+        own = share if name in trained else 0.0
+        try:
+            answer = fit_method(name, problem.part(f"trial-{name}", share=own or 1.0, begun=begun))
+            tried.append((referee.judge(name, own, answer), answer))
+        except ValueError as error:  # it does not apply, or its training did not converge
+            errors.append(error)
+            tried.append((Trial(name, own, failed=str(error)), linear))
+        begun += own
+    if errors and len(errors) == len(names):
+        raise errors[0]
+
+    # The best of those that were trained, afresh with the rest.
+    done = [trial for trial, _ in tried if trial.share and not trial.failed]
+    rest = 1 - share * len(trained)
+    if done and rest > 0:
+        best = min(done, key=lambda trial: trial.relative).method
+        answer = fit_method(best, problem.part(f"rest-{best}", share=rest, begun=begun))
+        tried.append((referee.judge(best, rest, answer), answer))
+    first, answer = min(tried, key=lambda item: item[0].relative)
+    return Chosen(answer, first.method, tuple(trial for trial, _ in tried))
+
+
+class _Referee:
+    """Scores answers on validation data, relative to the linear estimate."""
+
+    def __init__(self, problem: Problem, linear: Answer, observations: int, draws: int) -> None:
+        n = max(1, min(observations, _NUMBERS // math.prod(problem.train.shape)))
+        self.truth, self.final = (problem.valid.states(i, limit=n).to(problem.device) for i in (0, -1))
+        self.problem, self.draws = problem, draws
+        self.unit = self._scores(linear) or (1.0, 1.0)
+
+    def judge(self, name: str, share: float, answer: Answer) -> Trial:
+        """The scores of an answer that was trained with this share of the budget."""
+        scores = self._scores(answer)
+        if scores is None:
+            return Trial(name, share, failed="its samples are not finite")
+        relative = sum(s / u if u > 0 else math.inf for s, u in zip(scores, self.unit, strict=True)) / len(scores)
+        return Trial(name, share, *scores, relative)
+
+    @torch.no_grad()
+    def _scores(self, answer: Answer) -> tuple[float, float] | None:
+        """Fair CRPS and energy score of what moves; every answer draws from the same stream."""
+        generator = seeds(self.problem.seed).child("method", "choice").generator(self.problem.device)
+        samples = answer.sample(self.final, self.draws, generator=generator)
+        if not bool(samples.isfinite().all()):
+            return None
+        drawn, truth = (self.problem.train.layout.moving(x) for x in (samples, self.truth))
+        return float(crps(drawn, truth)), float(energy_score(drawn, truth))

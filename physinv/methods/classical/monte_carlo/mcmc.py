@@ -1,0 +1,327 @@
+"""Path-space Monte Carlo: draws of ``p(x_0 | x_T)`` that are exact up to the length of the chains.
+
+Chains of Hamiltonian Monte Carlo move whole paths, ``x_0`` and the noise of every solver step, given their end
+(:mod:`~physinv.methods.classical.monte_carlo.path`).  They begin around two minima, found from different starts, wider
+apart than the posterior; step lengths and the reference are adapted before any draw is kept.  R-hat and the effective
+number of draws of every component of ``x_0`` are computed and demanded: observations that fall short go on, and those
+that still do in the end are named by a warning.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Explored", "PathPosterior", "fit_mcmc"]
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.seeds import seeds
+from physinv.laws.observation import Observation
+from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
+from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
+from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise
+from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, values
+from physinv.methods.classical.variational import Variational, fit_gauss_newton
+from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.saving import unsaved
+
+_R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
+_WIDER = 1.5  # how much wider than Laplace's approximation the chains begin
+_BEGIN = 0.3  # length of the first steps
+_DESCENTS = 3  # Gauss-Newton steps from each start
+_HIGH = 15.0  # nats above the best minimum at which another one counts for nothing
+_QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
+
+Starts = Callable[[Tensor, torch.Generator | None], list[Tensor]]
+"""``(final, generator)`` to initial states from which minima are sought, the best guess first."""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """Draws of the posterior, and whether they can be relied on.
+
+    Args:
+        draws: Initial states, one after the other of each chain.
+        r_hat: The largest R-hat of all components of ``x_0``.
+        effective: The smallest effective number of draws.
+        accepted: Share of accepted proposals.
+    """
+
+    draws: Float[Tensor, "batch chains n *state"]
+    r_hat: Float[Tensor, " batch"]
+    effective: Float[Tensor, " batch"]
+    accepted: Float[Tensor, " batch"]
+
+    @property
+    def short(self) -> Tensor:
+        """Which observations fall short of R-hat 1.05 or of 100 effective draws."""
+        return (self.r_hat > _R_HAT) | (self.effective < _DRAWS) | ~self.r_hat.isfinite()
+
+    def thinned(self, n: int) -> Float[Tensor, "batch n *state"]:
+        """Return n draws, spread evenly over chains and iterations.
+
+        Args:
+            n: At most as many as there are.
+        """
+        together = self.draws.transpose(1, 2).flatten(1, 2)
+        at = torch.arange(n, device=together.device) * together.shape[1] // n
+        return together[:, at]
+
+
+@dataclass(frozen=True)
+class PathPosterior(Answer):
+    """The posterior of Monte Carlo over paths.
+
+    Args:
+        model: Coordinates of the paths.
+        starts: Where minima are sought.
+        chains: Chains for each observation.
+        iterations: Iterations between two looks at the diagnostics, of four gradients each.
+        warm_up: Iterations before the first draw.
+        most: How many times ``iterations`` an observation may take.
+        seed: Seed of the draws behind :meth:`mean`.
+        late: Share of the steps, the last ones, whose noise is integrated out after linearisation.
+        observation: A partial observation; None: final states are seen whole.
+    """
+
+    model: PathModel
+    starts: Starts
+    chains: int
+    iterations: int
+    warm_up: int
+    most: int
+    seed: int
+    late: float = 0.0
+    observation: Observation | None = None
+
+    def given(self, observation: Observation) -> PathPosterior:
+        """Return the posterior given partial, noisy observations ``y`` in the place of final states.
+
+        Args:
+            observation: The observation.
+
+        Returns:
+            An answer whose ``final`` are observed numbers ``(batch, *seen)``.
+
+        Raises:
+            NotApplicableError: For processes with static channels, which ``y`` does not tell.
+        """
+        if self.model.simulator.layout.static:
+            raise NotApplicableError("the static channels must be seen; give the whole final state.")
+        return replace(self, observation=observation, starts=_from_prior(self.model))
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        if n < 1:
+            raise ValueError(f"`n` must be at least 1, got {n}.")
+        wanted = max(self.iterations, -(-n // self.chains))
+        return replace(self, iterations=wanted).explore(final, generator=generator).thinned(n)
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        generator = seeds(self.seed).child("method", "mean").generator(final.device)
+        return self.explore(final, generator=generator).draws.mean((1, 2))
+
+    @torch.no_grad()
+    def explore(self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None) -> Explored:
+        """Run the chains of all observations until they have converged, or as long as they may.
+
+        Args:
+            final: Observed final states ``x_T``, or observed numbers.
+            generator: Source of randomness.
+
+        Returns:
+            Draws with their diagnostics; a warning names the observations that fall short.
+        """
+        parts = [self._explored(x, generator) for x in torch.split(final, self.model.observations)]
+        fields = (f.name for f in dataclasses.fields(Explored))
+        found = Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in fields})
+        _say(found)
+        return found
+
+    def _explored(self, final: Tensor, generator: torch.Generator | None) -> Explored:
+        """Chains of a few observations."""
+        objective, reference, xi = self._begin(final, generator)
+        lengths = xi.new_full((len(final),), _BEGIN)
+
+        # Adapt: step lengths, then the reference, which moves to the middle of the chains.
+        warm = walk(objective, reference, xi, lengths, self.warm_up, adapt=True, generator=generator)
+        middle = linearise(objective, reference.path(warm.mean[:, None])[:, 0])
+        xi = middle.whiten(reference.path(warm.xi))
+        reference, leaps = middle, _leaps(warm.lengths)
+        now = walk(objective, reference, xi, warm.lengths, self.warm_up, leaps=leaps, adapt=True, generator=generator)
+        leaps = _leaps(now.lengths)
+
+        # Draw; observations that fall short go on from where they are, for longer.
+        xi, lengths, going = now.xi, now.lengths, torch.arange(len(final), device=xi.device)
+        found: Explored | None = None
+        for block in range(self.most):
+            count = self.iterations * 2 ** max(0, block - 1)
+            now = walk(objective.rows(going), reference.at(going), xi, lengths, count, leaps=leaps, generator=generator)
+            part = self._told(now, objective.rows(going))
+            found = part if found is None else _merged(found, part, going)
+            left = part.short.nonzero()[:, 0]
+            if not len(left):
+                break
+            going, xi, lengths = going[left], now.xi[left], now.lengths[left]
+        assert found is not None  # `most` is 1 or more
+        return found
+
+    def _begin(self, final: Tensor, generator: torch.Generator | None) -> tuple[PathObjective, Laplace, Tensor]:
+        """The objective, the reference at the better minimum, and chains that begin around both."""
+        law, shape = self.model.law, self.model.simulator.shape
+        whole = final if self.observation is None else final.new_zeros((len(final), *shape))
+        objective = PathObjective(self.model, whole, self.observation, None if self.observation is None else final)
+
+        minima = []
+        for start in self.starts(whole, generator):
+            u = law.standardise(start)
+            rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
+            minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
+        heights = torch.stack([values(objective, m.centre) for m in minima])
+        reference = _better(minima, heights.argmin(0))
+
+        # Chains begin around the minima in turn, wider than the approximation in x_0, with noise that fits; not around
+        # a minimum so high that next to nothing of the posterior is there.
+        paths = []
+        for i in range(self.chains):
+            k = i % len(minima)
+            low = (heights[k] < heights.amin(0) + _HIGH).long()
+            near = _better([reference, minima[k]], low)
+            z = torch.randn(near.centre.shape, generator=generator, dtype=final.dtype, device=final.device)
+            u = near.centre + _WIDER * near.power(z[:, None], 0.5)[:, 0]
+            paths.append(near.given(u[:, None, : near.first], generator=generator)[:, 0])
+        begun = torch.stack(paths, 1)
+
+        # The noise of the last steps is integrated out.
+        some, reference = integrate_late(objective, reference, self.late)
+        return some, reference, reference.whiten(begun[:, :, : some.numbers])
+
+    def _told(self, walked: Walk, objective: PathObjective) -> Explored:
+        """Initial states of chains, with diagnostics of their moving components."""
+        firsts = walked.firsts
+        batch, chains, n, d = firsts.shape
+        like = objective.final.repeat_interleave(chains * n, 0)
+        states = self.model.initial(firsts.reshape(-1, d), like)
+        moving = self.model.simulator.layout.moving(states).reshape(batch, chains, n, -1)
+        worst, least = r_hat(moving).amax(1), effective_draws(moving).amin(1)
+        return Explored(states.reshape(batch, chains, n, *like.shape[1:]), worst, least, walked.accepted)
+
+
+@unsaved("it has nothing to train; run `physinv reconstruct --method ... --train DATASET`", trains=False)
+def fit_mcmc(
+    problem: Problem,
+    *,
+    chains: int = 4,
+    iterations: int = 150,
+    warm_up: int = 40,
+    most: int = 4,
+    late: float = 0.0,
+    substeps: int | None = None,
+) -> PathPosterior:
+    """Prepare Monte Carlo over the paths of a process: exact draws, at the price of thousands of simulations each.
+
+    Args:
+        problem: The process, and data for the first guesses of minima.
+        chains: Chains for each observation, 2 or more.
+        iterations: Iterations between two looks at the diagnostics, of four gradients each.
+        warm_up: Iterations before the first draw.
+        most: Looks at the diagnostics; observations that fall short go on until the last, with twice as many
+            iterations from the third on.
+        late: Share of the solver steps, the last ones, whose noise is integrated out after linearisation; the chains
+            of fields mix faster with .25, and nothing else changes as long as x_T tells the path of these steps.
+        substeps: Solver steps between stored times; None: as many as the process takes.
+
+    Returns:
+        The posterior, ready for observations.
+
+    Raises:
+        ValueError: If ``chains`` is less than 2, or another number less than 1.
+        NotApplicableError: Where paths have no density
+            (:func:`~physinv.methods.classical.monte_carlo.path.fit_path_model`).
+    """
+    for name, value, least in (
+        ("chains", chains, 2),
+        ("iterations", iterations, 4),
+        ("warm_up", warm_up, 1),
+        ("most", most, 1),
+    ):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    generator = seeds(problem.seed).child("method", "paths").generator(problem.device)
+    model = fit_path_model(problem.simulator, substeps=substeps, generator=generator, device=problem.device)
+    starts = _from_estimate(fit_gauss_newton(problem))
+    return PathPosterior(model, starts, chains, iterations, warm_up, most, problem.seed, late)
+
+
+def _from_estimate(variational: Variational) -> Starts:
+    """The minimum without noise on the way, and a draw around it."""
+
+    def starts(final: Tensor, generator: torch.Generator | None) -> list[Tensor]:
+        return [variational.mean(final), variational.sample(final, 1, generator=generator)[:, 0]]
+
+    return starts
+
+
+def _from_prior(model: PathModel) -> Starts:
+    """The mean of the prior, and a draw from it."""
+
+    def starts(final: Tensor, generator: torch.Generator | None) -> list[Tensor]:
+        n, simulator = len(final), model.simulator
+        drawn = simulator.initial(n, generator=generator, device=final.device, dtype=final.dtype)
+        return [model.initial(final.new_zeros((n, model.law.numbers)), final), drawn]
+
+    return starts
+
+
+def _leaps(lengths: Tensor) -> int:
+    """Steps of an iteration that turn most observations by about a quarter."""
+    return round(min(max(_QUARTER / float(lengths.median()), LEAPS), _MOST_LEAPS))
+
+
+def _better(found: list[Laplace], best: Tensor) -> Laplace:
+    """The approximation of each observation that is called the best."""
+
+    def chosen(name: str) -> Tensor:
+        parts = torch.stack([getattr(m, name) for m in found])
+        return parts[best, torch.arange(len(best), device=best.device)]
+
+    if len(found) == 1:
+        return found[0]
+    names = (f.name for f in dataclasses.fields(Laplace) if f.name != "first")
+    return Laplace(**{name: chosen(name) for name in names}, first=found[0].first)
+
+
+def _merged(found: Explored, part: Explored, at: Tensor) -> Explored:
+    """The same with some observations replaced; of their draws as many as the others have, spread evenly."""
+    n = found.draws.shape[2]
+    thin = torch.arange(n, device=at.device) * part.draws.shape[2] // n
+
+    def put(a: Tensor, b: Tensor) -> Tensor:
+        out = a.clone()
+        out[at] = b
+        return out
+
+    return Explored(
+        put(found.draws, part.draws[:, :, thin]),
+        put(found.r_hat, part.r_hat),
+        put(found.effective, part.effective),
+        put(found.accepted, part.accepted),
+    )
+
+
+def _say(found: Explored) -> None:
+    """Warn of observations whose chains have not converged."""
+    count = int(found.short.sum())
+    if count:
+        warnings.warn(
+            f"mcmc has not converged for {count} of {len(found.short)} observations: R-hat up to "
+            f"{float(found.r_hat.nan_to_num(torch.inf).max()):.3f} (wanted: {_R_HAT}), down to "
+            f"{float(found.effective.min()):.0f} effective draws (wanted: {_DRAWS:.0f}); raise `iterations`.",
+            stacklevel=3,
+        )

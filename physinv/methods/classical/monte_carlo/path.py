@@ -1,0 +1,327 @@
+"""Paths of a process in whitened coordinates, and their density given the final state.
+
+A path is fixed by ``c = (u, w)``: whitened coordinates ``u`` of ``x_0`` and the standard normal noise ``w`` of every
+solver step but the last.  The last step adds Gaussian noise, so that
+
+    -log p(c | x_T) = P(u) + |w|^2 / 2 + |r|^2 / 2,   r = C^(-1/2) (x_T - Phi(x_(M-1))),   C = q + eps^2 R
+
+with ``Phi`` the last step without noise and ``q`` the covariance of its noise.  Nothing of a path is approximated but
+the law of that step: exact for Euler's scheme, for others right up to terms of the order of its length, in one of M
+steps.  Directions that the last step does not reach (positions, where noise acts on momenta; what is conserved) would
+be seen without error.  They get ``eps = 3 %`` of the deviation of all noise accumulated from 0 to T, of covariance
+``R``, so ``1e-3`` of the variance.  Linear processes take one exact step.
+
+Given a partial observation ``y = H x_T + sigma n``, the last step has its noise in ``w`` as well, and ``r = (y - H
+x_T) / sigma``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PathModel", "PathObjective", "fit_path_model", "gradients", "values"]
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.equations.sde import Linear, Multiplicative
+from physinv.equations.steps import Step, exponential
+from physinv.laws.observation import Observation
+from physinv.methods.classical.gaussian_prior import fit_covariance
+from physinv.methods.classical.monte_carlo.initial_law import InitialLaw, fit_initial_law
+from physinv.methods.problem import NotApplicableError
+from physinv.processes.simulator import Simulator, refine
+
+_KERNEL = 1e-3  # share of the variance of the accumulated noise with which every direction is seen at least
+_LEAST = 1e-7  # of its mean variance: directions without any noise
+_RUNS = 400  # trajectories from which the covariance of the accumulated noise is estimated
+_DENSE = 1024  # moving components up to which covariances are matrices
+_COPIES = 40  # of a state that a solver step records for its derivative
+_NUMBERS = {"cpu": 2**27}  # recorded at once
+_ELSEWHERE = 2**31
+
+
+@dataclass(frozen=True)
+class PathModel:
+    """Coordinates of the paths of a process.
+
+    Args:
+        simulator: The process.
+        law: The law of the initial states.
+        grid: Ends of all solver steps, in units of time.
+        whitening: ``C^(-1/2)`` of the last step, a matrix over the moving components.
+    """
+
+    simulator: Simulator
+    law: InitialLaw
+    grid: tuple[float, ...]
+    whitening: Float[Tensor, "d d"]
+
+    @property
+    def step(self) -> Step:
+        """The solver step; exact for linear processes."""
+        return exponential if isinstance(self.simulator, Linear) else self.simulator.step
+
+    @property
+    def at_once(self) -> int:
+        """Rows whose solver steps are recorded at once, for derivatives."""
+        numbers = _NUMBERS.get(self.whitening.device.type, _ELSEWHERE)
+        layout = self.simulator.layout
+        copies = max(_COPIES, layout.copies_per_step)
+        return max(1, numbers // (copies * math.prod(layout.shape) * (len(self.grid) - 1)))
+
+    @property
+    def observations(self) -> int:
+        """Observations whose derivatives are kept at once: matrices of a state times a path."""
+        numbers = _NUMBERS.get(self.whitening.device.type, _ELSEWHERE)
+        return max(1, numbers // (len(self.whitening) * self.numbers(whole=True)))
+
+    def numbers(self, *, whole: bool) -> int:
+        """Return the length of ``c``.
+
+        Args:
+            whole: Whether the last step has its noise in ``c`` too.
+
+        Returns:
+            The number of coordinates.
+        """
+        steps = len(self.grid) - (1 if whole else 2)
+        return self.law.numbers + steps * self.step.draws * math.prod(self.simulator.shape)
+
+    def initial(
+        self, c: Float[Tensor, "batch D"], like: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, "batch *state"]:
+        """Return the initial states of paths.
+
+        Args:
+            c: Coordinates of paths, or the first of them.
+            like: Final states, whose static channels are copied.
+
+        Returns:
+            Initial states.
+        """
+        return self.law.root(c[:, : self.law.numbers], like)
+
+    def end(self, c: Float[Tensor, "batch D"], like: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the final states of paths, differentiable; steps whose noise is not in ``c`` have none.
+
+        Args:
+            c: Coordinates of paths.
+            like: Final states, whose static channels are copied.
+
+        Returns:
+            States at T.
+        """
+        x, shape = self.initial(c, like), (self.step.draws, *like.shape[1:])
+        noise = c[:, self.law.numbers :].reshape(len(c), -1, *shape).unbind(1)
+        still = c.new_zeros(()).expand(shape[0], *like.shape)
+        steps = itertools.pairwise(self.grid)
+        for (a, b), w in itertools.zip_longest(steps, noise):
+            dw = still if w is None else w.movedim(1, 0) * math.sqrt(b - a)
+            x = self.step(self.simulator, x, x.new_full((len(x),), a), x.new_full((len(x),), b), dw)
+        return x
+
+
+@dataclass(frozen=True)
+class Late:
+    """Noise of the last steps, integrated out near a path: ``r`` stays Gaussian, of another mean and covariance.
+
+    Args:
+        noise: ``w_l`` of the path, at which the last steps are taken.
+        shift: ``K_l w_l``, which the residual has too much there.
+        whitening: ``(1 + K_l K_l^T)^(-1/2)``.
+    """
+
+    noise: Float[Tensor, "batch W"]
+    shift: Float[Tensor, "batch r"]
+    whitening: Float[Tensor, "batch r r"]
+
+
+@dataclass(frozen=True)
+class PathObjective:
+    """Minus the log density of paths, in coordinates ``c``, given what is seen of their ends.
+
+    Args:
+        model: The coordinates.
+        final: Final states; given a partial observation, states of any value.
+        observation: A partial observation; None: all of ``final`` is seen.
+        seen: What is seen of each end by ``observation``.
+        late: Noise of the last steps that is integrated out.
+    """
+
+    model: PathModel
+    final: Float[Tensor, "batch *state"]
+    observation: Observation | None = None
+    seen: Float[Tensor, "batch *seen"] | None = None
+    late: Late | None = None
+
+    @property
+    def numbers(self) -> int:
+        """The number of coordinates ``D``."""
+        every = self.model.numbers(whole=self.observation is not None)
+        return every if self.late is None else every - self.late.noise.shape[1]
+
+    def residual(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, "batch r"]:
+        """Return what a path misses, standard normal at the truth; differentiable.
+
+        Args:
+            c: Coordinates of paths.
+
+        Returns:
+            Flat vectors.
+        """
+        if self.late is not None:
+            r = replace(self, late=None).residual(torch.cat([c, self.late.noise], 1))
+            return torch.bmm(self.late.whitening, (r - self.late.shift)[:, :, None])[:, :, 0]
+        reached = self.model.end(c, self.final)
+        if self.observation is not None and self.seen is not None:
+            return ((self.observation.operator(reached) - self.seen) / self.observation.noise).flatten(1)
+        gap = self.model.simulator.layout.moving(reached - self.final).flatten(1)
+        return gap @ self.model.whitening.to(gap).T
+
+    def value(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, " batch"]:
+        """Return minus the log density up to a constant, summed in float64; differentiable.
+
+        Args:
+            c: Coordinates of paths.
+
+        Returns:
+            One number for each row.
+        """
+        d = self.model.law.numbers
+        squares = c[:, d:].double().square().sum(1) + self.residual(c).double().square().sum(1)
+        return self.model.law.penalty(c[:, :d], self.final) + squares / 2
+
+    def rows(self, index: Tensor | slice) -> PathObjective:
+        """Return the objective of some observations.
+
+        Args:
+            index: Which.
+
+        Returns:
+            The same for these.
+        """
+        seen, late = self.seen, self.late
+        if late is not None:
+            late = Late(late.noise[index], late.shift[index], late.whitening[index])
+        return replace(self, final=self.final[index], seen=None if seen is None else seen[index], late=late)
+
+    def repeated(self, n: int) -> PathObjective:
+        """Return the objective of each observation n times, one after the other.
+
+        Args:
+            n: How often.
+
+        Returns:
+            The same for n rows an observation.
+        """
+        return self.rows(torch.arange(len(self.final), device=self.final.device).repeat_interleave(n))
+
+
+@torch.no_grad()
+def values(objective: PathObjective, c: Float[Tensor, "batch D"]) -> Float[Tensor, " batch"]:
+    """Return values of the objective, infinite where the solver diverges.
+
+    Args:
+        objective: The objective.
+        c: Coordinates.
+
+    Returns:
+        One number for each row.
+    """
+    return objective.value(c).nan_to_num(math.inf, math.inf)
+
+
+@torch.enable_grad()
+def gradients(
+    objective: PathObjective, c: Float[Tensor, "batch D"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch D"]]:
+    """Return values and gradients of the objective, in chunks that suit the memory.
+
+    Args:
+        objective: The objective.
+        c: Coordinates.
+
+    Returns:
+        One value and one gradient for each row.
+    """
+    found, slopes, size = [], [], objective.model.at_once
+    for at in range(0, len(c), size):
+        x = c[at : at + size].detach().requires_grad_()
+        value = objective.rows(slice(at, at + size)).value(x)
+        slopes.append(torch.autograd.grad(value.sum(), x)[0])
+        found.append(value.detach())
+    return torch.cat(found).nan_to_num(math.inf, math.inf), torch.cat(slopes)
+
+
+@torch.no_grad()
+def fit_path_model(
+    simulator: Simulator,
+    *,
+    substeps: int | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+) -> PathModel:
+    """Fit the coordinates of paths to runs of the process itself; no data are needed.
+
+    Args:
+        simulator: The process.
+        substeps: Solver steps between stored times; None: as many as the process takes.
+        generator: Source of the runs, on ``device``.
+        device: Where to compute.
+
+    Returns:
+        The coordinates.
+
+    Raises:
+        NotApplicableError: For processes without physics, without noise, with noise that depends on the state, with
+            more than 1024 moving components, or with initial states of unknown density.
+    """
+    if not simulator.known:
+        raise NotApplicableError("the physics must be known to run paths; these data come without any.")
+    if isinstance(simulator, Multiplicative):
+        raise NotApplicableError("the noise depends on the state; take coordinates y = int dx / g.")
+    layout = simulator.layout
+    like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=device)
+    d = layout.moving(like).numel()
+    if d > _DENSE:
+        raise NotApplicableError(f"a state must have at most {_DENSE} moving components, got {d}; take a smaller grid.")
+
+    # The solver steps that the data were made with.
+    times, counts = simulator.intervals()
+    counts = counts if substeps is None else [substeps] * len(counts)
+    linear = isinstance(simulator, Linear)
+    grid = times[[0, -1]].tolist() if linear else refine(times, counts).tolist()
+
+    # The covariance of the last step's noise, plus a little of all noise.
+    unit = torch.eye(d, dtype=like.dtype, device=device).reshape(d, *layout.moving(like).shape[1:])
+    directions = layout.set_moving(unit, like.expand(d, *like.shape[1:]))
+    a, b = (like.new_full((d,), t) for t in grid[-2:])
+    last = layout.moving(simulator.apply_covariance(directions, a, b)).flatten(1)
+    every = last if linear else _accumulated(simulator, directions, generator, device)
+    size = float(every.diagonal().mean())
+    if not size > 0:
+        raise NotApplicableError("the process has no noise; x_T determines its past, and there is no density.")
+    total = last + (0.0 if linear else _KERNEL) * every
+    values, vectors = torch.linalg.eigh((total + total.T) / 2)
+    whitening = vectors / values.clamp(min=_LEAST * size).sqrt() @ vectors.T
+    law = fit_initial_law(simulator, generator=generator, device=device)
+    return PathModel(simulator, law, tuple(grid), whitening.float())
+
+
+def _accumulated(
+    simulator: Simulator, directions: Tensor, generator: torch.Generator | None, device: torch.device | str | None
+) -> Tensor:
+    """The covariance of ``x_T`` minus the noise-free end, applied to directions, from runs."""
+    layout = simulator.layout
+    start = simulator.initial(_RUNS, generator=generator, device=device)
+    noisy = simulator.run(start, simulator.times[[0, -1]], generator=generator)[:, -1]
+    gap = layout.moving(noisy - simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
+    gap = gap[gap.flatten(1).isfinite().all(1)]
+    if len(gap) < 2:
+        raise NotApplicableError("the solver diverges from the initial states; take shorter steps.")
+    covariance = fit_covariance(gap - gap.mean(0), layout)
+    return covariance.apply(layout.moving(directions)).flatten(1)

@@ -1,0 +1,209 @@
+"""Answers of physinv's score model: samples of the reverse SDE, with a density where there is one, and the flow."""
+
+from __future__ import annotations
+
+__all__ = ["Flow", "OwnDensity", "OwnPosterior", "fit_posterior", "fit_score", "load_posterior", "load_score"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.files import load_tensors, save_tensors
+from physinv.config.seeds import seeds
+from physinv.equations.sde import SDE, Linear, Reverse
+from physinv.equations.solve import solve
+from physinv.laws.gaussian import gaussian_log_prob
+from physinv.methods.problem import Problem
+from physinv.methods.reverse import ReverseAnswer, load_score_model
+from physinv.methods.saving import Setup, below, prefixed
+from physinv.models.build import build_model
+from physinv.models.learned_drift import LearnedDrift, load_drift
+from physinv.models.references.linear import LinearReference
+from physinv.posterior.likelihood import EXACT_DIVERGENCE
+from physinv.posterior.posterior import Posterior
+from physinv.training.fit_drift import fit_drift
+
+_START = 1e-3  # of the first stored time: where the flow begins, see Posterior.log_prob
+_STILL = 1e-9  # of the largest power: modes below do not vary among initial states
+_TOLERANCE = 1e-4  # of the adaptive solver; at 1e-3 the density of heat comes out .02 nats per number too low
+
+
+@dataclass(frozen=True)
+class OwnPosterior(ReverseAnswer):
+    """The posterior of the reverse SDE with known physics and trained score; its mean is the reversal without noise."""
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        return self.posterior.sample(final, n, generator=generator)
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        return self.posterior.mean_flow(final)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return weights, tables of the reference law, and learned physics where there is some."""
+        return super().tensors() | _physics_tensors(self.posterior.sde)
+
+    def notes(self) -> dict[str, Any]:
+        return {"model": "score", **super().notes()}
+
+    def trajectories(
+        self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch time *state"]:
+        """Reconstruct one trajectory for each observation.
+
+        Args:
+            final: Observed final states ``x_T``.
+            generator: Source of randomness.
+
+        Returns:
+            States at the stored times, in increasing order of time.
+        """
+        p = self.posterior
+        back = solve(Reverse(p.sde, p.score), final, p.times.flip(0), step=p.step, generator=generator)
+        return back.flip(1)
+
+
+@dataclass(frozen=True)
+class OwnDensity(OwnPosterior):
+    """The same posterior for a linear SDE, with the density of ``x_0`` given ``x_T``.
+
+    Args:
+        posterior: The posterior of the trained score.
+        seed: Seed of the random directions of a divergence.
+    """
+
+    seed: int = 0
+
+    def log_prob(
+        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, " batch"]:
+        """Return ``log p(x_0 | x_T)`` by the probability flow.
+
+        The divergence of large states is estimated by one random probe from a fixed seed.  Modes that do not vary among
+        initial states are left out, as by :func:`~physinv.laws.gaussian.gaussian_log_prob`: the density of their noise
+        since the start of the flow is subtracted.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Final states ``x_T``.
+
+        Returns:
+            Log densities in nats, ``(batch,)``.
+        """
+        p = self.posterior
+        probes, start = None if initial[0].numel() <= EXACT_DIVERGENCE else 1, _START * float(p.times[1])
+        generator = seeds(self.seed).child("method", "density").generator(initial.device)
+        out = p.log_prob(
+            initial, final, probes=probes, generator=generator, start=start, rtol=_TOLERANCE, atol=_TOLERANCE
+        )
+        if (reference := LinearReference.of(p.score)) is not None:
+            gap, spectrum = reference.centred(initial, initial.new_full((len(initial),), start))
+            still = spectrum.prior <= _STILL * spectrum.prior.amax()
+            out = out - gaussian_log_prob(gap, spectrum.now * still, initial)
+        return out
+
+
+@dataclass(frozen=True)
+class Flow(ReverseAnswer):
+    """The pre-image under the probability flow: an estimate without spread."""
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        return self.mean(final).unsqueeze(1).expand(-1, n, *final.shape[1:])
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        return self.posterior.flow(final)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return super().tensors() | _physics_tensors(self.posterior.sde)
+
+
+def fit_score(problem: Problem) -> OwnPosterior:
+    """Train a score model, and answer by its reverse SDE.
+
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        The trained posterior; for linear processes with a density.
+    """
+    return _with_density(fit_posterior(problem), problem.seed)
+
+
+def load_score(setup: Setup, tensors: Mapping[str, Tensor]) -> OwnPosterior:
+    """Load what :func:`fit_score` returned.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+
+    Returns:
+        The posterior.
+    """
+    return _with_density(load_posterior(setup, tensors), setup.seed)
+
+
+def fit_posterior(problem: Problem) -> Posterior:
+    """Train a score model on top of the physics, which is learned first where it is not known, in half of the budget.
+
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        The posterior of the trained score.
+    """
+    sde, rest = _physics(problem)
+    model = build_model(sde, problem.train, problem.settings, seed=problem.seed, mixed=problem.mixed)
+    rest.minimise_windows(model.to(problem.device), sde)
+    model.mixed = False  # bfloat16 is for training alone
+    return Posterior(sde, model.eval(), problem.train.times)
+
+
+def load_posterior(setup: Setup, tensors: Mapping[str, Tensor]) -> Posterior:
+    """Load what :func:`fit_posterior` returned.
+
+    Args:
+        setup: What the run knows.
+        tensors: Weights, tables of the reference law, and learned physics where there is some.
+
+    Returns:
+        The posterior of the trained score.
+    """
+    learned, sde = below("physics", tensors), setup.simulator
+    physics: SDE = load_drift(learned, setup.layout, setup.settings).to(setup.device) if learned else sde
+    own = {k: v for k, v in tensors.items() if not k.startswith("physics.")}
+    return Posterior(physics, load_score_model(setup, physics, own), setup.times)
+
+
+def _with_density(posterior: Posterior, seed: int) -> OwnPosterior:
+    """The answer of a score model, with a density where transitions have one."""
+    return OwnDensity(posterior, seed) if isinstance(posterior.sde, Linear) else OwnPosterior(posterior)
+
+
+def _physics(problem: Problem) -> tuple[SDE, Problem]:
+    """The simulator, or physics learned in half of the budget, and the problem with the budget that remains."""
+    simulator, settings = problem.simulator, problem.settings
+    if simulator.known and settings.physics == "simulator":
+        return simulator, problem
+    rest, layout = replace(problem, budget=problem.budget.share(0.5)), problem.train.layout
+    path = None if problem.folder is None else problem.folder / "physics.safetensors"
+    if path is None or not (problem.resume and path.exists()):
+        learned = fit_drift(problem.train, problem.valid, settings=settings, budget=rest.budget, seed=problem.seed)
+        if path is None:
+            return learned, rest
+        problem.open()
+        save_tensors(path, learned.state_dict(), {"format": "physinv learned drift 1"})
+    return load_drift(load_tensors(path)[0], layout, settings).to(problem.train.device), rest
+
+
+def _physics_tensors(sde: SDE) -> dict[str, Tensor]:
+    """Learned physics under names of its own: reference laws may hold the same tensors."""
+    if not isinstance(sde, LearnedDrift):
+        return {}
+    return {k: v.clone() for k, v in prefixed("physics", sde.state_dict()).items()}

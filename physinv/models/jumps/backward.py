@@ -1,0 +1,45 @@
+"""The way back: states taken from a later stored time to an earlier one by the physics alone, within the data's box."""
+
+from __future__ import annotations
+
+__all__ = ["way_back"]
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.equations.sde import SDE
+from physinv.models.jumps.base import Jump
+
+
+@torch.no_grad()
+def way_back(
+    sde: SDE,
+    x: Float[Tensor, "batch *state"],
+    jump: Jump,
+    times: Float[Tensor, " time"],
+    low: Float[Tensor, "time *state"],
+    high: Float[Tensor, "time *state"],
+) -> Float[Tensor, "batch *state"]:
+    """Solve the physics alone backward over the stored intervals of a jump, clamped to a box after every step.
+
+    Dissipative physics grows without bounds backward in time.  Within the box the way back stays where states can be.
+
+    Args:
+        sde: The physics.
+        x: States at the later time of the jump.
+        jump: Numbers of the stored times at its ends.
+        times: Stored times, in units of time, float64.
+        low: Lowest values allowed at each stored time.
+        high: Highest values allowed at each stored time.
+
+    Returns:
+        States at the earlier time of the jump.
+    """
+    for m in range(jump.later, jump.earlier, -1):
+        t0, t1, parts = float(times[m]), float(times[m - 1]), sde.substeps
+        for i in range(parts):
+            a, b = (x.new_full((len(x),), t0 + (t1 - t0) * j / parts) for j in (i, i + 1))
+            moved = sde.drift_flow(x, a, b)
+            x = torch.where(moved.isfinite(), moved, x).clamp(low[m - 1], high[m - 1])
+    return x

@@ -1,0 +1,136 @@
+"""What a jump kernel is: a model of ``p(x_s | x_t)`` for pairs of stored times ``s < t``."""
+
+from __future__ import annotations
+
+__all__ = ["Jump", "JumpKernel", "jump_grids", "jumps_of"]
+
+import itertools
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+
+class Jump(NamedTuple):
+    """Name the ends of a jump backward in time by the numbers of their stored times.
+
+    Attributes:
+        earlier: Number of the stored time that the jump leads to.
+        later: Number of the stored time that it starts from.
+    """
+
+    earlier: int
+    later: int
+
+
+def jump_grids(intervals: int, parts: Sequence[int] = (1, 2, 4)) -> list[list[Jump]]:
+    """Divide the stored times into equal numbers of jumps.
+
+    Args:
+        intervals: Number of intervals between stored times.
+        parts: Numbers of jumps; grids with more jumps than there are intervals are left out.
+
+    Returns:
+        One list of jumps for each number of parts, from the last stored time back to the first.
+
+    Example:
+        >>> jump_grids(3, (1, 2))
+        [[Jump(earlier=0, later=3)], [Jump(earlier=2, later=3), Jump(earlier=0, later=2)]]
+    """
+    grids = []
+    for n in dict.fromkeys(p for p in parts if p <= intervals):
+        ends = [round(intervals * k / n) for k in range(n, -1, -1)]
+        grids.append([Jump(earlier, later) for later, earlier in itertools.pairwise(ends)])
+    return grids
+
+
+def jumps_of(grids: Sequence[Sequence[Jump]]) -> list[Jump]:
+    """List the different jumps of all grids.
+
+    Args:
+        grids: Grids of jumps, see :func:`jump_grids`.
+
+    Returns:
+        Each jump once, in the order in which the grids name them.
+    """
+    return list(dict.fromkeys(jump for grid in grids for jump in grid))
+
+
+class JumpKernel(nn.Module):
+    """A model of the laws ``p(x_s | x_t)`` of earlier states given later ones, for a table of jumps.
+
+    The physics enters in two ways: :meth:`prepare` takes the later state back through the physics, once for each state
+    and without gradients, and training sees trajectories of the physics.
+
+    Args:
+        network: What is trained.
+        jumps: The table: pairs of numbers of stored times.
+    """
+
+    table: Int64[Tensor, "jumps 2"]
+
+    def __init__(self, network: nn.Module, jumps: Sequence[Jump]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("table", torch.tensor([list(jump) for jump in jumps], dtype=torch.int64))
+
+    @property
+    def jumps(self) -> list[Jump]:
+        """The table of jumps."""
+        return [Jump(*row) for row in self.table.tolist()]
+
+    @abstractmethod
+    def prepare(self, later: Float[Tensor, "batch *state"], jump: int) -> Tensor:
+        """Return what the kernel has to know about later states besides the states, without gradients.
+
+        Args:
+            later: States at the later time of the jump.
+            jump: Number of the jump in the table.
+
+        Returns:
+            One tensor for each state, ``(batch, ...)``.
+        """
+
+    @abstractmethod
+    def loss(
+        self,
+        earlier: Float[Tensor, "batch *state"],
+        later: Float[Tensor, "batch *state"],
+        prepared: Tensor,
+        jump: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, ""]:
+        """Return the mean of a proper score of the kernel for pairs of states.
+
+        Args:
+            earlier: States at the earlier times of the jumps.
+            later: States of the same trajectories at the later times.
+            prepared: What :meth:`prepare` says about ``later``.
+            jump: Numbers of the jumps in the table.
+        """
+
+    @abstractmethod
+    def draw(
+        self, later: Float[Tensor, "batch *state"], jump: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch *state"]:
+        """Draw one earlier state for each later state.
+
+        Args:
+            later: States at the later time of the jump.
+            jump: Number of the jump in the table.
+            generator: Source of randomness, on the device of ``later``.
+
+        Returns:
+            States at the earlier time.
+        """
+
+    @abstractmethod
+    def mean(self, later: Float[Tensor, "batch *state"], jump: int) -> Float[Tensor, "batch *state"]:
+        """Return the mean of the earlier state given each later state.
+
+        Args:
+            later: States at the later time of the jump.
+            jump: Number of the jump in the table.
+        """

@@ -1,0 +1,101 @@
+"""Gaussian mixtures whose parameters are numbers of a network: densities, draws and means."""
+
+from __future__ import annotations
+
+__all__ = ["ConditionalMixture", "mixture_outputs"]
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_WIDEST, _NARROWEST = 4.0, -9.0  # logarithms of the deviations of a component
+_APART = 0.5  # distance between the means of an untrained mixture, which start its components differently
+
+
+def mixture_outputs(dimension: int, components: int) -> int:
+    """Count the numbers that determine a mixture.
+
+    Args:
+        dimension: Components ``d`` of a state.
+        components: Gaussians ``k`` of the mixture.
+
+    Returns:
+        ``k`` logits, ``k d`` means, ``k d`` logarithms of deviations and ``d (d - 1) / 2`` correlations.
+    """
+    return components * (1 + 2 * dimension) + dimension * (dimension - 1) // 2
+
+
+@dataclass(frozen=True)
+class ConditionalMixture:
+    """A mixture ``sum_k w_k N(m_k, L^-1 D_k^2 L^-T)`` for each member of a batch, ``L`` a unit triangle for all k.
+
+    Args:
+        logits: Logarithms of the weights up to a constant.
+        means: Means ``m_k``.
+        scales: Logarithms of the diagonals of ``D_k``.
+        triangle: The lower triangle ``L`` with ones on its diagonal, which makes the components of ``L (x - m_k)``
+            independent.
+    """
+
+    logits: Float[Tensor, "batch k"]
+    means: Float[Tensor, "batch k d"]
+    scales: Float[Tensor, "batch k d"]
+    triangle: Float[Tensor, "batch d d"]
+
+    @classmethod
+    def of(cls, numbers: Float[Tensor, "batch outputs"], dimension: int, components: int) -> ConditionalMixture:
+        """Read a mixture from the output of a network.
+
+        Args:
+            numbers: Output of the network, see :func:`mixture_outputs`.
+            dimension: Components of a state.
+            components: Gaussians of the mixture.
+        """
+        d, k = dimension, components
+        logits, means, scales, below = torch.split(numbers, [k, k * d, k * d, d * (d - 1) // 2], dim=1)
+        triangle = torch.eye(d, dtype=numbers.dtype, device=numbers.device).repeat(len(numbers), 1, 1)
+        if d > 1:
+            rows, columns = torch.tril_indices(d, d, -1, device=numbers.device)
+            triangle[:, rows, columns] = below
+        means = means.reshape(-1, k, d) + _starts(k, d).to(means)
+        return cls(logits, means, scales.reshape(-1, k, d).clamp(_NARROWEST, _WIDEST), triangle)
+
+    def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+        """Return the log density.
+
+        Args:
+            x: One state for each mixture.
+        """
+        gap = (x[:, None] - self.means).mT
+        square = ((self.triangle @ gap).mT * torch.exp(-self.scales)).square().sum(-1)
+        logs = self.logits.log_softmax(-1) - self.scales.sum(-1) - square / 2
+        return logs.logsumexp(-1) - x.shape[1] / 2 * math.log(2 * math.pi)
+
+    def draw(self, *, generator: torch.Generator | None = None) -> Float[Tensor, "batch d"]:
+        """Draw one state from each mixture.
+
+        Args:
+            generator: Source of randomness.
+        """
+        chosen = torch.multinomial(self.logits.softmax(-1), 1, generator=generator)[..., None]
+        chosen = chosen.expand(-1, 1, self.means.shape[2])
+        mean, scale = (v.gather(1, chosen)[:, 0] for v in (self.means, self.scales))
+        z = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        spread = (scale.exp() * z)[..., None]
+        moved = torch.linalg.solve_triangular(self.triangle, spread, upper=False, unitriangular=True)
+        return mean.add(moved[..., 0])
+
+    def mean(self) -> Float[Tensor, "batch d"]:
+        """Return the mean of each mixture."""
+        mean: Tensor = (self.logits.softmax(-1)[..., None] * self.means).sum(1)
+        return mean
+
+
+def _starts(k: int, d: int) -> Float[Tensor, "k d"]:
+    """Different means for the components of an untrained mixture, spread by the golden ratio's multiples."""
+    powers = torch.arange(1, d + 1) * ((5**0.5 - 1) / 2)
+    u = (torch.arange(k)[:, None] * powers + 0.5 / k) % 1
+    return _APART * (2 * u - 1) * (k > 1)

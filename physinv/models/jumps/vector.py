@@ -1,0 +1,257 @@
+"""Jump kernels of vector processes: Gaussian mixtures in local units around a regression on the way back."""
+
+from __future__ import annotations
+
+__all__ = ["COMPONENTS", "VectorJumps", "empty_vector_jumps", "fit_vector_jumps"]
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from physinv.config.seeds import Seed, seeds
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.models.jumps.backward import way_back
+from physinv.models.jumps.base import Jump, JumpKernel, jump_grids, jumps_of
+from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
+from physinv.models.networks.build import build_network
+from physinv.processes.layout import StateLayout
+
+COMPONENTS = 4
+"""Gaussians of the mixture of each jump."""
+
+_WIDER = 0.25  # of the range of the data: by how much the way back may leave it on either side
+_RIDGE = 1e-6  # of the mean square of a regressor
+_LEAST = 1e-4  # of the deviation of an earlier state: the smallest local unit
+_ROWS = 4096  # trajectories that locations and regressions are fitted to
+
+
+class VectorJumps(JumpKernel):
+    """Mixtures of Gaussians ``p(x_s | x_t)`` in local units, whose parameters a network gives.
+
+    With the way back ``b`` of ``x_t`` through the physics (:func:`~physinv.models.jumps.backward.way_back`), the
+    regression ``m = A [x_t, b] + c`` of ``x_s`` and the Cholesky factor ``U`` of the covariance of its residuals,
+
+        x_s = m + U r,    r ~ sum_k w_k N(m_k, L^-1 D_k^2 L^-T),
+
+    where the network gives the parameters of the mixture for ``x_t``, ``b``, ``asinh(U^-1 (b - m))`` and the jump.
+    Draws are kept within the range of the data at ``s``.
+
+    Args:
+        network: The network.
+        sde: The physics.
+        times: Stored times, float64.
+        jumps: The table of jumps.
+        shape: Shape ``(d,)`` of one state.
+
+    References:
+        Bishop (1994), Mixture density networks.
+        Holzschuh, Vegetti, Thuerey (2023), Solving inverse physics problems with score matching, for windows of
+        trajectories with the physics taken back.
+    """
+
+    low: Float[Tensor, "time d"]
+    high: Float[Tensor, "time d"]
+    centre: Float[Tensor, "time d"]
+    unit: Float[Tensor, "time d"]
+    back_centre: Float[Tensor, "jumps d"]
+    back_unit: Float[Tensor, "jumps d"]
+    slope: Float[Tensor, "jumps twice d"]
+    offset: Float[Tensor, "jumps d"]
+    factor: Float[Tensor, "jumps d d"]
+    whitener: Float[Tensor, "jumps d d"]
+
+    def __init__(
+        self, network: nn.Module, sde: SDE, times: Float[Tensor, " time"], jumps: list[Jump], shape: tuple[int, ...]
+    ) -> None:
+        super().__init__(network, jumps)
+        (d,), n, k = shape, len(times), len(jumps)
+        self.sde, self.times = sde, times.double().cpu()
+        for name in ("low", "high", "centre", "unit"):
+            self.register_buffer(name, torch.zeros(n, d))
+        for name in ("back_centre", "back_unit", "offset"):
+            self.register_buffer(name, torch.zeros(k, d))
+        self.register_buffer("slope", torch.zeros(k, 2 * d, d))
+        for name in ("factor", "whitener"):
+            self.register_buffer(name, torch.eye(d).repeat(k, 1, 1))
+
+    @torch.no_grad()
+    def adapt(self, trajectories: Float[Tensor, "n time d"]) -> None:
+        """Fit ranges, locations and scales at every stored time, and the regression of every jump.
+
+        Args:
+            trajectories: States at all stored times.
+        """
+        x = trajectories
+        self.low, self.high = x.amin(0), x.amax(0)
+        self.centre, self.unit = x.mean(0), _positive(x.std(0))
+        for i, jump in enumerate(self.jumps):
+            later, target = x[:, jump.later], x[:, jump.earlier]
+            back = self.prepare(later, i)
+            self.back_centre[i], self.back_unit[i] = back.mean(0), _positive(back.std(0))
+
+            # The regression, in float64 and standardised, so that units and near collinear regressors do no harm.
+            inputs = self._regressors(later, back, torch.full((len(x),), i, device=x.device)).double()
+            gap = ((target - self.centre[jump.earlier]) / self.unit[jump.earlier]).double()
+            square = inputs.T @ inputs / len(x)
+            square += _RIDGE * torch.eye(len(square), dtype=square.dtype, device=square.device)
+            slope = torch.linalg.solve(square, inputs.T @ gap / len(x))
+            left = gap - inputs @ slope
+            covariance = left.T @ left / len(x)
+            covariance += _LEAST**2 * torch.eye(len(covariance), dtype=square.dtype, device=square.device)
+            unit = self.unit[jump.earlier].double()
+            self.slope[i] = (slope * unit).to(x)
+            self.offset[i] = self.centre[jump.earlier]
+            factor = unit[:, None] * torch.linalg.cholesky(covariance)
+            self.factor[i], self.whitener[i] = factor.to(x), torch.linalg.inv(factor).to(x)
+
+    def prepare(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch d"]:
+        """Return the way back of later states, within a box somewhat wider than the data.
+
+        Args:
+            later: States at the later time of the jump.
+            jump: Number of the jump in the table.
+        """
+        margin = _WIDER * (self.high - self.low)
+        return way_back(self.sde, later, self.jumps[jump], self.times, self.low - margin, self.high + margin)
+
+    def mixture(
+        self, later: Float[Tensor, "batch d"], back: Float[Tensor, "batch d"], jump: Int64[Tensor, " batch"]
+    ) -> tuple[ConditionalMixture, Float[Tensor, "batch d"]]:
+        """Return the mixtures in local units, and the regression that is their origin.
+
+        Args:
+            later: States at the later times.
+            back: Their ways back.
+            jump: Numbers of the jumps.
+        """
+        inputs = self._regressors(later, back, jump)
+        origin = self.offset[jump] + torch.einsum("bi,bij->bj", inputs, self.slope[jump])
+        local = self._white(back - origin, jump).asinh()
+        ends = (self.times.to(later) / self.times[-1].to(later))[self.table[jump]]
+        numbers = self.network(torch.cat([inputs, local, ends[:, :1], _one_hot(jump, len(self.table))], 1), ends[:, 1])
+        return ConditionalMixture.of(numbers, later.shape[1], COMPONENTS), origin
+
+    def log_prob(
+        self,
+        earlier: Float[Tensor, "batch d"],
+        later: Float[Tensor, "batch d"],
+        prepared: Float[Tensor, "batch d"],
+        jump: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, " batch"]:
+        """Return ``log p(x_s | x_t)`` in nats.
+
+        Args:
+            earlier: States at the earlier times.
+            later: States at the later times.
+            prepared: Ways back of ``later``.
+            jump: Numbers of the jumps.
+        """
+        mixture, origin = self.mixture(later, prepared, jump)
+        inside = mixture.log_prob(self._white(earlier - origin, jump))
+        return inside + self.whitener.diagonal(dim1=1, dim2=2).log().sum(1)[jump]
+
+    def loss(
+        self,
+        earlier: Float[Tensor, "batch d"],
+        later: Float[Tensor, "batch d"],
+        prepared: Float[Tensor, "batch d"],
+        jump: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, ""]:
+        """Return the negative log density of ``x_s`` per component, in local units.
+
+        Args:
+            earlier: States at the earlier times.
+            later: States at the later times.
+            prepared: Ways back of ``later``.
+            jump: Numbers of the jumps.
+        """
+        mixture, origin = self.mixture(later, prepared, jump)
+        return -mixture.log_prob(self._white(earlier - origin, jump)).mean() / earlier.shape[1]
+
+    @torch.no_grad()
+    def draw(
+        self, later: Float[Tensor, "batch d"], jump: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch d"]:
+        mixture, origin = self._at(later, jump)
+        s = self.jumps[jump].earlier
+        drawn = origin + mixture.draw(generator=generator) @ self.factor[jump].T
+        return drawn.clamp(self.low[s], self.high[s])
+
+    @torch.no_grad()
+    def mean(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch d"]:
+        mixture, origin = self._at(later, jump)
+        return origin + mixture.mean() @ self.factor[jump].T
+
+    def _at(self, later: Tensor, jump: int) -> tuple[ConditionalMixture, Tensor]:
+        """The mixtures of one jump."""
+        number = torch.full((len(later),), jump, dtype=torch.int64, device=later.device)
+        return self.mixture(later, self.prepare(later, jump), number)
+
+    def _white(self, gap: Tensor, jump: Tensor) -> Tensor:
+        """Differences of earlier states in local units."""
+        return torch.einsum("bij,bj->bi", self.whitener[jump], gap)
+
+    def _regressors(self, later: Tensor, back: Tensor, jump: Tensor) -> Tensor:
+        """The later state and its way back, standardised."""
+        t = self.table[jump][:, 1]
+        return torch.cat(
+            [(later - self.centre[t]) / self.unit[t], (back - self.back_centre[jump]) / self.back_unit[jump]], 1
+        )
+
+
+def fit_vector_jumps(
+    sde: SDE, data: TrajectoryDataset, settings: Settings, *, parts: tuple[int, ...] = (1, 2, 4), seed: Seed = 0
+) -> VectorJumps:
+    """Build the jump kernels of a vector process, with regressions fitted to data and an untrained network.
+
+    Args:
+        sde: The physics.
+        data: Training trajectories.
+        settings: Training settings, of which those of the network count.
+        parts: Numbers of jumps of the grids.
+        seed: Seed of the network's first weights.
+
+    Returns:
+        The kernels, before training.
+    """
+    kernel = empty_vector_jumps(sde, data.times, data.layout, settings, parts=parts, seed=seed).to(data.device)
+    x = data.trajectories(slice(0, _ROWS))
+    kernel.adapt(torch.cat(sde.images(x)))
+    return kernel
+
+
+def empty_vector_jumps(
+    sde: SDE,
+    times: Float[Tensor, " time"],
+    layout: StateLayout,
+    settings: Settings,
+    *,
+    parts: tuple[int, ...] = (1, 2, 4),
+    seed: Seed = 0,
+) -> VectorJumps:
+    """Build jump kernels that know no data yet: into these a saved state is loaded.
+
+    Args:
+        sde: The physics.
+        times: Stored times.
+        layout: Layout of the states.
+        settings: Training settings, of which those of the network count.
+        parts: Numbers of jumps of the grids.
+        seed: Seed of the network's first weights.
+    """
+    (d,) = layout.shape
+    jumps = jumps_of(jump_grids(len(times) - 1, parts))
+    inputs, outputs = 3 * d + 1 + len(jumps), mixture_outputs(d, COMPONENTS)
+    network = build_network(layout, inputs, outputs, settings, seed=seeds(seed).child("model", "network"))
+    return VectorJumps(network, sde, times, jumps, layout.shape)
+
+
+def _positive(scale: Tensor) -> Tensor:
+    """Scales, with 1 for what does not vary."""
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _one_hot(jump: Tensor, count: int) -> Tensor:
+    return nn.functional.one_hot(jump, count).float()

@@ -1,0 +1,92 @@
+"""The posterior by jump kernels: draws along grids of few jumps, pooled."""
+
+from __future__ import annotations
+
+__all__ = ["JumpPosterior"]
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.inputs import States, as_states, check_count, check_generator
+from physinv.models.jumps.base import Jump, JumpKernel
+from physinv.posterior.posterior import default_batch
+
+
+class JumpPosterior:
+    """The posterior ``p(x_0 | x_T)`` by jumps ``x_T -> ... -> x_0`` along one or several grids of stored times.
+
+    The draws of an observation are shared among the grids in equal parts, in turn: draw ``i`` follows grid ``i`` modulo
+    their number.  Each grid is a way to the same posterior, and their errors differ.
+
+    Args:
+        kernel: The kernels, trained.
+        grids: Grids of jumps, each from the last stored time to the first.
+        batch: Largest number of states computed at the same time; None: as suits the caches of a CPU or the width of a
+            GPU.
+
+    Raises:
+        ValueError: If a grid has a jump that the kernel does not know.
+    """
+
+    def __init__(self, kernel: JumpKernel, grids: Sequence[Sequence[Jump]], *, batch: int | None = None) -> None:
+        known = {jump: i for i, jump in enumerate(kernel.jumps)}
+        for jump in (j for grid in grids for j in grid):
+            if jump not in known:
+                raise ValueError(f"`grids` must be made of jumps of the kernel, {sorted(known)}, got {tuple(jump)}.")
+        self.kernel, self.batch = kernel, batch
+        self.grids = [[known[jump] for jump in grid] for grid in grids]
+
+    @torch.no_grad()
+    def sample(
+        self, final: States, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """Draw independent initial states.
+
+        Args:
+            final: Final states ``x_T``: a tensor, or an array or lists, of which one is made.
+            n: Number of draws for each final state.
+            generator: Source of randomness, on the device of ``final``.
+
+        Returns:
+            Initial states ``(batch, n, *state)``.
+
+        Raises:
+            ValueError: If ``n`` is smaller than 1, or ``final`` are no finite states of this process.
+        """
+        n = check_count(n, "n")
+        check_generator(generator)
+        final = self._accepted(final)
+        out = final.new_empty((len(final), n, *final.shape[1:]))
+        for i, grid in enumerate(self.grids[:n]):
+            place = out[:, i :: len(self.grids)]
+            every = final.repeat_interleave(place.shape[1], dim=0)
+            place.copy_(self._along(every, grid, generator).reshape(place.shape))
+        return out
+
+    @torch.no_grad()
+    def mean(self, final: States) -> Float[Tensor, "batch *state"]:
+        """Return the posterior mean by the longest jump.
+
+        Args:
+            final: Final states ``x_T``.
+        """
+        x, grid = self._accepted(final), min(self.grids, key=len)
+        for jump in grid:
+            x = torch.cat([self.kernel.mean(part, jump) for part in torch.split(x, self.batch or default_batch(x))])
+        return x
+
+    def _along(self, x: Tensor, grid: list[int], generator: torch.Generator | None) -> Tensor:
+        """One draw for each state along one grid, some states at a time."""
+        parts = []
+        for part in torch.split(x, self.batch or default_batch(x)):
+            for jump in grid:
+                part = self.kernel.draw(part, jump, generator=generator)
+            parts.append(part)
+        return torch.cat(parts)
+
+    def _accepted(self, final: States) -> Tensor:
+        """Final states in the precision and on the device of the network."""
+        return as_states(final, "final", None, like=next(self.kernel.parameters(), None), finite=True)

@@ -1,0 +1,188 @@
+"""A monotone map of values, from those of a method's samples to those of the initial states it was trained on.
+
+Of every channel the quantiles of all values of samples, pooled over points, draws and observations, are moved to the
+quantiles of all values of the training states:
+
+    v  ->  F_train^{-1}( F_samples(v) )
+
+Over many observations exact samples have the law of the prior, so that for them the map is the identity up to sampling
+error.  A method whose noise is Gaussian puts values where the prior has none, around plateaus for example; the map
+puts them back.  It acts on each number by itself and mends no correlations.
+"""
+
+from __future__ import annotations
+
+__all__ = ["QUANTILES", "ValueMap", "fit_value_map", "pooled_values", "value_distance"]
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.processes.layout_base import StateLayout
+
+QUANTILES = 2001
+"""Quantiles of each channel, those of 0 and 1 included."""
+
+_MOST = 2**22  # values of each channel that quantiles are computed from; more tell nothing new
+
+Images = Callable[[Tensor], list[Tensor]]
+"""States to themselves and their images under symmetries of the prior, as ``SDE.images``."""
+
+
+@dataclass(frozen=True)
+class ValueMap:
+    """A monotone, piecewise linear map of the values of each channel.
+
+    Values beyond the first and the last quantile go to the ends of the range of the training states.
+
+    Args:
+        layout: What the axes of a state are; static channels stay as they are.
+        knots: Quantiles of the samples, increasing.
+        images: What they are moved to, increasing.
+
+    Example:
+        >>> from physinv.processes.layout import VectorLayout
+        >>> double = ValueMap(VectorLayout("x", 1), torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 2.0]]))
+        >>> double(torch.tensor([[0.25], [3.0]]))
+        tensor([[0.5000],
+                [2.0000]])
+    """
+
+    layout: StateLayout
+    knots: Float[Tensor, "channels quantiles"]
+    images: Float[Tensor, "channels quantiles"]
+
+    def __call__(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_state"]:
+        """Map the values of states.
+
+        Args:
+            x: States, with any number of batch axes.
+
+        Returns:
+            States of the same shape, dtype and device.
+        """
+        moving = self.layout.moving(x)
+        axis = _channel_axis(self.layout)
+        by_channel = moving.movedim(axis, 0)
+        v = by_channel.reshape(len(by_channel), -1).contiguous()
+        knots, images = self.knots.to(v), self.images.to(v)
+
+        # Between equal knots the last one counts: all of them have one image.
+        above = torch.searchsorted(knots, v, right=True).clamp(1, knots.shape[1] - 1)
+        k0, k1 = knots.gather(1, above - 1), knots.gather(1, above)
+        y0, y1 = images.gather(1, above - 1), images.gather(1, above)
+        width = k1 - k0
+        share = torch.where(width > 0, (v - k0) / torch.where(width > 0, width, torch.ones_like(width)), 1.0)
+        mapped = torch.lerp(y0, y1, share.clamp(0, 1)).reshape(by_channel.shape).movedim(0, axis)
+        return self.layout.set_moving(mapped, x)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what :meth:`from_tensors` makes the map of again, to be saved."""
+        return {"knots": self.knots, "images": self.images}
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, Tensor], layout: StateLayout) -> ValueMap:
+        """Make a map of its tensors.
+
+        Args:
+            tensors: What :meth:`tensors` returned.
+            layout: What the axes of a state are.
+
+        Returns:
+            The map.
+
+        Raises:
+            ValueError: If tensors are missing, or do not fit together.
+        """
+        found = [tensors[name] for name in ("knots", "images") if name in tensors]
+        if len(found) < 2 or found[0].shape != found[1].shape or found[0].ndim != 2:
+            shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+            raise ValueError(
+                f"`tensors` must hold `knots` and `images` of one shape, got {shapes}; save the map again."
+            )
+        return ValueMap(layout, *found)
+
+
+def fit_value_map(
+    samples: Float[Tensor, "n *state"], states: Float[Tensor, "m *state"], layout: StateLayout, images: Images
+) -> ValueMap:
+    """Fit the map from the values of samples to those of initial states of the prior.
+
+    Args:
+        samples: Samples of the method, for many observations.
+        states: Initial states that it was trained on.
+        layout: What the axes of a state are.
+        images: Symmetries of the prior: values of all images are pooled, which makes the map odd where the prior is
+            even, whatever the few observations say.
+
+    Returns:
+        The map.
+    """
+    knots, images_ = (_quantiles(pooled_values(x, layout, images)) for x in (samples, states))
+
+    # Equal values of samples have one image, the mean of those of their quantiles: atoms stay atoms.
+    for channel, row in enumerate(knots):
+        _, group, count = torch.unique_consecutive(row, return_inverse=True, return_counts=True)
+        total = images_.new_zeros(len(count)).index_add_(0, group, images_[channel])
+        images_[channel] = (total / count)[group]
+    return ValueMap(layout, knots, images_)
+
+
+def pooled_values(
+    states: Float[Tensor, "n *state"], layout: StateLayout, images: Images
+) -> Float[Tensor, "channels values"]:
+    """Return all values of each moving channel, in increasing order, those of images with other values included.
+
+    Args:
+        states: States.
+        layout: What their axes are.
+        images: Symmetries of the prior.
+    """
+    most = max(1, _MOST // max(1, states[0].numel()))
+    states = states[:: -(-len(states) // most)]
+    kept: list[Tensor] = []
+    for image in images(states):
+        values = layout.moving(image).movedim(_channel_axis(layout), 0)
+        ordered = values.reshape(len(values), -1).sort(1).values
+        # A mirror image has the same values.
+        if not any(torch.allclose(ordered, other) for other in kept):
+            kept.append(ordered)
+    return torch.cat(kept, 1).sort(1).values
+
+
+def value_distance(
+    a: Float[Tensor, "channels some"], b: Float[Tensor, "channels others"]
+) -> Float[Tensor, " channels"]:
+    """Return the Kolmogorov-Smirnov distance between two sets of values of each channel.
+
+    Args:
+        a: Values in increasing order (:func:`pooled_values`).
+        b: Others, in increasing order.
+
+    Returns:
+        The largest difference of the two distribution functions.
+
+    Example:
+        >>> value_distance(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+        tensor([0.7500])
+    """
+    at = torch.cat([a, b], 1).contiguous()
+    below = [torch.searchsorted(x.contiguous(), at, right=True) / x.shape[1] for x in (a, b)]
+    return (below[0] - below[1]).abs().amax(1)
+
+
+def _quantiles(ordered: Tensor) -> Tensor:
+    """Quantiles of each channel, interpolated between values in increasing order."""
+    n = ordered.shape[1]
+    place = torch.linspace(0, n - 1, QUANTILES, dtype=torch.float64, device=ordered.device)
+    low = place.long().clamp(max=n - 1)
+    high = (low + 1).clamp(max=n - 1)
+    return torch.lerp(ordered[:, low], ordered[:, high], (place - low).to(ordered))
+
+
+def _channel_axis(layout: StateLayout) -> int:
+    """The axis of the channels (or components), counted from the end."""
+    return layout.channel_axis - 1 - len(layout.shape) if layout.channel_axis > 0 else layout.channel_axis

@@ -1,0 +1,293 @@
+"""A trained method on disk: everything that is needed to reconstruct with it."""
+
+from __future__ import annotations
+
+__all__ = ["Run", "fit_run", "load_run", "read_info", "train_run"]
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.devices import threads_for
+from physinv.config.inputs import check_instance, describe
+from physinv.config.settings import Settings, as_settings
+from physinv.config.versions import versions
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.methods.auto import underlying
+from physinv.methods.problem import Answer, Problem
+from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains
+from physinv.methods.reverse import ReverseAnswer
+from physinv.methods.saving import Setup, check_saveable, notes_of, tensors_of
+from physinv.models.score import ScoreModel
+from physinv.processes.parameters import build
+from physinv.processes.parameters import describe as parameters_of
+from physinv.processes.registry import find
+from physinv.processes.simulator import Simulator
+from physinv.runs.files import (
+    SCHEMA,
+    check_same,
+    clear,
+    is_begun,
+    read_info,
+    read_model,
+    write_info,
+    write_model,
+)
+from physinv.training.budget import Budget, check_budget
+from physinv.training.objectives.choose import check_objective
+from physinv.training.validation import History, Progress
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold a fitted method with all that a reconstruction needs.
+
+    Args:
+        simulator: The process that made the data.
+        answer: The posterior of the method, or its approximation.
+        times: Stored times, from 0 to T, float64.
+        info: What run.json says.
+        device: Device of the answer's tensors.
+    """
+
+    simulator: Simulator
+    answer: Answer
+    times: Float[Tensor, " time"]
+    info: dict[str, Any]
+    device: torch.device
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return cast(str, self.info["method"])
+
+    @property
+    def sde(self) -> SDE:
+        """The physics: the simulator, or a drift learned from the data (setting ``physics``)."""
+        return self.answer.posterior.sde if isinstance(self.answer, ReverseAnswer) else self.simulator
+
+    @property
+    def model(self) -> ScoreModel:
+        """The trained score model.
+
+        Raises:
+            ValueError: If the method has none.
+        """
+        if not isinstance(self.answer, ReverseAnswer):
+            raise ValueError(f"a run of method `{self.method}` has no score model; take `run.answer`.")
+        return self.answer.model
+
+
+def train_run(
+    run: Path | str,
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    *,
+    method: str = DEFAULT_METHOD,
+    options: Mapping[str, Any] | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
+    budget: Budget,
+    seed: int = 0,
+    device: torch.device | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> History:
+    """Train a method on a dataset in a folder, from which it can be loaded and resumed.
+
+    The physics of imported data is learned where a method needs physics, whatever ``settings.physics`` says; run.json
+    has it as "learned". Learning the physics takes half of the budget. An overwritten run is removed only when all
+    input has been checked.
+
+    Args:
+        run: Folder of the run.
+        train: Trajectories to train on.
+        valid: Trajectories to validate on, and to calibrate the method on where it asks for that.
+        method: Name of the method, or ``module:function`` (:mod:`physinv.methods`).
+        options: Options of the method, by name.
+        settings: Training settings, or their values by name.
+        budget: Number of updates (reproducible to the byte on one device), or a time.
+        seed: Seed of the networks' first weights and of the training.
+        device: Where to train; None: on the CPU.
+        resume: Whether to go on with a run that was begun in this folder.
+        overwrite: Whether to remove a run that is there.
+        progress: Hears of every validation, and twice a second of the share that is done.
+
+    Returns:
+        The log, and the step whose averaged weights were kept; of several networks the lines one after another, and
+        the step of the last one.
+
+    Raises:
+        FileExistsError: If there is a run in the folder and neither ``resume`` nor ``overwrite`` is set.
+        ValueError: If the run to resume was begun with other data or settings, the method can't be saved, or a
+            setting does not fit.
+    """
+    run, device, options = _folder(run), device or torch.device("cpu"), _tuples(options or {})
+    check_options(method, options)
+    check_saveable(method, METHODS.find(method))
+    problem = _problem(train, valid, as_settings(settings), budget, seed, device)
+    info = _info(problem, train, method, options)
+
+    # Check all input before anything is written or removed.
+    check_objective(problem.settings)
+    for window in problem.settings.windows:
+        train.with_window(window), valid.with_window(window)
+    begun = is_begun(run) and not overwrite
+    if begun:
+        check_same(run, info)
+        if not resume:
+            raise FileExistsError(f"{run} holds a run already; add --resume to go on with it, or --overwrite.")
+
+    # Train, then write the answer: its presence says that the run is finished.
+    opening = _Opening(run, info, ready=begun, overwrite=overwrite)
+    problem = replace(problem, folder=run, resume=resume, progress=progress, opening=opening)
+    with threads_for(train.shape):
+        answer = fit_method(method, problem, options)
+    opening()
+    tensors = tensors_of(method, answer)
+    write_info(run, info | {"notes": notes_of(answer)})
+    write_model(run, tensors)
+    done = list(problem.histories.values())
+    return History([line for history in done for line in history.records], done[-1].best_step if done else 0)
+
+
+def fit_run(
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    *,
+    method: str,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> Run:
+    """Fit a method that takes no training, without a folder.
+
+    Args:
+        train: Trajectories from which it takes the process, and what it fits in closed form.
+        valid: Trajectories to validate on.
+        method: Name of the method, or ``module:function``.
+        options: Options of the method, by name.
+        seed: Seed of whatever it draws.
+        device: Where to compute; None: on the CPU.
+
+    Returns:
+        What :func:`load_run` would return.
+
+    Raises:
+        ValueError: If there is no such method or option, or the method takes training.
+    """
+    device, options = device or torch.device("cpu"), _tuples(options or {})
+    check_options(method, options)
+    if trains(method):
+        raise ValueError(
+            f"method `{method}` takes training; run `physinv train ... --method {method}` and give the run."
+        )
+    problem = _problem(train, valid, Settings(), Budget(seconds=60.0), seed, device)
+    with threads_for(train.shape):
+        answer = fit_method(method, problem, options)
+    info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
+    return Run(problem.simulator, underlying(answer), train.times, info, device)
+
+
+def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
+    """Load a finished run.
+
+    Args:
+        run: Folder of the run.
+        device: Where the answer is needed; None: on the CPU.
+
+    Returns:
+        The run: process, answer and times.
+
+    Raises:
+        ValueError: If the run is missing, unfinished or damaged; one line says what to do.
+    """
+    run, device = _folder(run), device or torch.device("cpu")
+    info = read_info(run)
+    tensors = read_model(run)
+    simulator = build(find(info["simulator"]), info["parameters"])
+    times = torch.tensor(info["times"], dtype=torch.float64)
+    try:
+        setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
+        answer = load_method(info["method"], setup, tensors, _tuples(info["options"]))
+    except (KeyError, RuntimeError) as error:
+        message = str(error).splitlines()[0]
+        raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
+    return Run(simulator, underlying(answer), times, info, device)
+
+
+class _Opening:
+    """Makes the folder of a run ready once, before anything is written: removes an older run, writes run.json."""
+
+    def __init__(self, run: Path, info: dict[str, Any], *, ready: bool, overwrite: bool) -> None:
+        self.run, self.info, self.ready, self.overwrite = run, info, ready, overwrite
+
+    def __call__(self) -> None:
+        if self.ready:
+            return
+        self.ready = True
+        self.run.mkdir(parents=True, exist_ok=True)
+        if self.overwrite:
+            clear(self.run)
+        write_info(self.run, self.info)
+
+
+def _problem(
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    settings: Settings,
+    budget: Budget,
+    seed: int,
+    device: torch.device,
+) -> Problem:
+    """The problem of a dataset, with data in memory unless they are too large."""
+    for role, data in (("train", train), ("valid", valid)):
+        check_instance(data, TrajectoryDataset, role, "give TrajectoryDataset(folder of a split)")
+    check_budget(budget)
+    simulator = build(find(train.config["simulator"]), train.config["parameters"])
+    if not simulator.known:
+        settings = settings.model_copy(update={"physics": "learned"})
+    limit = int(settings.memory * 2**30)
+    train, valid = (d.load(device) if d.nbytes <= limit else d for d in (train, valid))
+    return Problem(simulator, train, valid, settings, budget, seed, device, mixed=device.type == "cuda")
+
+
+def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says, but the notes of the answer."""
+    info = {
+        "schema": SCHEMA,
+        "method": method,
+        "options": options,
+        "simulator": train.config["simulator"],
+        "parameters": parameters_of(problem.simulator),
+        "times": [float(t) for t in train.times],
+        "shape": list(train.shape),
+        "trajectories": train.n_trajectories,
+        "settings": problem.settings.model_dump(mode="json"),
+        "seed": problem.seed,
+        "steps": problem.budget.steps,
+        "budget": problem.budget.seconds,
+        "device": str(problem.device),
+        "versions": versions(),
+    }
+    out: dict[str, Any] = json.loads(json.dumps(info))
+    return out
+
+
+def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as functions take them: JSON and TOML have lists where Python has tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+
+def _folder(run: Path | str) -> Path:
+    """The folder of a run."""
+    if not isinstance(run, (str, Path)):
+        raise ValueError(f"`run` must be a folder, got {describe(run)}; give its path.")
+    return Path(run)

@@ -1,0 +1,147 @@
+"""Pairs of states at the ends of jumps, of trajectories that are simulated anew while training goes on."""
+
+from __future__ import annotations
+
+__all__ = ["Fresh", "JumpPairs", "choose_fresh"]
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.seeds import Seeds
+from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
+from physinv.models.jumps.base import JumpKernel
+from physinv.processes.simulator import Simulator
+from physinv.training.objectives.base import Batch
+
+Fresh = Literal["off", "noise", "states"]
+"""What is new in every round of trajectories: nothing, the noise from stored initial states, or these as well."""
+
+_LEAST = 200  # updates between two rounds
+_SHARE = 8  # updates that a solver step of a round has to be worth
+
+
+@dataclass(frozen=True)
+class JumpPairs:
+    """Make batches of pairs ``(x_s, x_t)`` at the ends of jumps.
+
+    Trajectories come in rounds.  A round is simulated anew, or read from the data, and its later states are prepared by
+    the kernel once.  Updates draw trajectories and jumps of the round at random.  What an update sees depends on the
+    seed and its number alone.
+
+    Args:
+        kernel: The jump kernel, which names the jumps and prepares the later states.
+        sde: The physics.
+        train: Trajectories to train on.
+        valid: Trajectories to validate on.
+        fresh: What is new in every round; see :func:`choose_fresh` for what suits the physics.
+        rows: Most trajectories in a round.
+    """
+
+    kernel: JumpKernel
+    sde: SDE
+    train: TrajectoryDataset
+    valid: TrajectoryDataset
+    fresh: Fresh = "off"
+    rows: int = 4096
+
+    @property
+    def every(self) -> int:
+        """Number of updates that a round serves: simulating takes a small share of the time."""
+        return max(_LEAST, _SHARE * (len(self.train.times) - 1) * self.sde.substeps)
+
+    def training(self, *, size: int, seeds: Seeds, start: int) -> Iterator[Batch]:
+        """Yield the batches of all updates from number ``start`` on, without end.
+
+        Args:
+            size: Pairs in a batch.
+            seeds: Streams ``fresh`` (per round), ``order`` and ``noise`` (per update) are below these.
+            start: Number of the first update.
+
+        Yields:
+            One batch for each update.
+        """
+        every, held, pool = self.every, -1, None
+        for update in itertools.count(start):
+            if update // every != held or pool is None:
+                held = update // every
+                pool = self._pool(self._round(held, seeds.child("fresh", held)))
+            yield self._batch(pool, size, seeds, update)
+
+    def validation(self, *, count: int, size: int, seeds: Seeds) -> list[Batch]:
+        """Return about ``count`` pairs of the validation trajectories, in equal batches, two at least.
+
+        Args:
+            count: Number of pairs.
+            size: Pairs in a batch.
+            seeds: Streams ``windows`` are below these.
+        """
+        pool = self._pool(_all_images(self.sde, self.valid.trajectories(slice(0, self.rows))))
+        return [self._batch(pool, size, seeds.child("windows"), i) for i in range(max(2, count // size))]
+
+    @torch.no_grad()
+    def _round(self, number: int, stream: Seeds) -> Float[Tensor, "n time *state"]:
+        """The trajectories of a round."""
+        data, device = self.train, self.train.device
+        n = data.n_trajectories
+        if self.fresh == "off" or not isinstance(self.sde, Simulator):
+            first = number * self.rows % n
+            x = data.trajectories(slice(first, first + self.rows))
+            return _all_images(self.sde, x)
+        generator = stream.generator(device)
+        if self.fresh == "states":
+            x = self.sde.initial(self.rows, generator=generator, device=device)
+        else:
+            x = data.states(0)[torch.randperm(n, generator=stream.child("rows").generator())[: self.rows].to(device)]
+        images = self.sde.images(x)
+        which = torch.randint(len(images), (len(x),), generator=generator, device=device)
+        x = torch.stack(images)[which, torch.arange(len(x), device=device)]
+        states = self.sde.run(x, data.times, generator=generator)
+        return states[states.flatten(1).isfinite().all(1)]
+
+    @torch.no_grad()
+    def _pool(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Trajectories, and what the kernel prepares at the later end of each jump."""
+        jumps = self.kernel.jumps
+        return states, torch.stack([self.kernel.prepare(states[:, j.later], i) for i, j in enumerate(jumps)], dim=1)
+
+    def _batch(self, pool: tuple[Tensor, Tensor], size: int, seeds: Seeds, update: int) -> Batch:
+        """Trajectories and jumps drawn at random."""
+        states, prepared = pool
+        draws = seeds.child("order", update).generator()
+        row, jump = (torch.randint(m, (size,), generator=draws) for m in prepared.shape[:2])
+        row, jump = row.to(states.device), jump.to(states.device)
+        ends = self.kernel.table[jump]
+        pairs = torch.stack([states[row, ends[:, 0]], states[row, ends[:, 1]]], dim=1)
+        times = self.train.times.to(pairs)[ends]
+        noise = seeds.child("noise", update).generator(states.device)
+        return Batch(pairs, times, backward=prepared[row, jump], generator=noise, jump=jump)
+
+
+def choose_fresh(fresh: str, sde: SDE) -> Fresh:
+    """Return what a training simulates anew.
+
+    Args:
+        fresh: The setting ``fresh``; ``"auto"`` takes new initial states and noise where there is a simulator.
+        sde: The physics; learned physics and recorded data have no simulator.
+
+    Raises:
+        ValueError: If something new is asked for and there is no simulator.
+    """
+    known = isinstance(sde, Simulator) and sde.known
+    if fresh == "auto":
+        return "states" if known else "off"
+    if fresh != "off" and not known:
+        raise ValueError(f"`fresh` = {fresh} needs a simulator, recorded data have none; take fresh=off.")
+    return cast(Fresh, fresh)
+
+
+def _all_images(sde: SDE, states: Float[Tensor, "n time *state"]) -> Float[Tensor, "m time *state"]:
+    """Trajectories and their images under the symmetries of the process."""
+    return torch.cat([x.reshape(states.shape) for x in sde.images(states.flatten(0, 1))])

@@ -1,0 +1,117 @@
+"""Checks pass exact samples and name what is wrong with others, in the function, in files and in the terminal."""
+
+import json
+
+import pytest
+import torch
+
+from physinv.cli import console
+from physinv.evaluation.checks import FEWEST, Check, check_samples, warnings
+from physinv.evaluation.evaluate import check, evaluate, write_json
+from physinv.evaluation.roughness import total_variation
+from physinv.posterior.reconstruction import Reconstruction
+from simulators.fields.heat import Heat
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+NAMES = ["misfit_median", "misfit_90", "outside", "total_variation", "zigzags"]
+NAMES += ["power_low", "power_middle", "power_high", "patch_c2st"]
+
+
+@pytest.fixture(scope="module")
+def heat():
+    """A process, truths, observations and exact samples of them."""
+    draw = torch.Generator().manual_seed(3)
+    process = Heat(size=16, steps=2)
+    truth, final = process.simulate(120, process.times[[0, -1]], generator=draw).unbind(1)
+    return process, truth, final, process.exact().sample(final, 6, generator=draw)
+
+
+def found(heat, samples):
+    process, truth, final, _ = heat
+    checks = check_samples(samples, truth, final, process, generator=torch.Generator().manual_seed(0))
+    return {c.name: c for c in checks}
+
+
+def test_exact_samples_pass(heat):
+    checks = found(heat, heat[3])
+    assert list(checks) == NAMES
+    for name, c in checks.items():
+        assert c.warning is None, name
+        # nine checks of one set of samples: five standard errors, and a little for ratios of few fields
+        assert abs(c.value - c.expected) < 5 * c.error + 0.01, name
+    assert checks["misfit_median"].expected == pytest.approx(1.0, abs=0.05)
+    assert "64" not in checks["misfit_median"].about
+    assert "chi^2 / 256" in checks["misfit_median"].about
+
+
+WRONG = {
+    "speckled": (lambda x, draw: x + 0.2 * torch.randn(x.shape, generator=draw), "speckled"),
+    "smoothed": (lambda x, draw: (x + x.roll(1, -1) + x.roll(1, -2) + x.roll((1, 1), (-2, -1))) / 4, "too smooth"),
+    "shifted": (lambda x, draw: x + 3.0, "do not lead to what was observed"),
+    "blown up": (lambda x, draw: 3 * x, "do not trust these intervals"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_samples_are_told(heat, name):
+    change, words = WRONG[name]
+    said = warnings(list(found(heat, change(heat[3], torch.Generator().manual_seed(1))).values()))
+    assert any(words in sentence for sentence in said), said
+    assert all(sentence.endswith(".") and "\n" not in sentence for sentence in said)
+
+
+def test_values_are_those_of_the_metrics(heat):
+    """Twice the field has twice its total variation and four times its power, and the same zigzags."""
+    checks, exact = found(heat, 2 * heat[3]), found(heat, heat[3])
+    assert checks["total_variation"].value == pytest.approx(2 * exact["total_variation"].value, rel=1e-5)
+    assert checks["power_high"].value == pytest.approx(4 * exact["power_high"].value, rel=1e-4)
+    assert checks["zigzags"].value == pytest.approx(exact["zigzags"].value, abs=0.01)
+    assert checks["outside"].value > 0.5 > exact["outside"].value
+
+
+def test_vectors_have_misfit_and_range_only_and_few_observations_nothing(generator):
+    process = OrnsteinUhlenbeck()
+    truth, final = process.simulate(60, process.times[[0, -1]], generator=generator).unbind(1)
+    samples = process.exact().sample(final, 4, generator=generator)
+    names = [c.name for c in check_samples(samples, truth, final, process, generator=generator)]
+    assert names == ["misfit_median", "misfit_90", "outside"]
+    few = FEWEST - 1
+    assert check_samples(samples[:few], truth[:few], final[:few], process, generator=generator) == []
+
+
+def test_the_error_of_a_check_is_that_of_its_mean(heat):
+    """By bootstrap over the observations, against the standard error of a mean of ratios to a fixed total."""
+    truth, samples = heat[1], heat[3]
+    error = found(heat, samples)["total_variation"].error
+    real = total_variation(truth)[:, 0].double()
+    ours = total_variation(samples.flatten(0, 1)).reshape(len(truth), -1).mean(1).double()
+    by_hand = float((ours / real.mean() - real * ours.mean() / real.mean() ** 2).std()) / len(truth) ** 0.5
+    assert error == pytest.approx(by_hand, rel=0.35)  # 100 bootstrap samples: 7 %, five times that
+
+
+def reconstruction(heat, samples):
+    process, truth, final, _ = heat
+    info = {"method": "sde", "observe": None, "seed": 0, "simulator": "heat", "steps": 2}
+    return Reconstruction(process, truth, final, samples, info)
+
+
+def test_checks_of_a_reconstruction_are_written_and_printed(heat, tmp_path, capsys):
+    exact = heat[3]
+    assert warnings(check(reconstruction(heat, exact))) == []
+    recon = reconstruction(heat, 3 * exact)
+    checks = check(recon)
+    assert check(recon, seed=1) != checks, "the seed is used"
+    write_json(evaluate(recon), recon, tmp_path / "t.json", [*checks, Check("x", float("inf"), 1.0, 0.1, "runs away")])
+    written = json.loads((tmp_path / "t.json").read_text())
+    assert [c["name"] for c in written["checks"]] == [*NAMES, "x"]
+    assert written["checks"][-1]["value"] is None
+    assert written["checks"][2]["value"] == checks[2].value
+    assert written["warnings"] == warnings(checks)
+    console.checks(checks)
+    out = capsys.readouterr().out
+    assert all(sentence in out for sentence in warnings(checks))
+    assert "expected" in out
+
+
+def test_single_estimates_are_no_samples(heat):
+    assert check(reconstruction(heat, heat[3][:, :1])) == []

@@ -1,0 +1,115 @@
+"""physinv's own method for nonlinear vectors: near the exact posterior, its choice by scores, saved and resumed."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.evaluation.metrics import coverage, crps
+from physinv.methods.own import kind_of
+from physinv.methods.own_jumps import STEPS, fit_jumps
+from physinv.methods.problem import Problem
+from physinv.methods.registry import fit_method
+from physinv.runs.run import load_run, train_run
+from physinv.training.budget import Budget
+from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+QUICK = Settings(width=16, depth=2, batch=64, rate=1e-2, validate_every=50, validate_windows=128)
+
+
+def made(simulator, name, folder, train=400):
+    generate(DatasetPlan(simulator, {"train": train, "valid": 100, "test": 300}, 0, name), folder / "d")
+    return {s: TrajectoryDataset(folder / "d" / "data" / s).load() for s in ("train", "valid", "test")}
+
+
+@pytest.fixture(scope="module")
+def wells(tmp_path_factory):
+    return made(DoubleWell(dimension=2, steps=8), "double-well", tmp_path_factory.mktemp("wells"))
+
+
+def test_linear_processes_keep_the_score_and_nonlinear_vectors_get_jumps(wells, tmp_path):
+    ou = OrnsteinUhlenbeck(dim=2, steps=4)
+    lines = made(ou, "ornstein-uhlenbeck", tmp_path, train=20)
+    assert kind_of(Problem(ou, lines["train"], lines["valid"])) == "score"
+    assert kind_of(Problem(DoubleWell(dimension=2, steps=8), wells["train"], wells["valid"])) == "jumps"
+
+
+@pytest.mark.filterwarnings("ignore:importance sampling has fewer")
+def test_samples_score_nearly_as_those_of_weighted_runs(wells, generator):
+    """Importance sampling over forward runs is exact; calibrated, with nothing outside the data."""
+    simulator = DoubleWell(dimension=2, steps=8)
+    settings = Settings(width=48, depth=2, validate_every=500)
+    problem = Problem(simulator, wells["train"], wells["valid"], settings, Budget(steps=1200))
+    truth, final = wells["test"].states(0), wells["test"].states(-1)
+    exact = fit_method("importance", problem, {"runs": 100_000}).sample(final, 100, generator=generator)
+    answer = fit_jumps(problem)
+    ours = answer.sample(final, 100, generator=generator)
+    assert float(crps(ours, truth)) < 1.05 * float(crps(exact, truth))
+    assert abs(float(coverage(ours, truth)) - float(coverage(exact, truth))) < 0.05
+    assert float((answer.mean(final) - exact.mean(1)).square().mean().sqrt()) < 0.25 * float(exact.std(1).mean())
+    if STEPS not in answer.ways:
+        bound = wells["train"].states(0).abs().amax(0)  # the mirror images count
+        assert (ours.abs() <= bound).all()
+
+
+def test_the_choice_is_the_best_score(wells):
+    problem = Problem(DoubleWell(dimension=2, steps=8), wells["train"], wells["valid"], QUICK, Budget(steps=60))
+    answer = fit_jumps(problem)
+    jumps = {k: v for k, v in answer.found.items() if k != STEPS}
+    assert set(answer.found) == {"1", "2", "4", "1+2", "1+4", "2+4", "1+2+4", STEPS}
+    assert "+".join(answer.ways) in (min(jumps, key=jumps.get), STEPS)
+
+
+class StopError(Exception):
+    """What ends a training from outside."""
+
+
+def test_a_run_resumes_and_reconstructs_to_the_same_bytes(wells, tmp_path):
+    def train(name, **more):
+        return train_run(
+            tmp_path / name, wells["train"], wells["valid"], settings=QUICK, budget=Budget(steps=200), **more
+        )
+
+    heard = []
+
+    def stop(done, record):
+        heard.append(done)
+        if done > 0.7:
+            raise StopError
+
+    train("whole")
+    with pytest.raises(StopError):
+        train("parts", progress=stop)
+    train("parts", resume=True)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    final = wells["test"].states(-1, limit=4)
+    one, two = (load_run(tmp_path / name).answer for name in ("whole", "parts"))
+    assert one.ways == two.ways
+    draws = [a.sample(final, 6, generator=torch.Generator().manual_seed(1)) for a in (one, two)]
+    assert torch.equal(*draws)
+    assert one.posterior.flow(final).shape == final.shape  # the score model is there as well
+
+
+@dataclass(frozen=True)
+class Blind(DoubleWell):
+    """A double well whose physics explodes backward in time."""
+
+    def drift(self, x, t):
+        return super().drift(x, t) - 40 * x
+
+
+def test_physics_that_explodes_backward_gives_finite_samples(tmp_path, generator):
+    simulator = Blind(dimension=1, steps=8, inner=16)
+    data = {s: simulator.simulate(n, generator=generator) for s, n in (("train", 200), ("test", 20))}
+    assert data["train"].isfinite().all()
+    folder = tmp_path / "d"
+    generate(DatasetPlan(simulator, {"train": 200, "valid": 50, "test": 20}, 0, f"{__name__}:Blind"), folder)
+    train, valid, test = (TrajectoryDataset(folder / "data" / s).load() for s in ("train", "valid", "test"))
+    answer = fit_jumps(Problem(simulator, train, valid, QUICK, Budget(steps=60)))
+    assert answer.sample(test.states(-1), 8, generator=generator).isfinite().all()

@@ -1,0 +1,106 @@
+"""Jump kernels of vector processes: the way back, the regression, and the law of the draws after training."""
+
+import pytest
+import torch
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.evaluation.metrics import crps
+from physinv.models.jumps.backward import way_back
+from physinv.models.jumps.base import Jump, jump_grids
+from physinv.models.jumps.vector import empty_vector_jumps, fit_vector_jumps
+from physinv.posterior.jumps import JumpPosterior
+from physinv.training.budget import Budget
+from physinv.training.jump_pairs import JumpPairs
+from physinv.training.loop import fit
+from physinv.training.objectives.jumps import JUMPS
+from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+SETTINGS = Settings(width=64, depth=2, batch=512, rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def process():
+    return OrnsteinUhlenbeck(dim=2, steps=8)  # starts from several Gaussians, so that posteriors are mixtures
+
+
+@pytest.fixture(scope="module")
+def data(process, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jumps")
+    generate(DatasetPlan(process, {"train": 1000, "valid": 100, "test": 300}, 0, "ornstein-uhlenbeck"), folder / "d")
+    return {s: TrajectoryDataset(folder / "d" / "data" / s).load() for s in ("train", "valid", "test")}
+
+
+@pytest.fixture(scope="module")
+def kernel(process, data):
+    kernel = fit_vector_jumps(process, data["train"], SETTINGS)
+    pairs = JumpPairs(kernel, process, data["train"], data["valid"], fresh="states")
+    fit(
+        kernel,
+        process,
+        data["train"],
+        data["valid"],
+        settings=SETTINGS,
+        budget=Budget(steps=800),
+        loss=JUMPS,
+        pairs=pairs,
+    )
+    return kernel
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_draws_along_every_grid_score_as_exact_ones(parts, kernel, process, data, generator):
+    truth, final = data["test"].states(0), data["test"].states(-1)
+    grid = next(g for g in jump_grids(8) if len(g) == parts)
+    ours = JumpPosterior(kernel, [grid]).sample(final, 64, generator=generator)
+    exact = process.exact().sample(final, 64, generator=generator)
+    assert float(crps(ours, truth)) < 1.04 * float(crps(exact, truth))
+    assert 0.9 < float(ours.var(1).mean() / exact.var(1).mean()) < 1.1
+
+
+def test_the_mean_of_one_jump_is_the_posterior_mean(kernel, process, data):
+    final = data["test"].states(-1)
+    ours, exact = JumpPosterior(kernel, jump_grids(8)).mean(final), process.exact().mean(final)
+    assert float((ours - exact).square().mean().sqrt()) < 0.15 * float(exact.std())
+
+
+def test_the_density_is_near_that_of_the_exact_posterior(kernel, process, data):
+    truth, final = data["test"].states(0), data["test"].states(-1)
+    first = torch.zeros(len(final), dtype=torch.int64)
+    ours = kernel.log_prob(truth, final, kernel.prepare(final, 0), first).mean().detach()
+    exact = process.exact().log_prob(truth, final).mean()
+    assert abs(float(ours - exact)) < 0.06  # nats, of two numbers
+
+
+def test_draws_stay_within_the_range_of_the_data(kernel, data, generator):
+    far = 100 * data["test"].states(-1)
+    drawn = JumpPosterior(kernel, jump_grids(8)).sample(far, 6, generator=generator)
+    assert (drawn >= kernel.low[0]).all()
+    assert (drawn <= kernel.high[0]).all()
+
+
+def test_a_saved_state_gives_the_same_draws(kernel, process, data):
+    final = data["test"].states(-1, limit=5)
+    again = empty_vector_jumps(process, data["train"].times, data["train"].layout, SETTINGS, seed=9)
+    again.load_state_dict(kernel.state_dict())
+    one, two = (
+        JumpPosterior(k, jump_grids(8)).sample(final, 6, generator=torch.Generator().manual_seed(4))
+        for k in (kernel, again)
+    )
+    assert torch.equal(one, two)
+
+
+def test_the_way_back_undoes_the_physics_and_stays_in_its_box():
+    process = DoubleWell(temperature=1e-4, steps=8)
+    x = torch.tensor([[-0.3], [0.2], [0.6]])
+    forward = process.run(x, noise=False)
+    n = len(process.times)
+    low, high = torch.full((n, 1), -3.0), torch.full((n, 1), 3.0)
+    back = way_back(process, forward[:, 2], Jump(0, 2), process.times, low, high)
+    assert torch.allclose(back, x, atol=0.05)
+    tight = way_back(process, 50 * forward[:, -1], Jump(0, n - 1), process.times, low / 3, high / 3)
+    assert tight.isfinite().all()
+    assert (tight.abs() <= 1).all()

@@ -1,0 +1,85 @@
+"""Pairs at the ends of jumps: they belong to one trajectory, are new where asked for, and repeat with the seed."""
+
+import itertools
+
+import pytest
+import torch
+
+from physinv.config.seeds import seeds
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.models.jumps.vector import fit_vector_jumps
+from physinv.training.jump_pairs import JumpPairs
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+PROCESS = OrnsteinUhlenbeck(dim=1, steps=8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    generate(DatasetPlan(PROCESS, {"train": 40, "valid": 20, "test": 5}, 0, "ornstein-uhlenbeck"), folder / "d")
+    return {s: TrajectoryDataset(folder / "d" / "data" / s).load() for s in ("train", "valid")}
+
+
+def source(data, fresh, rows=16):
+    kernel = fit_vector_jumps(PROCESS, data["train"], Settings())
+    return JumpPairs(kernel, PROCESS, data["train"], data["valid"], fresh=fresh, rows=rows)
+
+
+def batches(pairs, n, start=0, seed=0):
+    return list(itertools.islice(pairs.training(size=32, seeds=seeds(seed).child("training"), start=start), n))
+
+
+def contained(x, stored):
+    """Whether each number is one of the stored ones."""
+    return (x.flatten()[:, None] == stored.flatten()).any(1)
+
+
+def test_pairs_of_stored_data_are_the_ends_of_jumps_of_one_trajectory(data):
+    pairs = source(data, "off", rows=1000)
+    (batch,) = batches(pairs, 1)
+    x = torch.cat([data["train"].trajectories(), -data["train"].trajectories()])
+    ends = pairs.kernel.table[batch.jump]
+    assert torch.equal(batch.times.double(), PROCESS.times[ends].float().double())
+    for pair, (s, t) in zip(batch.states, ends.tolist(), strict=True):
+        assert ((x[:, s] == pair[0]) & (x[:, t] == pair[1])).any()
+
+
+def test_new_noise_keeps_the_initial_states_and_new_states_do_not(data):
+    initial = torch.cat([data["train"].states(0), -data["train"].states(0)])
+    final = torch.cat([data["train"].states(-1), -data["train"].states(-1)])
+    for fresh, kept in (("noise", True), ("states", False)):
+        (batch,) = batches(source(data, fresh), 1)
+        whole = batch.jump == 0
+        assert contained(batch.states[whole, 0], initial).all() == kept
+        assert not contained(batch.states[whole, 1], final).any()
+
+
+def test_new_trajectories_have_the_law_of_the_process(data):
+    pairs = source(data, "states", rows=4096)
+    (batch,) = (next(pairs.training(size=4096, seeds=seeds(1).child("training"), start=0)) for _ in range(1))
+    whole = batch.states[batch.jump == 0][:, :, 0]
+    wanted = PROCESS.simulate(4096, generator=torch.Generator().manual_seed(8))[:, [0, -1], 0]
+    assert torch.allclose(torch.cov(whole.T), torch.cov(wanted.T), atol=0.12)
+
+
+def test_batches_depend_on_the_seed_and_their_number_alone(data):
+    first, second = source(data, "states"), source(data, "states")
+    start = first.every - 1  # the next round begins one update later
+    straight, resumed = batches(first, start + 3)[start:], batches(second, 3, start=start)
+    for a, b in zip(straight, resumed, strict=True):
+        assert torch.equal(a.states, b.states)
+        assert torch.equal(a.backward, b.backward)
+    assert not torch.equal(straight[0].states, batches(first, 1, start=start, seed=1)[0].states)
+    assert not contained(straight[1].states[:, 0], straight[0].states[:, 0]).all()
+
+
+def test_prepared_states_belong_to_the_later_states(data):
+    pairs = source(data, "noise")
+    (batch,) = batches(pairs, 1)
+    for i in range(len(pairs.kernel.table)):
+        rows = batch.jump == i
+        assert torch.equal(batch.backward[rows], pairs.kernel.prepare(batch.states[rows, 1], i))
