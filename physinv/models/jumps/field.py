@@ -1,23 +1,21 @@
-"""Jumps of fields backward in time: ``p(x_s | x_t)`` for stored times ``s < t`` as a normal law around a learned mean.
+"""Jump kernels of fields: a normal law around a learned mean, with the spread that the data show.
 
-    x_s = m(x_t) + unit (mean + deviation xi),    (mean, log deviation) = network(features(x_t, s, t), t / T),
+    x_s = m(x_t) + unit (mean + deviation xi),    (mean, log deviation) = network(features(x_t), t / T),
 
-``m`` the linear estimate, ``unit`` the size of its errors, ``xi`` noise of one spectrum and unit variance. Mean and
-deviation are trained by the continuous ranked probability score, pixel by pixel. The posterior of one observation of a
+``m`` the linear estimate (Wiener's filter), ``unit`` the size of its errors, ``xi`` noise of unit variance.  Mean and
+deviation are trained by the continuous ranked probability score, point by point.  The posterior of one observation of a
 nonlinear field is close to a normal law; what limits its quality is how well the mean is learned.
 
-Features are ``x_t``, the linear estimate, and the physics run from ``-x_t`` over a quarter, a half and all of
-``t - s``, with the opposite sign again. For quadratic nonlinearities that is the nonlinear part run backward in time
-while dissipation still damps; it is stable whatever the process, since it is a forward run.
+Features are ``x_t``, the linear estimate, and the physics run from ``-x_t`` over a quarter, a half and all of the jump,
+with the opposite sign again.  For quadratic nonlinearities that is the nonlinear part run backward in time while
+dissipation still damps.  It is a forward run, and stable whatever the process.
 """
 
 from __future__ import annotations
 
-__all__ = ["FieldJumps", "fit_field_jumps", "load_field_jumps"]
+__all__ = ["FieldJumps", "empty_field_jumps", "field_jumps", "fit_field_jumps"]
 
 import itertools
-import math
-from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -27,312 +25,211 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import match
-from physinv.equations.fourier import fourier, multiplicity
+from physinv.equations.fourier import fourier
 from physinv.equations.sde import SDE
-from physinv.equations.symmetries import reflected, shifted
-from physinv.laws.wiener import filter_channels, mirrored
+from physinv.equations.symmetries import shifted
+from physinv.laws.wiener import filter_channels, mirrored, wiener_gains
+from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.jumps.crps import gaussian_crps
-from physinv.models.jumps.field_tables import FieldTables, fit_field_tables
-from physinv.models.jumps.laplace import Forward, laplace_noise, mode_basis
-from physinv.models.jumps.noise import coloured_noise, filter_modes, noise_shape, noise_spectrum
+from physinv.models.jumps.field_noise import FieldNoise, filter_modes
 from physinv.models.jumps.physics import flow
 from physinv.models.networks.build import build_network
 from physinv.processes.layout import StateLayout
 
 _PARTS = (0.25, 0.5, 1.0)  # of the duration of a jump over which the physics is run for features
+_LATE = 0.85  # share of the time span from where a second jump to 0 is trained, which teaches the first one
 _FAR = 8.0  # root mean squares to which features are clamped: a process need not make sense of -x
 _LOGS = 6.0  # largest modulus of the logarithm of a deviation
 _VIEWS = 32  # most views of a state that are averaged
-_CHUNK = 256  # states at once
-_MODES = 128  # most uncertain modes for which noise gets the correlations of the physics
-_FLOOR = 1e-4  # of the mean power that the noise adds: least power in a mode
+_ROWS = 2048  # trajectories that suffice for linear estimates
+_HELD_OUT = 5  # one in so many of them chooses the penalty
+_PENALTIES = tuple(10.0**-p for p in range(2, 8))
+_KNOWN = 1e-8  # of the mean power of the errors of the linear estimate: modes with less are known
+_LEAST = 1e-6  # of the largest scale of a channel: what hardly varies is not scaled up
+_WIDTH = 64  # numbers of a token
 
 
-class FieldJumps(nn.Module):
-    """The laws ``p(x_s | x_t)`` of a field for pairs of stored times.
+class FieldJumps(JumpKernel):
+    """The laws ``p(x_s | x_t)`` of a field for a table of jumps; see the module.
+
+    Static channels of a draw are those of ``x_t``.  In modes that the linear estimate knows, such as conserved ones and
+    those in which no earlier state has any power, mean and draws are the linear estimate.
 
     Args:
-        sde: The process: its physics makes features, its symmetries multiply the data.
-        layout: Layout of the states. Static channels of a draw are those of ``x_t``.
-        network: A network of ``features`` and a time in [0, 1]; means of all moving channels come out first, then
-            logarithms of deviations.
-        tables: The linear estimates and units.
+        network: A network of features and a time in [0, 1]: means of all moving channels, then log deviations.
+        sde: The physics, whose symmetries means are averaged over.
+        layout: Layout of the states.
+        times: Stored times, float64.
+        jumps: The table of jumps.
 
-    Attributes:
-        network: What is trained.
+    References:
+        Gneiting et al. (2005), Calibrated probabilistic forecasting using ensemble model output statistics and minimum
+        CRPS estimation.
     """
 
-    times: Tensor
-    pair: Tensor
-    mean_state: Tensor
-    scale: Tensor
-    gain: Tensor
-    unit: Tensor
-    free: Tensor
-    spectrum: Tensor
-    shape: Tensor
-    calibration: Tensor
-    prior: Tensor
-    bias: Tensor
-    added: Tensor
+    centre: Float[Tensor, "time *state"]
+    scale: Float[Tensor, "time channels *one"]
+    gain: Float[Tensor, "jumps channels moving *modes two"]
+    unit: Float[Tensor, "jumps moving *one"]
+    free: Float[Tensor, "jumps moving *modes"]
 
-    def __init__(self, sde: SDE, layout: StateLayout, network: nn.Module, tables: FieldTables) -> None:
-        super().__init__()
-        self.sde, self.layout, self.network = sde, layout, network
-        for name, table in tables._asdict().items():
-            self.register_buffer(_BUFFERS.get(name, name), table)
+    def __init__(
+        self, network: nn.Module, sde: SDE, layout: StateLayout, times: Float[Tensor, " time"], jumps: list[Jump]
+    ) -> None:
+        super().__init__(network, jumps)
+        self.sde, self.layout, self.times = sde, layout, times.double().cpu()
+        like = mirrored(layout.moving(torch.zeros(1, *layout.shape)), layout.periodic)
+        n, k, channels, one = len(times), len(jumps), layout.shape[0], [1] * len(layout.space)
+        moving, modes = like.shape[1], fourier(like).shape[2:]
+        self.register_buffer("centre", torch.zeros(n, *layout.shape))
+        self.register_buffer("scale", torch.ones(n, channels, *one))
+        self.register_buffer("gain", torch.zeros(k, channels, moving, *modes, 2))
+        self.register_buffer("unit", torch.ones(k, moving, *one))
+        self.register_buffer("free", torch.ones(k, moving, *modes))
+        self.noise = FieldNoise(k, moving, layout.periodic, tuple(modes))
 
-    def context(
-        self, later: Float[Tensor, "batch *state"], s: Int64[Tensor, " batch"], t: Int64[Tensor, " batch"]
-    ) -> Float[Tensor, "batch groups *state"]:
-        """Return what the network sees of the later states, in units of the states; it is the dear part of a jump.
+    @torch.no_grad()
+    def adapt(self, data: TrajectoryDataset) -> None:
+        """Fit locations and scales at every stored time, and the linear estimate of every jump.
 
         Args:
-            later: States ``x_t``.
-            s: Numbers of the earlier stored times.
-            t: Numbers of the later ones.
-
-        Returns:
-            ``x_t``, the linear estimate of ``x_s``, and the physics run from ``-x_t``, with the static channels of
-            ``x_t``.
-
-        Raises:
-            ValueError: If no jump between such times was fitted.
+            data: Training trajectories, of which the first 2048 count, with their images under the symmetries.
         """
-        found = later.new_empty(len(later), 2 + len(_PARTS), *later.shape[1:])
-        pair = self._pairs(s, t)
-        for k in sorted(set(pair.tolist())):
-            rows = (pair == k).nonzero().squeeze(1)
-            first, last = int(s[rows[0]]), int(t[rows[0]])
-            for part in rows.split(_CHUNK):
-                found[part] = torch.stack(self._groups(later[part], first, last, k), dim=1)
-        return found
+        layout, states = self.layout, {}
+        for i in sorted({i for jump in self.jumps for i in jump}):
+            x = torch.cat(self.sde.images(data.states(i, limit=_ROWS)))
+            states[i] = x
+            self.centre[i], self.scale[i] = x.mean(0), layout.channel_mean(x.square()).sqrt()
+        largest = self.scale.amax()
+        self.scale.copy_(torch.where(self.scale > _LEAST * largest, self.scale, largest.clamp(min=1e-30)))
+        for k, (s, t) in enumerate(self.jumps):
+            x, y = (mirrored(states[i] - self.centre[i], layout.periodic) for i in (t, s))
+            y = layout.moving(y)
+
+            # Trajectories that are held out choose the penalty and show the size of the errors.
+            held = torch.arange(len(x), device=x.device) % _HELD_OUT == 0
+            found = wiener_gains(x[~held], y[~held], _PENALTIES) if len(x) > 1 else wiener_gains(x, y, (1.0,))
+            errors = [layout.channel_mean((filter_channels(g, x[held]) - y[held]).square()) for g in found]
+            total = layout.channel_mean(y.square()).clamp(min=torch.finfo(y.dtype).tiny)
+            best = min(range(len(found)), key=lambda j: float((errors[j] / total).sum()))
+            self.gain[k] = torch.view_as_real(found[best])
+            self.unit[k] = torch.maximum(errors[best].sqrt(), _LEAST * layout.moving(self.scale[s]).amax())
+
+            left = fourier(filter_channels(found[best], x) - y).abs().square().mean(0)
+            self.free[k] = (left > _KNOWN * left.mean(dim=tuple(range(1, left.ndim)), keepdim=True)).to(left)
+
+    @torch.no_grad()
+    def prepare(self, later: Float[Tensor, "batch *state"], jump: int) -> Float[Tensor, "batch groups *state"]:
+        """Return the linear estimate of earlier states, and the physics run from ``-x_t``.
+
+        Args:
+            later: States at the later time of the jump.
+            jump: Number of the jump in the table.
+        """
+        layout, (s, t) = self.layout, self.jumps[jump]
+        gap = mirrored(later - self.centre[t], layout.periodic)
+        estimate = filter_channels(torch.view_as_complex(self.gain[jump]), gap)
+        for axis, n in enumerate(later.shape[2:], 2):
+            estimate = estimate.narrow(axis, 0, n)
+        groups = [estimate + layout.moving(self.centre[s])]
+
+        # The physics from -x_t; where it fails, features only lose their meaning.
+        duration, far = float(self.times[t] - self.times[s]), _FAR * layout.moving(self.scale[s])
+        opposite = layout.set_moving(-layout.moving(later), later)
+        runs = flow(self.sde, opposite, [duration * part for part in _PARTS])
+        groups += [layout.moving(-x).nan_to_num(0.0).clamp(-far, far) for x in runs]
+        return torch.stack([layout.set_moving(v, later) for v in groups], dim=1)
 
     def loss(
         self,
         earlier: Float[Tensor, "batch *state"],
         later: Float[Tensor, "batch *state"],
-        s: Int64[Tensor, " batch"],
-        t: Int64[Tensor, " batch"],
+        prepared: Float[Tensor, "batch groups *state"],
+        jump: Int64[Tensor, " batch"],
         *,
-        context: Float[Tensor, "batch groups *state"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mean score of the earlier states, in units of the error of the linear estimate.
-
-        Every pair of states is seen under a symmetry of the process and shifted by less than a token, chosen at random.
-
-        Args:
-            earlier: States ``x_s``.
-            later: States ``x_t``.
-            s: Numbers of the earlier stored times.
-            t: Numbers of the later ones.
-            context: :meth:`context` of the later states, if it was computed before.
-            generator: Source of the random views, on the CPU.
-
-        Returns:
-            The continuous ranked probability score, averaged over everything.
+        """Return the continuous ranked probability score, averaged over everything, in units of the linear estimate's
+        errors.  Periodic states are shifted by less than the stride of the network, at random.
         """
-        context = self.context(later, s, t) if context is None else context
-        states = torch.cat([earlier[:, None], context], dim=1)
-        batch, groups, shape = *states.shape[:2], states.shape[2:]
-
-        # One random view for each pair of states, the same for all that belongs to it.
-        flat, device = states.flatten(0, 1), states.device
-        image = torch.randint(len(self.sde.images(flat[:1])), (batch,), generator=generator)
-        flat = reflected(self.sde, flat, image.to(device).repeat_interleave(groups))
-        shift = torch.randint(self._stride, (batch, len(shape) - 1), generator=generator).to(device)
-        states = shifted(flat.reshape(batch, groups * shape[0], *shape[1:]), shift).reshape(batch, groups, *shape)
-
-        mean, deviation = self._standard(states[:, 1:], s, t)
-        pair = self._pairs(s, t)
-        target = self.layout.moving(states[:, 0] - states[:, 2]) / self.unit[pair]
+        states = torch.cat([earlier[:, None], later[:, None], prepared], dim=1)
+        if self._stride > 1:
+            size = (len(states), states.ndim - 3)
+            shift = torch.randint(self._stride, size, generator=generator, device=states.device)
+            states = shifted(states.flatten(1, 2), shift).reshape(states.shape)
+        mean, deviation = self._standard(states[:, 1:], jump)
+        target = self.layout.moving(states[:, 0] - states[:, 2]) / self.unit[jump]
         return gaussian_crps(target, mean, deviation).mean()
 
     @torch.no_grad()
     def moments(
-        self, later: Float[Tensor, "batch *state"], s: Int64[Tensor, " batch"], t: Int64[Tensor, " batch"]
+        self, later: Float[Tensor, "batch *state"], jump: int
     ) -> tuple[Float[Tensor, "batch *state"], Float[Tensor, "batch *moving"]]:
         """Return mean and standard deviation of the earlier states, averaged over views of the later ones.
 
         Args:
-            later: States ``x_t``.
-            s: Numbers of the earlier stored times.
-            t: Numbers of the later ones.
+            later: States at the later time of the jump.
+            jump: Number of the jump in the table.
 
         Returns:
             Means, and deviations of the moving channels.
         """
-        parts = [self._moments(*part) for part in zip(*(torch.split(v, _CHUNK) for v in (later, s, t)), strict=True)]
-        means, deviations = zip(*parts, strict=True)
-        return torch.cat(means), torch.cat(deviations)
-
-    def mean(
-        self, later: Float[Tensor, "batch *state"], s: Int64[Tensor, " batch"], t: Int64[Tensor, " batch"]
-    ) -> Float[Tensor, "batch *state"]:
-        """Return the mean ``E[x_s | x_t]``.
-
-        Args:
-            later: States ``x_t``.
-            s: Numbers of the earlier stored times.
-            t: Numbers of the later ones.
-        """
-        return self.moments(later, s, t)[0]
-
-    @torch.no_grad()
-    def sample(
-        self,
-        later: Float[Tensor, "batch *state"],
-        s: Int64[Tensor, " batch"],
-        t: Int64[Tensor, " batch"],
-        *,
-        generator: torch.Generator | None = None,
-        draws: int = 1,
-    ) -> Float[Tensor, "batch_draws *state"]:
-        """Draw earlier states.
-
-        Args:
-            later: States ``x_t``.
-            s: Numbers of the earlier stored times.
-            t: Numbers of the later ones.
-            generator: Source of the noise, on the device of ``later``.
-            draws: Draws for each state, of which mean and deviation are computed once.
-
-        Returns:
-            The draws of the first state, then those of the second, ``(batch draws, *state)``.
-        """
-        mean, deviation = self.moments(later, s, t)
-        pair = self._pairs(s, t)
-        drawn = torch.empty(len(mean), draws, *mean.shape[1:], dtype=mean.dtype, device=mean.device)
-        for k in sorted(set(pair.tolist())):
-            rows = (pair == k).nonzero().squeeze(1)
-            first, last = int(s[rows[0]]), int(t[rows[0]])
-            for part in rows.split(_CHUNK // 4):
-                noise = self._noise(mean[part], deviation[part], later[part], first, last, draws, generator)
-                here = mean[part][:, None].expand(-1, draws, *mean.shape[1:])
-                moved = self.layout.moving(here) + self.calibration[k] * noise
-                drawn[part] = self.layout.set_moving(moved, here)
-        return drawn.flatten(0, 1)
-
-    @torch.no_grad()
-    def finish(self, data: TrajectoryDataset, pairs: Sequence[tuple[int, int]]) -> None:
-        """Fit what is left of a trained model to trajectories that it was not trained on.
-
-        That is the spectrum of the noise, what the deviation changes of it, and one factor of the deviation for each
-        channel, by the score of the loss.
-
-        Args:
-            data: Validation trajectories.
-            pairs: Pairs of stored times that are in use.
-        """
-        factors = torch.linspace(0.7, 1.4, 36, device=self.unit.device)
-        for s, t in pairs:
-            earlier, later = data.states(s), data.states(t)
-            index = torch.zeros(len(later), dtype=torch.int64, device=later.device)
-            mean, deviation = self.moments(later, index + s, index + t)
-            k = int(self.pair[s, t])
-            gap = self.layout.moving(earlier - mean)
-            scores = torch.stack(
-                [self.layout.channel_mean(gaussian_crps(gap, 0 * gap, f * deviation)) for f in factors]
-            )
-            self.calibration[k] = factors[scores.argmin(0)]
-            self.spectrum[k] = noise_spectrum(gap / deviation, self.layout.periodic)
-            self.shape[k] = noise_shape(gap, deviation, self.spectrum[k], self.layout.periodic)
-            self._fit_forward(earlier, later, s, t)
-
-    def _fit_forward(self, earlier: Tensor, later: Tensor, s: int, t: int) -> None:
-        """Mean and power of what the noise adds between two times, where Laplace's approximation has a use for them."""
-        k, space = int(self.pair[s, t]), tuple(earlier.shape[2:])
-        count = float((self.free[k] * multiplicity(earlier)).sum())
-        if not self.layout.periodic or count > _MODES:
-            return
-        gap = self.layout.moving(later - flow(self.sde, earlier, [float(self.times[t] - self.times[s])])[0])
-        if bool(gap.isfinite().all()):
-            self.bias[k] = self.layout.channel_mean(gap)
-            power = fourier(gap - self.bias[k]).abs().square().mean(0)
-            least = _FLOOR * (power * multiplicity(gap)).sum() / (power.shape[0] * math.prod(space))
-            self.added[k] = power.clamp(min=float(least))
-
-    def _noise(
-        self,
-        mean: Tensor,
-        deviation: Tensor,
-        later: Tensor,
-        s: int,
-        t: int,
-        draws: int,
-        generator: torch.Generator | None,
-    ) -> Float[Tensor, "batch draws *moving"]:
-        """Draws minus their mean, of one pair of times."""
-        k, periodic = int(self.pair[s, t]), self.layout.periodic
-        wide = deviation[:, None].expand(-1, draws, *deviation.shape[1:]).flatten(0, 1)
-        xi = coloured_noise(
-            self.spectrum[k].expand(len(wide), *self.spectrum[k].shape), wide, periodic, generator=generator
-        )
-        noise = filter_modes(wide * xi, self.free[k] * self.shape[k], periodic).unflatten(0, (len(mean), draws))
-        if not bool(self.added[k].any()):
-            return noise
-        basis = mode_basis(self.free[k], tuple(mean.shape[2:]))
-        centre = self.layout.moving(self.mean_state[s])
-        forward = Forward(
-            lambda x, y: self._misfit(x, y, s, t), noise=self.added[k], mean=centre, prior=self.prior[s], basis=basis
-        )
-        xi = laplace_noise(forward, self.layout.moving(mean), later, draws, generator=generator)
-        better = filter_modes((deviation[:, None] * xi).flatten(0, 1), self.free[k], periodic).reshape(noise.shape)
-        sound = better.flatten(1).isfinite().all(1).reshape(-1, *[1] * (noise.ndim - 1))
-        return torch.where(sound, better, noise)
-
-    def _misfit(self, moving: Tensor, later: Tensor, s: int, t: int) -> Tensor:
-        """``F(x) + b - x_t`` in the moving channels."""
-        reached = flow(self.sde, self.layout.set_moving(moving, later), [float(self.times[t] - self.times[s])])[0]
-        return self.layout.moving(reached - later) + self.bias[self.pair[s, t]]
-
-    def _groups(self, later: Tensor, s: int, t: int, k: int) -> list[Tensor]:
-        """The context of states of one pair of times."""
-        layout, moving = self.layout, self.layout.moving(later)
-        gap = mirrored(later - self.mean_state[t], layout.periodic)
-        estimate = filter_channels(torch.view_as_complex(self.gain[k]), gap)
-        for axis, n in enumerate(later.shape[2:], 2):
-            estimate = estimate.narrow(axis, 0, n)
-        estimate = estimate + layout.moving(self.mean_state[s])
-
-        # The physics from -x_t; where it fails, features only lose their meaning.
-        duration = float(self.times[t] - self.times[s])
-        opposite, runs = layout.set_moving(-moving, later), []
-        for x in flow(self.sde, opposite, [duration * part for part in _PARTS]):
-            far = _FAR * layout.moving(self.scale[s])
-            runs.append(layout.moving(-x).nan_to_num(0.0).clamp(-far, far))
-        return [later, *(layout.set_moving(v, later) for v in (estimate, *runs))]
-
-    def _standard(self, context: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation in units of the errors of the linear estimate, for states as they are seen."""
-        moving = self.layout.moving
-        first = context[:, 0] / self.scale[t]
-        rest = [moving(x / self.scale[s]) for x in context[:, 1:].unbind(1)]
-        start = match(self.times[s] / self.times[-1], first).expand(-1, 1, *first.shape[2:])
-        out = self.network(torch.cat([first, *rest, start], dim=1), self.times[t] / self.times[-1])
-        mean, logs = out.chunk(2, dim=1)
-        return mean, (_LOGS * torch.tanh(logs / _LOGS)).exp()
-
-    def _moments(self, later: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`moments` of a few states."""
-        layout, context = self.layout, self.context(later, s, t)
-        unit, total, spread = self.unit[self._pairs(s, t)], torch.zeros(()), torch.zeros(())
-        groups, shape = context.shape[1], context.shape[2:]
+        layout, number = self.layout, torch.full((len(later),), jump, dtype=torch.int64, device=later.device)
+        context = torch.cat([later[:, None], self.prepare(later, jump)], dim=1)
+        unit, total, spread = self.unit[jump], torch.zeros(()), torch.zeros(())
         images, axes = self.sde.images(context.flatten(0, 1)), list(range(2, later.ndim))
         views = self._views(len(images), len(axes))
         for i, shift in views:
-            seen = images[i].roll(shift, axes).reshape(-1, groups, *shape)
-            z, deviation = self._standard(seen, s, t)
+            seen = images[i].roll(shift, axes).reshape(context.shape)
+            z, deviation = self._standard(seen, number)
             mean = layout.set_moving(layout.moving(seen[:, 1]) + unit * z, seen[:, 1])
             wide = layout.set_moving(layout.moving(mean) + unit * deviation, mean)
             mean, wide = (self.sde.images(x.roll([-by for by in shift], axes))[i] for x in (mean, wide))
             total, spread = total + mean, spread + layout.moving(wide - mean).abs()
+
         # In modes that the linear estimate knows it stays as it is.
-        pair, estimate = self._pairs(s, t), layout.moving(context[:, 1])
+        estimate = layout.moving(context[:, 1])
         learned = layout.moving(total / len(views)) - estimate
-        mean = estimate + filter_modes(learned, self.free[pair], layout.periodic)
+        mean = estimate + filter_modes(learned, self.free[jump], layout.periodic)
         return layout.set_moving(mean, later), spread / len(views)
+
+    def mean(self, later: Float[Tensor, "batch *state"], jump: int) -> Float[Tensor, "batch *state"]:
+        return self.moments(later, jump)[0]
+
+    @torch.no_grad()
+    def draw(
+        self, later: Float[Tensor, "batch *state"], jump: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch *state"]:
+        """Draw one earlier state for each later state; mean and deviation of equal neighbours are computed once."""
+        different, row = torch.unique_consecutive(later, dim=0, return_inverse=True)
+        mean, deviation = (x[row] for x in self.moments(different, jump))
+        xi = self.noise.draw(deviation, self.free[jump], jump, generator=generator)
+        return self.layout.set_moving(self.layout.moving(mean) + xi, mean)
+
+    @torch.no_grad()
+    def finish(self, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
+        """Fit the noise of the draws of a trained kernel to trajectories that it was not trained on.
+
+        Args:
+            data: Validation trajectories.
+            seed: Seed of the noise that is compared with the errors.
+        """
+        for k, (s, t) in enumerate(self.jumps):
+            mean, deviation = self.moments(data.states(t), k)
+            gap = self.layout.moving(data.states(s) - mean)
+            self.noise.fit(
+                gap, deviation, self.free[k], k, generator=seeds(seed).child("finish", k).generator(mean.device)
+            )
+
+    def _standard(self, context: Tensor, jump: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation in units of the errors of the linear estimate, for states as they are seen."""
+        ends = self.table[jump]
+        first = context[:, 0] / self.scale[ends[:, 1]]
+        rest = [self.layout.moving(x / self.scale[ends[:, 0]]) for x in context[:, 1:].unbind(1)]
+        part = (self.times / self.times[-1]).to(first)[ends]
+        start = match(part[:, 0], first).expand(-1, 1, *first.shape[2:])
+        mean, logs = self.network(torch.cat([first, *rest, start], dim=1), part[:, 1]).chunk(2, dim=1)
+        return mean, (_LOGS * torch.tanh(logs / _LOGS)).exp()
 
     def _views(self, images: int, axes: int) -> list[tuple[int, list[int]]]:
         """Images and shifts that are averaged: all of them, or shifts along the diagonal where those are too many."""
@@ -346,66 +243,65 @@ class FieldJumps(nn.Module):
         """Number of different shifts along an axis that the network sees as different; 1 with walls."""
         return int(getattr(self.network, "stride", 1)) if self.layout.periodic else 1
 
-    def _pairs(self, s: Tensor, t: Tensor) -> Tensor:
-        """Numbers of pairs of times."""
-        found = self.pair[s, t]
-        if bool((found < 0).any()):
-            i = int((found < 0).nonzero()[0])
-            raise ValueError(
-                f"there is no jump from stored time {int(t[i])} to {int(s[i])}; give pairs that were fitted."
-            )
-        return found
 
+def field_jumps(intervals: int) -> list[Jump]:
+    """List the jumps that are trained for fields: to the first stored time, from the last and from one before it.
 
-_BUFFERS = {"mean": "mean_state"}  # tables whose name is that of a method
+    The second teaches the network: it sees more states like those at the end.
+
+    Args:
+        intervals: Number of intervals between stored times.
+
+    Example:
+        >>> field_jumps(4)
+        [Jump(earlier=0, later=4), Jump(earlier=0, later=3)]
+    """
+    late = round(_LATE * intervals)
+    return [Jump(0, intervals), *([Jump(0, late)] if 0 < late < intervals else [])]
 
 
 def fit_field_jumps(
-    sde: SDE,
-    data: TrajectoryDataset,
-    settings: Settings,
-    *,
-    seed: Seed,
-    pairs: Sequence[tuple[int, int]] | None = None,
+    sde: SDE, data: TrajectoryDataset, settings: Settings, *, jumps: list[Jump] | None = None, seed: Seed = 0
 ) -> FieldJumps:
-    """Build the jumps of a field from training data, not trained yet.
+    """Build the jump kernels of a field, with linear estimates fitted to data and an untrained network.
 
     Args:
-        sde: The process.
+        sde: The physics.
         data: Training trajectories.
         settings: Training settings, of which those of the network count; without a network it is ``tokens``.
+        jumps: The table of jumps; None: that of :func:`field_jumps`.
         seed: Seed of the network's first weights.
-        pairs: Pairs of stored times; None: those of :func:`~physinv.models.jumps.field_tables.jump_pairs`.
 
     Returns:
-        The jumps, on the device of the data.
+        The kernels, before training.
     """
-    tables = fit_field_tables(sde, data, pairs)
-    stream = seeds(seed).child("model", "network")
-    return FieldJumps(sde, data.layout, _network(data.layout, tables, settings, stream), tables).to(data.device)
+    kernel = empty_field_jumps(sde, data.times, data.layout, settings, jumps=jumps, seed=seed).to(data.device)
+    kernel.adapt(data)
+    return kernel
 
 
-def load_field_jumps(sde: SDE, layout: StateLayout, settings: Settings, tensors: Mapping[str, Tensor]) -> FieldJumps:
-    """Build the jumps of a field from the tensors of a trained model.
+def empty_field_jumps(
+    sde: SDE,
+    times: Float[Tensor, " time"],
+    layout: StateLayout,
+    settings: Settings,
+    *,
+    jumps: list[Jump] | None = None,
+    seed: Seed = 0,
+) -> FieldJumps:
+    """Build jump kernels that know no data yet: into these a saved state is loaded.
 
     Args:
-        sde: The process.
+        sde: The physics.
+        times: Stored times.
         layout: Layout of the states.
-        settings: The settings that it was trained with.
-        tensors: Its ``state_dict()``.
-
-    Returns:
-        The trained jumps.
+        settings: Training settings, of which those of the network count.
+        jumps: The table of jumps; None: that of :func:`field_jumps`.
+        seed: Seed of the network's first weights.
     """
-    tables = FieldTables(*(tensors[_BUFFERS.get(name, name)].clone() for name in FieldTables._fields))
-    jumps = FieldJumps(sde, layout, _network(layout, tables, settings, seeds(0)), tables)
-    jumps.load_state_dict(dict(tensors))
-    return jumps
-
-
-def _network(layout: StateLayout, tables: FieldTables, settings: Settings, seed: Seed) -> nn.Module:
-    """The network of a model: the token network unless the settings name another one."""
-    channels, moving = layout.shape[0], tables.unit.shape[1]
-    settings = settings if settings.network else settings.model_copy(update={"network": "tokens"})
+    channels, moving = layout.shape[0], layout.moving(torch.zeros(1, *layout.shape)).shape[1]
+    if not settings.network:
+        settings = settings.model_copy(update={"network": "tokens", "width": settings.width or _WIDTH})
     inputs = channels + (1 + len(_PARTS)) * moving + 1
-    return build_network(layout, inputs, 2 * moving, settings, seed=seed)
+    network = build_network(layout, inputs, 2 * moving, settings, seed=seeds(seed).child("model", "network"))
+    return FieldJumps(network, sde, layout, times, field_jumps(len(times) - 1) if jumps is None else jumps)
