@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from physinv.equations.fourier import filtered, fourier
 from physinv.laws.wiener import mirrored
-from physinv.models.jumps.crps import gaussian_crps
 
 _FACTORS = (0.7, 1.4, 36)  # of the deviation, among which the best one is chosen
-_COPIES = 4  # draws for each error that tell how much variance is left in modes that are not known
+_COPIES = 4  # draws for each error
 
 
 class FieldNoise(nn.Module):
@@ -78,21 +77,19 @@ class FieldNoise(nn.Module):
             deviation: Their deviations, as they were predicted.
             free: 1 in modes that are not known.
             jump: Number of the jump.
-            generator: Source of the noise whose variance is compared.
+            generator: Source of the draws that the errors are compared with.
         """
-        # The factor of the deviation, by the score of the loss.
-        factors = torch.linspace(*_FACTORS, device=gap.device)
-        axes = [0, *range(2, gap.ndim)]
-        scores = torch.stack([gaussian_crps(gap, 0 * gap, f * deviation).mean(axes, keepdim=True)[0] for f in factors])
-        best = factors[scores.argmin(0)]
-
-        # The spectrum; what the known modes take away of the variance, the factor gives back.
         self.spectrum[jump] = noise_spectrum(gap / deviation, self.periodic)
         self.factor[jump] = 1.0
+
+        # The factor, by the continuous ranked probability score of draws.
         wide = deviation.repeat(_COPIES, *[1] * (gap.ndim - 1))
-        drawn = self.draw(wide, free, jump, generator=generator)
-        kept, whole = (x.square().mean(axes, keepdim=True)[0] for x in (drawn, wide))
-        self.factor[jump] = best * (whole / kept.clamp(min=torch.finfo(kept.dtype).tiny)).sqrt()
+        drawn = self.draw(wide, free, jump, generator=generator).unflatten(0, (_COPIES, len(gap)))
+        axes = [0, 1, *range(3, drawn.ndim)]
+        apart = (drawn - drawn.roll(1, 0)).abs().mean(axes) / 2
+        factors = torch.linspace(*_FACTORS, device=gap.device)
+        scores = torch.stack([(f * drawn - gap).abs().mean(axes) - f * apart for f in factors])
+        self.factor[jump] = factors[scores.argmin(0)].reshape(-1, *[1] * (gap.ndim - 2))
 
 
 def noise_spectrum(z: Float[Tensor, "n channels *space"], periodic: bool) -> Float[Tensor, "channels *modes"]:
