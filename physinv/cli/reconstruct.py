@@ -47,6 +47,9 @@ def reconstruct(
     ] = None,
     observed_noise: Annotated[float, typer.Option(help="Standard deviation of that observation.")] = 0.05,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many observations.")] = None,
+    refine: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Move each sample by N gradients of Monte Carlo over paths.")
+    ] = 0,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -71,6 +74,7 @@ def reconstruct(
         limit=limit,
         observe=observe,
         observed_noise=observed_noise,
+        refine=refine,
     )
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     dataset = TrajectoryDataset(data)

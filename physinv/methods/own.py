@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "KINDS",
     "Kind",
+    "StoredPosterior",
     "fit_exact",
     "fit_flow",
     "fit_linear_estimate",
@@ -19,9 +20,12 @@ __all__ = [
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.sde import Linear
+from physinv.evaluation.references import StoredReference, reference_for
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.own_jumps import fit_jumps, load_jumps
 from physinv.methods.own_score import Flow, fit_posterior, fit_score, load_posterior, load_score
@@ -40,6 +44,25 @@ class Kind:
 
     fit: Callable[[Problem], Answer]
     load: Callable[[Setup, Mapping[str, Tensor]], Answer]
+
+
+@dataclass(frozen=True)
+class StoredPosterior(Answer):
+    """Draws and means of a stored reference, for its observations only.
+
+    Args:
+        reference: The reference.
+    """
+
+    reference: StoredReference
+
+    def sample(
+        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        return self.reference.sample(final, n, generator=generator)
+
+    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        return self.reference.mean_of(final)
 
 
 KINDS: dict[str, Kind] = {"score": Kind(fit_score, load_score), "jumps": Kind(fit_jumps, load_jumps)}
@@ -126,7 +149,7 @@ def load_exact(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:
 
 @loaded_by(load_exact, trains=False)
 def fit_exact(problem: Problem) -> Answer:
-    """Return the exact posterior of a process.
+    """Return the exact posterior of a process, or the stored reference of its test observations.
 
     Args:
         problem: The process.
@@ -135,7 +158,7 @@ def fit_exact(problem: Problem) -> Answer:
         The exact posterior.
 
     Raises:
-        NotApplicableError: Where none is known.
+        NotApplicableError: Where neither is known.
     """
     return _exact(problem.setup)
 
@@ -168,6 +191,11 @@ def fit_linear_estimate(problem: Problem) -> LinearEstimate:
 
 def _exact(setup: Setup) -> Answer:
     exact = setup.simulator.exact()
-    if exact is None:
+    if exact is not None:
+        return exact
+    stored = reference_for(setup.simulator)
+    if stored is None:
         raise NotApplicableError("no exact posterior is known for this process.")
-    return exact
+    if stored.info["seed"] != setup.seed:
+        raise NotApplicableError(f"the stored reference is for the data of seed {stored.info['seed']}.")
+    return StoredPosterior(stored)

@@ -26,6 +26,8 @@ from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
+from physinv.methods.classical.monte_carlo.path import fit_path_model
+from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
@@ -65,6 +67,8 @@ class SamplingPlan:
         observe: Partial observation of the final states, such as ``"sensors:0.25"`` or ``"coarse:4"``; see
             :func:`~physinv.laws.operators.named`.  None: the whole final state is observed, without noise.
         observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state.
+        refine: Gradients of Monte Carlo over paths that each sample moves by in the end
+            (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
 
     Raises:
         ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with an
@@ -84,6 +88,7 @@ class SamplingPlan:
     limit: int | None = None
     observe: str | None = None
     observed_noise: float = 0.05
+    refine: int = 0
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
@@ -95,6 +100,11 @@ class SamplingPlan:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
         if self.observe is not None and self.answer != "samples":
             raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")
+        if self.refine < 0 or (self.refine and (self.answer != "samples" or self.observe is not None)):
+            raise ValueError(
+                f"`refine` must be 0 or more, and moves samples given the whole final state, got {self.refine} with "
+                f"`answer` {self.answer!r} and `observe` {self.observe!r}."
+            )
 
     @property
     def draws(self) -> int:
@@ -141,6 +151,8 @@ def reconstruct(
     device, answer = run.device, prepared(run, data, plan)
     generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
 
+    paths = fit_path_model(run.simulator, generator=generator, device=device) if plan.refine else None
+
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
     n, k = min(plan.limit or data.n_trajectories, data.n_trajectories), plan.draws
     truth, final = data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
@@ -164,6 +176,8 @@ def reconstruct(
             at = 0
             for part in torch.split(final, max(1, (plan.batch or default_batch(shown)) // k)):
                 drawn = _drawn(answer, observation, part.to(device), plan, generator)
+                if paths is not None:
+                    drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
                 target[at : at + len(part)] = drawn.cpu().numpy()
                 at += len(part)
                 if progress is not None:
@@ -179,6 +193,7 @@ def reconstruct(
                 "observe": plan.observe,
                 "observed_noise": None if plan.observe is None else plan.observed_noise,
                 "samples": k,
+                "refine": plan.refine,
                 "seed": plan.seed,
                 "simulator": run.info["simulator"],
                 "parameters": describe(run.simulator),

@@ -54,7 +54,8 @@ class JumpPairs:
     @property
     def every(self) -> int:
         """Number of updates that a round serves: simulating takes a small share of the time."""
-        return max(_LEAST, _SHARE * (len(self.train.times) - 1) * self.sde.substeps)
+        steps = sum(self.sde.substeps_in(interval) for interval in self.train.times.diff().tolist())
+        return max(_LEAST, _SHARE * steps)
 
     def training(self, *, size: int, seeds: Seeds, start: int) -> Iterator[Batch]:
         """Yield the batches of all updates from number ``start`` on, without end.

@@ -67,7 +67,8 @@ class VectorJumps(JumpKernel):
     ) -> None:
         super().__init__(network, jumps)
         (d,), n, k = shape, len(times), len(jumps)
-        self.sde, self.times = sde, times.double().cpu()
+        self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
+        self.times = times.double().cpu()
         for name in ("low", "high", "centre", "unit"):
             self.register_buffer(name, torch.zeros(n, d))
         for name in ("back_centre", "back_unit", "offset"):
@@ -75,6 +76,11 @@ class VectorJumps(JumpKernel):
         self.register_buffer("slope", torch.zeros(k, 2 * d, d))
         for name in ("factor", "whitener"):
             self.register_buffer(name, torch.eye(d).repeat(k, 1, 1))
+
+    @property
+    def sde(self) -> SDE:
+        """The physics."""
+        return self._physics[0]
 
     @torch.no_grad()
     def adapt(self, trajectories: Float[Tensor, "n time d"]) -> None:
