@@ -29,7 +29,7 @@ STEPS = "steps"
 """The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
 
 _SHARE = 0.25  # of the budget: what the score model gets, which serves the flow and competes for the samples
-_FLAT_SHARE = 0.5  # the same for states of one number, where small steps do no harm
+_HALF = 0.5  # the same for states of one number, where small steps do no harm, and with physics to be learned first
 _CHOICE = 0.05  # of the budget: left for the choice among them
 _OBSERVATIONS, _DRAWS = 500, 16  # by which grids of jumps, and small steps, are compared
 _DOUBT = 2.0  # standard errors by which small steps have to be better than jumps
@@ -119,7 +119,8 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     Returns:
         The trained posterior.
     """
-    share = _FLAT_SHARE if problem.train.shape == (1,) else _SHARE
+    learned = not problem.simulator.known or problem.settings.physics == "learned"
+    share = _HALF if learned or problem.train.shape == (1,) else _SHARE
     posterior = fit_posterior(problem.part("score", share=share))
 
     # The jump kernels, on top of the same physics.

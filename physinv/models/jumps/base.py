@@ -101,6 +101,8 @@ class JumpKernel(nn.Module):
         later: Float[Tensor, "batch *state"],
         prepared: Tensor,
         jump: Int64[Tensor, " batch"],
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
         """Return the mean of a proper score of the kernel for pairs of states.
 
@@ -109,6 +111,7 @@ class JumpKernel(nn.Module):
             later: States of the same trajectories at the later times.
             prepared: What :meth:`prepare` says about ``later``.
             jump: Numbers of the jumps in the table.
+            generator: Source of whatever the loss draws, on the device of ``later``; None: torch's global one.
         """
 
     @abstractmethod

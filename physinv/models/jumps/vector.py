@@ -164,6 +164,8 @@ class VectorJumps(JumpKernel):
         later: Float[Tensor, "batch d"],
         prepared: Float[Tensor, "batch d"],
         jump: Int64[Tensor, " batch"],
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
         """Return the negative log density of ``x_s`` per component, in local units.
 
@@ -172,6 +174,7 @@ class VectorJumps(JumpKernel):
             later: States at the later times.
             prepared: Ways back of ``later``.
             jump: Numbers of the jumps.
+            generator: Source of whatever the loss draws, on the device of ``later``; not used.
         """
         mixture, origin = self.mixture(later, prepared, jump)
         return -mixture.log_prob(self._white(earlier - origin, jump)).mean() / earlier.shape[1]
@@ -246,6 +249,9 @@ def empty_vector_jumps(
         settings: Training settings, of which those of the network count.
         parts: Numbers of jumps of the grids.
         seed: Seed of the network's first weights.
+
+    Returns:
+        The kernels, with empty tables.
     """
     (d,) = layout.shape
     jumps = jumps_of(jump_grids(len(times) - 1, parts))
