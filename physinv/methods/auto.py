@@ -32,7 +32,8 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
 """Candidates by kind of layout, beside the linear estimate."""
 
 _LINEAR = "linear"
-_NUMBERS = 2**16  # of all observations that candidates are scored on
+_NUMBERS = 2**13  # of all observations that candidates are scored on: drawing for them takes time
+_FEWEST = 16  # observations all the same
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def load_auto(
     share: float = 0.2,
     candidates: tuple[str, ...] = (),
     observations: int = 200,
-    draws: int = 16,
+    draws: int = 8,
 ) -> Chosen:
     """Load the answer of the best candidate.
 
@@ -131,7 +132,7 @@ def fit_auto(
     share: float = 0.2,
     candidates: tuple[str, ...] = (),
     observations: int = 200,
-    draws: int = 16,
+    draws: int = 8,
 ) -> Chosen:
     """Try the candidates, train the best one afresh with the rest of the budget, and return the best answer of all.
 
@@ -190,7 +191,7 @@ class _Referee:
     """Scores answers on validation data, relative to the linear estimate."""
 
     def __init__(self, problem: Problem, linear: Answer, observations: int, draws: int) -> None:
-        n = max(1, min(observations, _NUMBERS // math.prod(problem.train.shape)))
+        n = min(observations, max(_FEWEST, _NUMBERS // math.prod(problem.train.shape)))
         self.truth, self.final = (problem.valid.states(i, limit=n).to(problem.device) for i in (0, -1))
         self.problem, self.draws = problem, draws
         self.unit = self._scores(linear) or (1.0, 1.0)
