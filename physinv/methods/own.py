@@ -75,8 +75,9 @@ def kind_of(problem: Problem) -> str:
     Args:
         problem: The process and its data.
     """
-    nonlinear = not isinstance(problem.simulator, Linear)
-    return "jumps" if nonlinear and len(problem.train.shape) == 1 else "score"
+    layout = problem.train.layout
+    served = len(layout.space) == 1 or len(layout.shape) == 1  # vectors, and fields on a line
+    return "jumps" if served and not isinstance(problem.simulator, Linear) else "score"
 
 
 def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:

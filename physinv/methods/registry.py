@@ -25,7 +25,7 @@ from physinv.config.suggest import did_you_mean
 from physinv.methods.problem import Answer, Method, Problem
 from physinv.methods.saving import Setup, check_saveable, loading_of
 
-DEFAULT_METHOD = "physinv"
+DEFAULT_METHOD = "auto"
 """The method of `physinv train` where none is named."""
 
 _OURS = {  # name: (place below physinv.methods, one line about it), in the order of tables
