@@ -204,6 +204,4 @@ def _physics(problem: Problem) -> tuple[SDE, Problem]:
 
 def _physics_tensors(sde: SDE) -> dict[str, Tensor]:
     """Learned physics under names of its own: reference laws may hold the same tensors."""
-    if not isinstance(sde, LearnedDrift):
-        return {}
-    return {k: v.clone() for k, v in prefixed("physics", sde.state_dict()).items()}
+    return prefixed("physics", sde.state_dict()) if isinstance(sde, LearnedDrift) else {}

@@ -186,7 +186,7 @@ def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = 
         NotApplicableError: If the method has no meaning for this process.
         ValueError: If there is no such method or option, or what it returns is no answer.
     """
-    options = options or {}
+    options = _tuples(options or {})
     check_options(name, options)
     answer = METHODS.find(name)(problem, **options)
     if not isinstance(answer, Answer):
@@ -218,5 +218,10 @@ def load_method(
     load = loading_of(fit).load
     assert load is not None
     moved = {key: tensor.to(setup.device) for key, tensor in tensors.items()}
-    answer: Answer = load(setup, moved, **(options or {}))
+    answer: Answer = load(setup, moved, **_tuples(options or {}))
     return answer
+
+
+def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as functions take them: JSON and TOML have lists where Python has tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

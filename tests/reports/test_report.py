@@ -169,6 +169,14 @@ def test_a_report_of_the_barest_results(tmp_path: Path) -> None:
     assert "npse (seed 0): failed: no" in (tmp_path / "1" / "report.html").read_text("utf-8")
 
 
+def test_the_choice_of_a_method_is_told_with_its_figures(tmp_path: Path) -> None:
+    trials = [{"method": "linear", "share": 0.0, "relative": 1.0}, {"method": "dps", "share": 0.2, "failed": "NaN"}]
+    trials.append({"method": "physinv", "share": 0.8, "relative": 0.8771})
+    chosen = {**cell("auto", crps=1.0), "notes": {"chosen": "physinv", "trials": trials, "answer": {}}}
+    text = write_report(folder(tmp_path, chosen, cell("linear", crps=2.0)))[-1].read_text("utf-8")
+    assert "Chosen: seed 0 physinv (scores over linear: linear 1.000, physinv 0.877)" in text
+
+
 def test_a_study_of_words_is_drawn_and_a_method_without_records_is_not(tmp_path: Path) -> None:
     records = read_records(results(tmp_path / "heat", FIELD))
     study = {"name": "pair", "key": "parameters.pair"}
