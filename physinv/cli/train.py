@@ -23,7 +23,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Method of `physinv benchmark methods`, or module:function [auto: a proper score chooses].",
+            help="Method of `physinv benchmark methods`, or module:function [auto].",
         ),
     ] = None,
     option: Options = None,
@@ -40,7 +40,9 @@ def train(
     """Train a method on a dataset; killed at any moment, --resume goes on exactly.
 
     Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory fresh optimiser.  Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    workers memory fresh optimiser.
+
+    Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
               physinv train datasets/burgers --out runs/flow --method flow-matching --option steps=16
     """
     from physinv.cli.assignments import read_assignments

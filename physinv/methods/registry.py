@@ -33,7 +33,7 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
     "auto": ("auto:fit_auto", "the best of a few methods by a proper score on validation data"),
     "physinv": (
         "own:fit_physinv",
-        "jump kernels, or a reverse SDE with trained score, with known physics (this package)",
+        "jump kernels or a reverse SDE, with known physics (this package)",
     ),
     "physinv-flow": ("own:fit_flow", "probability-flow ODE with the same score: one pre-image"),
     "linear": (
