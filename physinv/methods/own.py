@@ -27,7 +27,6 @@ from torch import Tensor
 from physinv.equations.sde import Linear
 from physinv.evaluation.references import StoredReference, reference_for
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
-from physinv.methods.own_fields import fit_fields, load_fields
 from physinv.methods.own_jumps import fit_jumps, load_jumps
 from physinv.methods.own_score import Flow, fit_posterior, fit_score, load_posterior, load_score
 from physinv.methods.problem import Answer, NotApplicableError, Problem
@@ -69,7 +68,6 @@ class StoredPosterior(Answer):
 KINDS: dict[str, Kind] = {
     "score": Kind(fit_score, load_score),
     "jumps": Kind(fit_jumps, load_jumps),
-    "fields": Kind(fit_fields, load_fields),
 }
 """Kinds of models by name; the name is what run files hold, as `model`."""
 

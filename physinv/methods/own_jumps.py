@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -17,14 +17,14 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.evaluation.metrics import crps_map
-from physinv.methods.own_score import OwnPosterior, fit_posterior, load_posterior
+from physinv.methods.own_score import OwnPosterior, fit_posterior, load_posterior, load_values, mapped
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.jumps.base import Jump, JumpKernel, jump_grids
 from physinv.models.jumps.field import empty_field_jumps, fit_field_jumps
 from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vector_jumps
 from physinv.posterior.jumps import JumpPosterior
-from physinv.training.jump_pairs import choose_fresh
+from physinv.training.jump_pairs import Fresh
 
 STEPS = "steps"
 """The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
@@ -72,7 +72,8 @@ class JumpAnswer(OwnPosterior):
     ) -> Float[Tensor, "batch n *state"]:
         if STEPS in self.ways:
             return super().sample(final, n, generator=generator)
-        return self.jumps.sample(final, n, generator=generator)
+        drawn = self.jumps.sample(final, n, generator=generator)
+        return drawn if self.values is None else self.values(drawn)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """Return the posterior mean: that of the longest jump if it is in use, else the mean of 64 draws.
@@ -127,6 +128,7 @@ class Family:
         batch: Pairs per update, where the settings leave that open.
         rate: Learning rate, likewise.
         share: Share of the budget of the score model beside them.
+        fresh: What is simulated anew where the settings leave that open and the simulator is known.
     """
 
     fit: Callable[..., JumpKernel]
@@ -136,12 +138,13 @@ class Family:
     batch: int
     rate: float
     share: float
+    fresh: Fresh
 
 
-VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25)
+VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25, "states")
 """Mixtures along grids of 1, 2 and 4 jumps."""
 
-FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
+FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1, "noise")
 """Normal laws around a learned mean, in one jump."""
 
 
@@ -157,8 +160,7 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
         The trained posterior.
     """
     family, settings = _family(problem.setup)
-    learned = not problem.simulator.known or problem.settings.physics == "learned"
-    share = _HALF if learned or problem.train.shape == (1,) else family.share
+    share = _HALF if _learned(problem.setup) or problem.train.shape == (1,) else family.share
     posterior = fit_posterior(problem.part("score", share=share))
 
     # The jump kernels, on top of the same physics.
@@ -183,7 +185,7 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
         for ways in _pools(drawn)
     }
     found = {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
-    return replace(answer, ways=_best(scores), found=found)
+    return cast(JumpAnswer, mapped(replace(answer, ways=_best(scores), found=found), problem))
 
 
 def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
@@ -202,7 +204,8 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
     kernel.load_state_dict(below("jumps", tensors))
     kernel = kernel.to(setup.device).eval()
     grids = family.grids(len(setup.times) - 1)
-    return family.answer(posterior, kernel, grids, tuple(notes["ways"]), notes["found"], setup.seed)
+    answer = family.answer(posterior, kernel, grids, tuple(notes["ways"]), notes["found"], setup.seed)
+    return replace(answer, values=load_values(setup, below("score", tensors)))
 
 
 def _family(setup: Setup) -> tuple[Family, Settings]:
@@ -213,8 +216,15 @@ def _family(setup: Setup) -> tuple[Family, Settings]:
         "rate": family.rate,
         "validate_windows": max(64, _PAIRS // math.prod(setup.layout.shape)),
     }
-    left = {k: v for k, v in pairs.items() if not getattr(setup.settings, k)}
+    left: dict[str, Any] = {k: v for k, v in pairs.items() if not getattr(setup.settings, k)}
+    if setup.settings.fresh == "auto":
+        left["fresh"] = "off" if _learned(setup) else family.fresh  # initial states of fields may cost a spin-up
     return family, setup.settings.model_copy(update=left | {"windows": (2,)})
+
+
+def _learned(setup: Setup) -> bool:
+    """Whether the physics comes from the data, which leaves nothing to simulate."""
+    return not setup.simulator.known or setup.settings.physics == "learned"
 
 
 @torch.no_grad()
@@ -222,7 +232,7 @@ def _judges(problem: Problem) -> tuple[Tensor, Tensor]:
     """First and last states that no training has seen."""
     simulator, valid = problem.simulator, problem.valid
     count = min(max(_NUMBERS // (_DRAWS * math.prod(valid.shape)), _FEWEST), _MOST)
-    if choose_fresh("auto", simulator) == "states":
+    if not _learned(problem.setup):
         generator = seeds(problem.seed).child("method", "judges").generator(problem.device)
         x = simulator.initial(count, generator=generator, device=problem.device)
         ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
