@@ -144,7 +144,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     changes: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
-    settings = Settings(**{"batch": 32, **{k: number(v) for k, v in changes.items()}})
+    settings = Settings(**{"batch": 32, "fresh": "noise", **{k: number(v) for k, v in changes.items()}})
     for name in args.systems:
         figures: dict[str, list[float]] = {}
         for i, seed in enumerate(args.seeds):

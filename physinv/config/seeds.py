@@ -33,6 +33,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     comparison / laws                       random choices of the tests of the law of the samples
     comparison / checks                     the same in a comparison of methods
     comparison / variogram                  pairs of components, the same for every method
+    method / values                         samples that a map of values is fitted to
     method / choice                         draws by which a method chooses among its own ways
     method / judges                         new trajectories by which it chooses
     method / mean                           samples that a method averages for its estimate

@@ -25,13 +25,16 @@ from physinv.config.suggest import did_you_mean
 from physinv.methods.problem import Answer, Method, Problem
 from physinv.methods.saving import Setup, check_saveable, loading_of
 
-DEFAULT_METHOD = "physinv"
+DEFAULT_METHOD = "auto"
 """The method of `physinv train` where none is named."""
 
 _OURS = {  # name: (place below physinv.methods, one line about it), in the order of tables
     "exact": ("own:fit_exact", "the exact posterior, where one is known"),
     "auto": ("auto:fit_auto", "the best of a few methods by a proper score on validation data"),
-    "physinv": ("own:fit_physinv", "reverse SDE with known physics and trained score (this package)"),
+    "physinv": (
+        "own:fit_physinv",
+        "jump kernels or a reverse SDE, with known physics (this package)",
+    ),
     "physinv-flow": ("own:fit_flow", "probability-flow ODE with the same score: one pre-image"),
     "linear": (
         "own:fit_linear_estimate",

@@ -167,6 +167,15 @@ def test_a_report_of_the_barest_results(tmp_path: Path) -> None:
         names = {p.name for p in write_report(folder(tmp_path / str(i), own))}
         assert {"report.html", "table.md"} <= names
     assert "npse (seed 0): failed: no" in (tmp_path / "1" / "report.html").read_text("utf-8")
+    assert 'id="checks"' not in (tmp_path / "0" / "report.html").read_text("utf-8")
+
+
+def test_checks_have_a_section_and_a_sentence(tmp_path: Path) -> None:
+    write_report(folder(tmp_path, cell("physinv", crps=1.0, outside=0.74, misfit_median=1.1, patch_c2st=0.93)))
+    text = (tmp_path / "report.html").read_text("utf-8")
+    section = text.partition('<section id="checks">')[2].partition("</section>")[0]
+    assert all(heading in section for heading in ("outside", "misfit", "patches", "best at 0.5", "0.740", "0.930"))
+    assert "told from true states without any exact posterior: outside 0.740 and patches 0.930 for 0.5." in text
 
 
 def test_the_choice_of_a_method_is_told_with_its_figures(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed
+from physinv.data.dataset import TrajectoryDataset
+
 
 class Jump(NamedTuple):
     """Name the ends of a jump backward in time by the numbers of their stored times.
@@ -113,6 +116,15 @@ class JumpKernel(nn.Module):
             jump: Numbers of the jumps in the table.
             generator: Source of whatever the loss draws, on the device of ``later``; None: torch's global one.
         """
+
+    def finish(self, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
+        """Fit what remains after training to trajectories that the kernel was not trained on; by default nothing.
+
+        Args:
+            data: Validation trajectories.
+            seed: Seed of whatever is drawn.
+        """
+        return
 
     @abstractmethod
     def draw(

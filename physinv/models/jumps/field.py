@@ -77,7 +77,8 @@ class FieldJumps(JumpKernel):
         self, network: nn.Module, sde: SDE, layout: StateLayout, times: Float[Tensor, " time"], jumps: list[Jump]
     ) -> None:
         super().__init__(network, jumps)
-        self.sde, self.layout, self.times = sde, layout, times.double().cpu()
+        self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
+        self.layout, self.times = layout, times.double().cpu()
         like = mirrored(layout.moving(torch.zeros(1, *layout.shape)), layout.periodic)
         n, k, channels, one = len(times), len(jumps), layout.shape[0], [1] * len(layout.space)
         moving, modes = like.shape[1], fourier(like).shape[2:]
@@ -87,6 +88,11 @@ class FieldJumps(JumpKernel):
         self.register_buffer("unit", torch.ones(k, moving, *one))
         self.register_buffer("free", torch.ones(k, moving, *modes))
         self.noise = FieldNoise(k, moving, layout.periodic, tuple(modes))
+
+    @property
+    def sde(self) -> SDE:
+        """The physics."""
+        return self._physics[0]
 
     @torch.no_grad()
     def adapt(self, data: TrajectoryDataset) -> None:
