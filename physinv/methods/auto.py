@@ -162,7 +162,8 @@ def fit_auto(
     for name in names:
         own = share if name in trained else 0.0
         try:
-            answer = fit_method(name, problem.part(f"trial-{name}", share=own or 1.0, begun=begun))
+            part = problem if own in (0.0, 1.0) else problem.part(f"trial-{name}", share=own, begun=begun)
+            answer = fit_method(name, part)
             tried.append((referee.judge(name, own, answer), answer))
         except ValueError as error:  # it does not apply, or its training did not converge
             errors.append(error)

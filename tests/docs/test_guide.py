@@ -29,7 +29,7 @@ def test_recorded_data(tmp_path, monkeypatch, capsys):
     for line in lines:
         cli.main(line.split())
     table = capsys.readouterr().out
-    assert "recorded, physinv samples, 4 steps" in table
+    assert "recorded, auto (" in table
     assert "reconstruction_mse" not in table
 
 

@@ -126,8 +126,10 @@ def test_paths_may_be_text(data, tmp_path):
 def test_run_files_hold_registered_names(data, tmp_path):
     train_run(tmp_path / "run", data["train"], data["valid"], settings=QUICK, budget=Budget(steps=2))
     info = read_info(tmp_path / "run")
-    assert (info["simulator"], info["method"], info["settings"]["loss"]) == ("ornstein-uhlenbeck", "physinv", "auto")
-    assert info["notes"] == {"model": "score", "reference": "mixture"}
+    assert (info["simulator"], info["method"], info["settings"]["loss"]) == ("ornstein-uhlenbeck", "auto", "auto")
+    assert {t["method"] for t in info["notes"]["trials"]} == {"linear", "physinv"}
+    train_run(tmp_path / "own", data["train"], data["valid"], method="physinv", settings=QUICK, budget=Budget(steps=2))
+    assert read_info(tmp_path / "own")["notes"] == {"model": "score", "reference": "mixture"}
     assert (info["steps"], info["budget"]) == (2, None)
 
 

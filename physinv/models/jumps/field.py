@@ -258,6 +258,9 @@ def field_jumps(intervals: int) -> list[Jump]:
     Args:
         intervals: Number of intervals between stored times.
 
+    Returns:
+        One or two jumps, that from the last stored time first.
+
     Example:
         >>> field_jumps(4)
         [Jump(earlier=0, later=4), Jump(earlier=0, later=3)]
@@ -304,6 +307,9 @@ def empty_field_jumps(
         settings: Training settings, of which those of the network count.
         jumps: The table of jumps; None: that of :func:`field_jumps`.
         seed: Seed of the network's first weights.
+
+    Returns:
+        The kernels, with empty tables.
     """
     channels, moving = layout.shape[0], layout.moving(torch.zeros(1, *layout.shape)).shape[1]
     if not settings.network:
