@@ -3,6 +3,7 @@
 python benchmarks/strangers.py                                   all processes, three seeds, the default method
 python benchmarks/strangers.py lorenz-63 --methods physinv linear flow-matching --seeds 7
 python benchmarks/strangers.py mymodule:MyProcess                 a process of your own
+python benchmarks/strangers.py lorenz-63 --set fresh=off          without new trajectories while training
 
 Exact: importance sampling over two million forward runs (up to four numbers), Monte Carlo over paths above.  For every
 seed: new data, new training, new draws.  CRPS of ours over exact at most 1.03, coverage within .02 of the exact
@@ -12,6 +13,7 @@ posterior's on the same observations, under .5 % of the samples outside the rang
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,12 +22,15 @@ import torch
 from common import ROOT, told, write
 from stranger_processes import STRANGERS
 
+from physinv.cli.assignments import read_assignments
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, crps
+from physinv.methods.auto import underlying
+from physinv.methods.own_jumps import JumpAnswer
 from physinv.methods.problem import Problem
 from physinv.methods.registry import DEFAULT_METHOD, fit_method
 from physinv.processes.registry import find
@@ -36,7 +41,9 @@ DRAWS = 200  # of every posterior, for each observation
 LARGEST = 4  # numbers of a state for importance sampling
 
 
-def once(name: str, seed: int, methods: list[str], budget: float, steps: int | None) -> dict[str, float]:
+def once(
+    name: str, seed: int, methods: list[str], budget: float, steps: int | None, settings: Settings
+) -> dict[str, float]:
     """Figures of all methods on one process: data, training and draws of one seed."""
     place = f"stranger_processes:{STRANGERS[name].__name__}" if name in STRANGERS else name
     simulator = find(place)()
@@ -46,14 +53,14 @@ def once(name: str, seed: int, methods: list[str], budget: float, steps: int | N
     truth, final = test.states(0), test.states(-1)
     low, high = train.states(0).amin(0), train.states(0).amax(0)
     spend = Budget(steps=steps) if steps else Budget(seconds=budget)
-    problem = Problem(simulator, train, valid, Settings(), budget=spend, seed=seed)
+    problem = Problem(simulator, train, valid, settings, budget=spend, seed=seed)
     exact = "importance" if simulator.shape[0] <= LARGEST else "mcmc"
 
     figures: dict[str, float] = {}
     for method in [exact, *methods]:
         with warnings.catch_warnings(record=True) as told_aloud:
             warnings.simplefilter("always")
-            answer = fit_method(method, problem)
+            answer = underlying(fit_method(method, problem))
             generator = seeds(seed).child("comparison", "samples").generator()
             samples = answer.sample(final, DRAWS, generator=generator)
         for warning in told_aloud:
@@ -62,10 +69,43 @@ def once(name: str, seed: int, methods: list[str], budget: float, steps: int | N
         figures[f"{key}: CRPS"] = float(crps(samples, truth))
         figures[f"{key}: coverage"] = float(coverage(samples, truth, 0.9))
         figures[f"{key}: outside, %"] = 100 * float(((samples < low) | (samples > high)).any(-1).float().mean())
+        if isinstance(answer, JumpAnswer):
+            for ways, found in answer.found.items():
+                figures[f"{key}: ways {ways}, CRPS in deviations"] = found
         if method != exact:
             figures[f"{key}: CRPS over exact"] = figures[f"{key}: CRPS"] / figures["exact: CRPS"]
             figures[f"{key}: coverage beyond exact"] = figures[f"{key}: coverage"] - figures["exact: coverage"]
     return figures
+
+
+def page(folder: Path) -> None:
+    """Write docs/results/strangers.md from all records of a folder."""
+    rows, hardware = [], ""
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text("utf-8"))
+        figures, hardware = record["figures"], record["hardware"]
+        for method in sorted({k.split(":")[0] for k in figures} - {"exact"}):
+            over, beyond, outside = (
+                figures[f"{method}: {name}"] for name in ("CRPS over exact", "coverage beyond exact", "outside, %")
+            )
+            rows.append(
+                f"| {record['process']} | {method} | {told(over)} | {max(over):.3f} | {told(beyond)} "
+                f"| {told(outside)} | {len(over)} |"
+            )
+    lines = [
+        "# Processes of a stranger",
+        "",
+        "Vector processes that physinv does not ship, as a user would write them (`benchmarks/stranger_processes.py`),",
+        "each with 2000 training trajectories and 60 s of training on one core. The exact posterior is that of",
+        "importance sampling over two million forward runs. Written by `benchmarks/strangers.py`.",
+        "",
+        "| process | method | CRPS over exact | largest | coverage beyond exact | outside the data, % | seeds |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        f"Measured on {hardware}.",
+    ]
+    (ROOT / "docs" / "results" / "strangers.md").write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def main() -> None:
@@ -76,13 +116,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of training (default %(default)s)")
     parser.add_argument("--steps", type=int, help="updates instead of seconds, for a machine that is busy")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="training settings")
+    parser.add_argument("--page", action="store_true", help="write the page of the documentation as well")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    settings = Settings(**read_assignments(args.set))
     for name in args.processes:
         figures: dict[str, list[float]] = {}
         for seed in args.seeds:
-            for key, value in once(name, seed, args.methods, args.budget, args.steps).items():
+            for key, value in once(name, seed, args.methods, args.budget, args.steps, settings).items():
                 figures.setdefault(key, []).append(value)
         print(f"\n{name}, seeds {args.seeds}: mean +- standard deviation, largest")
         for key, values in figures.items():
@@ -91,6 +134,8 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         head = {"benchmark": "strangers", "process": name, "seeds": args.seeds}
         write(path, {**head, "budget_seconds": args.budget, "steps": args.steps}, figures)
+    if args.page:
+        page(args.out / "strangers")
 
 
 if __name__ == "__main__":

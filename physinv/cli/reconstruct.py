@@ -101,7 +101,9 @@ def evaluate(
     rows = evaluate(loaded)
     info = loaded.info
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
-    console.metrics(rows, f"{info['simulator']}, {info['method']} {info['answer']}{steps}")
+    chosen = info["run"].get("notes", {}).get("chosen")
+    method = info["method"] if chosen is None else f"{info['method']} ({chosen})"
+    console.metrics(rows, f"{info['simulator']}, {method} {info['answer']}{steps}")
     checks = check(loaded)
     console.checks(checks)
     if json is not None:

@@ -21,7 +21,10 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Method of `physinv benchmark methods`, or module:function [physinv]."),
+        typer.Option(
+            metavar="NAME",
+            help="Method of `physinv benchmark methods`, or module:function [auto].",
+        ),
     ] = None,
     option: Options = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
@@ -37,7 +40,9 @@ def train(
     """Train a method on a dataset; killed at any moment, --resume goes on exactly.
 
     Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory.  Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
+    workers memory fresh optimiser.
+
+    Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
               physinv train datasets/burgers --out runs/flow --method flow-matching --option steps=16
     """
     from physinv.cli.assignments import read_assignments

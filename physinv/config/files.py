@@ -150,8 +150,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         header: Text by name, which the file holds beside them.
     """
     flat: dict[str, Tensor] = {}
+    places: set[int] = set()
     for name, tensor in tensors.items():
         whole = tensor.detach().cpu().contiguous()
+        if (place := whole.untyped_storage().data_ptr()) in places:
+            whole = whole.clone()  # the library refuses two tensors in one place of memory
+        places.add(place)
         stored = {name + _COMPLEX: torch.view_as_real(whole.resolve_conj())} if whole.is_complex() else {name: whole}
         flat |= stored
     write_atomically(path, lambda temporary: save_file(flat, temporary, metadata=dict(header)))

@@ -34,6 +34,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     comparison / laws                       random choices of the tests of the law of the samples
     comparison / checks                     the same in a comparison of methods
     comparison / variogram                  pairs of components, the same for every method
+    method / values                         samples that a map of values is fitted to
     method / choice                         draws by which a method chooses among its own ways
     method / judges                         new trajectories by which it chooses
     method / mean                           samples that a method averages for its estimate
@@ -45,6 +46,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / choice                         samples of the candidates that a choice is made among
     method / package                        another package, which draws from the global stream
     jumps / ...                             jump kernels beside a score, with the names of model and training
+    jumps / finish / JUMP                   noise of draws of fields that is compared with errors
     member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training
 
 Methods of one comparison share the streams of model and training on purpose: they see the same batches.

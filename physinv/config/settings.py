@@ -38,7 +38,8 @@ class Settings(Strict):
         "", description="reference law that the network improves on, a name or module:Class; none: what suits the state"
     )
     network: str = Field(
-        "", description="network by name (mlp, unet, particles) or as module:Class; none: that of the state's layout"
+        "",
+        description="network by name (mlp, unet, tokens, particles) or as module:Class; none: that of the layout",
     )
     width: int = Field(0, ge=0, description="channels of the network; 0: 64 for vectors, 16 for fields")
     depth: int = Field(0, ge=0, description="hidden layers (vectors) or halvings of the grid (fields); 0: 3 or 2")
@@ -50,6 +51,9 @@ class Settings(Strict):
     )
     batch: int = Field(
         0, ge=0, description="windows per update; 0: 2048 for vectors, for fields 8 to 128 (about 2^14 numbers)"
+    )
+    optimiser: Literal["auto", "adamw", "muon"] = Field(
+        "auto", description="muon: orthogonal steps for hidden matrices; auto: where the network has any, else adamw"
     )
     rate: float = Field(
         0.0, ge=0, description="peak learning rate (AdamW), then cosine to 0; 0: 1e-3 for vectors, 4e-3 for fields"

@@ -36,14 +36,13 @@ class SDE(ABC):
 
     direction: int = 1
 
-    @property
-    def substeps(self) -> int:
-        """Number of steps of :meth:`drift_flow`, and of the solver, between two stored times."""
-        return 1
-
     def substeps_in(self, duration: float) -> int:
-        """Return how many steps of :meth:`drift_flow` a ``duration`` takes: here :attr:`substeps`, whatever it is."""
-        return self.substeps
+        """Return how many steps of :meth:`drift_flow`, and of the solver, a duration takes: here always one.
+
+        Args:
+            duration: Length of an interval, in units of time, positive or negative.
+        """
+        return 1
 
     @abstractmethod
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
@@ -319,8 +318,7 @@ class Linear(SDE):
         return self.unmodes(self.variance(t1 - t0, v) * self.modes(v), v)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
-        dt = t1 - t0
-        scale = self.decay(dt, gap) / self.variance(dt, gap).clamp(min=torch.finfo(gap.dtype).tiny).sqrt()
+        scale = self.decay(t1 - t0, gap) / self.variance(t1 - t0, gap).clamp(min=torch.finfo(gap.dtype).tiny).sqrt()
         return self.unmodes(scale * self.modes(gap), gap)
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:

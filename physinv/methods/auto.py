@@ -7,7 +7,7 @@ never worse than it on these data.
 
 from __future__ import annotations
 
-__all__ = ["CANDIDATES", "Chosen", "Trial", "fit_auto", "load_auto", "underlying"]
+__all__ = ["Chosen", "Trial", "fit_auto", "load_auto", "suited", "underlying"]
 
 import math
 from collections.abc import Mapping
@@ -19,20 +19,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
+from physinv.equations.sde import Linear
 from physinv.evaluation.metrics import crps, energy_score
+from physinv.methods.own import kind_of
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import fit_method, load_method, trains
 from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
 
-CANDIDATES: Mapping[str, tuple[str, ...]] = {
-    "vector": ("physinv",),
-    "field": ("physinv", "flow-matching"),
-    "particles": ("physinv", "flow-matching"),
-}
-"""Candidates by kind of layout, beside the linear estimate."""
-
 _LINEAR = "linear"
-_NUMBERS = 2**16  # of all observations that candidates are scored on
+_NUMBERS = 2**13  # of all observations that candidates are scored on: drawing for them takes time
+_FEWEST = 16  # observations all the same
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def load_auto(
     share: float = 0.2,
     candidates: tuple[str, ...] = (),
     observations: int = 200,
-    draws: int = 16,
+    draws: int = 8,
 ) -> Chosen:
     """Load the answer of the best candidate.
 
@@ -131,14 +127,14 @@ def fit_auto(
     share: float = 0.2,
     candidates: tuple[str, ...] = (),
     observations: int = 200,
-    draws: int = 16,
+    draws: int = 8,
 ) -> Chosen:
     """Try the candidates, train the best one afresh with the rest of the budget, and return the best answer of all.
 
     Args:
         problem: The process and its data.
         share: Share of the budget that each candidate tries; a single one gets all of it.
-        candidates: Methods beside the linear estimate; none: those of :data:`CANDIDATES` for the layout.
+        candidates: Methods beside the linear estimate; none: those that :func:`suited` names.
         observations: Validation observations that candidates are scored on; fewer for large states.
         draws: Samples of each, at least 2.
 
@@ -148,7 +144,7 @@ def fit_auto(
     Raises:
         ValueError: If ``share`` leaves nothing of the budget, or no candidate can be trained.
     """
-    names = [name for name in candidates or CANDIDATES[problem.train.layout.kind] if name != _LINEAR]
+    names = [name for name in candidates or suited(problem) if name != _LINEAR]
     trained = [name for name in names if trains(name)]
     share = share if len(trained) > 1 else 1.0  # a single one needs no trial
     if not 0 < share * len(trained) < 1 and len(trained) > 1:
@@ -186,11 +182,26 @@ def fit_auto(
     return Chosen(answer, first.method, tuple(trial for trial, _ in tried))
 
 
+def suited(problem: Problem) -> tuple[str, ...]:
+    """Return the candidates that suit a process, beside the linear estimate.
+
+    Physinv's own method has no rival where it is exact (linear processes) or made of jump kernels.
+
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        Names of methods.
+    """
+    alone = isinstance(problem.simulator, Linear) or kind_of(problem) == "jumps"
+    return ("physinv",) if alone else ("physinv", "flow-matching")
+
+
 class _Referee:
     """Scores answers on validation data, relative to the linear estimate."""
 
     def __init__(self, problem: Problem, linear: Answer, observations: int, draws: int) -> None:
-        n = max(1, min(observations, _NUMBERS // math.prod(problem.train.shape)))
+        n = min(observations, max(_FEWEST, _NUMBERS // math.prod(problem.train.shape)))
         self.truth, self.final = (problem.valid.states(i, limit=n).to(problem.device) for i in (0, -1))
         self.problem, self.draws = problem, draws
         self.unit = self._scores(linear) or (1.0, 1.0)

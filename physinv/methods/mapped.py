@@ -20,7 +20,7 @@ from physinv.processes.parameters import build
 from physinv.processes.registry import find
 
 _FEWEST = 16  # validation observations from which a map is fitted
-_NUMBERS = 2**19  # of a channel's values that quantiles are known well from: no more observations are drawn for
+_NUMBERS = 2**18  # of a channel's values that quantiles are known well from: no more observations are drawn for
 _SCORED = 32  # observations that are drawn for in any case
 _DRAWS = 4  # of each of them
 _FARTHER = 1.5  # times as far from the values of training as those of validation are: what exact samples may reach

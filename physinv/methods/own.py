@@ -65,7 +65,10 @@ class StoredPosterior(Answer):
         return self.reference.mean_of(final)
 
 
-KINDS: dict[str, Kind] = {"score": Kind(fit_score, load_score), "jumps": Kind(fit_jumps, load_jumps)}
+KINDS: dict[str, Kind] = {
+    "score": Kind(fit_score, load_score),
+    "jumps": Kind(fit_jumps, load_jumps),
+}
 """Kinds of models by name; the name is what run files hold, as `model`."""
 
 
@@ -75,8 +78,9 @@ def kind_of(problem: Problem) -> str:
     Args:
         problem: The process and its data.
     """
-    nonlinear = not isinstance(problem.simulator, Linear)
-    return "jumps" if nonlinear and len(problem.train.shape) == 1 else "score"
+    layout = problem.train.layout
+    served = len(layout.space) == 1 or len(layout.shape) == 1  # vectors, and fields on a line
+    return "jumps" if served and not isinstance(problem.simulator, Linear) else "score"
 
 
 def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:

@@ -1,14 +1,14 @@
-"""physinv's own method for nonlinear vectors: jump kernels beside the score model, chosen by a proper score."""
+"""physinv's own method for nonlinear processes: jump kernels beside the score model, chosen by a proper score."""
 
 from __future__ import annotations
 
-__all__ = ["STEPS", "JumpAnswer", "fit_jumps", "load_jumps"]
+__all__ = ["STEPS", "JumpAnswer", "JumpDensity", "fit_jumps", "load_jumps"]
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -17,25 +17,25 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.evaluation.metrics import crps_map
-from physinv.methods.own_score import OwnPosterior, fit_posterior, load_posterior
+from physinv.methods.own_score import OwnPosterior, fit_posterior, load_posterior, load_values, mapped
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
-from physinv.models.jumps.base import jump_grids
+from physinv.models.jumps.base import Jump, JumpKernel, jump_grids
+from physinv.models.jumps.field import empty_field_jumps, fit_field_jumps
 from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vector_jumps
 from physinv.posterior.jumps import JumpPosterior
-from physinv.training.jump_pairs import choose_fresh
+from physinv.training.jump_pairs import Fresh
 
 STEPS = "steps"
 """The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
 
-_SHARE = 0.25  # of the budget: what the score model gets, which serves the flow and competes for the samples
-_FLAT_SHARE = 0.5  # the same for states of one number, where small steps do no harm
-_CHOICE = 0.05  # of the budget: left for the choice among them
-_OBSERVATIONS, _DRAWS = 500, 16  # by which grids of jumps, and small steps, are compared
+_HALF = 0.5  # of the budget: the score model's share for single numbers, and with physics to be learned first
+_CHOICE = 0.05  # of the budget: left for the choice among jumps and small steps
+_DRAWS = 16  # of each way, for each observation that they are compared on
+_FEWEST, _MOST, _NUMBERS = 50, 500, 2**17  # such observations, and numbers in their draws
 _DOUBT = 2.0  # standard errors by which small steps have to be better than jumps
 _MEAN_DRAWS = 64
-_BATCH, _RATE = 512, 1e-2  # of the training of jump kernels, where the settings leave them open
-_PAIRS = 8192  # on which they are validated
+_PAIRS = 2**15  # numbers in the states that jump kernels are validated on
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,15 @@ class JumpAnswer(OwnPosterior):
     Args:
         posterior: The posterior of the score model, which serves the probability flow in any case.
         kernel: The jump kernels.
-        ways: Names of what the draws are shared among: numbers of jumps such as ``"2"``, or ``"steps"`` alone.
+        grids: The grids of jumps that draws may follow.
+        ways: What the draws are shared among: numbers of jumps of grids such as ``"2"``, or ``"steps"`` alone.
         found: CRPS on validation observations of small steps and of all pools of grids, in units of the deviation of
             ``x_0``.
         seed: Seed of the draws that :meth:`mean` averages.
     """
 
-    kernel: VectorJumps
+    kernel: JumpKernel
+    grids: Sequence[Sequence[Jump]]
     ways: tuple[str, ...]
     found: Mapping[str, float]
     seed: int
@@ -63,15 +65,15 @@ class JumpAnswer(OwnPosterior):
     @property
     def jumps(self) -> JumpPosterior:
         """The posterior along the grids that are in use."""
-        grids = jump_grids(len(self.kernel.times) - 1)
-        return JumpPosterior(self.kernel, [grid for grid in grids if str(len(grid)) in self.ways])
+        return JumpPosterior(self.kernel, [grid for grid in self.grids if str(len(grid)) in self.ways])
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         if STEPS in self.ways:
             return super().sample(final, n, generator=generator)
-        return self.jumps.sample(final, n, generator=generator)
+        drawn = self.jumps.sample(final, n, generator=generator)
+        return drawn if self.values is None else self.values(drawn)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """Return the posterior mean: that of the longest jump if it is in use, else the mean of 64 draws.
@@ -83,6 +85,18 @@ class JumpAnswer(OwnPosterior):
             return self.jumps.mean(final)
         generator = seeds(self.seed).child("method", "mean").generator(final.device)
         return self.sample(final, _MEAN_DRAWS, generator=generator).mean(1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return weights and tables of the score model and of the jump kernels."""
+        return prefixed("score", super().tensors()) | prefixed("jumps", dict(self.kernel.state_dict()))
+
+    def notes(self) -> dict[str, Any]:
+        return {**super().notes(), "model": "jumps", "ways": list(self.ways), "found": dict(self.found)}
+
+
+@dataclass(frozen=True)
+class JumpDensity(JumpAnswer):
+    """The same for vectors, whose kernels have a density."""
 
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
@@ -96,16 +110,42 @@ class JumpAnswer(OwnPosterior):
         Returns:
             Log densities in nats, ``(batch,)``.
         """
+        assert isinstance(self.kernel, VectorJumps)
         longest = torch.zeros(len(final), dtype=torch.int64, device=final.device)
         with torch.no_grad():
             return self.kernel.log_prob(initial, final, self.kernel.prepare(final, 0), longest)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return weights and tables of the score model and of the jump kernels."""
-        return prefixed("score", super().tensors()) | prefixed("jumps", dict(self.kernel.state_dict()))
 
-    def notes(self) -> dict[str, Any]:
-        return {**super().notes(), "model": "jumps", "ways": list(self.ways), "found": dict(self.found)}
+@dataclass(frozen=True)
+class Family:
+    """What jump kernels of one kind of state are made of, and how they are trained.
+
+    Args:
+        fit: Builds them from data.
+        empty: Builds them without data.
+        grids: The grids that draws may follow, for a number of stored intervals.
+        answer: The class of the answer.
+        batch: Pairs per update, where the settings leave that open.
+        rate: Learning rate, likewise.
+        share: Share of the budget of the score model beside them.
+        fresh: What is simulated anew where the settings leave that open and the simulator is known.
+    """
+
+    fit: Callable[..., JumpKernel]
+    empty: Callable[..., JumpKernel]
+    grids: Callable[[int], list[list[Jump]]]
+    answer: type[JumpAnswer]
+    batch: int
+    rate: float
+    share: float
+    fresh: Fresh
+
+
+VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25, "states")
+"""Mixtures along grids of 1, 2 and 4 jumps."""
+
+FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1, "noise")
+"""Normal laws around a learned mean, in one jump."""
 
 
 def fit_jumps(problem: Problem) -> JumpAnswer:
@@ -119,28 +159,33 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     Returns:
         The trained posterior.
     """
-    share = _FLAT_SHARE if problem.train.shape == (1,) else _SHARE
+    family, settings = _family(problem.setup)
+    share = _HALF if _learned(problem.setup) or problem.train.shape == (1,) else family.share
     posterior = fit_posterior(problem.part("score", share=share))
 
     # The jump kernels, on top of the same physics.
-    rest = problem.part("jumps", share=1 - share - _CHOICE, begun=share)
-    settings = _settings(problem.settings)
-    kernel = fit_vector_jumps(posterior.sde, problem.train, settings, seed=seeds(problem.seed).child("jumps"))
-    rest.minimise_jumps(kernel.to(problem.device), posterior.sde, settings)
-    answer = JumpAnswer(posterior, kernel.eval(), (), {}, problem.seed)
+    rest, stream = problem.part("jumps", share=1 - share - _CHOICE, begun=share), seeds(problem.seed).child("jumps")
+    kernel = family.fit(posterior.sde, problem.train, settings, seed=stream).to(problem.device)
+    rest.minimise_jumps(kernel, posterior.sde, settings)
+    kernel.finish(problem.valid, seed=stream)
+    grids = family.grids(len(problem.train.times) - 1)
+    answer = family.answer(posterior, kernel.eval(), grids, (), {}, problem.seed)
 
     # Small steps, and all pools of grids, judged by the CRPS of their draws.
     truth, final = _judges(problem)
-    unit = problem.train.states(0).std(0).clamp(min=torch.finfo(truth.dtype).tiny)
+    unit = problem.train.layout.pooled((truth - truth.mean(0)).square()).sqrt()
+    unit = unit.clamp(min=torch.finfo(truth.dtype).tiny)
     drawn = {}
-    for way in [str(len(grid)) for grid in jump_grids(len(kernel.times) - 1)] + [STEPS]:
+    for way in [str(len(grid)) for grid in grids] + [STEPS]:
         generator = seeds(problem.seed).child("method", "choice").generator(problem.device)
         drawn[way] = replace(answer, ways=(way,)).sample(final, _DRAWS, generator=generator)
+    moving = problem.train.layout.moving
     scores = {
-        ways: (crps_map(torch.cat([drawn[way] for way in ways], 1), truth) / unit).mean(-1) for ways in _pools(drawn)
+        ways: moving(crps_map(torch.cat([drawn[way] for way in ways], 1), truth) / unit).flatten(1).mean(1)
+        for ways in _pools(drawn)
     }
     found = {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
-    return replace(answer, ways=_best(scores), found=found)
+    return cast(JumpAnswer, mapped(replace(answer, ways=_best(scores), found=found), problem))
 
 
 def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
@@ -153,31 +198,47 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
     Returns:
         The posterior.
     """
-    posterior, notes = load_posterior(setup, below("score", tensors)), setup.notes
-    kernel = empty_vector_jumps(
-        posterior.sde, setup.times, setup.layout, _settings(setup.settings), seed=seeds(setup.seed).child("jumps")
-    )
+    (family, settings), notes = _family(setup), setup.notes
+    posterior, stream = load_posterior(setup, below("score", tensors)), seeds(setup.seed).child("jumps")
+    kernel = family.empty(posterior.sde, setup.times, setup.layout, settings, seed=stream)
     kernel.load_state_dict(below("jumps", tensors))
-    return JumpAnswer(posterior, kernel.to(setup.device).eval(), tuple(notes["ways"]), notes["found"], setup.seed)
+    kernel = kernel.to(setup.device).eval()
+    grids = family.grids(len(setup.times) - 1)
+    answer = family.answer(posterior, kernel, grids, tuple(notes["ways"]), notes["found"], setup.seed)
+    return replace(answer, values=load_values(setup, below("score", tensors)))
 
 
-def _settings(settings: Settings) -> Settings:
-    """Settings of the training of jump kernels, where they are left open."""
-    pairs = {"batch": _BATCH, "rate": _RATE, "validate_windows": _PAIRS}
-    return settings.model_copy(update={k: v for k, v in pairs.items() if not getattr(settings, k)} | {"windows": (2,)})
+def _family(setup: Setup) -> tuple[Family, Settings]:
+    """What suits the states, and the settings with what they leave open."""
+    family = FIELDS if setup.layout.space else VECTORS
+    pairs = {
+        "batch": family.batch,
+        "rate": family.rate,
+        "validate_windows": max(64, _PAIRS // math.prod(setup.layout.shape)),
+    }
+    left: dict[str, Any] = {k: v for k, v in pairs.items() if not getattr(setup.settings, k)}
+    if setup.settings.fresh == "auto":
+        left["fresh"] = "off" if _learned(setup) else family.fresh  # initial states of fields may cost a spin-up
+    return family, setup.settings.model_copy(update=left | {"windows": (2,)})
+
+
+def _learned(setup: Setup) -> bool:
+    """Whether the physics comes from the data, which leaves nothing to simulate."""
+    return not setup.simulator.known or setup.settings.physics == "learned"
 
 
 @torch.no_grad()
 def _judges(problem: Problem) -> tuple[Tensor, Tensor]:
     """First and last states that no training has seen."""
     simulator, valid = problem.simulator, problem.valid
-    if choose_fresh("auto", simulator) == "states":
+    count = min(max(_NUMBERS // (_DRAWS * math.prod(valid.shape)), _FEWEST), _MOST)
+    if not _learned(problem.setup):
         generator = seeds(problem.seed).child("method", "judges").generator(problem.device)
-        x = simulator.initial(_OBSERVATIONS, generator=generator, device=problem.device)
+        x = simulator.initial(count, generator=generator, device=problem.device)
         ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
         ends = ends[ends.flatten(1).isfinite().all(1)]
         return ends[:, 0], ends[:, 1]
-    return valid.states(0), valid.states(-1)
+    return valid.states(0, limit=count), valid.states(-1, limit=count)
 
 
 def _pools(drawn: Mapping[str, Tensor]) -> list[tuple[str, ...]]:

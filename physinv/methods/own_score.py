@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Flow", "OwnDensity", "OwnPosterior", "fit_posterior", "fit_score", "load_posterior", "load_score"]
+__all__ = [
+    "Flow",
+    "OwnDensity",
+    "OwnPosterior",
+    "fit_posterior",
+    "fit_score",
+    "load_posterior",
+    "load_score",
+    "load_values",
+    "mapped",
+]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +27,7 @@ from physinv.config.seeds import seeds
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import solve
 from physinv.laws.gaussian import gaussian_log_prob
+from physinv.methods.mapped import MappedAnswer, with_value_map
 from physinv.methods.problem import Problem
 from physinv.methods.reverse import ReverseAnswer, load_score_model
 from physinv.methods.saving import Setup, below, prefixed
@@ -25,6 +36,7 @@ from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.linear import LinearReference
 from physinv.posterior.likelihood import EXACT_DIVERGENCE
 from physinv.posterior.posterior import Posterior
+from physinv.posterior.value_map import ValueMap
 from physinv.training.fit_drift import fit_drift
 
 _START = 1e-3  # of the first stored time: where the flow begins, see Posterior.log_prob
@@ -34,19 +46,28 @@ _TOLERANCE = 1e-4  # of the adaptive solver; at 1e-3 the density of heat comes o
 
 @dataclass(frozen=True)
 class OwnPosterior(ReverseAnswer):
-    """The posterior of the reverse SDE with known physics and trained score; its mean is the reversal without noise."""
+    """The posterior of the reverse SDE with known physics and trained score; its mean is the reversal without noise.
+
+    Args:
+        posterior: The posterior of the score model.
+        values: A map of values that samples go through, for sharp initial states; None: none.
+    """
+
+    values: ValueMap | None = field(default=None, kw_only=True)
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        return self.posterior.sample(final, n, generator=generator)
+        drawn = self.posterior.sample(final, n, generator=generator)
+        return drawn if self.values is None else self.values(drawn)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         return self.posterior.mean_flow(final)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return weights, tables of the reference law, and learned physics where there is some."""
-        return super().tensors() | _physics_tensors(self.posterior.sde)
+        """Return weights, tables of the reference law, and learned physics and a map of values where there are some."""
+        values = {} if self.values is None else prefixed("values", self.values.tensors())
+        return super().tensors() | _physics_tensors(self.posterior.sde) | values
 
     def notes(self) -> dict[str, Any]:
         return {"model": "score", **super().notes()}
@@ -133,7 +154,27 @@ def fit_score(problem: Problem) -> OwnPosterior:
     Returns:
         The trained posterior; for linear processes with a density.
     """
-    return _with_density(fit_posterior(problem), problem.seed)
+    return mapped(_with_density(fit_posterior(problem), problem.seed), problem)
+
+
+def mapped(answer: OwnPosterior, problem: Problem) -> OwnPosterior:
+    """Put a map of values behind the samples of fields, where their values are not those of initial states.
+
+    Args:
+        answer: The answer.
+        problem: The process and its data.
+
+    Returns:
+        The answer, without a density where values are mapped.
+    """
+    if not problem.train.layout.space:
+        return answer
+    generator = seeds(problem.seed).child("method", "values").generator(problem.device)
+    found = with_value_map(answer, problem.train, problem.valid, generator)
+    if not isinstance(found, MappedAnswer):
+        return answer
+    plain = OwnPosterior(answer.posterior) if isinstance(answer, OwnDensity) else answer
+    return replace(plain, values=found.value_map)
 
 
 def load_score(setup: Setup, tensors: Mapping[str, Tensor]) -> OwnPosterior:
@@ -146,7 +187,22 @@ def load_score(setup: Setup, tensors: Mapping[str, Tensor]) -> OwnPosterior:
     Returns:
         The posterior.
     """
-    return _with_density(load_posterior(setup, tensors), setup.seed)
+    posterior, values = load_posterior(setup, tensors), load_values(setup, tensors)
+    return _with_density(posterior, setup.seed) if values is None else OwnPosterior(posterior, values=values)
+
+
+def load_values(setup: Setup, tensors: Mapping[str, Tensor]) -> ValueMap | None:
+    """Load the map of values of an answer, or None.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+
+    Returns:
+        The map.
+    """
+    stored = {k: v.to(setup.device) for k, v in below("values", tensors).items()}
+    return ValueMap.from_tensors(stored, setup.layout) if stored else None
 
 
 def fit_posterior(problem: Problem) -> Posterior:
@@ -177,7 +233,7 @@ def load_posterior(setup: Setup, tensors: Mapping[str, Tensor]) -> Posterior:
     """
     learned, sde = below("physics", tensors), setup.simulator
     physics: SDE = load_drift(learned, setup.layout, setup.settings).to(setup.device) if learned else sde
-    own = {k: v for k, v in tensors.items() if not k.startswith("physics.")}
+    own = {k: v for k, v in tensors.items() if not k.startswith(("physics.", "values."))}
     return Posterior(physics, load_score_model(setup, physics, own), setup.times)
 
 
@@ -204,6 +260,4 @@ def _physics(problem: Problem) -> tuple[SDE, Problem]:
 
 def _physics_tensors(sde: SDE) -> dict[str, Tensor]:
     """Learned physics under names of its own: reference laws may hold the same tensors."""
-    if not isinstance(sde, LearnedDrift):
-        return {}
-    return {k: v.clone() for k, v in prefixed("physics", sde.state_dict()).items()}
+    return prefixed("physics", sde.state_dict()) if isinstance(sde, LearnedDrift) else {}

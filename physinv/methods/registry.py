@@ -25,13 +25,16 @@ from physinv.config.suggest import did_you_mean
 from physinv.methods.problem import Answer, Method, Problem
 from physinv.methods.saving import Setup, check_saveable, loading_of
 
-DEFAULT_METHOD = "physinv"
+DEFAULT_METHOD = "auto"
 """The method of `physinv train` where none is named."""
 
 _OURS = {  # name: (place below physinv.methods, one line about it), in the order of tables
     "exact": ("own:fit_exact", "the exact posterior, where one is known"),
     "auto": ("auto:fit_auto", "the best of a few methods by a proper score on validation data"),
-    "physinv": ("own:fit_physinv", "reverse SDE with known physics and trained score (this package)"),
+    "physinv": (
+        "own:fit_physinv",
+        "jump kernels or a reverse SDE, with known physics (this package)",
+    ),
     "physinv-flow": ("own:fit_flow", "probability-flow ODE with the same score: one pre-image"),
     "linear": (
         "own:fit_linear_estimate",
@@ -186,7 +189,7 @@ def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = 
         NotApplicableError: If the method has no meaning for this process.
         ValueError: If there is no such method or option, or what it returns is no answer.
     """
-    options = options or {}
+    options = _tuples(options or {})
     check_options(name, options)
     answer = METHODS.find(name)(problem, **options)
     if not isinstance(answer, Answer):
@@ -218,5 +221,10 @@ def load_method(
     load = loading_of(fit).load
     assert load is not None
     moved = {key: tensor.to(setup.device) for key, tensor in tensors.items()}
-    answer: Answer = load(setup, moved, **(options or {}))
+    answer: Answer = load(setup, moved, **_tuples(options or {}))
     return answer
+
+
+def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as functions take them: JSON and TOML have lists where Python has tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

@@ -129,7 +129,7 @@ def train_run(
         ValueError: If the run to resume was begun with other data or settings, the method can't be saved, or a
             setting does not fit.
     """
-    run, device, options = _folder(run), device or torch.device("cpu"), _tuples(options or {})
+    run, device, options = _folder(run), device or torch.device("cpu"), dict(options or {})
     check_options(method, options)
     check_saveable(method, METHODS.find(method))
     problem = _problem(train, valid, as_settings(settings), budget, seed, device)
@@ -183,7 +183,7 @@ def fit_run(
     Raises:
         ValueError: If there is no such method or option, or the method takes training.
     """
-    device, options = device or torch.device("cpu"), _tuples(options or {})
+    device, options = device or torch.device("cpu"), dict(options or {})
     check_options(method, options)
     if trains(method):
         raise ValueError(
@@ -216,7 +216,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     times = torch.tensor(info["times"], dtype=torch.float64)
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
-        answer = load_method(info["method"], setup, tensors, _tuples(info["options"]))
+        answer = load_method(info["method"], setup, tensors, info["options"])
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
@@ -279,11 +279,6 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
     }
     out: dict[str, Any] = json.loads(json.dumps(info))
     return out
-
-
-def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as functions take them: JSON and TOML have lists where Python has tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
 
 
 def _folder(run: Path | str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Fresh", "JumpPairs", "choose_fresh"]
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -23,6 +24,7 @@ from physinv.training.objectives.base import Batch
 Fresh = Literal["off", "noise", "states"]
 """What is new in every round of trajectories: nothing, the noise from stored initial states, or these as well."""
 
+_NUMBERS = 2**19  # of the states of a round at one time
 _LEAST = 200  # updates between two rounds
 _SHARE = 8  # updates that a solver step of a round has to be worth
 
@@ -41,7 +43,7 @@ class JumpPairs:
         train: Trajectories to train on.
         valid: Trajectories to validate on.
         fresh: What is new in every round; see :func:`choose_fresh` for what suits the physics.
-        rows: Most trajectories in a round.
+        rows: Most trajectories in a round; None: 4096, or fewer of large states.
     """
 
     kernel: JumpKernel
@@ -49,12 +51,18 @@ class JumpPairs:
     train: TrajectoryDataset
     valid: TrajectoryDataset
     fresh: Fresh = "off"
-    rows: int = 4096
+    rows: int | None = None
+
+    @property
+    def most(self) -> int:
+        """Most trajectories in a round: their states at one time hold about 2^19 numbers, 256 to 4096 states."""
+        return self.rows or min(max(_NUMBERS // math.prod(self.train.shape), 256), 4096)
 
     @property
     def every(self) -> int:
         """Number of updates that a round serves: simulating takes a small share of the time."""
-        return max(_LEAST, _SHARE * (len(self.train.times) - 1) * self.sde.substeps)
+        steps = sum(self.sde.substeps_in(interval) for interval in self.train.times.diff().tolist())
+        return max(_LEAST, _SHARE * steps)
 
     def training(self, *, size: int, seeds: Seeds, start: int) -> Iterator[Batch]:
         """Yield the batches of all updates from number ``start`` on, without end.
@@ -82,7 +90,7 @@ class JumpPairs:
             size: Pairs in a batch.
             seeds: Streams ``windows`` are below these.
         """
-        pool = self._pool(_all_images(self.sde, self.valid.trajectories(slice(0, self.rows))))
+        pool = self._pool(_all_images(self.sde, self.valid.trajectories(slice(0, self.most))))
         return [self._batch(pool, size, seeds.child("windows"), i) for i in range(max(2, count // size))]
 
     @torch.no_grad()
@@ -91,14 +99,14 @@ class JumpPairs:
         data, device = self.train, self.train.device
         n = data.n_trajectories
         if self.fresh == "off" or not isinstance(self.sde, Simulator):
-            first = number * self.rows % n
-            x = data.trajectories(slice(first, first + self.rows))
+            first = number * self.most % n
+            x = data.trajectories(slice(first, first + self.most))
             return _all_images(self.sde, x)
         generator = stream.generator(device)
         if self.fresh == "states":
-            x = self.sde.initial(self.rows, generator=generator, device=device)
+            x = self.sde.initial(self.most, generator=generator, device=device)
         else:
-            x = data.states(0)[torch.randperm(n, generator=stream.child("rows").generator())[: self.rows].to(device)]
+            x = data.states(0)[torch.randperm(n, generator=stream.child("rows").generator())[: self.most].to(device)]
         images = self.sde.images(x)
         which = torch.randint(len(images), (len(x),), generator=generator, device=device)
         x = torch.stack(images)[which, torch.arange(len(x), device=device)]

@@ -1,4 +1,4 @@
-"""Updates of the weights by AdamW, and their moving average."""
+"""Updates of the weights by AdamW or Muon, and their moving average."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ __all__ = ["Updates", "schedule"]
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from physinv.config.settings import Settings
+from physinv.training.muon import Muon, hidden_matrices
+
+_MATRIX_RATE = 5.0  # learning rate of Muon's matrices over that of AdamW: .02 beside 4e-3
 
 
 class Updates:
@@ -18,29 +22,31 @@ class Updates:
 
     Args:
         model: Its parameters that require gradients are trained.
-        settings: Training settings, of which ``weight_decay``, ``clip`` and ``ema`` count.
-        rate: The highest learning rate, from which ``schedule`` starts.
+        settings: Training settings, of which ``optimiser``, ``weight_decay``, ``clip`` and ``ema`` count.
+        rate: The highest learning rate of AdamW, from which ``schedule`` starts.
 
     Attributes:
         average: A copy of the model with averaged weights.
-        optimiser: AdamW.
+        optimiser: AdamW, or :class:`~physinv.training.muon.Muon` where the network has hidden matrices for it.
+
+    Raises:
+        ValueError: If the setting ``optimiser`` is ``muon`` and the network has no hidden matrices.
     """
 
     def __init__(self, model: nn.Module, settings: Settings, rate: float) -> None:
         self.average = copy.deepcopy(model).requires_grad_(False)
-        self._rate, self._clip, self._ema = rate, settings.clip, settings.ema
+        self._clip, self._ema = settings.clip, settings.ema
         pairs = zip(self.average.parameters(), model.parameters(), strict=True)
         self._averaged: list[Tensor] = [a for a, p in pairs if p.requires_grad]
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         first = self._trainable[0]
         fused = first.device.type in ("cpu", "cuda") and all(p.is_floating_point() for p in self._trainable)
-        self.optimiser = torch.optim.AdamW(
-            self._trainable, lr=rate, weight_decay=settings.weight_decay, fused=fused
-        )  # complex parameters can't be fused
+        self.optimiser = _optimiser(model, self._trainable, settings, rate, fused)  # complex ones can't be fused
+        self._peaks = [group["lr"] for group in self.optimiser.param_groups]
 
     @property
     def rate(self) -> float:
-        """The learning rate of the last update."""
+        """The learning rate of AdamW in the last update."""
         return float(self.optimiser.param_groups[0]["lr"])
 
     def step(self, loss: Tensor, *, progress: float, count: int) -> None:
@@ -51,8 +57,8 @@ class Updates:
             progress: Share of the training that is done, which sets the learning rate.
             count: Number of this update, from 1 on: the average forgets the first weights faster.
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate * schedule(progress)
+        for group, peak in zip(self.optimiser.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * schedule(progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._trainable, self._clip)
@@ -75,3 +81,21 @@ def schedule(progress: float, *, warmup: float = 0.02) -> float:
     if progress < warmup:
         return max(progress, 1e-3) / warmup
     return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
+
+
+def _optimiser(
+    model: nn.Module, trainable: Sequence[Tensor], settings: Settings, rate: float, fused: bool
+) -> torch.optim.Optimizer:
+    """The optimiser that the settings name; ``auto`` is Muon where the network has hidden matrices."""
+    matrices = [] if settings.optimiser == "adamw" else hidden_matrices(model)
+    if matrices:
+        taken = {id(p) for p in matrices}
+        others = [p for p in trainable if id(p) not in taken]
+        rates = {"rate": rate, "matrix_rate": _MATRIX_RATE * rate}
+        return Muon(others, matrices, **rates, weight_decay=settings.weight_decay, fused=fused)
+    if settings.optimiser == "muon":
+        raise ValueError(
+            "setting `optimiser` = muon needs a network with hidden matrices, such as `network` = tokens, "
+            f"got {type(model).__name__} without any; take auto or adamw."
+        )
+    return torch.optim.AdamW(trainable, lr=rate, weight_decay=settings.weight_decay, fused=fused)

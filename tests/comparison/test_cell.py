@@ -48,3 +48,17 @@ def test_one_solver_step_of_one_draw_is_one_evaluation(tmp_path):
     result = run_cell(Job(config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
     assert result["cost"]["network_evaluations"] == 8
     assert result["metrics"]["physics_residual"] == pytest.approx(1, abs=0.5)
+
+
+def test_a_choice_is_recorded_and_what_was_chosen_keeps_what_it_can_do(tmp_path):
+    from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
+
+    config = Cell(small(methods=["auto"], observations=20), "auto", 0).config
+    config["options"] = {"candidates": ["exact"]}
+    simulator = build(OrnsteinUhlenbeck, config["parameters"])
+    generate(DatasetPlan(simulator, config["splits"], 0, "ornstein-uhlenbeck"), tmp_path / "d")
+    result = run_cell(Job(config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
+    assert [trial["method"] for trial in result["notes"]["trials"]] == ["linear", "exact"]
+    assert result["notes"]["chosen"] == "exact"  # of a mixture: better by more than the noise of 50 observations
+    assert "log_prob" in result["metrics"]

@@ -51,7 +51,8 @@ def test_tensors_go_round(tmp_path):
 
 def test_complex_tensors_go_round_and_files_are_the_same_bytes(tmp_path):
     z = torch.complex(torch.arange(4.0, dtype=torch.float64), -torch.ones(4, dtype=torch.float64)).view(2, 2)
-    tensors = {"single": z.cfloat(), "double": z.mT.conj(), "real": torch.ones(2)}
+    both = torch.ones(2)
+    tensors = {"single": z.cfloat(), "double": z.mT.conj(), "real": both, "same": both, "view": both[:1]}
     for name in ("a", "b"):
         save_tensors(tmp_path / name, tensors, {"format": "test"})
     found, header = load_tensors(tmp_path / "a")

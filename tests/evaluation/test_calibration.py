@@ -202,8 +202,7 @@ def test_true_trajectories_of_linear_processes_have_residual_one(simulator, diag
 class Kicked(SDE):
     """Two numbers, ``dx = -x dt``, noise .5 on the second only; in three steps between stored times."""
 
-    @property
-    def substeps(self):
+    def substeps_in(self, duration):
         return 3
 
     def drift(self, x, t):

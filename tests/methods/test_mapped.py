@@ -1,14 +1,20 @@
 """The map of values is put where it helps, and nowhere else."""
 
+from dataclasses import replace
+
 import torch
 
+from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import crps
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.mapped import MappedAnswer, with_value_map
+from physinv.methods.own_score import OwnPosterior
 from physinv.posterior.value_map import fit_value_map
+from physinv.runs.run import load_run, train_run
+from physinv.training.budget import Budget
 from simulators.fields.advection_diffusion import AdvectionDiffusion
 from simulators.fields.heat_walls import HeatWalls
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -74,3 +80,21 @@ def test_a_map_that_makes_the_score_worse_is_left_out(tmp_path, generator):
     known = train.states(0)
     forced = fit_value_map(sure.sample(valid.states(-1), 1).flatten(0, 1), known, train.layout, smooth.images)
     assert float(crps(forced(drawn), truth)) > 1.02 * float(crps(drawn, truth))
+
+
+def test_physinv_maps_the_values_of_fields_with_edges_and_loads_the_map_again(tmp_path):
+    """A short training leaves speckles on fields of two values; the map takes them, and is saved with the run."""
+    simulator = HeatWalls(size=16, steps=2, horizon=0.02)
+    generate(DatasetPlan(simulator, {"train": 200, "valid": 64, "test": 30}, 0, "heat-walls"), tmp_path / "d")
+    train, valid, test = (TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test"))
+    settings = Settings(width=4, depth=1, validate_windows=32)
+    train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=10), method="physinv")
+    answer, final = load_run(tmp_path / "run").answer, test.states(-1)
+    assert isinstance(answer, OwnPosterior)
+    assert answer.values is not None
+    drawn, plain = (
+        a.sample(final, 4, generator=torch.Generator().manual_seed(0)) for a in (answer, replace(answer, values=None))
+    )
+    assert torch.equal(drawn, answer.values(plain))
+    truth = test.states(0)
+    assert float(crps(drawn, truth)) < 0.9 * float(crps(plain, truth))

@@ -33,7 +33,7 @@ class Echo:
 
 
 def test_names_are_ours_in_the_order_of_tables_then_those_from_outside(problem):
-    assert method_names()[:3] == ["exact", "physinv", "physinv-flow"]
+    assert method_names()[:3] == ["exact", "auto", "physinv"]
     assert len(method_names()) >= 18
 
     def fit_echo(problem, *, gain: float = 1.0):

@@ -29,15 +29,20 @@ PROCESSES = {
 # Of each option that there is.
 FEW = {
     "observations": 4,
+    "chains": 2,
+    "warm_up": 4,
+    "most": 1,
+    "runs": 1000,
     "draws": 2,
     "steps": 3,
     "members": 2,
-    "iterations": 3,
+    "iterations": 4,
     "outer": 2,
     "inner": 2,
     "draw": 2,
 }
 UNSAVED = ("npse", "fmpe")
+ONLY = {"mcmc": "linear field"}  # thousands of simulations for each draw
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +65,16 @@ def few(method):
     return {name: FEW[name] for name in method_options(method) if name in FEW}
 
 
+@pytest.mark.filterwarnings("ignore:.*(R-hat|effective)")  # chains and runs as few as these fall short
 @pytest.mark.parametrize("process", PROCESSES)
 @pytest.mark.parametrize("method", [name for name in method_names() if name not in UNSAVED])
 def test_a_loaded_answer_draws_the_same_bytes(method, process, make, tmp_path):
     if method == "fno":
         pytest.importorskip("neuralop")
+    if ONLY.get(method, process) != process:
+        pytest.skip("takes too long")
     problem, final = make(process)
+    final = final[:1] if method in ONLY else final
     try:
         answer = fit_method(method, problem, few(method))
     except NotApplicableError:

@@ -167,6 +167,23 @@ def test_a_report_of_the_barest_results(tmp_path: Path) -> None:
         names = {p.name for p in write_report(folder(tmp_path / str(i), own))}
         assert {"report.html", "table.md"} <= names
     assert "npse (seed 0): failed: no" in (tmp_path / "1" / "report.html").read_text("utf-8")
+    assert 'id="checks"' not in (tmp_path / "0" / "report.html").read_text("utf-8")
+
+
+def test_checks_have_a_section_and_a_sentence(tmp_path: Path) -> None:
+    write_report(folder(tmp_path, cell("physinv", crps=1.0, outside=0.74, misfit_median=1.1, patch_c2st=0.93)))
+    text = (tmp_path / "report.html").read_text("utf-8")
+    section = text.partition('<section id="checks">')[2].partition("</section>")[0]
+    assert all(heading in section for heading in ("outside", "misfit", "patches", "best at 0.5", "0.740", "0.930"))
+    assert "told from true states without any exact posterior: outside 0.740 and patches 0.930 for 0.5." in text
+
+
+def test_the_choice_of_a_method_is_told_with_its_figures(tmp_path: Path) -> None:
+    trials = [{"method": "linear", "share": 0.0, "relative": 1.0}, {"method": "dps", "share": 0.2, "failed": "NaN"}]
+    trials.append({"method": "physinv", "share": 0.8, "relative": 0.8771})
+    chosen = {**cell("auto", crps=1.0), "notes": {"chosen": "physinv", "trials": trials, "answer": {}}}
+    text = write_report(folder(tmp_path, chosen, cell("linear", crps=2.0)))[-1].read_text("utf-8")
+    assert "Chosen: seed 0 physinv (scores over linear: linear 1.000, physinv 0.877)" in text
 
 
 def test_a_study_of_words_is_drawn_and_a_method_without_records_is_not(tmp_path: Path) -> None:

@@ -184,5 +184,5 @@ def test_a_run_with_learned_physics(tmp_path):
     assert torch.equal(a, b)
     with pytest.raises(ValueError, match="was begun with `settings`"):
         train_run(tmp_path / "a", train, valid, settings=QUICK, budget=Budget(steps=20), resume=True)
-    (tmp_path / "a" / "physics.safetensors").unlink()  # only training that goes on needs it
+    (tmp_path / "a" / "score" / "physics.safetensors").unlink()  # only training that goes on needs it
     assert torch.equal(load_run(tmp_path / "a").sde.drift(x, t), run.sde.drift(x, t))

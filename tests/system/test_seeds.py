@@ -129,7 +129,7 @@ def test_images_and_noise_of_an_update_are_independent(asked, tmp_path):
     """They used to be one stream: the mirror image of a window told the signs of its sliced loss."""
     train, valid, _ = data(DoubleWell(steps=4), "double-well", tmp_path / "d")
     settings = SMALL.model_copy(update={"loss": "sliced"})
-    train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=2))
+    train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=8))
     names = {"/".join(map(str, path[1:])) for path in asked}
     assert {"training/images/1", "training/noise/1"} < names
     check(asked)

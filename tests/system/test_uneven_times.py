@@ -11,6 +11,8 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics_residual import physics_residual
 from physinv.methods.classical.physics import fit_physics
 from physinv.methods.problem import Problem
+from physinv.models.jumps.backward import way_back
+from physinv.models.jumps.base import Jump
 from physinv.models.references.smoother_tables import physics_backward
 from physinv.processes.layout import VectorLayout
 from physinv.processes.simulator import Simulator
@@ -61,6 +63,12 @@ def test_the_physics_backward_takes_the_steps_of_each_state_of_a_batch(asked, ge
     assert asked == pytest.approx([-0.1] * 10)
     for i in range(4):  # in the order of the batch, and whatever else is in it
         assert torch.equal(together[i : i + 1], physics_backward(Stiff(), x[i : i + 1], t[i : i + 1], dt[i : i + 1]))
+
+
+def test_a_jump_over_both_intervals_takes_five_steps_back(asked, generator):
+    box = torch.full((3, 1), 9.0)
+    way_back(Stiff(), torch.randn(1, 1, generator=generator), Jump(0, 2), Stiff().times, -box, box)
+    assert asked == pytest.approx([-0.1] * 5)
 
 
 def test_the_physics_alone_runs_over_the_solver_steps(asked, tmp_path):

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
-from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import SDE
 from physinv.laws.gaussian import gaussian_log_prob
+from physinv.laws.wiener import filter_channels, wiener_gains
 from physinv.methods.problem import Answer
 from physinv.processes.layout import StateLayout
 
@@ -95,7 +95,7 @@ class LinearEstimate(Answer):
         if self.anchors is not None:
             out: Tensor = torch.tensordot(gap.flatten(1) @ self.anchors.T, self.weights, dims=1)
             return out
-        return inverse_fourier(torch.einsum("io...,bi...->bo...", self.weights, fourier(gap)), tuple(gap.shape[2:]))
+        return filter_channels(self.weights, gap)
 
 
 @torch.no_grad()
@@ -198,19 +198,8 @@ def wiener_filters(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple
         One estimate for each penalty, without the deviation of its errors.
     """
     mean0, meanT = x0.mean(0), xT.mean(0)
-    gaps = ((xT - meanT).double(), (x0 - mean0).double())  # so that squares don't underflow in small units
-    a, b = (fourier(x).movedim(1, -1) for x in gaps)
-    power = torch.einsum("n...i,n...j->...ij", a.conj(), a) / len(a)
-    cross = torch.einsum("n...i,n...o->...io", a.conj(), b) / len(a)
-    eye = torch.eye(a.shape[-1], dtype=power.dtype, device=power.device)
-    largest = power.diagonal(dim1=-2, dim2=-1).real.amax()
-    found = []
-    for penalty in penalties:
-        solved = (
-            torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1)).cfloat().contiguous()
-        )
-        found.append(LinearEstimate(layout, mean0, meanT, solved, None, torch.zeros_like(mean0)))
-    return found
+    found = wiener_gains(xT - meanT, x0 - mean0, penalties)
+    return [LinearEstimate(layout, mean0, meanT, gain, None, torch.zeros_like(mean0)) for gain in found]
 
 
 def _best(

@@ -37,7 +37,8 @@ def way_back(
         States at the earlier time of the jump.
     """
     for m in range(jump.later, jump.earlier, -1):
-        t0, t1, parts = float(times[m]), float(times[m - 1]), sde.substeps
+        t0, t1 = float(times[m]), float(times[m - 1])
+        parts = sde.substeps_in(t0 - t1)
         for i in range(parts):
             a, b = (x.new_full((len(x),), t0 + (t1 - t0) * j / parts) for j in (i, i + 1))
             moved = sde.drift_flow(x, a, b)

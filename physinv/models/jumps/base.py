@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from physinv.config.seeds import Seed
+from physinv.data.dataset import TrajectoryDataset
+
 
 class Jump(NamedTuple):
     """Name the ends of a jump backward in time by the numbers of their stored times.
@@ -101,6 +104,8 @@ class JumpKernel(nn.Module):
         later: Float[Tensor, "batch *state"],
         prepared: Tensor,
         jump: Int64[Tensor, " batch"],
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
         """Return the mean of a proper score of the kernel for pairs of states.
 
@@ -109,7 +114,17 @@ class JumpKernel(nn.Module):
             later: States of the same trajectories at the later times.
             prepared: What :meth:`prepare` says about ``later``.
             jump: Numbers of the jumps in the table.
+            generator: Source of whatever the loss draws, on the device of ``later``; None: torch's global one.
         """
+
+    def finish(self, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
+        """Fit what remains after training to trajectories that the kernel was not trained on; by default nothing.
+
+        Args:
+            data: Validation trajectories.
+            seed: Seed of whatever is drawn.
+        """
+        return
 
     @abstractmethod
     def draw(

@@ -53,6 +53,9 @@ class ConditionalMixture:
             numbers: Output of the network, see :func:`mixture_outputs`.
             dimension: Components of a state.
             components: Gaussians of the mixture.
+
+        Returns:
+            One mixture for each row of ``numbers``.
         """
         d, k = dimension, components
         logits, means, scales, below = torch.split(numbers, [k, k * d, k * d, d * (d - 1) // 2], dim=1)
@@ -79,6 +82,9 @@ class ConditionalMixture:
 
         Args:
             generator: Source of randomness.
+
+        Returns:
+            States, ``(batch, d)``.
         """
         chosen = torch.multinomial(self.logits.softmax(-1), 1, generator=generator)[..., None]
         chosen = chosen.expand(-1, 1, self.means.shape[2])

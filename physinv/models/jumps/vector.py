@@ -67,7 +67,8 @@ class VectorJumps(JumpKernel):
     ) -> None:
         super().__init__(network, jumps)
         (d,), n, k = shape, len(times), len(jumps)
-        self.sde, self.times = sde, times.double().cpu()
+        self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
+        self.times = times.double().cpu()
         for name in ("low", "high", "centre", "unit"):
             self.register_buffer(name, torch.zeros(n, d))
         for name in ("back_centre", "back_unit", "offset"):
@@ -75,6 +76,11 @@ class VectorJumps(JumpKernel):
         self.register_buffer("slope", torch.zeros(k, 2 * d, d))
         for name in ("factor", "whitener"):
             self.register_buffer(name, torch.eye(d).repeat(k, 1, 1))
+
+    @property
+    def sde(self) -> SDE:
+        """The physics."""
+        return self._physics[0]
 
     @torch.no_grad()
     def adapt(self, trajectories: Float[Tensor, "n time d"]) -> None:
@@ -158,6 +164,8 @@ class VectorJumps(JumpKernel):
         later: Float[Tensor, "batch d"],
         prepared: Float[Tensor, "batch d"],
         jump: Int64[Tensor, " batch"],
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
         """Return the negative log density of ``x_s`` per component, in local units.
 
@@ -166,6 +174,7 @@ class VectorJumps(JumpKernel):
             later: States at the later times.
             prepared: Ways back of ``later``.
             jump: Numbers of the jumps.
+            generator: Source of whatever the loss draws, on the device of ``later``; not used.
         """
         mixture, origin = self.mixture(later, prepared, jump)
         return -mixture.log_prob(self._white(earlier - origin, jump)).mean() / earlier.shape[1]
@@ -240,6 +249,9 @@ def empty_vector_jumps(
         settings: Training settings, of which those of the network count.
         parts: Numbers of jumps of the grids.
         seed: Seed of the network's first weights.
+
+    Returns:
+        The kernels, with empty tables.
     """
     (d,) = layout.shape
     jumps = jumps_of(jump_grids(len(times) - 1, parts))

@@ -54,6 +54,7 @@ NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     {
         "mlp": "physinv.models.networks.mlp:MLP",
         "unet": "physinv.models.networks.unet:unet",
+        "tokens": "physinv.models.networks.tokens:token_net",
         "particles": "physinv.models.networks.particles:particle_net",
     },
 )

@@ -1,8 +1,8 @@
-"""Layers that several networks share: dropout with its own generator, the embedding of time, periodic padding."""
+"""Layers that several networks share: dropout with its own generator, hidden matrices, embedding of time, padding."""
 
 from __future__ import annotations
 
-__all__ = ["Dropout", "dropping", "embed", "wrap"]
+__all__ = ["Dropout", "HiddenLinear", "dropping", "embed", "wrap"]
 
 import math
 from collections.abc import Iterator
@@ -49,6 +49,14 @@ class Dropout(nn.Module):
         shape[0], shape[self.axis] = x.shape[0], x.shape[self.axis]
         kept = torch.rand(shape, generator=self.generator, dtype=x.dtype, device=x.device) >= self.rate
         return x * kept / (1 - self.rate)
+
+
+class HiddenLinear(nn.Linear):
+    """Map hidden numbers to hidden numbers linearly: a layer whose matrix training may keep orthogonal steps for.
+
+    It computes what ``torch.nn.Linear`` does. The optimiser Muon updates the matrices of these layers
+    (:mod:`physinv.training.muon`), for which first and last layers of a network are not meant.
+    """
 
 
 @contextmanager

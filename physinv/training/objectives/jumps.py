@@ -28,7 +28,7 @@ def jump_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """
     if not isinstance(score, JumpKernel) or batch.backward is None or batch.jump is None:
         raise ValueError(f"`jumps` trains a JumpKernel on pairs of states, got {type(score).__name__}.")
-    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.backward, batch.jump)
+    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.backward, batch.jump, generator=batch.generator)
 
 
 JUMPS = Objective(jump_loss)

@@ -1,7 +1,7 @@
 """The density of our own posterior."""
 
 import pytest
-from learned_cases import MIXTURE, RING, Led, pair
+from learned_cases import MIXTURE, RING, pair
 
 from physinv.methods.own import fit_physinv
 
@@ -17,4 +17,3 @@ def test_the_density_of_our_own_posterior_is_the_exact_one(simulator, make):
     assert float((ours - exact).mean()) == pytest.approx(0.0, abs=0.05)
     assert float((ours - exact).std()) < 0.2
     assert float(exact.std()) > 0.8  # and so are no constants
-    assert not hasattr(fit_physinv(make(Led(), 1, trajectories=50)[0]), "log_prob")  # no kernel, no density

@@ -12,11 +12,12 @@ for which all but a twentieth of the validation observations get 100 effective r
 
 from __future__ import annotations
 
-__all__ = ["ImportancePosterior", "fit_importance"]
+__all__ = ["ImportancePosterior", "fit_importance", "load_importance"]
 
 import itertools
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,7 @@ from physinv.config.seeds import seeds
 from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.methods.problem import Answer, NotApplicableError, Problem
-from physinv.methods.saving import unsaved
+from physinv.methods.saving import Setup, loaded_by
 from physinv.processes.simulator import Simulator, refine
 
 _NUMBERS = 4  # of a state, at most
@@ -82,6 +83,11 @@ class ImportancePosterior(Answer):
     kernel: Kernel
     shape: tuple[int, ...]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the runs, and the law of ``x_T`` given each."""
+        kernel = {"mean": self.kernel.mean, "whitening": self.kernel.whitening}
+        return {"starts": self.starts, "steps": torch.tensor(self.kernel.steps), **kernel}
+
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
@@ -116,8 +122,23 @@ class ImportancePosterior(Answer):
         return torch.split(final.flatten(1), max(1, _WEIGHTS // len(self.starts)))
 
 
+def load_importance(setup: Setup, tensors: Mapping[str, Tensor], *, runs: int = 2_000_000) -> ImportancePosterior:
+    """Load importance sampling over forward runs.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was computed.
+        runs: Number of runs.
+
+    Returns:
+        The posterior, ready for observations.
+    """
+    kernel = Kernel(int(tensors["steps"]), tensors["mean"], tensors["whitening"])
+    return ImportancePosterior(tensors["starts"], kernel, tuple(setup.simulator.shape))
+
+
+@loaded_by(load_importance, trains=False)
 @torch.no_grad()
-@unsaved("it has nothing to train; run `physinv reconstruct --method ... --train DATASET`", trains=False)
 def fit_importance(problem: Problem, *, runs: int = 2_000_000) -> ImportancePosterior:
     """Run the process from its initial states, and weight the runs by each observation: exact draws for vectors.
 

@@ -9,11 +9,11 @@ that still do in the end are named by a warning.
 
 from __future__ import annotations
 
-__all__ = ["Explored", "PathPosterior", "fit_mcmc"]
+__all__ = ["Explored", "PathPosterior", "fit_mcmc", "load_mcmc"]
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,9 +26,9 @@ from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
 from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, values
-from physinv.methods.classical.variational import Variational, fit_gauss_newton
+from physinv.methods.classical.variational import Variational, fit_gauss_newton, load_gauss_newton
 from physinv.methods.problem import Answer, NotApplicableError, Problem
-from physinv.methods.saving import unsaved
+from physinv.methods.saving import Setup, loaded_by
 
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
 _WIDER = 1.2  # how much wider than Laplace's approximation the chains begin
@@ -36,9 +36,6 @@ _BEGIN = 0.3  # length of the first steps
 _DESCENTS = 3  # Gauss-Newton steps from each start
 _HIGH = 15.0  # nats above the best minimum at which another one counts for nothing
 _QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
-
-Starts = Callable[[Tensor, torch.Generator | None], list[Tensor]]
-"""``(final, generator)`` to initial states from which minima are sought, the best guess first."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class PathPosterior(Answer):
 
     Args:
         model: Coordinates of the paths.
-        starts: Where minima are sought.
+        guess: The estimate around which minima are sought, where final states are seen whole.
         chains: Chains for each observation.
         iterations: Iterations between two looks at the diagnostics, of four gradients each.
         warm_up: Iterations before the first draw.
@@ -90,7 +87,7 @@ class PathPosterior(Answer):
     """
 
     model: PathModel
-    starts: Starts
+    guess: Variational
     chains: int
     iterations: int
     warm_up: int
@@ -113,7 +110,11 @@ class PathPosterior(Answer):
         """
         if self.model.simulator.layout.static:
             raise NotApplicableError("the static channels must be seen; give the whole final state.")
-        return replace(self, observation=observation, starts=_from_prior(self.model))
+        return replace(self, observation=observation)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the first guess; the model of the paths follows from process and seed."""
+        return self.guess.tensors()
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
@@ -182,7 +183,7 @@ class PathPosterior(Answer):
         objective = PathObjective(self.model, whole, self.observation, None if self.observation is None else final)
 
         minima = []
-        for start in self.starts(whole, generator):
+        for start in self._starts(whole, generator):
             u = law.standardise(start)
             rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
             minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
@@ -205,6 +206,14 @@ class PathPosterior(Answer):
         some, reference = integrate_late(objective, reference, self.late)
         return some, reference, reference.whiten(begun[:, :, : some.numbers])
 
+    def _starts(self, final: Tensor, generator: torch.Generator | None) -> list[Tensor]:
+        """Initial states from which minima are sought: an estimate and a draw, the better guess first."""
+        if self.observation is None:  # the minimum without noise on the way, and a draw around it
+            return [self.guess.mean(final), self.guess.sample(final, 1, generator=generator)[:, 0]]
+        n, model = len(final), self.model
+        drawn = model.simulator.initial(n, generator=generator, device=final.device, dtype=final.dtype)
+        return [model.initial(final.new_zeros((n, model.law.numbers)), final), drawn]
+
     def _told(self, walked: Walk, objective: PathObjective) -> Explored:
         """Initial states of chains, with diagnostics of their moving components."""
         firsts = walked.firsts
@@ -216,7 +225,37 @@ class PathPosterior(Answer):
         return Explored(states.reshape(batch, chains, n, *like.shape[1:]), worst, least, walked.accepted)
 
 
-@unsaved("it has nothing to train; run `physinv reconstruct --method ... --train DATASET`", trains=False)
+def load_mcmc(
+    setup: Setup,
+    tensors: Mapping[str, Tensor],
+    *,
+    chains: int = 4,
+    iterations: int = 150,
+    warm_up: int = 40,
+    most: int = 4,
+    late: float = 0.0,
+    substeps: int | None = None,
+) -> PathPosterior:
+    """Load Monte Carlo over the paths of a process.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        chains: Chains for each observation.
+        iterations: Iterations between two looks at the diagnostics.
+        warm_up: Iterations before the first draw.
+        most: Looks at the diagnostics.
+        late: Share of the solver steps whose noise is integrated out.
+        substeps: Solver steps between stored times; None: as many as the process takes.
+
+    Returns:
+        The posterior, ready for observations.
+    """
+    guess = load_gauss_newton(setup, tensors)
+    return PathPosterior(_paths(setup, substeps), guess, chains, iterations, warm_up, most, setup.seed, late)
+
+
+@loaded_by(load_mcmc, trains=False)
 def fit_mcmc(
     problem: Problem,
     *,
@@ -256,30 +295,14 @@ def fit_mcmc(
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-    generator = seeds(problem.seed).child("method", "paths").generator(problem.device)
-    model = fit_path_model(problem.simulator, substeps=substeps, generator=generator, device=problem.device)
-    starts = _from_estimate(fit_gauss_newton(problem))
-    return PathPosterior(model, starts, chains, iterations, warm_up, most, problem.seed, late)
+    model = _paths(problem.setup, substeps)
+    return PathPosterior(model, fit_gauss_newton(problem), chains, iterations, warm_up, most, problem.seed, late)
 
 
-def _from_estimate(variational: Variational) -> Starts:
-    """The minimum without noise on the way, and a draw around it."""
-
-    def starts(final: Tensor, generator: torch.Generator | None) -> list[Tensor]:
-        return [variational.mean(final), variational.sample(final, 1, generator=generator)[:, 0]]
-
-    return starts
-
-
-def _from_prior(model: PathModel) -> Starts:
-    """The mean of the prior, and a draw from it."""
-
-    def starts(final: Tensor, generator: torch.Generator | None) -> list[Tensor]:
-        n, simulator = len(final), model.simulator
-        drawn = simulator.initial(n, generator=generator, device=final.device, dtype=final.dtype)
-        return [model.initial(final.new_zeros((n, model.law.numbers)), final), drawn]
-
-    return starts
+def _paths(setup: Setup, substeps: int | None) -> PathModel:
+    """Coordinates of the paths, the same for the same process and seed."""
+    generator = seeds(setup.seed).child("method", "paths").generator(setup.device)
+    return fit_path_model(setup.simulator, substeps=substeps, generator=generator, device=setup.device)
 
 
 def _rescued(xi: Tensor, level: Tensor, low: Tensor) -> Tensor:

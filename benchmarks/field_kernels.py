@@ -1,0 +1,169 @@
+"""One jump from T to 0 of nonlinear fields: how good a learned normal law is after given seconds of one core.
+
+python benchmarks/field_kernels.py burgers kpz --budget 40 --seeds 0 1 2
+
+Trains the jumps of physinv.models.jumps.field on the recipe's data and on new trajectories, and prints CRPS, energy
+score, coverage of the 90 % interval and the forward misfit |F(x_0) - x_T|^2 in units of its noise (median) of draws for
+the first 100 test observations, beside the linear estimate, the truth's own misfit and, where an exact reference is
+stored (benchmarks/references.py), the exact posterior's scores.  Time is CPU time of this process, so that neighbours
+on the machine do not count; simulation is included, evaluation is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import dataset, told, write
+from torch import Tensor
+
+from physinv.config.seeds import Seeds, seeds
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.evaluation import metrics
+from physinv.evaluation.references import reference_for
+from physinv.methods.classical.forward import Forward, fit_forward
+from physinv.methods.classical.linear_estimate import fit_linear
+from physinv.methods.problem import Problem
+from physinv.models.jumps.base import Jump
+from physinv.models.jumps.field import FieldJumps, fit_field_jumps
+from physinv.posterior.jumps import JumpPosterior
+from physinv.processes.parameters import build
+from physinv.processes.registry import find
+from physinv.processes.simulator import Simulator
+from physinv.training.jump_pairs import JumpPairs, choose_fresh
+from physinv.training.objectives.jumps import jump_loss
+from physinv.training.updates import Updates
+
+SYSTEMS = ("burgers", "kuramoto-sivashinsky", "kpz", "allen-cahn")
+OBSERVATIONS, DRAWS = 100, 64
+
+
+def train(
+    kernel: FieldJumps,
+    pairs: JumpPairs,
+    settings: Settings,
+    *,
+    seconds: float,
+    rate: float,
+    stream: Seeds,
+) -> dict[str, float]:
+    """Train a kernel for some CPU seconds as physinv.training.loop does, without validation; returns what was done."""
+    begun, updates = time.process_time(), Updates(kernel, settings, rate)
+    batches, count = pairs.training(size=settings.batch, seeds=stream, start=0), 0
+    while (used := (time.process_time() - begun) / seconds) < 1:
+        loss = jump_loss(kernel, pairs.sde, next(batches))
+        count += 1
+        updates.step(loss, progress=used, count=count)
+    kernel.network.load_state_dict(updates.average.network.state_dict())
+    return {"updates": count, "rounds of new trajectories": count // pairs.every + 1}
+
+
+def scores(draws: Tensor, truth: Tensor, final: Tensor, forward: Forward) -> dict[str, float]:
+    misfit = torch.stack([forward.misfit(draws[:, i], final).square().sum(1) for i in range(4)])
+    return {
+        "CRPS": float(metrics.crps(draws, truth)),
+        "energy score": float(metrics.energy_score(draws, truth)),
+        "coverage of 90 %": float(metrics.coverage(draws, truth, 0.9)),
+        "median forward misfit": float(misfit.median()),
+    }
+
+
+def once(
+    name: str,
+    seed: int,
+    budget: float,
+    settings: Settings,
+    options: argparse.Namespace,
+) -> Mapping[str, float]:
+    """All figures of one system and seed."""
+    with tempfile.TemporaryDirectory() as tmp:
+        if options.data:
+            data = {s: TrajectoryDataset(options.data / name / "data" / s).load() for s in ("train", "valid", "test")}
+        else:
+            data = dataset(name, seed, Path(tmp) / "data")
+    config = data["train"].config
+    simulator: Simulator = build(find(config["simulator"]), config["parameters"])
+    layout, last = data["train"].layout, len(data["train"].times) - 1
+    jumps = [Jump(0, last)] if options.single else None
+
+    begun, stream = time.process_time(), seeds(seed).child("jumps")
+    kernel = fit_field_jumps(simulator, data["train"], settings, jumps=jumps, seed=stream)
+    pairs = JumpPairs(kernel, simulator, data["train"], data["valid"], fresh=choose_fresh(settings.fresh, simulator))
+    rest, rate = budget - (time.process_time() - begun), settings.rate or layout.default_rate
+    done = train(kernel, pairs, settings, seconds=rest, rate=rate, stream=stream.child("training"))
+    kernel.finish(data["valid"], seed=stream)
+
+    truth, final = (data["test"].states(i, limit=OBSERVATIONS) for i in (0, -1))
+    generator = torch.Generator().manual_seed(seed)
+    begun = time.process_time()
+    draws = JumpPosterior(kernel, [[Jump(0, last)]]).sample(final, DRAWS, generator=generator)
+    took = time.process_time() - begun
+    forward = fit_forward(Problem(simulator, data["train"], data["valid"]))
+    linear = fit_linear(simulator, data["train"], data["valid"]).sample(final, DRAWS, generator=generator)
+    found = scores(draws, truth, final, forward)
+    figures = {**found, **{f"{k}, linear": v for k, v in scores(linear, truth, final, forward).items()}}
+    figures["median forward misfit of the truth"] = float(forward.misfit(truth, final).square().sum(1).median())
+    mean = kernel.mean(final, 0)
+    figures["median forward misfit of the mean"] = float(forward.misfit(mean, final).square().sum(1).median())
+    figures["RMSE of the mean"] = float((mean - truth).square().mean().sqrt())
+    figures |= done | {"milliseconds for 64 draws": 1e3 * took / len(final)}
+    figures["factor of the deviation"] = float(kernel.noise.factor[0].mean())
+    return figures | compared(simulator, draws, truth, final)
+
+
+def compared(simulator: Simulator, draws: Tensor, truth: Tensor, final: Tensor) -> dict[str, float]:
+    """Scores over those of the exact posterior, on the observations that have a stored one."""
+    reference = reference_for(simulator)
+    if reference is None:
+        return {}
+    rows = [i for i in range(len(final)) if reference.places(final[i : i + 1]) is not None]
+    if not rows:
+        return {}
+    places = reference.places(final[rows])
+    assert places is not None
+    exact = {"CRPS": reference.crps[places].mean(), "energy score": reference.energy[places].mean()}
+    ours = {k: f(draws[rows], truth[rows]) for k, f in (("CRPS", metrics.crps), ("energy score", metrics.energy_score))}
+    return {"observations with a reference": len(rows), **{f"{k} over exact": float(ours[k] / exact[k]) for k in exact}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("systems", nargs="*", default=SYSTEMS, metavar="SYSTEM", help=", ".join(SYSTEMS))
+    parser.add_argument("--budget", type=float, default=40.0, help="CPU seconds of training (default %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of data, training and sampling")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="training settings")
+    parser.add_argument("--single", action="store_true", help="train the jump from T alone")
+    parser.add_argument("--data", type=Path, help="folder that holds the datasets; default: made by the seed")
+    parser.add_argument("--out", type=Path, help="folder for the JSON; default: none is written")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    changes: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
+    settings = Settings(**{"batch": 32, "fresh": "noise", **{k: number(v) for k, v in changes.items()}})
+    for name in args.systems:
+        figures: dict[str, list[float]] = {}
+        for i, seed in enumerate(args.seeds):
+            for key, value in once(name, seed, args.budget, settings, args).items():
+                figures.setdefault(key, []).append(value)
+            head = {"benchmark": f"field-kernels-{name}", "seeds": args.seeds[: i + 1], "budget_seconds": args.budget}
+            if args.out:
+                write(args.out / f"field-kernels-{name}.json", head, figures)
+        print("\n".join(f"{name}: {key:40s} {told(values)}" for key, values in figures.items()), flush=True)
+
+
+def number(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""physinv's own method for nonlinear fields: what it trains, and the same after saving."""
+
+import dataclasses
+
+import torch
+
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.methods.own_jumps import fit_jumps, load_jumps
+from physinv.methods.problem import Problem
+from physinv.methods.saving import Setup
+from physinv.training.budget import Budget
+from simulators.fields.burgers import Burgers
+
+
+def test_it_answers_by_its_jump_and_the_same_after_saving(tmp_path):
+    sim = Burgers(size=16, steps=2, horizon=0.5, viscosity=0.2, inner=2)
+    generate(DatasetPlan(sim, {"train": 30, "valid": 10, "test": 5}, 0), tmp_path / "d")
+    data = {s: TrajectoryDataset(tmp_path / "d" / "data" / s).load() for s in ("train", "valid", "test")}
+    settings = Settings(depth=1, width=8, batch=8, validate_every=10, validate_windows=8, fresh="off")
+    problem = Problem(sim, data["train"], data["valid"], settings, Budget(steps=20))
+    answer, final = fit_jumps(problem), data["test"].states(-1)
+    answer = dataclasses.replace(answer, ways=("1",))  # whatever twenty updates were better at
+    assert answer.steps is None
+    draws = answer.sample(final, 3, generator=torch.Generator().manual_seed(0))
+    assert draws.shape == (5, 3, 1, 16)
+    assert torch.equal(answer.mean(final), answer.kernel.mean(final, 0))
+    assert answer.kernel.jumps[0] == (0, 2)
+    assert not torch.equal(answer.mean(final), answer.kernel.prepare(final, 0)[:, 0])  # the network has learned
+    assert set(answer.found) == {"1", "steps"}
+    setup = Setup(sim, data["train"].times, settings, notes=answer.notes())
+    again = load_jumps(setup, answer.tensors())
+    assert torch.equal(again.sample(final, 3, generator=torch.Generator().manual_seed(0)), draws)
+    assert answer.notes()["model"] == "jumps"
+    assert bool(again.trajectories(final, generator=torch.Generator().manual_seed(0)).isfinite().all())
