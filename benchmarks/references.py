@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import COMMIT, ROOT
+from common import COMMIT
 from torch import Tensor
 
 from physinv.comparison.shipped import find_benchmark
@@ -33,9 +32,13 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation import metrics
 from physinv.evaluation.references import FOLDER, StoredReference, write_reference
 from physinv.methods.classical.monte_carlo.mcmc import fit_mcmc
+from physinv.methods.classical.monte_carlo.path import fit_path_model
+from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Problem
+from physinv.methods.registry import fit_method
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
+from physinv.training.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -144,17 +147,66 @@ def make(name: str, seed: int) -> None:
     print(name, {k: round(v, 5) for k, v in figures.items()}, flush=True)
 
 
+def refined(seed: int, observations: int, budget: float) -> None:
+    """Scores of samples of Gauss-Newton and of physinv on Burgers before and after 20 and 80 gradients."""
+    data = data_of(of_recipe("burgers", observations), seed)
+    problem = replace(data.problem, budget=Budget(seconds=budget))
+    model = fit_path_model(problem.simulator, generator=seeds(seed).child("method", "paths").generator())
+    for method in ("gauss-newton", "physinv"):
+        answer = fit_method(method, problem)
+        samples = answer.sample(data.final, 16, generator=seeds(seed).child("comparison", "samples").generator())
+        for gradients in (0, 20, 80):
+            begun, generator = time.process_time(), seeds(seed).child("reconstruction", "refinement").generator()
+            moved = refine(model, samples.detach(), data.final, gradients, generator=generator)
+            crps, energy = scores(moved, data.truth)
+            seconds = (time.process_time() - begun) / (16 * observations)
+            print(
+                f"{method}, {gradients} gradients: CRPS {float(crps.mean()):.4f} +- {error(crps):.4f}, energy score "
+                f"{float(energy.mean()):.3f}, coverage {float(metrics.coverage(moved, data.truth)):.3f}, "
+                f"{1e3 * seconds:.1f} CPU ms a sample",
+                flush=True,
+            )
+
+
+def check(seed: int) -> None:
+    """Scores of Monte Carlo over those of the exact posterior, on the heat equation and in a double well."""
+    heat = System("heat", {"size": 16, "dimension": 1, "steps": 4}, {"train": 200, "valid": 60, "test": 100}, 100)
+    well = System(
+        "double-well",
+        {"barrier": 0.5, "temperature": 0.3, "start": 0.25, "horizon": 0.3, "steps": 2},
+        {"train": 200, "valid": 60, "test": 100},
+        100,
+    )
+    for system in (heat, well):
+        data, generator = data_of(system, seed), seeds(seed).child("comparison", "samples").generator()
+        found = fit_mcmc(data.problem).explore(data.final, generator=generator)
+        law = data.problem.simulator.exact()
+        assert law is not None
+        exact = law.sample(data.final, 600, generator=generator)
+        ours, theirs = (scores(d, data.truth)[0] for d in (found.draws.flatten(1, 2), exact))
+        print(
+            f"{system.simulator}: CRPS over exact {float(ours.mean() / theirs.mean()):.4f} +- "
+            f"{error(ours - theirs) / float(theirs.mean()):.4f}, R-hat up to {float(found.r_hat.max()):.3f}, "
+            f"{float(found.effective.min()):.0f} effective draws or more",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("make", "check", "refine"))
     parser.add_argument("names", nargs="*", help=f"systems to make: {', '.join(SYSTEMS)}")
     parser.add_argument("--seed", type=int, default=0, help="of data and draws")
+    parser.add_argument("--observations", type=int, default=24, help="of `refine`")
+    parser.add_argument("--budget", type=float, default=40.0, help="seconds of training of physinv (`refine`)")
     args = parser.parse_args()
     if args.what == "make":
         for name in args.names or SYSTEMS:
             make(name, args.seed)
+    elif args.what == "check":
+        check(args.seed)
     else:
-        sys.exit(f"{args.what}: not there yet; {ROOT}")
+        refined(args.seed, args.observations, args.budget)
 
 
 if __name__ == "__main__":

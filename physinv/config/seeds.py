@@ -22,6 +22,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     observation / sensors                   where the sensors of a partial observation are
     observation / noise                     noise of a partial observation
     reconstruction / samples                samples of the posterior
+    reconstruction / refinement             noise of their refinement, in benchmarks
     evaluation / exact                      samples of the exact posterior, to compare with
     evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
     evaluation / ranks                      ranks among equal numbers, in figures

@@ -10,6 +10,7 @@
     info_json         simulator, parameters, seed, command, versions, and the averages of the scores with their errors
 
 An observation is found again by its numbers: solvers round differently on other machines, by much less than noise.
+Observations whose chains have not converged (R-hat above 1.1) are kept for what they are, and count as not there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import h5py
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.config.files import write_atomically
@@ -34,6 +35,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "refer
 """Where the references of a checkout lie; an installed package has none."""
 
 _ALIKE = 1e-2  # of the deviation of all final states: root mean square difference between two runs of one observation
+_CONVERGED = 1.1  # largest R-hat of an observation that counts
 _PARTS = ("final", "truth", "mean", "deviation", "draws", "crps", "energy", "r_hat", "effective")
 
 
@@ -65,8 +67,13 @@ class StoredReference:
     effective: Float[Tensor, " n"]
     info: dict[str, Any]
 
+    @property
+    def converged(self) -> Bool[Tensor, " n"]:
+        """Which observations count: those of R-hat up to 1.1."""
+        return self.r_hat <= _CONVERGED
+
     def places(self, final: Float[Tensor, "batch *state"]) -> Tensor | None:
-        """Return where observations are in the file, or None if one is not there.
+        """Return where observations are in the file, or None if one is not there or has not converged.
 
         Args:
             final: Observed final states.
@@ -79,7 +86,8 @@ class StoredReference:
             return None
         gaps = torch.cdist(theirs, mine) / mine.shape[1] ** 0.5
         least, at = gaps.min(1)
-        return at if bool((least <= _ALIKE * mine.std()).all()) else None
+        known = (least <= _ALIKE * mine.std()) & self.converged[at]
+        return at if bool(known.all()) else None
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None

@@ -113,5 +113,14 @@ class OrnsteinUhlenbeck(Linear, Simulator):
         on = Mixture(p.weights.to(device, dtype), p.means.to(device, dtype), p.covs.to(device, dtype))
         return on.sample(batch, generator=generator)
 
+    def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        """Return the log density of the mixture.
+
+        Args:
+            x: Initial states.
+        """
+        p = self.prior
+        return Mixture(p.weights.to(x), p.means.to(x), p.covs.to(x)).log_prob(x)
+
     def exact(self) -> MixturePosterior:
         return MixturePosterior(self.prior, self.rate, self.noise, self.horizon)

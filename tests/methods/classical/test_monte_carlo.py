@@ -1,6 +1,7 @@
 """Monte Carlo over paths and over runs, against closed forms, Fokker-Planck and each other."""
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
+from physinv.equations.sde import Multiplicative
 from physinv.evaluation.metrics import crps
 from physinv.laws.observation import Observation
 from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
@@ -28,7 +30,6 @@ from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
 from simulators.vectors.double_well import DoubleWell
-from simulators.vectors.geometric_brownian_motion import GeometricBrownianMotion
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from simulators.vectors.quadratic import Quadratic
 
@@ -62,6 +63,14 @@ class FitzHughNagumo(Simulator):
 
 
 @dataclass(frozen=True)
+class StateNoise(FitzHughNagumo, Multiplicative):
+    """The same with noise that depends on the state."""
+
+    def amplitude(self, x, t):
+        return 0.3 * x
+
+
+@dataclass(frozen=True)
 class LinearBurgers(Burgers):
     """Burgers' equation without its nonlinearity: heat, by the steps of the whole equation."""
 
@@ -79,7 +88,9 @@ def make(simulator, folder, train=200, test=6):
 
 def explored(problem, final, **options):
     given = {"iterations": 60, "warm_up": 10, "most": 1} | options
-    return fit_mcmc(problem, **given).explore(final, generator=torch.Generator().manual_seed(1))
+    with warnings.catch_warnings():  # short chains: tolerances follow the effective draws
+        warnings.simplefilter("ignore", UserWarning)
+        return fit_mcmc(problem, **given).explore(final, generator=torch.Generator().manual_seed(1))
 
 
 def agrees(found, mean, deviation, *, slack=0.0):
@@ -113,20 +124,25 @@ def test_the_scores_of_heat_are_exact(tmp_path):
     assert float(crps(found.draws.flatten(1, 2), truth)) == pytest.approx(float(crps(exact, truth)), rel=0.01)
 
 
+def linear_posterior(simulator, final):
+    """Mean and deviation of the posterior of :class:`LinearBurgers`, mode by mode."""
+    like, n = final[:1].double(), simulator.size
+    k = torch.arange(n // 2 + 1, dtype=torch.float64)
+    weight = torch.where((k == 0) | (k == n // 2), 1.0, 2.0)
+    S = torch.exp(-((k / simulator.scale) ** 2)) * (k > 0) * (k < n / 3)
+    S = S / (S * weight).sum() * n
+    a, V = torch.exp(-simulator.viscosity * k**2), simulator.variance(like.new_ones(1), like)[0, 0]
+    total = torch.where(S > 0, a**2 * S + V, 1.0)
+    mean = simulator.unmodes(a * S / total * simulator.modes(final.double()), like).flatten(1)
+    return mean, ((S * V / total * weight).sum() / n).sqrt().expand_as(mean)
+
+
+LINEAR = LinearBurgers(size=16, viscosity=0.1, horizon=1.0, steps=1, inner=4, scale=2.0, noise=0.2)
+
+
 def test_paths_of_many_steps_are_exact_where_burgers_is_linear(tmp_path):
-    simulator = LinearBurgers(size=16, viscosity=0.1, horizon=1.0, steps=1, inner=6, scale=2.0, noise=0.2)
-    problem, _, final = make(simulator, tmp_path)
-    like = final[:1].double()
-    modes, one = simulator.modes(final.double()), like.new_ones(1)
-    k = torch.arange(9, dtype=torch.float64)
-    S = torch.exp(-(k**2) / 4) * (k > 0) * (k < 16 / 3)
-    weight = torch.where((k == 0) | (k == 8), 1.0, 2.0)
-    S = S / (S * weight).sum() * 16
-    a, V = torch.exp(-0.1 * k**2), simulator.variance(one, like)[0, 0]
-    gain = torch.where(S > 0, a * S / (a**2 * S + V).clamp(min=1e-300), 0.0)
-    variance = torch.where(S > 0, S * V / (a**2 * S + V).clamp(min=1e-300), 0.0)
-    mean = simulator.unmodes(gain * modes, like).flatten(1)
-    deviation = ((variance * weight).sum() / 16).sqrt().expand_as(mean)
+    problem, _, final = make(LINEAR, tmp_path)
+    mean, deviation = linear_posterior(LINEAR, final)
     # the kernel adds .1 % to the variance of the noise, so less than that to anything here; the prior is fitted to
     # 2^16 draws, .4 % of its variances
     for late in (0.0, 0.5):
@@ -174,7 +190,10 @@ def test_partial_observations(tmp_path):
     seen = Observation(lambda x: x[..., ::2], 0.05)
     y = seen.observe(final, generator=torch.Generator().manual_seed(3))
     posterior = fit_mcmc(problem, iterations=60, warm_up=10, most=1).given(seen)
-    found, exact = posterior.explore(y, generator=torch.Generator().manual_seed(1)), simulator.exact().given(seen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = posterior.explore(y, generator=torch.Generator().manual_seed(1))
+    exact = simulator.exact().given(seen)
     spread = exact.sample(y, 4000, generator=torch.Generator().manual_seed(2)).double()
     agrees(found, exact.mean(y).flatten(1).double(), spread.std(1).flatten(1), slack=0.02)  # 1/sqrt(8000)
 
@@ -184,7 +203,7 @@ def test_partial_observations(tmp_path):
 
 def test_paths_and_runs_agree_on_an_excitable_cell(tmp_path):
     problem, _, final = make(FitzHughNagumo(), tmp_path)
-    runs = fit_importance(problem, runs=50_000)
+    runs = fit_importance(problem, runs=150_000)
     many = runs.sample(final, 4000, generator=torch.Generator().manual_seed(2)).double()
     assert float(runs.effective(final).min()) > 100
     found = explored(problem, final, iterations=80, most=1)
@@ -194,10 +213,10 @@ def test_paths_and_runs_agree_on_an_excitable_cell(tmp_path):
 
 
 def test_weighted_runs_are_exact_for_atoms(tmp_path):
-    simulator = Quadratic(horizon=1.0, steps=10)
+    simulator = Quadratic(horizon=2.0, steps=10)
     problem, _, _ = make(simulator, tmp_path)
-    runs = fit_importance(problem, runs=20_000)
-    final = torch.linspace(-0.1, 0.1, 5)[:, None]
+    runs = fit_importance(problem, runs=10_000)
+    final = torch.tensor([[-0.08], [-0.04], [0.04], [0.08]])
     drawn = runs.sample(final, 4000, generator=torch.Generator().manual_seed(0))
     exact = torch.as_tensor(simulator.exact().probabilities(final))[:, 1]
     up = (drawn[..., 0] > 0).double().mean(1)
@@ -211,18 +230,15 @@ def test_weighted_runs_are_exact_for_atoms(tmp_path):
 
 
 def test_refined_samples_are_those_of_the_posterior():
-    simulator = LinearBurgers(size=16, viscosity=0.1, horizon=1.0, steps=1, inner=4, scale=2.0, noise=0.2)
     generator = torch.Generator().manual_seed(0)
-    states = simulator.simulate(4, generator=generator)
-    final, far = states[:, -1], 3 + torch.zeros(4, 400, 1, 16)
-    model = fit_path_model(simulator, generator=generator)
-    assert refine(model, far, final, 3) is far
-    wide = 0.5 * torch.randn(4, 400, 1, 16, generator=generator)
-    short, long = (refine(simulator, wide, final, n, generator=generator) for n in (40, 200))
-    error = short.std(1) / math.sqrt(400)
-    assert bool(((short.mean(1) - long.mean(1)).abs() < 7 * error).all())  # two such errors
-    assert bool(((short.std(1) / long.std(1) - 1).abs() < 0.25).all())  # 5 / sqrt(400), two of them
-    assert bool((long.std(1) < 0.9 * wide.std(1)).any())
+    final = LINEAR.simulate(3, generator=generator)[:, -1]
+    model = fit_path_model(LINEAR, generator=generator)
+    shifted = 1 + 0.1 * torch.randn(3, 100, 1, 16, generator=generator)
+    assert refine(model, shifted, final, 3) is shifted
+    found = refine(model, shifted, final, 60, generator=generator).flatten(2).double()
+    mean, deviation = linear_posterior(LINEAR, final)
+    assert bool(((found.mean(1) - mean).abs() < 5 * deviation / 10).all())
+    assert bool(((found.std(1) / deviation - 1).abs() < 5 / math.sqrt(200)).all())
 
 
 # parts
@@ -258,7 +274,7 @@ def test_chains_that_have_not_met_are_told():
 
 
 def test_an_answer_that_has_not_converged_says_so(tmp_path):
-    problem, _, final = make(DoubleWell(start=1.0, width=0.05, horizon=0.5, steps=1), tmp_path)
+    problem, _, final = make(DoubleWell(temperature=0.05, start=1.0, width=0.05, horizon=0.1, steps=1), tmp_path)
     posterior = fit_mcmc(problem, iterations=10, warm_up=1, most=1)
     with pytest.warns(UserWarning, match="mcmc has not converged for . of 6 observations"):
         assert posterior.sample(final, 60).shape == (6, 60, 1)
@@ -266,13 +282,13 @@ def test_an_answer_that_has_not_converged_says_so(tmp_path):
 
 def test_what_has_no_density_is_refused(tmp_path):
     with pytest.raises(NotApplicableError, match="depends on the state"):
-        fit_path_model(GeometricBrownianMotion())
+        fit_path_model(StateNoise())
     with pytest.raises(NotApplicableError, match="not Gaussian, and their density is not known"):
         fit_path_model(Quadratic())
     with pytest.raises(NotApplicableError, match="no noise"):
         fit_path_model(Burgers(size=16, noise=0.0, steps=1))
     with pytest.raises(NotApplicableError, match="at most 1024"):
-        fit_path_model(Burgers(size=48, dimension=2))
+        fit_path_model(Burgers(size=48, dimension=2, steps=1))
     problem, _, _ = make(Heat(size=8, dimension=1, steps=1), tmp_path)
     with pytest.raises(ValueError, match="`chains` must be at least 2, got 1"):
         fit_mcmc(problem, chains=1)

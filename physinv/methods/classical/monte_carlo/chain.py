@@ -38,14 +38,16 @@ class Walk:
         xi: Where the chains are, in the coordinates of the reference.
         lengths: Length of a step, for each observation.
         firsts: The first coordinates of each path, those of ``x_0``, after each iteration.
-        mean: Mean of ``xi`` over chains and the second half of the iterations.
+        mean: Mean of ``xi`` over the second half of the iterations.
+        level: Mean of ``J - |xi|^2 / 2`` over them: how far a chain is above the reference, in nats.
         accepted: Share of accepted proposals.
     """
 
     xi: Float[Tensor, "batch chains D"]
     lengths: Float[Tensor, " batch"]
     firsts: Float[Tensor, "batch chains n d"]
-    mean: Float[Tensor, "batch D"]
+    mean: Float[Tensor, "batch chains D"]
+    level: Float[Tensor, "batch chains"]
     accepted: Float[Tensor, " batch"]
 
 
@@ -87,7 +89,8 @@ def walk(
         return torch.rand(shape, generator=generator, dtype=xi.dtype, device=xi.device)
 
     value, slope = target(xi)
-    firsts, accepted, mean = [], torch.zeros_like(lengths), torch.zeros_like(xi[:, 0])
+    firsts, accepted = [], torch.zeros_like(lengths)
+    mean, level, late = torch.zeros_like(xi), torch.zeros_like(value), iterations - iterations // 2
     for i in range(iterations):
         v = torch.randn(xi.shape, generator=generator, dtype=xi.dtype, device=xi.device)
         before = value + v.double().square().sum(2) / 2
@@ -110,7 +113,8 @@ def walk(
         accepted += rate / iterations
         if adapt:
             lengths = (lengths * ((rate - _WANTED) / math.sqrt(1 + i / 4)).exp()).clamp(_SHORTEST, _LONGEST)
-        if 2 * i >= iterations:
-            mean += xi.mean(1) / (iterations - (iterations + 1) // 2)
+        if i >= iterations - late:
+            mean += xi / late
+            level += (value - xi.double().square().sum(2) / 2) / late
         firsts.append(reference.path(xi)[:, :, : reference.first])
-    return Walk(xi, lengths, torch.stack(firsts, 2), mean, accepted)
+    return Walk(xi, lengths, torch.stack(firsts, 2), mean, level, accepted)

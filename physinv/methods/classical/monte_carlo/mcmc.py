@@ -31,7 +31,7 @@ from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, loaded_by
 
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
-_WIDER = 1.5  # how much wider than Laplace's approximation the chains begin
+_WIDER = 1.2  # how much wider than Laplace's approximation the chains begin
 _BEGIN = 0.3  # length of the first steps
 _DESCENTS = 3  # Gauss-Newton steps from each start
 _HIGH = 15.0  # nats above the best minimum at which another one counts for nothing
@@ -150,10 +150,13 @@ class PathPosterior(Answer):
         objective, reference, xi = self._begin(final, generator)
         lengths = xi.new_full((len(final),), _BEGIN)
 
-        # Adapt: step lengths, then the reference, which moves to the middle of the chains.
+        # Adapt: step lengths, then the reference, which moves to the middle of the chains.  Chains that are still far
+        # above the best one, in minima without weight, go on from there.
         warm = walk(objective, reference, xi, lengths, self.warm_up, adapt=True, generator=generator)
-        middle = linearise(objective, reference.path(warm.mean[:, None])[:, 0])
-        xi = middle.whiten(reference.path(warm.xi))
+        low = warm.level < warm.level.amin(1, keepdim=True) + _HIGH
+        mean = (warm.mean * low[..., None]).sum(1, keepdim=True) / low.sum(1)[:, None, None]
+        middle = linearise(objective, reference.path(mean)[:, 0])
+        xi = middle.whiten(reference.path(_rescued(warm.xi, warm.level, low)))
         reference, leaps = middle, _leaps(warm.lengths)
         now = walk(objective, reference, xi, warm.lengths, self.warm_up, leaps=leaps, adapt=True, generator=generator)
         leaps = _leaps(now.lengths)
@@ -300,6 +303,12 @@ def _paths(setup: Setup, substeps: int | None) -> PathModel:
     """Coordinates of the paths, the same for the same process and seed."""
     generator = seeds(setup.seed).child("method", "paths").generator(setup.device)
     return fit_path_model(setup.simulator, substeps=substeps, generator=generator, device=setup.device)
+
+
+def _rescued(xi: Tensor, level: Tensor, low: Tensor) -> Tensor:
+    """Chains, those that are not low replaced by the lowest of their observation."""
+    best = xi[torch.arange(len(xi), device=xi.device), level.argmin(1)]
+    return torch.where(low[..., None], xi, best[:, None])
 
 
 def _leaps(lengths: Tensor) -> int:
