@@ -84,7 +84,7 @@ class FieldNoise(nn.Module):
 
         # The factor, by the continuous ranked probability score of draws.
         wide = deviation.repeat(_COPIES, *[1] * (gap.ndim - 1))
-        drawn = self.draw(wide, free, jump, generator=generator).unflatten(0, (_COPIES, len(gap)))
+        drawn = self.draw(wide, free, jump, generator=generator).reshape(_COPIES, *gap.shape)
         axes = [0, 1, *range(3, drawn.ndim)]
         apart = (drawn - drawn.roll(1, 0)).abs().mean(axes) / 2
         factors = torch.linspace(*_FACTORS, device=gap.device)
