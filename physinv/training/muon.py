@@ -133,6 +133,9 @@ def hidden_matrices(model: nn.Module) -> list[Tensor]:
 
     Args:
         model: A network, or a model that holds one.
+
+    Returns:
+        The matrices, in the order of the layers.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, HiddenLinear)]
     return [layer.weight for layer in layers if layer.weight.requires_grad]

@@ -252,6 +252,9 @@ def field_jumps(intervals: int) -> list[Jump]:
     Args:
         intervals: Number of intervals between stored times.
 
+    Returns:
+        One jump or two, the longest first.
+
     Example:
         >>> field_jumps(4)
         [Jump(earlier=0, later=4), Jump(earlier=0, later=3)]
@@ -298,6 +301,9 @@ def empty_field_jumps(
         settings: Training settings, of which those of the network count.
         jumps: The table of jumps; None: that of :func:`field_jumps`.
         seed: Seed of the network's first weights.
+
+    Returns:
+        The kernels, whose tables are 0 or 1.
     """
     channels, moving = layout.shape[0], layout.moving(torch.zeros(1, *layout.shape)).shape[1]
     if not settings.network:

@@ -53,6 +53,9 @@ class FieldNoise(nn.Module):
             free: 1 in modes that are not known, 0 in those that are.
             jump: Number of the jump.
             generator: Source of randomness, on the device of ``deviation``.
+
+        Returns:
+            Noise of the shape of ``deviation``.
         """
         space = deviation.shape[2:] if self.periodic else tuple(2 * n for n in deviation.shape[2:])
         z = torch.randn(
