@@ -28,9 +28,6 @@ class Updates:
     Attributes:
         average: A copy of the model with averaged weights.
         optimiser: AdamW, or :class:`~physinv.training.muon.Muon` where the network has hidden matrices for it.
-
-    Raises:
-        ValueError: If the setting ``optimiser`` is ``muon`` and the network has no hidden matrices.
     """
 
     def __init__(self, model: nn.Module, settings: Settings, rate: float) -> None:

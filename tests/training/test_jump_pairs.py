@@ -58,6 +58,19 @@ def test_new_noise_keeps_the_initial_states_and_new_states_do_not(data):
         assert not contained(batch.states[whole, 1], final).any()
 
 
+def test_rounds_of_large_states_hold_fewer(data, tmp_path):
+    from physinv.models.jumps.field import fit_field_jumps
+    from simulators.fields.heat import Heat
+
+    sim = Heat(size=32, dimension=2, steps=1)
+    generate(DatasetPlan(sim, {"train": 4, "valid": 2, "test": 1}, 0), tmp_path / "d")
+    train, valid = (TrajectoryDataset(tmp_path / "d" / "data" / s).load() for s in ("train", "valid"))
+    kernel = fit_field_jumps(sim, train, Settings(width=4, depth=1, network="tokens"))
+    assert JumpPairs(kernel, sim, train, valid).most == 512  # of 1024 numbers each
+    assert source(data, "off", rows=None).most == 4096
+    assert source(data, "off").most == 16
+
+
 def test_new_trajectories_have_the_law_of_the_process(data):
     pairs = source(data, "states", rows=4096)
     (batch,) = (next(pairs.training(size=4096, seeds=seeds(1).child("training"), start=0)) for _ in range(1))
