@@ -51,7 +51,7 @@ def test_the_whole_way(system, physinv, tmp_path):
     with h5py.File(system / "r.hdf5") as file:
         assert file["samples"].shape == (6, 5, 1, 8, 8)
         assert file["truth"].shape == file["observation"].shape == (6, 1, 8, 8)
-        assert (file.attrs["method"], file.attrs["answer"]) == ("physinv", "samples")
+        assert (file.attrs["method"], file.attrs["answer"]) == ("auto", "samples")
         assert file.attrs["seed"] == 0
     code, out, _ = physinv("evaluate", system / "r.hdf5", "--json", tmp_path / "t.json", "--plots", tmp_path / "figs")
     assert code == 0
