@@ -13,7 +13,7 @@ from physinv.methods.classical.monte_carlo.laplace import Laplace, integrate_lat
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
 from physinv.processes.simulator import Simulator
 
-_STEPS = 2  # Gauss-Newton steps from the mean of the samples to the centre of the reference
+_STEPS = 5  # Gauss-Newton steps from the mean of the samples to the centre of the reference
 _BEGIN = 0.4  # length of the first steps
 
 
@@ -28,7 +28,7 @@ def refine(
 ) -> Float[Tensor, "batch n *state"]:
     """Move samples of ``x_0`` towards the posterior by Hamiltonian Monte Carlo, each as a chain of its own.
 
-    The noise on the way is integrated out, linearised two Gauss-Newton steps from the mean of the samples: few
+    The noise on the way is integrated out, linearised a few Gauss-Newton steps from the mean of the samples: few
     gradients do, and in the limit of many the samples are exact as far as the noise is small.
     Method ``mcmc`` moves whole paths.
 
