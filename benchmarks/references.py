@@ -60,7 +60,7 @@ def of_recipe(name: str, observations: int, **options: Any) -> System:
 
 
 SYSTEMS = {
-    "burgers": lambda: of_recipe("burgers", 100, late=0.25, substeps=12, iterations=80, warm_up=30, most=3),
+    "burgers": lambda: of_recipe("burgers", 100, late=1.0, substeps=12, iterations=70, warm_up=20, most=2),
 }
 
 

@@ -13,7 +13,7 @@ short steps where the derivative turns.  :func:`integrate_late` makes it less so
 
 from __future__ import annotations
 
-__all__ = ["Laplace", "descend", "integrate_late", "linearise"]
+__all__ = ["Laplace", "descend", "integrate_late", "linearise", "newton"]
 
 import math
 from dataclasses import dataclass, replace
@@ -162,17 +162,29 @@ def descend(objective: PathObjective, c: Float[Tensor, "batch D"], steps: int) -
         Laplace's approximation at the paths reached.
     """
     for _ in range(steps):
-        reference = linearise(objective, c)
-        value, slope = gradients(objective, c)
-        step = -reference.power(slope[:, None], 1.0)[:, 0]
-        best = c
-        for halving in range(_HALVINGS):
-            tried = c + step / 2**halving
-            new = values(objective, tried)
-            good = new < value
-            best, value = torch.where(good[:, None], tried, best), torch.where(good, new, value)
-        c = best
+        c = newton(objective, linearise(objective, c))
     return linearise(objective, c)
+
+
+def newton(objective: PathObjective, reference: Laplace) -> Float[Tensor, "batch D"]:
+    """Take one Gauss-Newton step ``-C grad`` from the centre of a reference, halved as long as that lowers it more.
+
+    Args:
+        objective: The objective, one row for each observation.
+        reference: Laplace's approximation.
+
+    Returns:
+        The paths reached; the centre itself where nothing is lower.
+    """
+    c = best = reference.centre
+    value, slope = gradients(objective, c)
+    step = -reference.power(slope[:, None], 1.0)[:, 0]
+    for halving in range(_HALVINGS):
+        tried = c + step / 2**halving
+        new = values(objective, tried)
+        good = new < value
+        best, value = torch.where(good[:, None], tried, best), torch.where(good, new, value)
+    return best
 
 
 def integrate_late(objective: PathObjective, reference: Laplace, share: float) -> tuple[PathObjective, Laplace]:
@@ -192,7 +204,7 @@ def integrate_late(objective: PathObjective, reference: Laplace, share: float) -
     """
     model, d = objective.model, reference.first
     each = model.step.draws * math.prod(model.simulator.shape)
-    count = int(share * (len(model.grid) - 1)) * each
+    count = min(int(share * (len(model.grid) - 1)) * each, reference.centre.shape[1] - d)
     if count == 0:
         return objective, reference
     K = reference.left @ reference.rows

@@ -1,4 +1,4 @@
-"""Refine samples of any method by a few gradients of Monte Carlo over paths."""
+"""Refine samples of any method by a few gradients of Monte Carlo, given the final state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.methods.classical.monte_carlo.chain import LEAPS, walk
-from physinv.methods.classical.monte_carlo.laplace import descend
+from physinv.methods.classical.monte_carlo.laplace import Laplace, integrate_late, linearise, newton
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
 from physinv.processes.simulator import Simulator
 
-_STEPS = 2  # Gauss-Newton steps from the mean of the samples to the centre of the reference
+_STEPS = 5  # Gauss-Newton steps from the mean of the samples to the centre of the reference
 _BEGIN = 0.4  # length of the first steps
 
 
@@ -28,8 +28,9 @@ def refine(
 ) -> Float[Tensor, "batch n *state"]:
     """Move samples of ``x_0`` towards the posterior by Hamiltonian Monte Carlo, each as a chain of its own.
 
-    Each sample gets noise that leads it to ``x_T``, drawn from Laplace's approximation two Gauss-Newton steps from the
-    mean of the samples; then whole paths move.  In the limit of many gradients the samples are exact.
+    The noise on the way is integrated out, linearised a few Gauss-Newton steps from the mean of the samples: few
+    gradients do, and in the limit of many the samples are exact as far as the noise is small.
+    Method ``mcmc`` moves whole paths.
 
     Args:
         simulator: The process, or the coordinates of its paths where they are known already.
@@ -73,10 +74,16 @@ def _refined(
     mean = torch.where(finite, u, 0.0).sum(1) / finite.sum(1).clamp(min=1)
     u = torch.where(finite, u, mean[:, None])
     rest = u.new_zeros((batch, objective.numbers - u.shape[2]))
-    reference = descend(objective, torch.cat([mean, rest], 1), _STEPS)
+    for _ in range(_STEPS):
+        mean = newton(*_without_noise(objective, torch.cat([mean, rest], 1)))
+    some, reference = _without_noise(objective, torch.cat([mean, rest], 1))
 
-    xi = reference.whiten(reference.given(u, generator=generator))
-    lengths = xi.new_full((batch,), _BEGIN)
-    moved = walk(objective, reference, xi, lengths, iterations, adapt=True, generator=generator)
+    xi, lengths = reference.whiten(u), u.new_full((batch,), _BEGIN)
+    moved = walk(some, reference, xi, lengths, iterations, adapt=True, generator=generator)
     like = final.repeat_interleave(n, 0)
     return model.initial(moved.firsts[:, :, -1].flatten(0, 1), like).reshape(samples.shape)
+
+
+def _without_noise(objective: PathObjective, c: Tensor) -> tuple[PathObjective, Laplace]:
+    """The objective of ``x_0`` alone, all noise on the way integrated out near a path."""
+    return integrate_late(objective, linearise(objective, c), 1.0)
