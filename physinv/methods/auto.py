@@ -2,7 +2,7 @@
 
 Candidates are scored on validation data, by the fair CRPS and the fair energy score of their samples, both relative to
 those of the linear estimate (Gneiting and Raftery 2007).  The linear estimate is always a candidate, so the choice is
-never worse than it on these data.
+never worse than it on these data, up to the standard error of the difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from physinv.config.seeds import seeds
 from physinv.equations.sde import Linear
-from physinv.evaluation.metrics import crps, energy_score
+from physinv.evaluation.metrics import crps_map, energy_score
 from physinv.methods.own import kind_of
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import fit_method, load_method, trains
@@ -41,6 +41,7 @@ class Trial:
         crps: Fair CRPS per component; None: it failed.
         energy_score: Fair energy score of whole states.
         relative: Mean of both, each over that of the linear estimate.
+        error: Standard error of the difference to the linear estimate, in the unit of ``relative``, from the CRPS.
         failed: Why it has no scores.
     """
 
@@ -49,6 +50,7 @@ class Trial:
     crps: float | None = None
     energy_score: float | None = None
     relative: float = math.inf
+    error: float = 0.0
     failed: str = ""
 
 
@@ -179,7 +181,11 @@ def fit_auto(
         best = min(done, key=lambda trial: trial.relative).method
         answer = fit_method(best, problem.part(f"rest-{best}", share=rest, begun=begun))
         tried.append((referee.judge(best, rest, answer), answer))
-    first, answer = min(tried, key=lambda item: item[0].relative)
+    # The best of them; the linear estimate where it is better by more than the error of the difference, since among
+    # equals the one with the right correlations is to be preferred.
+    first, answer = min(tried[1:], key=lambda item: item[0].relative)
+    if first.failed or first.relative - first.error > 1.0:
+        first, answer = tried[0]
     return Chosen(answer, first.method, tuple(trial for trial, _ in tried))
 
 
@@ -205,22 +211,28 @@ class _Referee:
         n = min(observations, max(_FEWEST, _NUMBERS // math.prod(problem.train.shape)))
         self.truth, self.final = (problem.valid.states(i, limit=n).to(problem.device) for i in (0, -1))
         self.problem, self.draws = problem, draws
-        self.unit = self._scores(linear) or (1.0, 1.0)
+        found = self._scores(linear)
+        self.unit = (1.0, 1.0) if found is None else (float(found[0].mean()), found[1])
+        self.linear = None if found is None else found[0]
 
     def judge(self, name: str, share: float, answer: Answer) -> Trial:
         """The scores of an answer that was trained with this share of the budget."""
         scores = self._scores(answer)
         if scores is None:
             return Trial(name, share, failed="its samples are not finite")
-        relative = sum(s / u if u > 0 else math.inf for s, u in zip(scores, self.unit, strict=True)) / len(scores)
-        return Trial(name, share, *scores, relative)
+        each, energy = scores
+        found = (float(each.mean()), energy)
+        relative = sum(s / u if u > 0 else math.inf for s, u in zip(found, self.unit, strict=True)) / len(found)
+        gap = each - (each if self.linear is None else self.linear)
+        error = float(gap.std(correction=0)) / math.sqrt(len(gap)) / self.unit[0] if self.unit[0] > 0 else 0.0
+        return Trial(name, share, *found, relative, error)
 
     @torch.no_grad()
-    def _scores(self, answer: Answer) -> tuple[float, float] | None:
-        """Fair CRPS and energy score of what moves; every answer draws from the same stream."""
+    def _scores(self, answer: Answer) -> tuple[Tensor, float] | None:
+        """Fair CRPS of each observation, and energy score, of what moves; every answer draws from the same stream."""
         generator = seeds(self.problem.seed).child("method", "choice").generator(self.problem.device)
         samples = answer.sample(self.final, self.draws, generator=generator)
         if not bool(samples.isfinite().all()):
             return None
         drawn, truth = (self.problem.train.layout.moving(x) for x in (samples, self.truth))
-        return float(crps(drawn, truth)), float(energy_score(drawn, truth))
+        return crps_map(drawn, truth).flatten(1).mean(1), float(energy_score(drawn, truth))
