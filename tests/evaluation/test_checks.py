@@ -91,7 +91,7 @@ def test_the_error_of_a_check_is_that_of_its_mean(heat):
 
 def reconstruction(heat, samples):
     process, truth, final, _ = heat
-    info = {"method": "sde", "observe": None, "seed": 0, "simulator": "heat", "steps": 2}
+    info = {"method": "physinv", "answer": "samples", "observe": None, "seed": 0, "simulator": "heat", "steps": 2}
     return Reconstruction(process, truth, final, samples, info)
 
 
