@@ -16,8 +16,7 @@ from physinv.evaluation.metrics import crps_map
 from physinv.laws.exact import LinearGaussian
 from physinv.methods.problem import Answer
 from physinv.posterior.value_map import ValueMap, fit_value_map, pooled_values, value_distance
-from physinv.processes.parameters import build
-from physinv.processes.registry import find
+from physinv.processes.simulator import Simulator
 
 _FEWEST = 16  # validation observations from which a map is fitted
 _NUMBERS = 2**18  # of a channel's values that quantiles are known well from: no more observations are drawn for
@@ -49,7 +48,11 @@ class MappedAnswer(Answer):
 
 @torch.no_grad()
 def with_value_map(
-    answer: Answer, train: TrajectoryDataset, valid: TrajectoryDataset, generator: torch.Generator | None = None
+    answer: Answer,
+    simulator: Simulator,
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    generator: torch.Generator | None = None,
 ) -> Answer:
     """Put a map of values behind an answer, where that is right on validation data.
 
@@ -61,6 +64,7 @@ def with_value_map(
     Args:
         answer: The posterior of any method; it is asked for 4 samples for each validation observation, of large fields
             for the first 32 or more.
+        simulator: The process.
         train: The trajectories that it was trained on.
         valid: The validation trajectories.
         generator: Source of the samples, on the device of the answer.
@@ -68,7 +72,6 @@ def with_value_map(
     Returns:
         A :class:`MappedAnswer`, or ``answer`` itself.
     """
-    simulator = build(find(train.config["simulator"]), train.config["parameters"])
     if valid.n_trajectories < _FEWEST or isinstance(simulator.exact(), LinearGaussian):
         return answer
     layout, images = train.layout, simulator.images

@@ -170,7 +170,7 @@ def mapped(answer: OwnPosterior, problem: Problem) -> OwnPosterior:
     if not problem.train.layout.space:
         return answer
     generator = seeds(problem.seed).child("method", "values").generator(problem.device)
-    found = with_value_map(answer, problem.train, problem.valid, generator)
+    found = with_value_map(answer, problem.simulator, problem.train, problem.valid, generator)
     if not isinstance(found, MappedAnswer):
         return answer
     plain = OwnPosterior(answer.posterior) if isinstance(answer, OwnDensity) else answer

@@ -29,7 +29,7 @@ def test_a_gaussian_answer_of_plateaus_is_mapped_and_gets_better(tmp_path, gener
     edges = HeatWalls(size=16, steps=2, horizon=0.02)
     train, valid, test = data(edges, "heat-walls", tmp_path)
     plain = fit_linear(edges, train, valid)
-    mapped = with_value_map(plain, train, valid, generator)
+    mapped = with_value_map(plain, edges, train, valid, generator)
     assert isinstance(mapped, MappedAnswer)
     truth, final = test.states(0), test.states(-1)
     before, after = (answer.sample(final, 8, generator=generator) for answer in (plain, mapped))
@@ -42,7 +42,7 @@ def test_exact_answers_are_left_alone(tmp_path, generator):
     process = OrnsteinUhlenbeck()
     train, valid, _ = data(process, "ornstein-uhlenbeck", tmp_path)
     exact = process.exact()
-    assert with_value_map(exact, train, valid, generator) is exact
+    assert with_value_map(exact, process, train, valid, generator) is exact
 
 
 def test_linear_processes_with_gaussian_states_are_never_mapped(tmp_path, generator):
@@ -57,7 +57,7 @@ def test_linear_processes_with_gaussian_states_are_never_mapped(tmp_path, genera
             return final
 
     wide = Wide()
-    assert with_value_map(wide, train, valid, generator) is wide
+    assert with_value_map(wide, smooth, train, valid, generator) is wide
 
 
 def test_a_map_that_makes_the_score_worse_is_left_out(tmp_path, generator):
@@ -74,7 +74,7 @@ def test_a_map_that_makes_the_score_worse_is_left_out(tmp_path, generator):
             return linear.mean(final)
 
     sure = Sure()
-    assert with_value_map(sure, train, valid, generator) is sure
+    assert with_value_map(sure, smooth, train, valid, generator) is sure
     # The map itself would be worse, also where it was not asked.
     truth, drawn = test.states(0), sure.sample(test.states(-1), 2)
     known = train.states(0)

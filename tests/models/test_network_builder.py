@@ -190,7 +190,7 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
         done = run(*words)
         assert done.returncode == 0, (words[0], done.stderr)
     stored = load_file(tmp_path / "run" / "model.safetensors")
-    assert stored["network.first.weight"].shape[0] == 10
+    assert stored["score.network.first.weight"].shape[0] == 10
     with h5py.File(tmp_path / "a.hdf5") as a, h5py.File(tmp_path / "b.hdf5") as b:
         assert (a["samples"][...] == b["samples"][...]).all()
     # the model in Python is that of the run: its weights, and no others
@@ -203,7 +203,7 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
     )
     name, total = done.stdout.split()
     assert name == "MyNet"
-    assert float(total) == float(stored["network.first.weight"].double().sum())
+    assert float(total) == float(stored["score.network.first.weight"].double().sum())
     (tmp_path / "elsewhere").mkdir()
     lost = run("info", "../run", folder=tmp_path / "elsewhere")
     assert (lost.returncode, "network `mymodule:MyNet` can't be imported" in lost.stderr) == (2, True)
