@@ -119,6 +119,7 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 def _run(path: Path) -> dict[str, Any]:
     from physinv.runs.files import is_finished, logs, read_info, read_model
+    from physinv.runs.run import load_run
 
     info, whole, lines = read_info(path), is_finished(path), logs(path)
     out: dict[str, Any] = {"kind": "run", "path": str(path), "whole": whole}
@@ -130,6 +131,7 @@ def _run(path: Path) -> dict[str, Any]:
     else:
         out |= {name: {"steps": r.step, "seconds": r.seconds, "loss": r.best} for name, r in last.items()}
     if whole:
+        load_run(path)  # says in one line what is missing or damaged
         out["numbers"] = sum(tensor.numel() for tensor in read_model(path).values())
     notes: dict[str, Any] = info.get("notes", {})
     if "trials" in notes:  # of a choice: score over that of the linear estimate
