@@ -177,7 +177,7 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     unit = unit.clamp(min=torch.finfo(truth.dtype).tiny)
     drawn = {}
     for way in [str(len(grid)) for grid in grids] + [STEPS]:
-        generator = seeds(problem.seed).child("method", "choice").generator(problem.device)
+        generator = seeds(problem.seed).child("method", "ways").generator(problem.device)
         drawn[way] = replace(answer, ways=(way,)).sample(final, _DRAWS, generator=generator)
     moving = problem.train.layout.moving
     scores = {
