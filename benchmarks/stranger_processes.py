@@ -136,20 +136,10 @@ ThreeWells = stranger(
     lambda x: (-x * (x**2 - 1) * (x**2 - 4) / 2,),
     noise=(0.6,),
     mean=(0.0,),
-    deviation=(1.5,),
+    deviation=(1.0,),
     horizon=2.0,
-    longest=0.01,
+    longest=0.002,
     lag=0.02,
-)
-Roessler = stranger(
-    "Roessler",
-    lambda x, y, z: (-y - z, x + 0.2 * y, 0.2 + z * (x - 5.7)),
-    noise=(0.3, 0.3, 0.3),
-    mean=(0.0, 0.0, 1.0),
-    deviation=(4.0, 4.0, 0.5),
-    horizon=4.0,
-    longest=0.01,
-    lag=0.1,
 )
 CoupledWells = stranger(
     "CoupledWells",
@@ -176,6 +166,5 @@ STRANGERS = {
     "hopf": Hopf,
     "toggle": Toggle,
     "three-wells": ThreeWells,
-    "roessler": Roessler,
     "coupled-wells": CoupledWells,
 }

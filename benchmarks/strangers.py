@@ -99,7 +99,7 @@ def page(folder: Path) -> None:
         "each with 2000 training trajectories and 60 s of training on one core. The exact posterior is that of",
         "importance sampling over two million forward runs. Written by `benchmarks/strangers.py`.",
         "",
-        "| process | method | CRPS over exact | largest | coverage beyond exact | outside the data, % | seeds |",
+        "| process | method | CRPS over exact | largest | coverage beyond exact | outside the data, % | runs |",
         "|---|---|---|---|---|---|---|",
         *rows,
         "",
