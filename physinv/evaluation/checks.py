@@ -185,7 +185,7 @@ def _roughness(samples: Tensor, truth: Tensor, generator: torch.Generator | None
     # Ratios of means over the observations, by channels.
     def ratio(name: str, ours: Tensor, theirs: Tensor, about: str) -> Check:
         def of(index: Tensor) -> float:
-            return float((ours[index].mean(0) / theirs[index].mean(0).clamp(min=1e-30)).mean())
+            return float((ours[index].mean(0) / theirs[index].mean(0).clamp(min=torch.finfo(theirs.dtype).tiny)).mean())
 
         return Check(name, of(torch.arange(n)), 1.0, _bootstrap(of, n, generator), about)
 

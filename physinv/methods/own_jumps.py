@@ -251,7 +251,12 @@ def _pools(drawn: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
 
 def _best(scores: Mapping[tuple[str, ...], Tensor]) -> tuple[str, ...]:
     """The best pool of jumps; small steps where they are better by more than the error of the difference."""
-    pool = min((ways for ways in scores if ways != (STEPS,)), key=lambda ways: float(scores[ways].mean()))
+    if not scores:
+        raise ValueError("no samples of the trained model are finite; train longer, or with a smaller `rate`.")
+    pools = [ways for ways in scores if ways != (STEPS,)]
+    if not pools:
+        return (STEPS,)
+    pool = min(pools, key=lambda ways: float(scores[ways].mean()))
     if (STEPS,) not in scores:
         return pool
     gap = scores[STEPS,] - scores[pool]

@@ -99,9 +99,8 @@ class JumpPairs:
         data, device = self.train, self.train.device
         n = data.n_trajectories
         if self.fresh == "off" or not isinstance(self.sde, Simulator):
-            first = number * self.most % n
-            x = data.trajectories(slice(first, first + self.most))
-            return _all_images(self.sde, x)
+            first = number * self.most % max(1, n - self.most + 1)  # every round is full, or holds all there are
+            return _all_images(self.sde, data.trajectories(slice(first, first + self.most)))
         generator = stream.generator(device)
         if self.fresh == "states":
             x = self.sde.initial(self.most, generator=generator, device=device)
@@ -111,7 +110,10 @@ class JumpPairs:
         which = torch.randint(len(images), (len(x),), generator=generator, device=device)
         x = torch.stack(images)[which, torch.arange(len(x), device=device)]
         states = self.sde.run(x, data.times, generator=generator)
-        return states[states.flatten(1).isfinite().all(1)]
+        states = states[states.flatten(1).isfinite().all(1)]
+        if not len(states):
+            raise ValueError("all trajectories simulated anew became infinite; raise `steps`, or train with fresh=off.")
+        return states
 
     @torch.no_grad()
     def _pool(self, states: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,3 +96,15 @@ def test_prepared_states_belong_to_the_later_states(data):
     for i in range(len(pairs.kernel.table)):
         rows = batch.jump == i
         assert torch.equal(batch.backward[rows], pairs.kernel.prepare(batch.states[rows, 1], i))
+
+
+@pytest.mark.parametrize(("rows", "held"), [(16, 16), (40, 40), (4096, 40)])
+def test_every_round_of_stored_data_is_full(data, rows, held):
+    """With 40 trajectories and rounds of 16 or 4096, no later round shrinks to what is left at the end."""
+    pairs = source(data, "off", rows=rows)
+    for number in range(4):
+        (batch,) = batches(pairs, 1, start=number * pairs.every)
+        starts = batch.states[batch.jump == 0][:, 0].abs().unique()  # images are mirrored
+        many = next(pairs.training(size=4096, seeds=seeds(0).child("training"), start=number * pairs.every))
+        assert len(many.states[many.jump == 0][:, 0].abs().unique()) == held
+        assert len(starts) > 1

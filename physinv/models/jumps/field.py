@@ -107,7 +107,9 @@ class FieldJumps(JumpKernel):
             states[i] = x
             self.centre[i], self.scale[i] = x.mean(0), layout.channel_mean(x.square()).sqrt()
         largest = self.scale.amax()
-        self.scale.copy_(torch.where(self.scale > _LEAST * largest, self.scale, largest.clamp(min=1e-30)))
+        self.scale.copy_(
+            torch.where(self.scale > _LEAST * largest, self.scale, largest.clamp(min=torch.finfo(largest.dtype).tiny))
+        )
         for k, (s, t) in enumerate(self.jumps):
             x, y = (mirrored(states[i] - self.centre[i], layout.periodic) for i in (t, s))
             y = layout.moving(y)

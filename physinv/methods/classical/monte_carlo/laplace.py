@@ -239,7 +239,7 @@ def _factors(r: Tensor, K: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     squares, U = torch.linalg.eigh((K @ K.mT).double())
     least = math.sqrt(torch.finfo(K.dtype).eps) * squares.amax(1, keepdim=True).clamp(max=1.0)
     kept = squares > least
-    scale = torch.where(kept, squares.clamp(min=1e-30).rsqrt(), 0.0)
+    scale = torch.where(kept, squares.clamp(min=torch.finfo(squares.dtype).tiny).rsqrt(), 0.0)
     rows = (U * scale[:, None]).mT.to(K) @ K
     squares = torch.where(kept, squares, 0.0)
     return rows, squares.to(K), (U * squares.sqrt()[:, None]).to(K), r
