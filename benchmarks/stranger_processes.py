@@ -157,6 +157,80 @@ CoupledWells = stranger(
     lag=0.1,
 )
 
+def lorenz_96(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Drift of Lorenz (1996): every site is driven by a product of its neighbours, damped and forced by 8."""
+    n = len(x)
+    return tuple((x[(i + 1) % n] - x[i - 2]) * x[i - 1] - x[i] + 8 for i in range(n))
+
+
+def chain(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Drift of damped double-well oscillators in a chain; positions first, then momenta."""
+    n = len(state) // 2
+    q, p = state[:n], state[n:]
+    wall = torch.zeros_like(q[0])
+    ends = (wall, *q, wall)
+    force = (q[i] - q[i] ** 3 + 0.5 * (ends[i] + ends[i + 2] - 2 * q[i]) - 0.3 * p[i] for i in range(n))
+    return (*p, *force)
+
+
+def repressilator(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Drift of three genes that repress each other in a ring: messengers first, then proteins."""
+    m, p = x[:3], x[3:]
+    made = (6 / (1 + p[i - 1].clamp(min=0) ** 3) - m[i] for i in range(3))
+    return (*made, *(m[i] - p[i] for i in range(3)))
+
+
+def cells(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Drift of two coupled cells of FitzHugh and Nagumo and a slow current that both feed."""
+    v, w, u, z, s = x
+    fast = (v - v**3 / 3 - w + 0.3 * (u - v) - s, u - u**3 / 3 - z + 0.3 * (v - u) - s)
+    return fast[0], 0.2 * (v + 0.7 - 0.8 * w), fast[1], 0.2 * (u + 0.7 - 0.8 * z), 0.3 * (v + u - s)
+
+
+Lorenz96Sites5, Lorenz96Sites12, Lorenz96Sites40 = (
+    stranger(
+        f"Lorenz96Sites{n}",
+        lambda *x: lorenz_96(x),
+        noise=(1.0,) * n,
+        mean=(2.5,) * n,
+        deviation=(3.0,) * n,
+        horizon=0.6,
+        longest=0.01,
+        lag=0.04,
+    )
+    for n in (5, 12, 40)
+)
+Repressilator = stranger(
+    "Repressilator",
+    lambda *x: repressilator(x),
+    noise=(0.3,) * 6,
+    mean=(2.0,) * 6,
+    deviation=(0.7,) * 6,
+    horizon=2.0,
+    longest=0.02,
+    lag=0.1,
+)
+Cells = stranger(
+    "Cells",
+    lambda *x: cells(x),
+    noise=(0.2, 0.05, 0.2, 0.05, 0.05),
+    mean=(0.0, 0.5, 0.0, 0.5, 0.0),
+    deviation=(1.0, 0.5, 1.0, 0.5, 0.5),
+    horizon=3.0,
+    longest=0.02,
+    lag=0.1,
+)
+TenOscillators = stranger(
+    "TenOscillators",
+    lambda *x: chain(x),
+    noise=(0.0,) * 10 + (0.4,) * 10,
+    mean=(0.0,) * 20,
+    deviation=(1.0,) * 20,
+    horizon=3.0,
+    longest=0.02,
+    lag=0.1,
+)
+
 STRANGERS = {
     "fitzhugh-nagumo": FitzHughNagumo,
     "van-der-pol": VanDerPol,
@@ -167,4 +241,10 @@ STRANGERS = {
     "toggle": Toggle,
     "three-wells": ThreeWells,
     "coupled-wells": CoupledWells,
+    "lorenz-96-5": Lorenz96Sites5,
+    "cells": Cells,
+    "repressilator": Repressilator,
+    "lorenz-96-12": Lorenz96Sites12,
+    "lorenz-96-40": Lorenz96Sites40,
+    "ten-oscillators": TenOscillators,
 }
