@@ -157,6 +157,7 @@ CoupledWells = stranger(
     lag=0.1,
 )
 
+
 def lorenz_96(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Drift of Lorenz (1996): every site is driven by a product of its neighbours, damped and forced by 8."""
     n = len(x)
@@ -194,7 +195,7 @@ Lorenz96Sites5, Lorenz96Sites12, Lorenz96Sites40 = (
         noise=(1.0,) * n,
         mean=(2.5,) * n,
         deviation=(3.0,) * n,
-        horizon=0.6,
+        horizon=0.3,
         longest=0.01,
         lag=0.04,
     )

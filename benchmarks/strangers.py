@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from physinv.training.budget import Budget
 SPLITS = {"train": 2000, "valid": 200, "test": 300}
 DRAWS = 200  # of every posterior, for each observation
 LARGEST = 4  # numbers of a state for importance sampling
+CHAINS_FOR = 48  # observations that Monte Carlo over paths is run for, which takes seconds for each
 
 
 def once(
@@ -55,6 +57,8 @@ def once(
     spend = Budget(steps=steps) if steps else Budget(seconds=budget)
     problem = Problem(simulator, train, valid, settings, budget=spend, seed=seed)
     exact = "importance" if simulator.shape[0] <= LARGEST else "mcmc"
+    if exact == "mcmc":
+        truth, final = truth[:CHAINS_FOR], final[:CHAINS_FOR]
 
     figures: dict[str, float] = {}
     for method in [exact, *methods]:
@@ -62,7 +66,9 @@ def once(
             warnings.simplefilter("always")
             answer = underlying(fit_method(method, problem))
             generator = seeds(seed).child("comparison", "samples").generator()
+            begun = time.perf_counter()
             samples = answer.sample(final, DRAWS, generator=generator)
+            print(f"  {name}, seed {seed}, {method}: draws in {time.perf_counter() - begun:.0f} s", flush=True)
         for warning in told_aloud:
             print(f"  {method}: {warning.message}")
         key = "exact" if method == exact else method

@@ -4,7 +4,9 @@
 
 ``m`` the linear estimate (Wiener's filter), ``unit`` the size of its errors, ``xi`` noise of unit variance.  Mean and
 deviation are trained by the continuous ranked probability score, point by point.  The posterior of one observation of a
-nonlinear field is close to a normal law; what limits its quality is how well the mean is learned.
+nonlinear field is close to a normal law; what limits its quality is how well the mean is learned.  Correlations of the
+noise come from the physics where few modes are uncertain (:mod:`physinv.models.jumps.physical_noise`), otherwise from
+the errors of validation trajectories (:mod:`physinv.models.jumps.field_noise`).
 
 Features are ``x_t``, the linear estimate, and the physics run from ``-x_t`` over a quarter, a half and all of the jump,
 with the opposite sign again.  For quadratic nonlinearities that is the nonlinear part run backward in time while
@@ -31,7 +33,8 @@ from physinv.equations.symmetries import shifted
 from physinv.laws.wiener import filter_channels, mirrored, wiener_gains
 from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.jumps.crps import gaussian_crps
-from physinv.models.jumps.field_noise import FieldNoise, filter_modes
+from physinv.models.jumps.field_noise import COPIES, FieldNoise, best_factor, filter_modes
+from physinv.models.jumps.physical_noise import Forward, PhysicalNoise
 from physinv.models.jumps.physics import flow
 from physinv.models.networks.build import build_network
 from physinv.processes.layout import StateLayout
@@ -47,6 +50,8 @@ _PENALTIES = tuple(10.0**-p for p in range(2, 8))
 _KNOWN = 1e-8  # of the mean power of the errors of the linear estimate: modes with less are known
 _LEAST = 1e-6  # of the largest scale of a channel: what hardly varies is not scaled up
 _WIDTH = 64  # numbers of a token
+_JUDGED = 128  # validation trajectories that the noise of the physics is judged on
+_WORSE = 1.02  # times the energy score of stationary noise: more the correlations of the physics must not cost
 
 
 class FieldJumps(JumpKernel):
@@ -88,6 +93,7 @@ class FieldJumps(JumpKernel):
         self.register_buffer("unit", torch.ones(k, moving, *one))
         self.register_buffer("free", torch.ones(k, moving, *modes))
         self.noise = FieldNoise(k, moving, layout.periodic, tuple(modes))
+        self.physical = PhysicalNoise(k, moving, layout.periodic, tuple(modes), tuple(layout.shape[1:]))
 
     @property
     def sde(self) -> SDE:
@@ -210,9 +216,9 @@ class FieldJumps(JumpKernel):
     ) -> Float[Tensor, "batch *state"]:
         """Draw one earlier state for each later state; mean and deviation of equal neighbours are computed once."""
         different, row = torch.unique_consecutive(later, dim=0, return_inverse=True)
-        mean, deviation = (x[row] for x in self.moments(different, jump))
-        xi = self.noise.draw(deviation, self.free[jump], jump, generator=generator)
-        return self.layout.set_moving(self.layout.moving(mean) + xi, mean)
+        mean, deviation = self.moments(different, jump)
+        xi = self._noise(mean, deviation, different, row, jump, generator)
+        return self.layout.set_moving(self.layout.moving(mean)[row] + xi, mean[row])
 
     @torch.no_grad()
     def finish(self, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
@@ -223,11 +229,60 @@ class FieldJumps(JumpKernel):
             seed: Seed of the noise that is compared with the errors.
         """
         for k, (s, t) in enumerate(self.jumps):
-            mean, deviation = self.moments(data.states(t), k)
+            later, generator = data.states(t), seeds(seed).child("finish", k).generator(data.device)
+            mean, deviation = self.moments(later, k)
             gap = self.layout.moving(data.states(s) - mean)
-            self.noise.fit(
-                gap, deviation, self.free[k], k, generator=seeds(seed).child("finish", k).generator(mean.device)
-            )
+            self.physical.forget(k)
+            self.noise.fit(gap, deviation, self.free[k], k, generator=generator)
+            if k == 0:  # that of the draws; others train the network
+                self._fit_physical(data, mean, deviation, k, generator)
+
+    def _fit_physical(
+        self, data: TrajectoryDataset, mean: Tensor, deviation: Tensor, jump: int, generator: torch.Generator
+    ) -> None:
+        """The correlations of the physics, where draws with them are as near to the truth as wholes as without."""
+        s, t = self.jumps[jump]
+        earlier, later = data.states(s), data.states(t)
+        known = self.physical.fit(self._forward(jump), self.layout.moving, earlier, later, mean, self.free[jump], jump)
+        if not known:
+            return
+        n = min(len(later), _JUDGED)
+        gap, row = self.layout.moving(earlier - mean)[:n], torch.arange(n, device=mean.device).repeat(COPIES)
+
+        def drawn() -> Tensor:
+            xi = self._noise(mean[:n], deviation[:n], later[:n], row, jump, generator)
+            return xi.reshape(COPIES, *gap.shape)
+
+        self.physical.factor[jump] = best_factor(drawn(), gap)
+        physical, added = _energy_score(drawn(), gap), self.physical.added[jump].clone()
+        self.physical.forget(jump)
+        if physical <= _WORSE * _energy_score(drawn(), gap):
+            self.physical.added[jump] = added
+
+    def _noise(
+        self,
+        mean: Tensor,
+        deviation: Tensor,
+        later: Tensor,
+        row: Tensor,
+        jump: int,
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, "draws moving *space"]:
+        """Noise for draws around means, with the correlations of the physics where they are known."""
+        if self.physical.known(jump):
+            centre = self.layout.moving(mean)
+            return self.physical.draw(self._forward(jump), centre, deviation, later, row, jump, generator=generator)
+        return self.noise.draw(deviation[row], self.free[jump], jump, generator=generator)
+
+    def _forward(self, jump: int) -> Forward:
+        """The physics without noise over a jump."""
+        s, t = self.jumps[jump]
+        duration = float(self.times[t] - self.times[s])
+
+        def forward(moving: Tensor, later: Tensor) -> Tensor:
+            return self.layout.moving(flow(self.sde, self.layout.set_moving(moving, later), [duration])[0])
+
+        return forward
 
     def _standard(self, context: Tensor, jump: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation in units of the errors of the linear estimate, for states as they are seen."""
@@ -319,3 +374,9 @@ def empty_field_jumps(
     inputs = channels + (1 + len(_PARTS)) * moving + 1
     network = build_network(layout, inputs, 2 * moving, settings, seed=seeds(seed).child("model", "network"))
     return FieldJumps(network, sde, layout, times, field_jumps(len(times) - 1) if jumps is None else jumps)
+
+
+def _energy_score(drawn: Float[Tensor, "copies n *state"], truth: Float[Tensor, "n *state"]) -> float:
+    """The energy score of draws, over the whole of each state."""
+    apart = (drawn - drawn.roll(1, 0)).flatten(2).norm(dim=2).mean()
+    return float((drawn - truth).flatten(2).norm(dim=2).mean() - apart / 2)

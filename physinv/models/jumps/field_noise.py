@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FieldNoise", "filter_modes", "noise_spectrum"]
+__all__ = ["COPIES", "FieldNoise", "best_factor", "filter_modes", "noise_spectrum"]
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,9 @@ from torch.nn import functional
 from physinv.equations.fourier import filtered, fourier
 from physinv.laws.wiener import mirrored
 
-_FACTORS = (0.7, 1.4, 36)  # of the deviation, among which the best one is chosen
-_COPIES = 4  # draws for each error
+_FACTORS = (0.5, 2.0)  # of the deviation, at least and at most
+COPIES = 16
+"""Draws for each error that noise is fitted to."""
 
 
 class FieldNoise(nn.Module):
@@ -85,14 +86,24 @@ class FieldNoise(nn.Module):
         self.spectrum[jump] = noise_spectrum(gap / deviation, self.periodic)
         self.factor[jump] = 1.0
 
-        # The factor, by the continuous ranked probability score of draws.
-        wide = deviation.repeat(_COPIES, *[1] * (gap.ndim - 1))
-        drawn = self.draw(wide, free, jump, generator=generator).reshape(_COPIES, *gap.shape)
-        axes = [0, 1, *range(3, drawn.ndim)]
-        apart = (drawn - drawn.roll(1, 0)).abs().mean(axes) / 2
-        factors = torch.linspace(*_FACTORS, device=gap.device)
-        scores = torch.stack([(f * drawn - gap).abs().mean(axes) - f * apart for f in factors])
-        self.factor[jump] = factors[scores.argmin(0)].reshape(-1, *[1] * (gap.ndim - 2))
+        wide = deviation.repeat(COPIES, *[1] * (gap.ndim - 1))
+        drawn = self.draw(wide, free, jump, generator=generator).reshape(COPIES, *gap.shape)
+        self.factor[jump] = best_factor(drawn, gap)
+
+
+def best_factor(drawn: Float[Tensor, "copies n channels *space"], gap: Float[Tensor, "n channels *space"]) -> Tensor:
+    """Find the factors with which noise is as large as errors, by the means of their moduli.
+
+    Args:
+        drawn: Draws of the noise for each error.
+        gap: Errors of means.
+
+    Returns:
+        One factor for each channel, ``(channels, *one)``.
+    """
+    size, noise = (x.abs().movedim(x.ndim - gap.ndim + 1, 0).flatten(1).mean(1) for x in (gap, drawn))
+    factor = size / noise.clamp(min=torch.finfo(noise.dtype).tiny)
+    return factor.clamp(*_FACTORS).reshape(-1, *[1] * (gap.ndim - 2))
 
 
 def noise_spectrum(z: Float[Tensor, "n channels *space"], periodic: bool) -> Float[Tensor, "channels *modes"]:

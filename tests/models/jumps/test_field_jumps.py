@@ -10,6 +10,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.models.jumps.base import Jump
 from physinv.models.jumps.crps import gaussian_crps
 from physinv.models.jumps.field import empty_field_jumps, field_jumps, fit_field_jumps
+from physinv.models.jumps.physics import flow
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
@@ -188,6 +189,15 @@ def test_a_linear_process_has_nothing_left_to_learn(tmp_path):
     # a filter of 2000 trajectories and their images misses the exact one by 1 / 4000^(1/2) per mode
     gap = (kernel.mean(xT, 0) - exact).square().mean().sqrt()
     assert float(gap) < 0.08 * float((x0 - exact).square().mean().sqrt())
+
+    # Draws with the correlations of the physics end as near the observation as the truth does.
+    kernel.finish(data["valid"])
+    assert kernel.physical.known(0)
+    drawn = kernel.draw(xT.repeat_interleave(16, 0), 0, generator=torch.Generator().manual_seed(0))
+    ends, true_ends = (flow(sim, x, [float(data["test"].times[-1])])[0] for x in (drawn, x0))
+    misfit = float((ends - xT.repeat_interleave(16, 0)).square().mean())
+    # 20 fields of 16 points know the size of the noise to (2 / 320)^(1/2) = 8 %, and as well that of draws
+    assert misfit == pytest.approx(float((true_ends - xT).square().mean()), rel=0.25)
 
 
 @pytest.mark.parametrize(("intervals", "want"), [(1, [(0, 1)]), (4, [(0, 4), (0, 3)]), (24, [(0, 24), (0, 20)])])
