@@ -157,6 +157,7 @@ CoupledWells = stranger(
     lag=0.1,
 )
 
+
 def lorenz_96(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Drift of Lorenz (1996): every site is driven by a product of its neighbours, damped and forced by 8."""
     n = len(x)
