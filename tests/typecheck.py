@@ -5,35 +5,45 @@ test the first 20 are checked, and then one of 16: solvers and trainings call th
 the same shapes, and checking each took half of the time of the suite.
 """
 
-from functools import wraps
+from functools import partial, wraps
+from types import FunctionType
 
+import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
 from torch import Tensor
 
 ALWAYS, THEN = 20, 16
 
-every_call = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({float: float | int | Tensor})))
-current = [0]  # number of the test that runs
+check = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({float: float | int | Tensor})))
+checks_every_call = jaxtyping.jaxtyped
+counted: dict = {}  # calls in this test, by the code of the function: inner functions are made anew in every call
 
 
 def next_test():
     """Check the first calls of every function again."""
-    current[0] += 1
+    for count in counted.values():
+        count[0] = 0
 
 
-def check(function):
-    """Let beartype check the first calls of a function in each test, and some of the later ones."""
-    checked = every_call(function)
-    test = calls = 0
+def checks_some_calls(function=None, *, typechecker):
+    """Decorate a function such that jaxtyping checks its first calls in each test, and some of the later ones."""
+    if function is None:
+        return partial(checks_some_calls, typechecker=typechecker)
+    if not isinstance(function, FunctionType):
+        return checks_every_call(function, typechecker=typechecker)
+    checked, count = None, counted.setdefault(function.__code__, [0])
 
     @wraps(function)
-    def often_enough(*args, **kwargs):
-        nonlocal test, calls
-        if test != current[0]:
-            test, calls = current[0], 0
-        calls += 1
-        if calls > ALWAYS and calls % THEN:
+    def called(*args, **kwargs):
+        nonlocal checked
+        count[0] += 1
+        if count[0] > ALWAYS and count[0] % THEN:
             return function(*args, **kwargs)
+        if checked is None:
+            checked = checks_every_call(function, typechecker=typechecker)
         return checked(*args, **kwargs)
 
-    return often_enough
+    return called
+
+
+jaxtyping.jaxtyped = checks_some_calls  # the name by which its import hook decorates every function of the packages
