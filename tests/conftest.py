@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typecheck
 
 torch.set_num_threads(1)
 
@@ -30,6 +31,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if function_of(item.nodeid) in slow:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_setup(item):
+    typecheck.next_test()
 
 
 def pytest_runtest_logreport(report):

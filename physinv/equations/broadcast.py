@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["expand", "match"]
+__all__ = ["expand", "match", "one_for_all", "repeated"]
 
 from torch import Tensor
 
@@ -20,6 +20,33 @@ def match(t: Tensor, x: Tensor) -> Tensor:
     if t.dtype != x.dtype and t.is_floating_point() and x.is_floating_point():
         t = t.to(x.dtype)
     return t.reshape(-1, *([1] * (x.ndim - 1)))
+
+
+def one_for_all(x: Tensor) -> bool:
+    """Return whether all rows of a tensor are one row in memory, so that what depends on it is computed once.
+
+    Args:
+        x: Any tensor, ``(batch, ...)``.
+
+    Example:
+        >>> import torch
+        >>> one_for_all(torch.ones(1).expand(3)), one_for_all(torch.ones(3))
+        (True, False)
+    """
+    return len(x) > 1 and x.stride(0) == 0
+
+
+def repeated(t: Tensor, n: int) -> Tensor:
+    """Repeat times one after another; one time for all states stays one number in memory.
+
+    Args:
+        t: Times, ``(batch,)``.
+        n: How often.
+
+    Returns:
+        Times, ``(n * batch,)``.
+    """
+    return t[:1].expand(n * len(t)) if one_for_all(t) else t.repeat(n)
 
 
 def expand(g: Tensor | float, x: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def _march(
     yield x
     for a, b in itertools.pairwise(grid):
         clock = x.dtype if max(abs(a), abs(b)) * rounding <= abs(b - a) else torch.float64
-        t0, t1 = x.new_full((x.shape[0],), a, dtype=clock), x.new_full((x.shape[0],), b, dtype=clock)
+        t0, t1 = (x.new_full((1,), t, dtype=clock).expand(len(x)) for t in (a, b))
         dw = still
         if noise:
             dw = torch.randn((step.draws, *x.shape), generator=generator, dtype=x.dtype, device=x.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["ScalarPosterior"]
 
 from collections.abc import Callable
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ class ScalarPosterior(ExactPosterior):
     The transition density comes from :class:`~physinv.laws.fokker_planck.FokkerPlanck` for point masses, else, for all
     cells at once, from the matrix exponential of its generator.  In one dimension the probability flow preserves the
     order of states, so it is the quantile map ``F_0^-1(F_T(x_T))``.
+
+    The equation is solved when the first answer is asked for, and once for all posteriors of the same process.
 
     Args:
         drift: ``f``, from positions to drifts, both ``(points,)``.
@@ -54,16 +57,26 @@ class ScalarPosterior(ExactPosterior):
         prior: tuple[Array, Array] | Callable[[Array], Array],
     ) -> None:
         grid = FokkerPlanck(lambda x, t: drift(x), noise, edges)
-        self.centers, self.edges = grid.centers, np.asarray(edges)
+        self.centers, self.edges = grid.centers, np.asarray(edges, dtype=np.float64)
+        self.noise, self.horizon = float(noise), float(horizon)
+        self.force = np.array(np.broadcast_to(drift(grid.faces), grid.faces.shape), dtype=np.float64)
+        self.spread = not isinstance(prior, tuple)
         if isinstance(prior, tuple):
-            self.points, self.weights, self.spread = np.asarray(prior[0]), np.asarray(prior[1]), False
-            self.likelihood = grid.transition(self.points, horizon)
+            self.points, weights = np.asarray(prior[0], dtype=np.float64), np.asarray(prior[1])
         else:
-            self.points, self.spread = grid.centers, True
-            self.weights = prior(grid.centers) * grid.widths
-            self.likelihood = (expm(grid.generator(0.0).toarray() * horizon) / grid.widths[:, None]).T
-        self.weights = self.weights / self.weights.sum()
-        self.final_cdf = np.append(0.0, np.cumsum(self.weights @ self.likelihood * grid.widths))
+            self.points, weights = grid.centers, prior(grid.centers) * grid.widths
+        self.weights = weights / weights.sum()
+
+    @property
+    def likelihood(self) -> Float[Array, "points cells"]:
+        """Return the transition densities ``p(x_T | x_0)`` from each point of the prior to each cell."""
+        starts = None if self.spread else self.points.tobytes()
+        return _transition(self.edges.tobytes(), self.force.tobytes(), self.noise, self.horizon, starts)
+
+    @cached_property
+    def final_cdf(self) -> Float[Array, " faces"]:
+        """Return the distribution function of the final state at the edges of the cells."""
+        return np.append(0.0, np.cumsum(self.weights @ self.likelihood * np.diff(self.edges)))
 
     def probabilities(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch points"]:
         """Return the posterior probability of each point of the prior, given each final state.
@@ -140,6 +153,18 @@ class ScalarPosterior(ExactPosterior):
         weight = ((x - points[after - 1]) / (points[after] - points[after - 1])).clamp(0, 1)
         value = torch.lerp(log.gather(1, after - 1), log.gather(1, after), weight)
         return value.where((x >= edges[0]) & (x <= edges[-1]), -torch.inf)[:, 0].to(final)
+
+
+@lru_cache(maxsize=4)
+def _transition(
+    edges: bytes, force: bytes, noise: float, horizon: float, starts: bytes | None
+) -> Float[Array, "points cells"]:
+    """Transition densities from some positions, or from all cells; arrays come as bytes, so that answers are kept."""
+    drift = np.frombuffer(force)
+    grid = FokkerPlanck(lambda x, t: drift, noise, np.frombuffer(edges))
+    if starts is not None:
+        return grid.transition(np.frombuffer(starts), horizon)
+    return np.asarray((expm(grid.generator(0.0).toarray() * horizon) / grid.widths[:, None]).T)
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:

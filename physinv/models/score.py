@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.config.inputs import States, as_states, as_tensor
+from physinv.equations.broadcast import repeated
 from physinv.models.references.base import ReferenceLaw
 
 
@@ -84,7 +85,7 @@ class ScoreModel(nn.Module):
             return self.reference.score(x, t) + self.remainder(x, t)
         mirrored = self.images(x)
         n, every = len(mirrored), torch.cat(mirrored)
-        clock = t.repeat(n)
+        clock = repeated(t, n)
         scores = (self.reference.score(every, clock) + self.remainder(every, clock)).chunk(n)
         return torch.stack([self.images(s)[i] for i, s in enumerate(scores)]).mean(0)
 

@@ -15,6 +15,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -88,6 +89,10 @@ class Simulator(SDE):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one state."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:  # solvers ask in every step
         return self.layout.shape
 
     @property

@@ -25,23 +25,27 @@ def installed(*words, cwd):
     return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_a_recipe_is_the_same_in_every_working_directory(tmp_path):
-    shown = [installed("benchmark", "recipe", "burgers", cwd=where) for where in (ROOT, tmp_path)]
-    assert shown[0].stdout == shown[1].stdout
-    (tmp_path / "copy.toml").write_text(shown[1].stdout)
+def test_a_recipe_is_the_same_in_every_working_directory(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    main(["benchmark", "recipe", "burgers"])
+    shown = installed("benchmark", "recipe", "burgers", cwd=tmp_path)
+    assert shown.stdout == capsys.readouterr().out
+    (tmp_path / "copy.toml").write_text(shown.stdout)
     benchmark = load_benchmark(tmp_path / "copy.toml")
     assert benchmark == find_benchmark("burgers")
     assert len(benchmark.methods) == 15
     assert benchmark.seeds == [0, 1, 2]
 
 
-def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tmp_path):
+def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tmp_path, capsys):
     done = installed("benchmark", "kpz", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     for word in (*RECIPES, "physinv benchmark recipe kpz > mine.toml"):
         assert word in done.stderr
-    assert "did you mean `burgers`?" in installed("benchmark", "burger", cwd=tmp_path).stderr
+    with pytest.raises(SystemExit):
+        main(["benchmark", "burger"])
+    assert "did you mean `burgers`?" in capsys.readouterr().err
     (tmp_path / "kpz.toml").write_text(draft_recipe("kpz"))
     benchmark = load_benchmark(tmp_path / "kpz.toml")
     check_methods(benchmark)
@@ -121,28 +125,30 @@ def fit_nothing(problem):
 '''
 
 
-def test_a_method_from_outside_is_compared_by_its_place(tmp_path):
+def test_a_method_from_outside_is_compared_by_its_place(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "b.toml").write_text(
         'simulator = "ornstein-uhlenbeck"\nmethods = ["exact", "linear"]\nbudget = 1.0\nobservations = 20\n'
         'samples = 4\n[splits]\ntrain = 100\nvalid = 20\ntest = 20\n[options."mine:fit_still"]\nfactor = 0.5\n'
     )
-    words = ("benchmark", "b.toml", "--out", "o", "--methods", "linear,mine:fit_still", "--json", "--jobs", "2")
-    done = installed(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)["methods"]) == {"linear", "mine:fit_still"}
+    words = ("benchmark", "b.toml", "--out", "o", "--jobs", "2", "--methods")
+    done = installed(*words, "mine:fit_still,mine:fit_nothing", "--json", cwd=tmp_path)
+    assert done.returncode == 2  # one of them failed
+    assert set(json.loads(done.stdout)["methods"]) == {"mine:fit_still", "mine:fit_nothing"}
+    assert "must return an answer with `sample` and `mean`, got None" in done.stderr
     (record,) = (r for r in journal.read(tmp_path / "o" / "cells.jsonl") if r["method"] == "mine:fit_still")
     assert record["options"] == {"factor": 0.5}
     assert "The observation itself." not in (tmp_path / "b.toml").read_text()
     assert "The observation itself." in (tmp_path / "o" / "report.html").read_text()
-    done = installed(*words[:4], "--methods", "mine:fit_nothing", cwd=tmp_path)
-    assert "must return an answer with `sample` and `mean`, got None" in done.stderr
-    done = installed(*words[:4], "--methods", "mine:fit_stil", cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "method `mine:fit_stil` can't be imported" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "mine:fit_stil"])
+    told = capsys.readouterr().err
+    assert (stopped.value.code, told.count("\n")) == (2, 1)
+    assert "method `mine:fit_stil` can't be imported" in told
 
 
-def test_a_comparison_with_something_worse_exits_with_1(tmp_path):
+def test_a_comparison_with_something_worse_exits_with_1(tmp_path, monkeypatch, capsys):
     def record(seed, crps):
         metrics = {"crps": crps, "energy_score": 0.3}
         shared = {"schema": 1, "system": "s", "method": "linear", "curves": {}, "cost": {}, "error": None}
@@ -152,12 +158,17 @@ def test_a_comparison_with_something_worse_exits_with_1(tmp_path):
         (tmp_path / name).mkdir()
         text = "".join(record(seed, 0.2 + 1e-4 * (seed % 3) + shift) for seed in range(4))
         (tmp_path / name / "cells.jsonl").write_text(text)
-    assert installed("benchmark", "compare", "a", "b", cwd=tmp_path).returncode == 0
     worse = installed("benchmark", "compare", "a", "c", cwd=tmp_path)
     assert worse.returncode == 1
     assert "worse" in worse.stdout
     assert worse.stderr == ""
-    assert json.loads(installed("benchmark", "compare", "a", "c", "--json", cwd=tmp_path).stdout)["worse"]
+    monkeypatch.chdir(tmp_path)
+    main(["benchmark", "compare", "a", "b"])  # nothing is worse
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(["benchmark", "compare", "a", "c", "--json"])
+    assert stopped.value.code == 1
+    assert json.loads(capsys.readouterr().out)["worse"]
 
 
 def test_the_command_line_runs_reports_and_compares(tmp_path, capsys, monkeypatch):

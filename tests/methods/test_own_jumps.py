@@ -70,9 +70,11 @@ class StopError(Exception):
 
 
 def test_a_run_resumes_and_reconstructs_to_the_same_bytes(wells, tmp_path):
+    settings = QUICK.model_copy(update={"validate_every": 10})
+
     def train(name, **more):
         return train_run(
-            tmp_path / name, wells["train"], wells["valid"], settings=QUICK, budget=Budget(steps=200), **more
+            tmp_path / name, wells["train"], wells["valid"], settings=settings, budget=Budget(steps=60), **more
         )
 
     heard = []

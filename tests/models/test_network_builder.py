@@ -169,26 +169,25 @@ def test_a_network_for_other_states_is_told_in_one_line() -> None:
 def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> None:
     """Trained, stored by its name, loaded again: the same samples to the bit, by the installed command."""
     (tmp_path / "mymodule.py").write_text(OWN)
-    start = "import sys; from physinv.cli.app import main; main(sys.argv[1:])"
+    start = "import sys; from physinv.cli.app import main; [main(line.split()) for line in sys.argv[1:]]"
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
-    def run(*words: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-P", "-c", start, *words]  # -P: the working directory is not on the path
+    def run(*lines: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-c", start, *lines]  # -P: the working directory is not on the path
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
 
-    quick = ("--steps", "6", "--set", "batch=32", "--set", "validate_every=3", "--device", "cpu")
-    own = ("--set", "network=mymodule:MyNet", "--set", "width=10")
-    data = ("--data", "datasets/double-well/data/test", "--samples", "3", "--device", "cpu")
-    steps = [
-        ("generate", "double-well", "--train", "40", "--valid", "10", "--test", "3"),
-        ("train", "datasets/double-well", "--out", "run", *own, *quick),
-        ("reconstruct", "run", *data, "--out", "a.hdf5"),
-        ("reconstruct", "run", *data, "--out", "b.hdf5"),
-    ]
-    for words in steps:
-        done = run(*words)
-        assert done.returncode == 0, (words[0], done.stderr)
+    quick = "--steps 6 --set batch=32 --set validate_every=3 --set validate_windows=64 --set fresh=off --device cpu"
+    own = "--set network=mymodule:MyNet --set width=10"
+    data = "--data datasets/double-well/data/test --samples 3 --device cpu"
+    makes = (
+        "generate double-well --train 40 --valid 10 --test 3",
+        f"train datasets/double-well --out run {own} {quick}",
+        f"reconstruct run {data} --out a.hdf5",
+    )
+    for lines in (makes, (f"reconstruct run {data} --out b.hdf5",)):
+        done = run(*lines)
+        assert done.returncode == 0, done.stderr
     stored = load_file(tmp_path / "run" / "model.safetensors")
     assert stored["score.network.first.weight"].shape[0] == 10
     with h5py.File(tmp_path / "a.hdf5") as a, h5py.File(tmp_path / "b.hdf5") as b:
@@ -205,5 +204,5 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
     assert name == "MyNet"
     assert float(total) == float(stored["score.network.first.weight"].double().sum())
     (tmp_path / "elsewhere").mkdir()
-    lost = run("info", "../run", folder=tmp_path / "elsewhere")
+    lost = run("info ../run", folder=tmp_path / "elsewhere")
     assert (lost.returncode, "network `mymodule:MyNet` can't be imported" in lost.stderr) == (2, True)

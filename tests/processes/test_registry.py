@@ -49,10 +49,10 @@ class DampedPendulum(Simulator):
 """
 
 
-def installed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the installed command, which does not have the working directory on its path, in ``folder``."""
-    start = "import sys; from physinv.cli.app import main; main(sys.argv[1:])"
-    command = [sys.executable, "-P", "-c", start, *words]
+def installed(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Run lines by the installed command, which does not have the working directory on its path, in ``folder``."""
+    start = "import sys; from physinv.cli.app import main; [main(line.split()) for line in sys.argv[1:]]"
+    command = [sys.executable, "-P", "-c", start, *lines]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
@@ -60,17 +60,19 @@ def installed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_process_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> None:
     (tmp_path / "mymodule.py").write_text(OWN)
-    splits = ("--train", "40", "--valid", "10", "--test", "3")
-    steps = [
-        ("generate", "mymodule:DampedPendulum", *splits, "--set", "damping=0.5"),
-        ("train", "datasets/damped-pendulum", "--out", "run", "--steps", "4", "--set", "batch=32", "--device", "cpu"),
-        ("reconstruct", "run", "--data", "datasets/damped-pendulum/data/test", "--out", "r.hdf5", "--samples", "4"),
-        ("evaluate", "r.hdf5"),
-        ("info", "datasets/damped-pendulum"),
-    ]
-    for words in steps:
-        done = installed(tmp_path, *words)
-        assert done.returncode == 0, (words[0], done.stderr)
+    quick = "--steps 4 --set batch=32 --set validate_windows=64 --set fresh=off --device cpu"
+    makes = (
+        "generate mymodule:DampedPendulum --train 40 --valid 10 --test 3 --set damping=0.5",
+        f"train datasets/damped-pendulum --out run {quick}",
+    )
+    reads = (
+        "reconstruct run --data datasets/damped-pendulum/data/test --out r.hdf5 --samples 4",
+        "evaluate r.hdf5",
+        "info datasets/damped-pendulum",
+    )
+    for lines in (makes, reads):  # those that read know no more than what is stored
+        done = installed(tmp_path, *lines)
+        assert done.returncode == 0, done.stderr
     folder = tmp_path / "datasets" / "damped-pendulum"
     assert [p.name for p in sorted((folder / "data" / "train").iterdir())] == ["damped-pendulum_000.hdf5"]
     config = json.loads((folder / "dataset.json").read_text())["config"]
@@ -81,7 +83,7 @@ def test_a_process_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
     assert json.loads((tmp_path / "run" / "run.json").read_text())["simulator"] == "mymodule:DampedPendulum"
     # elsewhere the class is missing, and one line says so
     (tmp_path / "elsewhere").mkdir()
-    lost = installed(tmp_path / "elsewhere", "evaluate", "../r.hdf5")
+    lost = installed(tmp_path / "elsewhere", "evaluate ../r.hdf5")
     assert lost.returncode == 2
     assert "simulator `mymodule:DampedPendulum` can't be imported: No module named 'mymodule'" in lost.stderr
     assert "Traceback" not in lost.stderr

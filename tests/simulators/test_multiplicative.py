@@ -350,7 +350,7 @@ def test_coordinates_are_those_of_lamperti(sim, physical, forward, inverse, gene
 @pytest.mark.parametrize("name", ["geometric-brownian-motion", "cox-ingersoll-ross"])
 def test_the_whole_way(name, tmp_path):
     """Nothing in the pipeline knows that the noise depends on the state in other coordinates."""
-    quick = "--steps 20 --set batch=256 --set width=8 --set validate_windows=64 --set components=2"
+    quick = "--steps 20 --set batch=256 --set width=8 --set validate_windows=64 --set components=2 --set fresh=off"
     for call in (
         f"generate {name} --out {tmp_path} --train 600 --valid 60 --test 300",
         f"train {tmp_path}/{name} --out {tmp_path}/run {quick}",

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.inputs import check_count
 from physinv.config.seeds import seeds
 from physinv.equations.broadcast import match
 from physinv.equations.sde import SDE, Score
@@ -217,6 +218,20 @@ def load_conditional_diffusion(setup: Setup, tensors: Mapping[str, Tensor], *, s
     return Amortised(Denoiser(*load_parts(setup, tensors, groups=3)), steps, setup.seed)
 
 
+def load_flow_matching(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Amortised:
+    """Load a model of flow matching.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+        steps: Sampling steps.
+
+    Returns:
+        The trained posterior.
+    """
+    return Amortised(Velocity(*load_parts(setup, tensors, groups=3)), steps, setup.seed)
+
+
 @loaded_by(load_conditional_diffusion)
 def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train a conditional diffusion model of the error of the linear estimate, given ``x_T`` and that estimate.
@@ -239,20 +254,6 @@ def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised
     return Amortised(train_denoiser(problem, conditional_coordinates(problem), groups=3), steps, problem.seed)
 
 
-def load_flow_matching(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Amortised:
-    """Load a model of flow matching.
-
-    Args:
-        setup: What the run knows.
-        tensors: What was fitted.
-        steps: Sampling steps.
-
-    Returns:
-        The trained posterior.
-    """
-    return Amortised(Velocity(*load_parts(setup, tensors, groups=3)), steps, setup.seed)
-
-
 @loaded_by(load_flow_matching)
 def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train conditional flow matching of the error of the linear estimate, given ``x_T`` and that estimate.
@@ -263,15 +264,8 @@ def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
 
     Returns:
         The trained posterior.
-
-    Raises:
-        ValueError: For fewer than 1 step.
-
-    References:
-        Lipman et al. (2023), Flow matching for generative modeling.
     """
-    if steps < 1:
-        raise ValueError(f"`steps` must be at least 1, got {steps}.")
+    check_count(steps, "steps")
     coordinates = conditional_coordinates(problem)
     network = build_backbone(coordinates, problem.settings, groups=3, seed=problem.seed)
     model = Velocity(coordinates, network).to(problem.device)

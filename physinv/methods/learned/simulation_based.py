@@ -82,17 +82,13 @@ def fit_npse(problem: Problem) -> Inferred:
 
 @unsaved(_PICKLED)
 def fit_fmpe(problem: Problem) -> Inferred:
-    """Train flow matching posterior estimation.
+    """Train flow matching posterior estimation; it refuses what :func:`fit_npse` refuses.
 
     Args:
         problem: The process, whose states are vectors, and its data.
 
     Returns:
         The trained posterior.
-
-    Raises:
-        NotApplicableError: For states that are no vectors.
-        ValueError: If the package is missing.
 
     References:
         Wildberger et al. (2023), Flow matching for scalable simulation-based inference.

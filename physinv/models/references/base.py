@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.broadcast import match
+from physinv.equations.broadcast import match, one_for_all
 from physinv.equations.sde import SDE, Linear, Score
 from physinv.laws.covariance import Covariance
 from physinv.laws.observation import Observation, jacobian
@@ -327,6 +327,8 @@ def between(times: Float[Tensor, " time"], table: Tensor, t: Float[Tensor, " bat
         >>> between(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 10.0]), torch.tensor([0.25, 2.0]))
         tensor([ 2.5000, 10.0000])
     """
+    if one_for_all(t):
+        return between(times, table, t[:1]).expand(len(t), *table.shape[1:])
     i = torch.searchsorted(times, t.to(times.dtype).contiguous()).clamp(1, len(times) - 1)
     w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
     w = match(w, table[i])

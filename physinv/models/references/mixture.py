@@ -14,7 +14,7 @@ from torch import Tensor
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
-from physinv.equations.broadcast import expand
+from physinv.equations.broadcast import expand, one_for_all
 from physinv.equations.sde import SDE
 from physinv.laws.covariance import Covariance, isotropic
 from physinv.laws.mixture import Mixture, cluster
@@ -115,8 +115,9 @@ class MixtureReference(ReferenceLaw):
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``, and the last two of :meth:`_local`."""
         factor = between(self.times, self.factors, t)
-        eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-        inverse = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        eye, rows = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device), _rows(factor)
+        inverse = torch.linalg.solve_triangular(factor[rows], eye.expand_as(factor[rows]), upper=False)
+        inverse = inverse.expand_as(factor)
         z = (inverse @ (x[:, None] - between(self.times, self.means, t)).unsqueeze(-1)).squeeze(-1)
         logs = self.weights.log() + inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) - (z**2).sum(-1) / 2
         return logs, z, inverse
@@ -200,8 +201,9 @@ class MixtureReference(ReferenceLaw):
         """``d(x)``; 0 for components without noise."""
         means = between(self.times, self.means, t)
         g = expand(self.sde.diffusion(t), x).expand_as(x)
-        here = self.sde.drift(x, t)
-        there = self.sde.drift(means.flatten(0, 1), t.repeat_interleave(means.shape[1])).reshape(means.shape)
+        here, rows = self.sde.drift(x, t), _rows(means)
+        there = self.sde.drift(means[rows].flatten(0, 1), t[rows].repeat_interleave(means.shape[1]))
+        there = there.reshape(-1, *means.shape[1:])
         gap = here - (r[..., None] * there).sum(1)
         return equilibrium_score(gap, g)
 
@@ -224,3 +226,8 @@ class MixtureReference(ReferenceLaw):
         r, _, inverse = self._local(x, t)
         local, physics = out.chunk(2, dim=1)
         return torch.einsum("bk,bkji,bj->bi", r, inverse, local) + physics * self._physics(x, t, r)
+
+
+def _rows(table: Tensor) -> slice:
+    """The rows of a table that differ: the first one where all states have the same time."""
+    return slice(0, 1) if one_for_all(table) else slice(None)
