@@ -47,7 +47,7 @@ def stranger(
         title = name
         equation = "dx = f(x) dt + g dW"
         layout = pi.VectorLayout("x", len(noise))
-        horizon: float = pi.parameter(end, "T", "final time", unit="time", minimum=1e-9)
+        horizon: float = pi.parameter(end, "T", "final time", unit="time", above=0)
 
         @property
         def longest_step(self):
@@ -156,6 +156,7 @@ CoupledWells = stranger(
     longest=0.02,
     lag=0.1,
 )
+
 
 def lorenz_96(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Drift of Lorenz (1996): every site is driven by a product of its neighbours, damped and forced by 8."""
