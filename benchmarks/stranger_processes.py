@@ -47,7 +47,7 @@ def stranger(
         title = name
         equation = "dx = f(x) dt + g dW"
         layout = pi.VectorLayout("x", len(noise))
-        horizon: float = pi.parameter(end, "T", "final time", unit="time", minimum=1e-9)
+        horizon: float = pi.parameter(end, "T", "final time", unit="time", above=0)
 
         @property
         def longest_step(self):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
+import sys
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run the `physinv` command.
@@ -14,6 +16,9 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: With an exit code other than 0 (see :func:`physinv.cli.app.main`).
     """
-    from physinv.cli.app import main as run
-
+    try:
+        from physinv.cli.app import main as run
+    except KeyboardInterrupt:  # before the command line is there to say so itself
+        print("physinv: interrupted: nothing was begun.", file=sys.stderr)
+        sys.exit(130)
     run(argv)

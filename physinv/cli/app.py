@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["app", "main"]
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from physinv.cli import benchmark, console, data, reconstruct, train
+from physinv.cli import benchmark, compare, console, data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
+from physinv.cli.settings_help import SettingsHelp
+from physinv.cli.stopping import Stopped, heard, keeping
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
-_INTERRUPTED = 130  # the customary exit code after Ctrl-C: 128 + SIGINT
+_INTERRUPTED = 128 + signal.SIGINT  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     name="physinv",
@@ -23,7 +26,6 @@ app = typer.Typer(
     "The way of the data: [b]generate[/b] trajectories -> [b]train[/b] an inverse solver -> [b]reconstruct[/b] "
     "initial states -> [b]evaluate[/b] against the exact answer.  Start with [b]physinv demo[/b].",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -49,7 +51,8 @@ def demo(
     """Run the whole way once, on the heat equation and on a particle in a double well."""
     from physinv.cli.demo import run_demo
 
-    run_demo(out, seconds=parse_seconds(budget), seed=seed)
+    with keeping(f"what is finished is in {out}; the same command starts again"):
+        run_demo(out, seconds=parse_seconds(budget), seed=seed)
 
 
 _VERBS: dict[str, Callable[..., None]] = {
@@ -60,10 +63,11 @@ _VERBS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
     "evaluate": reconstruct.evaluate,
+    "compare": compare.compare,
     "demo": demo,
 }
 for name, verb in _VERBS.items():
-    app.command(name)(verb)
+    app.command(name, cls=SettingsHelp if name == "train" else None)(verb)
 app.add_typer(benchmark.app)
 
 
@@ -75,20 +79,27 @@ def main(argv: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: With code 1 where a comparison found something worse, 2 for input that cannot be used, 130 when
-            interrupted; a run that succeeded raises nothing.
+            interrupted, 143 when terminated; a run that succeeded raises nothing.
     """
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
-        code = command(args=argv, standalone_mode=False)  # the code of typer.Exit, and None from a verb that ended
-    except (typer.Abort, KeyboardInterrupt):
-        code = _INTERRUPTED
+        with heard():
+            code = command(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended
+        if code == _INTERRUPTED:
+            raise Stopped(signal.SIGINT)
     except (ValueError, OSError, _UsageError) as error:
         console.fail(_message(error))
         sys.exit(2)
-    if code == _INTERRUPTED:
-        console.fail("interrupted.")
-    if code:
-        sys.exit(code)
+    except (typer.Abort, KeyboardInterrupt):
+        stop = Stopped(signal.SIGINT)
+    except Stopped as found:
+        stop = found
+    else:
+        if code:
+            sys.exit(code)
+        return
+    console.fail(str(stop))
+    sys.exit(stop.code)
 
 
 def _message(error: Exception) -> str:

@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 from physinv.cli import console
 from physinv.cli.options import Device, Json, Set
+from physinv.cli.progress import progress
+from physinv.cli.stopping import keeping
 
 _RESULTS = Path("benchmarks") / "results"  # below the working directory
 
@@ -44,18 +46,23 @@ app = typer.Typer(
 @app.command()
 def run(
     what: Annotated[str, typer.Argument(metavar="NAME|RECIPE.toml", help="A recipe of the package, or a file.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the results [./benchmarks/results/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(show_default="benchmarks/results/NAME", help="Folder of the results.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A first look: one seed, small budget, no studies.")] = False,
     methods: Annotated[
         list[str] | None,
         typer.Option(
             "--methods",
             metavar="NAME,...",
+            show_default="all of the recipe",
             help="Only these methods, of the recipe or from outside (module:function); repeatable.",
         ),
     ] = None,
     set_: Set = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cells at a time [cores, or what memory allows].")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, show_default="cores, or what memory allows", help="Cells at a time.")
+    ] = None,
     device: Device = None,
     json_: Json = False,
 ) -> None:
@@ -87,9 +94,10 @@ def run(
     # The cells that have no result yet, then the report.
     name = Path(what).stem
     folder = out or _RESULTS / (f"{name}-quick" if quick else name)
-    with console.progress("benchmark") as progress:
+    kept = f"finished cells in {folder} are kept; the same command goes on"
+    with keeping(kept), progress("benchmark") as report:
         failed = run_benchmark(
-            benchmark, folder, device=pick_device(device), jobs=jobs, only=only or None, progress=progress
+            benchmark, folder, device=pick_device(device), jobs=jobs, only=only or None, progress=report
         )
     _report(folder, as_json=json_)
     if failed:

@@ -1,34 +1,21 @@
-"""What the command line prints: tables, progress bars, one-line errors.  Results go to stdout, the rest to stderr."""
+"""What the command line prints: tables and one-line errors.  Results go to stdout, the rest to stderr."""
 
 from __future__ import annotations
 
-__all__ = ["checks", "fail", "mapping", "metrics", "note", "plain", "progress", "say", "simulators", "table"]
+__all__ = ["checks", "fail", "mapping", "metrics", "note", "pairs", "plain", "say", "simulators", "table", "warn"]
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
     from physinv.evaluation.checks import Check
     from physinv.evaluation.evaluate import Row
-
-
-class Report(Protocol):
-    """A function that shows progress."""
-
-    def __call__(self, done: float, text: str = "") -> None:
-        """Show how far the work is.
-
-        Args:
-            done: The share that is finished, between 0 and 1.
-            text: A line beside the bar.
-        """
+    from physinv.evaluation.paired import Pair
 
 
 def _out() -> Console:
@@ -75,6 +62,16 @@ def note(text: str) -> None:
     _err().print(escape(text))
 
 
+def warn(texts: Iterable[str]) -> None:
+    """Print warnings, a line each, to standard error.
+
+    Args:
+        texts: What is doubtful, and what to do.
+    """
+    for text in texts:
+        note(f"warning: {text}")
+
+
 def fail(text: str) -> None:
     """Print an error in one line, to standard error.
 
@@ -82,34 +79,6 @@ def fail(text: str) -> None:
         text: What is wrong and what to do.
     """
     _err().print(f"[bold red]physinv:[/] {escape(text)}")
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Report]:
-    """Show a progress bar on standard error inside the block.
-
-    Args:
-        title: What is going on, beside the bar.
-
-    Yields:
-        The function that moves the bar.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    console = _err()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=1.0, text="")
-
-        def report(done: float, text: str = "") -> None:
-            bar.update(task, completed=done, text=escape(text))
-
-        yield report
 
 
 def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -171,6 +140,25 @@ def metrics(rows: Sequence[Row], title: str) -> None:
     for row in rows:
         exact = "-" if row.exact is None else f"{row.exact:.4g}"
         table.add_row(row.metric, f"{row.value:.4g}", exact, row.best, escape(row.about))
+    _out().print(table)
+
+
+def pairs(found: Sequence[Pair], a: str, b: str) -> None:
+    """Print the comparison of two reconstructions.
+
+    Args:
+        found: The comparisons, metric by metric.
+        a: Name of the first one.
+        b: Name of the second one.
+    """
+    table = Table(title=escape(f"A: {a}   B: {b}"), title_justify="left", title_style="bold")
+    table.add_column("metric")
+    for name in ("A", "B", "B - A", "+-", "best"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for pair in found:
+        numbers = (pair.a, pair.b, pair.difference)
+        table.add_row(pair.metric, *(f"{x:.4g}" for x in numbers), f"{pair.error:.2g}", pair.best, pair.verdict)
     _out().print(table)
 
 

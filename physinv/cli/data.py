@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Json, Overwrite, Seed, Set
+from physinv.cli.options import Json, Overwrite, Seed, Set
+from physinv.cli.progress import progress
+from physinv.cli.stopping import NOTHING, keeping
 
 
 def simulators(json: Json = False) -> None:
@@ -41,16 +43,34 @@ def generate(
     what: Annotated[
         str, typer.Argument(metavar="NAME|RECIPE.toml", help="A simulator (or module:Class), or a recipe file.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder that gets NAME/data/{train,valid,test}/*.hdf5.")] = Path("datasets"),
-    train: Annotated[int | None, typer.Option(min=1, help="Training trajectories [recipe's, or 2500].")] = None,
-    valid: Annotated[int | None, typer.Option(min=1, help="Validation trajectories [recipe's, or 250].")] = None,
-    test: Annotated[int | None, typer.Option(min=1, help="Test trajectories [recipe's, or 500].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed [recipe's, or 0].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="datasets; of a recipe its own folder",
+            help="Folder that gets NAME/data/{train,valid,test}/*.hdf5.",
+        ),
+    ] = None,
+    train: Annotated[
+        int | None, typer.Option(min=1, show_default="the recipe's, or 2500", help="Training trajectories.")
+    ] = None,
+    valid: Annotated[
+        int | None, typer.Option(min=1, show_default="the recipe's, or 250", help="Validation trajectories.")
+    ] = None,
+    test: Annotated[
+        int | None, typer.Option(min=1, show_default="the recipe's, or 500", help="Test trajectories.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, show_default="the recipe's, or 0", help="Seed of all randomness."),
+    ] = None,
     set_: Set = None,
-    device: Device = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate trajectories into HDF5; killed at any moment, the same command resumes.
+
+    A recipe's data lie beside it (DIR/recipe.toml: DIR/data; DIR/x.toml: DIR/datasets/NAME/data), wherever the
+    command is given.
 
     Examples: physinv generate heat --train 2500 --set prior=edges
               physinv generate mymodule:MyProcess
@@ -58,6 +78,8 @@ def generate(
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
+    from physinv.data.checks import precision_warnings
+    from physinv.data.dataset import TrajectoryDataset
     from physinv.data.generate import generate
     from physinv.data.recipe import Recipe, Splits, load_recipe
     from physinv.processes.registry import file_name
@@ -72,15 +94,17 @@ def generate(
         "splits": {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}},
         "seed": recipe.seed if seed is None else seed,
     }
-    plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device or "cpu"))
-    name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else file_name(recipe.simulator)
-    with console.progress("simulating") as report:
+    plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device))
+    target = _target(Path(what), out, file_name(recipe.simulator))
+    kept = f"finished files in {target} are kept; the same command goes on"
+    with keeping(kept), progress("simulating") as report:
         folder = generate(
             plan,
-            out / name,
+            target,
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )
+    console.warn(precision_warnings(TrajectoryDataset(folder / "data" / "train")))
     console.say(f"dataset in {folder}")
 
 
@@ -103,12 +127,14 @@ def import_(
     Examples: physinv import the_well/datasets/gray_scott --out datasets/gray-scott --every 10
               physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
     """
+    from physinv.data.checks import precision_warnings
+    from physinv.data.dataset import TrajectoryDataset
     from physinv.data.importing import import_trajectories
 
     kinds = {"periodic": "PERIODIC", "wall": "WALL", "open": "OPEN", None: None}
     if boundary not in kinds:
         raise ValueError(f"`--boundary` must be one of periodic, wall, open, got {boundary!r}.")
-    with console.progress("importing") as report:
+    with keeping(NOTHING), progress("importing") as report:
         folder = import_trajectories(
             sources,
             out,
@@ -120,6 +146,7 @@ def import_(
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )
+    console.warn(precision_warnings(TrajectoryDataset(folder / "data" / "train")))
     console.say(f"dataset in {folder}")
 
 
@@ -143,3 +170,13 @@ def info(
     if plot is not None:
         about.draw_path(file, plot)
         console.note(f"figure in {plot}")
+
+
+def _target(what: Path, out: Path | None, name: str) -> Path:
+    """The folder of a dataset; that of a recipe does not depend on the working directory."""
+    if what.suffix != ".toml":
+        return (out or Path("datasets")) / name
+    own = what.name == "recipe.toml"
+    if out is not None:
+        return out / (what.resolve().parent.name if own else name)
+    return what.parent if own else what.parent / "datasets" / name

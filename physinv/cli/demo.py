@@ -8,6 +8,7 @@ from pathlib import Path
 
 from physinv.cli import console
 from physinv.cli.info import draw_path
+from physinv.cli.progress import progress
 from physinv.config.devices import pick_device
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
@@ -38,7 +39,7 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
     """
     device = pick_device(None)
     for name, splits in SYSTEMS.items():
-        with console.progress(f"{name}: simulating") as report:
+        with progress(f"{name}: simulating") as report:
 
             def count(done: int, n: int) -> None:
                 report(done / n)
@@ -47,7 +48,7 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
             data = generate(plan, out / "datasets" / name, overwrite=True, progress=count)
         train, valid, test = (TrajectoryDataset(data / "data" / split) for split in ("train", "valid", "test"))
         run = out / "runs" / name
-        with console.progress(f"{name}: training") as report:
+        with progress(f"{name}: training") as report:
 
             def show(done: float, record: Record) -> None:
                 report(done, f"step {record.step}  valid {record.valid:.4f}")
@@ -62,10 +63,11 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                 device=device,
                 overwrite=True,
                 progress=show,
+                announce=report.phase,
             )
         for answer in ("samples", "flow"):
             target = out / f"{name}-{answer}.hdf5"
-            with console.progress(f"{name}: reconstructing ({answer})") as report:
+            with progress(f"{name}: reconstructing ({answer})") as report:
 
                 def tell(done: int, n: int) -> None:
                     report(done / n)

@@ -52,6 +52,7 @@ def draw_path(path: Path, figure: Path) -> None:
     """
     from physinv.reports import plots as plot
     from physinv.reports.plots.pictures import picture_of
+    from physinv.reports.plots.pictures.base import first_moving
 
     if (path / "run.json").exists():
         from physinv.runs.files import logs
@@ -59,16 +60,21 @@ def draw_path(path: Path, figure: Path) -> None:
         lines = list(logs(path).values())
         if not lines:
             raise ValueError(f"{path} holds no log: nothing was trained; leave out `--plot`.")
-        plot.save(plot.training(lines[-1]), figure)
+        drawn = plot.training(lines[-1])
+        plot.save(plot.titled(drawn, f"training of {path}"), figure)
     elif path.is_file() and _is_reconstruction(path):
+        from physinv.reports.reconstruction import picture
+
         r = read_reconstruction(path)
-        plot.save(plot.reconstruction(r.truth, r.observation, r.samples, r.simulator.layout), figure)
+        plot.save(picture(r), figure)
     else:
         data = TrajectoryDataset(path / "data" / "train" if path.is_dir() else path)
         together = picture_of(data.layout).together
         many = data.trajectories(slice(0, together))
         states = many if together > 1 else many[0]
-        plot.save(plot.trajectory(states, data.times, data.layout), figure)
+        drawn = plot.trajectory(states, data.times, data.layout, channel=first_moving(data.layout))
+        shown = f"{len(many)} trajectories" if together > 1 else "a trajectory"
+        plot.save(plot.titled(drawn, f"{data.name}: {shown}"), figure)
 
 
 def _is_reconstruction(path: Path) -> bool:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "parse_seconds"]
+__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "check_output", "parse_seconds"]
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value; repeatable.")]
 Options = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the method; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="Option of the method, as `physinv benchmark methods` lists them; repeatable.",
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best there is.")]
-Seed = Annotated[int, typer.Option(help="Seed of all randomness; stored with the result.")]
+Device = Annotated[
+    str | None, typer.Option(show_default="the best there is", help="Where to compute: cpu, cuda, cuda:1, mps.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all randomness; stored with the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -39,3 +47,18 @@ def parse_seconds(text: str) -> float:
     if match is None or float(match[1]) <= 0:
         raise ValueError(f"`--budget` must be a time such as 90s, 5m or 1h, got {text!r}.")
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def check_output(path: Path | None, option: str, *inputs: Path) -> None:
+    """Refuse to write over what a verb reads.
+
+    Args:
+        path: What is to be written; None: nothing.
+        option: The option of the command line that names it, for messages.
+        inputs: Files and folders that are read.
+
+    Raises:
+        ValueError: If it is one of them.
+    """
+    if path is not None and path.resolve() in [given.resolve() for given in inputs]:
+        raise ValueError(f"`{option}` must not be what is read, got {path}; choose another path.")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Options, Overwrite, Seed
+from physinv.cli.options import Device, Options, Overwrite, Seed, check_output
+from physinv.cli.progress import progress
+from physinv.cli.stopping import NOTHING, keeping
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +36,9 @@ def reconstruct(
         str, typer.Option(help="samples of the posterior; mean: one estimate; with a score model flow, mean-flow.")
     ] = "samples",
     samples: Annotated[int, typer.Option(min=1, help="Draws for each observation.")] = 16,
-    steps: Annotated[int | None, typer.Option(min=1, help="Solver steps from T to 0 [as stored].")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, show_default="as stored", help="Solver steps from T to 0.")
+    ] = None,
     grid: Annotated[
         str, typer.Option(help="Where the steps lie: stored, linear, log, learned (equal errors).")
     ] = "stored",
@@ -46,7 +50,9 @@ def reconstruct(
         ),
     ] = None,
     observed_noise: Annotated[float, typer.Option(help="Standard deviation of that observation.")] = 0.05,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many observations.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, show_default="all", help="Only the first so many observations.")
+    ] = None,
     refine: Annotated[
         int, typer.Option(min=0, metavar="N", help="Move each sample by N gradients of Monte Carlo over paths.")
     ] = 0,
@@ -78,7 +84,7 @@ def reconstruct(
     )
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     dataset = TrajectoryDataset(data)
-    with console.progress("reconstructing") as report:
+    with keeping(NOTHING), progress("reconstructing") as report:
         reconstruct(
             loaded, dataset, out, plan, progress=lambda done, n: report(done / n, f"{done} of {n} observations")
         )
@@ -97,6 +103,7 @@ def evaluate(
     from physinv.evaluation.evaluate import check, evaluate, write_json
     from physinv.posterior.reconstruction import read_reconstruction
 
+    check_output(json, "--json", recon)
     loaded = read_reconstruction(recon)
     rows = evaluate(loaded)
     info = loaded.info

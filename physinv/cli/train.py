@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["train"]
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,27 +12,40 @@ import typer
 
 from physinv.cli import console
 from physinv.cli.options import Device, Options, Overwrite, Seed, Set, parse_seconds
+from physinv.cli.progress import progress
+from physinv.cli.stopping import NOTHING, keeping
 
 if TYPE_CHECKING:
     from physinv.training.validation import Record
 
+_WORTH_SAYING = 1.0  # seconds of a phase
+
 
 def train(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder made by `physinv generate`.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder made by `physinv generate` or `import`.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     method: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Method of `physinv benchmark methods`, or module:function [auto].",
+            show_default="auto",
+            help="Method of `physinv benchmark methods`, or module:function.",
         ),
     ] = None,
     option: Options = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
     set_: Set = None,
-    budget: Annotated[str | None, typer.Option(help="Training time, as 90s, 5m or 1h [default: 5m].")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            show_default="5m, or that of the run with --resume",
+            help="Training time, as 90s, 5m or 1h; fits, choice and calibration take time beyond it.",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates instead of a time: reproducible exactly.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out; a larger budget extends a finished one.")
+    ] = False,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -39,19 +53,20 @@ def train(
 ) -> None:
     """Train a method on a dataset; killed at any moment, --resume goes on exactly.
 
-    Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory fresh optimiser.
+    The settings that --set and --config change are listed below.
 
     Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
               physinv train datasets/burgers --out runs/flow --method flow-matching --option steps=16
+              physinv train datasets/heat --out runs/heat --budget 10m --resume
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
     from physinv.config.files import read_toml
     from physinv.config.settings import Settings
+    from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.runs.files import choice
+    from physinv.runs.files import choice, stored_budget
     from physinv.runs.run import train_run
     from physinv.training.budget import Budget
     from physinv.training.tensorboard import event_writer
@@ -60,17 +75,27 @@ def train(
         raise ValueError("give `--steps` or `--budget`, not both.")
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
-    spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or "5m"))
+    if steps is None and budget is None:
+        spend = (stored_budget(out) if resume else None) or Budget(seconds=parse_seconds("5m"))
+    else:
+        spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or ""))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
+    _check_dataset(dataset)
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
+    console.warn(precision_warnings(train_data))
     board = event_writer(out / "tensorboard") if tensorboard else None
-    with console.progress("training") as report:
+    phases = _Phases()
+    with keeping(lambda: _kept(out)), progress("training") as report:
 
         def show(done: float, record: Record) -> None:
             report(done, f"step {record.step}  loss {record.loss:.4f}  valid {record.valid:.4f}")
             if board is not None:
                 board(record)
+
+        def announce(phase: str) -> None:
+            phases(phase)
+            report.phase(phase)
 
         history = train_run(
             out,
@@ -85,6 +110,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             progress=show,
+            announce=announce,
         )
     for line in choice(out):
         console.say(line)
@@ -93,3 +119,46 @@ def train(
         return
     last = history.records[-1]
     console.say(f"run in {out}: {last.step} steps in {last.seconds:.0f} s, best validation loss {last.best:.4f}")
+    beyond = [f"{name} {seconds:.0f} s" for name, seconds in phases.ended() if seconds >= _WORTH_SAYING]
+    if beyond:
+        console.say(f"beyond the budget of training: {', '.join(beyond)}")
+
+
+def _check_dataset(path: Path) -> None:
+    """Say what to give in the place of a split, a file or a run."""
+    if (path / "data").is_dir() or not path.exists():
+        return
+    root = next((folder for folder in path.resolve().parents if (folder / "data" / "train").is_dir()), None)
+    if root is not None:
+        raise ValueError(f"{path} is a part of a dataset; give the whole of it, {root}.")
+    if (path / "run.json").is_file():
+        raise ValueError(f"{path} is a run; give a dataset, and the run as --out, with --resume to go on with it.")
+
+
+class _Phases:
+    """Adds up the seconds of what is announced, but those of training, which the budget covers."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._phase, self._since = "reading the data", time.perf_counter()
+
+    def __call__(self, phase: str) -> None:
+        now = time.perf_counter()
+        self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
+        self._phase, self._since = phase, now
+
+    def ended(self) -> list[tuple[str, float]]:
+        """The phases beside training, and their seconds."""
+        self("")
+        return [(name, s) for name, s in self._seconds.items() if not name.startswith("training")]
+
+
+def _kept(out: Path) -> str:
+    """What there is of a run that was stopped, and how to go on."""
+    from physinv.runs.files import is_begun, logs
+
+    again = "the same command with --resume goes on"
+    if not is_begun(out):
+        return NOTHING
+    done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(out).items()]
+    return f"{out} keeps {', '.join(done)}; {again}" if done else f"no checkpoint in {out} yet; {again}"

@@ -6,7 +6,7 @@ __all__ = ["Benchmark", "Study", "changed", "load_benchmark", "quickened"]
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ from physinv.config.suggest import did_you_mean
 from physinv.data.recipe import Splits, load_recipe
 
 Value = int | float | str
+OneSeed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Study(Strict):
@@ -35,7 +36,7 @@ class Study(Strict):
     key: str = Field(description="what varies: parameters.X, splits.train, settings.X, options.METHOD.X, budget, ...")
     values: list[Value] = Field(min_length=1)
     methods: list[str] = Field(default_factory=list, description="none: those of the benchmark")
-    seeds: list[int] = Field(default_factory=list, description="none: those of the benchmark")
+    seeds: list[OneSeed] = Field(default_factory=list, description="none: those of the benchmark")
     label: str = Field("", description="of the axis, with its unit")
 
 
@@ -64,7 +65,7 @@ class Benchmark(Strict):
     options: dict[str, dict[str, Value]] = Field(default_factory=dict, description="method -> its own options")
     settings: Settings = Field(default_factory=Settings, description="of the networks, for every method")
     budget: float = Field(gt=0, allow_inf_nan=False, description="seconds of training of each method")
-    seeds: list[int] = Field(default=[0], min_length=1, description="of data, training and sampling")
+    seeds: list[OneSeed] = Field(default=[0], min_length=1, description="of data, training and sampling")
     observations: int = Field(100, ge=2, description="final states to reconstruct from, of the test split")
     samples: int = Field(16, ge=2, description="draws for each of them")
     studies: list[Study] = Field(default_factory=list)

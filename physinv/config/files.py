@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "as_json",
     "load_tensors",
     "publish",
     "read_json",
@@ -14,11 +15,13 @@ __all__ = [
     "write_text",
 ]
 
+import dataclasses
 import hashlib
 import json
+import math
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,25 @@ def publish(temporary: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def as_json(rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return dataclasses as JSON holds them: numbers that are not finite, which JSON does not know, become null.
+
+    Args:
+        rows: Instances of dataclasses whose fields are plain.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Row:
+        ...     value: float
+        >>> as_json([Row(1.0), Row(float("nan"))])
+        [{'value': 1.0}, {'value': None}]
+    """
+    return [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in dataclasses.asdict(row).items()}
+        for row in rows
+    ]
 
 
 def read_json(path: Path) -> Any:

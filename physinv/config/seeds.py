@@ -54,7 +54,7 @@ Methods of one comparison share the streams of model and training on purpose: th
 
 from __future__ import annotations
 
-__all__ = ["Seed", "Seeds", "seeds"]
+__all__ = ["SEEDS", "Seed", "Seeds", "seeds"]
 
 import hashlib
 import json
@@ -121,6 +121,9 @@ class Seeds:
             yield
 
 
+SEEDS = range(2**63)
+"""All seeds: on the command line, in recipes and in Python."""
+
 Seed = int | Seeds
 """A seed, or a stream below which names are to be found."""
 
@@ -129,7 +132,7 @@ def seeds(seed: Seed) -> Seeds:
     """Return the root of the tree of a seed; a stream is returned as it is, so that parts of a program can be nested.
 
     Args:
-        seed: Any whole number, or a stream.
+        seed: A whole number of :data:`SEEDS`, or a stream.
 
     Raises:
         ValueError: If it is neither.
@@ -137,6 +140,9 @@ def seeds(seed: Seed) -> Seeds:
     if isinstance(seed, Seeds):
         return seed
     try:
-        return Seeds((operator.index(seed),))
+        number = operator.index(seed)
     except TypeError:
         raise ValueError(f"`seed` must be a whole number, got {describe(seed)}; give 0, for example.") from None
+    if number not in SEEDS:
+        raise ValueError(f"`seed` must be between 0 and {SEEDS[-1]}, got {number}; give 0, for example.")
+    return Seeds((number,))

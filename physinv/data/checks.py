@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-__all__ = ["check_trajectories"]
+__all__ = ["check_trajectories", "precision_warnings"]
 
 from typing import Any
+
+import torch
 
 from physinv.config.inputs import check_instance
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.check_sde import state_shape
 from physinv.equations.sde import SDE
+
+_LOOKED_AT = 256  # trajectories
+_RESOLVED = 16.0  # roundings of float32 that the changes from one stored time to the next have to exceed
+
+
+def precision_warnings(data: TrajectoryDataset) -> list[str]:
+    """Say which parts of the state change too little for float32, in which data are stored.
+
+    Numbers around 1e7 are rounded to whole ones: noise of .1 on top of them is lost.
+
+    Args:
+        data: The trajectories, of which the first 256 count.
+
+    Returns:
+        A sentence for each part of the state, with its size, its changes, and what to do.
+    """
+    names = [(name, place) for name, place in data.layout.parts() if name not in data.layout.static]
+    size, square, count = dict.fromkeys(dict(names), 0.0), dict.fromkeys(dict(names), 0.0), 0
+    for block in data.blocks(limit=_LOOKED_AT):
+        count += len(block)
+        for name, place in names:
+            part = block[(..., *place)].double()
+            size[name] = max(size[name], float(part.abs().max()))
+            square[name] += float(part.diff(dim=1).square().flatten(1).mean(1).sum())
+    found = []
+    for name in size:
+        change, rounding = (square[name] / max(count, 1)) ** 0.5, torch.finfo(torch.float32).eps * size[name]
+        if size[name] > 0 and change < _RESOLVED * rounding:
+            found.append(
+                f"`{name}` has values up to {size[name]:.3g} and changes by {change:.2g} from one stored time to the "
+                f"next, which float32 rounds to {rounding:.2g}: subtract a constant, so that values are of the size "
+                "of their changes."
+            )
+    return found
 
 
 def check_trajectories(data: Any, name: str, sde: SDE) -> None:

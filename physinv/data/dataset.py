@@ -336,8 +336,10 @@ def _find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
         hint = f"did you mean {inside[0].parent.parent}?" if inside else "make it with `physinv generate`."
         raise FileNotFoundError(f"there is no file or folder {path}; {hint}")
     if not (paths := sorted(path.glob("*.hdf5"))):
-        inner = path / "data" / "train"
-        hint = f"did you mean {inner}?" if inner.is_dir() else "make some with `physinv generate`."
+        inside = [path / "data" / split for split in ("test", "train") if (path / "data" / split).is_dir()]
+        hint = f"did you mean {' or '.join(map(str, inside))}?" if inside else "make some with `physinv generate`."
+        if (path / "run.json").is_file():
+            hint = "it is a run, not data: give a split of a dataset, such as datasets/NAME/data/test."
         raise FileNotFoundError(f"{path} holds no .hdf5 files; {hint}")
     return paths
 

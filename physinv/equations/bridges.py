@@ -111,7 +111,12 @@ def solve_torchsde(
 
 
 def adaptive(
-    field: Callable[[Tensor, State], State], state: State, times: Float[Tensor, " time"], *, rtol: float, atol: float
+    field: Callable[[Tensor, State], State],
+    state: State,
+    times: Float[Tensor, " time"],
+    *,
+    rtol: float,
+    atol: float | tuple[float, float],
 ) -> State:
     """Solve ``dy/dt = field(t, y)`` by ``torchdiffeq.odeint`` (dopri5), with errors that say what to do.
 
@@ -122,7 +127,7 @@ def adaptive(
         state: A tensor, or a pair of them, at ``times[0]``.
         times: Monotone times.
         rtol: Relative tolerance of a step.
-        atol: Absolute tolerance of a step.
+        atol: Absolute tolerance of a step; of a pair one for each.
 
     Returns:
         The state at all times, along a new first axis.
@@ -130,8 +135,8 @@ def adaptive(
     Raises:
         ValueError: If the solution does not stay finite, or the step becomes too small.
     """
-    if not (rtol > 0 and atol > 0):
-        raise ValueError(f"`rtol` and `atol` must be positive, got {rtol:g} and {atol:g}.")
+    if not (rtol > 0 and min(atol if isinstance(atol, tuple) else (atol,)) > 0):
+        raise ValueError(f"`rtol` and `atol` must be positive, got {rtol:g} and {atol}.")
     t = times.double()
     try:
         solved: State = torchdiffeq.odeint(

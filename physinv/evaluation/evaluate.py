@@ -4,9 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Metric", "Row", "check", "evaluate", "metrics_of", "write_json"]
 
-import dataclasses
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from physinv.config.files import write_text
+from physinv.config.files import as_json, write_text
 from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
@@ -113,19 +111,15 @@ def write_json(rows: list[Row], recon: Reconstruction, path: Path, checks: Seque
         rows: The table of metrics.
         recon: The reconstruction that it is of.
         path: The file to write, whole or not at all.
-        checks: The table of checks; numbers that are not finite are null.
+        checks: The table of checks.  Numbers that are not finite are null in both tables.
     """
-    told = [
-        {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in dataclasses.asdict(c).items()}
-        for c in checks
-    ]
     content = {
-        "metrics": [dataclasses.asdict(r) for r in rows],
-        "checks": told,
+        "metrics": as_json(rows),
+        "checks": as_json(checks),
         "warnings": warnings(checks),
         "reconstruction": recon.info,
     }
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def metrics_of(recon: Reconstruction) -> list[Metric]:
@@ -166,7 +160,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
         found.append(Metric("reconstruction_mse", "low", about, value))
     if simulator.layout.space and min(initial.shape[2:]) >= _SHORTEST:
         about = "log radial spectrum of one reconstruction against the truth's"
-        found.append(Metric("spectral_error", "low", about, single(lambda x: spectral_error(x, initial))))
+        found.append(Metric("spectral_error", "low", about, single(lambda x: spectral_error(moving(x), truth))))
     if recon.samples.shape[1] < _ENSEMBLE:
         return found
 

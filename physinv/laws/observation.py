@@ -13,6 +13,7 @@ __all__ = [
     "displayed_state",
     "jacobian",
     "linearised",
+    "seen_components",
 ]
 
 import math
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -159,6 +160,20 @@ def linearised(operator: Operator, at: Float[Tensor, "batch *state"]) -> tuple[T
     """
     value, adjoint = torch.func.vjp(operator, at)[:2]
     return value, lambda v: adjoint(v)[0]
+
+
+def seen_components(observation: Observation, like: Float[Tensor, "*state"]) -> Bool[Tensor, "*state"]:
+    """Return which components of a state the observed numbers depend on.
+
+    Args:
+        observation: Linear operator.
+        like: A state of the shape in question.
+
+    Example:
+        >>> seen_components(Observation(lambda x: x[:, :1], noise=0.5), torch.zeros(2))
+        tensor([ True, False])
+    """
+    return (jacobian(observation.operator, torch.zeros_like(like)[None]) != 0).flatten(0, -like.ndim - 1).any(0)
 
 
 def displayed_state(observation: Observation, y: Float[Tensor, "batch *seen"], shape: tuple[int, ...]) -> Tensor:

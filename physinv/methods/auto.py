@@ -156,6 +156,7 @@ def fit_auto(
         )
 
     # The linear estimate, in whose scores all others are measured, then the candidates.
+    problem.say("fit of the linear estimate")
     linear = fit_method(_LINEAR, problem)
     referee = _Referee(problem, linear, observations, draws)
     tried = [(referee.judge(_LINEAR, 0.0, linear), linear)]
@@ -166,6 +167,7 @@ def fit_auto(
         try:
             part = problem if own in (0.0, 1.0) else problem.part(f"trial-{name}", share=own, begun=begun)
             answer = fit_method(name, part)
+            problem.say("choice among the candidates")
             tried.append((referee.judge(name, own, answer), answer))
         except ValueError as error:  # it does not apply, or its training did not converge
             errors.append(error)

@@ -165,13 +165,16 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
 
     # The jump kernels, on top of the same physics.
     rest, stream = problem.part("jumps", share=1 - share - _CHOICE, begun=share), seeds(problem.seed).child("jumps")
+    rest.say("fit of the regressions")
     kernel = family.fit(posterior.sde, problem.train, settings, seed=stream).to(problem.device)
     rest.minimise_jumps(kernel, posterior.sde, settings)
+    rest.say("calibration")
     kernel.finish(problem.valid, seed=stream)
     grids = family.grids(len(problem.train.times) - 1)
     answer = family.answer(posterior, kernel.eval(), grids, (), {}, problem.seed)
 
     # Small steps, and all pools of grids, judged by the CRPS of their draws.
+    problem.say("choice between jumps and small steps")
     truth, final = _judges(problem)
     unit = problem.train.layout.pooled((truth - truth.mean(0)).square()).sqrt()
     unit = unit.clamp(min=torch.finfo(truth.dtype).tiny)

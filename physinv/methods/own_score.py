@@ -169,6 +169,7 @@ def mapped(answer: OwnPosterior, problem: Problem) -> OwnPosterior:
     """
     if not problem.train.layout.space:
         return answer
+    problem.say("choice of a map of values")
     generator = seeds(problem.seed).child("method", "values").generator(problem.device)
     found = with_value_map(answer, problem.simulator, problem.train, problem.valid, generator)
     if not isinstance(found, MappedAnswer):
@@ -215,6 +216,7 @@ def fit_posterior(problem: Problem) -> Posterior:
         The posterior of the trained score.
     """
     sde, rest = _physics(problem)
+    problem.say("fit of the reference law")
     model = build_model(sde, problem.train, problem.settings, seed=problem.seed, mixed=problem.mixed)
     rest.minimise_windows(model.to(problem.device), sde)
     model.mixed = False  # bfloat16 is for training alone
@@ -248,9 +250,19 @@ def _physics(problem: Problem) -> tuple[SDE, Problem]:
     if simulator.known and settings.physics == "simulator":
         return simulator, problem
     rest, layout = replace(problem, budget=problem.budget.share(0.5)), problem.train.layout
+    rest = replace(rest, progress=problem.shifted(0.5, 0.5))
     path = None if problem.folder is None else problem.folder / "physics.safetensors"
     if path is None or not (problem.resume and path.exists()):
-        learned = fit_drift(problem.train, problem.valid, settings=settings, budget=rest.budget, seed=problem.seed)
+        problem.say("fit of the physics")
+        learned = fit_drift(
+            problem.train,
+            problem.valid,
+            settings=settings,
+            budget=rest.budget,
+            seed=problem.seed,
+            progress=problem.shifted(0.5, 0.0),
+            announce=lambda phase: problem.say(f"{phase} of the physics"),
+        )
         if path is None:
             return learned, rest
         problem.open()

@@ -25,7 +25,7 @@ from physinv.training.jump_pairs import JumpPairs, choose_fresh
 from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
 from physinv.training.objectives.jumps import JUMPS
-from physinv.training.validation import History, Progress, Record
+from physinv.training.validation import Announce, History, Progress, Record
 
 
 @runtime_checkable
@@ -77,6 +77,7 @@ class Problem:
         folder: Folder for log and checkpoints; None: nothing is written.
         resume: Whether to go on from the checkpoints in ``folder``.
         progress: Hears how far training is; None: nobody does.
+        announce: Hears what is being done; None: nobody does.
         opening: Called before anything is written into ``folder``.
         histories: The log of each trained network, by its folder.
     """
@@ -92,6 +93,7 @@ class Problem:
     folder: Path | None = None
     resume: bool = False
     progress: Progress | None = None
+    announce: Announce | None = None
     opening: Callable[[], None] | None = None
     histories: dict[Path, History] = field(default_factory=dict, compare=False, repr=False)
 
@@ -111,18 +113,38 @@ class Problem:
         Returns:
             The problem, with the same data.
         """
-        tell, folder = self.progress, self.folder
-
-        def shifted(done: float, record: Record) -> None:
-            if tell is not None:
-                tell(begun + share * done, record)
-
+        folder, said = self.folder, self.announce
         return replace(
             self,
             budget=self.budget.share(share),
             folder=None if folder is None else folder / name,
-            progress=None if tell is None else shifted,
+            progress=self.shifted(share, begun),
+            announce=None if said is None else lambda phase: said(f"{phase} ({name})"),
         )
+
+    def shifted(self, share: float, begun: float) -> Progress | None:
+        """Return a function that shows the progress of a part of the work.
+
+        Args:
+            share: Share of the work that the part is.
+            begun: Share that is done before.
+        """
+        tell = self.progress
+
+        def told(done: float, record: Record) -> None:
+            assert tell is not None
+            tell(begun + share * done, record)
+
+        return None if tell is None else told
+
+    def say(self, phase: str) -> None:
+        """Announce what is being done from now on.
+
+        Args:
+            phase: The phase in a few words.
+        """
+        if self.announce is not None:
+            self.announce(phase)
 
     def minimise(
         self,
@@ -205,6 +227,7 @@ class Problem:
             run=folder,
             resume=self.resume,
             progress=self.progress,
+            announce=self.announce,
             **objective,
         )
         if folder is not None:

@@ -66,7 +66,7 @@ def log_prob(
         divergence: How the divergence is computed: :func:`exact` (None), which takes one vector-Jacobian product for
             each number of the state, or :func:`hutchinson`, which takes one for each probe.
         rtol: Relative tolerance of the solver.
-        atol: Absolute tolerance of the solver.
+        atol: Tolerance of the solver beside that: of states in units of their root mean square, of densities in nats.
 
     Raises:
         ValueError: If ``span`` is not increasing from at least 0, or the flow does not stay finite.
@@ -108,7 +108,7 @@ def flow_log_prob(
         base: Log density at ``b``.
         divergence: How the divergence is computed: :func:`exact` (None) or :func:`hutchinson`.
         rtol: Relative tolerance of the solver.
-        atol: Absolute tolerance of the solver.
+        atol: Tolerance of the solver beside that: of states in units of their root mean square, of densities in nats.
 
     Raises:
         ValueError: If the flow does not stay finite.
@@ -122,8 +122,9 @@ def flow_log_prob(
         inside = s.clamp(*span)  # the solver may probe beyond the end for its first step
         return divergence(lambda y: velocity(inside, y), state[0])
 
-    ends = torch.tensor(span, dtype=torch.float64, device=x.device)
-    reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=atol)
+    # The tolerance of the states is in units of their root mean square, that of the density in nats.
+    ends, size = torch.tensor(span, dtype=torch.float64, device=x.device), float(x.double().square().mean().sqrt())
+    reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=(atol * (size or 1.0), atol))
     out: Tensor = base(reached[-1]) + gains[-1]
     return out
 

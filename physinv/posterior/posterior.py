@@ -165,7 +165,7 @@ class Posterior:
             start: Time from which the flow is followed; the density is then that of a state at ``start``.  None: a
                 thousandth of the first time step, since initial laws with sharp features have no score at 0.
             rtol: Relative tolerance of the flow's solver.
-            atol: Absolute tolerance of the flow's solver.
+            atol: Its tolerance beside that: of states in units of their root mean square, of densities in nats.
 
         Raises:
             ValueError: If no base is known, ``final`` is given for an SDE that is not linear, or the flow does not stay

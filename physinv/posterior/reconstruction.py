@@ -69,8 +69,13 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
         ValueError: If there is no such file, it is no complete reconstruction, it has another schema, or it holds
             values that are not finite.
     """
+    if (folder := Path(path)).is_dir():
+        what = "a run" if (folder / "run.json").exists() else "a dataset" if (folder / "data").is_dir() else "a folder"
+        raise ValueError(f"{path} is {what}, not a reconstruction; give the file that `physinv reconstruct` wrote.")
     try:
         with h5py.File(path, "r") as file:
+            if "samples" not in file and "t0_fields" in file:
+                raise KeyError("it holds trajectories; reconstruct from them with `physinv reconstruct`")
             info = json.loads(file["info_json"][()])
             truth, shown, samples = (torch.from_numpy(file[k][...]) for k in ("truth", "observation", "samples"))
             seen = torch.from_numpy(file["seen"][...]) if "seen" in file else None

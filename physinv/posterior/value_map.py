@@ -28,6 +28,8 @@ QUANTILES = 2001
 
 _MOST = 2**22  # values of each channel that quantiles are computed from; more tell nothing new
 
+_ROUNDING = 1e-5  # of the largest value: values that differ by less count as equal
+
 Images = Callable[[Tensor], list[Tensor]]
 """States to themselves and their images under symmetries of the prior, as ``SDE.images``."""
 
@@ -148,7 +150,7 @@ def pooled_values(
         values = layout.moving(image).movedim(_channel_axis(layout), 0)
         ordered = values.reshape(len(values), -1).sort(1).values
         # A mirror image has the same values.
-        if not any(torch.allclose(ordered, other) for other in kept):
+        if not any(_equal(ordered, other) for other in kept):
             kept.append(ordered)
     return torch.cat(kept, 1).sort(1).values
 
@@ -172,6 +174,12 @@ def value_distance(
     at = torch.cat([a, b], 1).contiguous()
     below = [torch.searchsorted(x.contiguous(), at, right=True) / x.shape[1] for x in (a, b)]
     return (below[0] - below[1]).abs().amax(1)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether values are the same up to rounding, in units of the largest of each channel."""
+    size = b.abs().amax(1, keepdim=True)
+    return bool(((a - b).abs() <= _ROUNDING * size).all())
 
 
 def _quantiles(ordered: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ def parameter(
     doc: str,
     *,
     unit: str = "1",
+    above: float | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
@@ -34,6 +35,7 @@ def parameter(
         symbol: Symbol in the equation, as text.
         doc: Meaning in a few words.
         unit: Physical unit, ``"1"`` for numbers without one.
+        above: Bound that every value allowed exceeds: 0 for what has a unit and must be positive.
         minimum: Smallest value allowed, itself included.
         maximum: Largest value allowed, itself included.
         choices: Words allowed, for parameters that are one of several words.
@@ -41,7 +43,7 @@ def parameter(
     Returns:
         The field, in the place of a default.
     """
-    bounds = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    bounds = {"above": above, "minimum": minimum, "maximum": maximum, "choices": choices}
     about = {"symbol": symbol, "doc": doc, "unit": unit, **bounds}
     return dataclasses.field(default=default, metadata=about)
 
@@ -140,6 +142,8 @@ def check_value(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
         raise ValueError(f"{name} must be of type {kind.__name__}, got {value!r}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
+    if (bound := about.get("above")) is not None and not value > bound:
+        raise ValueError(f"{name} must be above {bound}, got {value}.")
     low, high = about.get("minimum"), about.get("maximum")
     if low is not None and high is not None and not low <= value <= high:
         raise ValueError(f"{name} must be between {low} and {high}, got {value}.")

@@ -70,7 +70,7 @@ class Simulator(SDE):
         super().__init_subclass__(**arguments)
         cls.__doc__ = with_parameters(cls)
 
-    horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(1.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
 
     def __post_init__(self) -> None:

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_reconstruction"]
+__all__ = ["draw_reconstruction", "picture"]
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from physinv.config.seeds import seeds
 from physinv.evaluation.metrics import rank_histogram
+from physinv.laws.observation import seen_components
 from physinv.posterior.reconstruction import Reconstruction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def picture(recon: Reconstruction) -> Figure:
+    """Draw observations beside posterior samples and the truth; points that were not observed are drawn as unseen.
+
+    Args:
+        recon: The reconstruction.
+
+    Returns:
+        The figure, with its title.
+    """
+    from physinv.reports import plots as plot
+    from physinv.reports.plots.pictures.base import first_moving
+
+    layout = recon.simulator.layout
+    figure = plot.reconstruction(recon.truth, _shown(recon), recon.samples, layout, channel=first_moving(layout))
+    return plot.titled(figure, f"{_name(recon)}: initial states given final ones")
 
 
 def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
@@ -23,24 +48,43 @@ def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -
         The files written.
     """
     from physinv.reports import plots as plot
+    from physinv.reports.plots.pictures.base import first_moving
 
     folder.mkdir(parents=True, exist_ok=True)
-    layout = recon.simulator.layout
-    figures = {"reconstruction": plot.reconstruction(recon.truth, recon.observation, recon.samples, layout)}
+    layout, name = recon.simulator.layout, _name(recon)
+    figures = {"reconstruction": picture(recon)}
 
     # Spectra of fields, with those of the exact posterior of whole observations.
     if layout.space:
         exact = None if recon.operator is not None else recon.simulator.exact()
         generator = seeds(seed).child("evaluation", "spectra").generator()
         reference = None if exact is None else exact.sample(recon.observation, 1, generator=generator)
-        figures["spectra"] = plot.spectra(recon.truth, recon.observation, recon.samples, layout, reference)
+        figures["spectra"] = plot.spectra(
+            recon.truth, recon.observation, recon.samples, layout, reference, channel=first_moving(layout)
+        )
+        plot.titled(figures["spectra"], f"{name}: power spectra")
 
     # Calibration of ensembles.
     if recon.samples.shape[1] > 1:
         generator = seeds(seed).child("evaluation", "ranks").generator()
         samples, truth = layout.moving(recon.samples), layout.moving(recon.truth)
         figures["ranks"] = plot.ranks(rank_histogram(samples, truth, generator=generator), layout)
+        plot.titled(figures["ranks"], f"{name}: ranks of the truth")
         figures["coverage"] = plot.coverage_curve(samples, truth)
-    for name, figure in figures.items():
-        plot.save(figure, folder / f"{name}.png")
-    return [folder / f"{name}.png" for name in figures]
+        plot.titled(figures["coverage"], f"{name}: coverage")
+    for title, figure in figures.items():
+        plot.save(figure, folder / f"{title}.png")
+    return [folder / f"{title}.png" for title in figures]
+
+
+def _name(recon: Reconstruction) -> str:
+    """The process and the method, for titles."""
+    return f"{recon.info['simulator']}, {recon.info['method']}"
+
+
+def _shown(recon: Reconstruction) -> Tensor:
+    """What was observed, with NaN where nothing was."""
+    if (operator := recon.operator) is None:
+        return recon.observation
+    seen = seen_components(operator, recon.observation[0])
+    return torch.where(seen, recon.observation, torch.nan)

@@ -14,11 +14,13 @@ __all__ = [
     "check_same",
     "choice",
     "clear",
+    "forget_model",
     "is_begun",
     "is_finished",
     "logs",
     "read_info",
     "read_model",
+    "stored_budget",
     "write_info",
     "write_model",
 ]
@@ -32,6 +34,7 @@ from torch import Tensor
 
 from physinv.config.files import load_tensors, read_json, save_tensors, write_text
 from physinv.methods.saving import prefixed
+from physinv.training.budget import Budget
 from physinv.training.validation import Record
 
 SCHEMA = 2
@@ -48,8 +51,6 @@ _COMPARED = (
     "options",
     "settings",
     "seed",
-    "steps",
-    "budget",
 )
 _LONGEST = 60  # characters of a value in a message
 
@@ -67,7 +68,10 @@ def read_info(run: Path | str) -> dict[str, Any]:
     try:
         info: dict[str, Any] = read_json(path)
     except FileNotFoundError:
-        raise ValueError(f"{run} is not a run: there is no {path}; make one with `physinv train`.") from None
+        hint = "make one with `physinv train`."
+        if (Path(run) / "data").is_dir():
+            hint = f"it is a dataset: train on it, `physinv train {run} --out runs/NAME`, and give that run."
+        raise ValueError(f"{run} is not a run: there is no {path}; {hint}") from None
     if info.get("schema") == 1:
         notes = {"model": "score", "reference": info["reference"]} if "reference" in info else {}
         info |= {"method": "physinv", "options": {}, "notes": notes}
@@ -102,6 +106,26 @@ def is_finished(run: Path) -> bool:
         run: Folder of the run.
     """
     return (run / _MODEL).exists()
+
+
+def stored_budget(run: Path) -> Budget | None:
+    """Return the budget that a run was begun with, or None where there is no run with one.
+
+    Args:
+        run: Folder of the run.
+    """
+    info = read_info(run) if is_begun(run) else {}
+    steps, seconds = info.get("steps"), info.get("budget")
+    return None if steps is None and seconds is None else Budget(steps=steps, seconds=seconds)
+
+
+def forget_model(run: Path) -> None:
+    """Remove the trained answer, before another one takes its place together with what run.json says of it.
+
+    Args:
+        run: Folder of the run.
+    """
+    (run / _MODEL).unlink(missing_ok=True)
 
 
 def write_model(run: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -184,7 +208,7 @@ def choice(run: Path) -> list[str]:
 
 
 def check_same(run: Path, info: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that was begun with other data, method, settings, seed or budget.
+    """Refuse to go on with a run that was begun with other data, method, settings or seed, or with a larger budget.
 
     Args:
         run: Folder of the run.
@@ -199,6 +223,13 @@ def check_same(run: Path, info: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{run} was begun with `{key}` = {_short(old.get(key))}, now {_short(info[key])}; "
                 f"use the same, another --out, or --overwrite."
+            )
+    for key in ("steps", "budget"):
+        before, now = old.get(key), info[key]
+        if (before is None) != (now is None) or (now is not None and now < before):
+            raise ValueError(
+                f"{run} was begun with `{key}` = {before}, now {now}; a budget may grow, in the same kind of number: "
+                "give the same or more, another --out, or --overwrite."
             )
 
 

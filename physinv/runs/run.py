@@ -34,6 +34,7 @@ from physinv.runs.files import (
     SCHEMA,
     check_same,
     clear,
+    forget_model,
     is_begun,
     read_info,
     read_model,
@@ -42,7 +43,7 @@ from physinv.runs.files import (
 )
 from physinv.training.budget import Budget, check_budget
 from physinv.training.objectives.choose import check_objective
-from physinv.training.validation import History, Progress
+from physinv.training.validation import Announce, History, Progress
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,17 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> History:
     """Train a method on a dataset in a folder, from which it can be loaded and resumed.
 
     The physics of imported data is learned where a method needs physics, whatever ``settings.physics`` says; run.json
     has it as "learned". Learning the physics takes half of the budget. An overwritten run is removed only when all
     input has been checked.
+
+    A run may be resumed with a larger budget, finished or not: it goes on from its last checkpoint. The learning rate
+    depends on the share of the budget that is done, so the weights are not those of a run with that budget from the
+    start. Until the new answer is written the older one stays.
 
     Args:
         run: Folder of the run.
@@ -119,6 +125,7 @@ def train_run(
         resume: Whether to go on with a run that was begun in this folder.
         overwrite: Whether to remove a run that is there.
         progress: Hears of every validation, and twice a second of the share that is done.
+        announce: Hears what is being done: fits, training, calibration, choice.
 
     Returns:
         The log, and the step whose averaged weights were kept; of several networks the lines one after another, and
@@ -146,12 +153,13 @@ def train_run(
             raise FileExistsError(f"{run} holds a run already; add --resume to go on with it, or --overwrite.")
 
     # Train, then write the answer: its presence says that the run is finished.
-    opening = _Opening(run, info, ready=begun, overwrite=overwrite)
-    problem = replace(problem, folder=run, resume=resume, progress=progress, opening=opening)
+    opening = _Opening(run, info, begun=begun, overwrite=overwrite)
+    problem = replace(problem, folder=run, resume=resume, progress=progress, announce=announce, opening=opening)
     with threads_for(train.shape):
         answer = fit_method(method, problem, options)
     opening()
     tensors = tensors_of(method, answer)
+    forget_model(run)
     write_info(run, info | {"notes": notes_of(answer)})
     write_model(run, tensors)
     done = list(problem.histories.values())
@@ -224,10 +232,13 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
 
 
 class _Opening:
-    """Makes the folder of a run ready once, before anything is written: removes an older run, writes run.json."""
+    """Makes the folder of a run ready once, before anything is written: removes an older run, writes run.json.
 
-    def __init__(self, run: Path, info: dict[str, Any], *, ready: bool, overwrite: bool) -> None:
-        self.run, self.info, self.ready, self.overwrite = run, info, ready, overwrite
+    Of a run that goes on run.json keeps its notes, which belong to the answer that is there until the end.
+    """
+
+    def __init__(self, run: Path, info: dict[str, Any], *, begun: bool, overwrite: bool) -> None:
+        self.run, self.info, self.begun, self.overwrite, self.ready = run, info, begun, overwrite, False
 
     def __call__(self) -> None:
         if self.ready:
@@ -236,7 +247,9 @@ class _Opening:
         self.run.mkdir(parents=True, exist_ok=True)
         if self.overwrite:
             clear(self.run)
-        write_info(self.run, self.info)
+        old = read_info(self.run) if self.begun else {}
+        if (grown := old | {k: self.info[k] for k in ("steps", "budget")} if old else self.info) != old:
+            write_info(self.run, grown)
 
 
 def _problem(

@@ -18,10 +18,18 @@ from physinv.models.learned_drift import LearnedDrift, start_drift
 from physinv.training.budget import Budget
 from physinv.training.loop import fit
 from physinv.training.objectives.drift import drift_loss
+from physinv.training.validation import Announce, Progress
 
 
 def fit_drift(
-    data: TrajectoryDataset, valid: TrajectoryDataset, *, settings: Settings, budget: Budget, seed: Seed = 0
+    data: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    *,
+    settings: Settings,
+    budget: Budget,
+    seed: Seed = 0,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> LearnedDrift:
     """Learn the drift ``f`` and the noise amplitude ``g`` from trajectories alone.
 
@@ -31,6 +39,8 @@ def fit_drift(
         settings: Training settings, as for :func:`~physinv.training.loop.fit`; they size the network, too.
         budget: Number of updates, or a time.
         seed: Seed of the network's first weights and of the training.
+        progress: Hears of every validation, and twice a second of the share that is done.
+        announce: Hears when training begins and ends.
 
     Returns:
         The learned physics. Its weights are frozen, so that a score model built on it trains the score only.
@@ -46,6 +56,8 @@ def fit_drift(
             budget=budget,
             loss=drift_loss,
             seed=seeds(seed).child("physics"),
+            progress=progress,
+            announce=announce,
         )
         drift.fit_noise(data)
     return drift.requires_grad_(False).eval()

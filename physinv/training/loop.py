@@ -29,7 +29,7 @@ from physinv.training.jump_pairs import JumpPairs
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
 from physinv.training.updates import Updates
-from physinv.training.validation import History, Log, Progress, Record, validate
+from physinv.training.validation import Announce, History, Log, Progress, Record, validate
 
 
 def fit(
@@ -47,6 +47,7 @@ def fit(
     run: Path | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> History:
     """Minimise an objective over all windows of a dataset, and leave the best averaged weights in ``model``.
 
@@ -72,6 +73,7 @@ def fit(
         run: Folder into which every validation writes a line of the log and a checkpoint.
         resume: Whether to go on from the checkpoint in ``run``, exactly as if there had been no interruption.
         progress: Hears of every validation, and twice a second of the share that is done.
+        announce: Hears when training begins, and when it ends and the model is calibrated.
 
     Returns:
         The log, and the step whose averaged weights were kept.
@@ -85,6 +87,9 @@ def fit(
     check_trajectories(valid, "valid", sde)
     check_budget(budget)
     settings, run = as_settings(settings), None if run is None else Path(run)
+    told = announce or (lambda phase: None)
+    told("training")
+
     # What is trained, on which windows, and by which updates.
     objective = choose_objective(settings, sde, model, loss)
     lengths = settings.windows or (objective.window or len(train.times),)
@@ -150,6 +155,7 @@ def fit(
 
     # Keep the best averaged weights, and finish the model on data that it was not trained on.
     trained_part(model).load_state_dict(state.best_weights)
+    told("calibration")
     if objective.finish is not None and isinstance(model, ScoreModel):
         objective.finish(model, sde, valid, seed=streams)
     return log.history

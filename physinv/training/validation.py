@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["History", "Log", "Progress", "Record", "validate"]
+__all__ = ["Announce", "History", "Log", "Progress", "Record", "validate"]
 
 import dataclasses
 import time
@@ -46,6 +46,9 @@ class Record:
 
 Progress = Callable[[float, Record], None]
 """``(done, record) -> None``: hears which share of the training is done, and the last line of the log."""
+
+Announce = Callable[[str], None]
+"""``(phase) -> None``: hears what is being done from now on, such as ``"fit of the reference law"``."""
 
 
 @dataclass

@@ -55,7 +55,7 @@ class AdvectionDiffusion(Simulator):
     weak_order: ClassVar[float] = 2.0
     draws: ClassVar[int] = 2
 
-    horizon: float = parameter(3.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(3.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(24, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points per axis", minimum=4)
     flow: str = parameter("cellular", "psi", "stream function", choices=("uniform", "shear", "cellular"))

@@ -45,7 +45,7 @@ class AllenCahn(Semilinear):
     equation: ClassVar[str] = "u_t = width^2 Laplace(u) + (1 - u^2) (u + tilt) + noise xi"
     dealias: ClassVar[float] = 1
 
-    horizon: float = parameter(4.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(4.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points per axis", minimum=4)
     dimension: int = parameter(2, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)

@@ -50,7 +50,7 @@ class Buoyancy(Stepped):
         "s_t + u.grad s = noise xi,  u_t + u.grad u = -grad p + buoyancy s e_y + noise xi,  div u = 0"
     )
 
-    horizon: float = parameter(0.45, "T", "final time, from `start`", unit="time", minimum=1e-9)
+    horizon: float = parameter(0.45, "T", "final time, from `start`", unit="time", above=0)
     steps: int = parameter(45, "M", "stored time steps", minimum=1)
     inner: int = parameter(1, "m", "least number of solver steps between stored times", minimum=1)
     size: int = parameter(64, "n", "cells per axis", minimum=4)

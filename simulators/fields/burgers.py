@@ -50,7 +50,7 @@ class Burgers(Semilinear):
     title: ClassVar[str] = "Stochastic Burgers equation, periodic"
     equation: ClassVar[str] = "u_t + (u . grad) u = viscosity Laplace(u) + noise xi"
 
-    horizon: float = parameter(1.5, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(1.5, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(128, "n", "grid points per axis", minimum=4)
     dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)

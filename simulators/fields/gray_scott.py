@@ -45,10 +45,10 @@ class GrayScott(Semilinear):
     )
     dealias: ClassVar[float] = 1
 
-    horizon: float = parameter(300.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(300.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(20, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points per axis", minimum=4)
-    length: float = parameter(0.64, "L", "edge of the square", unit="length", minimum=1e-6)
+    length: float = parameter(0.64, "L", "edge of the square", unit="length", above=0)
     diffusion_u: float = parameter(2e-5, "D_u", "diffusivity of u", unit="length^2/time", minimum=0)
     diffusion_v: float = parameter(1e-5, "D_v", "diffusivity of v", unit="length^2/time", minimum=0)
     feed: float = parameter(0.035, "F", "rate of feeding", unit="1/time", minimum=0)

@@ -42,7 +42,7 @@ class Heat(Linear, Simulator):
     basis: ClassVar[str] = "fourier"
     scheme: ClassVar[Step] = exponential
 
-    horizon: float = parameter(0.2, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(0.2, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points per axis", minimum=2)
     dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1, maximum=3)

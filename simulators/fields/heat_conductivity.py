@@ -51,7 +51,7 @@ class HeatConductivity(Simulator):
     equation: ClassVar[str] = "u_t = div(kappa(x) grad u) + noise xi,  kappa_t = 0"
     scheme: ClassVar[Step] = heun
 
-    horizon: float = parameter(0.2, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(0.2, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "cells per axis", minimum=3)
     dimension: int = parameter(2, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)

@@ -51,7 +51,7 @@ class HeatWalls(Linear, Simulator):
     basis: ClassVar[str] = "walls"
     scheme: ClassVar[Step] = exponential
 
-    horizon: float = parameter(0.05, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(0.05, "T", "final time", unit="time", above=0)
     steps: int = parameter(24, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "cells per axis", minimum=2)
     dimension: int = parameter(2, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)

@@ -51,7 +51,7 @@ class KPZ(Semilinear):
     title: ClassVar[str] = "Kardar-Parisi-Zhang equation, periodic"
     equation: ClassVar[str] = "h_t = diffusivity h_xx + growth / 2 h_x^2 + noise xi"
 
-    horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(1.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(128, "n", "grid points", minimum=4)
     diffusivity: float = parameter(0.03, "nu", "smoothing", unit="length^2/time", minimum=0)

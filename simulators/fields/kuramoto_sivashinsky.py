@@ -50,10 +50,10 @@ class KuramotoSivashinsky(Semilinear):
     title: ClassVar[str] = "Stochastic Kuramoto-Sivashinsky equation, periodic"
     equation: ClassVar[str] = "u_t = -u u_x - u_xx - u_xxxx + noise xi"
 
-    horizon: float = parameter(20.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(20.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(64, "n", "grid points", minimum=4)
-    length: float = parameter(22.0, "L", "length of the interval", unit="length", minimum=1e-6)
+    length: float = parameter(22.0, "L", "length of the interval", unit="length", above=0)
     noise: float = parameter(0.1, "g", "rms noise per pixel", unit="state/time^1/2", minimum=0)
     spin_up: float = parameter(150.0, "t_0", "time that initial states have run for", unit="time", minimum=0)
     inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)

@@ -81,7 +81,7 @@ class MultiplicativeHeat(Simulator):
     equation: ClassVar[str] = "u_t = diffusivity u_xx + noise u xi,  y = log u"
     weak_order: ClassVar[float] = 2.0
 
-    horizon: float = parameter(0.2, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(0.2, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points", minimum=4)
     diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0)

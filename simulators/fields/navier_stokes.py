@@ -57,7 +57,7 @@ class NavierStokes(Semilinear):
     title: ClassVar[str] = "Two-dimensional Navier-Stokes equations, vorticity, periodic"
     equation: ClassVar[str] = "w_t + u . grad w = viscosity Laplace(w) - drag w + F + noise xi"
 
-    horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(1.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(16, "M", "stored time steps", minimum=1)
     size: int = parameter(64, "n", "grid points per axis", minimum=4)
     viscosity: float = parameter(0.005, "nu", "viscosity, 1 / Reynolds number", unit="length^2/time", minimum=0)

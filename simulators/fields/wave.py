@@ -52,7 +52,7 @@ class Wave(Simulator):
     equation: ClassVar[str] = "u_tt = speed^2 Laplace(u) - damping u_t + noise xi"
     weak_order: ClassVar[float] = math.inf
 
-    horizon: float = parameter(4.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(4.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(128, "n", "grid points per axis", minimum=2)
     dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)

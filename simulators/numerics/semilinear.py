@@ -90,7 +90,7 @@ class Semilinear(Simulator):
     draws: ClassVar[int] = 2
     dealias: ClassVar[float] = 2 / 3
 
-    horizon: float = parameter(1.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(1.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(64, "n", "grid points per axis", minimum=4)
     noise: float = parameter(0.0, "g", "rms noise per pixel", unit="state/time^1/2", minimum=0)

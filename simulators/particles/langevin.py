@@ -86,7 +86,7 @@ class UnderdampedParticles(Particles):
     weak_order: ClassVar[float] = 2.0
     names: ClassVar[tuple[str, ...]] = ("position", "momentum")
 
-    mass: float = parameter(1.0, "m", "mass of a particle", unit="mass", minimum=1e-9)
+    mass: float = parameter(1.0, "m", "mass of a particle", unit="mass", above=0)
     friction: float = parameter(1.0, "gamma", "friction", unit="1/time", minimum=0)
 
     @property

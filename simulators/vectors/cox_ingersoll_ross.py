@@ -78,14 +78,14 @@ class CoxIngersollRoss(Simulator):
     )
     weak_order: ClassVar[float] = 1.0
 
-    horizon: float = parameter(0.7, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(0.7, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
-    reversion: float = parameter(1.0, "kappa", "rate of return to the level", unit="1/time", minimum=1e-6)
-    level: float = parameter(1.0, "theta", "mean of the stationary law", unit="state", minimum=1e-6)
+    reversion: float = parameter(1.0, "kappa", "rate of return to the level", unit="1/time", above=0)
+    level: float = parameter(1.0, "theta", "mean of the stationary law", unit="state", above=0)
     noise: float = parameter(0.5, "g", "noise amplitude at x = 1", unit="(state/time)^1/2", minimum=0)
-    low: float = parameter(0.1, "x_low", "median of one cloud of starts", unit="state", minimum=1e-6)
-    high: float = parameter(2.0, "x_high", "median of the other", unit="state", minimum=1e-6)
-    width: float = parameter(0.2, "w", "their standard deviation in logarithms", minimum=1e-6)
+    low: float = parameter(0.1, "x_low", "median of one cloud of starts", unit="state", above=0)
+    high: float = parameter(2.0, "x_high", "median of the other", unit="state", above=0)
+    width: float = parameter(0.2, "w", "their standard deviation in logarithms", above=0)
     inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)
 
     def __post_init__(self) -> None:

@@ -43,14 +43,14 @@ class OrnsteinUhlenbeck(Linear, Simulator):
     basis: ClassVar[str] = "identity"
     scheme: ClassVar[Step] = exponential
 
-    horizon: float = parameter(2.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(2.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(40, "M", "stored time steps", minimum=1)
     dim: int = parameter(4, "d", "dimension of the state", minimum=1)
-    rate: float = parameter(0.5, "lambda", "relaxation rate", unit="1/time", minimum=1e-6)
+    rate: float = parameter(0.5, "lambda", "relaxation rate", unit="1/time", above=0)
     noise: float = parameter(0.5, "g", "noise amplitude", unit="state/time^1/2", minimum=0)
     components: int = parameter(3, "K", "Gaussians in the prior", minimum=1)
     spread: float = parameter(1.5, "R", "distance of their centres from the origin", unit="state", minimum=0)
-    width: float = parameter(0.3, "sigma", "their standard deviation", unit="state", minimum=1e-6)
+    width: float = parameter(0.3, "sigma", "their standard deviation", unit="state", above=0)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ class Quadratic(Simulator):
     title: ClassVar[str] = "Quadratic process in one dimension, two starts"
     equation: ClassVar[str] = "dx = -rate sign(x) x^2 dt + noise dW,  x_0 = +-1"
 
-    horizon: float = parameter(10.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = parameter(10.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(500, "M", "stored time steps", minimum=1)
     rate: float = parameter(7.0, "lambda", "strength of the pull to 0", unit="1/(state time)", minimum=0)
     noise: float = parameter(0.03, "g", "noise amplitude", unit="state/time^1/2", minimum=0)

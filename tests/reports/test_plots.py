@@ -365,3 +365,57 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
         plot.ranks(torch.zeros(3, dtype=torch.long))
     with pytest.raises(ValueError, match=r"`records` must hold at least one record"):
         plot.training([])
+
+
+# ---- what is not known, and what does not vary
+
+
+def test_points_that_were_not_seen_are_not_drawn_as_zero() -> None:
+    simulator, paths, samples = draw("heat 2-D")
+    seen = paths[:, -1].clone()
+    seen[:, :, ::2] = math.nan
+    figure = plot.reconstruction(paths[:, 0], seen, samples, simulator.layout, rows=1)
+    image = figure.axes[0].images[0]
+    assert np.isnan(np.ma.filled(image.get_array(), np.nan)).mean() == 0.5
+    assert figure.axes[0].get_facecolor() == mpl.colors.to_rgba(style.UNSEEN)
+    assert "unseen" in figure.axes[0].get_title()
+    peak = max(float(paths[0, 0].abs().max()), float(np.nanmax(np.abs(seen[0]))))
+    assert image.norm.vmax == pytest.approx(peak)
+
+    simulator, paths, samples = draw("heat 1-D")
+    seen = paths[:, -1].clone()
+    seen[:, :, ::2] = math.nan
+    line = lines(plot.reconstruction(paths[:, 0], seen, samples, simulator.layout))["observation $x_T$"]
+    assert np.isnan(line[::2, 1]).all()
+    assert np.isfinite(line[1::2, 1]).all()
+
+    simulator, paths, samples = draw("OU 4-D")
+    for numbers, drawn in (((0,), "axhline"), ((0, 1), "nothing")):
+        seen = paths[:, -1].clone()
+        seen[:, list(numbers)] = math.nan
+        found = lines(plot.reconstruction(paths[:, 0], seen, samples, simulator.layout))
+        assert ("observation $x_T$" in found) == (drawn == "axhline")
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-15, 1e15])
+@every_kind
+def test_what_does_not_vary_is_drawn(kind: str, value: float, tmp_path: Path) -> None:
+    simulator, paths, samples = draw(kind)
+    still, same = torch.full_like(paths, value), torch.full_like(samples, value)
+    plot.trajectory(still[0], simulator.times, simulator.layout).draw_without_rendering()
+    plot.reconstruction(still[:, 0], still[:, -1], same, simulator.layout).draw_without_rendering()
+    if simulator.layout.space:
+        plot.spectra(still[:, 0], still[:, -1], same, simulator.layout).draw_without_rendering()
+
+
+def test_figures_are_wide_and_bars_lie_over_the_band(tmp_path: Path) -> None:
+    from PIL import Image
+
+    _, paths, samples = draw("OU 4-D", n=50, members=9)
+    figure = plot.ranks(torch.tensor([3, 4, 5]))
+    bars, band = figure.axes[0].patches[0], figure.axes[0].patches[3]
+    assert band.get_zorder() < bars.get_zorder()
+    for name, drawn in (("ranks", figure), ("coverage", plot.coverage_curve(samples, paths[:, 0]))):
+        plot.save(plot.titled(drawn, "title"), tmp_path / f"{name}.png")
+        assert Image.open(tmp_path / f"{name}.png").width >= 1200
+        assert drawn.get_suptitle() == "title"

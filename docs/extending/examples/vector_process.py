@@ -15,7 +15,7 @@ class Pendulum(pi.Simulator):
     equation = "dq = p dt,  dp = -(sin q + damping p) dt + noise dW"
     layout = pi.VectorLayout("angle_and_velocity", 2)
 
-    horizon: float = pi.parameter(3.0, "T", "final time", unit="time", minimum=1e-9)
+    horizon: float = pi.parameter(3.0, "T", "final time", unit="time", above=0)
     damping: float = pi.parameter(0.3, "gamma", "friction", unit="1/time", minimum=0)
     noise: float = pi.parameter(0.3, "g", "noise amplitude", unit="1/time^3/2", minimum=0)
 

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.sde import SDE
 
@@ -32,8 +33,8 @@ _MAX_TRAJECTORIES = 1024  # a gain is then known to 3 % of the square root of wh
 _POWER_FLOOR = 1e-9  # of the mean power of a channel: modes with less hold rounding errors
 _POINT_MASS = 1e-12  # of the power of a channel at the first or last time: that of states which do not vary
 _CHUNK = 128  # states computed at the same time
-_UNLIMITED = 1e15  # a limit that no finite physics meets, and whose square is finite
-_DIVERGED = 1e15  # values beyond mean that the physics backward has diverged
+_UNLIMITED = 1e18  # a limit that no finite physics meets, and whose square is finite in float32
+_DIVERGED = 1e15  # times the largest value of a state: beyond, the physics backward has diverged
 _REACH_FACTOR = 2.0  # largest modulus allowed of a mode, over the largest in the data
 
 
@@ -135,6 +136,8 @@ def physics_backward(
     Returns:
         States at ``t - dt``; 0 at points where the solution has diverged.
     """
+    size = x.abs().flatten(1).amax(1)
+    limit = _DIVERGED * torch.where(size > 0, size, torch.ones_like(size))
     lengths: list[float] = dt.tolist()
     counts = {length: sde.substeps_in(length) for length in set(lengths)}
     different = sorted(set(counts.values()))
@@ -145,7 +148,7 @@ def physics_backward(
         rows = [torch.nonzero(steps == n).flatten() for n in different]
         parts = [_backward(sde, x[i], t[i], dt[i], n) for i, n in zip(rows, different, strict=True)]
         x = torch.cat(parts)[torch.cat(rows).argsort()]
-    return torch.where(x.abs() < _DIVERGED, x, torch.zeros_like(x))
+    return torch.where(x.abs() < match(limit.clamp(max=_UNLIMITED), x), x, torch.zeros_like(x))
 
 
 def clamp_modulus(y: Tensor, reach: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def training(records: Sequence[Record]) -> Figure:
         if after.window != before.window:
             top.axvline(before.step, color="0.8", lw=0.8, zorder=0)
             top.text(before.step, 1, f" window {after.window}", transform=top.get_xaxis_transform(), va="top", size=7)
-    figure.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

@@ -119,7 +119,9 @@ def ranks(counts: Int[Tensor, " ranks"], layout: StateLayout | None = None) -> F
     figure = Figure((4.0, 2.6), layout="constrained")
     ax = figure.subplots()
     ax.bar(np.arange(k + 1), array(counts) / mean, width=0.86, color=BLUE, alpha=0.75)
-    ax.axhspan(low, high, color="0.6", alpha=0.4, lw=0, zorder=2, label="95 % band for independent ranks")
+    ax.axhspan(low, high, color="0.6", alpha=0.4, lw=0, zorder=0, label="95 % band for independent ranks")
+    for edge in (low, high):  # where bars hide the band
+        ax.axhline(edge, color="0.35", lw=0.8, ls=":")
     ax.axhline(1, color=BLACK, lw=1, label="calibrated")
     ax.set(xlabel=f"rank of the truth among {k} samples", ylabel="frequency / uniform", xlim=(-0.7, k + 0.7))
     ax.set_ylim(0, 1.15 * max(high, float(counts.max()) / mean))

@@ -18,6 +18,7 @@ __all__ = [
     "SEEN",
     "SPREAD",
     "TRUTH",
+    "UNSEEN",
     "WIDTH",
     "Array",
     "Look",
@@ -30,6 +31,7 @@ __all__ = [
     "house_style",
     "name_axes",
     "save",
+    "titled",
 ]
 
 import math
@@ -42,6 +44,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -59,7 +62,9 @@ TRUTH: Look = {"color": BLACK, "label": "truth $x_0$"}
 SEEN: Look = {"color": ORANGE, "ls": (0, (5, 1.5)), "label": "observation $x_T$"}
 MEAN: Look = {"color": RED, "ls": (0, (4, 1, 1, 1))}
 _SIGNED, POSITIVE, SPREAD = "RdBu_r", "viridis", "Greys"
+UNSEEN = "0.75"
 WIDTH = 7.0  # inches: two columns of a journal page
+_DOTS, _PIXELS, _PAD = 150, 1200, 0.04  # least dots an inch, least pixels of the width, inches around the figure
 _UNDATED: dict[str, dict[str, None]] = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 
 
@@ -97,14 +102,32 @@ def save(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _UNDATED:
         raise ValueError(f"`path` must end in {' or '.join(_UNDATED)}, got {path.name!r}.")
-    options: Look = {"format": suffix[1:], "metadata": _UNDATED[suffix], "dpi": 150}
     figure.draw_without_rendering()  # lay it out once, then hold it: laying out again would move things a little
     figure.set_layout_engine("none")
-    write_atomically(path, lambda tmp: figure.savefig(tmp, bbox_inches="tight", pad_inches=0.04, **options))
+    canvas: Any = FigureCanvasAgg(figure)
+    wide = figure.get_tightbbox(canvas.get_renderer()).width + 2 * _PAD
+    dots = max(_DOTS, math.ceil(_PIXELS / wide))
+    options: Look = {"format": suffix[1:], "metadata": _UNDATED[suffix], "dpi": dots}
+    write_atomically(path, lambda tmp: figure.savefig(tmp, bbox_inches="tight", pad_inches=_PAD, **options))
+
+
+@house_style()
+def titled(figure: Figure, title: str) -> Figure:
+    """Put a title above a figure.
+
+    Args:
+        figure: The figure, without a legend above it.
+        title: The title.
+
+    Returns:
+        The same figure.
+    """
+    figure.suptitle(title, size=10)
+    return figure
 
 
 def draw_image(ax: Axes, image: Array, cmap: str, norm: Normalize) -> AxesImage:
-    """Draw an image with x to the right and y upward.
+    """Draw an image with x to the right and y upward; NaN, for what is not known, is grey.
 
     Args:
         ax: The panel.
@@ -115,7 +138,7 @@ def draw_image(ax: Axes, image: Array, cmap: str, norm: Normalize) -> AxesImage:
     Returns:
         The drawn image, from which a colour bar is made.
     """
-    ax.set(xticks=[], yticks=[])
+    ax.set(xticks=[], yticks=[], facecolor=UNSEEN)
     ax.spines[:].set_visible(True)
     return ax.imshow(image.T, cmap=cmap, norm=norm, origin="lower", interpolation="nearest")
 
@@ -158,15 +181,15 @@ def colour_scale(fields: Array) -> tuple[str, Normalize]:
     """Choose a colour map: diverging with symmetric limits where both signs matter, else sequential over the range.
 
     Args:
-        fields: All values that are drawn on this scale.
+        fields: All values that are drawn on this scale; NaN stands for what is not known.
 
     Returns:
         Name of the colour map, and its limits.
     """
-    low, high = float(fields.min()), float(fields.max())
+    low, high = (float(np.nanmin(fields)), float(np.nanmax(fields))) if np.isfinite(fields).any() else (0.0, 1.0)
     if min(-low, high) > 0.05 * max(-low, high):
         return _SIGNED, Normalize(-max(-low, high), max(-low, high))
-    return POSITIVE, Normalize(low, high if high > low else low + 1)
+    return POSITIVE, Normalize(low, high if high > low else low + (abs(low) or 1.0))
 
 
 def array(x: Tensor) -> Array:

@@ -149,5 +149,5 @@ def window(x: Array) -> tuple[float, float]:
     """
     finite = x[np.isfinite(x)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    margin = 0.05 * ((high - low) or 1.0)
+    margin = 0.05 * ((high - low) or abs(high) or 1.0)
     return low - margin, high + margin

@@ -64,7 +64,7 @@ def _strip(images: Array, times: Array, layout: StateLayout, name: str, frames: 
 def _gallery(truth: Array, seen: Array, ensemble: Array, layout: StateLayout, name: str) -> Figure:
     """Rows of images, one per observation, over a bar for the states and one for the standard deviation."""
     n, k = ensemble.shape[:2]
-    columns = [("observation $x_T$", seen)]
+    columns = [("observation $x_T$" + ("\n(grey: unseen)" if np.isnan(seen).any() else ""), seen)]
     columns += [(f"sample {i + 1}" if k > 1 else "reconstruction", ensemble[:, i]) for i in range(min(k, 3))]
     if k > 1:
         columns += [(f"mean of {k}", ensemble.mean(1)), ("std. deviation", ensemble.std(1, ddof=1))]

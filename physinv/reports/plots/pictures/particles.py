@@ -109,7 +109,7 @@ def _frame(axes: list[Axes], q: Array, layout: StateLayout, margin: float = 0.55
     if there is one, dotted.
     """
     low, high = q.reshape(-1, 2).min(0), q.reshape(-1, 2).max(0)
-    centre, reach = (low + high) / 2, margin * (float(np.max(high - low)) or 1.0)
+    centre, reach = (low + high) / 2, margin * (float(np.max(high - low)) or float(np.abs(high).max()) or 1.0)
     for ax in axes:
         ax.set(aspect="equal", xlabel="$q_1$")
         ax.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))

@@ -76,23 +76,23 @@ def _fans(truth: Array, seen: Array, ensemble: Array, layout: StateLayout, name:
                 ax.fill_between(x, q[1] - base, q[3] - base, color=BLUE, alpha=0.35, lw=0, label="50 % of samples")
             ax.plot(x, q[2] - base, color=BLUE, label=middle)
             ax.plot(x, truth[i] - base, lw=1, **TRUTH)
-        left.plot(x, seen[i], **SEEN)
+        left.plot(x, seen[i], **SEEN, **({"marker": ".", "ms": 3} if np.isnan(seen[i]).any() else {}))
         left.set(ylabel=name, xlim=(x[0], x[-1]))
     axes[0, 1].set_title(f"less the {middle}")
     for ax in axes[-1]:
         ax.set_xlabel(f"${layout.axes[0]}$")
         angles(ax.xaxis, layout)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
 def _limit(figure: Figure, states: Array, truth: Array) -> None:
     """Let what diverges leave the picture: half a range beyond truth and observation, and as far from the median."""
-    low, high = float(states.min()), float(states.max())
-    reach = 0.5 * ((high - low) or 1.0)
+    low, high = float(np.nanmin(states)), float(np.nanmax(states))
+    reach = 0.5 * ((high - low) or abs(high) or 1.0)
     figure.axes[0].set_ylim(low - reach, high + reach)
     far = figure.axes[1].get_ylim()
-    spread = float(truth.std()) * 2 or 1.0
+    spread = float(truth.std()) * 2 or float(np.abs(truth).max()) or 1.0
     figure.axes[1].set_ylim(max(far[0], -spread), min(far[1], spread))
 
 

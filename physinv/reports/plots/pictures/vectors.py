@@ -94,17 +94,19 @@ def _histograms(truth: Array, seen: Array, ensemble: Array, layout: StateLayout)
     """One scalar: the share of samples per bin, one panel per observation."""
     figure, axes = _panels(len(truth), 1.9, layout.names[0], "share of samples")
     k, values = ensemble.shape[1], np.concatenate([a.ravel() for a in (truth, seen, ensemble)])
-    margin = 0.05 * (np.ptp(values) or 1.0)
+    values = values[np.isfinite(values)]
+    margin = 0.05 * (np.ptp(values) or abs(values[0]) or 1.0)
     edges = np.linspace(values.min() - margin, values.max() + margin, 35)
     for ax, x, y, draws in zip(axes, truth[:, 0], seen[:, 0], ensemble[:, :, 0], strict=True):
         label = "samples" if k > 1 else "reconstruction"
         ax.hist(draws, list(edges), weights=np.full(k, 1 / k), color=BLUE, alpha=0.7, label=label)
         ax.axvline(x, **TRUTH)
-        ax.axvline(y, **SEEN)
+        if np.isfinite(y):
+            ax.axvline(y, **SEEN)
         if k > 1:
             ax.axvline(draws.mean(), **MEAN, label="mean")
-        ax.set_title(f"$x_T = {y:.2g}$")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        ax.set_title(f"$x_T = {y:.2g}$" if np.isfinite(y) else "$x_T$ not seen")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -112,18 +114,24 @@ def _clouds(truth: Array, seen: Array, ensemble: Array) -> Figure:
     """The first two coordinates of a vector, one panel per observation."""
     figure, axes = _panels(len(truth), WIDTH / 3, "$x_1$", "$x_2$")
     k, values = ensemble.shape[1], np.concatenate([a[..., :2].reshape(-1, 2) for a in (truth, seen, ensemble)])
-    centre, reach = (values.max(0) + values.min(0)) / 2, 0.55 * (np.ptp(values, axis=0).max() or 1.0)
+    low, high = np.nanmin(values, 0), np.nanmax(values, 0)
+    centre, reach = (high + low) / 2, 0.55 * ((high - low).max() or np.abs(high).max() or 1.0)
     box = dict(zip(("xlim", "ylim"), np.stack([centre - reach, centre + reach], 1), strict=True))
     edge: Look = {"ls": "", "mec": "w", "mew": 0.6}
     for ax, x, y, draws in zip(axes, truth, seen, ensemble, strict=True):
         look = {"alpha": max(0.25, min(1.0, 60 / k)), "label": "samples" if k > 1 else "reconstruction"}
         ax.plot(draws[:, 0], draws[:, 1], "o", color=BLUE, ms=3 if k > 1 else 6, mew=0, **look)
-        ax.plot(y[0], y[1], marker="s", ms=6, **{**SEEN, **edge})
+        if np.isfinite(y[:2]).all():
+            ax.plot(y[0], y[1], marker="s", ms=6, **{**SEEN, **edge})
+        else:  # one number of the two, or none: a line along the other
+            lines = [draw(at) for draw, at in ((ax.axvline, y[0]), (ax.axhline, y[1])) if np.isfinite(at)]
+            for line in lines:
+                line.set(color=SEEN["color"], ls=SEEN["ls"], label=SEEN["label"])
         if k > 1:
             ax.plot(*draws.mean(0)[:2], marker="D", ms=6, label="mean", **{**MEAN, **edge})
         ax.plot(x[0], x[1], marker="*", ms=11, **{**TRUTH, **edge})
         ax.set(aspect="equal", **box)
-    legend = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    legend = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     if legend.legend_handles[0] is not None:
         legend.legend_handles[0].set(alpha=1, markersize=4)
     return figure

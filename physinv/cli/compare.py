@@ -1,0 +1,75 @@
+"""The verb `physinv compare`: two runs or reconstructions, metric by metric.  Heavy imports happen inside it."""
+
+from __future__ import annotations
+
+__all__ = ["compare"]
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from physinv.cli import console
+from physinv.cli.options import Device, Json, Seed
+from physinv.cli.progress import progress
+from physinv.cli.stopping import NOTHING, keeping
+
+if TYPE_CHECKING:
+    from physinv.posterior.reconstruction import Reconstruction
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A reconstruction, or the folder of a run.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one, of the same observations.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Observations for runs, such as datasets/heat/data/test; reconstructions have their own."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Draws of a run for each observation.")] = 16,
+    limit: Annotated[int, typer.Option(min=2, help="Observations that a run is compared on, at most.")] = 200,
+    seed: Seed = 0,
+    device: Device = None,
+    json_: Json = False,
+) -> None:
+    """Compare two runs or reconstructions: metrics side by side, and whether the difference is more than chance.
+
+    Differences are paired over the observations, with their standard error.
+
+    Examples: physinv compare old.hdf5 new.hdf5
+              physinv compare runs/heat runs/flow --data datasets/heat/data/test
+    """
+    from physinv.config.files import as_json
+    from physinv.evaluation.paired import compare_pairs
+
+    with tempfile.TemporaryDirectory() as folder, keeping(NOTHING):
+        sides = [
+            _reconstruction(path, Path(folder) / f"{i}.hdf5", data, samples, limit, seed, device)
+            for i, path in enumerate((a, b))
+        ]
+    found = compare_pairs(*sides)
+    if json_:
+        console.plain(json.dumps(as_json(found), indent=1))
+        return
+    console.pairs(found, str(a), str(b))
+
+
+def _reconstruction(
+    path: Path, scratch: Path, data: Path | None, samples: int, limit: int, seed: int, device: str | None
+) -> Reconstruction:
+    """A reconstruction as it is, or that by a run."""
+    from physinv.config.devices import pick_device
+    from physinv.posterior.reconstruction import read_reconstruction
+    from physinv.runs.reconstruct import SamplingPlan, reconstruct
+    from physinv.runs.run import load_run
+
+    if not path.is_dir():
+        return read_reconstruction(path)
+    if data is None:
+        raise ValueError(f"{path} is a folder; to compare runs give `--data`, such as datasets/NAME/data/test.")
+    with progress(f"reconstructing by {path}") as report:
+        plan = SamplingPlan(samples=samples, limit=limit, seed=seed)
+        run = load_run(path, device=pick_device(device))
+        reconstruct(run, data, scratch, plan, progress=lambda done, n: report(done / n))
+    return read_reconstruction(scratch)

@@ -1,0 +1,113 @@
+"""A signal ends every verb with 130 or 143, and one line that says what is kept and how to go on."""
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from physinv.cli.app import main
+from physinv.cli.stopping import Stopped, heard, keeping
+
+SCRIPT = Path(sys.executable).with_name("physinv")
+
+
+def stopped(number, *words, cwd, until="."):
+    """Run the installed command until it shows progress and a file is there, send a signal, and return its exit code,
+    its first and its last words.
+    """
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which the shell of a test may ignore
+    command = [SCRIPT, *map(str, words)]
+    process = subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default
+    )
+    assert process.stderr is not None
+    first, deadline = process.stderr.readline(), time.monotonic() + 60
+    while not (cwd / until).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert out == ""
+    assert "\x1b" not in first + err  # no control characters where nobody looks on
+    return process.returncode, first, err.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopping")
+    words = f"generate heat --out {folder} --train 60 --valid 20 --test 10 --set size=8 --set steps=4"
+    main(words.split())
+    return folder / "heat"
+
+
+def test_generate_keeps_finished_files(tmp_path):
+    words = ("generate", "heat", "--train", 100000, "--out", tmp_path)
+    code, first, last = stopped(signal.SIGINT, *words, cwd=tmp_path)
+    assert code == 130
+    assert first.startswith("simulating")
+    assert last == f"physinv: interrupted: finished files in {tmp_path}/heat are kept; the same command goes on."
+
+
+def test_train_keeps_its_checkpoint(data, tmp_path):
+    words = ("train", data, "--out", "run", "--steps", 10**6, "--set", "width=4", "--set", "depth=1")
+    code, first, last = stopped(signal.SIGTERM, *words, cwd=tmp_path, until="run/checkpoint.safetensors")
+    assert code == 143
+    assert first.startswith("training")
+    assert last.startswith("physinv: terminated: run keeps step ")
+    assert last.endswith("; the same command with --resume goes on.")
+
+
+def test_reconstruct_keeps_nothing(data, tmp_path):
+    words = ("reconstruct", "--method", "mcmc", "--train", data, "--data", data / "data" / "test", "--out", "r.hdf5")
+    code, first, last = stopped(signal.SIGINT, *words, "--samples", 5000, cwd=tmp_path)
+    assert code == 130
+    assert first.startswith("reconstructing")
+    assert last == "physinv: interrupted: nothing was written; the same command starts again."
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_benchmark_keeps_finished_cells(tmp_path):
+    (tmp_path / "b.toml").write_text(
+        'simulator = "ornstein-uhlenbeck"\nmethods = ["linear", "physinv"]\nbudget = 100.0\nobservations = 20\n'
+        "samples = 4\n[splits]\ntrain = 100\nvalid = 20\ntest = 20\n"
+    )
+    code, first, last = stopped(signal.SIGTERM, "benchmark", "b.toml", "--out", "o", "--jobs", 1, cwd=tmp_path)
+    assert code == 143
+    assert first.startswith("benchmark")
+    assert last == "physinv: terminated: finished cells in o are kept; the same command goes on."
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_verb_without_words_of_its_own(number, code, monkeypatch, capsys):
+    monkeypatch.setattr("physinv.cli.info.describe_path", lambda path: os.kill(os.getpid(), number))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main(["info", "x"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stop.value.code == code
+    assert capsys.readouterr().err.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # as it was
+
+
+def test_no_handler_of_errors_takes_a_signal_for_one():
+    def careless():
+        with heard(), keeping(lambda: "all is kept"), contextlib.suppress(Exception):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match=r"terminated: all is kept\."):
+        careless()
+
+
+def test_what_cannot_be_read_does_not_hide_the_signal():
+    def broken():
+        raise ValueError("run.json is damaged")
+
+    with pytest.raises(Stopped, match="interrupted: nothing was written"), keeping(broken):
+        raise KeyboardInterrupt
