@@ -47,6 +47,9 @@ def generate(
     test: Annotated[int | None, typer.Option(min=1, help="Test trajectories [recipe's, or 500].")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed [recipe's, or 0].")] = None,
     set_: Set = None,
+    initial: Annotated[
+        Path | None, typer.Option(help="File with initial states; one trajectory from each, as an imported dataset.")
+    ] = None,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -55,6 +58,7 @@ def generate(
     Examples: physinv generate heat --train 2500 --set prior=edges
               physinv generate mymodule:MyProcess
               physinv generate datasets/heat/recipe.toml
+              physinv generate heat --initial starts.npy --out mine
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
@@ -74,6 +78,25 @@ def generate(
     }
     plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device or "cpu"))
     name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else file_name(recipe.simulator)
+    if initial is not None:
+        if any(n is not None for n in given.values()):
+            raise ValueError(
+                "`--initial` has one trajectory for each state in the file; leave out --train, --valid, --test."
+            )
+        from physinv.data.imports.initial import simulate_from
+
+        with console.progress("simulating") as report:
+            folder = simulate_from(
+                initial,
+                plan.simulator,
+                out / name,
+                seed=plan.seed,
+                device=plan.device,
+                overwrite=overwrite,
+                progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
+            )
+        console.say(f"dataset in {folder}")
+        return
     with console.progress("simulating") as report:
         folder = generate(
             plan,

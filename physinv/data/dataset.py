@@ -96,7 +96,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             >>> data.n_trajectories, data.shape, data.layout.names
             (10, (1, 8), ('height',))
         """
-        from physinv.data.arrays import from_arrays
+        from physinv.data.imports.arrays import from_arrays
 
         return from_arrays(x, times=times, coordinates=coordinates, names=names, units=units, boundary=boundary)
 
@@ -118,13 +118,13 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         Returns:
             The trajectories, in memory; points that are NaN always are a mask.
         """
-        from physinv.data.arrays import from_xarray
+        from physinv.data.imports.arrays import from_xarray
 
         return from_xarray(data, variable, boundary=boundary)
 
     def to_xarray(self) -> xr.Dataset:
         """Return all trajectories with names, units and coordinates, for xarray's tools and ``to_netcdf``."""
-        from physinv.data.arrays import to_xarray
+        from physinv.data.imports.arrays import to_xarray
 
         return to_xarray(self)
 
@@ -136,6 +136,9 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             states: The states.
             header: Their layout, times and configuration.
             path: Where they come from, for messages.
+
+        Returns:
+            The dataset.
         """
         other = cls.__new__(cls)
         other.path, other.paths, other._header, other._states = path, [path], header, Memory(states)

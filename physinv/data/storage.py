@@ -21,7 +21,11 @@ _ALL = slice(None)
 
 
 class Memory:
-    """States in one tensor ``(n, time, *state)``; a batch of windows is one ``index_select``."""
+    """Hold states in one tensor, of which a batch of windows is one ``index_select``.
+
+    Args:
+        states: The states.
+    """
 
     def __init__(self, states: Float[Tensor, "n time *state"]) -> None:
         self.states, self.n = states, len(states)
@@ -29,17 +33,42 @@ class Memory:
     def windows(
         self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
     ) -> Float[Tensor, "b window *state"]:
+        """Fetch windows.
+
+        Args:
+            trajectory: Numbers of the trajectories.
+            start: In each of them the number of the first state.
+            length: Number of states of a window.
+
+        Returns:
+            States ``(b, window, *state)``.
+        """
         steps, shape = self.states.shape[1], self.states.shape[2:]
         index = (trajectory * steps + start)[:, None] + torch.arange(length, device=self.states.device)
         flat = self.states.view(self.n * steps, -1)
         return flat.index_select(0, index.flatten()).view(-1, length, *shape)
 
     def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
+        """Read neighbouring trajectories.
+
+        Args:
+            first: Number of the first.
+            last: Number after the last.
+            times: Numbers of the stored times.
+
+        Returns:
+            States ``(n, time, *state)``.
+        """
         return self.states[first:last, times]
 
 
 class Files:
-    """States in HDF5 files, opened when first read, once per process: handles are neither forked nor pickled."""
+    """Read states from HDF5 files, opened when first read, once per process: handles are neither forked nor pickled.
+
+    Args:
+        paths: The files.
+        headers: Their headers.
+    """
 
     def __init__(self, paths: Sequence[Path], headers: Sequence[Header]) -> None:
         self.paths, self.header = list(paths), headers[0]
@@ -54,6 +83,16 @@ class Files:
     def windows(
         self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
     ) -> Float[Tensor, "b window *state"]:
+        """Fetch windows.
+
+        Args:
+            trajectory: Numbers of the trajectories.
+            start: In each of them the number of the first state.
+            length: Number of states of a window.
+
+        Returns:
+            States ``(b, window, *state)``.
+        """
         out = torch.empty(len(trajectory), length, *self.header.shape)
         order = torch.argsort(trajectory * self.steps + start).tolist()  # neighbours on disk follow each other
         first, begin, array = trajectory.tolist(), start.tolist(), out.numpy()
@@ -67,6 +106,16 @@ class Files:
         return out
 
     def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
+        """Read neighbouring trajectories.
+
+        Args:
+            first: Number of the first.
+            last: Number after the last.
+            times: Numbers of the stored times.
+
+        Returns:
+            States ``(n, time, *state)``.
+        """
         out = torch.empty(max(last - first, 0), len(range(self.steps)[times]), *self.header.shape)
         array = out.numpy()
         for shard, (a, b) in enumerate(itertools.pairwise(self.offsets)):
