@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from physinv.cli import app as cli
 from physinv.cli.info import describe_path
@@ -432,6 +433,40 @@ def test_what_is_not_said_is_asked_for(tmp_path):
         plan_import([tmp_path / "2.npz"], Choices(window=2))
     with pytest.raises(ValueError, match="`--boundary` names the axis `y`"):
         plan_import([tmp_path / "2.npz"], Choices(window=2, boundary="y=wall"))
+
+
+def test_each_axis_keeps_what_lies_at_its_ends(tmp_path):
+    """Of The Well's groups, in any case; an axis that no group names is open, not like its neighbour."""
+
+    def mixed(file):
+        del file["boundary_conditions"]
+        file.create_group("boundary_conditions/y_periodic").attrs["bc_type"] = "periodic"
+
+    out = import_trajectories([write_well(tmp_path / "a.hdf5", 10, spoil=mixed)], tmp_path / "out")
+    data = TrajectoryDataset(out / "data/train")
+    assert data.layout.axes == ("x", "y")
+    assert data.layout.boundary == "OPEN,PERIODIC"
+    assert set(data.to_xarray().y.attrs) == {"boundary"}
+
+
+def test_points_that_are_always_missing_are_a_mask(tmp_path):
+    """Land is 0 in every file, noted as such, and missing again in xarray; a calm day on top of it is refused."""
+    u = np.random.default_rng(0).normal(size=(60, 5, 4)).astype("f4")
+    u[:, 1:3, 2] = np.nan
+    coords = {"time": np.arange(60.0), "lat": np.arange(5.0), "lon": np.arange(4.0)}
+    xr.Dataset({"sst": (("time", "lat", "lon"), u)}, coords).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    out = import_trajectories([tmp_path / "a.nc"], tmp_path / "out", Choices(window=4), chunk_bytes=2000)
+    with h5py.File(out / "data/train/recorded_000.hdf5") as file:
+        assert np.array_equal(file["physinv/mask"][...], ~np.isnan(u[0]))
+        assert not file["t0_fields/sst"][:, :, 1:3, 2].any()
+    data = TrajectoryDataset(out / "data/train")
+    assert np.array_equal(data.to_xarray().sst[0, 0], u[0], equal_nan=True)
+    u[30, 0, 0] = np.nan
+    xr.Dataset({"sst": (("time", "lat", "lon"), u)}, coords).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    with pytest.raises(
+        ValueError, match=r"1 of 20 numbers of a state of .* missing \(NaN\) at some times only; fill them"
+    ):
+        import_trajectories([tmp_path / "b.nc"], tmp_path / "no", Choices(window=4))
 
 
 def test_a_dry_run_shows_what_was_understood_and_writes_nothing(tmp_path, capsys):

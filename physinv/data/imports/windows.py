@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CYCLES = 10  # most times that train, validation and test follow each other
-_SPANS = 30  # windows' lengths that one such cycle holds at least
+_SPANS = 20  # windows' lengths that one such cycle holds at least
 _EVEN = 0.1  # of a step: by how much times of windows may differ, as the lengths of months do
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.roles import role_of
 
 
@@ -17,7 +18,8 @@ def read_csv(path: Path) -> xr.Dataset:
     """Read a table, with names of the columns in its first line or without.
 
     Columns that name a sample, a time or positions, and together number the rows, become axes: ``sample, time, u, v``
-    is two variables ``(sample, time)``.  Otherwise all columns are variables over the rows, an axis without a name.
+    is two variables ``(sample, time)``, ``time, x, u`` one ``(time, x)``.  Otherwise all columns are variables over the
+    rows, an axis without a name.
 
     Args:
         path: Text with columns separated by commas, semicolons, tabs or spaces.
@@ -36,12 +38,14 @@ def read_csv(path: Path) -> xr.Dataset:
             f"{path} is no table ({reason}); write one line per time, columns separated by commas."
         ) from None
     table = table.dropna(axis=1, how="all")  # lines that end in a comma have a column too many
-    keys = [c for c in table.columns if role_of(c) in ("sample", "time")]
-    if keys and len(keys) < len(table.columns) and not table.duplicated(keys).any():
-        indexed = table.set_index(keys if len(keys) > 1 else keys[0])
-        if len(keys) == 1 or len(indexed) == np.prod([table[k].nunique() for k in keys]):
-            gridded: xr.Dataset = indexed.to_xarray()
-            return gridded
+    roles = [c for c in table.columns if role_of(c) in ("sample", "time")]
+    places = [c for c in table.columns if c.lower() in COORDINATE_NAMES and c not in roles]
+    for keys in ([*roles, *places], roles) if roles else ():
+        if len(keys) < len(table.columns) and not table.duplicated(keys).any():
+            indexed = table.set_index(keys if len(keys) > 1 else keys[0])
+            if len(keys) == 1 or len(indexed) == np.prod([table[k].nunique() for k in keys]):
+                gridded: xr.Dataset = indexed.to_xarray()
+                return gridded
     return xr.Dataset({c: ("axis_0", table[c].to_numpy()) for c in table.columns})
 
 

@@ -153,6 +153,9 @@ def test_tables(tmp_path):
     (tmp_path / "long.csv").write_text("time,sample,u,v\n" + "\n".join(rows))
     states = read_states(tmp_path / "long.csv")
     assert np.allclose(state_array(states), U[:3, :, :2])
+    rows = [f"{i},{x},{U[0, i, j]!s}" for i in range(5) for j, x in enumerate(X)]
+    (tmp_path / "grid.csv").write_text("time,x,u\n" + "\n".join(rows))
+    assert np.allclose(state_array(read_states(tmp_path / "grid.csv"))[0, :, 0], U[0])
     lines = [",".join([str(10 * i), *map(str, U[0, i])]) + "," for i in range(5)]  # with a comma too many
     (tmp_path / "bare.csv").write_text("\ufeff" + "\n".join(lines))
     states = read_states(tmp_path / "bare.csv", "column_1,column_3", times="column_0")
