@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from physinv.cli import benchmark, compare, console, data, reconstruct, train
+from physinv.cli import benchmark, compare, console, data, import_data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.settings_help import SettingsHelp
 from physinv.cli.stopping import Stopped, heard, keeping
@@ -58,7 +58,7 @@ def demo(
 _VERBS: dict[str, Callable[..., None]] = {
     "simulators": data.simulators,
     "generate": data.generate,
-    "import": data.import_,
+    "import": import_data.import_,
     "info": data.info,
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,

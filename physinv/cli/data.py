@@ -1,8 +1,8 @@
-"""Verbs around data: `physinv simulators`, `generate`, `import` and `info`.  Heavy imports happen inside the verbs."""
+"""Verbs around data: `physinv simulators`, `generate` and `info`.  Heavy imports happen inside the verbs."""
 
 from __future__ import annotations
 
-__all__ = ["generate", "import_", "info", "simulators"]
+__all__ = ["generate", "info", "simulators"]
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Json, Overwrite, Seed, Set
+from physinv.cli.options import Device, Json, Overwrite, Set
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 
@@ -64,7 +64,10 @@ def generate(
         typer.Option(min=0, max=2**63 - 1, show_default="the recipe's, or 0", help="Seed of all randomness."),
     ] = None,
     set_: Set = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+    initial: Annotated[
+        Path | None, typer.Option(help="File with initial states; one trajectory from each, as an imported dataset.")
+    ] = None,
+    device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate trajectories into HDF5; killed at any moment, the same command resumes.
@@ -75,6 +78,7 @@ def generate(
     Examples: physinv generate heat --train 2500 --set prior=edges
               physinv generate mymodule:MyProcess
               physinv generate datasets/heat/recipe.toml
+              physinv generate heat --initial starts.npy --out mine
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
@@ -94,55 +98,32 @@ def generate(
         "splits": {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}},
         "seed": recipe.seed if seed is None else seed,
     }
-    plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device))
+    plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device or "cpu"))
     target = _target(Path(what), out, file_name(recipe.simulator))
+    if initial is not None:
+        if any(n is not None for n in given.values()):
+            raise ValueError(
+                "`--initial` has one trajectory for each state in the file; leave out --train, --valid, --test."
+            )
+        from physinv.data.imports.initial import simulate_from
+
+        with keeping(NOTHING), progress("simulating") as report:
+            folder = simulate_from(
+                initial,
+                plan.simulator,
+                target,
+                seed=plan.seed,
+                device=plan.device,
+                overwrite=overwrite,
+                progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
+            )
+        console.say(f"dataset in {folder}")
+        return
     kept = f"finished files in {target} are kept; the same command goes on"
     with keeping(kept), progress("simulating") as report:
         folder = generate(
             plan,
             target,
-            overwrite=overwrite,
-            progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
-        )
-    console.warn(precision_warnings(TrajectoryDataset(folder / "data" / "train")))
-    console.say(f"dataset in {folder}")
-
-
-def import_(
-    sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="HDF5 files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Dataset folder to write.")],
-    valid: Annotated[float, typer.Option(help="Share of trajectories for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of trajectories for tests.")] = 0.1,
-    every: Annotated[int, typer.Option(min=1, help="Keep one of so many stored times.")] = 1,
-    boundary: Annotated[
-        str | None, typer.Option(help="periodic, wall or open: what lies at the ends, if not as the file says.")
-    ] = None,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Make a dataset of trajectories that others wrote: The Well's HDF5 layout, or PDEBench's.
-
-    A folder with train, valid and test inside keeps its splits.  Training on the result learns the physics as well.
-
-    Examples: physinv import the_well/datasets/gray_scott --out datasets/gray-scott --every 10
-              physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
-    """
-    from physinv.data.checks import precision_warnings
-    from physinv.data.dataset import TrajectoryDataset
-    from physinv.data.importing import import_trajectories
-
-    kinds = {"periodic": "PERIODIC", "wall": "WALL", "open": "OPEN", None: None}
-    if boundary not in kinds:
-        raise ValueError(f"`--boundary` must be one of periodic, wall, open, got {boundary!r}.")
-    with keeping(NOTHING), progress("importing") as report:
-        folder = import_trajectories(
-            sources,
-            out,
-            valid=valid,
-            test=test,
-            seed=seed,
-            every=every,
-            boundary=kinds[boundary],  # type: ignore[arg-type]
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )

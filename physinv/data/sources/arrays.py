@@ -1,0 +1,111 @@
+"""Read arrays without names of axes: NumPy, MATLAB 5, tensors of torch.  Nothing is unpickled."""
+
+from __future__ import annotations
+
+__all__ = ["read_mat", "read_npy", "read_npz", "read_torch"]
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from physinv.data.sources.build import by_coordinates
+
+
+def read_npy(path: Path) -> xr.Dataset:
+    """Read one array; its variable has the name of the file.
+
+    Args:
+        path: A ``.npy`` file.
+
+    Returns:
+        The array, mapped into memory.
+
+    Raises:
+        ValueError: If it holds Python objects, or less than its header says.
+    """
+    try:
+        return by_coordinates({path.stem: np.load(path, mmap_mode="r", allow_pickle=False)})
+    except (ValueError, OSError, EOFError) as error:
+        raise _damaged(path, error) from None
+
+
+def read_npz(path: Path) -> xr.Dataset:
+    """Read all arrays of an archive.
+
+    Args:
+        path: A ``.npz`` file.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        ValueError: If it holds Python objects, or is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return by_coordinates({name: archive[name] for name in archive.files})
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise _damaged(path, error) from None
+
+
+def read_mat(path: Path) -> xr.Dataset:
+    """Read the numeric arrays of a MATLAB file up to version 7 (7.3 is HDF5).
+
+    Args:
+        path: A ``.mat`` file.
+
+    Returns:
+        The arrays by name, without those that MATLAB calls cells, structures and objects.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    from scipy.io import loadmat
+
+    try:
+        found = loadmat(path)
+    except Exception as error:  # scipy's reader has no error of its own for damaged files
+        raise _damaged(path, error) from None
+    arrays = {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
+    return by_coordinates(arrays)
+
+
+def read_torch(path: Path) -> xr.Dataset:
+    """Read a tensor, or a dictionary of tensors, with torch's reader of weights, which runs no code.
+
+    Args:
+        path: A ``.pt`` file.
+
+    Returns:
+        The tensors by name; a single tensor has the name of the file.
+
+    Raises:
+        ValueError: If the file holds anything but tensors, numbers and text, or is damaged.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, with texts of many lines
+        raise _damaged(path, error, "save a dictionary of tensors with `torch.save`") from None
+    named = {path.stem: found} if isinstance(found, Tensor) else found
+    if not isinstance(named, dict):
+        raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
+    return by_coordinates({str(k): _array(v) for k, v in named.items() if isinstance(v, (Tensor, int, float))})
+
+
+def _array(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    tensor = value.detach()
+    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
+
+
+def _damaged(path: Path, error: Exception, remedy: str = "write arrays of numbers") -> ValueError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    if any(word in str(error) for word in ("pickle", "weights_only", "Object arrays", "Python objects")):
+        reason = "it holds Python objects, which are never loaded"
+    return ValueError(f"{path} can't be read ({reason}); {remedy}.")

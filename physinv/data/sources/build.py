@@ -1,0 +1,107 @@
+"""Put arrays together as an :class:`xarray.Dataset`, with names for the axes that have none."""
+
+from __future__ import annotations
+
+__all__ = ["COORDINATE_NAMES", "UNNAMED", "by_coordinates", "dataset_of", "decoded", "is_unnamed", "line_of"]
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+UNNAMED = "axis_"
+"""First letters of the name of an axis that a file does not name."""
+
+COORDINATE_NAMES = ("t", "tt", "time", "times", "x", "xx", "y", "yy", "z", "zz", "r", "theta", "phi", "lat", "lon")
+"""Names under which arrays of one axis are taken for positions or times, in formats without names of axes."""
+
+
+def is_unnamed(axis: str) -> bool:
+    """Return whether an axis has no name of its own.
+
+    Args:
+        axis: Its name in the dataset.
+    """
+    return re.fullmatch(rf"{UNNAMED}\d+(_\d+)?", axis) is not None
+
+
+def dataset_of(variables: Mapping[str, tuple[Sequence[str | None], Any, Mapping[str, Any]]]) -> xr.Dataset:
+    """Make a dataset of variables, some of whose axes have no names.
+
+    Args:
+        variables: By name the names of the axes (None where there is none), the numbers, and the attributes.
+
+    Returns:
+        The dataset.
+    """
+    taken: dict[str, int] = {}
+    for dims, data, _ in variables.values():
+        taken |= {d: n for d, n in zip(dims, data.shape, strict=True) if d is not None}
+    out = {}
+    for name, (dims, data, attrs) in variables.items():
+        names = []
+        for i, (dim, n) in enumerate(zip(dims, data.shape, strict=True)):
+            if dim is None:
+                dim = f"{UNNAMED}{i}"
+                dim = dim if taken.setdefault(dim, n) == n else f"{dim}_{n}"
+            names.append(dim)
+        out[name] = xr.Variable(names, data, dict(attrs))
+    return xr.Dataset(out)
+
+
+def decoded(data: xr.Dataset) -> xr.Dataset:
+    """Unpack numbers (``scale_factor``, ``add_offset``) and set fill values to NaN, lazily; times stay numbers.
+
+    Args:
+        data: The dataset as it is stored.
+
+    Returns:
+        The dataset with physical values.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # several fill values, for example: all of them are obeyed
+        return xr.decode_cf(data, decode_times=False, decode_timedelta=False)
+
+
+def line_of(data: Any) -> Any:
+    """Return an array of shape (1, n) or (n, 1) as (n,), and any other as it is.
+
+    Args:
+        data: The array.
+    """
+    return data.reshape(-1) if data.ndim == 2 and min(data.shape) == 1 < max(data.shape) else data
+
+
+def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
+    """Name the axes of arrays after the positions and times stored beside them, where lengths leave no doubt.
+
+    Args:
+        arrays: Arrays by name, from a format that does not name axes.
+
+    Returns:
+        The dataset.  ``u (1024, 251)`` beside ``x (1024, 1)`` and ``t (1, 251)`` has the axes x, t; where two of them
+        are of one length, the axes stay unnamed.
+    """
+    lines = {k: line_of(a) for k, a in arrays.items() if k.lower() in COORDINATE_NAMES}
+    lines = {k: a for k, a in lines.items() if a.ndim == 1 and len(a) > 1 and _increases(a)}
+    variables: dict[str, tuple[Sequence[str | None], Any, Mapping[str, Any]]] = {}
+    for name, a in arrays.items():
+        if name in lines:
+            variables[name] = ([name], lines[name], {})
+            continue
+        dims: list[str | None] = []
+        for n in a.shape:
+            fits = [k for k, line in lines.items() if len(line) == n]
+            dims.append(fits[0] if len(fits) == 1 and a.shape.count(n) == 1 else None)
+        variables[name] = (dims, a, {})
+    return dataset_of(variables)
+
+
+def _increases(a: Any) -> bool:
+    if not np.issubdtype(a.dtype, np.number) or np.iscomplexobj(a):
+        return False
+    steps = np.diff(np.asarray(a, dtype=np.float64))
+    return bool((steps > 0).all() or (steps < 0).all())

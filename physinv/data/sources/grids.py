@@ -1,0 +1,74 @@
+"""Read formats that name their axes themselves, with xarray's own engines: netCDF-3, Zarr, GRIB."""
+
+from __future__ import annotations
+
+__all__ = ["read_grib", "read_netcdf3", "read_zarr"]
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from physinv.data.sources.build import decoded
+
+
+def read_netcdf3(path: Path) -> xr.Dataset:
+    """Read a netCDF file of version 3.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its variables.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    return _opened(path, engine="scipy")
+
+
+def read_zarr(path: Path) -> xr.Dataset:
+    """Read a Zarr store with names of axes.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        Its variables.
+
+    Raises:
+        ValueError: If zarr is not installed, or the store is damaged.
+    """
+    _require("zarr", path, "zarr")
+    return _opened(path, engine="zarr", chunks=None, consolidated=False)
+
+
+def read_grib(path: Path) -> xr.Dataset:
+    """Read a GRIB file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its variables.
+
+    Raises:
+        ValueError: If cfgrib is not installed, or the file is damaged.
+    """
+    _require("cfgrib", path, "grib")
+    return _opened(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
+
+
+def _opened(path: Path, **how: Any) -> xr.Dataset:
+    try:
+        raw = xr.open_dataset(path, decode_cf=False, **how)
+        return decoded(raw)
+    except Exception as error:  # each engine has errors of its own for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValueError(f"{path} can't be read ({reason}); copy it again, or convert it to netCDF-4.") from None
+
+
+def _require(module: str, path: Path, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(f"{path} needs {module}, which is not installed; `pip install 'physinv[{extra}]'`.")

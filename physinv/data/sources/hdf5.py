@@ -1,0 +1,200 @@
+"""Read HDF5: files with dimension scales (netCDF-4), The Well's and PDEBench's layouts, MATLAB 7.3, plain arrays.
+
+Numbers stay in the file until they are needed.  What would read as invented zeros is refused when it is read: chunks
+that were never written, sources of virtual datasets that are missing, storage outside the file.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Stored", "attributes", "check_stored", "read"]
+
+import math
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from physinv.data.file_format import open_file
+from physinv.data.sources.build import COORDINATE_NAMES, by_coordinates, dataset_of, decoded, line_of
+
+_INTERNAL = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
+_NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
+
+
+class Stored(BackendArray):
+    """Serve a dataset of an HDF5 file to xarray, which reads parts of it when they are needed.
+
+    Args:
+        path: The file.
+        names: Where the dataset is in the file; several of one shape are stacked along a new first axis.
+        reverse: Whether its axes are in reverse order, as in MATLAB's files.
+    """
+
+    def __init__(self, path: Path, *names: str, reverse: bool = False) -> None:
+        self.path, self.names, self.reverse = path, names, reverse
+        with open_file(path) as file:
+            data = file[names[0]]
+            self.dtype, shape = data.dtype, tuple(data.shape)
+        shape = shape[::-1] if reverse else shape
+        self.shape = (len(names), *shape) if len(names) > 1 else shape
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[int | slice, ...]) -> Any:
+        with open_file(self.path) as file:
+            if len(self.names) == 1:
+                return self._part(file, self.names[0], key)
+            first, rest = key[0], key[1:]
+            which = range(len(self.names))[first]
+            if isinstance(which, int):
+                return self._part(file, self.names[which], rest)
+            return np.stack([self._part(file, self.names[i], rest) for i in which])
+
+    def _part(self, file: h5py.File, name: str, key: tuple[int | slice, ...]) -> Any:
+        check_stored(self.path, file[name])
+        try:
+            found = file[name][key[::-1] if self.reverse else key]
+        except OSError as error:
+            raise ValueError(f"`{name}` of {self.path} can't be read: {str(error).splitlines()[0]}.") from None
+        return np.transpose(found) if self.reverse else found
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read an HDF5 file of any layout.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its variables; those in groups have the path of the group before their names.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    from physinv.data.sources import trajectory_files
+
+    with open_file(path) as file:
+        try:
+            for fits, layout in trajectory_files.LAYOUTS:
+                if fits(file):
+                    return layout(path, file)
+            return _plain(path, file)
+        except (KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
+            raise ValueError(f"{path} is not whole: {(str(error).splitlines() or ['unreadable'])[0]}.") from None
+
+
+def attributes(item: h5py.Dataset) -> dict[str, Any]:
+    """Return the attributes of a dataset as plain text and numbers, without those that HDF5 needs for itself.
+
+    Args:
+        item: The dataset.
+    """
+    found = {}
+    for key in item.attrs:
+        if key in _INTERNAL or key.startswith("_Netcdf4"):
+            continue
+        value = item.attrs[key]
+        value = value[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+        found[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return found
+
+
+def check_stored(path: Path, data: h5py.Dataset) -> None:
+    """Raise ValueError where reading would give numbers that nobody wrote, or that lie elsewhere.
+
+    Args:
+        path: The file.
+        data: A dataset in it.
+
+    Raises:
+        ValueError: If chunks are missing, sources are missing or outside the folder, or storage is external.
+    """
+    name = data.name.strip("/")
+    if data.external:
+        raise ValueError(f"`{name}` of {path} keeps its numbers in another file; write them into this one.")
+    if data.is_virtual:
+        folder = path.resolve().parent
+        for source in data.virtual_sources():
+            place = (folder / source.file_name).resolve()
+            if source.file_name != "." and not (place.is_file() and folder in place.parents):
+                raise ValueError(
+                    f"`{name}` of {path} takes numbers from {source.file_name}, which is not beside it; "
+                    "copy that file there, or write all numbers into one file."
+                )
+        return
+    missing = data.size > 0 and data.id.get_storage_size() == 0
+    if data.chunks:
+        chunks = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
+        missing = data.id.get_num_chunks() < chunks
+    if missing and not _filled_with_missing(data):
+        raise ValueError(f"`{name}` of {path} has parts that were never written; write the file again to its end.")
+
+
+def _filled_with_missing(data: h5py.Dataset) -> bool:
+    """Whether what was never written reads as a missing value, not as a number."""
+    fill, told = data.fillvalue, data.attrs.get("_FillValue")
+    if np.issubdtype(data.dtype, np.floating) and np.isnan(fill):
+        return True
+    return told is not None and bool(np.all(np.asarray(told) == fill)) and bool(fill != 0)
+
+
+def _plain(path: Path, file: h5py.File) -> xr.Dataset:
+    """Arrays anywhere in the file, with axes after dimension scales, or after positions beside them."""
+    found: dict[str, h5py.Dataset] = {}
+
+    def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        hidden = name.startswith("#") or "/#" in name
+        if isinstance(item, h5py.Dataset) and not hidden and item.dtype.kind in "biufcSUVO":
+            found[name] = item
+
+    file.visititems(collect)
+    matlab = any("MATLAB_class" in item.attrs for item in found.values())
+    kept = {k: d for k, d in found.items() if d.shape is not None and not _no_variable(d)}
+    if not any(_is_scale(d) or _scales(d) for d in found.values()):
+        return _by_coordinates(path, kept, matlab)
+    variables = {}
+    for name, item in kept.items():
+        dims = [name] if _is_scale(item) and item.ndim == 1 else _scales(item) or [None] * item.ndim
+        variables[name] = (dims, _lazily(path, name), attributes(item))
+    return decoded(dataset_of(variables))
+
+
+def _by_coordinates(path: Path, kept: dict[str, h5py.Dataset], matlab: bool) -> xr.Dataset:
+    arrays = {}
+    for name, item in kept.items():
+        small = name.lower() in COORDINATE_NAMES and item.size < 10**7 and item.dtype.kind in "iuf"
+        if small:
+            check_stored(path, item)
+        arrays[name] = line_of(item[...]) if small else _lazily(path, name, matlab)
+    data = by_coordinates(arrays)
+    for key in data.variables:
+        data[key].attrs.update(attributes(kept[str(key)]))
+    return decoded(data)
+
+
+def _lazily(path: Path, name: str, reverse: bool = False) -> indexing.LazilyIndexedArray:
+    return indexing.LazilyIndexedArray(Stored(path, name, reverse=reverse))
+
+
+def _scales(item: h5py.Dataset) -> list[str | None]:
+    """Names of the axes of a dataset; None where it has no scale; empty where no axis has one."""
+    names: list[str | None] = []
+    for i in range(item.ndim):
+        dim = item.dims[i]
+        names.append(dim[0].name.strip("/") if len(dim) else (dim.label or None))
+    return names if any(names) else []
+
+
+def _is_scale(item: h5py.Dataset) -> bool:
+    return bool(h5py.h5ds.is_scale(item.id))
+
+
+def _no_variable(item: h5py.Dataset) -> bool:
+    name = item.attrs.get("NAME", b"")
+    text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return text.startswith(_NO_VARIABLE)

@@ -1,0 +1,152 @@
+"""Find when and where states are: coordinates of time and space, and numbers that belong to the whole."""
+
+from __future__ import annotations
+
+__all__ = ["parameters", "place_states"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from physinv.config.suggest import did_you_mean
+from physinv.data.sources.build import is_unnamed, line_of
+from physinv.data.sources.clock import Line, clock_of, parsed_line
+from physinv.data.sources.roles import role_of
+
+_ALIASES = {"x": ("xx", "x-coordinate"), "y": ("yy", "y-coordinate"), "z": ("zz", "z-coordinate")}
+
+
+def place_states(
+    source: xr.Dataset, states: xr.Dataset, times: str | None, positions: Mapping[str, str], path: str
+) -> tuple[xr.Dataset, list[str]]:
+    """Give states their times and positions.
+
+    Args:
+        source: All variables, among which they are found.
+        states: The channels, with our names of axes.
+        times: Name of a variable, a step or ``first:last``; None looks for them.
+        positions: The same by axis of space.
+        path: Where the states come from, for messages.
+
+    Returns:
+        The states with coordinates, and sentences about what was not found.
+
+    Raises:
+        ValueError: If an axis, a variable or its length does not fit, or positions are no line of numbers.
+    """
+    notes, coords = [], {}
+    space = [str(d) for d in states.dims if d not in ("sample", "time") and role_of(str(d)) == "space"]
+    for axis in positions:
+        if axis not in space:
+            raise ValueError(f"`--positions` names the axis `{axis}`; {did_you_mean(axis, space or ['none'])}")
+    if "time" in states.dims:
+        line = _given(source, times, states.sizes["time"], "--times", path)
+        line = line or _times(source, states.sizes["time"], path)
+        if line is not None:
+            coords["time"] = xr.Variable("time", line.values, _attrs(line))
+    elif (single := _single_time(source)) is not None:
+        coords["time"] = xr.Variable((), single.values[0], _attrs(single))
+    for axis in space:
+        n = states.sizes[axis]
+        line = _given(source, positions.get(axis), n, "--positions", path) or _line(source, axis, n)
+        if line is None:
+            notes.append(f"no positions along {axis}: numbered 0 to {n - 1} (give --positions {axis}=first:last)")
+            continue
+        steps = np.diff(line.values)
+        if not np.isfinite(line.values).all() or not ((steps > 0).all() or (steps < 0).all()):
+            raise ValueError(f"the positions along `{axis}` of {path} must be finite, and increase or decrease.")
+        told = {k: v for k, v in (source[axis].attrs if axis in source.variables else {}).items() if k != "units"}
+        coords[axis] = xr.Variable(axis, line.values, {**told, **_attrs(line)})
+    return states.assign_coords(coords), notes
+
+
+def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> dict[str, Any]:
+    """Collect numbers that belong to all states, or one to each sample.
+
+    Args:
+        source: All variables.
+        states: The states, with our names of axes.
+        names: Names of the variables that the states were made of.
+
+    Returns:
+        Numbers, or lists with one for each sample, by name.
+    """
+    n = states.sizes.get("sample", 0)
+    others = [m for d, m in states.sizes.items() if d != "sample"]
+    found: dict[str, Any] = {}
+    for key, v in source.data_vars.items():
+        about = {**v.attrs, "since": " since " in str(v.attrs.get("units", ""))}
+        if key in names or v.dtype.kind not in "iuf" or "grid_mapping_name" in about or about["since"]:
+            continue
+        name, each = str(key).removeprefix("scalars/"), False
+        if v.ndim == 1 and v.size == n > 1:
+            axis = str(v.dims[0])
+            each = role_of(axis) == "sample" or (is_unnamed(axis) and n not in others)
+        if v.size == 1:
+            found[name] = float(v.values.reshape(()))
+        elif each:
+            found[name] = [float(x) for x in v.values]
+    return found
+
+
+def _given(source: xr.Dataset, text: str | None, n: int, option: str, path: str) -> Line | None:
+    """Numbers along an axis as the user says: a variable, or numbers as text."""
+    if text is None:
+        return None
+    numbers = parsed_line(text, n, option)
+    if numbers is not None:
+        return Line(numbers)
+    if text not in source.variables:
+        near = did_you_mean(text, [str(v) for v in source.variables])
+        raise ValueError(f"{path} has no variable `{text}` (`{option}`); {near}")
+    found = clock_of(_flat(source, text), f"`{text}` of {path}")
+    if len(found.values) != n:
+        raise ValueError(f"`{option}` must hold {n} numbers, `{text}` of {path} has {len(found.values)}.")
+    return found
+
+
+def _times(source: xr.Dataset, n: int, path: str) -> Line | None:
+    """Times under the name of the axis, else the one variable along it that tells times, numbers before text."""
+    fits: list[tuple[bool, bool, str]] = []
+    for key, v in source.variables.items():
+        if line_of(v).ndim == 1 and v.size == n and v.dtype.kind in "iufMSUOT":
+            text = v.dtype.kind in "SUOT"
+            if v.dtype.kind == "M" or role_of(str(key), v.attrs) == "time":
+                fits.append((text, key not in v.dims, str(key)))
+    if not fits:
+        return None
+    name = min(fits)[-1]
+    return clock_of(_flat(source, name), f"`{name}` of {path}")
+
+
+def _single_time(source: xr.Dataset) -> Line | None:
+    v = source.variables.get("time")
+    if v is None or v.size != 1 or v.dtype.kind not in "iuf":
+        return None
+    return Line(np.asarray(v.values, dtype=np.float64).reshape(1), *_unit_and_origin(v.attrs))
+
+
+def _unit_and_origin(attrs: Mapping[Any, Any]) -> tuple[str, str]:
+    unit, _, origin = (part.strip() for part in str(attrs.get("units", "")).partition(" since "))
+    return unit, origin
+
+
+def _line(source: xr.Dataset, axis: str, n: int) -> Line | None:
+    for name in (axis, *_ALIASES.get(axis, ())):
+        if name in source.variables and source[name].size == n and source[name].dtype.kind in "iuf":
+            flat = _flat(source, name)
+            if flat.ndim == 1:
+                return Line(np.asarray(flat.values, dtype=np.float64), str(flat.attrs.get("units", "")))
+    return None
+
+
+def _flat(source: xr.Dataset, name: str) -> xr.DataArray:
+    v = source[name].variable
+    return xr.DataArray(np.asarray(line_of(v.values)), attrs=v.attrs, name=name)
+
+
+def _attrs(line: Line) -> dict[str, str]:
+    units = f"{line.unit} since {line.origin}" if line.unit and line.origin else line.unit
+    return {"units": units} if units else {}

@@ -1,0 +1,81 @@
+"""What an axis stands for: samples, time, components of a vector, particles, or space.
+
+Attributes of the climate and forecast conventions (``axis``, ``standard_name``, ``units``) say it, else the name does.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Role", "is_longitude", "names_of", "role_of"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from physinv.data.sources.build import is_unnamed
+
+Role = Literal["sample", "time", "component", "particle", "space", "unnamed"]
+"""What an axis stands for."""
+
+_WORDS: dict[Role, tuple[str, ...]] = {
+    "sample": (
+        *("sample", "samples", "trajectory", "trajectories", "traj", "batch", "case", "run", "simulation", "sim"),
+        *("member", "ensemble", "realization", "realisation", "number", "observation", "observation_index", "n"),
+    ),
+    "time": (
+        *("time", "times", "t", "tt", "date", "datetime", "timestamp", "valid_time", "t-coordinate", "seconds"),
+        *("step", "lead_time", "frame", "frames"),
+    ),
+    "component": ("component", "components", "channel", "channels", "feature", "features", "coordinate", "c"),
+    "particle": ("particle", "particles", "atom", "atoms"),
+}
+
+
+def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
+    """Say what an axis stands for.
+
+    Args:
+        axis: Its name.
+        attrs: Attributes of its coordinate, if it has one.
+
+    Returns:
+        The role; ``"space"`` for any name that is not one of the others.
+
+    Example:
+        >>> role_of("Time"), role_of("lat"), role_of("axis_0"), role_of("valid", {"units": "days since 1800-01-01"})
+        ('time', 'space', 'unnamed', 'time')
+    """
+    told = dict(attrs or {})
+    since = " since " in str(told.get("units", ""))
+    if since or told.get("axis") == "T" or told.get("standard_name") == "time":
+        return "time"
+    if told.get("standard_name") == "realization":
+        return "sample"
+    if is_unnamed(axis):
+        return "unnamed"
+    word = axis.rpartition("/")[2].lower()
+    if word.startswith("component_"):
+        return "component"
+    return next((role for role, words in _WORDS.items() if word in words), "space")
+
+
+def is_longitude(axis: str, attrs: Mapping[str, Any]) -> bool:
+    """Return whether an axis is that of longitude.
+
+    Args:
+        axis: Its name.
+        attrs: Attributes of its coordinate.
+    """
+    units = str(attrs.get("units", "")).lower().replace("degrees", "degree")
+    named = axis.lower() in ("lon", "longitude") and not units
+    return attrs.get("standard_name") == "longitude" or units in ("degree_east", "degree_e") or named
+
+
+def names_of(given: str | Sequence[str] | None) -> list[str]:
+    """Return the names in ``"a,b"``; a list of them passes through, None is empty.
+
+    Args:
+        given: Names.
+    """
+    if given is None:
+        return []
+    words = given.split(",") if isinstance(given, str) else list(given)
+    return [w.strip() for w in words if w.strip()]

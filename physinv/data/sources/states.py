@@ -1,0 +1,199 @@
+"""Find the states in a dataset: which variables, along which axes, where and when."""
+
+from __future__ import annotations
+
+__all__ = ["state_array", "states_of"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from physinv.config.suggest import did_you_mean
+from physinv.data.sources import axes as named_axes
+from physinv.data.sources.boundaries import boundaries
+from physinv.data.sources.build import is_unnamed
+from physinv.data.sources.places import parameters, place_states
+from physinv.data.sources.roles import names_of, role_of
+
+_MOST = 8  # variables of one shape that are taken without being named
+
+
+def states_of(
+    source: xr.Dataset,
+    variable: str | Sequence[str] | None = None,
+    dims: str | Sequence[str] | None = None,
+    *,
+    times: str | None = None,
+    positions: Mapping[str, str] | None = None,
+    boundary: str | Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """Find the states in a dataset.
+
+    Args:
+        source: All variables, from :func:`~physinv.data.sources.read.open_source` or from a user.
+        variable: Names of the variables that make up a state; None takes those that the file calls fields, or the
+            ones of the highest number of axes if they have one shape.
+        dims: Names of the axes of these variables, in the order of the file.
+        times: Name of a variable with the times, a time step, or ``first:last``.
+        positions: For axes of space, the name of a variable, a spacing, or ``first:last``.
+        boundary: What lies at the ends, for all axes or by axis.
+
+    Returns:
+        One variable per channel, read when needed, with axes named ``sample`` and ``time`` (those that there are),
+        and by axes of space (fields), ``component`` (vectors), or ``particle, component``; in the order of the file.
+        An axis that nothing names is still called ``axis_0`` or so.  Coordinates are float64, with ``units``.
+        Attributes: ``boundary`` by axis, ``parameters`` by name, ``notes`` in sentences.
+
+    Raises:
+        ValueError: If something needed is not said; the line names the argument that says it.
+    """
+    path, notes = str(source.attrs.get("path", "the dataset")), []
+    names, left = _picked(source, names_of(variable), path)
+    picked = {n: _plain(source, n, path) for n in names}
+    picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
+    notes += told
+    if left:
+        shown = ", ".join(left[:8]) + (" ..." if len(left) > 8 else "")
+        notes.append(f"left out: {shown} (choose with --variable)")
+    picked = {k: v for name, a in picked.items() for k, v in _real(name, a).items()}
+    states = _channels(picked, list(source.attrs.get("axes", ())), path)
+    states, more = place_states(source, states, times, dict(positions or {}), path)
+    ends, about = boundaries(states, boundary, source.attrs.get("boundary", {}))
+    states.attrs.update(
+        boundary=ends,
+        parameters=parameters(source, states, names),
+        notes=[*notes, *more, *about],
+        path=path,
+        family=source.attrs.get("family", "xarray"),
+    )
+    return states
+
+
+def state_array(states: xr.Dataset) -> NDArray[np.float64]:
+    """Read states as one array.
+
+    Args:
+        states: What :func:`states_of` returns, or a part of it (``states.isel(sample=slice(0, 10))``).
+
+    Returns:
+        Shape ``(sample, time, channel, *space)``, ``(sample, time, component)`` for vectors, or
+        ``(sample, time, particle, component)``; axes that the file lacks have length 1.
+    """
+    space = _space(states)
+    loaded = [states[name].variable.load() for name in states.data_vars]
+    sizes = dict(states.sizes)
+    wanted = ["sample", "time", *space]
+    wanted += ["component"] if any("component" in v.dims for v in loaded) else []
+    out = []
+    for v in loaded:
+        extra = [d for d in v.dims if d not in wanted]
+        a = v.transpose(*(d for d in wanted if d in v.dims), *extra).values
+        full = a.reshape(*(sizes[d] if d in v.dims else 1 for d in wanted), *(sizes[d] for d in extra))
+        out.append(np.broadcast_to(full, (*(sizes.get(d, 1) for d in wanted), *full.shape[len(wanted) :])))
+    if "component" in wanted or "particle" in space:
+        return np.concatenate(out, axis=-1).astype(np.float64)
+    axis = 2 if space else -1
+    return np.stack(out, axis=axis).astype(np.float64)
+
+
+def _space(states: xr.Dataset) -> list[str]:
+    """Axes of space in the order of the first variable that has them all."""
+    longest = max((states[n] for n in states.data_vars), key=lambda a: a.ndim)
+    return [str(d) for d in longest.dims if d not in ("sample", "time", "component")]
+
+
+def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str], list[str]]:
+    """Names of the variables that make up a state, and of the other arrays."""
+    numeric = [str(n) for n in source.data_vars if source[n].dtype.kind in "biufc" and source[n].size > 1]
+    numeric = [n for n in numeric if not n.startswith("scalars/")]
+    if wanted:
+        for name in wanted:
+            if name not in source.variables:
+                known = [str(v) for v in source.variables]
+                raise ValueError(f"{path} has no variable `{name}` (`--variable`); {did_you_mean(name, known)}")
+        return wanted, [n for n in numeric if n not in wanted]
+    if fields := [str(n) for n in source.attrs.get("fields", ())]:
+        return fields, [n for n in numeric if n not in fields]
+    bounds = {str(v.attrs["bounds"]) for v in source.variables.values() if "bounds" in v.attrs}
+    free = [n for n in numeric if n not in bounds and "grid_mapping_name" not in source[n].attrs]
+    moving = [n for n in free if any(_role(source, d) == "time" for d in source[n].dims)]
+    ranks = {n: _rank(source[n]) for n in moving or free}
+    if not ranks:
+        others = ", ".join(f"{n} ({source[n].dtype})" for n in list(source.data_vars)[:5]) or "nothing"
+        raise ValueError(f"{path} holds no arrays of numbers, but {others}; write the states as one array.")
+    best = [n for n in ranks if ranks[n] == max(ranks.values())]
+    if len({(source[n].dims, source[n].shape) for n in best}) > 1 or len(best) > _MOST:
+        listed = ", ".join(f"{n} {_sizes(source[n])}" for n in best[:6]) + (
+            f" and {len(best) - 6} more" if len(best) > 6 else ""
+        )
+        raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME.")
+    return best, [n for n in free if n not in best]
+
+
+def _role(source: xr.Dataset, dim: Any) -> str:
+    return role_of(str(dim), source[dim].attrs if dim in source.variables else None)
+
+
+def _rank(a: xr.DataArray) -> int:
+    return sum(n > 1 for n in a.shape)
+
+
+def _sizes(a: xr.DataArray) -> str:
+    return "(" + ", ".join(str(n) if is_unnamed(str(d)) else f"{d} {n}" for d, n in a.sizes.items()) + ")"
+
+
+def _plain(source: xr.Dataset, name: str, path: str) -> xr.DataArray:
+    a = source[name]
+    if a.dtype.kind not in "biufc":
+        kind = "text" if a.dtype.kind in "SUOT" else "records of several numbers" if a.dtype.kind == "V" else "dates"
+        raise ValueError(f"`{name}` of {path} holds {kind}, not numbers; choose another with `--variable`.")
+    if a.size == 0:
+        raise ValueError(f"`{name}` of {path} is empty, shape {a.shape}; choose another with `--variable`.")
+    return a.drop_vars(list(a.coords))
+
+
+def _real(name: str, a: xr.DataArray) -> dict[str, xr.DataArray]:
+    if a.dtype.kind != "c":
+        return {name: a}
+    return {f"{name}_{part}": getattr(a, short) for part, short in (("real", "real"), ("imag", "imag"))}
+
+
+def _channels(picked: Mapping[str, xr.DataArray], axes: list[str], path: str) -> xr.Dataset:
+    """Components of vectors over space become channels; variables must share their grid."""
+    fixed = ("sample", "time", "component")
+    spaces = {n: [d for d in a.dims if role_of(str(d)) not in fixed] for n, a in picked.items()}
+    whole = max(spaces.values(), key=len)
+    for name, space in spaces.items():
+        if not set(space) <= set(whole):
+            first = next(n for n, s in spaces.items() if s == whole)
+            raise ValueError(
+                f"`{name}` {_sizes(picked[name])} and `{first}` {_sizes(picked[first])} of {path} are on different "
+                "points; take one with `--variable`, or interpolate them to the same points first."
+            )
+    out: dict[str, xr.DataArray] = {}
+    for name, a in picked.items():
+        extra = [d for d in a.dims if role_of(str(d)) == "component"]
+        parts = {name: a} if not whole or "particle" in whole else _split(name, a, extra, axes)
+        for part, b in parts.items():
+            if part in out:
+                raise ValueError(f"{path} has two channels named `{part}`; take other variables with `--variable`.")
+            out[part] = b.rename(dict.fromkeys(extra, "component")) if b is a and len(extra) == 1 else b
+    lengths = {n: a.sizes["component"] for n, a in out.items() if "component" in a.dims}
+    if len(out) > 1 and lengths:
+        out = {n: a.rename(component=f"component_{n}") if n in lengths else a for n, a in out.items()}
+    return xr.Dataset(out)
+
+
+def _split(name: str, a: xr.DataArray, extra: list[Any], axes: list[str]) -> dict[str, xr.DataArray]:
+    """One array per component: named after the axes where there are as many, else numbered."""
+    parts = {name: a}
+    for dim in extra:
+        n = a.sizes[dim]
+        if n == 1 and len(extra) == 1:
+            return {name: a.isel({dim: 0})}
+        marks = axes if n == len(axes) and str(dim).startswith("component_") else [str(i) for i in range(n)]
+        parts = {f"{base}_{mark}": b.isel({dim: i}) for base, b in parts.items() for i, mark in enumerate(marks)}
+    return parts

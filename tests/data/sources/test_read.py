@@ -1,0 +1,267 @@
+"""Files of every format arrive number for number, with the axes that they name, or one line says what is missing."""
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+import xarray as xr
+
+from physinv.data.sources.read import open_source, read_states, state_array
+
+U = np.random.default_rng(0).normal(size=(6, 5, 4)).astype("f4")  # (sample, time, x) or (time, lat, lon)
+T, X = np.linspace(0, 1, 5), np.arange(4) / 4
+
+
+def grid(path, dims=("time", "lat", "lon"), fmt="NETCDF4", **attrs):
+    """A netCDF file as climate models write them."""
+    sizes = dict(zip(("time", "lat", "lon"), U.shape, strict=True))
+    coords = {
+        "time": ("time", np.arange(6.0) * 12, {"units": "hours since 2000-01-01", "calendar": "noleap"}),
+        "lat": ("lat", np.linspace(60, -60, 5), {"units": "degrees_north"}),
+        "lon": ("lon", np.arange(4) * 90.0, {"units": "degrees_east"}),
+    }
+    u = xr.DataArray(U, dims=list(sizes), coords=coords, attrs={"units": "K"}).transpose(*dims)
+    data = xr.Dataset({"u": u})
+    data.u.encoding.update(attrs)
+    data.to_netcdf(path, engine="scipy" if fmt.startswith("NETCDF3") else "h5netcdf", format=fmt)
+    return path
+
+
+def archive(path, **arrays):
+    """Arrays in one of the formats without names of axes, by the suffix of the path."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(path, {k: v[:, None] if v.ndim == 1 else v for k, v in arrays.items()})
+    elif path.suffix == ".pt":
+        torch.save({k: torch.from_numpy(v) for k, v in arrays.items()}, path)
+    else:
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+    return path
+
+
+@pytest.mark.parametrize("fmt", ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT"])
+def test_netcdf_says_everything_itself(fmt, tmp_path):
+    states = read_states(grid(tmp_path / "a.nc", fmt=fmt))
+    assert np.array_equal(state_array(states)[0, :, 0], U)
+    assert states.attrs["boundary"] == {"lat": "OPEN", "lon": "PERIODIC"}  # four longitudes, 90 degrees apart
+    assert np.array_equal(states.time, np.arange(6) * 12)
+    assert states.time.attrs["units"] == "hours since 2000-01-01"
+    assert states.lat.values[0] == 60
+    assert states.u.attrs["units"] == "K"
+
+
+def test_axes_are_found_by_name_whatever_their_order(tmp_path):
+    """A square grid stored as (lon, time, lat) is not transposed: latitude stays latitude."""
+    states = read_states(grid(tmp_path / "a.nc", dims=("lon", "time", "lat")))
+    assert np.array_equal(state_array(states)[0, :, 0], U.transpose(0, 2, 1))  # space in the order of the file
+    assert np.array_equal(states.u.transpose("time", "lat", "lon"), U)
+
+
+@pytest.mark.parametrize("fmt", ["NETCDF4", "NETCDF3_CLASSIC"])
+def test_packed_numbers_are_unpacked_and_fill_values_missing(fmt, tmp_path):
+    path = grid(tmp_path / "a.nc", fmt=fmt, dtype="i2", scale_factor=0.001, add_offset=1.5, _FillValue=-9999)
+    assert (
+        np.abs(state_array(read_states(path))[0, :, 0] - U).max() <= 0.0005 + 1e-6
+    )  # half of a unit in the last place
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["u"], file["t-coordinate"], file["x-coordinate"] = U, T, X
+        file["u"].attrs["_FillValue"] = U[3, 2, 1]
+    found = state_array(read_states(tmp_path / "b.h5"))
+    assert np.isnan(found[3, 2, 0, 1])
+    assert np.isnan(found).sum() == 1
+
+
+def test_months_are_real_time(tmp_path):
+    """January to March 2001: 31 and 28 days."""
+    path = tmp_path / "a.nc"
+    xr.Dataset(
+        {"u": (("time", "x"), np.zeros((4, 3)))},
+        {"time": ("time", np.arange(4.0), {"units": "months since 2001-01-01"})},
+    ).to_netcdf(path, engine="h5netcdf")
+    states = read_states(path)
+    assert states.time.values.tolist() == [0, 31, 59, 90]
+    assert states.time.attrs["units"] == "days since 2001-01-01"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".mat", ".h5", ".pt"])
+def test_axes_are_those_of_the_coordinates_beside_them(suffix, tmp_path):
+    """(x, t) order, as MATLAB's scripts write it; equal lengths are never guessed."""
+    u = U[0].T  # (x, time)
+    path = archive(tmp_path / f"a{suffix}", u=u, t=T, x=X, nu=np.array([0.5]))
+    states = read_states(path)
+    assert dict(states.sizes) == {"x": 4, "time": 5}
+    assert np.array_equal(state_array(states)[0, :, 0], U[0])
+    assert np.array_equal(states.x, X)
+    assert states.attrs["parameters"] == {"nu": 0.5}
+
+    path = archive(tmp_path / f"b{suffix}", u=U[0, :4], t=T[:4], x=X)
+    assert set(read_states(path).dims) == {"axis_0", "axis_1"}
+    states = read_states(path, dims="x,time")
+    assert np.array_equal(state_array(states)[0, :, 0], U[0, :4].T)
+    assert np.array_equal(states.time, T[:4])
+    with pytest.raises(ValueError, match="`--dims` must name the 2 axes of `u`"):
+        read_states(path, dims="sample,time,x")
+
+
+def test_matlab_7_3_has_its_axes_in_matlabs_order(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        for name, a in {"u": U[0].T, "x": X[:, None], "t": T[:, None]}.items():
+            file.create_dataset(name, data=a.T).attrs["MATLAB_class"] = np.bytes_("double")
+    with (tmp_path / "a.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    states = read_states(tmp_path / "a.mat")
+    assert states.u.dims == ("x", "time")
+    assert np.array_equal(state_array(states)[0, :, 0], U[0])
+    assert np.array_equal(state_array(states.isel(time=slice(1, 3)))[0, :, 0], U[0, 1:3])
+
+
+def test_dimension_scales_of_plain_hdf5(tmp_path):
+    """One scale missing, one only a label: those that are there count."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["g/u"], file["lat"], file["time"] = U.transpose(1, 0, 2), np.arange(5.0), np.arange(6.0)
+        file["lat"].make_scale("lat"), file["time"].make_scale("time")
+        file["g/u"].dims[0].attach_scale(file["lat"])
+        file["g/u"].dims[1].attach_scale(file["time"])
+        file["g/u"].dims[2].label = "lon"
+    states = read_states(tmp_path / "a.h5")
+    assert states["g/u"].dims == ("lat", "time", "lon")
+    assert np.array_equal(state_array(states)[0, :, 0], U)
+
+
+def test_a_square_field_in_pdebenchs_layout_asks_for_its_axes(tmp_path):
+    u = np.random.default_rng(1).normal(size=(3, 2, 4, 4))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"], file["t-coordinate"], file["x-coordinate"], file["y-coordinate"] = u, np.arange(2.0), X, -X
+    assert set(read_states(tmp_path / "a.h5").dims) == {"sample", "time", "axis_2", "axis_3"}
+    states = read_states(tmp_path / "a.h5", dims="sample,time,y,x")
+    assert states.u.dims == ("sample", "time", "y", "x")
+    assert np.array_equal(states.y, -X)
+
+
+def test_complex_fields_are_two_channels(tmp_path):
+    path = archive(tmp_path / "a.mat", u=U[0] + 1j * U[1], t=T, x=X)
+    states = read_states(path)
+    assert list(states.data_vars) == ["u_real", "u_imag"]
+    assert np.array_equal(state_array(states)[0].transpose(1, 0, 2), U[:2])
+
+
+def test_tables(tmp_path):
+    rows = [f"{t},{s},{U[s, i, 0]!s},{U[s, i, 1]!s}" for s in range(3) for i, t in enumerate(T)]
+    (tmp_path / "long.csv").write_text("time,sample,u,v\n" + "\n".join(rows))
+    states = read_states(tmp_path / "long.csv")
+    assert np.allclose(state_array(states), U[:3, :, :2])
+    rows = [f"{i},{x},{U[0, i, j]!s}" for i in range(5) for j, x in enumerate(X)]
+    (tmp_path / "grid.csv").write_text("time,x,u\n" + "\n".join(rows))
+    assert np.allclose(state_array(read_states(tmp_path / "grid.csv"))[0, :, 0], U[0])
+    lines = [",".join([str(10 * i), *map(str, U[0, i])]) + "," for i in range(5)]  # with a comma too many
+    (tmp_path / "bare.csv").write_text("\ufeff" + "\n".join(lines))
+    states = read_states(tmp_path / "bare.csv", "column_1,column_3", times="column_0")
+    assert np.allclose(state_array(states)[0], U[0][:, [0, 2]])
+    assert states.time.values.tolist() == [0, 10, 20, 30, 40]
+    (tmp_path / "dates.csv").write_text("date;u\n2020-02-27;1\n2020-02-28;2\n2020-03-01;3\n")
+    states = read_states(tmp_path / "dates.csv")
+    assert states.time.values.tolist() == [0, 1, 3]
+    assert states.time.attrs["units"] == "days since 2020-02-27T00:00:00"
+
+
+def test_a_zarr_store(tmp_path):
+    pytest.importorskip("zarr")
+    open_source(grid(tmp_path / "a.nc")).drop_attrs(deep=False).to_zarr(tmp_path / "a.zarr", zarr_format=2)
+    assert np.array_equal(state_array(read_states(tmp_path / "a.zarr"))[0, :, 0], U)
+
+
+def test_an_observation_alone_keeps_unnamed_axes(tmp_path):
+    np.save(tmp_path / "a.npy", U[:, 0])
+    states = read_states(tmp_path / "a.npy")
+    assert dict(states.sizes) == {"axis_0": 6, "axis_1": 4}
+    assert np.array_equal(states.a, U[:, 0])
+
+
+def declared(path):
+    """A file that declares 32 TB and holds nothing."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("u", (10**12, 2, 4), "f4", chunks=(1, 2, 4))
+        file["t-coordinate"], file["x-coordinate"] = [0.0, 1.0], X
+
+
+def unwritten(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("u", U.shape, "f4", chunks=(1, *U.shape[1:]))[:4] = U[:4]
+        file["t-coordinate"], file["x-coordinate"] = T, X
+
+
+def virtual(path):
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout(U.shape, "f4")
+        layout[:] = h5py.VirtualSource("absent.h5", "u", U.shape)
+        file.create_virtual_dataset("u", layout)
+        file["t-coordinate"], file["x-coordinate"] = T, X
+
+
+def external(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("u", U.shape, "f4", external=[(str(path.with_suffix(".raw")), 0, U.nbytes)])
+        file["t-coordinate"], file["x-coordinate"] = T, X
+
+
+def text(path):
+    with h5py.File(path, "w") as file:
+        file["u"], file["t-coordinate"], file["x-coordinate"] = U.astype("S8"), T, X
+
+
+def compound(path):
+    with h5py.File(path, "w") as file:
+        file["u"] = U.astype([("a", "f4"), ("b", "i4")])
+        file["t-coordinate"], file["x-coordinate"] = T, X
+
+
+def objects(path):
+    np.save(path, np.array([{}, 1], dtype=object), allow_pickle=True)
+
+
+BAD = {
+    "declared.h5": (declared, "`u` of {0} has parts that were never written"),
+    "unwritten.h5": (unwritten, "`u` of {0} has parts that were never written"),
+    "virtual.h5": (virtual, "takes numbers from absent.h5, which is not beside it"),
+    "external.h5": (external, "keeps its numbers in another file"),
+    "text.h5": (text, "`u` of {0} holds text, not numbers"),
+    "compound.h5": (compound, "`u` of {0} holds records of several numbers"),
+    "objects.npy": (objects, "it holds Python objects, which are never loaded"),
+    "model.pt": (lambda p: torch.save(torch.nn.Linear(2, 2), p), "it holds Python objects, which are never loaded"),
+    "cut.npz": (lambda p: p.write_bytes(b"PK\x03\x04 and no more"), "can't be read"),
+    "cut.mat": (lambda p: p.write_bytes(b"MATLAB 5.0 MAT-file and no more"), "can't be read"),
+    "cut.nc": (lambda p: p.write_bytes(b"CDF\x01 and no more"), "can't be read"),
+    "empty.h5": (lambda p: p.write_bytes(b""), "is empty"),
+    "a.docx": (lambda p: p.write_bytes(b"PK\x03\x04"), "is of no known format (HDF5"),
+    "a.grib": (lambda p: p.write_bytes(b"GRIB\x00\x00\x00\x02"), "physinv[grib]"),
+    "a.gsd": (lambda p: p.write_bytes(b"\xdfe\xdfe\xdfe\xdfe"), "compute fields from it"),
+    "none.h5": (lambda p: None, "there is no file {0}"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_data_gets_one_line(name, tmp_path):
+    make, expected = BAD[name]
+    path = tmp_path / name
+    make(path)
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        state_array(read_states(path).isel(sample=slice(0, 9)))
+    assert expected.format(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_variables_on_different_points_are_not_mixed(tmp_path):
+    path = tmp_path / "a.nc"
+    xr.Dataset({"u": (("time", "y", "x_stag"), U), "v": (("time", "y_stag", "x"), U)}).to_netcdf(
+        path, engine="h5netcdf"
+    )
+    with pytest.raises(ValueError, match=r"holds several arrays: u .*; choose with `--variable"):
+        read_states(path)
+    with pytest.raises(ValueError, match="are on different points"):
+        read_states(path, "u,v")
+    assert list(read_states(path, "v").data_vars) == ["v"]
+    with pytest.raises(ValueError, match="has no variable `vv`"):
+        read_states(path, "vv")
