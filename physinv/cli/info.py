@@ -62,7 +62,10 @@ def draw_path(path: Path, figure: Path) -> None:
         plot.save(plot.training(lines[-1]), figure)
     elif path.is_file() and _is_reconstruction(path):
         r = read_reconstruction(path)
-        plot.save(plot.reconstruction(r.truth, r.observation, r.samples, r.simulator.layout), figure)
+        if r.truth is None:
+            plot.save(plot.posterior(r.observation, r.samples, r.simulator.layout), figure)
+        else:
+            plot.save(plot.reconstruction(r.truth, r.observation, r.samples, r.simulator.layout), figure)
     else:
         data = TrajectoryDataset(path / "data" / "train" if path.is_dir() else path)
         together = picture_of(data.layout).together
@@ -147,5 +150,9 @@ def _reconstruction(path: Path) -> dict[str, Any]:
     kept = ("simulator", "parameters", "method", "answer", "steps", "seed", "data", "seconds")
     out |= {key: r.info[key] for key in kept}
     spread = float(r.samples.std(1).mean()) if k > 1 else 0.0
-    rms = float(torch.linalg.vector_norm(r.truth) / r.truth.numel() ** 0.5)
-    return out | {"observations": n, "samples": k, "mean_std_of_samples": spread, "rms_of_truth": rms}
+    out |= {"observations": n, "samples": k, "mean_std_of_samples": spread}
+    if r.truth is not None:
+        out["rms_of_truth"] = float(torch.linalg.vector_norm(r.truth) / r.truth.numel() ** 0.5)
+    if "familiarity" in r.info:
+        out |= {f"warning {i}": line for i, line in enumerate(r.info["familiarity"]["warnings"])}
+    return out

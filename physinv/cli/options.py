@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "parse_seconds"]
+__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "Strict", "parse_seconds"]
 
 import re
 from typing import Annotated
@@ -16,6 +16,7 @@ Options = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best there is.")]
 Seed = Annotated[int, typer.Option(help="Seed of all randomness; stored with the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Make warnings errors: exit code 2, and nothing is written.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 

@@ -7,12 +7,15 @@ __all__ = ["draw_reconstruction"]
 from pathlib import Path
 
 from physinv.config.seeds import seeds
+from physinv.evaluation.evaluate import check_predictive
 from physinv.evaluation.metrics import rank_histogram
 from physinv.posterior.reconstruction import Reconstruction
 
 
 def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
     """Draw reconstructions, spectra (fields), and for ensembles a rank histogram and a coverage curve.
+
+    Of observations without truth: samples beside what was observed, and what they lead to against it.
 
     Args:
         recon: The reconstruction.
@@ -26,6 +29,8 @@ def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -
 
     folder.mkdir(parents=True, exist_ok=True)
     layout = recon.simulator.layout
+    if recon.truth is None:
+        return _draw_observed(recon, folder, seed)
     figures = {"reconstruction": plot.reconstruction(recon.truth, recon.observation, recon.samples, layout)}
 
     # Spectra of fields, with those of the exact posterior of whole observations.
@@ -41,6 +46,21 @@ def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -
         samples, truth = layout.moving(recon.samples), layout.moving(recon.truth)
         figures["ranks"] = plot.ranks(rank_histogram(samples, truth, generator=generator), layout)
         figures["coverage"] = plot.coverage_curve(samples, truth)
+    for name, figure in figures.items():
+        plot.save(figure, folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in figures]
+
+
+def _draw_observed(recon: Reconstruction, folder: Path, seed: int) -> list[Path]:
+    """The figures of observations without truth."""
+    from physinv.reports import plots as plot
+
+    layout = recon.simulator.layout
+    figures = {"posterior": plot.posterior(recon.observation, recon.samples, layout)}
+    if (found := check_predictive(recon, seed=seed)) is not None:
+        prediction, result = found
+        distances = [row.distance for row in result.rows], [row.expected for row in result.rows]
+        figures["predicted"] = plot.predicted(recon.observation, prediction.noisy, distances, layout)
     for name, figure in figures.items():
         plot.save(figure, folder / f"{name}.png")
     return [folder / f"{name}.png" for name in figures]

@@ -40,6 +40,7 @@ from physinv.runs.files import (
     write_info,
     write_model,
 )
+from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
 from physinv.training.budget import Budget, check_budget
 from physinv.training.objectives.choose import check_objective
 from physinv.training.validation import History, Progress
@@ -55,6 +56,7 @@ class Run:
         times: Stored times, from 0 to T, float64.
         info: What run.json says.
         device: Device of the answer's tensors.
+        summary: What is kept of the training data; None for runs of earlier versions.
     """
 
     simulator: Simulator
@@ -62,6 +64,7 @@ class Run:
     times: Float[Tensor, " time"]
     info: dict[str, Any]
     device: torch.device
+    summary: TrainingSummary | None = None
 
     @property
     def method(self) -> str:
@@ -152,6 +155,7 @@ def train_run(
         answer = fit_method(method, problem, options)
     opening()
     tensors = tensors_of(method, answer)
+    write_summary(run, summarise(problem.simulator, problem.train, problem.valid))
     write_info(run, info | {"notes": notes_of(answer)})
     write_model(run, tensors)
     done = list(problem.histories.values())
@@ -193,7 +197,8 @@ def fit_run(
     with threads_for(train.shape):
         answer = fit_method(method, problem, options)
     info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
-    return Run(problem.simulator, underlying(answer), train.times, info, device)
+    summary = summarise(problem.simulator, problem.train, problem.valid)
+    return Run(problem.simulator, underlying(answer), train.times, info, device, summary)
 
 
 def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
@@ -220,7 +225,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    return Run(simulator, underlying(answer), times, info, device)
+    return Run(simulator, underlying(answer), times, info, device, read_summary(run, simulator.layout, device))
 
 
 class _Opening:

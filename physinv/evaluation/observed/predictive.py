@@ -173,8 +173,8 @@ def check_prediction(prediction: Prediction, final: Float[Tensor, "n *state"], l
         return Predictive((), (said,), ())
 
     # Every number for each sample: of the observed miss, and of the noise.
-    found = {"rank": _both(observed, noise, _mean_ranks)}
-    found |= {name: _both(observed, noise, chi2) for name, chi2 in _distances(layout, seen).items()}
+    found = {name: _both(observed, noise, chi2) for name, chi2 in _distances(layout, seen).items()}
+    found["rank"] = _both(observed, noise, _mean_ranks)
     return _told(found, prediction.clean, final, layout)
 
 
