@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from physinv.cli import benchmark, console, data, reconstruct, train
+from physinv.cli import benchmark, console, data, import_data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
@@ -55,7 +55,7 @@ def demo(
 _VERBS: dict[str, Callable[..., None]] = {
     "simulators": data.simulators,
     "generate": data.generate,
-    "import": data.import_,
+    "import": import_data.import_,
     "info": data.info,
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,

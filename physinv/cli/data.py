@@ -1,8 +1,8 @@
-"""Verbs around data: `physinv simulators`, `generate`, `import` and `info`.  Heavy imports happen inside the verbs."""
+"""Verbs around data: `physinv simulators`, `generate` and `info`.  Heavy imports happen inside the verbs."""
 
 from __future__ import annotations
 
-__all__ = ["generate", "import_", "info", "simulators"]
+__all__ = ["generate", "info", "simulators"]
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Json, Overwrite, Seed, Set
+from physinv.cli.options import Device, Json, Overwrite, Set
 
 
 def simulators(json: Json = False) -> None:
@@ -47,6 +47,9 @@ def generate(
     test: Annotated[int | None, typer.Option(min=1, help="Test trajectories [recipe's, or 500].")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed [recipe's, or 0].")] = None,
     set_: Set = None,
+    initial: Annotated[
+        Path | None, typer.Option(help="File with initial states; one trajectory from each, as an imported dataset.")
+    ] = None,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -55,6 +58,7 @@ def generate(
     Examples: physinv generate heat --train 2500 --set prior=edges
               physinv generate mymodule:MyProcess
               physinv generate datasets/heat/recipe.toml
+              physinv generate heat --initial starts.npy --out mine
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
@@ -74,49 +78,29 @@ def generate(
     }
     plan = Recipe(**{**recipe.model_dump(), **changes}).plan(device=pick_device(device or "cpu"))
     name = Path(what).resolve().parent.name if what.endswith("/recipe.toml") else file_name(recipe.simulator)
+    if initial is not None:
+        if any(n is not None for n in given.values()):
+            raise ValueError(
+                "`--initial` has one trajectory for each state in the file; leave out --train, --valid, --test."
+            )
+        from physinv.data.imports.initial import simulate_from
+
+        with console.progress("simulating") as report:
+            folder = simulate_from(
+                initial,
+                plan.simulator,
+                out / name,
+                seed=plan.seed,
+                device=plan.device,
+                overwrite=overwrite,
+                progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
+            )
+        console.say(f"dataset in {folder}")
+        return
     with console.progress("simulating") as report:
         folder = generate(
             plan,
             out / name,
-            overwrite=overwrite,
-            progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
-        )
-    console.say(f"dataset in {folder}")
-
-
-def import_(
-    sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="HDF5 files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Dataset folder to write.")],
-    valid: Annotated[float, typer.Option(help="Share of trajectories for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of trajectories for tests.")] = 0.1,
-    every: Annotated[int, typer.Option(min=1, help="Keep one of so many stored times.")] = 1,
-    boundary: Annotated[
-        str | None, typer.Option(help="periodic, wall or open: what lies at the ends, if not as the file says.")
-    ] = None,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Make a dataset of trajectories that others wrote: The Well's HDF5 layout, or PDEBench's.
-
-    A folder with train, valid and test inside keeps its splits.  Training on the result learns the physics as well.
-
-    Examples: physinv import the_well/datasets/gray_scott --out datasets/gray-scott --every 10
-              physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
-    """
-    from physinv.data.importing import import_trajectories
-
-    kinds = {"periodic": "PERIODIC", "wall": "WALL", "open": "OPEN", None: None}
-    if boundary not in kinds:
-        raise ValueError(f"`--boundary` must be one of periodic, wall, open, got {boundary!r}.")
-    with console.progress("importing") as report:
-        folder = import_trajectories(
-            sources,
-            out,
-            valid=valid,
-            test=test,
-            seed=seed,
-            every=every,
-            boundary=kinds[boundary],  # type: ignore[arg-type]
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )

@@ -184,6 +184,7 @@ def _observed(paths: list[Path], run: Run, variable: str | None, names: str | No
         variable=variable,
         names=tuple(names.split(",")) if names else (),
         dims=dims,
+        units=run.info.get("units"),
     )
     for line in found.notes:
         console.note(line)

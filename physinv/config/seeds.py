@@ -5,6 +5,7 @@ alone, through a hash: not on the order of calls, the process, or where an inter
 names in use; capitals stand for numbers or for names of files' parts.
 
     data / SPLIT / FILE / PART              initial states and noise of the trajectories simulated at once
+    data / given / PART                     noise of the trajectories from a user's initial states
     import / shares                         which imported trajectories are set aside
     model / reference                       starts of the fit of a mixture
     model / network                         first weights of a network

@@ -5,22 +5,23 @@ from __future__ import annotations
 __all__ = ["TrajectoryDataset"]
 
 import copy
-import itertools
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from physinv.config.inputs import describe
-from physinv.data.file_format import Header, open_file, read_header
+from physinv.config.inputs import Numbers, Times, describe
+from physinv.data.file_format import Header, read_header
+from physinv.data.storage import Files, Memory
 from physinv.processes.layout import StateLayout
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 BLOCK_BYTES = 2**24
 """Bytes of states that are read at once where all data are read."""
@@ -59,10 +60,91 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         headers = [read_header(path) for path in self.paths]
         _check_agreement(self.paths, headers)
         self._header = headers[0]
-        self._states: _Memory | _Files = _Files(self.paths, headers)
+        self._states: Memory | Files = Files(self.paths, headers)
         self.times: Float[Tensor, " time"] = torch.tensor(self._header.times, dtype=torch.float64)
         self._times32 = self.times.float()
         self.window = self._checked(window)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Numbers,
+        *,
+        times: Times,
+        coordinates: Mapping[str, Numbers] | None = None,
+        names: str | Sequence[str] | None = None,
+        units: str | Mapping[str, str] | None = None,
+        boundary: str | Mapping[str, str] | None = None,
+    ) -> TrajectoryDataset:
+        """Make a dataset of arrays, in memory.
+
+        Args:
+            x: States: ``(sample, time, component)`` for vectors; for fields ``(sample, time, channel, *space)``, or
+                without the axis of channels where there is one name.
+            times: Times of the states, shape ``(time,)``.
+            coordinates: For fields the positions along each axis of space, by its name, in the order of the axes.
+            names: Name of the vector or of its components, or names of the channels.
+            units: Unit of all channels, or of some by name.
+            boundary: What lies at the ends of the axes: ``"periodic"``, ``"wall"`` or ``"open"``, or one for each.
+
+        Returns:
+            The trajectories, in memory; their physics is to be learned.
+
+        Example:
+            >>> x = torch.zeros(10, 5, 8)
+            >>> data = TrajectoryDataset.from_arrays(x, times=range(5), coordinates={"x": range(8)}, names="height")
+            >>> data.n_trajectories, data.shape, data.layout.names
+            (10, (1, 8), ('height',))
+        """
+        from physinv.data.imports.arrays import from_arrays
+
+        return from_arrays(x, times=times, coordinates=coordinates, names=names, units=units, boundary=boundary)
+
+    @classmethod
+    def from_xarray(
+        cls,
+        data: xr.Dataset | xr.DataArray,
+        variable: str | Sequence[str] | None = None,
+        *,
+        boundary: str | Mapping[str, str] | None = None,
+    ) -> TrajectoryDataset:
+        """Make a dataset of xarray's, in memory.
+
+        Args:
+            data: States along ``time``, and ``sample`` if there are many; other axes are space, or ``component``.
+            variable: Names of the variables that make up a state; None takes those of the most axes.
+            boundary: What lies at the ends of the axes.
+
+        Returns:
+            The trajectories, in memory; points that are NaN always are a mask.
+        """
+        from physinv.data.imports.arrays import from_xarray
+
+        return from_xarray(data, variable, boundary=boundary)
+
+    def to_xarray(self) -> xr.Dataset:
+        """Return all trajectories with names, units and coordinates, for xarray's tools and ``to_netcdf``."""
+        from physinv.data.imports.arrays import to_xarray
+
+        return to_xarray(self)
+
+    @classmethod
+    def of_states(cls, states: Float[Tensor, "n time *state"], header: Header, path: Path) -> TrajectoryDataset:
+        """Hold states in memory under a header that describes them.
+
+        Args:
+            states: The states.
+            header: Their layout, times and configuration.
+            path: Where they come from, for messages.
+
+        Returns:
+            The dataset.
+        """
+        other = cls.__new__(cls)
+        other.path, other.paths, other._header, other._states = path, [path], header, Memory(states)
+        other.times = torch.tensor(header.times, dtype=torch.float64)
+        other._times32, other.window = other.times.float(), 2
+        return other
 
     @property
     def name(self) -> str:
@@ -97,7 +179,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     @property
     def in_memory(self) -> bool:
         """Whether states are held in memory (after :meth:`load`) rather than streamed."""
-        return isinstance(self._states, _Memory)
+        return isinstance(self._states, Memory)
 
     @property
     def device(self) -> torch.device:
@@ -162,7 +244,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     def ends(self) -> TrajectoryDataset:
         """Return the first and last states alone, in memory, as trajectories of two times."""
         other = copy.copy(self)
-        other._states = _Memory(torch.stack([self.states(0), self.states(-1)], dim=1))
+        other._states = Memory(torch.stack([self.states(0), self.states(-1)], dim=1))
         other.times, other._times32, other.window = self.times[[0, -1]], self._times32[[0, -1]], 2
         return other
 
@@ -182,7 +264,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             states[at : at + len(block)] = self._finite(block)
             at += len(block)
         other = copy.copy(self)
-        other._states, other._times32 = _Memory(states), self._times32.to(target)
+        other._states, other._times32 = Memory(states), self._times32.to(target)
         return other
 
     def states(self, time_index: int, limit: int | None = None) -> Float[Tensor, "n *state"]:
@@ -252,75 +334,6 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             where = f"the {most} states per trajectory of {self.paths[0].name}"
             raise ValueError(f"`window` must be between 2 and {where}, got {window}.")
         return window
-
-
-_ALL = slice(None)
-
-
-class _Memory:
-    """States in one tensor ``(n, time, *state)``; a batch of windows is one ``index_select``."""
-
-    def __init__(self, states: Float[Tensor, "n time *state"]) -> None:
-        self.states, self.n = states, len(states)
-
-    def windows(
-        self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
-    ) -> Float[Tensor, "b window *state"]:
-        steps, shape = self.states.shape[1], self.states.shape[2:]
-        index = (trajectory * steps + start)[:, None] + torch.arange(length, device=self.states.device)
-        flat = self.states.view(self.n * steps, -1)
-        return flat.index_select(0, index.flatten()).view(-1, length, *shape)
-
-    def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
-        return self.states[first:last, times]
-
-
-class _Files:
-    """States in HDF5 files, opened when first read, once per process: handles are neither forked nor pickled."""
-
-    def __init__(self, paths: Sequence[Path], headers: Sequence[Header]) -> None:
-        self.paths, self.header = list(paths), headers[0]
-        self.parts, self.steps = self.header.layout.parts(), len(self.header.times)
-        self.offsets = [0, *itertools.accumulate(h.n_trajectories for h in headers)]
-        self.n = self.offsets[-1]
-        self._handles: dict[tuple[int, int], list[tuple[tuple[int | slice, ...], bool, h5py.Dataset]]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handles": {}}
-
-    def windows(
-        self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
-    ) -> Float[Tensor, "b window *state"]:
-        out = torch.empty(len(trajectory), length, *self.header.shape)
-        order = torch.argsort(trajectory * self.steps + start).tolist()  # neighbours on disk follow each other
-        first, begin, array = trajectory.tolist(), start.tolist(), out.numpy()
-        shard = 0
-        for k in order:
-            while first[k] >= self.offsets[shard + 1]:
-                shard += 1
-            row, span = first[k] - self.offsets[shard], slice(begin[k], begin[k] + length)
-            for place, moves, data in self._fields(shard):
-                array[(k, slice(None), *place)] = data[row, span] if moves else data[row]
-        return out
-
-    def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
-        out = torch.empty(max(last - first, 0), len(range(self.steps)[times]), *self.header.shape)
-        array = out.numpy()
-        for shard, (a, b) in enumerate(itertools.pairwise(self.offsets)):
-            low, high = max(first, a), min(last, b)
-            if low < high:
-                rows, at = slice(low - a, high - a), slice(low - first, high - first)
-                for place, moves, data in self._fields(shard):
-                    array[(at, slice(None), *place)] = data[rows, times] if moves else data[rows][:, None]
-        return out
-
-    def _fields(self, shard: int) -> list[tuple[tuple[int | slice, ...], bool, h5py.Dataset]]:
-        """Each dataset of a file, with its place in a state and whether it changes in time."""
-        key = (os.getpid(), shard)
-        if key not in self._handles:
-            fields, static = open_file(self.paths[shard])["t0_fields"], self.header.layout.static
-            self._handles[key] = [(place, name not in static, fields[name]) for name, place in self.parts]
-        return self._handles[key]
 
 
 def _find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:

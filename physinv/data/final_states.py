@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ["FinalStates", "final_states", "read_final_states"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,7 @@ def read_final_states(
     variable: str | None = None,
     names: Sequence[str] = (),
     dims: str | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> FinalStates:
     """Read observed final states from files.
 
@@ -104,6 +105,7 @@ def read_final_states(
         variable: Name of the variable in the files, or several, separated by commas; None: as the file says.
         names: Names of the channels in the order in which the file has them; none: as the file says.
         dims: Names of the axes in the files, in their order, separated by commas; None: as the file says.
+        units: Units of the channels in the training data, by name, to be compared with those that files say.
 
     Returns:
         The observations of all files, one after another.
@@ -114,7 +116,7 @@ def read_final_states(
     """
     if not paths:
         raise ValueError("`observation` must name at least one file, got none.")
-    parts = [_read(Path(path), layout, horizon, variable, tuple(names), dims) for path in paths]
+    parts = [_read(Path(path), layout, horizon, variable, tuple(names), dims, units or {}) for path in paths]
     return FinalStates(
         torch.cat([p.states for p in parts]),
         sum((p.sources for p in parts), ()),
@@ -124,7 +126,13 @@ def read_final_states(
 
 
 def _read(
-    path: Path, layout: StateLayout, horizon: float, variable: str | None, names: tuple[str, ...], dims: str | None
+    path: Path,
+    layout: StateLayout,
+    horizon: float,
+    variable: str | None,
+    names: tuple[str, ...],
+    dims: str | None,
+    units: Mapping[str, str],
 ) -> FinalStates:
     """The observations of one file."""
     from physinv.data.sources.read import open_source, read_states
@@ -163,6 +171,10 @@ def _read(
         pairs = zip(layout.axes, axes, strict=True)
         coordinates = {ours: np.asarray(found[a].values, dtype=float) for ours, a in pairs if a in found.coords}
     x = _channels(path, x, called, layout, notes)
+    for name, own in zip(called, given, strict=False):
+        told = str(found[own].attrs.get("units", ""))
+        if told and units.get(name, told) != told:
+            notes.append(f"{path}: `{own}` is in {told}, the run was trained on `{name}` in {units[name]}.")
     x, changed = regrid(x, coordinates, layout, str(path))
     return _checked(x, layout, str(path), (*notes, *changed))
 

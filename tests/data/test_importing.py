@@ -1,7 +1,8 @@
-"""Other people's HDF5 files become datasets of ours: exactly what was in them, or one line that says what is wrong."""
+"""Other people's files become datasets of ours: exactly what was in them, or one line that says what is wrong."""
 
 import json
 import math
+import re
 import shutil
 
 import h5py
@@ -11,10 +12,11 @@ import torch
 
 from physinv.cli import app as cli
 from physinv.cli.info import describe_path
-from physinv.data import importing as external
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.foreign import open_foreign
-from physinv.data.importing import import_trajectories
+from physinv.data.importing import Choices, import_trajectories
+from physinv.data.imports.plan import plan_import
+from physinv.data.imports.recording import Recording
+from physinv.data.sources.read import read_states
 from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.parameters import build, describe
 from physinv.processes.recorded import Recorded
@@ -91,7 +93,7 @@ def write_groups(path, n=5, spoil=lambda file: None):
 
 def test_the_well_arrives_number_for_number(tmp_path):
     a, b = write_well(tmp_path / "a.hdf5", 7, seed=1), write_well(tmp_path / "b.hdf5", 6, seed=2)
-    out = import_trajectories([a, b], tmp_path / "out", valid=0.2, test=0.3, seed=5, trajectories_per_shard=4)
+    out = import_trajectories([a, b], tmp_path / "out", Choices(valid=0.2, test=0.3, seed=5), trajectories_per_shard=4)
     data = {s: TrajectoryDataset(out / "data" / s) for s in ("train", "valid", "test")}
     assert {s: d.n_trajectories for s, d in data.items()} == {"train": 6, "valid": 3, "test": 4}
     train = data["train"]
@@ -127,7 +129,8 @@ def test_the_well_arrives_number_for_number(tmp_path):
 
 
 def test_pdebench_arrives_number_for_number(tmp_path):
-    one = import_trajectories([write_burgers(tmp_path / "b.hdf5")], tmp_path / "one", boundary="PERIODIC", every=4)
+    choices = Choices(boundary="periodic", every=4)
+    one = import_trajectories([write_burgers(tmp_path / "b.hdf5")], tmp_path / "one", choices)
     train = TrajectoryDataset(one / "data" / "train")
     assert train.shape == (1, 16)
     assert train.layout.boundary == "PERIODIC"
@@ -136,7 +139,7 @@ def test_pdebench_arrives_number_for_number(tmp_path):
         stored = torch.from_numpy(file["tensor"][:, ::4])
     assert all(any(torch.equal(s, t[:, 0]) for s in stored) for t in train.trajectories())
 
-    two = import_trajectories([write_groups(tmp_path / "g.h5")], tmp_path / "two", valid=0.2, test=0.2)
+    two = import_trajectories([write_groups(tmp_path / "g.h5")], tmp_path / "two", Choices(valid=0.2, test=0.2))
     train = TrajectoryDataset(two / "data" / "train")
     assert train.shape == (2, 8, 8)
     assert train.layout.names == ("data_0", "data_1")
@@ -152,11 +155,12 @@ def test_one_array_per_field_and_vectors(tmp_path):
             file[name] = rng.normal(size=(5, 3, 8, 4))
         file["nu"] = rng.normal(size=(5, 8, 4))
         file["x-coordinate"], file["y-coordinate"], file["t-coordinate"] = np.arange(8), np.arange(4), np.arange(3)
-    found = open_foreign(tmp_path / "cfd.hdf5")
+    found = Recording(read_states(tmp_path / "cfd.hdf5"))
     assert (found.layout.names, found.layout.static) == (("Vx", "density", "nu"), ("nu",))
+    part = found.read(slice(1, 3), slice(None, None, 2))
     with h5py.File(tmp_path / "cfd.hdf5") as file:
-        assert np.array_equal(found.read(1, 3, 2)[:, :, 1], file["density"][1:3, ::2].astype("f4"))
-        assert np.array_equal(found.read(1, 3, 2)[:, 1, 2], file["nu"][1:3].astype("f4"))
+        assert np.array_equal(part[:, :, 1], file["density"][1:3, ::2])
+        assert np.array_equal(part[:, 1, 2], file["nu"][1:3])
     with h5py.File(tmp_path / "ode.hdf5", "w") as file:
         file["q"], file["t-coordinate"] = rng.normal(size=(10, 5, 3)), np.arange(5) / 4
     out = import_trajectories([tmp_path / "ode.hdf5"], tmp_path / "ode")
@@ -178,18 +182,18 @@ def test_splits_of_a_folder_are_kept(tmp_path):
 def test_files_are_streamed_and_bytes_repeat(tmp_path, monkeypatch):
     """No read is larger than asked for, whatever the size of the file; the same import gives the same files."""
     path = write_burgers(tmp_path / "b.hdf5", 40)
-    sizes, read = [], external.Foreign.read
+    sizes, read = [], Recording.read
 
     def spy(self, *args):
         states = read(self, *args)
         sizes.append(states.nbytes)
         return states
 
-    monkeypatch.setattr(external.Foreign, "read", spy)
-    one = 4 * 9 * 16
+    monkeypatch.setattr(Recording, "read", spy)
+    one = 8 * 9 * 16
     first = import_trajectories([path], tmp_path / "a", chunk_bytes=3 * one)
     assert max(sizes) <= 3 * one
-    assert sum(sizes) == 40 * one
+    assert sum(sizes) == 40 * one + 8 * 16  # the first state twice: is any of its points missing?
     second = import_trajectories([path], tmp_path / "b")
     sums = [
         [f["sha256"] for f in json.loads((p / "dataset.json").read_text())["files"].values()] for p in (first, second)
@@ -240,13 +244,16 @@ def two_times_more(file):
 
 BAD = {
     "times": (lambda p: write_well(p, spoil=bad_times), "must be 2 or more finite numbers, strictly increasing"),
-    "nan": (lambda p: write_well(p, spoil=nan), "trajectory 1 of"),
+    "nan": (
+        lambda p: write_well(p, spoil=nan),
+        "1 of 288 numbers of a state of {0} are missing (NaN) at some times only",
+    ),
     "shape": (lambda p: write_well(p, spoil=short), "`density` of {0} must have shape (4, 6, 8, 4), got (4, 5, 8, 4)"),
     "incomplete": (lambda p: write_well(p, spoil=no_dimension), "{0} is not whole"),
     "grids": (lambda p: write_groups(p, spoil=other_grid), "`0003/grid/t` of {0} must be that of 0000"),
     "clock": (lambda p: write_burgers(p, spoil=two_times_more), "`t-coordinate` of {0} must hold 9 times, got 12"),
-    "unknown": (lambda p: h5py.File(p, "w").close(), "has none of the known layouts"),
-    "text": (lambda p: p.write_text("no"), "is not a whole HDF5 file"),
+    "unknown": (lambda p: h5py.File(p, "w").close(), "{0} holds no arrays of numbers"),
+    "text": (lambda p: p.write_text("no"), "is of no known format"),
     "missing": (lambda p: None, "there is no file"),
 }
 
@@ -276,7 +283,7 @@ def test_files_must_belong_together_and_data_are_not_lost(tmp_path):
         import_trajectories([b], out)
     before = (out / "dataset.json").read_bytes()
     bad = write_well(tmp_path / "bad.hdf5", spoil=nan)
-    with pytest.raises(ValueError, match="NaN or infinity"):
+    with pytest.raises(ValueError, match=r"missing \(NaN\) at some times only, first in trajectory 1"):
         import_trajectories([bad], out, overwrite=True)
     assert (out / "dataset.json").read_bytes() == before  # a failure costs nothing
     assert sorted(p.name for p in out.iterdir()) == ["data", "dataset.json", "stats.yaml"]
@@ -287,7 +294,7 @@ def test_files_must_belong_together_and_data_are_not_lost(tmp_path):
         import_trajectories([out / "data" / "a.hdf5"], out, overwrite=True)
     for shares in ({"valid": 0.0}, {"valid": 0.6, "test": 0.5}):
         with pytest.raises(ValueError, match="`valid`"):
-            import_trajectories([a], tmp_path / "new", **shares)
+            Choices(**shares)
 
 
 def test_the_whole_way_without_a_simulator(tmp_path, capsys):
@@ -324,3 +331,114 @@ def test_the_whole_way_from_the_well(tmp_path):
         cli.main(call.split())
     with h5py.File(tmp_path / "r.hdf5") as file:
         assert file["samples"].shape == (2, 2, 9, 8, 4)
+
+
+def test_complex_fields_and_numbers_of_each_trajectory(tmp_path):
+    """Both parts arrive; a viscosity that differs is a static channel, and stands where The Well's readers look."""
+    u = np.random.default_rng(0).normal(size=(10, 4, 8, 2)).astype("f4")
+    nu = np.linspace(0.1, 1.0, 10)
+    np.savez(tmp_path / "a.npz", u=u[..., 0] + 1j * u[..., 1], t=np.arange(4.0), x=np.arange(8.0), nu=nu)
+    out = import_trajectories([tmp_path / "a.npz"], tmp_path / "out")
+    data = [TrajectoryDataset(out / "data" / s) for s in ("train", "valid", "test")]
+    assert data[0].layout.names == ("u_real", "u_imag", "nu")
+    assert data[0].layout.static == ("nu",)
+    got = torch.cat([d.trajectories() for d in data]).numpy()
+    order = [int(np.argmin(np.abs(u[..., 0] - g[:, 0]).max((1, 2)))) for g in got]
+    assert np.array_equal(np.moveaxis(got[:, :, :2], 2, -1), u[order])
+    assert np.array_equal(got[:, 1, 2, 3], nu[order].astype("f4"))
+    with h5py.File(out / "data/train/recorded_000.hdf5") as file:
+        assert file["scalars/nu"].attrs["sample_varying"]
+        assert np.array_equal(file["scalars/nu"][:], got[:8, 0, 2, 0])
+
+
+def test_a_recording_is_cut_into_windows_and_blocks_of_time(tmp_path, capsys):
+    """Every window is a piece of the recording, and those of different splits are a window apart."""
+    times, every, states = 0.5 * np.arange(400), 2, 5
+    np.savez(tmp_path / "a.npz", t=times, y=np.stack([np.arange(400.0), np.arange(400.0) ** 2], 1))
+    call = f"import {tmp_path}/a.npz --out {tmp_path}/out --window {states} --every {every} --stride 3"
+    cli.main(call.split())
+    said = capsys.readouterr()
+    assert "windows overlap, so splits are blocks of time" in said.err
+    assert "(blocks of time with gaps)" in said.out
+    covered = {}
+    for split in ("train", "valid", "test"):
+        data = TrajectoryDataset(tmp_path / "out/data" / split)
+        assert np.allclose(data.times, [0, 1, 2, 3, 4])
+        x = data.trajectories().numpy()
+        starts = x[:, 0, 0].astype(int)
+        assert np.array_equal(x[..., 0], starts[:, None] + every * np.arange(states))
+        assert np.array_equal(x[..., 1], x[..., 0] ** 2)
+        covered[split] = np.unique(starts[:, None] + np.arange(9))
+    for a, b in (("train", "valid"), ("train", "test"), ("valid", "test")):
+        assert np.abs(covered[a][:, None] - covered[b]).min() > 9  # 9 stored times between them, as long as a window
+    assert sum(map(len, covered.values())) > 250
+    config = json.loads((tmp_path / "out/dataset.json").read_text())["config"]
+    assert config["window"] == {"states": 5, "every": 2, "stride": 3}
+    assert config["split"] == "blocks of time with gaps"
+
+
+def test_a_random_split_of_windows_is_by_recording(tmp_path):
+    """Asked for, whole recordings are set aside with all their windows."""
+    u = np.broadcast_to(np.arange(10.0)[:, None, None], (10, 12, 3))
+    np.savez(tmp_path / "a.npz", u=u, t=np.arange(12.0))
+    out = import_trajectories([tmp_path / "a.npz"], tmp_path / "out", Choices(window=4, split_by="trajectory"))
+    owners = [
+        set(TrajectoryDataset(out / "data" / s).trajectories()[:, 0, 0].tolist()) for s in ("train", "valid", "test")
+    ]
+    assert sorted(n for owned in owners for n in owned) == list(range(10))
+    assert [len(o) for o in owners] == [8, 1, 1]
+
+
+def test_uneven_times(tmp_path):
+    """Months share one grid, a gap loses the windows across it, and times without a rhythm ask for interpolation."""
+    lengths = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] * 10)
+    months = np.concatenate([[0], np.cumsum(lengths)])
+    np.savez(tmp_path / "m.npz", t=months, y=np.stack([months, months], 1))
+    plan = plan_import([tmp_path / "m.npz"], Choices(window=3))
+    assert plan.recorded.times[1].item() == pytest.approx(365 / 12, abs=0.5)
+    assert any("are stored as their mean" in note for note in plan.notes)
+
+    gap = np.concatenate([np.arange(60.0), 1000 + np.arange(60.0)])
+    np.savez(tmp_path / "g.npz", t=gap, y=np.stack([gap, gap], 1))
+    out = import_trajectories([tmp_path / "g.npz"], tmp_path / "gap", Choices(window=3))
+    for split in ("train", "valid", "test"):
+        assert (TrajectoryDataset(out / "data" / split).trajectories().diff(dim=1) == 1).all()
+
+    wild = np.cumsum(np.random.default_rng(0).exponential(size=60))
+    np.savez(tmp_path / "w.npz", t=wild, y=np.stack([2 * wild, wild], 1))
+    with pytest.raises(ValueError, match="interpolate with `--resample`"):
+        plan_import([tmp_path / "w.npz"], Choices(window=3))
+    out = import_trajectories([tmp_path / "w.npz"], tmp_path / "wild", Choices(window=3, resample=0.5))
+    x = TrajectoryDataset(out / "data/train").trajectories()
+    assert torch.allclose(x.diff(dim=1), torch.tensor([1.0, 0.5]).expand(len(x), 2, 2), atol=1e-5)
+
+
+def test_what_is_not_said_is_asked_for(tmp_path):
+    """One line for each, with the option that helps."""
+    u = np.zeros((9, 8, 7))
+    one = {"u": u[0], "t": np.arange(8.0), "x": np.arange(7.0)}
+    cases = (
+        ("`--dims`, such as sample,time,x", {"u": u}, Choices()),
+        ("give `--times`", {"u": u}, Choices(dims="sample,time,x")),
+        ("cut it into trajectories with `--window`", one, Choices()),
+    )
+    for i, (expected, arrays, choices) in enumerate(cases):
+        np.savez(tmp_path / f"{i}.npz", **arrays)
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            plan_import([tmp_path / f"{i}.npz"], choices)
+    with pytest.raises(ValueError, match="`--window` spans 9 of the 8 stored times"):
+        plan_import([tmp_path / "2.npz"], Choices(window=9))
+    with pytest.raises(ValueError, match="take a longer recording"):
+        plan_import([tmp_path / "2.npz"], Choices(window=2))
+    with pytest.raises(ValueError, match="`--boundary` names the axis `y`"):
+        plan_import([tmp_path / "2.npz"], Choices(window=2, boundary="y=wall"))
+
+
+def test_a_dry_run_shows_what_was_understood_and_writes_nothing(tmp_path, capsys):
+    write_burgers(tmp_path / "b.hdf5", 20)
+    cli.main(["import", str(tmp_path / "b.hdf5"), "--dry-run", "--out", str(tmp_path / "out")])
+    shown = capsys.readouterr().out
+    assert "20 trajectories of 9 times" in shown
+    assert "train 16, valid 2, test 2 (trajectories at random)" in shown
+    assert "16 points, 0 to 5.89049, open" in shown
+    assert not (tmp_path / "out").exists()

@@ -45,12 +45,15 @@ def boundaries(
             found[axis] = named[axis]
         elif axis in told:
             found[axis] = told[axis]
+        elif axis in states.coords and str(states[axis].attrs.get("boundary", "")).upper() in KINDS:
+            found[axis] = _kind(states[axis].attrs["boundary"])
         elif axis in states.coords and is_longitude(axis, states[axis].attrs) and _covers(states[axis].values):
             found[axis] = "PERIODIC"
             notes.append(f"{axis} covers 360 degrees: periodic (otherwise --boundary {axis}=open)")
         else:
             found[axis] = "OPEN"
-    unknown = [a for a in space if a not in named and a not in told and found[a] == "OPEN"]
+    silent = [a for a in space if a not in states.coords or "boundary" not in states[a].attrs]
+    unknown = [a for a in silent if a not in named and a not in told and found[a] == "OPEN"]
     if unknown:
         notes.append(f"ends of {', '.join(unknown)} taken as open (say --boundary {unknown[0]}=periodic or =wall)")
     return found, notes

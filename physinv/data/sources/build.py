@@ -20,7 +20,7 @@ COORDINATE_NAMES = ("t", "tt", "time", "times", "x", "xx", "y", "yy", "z", "zz",
 
 
 def is_unnamed(axis: str) -> bool:
-    """Say whether an axis has no name of its own.
+    """Return whether an axis has no name of its own.
 
     Args:
         axis: Its name in the dataset.

@@ -86,7 +86,8 @@ def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:
     if match := re.fullmatch(number, text):
         if float(match[1]) <= 0:
             raise ValueError(f"`{option}` must be a positive step, first:last or the name of a variable, got {text!r}.")
-        steps: NDArray[np.float64] = np.arange(n) * float(match[1])
+        steps: NDArray[np.float64] = np.arange(n, dtype=np.float64)
+        steps *= float(match[1])
         return steps
     return None
 

@@ -168,6 +168,8 @@ def _by_coordinates(path: Path, kept: dict[str, h5py.Dataset], matlab: bool) -> 
     arrays = {}
     for name, item in kept.items():
         small = name.lower() in COORDINATE_NAMES and item.size < 10**7 and item.dtype.kind in "iuf"
+        if small:
+            check_stored(path, item)
         arrays[name] = line_of(item[...]) if small else _lazily(path, name, matlab)
     data = by_coordinates(arrays)
     for key in data.variables:

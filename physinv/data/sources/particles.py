@@ -34,6 +34,6 @@ def read_xyz(path: Path) -> NoReturn:
 
 def _convert(path: Path, kind: str) -> NoReturn:
     raise ValueError(
-        f"{path} is a {kind} trajectory, which is not read; save its positions as (time, particle, component) with "
-        "`numpy.save` (MDAnalysis or freud read them) and import that with `--dims time,particle,component`."
+        f"{path} is a {kind} trajectory of particles, which is not read; compute fields from it (freud, MDAnalysis), "
+        "such as densities, save them with `numpy.save` and import those, or write a simulator (docs/extending)."
     )

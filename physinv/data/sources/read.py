@@ -37,7 +37,7 @@ class Family:
     suffixes: tuple[str, ...] = ()
 
     def fits(self, path: Path, head: bytes) -> bool:
-        """Say whether a file is of this family.
+        """Return whether a file is of this family.
 
         Args:
             path: The file, or folder.

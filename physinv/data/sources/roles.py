@@ -58,7 +58,7 @@ def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
 
 
 def is_longitude(axis: str, attrs: Mapping[str, Any]) -> bool:
-    """Say whether an axis is that of longitude.
+    """Return whether an axis is that of longitude.
 
     Args:
         axis: Its name.
@@ -70,7 +70,7 @@ def is_longitude(axis: str, attrs: Mapping[str, Any]) -> bool:
 
 
 def names_of(given: str | Sequence[str] | None) -> list[str]:
-    """Split ``"a,b"`` into names; a list of them passes through, None is empty.
+    """Return the names in ``"a,b"``; a list of them passes through, None is empty.
 
     Args:
         given: Names.

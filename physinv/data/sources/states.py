@@ -126,7 +126,9 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
         raise ValueError(f"{path} holds no arrays of numbers, but {others}; write the states as one array.")
     best = [n for n in ranks if ranks[n] == max(ranks.values())]
     if len({(source[n].dims, source[n].shape) for n in best}) > 1 or len(best) > _MOST:
-        listed = ", ".join(f"{n} {_sizes(source[n])}" for n in best[:12]) + (" ..." if len(best) > 12 else "")
+        listed = ", ".join(f"{n} {_sizes(source[n])}" for n in best[:6]) + (
+            f" and {len(best) - 6} more" if len(best) > 6 else ""
+        )
         raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME.")
     return best, [n for n in free if n not in best]
 

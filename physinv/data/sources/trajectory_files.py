@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xarray.core import indexing
 
 from physinv.data.sources.build import dataset_of, decoded
-from physinv.data.sources.hdf5 import Stored, attributes
+from physinv.data.sources.hdf5 import Stored, attributes, check_stored
 
 Variables = dict[str, tuple[list[str | None], Any, dict[str, Any]]]
 
@@ -55,6 +55,7 @@ def _well(path: Path, file: h5py.File) -> xr.Dataset:
             fields.append(name)
     for name, item in file.get("scalars", {}).items():
         if item.shape in ((), (count,)) and item.dtype.kind in "biuf":
+            check_stored(path, item)
             out[f"scalars/{name}"] = (["sample"] if item.shape else [], item[...], attributes(item))
     data = decoded(dataset_of(out))
     data.attrs.update(fields=fields, axes=axes, boundary=_well_boundary(file, axes), layout="The Well")
@@ -147,6 +148,7 @@ def _lazily(path: Path, *names: str) -> indexing.LazilyIndexedArray:
 
 
 def _one_grid(path: Path, data: h5py.Dataset) -> NDArray[np.float64]:
+    check_stored(path, data)
     times: NDArray[np.float64] = np.asarray(data[...], dtype=np.float64)
     if times.ndim == 2 and (times == times[:1]).all():
         times = times[0]
@@ -158,6 +160,7 @@ def _one_grid(path: Path, data: h5py.Dataset) -> NDArray[np.float64]:
 def _line(path: Path, data: h5py.Dataset) -> NDArray[np.float64]:
     if data.ndim != 1:
         raise ValueError(f"the positions `{data.name.strip('/')}` of {path} must be one line of numbers.")
+    check_stored(path, data)
     return np.asarray(data[...], dtype=np.float64)
 
 

@@ -1,0 +1,103 @@
+"""The verb `physinv import`.  Heavy imports happen inside it."""
+
+from __future__ import annotations
+
+__all__ = ["import_"]
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from physinv.cli import console
+from physinv.cli.options import Overwrite, Seed
+
+
+def import_(
+    sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of any known format, or folders.")],
+    out: Annotated[Path | None, typer.Option(help="Dataset folder to write.")] = None,
+    variable: Annotated[str | None, typer.Option(help="Variables that make up a state: NAME or NAME,NAME.")] = None,
+    dims: Annotated[
+        str | None, typer.Option(help="Names of their axes as the file has them, such as sample,time,y,x.")
+    ] = None,
+    times: Annotated[str | None, typer.Option(help="Times: a step, FIRST:LAST, or the name of a variable.")] = None,
+    positions: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=...", help="Positions: a spacing, FIRST:LAST, or a variable; repeatable."),
+    ] = None,
+    boundary: Annotated[
+        str | None,
+        typer.Option(
+            help="What lies at the ends: periodic, wall or open, or AXIS=WORD,AXIS=WORD; if the file is silent."
+        ),
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=2, help="Cut long recordings into trajectories of so many states.")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Stored times from one window to the next; as --every if not given.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Keep one of so many stored times.")] = 1,
+    resample: Annotated[
+        float | None, typer.Option(help="Interpolate to times so far apart, if they are uneven.")
+    ] = None,
+    valid: Annotated[float, typer.Option(help="Share of the data for validation.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of the data for tests.")] = 0.1,
+    split_by: Annotated[
+        str | None, typer.Option(help="time or trajectory: what is set aside; windows are split by time.")
+    ] = None,
+    seed: Seed = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what was understood, and write nothing.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a dataset of trajectories that others wrote, whatever their format.
+
+    netCDF, HDF5, The Well, PDEBench, Zarr, GRIB, .mat, .npz, .npy, csv, torch .pt.  A folder with train, valid and test
+    inside keeps its splits.  One long recording is cut into windows, and split by blocks of time.
+
+    Examples: physinv import the_well/datasets/gray_scott --out datasets/gray-scott --every 10
+              physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
+              physinv import sst.nc --out datasets/sst --window 6 --dry-run
+    """
+    from physinv.data.importing import Choices, write_import
+    from physinv.data.imports.plan import plan_import
+
+    if out is None and not dry_run:
+        raise ValueError("`--out` must name the folder to write; or look first with `--dry-run`.")
+    choices = Choices(
+        variable=variable,
+        dims=dims,
+        times=times,
+        positions=_pairs(positions or []),
+        boundary=boundary,
+        every=every,
+        window=window,
+        stride=stride,
+        resample=resample,
+        valid=valid,
+        test=test,
+        split_by=split_by,
+        seed=seed,
+    )
+    plan = plan_import(sources, choices)
+    if dry_run or out is None:
+        console.mapping(plan.summary(), as_json=False)
+        return
+    for text in plan.notes:
+        console.note(text)
+    with console.progress("importing") as report:
+        folder = write_import(
+            plan,
+            out,
+            overwrite=overwrite,
+            progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
+        )
+    splits = ", ".join(f"{split} {len(picks)}" for split, picks in plan.picks.items())
+    console.say(f"dataset in {folder}: {splits} trajectories ({plan.config['split']})")
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    for text in given:
+        if "=" not in text:
+            raise ValueError(f"`--positions` must be AXIS=FIRST:LAST, AXIS=SPACING or AXIS=NAME, got {text!r}.")
+    return dict(text.partition("=")[::2] for text in given)

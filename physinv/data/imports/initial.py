@@ -1,0 +1,150 @@
+"""Trajectories of a process from initial states that a user has, in the place of those that the process draws.
+
+Such data are imported data: their initial states follow no law that the process knows, so the prior is learned from
+them, and the exact posterior of the process does not apply.  Training takes the physics by name if it is told so.
+"""
+
+from __future__ import annotations
+
+__all__ = ["read_initial_states", "simulate_from"]
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from physinv.config.inputs import joined
+from physinv.config.seeds import seeds
+from physinv.data.generate import Progress
+from physinv.data.importing import import_trajectories
+from physinv.data.imports.plan import Choices
+from physinv.data.plan import CHUNK_BYTES
+from physinv.data.sources.read import read_states
+from physinv.data.sources.states import state_array
+from physinv.processes.check_steps import check_steps
+from physinv.processes.layout import StateLayout
+from physinv.processes.parameters import describe
+from physinv.processes.simulator import Simulator
+
+
+def simulate_from(
+    path: Path,
+    simulator: Simulator,
+    out: Path,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Simulate one trajectory from each initial state in a file, and write them as an imported dataset.
+
+    Args:
+        path: The file, of any format.
+        simulator: The process.
+        out: Folder of the dataset; a tenth of the trajectories each is for validation and tests.
+        seed: Seed of the noise, and of the splits.
+        device: Where to simulate.
+        overwrite: Replace the data that are there.
+        progress: Function that is told how far the simulation is.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        FileExistsError: If ``out`` holds data and ``overwrite`` is not set.
+        ValueError: If the file holds states of another shape, or the simulation diverges.
+    """
+    check_steps(simulator)
+    x = read_initial_states(path, simulator.layout).to(device)
+    each = 4 * len(simulator.times) * x[0].numel()
+    chunk = max(1, CHUNK_BYTES // each)
+    parts = []
+    for number, first in enumerate(range(0, len(x), chunk)):
+        generator = seeds(seed).child("data", "given", number).generator(device)
+        parts.append(simulator.run(x[first : first + chunk], generator=generator).cpu())
+        if progress is not None:
+            progress(min(first + chunk, len(x)), len(x))
+    data = _described(torch.cat(parts), simulator)
+    data.attrs["path"] = str(path)
+    return import_trajectories([data], out, Choices(seed=seed), overwrite=overwrite)
+
+
+def read_initial_states(path: Path, layout: StateLayout) -> Float[Tensor, "n *state"]:
+    """Read initial states of a process from a file of any format.
+
+    Args:
+        path: The file; of several times the first one counts.
+        layout: Layout of the states of the process.
+
+    Returns:
+        The states, float32.
+
+    Raises:
+        ValueError: If the file holds states of another shape, or numbers that are not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from physinv.processes.layout import VectorLayout
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(Path(folder) / "starts.npy", np.zeros((5, 3)))
+        ...     read_initial_states(Path(folder) / "starts.npy", VectorLayout("x", 3)).shape
+        torch.Size([5, 3])
+    """
+    found = read_states(path)
+    if "time" in found.dims:
+        found = found.isel(time=0)
+    if len(found.data_vars) > 1 and set(layout.names) <= set(map(str, found.data_vars)):
+        found = found[list(layout.names)]
+    x = _by_name(found, layout)
+    if x is None:
+        held = ", ".join(f"`{n}` {tuple(v.shape)}" for n, v in found.data_vars.items())
+        raise ValueError(f"{path} must hold states of shape {joined(layout.shape)}, got {held}.")
+    states = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    if not bool(states.isfinite().all()):
+        bad = int((~states.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise ValueError(f"state {bad} of {path} holds NaN or infinity; leave it out of the file.")
+    return states
+
+
+def _described(states: Float[Tensor, "n time *state"], simulator: Simulator) -> xr.Dataset:
+    """Trajectories with all that a file would say about them."""
+    layout, x = simulator.layout, states.numpy()
+    coords: dict[str, Any] = {"time": ("time", simulator.times.numpy())}
+    ends = layout.boundary.split(",") * len(layout.axes)
+    for axis, along, kind in zip(layout.space, layout.coordinates, ends, strict=False):
+        coords[axis] = (axis, np.asarray(along), {"boundary": kind.lower()})
+    out: dict[str, Any] = {}
+    axes = layout.space or ("component",) * (x.ndim == 3) or ("particle", "component")
+    for name, place in layout.parts():
+        part = x[(..., *place)]
+        static = name in layout.static
+        dims = ("sample", *(() if static else ("time",)), *axes)
+        out[name] = (dims[: part.ndim - static], part[:, 0] if static else part)
+    constants = {f"scalars/{k}": ((), v) for k, v in describe(simulator).items() if isinstance(v, float)}
+    return xr.Dataset({**out, **constants}, coords, {"fields": list(out)})
+
+
+def _by_name(found: xr.Dataset, layout: StateLayout) -> NDArray[np.float64] | None:
+    """The states as ``(n, *state)``: axes of space by name where the file names them, all others by shape."""
+    if layout.space and set(layout.space) <= set(map(str, found.dims)):
+        found = found.transpose("sample", *layout.space, ..., missing_dims="ignore")
+        x = state_array(found)[:, 0]
+        return x if x.shape[1:] == layout.shape else None
+    arrays = [np.asarray(v.values, dtype=np.float64) for v in found.data_vars.values()]
+    x = (
+        arrays[0]
+        if len(arrays) == 1
+        else np.stack(arrays, axis=1)
+        if len({a.shape for a in arrays}) == 1
+        else arrays[0]
+    )
+    for shaped in (x, x[None], x[:, None] if x.ndim else x, x[None, None]):
+        if shaped.shape[1:] == layout.shape:
+            return shaped
+    return None

@@ -1,0 +1,79 @@
+"""Points without data: land in maps of the sea, for example.  What is missing always is a mask, all else is refused."""
+
+from __future__ import annotations
+
+__all__ = ["find_mask", "refuse_missing"]
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from physinv.data.imports.recording import Recording
+
+
+def find_mask(recordings: Sequence[Recording], chunk_bytes: int) -> NDArray[np.bool_] | None:
+    """Find the points of fields that hold data.
+
+    Args:
+        recordings: Trajectories of one layout.
+        chunk_bytes: Bytes of states that are read at once, at most, but for one time of one trajectory.
+
+    Returns:
+        True where there are data at all times, shape of space; None where no point is missing in the first state.
+
+    Raises:
+        ValueError: If a point is missing at some times only, or everywhere.
+    """
+    first = recordings[0]
+    peek = np.isnan(first.read(slice(0, 1), slice(0, 1)))
+    if not first.layout.space or not peek.any():
+        return None
+    if peek.all():
+        raise ValueError(f"the first state of {first.path} is missing everywhere; leave such states out.")
+    always, ever = np.ones(peek.shape[2:], dtype=bool), np.zeros(peek.shape[2:], dtype=bool)
+    for recording in recordings:
+        for _, missing in _missing(recording, chunk_bytes):
+            always &= missing.all(axis=(0, 1))
+            ever |= missing.any(axis=(0, 1))
+    if (ever & ~always).any():
+        refuse_missing(recordings, chunk_bytes)
+    return np.asarray(~always.any(axis=0))
+
+
+def refuse_missing(recordings: Sequence[Recording], chunk_bytes: int) -> None:
+    """Raise ValueError that names how many points are missing at some times only, and where the first is.
+
+    Args:
+        recordings: Trajectories of one layout.
+        chunk_bytes: Bytes of states that are read at once, at most.
+
+    Raises:
+        ValueError: If there are such points.
+    """
+    for recording in recordings:
+        shape = recording.layout.shape
+        always, ever = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        bad = np.zeros(recording.count, dtype=bool)
+        for samples, missing in _missing(recording, chunk_bytes):
+            always &= missing.all(axis=(0, 1))
+            ever |= missing.any(axis=(0, 1))
+            bad[samples] |= missing.reshape(len(missing), -1).any(axis=1)
+        if not (points := int((ever & ~always).sum())):
+            continue
+        who = f", first in trajectory {int(bad.argmax())}" if recording.count > 1 else ""
+        raise ValueError(
+            f"{points} of {ever.size} numbers of a state of {recording.path} are missing (NaN) at some times only"
+            f"{who}; fill them (xarray: `interpolate_na`), or leave those times out."
+        )
+
+
+def _missing(recording: Recording, chunk_bytes: int) -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+    """For parts of all states whether each number is missing, with the trajectories they belong to."""
+    one = 8 * int(np.prod(recording.layout.shape))
+    steps = max(1, min(len(recording.times), chunk_bytes // one))
+    many = max(1, chunk_bytes // (one * steps))
+    for a in range(0, recording.count, many):
+        samples = slice(a, min(a + many, recording.count))
+        for b in range(0, len(recording.times), steps):
+            yield samples, np.isnan(recording.read(samples, slice(b, b + steps)))

@@ -1,0 +1,187 @@
+"""Trajectories that others wrote, as states of ours: one layout, one grid of times, read part by part."""
+
+from __future__ import annotations
+
+__all__ = ["Recording"]
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from physinv.data.sources.states import state_array
+from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
+
+
+class Recording:
+    """Describe the states of one file and read them.
+
+    Args:
+        states: What :func:`~physinv.data.sources.states.states_of` found in it.
+
+    Attributes:
+        path: The file, for messages.
+        count: Number of trajectories.
+        times: Stored times, shape ``(time,)``, in the unit of the file.
+        layout: Names, axes and positions of a state; a parameter that differs from trajectory to trajectory is one
+            more static channel of a field.
+        constants: Numbers that belong to all trajectories, by name.
+        varying: Numbers that differ from one trajectory to the next, shape ``(count,)``, by name.
+        about: Units, and names of the components of vectors: what a dataset notes about them.
+        notes: Sentences about what was understood.
+
+    Raises:
+        ValueError: If axes have no names, or times are missing, not finite or not increasing.
+    """
+
+    def __init__(self, states: xr.Dataset) -> None:
+        self.path = str(states.attrs["path"])
+        self.notes: list[str] = list(states.attrs["notes"])
+        _check_axes(states, self.path)
+        self.times: NDArray[np.float64] = np.asarray(states["time"].values, dtype=np.float64)
+        if len(self.times) < 2 or not np.isfinite(self.times).all() or (np.diff(self.times) <= 0).any():
+            raise ValueError(
+                f"the times of {self.path} must be 2 or more finite numbers, strictly increasing; sort the states, or "
+                "say the times with `--times`."
+            )
+        self.count = int(states.sizes.get("sample", 1))
+        told: Mapping[str, Any] = {_word(k): v for k, v in states.attrs["parameters"].items()}
+        self.constants = {k: v for k, v in told.items() if isinstance(v, float)}
+        self.varying = {k: np.asarray(v) for k, v in told.items() if not isinstance(v, float)}
+        for name in [k for k, v in self.varying.items() if (v == v[0]).all()]:
+            self.constants[name] = float(self.varying.pop(name)[0])
+        self._states = states
+        self.layout = self._layout()
+        self.about = self._about()
+
+    def read(self, samples: slice, times: slice = slice(None)) -> NDArray[np.float64]:
+        """Read states.
+
+        Args:
+            samples: Numbers of the trajectories.
+            times: Numbers of the stored times.
+
+        Returns:
+            States, shape ``(sample, time, *state)``; NaN where they are missing.
+        """
+        part = {d: s for d, s in (("sample", samples), ("time", times)) if d in self._states.dims}
+        x = state_array(self._states.isel(part))
+        n, steps = len(range(self.count)[samples]), len(range(len(self.times))[times])
+        x = np.broadcast_to(x, (n, steps, *x.shape[2:]))
+        if self.layout.space and self.varying:
+            extra = np.stack([v[samples] for v in self.varying.values()], axis=1)
+            shape = (n, steps, len(self.varying), *x.shape[3:])
+            spread = extra.reshape(n, 1, -1, *[1] * (x.ndim - 3))
+            x = np.concatenate([x, np.broadcast_to(spread, shape)], axis=2)
+        return x
+
+    def resampled(self, step: float) -> Recording:
+        """Interpolate linearly to evenly spaced times.
+
+        Args:
+            step: Time from one state to the next.
+
+        Returns:
+            The same states at the times first, first + step, ...
+
+        Raises:
+            ValueError: If the step leaves fewer than 2 times.
+        """
+        span = self.times[-1] - self.times[0]
+        if not 0 < step <= span:
+            raise ValueError(f"`--resample` must be a step between 0 and {span:g}, got {step:g}.")
+        grid = self.times[0] + step * np.arange(int(span / step * (1 + 1e-12)) + 1)
+        moving = [n for n in self._states.data_vars if "time" in self._states[n].dims]
+        states = self._states.drop_dims("time").merge(self._states[moving].interp(time=grid, method="linear"))
+        states = states[list(self._states.data_vars)].assign_attrs(self._states.attrs)
+        states["time"].attrs.update(self._states["time"].attrs)
+        other = Recording(states)
+        other.notes.append(f"interpolated linearly to {len(grid)} times, {step:g} apart")
+        return other
+
+    def _layout(self) -> StateLayout:
+        states = self._states
+        names = [_word(str(n)) for n in states.data_vars]
+        longest = max((states[n] for n in states.data_vars), key=lambda a: a.ndim)
+        axes = [str(d) for d in longest.dims if d not in ("sample", "time", "component")]
+        if "particle" in axes:
+            raise ValueError(
+                f"{self.path} holds particles, whose physics can't be learned from recordings; import fields computed "
+                "from them, such as densities, or write a simulator (docs/extending)."
+            )
+        if not axes:
+            size = sum(int(states[n].sizes.get(_component(states[n]), 1)) for n in states.data_vars)
+            return VectorLayout(names[0] if len(names) == 1 else "state", size)
+        names += [_word(n) for n in self.varying]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.path} has two channels of one name among {', '.join(names)}; rename one.")
+        places = [
+            np.asarray(
+                states[a].values if a in states.coords else np.arange(states.sizes[a]), dtype=np.float64
+            ).tolist()
+            for a in axes
+        ]
+        static = [_word(str(n)) for n in states.data_vars if "time" not in states[n].dims]
+        ends = [states.attrs["boundary"][a] for a in axes]
+        boundary = ends[0] if len(set(ends)) == 1 else ",".join(ends)
+        return FieldLayout(names, [_word(a) for a in axes], places, boundary, [*static, *map(_word, self.varying)])
+
+    def _about(self) -> dict[str, Any]:
+        states = self._states
+        unit, _, origin = str(states["time"].attrs.get("units", "")).partition(" since ")
+        units = {_word(str(n)): str(states[n].attrs["units"]) for n in states.data_vars if states[n].attrs.get("units")}
+        axes = {_word(a): str(states[a].attrs["units"]) for a in map(str, states.dims) if _has_units(states, a)}
+        about: dict[str, Any] = {
+            "units": units,
+            "time_unit": unit,
+            "axis_units": axes,
+            "origin": float(self.times[0]),
+            "origin_date": origin,
+        }
+        if not self.layout.space and len(states.data_vars) > 1:
+            about["components"] = [_word(str(n)) for n in states.data_vars]
+        return {k: v for k, v in about.items() if v or k == "origin"}
+
+
+def _check_axes(states: xr.Dataset, path: str) -> None:
+    """Raise ValueError unless every axis has a name, time among them, with its times."""
+    name, a = max(((str(n), states[n]) for n in states.data_vars), key=lambda item: item[1].ndim)
+    lengths = " x ".join(str(n) for n in a.shape)
+    if unnamed := [str(d) for d in a.dims if re.match(r"axis_\d", str(d))]:
+        which = "its axes" if len(unnamed) == a.ndim else f"its axes {', '.join(_ordinal(a, d) for d in unnamed)}"
+        example = ",".join(["time", "y", "x"][-a.ndim :] if a.ndim < 3 else ["sample", "time", "x", "y", "z"][: a.ndim])
+        raise ValueError(
+            f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "
+            f"with `--dims`, such as {example}."
+        )
+    if "time" not in a.dims:
+        raise ValueError(
+            f"`{name}` of {path} has the axes {', '.join(map(str, a.dims))}, none of which is time; name all in their "
+            "order with `--dims`."
+        )
+    if "time" not in states.coords:
+        raise ValueError(
+            f"{path} does not say at which times its {a.sizes['time']} states were taken; give `--times`, a step such "
+            "as 0.1, first:last, or the name of a variable."
+        )
+
+
+def _ordinal(a: xr.DataArray, dim: str) -> str:
+    i = a.dims.index(dim)
+    return f"{i} ({a.shape[i]})"
+
+
+def _component(a: xr.DataArray) -> Any:
+    return next((d for d in a.dims if d not in ("sample", "time")), "component")
+
+
+def _has_units(states: xr.Dataset, axis: str) -> bool:
+    return axis not in ("sample", "time") and axis in states.coords and bool(states[axis].attrs.get("units"))
+
+
+def _word(name: str) -> str:
+    """A name that HDF5 and options on the command line take."""
+    return re.sub(r"[^\w\-]+", "_", name).strip("_") or "value"

@@ -1,0 +1,145 @@
+"""Cut long recordings into windows, and set windows aside for validation and tests without leaks.
+
+Neighbouring windows share states, so a random split would test on what was trained on.  Blocks of time do not: each
+recording is cut into train, validation and test blocks with a gap as long as a window between any two, several times
+over where it is long, so that every block sees all of its regimes and seasons.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Window", "blocks_of_time", "common_grid", "starts_in"]
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CYCLES = 10  # most times that train, validation and test follow each other
+_SPANS = 30  # windows' lengths that one such cycle holds at least
+_EVEN = 0.1  # of a step: by how much times of windows may differ, as the lengths of months do
+
+
+@dataclass(frozen=True)
+class Window:
+    """Say which stored states make up a trajectory.
+
+    Args:
+        states: Number of states.
+        every: Stored times from one of its states to the next.
+        stride: Stored times from the start of one window to that of the next.
+    """
+
+    states: int
+    every: int
+    stride: int
+
+    @property
+    def span(self) -> int:
+        """Stored times from its first state to its last, both counted."""
+        return self.every * (self.states - 1) + 1
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether neighbouring windows have times in common."""
+        return self.stride < self.span
+
+
+def starts_in(first: int, last: int, window: Window) -> list[int]:
+    """List where windows begin that lie within a block.
+
+    Args:
+        first: Number of the first stored time of the block.
+        last: Number after its last.
+        window: The window.
+
+    Returns:
+        Numbers of stored times.
+
+    Example:
+        >>> starts_in(10, 20, Window(states=3, every=2, stride=4))
+        [10, 14]
+    """
+    return list(range(first, last - window.span + 1, window.stride))
+
+
+def blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tuple[str, int, int]]:
+    """Cut a recording into blocks, each for one split, with a gap of a window between any two.
+
+    Args:
+        n: Number of stored times.
+        window: The window.
+        valid: Share of the times for validation.
+        test: Share of the times for tests.
+
+    Returns:
+        Split, first and one past the last stored time of each block.
+
+    Raises:
+        ValueError: If the recording is too short for three blocks that hold a window each.
+
+    Example:
+        >>> blocks_of_time(100, Window(states=5, every=1, stride=1), valid=0.1, test=0.2)
+        [('train', 0, 63), ('valid', 68, 77), ('test', 82, 100)]
+    """
+    span, blocks = window.span, []
+    cycles = max(1, min(n // (_SPANS * span), _CYCLES))
+    edges = np.linspace(0, n, cycles + 1).round().astype(int).tolist()
+    for i, (begin, end) in enumerate(itertools.pairwise(edges)):
+        usable = end - begin - span * (2 if i == cycles - 1 else 3)
+        aside = [max(span, round(share * usable)) for share in (valid, test)]
+        if usable - sum(aside) < span:
+            raise ValueError(
+                f"`--window` of {window.states} states spans {span} of {n} stored times, too many for blocks of time "
+                f"with gaps between training, validation and tests; take {_shorter(n, window)}a longer recording."
+            )
+        at = begin
+        for split, length in zip(("train", "valid", "test"), (usable - sum(aside), *aside), strict=True):
+            blocks.append((split, at, at + length))
+            at += length + span
+    return blocks
+
+
+def common_grid(
+    times: NDArray[np.float64], starts: Sequence[int], window: Window
+) -> tuple[NDArray[np.float64], list[int], list[str]]:
+    """Find the times that all windows share, counted from their starts.
+
+    Args:
+        times: Stored times.
+        starts: Where windows begin.
+        window: The window.
+
+    Returns:
+        Times from 0, the starts of the windows that keep them, and sentences about those that do not.
+
+    Raises:
+        ValueError: If more than half of the windows have times of their own.
+    """
+    offsets = window.every * np.arange(window.states)
+    relative = times[np.asarray(starts)[:, None] + offsets] - times[np.asarray(starts)][:, None]
+    middle = np.median(relative, axis=0)
+    error = np.abs(relative - middle).max(axis=1)
+    allowed = _EVEN * float(np.diff(middle).min())
+    kept = error <= allowed
+    if kept.mean() <= 0.5:
+        step = float(np.median(np.diff(times)))
+        raise ValueError(
+            f"the stored times are uneven, so that windows differ in theirs by up to {error.max():.3g}; interpolate "
+            f"with `--resample`, for example {step:.2g}."
+        )
+    notes = []
+    grid = relative[kept].mean(axis=0)
+    spread = float(np.abs(relative[kept] - grid).max())
+    if spread > 1e-3 * allowed:
+        notes.append(f"times of windows differ by up to {spread:.3g} and are stored as their mean")
+    if not kept.all():
+        notes.append(f"{int((~kept).sum())} of {len(starts)} windows left out: they lie across gaps or uneven times")
+    return grid, [s for s, k in zip(starts, kept, strict=True) if k], notes
+
+
+def _shorter(n: int, window: Window) -> str:
+    """The longest window for which a recording is long enough, in words; nothing if there is none."""
+    states = (n // 5 - 1) // window.every + 1  # three blocks and two gaps, each as long as a window
+    return f"at most {states} states, or " if states >= 2 else ""

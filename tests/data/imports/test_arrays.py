@@ -1,0 +1,96 @@
+"""Arrays and xarray's datasets become trajectories and come back with numbers, names, units and places."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import physinv as pi
+from physinv.data.importing import import_trajectories
+
+TIMES, X, Y = np.array([0.0, 0.5, 2.0]), np.arange(4) / 4, np.array([0.0, 1.0, 3.0])
+U = np.random.default_rng(0).normal(size=(7, 3, 2, 4, 3)).astype("f4")  # (sample, time, channel, x, y)
+
+
+def test_fields():
+    data = pi.TrajectoryDataset.from_arrays(
+        U,
+        times=TIMES,
+        coordinates={"x": X, "y": Y},
+        names=("u", "v"),
+        units={"u": "m"},
+        boundary={"x": "periodic", "y": "periodic"},
+    )
+    assert torch.equal(data.trajectories(), torch.from_numpy(U))
+    assert data.layout == pi.FieldLayout(("u", "v"), ("x", "y"), (X, Y), "PERIODIC")
+    assert data.times.tolist() == TIMES.tolist()
+    states, times = data.with_window(3)[4]
+    assert torch.equal(states, torch.from_numpy(U[4]))
+    assert times.tolist() == TIMES.tolist()
+    back = data.to_xarray()
+    assert np.array_equal(back.v.transpose("sample", "time", "x", "y"), U[:, :, 1])
+    assert back.u.attrs == {"units": "m"}
+    assert back.y.values.tolist() == Y.tolist()
+    again = pi.TrajectoryDataset.from_xarray(back)
+    assert again.layout == data.layout
+    assert torch.equal(again.trajectories(), data.trajectories())
+    assert again.config == data.config
+
+
+def test_one_channel_needs_no_axis_and_vectors_no_coordinates():
+    field = pi.TrajectoryDataset.from_arrays(U[:, :, 0, :, 0], times=TIMES, coordinates={"x": X}, names="u")
+    assert field.shape == (1, 4)
+    assert field.layout.boundary == "OPEN"
+    vector = pi.TrajectoryDataset.from_arrays(U[:, :, 0, :, 0], times=TIMES, names="position")
+    assert vector.layout == pi.VectorLayout("position", 4)
+    assert torch.equal(vector.trajectories(), field.trajectories()[:, :, 0])
+    named = pi.TrajectoryDataset.from_arrays(U[:, :, 0, :2, 0], times=TIMES, names=("q", "p"), units={"p": "kg m/s"})
+    back = named.to_xarray()
+    assert np.array_equal(back.p, U[:, :, 0, 1, 0])
+    assert back.p.attrs["units"] == "kg m/s"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"times": TIMES[:2]}, "`x` must have shape (sample, 2 times, channel, 4, 3), got (7, 3, 2, 4, 3)"),
+        ({"times": TIMES[::-1]}, "`times` must increase strictly"),
+        ({"coordinates": None}, "for fields give `coordinates`"),
+        ({"coordinates": {"x": X, "y": X}}, "`x` must have shape (sample, 3 times, channel, 4, 4)"),
+        ({"names": "u"}, "`names` must be 2 different names"),
+        ({"boundary": "closed"}, "`--boundary` must be one of periodic, wall, open"),
+    ],
+)
+def test_what_does_not_fit_gets_one_line(change, expected):
+    with pytest.raises(ValueError, match=r".") as error:
+        pi.TrajectoryDataset.from_arrays(U, **{"times": TIMES, "coordinates": {"x": X, "y": Y}, **change})
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_decoded_dataset_of_xarray(tmp_path):
+    """Dates become days, in memory and through files alike."""
+    dates = np.array(["2000-02-28", "2000-02-29", "2000-03-02"], dtype="datetime64[ns]")
+    data = xr.DataArray(U[:, :, 0, :, 0], dims=("sample", "time", "x"), coords={"time": dates, "x": X}, name="u")
+    found = pi.TrajectoryDataset.from_xarray(data)
+    assert found.times.tolist() == [0, 1, 3]
+    assert found.config["time_unit"] == "days"
+    out = import_trajectories([data.to_dataset()], tmp_path / "out")
+    stored = pi.TrajectoryDataset(out / "data" / "train")
+    assert stored.layout == found.layout
+    assert stored.to_xarray().time.attrs["units"] == "days"
+
+
+def test_points_without_data_come_back_as_missing():
+    u = U[:, :, 0].copy()
+    u[..., 1, 2] = np.nan
+    data = xr.Dataset({"u": (("sample", "time", "x", "y"), u)}, {"time": TIMES, "x": X, "y": Y})
+    found = pi.TrajectoryDataset.from_xarray(data)
+    assert found.layout.valid.sum() == 11
+    assert found.trajectories()[:, :, 0, 1, 2].abs().max() == 0
+    assert np.array_equal(found.to_xarray().u, u, equal_nan=True)
+    u[3, 1, 0, 0] = np.nan
+    with pytest.raises(
+        ValueError, match=r"1 of 12 numbers of a state of the dataset are missing .* first in trajectory 0"
+    ):
+        pi.TrajectoryDataset.from_xarray(data.assign(u=(data.u.dims, u)))

@@ -1,0 +1,86 @@
+"""The pages about a user's own data are true: their commands run on small files of the same names and layouts."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import physinv as pi
+from physinv.cli import app as cli
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
+
+
+def height():
+    """Waves on a ring that die away: 60 samples, 5 times, 16 points."""
+    rng = np.random.default_rng(0)
+    x, times = np.arange(16) / 16, np.linspace(0, 1, 5)
+    waves = rng.normal(size=(60, 1, 1)) * np.sin(2 * np.pi * x) + rng.normal(size=(60, 1, 1)) * np.cos(2 * np.pi * x)
+    u = waves * np.exp(-times[:, None]) + 0.05 * rng.normal(size=(60, 5, 16))
+    return {"u": u, "times": times, "positions": x}
+
+
+def write_height():
+    a = height()
+    np.savez("height.npz", height=a["u"], t=a["times"], x=a["positions"])
+
+
+def write_sst():
+    """Ten years of months on 12 x 18 points, seasons of both signs, land in one corner."""
+    rng = np.random.default_rng(0)
+    months, lat, lon = np.arange(120), np.linspace(55, -55, 12), 20.0 * np.arange(18)
+    season = np.cos(2 * np.pi * months / 12)[:, None, None] * np.sin(np.deg2rad(lat))[:, None]
+    sst = 20 + 5 * season + 0.3 * rng.normal(size=(120, 12, 18))
+    sst[:, :6, :6] = np.nan
+    time = ("time", months.astype(float), {"units": "months since 2001-01-01"})
+    coords = {
+        "time": time,
+        "lat": ("lat", lat, {"units": "degrees_north"}),
+        "lon": ("lon", lon, {"units": "degrees_east"}),
+    }
+    data = xr.Dataset({"sst": (("time", "lat", "lon"), sst, {"units": "degC"})}, coords)
+    data.to_netcdf("sst.nc", engine="h5netcdf")
+
+
+def write_furnace():
+    """Three thermocouples in a slab that heats up and cools down."""
+    rng = np.random.default_rng(0)
+    t = np.arange(3000.0)
+    rows = np.stack([20 + 700 * np.sin(t / (500 + 40 * i)) ** 2 + rng.normal(size=len(t)) for i in range(3)], 1)
+    lines = [f"{a:g}," + ",".join(f"{v:.2f}" for v in row) for a, row in zip(t, rows, strict=True)]
+    Path("furnace.csv").write_text("time,T1,T2,T3\n" + "\n".join(lines))
+
+
+PAGES = {"own_arrays": write_height, "own_netcdf": write_sst, "one_recording": write_furnace}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    PAGES[page]()
+    text = (GUIDE / f"{page}.md").read_text("utf-8")
+    block = re.search(r"```console\n(.*?)```", text, re.DOTALL)[1]
+    quick = "--steps 5 --set validate_windows=32 --set batch=32 --set width=4 --set depth=1 --set components=1"
+    for line in block.splitlines():
+        words = re.sub(r"--budget \S+", quick, line.removeprefix("$ physinv "))
+        cli.main((words + (" --samples 4 --limit 8" if words.startswith("reconstruct") else "")).split())
+        if "--dry-run" in words:
+            shown = " ".join(capsys.readouterr().out.split())
+            for promised in re.findall(r"^    (\w[\w ]*?  +\S.*)$", text, re.MULTILINE):
+                assert " ".join(promised.split()) in shown
+    assert "crps" in capsys.readouterr().out
+
+
+def test_python(tmp_path, monkeypatch):
+    """The blocks of Python on the page of arrays."""
+    monkeypatch.chdir(tmp_path)
+    scope = {**height(), "np": np}
+    scope["u"] = np.concatenate([scope["u"], scope["u"]])
+    quick = "pi.Budget(steps=2), settings={'width': 4, 'depth': 1, 'validate_windows': 32, 'batch': 16}"
+    blocks = re.findall(r"```python\n(.*?)```", (GUIDE / "own_arrays.md").read_text("utf-8"), re.DOTALL)
+    for block in blocks:
+        exec(block.replace("pi.Budget(seconds=300)", quick), scope)
+    assert scope["train"].layout.periodic
+    assert pi.load_run(tmp_path / "height-run")
