@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.data.final_states import FinalStates, final_states, read_final_states
     from physinv.data.generate import generate
     from physinv.data.plan import DatasetPlan
     from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from physinv.processes.registry import simulators
     from physinv.processes.simulator import Simulator
     from physinv.reports import plots
+    from physinv.reports.inference_data import to_arviz
     from physinv.runs.reconstruct import SamplingPlan, reconstruct
     from physinv.runs.run import load_run, train_run
     from physinv.training.budget import Budget
@@ -46,6 +48,7 @@ __all__ = [
     "Covariance",
     "DatasetPlan",
     "FieldLayout",
+    "FinalStates",
     "Linear",
     "Multiplicative",
     "Observation",
@@ -61,15 +64,18 @@ __all__ = [
     "VectorLayout",
     "build_model",
     "evaluate",
+    "final_states",
     "fit",
     "generate",
     "load_run",
     "metrics",
     "parameter",
     "plots",
+    "read_final_states",
     "reconstruct",
     "simulators",
     "solve",
+    "to_arviz",
     "train_run",
     "trajectory_loss",
 ]
@@ -77,6 +83,7 @@ __all__ = [
 _HOME = {  # module below physinv -> its public names; a module without names is public itself
     "config.settings": ("Settings",),
     "data.dataset": ("TrajectoryDataset",),
+    "data.final_states": ("FinalStates", "final_states", "read_final_states"),
     "data.generate": ("generate",),
     "data.plan": ("DatasetPlan",),
     "equations.sde": ("SDE", "Linear", "Multiplicative", "Reverse"),
@@ -94,6 +101,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "processes.registry": ("simulators",),
     "processes.parameters": ("parameter",),
     "processes.simulator": ("Simulator",),
+    "reports.inference_data": ("to_arviz",),
     "reports.plots": (),
     "runs.reconstruct": ("SamplingPlan", "reconstruct"),
     "runs.run": ("load_run", "train_run"),

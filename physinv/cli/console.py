@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["checks", "fail", "mapping", "metrics", "note", "pairs", "plain", "say", "simulators", "table", "warn"]
+__all__ = [
+    "checks",
+    "fail",
+    "familiarity",
+    "mapping",
+    "metrics",
+    "note",
+    "pairs",
+    "plain",
+    "predictive",
+    "say",
+    "simulators",
+    "table",
+    "verdict",
+    "warn",
+]
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +30,16 @@ from rich.table import Table
 if TYPE_CHECKING:
     from physinv.evaluation.checks import Check
     from physinv.evaluation.evaluate import Row
+    from physinv.evaluation.observed.familiarity import Familiarity
+    from physinv.evaluation.observed.predictive import Predictive
     from physinv.evaluation.paired import Pair
+    from physinv.evaluation.verdict.words import Verdict
+    from physinv.posterior.reconstruction import Reconstruction
+
+
+_BASELINES = ("climatology", "persistence", "linear")  # columns beside the exact posterior, where they are known
+_MOST_ROWS = 20  # lines of the table of observations
+_SHOWN = 8  # observations whose distance is printed
 
 
 def _out() -> Console:
@@ -132,14 +156,14 @@ def metrics(rows: Sequence[Row], title: str) -> None:
         title: Title of the table.
     """
     table = Table(title=escape(title), title_justify="left", title_style="bold")
+    columns = [c for c in ("exact", *_BASELINES) if c == "exact" or any(getattr(r, c) is not None for r in rows)]
     table.add_column("metric")
-    table.add_column("physinv", justify="right")
-    table.add_column("exact", justify="right")
-    table.add_column("best", justify="right")
+    for name in ("physinv", *columns, "best"):
+        table.add_column(name, justify="right")
     table.add_column("what")
     for row in rows:
-        exact = "-" if row.exact is None else f"{row.exact:.4g}"
-        table.add_row(row.metric, f"{row.value:.4g}", exact, row.best, escape(row.about))
+        beside = ["-" if (v := getattr(row, c)) is None else f"{v:.4g}" for c in columns]
+        table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, escape(row.about))
     _out().print(table)
 
 
@@ -160,6 +184,78 @@ def pairs(found: Sequence[Pair], a: str, b: str) -> None:
         numbers = (pair.a, pair.b, pair.difference)
         table.add_row(pair.metric, *(f"{x:.4g}" for x in numbers), f"{pair.error:.2g}", pair.best, pair.verdict)
     _out().print(table)
+
+
+def verdict(found: Verdict | None) -> None:
+    """Print the verdict on a reconstruction, its warnings in red.
+
+    Args:
+        found: The verdict; nothing is printed without one.
+    """
+    if found is not None:
+        _sentences(found.sentences, found.warnings)
+
+
+def familiarity(found: Familiarity | None) -> None:
+    """Print how far observations lie from the training data, and warnings, to standard error.
+
+    Args:
+        found: The distances; None where the run does not know its training data.
+    """
+    console = _err()
+    if found is None:
+        return
+    far = [f"{d:.2g}" for d in found.distance]
+    shown = ", ".join(far[:_SHOWN]) + (f" ... (at most {max(found.distance):.2g})" if len(far) > _SHOWN else "")
+    console.print(
+        f"distance from the training data at T, in standard deviations: {shown}; up to {found.limit:.2g} is usual"
+    )
+    for line in found.warnings:
+        console.print(f"[bold red]{escape(line)}[/]")
+
+
+def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> None:
+    """Print the posterior predictive check, one line for each observation, and its verdict.
+
+    Args:
+        found: The check; None where there is no physics to run samples forward by.
+        recon: The reconstruction, which says where observations come from.
+        title: Title of the table.
+    """
+    console = _out()
+    if found is None:
+        console.print(
+            f"{escape(title)}: no predictive check, since this method has no physics to run samples forward by."
+        )
+        return
+    if found.rows:
+        told = recon.info.get("observations", {})
+        sources, indices = told.get("sources", ()), told.get("indices", ())
+        distances = recon.info.get("familiarity", {}).get("distance", ())
+        table = Table(title=escape(f"{title}, run forward"), title_justify="left", title_style="bold")
+        for name in ("observation", "rank (.5)", "chi^2 / d", "expected", "deviations", "from training"):
+            table.add_column(name, justify="left" if name == "observation" else "right")
+        worst = sorted(found.rows, key=lambda row: -abs(row.deviations))[:_MOST_ROWS]
+        for row in sorted(worst, key=lambda row: row.observation):
+            i = row.observation
+            name = f"{sources[i]} {indices[i]}" if i < len(sources) else str(i)
+            size = f"[bold red]{row.deviations:.2g}[/]" if row.warning else f"{row.deviations:.2g}"
+            training = f"{distances[i]:.2g}" if i < len(distances) else "-"
+            figures = (f"{row.rank:.2f}", f"{row.distance:.3g}", f"{row.expected:.3g}")
+            table.add_row(escape(name), *figures, size, training)
+        console.print(table)
+        if len(found.rows) > len(worst):
+            console.print(f"These are the {len(worst)} of {len(found.rows)} that fit worst; --json has them all.")
+    _sentences(found.verdict, found.warnings)
+    for line in recon.info.get("familiarity", {}).get("warnings", []):
+        console.print(f"[bold red]{escape(line)}[/]")
+
+
+def _sentences(lines: Sequence[str], red: Sequence[str]) -> None:
+    """Print sentences, some of them in red."""
+    console = _out()
+    for line in lines:
+        console.print(f"[bold red]{escape(line)}[/]" if line in red else escape(line))
 
 
 def checks(found: Sequence[Check]) -> None:

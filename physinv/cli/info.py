@@ -153,5 +153,9 @@ def _reconstruction(path: Path) -> dict[str, Any]:
     kept = ("simulator", "parameters", "method", "answer", "steps", "seed", "data", "seconds")
     out |= {key: r.info[key] for key in kept}
     spread = float(r.samples.std(1).mean()) if k > 1 else 0.0
-    rms = float(torch.linalg.vector_norm(r.truth) / r.truth.numel() ** 0.5)
-    return out | {"observations": n, "samples": k, "mean_std_of_samples": spread, "rms_of_truth": rms}
+    out |= {"observations": n, "samples": k, "mean_std_of_samples": spread}
+    if r.truth is not None:
+        out["rms_of_truth"] = float(torch.linalg.vector_norm(r.truth) / r.truth.numel() ** 0.5)
+    if "familiarity" in r.info:
+        out |= {f"warning {i}": line for i, line in enumerate(r.info["familiarity"]["warnings"])}
+    return out

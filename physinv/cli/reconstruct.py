@@ -10,20 +10,39 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Options, Overwrite, Seed, check_output
+from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, check_output
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 
 if TYPE_CHECKING:
     import torch
 
+    from physinv.data.final_states import FinalStates
     from physinv.runs.run import Run
 
 
 def reconstruct(
-    data: Annotated[Path, typer.Option(help="HDF5 file or folder with the observations (their last states).")],
-    out: Annotated[Path, typer.Option(help="HDF5 file to write: /truth, /observation, /samples.")],
+    out: Annotated[Path, typer.Option(help="HDF5 file to write: /observation, /samples, and /truth of --data.")],
     run: Annotated[Path | None, typer.Argument(help="A run folder made by `physinv train`.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="HDF5 file or folder of trajectories, whose last states are the observations.")
+    ] = None,
+    observation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="File of observed final states alone, one or many (npy, npz, nc, h5, csv, mat, pt); repeatable.",
+        ),
+    ] = None,
+    variable: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Variable of that file, or several: u,v.")
+    ] = None,
+    names: Annotated[
+        str | None, typer.Option(metavar="A,B", help="What its channels are called in the run, in the file's order.")
+    ] = None,
+    dims: Annotated[
+        str | None, typer.Option(metavar="A,B", help="What its axes are, in the file's order: sample,y,x.")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A method without training, such as gauss-newton, in the place of a run."),
@@ -56,6 +75,7 @@ def reconstruct(
     refine: Annotated[
         int, typer.Option(min=0, metavar="N", help="Move each sample by N gradients of Monte Carlo over paths.")
     ] = 0,
+    strict: Strict = False,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -64,6 +84,7 @@ def reconstruct(
 
     Examples: physinv reconstruct runs/heat --data datasets/heat/data/test --out heat.hdf5 --samples 16 --steps 32
               physinv reconstruct runs/heat --data datasets/heat/data/test --out part.hdf5 --observe sensors:0.25
+              physinv reconstruct runs/heat --observation measured.nc --out measured.hdf5
               physinv reconstruct --method lbfgs --train datasets/heat --data datasets/heat/data/test --out lbfgs.hdf5
     """
     from physinv.config.devices import pick_device
@@ -71,6 +92,10 @@ def reconstruct(
     from physinv.runs.reconstruct import SamplingPlan, reconstruct
 
     _free(out, overwrite)
+    if (data is None) == (not observation):
+        raise ValueError("give `--data` (trajectories) or `--observation` (final states alone), one of the two.")
+    if data is not None and (variable or names or dims):
+        raise ValueError("`--variable`, `--names` and `--dims` are for `--observation`; leave them out with `--data`.")
     plan = SamplingPlan(
         answer=answer,
         samples=samples,
@@ -83,11 +108,21 @@ def reconstruct(
         refine=refine,
     )
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
-    dataset = TrajectoryDataset(data)
+    source: TrajectoryDataset | FinalStates
+    if data is not None:
+        source = TrajectoryDataset(data)
+    else:
+        source = _observed(observation or [], loaded, variable, names, dims)
     with keeping(NOTHING), progress("reconstructing") as report:
-        reconstruct(
-            loaded, dataset, out, plan, progress=lambda done, n: report(done / n, f"{done} of {n} observations")
+        found = reconstruct(
+            loaded,
+            source,
+            out,
+            plan,
+            strict=strict,
+            progress=lambda done, n: report(done / n, f"{done} of {n} observations"),
         )
+    console.familiarity(found)
     console.say(f"reconstruction in {out}")
 
 
@@ -95,32 +130,72 @@ def evaluate(
     recon: Annotated[Path, typer.Argument(help="A file made by `physinv reconstruct`.")],
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
+    strict: Strict = False,
 ) -> None:
-    """Evaluate a reconstruction: metrics beside those of the exact posterior, and checks that need none.
+    """Evaluate a reconstruction: metrics beside the exact posterior's, checks that need none, and a verdict in words.
+
+    Of observations without true initial states it makes the posterior predictive check instead: do samples that are run
+    forward lead to what was observed?
 
     Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
     """
-    from physinv.evaluation.evaluate import check, evaluate, write_json
+    from physinv.evaluation.checks import warnings
+    from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
     from physinv.posterior.reconstruction import read_reconstruction
 
     check_output(json, "--json", recon)
     loaded = read_reconstruction(recon)
-    rows = evaluate(loaded)
     info = loaded.info
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
     chosen = info["run"].get("notes", {}).get("chosen")
     method = info["method"] if chosen is None else f"{info['method']} ({chosen})"
-    console.metrics(rows, f"{info['simulator']}, {method} {info['answer']}{steps}")
-    checks = check(loaded)
-    console.checks(checks)
+    title = f"{info['simulator']}, {method} {info['answer']}{steps}"
+
+    # Everything is computed before anything is written, so that `--strict` leaves nothing behind.
+    if loaded.truth is None:
+        rows, checks, said = [], [], None
+        found = check_predictive(loaded)
+        predictive = None if found is None else found[1]
+        told = [] if predictive is None else list(predictive.warnings)
+    else:
+        rows, checks, predictive = evaluate(loaded), check(loaded), None
+        said = judge(loaded, rows)
+        told = warnings(checks) + list(said.warnings)
+    told += info.get("familiarity", {}).get("warnings", [])
+    if strict and told:
+        raise ValueError(" ".join(told))
+    if loaded.truth is None:
+        console.predictive(predictive, loaded, title)
+    else:
+        console.metrics(rows, title)
+        console.checks(checks)
+        console.verdict(said)
     if json is not None:
-        write_json(rows, loaded, json, checks)
+        write_json(rows, loaded, json, checks, said, predictive)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction
 
         for path in draw_reconstruction(loaded, plots):
             console.note(f"figure in {path}")
+
+
+def _observed(paths: list[Path], run: Run, variable: str | None, names: str | None, dims: str | None) -> FinalStates:
+    """Observations alone, brought to the channels and the grid of a run; what was changed is said."""
+    from physinv.data.final_states import read_final_states
+
+    found = read_final_states(
+        paths,
+        run.simulator.layout,
+        float(run.times[-1]),
+        variable=variable,
+        names=tuple(names.split(",")) if names else (),
+        dims=dims,
+        units=run.info.get("units"),
+    )
+    for line in found.notes:
+        console.note(line)
+    return found
 
 
 def _fitted(

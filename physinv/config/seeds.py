@@ -23,10 +23,13 @@ names in use; capitals stand for numbers or for names of files' parts.
     observation / sensors                   where the sensors of a partial observation are
     observation / noise                     noise of a partial observation
     reconstruction / samples                samples of the posterior
+    reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
     evaluation / exact                      samples of the exact posterior, to compare with
     evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
     evaluation / ranks                      ranks among equal numbers, in figures
+    evaluation / baselines                  draws of climatology, and errors of the linear estimate
+    evaluation / prediction                 noise of samples that are run forward
     evaluation / checks                     new noise, patches and bootstrap samples of the checks of samples
     comparison / samples                    samples of a method
     comparison / trajectories               reconstructed trajectories of a method

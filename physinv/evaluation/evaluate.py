@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Metric", "Row", "check", "evaluate", "metrics_of", "write_json"]
+__all__ = ["Metric", "Row", "check", "check_predictive", "evaluate", "judge", "metrics_of", "write_json"]
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +18,18 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
+from physinv.evaluation.observed.predictive import Prediction, Predictive, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
+from physinv.evaluation.verdict.baselines import baselines
+from physinv.evaluation.verdict.words import Verdict, verdict
 from physinv.laws.exact import LinearGaussian
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
+_OF_SINGLE = ("relative_l2", "crps", "energy_score")  # metrics that baselines without spread are given
+_OF_ALL = (*_OF_SINGLE, "relative_l2_mean", "coverage_90", "spread_skill")
 _SHORTEST = 8  # points along an axis from which a spectrum has shells to compare
 
 
@@ -54,6 +60,9 @@ class Row:
         exact: Its value for the exact answer to the same question; None where that is not known.
         best: The best value: ``"low"``, ``"high"``, or a number as text.
         about: What it measures, in one line.
+        climatology: Its value for initial states of the training data; None where it means nothing, or is not known.
+        persistence: Its value for ``x_0 = x_T``.
+        linear: Its value for the linear estimate.
     """
 
     metric: str
@@ -61,6 +70,9 @@ class Row:
     exact: float | None
     best: str
     about: str
+    climatology: float | None = None
+    persistence: float | None = None
+    linear: float | None = None
 
 
 def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
@@ -78,10 +90,54 @@ def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
     """
     recon = _read(recon)
     reference = _exact_samples(recon, seed)
-    return [
-        Row(m.name, m.value(recon.samples), None if reference is None else m.value(reference), m.best, m.about)
-        for m in metrics_of(recon)
-    ]
+    rivals = baselines(recon, seed=seed)
+    rows = []
+    for m in metrics_of(recon):
+        beside = {b.name: m.value(b.samples) for b in rivals if m.name in (_OF_ALL if b.spread else _OF_SINGLE)}
+        exact = None if reference is None else m.value(reference)
+        rows.append(Row(m.name, m.value(recon.samples), exact, m.best, m.about, **beside))
+    return rows
+
+
+def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int = 0) -> Verdict:
+    """Judge a reconstruction with known truths in sentences.
+
+    Args:
+        recon: The reconstruction, or its file.
+        rows: Its metrics.
+        seed: Seed of the draws of climatology and of the linear estimate.
+
+    Returns:
+        The verdict (:func:`~physinv.evaluation.verdict.words.verdict`).
+    """
+    recon = _read(recon)
+    values = {row.metric: row.value for row in rows}
+    rivals = baselines(recon, seed=seed)
+    return verdict(recon.samples, recon.known_truth, recon.simulator.layout, rivals, values)
+
+
+def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tuple[Prediction, Predictive] | None:
+    """Make the posterior predictive check: run samples forward, and see where the observation lies among the results.
+
+    Args:
+        recon: The reconstruction, or its file, with or without true initial states.
+        seed: Seed of the noise, where the file does not hold the final states that samples lead to.
+
+    Returns:
+        These final states and the check (:func:`~physinv.evaluation.observed.predictive.check_prediction`); None where
+        there is no physics to run them by, or they were not observed whole.
+    """
+    recon = _read(recon)
+    if recon.operator is not None:
+        return None
+    if recon.predicted is not None and recon.predicted_clean is not None:
+        prediction = Prediction(recon.predicted, recon.predicted_clean)
+    elif recon.simulator.known:
+        generator = seeds(seed).child("evaluation", "prediction").generator()
+        prediction = predict(recon.simulator, recon.simulator.times, recon.samples, generator=generator)
+    else:
+        return None
+    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout)
 
 
 def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
@@ -100,25 +156,39 @@ def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
     final = recon.observation if recon.seen is None else recon.seen
     generator = seeds(seed).child("evaluation", "checks").generator()
     return check_samples(
-        recon.samples, recon.truth, final, recon.simulator, observation=recon.operator, generator=generator
+        recon.samples, recon.known_truth, final, recon.simulator, observation=recon.operator, generator=generator
     )
 
 
-def write_json(rows: list[Row], recon: Reconstruction, path: Path, checks: Sequence[Check] = ()) -> None:
+def write_json(
+    rows: Sequence[Row],
+    recon: Reconstruction,
+    path: Path,
+    checks: Sequence[Check] = (),
+    verdict: Verdict | None = None,
+    predictive: Predictive | None = None,
+) -> None:
     """Write the tables of metrics and checks, and how the reconstruction was made, as JSON.
 
     Args:
-        rows: The table of metrics.
+        rows: The table of metrics; numbers that are not finite are null, here and below.
         recon: The reconstruction that it is of.
         path: The file to write, whole or not at all.
-        checks: The table of checks.  Numbers that are not finite are null in both tables.
+        checks: The table of checks.
+        verdict: The verdict in words.
+        predictive: The posterior predictive check.
     """
-    content = {
-        "metrics": as_json(rows),
-        "checks": as_json(checks),
-        "warnings": warnings(checks),
-        "reconstruction": recon.info,
-    }
+    told = warnings(checks)
+    content: dict[str, Any] = {"metrics": as_json(rows), "checks": as_json(checks)}
+    if verdict is not None:
+        content["verdict"] = verdict.sentences
+        told += verdict.warnings
+    if predictive is not None:
+        content["predictive"] = as_json(predictive.rows)
+        content["verdict"] = predictive.verdict
+        told += predictive.warnings
+    told += recon.info.get("familiarity", {}).get("warnings", [])
+    content |= {"warnings": told, "reconstruction": recon.info}
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
@@ -134,7 +204,8 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
         The metrics, in the order of the table.
     """
     simulator, moving = recon.simulator, recon.simulator.layout.moving
-    truth, initial = moving(recon.truth), recon.truth
+    initial = recon.known_truth
+    truth = moving(initial)
 
     def single(metric: Callable[[Tensor], Tensor]) -> Callable[[Tensor], float]:
         return lambda s: float(torch.stack([metric(s[:, i]) for i in range(min(_SINGLE, s.shape[1]))]).mean())

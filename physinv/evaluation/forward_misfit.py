@@ -21,7 +21,7 @@ inverse of a Wishart matrix is too large on average (Muirhead 1982, section 3.2)
 
 from __future__ import annotations
 
-__all__ = ["Misfit", "Whitener", "end_noise", "forward_misfit"]
+__all__ = ["Misfit", "Whitener", "end_noise", "forward_misfit", "pooled_noise"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from torch import Tensor
 from physinv.equations.fourier import fourier, multiplicity
 from physinv.equations.sde import Linear
 from physinv.laws.observation import Observation
-from physinv.processes.layout import ParticleLayout
+from physinv.processes.layout import ParticleLayout, StateLayout
 from physinv.processes.simulator import Simulator
 
 _WHOLE = 16  # components of a vector up to which the whole covariance of its noise is estimated
@@ -139,7 +139,8 @@ def end_noise(
         return _closed_form(simulator, starts)
 
     # Vectors have a noise of their own at each start; its size here says whether there is any.
-    coordinates, weights = _blocks(simulator, starts, observation)
+    seen = _seen(simulator, starts[:1], observation)
+    coordinates, weights = _blocks(simulator.layout, seen, observation)
     deviations = _deviations(simulator, starts[:_STARTS], _RUNS, observation, generator)
     if not bool(deviations.abs().amax() > 0):
         return None
@@ -147,20 +148,46 @@ def end_noise(
     if not simulator.layout.space and not isinstance(simulator.layout, ParticleLayout):
         return _own(simulator, coordinates, scale, observation, generator)
 
-    # One noise for all starts: a matrix for each block, for particles one for all of them.
-    y = coordinates(deviations / scale)
-    if isinstance(simulator.layout, ParticleLayout):
+    # One noise for all starts.
+    squares = _pooled(simulator.layout, coordinates, weights, deviations / scale)
+    return lambda x, gap: squares(gap / scale)
+
+
+def pooled_noise(
+    layout: StateLayout, deviations: Float[Tensor, "runs *moving"], scale: Float[Tensor, "*one_state"]
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Estimate the noise of final states from deviations of noisy runs, the same for all of them.
+
+    Args:
+        layout: Layout of the states.
+        deviations: Ends of noisy runs minus those of runs without noise, moving channels only.
+        scale: Size of the states in each channel or component, against which rounding is judged.
+
+    Returns:
+        A function of ``r`` that returns ``chi^2`` and the number of components that have noise.
+    """
+    coordinates, weights = _blocks(layout, deviations[:1], None)
+    squares = _pooled(layout, coordinates, weights, deviations.double() / scale)
+    return lambda gap: squares(gap.double() / scale)
+
+
+def _pooled(
+    layout: StateLayout, coordinates: _Coordinates, weights: Tensor, deviations: Tensor
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """A matrix for each block, for particles one for all of them, from deviations over their scale."""
+    y = coordinates(deviations)
+    if isinstance(layout, ParticleLayout):
         y = y.flatten(0, 1)[:, None]
     count = len(y) * (2 if y.is_complex() else 1)
     roots, kept = _roots(torch.einsum("nbc,nbd->bcd", y, y.conj()) / len(y))
-    shrink = (count - y.shape[-1] - 1) / count
+    shrink = max(count - y.shape[-1] - 1, 1) / count
 
-    def whiten(x: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-        z = coordinates(gap / scale)
+    def squares(gap: Tensor) -> tuple[Tensor, Tensor]:
+        z = coordinates(gap)
         numbers = (weights * kept).expand(z.shape[1]).sum()
-        return shrink * (weights * _squares(roots, z)).sum(-1), numbers.expand(len(x))
+        return shrink * (weights * _squares(roots, z)).sum(-1), numbers.expand(len(gap))
 
-    return whiten
+    return squares
 
 
 def _closed_form(simulator: Linear, starts: Tensor) -> Whitener | None:
@@ -205,21 +232,20 @@ def _own(
 
 
 def _blocks(
-    simulator: Simulator, starts: Tensor, observation: Observation | None
+    layout: StateLayout, like: Tensor, observation: Observation | None
 ) -> tuple[_Coordinates, Float[Tensor, " blocks"]]:
     """Coordinates in which noise has a small covariance in each of many blocks, and the weight of each block."""
-    layout, one = simulator.layout, torch.ones(1, dtype=torch.float64, device=starts.device)
+    one = torch.ones(1, dtype=torch.float64, device=like.device)
     if isinstance(layout, ParticleLayout):
         return lambda r: r.double(), one
     if not layout.space:
-        whole = _seen(simulator, starts[:1], observation).numel() <= _WHOLE
+        whole = like.numel() <= _WHOLE
         return lambda r: r.double().flatten(1)[:, None] if whole else r.double().flatten(1)[:, :, None], one
     if observation is not None:
         return lambda r: r.double().flatten(1)[:, :, None], one
     if not layout.periodic:
         return lambda r: r.double().flatten(2).transpose(1, 2), one
-    like = layout.moving(starts[:1]).double()
-    weights = multiplicity(like).expand(fourier(like).shape[2:]).flatten()
+    weights = multiplicity(like.double()).expand(fourier(like.double()).shape[2:]).flatten()
     return lambda r: fourier(r.double()).flatten(2).transpose(1, 2), weights
 
 

@@ -58,8 +58,12 @@ def compare_pairs(a: Reconstruction, b: Reconstruction) -> list[Pair]:
         One comparison for each metric that both have: for single estimates the relative error of the mean alone.
 
     Raises:
-        ValueError: If they are of different observations, or of fewer than two.
+        ValueError: If they are of different observations, of fewer than two, or without truth.
     """
+    if a.truth is None or b.truth is None:
+        raise ValueError(
+            "both reconstructions must have the true initial states, got observations alone; `physinv evaluate` checks those."
+        )
     n = min(len(a.truth), len(b.truth))
     if n < 2:
         raise ValueError(f"both reconstructions must have 2 or more observations, got {n}; reconstruct more.")

@@ -20,9 +20,10 @@ from physinv.processes.parameters import build
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 
-SCHEMA = 3
-"""Version of the reconstruction file; version 2 is read as well, all others are refused."""
+SCHEMA = 4
+"""Version of the reconstruction file; versions 2 and 3 are read as well, all others are refused."""
 
+_OPTIONAL = ("truth", "seen", "predicted", "predicted_clean", "climatology", "linear", "linear_deviation")
 _ANSWERS_OF_2 = {"sde": "samples", "flow": "flow", "mean-flow": "mean-flow"}  # as version 2 names them, its `method`
 
 
@@ -32,19 +33,43 @@ class Reconstruction:
 
     Args:
         simulator: The process, with the parameters that the run was trained with.
-        truth: True initial states.
+        truth: True initial states; None for observations alone.
         observation: Final states; for partial observations the smallest states that explain the observed numbers.
         samples: Reconstructed initial states.
         info: How they were made: method, answer, steps, seed, versions and what the run says of itself.
         seen: Observed numbers, for partial observations only (see :attr:`operator`).
+        predicted: Final states that samples lead to, with noise; of observations without truth.
+        predicted_clean: The same without noise.
+        climatology: Some initial states of the training data, where the run kept them.
+        linear: The linear estimate of each initial state, where the run kept it.
+        linear_deviation: Standard deviation of its errors.
     """
 
     simulator: Simulator
-    truth: Float[Tensor, "n *state"]
+    truth: Float[Tensor, "n *state"] | None
     observation: Float[Tensor, "n *state"]
     samples: Float[Tensor, "n k *state"]
     info: dict[str, Any]
     seen: Float[Tensor, "n *seen"] | None = None
+    predicted: Float[Tensor, "n m *state"] | None = None
+    predicted_clean: Float[Tensor, "n m *state"] | None = None
+    climatology: Float[Tensor, "c *state"] | None = None
+    linear: Float[Tensor, "n *state"] | None = None
+    linear_deviation: Float[Tensor, "*state"] | None = None
+
+    @property
+    def known_truth(self) -> Float[Tensor, "n *state"]:
+        """Return the true initial states.
+
+        Raises:
+            ValueError: If they are not known.
+        """
+        if self.truth is None:
+            raise ValueError(
+                "`recon` holds observations without true initial states, to which nothing can be compared; "
+                "give check_predictive(recon)."
+            )
+        return self.truth
 
     @property
     def operator(self) -> Observation | None:
@@ -52,7 +77,7 @@ class Reconstruction:
         if self.info["observe"] is None:
             return None
         return named(
-            self.info["observe"], self.info["observed_noise"], tuple(self.truth.shape[1:]), seed=self.info["seed"]
+            self.info["observe"], self.info["observed_noise"], tuple(self.observation.shape[1:]), seed=self.info["seed"]
         )
 
 
@@ -77,16 +102,19 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
             if "samples" not in file and "t0_fields" in file:
                 raise KeyError("it holds trajectories; reconstruct from them with `physinv reconstruct`")
             info = json.loads(file["info_json"][()])
-            truth, shown, samples = (torch.from_numpy(file[k][...]) for k in ("truth", "observation", "samples"))
-            seen = torch.from_numpy(file["seen"][...]) if "seen" in file else None
+            shown, samples = (torch.from_numpy(file[k][...]) for k in ("observation", "samples"))
+            others = {k: torch.from_numpy(file[k][...]) if k in file else None for k in _OPTIONAL}
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
     except (OSError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a whole reconstruction file: {str(error).splitlines()[0]}") from None
     if info.get("schema") == 2:
         info |= {"method": "physinv", "answer": _ANSWERS_OF_2[info["method"]]}
-    elif info.get("schema") != SCHEMA:
-        raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads 2 and {SCHEMA}.")
-    if not bool(samples.isfinite().all() and truth.isfinite().all()):
+    elif info.get("schema") not in (3, SCHEMA):
+        raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads 2 to {SCHEMA}.")
+    truth = others.pop("truth")
+    if truth is None and "observations" not in info:
+        raise ValueError(f"{path} is not a whole reconstruction file: it holds no `truth`; reconstruct again.")
+    if not bool(samples.isfinite().all() and (truth is None or truth.isfinite().all())):
         raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
-    return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, shown, samples, info, seen)
+    return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, shown, samples, info, **others)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from physinv.config.seeds import seeds
+from physinv.evaluation.evaluate import check_predictive
 from physinv.evaluation.metrics import rank_histogram
 from physinv.laws.observation import seen_components
 from physinv.posterior.reconstruction import Reconstruction
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def picture(recon: Reconstruction) -> Figure:
-    """Draw observations beside posterior samples and the truth; points that were not observed are drawn as unseen.
+    """Draw observations beside posterior samples, and the truth if it is known; what was not seen is drawn as unseen.
 
     Args:
         recon: The reconstruction.
@@ -32,12 +33,17 @@ def picture(recon: Reconstruction) -> Figure:
     from physinv.reports.plots.pictures.base import first_moving
 
     layout = recon.simulator.layout
-    figure = plot.reconstruction(recon.truth, _shown(recon), recon.samples, layout, channel=first_moving(layout))
+    if recon.truth is None:
+        figure = plot.posterior(recon.observation, recon.samples, layout)
+    else:
+        figure = plot.reconstruction(recon.truth, _shown(recon), recon.samples, layout, channel=first_moving(layout))
     return plot.titled(figure, f"{_name(recon)}: initial states given final ones")
 
 
 def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -> list[Path]:
     """Draw reconstructions, spectra (fields), and for ensembles a rank histogram and a coverage curve.
+
+    Of observations without truth: samples beside what was observed, and what they lead to against it.
 
     Args:
         recon: The reconstruction.
@@ -52,6 +58,8 @@ def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -
 
     folder.mkdir(parents=True, exist_ok=True)
     layout, name = recon.simulator.layout, _name(recon)
+    if recon.truth is None:
+        return _draw_observed(recon, folder, seed)
     figures = {"reconstruction": picture(recon)}
 
     # Spectra of fields, with those of the exact posterior of whole observations.
@@ -72,9 +80,30 @@ def draw_reconstruction(recon: Reconstruction, folder: Path, *, seed: int = 0) -
         plot.titled(figures["ranks"], f"{name}: ranks of the truth")
         figures["coverage"] = plot.coverage_curve(samples, truth)
         plot.titled(figures["coverage"], f"{name}: coverage")
-    for title, figure in figures.items():
-        plot.save(figure, folder / f"{title}.png")
-    return [folder / f"{title}.png" for title in figures]
+    return _saved(figures, folder)
+
+
+def _draw_observed(recon: Reconstruction, folder: Path, seed: int) -> list[Path]:
+    """The figures of observations without truth."""
+    from physinv.reports import plots as plot
+
+    layout, name = recon.simulator.layout, _name(recon)
+    figures = {"posterior": picture(recon)}
+    if (found := check_predictive(recon, seed=seed)) is not None:
+        prediction, result = found
+        distances = [row.distance for row in result.rows], [row.expected for row in result.rows]
+        figures["predicted"] = plot.predicted(recon.observation, prediction.noisy, distances, layout)
+        plot.titled(figures["predicted"], f"{name}: samples run forward, against what was observed")
+    return _saved(figures, folder)
+
+
+def _saved(figures: dict[str, Figure], folder: Path) -> list[Path]:
+    """Write figures, and list their files."""
+    from physinv.reports import plots as plot
+
+    for name, figure in figures.items():
+        plot.save(figure, folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in figures]
 
 
 def _name(recon: Reconstruction) -> str:

@@ -2,6 +2,7 @@
 
 run.json                 how the run was made: simulator, method, options, settings, seed, data, versions, notes
 model.safetensors        the trained answer; written last, so where it is the run is finished
+summary.safetensors      what is kept of the training data, to judge observations and posteriors by
 log.jsonl                one line per validation; of several networks each has a folder of its own
 checkpoint.safetensors   weights, averages, optimiser, beside the log
 physics.safetensors      drift and noise, where they are learned first
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 __all__ = [
     "SCHEMA",
+    "SUMMARY",
     "check_same",
     "choice",
     "clear",
@@ -40,8 +42,11 @@ from physinv.training.validation import Record
 SCHEMA = 2
 """Version of run.json; version 1, of score models only, is read as well, all others are refused."""
 
+SUMMARY = "summary.safetensors"
+"""Name of the file of what is kept of the training data."""
+
 _INFO, _MODEL, _PHYSICS, _LOG = "run.json", "model.safetensors", "physics.safetensors", "log.jsonl"
-_WRITTEN = (_INFO, _LOG, "checkpoint.safetensors", _PHYSICS, _MODEL)
+_WRITTEN = (_INFO, _LOG, "checkpoint.safetensors", _PHYSICS, SUMMARY, _MODEL)
 _COMPARED = (
     "simulator",
     "parameters",

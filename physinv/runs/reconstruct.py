@@ -1,13 +1,12 @@
-"""Reconstruct the initial states of a dataset with a fitted method, and write them to one HDF5 file."""
+"""Reconstruct the initial states of a dataset, or of observations alone, and write them to one HDF5 file."""
 
 from __future__ import annotations
 
 __all__ = ["ANSWERS", "GRIDS", "SamplingPlan", "reconstruct", "step_grid"]
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,11 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.final_states import FinalStates
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
+from physinv.evaluation.observed.familiarity import Familiarity, familiarity
+from physinv.evaluation.observed.predictive import MOST_DRAWS, predict
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
@@ -39,6 +41,7 @@ from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
 from physinv.runs.run import Run, load_run
+from physinv.runs.store import Store
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
@@ -114,24 +117,32 @@ class SamplingPlan:
 
 def reconstruct(
     run: Run | Path | str,
-    data: TrajectoryDataset | Path | str,
+    data: TrajectoryDataset | FinalStates | Path | str,
     out: Path | str,
     plan: SamplingPlan | None = None,
     *,
+    strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Reconstruct the initial states of a dataset and write them to one HDF5 file.
+) -> Familiarity | None:
+    """Reconstruct the initial states of a dataset, or of observations alone, and write them to one HDF5 file.
 
-    The file holds ``/truth``, ``/observation``, ``/samples`` and, for partial observations, the observed numbers
-    ``/seen``; it appears when it is complete.  Given a partial observation, samples are drawn in two stages
-    (:func:`~physinv.posterior.partial.sample_final`).
+    The file holds ``/truth`` (of a dataset), ``/observation``, ``/samples`` and, for partial observations, the observed
+    numbers ``/seen``; it appears when it is complete.  Given a partial observation, samples are drawn in two stages
+    (:func:`~physinv.posterior.partial.sample_final`).  Samples of observations alone are also run forward again, where
+    the method has physics, into ``/predicted`` and ``/predicted_clean``.
 
     Args:
         run: Fitted method, or the folder of its run.
-        data: Trajectories of the same system, whose last states are the observations, or their folder or file.
+        data: Trajectories of the same system, whose last states are the observations, or their folder or file; or
+            observations alone (:func:`~physinv.data.final_states.read_final_states`,
+            :func:`~physinv.data.final_states.final_states`).
         out: File to write; an existing one is replaced.
         plan: Answer, number of samples, steps and observation; None: the defaults of :class:`SamplingPlan`.
+        strict: Whether observations that are unlike the training data are refused, before anything is written.
         progress: Called with the number of observations done and their total after each batch.
+
+    Returns:
+        How far the observations lie from the training data; None where the run does not know, or they are partial.
 
     Raises:
         ValueError: If ``run`` and ``data`` are of different systems, the plan does not fit them, or a sample is not
@@ -140,85 +151,151 @@ def reconstruct(
     run = load_run(run) if isinstance(run, (str, Path)) else run
     data = TrajectoryDataset(data) if isinstance(data, (str, Path)) else data
     check_instance(run, Run, "run", "give reconstruct(run, data, out)")
-    check_instance(data, TrajectoryDataset, "data", "give TrajectoryDataset(folder of a split)")
+    if not isinstance(data, FinalStates):
+        check_instance(data, TrajectoryDataset, "data", "give TrajectoryDataset(folder of a split) or FinalStates")
+        _check_same_system(run, data)
     plan, out = SamplingPlan() if plan is None else plan, Path(out)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
-    _check_same_system(run, data)
-    if plan.observe is not None and not data.layout.partly_observable:
-        raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
+    layout = run.simulator.layout
+    _check_observe(plan, data, layout.partly_observable)
 
-    observation = None if plan.observe is None else named(plan.observe, plan.observed_noise, data.shape, seed=plan.seed)
-    device, answer = run.device, prepared(run, data, plan)
+    observation = (
+        None if plan.observe is None else named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
+    )
+    device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
     generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
-
     paths = fit_path_model(run.simulator, generator=generator, device=device) if plan.refine else None
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
-    n, k = min(plan.limit or data.n_trajectories, data.n_trajectories), plan.draws
-    truth, final = data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
+    truth, final = _ends(data, plan.limit)
+    known = None if run.summary is None or run.summary.law is None or observation else run.summary.law
+    familiar = None if known is None else familiarity(known, final.cpu())
+    if strict and familiar is not None and familiar.warnings:
+        raise ValueError(" ".join(familiar.warnings))
     if observation is not None:
         noise = seeds(plan.seed).child("observation", "noise").generator(final.device)
         final = observation.observe(final, generator=noise)
-    shown = final if observation is None else displayed_state(observation, final, data.shape)
-    begun = time.perf_counter()
+    shown = final if observation is None else displayed_state(observation, final, layout.shape)
+    n, k, begun = len(final), plan.draws, time.perf_counter()
 
     def write(tmp: Path) -> None:
         with h5py.File(tmp, "w", track_order=False) as file:
             # Truth and observation come first, so that the file has the same order whatever the method.
-            space = _scales(file, run.simulator, n, k)
-            _field(file, "truth", (n, *data.shape), ["observation_index", *space])[...] = truth.cpu().numpy()
-            _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = shown.cpu().numpy()
+            store = Store(file, layout, n, k, run.info.get("units", {}))
+            if truth is not None:
+                store.states("truth", "observation_index")[...] = truth.cpu().numpy()
+            store.states("observation", "observation_index")[...] = shown.cpu().numpy()
             if observation is not None:
                 file.create_dataset("seen", data=final.cpu().numpy())
 
             # Samples are written batch by batch: they are the only array that may not fit into memory.
-            target = _field(file, "samples", (n, k, *data.shape), ["observation_index", "draw", *space])
+            target = store.states("samples", "observation_index", "draw")
+            ahead = _Forward(run, store, plan) if truth is None and plan.answer == "samples" else None
             at = 0
             for part in torch.split(final, max(1, (plan.batch or default_batch(shown)) // k)):
                 drawn = _drawn(answer, observation, part.to(device), plan, generator)
                 if paths is not None:
                     drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
                 target[at : at + len(part)] = drawn.cpu().numpy()
+                if ahead is not None:
+                    ahead.write(at, drawn)
                 at += len(part)
                 if progress is not None:
                     progress(at, n)
 
-            # How the samples were made, once for readers of attributes and once complete, as JSON.
-            info = {
-                "schema": SCHEMA,
-                "method": run.method,
-                "answer": plan.answer,
-                "steps": _steps(answer),
-                "grid": plan.grid,
-                "observe": plan.observe,
-                "observed_noise": None if plan.observe is None else plan.observed_noise,
-                "samples": k,
-                "refine": plan.refine,
-                "seed": plan.seed,
-                "simulator": run.info["simulator"],
-                "parameters": describe(run.simulator),
-                "data": str(data.path),
-                "device": str(device),
-                "seconds": round(time.perf_counter() - begun, 3),
-                "run": run.info,
-                "versions": versions(),
-            }
-            for key in ("method", "answer", "steps", "samples", "seed", "simulator", "data", "device", "seconds"):
-                if info[key] is not None:
-                    file.attrs[key] = info[key]
-            file.attrs["Conventions"] = "CF-1.8"
-            file.create_dataset("info_json", data=json.dumps(info))
+            # What the samples are compared with, and how they were made.
+            store.background(run.summary, final if observation is None else None)
+            store.origin(data if isinstance(data, FinalStates) else None, familiar)
+            store.info(_info(run, data, plan, answer, familiar, round(time.perf_counter() - begun, 3)))
 
-    with threads_for(data.shape):
+    with threads_for(layout.shape):
         write_atomically(out, write)
+    return familiar
 
 
-def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float[Tensor, " grid"]:
+class _Forward:
+    """Writes where samples lead to, where there is physics to run them by."""
+
+    def __init__(self, run: Run, store: Store, plan: SamplingPlan) -> None:
+        physics = run.sde
+        self.physics = None if isinstance(physics, Simulator) and not physics.known else physics
+        self.times, self.device = run.times, run.device
+        self.generator = seeds(plan.seed).child("reconstruction", "prediction").generator(run.device)
+        if self.physics is not None:
+            count = min(plan.draws, MOST_DRAWS)
+            self.targets = [store.states(name, "observation_index", count) for name in ("predicted", "predicted_clean")]
+
+    def write(self, at: int, drawn: Tensor) -> None:
+        if self.physics is None:
+            return
+        found = predict(self.physics, self.times, drawn, generator=self.generator)
+        for target, states in zip(self.targets, (found.noisy, found.clean), strict=True):
+            target[at : at + len(drawn)] = states.cpu().numpy()
+
+
+def _ends(data: TrajectoryDataset | FinalStates, limit: int | None) -> tuple[Tensor | None, Tensor]:
+    """True initial states where they are known, and final states."""
+    if isinstance(data, FinalStates):
+        return None, data.first(limit).states
+    n = min(limit or data.n_trajectories, data.n_trajectories)
+    return data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
+
+
+def _info(
+    run: Run,
+    data: TrajectoryDataset | FinalStates,
+    plan: SamplingPlan,
+    answer: Answer,
+    familiar: Familiarity | None,
+    seconds: float,
+) -> dict[str, Any]:
+    """How the samples were made, fit for JSON."""
+    info: dict[str, Any] = {
+        "schema": SCHEMA,
+        "method": run.method,
+        "answer": plan.answer,
+        "steps": _steps(answer),
+        "grid": plan.grid,
+        "observe": plan.observe,
+        "observed_noise": None if plan.observe is None else plan.observed_noise,
+        "samples": plan.draws,
+        "refine": plan.refine,
+        "seed": plan.seed,
+        "simulator": run.info["simulator"],
+        "parameters": describe(run.simulator),
+        "data": ", ".join(dict.fromkeys(data.sources)) if isinstance(data, FinalStates) else str(data.path),
+        "device": str(run.device),
+        "seconds": seconds,
+        "run": run.info,
+        "versions": versions(),
+    }
+    if isinstance(data, FinalStates):
+        first = data.first(plan.limit)
+        info["observations"] = {"sources": first.sources, "indices": first.indices, "notes": first.notes}
+    if familiar is not None:
+        info["familiarity"] = {**asdict(familiar), "warnings": familiar.warnings}
+    return info
+
+
+def _check_observe(plan: SamplingPlan, data: TrajectoryDataset | FinalStates, possible: bool) -> None:
+    """Refuse partial observations of what cannot be seen in part."""
+    if plan.observe is None:
+        return
+    if isinstance(data, FinalStates):
+        raise ValueError(
+            f"`observe` takes numbers from whole trajectories and adds noise, got {plan.observe} with observations; "
+            "leave it out, or give `data`."
+        )
+    if not possible:
+        raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
+
+
+def step_grid(run: Run, data: TrajectoryDataset | None, steps: int, grid: str) -> Float[Tensor, " grid"]:
     """Return the times of a reversal.
 
     Args:
         run: Trained run.
-        data: Trajectories on which a ``"learned"`` grid measures its local errors.
+        data: Trajectories on which a ``"learned"`` grid measures its local errors; None where there are none.
         steps: Number of solver steps from T to 0.
         grid: ``"stored"``: spaced like the stored times.  ``"linear"``: equal steps.  ``"log"``: geometric from a
             hundredth of the horizon on, for initial states with structure on all scales.  ``"learned"``: equal local
@@ -228,7 +305,7 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
         Increasing times from 0 to T, ``(steps + 1,)``, in the unit of time of the process.
 
     Raises:
-        ValueError: If there is no grid of that name.
+        ValueError: If there is no grid of that name, or it needs trajectories.
     """
     _check_grid(grid)
     horizon = float(run.times[-1])
@@ -238,6 +315,8 @@ def step_grid(run: Run, data: TrajectoryDataset, steps: int, grid: str) -> Float
         return linear(horizon, steps)
     if grid == "log":
         return logarithmic(horizon, steps, horizon / 100)
+    if data is None:
+        raise ValueError("`grid` learned measures errors along trajectories, got observations alone; take stored.")
     timed = data.trajectories(slice(0, _TIMED_TRAJECTORIES)).to(run.device)
     reverse = Reverse(run.sde, run.model)
     return learned(reverse, timed, data.times, steps, step=default_step(run.sde, run.model))
@@ -249,12 +328,12 @@ def _check_grid(grid: str) -> None:
         raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
 
 
-def prepared(run: Run, data: TrajectoryDataset, plan: SamplingPlan) -> Answer:
+def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> Answer:
     """Return the answer of a run as a plan asks for it.
 
     Args:
         run: Fitted method.
-        data: Trajectories on which a ``"learned"`` grid measures its local errors.
+        data: Trajectories on which a ``"learned"`` grid measures its local errors; None where there are none.
         plan: Steps, grid and kind of answer.
 
     Returns:
@@ -327,24 +406,3 @@ def _check_same_system(run: Run, data: TrajectoryDataset) -> None:
                 f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; "
                 "they must be of one system."
             )
-
-
-def _scales(file: h5py.File, simulator: Simulator, n: int, k: int) -> list[str]:
-    """Dimension scales, so that xarray opens the file as (observation_index, draw, ...)."""
-    layout = simulator.layout
-    axes: dict[str, Any] = {"observation_index": range(n), "draw": range(k)}
-    axes |= {name: range(size) for name, size in zip(layout.dims, layout.shape, strict=True) if name not in layout.axes}
-    axes |= dict(zip(layout.axes, layout.coordinates, strict=True))
-    for name, values in axes.items():
-        scale = file.create_dataset(name, data=list(values), dtype="f8" if name in layout.axes else "i8")
-        scale.make_scale(name)
-    return list(layout.dims)
-
-
-def _field(file: h5py.File, name: str, shape: tuple[int, ...], dims: list[str]) -> h5py.Dataset:
-    """Create a float32 dataset of states, in chunks of one observation, with its dimension scales."""
-    chunks = (1, *shape[1:]) if len(dims) > 2 else None
-    data = file.create_dataset(name, shape, dtype="f4", chunks=chunks)
-    for i, dim in enumerate(dims):
-        data.dims[i].attach_scale(file[dim])
-    return data

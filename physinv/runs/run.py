@@ -41,6 +41,7 @@ from physinv.runs.files import (
     write_info,
     write_model,
 )
+from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
 from physinv.training.budget import Budget, check_budget
 from physinv.training.objectives.choose import check_objective
 from physinv.training.validation import Announce, History, Progress
@@ -56,6 +57,7 @@ class Run:
         times: Stored times, from 0 to T, float64.
         info: What run.json says.
         device: Device of the answer's tensors.
+        summary: What is kept of the training data; None for runs of earlier versions.
     """
 
     simulator: Simulator
@@ -63,6 +65,7 @@ class Run:
     times: Float[Tensor, " time"]
     info: dict[str, Any]
     device: torch.device
+    summary: TrainingSummary | None = None
 
     @property
     def method(self) -> str:
@@ -160,6 +163,7 @@ def train_run(
     opening()
     tensors = tensors_of(method, answer)
     forget_model(run)
+    write_summary(run, summarise(problem.simulator, problem.train, problem.valid))
     write_info(run, info | {"notes": notes_of(answer)})
     write_model(run, tensors)
     done = list(problem.histories.values())
@@ -201,7 +205,8 @@ def fit_run(
     with threads_for(train.shape):
         answer = fit_method(method, problem, options)
     info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
-    return Run(problem.simulator, underlying(answer), train.times, info, device)
+    summary = summarise(problem.simulator, problem.train, problem.valid)
+    return Run(problem.simulator, underlying(answer), train.times, info, device, summary)
 
 
 def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
@@ -228,7 +233,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     except (KeyError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    return Run(simulator, underlying(answer), times, info, device)
+    return Run(simulator, underlying(answer), times, info, device, read_summary(run, simulator.layout, device))
 
 
 class _Opening:
@@ -282,6 +287,7 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
         "parameters": parameters_of(problem.simulator),
         "times": [float(t) for t in train.times],
         "shape": list(train.shape),
+        "units": {**train.config.get("units", {}), **train.config.get("axis_units", {})},
         "trajectories": train.n_trajectories,
         "settings": problem.settings.model_dump(mode="json"),
         "seed": problem.seed,

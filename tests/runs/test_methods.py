@@ -98,7 +98,7 @@ def test_another_method_or_option_is_another_run(data, tmp_path):
     assert logs(tmp_path / "run") == {}
     assert load_run(other).method == "linear"  # another run below this one stays
     clear(tmp_path / "run")
-    assert sorted(p.name for p in tmp_path.rglob("*.safetensors")) == ["model.safetensors"]
+    assert sorted(p.name for p in tmp_path.rglob("*.safetensors")) == ["model.safetensors", "summary.safetensors"]
 
 
 @pytest.mark.parametrize("method", ["linear", "gauss-newton", "exact"])

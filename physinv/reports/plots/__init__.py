@@ -6,9 +6,21 @@ stays behind.
 
 from __future__ import annotations
 
-__all__ = ["coverage_curve", "ranks", "reconstruction", "save", "spectra", "titled", "training", "trajectory"]
+__all__ = [
+    "coverage_curve",
+    "posterior",
+    "predicted",
+    "ranks",
+    "reconstruction",
+    "save",
+    "spectra",
+    "titled",
+    "training",
+    "trajectory",
+]
 
 from physinv.reports.plots.curves import training
 from physinv.reports.plots.laws import coverage_curve, ranks, spectra
+from physinv.reports.plots.observed import posterior, predicted
 from physinv.reports.plots.states import reconstruction, trajectory
 from physinv.reports.plots.style import save, titled

@@ -1,0 +1,326 @@
+"""Final states that a user observed, read from a file and brought to the channels and the grid of a process.
+
+A file of observations has no initial states.  It may hold one state or many, with or without coordinates, in any
+format that :mod:`physinv.data.sources.read` knows.  What it says is used: names of channels and axes, positions, times.
+What it says otherwise than the process is either mended, with a note (another grid is interpolated, an axis that runs
+the other way is turned), or refused in one line (another number of channels, another final time, NaN).
+"""
+
+from __future__ import annotations
+
+__all__ = ["FinalStates", "final_states", "read_final_states"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from physinv.config.inputs import States, as_tensor, joined
+from physinv.config.suggest import did_you_mean
+from physinv.data.regrid import regrid
+from physinv.processes.layout import StateLayout
+
+if TYPE_CHECKING:
+    import xarray
+
+_SAME_TIME = 1e-3  # of the horizon: how far a final time may be from that of the process
+_FIXED = ("sample", "time", "component")  # names of axes that are no axes of space
+
+
+@dataclass(frozen=True)
+class FinalStates:
+    """Observed final states, and where they come from.
+
+    Args:
+        states: The states, in the order of channels and axes of the process, float32.
+        sources: File that each state comes from; ``"array"`` where it came from Python.
+        indices: Its number in that file.
+        notes: Sentences about what was changed or understood on the way.
+    """
+
+    states: Float[Tensor, "n *state"]
+    sources: tuple[str, ...]
+    indices: tuple[int, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def first(self, n: int | None) -> FinalStates:
+        """Return the first observations.
+
+        Args:
+            n: How many at most; None: all.
+        """
+        return FinalStates(self.states[:n], self.sources[:n], self.indices[:n], self.notes)
+
+
+def final_states(values: States, layout: StateLayout, *, source: str = "array") -> FinalStates:
+    """Take arrays of final states as observations.
+
+    Args:
+        values: One state or many: a tensor, an array or lists of the shape of a state, with or without a batch axis.
+            The axis of the channels may be missing where there is one channel.
+        layout: Layout of the states of the process.
+        source: Where they come from, for messages and for the result.
+
+    Returns:
+        The observations.
+
+    Raises:
+        ValueError: If they are of another shape, or not finite.
+
+    Example:
+        >>> from physinv.processes.layout import VectorLayout
+        >>> final_states([0.5, 1.0], VectorLayout("x", 2)).states
+        tensor([[0.5000, 1.0000]])
+    """
+    x = as_tensor(values, "observation").detach().cpu().double().numpy()
+    shaped = _by_shape(x, layout, source)
+    return _checked(shaped, layout, source)
+
+
+def read_final_states(
+    paths: Sequence[Path | str],
+    layout: StateLayout,
+    horizon: float,
+    *,
+    variable: str | None = None,
+    names: Sequence[str] = (),
+    dims: str | None = None,
+    units: Mapping[str, str] | None = None,
+) -> FinalStates:
+    """Read observed final states from files.
+
+    Args:
+        paths: Files, each with one state or many.  Of files with several times the last one counts.
+        layout: Layout of the states of the process.
+        horizon: Final time T of the process, in its unit of time, counted from its initial states.
+        variable: Name of the variable in the files, or several, separated by commas; None: as the file says.
+        names: Names of the channels in the order in which the file has them; none: as the file says.
+        dims: Names of the axes in the files, in their order, separated by commas; None: as the file says.
+        units: Units of the channels in the training data, by name, to be compared with those that files say.
+
+    Returns:
+        The observations of all files, one after another.
+
+    Raises:
+        ValueError: If a file cannot be read, holds other channels, another final time, points that do not cover the
+            grid of the process, or numbers that are not finite.
+    """
+    if not paths:
+        raise ValueError("`observation` must name at least one file, got none.")
+    parts = [_read(Path(path), layout, horizon, variable, tuple(names), dims, units or {}) for path in paths]
+    return FinalStates(
+        torch.cat([p.states for p in parts]),
+        sum((p.sources for p in parts), ()),
+        sum((p.indices for p in parts), ()),
+        tuple(dict.fromkeys(sum((p.notes for p in parts), ()))),
+    )
+
+
+def _read(
+    path: Path,
+    layout: StateLayout,
+    horizon: float,
+    variable: str | None,
+    names: tuple[str, ...],
+    dims: str | None,
+    units: Mapping[str, str],
+) -> FinalStates:
+    """The observations of one file."""
+    from physinv.data.sources.read import open_source, read_states
+
+    notes: list[str] = []
+    coordinates: dict[str, NDArray[np.float64]] = {}
+    source = open_source(path)
+    if variable is None and dims is None and _is_table(source):
+        x, called, coordinates = _table(path, source, layout)
+        if layout.space:
+            x = _channels(path, x, list(names) or called, layout, notes)
+            x, changed = regrid(x, coordinates, layout, str(path))
+            notes += changed
+        return _checked(x, layout, str(path), notes)
+
+    # Channels that the file has under the names of the process are taken by name, whatever else it holds.
+    chosen: str | list[str] | None = variable
+    if variable is None and not names and set(layout.names) <= set(source.data_vars):
+        chosen = list(layout.names)
+    found = _at_the_end(path, read_states(path, chosen, dims), horizon)
+    if not layout.space:
+        return _checked(_vectors(path, found, layout), layout, str(path))
+
+    # Each variable as (sample, *space), its channels in the order of the process.
+    given = [str(name) for name in found.data_vars]
+    if names and len(names) != len(given):
+        raise ValueError(f"`--names` must name the {len(given)} channels of {path}, {', '.join(given)}, got {names}.")
+    if any(str(d).startswith("axis_") for v in found.data_vars.values() for d in v.dims):
+        values = [_unnamed(path, found[name].values, layout) for name in given]
+        x = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
+        called = list(names) or (list(layout.names) if x.shape[1] != len(given) else given)
+    else:
+        axes = _axes(path, found[given[0]], layout)
+        x = np.stack([_ordered(found[name], axes) for name in given], axis=1)
+        called = list(names) or given
+        pairs = zip(layout.axes, axes, strict=True)
+        coordinates = {ours: np.asarray(found[a].values, dtype=float) for ours, a in pairs if a in found.coords}
+    x = _channels(path, x, called, layout, notes)
+    for name, own in zip(called, given, strict=False):
+        told = str(found[own].attrs.get("units", ""))
+        if told and units.get(name, told) != told:
+            notes.append(f"{path}: `{own}` is in {told}, the run was trained on `{name}` in {units[name]}.")
+    x, changed = regrid(x, coordinates, layout, str(path))
+    return _checked(x, layout, str(path), (*notes, *changed))
+
+
+def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dataset:
+    """The last states of a file with times, if they are those of the final time."""
+    if "time" not in found.dims and "time" not in found.coords:
+        return found
+    if "time" in found.coords:
+        times = np.atleast_1d(np.asarray(found["time"].values, dtype=float))
+        dated = "since" in str(found["time"].attrs.get("units", ""))  # a date says when, not how long after x_0
+        ends = [times[-1]] + ([times[-1] - times[0]] if len(times) > 1 else [])
+        if not (dated and len(times) == 1) and not any(abs(t - horizon) <= _SAME_TIME * horizon for t in ends):
+            raise ValueError(
+                f"{path} ends at time {ends[-1]:g}, the run was trained on final states at T = {horizon:g}; "
+                "give states at that time, or train on trajectories that end as these do."
+            )
+    return found.isel(time=-1) if "time" in found.dims else found
+
+
+def _is_table(source: xarray.Dataset) -> bool:
+    """Whether a file is a table whose rows are not numbered by times or samples."""
+    return source.attrs.get("family") == "csv" and list(source.sizes) == ["axis_0"]
+
+
+def _table(
+    path: Path, source: xarray.Dataset, layout: StateLayout
+) -> tuple[NDArray[np.float64], list[str], dict[str, NDArray[np.float64]]]:
+    """States, names of channels and positions in a table.
+
+    A column that is called like the only axis of space holds positions, and the others are channels.  Otherwise the
+    rows are states, or the whole table is one.
+    """
+    columns = {str(name): np.asarray(v.values, dtype=float) for name, v in source.data_vars.items()}
+    axis = layout.axes[0]
+    if len(layout.space) == 1 and axis in columns and len(columns) > 1:
+        positions = {axis: columns.pop(axis)}
+        return np.stack(list(columns.values()))[None], list(columns), positions
+    matrix = np.stack(list(columns.values()), axis=1)
+    if layout.space and matrix.shape[1] == 1:
+        matrix = matrix[:, 0]
+    elif layout.space and matrix.T.shape == layout.shape and matrix.shape != layout.shape:
+        matrix = matrix.T
+    return _by_shape(matrix, layout, str(path)), list(layout.names), {}
+
+
+def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout) -> NDArray[np.float64]:
+    """Vectors and particles, by their shape alone; variables of one number each are the components."""
+    arrays = [np.asarray(v.values, dtype=float) for v in found.data_vars.values()]
+    if len(arrays) > 1 and len({a.shape for a in arrays}) == 1 and len(arrays) == layout.shape[-1]:
+        arrays = [np.stack(arrays, axis=-1)]
+    if len(arrays) > 1:
+        held = ", ".join(map(str, found.data_vars))
+        raise ValueError(f"{path} holds {held}, the run needs states {joined(layout.shape)}; choose by `--variable`.")
+    return _by_shape(arrays[0], layout, str(path))
+
+
+def _axes(path: Path, variable: xarray.DataArray, layout: StateLayout) -> list[str]:
+    """Which axes of a variable are those of space, in the order of the process: by name, or in their own order."""
+    axes = [str(d) for d in variable.dims if d not in _FIXED]
+    if len(axes) != len(layout.axes):
+        got = ", ".join(axes) or "none"
+        raise ValueError(
+            f"`{variable.name}` of {path} must vary along {', '.join(layout.axes)}, got {got}; "
+            "say by `--dims` what its axes are."
+        )
+    return list(layout.axes) if set(axes) == set(layout.axes) else axes
+
+
+def _ordered(variable: xarray.DataArray, axes: Sequence[str]) -> NDArray[np.float64]:
+    """A channel as ``(sample, *space)``."""
+    lead = ["sample"] if "sample" in variable.dims else []
+    values = np.asarray(variable.transpose(*lead, *axes).values, dtype=float)
+    return values if lead else values[None]
+
+
+def _unnamed(path: Path, values: NDArray[Any], layout: StateLayout) -> NDArray[np.float64]:
+    """An array without names of axes, by its shape, as ``(sample, channel, *space)``."""
+    return _by_shape(np.asarray(values, dtype=float), layout, str(path))
+
+
+def _by_shape(x: NDArray[np.float64], layout: StateLayout, source: str) -> NDArray[np.float64]:
+    """States ``(n, *state)`` from an array of that shape, of one state, or of one channel without its axis."""
+    shape = layout.shape
+    if x.shape[1:] == shape:
+        return x
+    if x.shape == shape:
+        return x[None]
+    if layout.space and shape[0] == 1:
+        if x.shape[1:] == shape[1:]:
+            return x[:, None]
+        if x.shape == shape[1:]:
+            return x[None, None]
+    raise ValueError(
+        f"{source} must hold states of shape {joined(shape)}, one or many, got an array {x.shape}; "
+        "for another grid give a file with coordinates."
+    )
+
+
+def _channels(
+    path: Path, x: NDArray[np.float64], called: Sequence[str], layout: StateLayout, notes: list[str]
+) -> NDArray[np.float64]:
+    """The channels of the process, found by their names, or taken in order where there are as many under others."""
+    wanted = layout.names
+    if set(wanted) <= set(called):
+        return x[:, [list(called).index(name) for name in wanted]]
+    missing = [name for name in wanted if name in layout.static and name not in called]
+    if missing and len(called) != len(wanted):
+        raise ValueError(
+            f"{path} must also hold `{missing[0]}`, which the run was trained to be given, got {', '.join(called)}."
+        )
+    if len(called) != len(wanted):
+        raise ValueError(
+            f"{path} holds {len(called)} channel{'s' * (len(called) != 1)} ({', '.join(called)}), the run needs "
+            f"{len(wanted)} ({', '.join(wanted)}); choose by `--variable`, or name them by `--names`."
+        )
+    if len(wanted) > 1 and (known := set(wanted) & set(called)):
+        other = next(name for name in called if name not in known)
+        raise ValueError(f"{path} has no channel of the run called `{other}`; {did_you_mean(other, wanted)}")
+    if list(called) != [path.stem]:  # the only array of a file that names none is called after the file
+        notes.append(f"{path}: {', '.join(called)} taken for {', '.join(wanted)} of the run.")
+    return x
+
+
+def _checked(x: NDArray[np.float64], layout: StateLayout, source: str, notes: Sequence[str] = ()) -> FinalStates:
+    """Observations of one source, if all numbers are finite in float32."""
+    with np.errstate(over="ignore"):
+        states = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    if not len(states):
+        raise ValueError(f"{source} holds no states.")
+    if not bool(states.isfinite().all()):
+        n, *place = torch.nonzero(~states.isfinite())[0].tolist()
+        kind = "NaN" if np.isnan(x[(n, *place)]) else "infinity"
+        count = int((~states[n].isfinite()).sum())
+        more = f" and {count - 1} more" if count > 1 else ""
+        raise ValueError(
+            f"observation {n} of {source} holds {kind} at {_where(place, layout)}{more}; fill it, or leave it out."
+        )
+    return FinalStates(states, (source,) * len(states), tuple(range(len(states))), tuple(notes))
+
+
+def _where(place: Sequence[int], layout: StateLayout) -> str:
+    """A component of a state in words."""
+    if not layout.space:
+        return ", ".join(f"{axis} {i}" for axis, i in zip(layout.dims, place, strict=True))
+    along = ", ".join(
+        f"{axis} = {c[i]:g}" for axis, c, i in zip(layout.axes, layout.coordinates, place[1:], strict=True)
+    )
+    return f"`{layout.names[place[0]]}`, {along}"

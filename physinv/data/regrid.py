@@ -1,0 +1,136 @@
+"""Bring fields to the grid of a process: accept copies of it, turn axes around, interpolate from other grids."""
+
+from __future__ import annotations
+
+__all__ = ["regrid"]
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from physinv.processes.layout import StateLayout
+
+_SAME = 1e-2  # of a spacing: how far positions may be from those of the process, such as rounded copies of them
+_PERIOD = 1e-2  # of a spacing: by which the period of a file's grid may differ
+
+
+def regrid(
+    x: Float[np.ndarray, "n channels *space"],
+    coordinates: Mapping[str, NDArray[np.float64]],
+    layout: StateLayout,
+    source: str = "the observation",
+) -> tuple[Float[np.ndarray, "n channels *grid"], list[str]]:
+    """Return fields at the grid points of a layout.
+
+    Positions that are those of the layout up to a hundredth of a spacing are taken for the same.  Other ones are
+    interpolated linearly, across the ends of the axis where it is periodic.
+
+    Args:
+        x: Fields on the grid that ``coordinates`` give.
+        coordinates: Positions by axis; an axis without any must have as many points as that of the layout.
+        layout: Layout with the grid that is wanted.
+        source: Where the fields come from, for messages.
+
+    Returns:
+        The fields, and a sentence about each axis that was changed.
+
+    Raises:
+        ValueError: If a grid without positions has another number of points, or positions do not cover those of the
+            layout.
+
+    Example:
+        >>> from physinv.processes.layout import FieldLayout
+        >>> layout = FieldLayout("u", "x", [[0.0, 0.5]], "WALL")
+        >>> regrid(np.array([[[1.0, 2.0, 3.0]]]), {"x": np.array([0.0, 0.25, 1.0])}, layout)[0].round(3).tolist()
+        [[[1.0, 2.333]]]
+    """
+    notes: list[str] = []
+    for i, (axis, wanted) in enumerate(zip(layout.axes, layout.coordinates, strict=True)):
+        place, target = 2 + i, np.asarray(wanted)
+        n = x.shape[place]
+        if axis not in coordinates:
+            if n != len(target):
+                raise ValueError(
+                    f"{source} has {n} points along {axis}, the run {len(target)}; "
+                    "give their positions as a coordinate of the file to have them interpolated."
+                )
+            continue
+        have = coordinates[axis]
+        if len(have) != n or not np.isfinite(have).all() or len(np.unique(have)) < n:
+            raise ValueError(f"the positions along {axis} in {source} must be {n} different finite numbers.")
+
+        # The same points, in the same order or the other way round.
+        if n == len(target) and _alike(have, target):
+            continue
+        if n == len(target) and _alike(have[::-1], target):
+            x = np.flip(x, place)
+            notes.append(f"{source}: {axis} runs the other way in the file, and was turned.")
+            continue
+        x = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), axis, source)
+        x = np.moveaxis(x, -1, place)
+        notes.append(f"{source}: interpolated linearly from {n} to {len(target)} points along {axis}.")
+    return x, notes
+
+
+def _alike(have: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
+    """Whether positions are the same, up to rounding."""
+    return bool(np.abs(have - target).max() <= _SAME * _spacing(target))
+
+
+def _spacing(positions: NDArray[np.float64]) -> float:
+    """The mean distance of neighbouring positions; of a single one its size."""
+    if len(positions) < 2:
+        return max(abs(float(positions[0])), 1.0)
+    return float(np.ptp(positions)) / (len(positions) - 1)
+
+
+def _wraps(layout: StateLayout, axis: int) -> bool:
+    """Whether an axis is periodic, where boundaries may differ from axis to axis."""
+    kinds = layout.boundary.split(",")
+    return kinds[axis if len(kinds) > 1 else 0] == "PERIODIC"
+
+
+def _interpolated(
+    x: NDArray[np.float64],
+    have: NDArray[np.float64],
+    target: NDArray[np.float64],
+    periodic: bool,
+    axis: str,
+    source: str,
+) -> NDArray[np.float64]:
+    """Linear interpolation along the last axis."""
+    order = np.argsort(have)
+    have, x = have[order], x[..., order]
+    first, last, half = have[0], have[-1], _spacing(have) / 2
+    if periodic:
+        period = _spacing(target) * len(target)
+        own = _spacing(have) * len(have)
+        if abs(own - period) > _PERIOD * _spacing(have) and not _closed(x, last - first, period):
+            raise ValueError(
+                f"{axis} of {source} has the period {own:g} ({len(have)} points from {first:g} to {last:g}), "
+                f"that of the run is {period:g}; give the whole of it."
+            )
+        have = np.concatenate([have - period, have, have + period])
+        x = np.concatenate([x, x, x], axis=-1)
+        target = first + np.mod(target - first, period)
+    elif target.min() < first - half * (1 + _SAME) or target.max() > last + half * (1 + _SAME):
+        raise ValueError(
+            f"{axis} of {source} covers {first:g} to {last:g}, the grid of the run {target.min():g} to "
+            f"{target.max():g}; give a field that covers it."
+        )
+
+    # Neighbours on both sides and their weights; beyond the ends, within half a cell, the nearest value.
+    at = np.clip(np.searchsorted(have, target, side="right") - 1, 0, max(len(have) - 2, 0))
+    if len(have) < 2:
+        return np.repeat(x, len(target), axis=-1)
+    w = np.clip((target - have[at]) / (have[at + 1] - have[at]), 0.0, 1.0)
+    out: NDArray[np.float64] = x[..., at] * (1 - w) + x[..., at + 1] * w
+    return out
+
+
+def _closed(x: NDArray[np.float64], length: float, period: float) -> bool:
+    """Whether a periodic axis was stored with its first point a second time at the end."""
+    gap = np.abs(x[..., 0] - x[..., -1]).max()
+    return bool(abs(length - period) <= 1e-6 * period and gap <= 1e-4 * np.abs(x).max())

@@ -1,0 +1,127 @@
+"""The parts of a reconstruction file, as xarray and netCDF readers find them: arrays over named dimensions."""
+
+from __future__ import annotations
+
+__all__ = ["Store"]
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+from torch import Tensor
+
+from physinv.data.final_states import FinalStates
+from physinv.evaluation.observed.familiarity import Familiarity
+from physinv.processes.layout import StateLayout
+from physinv.runs.summary import TrainingSummary
+
+_ATTRIBUTES = ("method", "answer", "steps", "samples", "seed", "simulator", "data", "device", "seconds")
+_LONGEST = 1000  # characters of an attribute; the whole is in info_json
+
+
+class Store:
+    """Write a reconstruction into an open HDF5 file.
+
+    Args:
+        file: The file, empty and open for writing.
+        layout: Layout of the states, which names channels and axes.
+        n: Number of observations.
+        k: Draws for each.
+        units: Units of channels and axes, by name.
+    """
+
+    def __init__(self, file: h5py.File, layout: StateLayout, n: int, k: int, units: Mapping[str, str]) -> None:
+        self.file, self.layout, self.units = file, layout, units
+        self.sizes = {"observation_index": n, "draw": k}
+        axes: dict[str, Any] = {"observation_index": range(n), "draw": range(k)}
+        sizes = zip(layout.dims, layout.shape, strict=True)
+        axes |= {name: range(size) for name, size in sizes if name not in layout.axes}
+        axes |= dict(zip(layout.axes, layout.coordinates, strict=True))
+        if "channel" in axes:
+            axes["channel"] = list(layout.names)
+        for name, values in axes.items():
+            kind = h5py.string_dtype() if name == "channel" else "f8" if name in layout.axes else "i8"
+            scale = file.create_dataset(name, data=np.array(list(values), dtype=kind))
+            scale.make_scale(name)
+            if name in units:
+                scale.attrs["units"] = units[name]
+
+    def states(self, name: str, *lead: str | int) -> h5py.Dataset:
+        """Create a float32 array of states, in chunks of one observation, with its dimension scales.
+
+        Args:
+            name: Its name.
+            lead: What precedes the axes of a state: names of dimensions, or the length of one of its own.
+
+        Returns:
+            The dataset, still empty.
+        """
+        dims = [d if isinstance(d, str) else self._dimension(d) for d in lead]
+        shape = (*(self.sizes[d] for d in dims), *self.layout.shape)
+        chunks = (1, *shape[1:]) if len(dims) + len(self.layout.dims) > 2 and 0 not in shape else None
+        data = self.file.create_dataset(name, shape, dtype="f4", chunks=chunks)
+        for i, dim in enumerate((*dims, *self.layout.dims)):
+            data.dims[i].attach_scale(self.file[dim])
+        told = {self.units[c] for c in self.layout.names if c in self.units}
+        if len(told) == 1:
+            data.attrs["units"] = told.pop()
+        return data
+
+    def background(self, summary: TrainingSummary | None, final: Tensor | None) -> None:
+        """Write what samples are compared with: initial states of the training data, and the linear estimate.
+
+        Args:
+            summary: What the run kept of its training data.
+            final: Final states, where they were observed whole.
+        """
+        if summary is None:
+            return
+        self.states("climatology", len(summary.initial))[...] = summary.initial.numpy()
+        if summary.linear is not None and final is not None:
+            linear = summary.linear
+            self.states("linear", "observation_index")[...] = linear.mean(final.to(linear.mean_final)).cpu().numpy()
+            self.states("linear_deviation")[...] = linear.deviation.cpu().numpy()
+
+    def origin(self, observed: FinalStates | None, familiar: Familiarity | None) -> None:
+        """Write where each observation comes from, and how far it lies from the training data.
+
+        Args:
+            observed: Observations alone; None for those of a dataset.
+            familiar: Their distances.
+        """
+        n = self.sizes["observation_index"]
+        found: dict[str, Any] = {}
+        if observed is not None:
+            found["source"] = np.array(observed.sources[:n], dtype=h5py.string_dtype())
+            found["source_index"] = np.array(observed.indices[:n], dtype="i8")
+        if familiar is not None:
+            found["distance"] = np.array(familiar.distance, dtype="f8")
+        for name, values in found.items():
+            data = self.file.create_dataset(name, data=values)
+            data.dims[0].attach_scale(self.file["observation_index"])
+
+    def info(self, info: Mapping[str, Any]) -> None:
+        """Write how the samples were made, as attributes and, complete, as JSON.
+
+        Args:
+            info: What is to be told.
+        """
+        for key in _ATTRIBUTES:
+            if info[key] is not None:
+                value = info[key]
+                self.file.attrs[key] = value[:_LONGEST] if isinstance(value, str) else value
+        self.file.attrs["Conventions"] = "CF-1.8"
+        self.file.create_dataset("info_json", data=json.dumps(info))
+
+    def _dimension(self, length: int) -> str:
+        """A dimension without positions, of its own for each length."""
+        known = [name for name, size in self.sizes.items() if size == length and name not in ("observation_index",)]
+        if known:
+            return known[0]
+        name = f"draw_of_{length}"
+        scale = self.file.create_dataset(name, data=np.arange(length))
+        scale.make_scale(name)
+        self.sizes[name] = length
+        return name

@@ -1,0 +1,171 @@
+"""Observations alone, in every format: what is taken, what is mended with a note, what is refused in one line."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from physinv.data.final_states import final_states, read_final_states
+from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
+
+X = np.arange(16) / 16
+LINE = FieldLayout("u", "x", [X], "PERIODIC")
+PLANE = FieldLayout(("u", "v"), ("lat", "lon"), [np.linspace(-40, 40, 8), np.arange(8.0)], "WALL")
+VECTOR = VectorLayout("state", 3)
+STATES = np.random.default_rng(0).normal(size=(4, 16)).astype("f4")
+
+
+def pdebench(path, states, times, x):
+    with h5py.File(path, "w") as file:
+        file["tensor"], file["t-coordinate"], file["x-coordinate"] = states, times, x
+    return path
+
+
+def many(folder):
+    """The same four observations in each format."""
+    np.save(folder / "a.npy", STATES)
+    np.savez(folder / "b.npz", u=STATES, x=X)
+    data = xarray.Dataset({"u": (("sample", "x"), STATES)}, {"x": X})
+    data.to_netcdf(folder / "c.nc", engine="h5netcdf")
+    pdebench(folder / "d.hdf5", STATES[:, None], [1.0], X)
+    torch.save({"u": torch.from_numpy(STATES)}, folder / "e.pt")
+    with h5py.File(folder / "f.h5", "w") as file:
+        file["anything"] = STATES
+    whole = np.stack([0 * STATES, STATES], 1)
+    pdebench(folder / "g.hdf5", whole, [0.0, 1.0], X)
+    return sorted(folder.iterdir())
+
+
+def test_the_same_states_come_out_of_every_format(tmp_path):
+    for path in many(tmp_path):
+        found = read_final_states([path], LINE, 1.0)
+        assert torch.equal(found.states, torch.from_numpy(STATES)[:, None]), path
+        assert found.sources == (str(path),) * 4
+        assert found.indices == (0, 1, 2, 3)
+
+
+def test_vectors_from_csv_and_arrays(tmp_path):
+    rows = np.random.default_rng(1).normal(size=(5, 3)).astype("f4")
+    np.save(tmp_path / "a.npy", rows)
+    np.savetxt(tmp_path / "b.csv", rows, delimiter=",", header="x,y,z", comments="")
+    for path in sorted(tmp_path.iterdir()):
+        found = read_final_states([path], VECTOR, 1.0)
+        assert torch.allclose(found.states, torch.from_numpy(rows)), path
+    one = read_final_states([tmp_path / "a.npy", tmp_path / "b.csv"], VECTOR, 1.0)
+    assert len(one) == 10
+    assert one.indices == (0, 1, 2, 3, 4, 0, 1, 2, 3, 4)
+
+
+def test_fields_from_tables(tmp_path):
+    np.savetxt(tmp_path / "rows.csv", STATES, delimiter=",")
+    assert torch.allclose(
+        read_final_states([tmp_path / "rows.csv"], LINE, 1.0).states, torch.from_numpy(STATES)[:, None]
+    )
+    np.savetxt(tmp_path / "column.csv", STATES[1])
+    named = np.stack([X[::-1], STATES[1][::-1]], 1)
+    np.savetxt(tmp_path / "named.csv", named, delimiter=",", header="x,u", comments="")
+    for name in ("column", "named"):
+        found = read_final_states([tmp_path / f"{name}.csv"], LINE, 1.0)
+        assert torch.allclose(found.states, torch.from_numpy(STATES[1])[None, None])
+        assert ("turned" in "".join(found.notes)) == (name == "named")
+
+
+def test_one_state_and_several_files(tmp_path):
+    np.save(tmp_path / "one.npy", STATES[0])
+    np.save(tmp_path / "two.npy", STATES[1:3])
+    found = read_final_states([tmp_path / "one.npy", tmp_path / "two.npy"], LINE, 1.0)
+    assert torch.equal(found.states, torch.from_numpy(STATES[:3])[:, None])
+    assert found.indices == (0, 0, 1)
+    assert found.first(2).sources == (str(tmp_path / "one.npy"), str(tmp_path / "two.npy"))
+
+
+def test_axes_and_channels_go_by_their_names(tmp_path):
+    u, v = np.random.default_rng(2).normal(size=(2, 3, 8, 8))
+    axes = {"lat": list(PLANE.coordinates[0]), "lon": list(PLANE.coordinates[1])}
+    swapped = {"v": (("sample", "lon", "lat"), v.swapaxes(1, 2)), "u": (("sample", "lat", "lon"), u)}
+    xarray.Dataset({**swapped, "other": ("sample", np.zeros(3))}, axes).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = read_final_states([tmp_path / "a.nc"], PLANE, 1.0)
+    assert torch.allclose(found.states, torch.from_numpy(np.stack([u, v], 1)).float())
+    assert found.notes == ()
+
+    # A latitude that runs from north to south is turned, and said.
+    turned = xarray.Dataset({k: (("sample", "lat", "lon"), a[:, ::-1]) for k, a in (("u", u), ("v", v))}, axes)
+    turned = turned.assign_coords(lat=axes["lat"][::-1])
+    turned.to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    again = read_final_states([tmp_path / "b.nc"], PLANE, 1.0)
+    assert torch.equal(again.states, found.states)
+    assert "lat runs the other way" in again.notes[0]
+
+
+def test_names_say_what_channels_are(tmp_path):
+    u, v = np.random.default_rng(3).normal(size=(2, 3, 8, 8))
+    axes = {"lat": list(PLANE.coordinates[0]), "lon": list(PLANE.coordinates[1])}
+    dims = ("sample", "lat", "lon")
+    xarray.Dataset({"a": (dims, v), "b": (dims, u)}, axes).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = read_final_states([tmp_path / "a.nc"], PLANE, 1.0, names=("v", "u"))
+    assert torch.allclose(found.states, torch.from_numpy(np.stack([u, v], 1)).float())
+    taken = read_final_states([tmp_path / "a.nc"], PLANE, 1.0)
+    assert "a, b taken for u, v" in taken.notes[0]
+    with pytest.raises(ValueError, match=r"holds 1 channel \(a\), the run needs 2 \(u, v\); choose by `--variable`"):
+        read_final_states([tmp_path / "a.nc"], PLANE, 1.0, variable="a")
+    with pytest.raises(ValueError, match="`--names` must name the 2 channels"):
+        read_final_states([tmp_path / "a.nc"], PLANE, 1.0, names=("u",))
+
+
+def test_copies_of_the_grid_are_taken_silently_and_other_grids_interpolated(tmp_path):
+    for x in (X.astype("f4"), np.linspace(0, 1 - 1 / 16, 16, dtype="f4")):
+        found = read_final_states([pdebench(tmp_path / "a.hdf5", STATES[:, None], [1.0], x)], LINE, 1.0)
+        assert torch.equal(found.states[:, 0], torch.from_numpy(STATES))
+        assert not any("interpolated" in note for note in found.notes)
+    fine = np.arange(64) / 64
+    wave = np.sin(2 * np.pi * fine)[None, None]
+    found = read_final_states([pdebench(tmp_path / "b.hdf5", wave, [1.0], fine)], LINE, 1.0)
+    assert np.allclose(found.states[0, 0], np.sin(2 * np.pi * X), atol=1e-6)  # every fourth point is one of the grid
+    assert any("interpolated linearly from 64 to 16 points along x" in note for note in found.notes)
+
+
+REFUSED = {
+    "final time": (lambda p: pdebench(p / "a.hdf5", STATES[:, None], [0.75], X), "ends at time 0.75, .* T = 1;"),
+    "horizon": (
+        lambda p: pdebench(p / "a.hdf5", STATES[:, None].repeat(3, 1), [0, 0.25, 0.5], X),
+        "ends at time 0.5, .* T = 1;",
+    ),
+    "half a period": (lambda p: pdebench(p / "a.hdf5", STATES[:, None], [1.0], X / 2), "period 0.5 .* run is 1;"),
+    "another grid, unplaced": (lambda p: saved(p / "a.npy", STATES[:, ::2]), r"got an array \(4, 8\)"),
+    "NaN": (lambda p: saved(p / "a.npy", np.where(np.arange(16) == 5, np.nan, STATES)), "holds NaN at `u`, x = 0.3125"),
+    "infinity": (lambda p: saved(p / "a.npy", 1e39 * STATES.astype("f8")), "observation 0 of .* holds infinity"),
+    "channels": (lambda p: saved(p / "a.npy", STATES[:, None].repeat(2, 1)), r"states of shape \(batch, 1, 16\)"),
+    "no file": (lambda p: p / "none.npy", "there is no file"),
+}  # fmt: skip
+
+
+def saved(path, values):
+    np.save(path, values)
+    return path
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_in_one_line(case, tmp_path):
+    make, message = REFUSED[case]
+    with pytest.raises((ValueError, OSError), match=message) as raised:
+        read_final_states([make(tmp_path)], LINE, 1.0)
+    assert "\n" not in str(raised.value)
+
+
+def test_static_channels_must_come_with_the_observation(tmp_path):
+    layout = FieldLayout(("u", "conductivity"), "x", [X], "WALL", "conductivity")
+    data = xarray.Dataset({"u": (("sample", "x"), STATES)}, {"x": X})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match="must also hold `conductivity`"):
+        read_final_states([tmp_path / "a.nc"], layout, 1.0)
+
+
+def test_arrays_from_python():
+    assert final_states(STATES, LINE).states.shape == (4, 1, 16)
+    assert final_states(STATES[0], LINE).sources == ("array",)
+    assert final_states(torch.zeros(5, 4, 3), ParticleLayout(4, 2, "position")).states.shape == (5, 4, 3)
+    with pytest.raises(ValueError, match="observation 1 of array holds NaN at coordinate 2"):
+        final_states([[0.0, 0.0, 0.0], [0.0, 0.0, float("nan")]], VECTOR)
+    with pytest.raises(ValueError, match=r"must hold states of shape \(batch, 3\), one or many, got an array \(2, 4\)"):
+        final_states(np.zeros((2, 4)), VECTOR)

@@ -1,0 +1,113 @@
+"""The verdict says in words what is known by construction: better, worse, too narrow, at which scales, at a bound."""
+
+import pytest
+import torch
+
+from physinv.evaluation.verdict.baselines import Baseline, baselines
+from physinv.evaluation.verdict.words import verdict
+from physinv.posterior.reconstruction import Reconstruction
+from physinv.processes.layout import FieldLayout, VectorLayout
+from simulators.fields.heat import Heat
+
+VECTOR = VectorLayout("x", 3)
+LINE = FieldLayout("u", "x", [range(32)], "PERIODIC")
+N, K = 100, 15
+
+
+def posterior(generator, noise=0.5, n=N, k=K):
+    """Truths, and samples of their exact posterior given observations with noise, both of variance 1 and noise^2."""
+    truth = torch.randn(n, 3, generator=generator)
+    seen = truth + noise * torch.randn(n, 3, generator=generator)
+    gain = 1 / (1 + noise**2)
+    spread = noise * gain**0.5
+    return truth, gain * seen[:, None] + spread * torch.randn(n, k, 3, generator=generator), seen
+
+
+def rivals(truth, seen, generator):
+    prior = torch.randn(len(truth), K, 3, generator=generator)
+    return [Baseline("climatology", prior, True), Baseline("persistence", seen[:, None].expand(-1, K, -1), False)]
+
+
+def test_an_exact_posterior_is_better_than_what_costs_nothing(generator):
+    truth, samples, seen = posterior(generator)
+    found = verdict(samples, truth, VECTOR, rivals(truth, seen, generator), {"crps": 1.0})
+    assert found.warnings == ()
+    assert found.sentences[0].startswith("By CRPS the posterior is better than climatology (0.")
+    assert "persistence" in found.sentences[0]
+    assert "they can be trusted" in found.sentences[1]
+    # CRPS of normal laws: deviation / sqrt(pi); .447 of that of the prior, 4 standard errors of 100 observations
+    ratio = float(found.sentences[0].partition("climatology (")[2].partition(" ")[0])
+    assert ratio == pytest.approx(0.2**0.5, abs=0.1)
+
+
+def test_worse_than_the_linear_estimate(generator):
+    truth, samples, _ = posterior(generator)
+    linear = Baseline("linear", samples, True)
+    found = verdict(torch.randn(N, K, 3, generator=generator), truth, VECTOR, [linear], {})  # the prior
+    assert any("worse than the linear estimate" in line for line in found.warnings)
+    ratio = float(found.warnings[0].partition("estimate (")[2].partition(" ")[0])
+    assert ratio == pytest.approx(5**0.5, abs=0.5)  # 1 / deviation; 10 % for each CRPS of 100 observations
+    same = verdict(samples, truth, VECTOR, [Baseline("linear", samples.roll(1, 1), True)], {})
+    assert any("cannot be told from the linear estimate" in line for line in same.sentences)
+
+
+@pytest.mark.parametrize(("factor", "word"), [(0.4, "too narrow"), (3.0, "too wide")])
+def test_wrong_widths(factor, word, generator):
+    truth, samples, _ = posterior(generator)
+    mean = samples.mean(1, keepdim=True)
+    found = verdict(mean + factor * (samples - mean), truth, VECTOR, [], {})
+    assert any(word in line and "cannot be trusted" in line for line in found.warnings), found
+    peaked = next(line for line in found.warnings if "ranks are peaked" in line)
+    assert ("all samples" in peaked) == (factor < 1)
+
+
+def test_scales_are_judged_one_by_one(generator):
+    """White posteriors, right at all scales but the smallest, where they are four times too narrow."""
+    truth, samples = torch.randn(N, 1, 32, generator=generator), torch.randn(N, K, 1, 32, generator=generator)
+    assert "at all scales" in verdict(samples, truth, LINE, [], {}).sentences[0]
+    modes = torch.fft.rfft(samples)
+    modes[..., 10:] *= 0.25
+    found = verdict(torch.fft.irfft(modes, n=32), truth, LINE, [], {})
+    assert any("cannot be trusted at small scales" in line and "too narrow" in line for line in found.warnings)
+    assert any("can be trusted at large scales" in line and "middle scales" in line for line in found.sentences)
+
+
+def test_bounds_few_observations_and_metrics_that_are_not_finite(generator):
+    truth, samples, _ = posterior(generator)
+    found = verdict(samples.clamp(-1, 1), truth, VECTOR, [], {"crps": float("nan")})
+    assert any("at the bound of the box" in line for line in found.warnings)
+    assert "The metric crps is not finite." in found.warnings
+    few = verdict(samples[:5], truth[:5], VECTOR, [], {})
+    assert any("5 observations are too few to compare answers: 8" in line for line in few.warnings)
+    assert any("5 observations are too few to say whether intervals" in line for line in few.warnings)
+    one = verdict(samples[:1], truth[:1], VECTOR, [], {})
+    assert any("1 observation is too few" in line for line in one.warnings)
+    # Truths on the same atoms as the samples are no bound.
+    atoms = verdict(samples.sign(), truth.sign(), VECTOR, [], {})
+    assert not any("bound" in line for line in atoms.warnings)
+
+
+def test_single_estimates_get_no_verdict_on_intervals(generator):
+    truth, samples, _ = posterior(generator)
+    assert verdict(samples[:, :1], truth, VECTOR, [], {}).sentences == ()
+
+
+def test_baselines_are_what_they_are_called(generator):
+    process = Heat(size=8, steps=2)
+    truth, final = process.simulate(12, process.times[[0, -1]], generator=generator).unbind(1)
+    info = {"method": "x", "answer": "samples", "observe": None, "seed": 0, "simulator": "heat", "steps": None}
+    pool, deviation = process.initial(30, generator=generator), torch.full((1, 8, 8), 0.5)
+    samples = torch.zeros(12, 40, 1, 8, 8)
+    recon = Reconstruction(
+        process, truth, final, samples, info, climatology=pool, linear=2 * final, linear_deviation=deviation
+    )
+    found = {b.name: b for b in baselines(recon)}
+    assert list(found) == ["climatology", "persistence", "linear"]
+    drawn = found["climatology"].samples.flatten(0, 1)
+    assert all(any(torch.equal(x, y) for y in pool) for x in drawn[:20])
+    assert torch.equal(found["persistence"].samples[:, 7], final)
+    assert not found["persistence"].spread
+    gap = found["linear"].samples - 2 * final[:, None]
+    assert float(gap.std()) == pytest.approx(0.5, rel=0.02)
+    assert not torch.equal(baselines(recon, seed=1)[0].samples, found["climatology"].samples)
+    assert [b.name for b in baselines(Reconstruction(process, truth, final, samples, info))] == ["persistence"]
