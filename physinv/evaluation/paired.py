@@ -62,7 +62,7 @@ def compare_pairs(a: Reconstruction, b: Reconstruction) -> list[Pair]:
     """
     if a.truth is None or b.truth is None:
         raise ValueError(
-            "both reconstructions must have the true initial states, got observations alone; `physinv evaluate` checks those."
+            "both reconstructions must have true initial states, got observations alone; take `physinv evaluate`."
         )
     n = min(len(a.truth), len(b.truth))
     if n < 2:
