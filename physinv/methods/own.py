@@ -78,9 +78,8 @@ def kind_of(problem: Problem) -> str:
     Args:
         problem: The process and its data.
     """
-    layout = problem.train.layout
-    served = len(layout.space) == 1 or len(layout.shape) == 1  # vectors, and fields on a line
-    return "jumps" if served and not isinstance(problem.simulator, Linear) else "score"
+    particles = problem.train.layout.positions > 0
+    return "score" if particles or isinstance(problem.simulator, Linear) else "jumps"
 
 
 def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:

@@ -29,10 +29,12 @@ from physinv.training.jump_pairs import Fresh
 STEPS = "steps"
 """The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
 
-_HALF = 0.5  # of the budget: the score model's share for single numbers, and with physics to be learned first
+_HALF = (
+    0.5  # of the budget: the score model's share where small steps are as likely to be the better way, see fit_jumps
+)
 _CHOICE = 0.05  # of the budget: left for the choice among jumps and small steps
 _DRAWS = 16  # of each way, for each observation that they are compared on
-_FEWEST, _MOST, _NUMBERS = 50, 500, 2**17  # such observations, and numbers in their draws
+_FEWEST, _MOST, _NUMBERS = 16, 500, 2**17  # such observations, and numbers in their draws
 _DOUBT = 2.0  # standard errors by which small steps have to be better than jumps
 _MEAN_DRAWS = 64
 _PAIRS = 2**15  # numbers in the states that jump kernels are validated on
@@ -160,7 +162,9 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
         The trained posterior.
     """
     family, settings = _family(problem.setup)
-    share = _HALF if _learned(problem.setup) or problem.train.shape == (1,) else family.share
+    # Single numbers, fields in the plane or in space, and physics that has to be learned first: either may be better.
+    even = _learned(problem.setup) or problem.train.shape == (1,) or len(problem.train.layout.space) > 1
+    share = _HALF if even else family.share
     posterior = fit_posterior(problem.part("score", share=share))
 
     # The jump kernels, on top of the same physics.

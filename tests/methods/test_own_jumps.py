@@ -16,6 +16,7 @@ from physinv.methods.problem import Problem
 from physinv.methods.registry import fit_method
 from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
+from simulators.fields.allen_cahn import AllenCahn
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -32,11 +33,14 @@ def wells(tmp_path_factory):
     return made(DoubleWell(dimension=2, steps=8), "double-well", tmp_path_factory.mktemp("wells"))
 
 
-def test_linear_processes_keep_the_score_and_nonlinear_vectors_get_jumps(wells, tmp_path):
+def test_linear_processes_keep_the_score_and_nonlinear_ones_get_jumps(wells, tmp_path):
     ou = OrnsteinUhlenbeck(dim=2, steps=4)
     lines = made(ou, "ornstein-uhlenbeck", tmp_path, train=20)
     assert kind_of(Problem(ou, lines["train"], lines["valid"])) == "score"
     assert kind_of(Problem(DoubleWell(dimension=2, steps=8), wells["train"], wells["valid"])) == "jumps"
+    plane = AllenCahn(size=8, dimension=2, steps=2)
+    fields = made(plane, "allen-cahn", tmp_path / "plane", train=4)
+    assert kind_of(Problem(plane, fields["train"], fields["valid"])) == "jumps"
 
 
 @pytest.mark.filterwarnings("ignore:importance sampling has fewer")

@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ["FieldJumps", "empty_field_jumps", "field_jumps", "fit_field_jumps"]
 
 import itertools
+import math
 
 import torch
 from jaxtyping import Float, Int64
@@ -50,6 +51,7 @@ _PENALTIES = tuple(10.0**-p for p in range(2, 8))
 _KNOWN = 1e-8  # of the mean power of the errors of the linear estimate: modes with less are known
 _LEAST = 1e-6  # of the largest scale of a channel: what hardly varies is not scaled up
 _WIDTH = 64  # numbers of a token
+_FITTED, _FEWEST = 2**17, 32  # numbers of validation states that noise is fitted to, and fewest of these states
 _JUDGED = 128  # validation trajectories that the noise of the physics is judged on
 _WORSE = 1.02  # times the energy score of stationary noise: more the correlations of the physics must not cost
 
@@ -228,21 +230,20 @@ class FieldJumps(JumpKernel):
             data: Validation trajectories.
             seed: Seed of the noise that is compared with the errors.
         """
+        n = max(_FITTED // math.prod(self.layout.shape), _FEWEST)
         for k, (s, t) in enumerate(self.jumps):
-            later, generator = data.states(t), seeds(seed).child("finish", k).generator(data.device)
+            earlier, later = (data.states(i, limit=n) for i in (s, t))
+            generator = seeds(seed).child("finish", k).generator(data.device)
             mean, deviation = self.moments(later, k)
-            gap = self.layout.moving(data.states(s) - mean)
             self.physical.forget(k)
-            self.noise.fit(gap, deviation, self.free[k], k, generator=generator)
+            self.noise.fit(self.layout.moving(earlier - mean), deviation, self.free[k], k, generator=generator)
             if k == 0:  # that of the draws; others train the network
-                self._fit_physical(data, mean, deviation, k, generator)
+                self._fit_physical(earlier, later, mean, deviation, k, generator)
 
     def _fit_physical(
-        self, data: TrajectoryDataset, mean: Tensor, deviation: Tensor, jump: int, generator: torch.Generator
+        self, earlier: Tensor, later: Tensor, mean: Tensor, deviation: Tensor, jump: int, generator: torch.Generator
     ) -> None:
         """The correlations of the physics, where draws with them are as near to the truth as wholes as without."""
-        s, t = self.jumps[jump]
-        earlier, later = data.states(s), data.states(t)
         known = self.physical.fit(self._forward(jump), self.layout.moving, earlier, later, mean, self.free[jump], jump)
         if not known:
             return

@@ -120,9 +120,11 @@ class PhysicalNoise(nn.Module):
         """
         self.forget(jump)
         self._bases.pop(jump, None)
+        if math.prod(self.shape) > _NUMBERS:
+            return False
         x = moving(earlier)
         gaps = [moving(later) - forward(v, later) for v in (x, moving(mean))]
-        if math.prod(self.shape) > _NUMBERS or not all(bool(gap.isfinite().all()) for gap in gaps):
+        if not all(bool(gap.isfinite().all()) for gap in gaps):
             return False
         noise, missed, prior = (self._power(v - v.mean(0)) for v in (*gaps, x))
         added = torch.maximum(noise, missed)
