@@ -120,7 +120,8 @@ def test_pde(bring, tmp_path):
     after = fisher.run(x, noise=False)[:, -1]
     torch.testing.assert_close(after, x / (x + (1 - x) * np.exp(-fisher.horizon)), rtol=1e-4, atol=0)
     for line in commands("pde", "generate"):
-        cli.main(re.sub(r"--(train|valid|test) \d+", r"--\1 12", line).replace("--steps 20", "--steps 3").split())
+        line = re.sub(r"--(train|valid|test) \d+", r"--\1 12", line).replace("--steps 20", "--steps 3")
+        cli.main(line.replace("--out datasets", "--out datasets --set steps=8 --set size=16").split())
     with h5py.File("fisher.hdf5") as file:
         assert np.isfinite(file["samples"][:]).all()
 
