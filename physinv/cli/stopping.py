@@ -38,6 +38,9 @@ def heard() -> Iterator[None]:
     """Let SIGTERM raise :class:`Stopped` inside the block, where nothing else handles it.
 
     In threads other than the main one, which hear no signals, nothing changes.
+
+    Yields:
+        Nothing.
     """
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -56,6 +59,9 @@ def keeping(told: Callable[[], str] | str) -> Iterator[None]:
 
     Args:
         told: What is kept and how to go on, or a function that finds out.
+
+    Yields:
+        Nothing.
 
     Raises:
         Stopped: If a signal arrived.

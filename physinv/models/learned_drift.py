@@ -20,10 +20,10 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.networks import MLP, build_network
-from physinv.models.references.base import raised
 from physinv.processes.layout import StateLayout
 
 _WIDTH = 24  # channels of the U-Net of a field's drift
+_ROUNDING = 1e-7  # of the mean of a channel: smaller deviations are rounding
 _MAX_TRAJECTORIES = 4096  # that suffice for least squares and for the noise
 _RIDGE = 1e-4  # of least squares for the last layer, in units of the noise: allows weights up to 100
 
@@ -228,8 +228,8 @@ def _location(data: TrajectoryDataset) -> tuple[Float[Tensor, " channels"], Floa
         rows = _rows(x)
         count, total, square = count + len(rows), total + rows.sum(0), square + rows.square().sum(0)
     centre = total / count
-    scale = (square / count - centre**2).clamp(min=0).sqrt()
-    return centre, raised(scale, 1e-6)
+    scale = torch.maximum((square / count - centre**2).clamp(min=0).sqrt(), _ROUNDING * centre.abs())
+    return centre, torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
 def _rows(x: Float[Tensor, "n channels *space"]) -> Float[Tensor, "rows channels"]:

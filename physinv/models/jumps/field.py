@@ -49,7 +49,7 @@ _ROWS = 2048  # trajectories that suffice for linear estimates
 _HELD_OUT = 5  # one in so many of them chooses the penalty
 _PENALTIES = tuple(10.0**-p for p in range(2, 8))
 _KNOWN = 1e-8  # of the mean power of the errors of the linear estimate: modes with less are known
-_LEAST = 1e-6  # of the largest scale of a channel: what hardly varies is not scaled up
+_LEAST = 1e-6  # of the largest scale of a channel at any time: what hardly varies is not scaled up
 _WIDTH = 64  # numbers of a token
 _FITTED, _FEWEST = 2**17, 32  # numbers of validation states that noise is fitted to, and fewest of these states
 _JUDGED = 128  # validation trajectories that the noise of the physics is judged on
@@ -114,10 +114,10 @@ class FieldJumps(JumpKernel):
             x = torch.cat(self.sde.images(data.states(i, limit=_ROWS)))
             states[i] = x
             self.centre[i], self.scale[i] = x.mean(0), layout.channel_mean(x.square()).sqrt()
-        largest = self.scale.amax()
-        self.scale.copy_(
-            torch.where(self.scale > _LEAST * largest, self.scale, largest.clamp(min=torch.finfo(largest.dtype).tiny))
-        )
+        seen = self.scale[sorted(states)]  # other times keep the scale 1, in which no state is measured
+        largest = seen.amax(0)
+        largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+        self.scale[sorted(states)] = torch.where(seen > _LEAST * largest, seen, largest)
         for k, (s, t) in enumerate(self.jumps):
             x, y = (mirrored(states[i] - self.centre[i], layout.periodic) for i in (t, s))
             y = layout.moving(y)
@@ -129,7 +129,7 @@ class FieldJumps(JumpKernel):
             total = layout.channel_mean(y.square()).clamp(min=torch.finfo(y.dtype).tiny)
             best = min(range(len(found)), key=lambda j: float((errors[j] / total).sum()))
             self.gain[k] = torch.view_as_real(found[best])
-            self.unit[k] = torch.maximum(errors[best].sqrt(), _LEAST * layout.moving(self.scale[s]).amax())
+            self.unit[k] = torch.maximum(errors[best].sqrt(), _LEAST * layout.moving(self.scale[s]))
 
             left = fourier(filter_channels(found[best], x) - y).abs().square().mean(0)
             self.free[k] = (left > _KNOWN * left.mean(dim=tuple(range(1, left.ndim)), keepdim=True)).to(left)

@@ -114,6 +114,7 @@ def fit_smoother_tables(sde: SDE, data: TrajectoryDataset, basis: Basis) -> Tabl
     back_mean, back_power, back_reach, gain, trusted, box = (torch.stack(c) for c in zip(*steps, strict=True))
     noise_scale = torch.ones_like(gain)
     tables = Tables(times, mean, power, reach, back_mean, back_power, back_reach, box, gain, trusted, noise_scale)
+    tables = Tables(*(table.to(before) if table.is_floating_point() else table for table in tables))
 
     # What never changes in time must come back exactly, also where it differs from everything in the data.
     for channel, name in enumerate(data.layout.names):
@@ -271,19 +272,19 @@ def _regression(
     """
     means = [_mean(sde, v) for v in (before, x, back)]
     square = [torch.zeros((), dtype=torch.float64)] * 2
-    product, largest = list(square), [torch.zeros(())] * 2
+    product, largest = list(square), list(square)
     count = len(x) * len(sde.images(x[:1]))
     for parts in zip(*(torch.split(v, _CHUNK) for v in (before, x, back)), strict=True):
-        start, *ends = (to_modes(basis, torch.cat(sde.images(v)) - m) for v, m in zip(parts, means, strict=True))
+        start, *ends = (_wide(to_modes(basis, torch.cat(sde.images(v)) - m)) for v, m in zip(parts, means, strict=True))
         for j, y in enumerate(ends):
             squares = _product(y, y)
-            square[j] = square[j] + squares.sum(0, dtype=torch.float64) / count
-            product[j] = product[j] + _product(start, y).sum(0, dtype=torch.float64) / count
+            square[j] = square[j] + squares.sum(0) / count
+            product[j] = product[j] + _product(start, y).sum(0) / count
             largest[j] = torch.maximum(largest[j], squares.amax(0))
     own, physics = (
-        _Predictor(mean, power, _REACH_FACTOR * top.sqrt(), common.to(x) / power)
+        _Predictor(mean, power, _REACH_FACTOR * top.sqrt(), common / power)
         for mean, power, top, common in zip(
-            means[1:], (_floored(v.to(x), least) for v in square), largest, product, strict=True
+            means[1:], (_floored(v, least) for v in square), largest, product, strict=True
         )
     )
     return own, physics
@@ -303,6 +304,11 @@ def _mean(sde: SDE, x: Float[Tensor, "n *state"]) -> Float[Tensor, "*state"]:
     return torch.cat(sde.images(x.double().mean(0, keepdim=True).to(x))).mean(0)
 
 
+def _wide(y: Tensor) -> Tensor:
+    """Coefficients in double precision: squares of small ones must not underflow, whatever the unit."""
+    return y.to(torch.complex128 if y.is_complex() else torch.float64)
+
+
 def _product(y: Tensor, z: Tensor) -> Tensor:
     """``Re y z*``."""
     return (y * z.conj()).real if y.is_complex() else y * z
@@ -317,7 +323,7 @@ def _least_power(sde: SDE, first: Float[Tensor, "n *state"], last: Float[Tensor,
     """The mean power of each channel below which its states do not vary; a channel that never varies has the unit 1."""
     powers = [_channel_mean((x - _mean(sde, x)).double().square().mean(0)) for x in (first, last)]
     size = torch.maximum(*powers)
-    return _POINT_MASS * torch.where(size > 0, size, torch.ones_like(size)).to(first)
+    return _POINT_MASS * torch.where(size > 0, size, torch.ones_like(size))
 
 
 def _floored(power: Tensor, least: Tensor) -> Tensor:

@@ -85,7 +85,12 @@ def spectra(
         mean = power[:, channel].mean(0)
         rounding = (4 * torch.finfo(field.dtype).eps) ** 2 * size / math.prod(field.shape[2:])
         ax.plot(array(wave[1:]), array(torch.where(mean > rounding, mean, math.nan)[1:]), **look)
-    ax.set(xscale="log", yscale="log", xlim=(0.9, 1.1 * float(wave[-1])))
+    powers = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
+    if np.isfinite(powers).any():
+        ax.set_yscale("log")
+    else:
+        ax.text(0.5, 0.5, "no power: these fields do not vary", transform=ax.transAxes, ha="center")
+    ax.set(xscale="log", xlim=(0.9, 1.1 * float(wave[-1])))
     ax.set(xlabel="wave number $|k|$", ylabel=r"power per mode $\langle|u_k|^2\rangle$")
     ax.xaxis.set_major_locator(LogLocator(2))
     ax.xaxis.set_minor_locator(NullLocator())
