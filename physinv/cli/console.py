@@ -21,6 +21,7 @@ __all__ = [
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
@@ -249,7 +250,7 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
         worst = sorted(found.rows, key=lambda row: -abs(row.deviations))[:_MOST_ROWS]
         for row in sorted(worst, key=lambda row: row.observation):
             i = row.observation
-            name = f"{sources[i]} {indices[i]}" if i < len(sources) else str(i)
+            name = f"{Path(sources[i]).name} {indices[i]}" if i < len(sources) else str(i)
             size = f"[bold red]{row.deviations:.2g}[/]" if row.warning else f"{row.deviations:.2g}"
             training = f"{distances[i]:.2g}" if i < len(distances) else "-"
             figures = (f"{row.rank:.2f}", f"{row.distance:.3g}", f"{row.expected:.3g}")

@@ -139,7 +139,8 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
         prediction = predict(recon.simulator, recon.simulator.times, recon.samples, generator=generator)
     else:
         return None
-    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout)
+    learned = not recon.simulator.known or recon.info["run"].get("settings", {}).get("physics") == "learned"
+    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout, learned=learned)
 
 
 def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
