@@ -25,7 +25,7 @@ from physinv.data.final_states import FinalStates
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
-from physinv.evaluation.observed.predictive import MOST_DRAWS, predict
+from physinv.evaluation.observed.predictive import FEWEST_DRAWS, MOST_DRAWS, predict
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
@@ -50,6 +50,7 @@ the probability flow or the reversal without noise."""
 GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
 
+_FORWARD = 2000  # samples that are run forward, of all observations together, but for the fewest of each
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
 
@@ -222,13 +223,15 @@ class _Forward:
         self.times, self.device = run.times, run.device
         self.generator = seeds(plan.seed).child("reconstruction", "prediction").generator(run.device)
         if self.physics is not None:
-            count = min(plan.draws, MOST_DRAWS)
-            self.targets = [store.states(name, "observation_index", count) for name in ("predicted", "predicted_clean")]
+            self.count = min(plan.draws, MOST_DRAWS, max(FEWEST_DRAWS, _FORWARD // store.sizes["observation_index"]))
+            self.targets = [
+                store.states(name, "observation_index", self.count) for name in ("predicted", "predicted_clean")
+            ]
 
     def write(self, at: int, drawn: Tensor) -> None:
         if self.physics is None:
             return
-        found = predict(self.physics, self.times, drawn, generator=self.generator)
+        found = predict(self.physics, self.times, drawn[:, : self.count], generator=self.generator)
         for target, states in zip(self.targets, (found.noisy, found.clean), strict=True):
             target[at : at + len(drawn)] = states.cpu().numpy()
 
