@@ -29,7 +29,7 @@ from physinv.runs.files import SUMMARY
 
 _FORMAT = {"format": "physinv training summary 1"}
 _INITIAL_NUMBERS, _MOST_INITIAL = 2**20, 512  # numbers in the initial states that are kept, and states
-_LINEAR_NUMBERS = 2**23  # numbers in a linear estimate that is kept
+_LINEAR_NUMBERS = 2**24  # numbers in a linear estimate that is kept
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,8 @@ def check_prediction(
     if draws < FEWEST_DRAWS:
         said = f"There are {draws} samples for each observation: the predictive check needs {FEWEST_DRAWS} at least."
         return Predictive((), (said,), (said,))
-    noisy, clean, seen = (layout.moving(x).double() for x in (prediction.noisy, prediction.clean, final))
+    ends = (layout.emptied(x) for x in (prediction.noisy, prediction.clean, final))
+    noisy, clean, seen = (layout.moving(x).double() for x in ends)
     if not bool(noisy.isfinite().all() and clean.isfinite().all()):
         bad = ~(noisy.isfinite() & clean.isfinite()).flatten(2).all(2)
         share = f"{100 * float(bad.double().mean()):.0f} %"
@@ -178,7 +179,10 @@ def check_prediction(
 
     # Every number for each sample: of the observed miss, and of the noise.
     found = {name: _both(observed, noise, chi2) for name, chi2 in _distances(layout, seen).items()}
-    found["rank"] = _both(observed, noise, _mean_ranks)
+    scored = (
+        layout.scored(x).double() for x in (final[:, None] - prediction.clean, prediction.noisy - prediction.clean)
+    )
+    found["rank"] = _both(*scored, _mean_ranks)
     return _told(found, prediction.clean, final, layout, learned)
 
 
@@ -220,7 +224,7 @@ def _distances(layout: StateLayout, seen: Tensor) -> dict[str, Callable[[Tensor,
         return chi2
 
     found = {"distance": distance(lambda x: x)}
-    if layout.space and layout.periodic:
+    if layout.basis == "fourier":
         for name, band in bands_of(layout).items():
             found[f"distance, {name} scales"] = distance(lambda x, b=band: band_passed(x, layout, b))  # type: ignore[misc]
     return found
