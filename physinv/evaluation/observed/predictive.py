@@ -179,10 +179,8 @@ def check_prediction(
 
     # Every number for each sample: of the observed miss, and of the noise.
     found = {name: _both(observed, noise, chi2) for name, chi2 in _distances(layout, seen).items()}
-    scored = (
-        layout.scored(x).double() for x in (final[:, None] - prediction.clean, prediction.noisy - prediction.clean)
-    )
-    found["rank"] = _both(*scored, _mean_ranks)
+    misses, spread = final[:, None] - prediction.clean, prediction.noisy - prediction.clean
+    found["rank"] = _both(layout.scored(misses).double(), layout.scored(spread).double(), _mean_ranks)
     return _told(found, prediction.clean, final, layout, learned)
 
 
