@@ -21,6 +21,7 @@ __all__ = [
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -204,6 +205,7 @@ def familiarity(found: Familiarity | None) -> None:
     """
     console = _err()
     if found is None:
+        console.print("how usual the observations are is not known: the run keeps no summary of its training data")
         return
     far = [f"{d:.2g}" for d in found.distance]
     shown = ", ".join(far[:_SHOWN]) + (f" ... (at most {max(found.distance):.2g})" if len(far) > _SHOWN else "")
@@ -238,7 +240,7 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
         worst = sorted(found.rows, key=lambda row: -abs(row.deviations))[:_MOST_ROWS]
         for row in sorted(worst, key=lambda row: row.observation):
             i = row.observation
-            name = f"{sources[i]} {indices[i]}" if i < len(sources) else str(i)
+            name = f"{Path(sources[i]).name} {indices[i]}" if i < len(sources) else str(i)
             size = f"[bold red]{row.deviations:.2g}[/]" if row.warning else f"{row.deviations:.2g}"
             training = f"{distances[i]:.2g}" if i < len(distances) else "-"
             figures = (f"{row.rank:.2f}", f"{row.distance:.3g}", f"{row.expected:.3g}")

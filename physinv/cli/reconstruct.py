@@ -122,7 +122,8 @@ def reconstruct(
             strict=strict,
             progress=lambda done, n: report(done / n, f"{done} of {n} observations"),
         )
-    console.familiarity(found)
+    if observe is None:
+        console.familiarity(found)
     console.say(f"reconstruction in {out}")
 
 

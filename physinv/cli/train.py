@@ -33,6 +33,16 @@ def train(
         ),
     ] = None,
     option: Options = None,
+    simulator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Physics of imported data: a simulator, or module:Class; none: it is learned."
+        ),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", metavar="KEY=VALUE", help="Parameter of --simulator, in units of the data."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
     set_: Set = None,
     budget: Annotated[
@@ -58,6 +68,7 @@ def train(
     Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
               physinv train datasets/burgers --out runs/flow --method flow-matching --option steps=16
               physinv train datasets/heat --out runs/heat --budget 10m --resume
+              physinv train imported --out run --simulator burgers --parameter viscosity=0.01
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
@@ -65,14 +76,18 @@ def train(
     from physinv.config.settings import Settings
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.runs.files import choice, stored_budget
+    from physinv.runs.files import choice, read_info, stored_budget
+    from physinv.runs.physics import physics_of
     from physinv.runs.run import train_run
     from physinv.training.budget import Budget
     from physinv.training.tensorboard import event_writer
 
     if steps is not None and budget is not None:
         raise ValueError("give `--steps` or `--budget`, not both.")
+    if parameter and simulator is None:
+        raise ValueError("`--parameter` is for the physics of imported data; give `--simulator`, or leave it out.")
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     if steps is None and budget is None:
@@ -84,6 +99,8 @@ def train(
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
     console.warn(precision_warnings(train_data))
+    given = read_assignments(parameter or [], "--parameter")
+    physics = None if simulator is None else physics_of(train_data, simulator, given)
     board = event_writer(out / "tensorboard") if tensorboard else None
     phases = _Phases()
     with keeping(lambda: _kept(out)), progress("training") as report:
@@ -111,9 +128,19 @@ def train(
             overwrite=overwrite,
             progress=show,
             announce=announce,
+            physics=physics,
         )
     for line in choice(out):
         console.say(line)
+    if physics is not None:
+        checks = [ChannelCheck(**each) for each in read_info(out)["physics_check"]]
+        for each in checks:
+            console.say(
+                f"physics of `{each.name}`: residuals of mean {each.mean:.3f}, variance {each.variance:.3f}, "
+                f"correlation {each.autocorrelation:.3f} from step to step; "
+                f"{each.explained:.1%} of the increments explained"
+            )
+        console.warn(physics_warnings(checks))
     if not history.records:
         console.say(f"run in {out}: nothing to train")
         return

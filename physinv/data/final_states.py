@@ -302,7 +302,7 @@ def _channels(
 def _checked(x: NDArray[np.float64], layout: StateLayout, source: str, notes: Sequence[str] = ()) -> FinalStates:
     """Observations of one source, if all numbers are finite in float32."""
     with np.errstate(over="ignore"):
-        states = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+        states = layout.emptied(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)))
     if not len(states):
         raise ValueError(f"{source} holds no states.")
     if not bool(states.isfinite().all()):

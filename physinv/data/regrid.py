@@ -88,8 +88,7 @@ def _spacing(positions: NDArray[np.float64]) -> float:
 
 def _wraps(layout: StateLayout, axis: int) -> bool:
     """Whether an axis is periodic, where boundaries may differ from axis to axis."""
-    kinds = layout.boundary.split(",")
-    return kinds[axis if len(kinds) > 1 else 0] == "PERIODIC"
+    return layout.boundaries[axis] == "PERIODIC"
 
 
 def _interpolated(

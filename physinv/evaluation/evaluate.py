@@ -137,7 +137,8 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
         prediction = predict(recon.simulator, recon.simulator.times, recon.samples, generator=generator)
     else:
         return None
-    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout)
+    learned = not recon.simulator.known or recon.info["run"].get("settings", {}).get("physics") == "learned"
+    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout, learned=learned)
 
 
 def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
@@ -195,7 +196,7 @@ def write_json(
 def metrics_of(recon: Reconstruction) -> list[Metric]:
     """List the metrics that apply to a reconstruction.
 
-    Static channels are inputs of the physics and enter no metric.
+    Static channels are inputs of the physics and enter no metric, nor do points without data.
 
     Args:
         recon: The reconstruction, whose truth the metrics compare with.
@@ -203,15 +204,15 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
     Returns:
         The metrics, in the order of the table.
     """
-    simulator, moving = recon.simulator, recon.simulator.layout.moving
+    simulator, moving, scored = recon.simulator, recon.simulator.layout.moving, recon.simulator.layout.scored
     initial = recon.known_truth
-    truth = moving(initial)
+    truth = scored(initial)
 
     def single(metric: Callable[[Tensor], Tensor]) -> Callable[[Tensor], float]:
         return lambda s: float(torch.stack([metric(s[:, i]) for i in range(min(_SINGLE, s.shape[1]))]).mean())
 
     def ensemble(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], float]:
-        return lambda s: float(metric(moving(s), truth))
+        return lambda s: float(metric(scored(s), truth))
 
     def forward(x: Tensor) -> Tensor:
         return moving(simulator.run(x, noise=False)[:, -1])
@@ -229,7 +230,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
         about = "pushed forward without noise, against the truth pushed forward"
         value = single(lambda x: metrics.reconstruction_error(x, initial, forward))
         found.append(Metric("reconstruction_mse", "low", about, value))
-    if simulator.layout.space and min(initial.shape[2:]) >= _SHORTEST:
+    if simulator.layout.space and not simulator.layout.mask and min(initial.shape[2:]) >= _SHORTEST:
         about = "log radial spectrum of one reconstruction against the truth's"
         found.append(Metric("spectral_error", "low", about, single(lambda x: spectral_error(moving(x), truth))))
     if recon.samples.shape[1] < _ENSEMBLE:
@@ -237,7 +238,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
 
     # Metrics of ensembles.
     def of_mean(s: Tensor) -> float:
-        return float(metrics.relative_l2(moving(s.mean(1)), truth))
+        return float(metrics.relative_l2(scored(s.mean(1)), truth))
 
     return [
         *found,

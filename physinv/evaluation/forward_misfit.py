@@ -243,7 +243,7 @@ def _blocks(
         return lambda r: r.double().flatten(1)[:, None] if whole else r.double().flatten(1)[:, :, None], one
     if observation is not None:
         return lambda r: r.double().flatten(1)[:, :, None], one
-    if not layout.periodic:
+    if layout.basis != "fourier":
         return lambda r: r.double().flatten(2).transpose(1, 2), one
     weights = multiplicity(like.double()).expand(fourier(like.double()).shape[2:]).flatten()
     return lambda r: fourier(r.double()).flatten(2).transpose(1, 2), weights

@@ -112,9 +112,13 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
         info |= {"method": "physinv", "answer": _ANSWERS_OF_2[info["method"]]}
     elif info.get("schema") not in (3, SCHEMA):
         raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads 2 to {SCHEMA}.")
+    simulator = build(find(info["simulator"]), info["parameters"])
+    emptied = simulator.layout.emptied  # NaN where there are no data
+    shown, samples = emptied(shown), emptied(samples)
+    others = {k: x if x is None or k == "seen" else emptied(x) for k, x in others.items()}
     truth = others.pop("truth")
     if truth is None and "observations" not in info:
         raise ValueError(f"{path} is not a whole reconstruction file: it holds no `truth`; reconstruct again.")
     if not bool(samples.isfinite().all() and (truth is None or truth.isfinite().all())):
         raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
-    return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, shown, samples, info, **others)
+    return Reconstruction(simulator, truth, shown, samples, info, **others)

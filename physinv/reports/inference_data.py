@@ -48,27 +48,33 @@ def to_arviz(recon: Reconstruction | Path | str) -> xr.DataTree:
     return xr.DataTree.from_dict(groups)
 
 
-def _parts(recon: Reconstruction, x: Tensor, *, drawn: bool) -> dict[str, tuple[tuple[str, ...], Any]]:
+_Parts = dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]
+"""Dimensions, values and attributes by name."""
+
+
+def _parts(recon: Reconstruction, x: Tensor, *, drawn: bool) -> _Parts:
     """Each named part of states, ``(observation, draw, ...)`` as ``(chain, draw, observation, ...)``."""
-    layout, found = recon.simulator.layout, {}
+    layout, units = recon.simulator.layout, recon.info.get("run", {}).get("units", {})
+    found: _Parts = {}
     for name, place in layout.parts():
         values = x[(..., *place)].cpu().numpy()
         dims: tuple[str, ...] = ("observation", *layout.axes_of(name))
         if drawn:
             values, dims = np.swapaxes(values, 0, 1)[None], ("chain", "draw", *dims)
-        found[name] = (dims, values)
+        found[name] = (dims, values, {"units": units[name]} if name in units else {})
     return found
 
 
-def _constants(recon: Reconstruction) -> dict[str, tuple[tuple[str, ...], Any]]:
+def _constants(recon: Reconstruction) -> _Parts:
     """What is known of each observation beside its state."""
     told = recon.info.get("observations", {})
-    found: dict[str, tuple[tuple[str, ...], Any]] = {}
+    found: _Parts = {}
     if told:
-        found["source"] = (("observation",), np.array(told["sources"]))
-        found["source_index"] = (("observation",), np.array(told["indices"]))
+        found["source"] = (("observation",), np.array(told["sources"]), {})
+        found["source_index"] = (("observation",), np.array(told["indices"]), {})
     if "familiarity" in recon.info:
-        found["distance"] = (("observation",), np.array(recon.info["familiarity"]["distance"]))
+        about = {"units": "standard deviations of chance"}
+        found["distance"] = (("observation",), np.array(recon.info["familiarity"]["distance"]), about)
     if recon.truth is not None:
         found |= {f"true_{name}": part for name, part in _parts(recon, recon.truth, drawn=False).items()}
     return found

@@ -25,7 +25,7 @@ from physinv.data.final_states import FinalStates
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
-from physinv.evaluation.observed.predictive import MOST_DRAWS, predict
+from physinv.evaluation.observed.predictive import FEWEST_DRAWS, MOST_DRAWS, predict
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
@@ -35,6 +35,7 @@ from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.reconstruction import SCHEMA
+from physinv.processes.given import GivenPhysics
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
@@ -50,6 +51,7 @@ the probability flow or the reversal without noise."""
 GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
 
+_FORWARD = 2000  # samples that are run forward, of all observations together, but for the fewest of each
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
 
@@ -183,8 +185,8 @@ def reconstruct(
             # Truth and observation come first, so that the file has the same order whatever the method.
             store = Store(file, layout, n, k, run.info.get("units", {}))
             if truth is not None:
-                store.states("truth", "observation_index")[...] = truth.cpu().numpy()
-            store.states("observation", "observation_index")[...] = shown.cpu().numpy()
+                store.states("truth", "observation_index")[...] = store.blanked(truth)
+            store.states("observation", "observation_index")[...] = store.blanked(shown)
             if observation is not None:
                 file.create_dataset("seen", data=final.cpu().numpy())
 
@@ -196,7 +198,7 @@ def reconstruct(
                 drawn = _drawn(answer, observation, part.to(device), plan, generator)
                 if paths is not None:
                     drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
-                target[at : at + len(part)] = drawn.cpu().numpy()
+                target[at : at + len(part)] = store.blanked(drawn)
                 if ahead is not None:
                     ahead.write(at, drawn)
                 at += len(part)
@@ -219,18 +221,20 @@ class _Forward:
     def __init__(self, run: Run, store: Store, plan: SamplingPlan) -> None:
         physics = run.sde
         self.physics = None if isinstance(physics, Simulator) and not physics.known else physics
-        self.times, self.device = run.times, run.device
+        self.times, self.store = run.times, store
         self.generator = seeds(plan.seed).child("reconstruction", "prediction").generator(run.device)
         if self.physics is not None:
-            count = min(plan.draws, MOST_DRAWS)
-            self.targets = [store.states(name, "observation_index", count) for name in ("predicted", "predicted_clean")]
+            self.count = min(plan.draws, MOST_DRAWS, max(FEWEST_DRAWS, _FORWARD // store.sizes["observation_index"]))
+            self.targets = [
+                store.states(name, "observation_index", self.count) for name in ("predicted", "predicted_clean")
+            ]
 
     def write(self, at: int, drawn: Tensor) -> None:
         if self.physics is None:
             return
-        found = predict(self.physics, self.times, drawn, generator=self.generator)
+        found = predict(self.physics, self.times, drawn[:, : self.count], generator=self.generator)
         for target, states in zip(self.targets, (found.noisy, found.clean), strict=True):
-            target[at : at + len(drawn)] = states.cpu().numpy()
+            target[at : at + len(drawn)] = self.store.blanked(states)
 
 
 def _ends(data: TrajectoryDataset | FinalStates, limit: int | None) -> tuple[Tensor | None, Tensor]:
@@ -393,14 +397,15 @@ def _drawn(
 
 def _check_same_system(run: Run, data: TrajectoryDataset) -> None:
     """Raise ValueError unless the run was trained on the simulator and parameters of the data."""
-    config = data.config
-    if config["simulator"] != run.info["simulator"]:
+    config, ours, name = data.config, run.simulator, run.info["simulator"]
+    if isinstance(ours, GivenPhysics):
+        ours, name = ours.recorded, "recorded"
+    if config["simulator"] != name:
         raise ValueError(
-            f"the run was trained on `{run.info['simulator']}`, the data are `{config['simulator']}`; "
-            "they must be of one system."
+            f"the run was trained on `{name}`, the data are `{config['simulator']}`; they must be of one system."
         )
     theirs = describe(build(find(config["simulator"]), config["parameters"]))
-    for name, value in describe(run.simulator).items():
+    for name, value in describe(ours).items():
         if theirs[name] != value:
             raise ValueError(
                 f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; "

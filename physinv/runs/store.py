@@ -10,6 +10,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from physinv.data.final_states import FinalStates
@@ -69,6 +71,16 @@ class Store:
             data.attrs["units"] = told.pop()
         return data
 
+    def blanked(self, states: Tensor) -> NDArray[np.float32]:
+        """Return states as an array, with NaN where there are no data.
+
+        Args:
+            states: States, with any number of leading axes.
+        """
+        valid = self.layout.valid
+        shown = states.cpu() if valid is None else torch.where(valid, states.cpu(), torch.nan)
+        return np.asarray(shown.numpy())
+
     def background(self, summary: TrainingSummary | None, final: Tensor | None) -> None:
         """Write what samples are compared with: initial states of the training data, and the linear estimate.
 
@@ -78,11 +90,12 @@ class Store:
         """
         if summary is None:
             return
-        self.states("climatology", len(summary.initial))[...] = summary.initial.numpy()
+        self.states("climatology", len(summary.initial))[...] = self.blanked(summary.initial)
         if summary.linear is not None and final is not None:
             linear = summary.linear
-            self.states("linear", "observation_index")[...] = linear.mean(final.to(linear.mean_final)).cpu().numpy()
-            self.states("linear_deviation")[...] = linear.deviation.cpu().numpy()
+            estimate = linear.mean(final.to(linear.mean_final))
+            self.states("linear", "observation_index")[...] = self.blanked(estimate)
+            self.states("linear_deviation")[...] = self.blanked(linear.deviation)
 
     def origin(self, observed: FinalStates | None, familiar: Familiarity | None) -> None:
         """Write where each observation comes from, and how far it lies from the training data.

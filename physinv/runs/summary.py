@@ -29,7 +29,7 @@ from physinv.runs.files import SUMMARY
 
 _FORMAT = {"format": "physinv training summary 1"}
 _INITIAL_NUMBERS, _MOST_INITIAL = 2**20, 512  # numbers in the initial states that are kept, and states
-_LINEAR_NUMBERS = 2**23  # numbers in a linear estimate that is kept
+_LINEAR_NUMBERS = 2**24  # numbers in a linear estimate that is kept
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     law = fit_final_law(train.layout, train.states(-1).cpu(), valid.states(-1).cpu())
     initial = train.states(0)
     count = max(2, min(_MOST_INITIAL, _INITIAL_NUMBERS // initial[0].numel()))
-    linear: LinearEstimate | None = fit_linear(simulator, train, valid)
+    dense = 2 * min(initial.shape[0], initial[0].numel()) * initial[0].numel()  # numbers in a map of all components
+    small = dense <= _LINEAR_NUMBERS or train.layout.basis == "fourier"
+    linear = fit_linear(simulator, train, valid) if small else None
     if linear is not None and sum(t.numel() for t in linear.tensors().values()) > _LINEAR_NUMBERS:
         linear = None
     return TrainingSummary(law, initial[:count].cpu(), linear)

@@ -161,6 +161,19 @@ def test_static_channels_must_come_with_the_observation(tmp_path):
         read_final_states([tmp_path / "a.nc"], layout, 1.0)
 
 
+def test_points_without_data_may_hold_anything():
+    mask = np.arange(16) != 5
+    layout = FieldLayout("u", "x", [X], "WALL", mask=mask)
+    states = STATES.copy()
+    states[:, 5] = np.nan
+    found = final_states(states, layout).states
+    assert bool((found[..., 5] == 0).all())
+    assert torch.equal(found[:, 0, torch.from_numpy(mask)], torch.from_numpy(STATES[:, mask]))
+    states[2, 6] = np.nan
+    with pytest.raises(ValueError, match=r"observation 2 of array holds NaN at `u`, x = 0\.375"):
+        final_states(states, layout)
+
+
 def test_arrays_from_python():
     assert final_states(STATES, LINE).states.shape == (4, 1, 16)
     assert final_states(STATES[0], LINE).sources == ("array",)

@@ -39,7 +39,7 @@ FEWEST = 20
 
 _SURE = 4.0  # standard deviations below which no state is far
 _MARGIN = 1.25  # beyond the largest distance of states outside the fit
-_MOST = 2000  # training states that are used
+_MOST, _NUMBERS = 2000, 2**24  # training states that are used, and numbers in them
 _GAUSSIAN = 0.01  # p value of the test below which states count as not Gaussian
 _MANY = 8  # numbers from which on a group counts by its logarithm
 _SMALLEST = 1e-100  # cube root of a vanishing distance
@@ -84,7 +84,8 @@ class FinalLaw:
         Returns:
             The largest distance over all groups of coordinates, infinite for states that are not finite.
         """
-        return self._z(x).abs().amax(1).nan_to_num(nan=torch.inf, posinf=torch.inf)
+        parts = torch.split(x, max(1, _NUMBERS // x[0].numel()))
+        return torch.cat([self._z(part).abs().amax(1) for part in parts]).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
     def farthest(self, x: Float[Tensor, "n *state"]) -> list[str]:
         """Name the part in which each state is farthest from the training data: a mean, a channel or a scale.
@@ -138,7 +139,7 @@ def fit_final_law(
 
     Args:
         layout: Layout of the states.
-        train: Final states of the training data, the first 2000 of which count.
+        train: Final states of the training data, the first 2000 of which count, fewer of large ones.
         valid: Final states of the validation data.
 
     Returns:
@@ -147,7 +148,8 @@ def fit_final_law(
     References:
         Wilson and Hilferty (1931), The distribution of chi-square.
     """
-    train, valid = train[:_MOST], valid[:_MOST]
+    most = max(2 * FEWEST, min(_MOST, _NUMBERS // train[0].numel()))
+    train, valid = train[:most], valid[:most]
     if len(train) < 4 or len(train) + len(valid) < FEWEST:
         return None
     mean, scale = _moments(layout, train)

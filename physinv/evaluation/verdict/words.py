@@ -86,10 +86,10 @@ def verdict(
     if n < TRUSTED:
         warned.append(f"{_count(n)} {_is(n)} too few to say whether intervals can be trusted: {TRUSTED} are needed.")
     else:
-        good, bad = _intervals(ours, real, layout)
+        good, bad = _intervals(samples, truth, layout)
         said += good
         warned += bad
-        warned += _peaks(ours, real)
+        warned += _peaks(layout.scored(samples), layout.scored(truth))
     warned += _bounds(ours, real, layout)
     return Verdict((*said, *warned), tuple(warned))
 
@@ -120,14 +120,15 @@ def _compared(
     return said, [f"By CRPS the posterior is worse than {_and(worse)}: do not use it."] if worse else []
 
 
-def _intervals(ours: Tensor, real: Tensor, layout: StateLayout) -> tuple[list[str], list[str]]:
+def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[list[str], list[str]]:
     """Sentences about the coverage of 90 % intervals, of all numbers and of each band of scales."""
-    share, error = _covered(ours, real)
+    share, error = _covered(layout.scored(samples), layout.scored(truth))
     held = f"90 % intervals hold the truth in {100 * share:.1f} +- {100 * error:.1g} % of the cases"
     wrong = abs(share - _LEVEL) > _OFF + _SURE * error
     off: list[tuple[str, float]] = []
     fine: list[tuple[str, float]] = []
-    if layout.space and min(real.shape[2:]) >= _SHORTEST:
+    ours, real = layout.moving(samples), layout.moving(truth)
+    if layout.space and not layout.mask and min(real.shape[2:]) >= _SHORTEST:
         total = float(real.double().square().mean())
         for name, band in bands_of(layout).items():
             passed = band_passed(real, layout, band)

@@ -7,6 +7,7 @@ __all__ = ["posterior", "predicted"]
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from physinv.processes.layout import StateLayout
@@ -24,6 +25,7 @@ from physinv.reports.plots.style import (
 )
 
 _ROWS = 3  # observations that are shown
+_FAR = 20  # times the expected distance, from which on distances are drawn on a logarithmic axis
 _POINTS = 600  # numbers that are drawn
 
 
@@ -113,11 +115,13 @@ def predicted(
     left.plot(ends, ends, color=BLACK, lw=0.8, label="observed = predicted")
     name = ", ".join(n for n in layout.names if n not in layout.static)
     left.set(xlabel=f"observed {name} at T", ylabel=f"{name} that samples lead to")
-    left.legend(loc="upper left")
     right.plot(range(len(ours)), ours, "o", ms=4, color=BLUE, label="samples run forward")
     right.plot(range(len(expected)), expected, "_", ms=8, color=ORANGE, label="expected by chance")
     right.set(xlabel="observation", ylabel=r"$\chi^2$ per number")
+    right.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if ours:
-        right.set_ylim(bottom=0)
-        right.legend()
+        far = max(ours) > _FAR * max(expected)
+        right.set(yscale="log") if far else right.set_ylim(0, 1.15 * max(*ours, *expected))
+    lines = [ax.get_legend_handles_labels() for ax in (left, right)]
+    figure.legend(*map(list.__add__, *lines), loc="outside upper center", ncols=4)
     return figure

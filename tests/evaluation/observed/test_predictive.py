@@ -77,6 +77,17 @@ def test_single_observations_are_hardly_ever_found_wrong():
     assert check.warnings == () or "do not fit" in check.warnings[0]
 
 
+def test_noise_of_learned_physics_makes_small_misses_harmless(exact):
+    process, final, samples = exact
+    mean = samples.mean(1, keepdim=True)
+    prediction = predict(process, process.times, mean + 0.1 * (samples - mean))
+    found = check_prediction(prediction, final, process.layout, learned=True)
+    assert found.warnings == ()
+    assert "counts as noise" in found.verdict[0]
+    assert check_prediction(prediction, final, process.layout).warnings != ()
+    assert check_prediction(prediction, 1000 * final, process.layout, learned=True).warnings != ()
+
+
 def test_what_cannot_be_checked_says_why(exact):
     process, final, samples = exact
     assert "8 at least" in found(process, samples[:, :4], final).verdict[0]

@@ -72,6 +72,16 @@ def test_scales_are_judged_one_by_one(generator):
     assert any("can be trusted at large scales" in line and "middle scales" in line for line in found.sentences)
 
 
+def test_points_without_data_do_not_count(generator):
+    """Of 32 points 24 hold no data; the intervals of the others are half as wide as they should be."""
+    layout = FieldLayout("u", "x", [range(32)], "WALL", mask=[i < 8 for i in range(32)])
+    truth, samples = (layout.emptied(torch.randn(N, *k, 1, 32, generator=generator)) for k in ((), (K,)))
+    found = verdict(0.5 * samples, truth, layout, [], {})
+    share = float(found.warnings[0].partition("truth in ")[2].partition(" ")[0])
+    # 2 times the normal law at 1.645 / 2 is .589; 800 numbers, of which each is .49 off: 1.8 %, four times that
+    assert share == pytest.approx(58.9, abs=7)
+
+
 def test_bounds_few_observations_and_metrics_that_are_not_finite(generator):
     truth, samples, _ = posterior(generator)
     found = verdict(samples.clamp(-1, 1), truth, VECTOR, [], {"crps": float("nan")})

@@ -1,0 +1,64 @@
+"""What a run keeps of its training data: it is read as it was written, and runs without it still reconstruct."""
+
+import pytest
+import torch
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.final_states import final_states
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.evaluation.evaluate import check_predictive, evaluate
+from physinv.posterior.reconstruction import read_reconstruction
+from physinv.runs.files import SUMMARY
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
+from physinv.runs.summary import read_summary, summarise, write_summary
+from physinv.training.budget import Budget
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+PROCESS = OrnsteinUhlenbeck(dim=2, steps=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("summary")
+    generate(DatasetPlan(PROCESS, {"train": 100, "valid": 40, "test": 10}, 0, "ornstein-uhlenbeck"), folder / "d")
+    return {s: TrajectoryDataset(folder / "d" / "data" / s) for s in ("train", "valid", "test")}
+
+
+def test_summaries_are_read_as_they_were_written(data, tmp_path):
+    summary = summarise(PROCESS, data["train"], data["valid"])
+    write_summary(tmp_path, summary)
+    again = read_summary(tmp_path, PROCESS.layout, torch.device("cpu"))
+    x = data["test"].states(-1)
+    assert torch.equal(again.law.distance(x), summary.law.distance(x))
+    assert torch.equal(again.linear.mean(x), summary.linear.mean(x))
+    assert torch.equal(again.initial, data["train"].states(0))
+    (tmp_path / SUMMARY).write_bytes((tmp_path / SUMMARY).read_bytes()[:300])
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        read_summary(tmp_path, PROCESS.layout, torch.device("cpu"))
+
+
+def test_runs_without_a_summary_still_reconstruct(data, tmp_path):
+    train_run(tmp_path / "run", data["train"], data["valid"], method="exact", budget=Budget(steps=1))
+    (tmp_path / "run" / SUMMARY).unlink()
+    run = load_run(tmp_path / "run")
+    assert run.summary is None
+    seen = final_states(data["test"].states(-1), run.simulator.layout)
+    assert reconstruct(run, seen, tmp_path / "x.hdf5", SamplingPlan(samples=8)) is None
+    assert check_predictive(tmp_path / "x.hdf5")[1].warnings == ()
+    reconstruct(run, data["test"], tmp_path / "y.hdf5", SamplingPlan(samples=8))
+    row = next(r for r in evaluate(tmp_path / "y.hdf5") if r.metric == "crps")
+    assert row.climatology is None
+    assert row.linear is None
+    assert row.persistence > row.value  # x_T is no estimate where most of x_0 is lost
+
+
+def test_strict_refuses_before_anything_is_written(data, tmp_path):
+    train_run(tmp_path / "run", data["train"], data["valid"], method="exact", budget=Budget(steps=1))
+    seen = final_states(1000 * data["test"].states(-1), PROCESS.layout)
+    with pytest.raises(ValueError, match="All 10 observations differ"):
+        reconstruct(tmp_path / "run", seen, tmp_path / "x.hdf5", strict=True)
+    assert not (tmp_path / "x.hdf5").exists()
+    found = reconstruct(tmp_path / "run", seen, tmp_path / "x.hdf5", SamplingPlan(samples=8))
+    assert read_reconstruction(tmp_path / "x.hdf5").info["familiarity"]["warnings"] == found.warnings
