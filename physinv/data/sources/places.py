@@ -144,7 +144,10 @@ def _line(source: xr.Dataset, axis: str, n: int) -> Line | None:
 
 def _flat(source: xr.Dataset, name: str) -> xr.DataArray:
     v = source[name].variable
-    return xr.DataArray(np.asarray(line_of(v.values)), attrs=v.attrs, name=name)
+    values = np.asarray(line_of(v.values))
+    if values.ndim == 2 and (values == values[:1]).all():  # one and the same for every trajectory
+        values = values[0]
+    return xr.DataArray(values, attrs=v.attrs, name=name)
 
 
 def _attrs(line: Line) -> dict[str, str]:

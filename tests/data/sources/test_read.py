@@ -161,6 +161,8 @@ def test_tables(tmp_path):
     states = read_states(tmp_path / "bare.csv", "column_1,column_3", times="column_0")
     assert np.allclose(state_array(states)[0], U[0][:, [0, 2]])
     assert states.time.values.tolist() == [0, 10, 20, 30, 40]
+    (tmp_path / "german.csv").write_text("time;u\n0,5;1,25\n1,5;2,5\n")
+    assert state_array(read_states(tmp_path / "german.csv"))[0].ravel().tolist() == [1.25, 2.5]
     (tmp_path / "dates.csv").write_text("date;u\n2020-02-27;1\n2020-02-28;2\n2020-03-01;3\n")
     states = read_states(tmp_path / "dates.csv")
     assert states.time.values.tolist() == [0, 1, 3]
