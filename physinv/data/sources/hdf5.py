@@ -115,7 +115,7 @@ def check_stored(path: Path, data: h5py.Dataset) -> None:
         ValueError: If chunks are missing, sources are missing or outside the folder, or storage is external.
     """
     name = data.name.strip("/")
-    if data.external:
+    if data.external or not path.samefile(data.file.filename):
         raise ValueError(f"`{name}` of {path} keeps its numbers in another file; write them into this one.")
     if data.is_virtual:
         folder = path.resolve().parent

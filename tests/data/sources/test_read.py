@@ -209,6 +209,14 @@ def external(path):
         file["t-coordinate"], file["x-coordinate"] = T, X
 
 
+def linked(path):
+    with h5py.File(path.with_name("other.h5"), "w") as file:
+        file["u"] = U
+    with h5py.File(path, "w") as file:
+        file["u"] = h5py.ExternalLink("other.h5", "u")
+        file["t-coordinate"], file["x-coordinate"] = T, X
+
+
 def text(path):
     with h5py.File(path, "w") as file:
         file["u"], file["t-coordinate"], file["x-coordinate"] = U.astype("S8"), T, X
@@ -229,6 +237,7 @@ BAD = {
     "unwritten.h5": (unwritten, "`u` of {0} has parts that were never written"),
     "virtual.h5": (virtual, "takes numbers from absent.h5, which is not beside it"),
     "external.h5": (external, "keeps its numbers in another file"),
+    "linked.h5": (linked, "keeps its numbers in another file"),
     "text.h5": (text, "`u` of {0} holds text, not numbers"),
     "compound.h5": (compound, "`u` of {0} holds records of several numbers"),
     "objects.npy": (objects, "it holds Python objects, which are never loaded"),
