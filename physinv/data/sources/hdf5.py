@@ -99,6 +99,8 @@ def attributes(item: h5py.Dataset) -> dict[str, Any]:
         if key in _INTERNAL or key.startswith("_Netcdf4"):
             continue
         value = item.attrs[key]
+        if isinstance(value, h5py.Empty):
+            continue
         value = value[0] if isinstance(value, np.ndarray) and value.size == 1 else value
         found[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
     return found

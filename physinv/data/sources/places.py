@@ -84,11 +84,20 @@ def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> 
         if v.ndim == 1 and v.size == n > 1:
             axis = str(v.dims[0])
             each = role_of(axis) == "sample" or (is_unnamed(axis) and n not in others)
-        if v.size == 1:
-            found[name] = float(v.values.reshape(()))
+        if v.size == 1 and (number := _number(v)) is not None:
+            found[name] = number
         elif each:
             found[name] = [float(x) for x in v.values]
     return found
+
+
+def _number(v: xr.DataArray) -> float | None:
+    """A number that somebody wrote; the map projection of a netCDF file, for one, is a variable of which nobody did."""
+    try:
+        number = float(v.values.reshape(()))
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
 
 
 def _given(source: xr.Dataset, text: str | None, n: int, option: str, path: str) -> Line | None:

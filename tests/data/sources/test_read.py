@@ -141,6 +141,17 @@ def test_a_square_field_in_pdebenchs_layout_asks_for_its_axes(tmp_path):
     assert np.array_equal(states.y, -X)
 
 
+def test_variables_that_only_carry_attributes_do_no_harm(tmp_path):
+    """A map projection is a variable of which no number was ever written."""
+    path = grid(tmp_path / "a.nc")
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("crs", (), "i4").attrs["spatial_ref"] = h5py.Empty("S1")
+        file["nu"] = 0.5
+    states = read_states(path)
+    assert states.attrs["parameters"] == {"nu": 0.5}
+    assert np.array_equal(state_array(states)[0, :, 0], U)
+
+
 def test_complex_fields_are_two_channels(tmp_path):
     path = archive(tmp_path / "a.mat", u=U[0] + 1j * U[1], t=T, x=X)
     states = read_states(path)
