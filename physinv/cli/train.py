@@ -27,6 +27,16 @@ def train(
         ),
     ] = None,
     option: Options = None,
+    simulator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Physics of imported data: a simulator, or module:Class; none: it is learned."
+        ),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", metavar="KEY=VALUE", help="Parameter of --simulator, in units of the data."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
     set_: Set = None,
     budget: Annotated[str | None, typer.Option(help="Training time, as 90s, 5m or 1h [default: 5m].")] = None,
@@ -40,30 +50,37 @@ def train(
     """Train a method on a dataset; killed at any moment, --resume goes on exactly.
 
     Settings: loss width depth components windows batch rate weight_decay clip ema validate_every validate_windows
-    workers memory fresh optimiser.
+    workers memory fresh optimiser drift.
 
     Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
               physinv train datasets/burgers --out runs/flow --method flow-matching --option steps=16
+              physinv train imported --out run --simulator burgers --parameter viscosity=0.01
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
     from physinv.config.files import read_toml
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.runs.files import choice
+    from physinv.runs.files import choice, read_info
+    from physinv.runs.physics import physics_of
     from physinv.runs.run import train_run
     from physinv.training.budget import Budget
     from physinv.training.tensorboard import event_writer
 
     if steps is not None and budget is not None:
         raise ValueError("give `--steps` or `--budget`, not both.")
+    if parameter and simulator is None:
+        raise ValueError("`--parameter` is for the physics of imported data; give `--simulator`, or leave it out.")
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or "5m"))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
     train_data = TrajectoryDataset(dataset / "data" / "train")
     valid_data = TrajectoryDataset(dataset / "data" / "valid")
+    given = read_assignments(parameter or [], "--parameter")
+    physics = None if simulator is None else physics_of(train_data, simulator, given)
     board = event_writer(out / "tensorboard") if tensorboard else None
     with console.progress("training") as report:
 
@@ -85,9 +102,20 @@ def train(
             resume=resume,
             overwrite=overwrite,
             progress=show,
+            physics=physics,
         )
     for line in choice(out):
         console.say(line)
+    if physics is not None:
+        checks = [ChannelCheck(**each) for each in read_info(out)["physics_check"]]
+        for each in checks:
+            console.say(
+                f"physics of `{each.name}`: residuals of mean {each.mean:.3f}, variance {each.variance:.3f}, "
+                f"correlation {each.autocorrelation:.3f} from step to step; "
+                f"{each.explained:.1%} of the increments explained"
+            )
+        for line in physics_warnings(checks):
+            console.note(f"warning: {line}")
     if not history.records:
         console.say(f"run in {out}: nothing to train")
         return

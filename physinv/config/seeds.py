@@ -45,10 +45,12 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / noise                          passes with dropout that the size of the noise is fitted to
     method / widths                         noisy states that residuals are measured on
     method / choice                         samples of the candidates that a choice is made among
+    method / increments                     draws by which the spread of increments is fitted
     method / package                        another package, which draws from the global stream
     jumps / ...                             jump kernels beside a score, with the names of model and training
     jumps / finish / JUMP                   noise of draws of fields that is compared with errors
     member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training
+    member / NUMBER / method / increments   noise of draws of fields that is compared with errors
 
 Methods of one comparison share the streams of model and training on purpose: they see the same batches.
 """

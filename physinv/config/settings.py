@@ -34,6 +34,9 @@ class Settings(Strict):
     physics: Literal["simulator", "learned"] = Field(
         "simulator", description="learned: drift and noise from the data alone, in half of the training time"
     )
+    drift: Literal["steady", "timed"] = Field(
+        "steady", description="timed: the drift of learned physics may depend on time as well, for forced processes"
+    )
     reference: str = Field(
         "", description="reference law that the network improves on, a name or module:Class; none: what suits the state"
     )

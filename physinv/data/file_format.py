@@ -8,6 +8,7 @@
     /t0_fields/<name>       float32 (trajectory, time, *space), one chunk per trajectory, uncompressed
     /t1_fields /t2_fields   empty: vectors and tensors are stored as their components
     /physinv                what other readers ignore: configuration, kind of state, exact times and positions, seeds
+    /physinv/mask           fields with a mask only: bool over space, true where there are data; states are 0 elsewhere
 
 Fields have one dataset per channel; vectors ``(dim,)`` are one dataset over the pseudo-axis ``coordinate``; particles
 have one dataset per vector over the axes ``particle, component``.  What is static has no time axis.  Nothing in a file
@@ -233,11 +234,11 @@ def _mark_varying(item: h5py.Dataset | h5py.Group, *, sample: bool, time: bool) 
 
 def _write_boundary(file: h5py.File, layout: StateLayout) -> None:
     boundaries = file.create_group("boundary_conditions")
-    for axis in layout.space:
-        group = boundaries.create_group(f"{axis}_{layout.boundary.lower()}")
+    for axis, kind in zip(layout.space, layout.boundaries, strict=False):  # none where there is no space
+        group = boundaries.create_group(f"{axis}_{kind.lower()}")
         group.attrs["associated_dims"] = _strings((axis,))
         group.attrs["associated_fields"] = _strings(layout.names)
-        group.attrs["bc_type"] = layout.boundary
+        group.attrs["bc_type"] = kind
         _mark_varying(group, sample=False, time=False)
         mask = np.zeros(len(file[axis]), dtype=bool)
         mask[[0, -1]] = True
@@ -245,8 +246,9 @@ def _write_boundary(file: h5py.File, layout: StateLayout) -> None:
 
 
 def _read_boundary(file: h5py.File) -> Any:
-    boundaries = [str(group.attrs["bc_type"]) for group in file["boundary_conditions"].values()]
-    return boundaries[0] if boundaries else "OPEN"
+    groups = list(file["boundary_conditions"].values())
+    kinds = {str(axis): str(group.attrs["bc_type"]) for group in groups for axis in group.attrs["associated_dims"]}
+    return ",".join(kinds[axis] for axis in _read_axes(file)) if kinds else "OPEN"
 
 
 # -- parameters that are real numbers, a second time: other readers look for them here
@@ -304,6 +306,10 @@ def _write_own(file: h5py.File, header: Header) -> None:
     for key, (axis, values) in exact.items():
         data = own.create_dataset(key, data=np.asarray(values, dtype="f8"), track_times=False)
         data.dims[0].attach_scale(file[axis])
+    if layout.valid is not None:
+        mask = own.create_dataset("mask", data=layout.valid.numpy(), track_times=False)
+        for i, axis in enumerate(layout.axes):
+            mask.dims[i].attach_scale(file[axis])
     seeds = own.create_dataset("seeds", (header.n_trajectories,), dtype="u8", track_times=False)
     seeds.dims[0].attach_scale(file["sample"])
 
@@ -315,4 +321,5 @@ def _read_layout(file: h5py.File) -> StateLayout:
     positions = tuple(tuple(own[f"positions_{a}"][:].tolist()) for a in axes)
     static = tuple(str(a) for a in own.attrs.get("static", ()))
     box, isotropic = float(own.attrs.get("box", 0.0)), bool(own.attrs.get("isotropic", False))
-    return layout_from(str(own.attrs["kind"]), names, axes, positions, boundary, static, box, isotropic)
+    mask = own["mask"][...].flatten().tolist() if "mask" in own else ()
+    return layout_from(str(own.attrs["kind"]), names, axes, positions, boundary, static, box, isotropic, mask)

@@ -77,11 +77,12 @@ def field_statistics(data: TrajectoryDataset) -> dict[str, dict[str, float]]:
         ``{"mean": {field: ...}, "std": ..., "rms": ...}`` over all trajectories, times and points, and the same with
         the suffix ``_delta`` of the differences between neighbouring stored times.
     """
-    names = data.layout.names
+    names, valid = data.layout.names, data.layout.valid
     values, deltas = ({name: RunningStatistics() for name in names} for _ in range(2))
     for states in data.blocks():
         for name, place in data.layout.parts():
             part = states[(..., *place)]
+            part = part if valid is None else part[..., valid]
             values[name].add(part)
             deltas[name].add(part[:, 1:].double() - part[:, :-1].double())
     return {
@@ -177,12 +178,13 @@ def inspect(path: Path | str) -> FileSummary:
 
 
 def _fields(data: TrajectoryDataset) -> dict[str, FieldSummary]:
-    names = data.layout.names
+    names, valid = data.layout.names, data.layout.valid
     running = {name: RunningStatistics() for name in names}
     low, high, bad = dict.fromkeys(names, math.inf), dict.fromkeys(names, -math.inf), dict.fromkeys(names, 0)
     for states in data.blocks():
         for name, place in data.layout.parts():
             part = states[(..., *place)]
+            part = part if valid is None else part[..., valid]
             good = part[torch.isfinite(part)]
             bad[name] += part.numel() - good.numel()
             if good.numel():

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.config.files import publish, temporary_path
@@ -46,6 +46,7 @@ class TrajectoryWriter:
         count: Number of trajectories.
         parameters: Numbers, text, or tuples of them, by name; they become attributes of the file.
         config: How the data were made, as JSON.
+        mask: Which points of a field hold data, an array over space; None: as ``layout`` says. All others get 0.
 
     Attributes:
         path: The file.
@@ -80,8 +81,10 @@ class TrajectoryWriter:
         count: int,
         parameters: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
+        mask: Bool[np.ndarray, "*space"] | None = None,
     ) -> None:
         self.path = Path(path)
+        layout = layout if mask is None else layout.masked(mask)
         grid = tuple(times.detach().to("cpu", torch.float64).tolist())
         self.header = Header(name, layout, tuple(shape), grid, count, dict(parameters or {}), dict(config or {}))
         _check(self.header)
@@ -121,7 +124,7 @@ class TrajectoryWriter:
         first, last, count = self.written, self.written + len(states), self.header.n_trajectories
         if last > count:
             raise ValueError(f"`states` must bring no more than `count` = {count} trajectories in all, got {last}.")
-        values = states.detach().to("cpu", torch.float32)
+        values = self.header.layout.emptied(states.detach().to("cpu", torch.float32))
         self._refuse_nonfinite(values)
 
         # one dataset for each part of the state; what is static has no time axis

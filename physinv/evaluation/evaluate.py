@@ -131,7 +131,7 @@ def write_json(rows: list[Row], recon: Reconstruction, path: Path, checks: Seque
 def metrics_of(recon: Reconstruction) -> list[Metric]:
     """List the metrics that apply to a reconstruction.
 
-    Static channels are inputs of the physics and enter no metric.
+    Static channels are inputs of the physics and enter no metric, nor do points without data.
 
     Args:
         recon: The reconstruction, whose truth the metrics compare with.
@@ -139,14 +139,14 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
     Returns:
         The metrics, in the order of the table.
     """
-    simulator, moving = recon.simulator, recon.simulator.layout.moving
-    truth, initial = moving(recon.truth), recon.truth
+    simulator, moving, scored = recon.simulator, recon.simulator.layout.moving, recon.simulator.layout.scored
+    truth, initial = scored(recon.truth), recon.truth
 
     def single(metric: Callable[[Tensor], Tensor]) -> Callable[[Tensor], float]:
         return lambda s: float(torch.stack([metric(s[:, i]) for i in range(min(_SINGLE, s.shape[1]))]).mean())
 
     def ensemble(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], float]:
-        return lambda s: float(metric(moving(s), truth))
+        return lambda s: float(metric(scored(s), truth))
 
     def forward(x: Tensor) -> Tensor:
         return moving(simulator.run(x, noise=False)[:, -1])
@@ -164,7 +164,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
         about = "pushed forward without noise, against the truth pushed forward"
         value = single(lambda x: metrics.reconstruction_error(x, initial, forward))
         found.append(Metric("reconstruction_mse", "low", about, value))
-    if simulator.layout.space and min(initial.shape[2:]) >= _SHORTEST:
+    if simulator.layout.space and not simulator.layout.mask and min(initial.shape[2:]) >= _SHORTEST:
         about = "log radial spectrum of one reconstruction against the truth's"
         found.append(Metric("spectral_error", "low", about, single(lambda x: spectral_error(x, initial))))
     if recon.samples.shape[1] < _ENSEMBLE:
@@ -172,7 +172,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
 
     # Metrics of ensembles.
     def of_mean(s: Tensor) -> float:
-        return float(metrics.relative_l2(moving(s.mean(1)), truth))
+        return float(metrics.relative_l2(scored(s.mean(1)), truth))
 
     return [
         *found,

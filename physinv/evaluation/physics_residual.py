@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Diagonal", "physics_residual"]
+__all__ = ["Diagonal", "normalised_gap", "physics_residual"]
 
 from typing import Protocol, runtime_checkable
 
@@ -99,16 +99,33 @@ def physics_residual(states: Numbers, sde: SDE, times: Times) -> Float[Tensor, "
     finite = states.isfinite().all()
     for m in range(len(times) - 1):
         t0, t1 = (times[i].to(states).expand(len(states)) for i in (m, m + 1))
-        reached = _flow(sde, states[:, m], t0, t1)
+        gap, noisy, reached = normalised_gap(sde, states[:, m], states[:, m + 1], t0, t1)
         finite = finite & reached.isfinite().all()
-        if isinstance(sde, Diagonal):
-            gap, noisy = _diagonal(sde, states[:, m + 1] - reached, t1 - t0)
-        else:
-            gap, noisy = _componentwise(sde, states[:, m + 1], reached, t0, t1)
         square, count = square + gap.double().square().sum(), count + noisy.square().sum()
     if not bool(count > 0):
         raise ValueError("`sde` must have noise, the unit of the residual; compare with a noise-free run instead.")
     return torch.where(finite & square.isfinite(), square / count, torch.inf).to(states.dtype)
+
+
+def normalised_gap(
+    sde: SDE, x: Float[Tensor, "batch *state"], y: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
+) -> tuple[Tensor, Tensor, Float[Tensor, "batch *state"]]:
+    """Return what the physics leaves unexplained of a step, ``q^(-1/2) (y - Phi(x))``, see :func:`physics_residual`.
+
+    Args:
+        sde: The process.
+        x: States at the earlier times.
+        y: States at the later times.
+        t0: Earlier times, ``(batch,)``.
+        t1: Later times, ``(batch,)``.
+
+    Returns:
+        The gap, of variance 1 for each noisy component; a state whose square norm is the number of these; ``Phi(x)``.
+    """
+    reached = _flow(sde, x, t0, t1)
+    if isinstance(sde, Diagonal):
+        return *_diagonal(sde, y - reached, t1 - t0), reached
+    return *_componentwise(sde, y, reached, t0, t1), reached
 
 
 def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:

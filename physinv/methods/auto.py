@@ -192,7 +192,8 @@ def fit_auto(
 def suited(problem: Problem) -> tuple[str, ...]:
     """Return the candidates that suit a process, beside the linear estimate.
 
-    Physinv's own method has no rival where it is exact (linear processes) or made of jump kernels.
+    Physinv's own method has no rival where it is exact (linear processes) or made of jump kernels.  Recordings, whose
+    physics it has to learn, are tried by increments as well; where points are missing by these alone.
 
     Args:
         problem: The process and its data.
@@ -200,6 +201,9 @@ def suited(problem: Problem) -> tuple[str, ...]:
     Returns:
         Names of methods.
     """
+    layout = problem.train.layout
+    if not problem.simulator.startable and not layout.positions:
+        return ("increments",) if layout.mask else ("increments", "physinv")
     alone = isinstance(problem.simulator, Linear) or kind_of(problem) == "jumps"
     return ("physinv",) if alone else ("physinv", "flow-matching")
 
@@ -209,7 +213,7 @@ class _Referee:
 
     def __init__(self, problem: Problem, linear: Answer, observations: int, draws: int) -> None:
         n = min(observations, max(_FEWEST, _NUMBERS // math.prod(problem.train.shape)))
-        self.truth, self.final = (problem.valid.states(i, limit=n).to(problem.device) for i in (0, -1))
+        self.truth, self.final = (_spread(problem, i, n).to(problem.device) for i in (0, -1))
         self.problem, self.draws = problem, draws
         found = self._scores(linear)
         self.unit = (1.0, 1.0) if found is None else (float(found[0].mean()), found[1])
@@ -234,5 +238,13 @@ class _Referee:
         samples = answer.sample(self.final, self.draws, generator=generator)
         if not bool(samples.isfinite().all()):
             return None
-        drawn, truth = (self.problem.train.layout.moving(x) for x in (samples, self.truth))
+        drawn, truth = (self.problem.train.layout.scored(x) for x in (samples, self.truth))
         return crps_map(drawn, truth).flatten(1).mean(1), float(energy_score(drawn, truth))
+
+
+def _spread(problem: Problem, time_index: int, n: int) -> Tensor:
+    """States of the first validation trajectories; of recordings evenly over all, since neighbours are alike."""
+    if problem.simulator.startable:
+        return problem.valid.states(time_index, limit=n)
+    states = problem.valid.states(time_index)
+    return states[torch.linspace(0, len(states) - 1, min(n, len(states))).round().long()]

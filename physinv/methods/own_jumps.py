@@ -175,14 +175,14 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     truth, final = _judges(problem)
     unit = problem.train.layout.pooled((truth - truth.mean(0)).square()).sqrt()
     unit = unit.clamp(min=torch.finfo(truth.dtype).tiny)
-    drawn = {}
+    drawn, box = {}, _box(problem)
     for way in [str(len(grid)) for grid in grids] + [STEPS]:
         generator = seeds(problem.seed).child("method", "ways").generator(problem.device)
         drawn[way] = replace(answer, ways=(way,)).sample(final, _DRAWS, generator=generator)
     moving = problem.train.layout.moving
     scores = {
         ways: moving(crps_map(torch.cat([drawn[way] for way in ways], 1), truth) / unit).flatten(1).mean(1)
-        for ways in _pools(drawn)
+        for ways in _pools(drawn, box)
     }
     found = {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
     return cast(JumpAnswer, mapped(replace(answer, ways=_best(scores), found=found), problem))
@@ -218,7 +218,8 @@ def _family(setup: Setup) -> tuple[Family, Settings]:
     }
     left: dict[str, Any] = {k: v for k, v in pairs.items() if not getattr(setup.settings, k)}
     if setup.settings.fresh == "auto":
-        left["fresh"] = "off" if _learned(setup) else family.fresh  # initial states of fields may cost a spin-up
+        fresh = family.fresh if setup.simulator.startable else "noise"  # initial states of fields may cost a spin-up
+        left["fresh"] = "off" if _learned(setup) else fresh
     return family, setup.settings.model_copy(update=left | {"windows": (2,)})
 
 
@@ -232,7 +233,7 @@ def _judges(problem: Problem) -> tuple[Tensor, Tensor]:
     """First and last states that no training has seen."""
     simulator, valid = problem.simulator, problem.valid
     count = min(max(_NUMBERS // (_DRAWS * math.prod(valid.shape)), _FEWEST), _MOST)
-    if not _learned(problem.setup):
+    if not _learned(problem.setup) and simulator.startable:
         generator = seeds(problem.seed).child("method", "judges").generator(problem.device)
         x = simulator.initial(count, generator=generator, device=problem.device)
         ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
@@ -241,9 +242,18 @@ def _judges(problem: Problem) -> tuple[Tensor, Tensor]:
     return valid.states(0, limit=count), valid.states(-1, limit=count)
 
 
-def _pools(drawn: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
-    """Small steps alone, and all sets of grids of jumps, as far as their draws are finite."""
-    fine = [way for way, x in drawn.items() if bool(x.isfinite().all())]
+def _box(problem: Problem) -> tuple[Tensor | float, Tensor | float]:
+    """What draws are expected in: of recorded data the range of initial states, widened by its size on each side."""
+    if problem.simulator.startable:
+        return -math.inf, math.inf
+    x = problem.train.states(0).to(problem.device)
+    return x.amin() - (x.amax() - x.amin()), x.amax() + (x.amax() - x.amin())
+
+
+def _pools(drawn: Mapping[str, Tensor], box: tuple[Tensor | float, Tensor | float]) -> list[tuple[str, ...]]:
+    """Small steps alone, and all sets of grids of jumps, as far as their draws are finite and within a box."""
+    low, high = box
+    fine = [way for way, x in drawn.items() if bool((x.isfinite() & (x >= low) & (x <= high)).all())]
     jumps = [way for way in fine if way != STEPS]
     pools = [pool for n in range(1, len(jumps) + 1) for pool in itertools.combinations(jumps, n)]
     return pools + [(STEPS,)] * (STEPS in fine)
@@ -252,7 +262,9 @@ def _pools(drawn: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
 def _best(scores: Mapping[tuple[str, ...], Tensor]) -> tuple[str, ...]:
     """The best pool of jumps; small steps where they are better by more than the error of the difference."""
     if not scores:
-        raise ValueError("no samples of the trained model are finite; train longer, or with a smaller `rate`.")
+        raise ValueError(
+            "no samples of the trained model are finite and near the data; train longer, or with a smaller `rate`."
+        )
     pools = [ways for ways in scores if ways != (STEPS,)]
     if not pools:
         return (STEPS,)

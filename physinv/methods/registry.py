@@ -40,6 +40,10 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
         "own:fit_linear_estimate",
         "linear estimate (LMMSE, Wiener filter) with the variance that it misses",
     ),
+    "increments": (
+        "learned.increments:fit_increments",
+        "law of x_0 around the linear estimate, relative to x_T: for recordings",
+    ),
     "physics": ("classical.physics:fit_physics", "the physics run backward, without score"),
     "score-only": ("learned.score_only:fit_score_only", "reverse SDE whose score has to learn the physics as well"),
     "regression": ("learned.regression:fit_regression", "supervised network from x_T to x_0: one estimate"),

@@ -1,5 +1,8 @@
 """Learned physics, for processes without a solver at hand: ``dx = f(x) dt + g dW`` with a network for ``f``.
 
+With the setting ``drift`` = timed the network sees the time as well; static channels of a field, such as a forcing that
+is known, it sees in any case.
+
     f(x) = offset + B z + unit * network([z, asinh z]),    z = (x - centre) / scale.
 
 :mod:`physinv.training.fit_drift` trains it.
@@ -25,22 +28,27 @@ from physinv.processes.layout import StateLayout
 
 _WIDTH = 24  # channels of the U-Net of a field's drift
 _MAX_TRAJECTORIES = 4096  # that suffice for least squares and for the noise
+_LEAST = 1e-3  # of the rate of increments: the smallest noise, for data that are nearly deterministic
 _RIDGE = 1e-4  # of least squares for the last layer, in units of the noise: allows weights up to 100
 
 
 class LearnedDrift(nn.Module, SDE):
-    """An :class:`~physinv.equations.sde.SDE` whose drift is a time-independent network around a linear fit to the data.
+    """An :class:`~physinv.equations.sde.SDE` whose drift is a network around a linear fit to the data.
 
     All tensors but ``slope`` hold one number per component of a vector, or per channel of a field: ``(channels, *1)``.
 
     Args:
-        network: The trained part, ``(features (batch, 2 channels, *space), 0) -> (batch, channels, *space)``.
+        network: The trained part, ``(features (batch, 2 channels, *space), time) -> (batch, channels, *space)``.
         centre: Mean of the states.
         scale: Standard deviation of the states.
         offset: Drift of the linear fit at the mean state.
         slope: Matrix ``B`` of the linear fit, ``(channels, channels)``.
         unit: The size that a drift has if it matters, by which the network's output is multiplied.
         noise: The noise amplitude ``g``.
+        clock: Time that the network counts as 1; 0 or None: it sees no time.
+
+    Attributes:
+        timed: Whether the drift depends on time.
     """
 
     centre: Tensor
@@ -49,6 +57,7 @@ class LearnedDrift(nn.Module, SDE):
     slope: Tensor
     unit: Tensor
     noise: Tensor
+    clock: Tensor
 
     def __init__(
         self,
@@ -60,8 +69,11 @@ class LearnedDrift(nn.Module, SDE):
         slope: Float[Tensor, "channels channels"],
         unit: Float[Tensor, "channels *one"],
         noise: Float[Tensor, "channels *one"],
+        clock: Float[Tensor, ""] | None = None,
     ) -> None:
         super().__init__()
+        clock = torch.zeros(()) if clock is None else clock
+        self.timed = bool(clock > 0)
         self.network = network
         self.register_buffer("centre", centre)
         self.register_buffer("scale", scale)
@@ -69,11 +81,15 @@ class LearnedDrift(nn.Module, SDE):
         self.register_buffer("slope", slope)
         self.register_buffer("unit", unit)
         self.register_buffer("noise", noise)
+        self.register_buffer("clock", clock)
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Return ``f(x)`` for states ``x``; the times ``t`` do not matter."""
+        """Return ``f(x)`` for states ``x``, or ``f(x, t)`` where the network sees the time."""
         z = (x - self.centre) / self.scale
-        out: Tensor = self.network(torch.cat([z, z.asinh()], dim=1), torch.zeros_like(t))
+        time = torch.zeros_like(t).to(x.dtype)
+        if self.timed:
+            time = (t / self.clock).to(x.dtype).expand(len(x))
+        out: Tensor = self.network(torch.cat([z, z.asinh()], dim=1), time)
         return self.offset + torch.einsum("ec,bc...->be...", self.slope, z) + self.unit * out
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
@@ -90,21 +106,23 @@ class LearnedDrift(nn.Module, SDE):
 
             g^2 = mean of |phi_{h/2}(x_m) - phi_{-h/2}(x_{m+1})|^2 / h,    phi the flow of the drift.
 
+        It is at least a thousandth of what the increments themselves have: nothing learned from data is more exact.
         Comparing in the middle of the step cancels the factor ``1 + h df/dx`` by which the drift stretches noise
         during a step ``h``.
 
         Args:
             data: Trajectories, of which the first 4096 count.
         """
-        total, count = torch.zeros_like(self.noise, dtype=torch.float64), 0
+        total, moved, count = *(torch.zeros_like(self.noise, dtype=torch.float64) for _ in range(2)), 0
         for x, y, t0, t1 in _steps(data):
             x, y, t0, t1 = (v.to(self.noise) for v in (x, y, t0, t1))
             middle = (t0 + t1) / 2
             gap = self.drift_flow(x, t0, middle) - self.drift_flow(y, t1, middle)
-            rate = gap.double().square().flatten(2) if gap.ndim > 2 else gap.double().square()[..., None]
-            total += (rate.mean(2) / (t1 - t0)[:, None]).sum(0).reshape(total.shape)
+            for change, sum_ in ((gap, total), (y - x, moved)):
+                rate = change.double().square().flatten(2) if gap.ndim > 2 else change.double().square()[..., None]
+                sum_ += (rate.mean(2) / (t1 - t0)[:, None]).sum(0).reshape(total.shape)
             count += len(x)
-        self.noise.copy_((total / count).sqrt())
+        self.noise.copy_(torch.maximum(total, _LEAST**2 * moved).div(count).sqrt())
 
 
 def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> LearnedDrift:
@@ -142,6 +160,7 @@ def start_drift(data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) 
     drift = LearnedDrift(
         _network(data.layout, settings, seeds(seed).child("physics", "network")),
         slope=fitted[1:].T.float(),
+        clock=torch.tensor(float(data.times[-1]) if settings.drift == "timed" else 0.0),
         **{k: v.float().reshape(channels, *ones).clone() for k, v in table.items()},
     )
     drift.fit_noise(data)
@@ -175,8 +194,9 @@ def load_drift(tensors: Mapping[str, Tensor], layout: StateLayout, settings: Set
     """
     names = ("centre", "scale", "offset", "slope", "unit", "noise")
     network = _network(layout, settings, seeds(0).child("physics", "network"))
-    drift = LearnedDrift(network, **{k: tensors[k].clone() for k in names})
-    drift.load_state_dict(dict(tensors))
+    clock = tensors.get("clock", torch.zeros(()))  # older runs know no time
+    drift = LearnedDrift(network, clock=clock.clone(), **{k: tensors[k].clone() for k in names})
+    drift.load_state_dict({**tensors, "clock": clock})
     return drift.requires_grad_(False).eval()
 
 

@@ -82,6 +82,10 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
         info |= {"method": "physinv", "answer": _ANSWERS_OF_2[info["method"]]}
     elif info.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads 2 and {SCHEMA}.")
+    simulator = build(find(info["simulator"]), info["parameters"])
+    truth, shown, samples = (
+        simulator.layout.emptied(x) for x in (truth, shown, samples)
+    )  # NaN where there are no data
     if not bool(samples.isfinite().all() and truth.isfinite().all()):
         raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
-    return Reconstruction(build(find(info["simulator"]), info["parameters"]), truth, shown, samples, info, seen)
+    return Reconstruction(simulator, truth, shown, samples, info, seen)

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 __all__ = ["BOUNDARIES", "FieldLayout", "ParticleLayout", "StateLayout", "VectorLayout", "layout_from"]
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.config.inputs import check_count, describe
@@ -88,12 +90,14 @@ class FieldLayout(StateLayout):
         names: One name per channel; a single name may stand alone.
         axes: One name per axis of space; a single name may stand alone.
         coordinates: Positions of the grid points along each axis, in the process's unit of length.
-        boundary: What lies at the ends of all axes: ``"PERIODIC"``, ``"WALL"`` or ``"OPEN"``.
+        boundary: What lies at the ends of all axes: ``"PERIODIC"``, ``"WALL"`` or ``"OPEN"``; where axes differ, one
+            word for each of them, joined by commas, such as ``"WALL,PERIODIC"``.
         static: Names of the channels that never change in time.
+        mask: Which points hold data, an array over space or its numbers in a row; empty: all of them.
 
     Raises:
-        ValueError: If there are no channels or axes, their names repeat, the numbers of axes and coordinates differ, or
-            ``boundary`` or ``static`` is unknown.
+        ValueError: If there are no channels or axes, their names repeat, the numbers of axes and coordinates differ,
+            ``boundary`` or ``static`` is unknown, or ``mask`` has another size or leaves no point.
 
     Example:
         >>> layout = FieldLayout(("u", "v"), ("x", "y"), [range(32), range(16)], "WALL")
@@ -113,6 +117,7 @@ class FieldLayout(StateLayout):
         coordinates: Sequence[Iterable[float]],
         boundary: str = "PERIODIC",
         static: str | Sequence[str] = (),
+        mask: Iterable[bool] | Bool[np.ndarray, "*space"] = (),
     ) -> None:
         try:
             places = tuple(tuple(float(x) for x in along) for along in coordinates)
@@ -121,14 +126,24 @@ class FieldLayout(StateLayout):
                 f"`coordinates` must hold one list for each of {_words(axes)!r}, got {describe(coordinates)}; "
                 "give a list of lists."
             ) from None
-        super().__init__(_words(names), _words(axes), places, boundary, _words(static))
+        boundary = _joined(boundary)
+        filled = tuple(np.asarray(mask if isinstance(mask, np.ndarray) else list(mask), dtype=bool).flatten().tolist())
+        whole = () if all(filled) else filled
+        super().__init__(_words(names), _words(axes), places, boundary, _words(static), mask=whole)
         for what, words in (("names", self.names), ("axes", self.axes)):
             if not words or len(set(words)) < len(words):
                 raise ValueError(f"`{what}` of a field must be one or more different names, got {words!r}.")
         if len(places) != len(self.axes):
             raise ValueError(f"`coordinates` must hold one list for each of {self.axes!r}, got {len(places)} of them.")
-        if boundary not in BOUNDARIES:
-            raise ValueError(f"`boundary` must be one of {', '.join(BOUNDARIES)}, got {boundary!r}.")
+        ends = self.boundaries
+        if len(ends) != len(self.axes) or any(kind not in BOUNDARIES for kind in ends):
+            each = "" if len(self.axes) == 1 else f", or {len(self.axes)} of them joined by commas"
+            raise ValueError(f"`boundary` must be one of {', '.join(BOUNDARIES)}{each}, got {boundary!r}.")
+        points = math.prod(map(len, places))
+        if filled and (len(filled) != points or not any(filled)):
+            raise ValueError(
+                f"`mask` must say of {points} points which hold data, at least one, got {sum(filled)} of {len(filled)}."
+            )
         for name in self.static:
             if name not in self.names:
                 raise ValueError(f"the field has no channel `{name}` (`static`); {did_you_mean(name, self.names)}")
@@ -151,7 +166,30 @@ class FieldLayout(StateLayout):
 
     @property
     def basis(self) -> Literal["fourier", "identity"]:
-        return "fourier" if self.periodic else "identity"
+        return "fourier" if self.periodic and not self.mask else "identity"
+
+    @property
+    def valid(self) -> Bool[Tensor, "*space"] | None:
+        return torch.tensor(self.mask).reshape(self.shape[1:]) if self.mask else None
+
+    def masked(self, mask: Bool[np.ndarray, "*space"] | None) -> FieldLayout:
+        filled = () if mask is None else np.asarray(mask)
+        return FieldLayout(self.names, self.axes, self.coordinates, self.boundary, self.static, filled)
+
+    def scored(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_scored"]:
+        moving = self.moving(x)
+        if (valid := self.valid) is None:
+            return moving
+        return moving.flatten(-len(self.axes))[..., valid.flatten().to(x.device)].flatten(-2)
+
+    def emptied(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_state"]:
+        valid = self.valid
+        return x if valid is None else torch.where(valid.to(x.device), x, torch.zeros_like(x))
+
+    def channel_mean(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "*one_state"]:
+        if not self.mask:
+            return super().channel_mean(x)
+        return super().channel_mean(self.emptied(x)) * (len(self.mask) / sum(self.mask))
 
     def parts(self) -> list[tuple[str, Place]]:
         whole: Place = (slice(None),) * len(self.axes)
@@ -260,6 +298,7 @@ def layout_from(
     static: Sequence[str] = (),
     box: float = 0.0,
     isotropic: bool = False,
+    mask: Iterable[bool] = (),
 ) -> StateLayout:
     """Build the layout that a file describes.
 
@@ -272,6 +311,7 @@ def layout_from(
         static: Names of the parts that never change in time.
         box: Period of the positions of particles; 0 without one.
         isotropic: Whether the law of the states knows no directions.
+        mask: Which points of a field hold data; empty: all of them.
 
     Returns:
         The layout.
@@ -280,7 +320,7 @@ def layout_from(
         ValueError: If ``kind`` is unknown, or the rest does not describe a layout of this kind.
     """
     if kind == "field":
-        return FieldLayout(names, axes, coordinates, boundary, static)
+        return FieldLayout(names, axes, coordinates, boundary, static, mask)
     sizes = [len(along) for along in coordinates]
     if kind == "vector" and len(names) == len(sizes) == 1:
         found: StateLayout = VectorLayout(names[0], sizes[0])
@@ -299,6 +339,12 @@ def layout_from(
 
 def _numbered(n: int) -> tuple[float, ...]:
     return tuple(float(i) for i in range(n))
+
+
+def _joined(boundary: str) -> str:
+    """What lies at the ends of the axes, as one word where all of them are alike."""
+    kinds = str(boundary).split(",")
+    return kinds[0] if len(set(kinds)) == 1 else boundary
 
 
 def _words(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -9,15 +9,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Place = tuple[int | slice, ...]
 """Index of one part of a state ``x``: the part is ``x[(..., *place)]``."""
 
 BOUNDARIES = ("PERIODIC", "WALL", "OPEN")
-"""What can lie at the ends of the axes, in the words of The Well's file format."""
+"""What can lie at the ends of an axis, in the words of The Well's file format."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,14 @@ class StateLayout(ABC):
         names: Names of the parts of a state.
         axes: Names of the axes along which a part varies.
         coordinates: Positions along each axis.
-        boundary: What lies at the ends of the axes: ``"PERIODIC"``, ``"WALL"`` or ``"OPEN"``.
+        boundary: What lies at the ends of the axes: ``"PERIODIC"``, ``"WALL"`` or ``"OPEN"``; where axes differ, one
+            word for each of them, joined by commas.
         static: Names of the parts that never change in time. They are context: stored once per trajectory, known of
             the initial state, and left out of every metric.
         box: Period of the positions of particles; 0 without one.
         isotropic: Whether the law of the states is invariant under rotations and reflections about the origin.
+        mask: Which points of a field hold data, in the order of a flattened array; empty: all of them. States are 0 at
+            all others, and no metric looks there.
     """
 
     kind: ClassVar[str]
@@ -55,6 +59,7 @@ class StateLayout(ABC):
     static: tuple[str, ...] = ()
     box: float = 0.0
     isotropic: bool = False
+    mask: tuple[bool, ...] = ()
 
     @property
     @abstractmethod
@@ -85,9 +90,60 @@ class StateLayout(ABC):
         return ()
 
     @property
+    def boundaries(self) -> tuple[str, ...]:
+        """What lies at the ends of each axis."""
+        told = tuple(self.boundary.split(","))
+        return told if len(told) > 1 else told * len(self.axes)
+
+    @property
+    def wraps(self) -> tuple[bool, ...]:
+        """Whether each axis wraps around."""
+        return tuple(kind == "PERIODIC" for kind in self.boundaries)
+
+    @property
     def periodic(self) -> bool:
-        """Whether the axes wrap around."""
+        """Whether all axes wrap around."""
         return self.boundary == "PERIODIC"
+
+    @property
+    def valid(self) -> Bool[Tensor, "*space"] | None:
+        """Which points hold data, as an array over space; None: all of them."""
+        return None
+
+    def masked(self, mask: Bool[np.ndarray, "*space"] | None) -> StateLayout:
+        """Return the same layout with a mask.
+
+        Args:
+            mask: Which points of a field hold data; None: all of them.
+
+        Raises:
+            ValueError: If the states are no fields and there is a mask.
+        """
+        if mask is not None:
+            raise ValueError(f"`mask` is for fields, got one for a state of kind {self.kind!r}; leave it out.")
+        return self
+
+    def scored(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_scored"]:
+        """Leave out what no metric looks at: static channels, and points without data.
+
+        Args:
+            x: States, with any number of batch axes.
+
+        Returns:
+            The states without static channels (:meth:`moving`); with a mask, the numbers at valid points in a row.
+        """
+        return self.moving(x)
+
+    def emptied(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_state"]:
+        """Set states to 0 at points without data.
+
+        Args:
+            x: States, or moving channels of them, with any number of batch axes.
+
+        Returns:
+            The states; without a mask as they are.
+        """
+        return x
 
     @property
     def basis(self) -> Literal["fourier", "identity"]:
@@ -214,7 +270,8 @@ class StateLayout(ABC):
     def described(self) -> dict[str, Any]:
         """Return what :func:`~physinv.processes.layout.layout_from` makes the layout of again, fit for JSON."""
         told = {"kind": self.kind, "names": self.names, "axes": self.axes, "coordinates": self.coordinates}
-        return {**told, "boundary": self.boundary, "static": self.static, **self.file_attributes}
+        more = {"mask": self.mask} if self.mask else {}
+        return {**told, "boundary": self.boundary, "static": self.static, **self.file_attributes, **more}
 
     def _moving(self) -> tuple[int, list[int]]:
         """The axis of the channels (or components), counted from the end, and those that are not static."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Recorded"]
+__all__ = ["Recorded", "pack_mask", "unpack_mask"]
 
+import base64
 import itertools
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
@@ -37,11 +40,13 @@ class Recorded(Simulator):
         clock: Stored times, unless they are evenly spaced.
         boundary: What lies at the ends of the axes.
         static: Names of the channels that do not change in time.
+        mask: Which points hold data, as text (:func:`pack_mask`); empty: all of them.
     """
 
     title: ClassVar[str] = "Trajectories from elsewhere, physics to be learned"
     equation: ClassVar[str] = "dx = f(x) dt + g dW,  f and g unknown"
     known: ClassVar[bool] = False
+    startable: ClassVar[bool] = False
 
     kind: str = parameter("vector", "", "what a state is", choices=("field", "vector"))
     names: tuple[str, ...] = parameter(("state",), "", "names of the channels, or of the vector")
@@ -50,8 +55,9 @@ class Recorded(Simulator):
     positions: tuple[float, ...] = parameter((0.0, 0.0), "x", "where they are")
     even: tuple[bool, ...] = parameter((True,), "", "evenly spaced, axis by axis")
     clock: tuple[float, ...] = parameter((), "t", "stored times, unless evenly spaced", unit="time")
-    boundary: str = parameter("OPEN", "", "what lies at the ends", choices=("PERIODIC", "WALL", "OPEN"))
+    boundary: str = parameter("OPEN", "", "what lies at the ends of the axes, one word or one for each")
     static: tuple[str, ...] = parameter((), "", "channels that do not change in time")
+    mask: str = parameter("", "", "points with data, packed")
 
     @staticmethod
     def of(layout: StateLayout, times: Float[np.ndarray, " time"]) -> Recorded:
@@ -78,6 +84,7 @@ class Recorded(Simulator):
             clock=() if _is_even(times) else tuple(times.tolist()),
             boundary=layout.boundary,
             static=layout.static,
+            mask=pack_mask(layout.mask),
         )
 
     @property
@@ -95,7 +102,9 @@ class Recorded(Simulator):
             used = self.positions[at : at + (2 if even else n)]
             places.append(tuple(np.linspace(used[0], used[1], n).tolist()) if even else used)
             at += len(used)
-        return layout_from(self.kind, self.names, self.axes, places, self.boundary, self.static)
+        return layout_from(
+            self.kind, self.names, self.axes, places, self.boundary, self.static, mask=unpack_mask(self.mask)
+        )
 
     def initial(
         self,
@@ -112,6 +121,45 @@ class Recorded(Simulator):
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         _refuse("noise")
+
+
+def pack_mask(mask: Sequence[bool]) -> str:
+    """Write a mask as text.
+
+    Args:
+        mask: Which points hold data.
+
+    Returns:
+        Their number, then the bits, compressed, in base 64; nothing for an empty mask.
+
+    Example:
+        >>> unpack_mask(pack_mask([True, False, True]))
+        (True, False, True)
+    """
+    bits = np.packbits(np.asarray(mask, dtype=bool)).tobytes()
+    return f"{len(mask)}:{base64.b64encode(zlib.compress(bits, 9)).decode()}" if len(mask) else ""
+
+
+def unpack_mask(text: str) -> tuple[bool, ...]:
+    """Read the text of :func:`pack_mask`.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Which points hold data.
+
+    Raises:
+        ValueError: If it is no such text.
+    """
+    if not text:
+        return ()
+    try:
+        count, packed = text.split(":")
+        bits = np.frombuffer(zlib.decompress(base64.b64decode(packed, validate=True)), dtype=np.uint8)
+        return tuple(np.unpackbits(bits, count=int(count)).astype(bool).tolist())
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"`mask` must be the text of a mask, got {text[:20]!r} ({error}); import again.") from None
 
 
 def _refuse(what: str) -> NoReturn:

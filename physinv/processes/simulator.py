@@ -58,12 +58,14 @@ class Simulator(SDE):
         equation: Its equation.
         scheme: The standard step that :meth:`advance` takes.
         known: False where there are data without physics (:class:`~physinv.processes.recorded.Recorded`).
+        startable: False where initial states are known from data alone, and none can be drawn.
     """
 
     title: ClassVar[str]
     equation: ClassVar[str]
     scheme: ClassVar[Step] = euler
     known: ClassVar[bool] = True
+    startable: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -33,6 +33,7 @@ from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.reconstruction import SCHEMA
+from physinv.processes.given import GivenPhysics
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
@@ -166,8 +167,10 @@ def reconstruct(
         with h5py.File(tmp, "w", track_order=False) as file:
             # Truth and observation come first, so that the file has the same order whatever the method.
             space = _scales(file, run.simulator, n, k)
-            _field(file, "truth", (n, *data.shape), ["observation_index", *space])[...] = truth.cpu().numpy()
-            _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = shown.cpu().numpy()
+            _field(file, "truth", (n, *data.shape), ["observation_index", *space])[...] = _blank(truth, data).numpy()
+            _field(file, "observation", (n, *data.shape), ["observation_index", *space])[...] = _blank(
+                shown, data
+            ).numpy()
             if observation is not None:
                 file.create_dataset("seen", data=final.cpu().numpy())
 
@@ -178,7 +181,7 @@ def reconstruct(
                 drawn = _drawn(answer, observation, part.to(device), plan, generator)
                 if paths is not None:
                     drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
-                target[at : at + len(part)] = drawn.cpu().numpy()
+                target[at : at + len(part)] = _blank(drawn, data).numpy()
                 at += len(part)
                 if progress is not None:
                     progress(at, n)
@@ -312,16 +315,23 @@ def _drawn(
     return drawn.detach()
 
 
+def _blank(states: Tensor, data: TrajectoryDataset) -> Tensor:
+    """States on the CPU, with NaN where there are no data."""
+    valid = data.layout.valid
+    return states.cpu() if valid is None else torch.where(valid, states.cpu(), torch.nan)
+
+
 def _check_same_system(run: Run, data: TrajectoryDataset) -> None:
     """Raise ValueError unless the run was trained on the simulator and parameters of the data."""
-    config = data.config
-    if config["simulator"] != run.info["simulator"]:
+    config, ours, name = data.config, run.simulator, run.info["simulator"]
+    if isinstance(ours, GivenPhysics):
+        ours, name = ours.recorded, "recorded"
+    if config["simulator"] != name:
         raise ValueError(
-            f"the run was trained on `{run.info['simulator']}`, the data are `{config['simulator']}`; "
-            "they must be of one system."
+            f"the run was trained on `{name}`, the data are `{config['simulator']}`; they must be of one system."
         )
     theirs = describe(build(find(config["simulator"]), config["parameters"]))
-    for name, value in describe(run.simulator).items():
+    for name, value in describe(ours).items():
         if theirs[name] != value:
             raise ValueError(
                 f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; "

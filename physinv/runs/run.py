@@ -6,7 +6,7 @@ __all__ = ["Run", "fit_run", "load_run", "read_info", "train_run"]
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +20,14 @@ from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
+from physinv.evaluation.physics_check import check_physics
 from physinv.methods.auto import underlying
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains
 from physinv.methods.reverse import ReverseAnswer
 from physinv.methods.saving import Setup, check_saveable, notes_of, tensors_of
 from physinv.models.score import ScoreModel
+from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.parameters import build
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.registry import find
@@ -99,6 +101,7 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    physics: GivenPhysics | None = None,
 ) -> History:
     """Train a method on a dataset in a folder, from which it can be loaded and resumed.
 
@@ -119,6 +122,7 @@ def train_run(
         resume: Whether to go on with a run that was begun in this folder.
         overwrite: Whether to remove a run that is there.
         progress: Hears of every validation, and twice a second of the share that is done.
+        physics: Physics of recorded data (:func:`~physinv.runs.physics.physics_of`); None: it is learned.
 
     Returns:
         The log, and the step whose averaged weights were kept; of several networks the lines one after another, and
@@ -132,8 +136,10 @@ def train_run(
     run, device, options = _folder(run), device or torch.device("cpu"), dict(options or {})
     check_options(method, options)
     check_saveable(method, METHODS.find(method))
-    problem = _problem(train, valid, as_settings(settings), budget, seed, device)
+    problem = _problem(train, valid, as_settings(settings), budget, seed, device, physics)
     info = _info(problem, train, method, options)
+    if physics is not None:
+        info["physics_check"] = [asdict(check) for check in check_physics(train, physics)]
 
     # Check all input before anything is written or removed.
     check_objective(problem.settings)
@@ -246,12 +252,13 @@ def _problem(
     budget: Budget,
     seed: int,
     device: torch.device,
+    physics: GivenPhysics | None = None,
 ) -> Problem:
     """The problem of a dataset, with data in memory unless they are too large."""
     for role, data in (("train", train), ("valid", valid)):
         check_instance(data, TrajectoryDataset, role, "give TrajectoryDataset(folder of a split)")
     check_budget(budget)
-    simulator = build(find(train.config["simulator"]), train.config["parameters"])
+    simulator = physics or build(find(train.config["simulator"]), train.config["parameters"])
     if not simulator.known:
         settings = settings.model_copy(update={"physics": "learned"})
     limit = int(settings.memory * 2**30)
@@ -265,7 +272,7 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
         "schema": SCHEMA,
         "method": method,
         "options": options,
-        "simulator": train.config["simulator"],
+        "simulator": train.config["simulator"] if problem.simulator.startable or not problem.simulator.known else GIVEN,
         "parameters": parameters_of(problem.simulator),
         "times": [float(t) for t in train.times],
         "shape": list(train.shape),

@@ -138,7 +138,8 @@ def choose_fresh(fresh: str, sde: SDE) -> Fresh:
     """Return what a training simulates anew.
 
     Args:
-        fresh: The setting ``fresh``; ``"auto"`` takes new initial states and noise where there is a simulator.
+        fresh: The setting ``fresh``; ``"auto"`` takes new initial states and noise where there is a simulator, and new
+            noise alone where it has no initial states.
         sde: The physics; learned physics and recorded data have no simulator.
 
     Raises:
@@ -146,9 +147,11 @@ def choose_fresh(fresh: str, sde: SDE) -> Fresh:
     """
     known = isinstance(sde, Simulator) and sde.known
     if fresh == "auto":
-        return "states" if known else "off"
+        return "off" if not known else "states" if cast(Simulator, sde).startable else "noise"
     if fresh != "off" and not known:
         raise ValueError(f"`fresh` = {fresh} needs a simulator, recorded data have none; take fresh=off.")
+    if fresh == "states" and not cast(Simulator, sde).startable:
+        raise ValueError("`fresh` = states needs initial states, recorded data have none but their own; take noise.")
     return cast(Fresh, fresh)
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 import xarray
 from dataset_cases import FIELD, SHAPES, TIMES, VECTOR, numbers, write
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import inspect
+from physinv.data.writer import TrajectoryWriter
+from physinv.processes.layout import FieldLayout
 
 
 def test_same_data_same_bytes(tmp_path: Path) -> None:
@@ -75,6 +78,25 @@ def test_xarray_opens_it(tmp_path: Path, kind: str) -> None:
         assert np.array_equal(last.values, states[:, :, 1] if kind == "field" else states)
         assert np.allclose(tree["time"], TIMES)
         assert tree["physinv"]["seeds"].dims == ("sample",)
+
+
+def test_masks_and_the_ends_of_each_axis_come_back(tmp_path: Path) -> None:
+    mask = np.array([[True, False, True], [True, True, False]])
+    layout = FieldLayout("sst", ("lat", "lon"), [range(2), range(3)], "WALL,PERIODIC")
+    states = np.random.default_rng(0).normal(size=(4, 2, 1, 2, 3)).astype("f4")
+    path, times = tmp_path / "sea.hdf5", torch.arange(2.0)
+    with TrajectoryWriter(path, name="sea", layout=layout, shape=(1, 2, 3), times=times, count=4, mask=mask) as writer:
+        writer.write(torch.from_numpy(np.where(mask, states, np.nan)))
+    with h5py.File(path) as file:
+        assert set(file["boundary_conditions"]) == {"lat_wall", "lon_periodic"}
+        assert np.array_equal(file["physinv/mask"], mask)
+        assert [d[0] for d in file["physinv/mask"].dims] == [file["lat"], file["lon"]]
+        assert np.array_equal(file["t0_fields/sst"], np.where(mask, states, 0)[:, :, 0])
+    data = TrajectoryDataset(path)
+    assert data.layout == layout.masked(mask)
+    assert data.layout.wraps == (False, True)
+    with h5py.File(write(tmp_path / "whole.hdf5", numbers(5, "field"), FIELD)) as file:
+        assert "mask" not in file["physinv"]
 
 
 def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """The commands of the guide are true: they are run as they stand, with training cut to a few updates."""
 
+import json
 import re
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 import typer
+from recorded_cases import recorded
 
 from physinv.cli import app as cli
+from physinv.processes.layout import FieldLayout
+from simulators.fields.burgers import Burgers
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
 
@@ -31,6 +36,47 @@ def test_recorded_data(tmp_path, monkeypatch, capsys):
     table = capsys.readouterr().out
     assert "recorded, auto (" in table
     assert "reconstruction_mse" not in table
+
+
+QUICK = "--steps 20 --set validate_windows=64 --set validate_every=10 --set batch=32 --set width=8"
+
+
+def run_blocks(page, capsys):
+    """Run the commands of a page of the guide as they stand, with training cut to a few updates; what they print."""
+    for block in re.findall(r"```console\n(.*?)```", (GUIDE / page).read_text("utf-8"), re.DOTALL):
+        for line in block.splitlines():
+            cli.main(re.sub(r"--budget \S+", QUICK, line.removeprefix("$ physinv ")).split())
+    return capsys.readouterr().out
+
+
+def test_missing_points(tmp_path, monkeypatch, capsys):
+    """A small sea with land, its latitude between walls, its longitude around the globe."""
+    monkeypatch.chdir(tmp_path)
+    rng, mask = np.random.default_rng(0), np.ones((5, 7), dtype=bool)
+    mask[:2, :2] = False
+    layout = FieldLayout("sst", ("lat", "lon"), [range(5), range(7)], "WALL,PERIODIC", mask=mask)
+    values = {split: rng.normal(size=(n, 3, 1, 5, 7)) for split, n in (("train", 40), ("valid", 20), ("test", 4))}
+    recorded(Path("sea"), layout, [0.0, 1.0, 2.0], values)
+    assert "recorded, auto (" in run_blocks("missing_points.md", capsys)
+    with h5py.File("sea.hdf5") as file:
+        assert np.array_equal(np.isnan(file["samples"][0, 0, 0]), ~mask)
+
+
+def test_imported_physics(tmp_path, monkeypatch, capsys):
+    """Burgers on a box of length 1, as others would have written it."""
+    monkeypatch.chdir(tmp_path)
+    states = Burgers(size=16, viscosity=0.01 * 4 * np.pi**2, noise=0.5, horizon=0.5, steps=5).simulate(
+        40, generator=torch.Generator().manual_seed(0)
+    )
+    with h5py.File("flows.hdf5", "w") as file:
+        file["tensor"] = states[:, :, 0].numpy() / (2 * np.pi)
+        file["t-coordinate"], file["x-coordinate"] = np.linspace(0, 0.5, 6), np.arange(16) / 16
+    out = run_blocks("imported_physics.md", capsys)
+    assert "physics of `tensor`: residuals of mean " in out
+    checks = json.loads(Path("flows-run/run.json").read_text("utf-8"))["physics_check"]
+    # the noise is fitted, and 40 x 5 x 10 noisy modes leave no correlation beyond 4.5 standard errors
+    assert checks[0]["variance"] == pytest.approx(1, abs=0.01)
+    assert abs(checks[0]["autocorrelation"]) < 4.5 / 2000**0.5 + 0.05
 
 
 PAGES = [GUIDE.parents[1] / "README.md", *GUIDE.parent.rglob("*.md"), *GUIDE.parents[1].glob("*/**/README.md")]

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from recorded_cases import recorded
 from safetensors.torch import load_file, save_file
 
 from physinv.config.settings import Settings
@@ -14,7 +16,7 @@ from physinv.evaluation.metrics import crps
 from physinv.models.build import build_model
 from physinv.models.learned_drift import LearnedDrift, load_drift, start_drift
 from physinv.posterior.posterior import Posterior
-from physinv.processes.layout import VectorLayout
+from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.training.budget import Budget
 from physinv.training.fit_drift import fit_drift
 from physinv.training.loop import fit
@@ -155,3 +157,46 @@ def test_other_models_are_refused(well):
         drift_loss(lambda x, t: x, WELL, Batch(states, times))
     with pytest.raises(ValueError, match=r"`score` must be a DriftAndScore here, got function"):
         joint_loss(lambda x, t: x, WELL, Batch(states, times))
+
+
+def test_a_drift_may_depend_on_time(tmp_path):
+    """A vector that is pushed at a rate of t: the steady drift misses it, the timed one finds it."""
+    rng, times = np.random.default_rng(0), np.linspace(0, 2, 21)
+    steps = (times[1:] ** 2 - times[:-1] ** 2) / 2 + 0.05 * np.sqrt(0.1) * rng.normal(size=(400, 20))
+    states = np.concatenate([rng.normal(size=(400, 1)), steps], 1).cumsum(1)[..., None]
+    data = recorded(tmp_path, VectorLayout("q", 1), times, {"train": states})["train"]
+    x, t = data.states(10), torch.full((400,), 1.5)
+    timed, steady = (start_drift(data, Settings(width=32, depth=2, drift=kind)) for kind in ("timed", "steady"))
+    # the standard error of the mean increment of a step is g / sqrt(N dt) = .008; the fit of a line in t is smooth
+    assert float(timed.drift(x, t).mean()) == pytest.approx(1.5, abs=0.1)
+    assert float(timed.noise) == pytest.approx(0.05, rel=0.05)
+    assert float(steady.noise) > 2 * float(timed.noise)
+    assert (timed.timed, steady.timed) == (True, False)
+    again = load_drift(timed.state_dict(), VectorLayout("q", 1), Settings(width=32, depth=2, drift="timed"))
+    assert torch.equal(again.drift(x, t), timed.drift(x, t))
+
+
+def test_data_without_noise_leave_some(tmp_path):
+    """Exact decay: what the drift leaves unexplained goes to 0, the noise to a thousandth of the increments."""
+    times = np.linspace(0, 1, 11)
+    states = np.linspace(1, 2, 50)[:, None, None] * np.exp(-times)[:, None]
+    data = recorded(tmp_path, VectorLayout("q", 1), times, {"train": states})["train"]
+    drift = start_drift(data, Settings(width=16, depth=2))
+    rate = (np.diff(states, axis=1) ** 2 / 0.1).mean() ** 0.5
+    assert 1e-3 * rate * 0.999 <= float(drift.noise) < 0.05 * rate
+
+
+def test_static_channels_stay_as_they_are(tmp_path):
+    """A heater that is on or off is seen by the drift of the other channel, and has none of its own."""
+    rng, times = np.random.default_rng(0), np.linspace(0, 1, 11)
+    on = rng.integers(0, 2, size=(200, 1, 1)) * np.ones((1, 11, 5))
+    states = np.stack([on * times[:, None] + 0.01 * rng.normal(size=on.shape), on], 2)
+    layout = FieldLayout(("u", "heater"), "x", [range(5)], "WALL", "heater")
+    data = recorded(tmp_path, layout, times, {"train": states})["train"]
+    drift = start_drift(data, Settings(width=4, depth=1))
+    found = drift.drift(data.states(3), torch.zeros(200))
+    assert not found[:, 1].any()
+    assert not drift.noise[1].any()
+    pushed = data.states(3)[:, 1] > 0
+    # the mean increment of .1 per step of .1 is known to .01 * sqrt 2 / sqrt(1000 * 10) / .1 = .0014 at the ends alone
+    assert float(found[:, 0][pushed].mean() - found[:, 0][~pushed].mean()) == pytest.approx(1.0, abs=0.05)

@@ -162,8 +162,14 @@ def test_mistakes_are_told_in_one_line(settings, more, message) -> None:  # type
 def test_a_network_for_other_states_is_told_in_one_line() -> None:
     with pytest.raises(ValueError, match=r"network `mlp` fails on features of shape \(2, 4, 8, 8\): "):
         build_network(FIELD, 4, 2, Settings(network="mlp"), seed=0)
-    with pytest.raises(ValueError, match=r"setting `depth` = 3 needs grid sides divisible by 8, got 12;"):
-        build_network(FieldLayout("u", "x", [range(12)]), 4, 2, Settings(depth=3), seed=0)
+
+
+@pytest.mark.parametrize("network", ["unet", "tokens"])
+def test_networks_take_the_boundary_of_each_axis_and_any_grid(network: str) -> None:
+    layout = FieldLayout("u", ("lat", "lon"), [range(5), range(12)], "WALL,PERIODIC")
+    made = build_network(layout, 3, 2, Settings(network=network, depth=3), seed=0)
+    assert made.periodic == (False, True)
+    assert made(torch.zeros(2, 3, 5, 12), torch.zeros(2)).shape == (2, 2, 5, 12)
 
 
 def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from physinv.models.networks import MLP, UNet
-from physinv.models.networks.layers import embed, wrap
+from physinv.models.networks.layers import embed, rimmed, wrap
 from physinv.training.budget import Budget
 
 
@@ -21,8 +21,6 @@ def test_unet_is_periodic_and_starts_at_zero(dimension, generator):
     # 4 = 2^levels: the coarsest grid moves by one point, so the network commutes with the shift
     assert torch.allclose(net(x.roll(shift, axes), t), out.roll(shift, axes), atol=1e-10)
     assert not torch.allclose(net(x, t.flip(0)), out, atol=1e-3)
-    with pytest.raises(ValueError, match="divisible by 4"):
-        net(torch.zeros(1, 2, *[6] * dimension, dtype=torch.float64), t[:1])
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
@@ -45,6 +43,48 @@ def test_unet_with_walls_sees_zeros_beyond_every_edge(dimension, generator):
     assert not torch.allclose(walled(x.roll([4] * dimension, axes), t), out.roll([4] * dimension, axes), atol=1e-3)
     convolutions = [m for m in walled.modules() if isinstance(m, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d)]
     assert all(m.padding_mode == "zeros" and 2 * m.padding[0] == m.kernel_size[0] - 1 for m in convolutions)
+
+
+SIDES = [(5,), (37,), (37, 49), (1, 6), (6, 1)]
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_unet_takes_grids_of_any_size(sides, generator):
+    """A side that is no multiple of 4 is continued: the same output as for the longer field, cut."""
+    x = torch.randn(2, 2, *sides, generator=generator, dtype=torch.float64)
+    t = torch.tensor([0.1, 0.9], dtype=torch.float64)
+    for periodic in (True, False):
+        net = UNet(2, 3, dimension=len(sides), width=4, levels=2, periodic=periodic).double()
+        torch.nn.init.normal_(net.last.weight, generator=generator)
+        longer = x
+        for axis, n in enumerate(sides, 2):
+            beyond = torch.arange(n + -n % 4) % n
+            longer = longer.index_select(axis, beyond)
+            if not periodic:
+                longer.narrow(axis, n, -n % 4).zero_()
+        out = net(x, t)
+        assert out.shape == (2, 3, *sides)
+        assert torch.allclose(out, net(longer, t)[(..., *[slice(n) for n in sides])], atol=1e-12)
+        assert bool(out.isfinite().all())
+        out.square().sum().backward()
+        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
+
+
+def test_unet_wraps_along_periodic_axes_alone(generator):
+    """One axis wraps, the other ends at walls: the network commutes with shifts along the first, not the second."""
+    net = UNet(2, 1, dimension=2, width=4, levels=2, periodic=[True, False]).double()
+    torch.nn.init.normal_(net.last.weight, generator=generator)
+    x = torch.randn(2, 2, 8, 12, generator=generator, dtype=torch.float64)
+    t = torch.tensor([0.1, 0.9], dtype=torch.float64)
+    out = net(x, t)
+    assert torch.allclose(net(x.roll(4, 2), t), out.roll(4, 2), atol=1e-10)
+    assert not torch.allclose(net(x.roll(4, 3), t), out.roll(4, 3), atol=1e-3)
+    # beyond the walls there are zeros, at the ends of the other axis there is its other end
+    rim = rimmed(x, [True, False])
+    assert torch.equal(rim[:, :, 1:-1, 1:-1], x)
+    assert torch.equal(rim[:, :, 0, 1:-1], x[:, :, -1])
+    assert torch.equal(rim[:, :, -1, 1:-1], x[:, :, 0])
+    assert not rim[..., [0, -1]].any()
 
 
 @pytest.mark.parametrize("walls", [True, False])

@@ -118,6 +118,39 @@ def test_space_and_basis() -> None:
     assert plane.dims == ("channel", "x", "y")
 
 
+def test_each_axis_has_its_own_ends() -> None:
+    globe = FieldLayout("u", ("lat", "lon"), [range(4), range(6)], "WALL,PERIODIC")
+    assert (globe.boundaries, globe.wraps) == (("WALL", "PERIODIC"), (False, True))
+    assert (globe.periodic, globe.basis) == (False, "identity")
+    torus = FieldLayout("u", ("lat", "lon"), [range(4), range(6)], "PERIODIC,PERIODIC")
+    assert (torus.boundary, torus.wraps, torus.periodic, torus.basis) == ("PERIODIC", (True, True), True, "fourier")
+    assert torus == FieldLayout("u", ("lat", "lon"), [range(4), range(6)])
+    assert layout_from(**globe.described()) == globe
+
+
+def test_a_mask_hides_points_from_everything_that_counts(generator) -> None:  # type: ignore[no-untyped-def]
+    holds = np.array([[True, True, False], [True, False, True]])
+    sea = FieldLayout(("u", "depth"), ("x", "y"), [range(2), range(3)], "WALL", "depth", mask=holds)
+    assert np.array_equal(sea.valid, holds)
+    x = torch.randn(5, 4, 2, 2, 3, generator=generator)  # (observation, draw, *state)
+    scored = sea.scored(x)
+    assert torch.equal(scored, x[:, :, 0][..., torch.from_numpy(holds)])  # the moving channel at four points
+    empty = sea.emptied(x)
+    assert torch.equal(empty[..., ~torch.from_numpy(holds)], torch.zeros(5, 4, 2, 2))
+    assert torch.equal(sea.scored(empty), scored)
+    # means over points with data alone, whatever is at the others
+    mean = x[:, 0].movedim(1, 0)[..., torch.from_numpy(holds)].mean((1, 2))
+    assert torch.allclose(sea.channel_mean(x[:, 0]).flatten(), mean, atol=1e-6)
+    assert layout_from(**sea.described()) == sea
+    assert sea.masked(None) == FieldLayout(("u", "depth"), ("x", "y"), [range(2), range(3)], "WALL", "depth")
+    assert sea.masked(None).masked(holds) == sea
+    # without a mask nothing is left out but static channels
+    plane = LAYOUTS["plane"]
+    assert torch.equal(plane.scored(y := torch.randn(2, *plane.shape, generator=generator)), plane.moving(y))
+    assert FieldLayout("u", "x", [GRID], mask=[True] * len(GRID)).valid is None
+    assert torch.equal(LAYOUTS["vector"].emptied(torch.ones(2, 3)), torch.ones(2, 3))
+
+
 def test_what_a_user_has_at_hand_will_do() -> None:
     made = FieldLayout(["u"], ["x"], [torch.linspace(0, 1, 3)], "WALL")
     assert made == FieldLayout("u", "x", [np.linspace(0, 1, 3)], boundary="WALL")
@@ -132,6 +165,14 @@ def test_what_a_user_has_at_hand_will_do() -> None:
         (lambda: FieldLayout(("u", "u"), "x", [GRID]), "`names` of a field must be one or more different names"),
         (lambda: FieldLayout("u", ("x", "y"), [GRID]), "`coordinates` must hold one list for each of .* got 1"),
         (lambda: FieldLayout("u", "x", [GRID], "MIRROR"), "`boundary` must be one of PERIODIC, WALL, OPEN, got 'MIRR"),
+        (lambda: FieldLayout("u", "x", [GRID], "WALL,WALL,OPEN"), "`boundary` must be one of PERIODIC, WALL, OPEN, g"),
+        (
+            lambda: FieldLayout("u", ("x", "y"), [GRID, GRID], "WALL,NO"),
+            "`boundary` must be one of PERIODIC, WALL, OPEN, or 2 of them joined by commas, got 'WALL,NO'",
+        ),
+        (lambda: FieldLayout("u", "x", [GRID], mask=[True, False]), "`mask` must say of .* got 1 of 2"),
+        (lambda: FieldLayout("u", "x", [GRID], mask=[False] * len(GRID)), "`mask` must say of .* at least one, got 0"),
+        (lambda: VectorLayout("x", 2).masked(np.array([True, False])), "`mask` is for fields, got one for .* 'vector'"),
         (lambda: FieldLayout("u", "x", [GRID], static="w"), "no channel `w`"),
         (lambda: layout_from("vectors", ["x"], ["c"], [[0.0]]), "no layout of kind 'vectors'; did you mean `vector`"),
         (lambda: layout_from("vector", ["x", "y"], ["c"], [[0.0]]), "can't have the names"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 __all__ = ["LinearEstimate", "cross_fit", "dense_maps", "fit_linear", "wiener_filters"]
 
+import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -18,8 +19,12 @@ from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.wiener import filter_channels, wiener_gains
 from physinv.methods.problem import Answer
 from physinv.processes.layout import StateLayout
+from physinv.processes.simulator import Simulator
 
+_Kind = Callable[..., "list[LinearEstimate]"]
 _PENALTIES = tuple(10.0**-p for p in range(8))
+_RECORDED = tuple(10.0**-p for p in range(-3, 10))  # from persistence or the mean alone to no penalty at all
+_SHARED = 10  # errors that count for the variance of a channel, beside those at one point of a recorded field
 _DOUBT = 1.05  # by which a dense map of few trajectories has to beat a filter
 _DENSE = 2048  # trajectories, images included, that are fewer than the components and yet worth a dense map: O(n^3)
 
@@ -36,6 +41,7 @@ class LinearEstimate(Answer):
             per Fourier mode, ``(channels, channels, *modes)``.
         anchors: Directions in the space of ``x_T``, ``(n, d)``; None for the factor per mode.
         deviation: Standard deviation ``D^(1/2)`` of the errors of the estimate.
+        relative: Whether ``m_0`` and ``G`` are those of ``x_0 - x_T``, to which ``x_T`` is added.
     """
 
     layout: StateLayout
@@ -44,9 +50,11 @@ class LinearEstimate(Answer):
     weights: Tensor
     anchors: Float[Tensor, "n d"] | None
     deviation: Float[Tensor, "*state"]
+    relative: bool = field(default=False, kw_only=True)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         out = self.mean_initial + self._mapped(final - self.mean_final)
+        out = out + final if self.relative else out
         return self.layout.set_moving(self.layout.moving(out), final)
 
     def sample(
@@ -75,7 +83,8 @@ class LinearEstimate(Answer):
         """Return means, map and deviation."""
         names = ("mean_initial", "mean_final", "weights", "deviation")
         anchors = {} if self.anchors is None else {"anchors": self.anchors}
-        return {name: getattr(self, name) for name in names} | anchors
+        relative = {"relative": torch.ones(1)} if self.relative else {}
+        return {name: getattr(self, name) for name in names} | anchors | relative
 
     @staticmethod
     def from_tensors(layout: StateLayout, tensors: Mapping[str, Tensor]) -> LinearEstimate:
@@ -88,8 +97,8 @@ class LinearEstimate(Answer):
         Returns:
             The estimate.
         """
-        means = tensors["mean_initial"], tensors["mean_final"]
-        return LinearEstimate(layout, *means, tensors["weights"], tensors.get("anchors"), tensors["deviation"])
+        means, maps = (tensors["mean_initial"], tensors["mean_final"]), (tensors["weights"], tensors.get("anchors"))
+        return LinearEstimate(layout, *means, *maps, tensors["deviation"], relative="relative" in tensors)
 
     def _mapped(self, gap: Tensor) -> Tensor:
         if self.anchors is not None:
@@ -146,6 +155,8 @@ def cross_fit(
     best, kind, penalty = _best(sde, train, valid)
     x0, xT = train.states(0), train.states(-1)
     fold = torch.arange(len(x0), device=x0.device) % folds
+    if _is_recorded(sde):  # windows of one recording overlap their neighbours
+        fold = fold.sort().values
     out = best.mean(xT)
     for k in range(min(folds, len(x0)) if len(x0) > 1 else 0):
         rest = (torch.cat(sde.images(x[fold != k])) for x in (x0, xT))
@@ -153,7 +164,9 @@ def cross_fit(
     return best, out
 
 
-def dense_maps(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]) -> list[LinearEstimate]:
+def dense_maps(
+    layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...], *, standardise: bool = False
+) -> list[LinearEstimate]:
     """Fit dense ridge regressions of ``x_0`` on ``x_T``, in the span of the trajectories if they are few.
 
     Args:
@@ -161,12 +174,18 @@ def dense_maps(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[flo
         x0: Initial states, ``(n, *state)``.
         xT: Final states, ``(n, *state)``.
         penalties: Ridge penalties, as shares of the largest eigenvalue of the covariance of ``x_T``.
+        standardise: Whether components (channels of fields) of ``x_T`` count in units of their deviation.
 
     Returns:
         One estimate for each penalty, without the deviation of its errors.
     """
     mean0, meanT = x0.mean(0), xT.mean(0)
     target, anchors = (x0 - mean0).flatten(1).double(), (xT - meanT).flatten(1)
+    scale = torch.ones_like(anchors[0])
+    if standardise:
+        scale = layout.pooled((xT - meanT).square()).sqrt().expand_as(meanT).flatten()
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    anchors = anchors / scale
     unit = 2.0 ** math.frexp(float(anchors.abs().amax()))[1]  # inner products of states may underflow, those in it not
     anchors = anchors / unit
     if len(target) <= target.shape[1]:
@@ -181,7 +200,7 @@ def dense_maps(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[flo
         solved = vectors @ (projected / damped[:, None])
         weights = (solved / unit).float().reshape(-1, *x0.shape[1:]).contiguous()
         rows = anchors if n <= d else torch.eye(d, dtype=anchors.dtype, device=anchors.device)
-        found.append(LinearEstimate(layout, mean0, meanT, weights, rows, torch.zeros_like(mean0)))
+        found.append(LinearEstimate(layout, mean0, meanT, weights, rows / scale, torch.zeros_like(mean0)))
     return found
 
 
@@ -202,15 +221,16 @@ def wiener_filters(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple
     return [LinearEstimate(layout, mean0, meanT, gain, None, torch.zeros_like(mean0)) for gain in found]
 
 
-def _best(
-    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset
-) -> tuple[LinearEstimate, Callable[..., list[LinearEstimate]], float]:
+def _best(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> tuple[LinearEstimate, _Kind, float]:
     """The estimate, the kind of regression and the penalty that it came from."""
     layout, y0, yT = train.layout, valid.states(0).double(), valid.states(-1)
     x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
-    grids = {dense_maps: _PENALTIES}
+    grids: dict[_Kind, tuple[float, ...]] = {dense_maps: _PENALTIES}
     if layout.basis == "fourier":
         grids[wiener_filters] = _PENALTIES[2:]
+    if _is_recorded(sde):
+        kinds: list[_Kind] = [functools.partial(dense_maps, standardise=True), *list(grids)[1:]]
+        grids = dict.fromkeys([*kinds, *(functools.partial(_of_increments, kind) for kind in kinds)], _RECORDED)
     few = len(x0) <= x0[0].numel()
 
     def error(candidate: LinearEstimate) -> float:
@@ -226,5 +246,19 @@ def _best(
     # Its errors on the validation data, in float64: their squares must not underflow in small units.
     miss = (best.mean(yT) - y0).square().mean(0)
     if layout.space:  # few trajectories, many points: one variance per channel
-        miss = miss.mean(dim=tuple(range(1, miss.ndim)), keepdim=True).expand_as(miss)
+        channel = layout.channel_mean(miss[None]).expand_as(miss)
+        own = len(yT) if _is_recorded(sde) and layout.basis == "identity" else 0
+        miss = layout.emptied((own * miss + _SHARED * channel) / (own + _SHARED))
     return replace(best, deviation=miss.sqrt().to(yT).contiguous()), kind, penalty
+
+
+def _of_increments(
+    kind: _Kind, layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]
+) -> list[LinearEstimate]:
+    """Regressions of what is to be added to ``x_T``."""
+    return [replace(estimate, relative=True) for estimate in kind(layout, x0 - xT, xT, penalties)]
+
+
+def _is_recorded(sde: SDE) -> bool:
+    """Whether the data were measured, or made elsewhere: in windows that may overlap, in any units."""
+    return isinstance(sde, Simulator) and not sde.startable

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Dropout", "HiddenLinear", "dropping", "embed", "wrap"]
+__all__ = ["Dropout", "HiddenLinear", "continued", "cut_to", "dropping", "embed", "rimmed", "wrap"]
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,6 +92,70 @@ def embed(t: Float[Tensor, " batch"], features: int) -> Float[Tensor, "batch fea
     waves = math.pi / 2 * 2 ** torch.arange(features // 2, device=t.device, dtype=t.dtype)
     angle = t[:, None] * waves
     return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def continued(
+    x: Float[Tensor, "batch channels *space"], periodic: Sequence[bool], multiple: int
+) -> Float[Tensor, "batch channels *larger"]:
+    """Continue fields until every side is a multiple of a number: periodically, or by 0 beyond walls.
+
+    Args:
+        x: Fields.
+        periodic: For each axis of space, whether it wraps around.
+        multiple: What every side shall be a multiple of.
+
+    Returns:
+        ``x``, with further points after the last one where a side is no multiple.
+
+    Example:
+        >>> continued(torch.tensor([[[1.0, 2.0, 3.0]]]), [True], 2)
+        tensor([[[1., 2., 3., 1.]]])
+    """
+    for axis, wraps in enumerate(periodic, 2):
+        n = x.shape[axis]
+        more = -n % multiple
+        if more:
+            beyond = torch.arange(n, n + more, device=x.device) % n
+            rest = x.index_select(axis, beyond)
+            x = torch.cat([x, rest if wraps else torch.zeros_like(rest)], dim=axis)
+    return x
+
+
+def cut_to(x: Float[Tensor, "batch channels *larger"], sides: Sequence[int]) -> Float[Tensor, "batch channels *space"]:
+    """Cut fields to the first points along every axis: the inverse of :func:`continued`.
+
+    Args:
+        x: Fields.
+        sides: Points to keep along each axis of space.
+    """
+    for axis, n in enumerate(sides, 2):
+        x = x.narrow(axis, 0, n)
+    return x
+
+
+def rimmed(
+    x: Float[Tensor, "batch channels *space"], periodic: Sequence[bool]
+) -> Float[Tensor, "batch channels *padded"]:
+    """Pad fields by one point on every side: by the other end of periodic axes, by 0 beyond walls.
+
+    Args:
+        x: Fields.
+        periodic: For each axis of space, whether it wraps around.
+
+    Returns:
+        The padded fields; where all axes wrap, :func:`wrap`.
+
+    Example:
+        >>> rimmed(torch.tensor([[[1.0, 2.0, 3.0]]]), [False])
+        tensor([[[0., 1., 2., 3., 0.]]])
+    """
+    if all(periodic):
+        return wrap(x)
+    for axis, wraps in enumerate(periodic, 2):
+        first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
+        ends = [last, first] if wraps else [torch.zeros_like(first), torch.zeros_like(last)]
+        x = torch.cat([ends[0], x, ends[1]], dim=axis)
+    return x
 
 
 def wrap(x: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch channels *padded"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physinv.models.networks.layers import Dropout, HiddenLinear, embed
+from physinv.models.networks.layers import Dropout, HiddenLinear, continued, cut_to, embed
 from physinv.processes.layout import StateLayout
 
 _PATCH = 4  # points of a token along each axis
@@ -90,13 +90,10 @@ class TokenNet(nn.Module):
         """Return the output ``(batch, outputs, *space)`` for fields ``x`` at times ``t`` in [0, 1]."""
         sides = x.shape[2:]
         time = embed(t, self.frequencies)
-        h = self.first(_cut(_continued(x, self.periodic, self.patch), self.patch))
+        h = self.first(_cut(continued(x, self.periodic, self.patch), self.patch))
         for block in self.blocks:
             h = block(h, time)
-        out = _joined(self.last(self.norm(h)), self.outputs, self.patch)
-        for axis, n in enumerate(sides, 2):
-            out = out.narrow(axis, 0, n)
-        return out
+        return cut_to(_joined(self.last(self.norm(h)), self.outputs, self.patch), sides)
 
 
 def token_net(
@@ -126,8 +123,7 @@ def token_net(
     """
     if not layout.space:
         raise ValueError(f"network `tokens` is for fields, got states of shape {layout.shape}; leave `network` out.")
-    periodic = [layout.periodic] * len(layout.space)
-    return TokenNet(inputs, outputs, periodic=periodic, width=width, depth=depth, dropout=dropout)
+    return TokenNet(inputs, outputs, periodic=layout.wraps, width=width, depth=depth, dropout=dropout)
 
 
 class _Block(nn.Module):
@@ -165,18 +161,6 @@ def _moved(h: Tensor, axis: int, by: int, wraps: bool) -> Tensor:
     empty = torch.zeros_like(h.narrow(axis, 0, n - kept))
     moved = [empty, h.narrow(axis, 0, kept)] if by > 0 else [h.narrow(axis, n - kept, kept), empty]
     return torch.cat(moved, dim=axis)
-
-
-def _continued(x: Tensor, periodic: tuple[bool, ...], patch: int) -> Tensor:
-    """A field whose sides are multiples of ``patch``, continued periodically or by 0."""
-    for axis, wraps in enumerate(periodic, 2):
-        n = x.shape[axis]
-        more = -n % patch
-        if more:
-            beyond = torch.arange(n, n + more, device=x.device) % n
-            rest = x.index_select(axis, beyond)
-            x = torch.cat([x, rest if wraps else torch.zeros_like(rest)], dim=axis)
-    return x
 
 
 def _cut(x: Float[Tensor, "batch channels *space"], patch: int) -> Float[Tensor, "batch *tokens points"]:

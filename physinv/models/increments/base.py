@@ -1,0 +1,146 @@
+"""What a law around a linear estimate is."""
+
+from __future__ import annotations
+
+__all__ = ["LEAST", "IncrementLaw"]
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physinv.processes.layout import StateLayout
+
+LEAST = 1e-5
+"""Share of the largest deviation: what varies less is not scaled up."""
+
+
+class IncrementLaw(nn.Module):
+    """A law of ``x_0`` given ``x_T`` and an estimate of ``x_0``.
+
+    Args:
+        network: What is trained.
+        layout: Layout of the states.
+    """
+
+    low: Float[Tensor, "*one_state"]
+    high: Float[Tensor, "*one_state"]
+
+    def __init__(self, network: nn.Module, layout: StateLayout) -> None:
+        super().__init__()
+        self.network, self.layout = network, layout
+        one = layout.channel_mean(torch.zeros(1, *layout.shape))
+        self.register_buffer("low", torch.zeros_like(one))
+        self.register_buffer("high", torch.zeros_like(one))
+
+    def bound(self, states: Float[Tensor, "n *state"]) -> None:
+        """Set the bounds of draws: the range of given states, widened by its size on each side.
+
+        Args:
+            states: Training states.
+        """
+        valid = self.layout.valid
+        states = states if valid is None else states[..., valid.to(states.device)]
+        axes = [axis for axis in range(states.ndim) if axis != 1]
+        low, high = (x.reshape(self.low.shape) for x in (states.amin(axes), states.amax(axes)))
+        self.low.copy_(low - (high - low))
+        self.high.copy_(high + (high - low))
+
+    def within(
+        self, states: Float[Tensor, "*many *state"], final: Float[Tensor, "*many *state"]
+    ) -> Float[Tensor, "*many *state"]:
+        """Bring states within the bounds of draws, with the static channels of observations.
+
+        Args:
+            states: States.
+            final: Observed final states, broadcastable.
+        """
+        near = self.layout.moving(states.clamp(self.low, self.high))
+        return self.layout.emptied(self.layout.set_moving(near, final.expand_as(states)))
+
+    def seen(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return observations as the law takes them: those far from all of training are brought nearer.
+
+        Args:
+            final: Final states ``x_T``.
+
+        Returns:
+            The states, within the bounds of draws.
+        """
+        return self.within(final, final)
+
+    @abstractmethod
+    def adapt(
+        self, initial: Float[Tensor, "n *state"], final: Float[Tensor, "n *state"], estimate: Float[Tensor, "n *state"]
+    ) -> None:
+        """Fit locations and scales to training data, without the network.
+
+        Args:
+            initial: Initial states.
+            final: Final states.
+            estimate: Cross-fitted estimates of the initial states.
+        """
+
+    @abstractmethod
+    def loss(
+        self,
+        initial: Float[Tensor, "batch *state"],
+        final: Float[Tensor, "batch *state"],
+        estimate: Float[Tensor, "batch *state"],
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, ""]:
+        """Return the mean of a proper score of the law.
+
+        Args:
+            initial: Initial states ``x_0``.
+            final: Final states ``x_T``.
+            estimate: Linear estimates of ``x_0``.
+            generator: Source of whatever the loss draws.
+        """
+
+    @abstractmethod
+    def draw(
+        self,
+        final: Float[Tensor, "batch *state"],
+        estimate: Float[Tensor, "batch *state"],
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch n *state"]:
+        """Draw initial states.
+
+        Args:
+            final: Final states ``x_T``.
+            estimate: Linear estimates of ``x_0``.
+            n: Draws for each of them.
+            generator: Source of randomness.
+        """
+
+    @abstractmethod
+    def mean(
+        self, final: Float[Tensor, "batch *state"], estimate: Float[Tensor, "batch *state"]
+    ) -> Float[Tensor, "batch *state"]:
+        """Return the mean of the law.
+
+        Args:
+            final: Final states ``x_T``.
+            estimate: Linear estimates of ``x_0``.
+        """
+
+    def finish(
+        self,
+        initial: Float[Tensor, "n *state"],
+        final: Float[Tensor, "n *state"],
+        estimate: Float[Tensor, "n *state"],
+        generator: torch.Generator,
+    ) -> None:
+        """Fit what remains after training to states that the law was not trained on; by default nothing.
+
+        Args:
+            initial: Initial states.
+            final: Final states.
+            estimate: Linear estimates of the initial states.
+            generator: Source of the draws that are compared.
+        """
+        return

@@ -1,0 +1,158 @@
+"""The law of a vector around a linear estimate: Gaussian mixtures."""
+
+from __future__ import annotations
+
+__all__ = ["VectorIncrements"]
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from physinv.models.increments.base import LEAST, IncrementLaw
+from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
+from physinv.processes.layout import StateLayout
+
+_COMPONENTS = 4  # Gaussians of the mixture
+_DEGREES, _WEIGHINGS = 2.0, 30  # of the law of errors, and iterations of its fit
+_APART = 3.0  # times as far from what other components say as any in training: a sensor that fails
+
+
+class VectorIncrements(IncrementLaw):
+    """Mixtures of Gaussians ``x_0 = m(x_T) + U r`` around a linear estimate ``m`` of a vector.
+
+    ``U`` is the Cholesky factor of the scatter of its errors.  The network sees ``x_T`` in principal coordinates,
+    each clamped to the range of training, and the estimated increment ``m - x_T`` in units of its errors.
+
+    Args:
+        network: ``(features, 1) ->`` the numbers of a mixture.
+        layout: Layout of the states.
+    """
+
+    centre: Float[Tensor, " d"]
+    whitener: Float[Tensor, "d d"]
+    dresser: Float[Tensor, "d d"]
+    first: Float[Tensor, " d"]
+    last: Float[Tensor, " d"]
+    oddest: Float[Tensor, " d"]
+    factor: Float[Tensor, "d d"]
+    inverse: Float[Tensor, "d d"]
+
+    def __init__(self, network: nn.Module, layout: StateLayout) -> None:
+        super().__init__(network, layout)
+        (d,) = layout.shape
+        for name in ("centre", "first", "last", "oddest"):
+            self.register_buffer(name, torch.zeros(d))
+        for name in ("whitener", "dresser", "factor", "inverse"):
+            self.register_buffer(name, torch.eye(d))
+
+    @staticmethod
+    def sizes(layout: StateLayout) -> tuple[int, int]:
+        """Count inputs and outputs of the network.
+
+        Args:
+            layout: Layout of the states.
+        """
+        (d,) = layout.shape
+        return 2 * d, mixture_outputs(d, _COMPONENTS)
+
+    def seen(self, final: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+        """Return observations as the law takes them: without sensors that fail, and not far from all of training.
+
+        A component that lies three times as far from what the others say of it as any in training is replaced by what
+        they say (of three components or more, up to half of them).  Then every principal coordinate is brought within
+        three times its range in training: a trend leads slowly out of that range.
+
+        Args:
+            final: Final states ``x_T``.
+        """
+        precise = self.whitener @ self.whitener.T
+        gap, rows = final - self.centre, torch.arange(len(final), device=final.device)
+        for _ in range(gap.shape[1] // 2 if gap.shape[1] > 2 else 0):
+            odd = gap @ precise / precise.diagonal()  # x_j - E[x_j | all others]
+            at = (odd.abs() * precise.diagonal().sqrt()).argmax(1)
+            failed = odd[rows, at].abs() > _APART * self.oddest[at]
+            gap = gap.index_put((rows[failed], at[failed]), gap[rows, at][failed] - odd[rows, at][failed])
+        z, wide = gap @ self.whitener, self.last - self.first
+        bounded = z.clamp(self.first - wide, self.last + wide)
+        return self.centre + torch.where((z == bounded).all(1, keepdim=True), gap, bounded @ self.dresser)
+
+    @torch.no_grad()
+    def adapt(self, initial: Float[Tensor, "n d"], final: Float[Tensor, "n d"], estimate: Float[Tensor, "n d"]) -> None:
+        """Fit coordinates, and the scatter of the errors of cross-fitted estimates.
+
+        Args:
+            initial: Initial states.
+            final: Final states.
+            estimate: Estimates of the initial states.
+        """
+        self.bound(torch.cat([initial, final]))
+        self.centre.copy_(final.mean(0))
+        gap = (final - self.centre).double()
+        values, vectors = torch.linalg.eigh(gap.T @ gap / len(gap))
+        deviation = values.clamp(min=0).sqrt()
+        deviation = torch.where(deviation > LEAST * deviation.amax(), deviation, deviation.amax())
+        deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+        self.whitener.copy_(vectors / deviation)
+        self.dresser.copy_((vectors * deviation).T)
+        z = (final - self.centre) @ self.whitener
+        self.first.copy_(z.amin(0))
+        self.last.copy_(z.amax(0))
+        precise = self.whitener @ self.whitener.T
+        self.oddest.copy_(((final - self.centre) @ precise / precise.diagonal()).abs().amax(0))
+
+        covariance = _scatter((initial - estimate).double())
+        floor = LEAST**2 * gap.square().mean(0).amax().clamp(min=torch.finfo(torch.float32).tiny)
+        covariance += floor * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+        factor = torch.linalg.cholesky(covariance)
+        self.factor.copy_(factor)
+        self.inverse.copy_(torch.linalg.inv(factor))
+
+    def loss(
+        self,
+        initial: Float[Tensor, "batch d"],
+        final: Float[Tensor, "batch d"],
+        estimate: Float[Tensor, "batch d"],
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, ""]:
+        r = (initial - estimate) @ self.inverse.T
+        return -self._mixture(final, estimate).log_prob(r).mean() / r.shape[1]
+
+    @torch.no_grad()
+    def draw(
+        self,
+        final: Float[Tensor, "batch d"],
+        estimate: Float[Tensor, "batch d"],
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "batch n d"]:
+        mixture = self._mixture(*(x.repeat_interleave(n, 0) for x in (final, estimate)))
+        drawn = estimate.repeat_interleave(n, 0) + mixture.draw(generator=generator) @ self.factor.T
+        return drawn.clamp(self.low, self.high).reshape(len(final), n, -1)
+
+    @torch.no_grad()
+    def mean(self, final: Float[Tensor, "batch d"], estimate: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+        mean = estimate + self._mixture(final, estimate).mean() @ self.factor.T
+        return mean.clamp(self.low, self.high)
+
+    def _mixture(self, final: Tensor, estimate: Tensor) -> ConditionalMixture:
+        z = ((final - self.centre) @ self.whitener).clamp(self.first, self.last)
+        moved = ((estimate - final) @ self.inverse.T).asinh()
+        numbers = self.network(torch.cat([z, moved], 1), final.new_ones(len(final)))
+        return ConditionalMixture.of(numbers, final.shape[1], _COMPONENTS)
+
+
+def _scatter(errors: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """The scatter matrix of a multivariate t law with two degrees of freedom: single large errors do not inflate it.
+
+    Its likelihood is maximised by iterated weights (Lange, Little and Taylor 1989).
+    """
+    n, d = errors.shape
+    found = errors.T @ errors / n
+    tiny = torch.finfo(torch.float32).tiny + 1e-10 * found.diagonal().mean()
+    eye = torch.eye(d, dtype=errors.dtype, device=errors.device)
+    for _ in range(_WEIGHINGS):
+        square = (errors @ torch.linalg.inv(found + tiny * eye) * errors).sum(1)
+        weights = (_DEGREES + d) / (_DEGREES + square)
+        found = (weights[:, None] * errors).T @ errors / n
+    return found

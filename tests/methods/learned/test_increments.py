@@ -1,0 +1,161 @@
+"""Recordings: the law around the linear estimate is calibrated, continues trends, and stays near the data."""
+
+import math
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from recorded_cases import recorded
+
+from physinv.config.settings import Settings
+from physinv.evaluation.evaluate import evaluate
+from physinv.evaluation.metrics import coverage, crps
+from physinv.methods.auto import suited
+from physinv.methods.classical.linear_estimate import fit_linear
+from physinv.methods.learned.increments import fit_increments, load_increments
+from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.saving import Setup
+from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
+from physinv.processes.parameters import build
+from physinv.processes.recorded import Recorded
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
+from physinv.training.budget import Budget
+
+SLAB = VectorLayout("temperature", 2)
+TIMES = [0.0, 1.0, 2.0]
+
+
+def problem_of(data, steps=300, **settings):
+    simulator = build(Recorded, data["train"].config["parameters"])
+    return Problem(simulator, data["train"], data["valid"], Settings(**settings), Budget(steps=steps))
+
+
+def heated(n, low, high, seed):
+    """Two sensors of a slab that warms up from somewhere, at a rate that their difference tells, with noise that grows
+    with it: (n, 3, 2)."""
+    rng = np.random.default_rng(seed)
+    middle, rate = rng.uniform(low, high, n), rng.uniform(0, 5, n)
+    t = np.arange(3)[:, None]
+    mean = middle[None] + rate * t
+    noise = 0.01 * (0.1 + rate**2) * rng.normal(size=(2, 3, n))
+    return np.stack([mean + rate + noise[0], mean - rate + noise[1]], -1).transpose(1, 0, 2)
+
+
+@pytest.fixture(scope="module")
+def slab(tmp_path_factory):
+    """Tests at temperatures that no training has seen."""
+    splits = {"train": heated(400, 20, 500, 0), "valid": heated(200, 500, 600, 1), "test": heated(300, 650, 750, 2)}
+    return recorded(tmp_path_factory.mktemp("slab"), SLAB, TIMES, splits)
+
+
+@pytest.fixture(scope="module")
+def answer(slab):
+    return fit_increments(problem_of(slab, width=16, depth=2))
+
+
+def test_a_trend_is_continued_and_the_spread_is_learned(slab, answer, generator):
+    truth, final = (slab["test"].states(i) for i in (0, -1))
+    drawn = answer.sample(final, 64, generator=generator)
+    plain = fit_linear(build(Recorded, slab["train"].config["parameters"]), slab["train"], slab["valid"])
+    gauss = plain.sample(final, 64, generator=generator)
+    # deviations s of the noise are those of r^2, r uniform in [0, 5]: one spread s_0 for all, s_0^2 = E s^2, has a CRPS
+    # of E (s^2 + s_0^2)^.5 (2 / pi)^.5 - s_0 / pi^.5, which is 1.21 times E s / pi^.5
+    assert float(crps(drawn, truth)) < 0.93 * float(crps(gauss, truth))
+    assert float(crps(drawn, truth)) < 0.1 * float((final - truth).abs().mean())  # persistence
+    assert 0.85 < float(coverage(drawn, truth)) < 0.95
+    low, high = slab["train"].trajectories().amin(), slab["train"].trajectories().amax()
+    assert bool(((drawn > low - (high - low)) & (drawn < high + (high - low))).all())
+    # the deviation of samples follows the rate of heating, which the observation shows as a difference
+    rate = (final[:, 0] - final[:, 1]) / 2
+    slow, fast = (drawn.std(1).mean(1)[rows].mean() for rows in (rate < 1, rate > 4))
+    assert float(fast) > 2 * float(slow)
+
+
+def test_far_away_draws_stay_within_bounds(slab, answer, generator):
+    far = answer.sample(torch.full((3, 2), 1e6), 8, generator=generator)
+    x = slab["train"].trajectories()[:, [0, -1]].flatten(0, 1)
+    high = x.amax(0) + (x.amax(0) - x.amin(0))
+    assert bool((far <= high).all())
+
+
+def test_saved_and_loaded_it_draws_the_same(slab, answer, generator):
+    problem = problem_of(slab, width=16, depth=2)
+    setup = Setup(problem.simulator, problem.train.times, problem.settings, 0, torch.device("cpu"), {})
+    again, final = load_increments(setup, answer.tensors()), slab["test"].states(-1)
+    drawn = [a.sample(final, 4, generator=torch.Generator().manual_seed(1)) for a in (answer, again)]
+    assert torch.equal(*drawn)
+    assert torch.equal(answer.mean(final), again.mean(final))
+    # the mean is that of the draws
+    many = answer.sample(final[:20], 2000, generator=generator)
+    assert torch.allclose(many.mean(1), answer.mean(final[:20]), atol=5 * float(many.std(1).max()) / math.sqrt(2000))
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_the_linear_estimate_of_recordings_is_shrunk_to_what_persists(relative, tmp_path):
+    """Five windows of many numbers: persistence is all that can be known, or the mean is."""
+    rng = np.random.default_rng(0)
+
+    def windows(n):
+        first = 100 * rng.normal(size=(n, 30))
+        last = first + 0.1 * rng.normal(size=first.shape) if relative else 100 * rng.normal(size=(n, 30))
+        return np.stack([first, last], 1)
+
+    data = recorded(tmp_path, VectorLayout("q", 30), [0.0, 1.0], {"train": windows(5), "valid": windows(50)})
+    linear = fit_linear(build(Recorded, data["train"].config["parameters"]), data["train"], data["valid"])
+    assert linear.relative == relative
+    x0, xT = windows(200).transpose(1, 0, 2)
+    error = float((linear.mean(torch.tensor(xT).float()) - torch.tensor(x0)).square().mean().sqrt())
+    # persistence is wrong by .1, and the mean of five increments by .1 / sqrt 5 more; the mean of 5 states by 100
+    assert error < 0.15 if relative else 100 < error < 100 * (1 + 1 / 5) ** 0.5 * 1.1
+
+
+def coast(n, seed, sides=(5, 7)):
+    """Waves on a sea with land in one corner, decaying to half: (n, 2, 1, 5, 7), and where the sea is."""
+    rng = np.random.default_rng(seed)
+    sea = np.ones(sides, dtype=bool)
+    sea[:2, :3] = False
+    x, y = np.meshgrid(np.arange(sides[0]), 2 * np.pi * np.arange(sides[1]) / sides[1], indexing="ij")
+    a, b = rng.normal(size=(2, n, 1, 1))
+    first = 3 * a * np.cos(y) + b * x + 0.1 * rng.normal(size=(n, *sides))
+    last = 0.5 * first + 0.1 * rng.normal(size=first.shape)
+    return np.where(sea, np.stack([first, last], 1), 0.0)[:, :, None], sea
+
+
+def test_points_without_data_have_no_part_in_anything(tmp_path, generator):
+    train, sea = coast(200, 0)
+    layout = FieldLayout("sst", ("lat", "lon"), [range(5), range(7)], "WALL,PERIODIC", mask=sea)
+    splits = {"train": train, "valid": coast(60, 1)[0], "test": coast(100, 2)[0]}
+    data = recorded(tmp_path / "sea", layout, [0.0, 1.0], splits)
+    problem = problem_of(data)
+    assert suited(problem) == ("increments",)
+    train_run(tmp_path / "run", data["train"], data["valid"], settings={"width": 16}, budget=Budget(steps=150))
+    answer = load_run(tmp_path / "run").answer
+    truth, final = (data["test"].states(i) for i in (0, -1))
+    drawn, holds = answer.sample(final, 32, generator=generator), torch.from_numpy(sea)
+    assert not drawn[..., ~holds].any()
+    assert not answer.mean(final)[..., ~holds].any()
+    assert float(drawn[..., holds].std(1).min()) > 0.01
+    # x_0 = 2 x_T + noise of .2, less .1 of the prior's own: two waves are seen by 29 points each, what is left at one
+    # point is noise of .1 of the state and .2 of the reversal, known to .09; CRPS = deviation / sqrt pi
+    assert float(crps(layout.scored(drawn), layout.scored(truth))) < 1.25 * 0.1 / math.sqrt(math.pi)
+    assert 0.85 < float(coverage(layout.scored(drawn), layout.scored(truth))) < 0.95
+
+    # the file holds NaN there, which no metric sees
+    reconstruct(tmp_path / "run", data["test"], tmp_path / "sea.hdf5", SamplingPlan(samples=16))
+    with h5py.File(tmp_path / "sea.hdf5") as file:
+        for name in ("truth", "observation", "samples"):
+            assert np.array_equal(np.isnan(file[name][...]), np.broadcast_to(~sea, file[name].shape))
+    rows = {row.metric: row.value for row in evaluate(tmp_path / "sea.hdf5")}
+    assert rows["crps"] == pytest.approx(float(crps(layout.scored(drawn), layout.scored(truth))), rel=0.1)
+    assert "spectral_error" not in rows
+
+
+def test_particles_are_refused():
+    gas = Mock(spec=Problem)
+    gas.train = SimpleNamespace(layout=ParticleLayout(3, 2, "position"))
+    with pytest.raises(NotApplicableError, match="increments are for vectors and fields"):
+        fit_increments(gas)
