@@ -43,6 +43,10 @@ def import_(
     resample: Annotated[
         float | None, typer.Option(help="Interpolate to times so far apart, if they are uneven.")
     ] = None,
+    period: Annotated[
+        float | None,
+        typer.Option(help="Length of a cycle, such as 365.25 (days): its phase at the start of a window is context."),
+    ] = None,
     valid: Annotated[float, typer.Option(help="Share of the data for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the data for tests.")] = 0.1,
     split_by: Annotated[
@@ -78,6 +82,7 @@ def import_(
         window=window,
         stride=stride,
         resample=resample,
+        period=period,
         valid=valid,
         test=test,
         split_by=split_by,

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry
+from physinv.data.imports.choices import Choices
 from physinv.data.imports.missing import refuse_missing
-from physinv.data.imports.plan import Choices, ImportPlan, Pick, plan_import
+from physinv.data.imports.plan import ImportPlan, plan_import
+from physinv.data.imports.splits import Pick
 from physinv.data.inspect import field_statistics
 from physinv.data.plan import CHUNK_BYTES, TRAJECTORIES_PER_SHARD
 from physinv.data.writer import TrajectoryWriter
@@ -184,6 +186,10 @@ def _read(picked: Sequence[Pick], plan: ImportPlan, chunk: int, chunk_bytes: int
             series = recording.read(slice(sample, sample + 1), slice(start, last))[0]
             offsets = np.arange(0, plan.length.stop, every)
             x = series[np.array([a - start for _, _, a in picked[at : at + n]])[:, None] + offsets]
+        phase = plan.phase(picked[at : at + n])
+        if phase.shape[1]:
+            shape = (n, x.shape[1], phase.shape[1], *x.shape[3:])
+            x = np.concatenate([x, np.broadcast_to(phase.reshape(n, 1, -1, *[1] * (x.ndim - 3)), shape)], axis=2)
         yield _finite(x, plan, recording.path, sample, chunk_bytes)
         at += n
 

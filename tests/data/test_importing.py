@@ -390,6 +390,36 @@ def test_a_random_split_of_windows_is_by_recording(tmp_path):
     assert [len(o) for o in owners] == [8, 1, 1]
 
 
+def test_files_of_different_years_are_recordings_of_one_system(tmp_path):
+    """Windows need no common origin of time, nor equal lengths; none lies across two files."""
+    for year, n in ((2000, 60), (2010, 80)):
+        times = np.arange(float(n)) + 1000 * (year - 2000)
+        xr.Dataset({"u": (("time", "x"), np.stack([times, times], 1))}, {"time": times}).to_netcdf(
+            tmp_path / f"{year}.nc", engine="h5netcdf"
+        )
+    out = import_trajectories([tmp_path], tmp_path / "data" / "out", Choices(window=3, boundary="periodic"))
+    for split in ("train", "valid", "test"):
+        x = TrajectoryDataset(out / "data" / split).trajectories()[:, :, 0, 0]
+        assert (x.diff(dim=1) == 1).all()
+        assert (x[:, 0] < 1000).any()
+        assert (x[:, 0] >= 1000).any()
+
+
+def test_the_phase_of_a_cycle_is_context(tmp_path):
+    times = 3.0 * np.arange(100) + 40
+    np.savez(tmp_path / "a.npz", t=times, x=np.arange(4.0), u=np.repeat(times[:, None], 4, 1))
+    call = f"import {tmp_path}/a.npz --out {tmp_path}/out --window 3 --stride 2 --period 50"
+    cli.main(call.split())
+    data = TrajectoryDataset(tmp_path / "out/data/test")
+    assert data.layout.static == ("phase_sine", "phase_cosine")
+    x = data.trajectories()
+    angle = 2 * math.pi * x[:, :1, :1] / 50  # of the first state of each window
+    assert torch.allclose(x[:, :, 1:2], angle.sin().expand(-1, 3, 1, 4), atol=1e-5)
+    assert torch.allclose(x[:, :, 2:], angle.cos().expand(-1, 3, 1, 4), atol=1e-5)
+    with pytest.raises(ValueError, match="`period` must be a positive time and needs `window`"):
+        Choices(period=3.0)
+
+
 def test_uneven_times(tmp_path):
     """Months share one grid, a gap loses the windows across it, and times without a rhythm ask for interpolation."""
     lengths = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] * 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["read_csv"]
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,14 @@ def read_csv(path: Path) -> xr.Dataset:
 
 def _table(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig") as file:
-        first = next((line for line in file if line.strip() and not line.startswith("#")), "")
-    separator = next((s for s in ",;\t" if s in first), r"\s+")
+        lines = (line for line in file if line.strip() and not line.startswith("#"))
+        first, second = next(lines, ""), next(lines, "")
+    separator = next((s for s in ";\t," if s in first), r"\s+")
+    decimal = "," if separator != "," and re.search(r"\d,\d", first + second) else "."
     cells = [c.strip() for c in (first.split() if separator == r"\s+" else first.split(separator))]
-    named = not all(_is_number(c) for c in cells if c)
-    table = pd.read_csv(path, sep=separator, header=0 if named else None, comment="#", encoding="utf-8-sig")
+    named = not all(_is_number(c.replace(decimal, ".")) for c in cells if c)
+    header = 0 if named else None
+    table = pd.read_csv(path, sep=separator, header=header, decimal=decimal, comment="#", encoding="utf-8-sig")
     table.columns = [str(c).strip() if named else f"column_{c}" for c in table.columns]
     for name in table.columns:
         if table[name].dtype.kind not in "biuf" and role_of(name) == "time":
