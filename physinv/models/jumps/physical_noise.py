@@ -79,6 +79,9 @@ class PhysicalNoise(nn.Module):
 
         Args:
             jump: Number of the jump.
+
+        Returns:
+            Whether it was fitted.
         """
         return bool(self.added[jump].any())
 
@@ -221,7 +224,7 @@ def nearest_covariance(
 
     Example:
         >>> nearest_covariance(torch.eye(2)[None], torch.eye(2), torch.tensor([[0.5, 2.0]]))[0].diagonal()
-        tensor([0.2500, 0.9...], dtype=torch.float64)
+        tensor([0.2500, 1.0000], dtype=torch.float64)
 
     References:
         Kullback (1959), Information theory and statistics, chapter 3, for least relative entropy with given moments.
