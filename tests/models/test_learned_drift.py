@@ -167,8 +167,8 @@ def test_a_drift_may_depend_on_time(tmp_path):
     data = recorded(tmp_path, VectorLayout("q", 1), times, {"train": states})["train"]
     x, t = data.states(10), torch.full((400,), 1.5)
     timed, steady = (start_drift(data, Settings(width=32, depth=2, drift=kind)) for kind in ("timed", "steady"))
-    # the standard error of the mean increment of a step is g / sqrt(N dt) = .008, and the network draws the line in t to
-    # .1; an error of that size adds .1^2 dt to g^2 dt. The steady drift knows t from x, up to where x began
+    # the standard error of the mean increment of a step is g / sqrt(N dt) = .008, and the network draws the line in t
+    # to .1; an error of that size adds .1^2 dt to g^2 dt. The steady drift knows t from x, up to where x began
     assert float(timed.drift(x, t).detach().mean()) == pytest.approx(1.5, abs=0.1)
     assert 0.05 * (1 - 0.03) < float(timed.noise) < (0.05**2 + 0.1**2 * 0.1) ** 0.5
     assert float(steady.noise) > 1.5 * float(timed.noise)
