@@ -63,7 +63,7 @@ def import_(
               physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
               physinv import sst.nc --out datasets/sst --window 6 --dry-run
     """
-    from physinv.data.importing import Choices, write_import
+    from physinv.data.importing import Choices, refuse_existing, write_import
     from physinv.data.imports.plan import plan_import
 
     if out is None and not dry_run:
@@ -84,6 +84,8 @@ def import_(
         split_by=split_by,
         seed=seed,
     )
+    if out is not None and not dry_run:
+        refuse_existing(out, overwrite)
     plan = plan_import(sources, choices)
     if dry_run or out is None:
         console.mapping(plan.summary(), as_json=False)
