@@ -67,7 +67,7 @@ def import_(
     """
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.data.importing import Choices, write_import
+    from physinv.data.importing import Choices, refuse_existing, write_import
     from physinv.data.imports.plan import plan_import
 
     if out is None and not dry_run:
@@ -88,6 +88,8 @@ def import_(
         split_by=split_by,
         seed=seed,
     )
+    if out is not None and not dry_run:
+        refuse_existing(out, overwrite)
     plan = plan_import(sources, choices)
     if dry_run or out is None:
         console.mapping(plan.summary(), as_json=False)

@@ -8,7 +8,7 @@ dataset.json comes last; until then all new files wait in ``<out>/data.import``.
 
 from __future__ import annotations
 
-__all__ = ["Choices", "import_trajectories", "write_import"]
+__all__ = ["Choices", "import_trajectories", "refuse_existing", "write_import"]
 
 import json
 import math
@@ -74,7 +74,7 @@ def import_trajectories(
         ...     TrajectoryDataset(out / "data" / "train").n_trajectories
         16
     """
-    _refuse_existing(Path(out), overwrite)
+    refuse_existing(Path(out), overwrite)
     plan = plan_import(sources, choices or Choices(), chunk_bytes)
     return write_import(
         plan,
@@ -113,7 +113,7 @@ def write_import(
         ValueError: If ``out`` holds the files to be read, or states are not finite.
     """
     out = Path(out)
-    _refuse_existing(out, overwrite)
+    refuse_existing(out, overwrite)
     inside = [r.path for r in plan.recordings if out.resolve() in Path(r.path).resolve().parents]
     if inside:
         raise ValueError(f"`--out` must be a folder of its own, {out} holds {inside[0]}, which is to be imported.")
@@ -133,7 +133,16 @@ def write_import(
     return out
 
 
-def _refuse_existing(out: Path, overwrite: bool) -> None:
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raise FileExistsError if a folder holds a dataset.
+
+    Args:
+        out: The folder.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        FileExistsError: If it holds one that may not.
+    """
     if not overwrite and any((out / name).exists() for name in ("dataset.json", "data")):
         raise FileExistsError(f"{out} holds data already; choose another --out, or add --overwrite.")
 

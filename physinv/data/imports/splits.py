@@ -109,6 +109,8 @@ def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, ch
     left = iter(kept)
     taken = {split: [place for place in places if next(left)] for split, places in starts.items()}
     picks = {split: _windows(places) for split, places in taken.items()}
+    if choices.stride is None and choices.every > 1:
+        notes.append(f"windows begin {window.stride} stored times apart (--stride 1 gives more of them)")
     how = "as the folders are"
     if by_time:
         how = "blocks of time with gaps"
