@@ -167,10 +167,11 @@ def test_a_drift_may_depend_on_time(tmp_path):
     data = recorded(tmp_path, VectorLayout("q", 1), times, {"train": states})["train"]
     x, t = data.states(10), torch.full((400,), 1.5)
     timed, steady = (start_drift(data, Settings(width=32, depth=2, drift=kind)) for kind in ("timed", "steady"))
-    # the standard error of the mean increment of a step is g / sqrt(N dt) = .008; the fit of a line in t is smooth
-    assert float(timed.drift(x, t).mean()) == pytest.approx(1.5, abs=0.1)
-    assert float(timed.noise) == pytest.approx(0.05, rel=0.05)
-    assert float(steady.noise) > 2 * float(timed.noise)
+    # the standard error of the mean increment of a step is g / sqrt(N dt) = .008, and the network draws the line in t
+    # to .1; an error of that size adds .1^2 dt to g^2 dt. The steady drift knows t from x, up to where x began
+    assert float(timed.drift(x, t).detach().mean()) == pytest.approx(1.5, abs=0.1)
+    assert 0.05 * (1 - 0.03) < float(timed.noise) < (0.05**2 + 0.1**2 * 0.1) ** 0.5
+    assert float(steady.noise) > 1.5 * float(timed.noise)
     assert (timed.timed, steady.timed) == (True, False)
     again = load_drift(timed.state_dict(), VectorLayout("q", 1), Settings(width=32, depth=2, drift="timed"))
     assert torch.equal(again.drift(x, t), timed.drift(x, t))
@@ -194,7 +195,7 @@ def test_static_channels_stay_as_they_are(tmp_path):
     layout = FieldLayout(("u", "heater"), "x", [range(5)], "WALL", "heater")
     data = recorded(tmp_path, layout, times, {"train": states})["train"]
     drift = start_drift(data, Settings(width=4, depth=1))
-    found = drift.drift(data.states(3), torch.zeros(200))
+    found = drift.drift(data.states(3), torch.zeros(200)).detach()
     assert not found[:, 1].any()
     assert not drift.noise[1].any()
     pushed = data.states(3)[:, 1] > 0

@@ -50,7 +50,7 @@ class IncrementLaw(nn.Module):
     def within(
         self, states: Float[Tensor, "*many *state"], final: Float[Tensor, "*many *state"]
     ) -> Float[Tensor, "*many *state"]:
-        """Bring states within the bounds of draws, with the static channels of observations.
+        """Return states brought within the bounds of draws, with the static channels of observations.
 
         Args:
             states: States.
@@ -115,6 +115,9 @@ class IncrementLaw(nn.Module):
             estimate: Linear estimates of ``x_0``.
             n: Draws for each of them.
             generator: Source of randomness.
+
+        Returns:
+            Initial states, ``(batch, n, *state)``.
         """
 
     @abstractmethod

@@ -47,7 +47,7 @@ class VectorIncrements(IncrementLaw):
 
     @staticmethod
     def sizes(layout: StateLayout) -> tuple[int, int]:
-        """Count inputs and outputs of the network.
+        """Return the numbers of inputs and outputs of the network.
 
         Args:
             layout: Layout of the states.

@@ -122,7 +122,7 @@ def continued(
 
 
 def cut_to(x: Float[Tensor, "batch channels *larger"], sides: Sequence[int]) -> Float[Tensor, "batch channels *space"]:
-    """Cut fields to the first points along every axis: the inverse of :func:`continued`.
+    """Return fields cut to their first points along every axis: the inverse of :func:`continued`.
 
     Args:
         x: Fields.
