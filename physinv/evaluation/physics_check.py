@@ -61,10 +61,12 @@ def check_physics(data: TrajectoryDataset, physics: GivenPhysics) -> list[Channe
         z, n, r, d = (x[(..., *place)].double() for x in (gaps, noisy, left, moved))
         count = n.square().sum().clamp(min=1.0)
         mean, square = float(z.sum() / count), float(z.square().sum() / count)
-        together = (z[:, 1:] * z[:, :-1]).mean() / z.square().mean() if z.shape[1] > 1 and square > 0 else 0.0
+        after, before = z[:, 1:], z[:, :-1]
+        both = float((after.square().sum() * before.square().sum()).sqrt())
+        together = float((after * before).sum()) / both if both > 0 else 0.0
         whole = float(d.square().sum())
         explained = 1 - float(r.square().sum()) / whole if whole > 0 else math.nan
-        found.append(ChannelCheck(name, mean, square, float(together), explained))
+        found.append(ChannelCheck(name, mean, square, together, explained))
     return found
 
 
