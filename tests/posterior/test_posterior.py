@@ -73,7 +73,9 @@ def test_three_methods_answer_three_questions(mixture, generator):
 def test_quadratic_from_250_trajectories(tmp_path, generator):
     """Q and the posterior odds against Fokker-Planck, with a tenth of the training of benchmarks/quadratic.py."""
     settings = Settings(width=32, batch=2048, validate_every=100)
-    run, _ = pipeline(tmp_path, Quadratic(steps=100), "quadratic", {"train": 250, "valid": 100, "test": 10}, settings, 600)
+    run, _ = pipeline(
+        tmp_path, Quadratic(steps=100), "quadratic", {"train": 250, "valid": 100, "test": 10}, settings, 600
+    )
     posterior = Posterior(run.simulator, run.model, run.times)
     starts = torch.linspace(-0.1, 0.1, 1000)[:, None]
     drawn = posterior.sample(starts, 1, generator=generator)[:, 0]
