@@ -94,7 +94,17 @@ WIDE = [f"results/{page}" for page in ("index", *SYSTEMS)]
 # Pages without pages below them have nothing to show at the left.
 html_sidebars = {
     page: []
-    for page in ("install", "quickstart", "trust", "glossary", "formats", "design", "contributing", "changelog")
+    for page in (
+        "install",
+        "quickstart",
+        "trust",
+        "methods",
+        "glossary",
+        "formats",
+        "design",
+        "contributing",
+        "changelog",
+    )
 }
 html_theme_options: dict[str, Any] = {
     "show_prev_next": True,
@@ -103,7 +113,7 @@ html_theme_options: dict[str, Any] = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "navbar_align": "left",
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 6,
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }

@@ -51,13 +51,24 @@ def find_home(target: str, module: str | None = None, owner: str | None = None) 
         'physinv.equations.sde.Linear'
         >>> find_home("drift_flow", "physinv.processes.simulator", "Simulator")
         'physinv.equations.sde.SDE.drift_flow'
+        >>> find_home("Map", "physinv.methods.classical.gaussian_prior")  # a field that a base class annotates
+        'physinv.laws.covariance.Map'
         >>> find_home("Linaer", "physinv.laws.exact")
     """
+    target = target.partition("[")[0]  # Sphinx cuts signatures that are no Python (a default `<factory>`) at commas
     inside = [f"{module}.{owner}.{target}"] if module and owner else []
-    for name in (*inside, f"{module}.{target}", target):
+    for name in (*inside, f"{module}.{target}", target, *(f"{place}.{target}" for place in _places_of_bases(module))):
         if name.split(".")[0] in OURS and (home := _home(name)):
             return home
     return None
+
+
+def _places_of_bases(module: str | None) -> list[str]:
+    """Modules of the base classes of a module's classes: inherited fields are annotated in the words of these."""
+    if module is None or module.split(".")[0] not in OURS:
+        return []
+    classes = [c for c in vars(importlib.import_module(module)).values() if inspect.isclass(c)]
+    return sorted({base.__module__ for c in classes if c.__module__ == module for base in c.__mro__[1:]})
 
 
 def _home(name: str) -> str | None:

@@ -36,7 +36,7 @@ TINY = {
     "kpz": {"size": 16, "steps": 4},
     "gray-scott": {"size": 8, "steps": 4, "spin_up": 1.0},
     "multiplicative-heat": {"size": 16, "steps": 4},
-    "buoyancy": {"size": 8, "steps": 4},
+    "buoyancy": {"size": 6, "steps": 4},
     "particles": {"particles": 6, "steps": 4},
     "particles-underdamped": {"particles": 6, "steps": 4},
     "quadratic": {"steps": 10},
