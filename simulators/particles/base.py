@@ -127,7 +127,8 @@ class Particles(Simulator):
                 return max(stiffness, 4 * barrier * (3 * max(climbed, start) - 1))
             case "mueller-brown":
                 farthest = number(self.offset) + 3 * number(self.width)
-                return barrier * mueller_brown_curvature(farthest, 20 * number(self.temperature) / max(barrier, 1e-9))
+                climb = 20 * number(self.temperature) / barrier if barrier > 0 else math.inf
+                return barrier * mueller_brown_curvature(farthest, climb)
         return 0.0
 
     @property

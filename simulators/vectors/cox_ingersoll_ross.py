@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CoxIngersollRoss", "Rate"]
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import number, parameter
 from physinv.processes.simulator import Simulator
 
-_LEAST = 1e-3  # keeps the force beyond zero, where a network may ask for it, finite
+_LEAST = 1e-3  # of the root of the level: keeps the force beyond zero, where a network may ask for it, finite
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,13 @@ class CoxIngersollRoss(Simulator):
         """``b``, the strength with which the drift pushes away from zero, in state/time."""
         return 2 * self.reversion * self.level - self.noise**2 / 2
 
+    @property
+    def _least(self) -> float:
+        """The smallest ``y`` at which the force is taken."""
+        return _LEAST * math.sqrt(number(self.level))
+
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        return self.push / x.clamp(min=_LEAST) - self.reversion / 2 * x
+        return self.push / x.clamp(min=self._least) - self.reversion / 2 * x
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return self.noise * torch.ones_like(t)
@@ -141,8 +147,8 @@ class CoxIngersollRoss(Simulator):
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
         """``y^2(t1) = a y^2(t0) + 2b (1 - a) / reversion``, ``a = e^(-reversion (t1 - t0))``: exact, either way."""
         grown = -self.reversion * match(t1 - t0, x)
-        square = grown.exp() * x.clamp(min=_LEAST) ** 2 - 2 * self.push / self.reversion * grown.expm1()
-        return square.clamp(min=_LEAST**2).sqrt()
+        square = grown.exp() * x.clamp(min=self._least) ** 2 - 2 * self.push / self.reversion * grown.expm1()
+        return square.clamp(min=self._least**2).sqrt()
 
     def initial(
         self,
