@@ -29,6 +29,7 @@ from physinv.evaluation import metrics
 from physinv.evaluation.references import reference_for
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.classical.linear_estimate import fit_linear
+from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Problem
 from physinv.models.jumps.base import Jump
 from physinv.models.jumps.field import FieldJumps, fit_field_jumps
@@ -42,6 +43,7 @@ from physinv.training.updates import Updates
 
 SYSTEMS = ("burgers", "kuramoto-sivashinsky", "kpz", "allen-cahn")
 OBSERVATIONS, DRAWS = 100, 64
+REFINED = 32  # observations, and draws of each, that are refined
 
 
 def train(
@@ -113,8 +115,16 @@ def once(
     figures["median forward misfit of the mean"] = float(forward.misfit(mean, final).square().sum(1).median())
     figures["RMSE of the mean"] = float((mean - truth).square().mean().sqrt())
     figures |= done | {"milliseconds for 64 draws": 1e3 * took / len(final)}
-    figures["factor of the deviation"] = float(kernel.noise.factor[0].mean())
-    return figures | compared(simulator, draws, truth, final)
+    figures["correlations of the physics"] = float(kernel.physical.known(0))
+    figures |= compared(simulator, draws, truth, final)
+    for count in options.refine:
+        begun = time.process_time()
+        moved = refine(simulator, draws[:REFINED, :REFINED], final[:REFINED], count, generator=generator)
+        took = (time.process_time() - begun) / moved.shape[0] / moved.shape[1]
+        for k, v in compared(simulator, moved, truth[:REFINED], final[:REFINED]).items():
+            figures[f"{k}, {count} gradients"] = v
+        figures[f"milliseconds for a draw, {count} gradients"] = 1e3 * took
+    return figures
 
 
 def compared(simulator: Simulator, draws: Tensor, truth: Tensor, final: Tensor) -> dict[str, float]:
@@ -139,6 +149,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of data, training and sampling")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="training settings")
     parser.add_argument("--single", action="store_true", help="train the jump from T alone")
+    parser.add_argument("--refine", type=int, nargs="*", default=[], help="gradients of Monte Carlo for draws")
     parser.add_argument("--data", type=Path, help="folder that holds the datasets; default: made by the seed")
     parser.add_argument("--out", type=Path, help="folder for the JSON; default: none is written")
     args = parser.parse_args()
