@@ -41,6 +41,10 @@ def import_(
     resample: Annotated[
         float | None, typer.Option(help="Interpolate to times so far apart, if they are uneven.")
     ] = None,
+    period: Annotated[
+        float | None,
+        typer.Option(help="Length of a cycle, such as 365.25 (days): its phase at the start of a window is context."),
+    ] = None,
     valid: Annotated[float, typer.Option(help="Share of the data for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the data for tests.")] = 0.1,
     split_by: Annotated[
@@ -59,7 +63,7 @@ def import_(
               physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
               physinv import sst.nc --out datasets/sst --window 6 --dry-run
     """
-    from physinv.data.importing import Choices, write_import
+    from physinv.data.importing import Choices, refuse_existing, write_import
     from physinv.data.imports.plan import plan_import
 
     if out is None and not dry_run:
@@ -74,11 +78,14 @@ def import_(
         window=window,
         stride=stride,
         resample=resample,
+        period=period,
         valid=valid,
         test=test,
         split_by=split_by,
         seed=seed,
     )
+    if out is not None and not dry_run:
+        refuse_existing(out, overwrite)
     plan = plan_import(sources, choices)
     if dry_run or out is None:
         console.mapping(plan.summary(), as_json=False)

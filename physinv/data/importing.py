@@ -8,7 +8,7 @@ dataset.json comes last; until then all new files wait in ``<out>/data.import``.
 
 from __future__ import annotations
 
-__all__ = ["Choices", "import_trajectories", "write_import"]
+__all__ = ["Choices", "import_trajectories", "refuse_existing", "write_import"]
 
 import json
 import math
@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry
+from physinv.data.imports.choices import Choices
 from physinv.data.imports.missing import refuse_missing
-from physinv.data.imports.plan import Choices, ImportPlan, Pick, plan_import
+from physinv.data.imports.plan import ImportPlan, plan_import
+from physinv.data.imports.splits import Pick
 from physinv.data.inspect import field_statistics
 from physinv.data.plan import CHUNK_BYTES, TRAJECTORIES_PER_SHARD
 from physinv.data.writer import TrajectoryWriter
@@ -72,7 +74,7 @@ def import_trajectories(
         ...     TrajectoryDataset(out / "data" / "train").n_trajectories
         16
     """
-    _refuse_existing(Path(out), overwrite)
+    refuse_existing(Path(out), overwrite)
     plan = plan_import(sources, choices or Choices(), chunk_bytes)
     return write_import(
         plan,
@@ -111,7 +113,7 @@ def write_import(
         ValueError: If ``out`` holds the files to be read, or states are not finite.
     """
     out = Path(out)
-    _refuse_existing(out, overwrite)
+    refuse_existing(out, overwrite)
     inside = [r.path for r in plan.recordings if out.resolve() in Path(r.path).resolve().parents]
     if inside:
         raise ValueError(f"`--out` must be a folder of its own, {out} holds {inside[0]}, which is to be imported.")
@@ -131,7 +133,16 @@ def write_import(
     return out
 
 
-def _refuse_existing(out: Path, overwrite: bool) -> None:
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raise FileExistsError if a folder holds a dataset.
+
+    Args:
+        out: The folder.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        FileExistsError: If it holds one that may not.
+    """
     if not overwrite and any((out / name).exists() for name in ("dataset.json", "data")):
         raise FileExistsError(f"{out} holds data already; choose another --out, or add --overwrite.")
 
@@ -184,6 +195,10 @@ def _read(picked: Sequence[Pick], plan: ImportPlan, chunk: int, chunk_bytes: int
             series = recording.read(slice(sample, sample + 1), slice(start, last))[0]
             offsets = np.arange(0, plan.length.stop, every)
             x = series[np.array([a - start for _, _, a in picked[at : at + n]])[:, None] + offsets]
+        phase = plan.phase(picked[at : at + n])
+        if phase.shape[1]:
+            shape = (n, x.shape[1], phase.shape[1], *x.shape[3:])
+            x = np.concatenate([x, np.broadcast_to(phase.reshape(n, 1, -1, *[1] * (x.ndim - 3)), shape)], axis=2)
         yield _finite(x, plan, recording.path, sample, chunk_bytes)
         at += n
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from physinv.cli import app as cli
 from physinv.cli.info import describe_path
@@ -389,6 +390,36 @@ def test_a_random_split_of_windows_is_by_recording(tmp_path):
     assert [len(o) for o in owners] == [8, 1, 1]
 
 
+def test_files_of_different_years_are_recordings_of_one_system(tmp_path):
+    """Windows need no common origin of time, nor equal lengths; none lies across two files."""
+    for year, n in ((2000, 60), (2010, 80)):
+        times = np.arange(float(n)) + 1000 * (year - 2000)
+        xr.Dataset({"u": (("time", "x"), np.stack([times, times], 1))}, {"time": times}).to_netcdf(
+            tmp_path / f"{year}.nc", engine="h5netcdf"
+        )
+    out = import_trajectories([tmp_path], tmp_path / "data" / "out", Choices(window=3, boundary="periodic"))
+    for split in ("train", "valid", "test"):
+        x = TrajectoryDataset(out / "data" / split).trajectories()[:, :, 0, 0]
+        assert (x.diff(dim=1) == 1).all()
+        assert (x[:, 0] < 1000).any()
+        assert (x[:, 0] >= 1000).any()
+
+
+def test_the_phase_of_a_cycle_is_context(tmp_path):
+    times = 3.0 * np.arange(100) + 40
+    np.savez(tmp_path / "a.npz", t=times, x=np.arange(4.0), u=np.repeat(times[:, None], 4, 1))
+    call = f"import {tmp_path}/a.npz --out {tmp_path}/out --window 3 --stride 2 --period 50"
+    cli.main(call.split())
+    data = TrajectoryDataset(tmp_path / "out/data/test")
+    assert data.layout.static == ("phase_sine", "phase_cosine")
+    x = data.trajectories()
+    angle = 2 * math.pi * x[:, :1, :1] / 50  # of the first state of each window
+    assert torch.allclose(x[:, :, 1:2], angle.sin().expand(-1, 3, 1, 4), atol=1e-5)
+    assert torch.allclose(x[:, :, 2:], angle.cos().expand(-1, 3, 1, 4), atol=1e-5)
+    with pytest.raises(ValueError, match="`period` must be a positive time and needs `window`"):
+        Choices(period=3.0)
+
+
 def test_uneven_times(tmp_path):
     """Months share one grid, a gap loses the windows across it, and times without a rhythm ask for interpolation."""
     lengths = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] * 10)
@@ -432,6 +463,40 @@ def test_what_is_not_said_is_asked_for(tmp_path):
         plan_import([tmp_path / "2.npz"], Choices(window=2))
     with pytest.raises(ValueError, match="`--boundary` names the axis `y`"):
         plan_import([tmp_path / "2.npz"], Choices(window=2, boundary="y=wall"))
+
+
+def test_each_axis_keeps_what_lies_at_its_ends(tmp_path):
+    """Of The Well's groups, in any case; an axis that no group names is open, not like its neighbour."""
+
+    def mixed(file):
+        del file["boundary_conditions"]
+        file.create_group("boundary_conditions/y_periodic").attrs["bc_type"] = "periodic"
+
+    out = import_trajectories([write_well(tmp_path / "a.hdf5", 10, spoil=mixed)], tmp_path / "out")
+    data = TrajectoryDataset(out / "data/train")
+    assert data.layout.axes == ("x", "y")
+    assert data.layout.boundary == "OPEN,PERIODIC"
+    assert set(data.to_xarray().y.attrs) == {"boundary"}
+
+
+def test_points_that_are_always_missing_are_a_mask(tmp_path):
+    """Land is 0 in every file, noted as such, and missing again in xarray; a calm day on top of it is refused."""
+    u = np.random.default_rng(0).normal(size=(60, 5, 4)).astype("f4")
+    u[:, 1:3, 2] = np.nan
+    coords = {"time": np.arange(60.0), "lat": np.arange(5.0), "lon": np.arange(4.0)}
+    xr.Dataset({"sst": (("time", "lat", "lon"), u)}, coords).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    out = import_trajectories([tmp_path / "a.nc"], tmp_path / "out", Choices(window=4), chunk_bytes=2000)
+    with h5py.File(out / "data/train/recorded_000.hdf5") as file:
+        assert np.array_equal(file["physinv/mask"][...], ~np.isnan(u[0]))
+        assert not file["t0_fields/sst"][:, :, 1:3, 2].any()
+    data = TrajectoryDataset(out / "data/train")
+    assert np.array_equal(data.to_xarray().sst[0, 0], u[0], equal_nan=True)
+    u[30, 0, 0] = np.nan
+    xr.Dataset({"sst": (("time", "lat", "lon"), u)}, coords).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    with pytest.raises(
+        ValueError, match=r"1 of 20 numbers of a state of .* missing \(NaN\) at some times only; fill them"
+    ):
+        import_trajectories([tmp_path / "b.nc"], tmp_path / "no", Choices(window=4))
 
 
 def test_a_dry_run_shows_what_was_understood_and_writes_nothing(tmp_path, capsys):

@@ -22,7 +22,7 @@ from physinv.config.inputs import joined
 from physinv.config.seeds import seeds
 from physinv.data.generate import Progress
 from physinv.data.importing import import_trajectories
-from physinv.data.imports.plan import Choices
+from physinv.data.imports.choices import Choices
 from physinv.data.plan import CHUNK_BYTES
 from physinv.data.sources.read import read_states
 from physinv.data.sources.states import state_array

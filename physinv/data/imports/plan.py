@@ -2,87 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["Choices", "ImportPlan", "Pick", "plan_import"]
+__all__ = ["ImportPlan", "plan_import"]
 
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from physinv.config.seeds import seeds
+from physinv.data.imports.choices import Choices
 from physinv.data.imports.missing import find_mask
 from physinv.data.imports.recording import Recording
-from physinv.data.imports.windows import Window, blocks_of_time, common_grid, starts_in
+from physinv.data.imports.splits import Pick, split_up, window_of
 from physinv.data.plan import CHUNK_BYTES, SPLITS
 from physinv.data.sources.read import FAMILIES, open_source
 from physinv.data.sources.states import states_of
+from physinv.processes.layout import FieldLayout, StateLayout
 from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
 
-Pick = tuple[Recording, int, int]
-"""A trajectory: where it is, the number of its sample there, and the stored time at which it begins."""
-
 _ATTRIBUTE_BYTES = 60_000  # text that an HDF5 attribute holds, with something to spare
-_SPLIT_BY = ("time", "trajectory")
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Say what the files do not say, and what of them to take.
-
-    Args:
-        variable: Names of the variables that make up a state, separated by commas.
-        dims: Names of their axes in the order of the file, separated by commas.
-        times: Name of a variable with the times, a time step, or ``first:last``.
-        positions: By axis of space the name of a variable, a spacing, or ``first:last``.
-        boundary: What lies at the ends: ``periodic``, ``wall`` or ``open``, or ``axis=word`` for each axis.
-        every: Keep one of so many stored times; times are counted from the first.
-        window: Cut recordings into trajectories of so many states.
-        stride: Stored times from the start of one window to that of the next; None: ``every``.
-        resample: Interpolate to times so far apart.
-        valid: Share of the data for validation, where sources are not split.
-        test: Share of the data for tests, where sources are not split.
-        split_by: ``"time"`` or ``"trajectory"``: what is set aside. None: blocks of time where there are windows.
-        seed: Seed with which trajectories are drawn for each split.
-    """
-
-    variable: str | None = None
-    dims: str | None = None
-    times: str | None = None
-    positions: Mapping[str, str] = field(default_factory=dict)
-    boundary: str | None = None
-    every: int = 1
-    window: int | None = None
-    stride: int | None = None
-    resample: float | None = None
-    valid: float = 0.1
-    test: float = 0.1
-    split_by: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"`every` must be at least 1, got {self.every}.")
-        if self.window is not None and self.window < 2:
-            raise ValueError(f"`window` must be at least 2 states, got {self.window}.")
-        if self.stride is not None and (self.window is None or self.stride < 1):
-            raise ValueError(f"`stride` must be at least 1 and needs `window`, got {self.stride}.")
-        if self.split_by not in (None, *_SPLIT_BY):
-            raise ValueError(f"`split_by` must be one of {', '.join(_SPLIT_BY)}, got {self.split_by!r}.")
-        if self.split_by == "time" and self.window is None:
-            raise ValueError("`split_by` time needs windows; give `--window`, a number of states.")
-        for name, share in (("valid", self.valid), ("test", self.test)):
-            if not 0 < share < 1:
-                raise ValueError(f"`{name}` must be a share between 0 and 1, got {share:g}.")
-        if self.valid + self.test >= 1:
-            raise ValueError(f"`valid` and `test` must leave data to train on, got {self.valid:g} and {self.test:g}.")
+_PHASE = ("phase_sine", "phase_cosine")  # names of the channels of a cycle
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +41,7 @@ class ImportPlan:
         mask: Which points hold data; None: all.
         config: What files and dataset.json hold about the import.
         notes: Sentences about what was understood.
+        period: Length of a cycle whose phase at the start of a trajectory is part of its states; None without one.
     """
 
     recorded: Recorded
@@ -104,6 +50,21 @@ class ImportPlan:
     mask: NDArray[np.bool_] | None
     config: Mapping[str, Any]
     notes: tuple[str, ...]
+    period: float | None = None
+
+    def phase(self, picked: Sequence[Pick]) -> NDArray[np.float64]:
+        """Compute sine and cosine of the phase at which trajectories begin.
+
+        Args:
+            picked: The trajectories.
+
+        Returns:
+            Shape ``(trajectory, 2)``; ``(trajectory, 0)`` without a cycle.
+        """
+        if self.period is None:
+            return np.zeros((len(picked), 0))
+        angle = 2 * np.pi * np.array([r.times[start] for r, _, start in picked]) / self.period
+        return np.stack([np.sin(angle), np.cos(angle)], axis=1)
 
     @property
     def recordings(self) -> list[Recording]:
@@ -155,43 +116,23 @@ def plan_import(
         FileNotFoundError: If there is nothing to read.
         ValueError: If files are of unknown format, do not belong together, or lack what is needed.
     """
-    split = _open(sources, choices)
-    everything = [r for recordings in split.values() for r in recordings]
-    first = _agreeing(everything)
-    notes, whole = list(dict.fromkeys(n for r in everything for n in r.notes)), "" in split
-    window = _window(first, choices, sum(r.count for r in split.get("", ())) if whole else None)
+    found = _open(sources, choices)
+    everything = [r for recordings in found.values() for r in recordings]
+    window = window_of(found, choices)
+    first = _agreeing(everything, same_times=window is None)
 
     # Points that are missing always are a mask. Files that declare more than they hold end here.
     mask = find_mask(everything, chunk_bytes)
-
-    # Each split gets its trajectories: whole ones, or windows in blocks of time, or all windows of its own files.
-    by_time = window is not None and choices.split_by != "trajectory"
-    if window is None:
-        grid = first.times[:: choices.every] - first.times[0]
-        picks = {s: [(r, i, 0) for r in rs for i in range(r.count)] for s, rs in split.items()}
-    else:
-        starts = _starts(first, window, choices if whole and by_time else None)
-        grid, kept, told = common_grid(first.times, sorted({s for ss in starts.values() for s in ss}), window)
-        notes += told
-        which = {s: [a for a in ss if a in set(kept)] for s, ss in starts.items()}
-        picks = _windows(split, which)
-    if len(grid) < 2:
-        raise ValueError(f"`every` must leave 2 or more of the {len(first.times)} stored times, got {choices.every}.")
-    if whole and not by_time:
-        picks = _shares(picks[""], choices)
-    how = "blocks of time with gaps" if whole and by_time else "trajectories at random" if whole else "as the folder is"
-    if whole and by_time and window is not None and window.overlaps:
-        notes.append("windows overlap, so splits are blocks of time, a window apart")
-    empty = [s for s, p in picks.items() if not p]
-    if empty:
-        raise ValueError(f"no window is left for {', '.join(empty)}; take shorter windows or a smaller `--stride`.")
-
-    recorded = Recorded.of(first.layout if mask is None else first.layout.masked(mask), grid)
+    splits = split_up(found, window, choices)
+    layout = first.layout if mask is None else first.layout.masked(mask)
+    if choices.period is not None:
+        layout = _with_phase(layout, mask)
+    recorded = Recorded.of(layout, splits.grid)
     config = {
         "simulator": "recorded",
         "parameters": describe(recorded),
-        "splits": {s: len(p) for s, p in picks.items()},
-        "split": how,
+        "splits": {s: len(p) for s, p in splits.picks.items()},
+        "split": splits.how,
         "seed": choices.seed,
         "every": choices.every,
         "physics": first.constants,
@@ -199,11 +140,23 @@ def plan_import(
     }
     if window is not None:
         config["window"] = {"states": window.states, "every": window.every, "stride": window.stride}
+    if choices.period is not None:
+        config["period"] = choices.period
     plain = json.loads(json.dumps(config))
     if len(json.dumps(plain)) > _ATTRIBUTE_BYTES:
         raise ValueError("the positions and times are too many to be listed: they must be evenly spaced, or fewer.")
     length = slice(0, window.span if window else None, choices.every)
-    return ImportPlan(recorded, picks, length, mask, plain, tuple(notes))
+    notes = tuple(dict.fromkeys([*(n for r in everything for n in r.notes), *splits.notes]))
+    return ImportPlan(recorded, splits.picks, length, mask, plain, notes, choices.period)
+
+
+def _with_phase(layout: StateLayout, mask: NDArray[np.bool_] | None) -> StateLayout:
+    """The layout with two more static channels, for the phase of a cycle."""
+    if not layout.space:
+        raise ValueError("`--period` is for fields: vectors have no static channels; leave it out.")
+    names, static = (*layout.names, *_PHASE), (*layout.static, *_PHASE)
+    more = FieldLayout(names, layout.axes, layout.coordinates, layout.boundary, static)
+    return more if mask is None else more.masked(mask)
 
 
 def _open(sources: Sequence[Path | str | xr.Dataset], choices: Choices) -> dict[str, list[Recording]]:
@@ -244,61 +197,13 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _agreeing(recordings: Sequence[Recording]) -> Recording:
-    """The first recording, if all others hold the same kind of states at the same times, of the same physics."""
+def _agreeing(recordings: Sequence[Recording], *, same_times: bool) -> Recording:
+    """The first recording, if all others hold the same kind of states, of the same physics, at the same times."""
     first = recordings[0]
     for other in recordings[1:]:
-        for what in ("layout", "times", "constants"):
+        for what in ("layout", *(("times",) if same_times else ()), "constants"):
             a, b = getattr(first, what), getattr(other, what)
             if not (np.array_equal(a, b) if what == "times" else a == b):
                 name = "parameters" if what == "constants" else what
                 raise ValueError(f"{other.path} and {first.path} differ in their {name}; import one system at a time.")
     return first
-
-
-def _window(first: Recording, choices: Choices, count: int | None) -> Window | None:
-    """The window, if there is one; too few trajectories to be split need it."""
-    n = len(first.times)
-    if choices.window is None:
-        if count is not None and count < 3 and n > 3:
-            some = "one recording" if count == 1 else f"{count} trajectories"
-            raise ValueError(
-                f"{first.path} holds {some} of {n} times; cut it into trajectories with `--window`, for example "
-                f"{max(2, min(8, n // 8))}."
-            )
-        return None
-    window = Window(choices.window, choices.every, choices.stride or choices.every)
-    if window.span > n:
-        raise ValueError(f"`--window` spans {window.span} of the {n} stored times of {first.path}; take fewer states.")
-    return window
-
-
-def _starts(first: Recording, window: Window, choices: Choices | None) -> dict[str, list[int]]:
-    """Where windows begin: in blocks of time for each split, or anywhere under the name ""."""
-    n = len(first.times)
-    if choices is None:
-        return {"": starts_in(0, n, window)}
-    found: dict[str, list[int]] = {s: [] for s in SPLITS}
-    for split, a, b in blocks_of_time(n, window, choices.valid, choices.test):
-        found[split] += starts_in(a, b, window)
-    return found
-
-
-def _windows(split: Mapping[str, list[Recording]], starts: Mapping[str, list[int]]) -> dict[str, list[Pick]]:
-    if set(starts) == {""}:
-        return {s: [(r, i, a) for r in rs for i in range(r.count) for a in starts[""]] for s, rs in split.items()}
-    return {s: [(r, i, a) for r in split[""] for i in range(r.count) for a in ss] for s, ss in starts.items()}
-
-
-def _shares(every: Sequence[Pick], choices: Choices) -> dict[str, list[Pick]]:
-    """A random set of trajectories for each split, with all their windows, each in the order of the files."""
-    owners = list(dict.fromkeys((id(r), i) for r, i, _ in every))
-    n = len(owners)
-    aside = {name: max(1, round(share * n)) for name, share in (("valid", choices.valid), ("test", choices.test))}
-    if n - sum(aside.values()) < 1:
-        raise ValueError(f"`valid` and `test` must leave trajectories to train on, got {aside} of {n}.")
-    order = torch.randperm(n, generator=seeds(choices.seed).child("import", "shares").generator()).tolist()
-    a, b = aside["valid"], aside["valid"] + aside["test"]
-    chosen = {"train": order[b:], "valid": order[:a], "test": order[a:b]}
-    taken = {name: {owners[i] for i in which} for name, which in chosen.items()}
-    return {name: [p for p in every if (id(p[0]), p[1]) in owned] for name, owned in taken.items()}

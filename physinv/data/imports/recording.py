@@ -152,7 +152,8 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
     lengths = " x ".join(str(n) for n in a.shape)
     if unnamed := [str(d) for d in a.dims if re.match(r"axis_\d", str(d))]:
         which = "its axes" if len(unnamed) == a.ndim else f"its axes {', '.join(_ordinal(a, d) for d in unnamed)}"
-        example = ",".join(["time", "y", "x"][-a.ndim :] if a.ndim < 3 else ["sample", "time", "x", "y", "z"][: a.ndim])
+        words = ("time", "x") if a.ndim < 3 else ("sample", "time", "x", "y", "z")
+        example = ",".join(words[: a.ndim])
         raise ValueError(
             f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "
             f"with `--dims`, such as {example}."

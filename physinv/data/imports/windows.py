@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CYCLES = 10  # most times that train, validation and test follow each other
-_SPANS = 30  # windows' lengths that one such cycle holds at least
+_SPANS = 20  # windows' lengths that one such cycle holds at least
 _EVEN = 0.1  # of a step: by how much times of windows may differ, as the lengths of months do
 
 
@@ -102,29 +102,30 @@ def blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tu
 
 
 def common_grid(
-    times: NDArray[np.float64], starts: Sequence[int], window: Window
-) -> tuple[NDArray[np.float64], list[int], list[str]]:
+    windows: Sequence[tuple[NDArray[np.float64], int]], window: Window
+) -> tuple[NDArray[np.float64], list[bool], list[str]]:
     """Find the times that all windows share, counted from their starts.
 
     Args:
-        times: Stored times.
-        starts: Where windows begin.
-        window: The window.
+        windows: For each window the stored times of its recording, and where it begins.
+        window: How long windows are.
 
     Returns:
-        Times from 0, the starts of the windows that keep them, and sentences about those that do not.
+        Times from 0, whether each window keeps them, and sentences about those that do not.
 
     Raises:
         ValueError: If more than half of the windows have times of their own.
     """
     offsets = window.every * np.arange(window.states)
-    relative = times[np.asarray(starts)[:, None] + offsets] - times[np.asarray(starts)][:, None]
+    if not windows:
+        raise ValueError("no window is left; take shorter windows or a smaller `--stride`.")
+    relative = np.stack([times[start + offsets] - times[start] for times, start in windows])
     middle = np.median(relative, axis=0)
     error = np.abs(relative - middle).max(axis=1)
     allowed = _EVEN * float(np.diff(middle).min())
     kept = error <= allowed
     if kept.mean() <= 0.5:
-        step = float(np.median(np.diff(times)))
+        step = float(np.median(np.diff(windows[0][0])))
         raise ValueError(
             f"the stored times are uneven, so that windows differ in theirs by up to {error.max():.3g}; interpolate "
             f"with `--resample`, for example {step:.2g}."
@@ -135,8 +136,8 @@ def common_grid(
     if spread > 1e-3 * allowed:
         notes.append(f"times of windows differ by up to {spread:.3g} and are stored as their mean")
     if not kept.all():
-        notes.append(f"{int((~kept).sum())} of {len(starts)} windows left out: they lie across gaps or uneven times")
-    return grid, [s for s, k in zip(starts, kept, strict=True) if k], notes
+        notes.append(f"{int((~kept).sum())} of {len(windows)} windows left out: they lie across gaps or uneven times")
+    return grid, kept.tolist(), notes
 
 
 def _shorter(n: int, window: Window) -> str:

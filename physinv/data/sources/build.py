@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["UNNAMED", "by_coordinates", "dataset_of", "decoded", "is_unnamed", "line_of"]
+__all__ = ["COORDINATE_NAMES", "UNNAMED", "by_coordinates", "dataset_of", "decoded", "is_unnamed", "line_of"]
 
 import re
 import warnings

@@ -41,7 +41,7 @@ def read_zarr(path: Path) -> xr.Dataset:
         ValueError: If zarr is not installed, or the store is damaged.
     """
     _require("zarr", path, "zarr")
-    return _opened(path, engine="zarr", chunks=None)
+    return _opened(path, engine="zarr", chunks=None, consolidated=False)
 
 
 def read_grib(path: Path) -> xr.Dataset:

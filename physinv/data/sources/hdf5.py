@@ -99,6 +99,8 @@ def attributes(item: h5py.Dataset) -> dict[str, Any]:
         if key in _INTERNAL or key.startswith("_Netcdf4"):
             continue
         value = item.attrs[key]
+        if isinstance(value, h5py.Empty):
+            continue
         value = value[0] if isinstance(value, np.ndarray) and value.size == 1 else value
         found[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
     return found
@@ -115,7 +117,7 @@ def check_stored(path: Path, data: h5py.Dataset) -> None:
         ValueError: If chunks are missing, sources are missing or outside the folder, or storage is external.
     """
     name = data.name.strip("/")
-    if data.external:
+    if data.external or not path.samefile(data.file.filename):
         raise ValueError(f"`{name}` of {path} keeps its numbers in another file; write them into this one.")
     if data.is_virtual:
         folder = path.resolve().parent

@@ -84,11 +84,20 @@ def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> 
         if v.ndim == 1 and v.size == n > 1:
             axis = str(v.dims[0])
             each = role_of(axis) == "sample" or (is_unnamed(axis) and n not in others)
-        if v.size == 1:
-            found[name] = float(v.values.reshape(()))
+        if v.size == 1 and (number := _number(v)) is not None:
+            found[name] = number
         elif each:
             found[name] = [float(x) for x in v.values]
     return found
+
+
+def _number(v: xr.DataArray) -> float | None:
+    """A number that somebody wrote; the map projection of a netCDF file, for one, is a variable of which nobody did."""
+    try:
+        number = float(v.values.reshape(()))
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
 
 
 def _given(source: xr.Dataset, text: str | None, n: int, option: str, path: str) -> Line | None:
@@ -144,7 +153,10 @@ def _line(source: xr.Dataset, axis: str, n: int) -> Line | None:
 
 def _flat(source: xr.Dataset, name: str) -> xr.DataArray:
     v = source[name].variable
-    return xr.DataArray(np.asarray(line_of(v.values)), attrs=v.attrs, name=name)
+    values = np.asarray(line_of(v.values))
+    if values.ndim == 2 and (values == values[:1]).all():  # one and the same for every trajectory
+        values = values[0]
+    return xr.DataArray(values, attrs=v.attrs, name=name)
 
 
 def _attrs(line: Line) -> dict[str, str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ["read_csv"]
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.roles import role_of
 
 
@@ -17,7 +19,8 @@ def read_csv(path: Path) -> xr.Dataset:
     """Read a table, with names of the columns in its first line or without.
 
     Columns that name a sample, a time or positions, and together number the rows, become axes: ``sample, time, u, v``
-    is two variables ``(sample, time)``.  Otherwise all columns are variables over the rows, an axis without a name.
+    is two variables ``(sample, time)``, ``time, x, u`` one ``(time, x)``.  Otherwise all columns are variables over the
+    rows, an axis without a name.
 
     Args:
         path: Text with columns separated by commas, semicolons, tabs or spaces.
@@ -36,22 +39,27 @@ def read_csv(path: Path) -> xr.Dataset:
             f"{path} is no table ({reason}); write one line per time, columns separated by commas."
         ) from None
     table = table.dropna(axis=1, how="all")  # lines that end in a comma have a column too many
-    keys = [c for c in table.columns if role_of(c) in ("sample", "time")]
-    if keys and len(keys) < len(table.columns) and not table.duplicated(keys).any():
-        indexed = table.set_index(keys if len(keys) > 1 else keys[0])
-        if len(keys) == 1 or len(indexed) == np.prod([table[k].nunique() for k in keys]):
-            gridded: xr.Dataset = indexed.to_xarray()
-            return gridded
+    roles = [c for c in table.columns if role_of(c) in ("sample", "time")]
+    places = [c for c in table.columns if c.lower() in COORDINATE_NAMES and c not in roles]
+    for keys in ([*roles, *places], roles) if roles else ():
+        if len(keys) < len(table.columns) and not table.duplicated(keys).any():
+            indexed = table.set_index(keys if len(keys) > 1 else keys[0])
+            if len(keys) == 1 or len(indexed) == np.prod([table[k].nunique() for k in keys]):
+                gridded: xr.Dataset = indexed.to_xarray()
+                return gridded
     return xr.Dataset({c: ("axis_0", table[c].to_numpy()) for c in table.columns})
 
 
 def _table(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig") as file:
-        first = next((line for line in file if line.strip() and not line.startswith("#")), "")
-    separator = next((s for s in ",;\t" if s in first), r"\s+")
+        lines = (line for line in file if line.strip() and not line.startswith("#"))
+        first, second = next(lines, ""), next(lines, "")
+    separator = next((s for s in ";\t," if s in first), r"\s+")
+    decimal = "," if separator != "," and re.search(r"\d,\d", first + second) else "."
     cells = [c.strip() for c in (first.split() if separator == r"\s+" else first.split(separator))]
-    named = not all(_is_number(c) for c in cells if c)
-    table = pd.read_csv(path, sep=separator, header=0 if named else None, comment="#", encoding="utf-8-sig")
+    named = not all(_is_number(c.replace(decimal, ".")) for c in cells if c)
+    header = 0 if named else None
+    table = pd.read_csv(path, sep=separator, header=header, decimal=decimal, comment="#", encoding="utf-8-sig")
     table.columns = [str(c).strip() if named else f"column_{c}" for c in table.columns]
     for name in table.columns:
         if table[name].dtype.kind not in "biuf" and role_of(name) == "time":

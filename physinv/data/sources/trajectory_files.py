@@ -125,12 +125,13 @@ def _is_groups(file: h5py.File) -> bool:
 def _groups(path: Path, file: h5py.File) -> xr.Dataset:
     keys, first = sorted(file), file[min(file)]
     axes = [a for a in "xyz" if a in first["grid"]]
-    grid = {a: np.asarray(first["grid"][a][...], dtype=np.float64) for a in ("t", *axes)}
+    grid = {a: _line(path, first["grid"][a]) for a in ("t", *axes)}
     shape = (*map(len, grid.values()), first["data"].shape[-1])
     for key in keys:
         if file[key]["data"].shape != shape:
             raise ValueError(f"`{key}/data` of {path} must have shape {shape}, got {file[key]['data'].shape}.")
         for a, values in grid.items():
+            check_stored(path, file[key]["grid"][a])
             if not np.array_equal(file[key]["grid"][a][...], values):
                 raise ValueError(
                     f"`{key}/grid/{a}` of {path} must be that of {keys[0]}: one grid for all trajectories."

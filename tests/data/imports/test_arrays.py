@@ -7,6 +7,7 @@ import xarray as xr
 
 import physinv as pi
 from physinv.data.importing import import_trajectories
+from simulators.particles.langevin import OverdampedParticles
 
 TIMES, X, Y = np.array([0.0, 0.5, 2.0]), np.arange(4) / 4, np.array([0.0, 1.0, 3.0])
 U = np.random.default_rng(0).normal(size=(7, 3, 2, 4, 3)).astype("f4")  # (sample, time, channel, x, y)
@@ -94,3 +95,18 @@ def test_points_without_data_come_back_as_missing():
         ValueError, match=r"1 of 12 numbers of a state of the dataset are missing .* first in trajectory 0"
     ):
         pi.TrajectoryDataset.from_xarray(data.assign(u=(data.u.dims, u)))
+
+
+def test_simulated_trajectories_go_to_xarray_as_well(tmp_path):
+    """Particles keep their vectors and their static species."""
+    sim = OverdampedParticles()
+    pi.generate(pi.DatasetPlan(sim, {"train": 3}), tmp_path)
+    data = pi.TrajectoryDataset(tmp_path / "data/train")
+    found = data.to_xarray()
+    x = data.trajectories().numpy()
+    assert found.position.dims == ("sample", "time", "particle", "component")
+    assert np.array_equal(found.position, x[..., : sim.layout.dimension])
+    assert found.species.dims == ("sample", "particle")
+    assert np.array_equal(found.species, x[:, 0, :, -1])
+    found.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    assert xr.load_dataset(tmp_path / "a.nc", engine="h5netcdf").equals(found)

@@ -141,6 +141,17 @@ def test_a_square_field_in_pdebenchs_layout_asks_for_its_axes(tmp_path):
     assert np.array_equal(states.y, -X)
 
 
+def test_variables_that_only_carry_attributes_do_no_harm(tmp_path):
+    """A map projection is a variable of which no number was ever written."""
+    path = grid(tmp_path / "a.nc")
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("crs", (), "i4").attrs["spatial_ref"] = h5py.Empty("S1")
+        file["nu"] = 0.5
+    states = read_states(path)
+    assert states.attrs["parameters"] == {"nu": 0.5}
+    assert np.array_equal(state_array(states)[0, :, 0], U)
+
+
 def test_complex_fields_are_two_channels(tmp_path):
     path = archive(tmp_path / "a.mat", u=U[0] + 1j * U[1], t=T, x=X)
     states = read_states(path)
@@ -153,11 +164,16 @@ def test_tables(tmp_path):
     (tmp_path / "long.csv").write_text("time,sample,u,v\n" + "\n".join(rows))
     states = read_states(tmp_path / "long.csv")
     assert np.allclose(state_array(states), U[:3, :, :2])
+    rows = [f"{i},{x},{U[0, i, j]!s}" for i in range(5) for j, x in enumerate(X)]
+    (tmp_path / "grid.csv").write_text("time,x,u\n" + "\n".join(rows))
+    assert np.allclose(state_array(read_states(tmp_path / "grid.csv"))[0, :, 0], U[0])
     lines = [",".join([str(10 * i), *map(str, U[0, i])]) + "," for i in range(5)]  # with a comma too many
     (tmp_path / "bare.csv").write_text("\ufeff" + "\n".join(lines))
     states = read_states(tmp_path / "bare.csv", "column_1,column_3", times="column_0")
     assert np.allclose(state_array(states)[0], U[0][:, [0, 2]])
     assert states.time.values.tolist() == [0, 10, 20, 30, 40]
+    (tmp_path / "german.csv").write_text("time;u\n0,5;1,25\n1,5;2,5\n")
+    assert state_array(read_states(tmp_path / "german.csv"))[0].ravel().tolist() == [1.25, 2.5]
     (tmp_path / "dates.csv").write_text("date;u\n2020-02-27;1\n2020-02-28;2\n2020-03-01;3\n")
     states = read_states(tmp_path / "dates.csv")
     assert states.time.values.tolist() == [0, 1, 3]
@@ -204,6 +220,14 @@ def external(path):
         file["t-coordinate"], file["x-coordinate"] = T, X
 
 
+def linked(path):
+    with h5py.File(path.with_name("other.h5"), "w") as file:
+        file["u"] = U
+    with h5py.File(path, "w") as file:
+        file["u"] = h5py.ExternalLink("other.h5", "u")
+        file["t-coordinate"], file["x-coordinate"] = T, X
+
+
 def text(path):
     with h5py.File(path, "w") as file:
         file["u"], file["t-coordinate"], file["x-coordinate"] = U.astype("S8"), T, X
@@ -224,6 +248,7 @@ BAD = {
     "unwritten.h5": (unwritten, "`u` of {0} has parts that were never written"),
     "virtual.h5": (virtual, "takes numbers from absent.h5, which is not beside it"),
     "external.h5": (external, "keeps its numbers in another file"),
+    "linked.h5": (linked, "keeps its numbers in another file"),
     "text.h5": (text, "`u` of {0} holds text, not numbers"),
     "compound.h5": (compound, "`u` of {0} holds records of several numbers"),
     "objects.npy": (objects, "it holds Python objects, which are never loaded"),
