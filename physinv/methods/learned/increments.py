@@ -177,8 +177,16 @@ def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torc
     factors = torch.linspace(*_STRETCHES)
     scores = torch.stack([(((f * noise - gap).abs() - f * apart) / unit).flatten(1).mean(1) for f in factors])
     behind = scores - scores[scores.mean(1).argmin()]
-    fine = behind.mean(1) <= _DOUBT * behind.std(1) / math.sqrt(len(final))
-    return float(factors[fine].max())
+    return float(factors[behind.mean(1) <= _DOUBT * _errors(behind)].max())
+
+
+def _errors(series: Float[Tensor, "many n"]) -> Float[Tensor, " many"]:
+    """Standard errors of means of series in time, whose neighbours are alike: as of an autoregression of order one."""
+    gap = series - series.mean(1, keepdim=True)
+    square = gap.square().mean(1)
+    alike = (gap[:, 1:] * gap[:, :-1]).mean(1) / square.clamp(min=torch.finfo(square.dtype).tiny)
+    alike = alike.clamp(0.0, 1 - 2 / series.shape[1])
+    return (square * (1 + alike) / (1 - alike) / series.shape[1]).sqrt()
 
 
 def _folder(i: int) -> str:
