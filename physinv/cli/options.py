@@ -51,7 +51,7 @@ def parse_seconds(text: str) -> float:
 
 
 def check_output(path: Path | None, option: str, *inputs: Path) -> None:
-    """Refuse to write over what a verb reads.
+    """Refuse to write a table over what a verb reads, or over anything that is no such table.
 
     Args:
         path: What is to be written; None: nothing.
@@ -59,7 +59,17 @@ def check_output(path: Path | None, option: str, *inputs: Path) -> None:
         inputs: Files and folders that are read.
 
     Raises:
-        ValueError: If it is one of them.
+        ValueError: If it is one of them, or there is something else than JSON.
     """
-    if path is not None and path.resolve() in [given.resolve() for given in inputs]:
+    if path is None:
+        return
+    if path.resolve() in [given.resolve() for given in inputs]:
         raise ValueError(f"`{option}` must not be what is read, got {path}; choose another path.")
+    if path.is_dir() or (path.is_file() and _first(path) not in (b"{", b"")):
+        raise ValueError(f"`{option}` would replace {path}, which is no table; choose another path.")
+
+
+def _first(path: Path) -> bytes:
+    """The first byte of a file."""
+    with path.open("rb") as file:
+        return file.read(1)

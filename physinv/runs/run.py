@@ -116,7 +116,7 @@ def train_run(
 
     A run may be resumed with a larger budget, finished or not: it goes on from its last checkpoint. The learning rate
     depends on the share of the budget that is done, so the weights are not those of a run with that budget from the
-    start. Until the new answer is written the older one stays.
+    start. Learned physics stays as it was. Until the new answer is written the older one stays.
 
     Args:
         run: Folder of the run.
