@@ -24,7 +24,7 @@ from physinv.training.budget import Budget
 from physinv.training.validation import Record
 
 SYSTEMS = {
-    "heat": {"train": 1000, "valid": 100, "test": 40},
+    "heat": {"train": 1000, "valid": 100, "test": 16},
     "double-well": {"train": 2000, "valid": 200, "test": 500},
 }
 
