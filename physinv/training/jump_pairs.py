@@ -87,9 +87,10 @@ class JumpPairs:
 
         Args:
             count: Number of pairs.
-            size: Pairs in a batch.
+            size: Pairs in a batch, at least: without gradients larger batches take less time.
             seeds: Streams ``windows`` are below these.
         """
+        size = max(size, min(self.most, count // 2))
         pool = self._pool(_all_images(self.sde, self.valid.trajectories(slice(0, self.most))))
         return [self._batch(pool, size, seeds.child("windows"), i) for i in range(max(2, count // size))]
 
