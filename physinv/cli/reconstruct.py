@@ -68,7 +68,12 @@ def reconstruct(
             "low-pass:KMAX, everything."
         ),
     ] = None,
-    observed_noise: Annotated[float, typer.Option(help="Standard deviation of that observation.")] = 0.05,
+    observed_noise: Annotated[
+        float | None,
+        typer.Option(
+            show_default="a twentieth of that of the final states", help="Standard deviation of that observation."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, show_default="all", help="Only the first so many observations.")
     ] = None,

@@ -6,7 +6,7 @@ __all__ = ["ANSWERS", "GRIDS", "SamplingPlan", "reconstruct", "step_grid"]
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
 
 _FORWARD = 2000  # samples that are run forward, of all observations together, but for the fewest of each
+_NOISE = 0.05  # of the deviation of final states: noise of a partial observation
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
 
@@ -71,7 +72,8 @@ class SamplingPlan:
         limit: Number of trajectories to reconstruct, from the first on; None: all.
         observe: Partial observation of the final states, such as ``"sensors:0.25"`` or ``"coarse:4"``; see
             :func:`~physinv.laws.operators.named`.  None: the whole final state is observed, without noise.
-        observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state.
+        observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state; None: a
+            twentieth of the standard deviation of the final states of the data.
         refine: Gradients of Monte Carlo over paths that each sample moves by in the end
             (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
 
@@ -92,7 +94,7 @@ class SamplingPlan:
     batch: int | None = None
     limit: int | None = None
     observe: str | None = None
-    observed_noise: float = 0.05
+    observed_noise: float | None = None
     refine: int = 0
 
     def __post_init__(self) -> None:
@@ -160,16 +162,18 @@ def reconstruct(
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
     layout = run.simulator.layout
     _check_observe(plan, data, layout.partly_observable)
+    truth, final = _ends(data, plan.limit)
+    if plan.observe is not None and plan.observed_noise is None:
+        plan = replace(plan, observed_noise=_NOISE * float(layout.moving(final).std()))
 
-    observation = (
-        None if plan.observe is None else named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
-    )
+    observation = None
+    if plan.observe is not None and plan.observed_noise is not None:
+        observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
     generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
     paths = fit_path_model(run.simulator, generator=generator, device=device) if plan.refine else None
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
-    truth, final = _ends(data, plan.limit)
     known = None if run.summary is None or run.summary.law is None or observation else run.summary.law
     familiar = None if known is None else familiarity(known, final.cpu())
     if strict and familiar is not None and familiar.warnings:
