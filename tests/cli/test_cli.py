@@ -244,7 +244,7 @@ def test_overwriting_a_run_starts_afresh(system, physinv, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == 3
 
 
-@pytest.mark.parametrize("mistake", ["windows=[9]", "rate=-1", "widht=3"])
+@pytest.mark.parametrize("mistake", ["windows=[9]", "depth=5", "widht=3"])
 def test_a_mistake_does_not_cost_the_old_run(mistake, system, physinv, tmp_path):
     words = ("train", system / "heat", "--out", tmp_path / "run", "--steps", 2, "--set", "width=4", "--set", "depth=1")
     assert physinv(*words)[0] == 0

@@ -105,10 +105,14 @@ def unet(
         The network.
 
     Raises:
-        ValueError: If the states are no fields.
+        ValueError: If the states are no fields, or there is nothing left to halve.
     """
     if not layout.space:
         raise ValueError(f"network `unet` is for fields, got states of shape {layout.shape}; leave `network` out.")
+    side = max(layout.shape[1:])
+    most = max(1, (side - 1).bit_length())
+    if depth > most:
+        raise ValueError(f"`depth` of a U-Net on {side} points can halve the grid {most} times at most, got {depth}.")
     size = {"dimension": len(layout.space), "width": width, "levels": depth}
     return UNet(inputs, outputs, periodic=layout.wraps, dropout=dropout, **size)
 
