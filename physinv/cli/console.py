@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _BASELINES = ("climatology", "persistence", "linear")  # columns beside the exact posterior, where they are known
 _MOST_ROWS = 20  # lines of the table of observations
+_WIDE = 120  # columns of a terminal from which metrics are explained in the table
 _SHOWN = 8  # observations whose distance is printed
 
 
@@ -156,16 +158,19 @@ def metrics(rows: Sequence[Row], title: str) -> None:
         rows: The metrics.
         title: Title of the table.
     """
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    console = _out()
+    wide = console.width >= _WIDE
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1, 0, 0))
     columns = [c for c in ("exact", *_BASELINES) if c == "exact" or any(getattr(r, c) is not None for r in rows)]
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     for name in ("physinv", *columns, "best"):
-        table.add_column(name, justify="right")
-    table.add_column("what")
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("what")
     for row in rows:
         beside = ["-" if (v := getattr(row, c)) is None else f"{v:.4g}" for c in columns]
-        table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, escape(row.about))
-    _out().print(table)
+        table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, *([escape(row.about)] if wide else []))
+    console.print(table)
 
 
 def pairs(found: Sequence[Pair], a: str, b: str) -> None:
