@@ -143,7 +143,7 @@ def _read(
 
     notes: list[str] = []
     coordinates: dict[str, NDArray[np.float64]] = {}
-    source = _in_order(open_source(path))
+    source = _in_order(open_source(path), layout)
     if variable is None and dims is None and _is_table(source):
         x, called, coordinates = _table(path, source, layout)
         if layout.space:
@@ -187,13 +187,13 @@ def _read(
     return _checked(x, layout, str(path), (*notes, *changed))
 
 
-def _in_order(source: xarray.Dataset) -> xarray.Dataset:
+def _in_order(source: xarray.Dataset, layout: StateLayout) -> xarray.Dataset:
     """The file with positions that neither increase nor decrease sorted, such as 180 ... 330, 0 ... 150."""
-    for name in [str(d) for d in source.dims if d in source.variables and role_of(str(d)) == "space"]:
+    for name in [str(d) for d in source.dims if layout.space and d in source.variables and role_of(str(d)) == "space"]:
         line = source[name].values
-        if line.dtype.kind in "iuf" and np.isfinite(line).all() and len(np.unique(line)) == len(line):
+        if line.ndim == 1 and line.dtype.kind in "iuf" and np.isfinite(line).all():
             steps = np.diff(line)
-            if not ((steps > 0).all() or (steps < 0).all()):
+            if not ((steps > 0).all() or (steps < 0).all()) and len(np.unique(line)) == len(line):
                 source = source.load().sortby(name)
     return source
 
