@@ -12,6 +12,7 @@ __all__ = [
     "pairs",
     "plain",
     "predictive",
+    "red",
     "say",
     "simulators",
     "table",
@@ -254,8 +255,15 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
         if len(found.rows) > len(worst):
             console.print(f"These are the {len(worst)} of {len(found.rows)} that fit worst; --json has them all.")
     _sentences(found.verdict, found.warnings)
-    for line in recon.info.get("familiarity", {}).get("warnings", []):
-        console.print(f"[bold red]{escape(line)}[/]")
+
+
+def red(lines: Sequence[str]) -> None:
+    """Print sentences that advise against a result, in red.
+
+    Args:
+        lines: The sentences.
+    """
+    _sentences(lines, lines)
 
 
 def _sentences(lines: Sequence[str], red: Sequence[str]) -> None:

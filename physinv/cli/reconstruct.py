@@ -167,7 +167,8 @@ def evaluate(
         rows, checks, predictive = evaluate(loaded), check(loaded), None
         said = judge(loaded, rows)
         told = warnings(checks) + list(said.warnings)
-    told += info.get("familiarity", {}).get("warnings", [])
+    unlike = info.get("familiarity", {}).get("warnings", [])
+    told += unlike
     if strict and told:
         raise ValueError(" ".join(told))
     if loaded.truth is None:
@@ -176,6 +177,7 @@ def evaluate(
         console.metrics(rows, title)
         console.checks(checks)
         console.verdict(said)
+    console.red(unlike)
     if json is not None:
         write_json(rows, loaded, json, checks, said, predictive)
         console.note(f"table in {json}")

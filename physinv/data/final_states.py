@@ -10,10 +10,10 @@ from __future__ import annotations
 
 __all__ = ["FinalStates", "final_states", "read_final_states"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from physinv.config.inputs import States, as_tensor, joined
 from physinv.config.suggest import did_you_mean
 from physinv.data.regrid import regrid
+from physinv.data.sources.roles import role_of
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _SAME_TIME = 1e-3  # of the horizon: how far a final time may be from that of the process
 _FIXED = ("sample", "time", "component")  # names of axes that are no axes of space
+_FINAL = ("t", "tt", "time", "times", "t_final", "final_time", "tfinal", "t_end", "end_time", "horizon")
+_CALLED = {"lat": "latitude", "lon": "longitude", "latitude": "lat", "longitude": "lon"}  # other names of positions
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,12 @@ def _read(
     units: Mapping[str, str],
 ) -> FinalStates:
     """The observations of one file."""
-    from physinv.data.sources.read import open_source, read_states
+    from physinv.data.sources.read import open_source
+    from physinv.data.sources.states import states_of
 
     notes: list[str] = []
     coordinates: dict[str, NDArray[np.float64]] = {}
-    source = open_source(path)
+    source = _in_order(open_source(path), layout)
     if variable is None and dims is None and _is_table(source):
         x, called, coordinates = _table(path, source, layout)
         if layout.space:
@@ -152,7 +156,9 @@ def _read(
     chosen: str | list[str] | None = variable
     if variable is None and not names and set(layout.names) <= set(source.data_vars):
         chosen = list(layout.names)
-    found = _at_the_end(path, read_states(path, chosen, dims), horizon)
+    found = states_of(source, chosen, dims)
+    _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
+    found = _at_the_end(path, found, horizon)
     if not layout.space:
         return _checked(_vectors(path, found, layout), layout, str(path))
 
@@ -161,7 +167,9 @@ def _read(
     if names and len(names) != len(given):
         raise ValueError(f"`--names` must name the {len(given)} channels of {path}, {', '.join(given)}, got {names}.")
     if any(str(d).startswith("axis_") for v in found.data_vars.values() for d in v.dims):
-        values = [_unnamed(path, found[name].values, layout) for name in given]
+        spaces = _places(found[given[0]], layout)
+        coordinates = _positions(source, found, dict(zip(layout.axes, spaces, strict=True)))
+        values = [_unnamed(path, found[name], spaces, coordinates, layout, len(given) == 1) for name in given]
         x = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
         called = list(names) or (list(layout.names) if x.shape[1] != len(given) else given)
     else:
@@ -177,6 +185,31 @@ def _read(
             notes.append(f"{path}: `{own}` is in {told}, the run was trained on `{name}` in {units[name]}.")
     x, changed = regrid(x, coordinates, layout, str(path))
     return _checked(x, layout, str(path), (*notes, *changed))
+
+
+def _in_order(source: xarray.Dataset, layout: StateLayout) -> xarray.Dataset:
+    """The file with positions that neither increase nor decrease sorted, such as 180 ... 330, 0 ... 150."""
+    for name in [str(d) for d in source.dims if layout.space and d in source.variables and role_of(str(d)) == "space"]:
+        line = source[name].values
+        if line.ndim == 1 and line.dtype.kind in "iuf" and np.isfinite(line).all():
+            steps = np.diff(line)
+            if not ((steps > 0).all() or (steps < 0).all()) and len(np.unique(line)) == len(line):
+                source = source.load().sortby(name)
+    return source
+
+
+def _check_final_time(path: Path, source: xarray.Dataset, known: Set[str], horizon: float) -> None:
+    """Refuse a file with a single number that says another final time; axes of times are looked at elsewhere."""
+    for name, v in source.variables.items():
+        word = str(name).rpartition("/")[2].lower()
+        if word not in _FINAL or name in known or v.size != 1 or v.dtype.kind not in "iuf":
+            continue
+        told = float(np.asarray(v.values).reshape(()))
+        if " since " not in str(v.attrs.get("units", "")) and abs(told - horizon) > _SAME_TIME * horizon:
+            raise ValueError(
+                f"`{name}` of {path} is {told:g}, the run was trained on final states at T = {horizon:g}; give states "
+                "at that time, or call the number otherwise if it is no time."
+            )
 
 
 def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dataset:
@@ -251,14 +284,55 @@ def _ordered(variable: xarray.DataArray, axes: Sequence[str]) -> NDArray[np.floa
     return values if lead else values[None]
 
 
-def _unnamed(path: Path, values: NDArray[Any], layout: StateLayout) -> NDArray[np.float64]:
-    """An array without names of axes, by its shape, as ``(sample, channel, *space)``."""
-    return _by_shape(np.asarray(values, dtype=float), layout, str(path))
+def _places(variable: xarray.DataArray, layout: StateLayout) -> list[str]:
+    """Which axes of a variable are those of space, some without names: by name, else the last ones in their order."""
+    bare = [str(d) for d in variable.dims if d not in (*_FIXED, *layout.axes)]
+    missing = [axis for axis in layout.axes if axis not in variable.dims]
+    rest = dict(zip(missing, bare[len(bare) - len(missing) :], strict=False))
+    return [rest.get(axis, axis) for axis in layout.axes]
 
 
-def _by_shape(x: NDArray[np.float64], layout: StateLayout, source: str) -> NDArray[np.float64]:
+def _positions(
+    source: xarray.Dataset, found: xarray.Dataset, places: Mapping[str, str]
+) -> dict[str, NDArray[np.float64]]:
+    """Positions by axis: those of an axis of the file, or numbers beside the states that are called like the axis."""
+    positions: dict[str, NDArray[np.float64]] = {}
+    for axis, dim in places.items():
+        words = (axis.lower(), 2 * axis.lower(), f"{axis.lower()}-coordinate", _CALLED.get(axis.lower(), axis))
+        held = [n for n in source.variables if str(n).rpartition("/")[2].lower() in words and n not in found.data_vars]
+        lines = [found[dim].values] if dim in found.coords else [np.squeeze(source[n].values) for n in held]
+        for line in lines:
+            if line.ndim == 1 and line.dtype.kind in "iuf":
+                positions[axis] = np.asarray(line, dtype=float)
+    return positions
+
+
+def _unnamed(
+    path: Path,
+    variable: xarray.DataArray,
+    spaces: Sequence[str],
+    positions: Mapping[str, NDArray[np.float64]],
+    layout: StateLayout,
+    alone: bool,
+) -> NDArray[np.float64]:
+    """An array with axes without names, as ``(sample, channel, *space)``."""
+    if not set(spaces) <= set(variable.dims):
+        return _by_shape(np.asarray(variable.values, dtype=float), layout, str(path))
+    values = np.asarray(variable.transpose(..., *spaces).values, dtype=float)
+
+    # One of several variables is one channel; an axis with positions may have any number of points.
+    space = values.shape[values.ndim - len(spaces) :]
+    if not alone and values.ndim <= len(spaces) + 1:
+        return values.reshape(-1, 1, *space)
+    grid = (n if a in positions else m for a, n, m in zip(layout.axes, space, layout.shape[1:], strict=True))
+    return _by_shape(values, layout, str(path), (layout.shape[0], *grid))
+
+
+def _by_shape(
+    x: NDArray[np.float64], layout: StateLayout, source: str, shape: tuple[int, ...] = ()
+) -> NDArray[np.float64]:
     """States ``(n, *state)`` from an array of that shape, of one state, or of one channel without its axis."""
-    shape = layout.shape
+    shape = shape or layout.shape
     if x.shape[1:] == shape:
         return x
     if x.shape == shape:

@@ -68,9 +68,12 @@ def regrid(
             x = np.flip(x, place)
             notes.append(f"{source}: {axis} runs the other way in the file, and was turned.")
             continue
-        x = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), axis, source)
+        x, between = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), axis, source)
         x = np.moveaxis(x, -1, place)
-        notes.append(f"{source}: interpolated linearly from {n} to {len(target)} points along {axis}.")
+        if between or n != len(target):
+            notes.append(f"{source}: interpolated linearly from {n} to {len(target)} points along {axis}.")
+        else:
+            notes.append(f"{source}: the points along {axis} begin elsewhere in the file, and were put in order.")
     return x, notes
 
 
@@ -98,8 +101,8 @@ def _interpolated(
     periodic: bool,
     axis: str,
     source: str,
-) -> NDArray[np.float64]:
-    """Linear interpolation along the last axis."""
+) -> tuple[NDArray[np.float64], bool]:
+    """Linear interpolation along the last axis, and whether any wanted point lies between two others."""
     order = np.argsort(have)
     have, x = have[order], x[..., order]
     first, last, half = have[0], have[-1], _spacing(have) / 2
@@ -123,10 +126,14 @@ def _interpolated(
     # Neighbours on both sides and their weights; beyond the ends, within half a cell, the nearest value.
     at = np.clip(np.searchsorted(have, target, side="right") - 1, 0, max(len(have) - 2, 0))
     if len(have) < 2:
-        return np.repeat(x, len(target), axis=-1)
+        return np.repeat(x, len(target), axis=-1), False
     w = np.clip((target - have[at]) / (have[at + 1] - have[at]), 0.0, 1.0)
-    out: NDArray[np.float64] = x[..., at] * (1 - w) + x[..., at + 1] * w
-    return out
+
+    # At a point of the file its value alone counts: the one beside it may be missing.
+    w = np.where(w < _SAME, 0.0, np.where(w > 1 - _SAME, 1.0, w))
+    left, right = x[..., at], x[..., at + 1]
+    out: NDArray[np.float64] = np.where(w == 0, left, np.where(w == 1, right, left * (1 - w) + right * w))
+    return out, bool(((w > 0) & (w < 1)).any())
 
 
 def _closed(x: NDArray[np.float64], length: float, period: float) -> bool:

@@ -126,6 +126,9 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
     Returns:
         These final states and the check (:func:`~physinv.evaluation.observed.predictive.check_prediction`); None where
         there is no physics to run them by, or they were not observed whole.
+
+    Raises:
+        ValueError: If the samples were changed in the file, and the physics that they were run by is not known.
     """
     recon = _read(recon)
     if recon.operator is not None:
@@ -135,6 +138,11 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
     elif recon.simulator.known:
         generator = seeds(seed).child("evaluation", "prediction").generator()
         prediction = predict(recon.simulator, recon.simulator.times, recon.samples, generator=generator)
+    elif recon.stale:
+        raise ValueError(
+            "the samples of `recon` were changed after they were written, and learned physics is needed to say where "
+            "they lead; reconstruct again."
+        )
     else:
         return None
     learned = not recon.simulator.known or recon.info["run"].get("settings", {}).get("physics") == "learned"

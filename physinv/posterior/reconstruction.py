@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA", "Reconstruction", "read_reconstruction"]
+__all__ = ["DIGEST", "SCHEMA", "Reconstruction", "digest", "read_reconstruction"]
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from physinv.processes.simulator import Simulator
 
 SCHEMA = 4
 """Version of the reconstruction file; versions 2 and 3 are read as well, all others are refused."""
+
+DIGEST = "samples_sha256"
+"""Attribute of ``/predicted``: the digest of the samples that it was computed from."""
 
 _OPTIONAL = ("truth", "seen", "predicted", "predicted_clean", "climatology", "linear", "linear_deviation")
 _ANSWERS_OF_2 = {"sde": "samples", "flow": "flow", "mean-flow": "mean-flow"}  # as version 2 names them, its `method`
@@ -43,6 +47,7 @@ class Reconstruction:
         climatology: Some initial states of the training data, where the run kept them.
         linear: The linear estimate of each initial state, where the run kept it.
         linear_deviation: Standard deviation of its errors.
+        stale: Whether the file held predictions of other samples than it holds now; they are left out.
     """
 
     simulator: Simulator
@@ -56,6 +61,7 @@ class Reconstruction:
     climatology: Float[Tensor, "c *state"] | None = None
     linear: Float[Tensor, "n *state"] | None = None
     linear_deviation: Float[Tensor, "*state"] | None = None
+    stale: bool = False
 
     @property
     def known_truth(self) -> Float[Tensor, "n *state"]:
@@ -81,6 +87,21 @@ class Reconstruction:
         )
 
 
+def digest(samples: h5py.Dataset) -> str:
+    """Compute the SHA-256 digest of stored samples, to tell whether they are still those that something came from.
+
+    Args:
+        samples: The samples in a file.
+
+    Returns:
+        The digest in hexadecimal digits.
+    """
+    total = hashlib.sha256()
+    for i in range(len(samples)):  # one observation at a time, since all of them may not fit into memory
+        total.update(samples[i].tobytes())
+    return total.hexdigest()
+
+
 def read_reconstruction(path: Path | str) -> Reconstruction:
     """Read a file that :func:`~physinv.runs.reconstruct.reconstruct` wrote.
 
@@ -104,6 +125,8 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
             info = json.loads(file["info_json"][()])
             shown, samples = (torch.from_numpy(file[k][...]) for k in ("observation", "samples"))
             others = {k: torch.from_numpy(file[k][...]) if k in file else None for k in _OPTIONAL}
+            told = file["predicted"].attrs.get(DIGEST) if "predicted" in file else None
+            stale = told is not None and told != digest(file["samples"])
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
     except (OSError, KeyError, json.JSONDecodeError) as error:
@@ -117,8 +140,10 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
     shown, samples = emptied(shown), emptied(samples)
     others = {k: x if x is None or k == "seen" else emptied(x) for k, x in others.items()}
     truth = others.pop("truth")
+    if stale:
+        others |= {"predicted": None, "predicted_clean": None}
     if truth is None and "observations" not in info:
         raise ValueError(f"{path} is not a whole reconstruction file: it holds no `truth`; reconstruct again.")
     if not bool(samples.isfinite().all() and (truth is None or truth.isfinite().all())):
         raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
-    return Reconstruction(simulator, truth, shown, samples, info, **others)
+    return Reconstruction(simulator, truth, shown, samples, info, **others, stale=stale)

@@ -34,7 +34,7 @@ from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
-from physinv.posterior.reconstruction import SCHEMA
+from physinv.posterior.reconstruction import DIGEST, SCHEMA, digest
 from physinv.processes.given import GivenPhysics
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
@@ -209,6 +209,9 @@ def reconstruct(
                 if progress is not None:
                     progress(at, n)
 
+            if ahead is not None:
+                ahead.close()
+
             # What the samples are compared with, and how they were made.
             store.background(run.summary, final if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
@@ -239,6 +242,11 @@ class _Forward:
         found = predict(self.physics, self.times, drawn[:, : self.count], generator=self.generator)
         for target, states in zip(self.targets, (found.noisy, found.clean), strict=True):
             target[at : at + len(drawn)] = self.store.blanked(states)
+
+    def close(self) -> None:
+        """Note which samples these are the final states of."""
+        if self.physics is not None:
+            self.targets[0].attrs[DIGEST] = digest(self.store.file["samples"])
 
 
 def _ends(data: TrajectoryDataset | FinalStates, limit: int | None) -> tuple[Tensor | None, Tensor]:

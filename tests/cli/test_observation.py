@@ -10,6 +10,9 @@ import xarray
 import physinv as pi
 from physinv.cli import app as cli
 from physinv.data.dataset import TrajectoryDataset
+from physinv.evaluation import evaluate as evaluation
+from physinv.evaluation.evaluate import check_predictive
+from physinv.posterior.reconstruction import read_reconstruction
 
 RUN = ("--method", "exact", "--samples", 16)
 
@@ -99,8 +102,28 @@ def test_one_state_is_enough(system, physinv, tmp_path):
     assert "1 observation" in said
 
 
+def test_samples_that_were_changed_in_the_file_are_run_forward_again(system, physinv, tmp_path, monkeypatch):
+    out = tmp_path / "x.hdf5"
+    assert physinv(*arguments(system, "x.npy", out))[0] == 0
+    assert not read_reconstruction(out).stale
+    with h5py.File(out, "r+") as file:
+        file["samples"][...] = 0 * file["samples"][...]
+    code, said, _ = physinv("evaluate", out)
+    assert code == 0
+    assert "do not lead to what was observed" in said
+
+    # With physics that the file does not hold there is nothing to run them by.
+    lost = read_reconstruction(out)
+    assert (lost.stale, lost.predicted) == (True, None)
+    monkeypatch.setattr(type(lost.simulator), "known", False)
+    with pytest.raises(ValueError, match="were changed after they were written"):
+        check_predictive(lost)
+
+
 @pytest.mark.parametrize(("name", "words"), [("kilo", "1000 times too large"), ("offset", "a constant of about 273")])
-def test_unlikely_observations_are_warned_of_and_refused_when_strict(name, words, system, physinv, tmp_path):
+def test_unlikely_observations_are_warned_of_and_refused_when_strict(
+    name, words, system, physinv, tmp_path, monkeypatch
+):
     out = tmp_path / "x.hdf5"
     code, _, err = physinv(*arguments(system, f"{name}.npy", out), "--strict")
     assert code == 2
@@ -111,7 +134,14 @@ def test_unlikely_observations_are_warned_of_and_refused_when_strict(name, words
     assert code == 0
     assert words in err
     code, said, _ = physinv("evaluate", out)
-    assert words in said
+    assert said.count(words) == 1
+
+    # They are said as well where there is no physics, and so no predictive check.
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "check_predictive", lambda *_: None)
+        code, said, _ = physinv("evaluate", out)
+    assert "no predictive check" in said
+    assert said.count(words) == 1
     code, said, _ = physinv("evaluate", out, "--strict", "--json", tmp_path / "t.json")
     assert code == 2
     assert said == ""

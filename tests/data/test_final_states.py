@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 import xarray
 
@@ -182,3 +183,85 @@ def test_arrays_from_python():
         final_states([[0.0, 0.0, 0.0], [0.0, 0.0, float("nan")]], VECTOR)
     with pytest.raises(ValueError, match=r"must hold states of shape \(batch, 3\), one or many, got an array \(2, 4\)"):
         final_states(np.zeros((2, 4)), VECTOR)
+
+
+def archived(path, **arrays):
+    """The same arrays, none of whose axes has a name, in one of four formats."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(path, arrays)
+    elif path.suffix == ".pt":
+        torch.save({k: torch.tensor(np.ascontiguousarray(a)) for k, a in arrays.items()}, path)
+    else:
+        with h5py.File(path, "w") as file:
+            for k, a in arrays.items():
+                file[k] = a
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["npz", "mat", "pt", "h5"])
+@pytest.mark.parametrize("n", [1, 4, 16])
+def test_positions_beside_arrays_without_names_of_axes_are_used(suffix, n, tmp_path):
+    states = np.random.default_rng(5).normal(size=(n, 16)).astype("f4")
+    want = torch.from_numpy(states)[:, None]
+    path = tmp_path / f"a.{suffix}"
+
+    # Turned, rolled, transposed, in another order of numbers: the states are the same.
+    for x, u in ((X[::-1], states[:, ::-1]), (np.roll(X, 5), np.roll(states, 5, 1))):
+        found = read_final_states([archived(path, u=u, x=x)], LINE, 1.0)
+        assert torch.equal(found.states, want)
+        assert len(found.notes) == 1
+    if n == 4:
+        assert torch.equal(read_final_states([archived(path, u=states.T, x=X)], LINE, 1.0).states, want)
+
+    # Twice as many points are interpolated, and other positions refused.
+    fine = np.stack([states, (states + np.roll(states, -1, 1)) / 2], 2).reshape(n, 32)
+    assert torch.equal(read_final_states([archived(path, u=fine, x=np.arange(32) / 32)], LINE, 1.0).states, want)
+    with pytest.raises(ValueError, match=r"has the period 2 .* that of the run is 1"):
+        read_final_states([archived(path, u=states, x=2 * X)], LINE, 1.0)
+    if suffix != "mat" and n == 4:
+        with pytest.raises(ValueError, match=r"positions along x .* must be 16 different finite numbers"):
+            read_final_states([archived(path, u=states, x=X[:15])], LINE, 1.0)
+
+
+def test_positions_of_a_plane_beside_arrays(tmp_path):
+    u, v = np.random.default_rng(6).normal(size=(2, 3, 8, 8)).astype("f4")
+    lat, lon = PLANE.coordinates
+    archived(tmp_path / "a.npz", u=u[:, ::-1], v=v[:, ::-1], lat=np.asarray(lat)[::-1], lon=np.asarray(lon))
+    found = read_final_states([tmp_path / "a.npz"], PLANE, 1.0)
+    assert torch.equal(found.states, torch.from_numpy(np.stack([u, v], 1)))
+    assert "lat runs the other way" in found.notes[0]
+
+
+def test_a_dimension_scale_on_one_axis_only(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"], file["x"] = STATES[:, ::-1], X[::-1]
+        file["x"].make_scale("x")
+        file["u"].dims[1].attach_scale(file["x"])
+    found = read_final_states([tmp_path / "a.h5"], LINE, 1.0)
+    assert torch.equal(found.states[:, 0], torch.from_numpy(STATES))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "mat", "pt", "h5"])
+@pytest.mark.parametrize("name", ["t", "time", "T_final"])
+def test_a_single_number_that_is_another_final_time_is_refused(suffix, name, tmp_path):
+    path = archived(tmp_path / f"a.{suffix}", u=STATES, x=X, **{name: np.array(0.7)})
+    assert len(read_final_states([path], LINE, 0.7)) == 4
+    with pytest.raises(ValueError, match=r"0\.7, .* T = 0\.5"):
+        read_final_states([path], LINE, 0.5)
+
+
+def test_a_periodic_axis_may_begin_elsewhere_and_hold_land(tmp_path):
+    lon = np.arange(12) * 30.0
+    sea = np.tile(np.arange(12) % 5 != 2, (4, 1))
+    layout = FieldLayout("T", ("lat", "lon"), [np.arange(4.0), lon], "WALL,PERIODIC", mask=sea)
+    states = np.where(sea, np.random.default_rng(7).normal(size=(3, 4, 12)), np.nan)
+    want = final_states(states, layout).states
+
+    # -180 ... 150 are the same points as 180 ... 330, 0 ... 150, and as 0 ... 330.
+    rolled = np.roll(states, 6, 2)
+    for begin in (np.roll(lon, 6), np.arange(12) * 30.0 - 180):
+        data = xarray.Dataset({"T": (("sample", "lat", "lon"), rolled)}, {"lat": np.arange(4), "lon": begin})
+        data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+        assert torch.equal(read_final_states([tmp_path / "a.nc"], layout, 1.0).states, want)

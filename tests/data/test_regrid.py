@@ -57,3 +57,12 @@ def test_positions_that_do_not_cover_the_grid_are_refused(positions, message):
         regrid(np.zeros((1, 1, 12)), {"x": positions}, layout)
     with pytest.raises(ValueError, match="has 12 points along x, the run 8; give their positions"):
         regrid(np.zeros((1, 1, 12)), {}, layout)
+
+
+def test_points_of_the_file_are_taken_alone_whatever_lies_beside_them():
+    have = np.arange(12) * 30.0
+    layout = FieldLayout("T", "lon", [have], "PERIODIC")
+    values = np.where(np.arange(12) == 7, np.nan, np.arange(12.0))
+    found, notes = regrid(np.roll(values, 6)[None, None], {"lon": have - 180}, layout)
+    assert np.array_equal(found[0, 0], values, equal_nan=True)
+    assert "begin elsewhere" in notes[0]

@@ -9,6 +9,8 @@ import xarray as xr
 
 import physinv as pi
 from physinv.cli import app as cli
+from physinv.data.importing import import_trajectories
+from physinv.data.imports.choices import Choices
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
 
@@ -84,3 +86,25 @@ def test_python(tmp_path, monkeypatch):
         exec(block.replace("pi.Budget(seconds=300)", quick), scope)
     assert scope["train"].layout.periodic
     assert pi.load_run(tmp_path / "height-run")
+
+
+def test_the_season_of_an_observation_is_that_of_its_window(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    days, x = 10 + 15.0 * np.arange(150), np.arange(4.0)  # 1995-03-01 is one of them
+    units = {"units": "days since 1990-01-01"}
+    warm = np.repeat(days[:, None], 4, 1)  # each state says when it was
+    sea = xr.Dataset({"T": (("time", "x"), warm)}, {"time": ("time", days, units), "x": x})
+    import_trajectories([sea], tmp_path / "datasets" / "sea", Choices(window=3, stride=1, period=365.25))
+    xr.Dataset({"T": ("x", x)}, {"x": x}).to_netcdf("measured.nc", engine="h5netcdf")
+    block = re.search(r"```python\n(.*?)```", (GUIDE / "one_recording.md").read_text("utf-8"), re.DOTALL)[1]
+    exec(compile(block, "one_recording.md", "exec"), {})
+
+    # The window that ends at that date begins 30 days before.
+    date = (np.datetime64("1995-03-01") - np.datetime64("1990-01-01")) / np.timedelta64(1, "D")
+    parts = [
+        pi.TrajectoryDataset(tmp_path / "datasets/sea/data" / s).trajectories() for s in ("train", "valid", "test")
+    ]
+    window = next(w for part in parts for w in part.numpy() if abs(w[-1, 0, 0] - date) < 1)
+    found = xr.load_dataset("with_season.nc")
+    assert np.allclose(found["phase_sine"], window[0, 1], atol=1e-5)
+    assert np.allclose(found["phase_cosine"], window[0, 2], atol=1e-5)

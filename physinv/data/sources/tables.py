@@ -26,7 +26,8 @@ def read_csv(path: Path) -> xr.Dataset:
         path: Text with columns separated by commas, semicolons, tabs or spaces.
 
     Returns:
-        The columns of numbers and dates; without names they are ``column_0``, ``column_1``, ...
+        The columns of numbers and dates; without names they are ``column_0``, ``column_1``, ...  A first line that
+        counts three columns or more, from 0 or 1, over numbers with decimals is no row of the table.
 
     Raises:
         ValueError: If it is no table.
@@ -58,13 +59,24 @@ def _table(path: Path) -> pd.DataFrame:
     decimal = "," if separator != "," and re.search(r"\d,\d", first + second) else "."
     cells = [c.strip() for c in (first.split() if separator == r"\s+" else first.split(separator))]
     named = not all(_is_number(c.replace(decimal, ".")) for c in cells if c)
-    header = 0 if named else None
+    numbered = _is_numbered(cells, second.strip().replace(separator, " ").split())
+    header = 0 if named or numbered else None
     table = pd.read_csv(path, sep=separator, header=header, decimal=decimal, comment="#", encoding="utf-8-sig")
-    table.columns = [str(c).strip() if named else f"column_{c}" for c in table.columns]
+    if numbered and not cells[0]:  # pandas' own numbers of the rows
+        table = table.iloc[:, 1:]
+    table.columns = [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
     for name in table.columns:
         if table[name].dtype.kind not in "biuf" and role_of(name) == "time":
             table[name] = pd.to_datetime(table[name])
     return table
+
+
+def _is_numbered(first: list[str], second: list[str]) -> bool:
+    """Whether the first line numbers the columns from 0 or 1, as pandas does where they have no names."""
+    words = first[1:] if first and not first[0] else first
+    counted = [[str(i + start) for i in range(len(words))] for start in (0, 1)]
+    broken = sum(re.search(r"[.,eEnN]", c) is not None for c in second)  # whole numbers there may be data in both
+    return len(words) > 2 and words in counted and broken >= len(words)
 
 
 def _is_number(cell: str) -> bool:

@@ -111,8 +111,10 @@ def _compared(
         gap, error = float((mine - theirs).mean()), float((mine - theirs).std()) / math.sqrt(len(mine))
         size = max(float(theirs.mean()), torch.finfo(torch.float64).tiny)
         word = "better than" if gap < -_SURE * error else "worse than" if gap > _SURE * error else "not told from"
+        ratio = float(mine.mean()) / size
+        spread = float((mine - ratio * theirs).std()) / math.sqrt(len(mine)) / size  # both means vary, and together
         called = "the linear estimate" if rival.name == "linear" else rival.name
-        groups[word].append(f"{called} ({float(mine.mean()) / size:.3g} +- {error / size:.1g} times its CRPS)")
+        groups[word].append(f"{called} ({ratio:.3g} +- {spread:.1g} times its CRPS)")
     said = [f"By CRPS the posterior is better than {_and(groups['better than'])}."] if groups["better than"] else []
     if groups["not told from"]:
         said.append(f"By CRPS the posterior cannot be told from {_and(groups['not told from'])}.")

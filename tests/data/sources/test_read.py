@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 import torch
@@ -178,6 +179,23 @@ def test_tables(tmp_path):
     states = read_states(tmp_path / "dates.csv")
     assert states.time.values.tolist() == [0, 1, 3]
     assert states.time.attrs["units"] == "days since 2020-02-27T00:00:00"
+
+
+@pytest.mark.parametrize("how", [{"index": False}, {}, {"index": False, "sep": ";", "decimal": ","}])
+def test_a_line_that_numbers_columns_is_no_row(how, tmp_path):
+    table = pd.DataFrame(U[:4, 0, :3])
+    table.to_csv(tmp_path / "a.csv", **how)
+    found = open_source(tmp_path / "a.csv")
+    assert list(found.data_vars) == ["column_0", "column_1", "column_2"]
+    assert np.allclose(np.stack([found[k].values for k in found.data_vars], 1), table)
+    table.columns = [1, 2, 3]
+    table.to_csv(tmp_path / "a.csv", **how)
+    assert open_source(tmp_path / "a.csv").sizes == found.sizes
+
+    # Whole numbers below, other numbers above, and two columns, such as a time and a value, are rows.
+    for text, rows in (("0,1,2\n3,4,5\n", 2), ("0,2,1\n.3,.4,.5\n", 2), ("0,1\n.3,.4\n", 2)):
+        (tmp_path / "a.csv").write_text(text)
+        assert dict(open_source(tmp_path / "a.csv").sizes) == {"axis_0": rows}
 
 
 def test_a_zarr_store(tmp_path):

@@ -52,6 +52,24 @@ def test_worse_than_the_linear_estimate(generator):
     assert any("cannot be told from the linear estimate" in line for line in same.sentences)
 
 
+def test_the_error_of_a_ratio_is_that_of_repeated_experiments(generator):
+    """Far better than a rival whose score varies a lot: the ratio is known better than the difference."""
+    ratios, errors = [], []
+    for _ in range(60):
+        size = torch.rand(N, 1, generator=generator) ** 2  # observations that are easy, and ones that are hard
+        truth = size * torch.randn(N, 3, generator=generator)
+        ours, theirs = (
+            truth[:, None] + width * size[:, None] * torch.randn(N, K, 3, generator=generator) for width in (0.1, 1.0)
+        )
+        said = verdict(ours, truth, VECTOR, [Baseline("linear", theirs, True)], {}).sentences[0]
+        ratio, _, error, *_ = said.partition("estimate (")[2].split()
+        ratios.append(float(ratio))
+        errors.append(float(error))
+    spread = torch.tensor(ratios).std()
+    # 60 ratios give their deviation to 10 %, and errors are told to one digit
+    assert float(torch.tensor(errors).mean()) == pytest.approx(float(spread), rel=0.35)
+
+
 @pytest.mark.parametrize(("factor", "word"), [(0.4, "too narrow"), (3.0, "too wide")])
 def test_wrong_widths(factor, word, generator):
     truth, samples, _ = posterior(generator)
