@@ -68,6 +68,7 @@ def write(path: Path, head: Mapping[str, Any], figures: Mapping[str, list[float]
         "versions": versions(),
         "commit": COMMIT,
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
