@@ -12,6 +12,8 @@ on the machine do not count; simulation is included, evaluation is not.
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import dataset, told, write
+from common import ROOT, dataset, told, write
 from torch import Tensor
 
 from physinv.config.seeds import Seeds, seeds
@@ -124,7 +126,7 @@ def once(
         for k, v in compared(simulator, moved, truth[:REFINED], final[:REFINED]).items():
             figures[f"{k}, {count} gradients"] = v
         figures[f"milliseconds for a draw, {count} gradients"] = 1e3 * took
-    return figures
+    return {k: v for k, v in figures.items() if math.isfinite(v)}
 
 
 def compared(simulator: Simulator, draws: Tensor, truth: Tensor, final: Tensor) -> dict[str, float]:
@@ -142,6 +144,39 @@ def compared(simulator: Simulator, draws: Tensor, truth: Tensor, final: Tensor) 
     return {"observations with a reference": len(rows), **{f"{k} over exact": float(ours[k] / exact[k]) for k in exact}}
 
 
+def page(folder: Path) -> None:
+    """Write docs/results/fields.md from all records of a folder."""
+    columns = {
+        "CRPS": "CRPS",
+        "energy score": "energy score",
+        "coverage of 90 %": "coverage of 90 %",
+        "median forward misfit": "forward misfit",
+        "median forward misfit of the truth": "that of the truth",
+        "CRPS over exact": "CRPS over exact",
+        "CRPS, linear": "CRPS, linear",
+    }
+    rows, records = [], [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("field-kernels-*.json"))]
+    for record in records:
+        figures, system = record["figures"], record["benchmark"].removeprefix("field-kernels-")
+        shown = [told(figures[k]) if k in figures else "" for k in columns]
+        rows.append(f"| {system} | {' | '.join(shown)} | {record['budget_seconds']:.0f} | {len(record['seeds'])} |")
+    lines = [
+        "# Jumps of nonlinear fields",
+        "",
+        "Draws of one jump from $T$ to 0 for 100 test observations, mean +- standard deviation over seeds of data, training",
+        "and draws. The forward misfit is $|F(x_0) - x_T|^2$ in units of its noise, median over draws: what the observation",
+        "says of a sample, which no truth is needed for. CRPS over exact: on the observations whose exact posterior is stored",
+        "([references](../methods.md)). The budget is CPU time of one core. Written by `benchmarks/field_kernels.py --page`.",
+        "",
+        f"| system | {' | '.join(columns.values())} | seconds | seeds |",
+        "|---" * (len(columns) + 3) + "|",
+        *rows,
+        "",
+        f"Measured on {records[-1]['hardware']}.",
+    ]
+    (ROOT / "docs" / "results" / "fields.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("systems", nargs="*", default=SYSTEMS, metavar="SYSTEM", help=", ".join(SYSTEMS))
@@ -152,7 +187,11 @@ def main() -> None:
     parser.add_argument("--refine", type=int, nargs="*", default=[], help="gradients of Monte Carlo for draws")
     parser.add_argument("--data", type=Path, help="folder that holds the datasets; default: made by the seed")
     parser.add_argument("--out", type=Path, help="folder for the JSON; default: none is written")
+    parser.add_argument("--page", action="store_true", help="write the page of the documentation, and stop")
     args = parser.parse_args()
+    if args.page:
+        page(args.out or ROOT / "benchmarks" / "results")
+        return
     torch.set_num_threads(1)
     changes: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
     settings = Settings(**{"batch": 32, "fresh": "noise", **{k: number(v) for k, v in changes.items()}})

@@ -20,6 +20,7 @@ SCRIPTS = {  # of records whose script has another name
     **{f"reversals-{system}": "reversals" for system in ("burgers", "kuramoto-sivashinsky")},
     **{name: f"speed/{name}" for name in ("fft_share", "generation", "wrapping")},
     "time-to-accuracy": "speed/time_to_accuracy",
+    **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }
 
 
@@ -55,7 +56,10 @@ def row(path: Path) -> tuple[str, str, str, str, str, str]:
         systems = {figure.split(": ")[0] for figure in record["figures"]} if name == "systems" else {name}
         spent = record.get("budget_seconds", 0.0) * len(seeds) * len(systems)
         script, _, system = SCRIPTS.get(name, name.replace("-", "_")), *name.partition("-")[1:]
-        command = f"python {script}.py" + (f" {system}" if script in ("nonlinear", "reversals") else "")
+        system = system.removeprefix("kernels-")
+        command = f"python {script}.py" + (
+            f" {system}" if script in ("nonlinear", "reversals", "field_kernels") else ""
+        )
     told = ", ".join(sorted(commit[:7] for commit in commits))
     return path.relative_to(RESULTS).as_posix(), command, told, " ".join(map(str, seeds)), age(commits), minutes(spent)
 
