@@ -465,6 +465,43 @@ def test_what_is_not_said_is_asked_for(tmp_path):
         plan_import([tmp_path / "2.npz"], Choices(window=2, boundary="y=wall"))
 
 
+STORED = {"w": np.random.default_rng(3).normal(size=(16, 6, 16)), "t": np.arange(6) * 0.1, "x": np.arange(16) / 16}
+
+
+@pytest.mark.parametrize(
+    ("expected", "changed"),
+    [
+        ("does not name its axes 0 (16), 2 (16); name all in their order with `--dims`, such as sample,time,x", {}),
+        ("has 15 numbers, and `w` no axis of that length (16 x 6 x 16)", {"x": np.arange(15.0)}),
+        ("`x` of {path} neither increases nor decreases", {"x": np.zeros(16)}),
+        ("`x` of {path} holds NaN", {"x": np.r_[np.nan, 1:16]}),
+        ("`t` of {path} has 5 numbers, and `w` no axis of that length (16 x 6 x 16)", {"t": np.arange(5.0)}),
+        ("`t` of {path} neither increases nor decreases", {"t": np.zeros(6)}),
+        ("`t` of {path} holds NaN", {"t": np.r_[np.nan, 1:6]}),
+        (
+            "does not name its axes 2 (20); name all in their order with `--dims`, such as x,time,sample",
+            {"w": (16, 20)},
+        ),
+        ("name all in their order with `--dims`, such as time,x,sample", {"w": (6, 20), "x": np.arange(6.0)}),
+    ],
+)
+def test_stored_positions_are_never_dropped_for_a_guess(expected, changed, tmp_path):
+    """Two axes of one length, or positions that fit none: no axis is called samples or components all the same."""
+    path = tmp_path / "a.npz"
+    if "w" in changed:
+        first, last = changed["w"]
+        changed = {**changed, "w": np.zeros((first, 6, last))}
+    np.savez(path, **{**STORED, **changed})
+    with pytest.raises(ValueError, match=re.escape(expected.format(path=path))):
+        plan_import([path], Choices())
+
+
+def test_dates_beside_an_array_are_its_times(tmp_path):
+    days = np.datetime64("2020-02-27") + np.array([0, 1, 2, 3, 4, 6]) * np.timedelta64(1, "D")
+    np.savez(tmp_path / "a.npz", **{**STORED, "w": STORED["w"][:9], "t": days})
+    assert plan_import([tmp_path / "a.npz"], Choices()).recorded.times.tolist() == [0, 1, 2, 3, 4, 6]
+
+
 def test_each_axis_keeps_what_lies_at_its_ends(tmp_path):
     """Of The Well's groups, in any case; an axis that no group names is open, not like its neighbour."""
 

@@ -45,7 +45,8 @@ def states_of(
         One variable per channel, read when needed, with axes named ``sample`` and ``time`` (those that there are),
         and by axes of space (fields), ``component`` (vectors), or ``particle, component``; in the order of the file.
         An axis that nothing names is still called ``axis_0`` or so.  Coordinates are float64, with ``units``.
-        Attributes: ``boundary`` by axis, ``parameters`` by name, ``notes`` in sentences.
+        Attributes: ``boundary`` by axis, ``parameters`` by name, ``notes`` in sentences, ``dims_example``, names that
+        the axes could have, and ``unfit``, sentences about stored positions and times that fit no axis.
 
     Raises:
         ValueError: If something needed is not said; the line names the argument that says it.
@@ -53,6 +54,7 @@ def states_of(
     path, notes = str(source.attrs.get("path", "the dataset")), []
     names, left = _picked(source, names_of(variable), path)
     picked = {n: _plain(source, n, path) for n in names}
+    example, unfit = named_axes.about_axes(source, picked, times, path)
     picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
     notes += told
     if left:
@@ -66,6 +68,8 @@ def states_of(
         boundary=ends,
         parameters=parameters(source, states, names),
         notes=[*notes, *more, *about],
+        dims_example=example,
+        unfit=unfit,
         path=path,
         family=source.attrs.get("family", "xarray"),
     )
