@@ -496,6 +496,33 @@ def test_stored_positions_are_never_dropped_for_a_guess(expected, changed, tmp_p
         plan_import([path], Choices())
 
 
+def test_axes_are_not_named_against_the_lengths_of_what_is_stored(tmp_path):
+    """MATLAB's order, (x, time, sample), named the other way round: the data would be transposed."""
+    path = tmp_path / "a.npz"
+    np.savez(path, w=STORED["w"][:9].T, t=STORED["t"], X=STORED["x"])
+    right = plan_import([path], Choices(dims="x,time,sample")).recorded.layout.coordinates
+    assert right == (tuple(STORED["x"].tolist()),)
+    with pytest.raises(ValueError, match=re.escape(f"`X` of {path} has 16 numbers, the axis `x` has 9 points")):
+        plan_import([path], Choices(dims="sample,time,x"))
+    with pytest.raises(ValueError, match=re.escape(f"`t` of {path} has 6 numbers, the axis of time has 16 points")):
+        plan_import([path], Choices(dims="time,sample,x"))
+    own = Choices(dims="sample,time,x", positions={"x": "0:8"})
+    assert plan_import([path], own).recorded.layout.coordinates == (tuple(map(float, range(9))),)
+
+
+def test_stored_positions_of_other_names_are_told_of(tmp_path):
+    """A square grid in PDEBench's layout whose axes the user calls otherwise than the file."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"], file["t-coordinate"] = np.zeros((9, 2, 4, 4)), np.arange(2.0)
+        file["x-coordinate"], file["y-coordinate"] = np.arange(4.0), -np.arange(4.0)
+    notes = plan_import([tmp_path / "a.h5"], Choices(dims="sample,time,height,x")).notes
+    hint = "the file holds y of 4 points: give --positions height=y if that is it"
+    assert [n for n in notes if "positions" in n] == [f"no positions along height: numbered 0 to 3 ({hint})"]
+    plan = plan_import([tmp_path / "a.h5"], Choices(dims="sample,time,lat,lon"))
+    assert plan.recorded.layout.coordinates == ((0, -1, -2, -3), (0, 1, 2, 3))
+    assert "positions along lat are `y` of the file" in plan.notes
+
+
 def test_dates_beside_an_array_are_its_times(tmp_path):
     days = np.datetime64("2020-02-27") + np.array([0, 1, 2, 3, 4, 6]) * np.timedelta64(1, "D")
     np.savez(tmp_path / "a.npz", **{**STORED, "w": STORED["w"][:9], "t": days})
