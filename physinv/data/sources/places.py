@@ -47,6 +47,7 @@ def place_states(
         line = line or _times(source, states.sizes["time"], path)
         if line is not None:
             coords["time"] = xr.Variable("time", line.values, _attrs(line))
+            notes += [line.note] if line.note else []
     elif (single := _single_time(source)) is not None:
         coords["time"] = xr.Variable((), single.values[0], _attrs(single))
     for axis in space:

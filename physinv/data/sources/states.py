@@ -51,7 +51,7 @@ def states_of(
     Raises:
         ValueError: If something needed is not said; the line names the argument that says it.
     """
-    path, notes = str(source.attrs.get("path", "the dataset")), []
+    path, notes = str(source.attrs.get("path", "the dataset")), list(source.attrs.get("read_notes", ()))
     names, left = _picked(source, names_of(variable), path)
     picked = {n: _plain(source, n, path) for n in names}
     example, unfit = named_axes.about_axes(source, picked, times, path)

@@ -1,5 +1,7 @@
 """Files of every format arrive number for number, with the axes that they name, or one line says what is missing."""
 
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -178,6 +180,61 @@ def test_tables(tmp_path):
     states = read_states(tmp_path / "dates.csv")
     assert states.time.values.tolist() == [0, 1, 3]
     assert states.time.attrs["units"] == "days since 2020-02-27T00:00:00"
+
+
+DAYS = [f"{day:02}/03/2020" for day in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("dates", "last", "note"),
+    [
+        (DAYS, 11, "day/month/year, the only way in which they are evenly spaced"),
+        ([*DAYS, "13/03/2020"], 12, "day/month/year, since some have a day above 12"),
+        (["03/12/2020", "03/13/2020", "03/15/2020"], 3, "month/day/year, since some have a day above 12"),
+        (["05.03.2020", "11.03.2020", "02.04.2020"], 28, "day/month/year, the only way in which they are sorted"),
+        ([f"{m:02}/01/{y}" for y in (2020, 2021) for m in range(1, 13)], 700, "month/day/year"),
+        (["2020-03-01T00:00Z", "2020-03-02T00:00Z"], 1, None),
+    ],
+)
+def test_day_and_month_in_the_order_that_all_dates_allow(dates, last, note, tmp_path):
+    (tmp_path / "a.csv").write_text("date,u\n" + "".join(f"{d},{i}\n" for i, d in enumerate(dates)))
+    states = read_states(tmp_path / "a.csv")
+    assert states.time.values[[0, -1]].tolist() == [0, last]
+    assert [n for n in states.attrs["notes"] if "dates are read as" in n] == [
+        n for n in states.attrs["notes"] if note is not None and n.startswith(f"dates are read as {note}")
+    ]
+    assert any("dates" in n for n in states.attrs["notes"]) == (note is not None)
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        ([f"{m:02}/01/2020" for m in range(1, 13)], "'02/01/2020' may be 2020-01-02 or 2020-02-01"),
+        (["13/03/2020", "03/13/2020"], "days and months are in different orders"),
+        (["01/03/20", "13/03/20"], "'01/03/20' does not say its century"),
+        (["2020-01-01", "hello"], "'hello' is no date; write dates as 2020-12-31 12:00, or give `--times`"),
+    ],
+)
+def test_dates_that_may_be_others_are_refused(dates, expected, tmp_path):
+    """First days of months, or days of January? With times of one's own it does not matter."""
+    (tmp_path / "a.csv").write_text("date,u\n" + "".join(f"{d},{i}\n" for i, d in enumerate(dates)))
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        read_states(tmp_path / "a.csv")
+    assert read_states(tmp_path / "a.csv", times="0.5").time.values[:2].tolist() == [0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"time,u\n0,1\n1,2,3,4\n", "line 3 has 4 columns, the lines before it 2"),
+        (b"\n\n", "it is empty"),
+        (b"time,u\n0,\xe9\n", "it is no text in UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_plain_words(text, expected, tmp_path):
+    (tmp_path / "a.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=expected):
+        open_source(tmp_path / "a.csv")
 
 
 def test_a_zarr_store(tmp_path):
