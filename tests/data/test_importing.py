@@ -14,7 +14,7 @@ import xarray as xr
 from physinv.cli import app as cli
 from physinv.cli.info import describe_path
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.importing import Choices, import_trajectories
+from physinv.data.importing import Choices, check_values, import_trajectories
 from physinv.data.imports.plan import plan_import
 from physinv.data.imports.recording import Recording
 from physinv.data.sources.read import read_states
@@ -570,4 +570,25 @@ def test_a_dry_run_shows_what_was_understood_and_writes_nothing(tmp_path, capsys
     assert "20 trajectories of 9 times" in shown
     assert "train 16, valid 2, test 2 (trajectories at random)" in shown
     assert "16 points, 0 to 5.89049, open" in shown
+    assert "finite, in float32 too" in shown
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        (np.nan, "1 of 16 numbers of a state of {path} are missing (NaN) at some times only, first in trajectory 5"),
+        (np.inf, "trajectory 5 of {path} holds NaN or infinity; leave it out"),
+        (-1e50, "trajectory 5 of {path} holds -1e+50, which does not fit float32 (at most 3.4e+38); write the states"),
+    ],
+)
+def test_a_dry_run_refuses_the_values_that_the_import_refuses(bad, expected, tmp_path):
+    path = tmp_path / "a.npz"
+    w = np.random.default_rng(0).normal(size=(30, 6, 16))
+    w[5, 2, 3] = bad
+    np.savez(path, **{**STORED, "w": w})
+    plan = plan_import([path], Choices())
+    assert not check_values(plan, most_bytes=30 * 6 * 16 * 8 - 1)
+    for look in (lambda: check_values(plan), lambda: import_trajectories([path], tmp_path / "out")):
+        with pytest.raises(ValueError, match=re.escape(expected.format(path=path))):
+            look()
