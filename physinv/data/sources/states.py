@@ -57,16 +57,17 @@ def states_of(
     example, unfit = named_axes.about_axes(source, picked, times, path)
     picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
     notes += told
-    if left:
-        shown = ", ".join(left[:8]) + (" ..." if len(left) > 8 else "")
-        notes.append(f"left out: {shown} (choose with --variable)")
+    text = _text(source, [str(d) for n in names for d in source[n].dims])
     picked = {k: v for name, a in picked.items() for k, v in _real(name, a).items()}
     states = _channels(picked, list(source.attrs.get("axes", ())), path)
     states, more = place_states(source, states, times, dict(positions or {}), path)
+    told_of = parameters(source, states, names)
+    notes += _left_out([n for n in left if n.removeprefix("scalars/") not in told_of], "choose with --variable")
+    notes += _left_out(text, "text, not numbers")
     ends, about = boundaries(states, boundary, source.attrs.get("boundary", {}))
     states.attrs.update(
         boundary=ends,
-        parameters=parameters(source, states, names),
+        parameters=told_of,
         notes=[*notes, *more, *about],
         dims_example=example,
         unfit=unfit,
@@ -135,6 +136,17 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
         )
         raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME.")
     return best, [n for n in free if n not in best]
+
+
+def _text(source: xr.Dataset, dims: list[str]) -> list[str]:
+    """Names of variables of text along the axes of the states, except dates."""
+    kinds = {str(n): v for n, v in source.data_vars.items() if v.dtype.kind in "SUOT" and v.size > 1}
+    return [n for n, v in kinds.items() if role_of(n) != "time" and any(d in dims for d in map(str, v.dims))]
+
+
+def _left_out(names: list[str], why: str) -> list[str]:
+    shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+    return [f"left out: {shown} ({why})"] if names else []
 
 
 def _role(source: xr.Dataset, dim: Any) -> str:

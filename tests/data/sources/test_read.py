@@ -237,6 +237,29 @@ def test_what_is_no_table_is_refused_in_plain_words(text, expected, tmp_path):
         open_source(tmp_path / "a.csv")
 
 
+def test_units_under_the_names_of_a_table(tmp_path, recwarn):
+    """Also below comments, in brackets, and empty where there is none; words that are data stay data."""
+    rows = [f"{t};{x};{t * x},5;{t};Paris" for t in range(3) for x in range(2)]
+    (tmp_path / "a.csv").write_text("# log\n\ntime;x;a;b;town\n[s];m;degC;;name\n" + "\n".join(rows))
+    states = read_states(tmp_path / "a.csv")
+    assert np.array_equal(state_array(states)[0, :, 0], [[0.5, 0.5], [0.5, 1.5], [0.5, 2.5]])
+    assert [states[v].attrs.get("units") for v in ("time", "x", "a", "b")] == ["s", "m", "degC", None]
+    assert states.attrs["notes"][:2] == ["units are those of line 4", "left out: town (text, not numbers)"]
+    (tmp_path / "b.csv").write_text("date,town,u\n2020-01-01,Paris,\n2020-01-02,Rome,2\n2020-01-03,Rome,3\n")
+    states = read_states(tmp_path / "b.csv")
+    assert np.array_equal(state_array(states)[0, :, 0], [np.nan, 2, 3], equal_nan=True)
+    assert states.attrs["notes"] == ["left out: town (text, not numbers)"]
+    assert not recwarn.list
+
+
+def test_only_what_is_not_stored_is_left_out(tmp_path):
+    """A number for each sample is a parameter; another array is not."""
+    path = archive(tmp_path / "a.npz", u=U, t=T, x=X, kappa=np.arange(6.0), other=np.zeros((3, 2)))
+    states = read_states(path, "u")
+    assert states.attrs["parameters"] == {"kappa": [0, 1, 2, 3, 4, 5]}
+    assert [n for n in states.attrs["notes"] if n.startswith("left")] == ["left out: other (choose with --variable)"]
+
+
 def test_a_zarr_store(tmp_path):
     pytest.importorskip("zarr")
     open_source(grid(tmp_path / "a.nc")).drop_attrs(deep=False).to_zarr(tmp_path / "a.zarr", zarr_format=2)
