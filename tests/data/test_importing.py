@@ -477,20 +477,20 @@ STORED = {"w": np.random.default_rng(3).normal(size=(16, 6, 16)), "t": np.arange
         ("`x` of {path} holds NaN", {"x": np.r_[np.nan, 1:16]}),
         ("`t` of {path} has 5 numbers, and `w` no axis of that length (16 x 6 x 16)", {"t": np.arange(5.0)}),
         ("`t` of {path} neither increases nor decreases", {"t": np.zeros(6)}),
+        ("`t` of {path} has one number, and physics shows in states at 2 times", {"w": (9, 1, 16), "t": np.zeros(1)}),
         ("`t` of {path} holds NaN", {"t": np.r_[np.nan, 1:6]}),
         (
             "does not name its axes 2 (20); name all in their order with `--dims`, such as x,time,sample",
-            {"w": (16, 20)},
+            {"w": (16, 6, 20)},
         ),
-        ("name all in their order with `--dims`, such as time,x,sample", {"w": (6, 20), "x": np.arange(6.0)}),
+        ("name all in their order with `--dims`, such as time,x,sample", {"w": (6, 6, 20), "x": np.arange(6.0)}),
     ],
 )
 def test_stored_positions_are_never_dropped_for_a_guess(expected, changed, tmp_path):
     """Two axes of one length, or positions that fit none: no axis is called samples or components all the same."""
     path = tmp_path / "a.npz"
     if "w" in changed:
-        first, last = changed["w"]
-        changed = {**changed, "w": np.zeros((first, 6, last))}
+        changed = {**changed, "w": np.zeros(changed["w"])}
     np.savez(path, **{**STORED, **changed})
     with pytest.raises(ValueError, match=re.escape(expected.format(path=path))):
         plan_import([path], Choices())

@@ -155,7 +155,7 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
         which = "its axes" if len(unnamed) == a.ndim else f"its axes {', '.join(_ordinal(a, d) for d in unnamed)}"
         if unfit := states.attrs["unfit"]:
             raise ValueError(
-                f"{'; '.join(unfit)}; mend it, or name the axes with `--dims` and give `{_remedy(unfit)}`."
+                f"{'; '.join(unfit)}; correct the file, or name the axes with `--dims` and give `{_remedy(unfit)}`."
             )
         raise ValueError(
             f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "

@@ -86,6 +86,12 @@ def about_axes(
             reasons.append(f"`{key}` of {path} holds NaN or infinity, so that no axis is named after it")
         elif not is_line(line):
             reasons.append(f"`{key}` of {path} neither increases nor decreases, so that no axis is named after it")
+    for stored, v in source.variables.items():
+        single = v.size == 1 in a.shape and str(stored).lower() in COORDINATE_NAMES and role_of(str(stored)) == "time"
+        if single and any(is_unnamed(str(d)) for d in a.dims) and "time" not in map(role_of, map(str, a.dims)):
+            reasons.append(
+                f"`{stored}` of {path} has one number, and physics shows in states at 2 times or more ({shape})"
+            )
     return _example(source, a, picked), reasons
 
 
