@@ -67,7 +67,7 @@ def import_(
     """
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.data.importing import Choices, refuse_existing, write_import
+    from physinv.data.importing import Choices, check_values, refuse_existing, write_import
     from physinv.data.imports.plan import plan_import
 
     if out is None and not dry_run:
@@ -92,7 +92,10 @@ def import_(
         refuse_existing(out, overwrite)
     plan = plan_import(sources, choices)
     if dry_run or out is None:
-        console.mapping(plan.summary(), as_json=False)
+        checked = (
+            "finite, in float32 too" if check_values(plan) else "not checked, since there are many: the import does"
+        )
+        console.mapping({**plan.summary(), "values": checked}, as_json=False)
         return
     for text in plan.notes:
         console.note(text)

@@ -8,7 +8,7 @@ dataset.json comes last; until then all new files wait in ``<out>/data.import``.
 
 from __future__ import annotations
 
-__all__ = ["Choices", "import_trajectories", "refuse_existing", "write_import"]
+__all__ = ["Choices", "check_values", "import_trajectories", "refuse_existing", "write_import"]
 
 import json
 import math
@@ -33,6 +33,8 @@ from physinv.data.imports.splits import Pick
 from physinv.data.inspect import field_statistics
 from physinv.data.plan import CHUNK_BYTES, TRAJECTORIES_PER_SHARD
 from physinv.data.writer import TrajectoryWriter
+
+_MOST_CHECKED = 2**30  # bytes of states that a look at a file reads, some seconds
 
 
 def import_trajectories(
@@ -133,6 +135,29 @@ def write_import(
     return out
 
 
+def check_values(plan: ImportPlan, *, most_bytes: int = _MOST_CHECKED, chunk_bytes: int = CHUNK_BYTES) -> bool:
+    """Read all states that an import would write, and refuse what it would refuse.
+
+    Args:
+        plan: What would be written.
+        most_bytes: Bytes of states that are read at all; larger data are not checked.
+        chunk_bytes: Bytes of trajectories that are read at once, at most, but for one whole trajectory.
+
+    Returns:
+        Whether the states were few enough to be checked.
+
+    Raises:
+        ValueError: If numbers are missing, infinite, or too large for float32.
+    """
+    one = 8 * len(plan.recorded.times) * math.prod(plan.recorded.shape)
+    if one * sum(map(len, plan.picks.values())) > most_bytes:
+        return False
+    for picked in plan.picks.values():
+        for _ in _read(picked, plan, max(1, chunk_bytes // one), chunk_bytes):
+            pass
+    return True
+
+
 def refuse_existing(out: Path, overwrite: bool) -> None:
     """Raise FileExistsError if a folder holds a dataset.
 
@@ -212,8 +237,14 @@ def _finite(x: NDArray[np.float64], plan: ImportPlan, path: str, first: int, chu
     with np.errstate(over="ignore"):
         states = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(states).all():
-        bad = first + int(np.argwhere(~np.isfinite(states))[0, 0])
-        raise ValueError(f"trajectory {bad} of {path} holds NaN or infinity; leave it out of the file.")
+        at = tuple(np.argwhere(~np.isfinite(states))[0])
+        where = f"trajectory {first + int(at[0])} of {path}"
+        if np.isfinite(x[at]):
+            raise ValueError(
+                f"{where} holds {x[at]:.3g}, which does not fit float32 (at most {np.finfo(np.float32).max:.2g}); "
+                "write the states in larger units."
+            )
+        raise ValueError(f"{where} holds NaN or infinity; leave it out of the file.")
     return states
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from physinv.cli import app as cli
 from physinv.cli.info import describe_path
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.importing import Choices, import_trajectories
+from physinv.data.importing import Choices, check_values, import_trajectories
 from physinv.data.imports.plan import plan_import
 from physinv.data.imports.recording import Recording
 from physinv.data.sources.read import read_states
@@ -465,6 +465,70 @@ def test_what_is_not_said_is_asked_for(tmp_path):
         plan_import([tmp_path / "2.npz"], Choices(window=2, boundary="y=wall"))
 
 
+STORED = {"w": np.random.default_rng(3).normal(size=(16, 6, 16)), "t": np.arange(6) * 0.1, "x": np.arange(16) / 16}
+
+
+@pytest.mark.parametrize(
+    ("expected", "changed"),
+    [
+        ("does not name its axes 0 (16), 2 (16); name all in their order with `--dims`, such as sample,time,x", {}),
+        ("has 15 numbers, and `w` no axis of that length (16 x 6 x 16)", {"x": np.arange(15.0)}),
+        ("`x` of {path} neither increases nor decreases", {"x": np.zeros(16)}),
+        ("`x` of {path} holds NaN", {"x": np.r_[np.nan, 1:16]}),
+        ("`t` of {path} has 5 numbers, and `w` no axis of that length (16 x 6 x 16)", {"t": np.arange(5.0)}),
+        ("`t` of {path} neither increases nor decreases", {"t": np.zeros(6)}),
+        ("`t` of {path} has one number, and physics shows in states at 2 times", {"w": (9, 1, 16), "t": np.zeros(1)}),
+        ("`t` of {path} holds NaN", {"t": np.r_[np.nan, 1:6]}),
+        (
+            "does not name its axes 2 (20); name all in their order with `--dims`, such as x,time,sample",
+            {"w": (16, 6, 20)},
+        ),
+        ("name all in their order with `--dims`, such as time,x,sample", {"w": (6, 6, 20), "x": np.arange(6.0)}),
+    ],
+)
+def test_stored_positions_are_never_dropped_for_a_guess(expected, changed, tmp_path):
+    """Two axes of one length, or positions that fit none: no axis is called samples or components all the same."""
+    path = tmp_path / "a.npz"
+    if "w" in changed:
+        changed = {**changed, "w": np.zeros(changed["w"])}
+    np.savez(path, **{**STORED, **changed})
+    with pytest.raises(ValueError, match=re.escape(expected.format(path=path))):
+        plan_import([path], Choices())
+
+
+def test_axes_are_not_named_against_the_lengths_of_what_is_stored(tmp_path):
+    """MATLAB's order, (x, time, sample), named the other way round: the data would be transposed."""
+    path = tmp_path / "a.npz"
+    np.savez(path, w=STORED["w"][:9].T, t=STORED["t"], X=STORED["x"])
+    right = plan_import([path], Choices(dims="x,time,sample")).recorded.layout.coordinates
+    assert right == (tuple(STORED["x"].tolist()),)
+    with pytest.raises(ValueError, match=re.escape(f"`X` of {path} has 16 numbers, the axis `x` has 9 points")):
+        plan_import([path], Choices(dims="sample,time,x"))
+    with pytest.raises(ValueError, match=re.escape(f"`t` of {path} has 6 numbers, the axis of time has 16 points")):
+        plan_import([path], Choices(dims="time,sample,x"))
+    own = Choices(dims="sample,time,x", positions={"x": "0:8"})
+    assert plan_import([path], own).recorded.layout.coordinates == (tuple(map(float, range(9))),)
+
+
+def test_stored_positions_of_other_names_are_told_of(tmp_path):
+    """A square grid in PDEBench's layout whose axes the user calls otherwise than the file."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"], file["t-coordinate"] = np.zeros((9, 2, 4, 4)), np.arange(2.0)
+        file["x-coordinate"], file["y-coordinate"] = np.arange(4.0), -np.arange(4.0)
+    notes = plan_import([tmp_path / "a.h5"], Choices(dims="sample,time,height,x")).notes
+    hint = "the file holds y of 4 points: give --positions height=y if that is it"
+    assert [n for n in notes if "positions" in n] == [f"no positions along height: numbered 0 to 3 ({hint})"]
+    plan = plan_import([tmp_path / "a.h5"], Choices(dims="sample,time,lat,lon"))
+    assert plan.recorded.layout.coordinates == ((0, -1, -2, -3), (0, 1, 2, 3))
+    assert "positions along lat are `y` of the file" in plan.notes
+
+
+def test_dates_beside_an_array_are_its_times(tmp_path):
+    days = np.datetime64("2020-02-27") + np.array([0, 1, 2, 3, 4, 6]) * np.timedelta64(1, "D")
+    np.savez(tmp_path / "a.npz", **{**STORED, "w": STORED["w"][:9], "t": days})
+    assert plan_import([tmp_path / "a.npz"], Choices()).recorded.times.tolist() == [0, 1, 2, 3, 4, 6]
+
+
 def test_each_axis_keeps_what_lies_at_its_ends(tmp_path):
     """Of The Well's groups, in any case; an axis that no group names is open, not like its neighbour."""
 
@@ -506,4 +570,25 @@ def test_a_dry_run_shows_what_was_understood_and_writes_nothing(tmp_path, capsys
     assert "20 trajectories of 9 times" in shown
     assert "train 16, valid 2, test 2 (trajectories at random)" in shown
     assert "16 points, 0 to 5.89049, open" in shown
+    assert "finite, in float32 too" in shown
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        (np.nan, "1 of 16 numbers of a state of {path} are missing (NaN) at some times only, first in trajectory 5"),
+        (np.inf, "trajectory 5 of {path} holds NaN or infinity; leave it out"),
+        (-1e50, "trajectory 5 of {path} holds -1e+50, which does not fit float32 (at most 3.4e+38); write the states"),
+    ],
+)
+def test_a_dry_run_refuses_the_values_that_the_import_refuses(bad, expected, tmp_path):
+    path = tmp_path / "a.npz"
+    w = np.random.default_rng(0).normal(size=(30, 6, 16))
+    w[5, 2, 3] = bad
+    np.savez(path, **{**STORED, "w": w})
+    plan = plan_import([path], Choices())
+    assert not check_values(plan, most_bytes=30 * 6 * 16 * 8 - 1)
+    for look in (lambda: check_values(plan), lambda: import_trajectories([path], tmp_path / "out")):
+        with pytest.raises(ValueError, match=re.escape(expected.format(path=path))):
+            look()

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from physinv.data.sources.roles import role_of
 from physinv.data.sources.states import state_array
 from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
 
@@ -152,11 +153,13 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
     lengths = " x ".join(str(n) for n in a.shape)
     if unnamed := [str(d) for d in a.dims if re.match(r"axis_\d", str(d))]:
         which = "its axes" if len(unnamed) == a.ndim else f"its axes {', '.join(_ordinal(a, d) for d in unnamed)}"
-        words = ("time", "x") if a.ndim < 3 else ("sample", "time", "x", "y", "z")
-        example = ",".join(words[: a.ndim])
+        if unfit := states.attrs["unfit"]:
+            raise ValueError(
+                f"{'; '.join(unfit)}; correct the file, or name the axes with `--dims` and give `{_remedy(unfit)}`."
+            )
         raise ValueError(
             f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "
-            f"with `--dims`, such as {example}."
+            f"with `--dims`, such as {states.attrs['dims_example']}."
         )
     if "time" not in a.dims:
         raise ValueError(
@@ -168,6 +171,12 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
             f"{path} does not say at which times its {a.sizes['time']} states were taken; give `--times`, a step such "
             "as 0.1, first:last, or the name of a variable."
         )
+
+
+def _remedy(unfit: list[str]) -> str:
+    """The option that stands in for stored times or positions that fit no axis."""
+    name = unfit[0].split("`")[1]
+    return "--times" if role_of(name) == "time" else f"--positions {name}=first:last"
 
 
 def _ordinal(a: xr.DataArray, dim: str) -> str:

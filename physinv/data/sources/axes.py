@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["name_axes"]
+__all__ = ["about_axes", "name_axes"]
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from physinv.data.sources.build import is_unnamed, line_of
+from physinv.data.sources.build import COORDINATE_NAMES, is_line, is_unnamed, line_of
 from physinv.data.sources.roles import role_of
 
 _SINGLE = ("sample", "time", "particle")  # roles that one axis only can have
@@ -45,16 +47,52 @@ def name_axes(
                     others = ", ".join(d for d, r in roles.items() if r == role)
                     raise ValueError(
                         f"`{name}` of {path} has two axes of {role}s ({others}); name its {a.ndim} axes with "
-                        f"`--dims`, such as {_example(a)}."
+                        f"`--dims`, such as {_example(source, a, picked)}."
                     )
                 found[dim] = role
         a = a.rename(found)
-        a, note = _around_time(name, a)
-        notes += note
+        if not _unused(source, a, picked):  # positions that no axis is named after: which one they belong to is asked
+            a, note = _around_time(name, a)
+            notes += note
         a, note = _without_single(name, a)
         notes += note
         out[name] = a
     return out, list(dict.fromkeys(notes))
+
+
+def about_axes(
+    source: xr.Dataset, picked: Mapping[str, xr.DataArray], times: str | None, path: str
+) -> tuple[str, list[str]]:
+    """Say how axes could be named, and which stored positions and times fit none of them.
+
+    Args:
+        source: All variables.
+        picked: The variables that make up a state, with the axes of the file.
+        times: What the user said of times, if anything.
+        path: Where they come from, for messages.
+
+    Returns:
+        Names of the axes of the largest variable, such as ``"sample,time,x"``, as far as they are known and else by
+        the lengths of stored positions.  A sentence for each stored line of numbers that can name no axis.
+    """
+    name, a = max(picked.items(), key=lambda item: item[1].ndim)
+    a = _by_times(source, a, times)
+    shape = " x ".join(map(str, a.shape))
+    reasons = []
+    for key, line in _unused(source, a, picked).items():
+        if line.size not in a.shape:
+            reasons.append(f"`{key}` of {path} has {line.size} numbers, and `{name}` no axis of that length ({shape})")
+        elif line.dtype.kind in "iuf" and not np.isfinite(line).all():
+            reasons.append(f"`{key}` of {path} holds NaN or infinity, so that no axis is named after it")
+        elif not is_line(line):
+            reasons.append(f"`{key}` of {path} neither increases nor decreases, so that no axis is named after it")
+    for stored, v in source.variables.items():
+        single = v.size == 1 in a.shape and str(stored).lower() in COORDINATE_NAMES and role_of(str(stored)) == "time"
+        if single and any(is_unnamed(str(d)) for d in a.dims) and "time" not in map(role_of, map(str, a.dims)):
+            reasons.append(
+                f"`{stored}` of {path} has one number, and physics shows in states at 2 times or more ({shape})"
+            )
+    return _example(source, a, picked), reasons
 
 
 def _given(name: str, a: xr.DataArray, dims: Sequence[str], path: str) -> xr.DataArray:
@@ -112,5 +150,43 @@ def _without_single(name: str, a: xr.DataArray) -> tuple[xr.DataArray, list[str]
     return a.isel(dict.fromkeys(ones, 0)), told
 
 
-def _example(a: xr.DataArray) -> str:
-    return ",".join(("sample", "time", "y", "x", "z")[: a.ndim]) if a.ndim > 2 else "time,x"
+def _unused(source: xr.Dataset, a: xr.DataArray, picked: Mapping[str, xr.DataArray]) -> dict[str, Any]:
+    """Stored positions and times that no axis is named after, among unnamed axes that might be theirs."""
+    if not any(is_unnamed(str(d)) for d in a.dims):
+        return {}
+    known = [role_of(str(d)) for d in a.dims]
+    along_time = [n for d, n in a.sizes.items() if role_of(str(d)) == "time"]
+    found = {}
+    for key, v in source.variables.items():
+        if str(key).lower() not in COORDINATE_NAMES or key in picked or key in a.dims or v.dtype.kind not in "iufM":
+            continue
+        line = line_of(v)
+        if line.ndim != 1 or line.size < 2 or (role_of(str(key)) == "time" and "time" in known):
+            continue
+        if line.size in along_time and a.shape.count(line.size) == 1:  # changes with time: where an instrument was
+            continue
+        found[str(key)] = np.asarray(line.values)
+    return found
+
+
+def _example(source: xr.Dataset, a: xr.DataArray, picked: Mapping[str, xr.DataArray]) -> str:
+    """Names for all axes: those that are known, and for the others the ones that most stored positions agree with."""
+    names: list[str | None] = []
+    for d in map(str, a.dims):
+        role = role_of(d, source[d].attrs if d in source.variables else None)
+        names.append(None if is_unnamed(d) else role if role in _SINGLE else d)
+    free = [i for i, name in enumerate(names) if name is None]
+    lines = {"time" if role_of(k) == "time" else k: len(v) for k, v in _unused(source, a, picked).items()}
+    whole = [w for w in ("sample", "time") if w not in names and (w == "time" or a.ndim > 2)]
+    more = ["component"] if any(n not in (None, *_SINGLE) for n in names) else []
+    taken = {*names, *lines}
+    words = [*whole, *(k for k in lines if k != "time"), *more, *(w for w in "xyz" if w not in taken)]
+    words += [f"axis{i}" for i in free]
+    best, most = tuple(words[: len(free)]), -1
+    for chosen in itertools.islice(itertools.permutations(words[:8], len(free)), 10_000):
+        if all(a.shape[i] == lines.get(w, a.shape[i]) for i, w in zip(free, chosen, strict=True)):
+            score = sum(w in lines for w in chosen)
+            best, most = (chosen, score) if score > most else (best, most)
+    for i, word in zip(free, best, strict=True):
+        names[i] = word
+    return ",".join(map(str, names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["COORDINATE_NAMES", "UNNAMED", "by_coordinates", "dataset_of", "decoded", "is_unnamed", "line_of"]
+__all__ = ["COORDINATE_NAMES", "UNNAMED", "by_coordinates", "dataset_of", "decoded", "is_line", "is_unnamed", "line_of"]
 
 import re
 import warnings
@@ -72,7 +72,7 @@ def line_of(data: Any) -> Any:
     Args:
         data: The array.
     """
-    return data.reshape(-1) if data.ndim == 2 and min(data.shape) == 1 < max(data.shape) else data
+    return data.squeeze() if data.ndim == 2 and min(data.shape) == 1 < max(data.shape) else data
 
 
 def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
@@ -86,7 +86,7 @@ def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
         are of one length, the axes stay unnamed.
     """
     lines = {k: line_of(a) for k, a in arrays.items() if k.lower() in COORDINATE_NAMES}
-    lines = {k: a for k, a in lines.items() if a.ndim == 1 and len(a) > 1 and _increases(a)}
+    lines = {k: a for k, a in lines.items() if a.ndim == 1 and len(a) > 1 and is_line(a)}
     variables: dict[str, tuple[Sequence[str | None], Any, Mapping[str, Any]]] = {}
     for name, a in arrays.items():
         if name in lines:
@@ -100,8 +100,13 @@ def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
     return dataset_of(variables)
 
 
-def _increases(a: Any) -> bool:
-    if not np.issubdtype(a.dtype, np.number) or np.iscomplexobj(a):
+def is_line(a: Any) -> bool:
+    """Return whether an array of one axis increases or decreases strictly, so that it can be times or positions.
+
+    Args:
+        a: Numbers or dates, of any other kind nothing is.
+    """
+    if a.dtype.kind not in "iufM" or (a.dtype.kind == "M" and np.isnat(a).any()):
         return False
-    steps = np.diff(np.asarray(a, dtype=np.float64))
+    steps = np.diff(np.asarray(a, dtype="datetime64[ns]").astype(np.int64) if a.dtype.kind == "M" else a.astype(float))
     return bool((steps > 0).all() or (steps < 0).all())

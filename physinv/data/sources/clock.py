@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Line", "clock_of", "parsed_line"]
+__all__ = ["Line", "clock_of", "dates_of", "parsed_line"]
 
 import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+_DATE = re.compile(r"\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)")  # 01/03/2020 12:00
 _UNITS = {"d": ("days", 86400.0), "h": ("hours", 3600.0), "s": ("seconds", 1.0)}
 
 
@@ -23,11 +27,13 @@ class Line:
         values: The numbers, float64.
         unit: Their unit; empty if unknown.
         origin: What 0 stands for, such as ``"1800-01-01"``; empty if unknown.
+        note: How dates were read, where that was not plain.
     """
 
     values: NDArray[np.float64]
     unit: str = ""
     origin: str = ""
+    note: str = ""
 
 
 def clock_of(variable: xr.DataArray, where: str) -> Line:
@@ -52,13 +58,52 @@ def clock_of(variable: xr.DataArray, where: str) -> Line:
         if origin and unit.lower().rstrip("s") in ("month", "year"):
             return _calendar(data.astype(np.float64), unit, origin, where)
         return Line(data.astype(np.float64), unit, origin)
-    try:
-        words = data if data.dtype.kind == "M" else np.char.replace(data.astype(str), "_", "T")  # "_" as WRF writes it
-        dates = words.astype("datetime64[ns]")
-    except (ValueError, TypeError):
-        return _objects(data, where)
+    note = ""
+    if data.dtype.kind in "SUT" or (data.dtype.kind == "O" and all(isinstance(w, str) for w in data)):
+        try:
+            dates, note = dates_of([w.decode(errors="replace") if isinstance(w, bytes) else str(w) for w in data])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}, or give `--times`, a step or first:last.") from None
+    else:
+        try:
+            dates = (data if data.dtype.kind == "M" else data.astype(str)).astype("datetime64[ns]")
+        except (ValueError, TypeError):
+            return _objects(data, where)
     seconds = (dates - dates[0]) / np.timedelta64(1, "s")
-    return _in_unit(seconds, str(dates[0].astype("datetime64[s]")))
+    return _in_unit(seconds, str(dates[0].astype("datetime64[s]")), note)
+
+
+def dates_of(words: Sequence[str]) -> tuple[NDArray[Any], str]:
+    """Read dates, with the order of day and month that all of them together allow.
+
+    Args:
+        words: Dates, such as ``"2020-03-01 12:00"`` or ``"01/03/2020"``, in the order of the file.
+
+    Returns:
+        The dates, and a sentence about the order of day and month where it had to be inferred.
+
+    Raises:
+        ValueError: If one is no date, or day and month can be exchanged; the line says what to write instead.
+
+    Example:
+        >>> dates_of(["11/03/2020", "12/03/2020", "13/03/2020"])[0].astype("datetime64[D]").astype(str).tolist()
+        ['2020-03-11', '2020-03-12', '2020-03-13']
+    """
+    found = [_DATE.fullmatch(w) for w in words]
+    matches = [m for m in found if m is not None]
+    if not matches or len(matches) < len(words):
+        return _parsed(words, words), ""
+    if any(len(m[4]) == 2 for m in matches):
+        raise ValueError(f"{words[0]!r} does not say its century; write dates as 2020-12-31")
+    first, second = (np.array([int(m[k]) for m in matches]) for k in (1, 3))
+    orders = {}
+    for name, days, months in (("day/month/year", first, second), ("month/day/year", second, first)):
+        if (months <= 12).all():
+            texts = [f"{m[4]}-{a:02}-{b:02}{m[5]}" for m, a, b in zip(matches, months, days, strict=True)]
+            orders[name] = _parsed(texts, words)
+    if not orders:
+        raise ValueError("days and months are in different orders, or no dates; write them as 2020-12-31")
+    return _ordered(orders, words)
 
 
 def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:
@@ -118,7 +163,52 @@ def _objects(data: NDArray[Any], where: str) -> Line:
     return _in_unit(seconds, str(data[0]))
 
 
-def _in_unit(seconds: NDArray[np.float64], origin: str) -> Line:
+def _in_unit(seconds: NDArray[np.float64], origin: str, note: str = "") -> Line:
     least = float(np.abs(np.diff(seconds)).min()) if len(seconds) > 1 else 1.0
     unit, length = _UNITS["d" if least >= 86400 else "h" if least >= 3600 else "s"]
-    return Line(np.asarray(seconds, dtype=np.float64) / length, unit, origin)
+    return Line(np.asarray(seconds, dtype=np.float64) / length, unit, origin, note)
+
+
+def _parsed(texts: Sequence[str], words: Sequence[str]) -> NDArray[Any]:
+    """Dates in a form that needs no order of day and month; ``words`` are what the file says, for messages."""
+    plain = pd.Series([t.strip().replace("_", "T") for t in texts], dtype=object)  # "_" as WRF writes it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about formats that are not standard
+        dates = pd.to_datetime(plain, format="ISO8601", utc=True, errors="coerce")
+        if dates.isna().any() and not pd.to_numeric(plain, errors="coerce").notna().any():
+            dates = pd.to_datetime(plain, utc=True, errors="coerce")
+    if dates.isna().any():
+        raise ValueError(f"{words[int(dates.isna().argmax())]!r} is no date; write dates as 2020-12-31 12:00")
+    found: NDArray[Any] = dates.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    return found
+
+
+def _ordered(orders: dict[str, NDArray[Any]], words: Sequence[str]) -> tuple[NDArray[Any], str]:
+    """The one order of day and month that is possible, else the one in which dates are sorted, else even."""
+    if len(orders) == 1:
+        name, dates = next(iter(orders.items()))
+        return dates, f"dates are read as {name}, since some have a day above 12"
+    once = np.unique(np.asarray(words, dtype=str), return_index=True)[1]
+    once.sort()  # each date once, in the order of the file
+    (one, a), (two, b) = orders.items()
+    if (a == b).all():
+        return a, ""
+    for fits, why in ((_sorted, "sorted"), (_even, "evenly spaced")):
+        good = [name for name, dates in orders.items() if fits(dates[once])]
+        if len(good) == 1:
+            return orders[good[0]], f"dates are read as {good[0]}, the only way in which they are {why}"
+    odd = int((a != b).argmax())
+    shown = " or ".join(str(d[odd].astype("datetime64[D]")) for d in (a, b))
+    raise ValueError(f"{words[odd]!r} may be {shown} ({one} or {two}); write dates as 2020-12-31")
+
+
+def _sorted(dates: NDArray[Any]) -> bool:
+    steps = np.diff(dates).astype(np.int64)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _even(dates: NDArray[Any]) -> bool:
+    """Whether dates are equally far apart, or each the first of the next month."""
+    months = dates.astype("datetime64[M]")
+    monthly = bool((dates == months).all()) and len(np.unique(np.diff(months))) == 1
+    return monthly or len(np.unique(np.diff(dates))) == 1

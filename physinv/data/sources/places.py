@@ -11,11 +11,12 @@ import numpy as np
 import xarray as xr
 
 from physinv.config.suggest import did_you_mean
-from physinv.data.sources.build import is_unnamed, line_of
+from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed, line_of
 from physinv.data.sources.clock import Line, clock_of, parsed_line
 from physinv.data.sources.roles import role_of
 
 _ALIASES = {"x": ("xx", "x-coordinate"), "y": ("yy", "y-coordinate"), "z": ("zz", "z-coordinate")}
+_ON_MAPS = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}  # if the file calls its axes by letters
 
 
 def place_states(
@@ -46,13 +47,19 @@ def place_states(
         line = line or _times(source, states.sizes["time"], path)
         if line is not None:
             coords["time"] = xr.Variable("time", line.values, _attrs(line))
+            notes += [line.note] if line.note else []
     elif (single := _single_time(source)) is not None:
         coords["time"] = xr.Variable((), single.values[0], _attrs(single))
     for axis in space:
         n = states.sizes[axis]
-        line = _given(source, positions.get(axis), n, "--positions", path) or _line(source, axis, n)
+        line = _given(source, positions.get(axis), n, "--positions", path)
+        line = line or (None if axis in states.data_vars else _line(source, axis, n, path))
+        letter = _ON_MAPS.get(axis.lower(), axis)
+        if line is None and letter not in {*states.dims, *states.data_vars, axis}:
+            line = _line(source, letter, n, path)
+            notes += [f"positions along {axis} are `{letter}` of the file"] if line else []
         if line is None:
-            notes.append(f"no positions along {axis}: numbered 0 to {n - 1} (give --positions {axis}=first:last)")
+            notes.append(f"no positions along {axis}: numbered 0 to {n - 1} ({_instead(source, states, axis)})")
             continue
         steps = np.diff(line.values)
         if not np.isfinite(line.values).all() or not ((steps > 0).all() or (steps < 0).all()):
@@ -125,9 +132,22 @@ def _times(source: xr.Dataset, n: int, path: str) -> Line | None:
             if v.dtype.kind == "M" or role_of(str(key), v.attrs) == "time":
                 fits.append((text, key not in v.dims, str(key)))
     if not fits:
+        _refuse_other_lengths(source, n, path)
         return None
     name = min(fits)[-1]
     return clock_of(_flat(source, name), f"`{name}` of {path}")
+
+
+def _refuse_other_lengths(source: xr.Dataset, n: int, path: str) -> None:
+    """Times that are stored beside the states, but not as many as there are states."""
+    for key, v in source.variables.items():
+        line = line_of(v)
+        plain = str(key).lower() in COORDINATE_NAMES and role_of(str(key)) == "time" and v.dtype.kind in "iufM"
+        if plain and line.ndim == 1 and n > 1 < line.size:
+            raise ValueError(
+                f"`{key}` of {path} has {line.size} numbers, the axis of time has {n} points; correct the order of "
+                "`--dims`, or give `--times`, a step or first:last."
+            )
 
 
 def _single_time(source: xr.Dataset) -> Line | None:
@@ -142,13 +162,34 @@ def _unit_and_origin(attrs: Mapping[Any, Any]) -> tuple[str, str]:
     return unit, origin
 
 
-def _line(source: xr.Dataset, axis: str, n: int) -> Line | None:
-    for name in (axis, *_ALIASES.get(axis, ())):
-        if name in source.variables and source[name].size == n and source[name].dtype.kind in "iuf":
-            flat = _flat(source, name)
-            if flat.ndim == 1:
+def _line(source: xr.Dataset, axis: str, n: int, path: str) -> Line | None:
+    """Positions stored under the name of an axis, in capitals or not; ValueError if they are not as many as points."""
+    names = (axis.lower(), *_ALIASES.get(axis, ()))
+    stored = [str(k) for k in source.variables if k == axis or str(k).lower() in names]
+    others: dict[str, int] = {}
+    for name in sorted(stored, key=lambda k: k != axis):
+        if source[name].dtype.kind in "iuf" and source[name].size > 1 and (flat := _flat(source, name)).ndim == 1:
+            if flat.size == n:
                 return Line(np.asarray(flat.values, dtype=np.float64), str(flat.attrs.get("units", "")))
+            others[name] = flat.size
+    for name, size in others.items():
+        raise ValueError(
+            f"`{name}` of {path} has {size} numbers, the axis `{axis}` has {n} points; correct the order of `--dims`, "
+            f"or give `--positions {axis}=first:last`."
+        )
     return None
+
+
+def _instead(source: xr.Dataset, states: xr.Dataset, axis: str) -> str:
+    """What gives an axis positions: stored ones of its length that no axis is named after, else numbers."""
+    n = states.sizes[axis]
+    unused = [
+        str(k) for k, v in source.variables.items() if str(k).lower() in COORDINATE_NAMES and k not in states.dims
+    ]
+    fit = [k for k in unused if k not in states.data_vars and role_of(k) == "space" and source[k].size == n]
+    if not fit:
+        return f"give --positions {axis}=first:last"
+    return f"the file holds {', '.join(fit)} of {n} points: give --positions {axis}={fit[0]} if that is it"
 
 
 def _flat(source: xr.Dataset, name: str) -> xr.DataArray:

@@ -45,27 +45,32 @@ def states_of(
         One variable per channel, read when needed, with axes named ``sample`` and ``time`` (those that there are),
         and by axes of space (fields), ``component`` (vectors), or ``particle, component``; in the order of the file.
         An axis that nothing names is still called ``axis_0`` or so.  Coordinates are float64, with ``units``.
-        Attributes: ``boundary`` by axis, ``parameters`` by name, ``notes`` in sentences.
+        Attributes: ``boundary`` by axis, ``parameters`` by name, ``notes`` in sentences, ``dims_example``, names that
+        the axes could have, and ``unfit``, sentences about stored positions and times that fit no axis.
 
     Raises:
         ValueError: If something needed is not said; the line names the argument that says it.
     """
-    path, notes = str(source.attrs.get("path", "the dataset")), []
+    path, notes = str(source.attrs.get("path", "the dataset")), list(source.attrs.get("read_notes", ()))
     names, left = _picked(source, names_of(variable), path)
     picked = {n: _plain(source, n, path) for n in names}
+    example, unfit = named_axes.about_axes(source, picked, times, path)
     picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
     notes += told
-    if left:
-        shown = ", ".join(left[:8]) + (" ..." if len(left) > 8 else "")
-        notes.append(f"left out: {shown} (choose with --variable)")
+    text = _text(source, [str(d) for n in names for d in source[n].dims])
     picked = {k: v for name, a in picked.items() for k, v in _real(name, a).items()}
     states = _channels(picked, list(source.attrs.get("axes", ())), path)
     states, more = place_states(source, states, times, dict(positions or {}), path)
+    told_of = parameters(source, states, names)
+    notes += _left_out([n for n in left if n.removeprefix("scalars/") not in told_of], "choose with --variable")
+    notes += _left_out(text, "text, not numbers")
     ends, about = boundaries(states, boundary, source.attrs.get("boundary", {}))
     states.attrs.update(
         boundary=ends,
-        parameters=parameters(source, states, names),
+        parameters=told_of,
         notes=[*notes, *more, *about],
+        dims_example=example,
+        unfit=unfit,
         path=path,
         family=source.attrs.get("family", "xarray"),
     )
@@ -131,6 +136,17 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
         )
         raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME.")
     return best, [n for n in free if n not in best]
+
+
+def _text(source: xr.Dataset, dims: list[str]) -> list[str]:
+    """Names of variables of text along the axes of the states, except dates."""
+    kinds = {str(n): v for n, v in source.data_vars.items() if v.dtype.kind in "SUOT" and v.size > 1}
+    return [n for n, v in kinds.items() if role_of(n) != "time" and any(d in dims for d in map(str, v.dims))]
+
+
+def _left_out(names: list[str], why: str) -> list[str]:
+    shown = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+    return [f"left out: {shown} ({why})"] if names else []
 
 
 def _role(source: xr.Dataset, dim: Any) -> str:

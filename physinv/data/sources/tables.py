@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["read_csv"]
 
+import itertools
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from physinv.data.sources.build import COORDINATE_NAMES
+from physinv.data.sources.clock import dates_of
 from physinv.data.sources.roles import role_of
 
 
@@ -23,7 +25,8 @@ def read_csv(path: Path) -> xr.Dataset:
     rows, an axis without a name.
 
     Args:
-        path: Text with columns separated by commas, semicolons, tabs or spaces.
+        path: Text with columns separated by commas, semicolons, tabs or spaces. A line of words under the names holds
+            units.
 
     Returns:
         The columns of numbers and dates; without names they are ``column_0``, ``column_1``, ...  A first line that
@@ -33,11 +36,10 @@ def read_csv(path: Path) -> xr.Dataset:
         ValueError: If it is no table.
     """
     try:
-        table = _table(path)
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0].rstrip(".")
+        table, notes, units = _table(path)
+    except (ValueError, pd.errors.ParserError) as error:
         raise ValueError(
-            f"{path} is no table ({reason}); write one line per time, columns separated by commas."
+            f"{path} is no table: {_reason(error)}; write one line per time, columns separated by commas."
         ) from None
     table = table.dropna(axis=1, how="all")  # lines that end in a comma have a column too many
     roles = [c for c in table.columns if role_of(c) in ("sample", "time")]
@@ -47,28 +49,74 @@ def read_csv(path: Path) -> xr.Dataset:
             indexed = table.set_index(keys if len(keys) > 1 else keys[0])
             if len(keys) == 1 or len(indexed) == np.prod([table[k].nunique() for k in keys]):
                 gridded: xr.Dataset = indexed.to_xarray()
-                return gridded
-    return xr.Dataset({c: ("axis_0", table[c].to_numpy()) for c in table.columns})
+                return _with_units(gridded.assign_attrs(read_notes=notes), units)
+    columns = {c: ("axis_0", table[c].to_numpy()) for c in table.columns}
+    return _with_units(xr.Dataset(columns, attrs={"read_notes": notes}), units)
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _with_units(data: xr.Dataset, units: dict[str, str]) -> xr.Dataset:
+    for name, unit in units.items():
+        data[name].attrs["units"] = unit
+    return data
+
+
+def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
+    """The table, with dates where a column of times holds them without doubt, how they were read, and units."""
     with path.open(encoding="utf-8-sig") as file:
-        lines = (line for line in file if line.strip() and not line.startswith("#"))
-        first, second = next(lines, ""), next(lines, "")
+        numbered = ((i, line) for i, line in enumerate(file) if line.strip() and not line.startswith("#"))
+        (_, first), (at, second), (_, third) = [*itertools.islice(numbered, 3), *[(0, "")] * 3][:3]
     separator = next((s for s in ";\t," if s in first), r"\s+")
-    decimal = "," if separator != "," and re.search(r"\d,\d", first + second) else "."
-    cells = [c.strip() for c in (first.split() if separator == r"\s+" else first.split(separator))]
-    named = not all(_is_number(c.replace(decimal, ".")) for c in cells if c)
-    numbered = _is_numbered(cells, second.strip().replace(separator, " ").split())
-    header = 0 if named or numbered else None
-    table = pd.read_csv(path, sep=separator, header=header, decimal=decimal, comment="#", encoding="utf-8-sig")
-    if numbered and not cells[0]:  # pandas' own numbers of the rows
+    decimal = "," if separator != "," and re.search(r"\d,\d", first + second + third) else "."
+    heads, cells, data = (_cells(line, separator, decimal) for line in (first, second, third))
+    named = not all(_is_number(c) for c in heads if c)
+    counted = _is_numbered(heads, cells)
+    units = named and _are_units(cells, data, len(heads))
+    table = pd.read_csv(
+        path,
+        sep=separator,
+        header=0 if named or counted else None,
+        decimal=decimal,
+        comment="#",
+        encoding="utf-8-sig",
+        skiprows=[at] if units else None,
+    )
+    if counted and not heads[0]:  # pandas' own numbers of the rows
         table = table.iloc[:, 1:]
     table.columns = [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
+    notes = [f"units are those of line {at + 1}"] if units else []
     for name in table.columns:
         if table[name].dtype.kind not in "biuf" and role_of(name) == "time":
-            table[name] = pd.to_datetime(table[name])
-    return table
+            try:
+                table[name], note = dates_of(table[name].astype(str).tolist())
+            except ValueError:  # stays text: refused if it is needed, that is, without `--times`
+                continue
+            notes += [note] if note else []
+    marks = (c.strip("[]()") for c in cells)
+    of_numbers = {c: mark for c, mark in zip(table.columns, marks, strict=False) if table[c].dtype.kind in "iuf"}
+    return table, notes, {c: mark for c, mark in of_numbers.items() if mark} if units else {}
+
+
+def _cells(line: str, separator: str, decimal: str) -> list[str]:
+    cells = line.split() if separator == r"\s+" else line.split(separator)
+    return [c.strip().strip('"').replace(decimal, ".") for c in cells]
+
+
+def _are_units(cells: list[str], data: list[str], columns: int) -> bool:
+    """Whether the cells under the names are words without a number at their start, and those under them are not."""
+    words = [c for c in cells if c]
+    plain = all(not _is_number(c) and not re.match(r"[-+]?\.?\d", c) for c in words)
+    numbers = [_is_number(below) for c, below in zip(cells, data, strict=False) if c]
+    return bool(words) and plain and len(cells) == columns and any(numbers)
+
+
+def _reason(error: Exception) -> str:
+    """Why a table can't be read, in our words."""
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    if match := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
+        return f"line {match[2]} has {match[3]} columns, the lines before it {match[1]}"
+    return "it is empty" if isinstance(error, pd.errors.EmptyDataError) else "its lines are no rows of one length"
 
 
 def _is_numbered(first: list[str], second: list[str]) -> bool:
