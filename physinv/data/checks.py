@@ -1,9 +1,10 @@
-"""Check that what a user hands in are trajectories, and of the process in question."""
+"""Check that what a user hands in are trajectories of the process in question, from which something can be learned."""
 
 from __future__ import annotations
 
-__all__ = ["check_trajectories", "precision_warnings"]
+__all__ = ["check_moving", "check_trajectories", "precision_warnings"]
 
+import math
 from typing import Any
 
 import torch
@@ -30,22 +31,55 @@ def precision_warnings(data: TrajectoryDataset) -> list[str]:
     """
     names = [(name, place) for name, place in data.layout.parts() if name not in data.layout.static]
     size, square, count = dict.fromkeys(dict(names), 0.0), dict.fromkeys(dict(names), 0.0), 0
+    low, high = dict.fromkeys(dict(names), math.inf), dict.fromkeys(dict(names), -math.inf)
     for block in data.blocks(limit=_LOOKED_AT):
         count += len(block)
         for name, place in names:
             part = block[(..., *place)].double()
+            low[name], high[name] = min(low[name], float(part.min())), max(high[name], float(part.max()))
             size[name] = max(size[name], float(part.abs().max()))
             square[name] += float(part.diff(dim=1).square().flatten(1).mean(1).sum())
     found = []
     for name in size:
         change, rounding = (square[name] / max(count, 1)) ** 0.5, torch.finfo(torch.float32).eps * size[name]
-        if size[name] > 0 and change < _RESOLVED * rounding:
+        if change == 0:  # a constant, unless all changes are lost
+            if size[name] > 0 and high[name] - low[name] < _RESOLVED * rounding:
+                found.append(
+                    f"`{name}` has values up to {size[name]:.3g} that never change, as float32 rounds them to "
+                    f"{rounding:.2g}; if they should change, subtract a constant."
+                )
+        elif change < _RESOLVED * rounding:
             found.append(
                 f"`{name}` has values up to {size[name]:.3g} and changes by {change:.2g} from one stored time to the "
                 f"next, which float32 rounds to {rounding:.2g}: subtract a constant, so that values are of the size "
                 "of their changes."
             )
     return found
+
+
+def check_moving(data: TrajectoryDataset, name: str) -> None:
+    """Raise ValueError if all trajectories hold one and the same state at all times.
+
+    Args:
+        data: The trajectories, which are read up to the first state that differs.
+        name: Name of the argument, for the message.
+
+    Raises:
+        ValueError: If nothing moves.
+    """
+    first: torch.Tensor | None = None
+    for block in data.blocks():
+        first = block[0, 0] if first is None else first
+        if not torch.equal(block, first.expand_as(block)):
+            return
+    if first is None:
+        return
+    low, high = float(first.min()), float(first.max())
+    value = f"{low:.6g}" if low == high else f"values from {low:.6g} to {high:.6g}"
+    raise ValueError(
+        f"`{name}` must hold states that differ, got the same state, {value}, at all times of all "
+        f"{data.n_trajectories} trajectories; choose what moves (`physinv import --variable`)."
+    )
 
 
 def check_trajectories(data: Any, name: str, sde: SDE) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from physinv.data.checks import precision_warnings
+from physinv.data.checks import check_moving, precision_warnings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.layout import VectorLayout
@@ -28,3 +28,22 @@ def test_noise_that_rounding_swallows_is_said(unit, tmp_path, generator):
     assert told.startswith("`level` has values up to ")
     assert "subtract a constant" in told
     assert precision_warnings(written(tmp_path, unit * (10 + noise))) == []
+
+
+def test_only_data_in_which_nothing_moves_are_refused(tmp_path):
+    still = torch.full((20, 6, 2), 3.0)
+    data = written(tmp_path, still)
+    assert precision_warnings(data) == [
+        "`level` has values up to 3 that never change, as float32 rounds them to 3.6e-07; if they should change, "
+        "subtract a constant."
+    ]
+    with pytest.raises(ValueError, match=r"`train` must hold .* the same state, 3, at all times of all 20 .*; choose"):
+        check_moving(data, "train")
+    still[-1, -1, 1] = 4.0  # one number at one time
+    (tmp_path / "other").mkdir()
+    check_moving(written(tmp_path / "other", still), "train")
+
+
+def test_what_differs_between_trajectories_alone_is_no_rounding(tmp_path, generator):
+    level = torch.randn(20, 1, 1, generator=generator).expand(20, 6, 1)
+    assert precision_warnings(written(tmp_path, level)) == []
