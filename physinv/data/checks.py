@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["check_moving", "check_trajectories", "precision_warnings"]
+__all__ = ["check_moving", "check_trajectories", "few_warnings", "precision_warnings"]
 
 import math
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import torch
@@ -16,6 +17,26 @@ from physinv.equations.sde import SDE
 
 _LOOKED_AT = 256  # trajectories
 _RESOLVED = 16.0  # roundings of float32 that the changes from one stored time to the next have to exceed
+
+
+def few_warnings(splits: Mapping[str, Sized], times: int) -> list[str]:
+    """Say which splits hold a single trajectory, from which no spread can be learned or measured.
+
+    Args:
+        splits: Trajectories by split.
+        times: Stored times of a trajectory.
+
+    Returns:
+        One sentence that names them and says what to do, or none.
+    """
+    single = [name for name, trajectories in splits.items() if len(trajectories) < 2]
+    if not single:
+        return []
+    cut = f", or cut them into shorter ones (`--window {times // 2} --split-by trajectory`)" if times > 3 else ""
+    return [
+        f"a single trajectory for {', '.join(single)}: 2 are the least that shows a spread, and 100 or more are needed "
+        f"to learn it; give more trajectories{cut}."
+    ]
 
 
 def precision_warnings(data: TrajectoryDataset) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from physinv.data.checks import check_moving, precision_warnings
+from physinv.data.checks import check_moving, few_warnings, precision_warnings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.layout import VectorLayout
@@ -47,3 +47,11 @@ def test_only_data_in_which_nothing_moves_are_refused(tmp_path):
 def test_what_differs_between_trajectories_alone_is_no_rounding(tmp_path, generator):
     level = torch.randn(20, 1, 1, generator=generator).expand(20, 6, 1)
     assert precision_warnings(written(tmp_path, level)) == []
+
+
+def test_splits_of_one_trajectory_are_named():
+    (told,) = few_warnings({"train": range(5), "valid": range(1), "test": range(1)}, 6)
+    assert told.startswith("a single trajectory for valid, test: 2 are the least")
+    assert "--window 3 --split-by trajectory" in told
+    assert "--window" not in few_warnings({"train": range(1)}, 3)[0]
+    assert few_warnings({"train": range(2), "valid": range(2)}, 6) == []

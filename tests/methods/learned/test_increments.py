@@ -175,6 +175,21 @@ def test_the_answer_for_what_is_constant_is_the_constant(layout, tmp_path, gener
     assert float(drawn[:, :, 0].std(1).mean()) == pytest.approx((2 / 3) ** 0.5, rel=0.4)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", ["auto", "physinv"])
+def test_one_trajectory_tells_where_things_begin(method, tmp_path, generator):
+    """Without a second one there is nothing to regress on: the mean of the linear estimate is that trajectory's."""
+    data = recorded(
+        tmp_path / "d", LAYOUTS[1], TIMES, {s: wandering(1, LAYOUTS[1], s == "valid") for s in ("train", "valid")}
+    )
+    train_run(
+        tmp_path / "run", data["train"], data["valid"], method=method, settings={"width": 8}, budget=Budget(steps=4)
+    )
+    assert load_run(tmp_path / "run").answer.sample(data["valid"].states(-1), 8, generator=generator).isfinite().all()
+    linear = fit_linear(build(Recorded, data["train"].config["parameters"]), data["train"], data["valid"])
+    assert torch.allclose(linear.mean(data["train"].states(-1)), data["train"].states(0))
+
+
 def test_data_in_which_nothing_moves_leave_no_run(tmp_path):
     still = {split: np.full((20, 3, 2), 3.0) for split in ("train", "valid")}
     data = recorded(tmp_path / "d", SLAB, TIMES, still)
