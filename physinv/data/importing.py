@@ -213,6 +213,11 @@ def _finite(x: NDArray[np.float64], plan: ImportPlan, path: str, first: int, chu
         states = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(states).all():
         bad = first + int(np.argwhere(~np.isfinite(states))[0, 0])
+        if np.isfinite(x).all():
+            raise ValueError(
+                f"trajectory {bad} of {path} has values up to {np.abs(x).max():.3g}, more than float32 can hold; write "
+                "the data in another unit."
+            )
         raise ValueError(f"trajectory {bad} of {path} holds NaN or infinity; leave it out of the file.")
     return states
 

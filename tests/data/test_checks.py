@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from physinv.data.checks import check_moving, few_warnings, precision_warnings
+from physinv.data.checks import check_moving, check_sizes, few_warnings, precision_warnings, size_warnings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.layout import VectorLayout
@@ -55,3 +55,17 @@ def test_splits_of_one_trajectory_are_named():
     assert "--window 3 --split-by trajectory" in told
     assert "--window" not in few_warnings({"train": range(1)}, 3)[0]
     assert few_warnings({"train": range(2), "valid": range(2)}, 6) == []
+
+
+@pytest.mark.parametrize("unit", [1e-40, 1e-22, 1e18, 1e30])
+def test_sizes_whose_squares_float32_cannot_hold_are_refused(unit, tmp_path, generator):
+    x = torch.rand(20, 6, 1, generator=generator)
+    (told,) = size_warnings(written(tmp_path, unit * x))
+    assert told.startswith(f"`level` has values up to {float((unit * x).max()):.3g}, and float32 holds")
+    with pytest.raises(ValueError, match="`train` cannot be calculated with: `level` has values up to"):
+        check_sizes(TrajectoryDataset(tmp_path / "a.hdf5"), "train")
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1.0, 1e15])
+def test_other_sizes_are_fine(unit, tmp_path, generator):
+    assert size_warnings(written(tmp_path, unit * torch.rand(20, 6, 1, generator=generator))) == []
