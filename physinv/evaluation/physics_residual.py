@@ -101,7 +101,6 @@ def physics_residual(states: Numbers, sde: SDE, times: Times) -> Float[Tensor, "
     # Given physics in the units of its process; points without data do not count.
     process, stretch = (sde.inner, sde.stretch) if isinstance(sde, GivenPhysics) else (sde, 1.0)
     valid = sde.layout.valid if isinstance(sde, Simulator) else None
-    share = 1.0 if valid is None else float(valid.double().mean())
     if isinstance(sde, Simulator):
         states = sde.layout.emptied(states)
 
@@ -113,7 +112,7 @@ def physics_residual(states: Numbers, sde: SDE, times: Times) -> Float[Tensor, "
         x, y = stretch * states[:, m], stretch * states[:, m + 1]
         gap, noisy, reached = normalised_gap(process, x, y, t0, t1, valid)
         finite = finite & reached.isfinite().all()
-        square, count = square + gap.double().square().sum(), count + share * noisy.square().sum()
+        square, count = square + gap.double().square().sum(), count + noisy.square().sum()
     if not bool(count > 0):
         raise ValueError("`sde` must have noise, the unit of the residual; compare with a noise-free run instead.")
     return torch.where(finite & square.isfinite(), square / count, torch.inf).to(states.dtype)
@@ -147,7 +146,9 @@ def normalised_gap(
         gap, noisy = _diagonal(sde, y - reached, t1 - t0)
     else:
         gap, noisy = _componentwise(sde, y, reached, t0, t1)
-    return gap if valid is None else gap * valid.to(gap.device), noisy, reached
+    if valid is not None:
+        gap, noisy = gap * valid.to(gap.device), noisy * float(valid.double().mean()) ** 0.5
+    return gap, noisy, reached
 
 
 def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:

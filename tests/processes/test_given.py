@@ -35,8 +35,8 @@ def test_the_residual_leaves_out_points_without_data(generator):
     t = torch.zeros(50, dtype=torch.float64)
     gap, noisy, _ = normalised_gap(given.inner, x[:, 0], x[:, 1], t, t + TIMES[1], torch.from_numpy(sea))
     assert not gap[..., 12:].any()
-    rank = float(noisy.square().sum()) / 50  # modes with noise, of which 12 of 16 points see their share
-    assert float(want) == pytest.approx(float(gap.square().sum()) / (50 * rank * 12 / 16))
+    assert float(noisy.square().sum()) == pytest.approx(50 * 10 * 12 / 16)  # modes 0 < |k| <= 16 / 3 have noise
+    assert float(want) == pytest.approx(float(gap.square().sum() / noisy.square().sum()))
 
 
 def test_on_a_box_of_another_length_units_are_converted(generator):
