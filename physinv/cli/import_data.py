@@ -65,7 +65,7 @@ def import_(
               physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
               physinv import sst.nc --out datasets/sst --window 6 --dry-run
     """
-    from physinv.data.checks import precision_warnings
+    from physinv.data.checks import few_warnings, precision_warnings, size_warnings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.importing import Choices, check_values, refuse_existing, write_import
     from physinv.data.imports.plan import plan_import
@@ -106,7 +106,8 @@ def import_(
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )
-    console.warn(precision_warnings(TrajectoryDataset(folder / "data" / "train")))
+    data = TrajectoryDataset(folder / "data" / "train")
+    console.warn([*few_warnings(plan.picks, len(data.times)), *size_warnings(data), *precision_warnings(data)])
     splits = ", ".join(f"{split} {len(picks)}" for split, picks in plan.picks.items())
     console.say(f"dataset in {folder}: {splits} trajectories ({plan.config['split']})")
 

@@ -148,6 +148,7 @@ def evaluate(
     from physinv.evaluation.checks import warnings
     from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
     from physinv.posterior.reconstruction import read_reconstruction
+    from physinv.processes.given import GivenPhysics
 
     check_output(json, "--json", recon)
     loaded = read_reconstruction(recon)
@@ -155,7 +156,9 @@ def evaluate(
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
     chosen = info["run"].get("notes", {}).get("chosen")
     method = info["method"] if chosen is None else f"{info['method']} ({chosen})"
-    title = f"{info['simulator']}, {method} {info['answer']}{steps}"
+    physics = loaded.simulator
+    named = f"{physics.physics} (given)" if isinstance(physics, GivenPhysics) else info["simulator"]
+    title = f"{named}, {method} {info['answer']}{steps}"
 
     # Everything is computed before anything is written, so that `--strict` leaves nothing behind.
     if loaded.truth is None:

@@ -1,9 +1,11 @@
-"""Check that what a user hands in are trajectories, and of the process in question."""
+"""Check that what a user hands in are trajectories of the process in question, from which something can be learned."""
 
 from __future__ import annotations
 
-__all__ = ["check_trajectories", "precision_warnings"]
+__all__ = ["check_moving", "check_sizes", "check_trajectories", "few_warnings", "precision_warnings", "size_warnings"]
 
+import math
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import torch
@@ -14,7 +16,28 @@ from physinv.equations.check_sde import state_shape
 from physinv.equations.sde import SDE
 
 _LOOKED_AT = 256  # trajectories
+_SIZES = 1e-20, 1e17  # between which squares of values, and their sums, are float32 numbers of full precision
 _RESOLVED = 16.0  # roundings of float32 that the changes from one stored time to the next have to exceed
+
+
+def few_warnings(splits: Mapping[str, Sized], times: int) -> list[str]:
+    """Say which splits hold a single trajectory, from which no spread can be learned or measured.
+
+    Args:
+        splits: Trajectories by split.
+        times: Stored times of a trajectory.
+
+    Returns:
+        One sentence that names them and says what to do, or none.
+    """
+    single = [name for name, trajectories in splits.items() if len(trajectories) < 2]
+    if not single:
+        return []
+    cut = f", or cut them into shorter ones (`--window {times // 2} --split-by trajectory`)" if times > 3 else ""
+    return [
+        f"a single trajectory for {', '.join(single)}: 2 are the least that shows a spread, and 100 or more are needed "
+        f"to learn it; give more trajectories{cut}."
+    ]
 
 
 def precision_warnings(data: TrajectoryDataset) -> list[str]:
@@ -29,23 +52,70 @@ def precision_warnings(data: TrajectoryDataset) -> list[str]:
         A sentence for each part of the state, with its size, its changes, and what to do.
     """
     names = [(name, place) for name, place in data.layout.parts() if name not in data.layout.static]
-    size, square, count = dict.fromkeys(dict(names), 0.0), dict.fromkeys(dict(names), 0.0), 0
+    square, count = dict.fromkeys(dict(names), 0.0), 0
+    low, high = dict.fromkeys(dict(names), math.inf), dict.fromkeys(dict(names), -math.inf)
     for block in data.blocks(limit=_LOOKED_AT):
         count += len(block)
         for name, place in names:
             part = block[(..., *place)].double()
-            size[name] = max(size[name], float(part.abs().max()))
+            low[name], high[name] = min(low[name], float(part.min())), max(high[name], float(part.max()))
             square[name] += float(part.diff(dim=1).square().flatten(1).mean(1).sum())
     found = []
-    for name in size:
-        change, rounding = (square[name] / max(count, 1)) ** 0.5, torch.finfo(torch.float32).eps * size[name]
-        if size[name] > 0 and change < _RESOLVED * rounding:
+    for name in square:
+        size = max(-low[name], high[name])
+        change, rounding = (square[name] / max(count, 1)) ** 0.5, torch.finfo(torch.float32).eps * size
+        if change == 0:  # a constant, unless all changes are lost
+            if size > 0 and high[name] - low[name] < _RESOLVED * rounding:
+                found.append(
+                    f"`{name}` has values up to {size:.3g} that never change, as float32 rounds them to "
+                    f"{rounding:.2g}; if they should change, subtract a constant."
+                )
+        elif change < _RESOLVED * rounding:
             found.append(
-                f"`{name}` has values up to {size[name]:.3g} and changes by {change:.2g} from one stored time to the "
+                f"`{name}` has values up to {size:.3g} and changes by {change:.2g} from one stored time to the "
                 f"next, which float32 rounds to {rounding:.2g}: subtract a constant, so that values are of the size "
                 "of their changes."
             )
     return found
+
+
+def check_moving(data: TrajectoryDataset, name: str) -> None:
+    """Raise ValueError if all trajectories hold one and the same state at all times.
+
+    Args:
+        data: The trajectories, which are read up to the first state that differs.
+        name: Name of the argument, for the message.
+
+    Raises:
+        ValueError: If nothing moves.
+    """
+    first: torch.Tensor | None = None
+    for block in data.blocks():
+        first = block[0, 0] if first is None else first
+        if not torch.equal(block, first.expand_as(block)):
+            return
+    if first is None:
+        return
+    low, high = float(first.min()), float(first.max())
+    value = f"{low:.6g}" if low == high else f"values from {low:.6g} to {high:.6g}"
+    raise ValueError(
+        f"`{name}` must hold states that differ, got the same state, {value}, at all times of all "
+        f"{data.n_trajectories} trajectories; choose what moves (`physinv import --variable`)."
+    )
+
+
+def check_sizes(data: TrajectoryDataset, name: str) -> None:
+    """Raise ValueError if values are so large or so small that float32 cannot calculate with them.
+
+    Args:
+        data: The trajectories, of which the first 256 count.
+        name: Name of the argument, for the message.
+
+    Raises:
+        ValueError: If :func:`size_warnings` says so.
+    """
+    for text in size_warnings(data):
+        raise ValueError(f"`{name}` cannot be calculated with: {text}")
 
 
 def check_trajectories(data: Any, name: str, sde: SDE) -> None:
@@ -66,3 +136,27 @@ def check_trajectories(data: Any, name: str, sde: SDE) -> None:
             f"`{name}` has states of shape {tuple(data.shape)}, those of {type(sde).__name__} {shape}; "
             "give data of the same process."
         )
+
+
+def size_warnings(data: TrajectoryDataset) -> list[str]:
+    """Say whether values are so large, or all so small, that float32 cannot hold their squares.
+
+    Args:
+        data: The trajectories, of which the first 256 count.
+
+    Returns:
+        A sentence with the largest value and what to do, if one is above 1e17, or if all that moves is below 1e-20.
+    """
+    sizes = {part: 0.0 for part, _ in data.layout.parts()}
+    for block in data.blocks(limit=_LOOKED_AT):
+        for part, place in data.layout.parts():
+            sizes[part] = max(sizes[part], float(block[(..., *place)].abs().max()))
+    least, most = _SIZES
+    largest = max(sizes, key=lambda part: sizes[part])
+    moving = max((part for part in sizes if part not in data.layout.static), key=lambda part: sizes[part])
+    wrong = [largest] if sizes[largest] > most else [moving] if 0 < sizes[moving] < least else []
+    return [
+        f"`{part}` has values up to {sizes[part]:.3g}, and float32 holds squares of values between {least:.0e} and "
+        f"{most:.0e} only; write the data in another unit."
+        for part in wrong
+    ]

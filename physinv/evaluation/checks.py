@@ -77,7 +77,7 @@ def check_samples(
     observation: Observation | None = None,
     generator: torch.Generator | None = None,
 ) -> list[Check]:
-    """Compute all checks that apply to samples of initial states.
+    """Compute all checks that apply to samples of initial states; of fields with points without data not their looks.
 
     Args:
         samples: Samples for each observation.
@@ -95,7 +95,7 @@ def check_samples(
     checks = _misfit(samples, truth, final, simulator, observation, generator) if simulator.known else []
     checks += _range(samples, truth, simulator)
     layout = simulator.layout
-    if layout.space and min(truth.shape[2:]) >= _SHORTEST:
+    if layout.space and not layout.mask and min(truth.shape[2:]) >= _SHORTEST:
         few, real = layout.moving(samples[:, :_LOOKED_AT]), layout.moving(truth)
         checks += _roughness(few, real, generator)
         if len(truth) >= _PATCHES:

@@ -126,8 +126,8 @@ def _residuals(data: TrajectoryDataset, physics: GivenPhysics) -> tuple[Tensor, 
     for m in range(len(times) - 1):
         t0, t1 = (times[i].to(states).expand(len(states)) for i in (m, m + 1))
         x, y = states[:, m], states[:, m + 1]
-        gap, noisy, reached = normalised_gap(physics.inner, x, y, t0, t1)
-        found.append((gap, noisy, y - reached, y - x))
+        gap, noisy, reached = normalised_gap(physics.inner, x, y, t0, t1, physics.layout.valid)
+        found.append((gap, noisy, physics.layout.emptied(y - reached), y - x))
     gaps, noisy, left, moved = (torch.stack(parts, 1) for parts in zip(*found, strict=True))
     return gaps, noisy, left, moved
 

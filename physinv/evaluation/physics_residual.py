@@ -7,12 +7,13 @@ __all__ = ["Diagonal", "normalised_gap", "physics_residual"]
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.config.inputs import Numbers, Times, as_times, check_instance
 from physinv.equations.sde import SDE
 from physinv.evaluation.ensembles import numbers
+from physinv.processes.given import GivenPhysics
 from physinv.processes.simulator import Simulator
 
 
@@ -67,6 +68,9 @@ def physics_residual(states: Numbers, sde: SDE, times: Times) -> Float[Tensor, "
     takes it for a gap at ``t_m``.  Where a process overrides ``whiten`` (oscillators), the gap is carried back before,
     ``Phi^-1(x_{m+1}) - x_m``, since it acts on gaps that have been carried through the flow.
 
+    Physics that was given for recorded data is that of its process.  Points without data are left out, beside which
+    the flow sees zeros; the residual is exact for white noise only, then.
+
     Args:
         states: Trajectories ``(batch, time, *state)``, in increasing order of time: a tensor, an array or lists.
         sde: The process, with noise that does not depend on the state.
@@ -94,12 +98,19 @@ def physics_residual(states: Numbers, sde: SDE, times: Times) -> Float[Tensor, "
             "are they of another one?"
         )
 
+    # Given physics in the units of its process; points without data do not count.
+    process, stretch = (sde.inner, sde.stretch) if isinstance(sde, GivenPhysics) else (sde, 1.0)
+    valid = sde.layout.valid if isinstance(sde, Simulator) else None
+    if isinstance(sde, Simulator):
+        states = sde.layout.emptied(states)
+
     # Whitened gaps and the number of noisy components, summed over the intervals.
     square, count = torch.zeros((2,), dtype=torch.float64, device=states.device)
     finite = states.isfinite().all()
     for m in range(len(times) - 1):
         t0, t1 = (times[i].to(states).expand(len(states)) for i in (m, m + 1))
-        gap, noisy, reached = normalised_gap(sde, states[:, m], states[:, m + 1], t0, t1)
+        x, y = stretch * states[:, m], stretch * states[:, m + 1]
+        gap, noisy, reached = normalised_gap(process, x, y, t0, t1, valid)
         finite = finite & reached.isfinite().all()
         square, count = square + gap.double().square().sum(), count + noisy.square().sum()
     if not bool(count > 0):
@@ -108,7 +119,12 @@ def physics_residual(states: Numbers, sde: SDE, times: Times) -> Float[Tensor, "
 
 
 def normalised_gap(
-    sde: SDE, x: Float[Tensor, "batch *state"], y: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
+    sde: SDE,
+    x: Float[Tensor, "batch *state"],
+    y: Float[Tensor, "batch *state"],
+    t0: Tensor,
+    t1: Tensor,
+    valid: Bool[Tensor, "*space"] | None = None,
 ) -> tuple[Tensor, Tensor, Float[Tensor, "batch *state"]]:
     """Return what the physics leaves unexplained of a step, ``q^(-1/2) (y - Phi(x))``, see :func:`physics_residual`.
 
@@ -118,14 +134,21 @@ def normalised_gap(
         y: States at the later times.
         t0: Earlier times, ``(batch,)``.
         t1: Later times, ``(batch,)``.
+        valid: Which points of a field hold data; None: all.  Elsewhere the gap is 0.
 
     Returns:
         The gap, of variance 1 for each noisy component; a state whose square norm is the number of these; ``Phi(x)``.
     """
     reached = _flow(sde, x, t0, t1)
+    if valid is not None:
+        y = torch.where(valid.to(y.device), y, reached)
     if isinstance(sde, Diagonal):
-        return *_diagonal(sde, y - reached, t1 - t0), reached
-    return *_componentwise(sde, y, reached, t0, t1), reached
+        gap, noisy = _diagonal(sde, y - reached, t1 - t0)
+    else:
+        gap, noisy = _componentwise(sde, y, reached, t0, t1)
+    if valid is not None:
+        gap, noisy = gap * valid.to(gap.device), noisy * float(valid.double().mean()) ** 0.5
+    return gap, noisy, reached
 
 
 def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def value_range(
     """Return the smallest and the largest number of each state, per channel of a field or component of a vector.
 
     Args:
-        states: Initial states; static channels are left out.
+        states: Initial states; static channels are left out, and points without data.
         layout: What their axes are.
 
     Returns:
@@ -28,6 +28,9 @@ def value_range(
     """
     x = layout.moving(states)
     channel = layout.channel_axis % x.ndim
+    if layout.valid is not None:
+        shape = [*x.shape[:2], -1, *[1] * (x.ndim - 3)]
+        x = x[..., layout.valid.to(x.device)].reshape(shape)
     axes = [axis for axis in range(1, x.ndim) if axis != channel]
     return (x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)) if axes else (x, x)
 

@@ -26,7 +26,7 @@ def wiener_gains(
         penalties: Ridge penalties, as shares of the largest power of a mode of ``x``.
 
     Returns:
-        The gains for each penalty, in single precision.
+        The gains for each penalty, in single precision; 0 where ``x`` does not vary at all.
 
     References:
         Wiener (1949), Extrapolation, interpolation, and smoothing of stationary time series.
@@ -36,6 +36,7 @@ def wiener_gains(
     cross = torch.einsum("n...i,n...o->...io", a.conj(), b) / len(a)
     eye = torch.eye(a.shape[-1], dtype=power.dtype, device=power.device)
     largest = power.diagonal(dim1=-2, dim2=-1).real.amax()
+    largest = torch.where(largest > 0, largest, torch.ones_like(largest))  # fields that do not vary: gains of 0
     return [
         torch.linalg.solve(power + penalty * largest * eye, cross).movedim((-2, -1), (0, 1)).cfloat().contiguous()
         for penalty in penalties

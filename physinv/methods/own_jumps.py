@@ -279,5 +279,5 @@ def _best(scores: Mapping[tuple[str, ...], Tensor]) -> tuple[str, ...]:
     if (STEPS,) not in scores:
         return pool
     gap = scores[STEPS,] - scores[pool]
-    doubt = _DOUBT * float(gap.std()) / math.sqrt(len(gap))
+    doubt = _DOUBT * float(gap.std(correction=min(1, len(gap) - 1))) / math.sqrt(len(gap))
     return (STEPS,) if float(gap.mean()) < -doubt else pool

@@ -18,6 +18,7 @@ from physinv.config.devices import threads_for
 from physinv.config.inputs import check_instance, describe
 from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
+from physinv.data.checks import check_moving, check_sizes
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.evaluation.physics_check import check_physics
@@ -281,6 +282,8 @@ def _problem(
         settings = settings.model_copy(update={"physics": "learned"})
     limit = int(settings.memory * 2**30)
     train, valid = (d.load(device) if d.nbytes <= limit else d for d in (train, valid))
+    check_moving(train, "train")
+    check_sizes(train, "train")
     return Problem(simulator, train, valid, settings, budget, seed, device, mixed=device.type == "cuda")
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from physinv.data.checks import precision_warnings
+from physinv.data.checks import check_moving, check_sizes, few_warnings, precision_warnings, size_warnings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.layout import VectorLayout
@@ -28,3 +28,44 @@ def test_noise_that_rounding_swallows_is_said(unit, tmp_path, generator):
     assert told.startswith("`level` has values up to ")
     assert "subtract a constant" in told
     assert precision_warnings(written(tmp_path, unit * (10 + noise))) == []
+
+
+def test_only_data_in_which_nothing_moves_are_refused(tmp_path):
+    still = torch.full((20, 6, 2), 3.0)
+    data = written(tmp_path, still)
+    assert precision_warnings(data) == [
+        "`level` has values up to 3 that never change, as float32 rounds them to 3.6e-07; if they should change, "
+        "subtract a constant."
+    ]
+    with pytest.raises(ValueError, match=r"`train` must hold .* the same state, 3, at all times of all 20 .*; choose"):
+        check_moving(data, "train")
+    still[-1, -1, 1] = 4.0  # one number at one time
+    (tmp_path / "other").mkdir()
+    check_moving(written(tmp_path / "other", still), "train")
+
+
+def test_what_differs_between_trajectories_alone_is_no_rounding(tmp_path, generator):
+    level = torch.randn(20, 1, 1, generator=generator).expand(20, 6, 1)
+    assert precision_warnings(written(tmp_path, level)) == []
+
+
+def test_splits_of_one_trajectory_are_named():
+    (told,) = few_warnings({"train": range(5), "valid": range(1), "test": range(1)}, 6)
+    assert told.startswith("a single trajectory for valid, test: 2 are the least")
+    assert "--window 3 --split-by trajectory" in told
+    assert "--window" not in few_warnings({"train": range(1)}, 3)[0]
+    assert few_warnings({"train": range(2), "valid": range(2)}, 6) == []
+
+
+@pytest.mark.parametrize("unit", [1e-40, 1e-22, 1e18, 1e30])
+def test_sizes_whose_squares_float32_cannot_hold_are_refused(unit, tmp_path, generator):
+    x = torch.rand(20, 6, 1, generator=generator)
+    (told,) = size_warnings(written(tmp_path, unit * x))
+    assert told.startswith(f"`level` has values up to {float((unit * x).max()):.3g}, and float32 holds")
+    with pytest.raises(ValueError, match="`train` cannot be calculated with: `level` has values up to"):
+        check_sizes(TrajectoryDataset(tmp_path / "a.hdf5"), "train")
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1.0, 1e15])
+def test_other_sizes_are_fine(unit, tmp_path, generator):
+    assert size_warnings(written(tmp_path, unit * torch.rand(20, 6, 1, generator=generator))) == []

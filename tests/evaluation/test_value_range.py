@@ -48,6 +48,14 @@ def test_fields_have_one_range_per_channel_and_static_ones_none(generator):
     assert found.flatten().tolist() == [False, True, False]
 
 
+def test_points_without_data_have_no_range():
+    sea = FieldLayout("u", "x", [range(3)], mask=[True, True, False])
+    x = torch.tensor([[[3.0, 4.0, 0.0]], [[5.0, 2.0, 0.0]]])
+    low, high = value_range(x, sea)
+    assert (low.flatten().tolist(), high.flatten().tolist()) == ([3.0, 2.0], [4.0, 5.0])
+    assert outside(torch.tensor([[[[1.0, 3.0, 0.0]]]]), x, sea)[0].tolist() == [[True]]
+
+
 def test_particles_have_one_range_for_all():
     layout = ParticleLayout(3, 1, ("position",))
     known = torch.tensor([[[0.0, 1.0], [2.0, 1.0], [5.0, 1.0]], [[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]])

@@ -27,6 +27,12 @@ def test_noise_shrinks_the_gain_to_the_share_of_the_signal(generator):
     assert torch.allclose(damped, torch.full_like(damped, 0.25), atol=0.03)
 
 
+def test_fields_that_do_not_vary_explain_nothing(generator):
+    y = torch.randn(5, 2, 6, generator=generator)
+    (gain,) = wiener_gains(torch.zeros(5, 1, 6), y, [1e-4])
+    assert torch.equal(gain, torch.zeros(1, 2, 4, dtype=gain.dtype))
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 1, 2, 3)])
 def test_mirrored_fields_are_even_on_every_axis(shape, generator):
     x = torch.randn(shape, generator=generator)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from physinv.evaluation.physics_residual import normalised_gap, physics_residual
 from physinv.processes.given import give_physics
 from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.parameters import build, describe
@@ -21,6 +22,21 @@ TIMES = np.linspace(0, 0.5, 6)
 def box(length, size=16):
     """Recorded fields on a periodic box."""
     return Recorded.of(FieldLayout("u", "x", [length * np.arange(size) / size], "PERIODIC"), TIMES)
+
+
+def test_the_residual_leaves_out_points_without_data(generator):
+    sea = np.arange(16) < 12
+    layout = FieldLayout("u", "x", [TURN * np.arange(16) / 16], "PERIODIC", mask=sea)
+    given = give_physics(Recorded.of(layout, TIMES), "burgers", {"viscosity": 0.01, "noise": 0.02})
+    x = layout.emptied(torch.randn(50, 2, 1, 16, generator=generator, dtype=torch.float64))
+    want = physics_residual(x, given, TIMES[:2])
+    x[:, 1, :, ~torch.from_numpy(sea)] += 5.0
+    assert float(physics_residual(x, given, TIMES[:2])) == pytest.approx(float(want))
+    t = torch.zeros(50, dtype=torch.float64)
+    gap, noisy, _ = normalised_gap(given.inner, x[:, 0], x[:, 1], t, t + TIMES[1], torch.from_numpy(sea))
+    assert not gap[..., 12:].any()
+    assert float(noisy.square().sum()) == pytest.approx(50 * 10 * 12 / 16)  # modes 0 < |k| <= 16 / 3 have noise
+    assert float(want) == pytest.approx(float(gap.square().sum() / noisy.square().sum()))
 
 
 def test_on_a_box_of_another_length_units_are_converted(generator):

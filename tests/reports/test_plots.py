@@ -14,11 +14,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from physinv.evaluation.metrics import coverage
 from physinv.evaluation.spectra import radial_spectrum
+from physinv.processes.layout import FieldLayout
 from physinv.processes.simulator import Simulator
 from physinv.reports import plots as plot
 from physinv.reports.plots import style
@@ -406,6 +408,32 @@ def test_what_does_not_vary_is_drawn(kind: str, value: float, tmp_path: Path) ->
     plot.reconstruction(still[:, 0], still[:, -1], same, simulator.layout).draw_without_rendering()
     if simulator.layout.space:
         plot.spectra(still[:, 0], still[:, -1], same, simulator.layout).draw_without_rendering()
+
+
+@pytest.mark.parametrize("space", [(12,), (6, 5)])
+def test_points_without_data_are_blank(space: tuple[int, ...], generator: torch.Generator) -> None:
+    """Values there, of whatever size, change nothing: neither limits nor what is drawn."""
+    sea = np.arange(math.prod(space)).reshape(space) % 5 > 0
+    layout = FieldLayout("sst", ("x", "y")[: len(space)], [range(n) for n in space], "WALL", mask=sea)
+    drawn = []
+    for land in (0.0, 1e9):
+        generator.manual_seed(0)
+        x, samples = torch.randn(4, 1, *space, generator=generator), torch.randn(4, 6, 1, *space, generator=generator)
+        for states in (x, samples):
+            states[..., ~torch.from_numpy(sea)] = land
+        figures = [
+            plot.trajectory(x, torch.arange(4.0), layout),
+            plot.reconstruction(x, x, samples, layout),
+            plot.posterior(x, samples, layout),
+        ]
+        for figure in figures:
+            FigureCanvasAgg(figure).draw()
+        drawn.append([(ax.get_xlim(), ax.get_ylim()) for figure in figures for ax in figure.axes])
+        images = [image.get_array() for figure in figures for ax in figure.axes for image in ax.get_images()]
+        assert all(np.ma.getmaskarray(np.ma.masked_invalid(image))[~sea.T].all() for image in images)
+        profiles = [line.get_ydata() for line in figures[0].axes[1].lines] if len(space) == 1 else []
+        assert all(np.isnan(values[~sea]).all() for values in profiles)
+    assert drawn[0] == drawn[1]
 
 
 def test_figures_are_wide_and_bars_lie_over_the_band(tmp_path: Path) -> None:

@@ -167,8 +167,10 @@ def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torc
     """The widest factor of the spread whose CRPS is not clearly worse than the best one's.
 
     Each error counts in units of the spread that was predicted for it.  Validation windows may be few and alike, and
-    too little spread is the worse mistake.
+    too little spread is the worse mistake.  A single trajectory says nothing about the spread.
     """
+    if len(initial) < 2:
+        return 1.0
     mean = answer.mean(final)[:, None]
     noise, gap = answer.sample(final, _COPIES, generator=generator) - mean, initial[:, None] - mean
     unit = noise.square().mean(1, keepdim=True).sqrt()

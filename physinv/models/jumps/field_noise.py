@@ -117,7 +117,7 @@ def noise_spectrum(z: Float[Tensor, "n channels *space"], periodic: bool) -> Flo
         periodic: Whether they are periodic.
 
     Returns:
-        Power of every mode; white noise has 1.
+        Power of every mode; white noise has 1, and a channel that is 0 in all examples 0.
 
     Example:
         >>> noise_spectrum(torch.tensor([[[1.0, -1.0, 1.0, -1.0]]]), True)  # only the shortest wave
@@ -128,7 +128,8 @@ def noise_spectrum(z: Float[Tensor, "n channels *space"], periodic: bool) -> Flo
     power = fourier(z).abs().square().mean(0)
     points = z[0, 0].numel()
     total = z.square().mean(0).flatten(1).sum(1)
-    return power * (points / total.clamp(min=torch.finfo(z.dtype).tiny)).reshape(-1, *[1] * (z.ndim - 2))
+    share = torch.where(total > points * torch.finfo(z.dtype).tiny, points / total, torch.zeros_like(total))
+    return power * share.reshape(-1, *[1] * (z.ndim - 2))
 
 
 def filter_modes(

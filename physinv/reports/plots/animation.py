@@ -64,7 +64,7 @@ def animate(
     figure = Figure(_SIZE, layout="constrained", dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes = list(figure.subplots(1, 2, sharex=True, sharey=True))
-    both = array(reconstruction), array(truth)
+    both = array(reconstruction, layout), array(truth, layout)
     draw = picture_of(layout).motion(figure, axes, both, t, layout)
     out: list[Image.Image] = []
     for i in map(int, pick):

@@ -79,6 +79,6 @@ def examples(
     kept = {m: s for m, s in kept.items() if len(s)}
     if not kept:
         raise ValueError("`samples` must hold a finite draw of some method, got none; look for what diverged.")
-    draws = {method: array(states) for method, states in kept.items()}
+    draws = {method: array(states, layout) for method, states in kept.items()}
     colours = {method: str(look_of(method)["color"]) for method in kept}
-    return picture_of(layout).comparison(array(truth), array(final), draws, layout, colours)
+    return picture_of(layout).comparison(array(truth, layout), array(final, layout), draws, layout, colours)

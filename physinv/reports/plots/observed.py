@@ -48,7 +48,7 @@ def posterior(
     """
     rows = min(_ROWS, len(observation))
     channel = next((c for c, name in enumerate(layout.names) if name not in layout.static), 0)
-    y, x = array(observation[:rows]), array(samples[:rows])
+    y, x = array(observation[:rows], layout), array(samples[:rows], layout)
     if len(layout.space) > 1:
         y, x = central_plane(y[:, channel], layout), central_plane(x[:, :, channel], layout)
         columns = {"observation $x_T$": y, "sample of $x_0$": x[:, 0], "mean": x.mean(1), "std. deviation": x.std(1)}
@@ -102,7 +102,7 @@ def predicted(
     Returns:
         The figure.
     """
-    y, x = array(layout.moving(observation)), array(layout.moving(noisy))
+    y, x = array(layout.scored(observation)), array(layout.scored(noisy))
     y, x = y.reshape(-1), np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
     pick = np.unique(np.linspace(0, len(y) - 1, min(_POINTS, len(y))).round().astype(int))
     y, (low, middle, high) = y[pick], np.quantile(x[:, pick], (0.05, 0.5, 0.95), axis=0)

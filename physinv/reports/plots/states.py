@@ -49,7 +49,7 @@ def trajectory(
             f"`states` must hold {len(times)} states of {one - 1} axes each, as `times` and `layout` say, "
             f"got shape {tuple(states.shape)}."
         )
-    return picture.trajectory(array(states), array(times), layout, channel, frames)
+    return picture.trajectory(array(states, layout), array(times), layout, channel, frames)
 
 
 @house_style()
@@ -85,5 +85,5 @@ def reconstruction(
         ValueError: If the shapes of ``samples`` and ``truth`` do not fit each other.
     """
     check_members(samples, truth)
-    x, y, ensemble = array(truth[:rows]), array(observation[:rows]), array(samples[:rows])
+    x, y, ensemble = (array(states[:rows], layout) for states in (truth, observation, samples))
     return picture_of(layout).reconstruction(x, y, ensemble, layout, channel)

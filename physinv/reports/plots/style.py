@@ -192,13 +192,17 @@ def colour_scale(fields: Array) -> tuple[str, Normalize]:
     return POSITIVE, Normalize(low, high if high > low else low + (abs(low) or 1.0))
 
 
-def array(x: Tensor) -> Array:
+def array(x: Tensor, layout: StateLayout | None = None) -> Array:
     """Return a tensor as a float64 array on the CPU.
 
     Args:
         x: The tensor.
+        layout: Layout of states, with any axes before them, whose points without data become NaN; None: as they are.
     """
-    return np.asarray(x.detach().cpu().double())
+    found = np.asarray(x.detach().cpu().double())
+    if layout is None or layout.valid is None:
+        return found
+    return np.where(np.asarray(layout.valid), found, np.nan)
 
 
 def check_members(samples: Tensor, truth: Tensor) -> None:

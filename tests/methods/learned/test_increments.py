@@ -154,6 +154,50 @@ def test_points_without_data_have_no_part_in_anything(tmp_path, generator):
     assert "spectral_error" not in rows
 
 
+def wandering(n, layout, seed, steps=3):
+    """Random walks, (n, steps, *state), of which the last component or channel is 3 always."""
+    walks = np.random.default_rng(seed).normal(size=(n, steps, *layout.shape)).cumsum(1)
+    walks[:, :, -1] = 3.0
+    return walks
+
+
+LAYOUTS = [VectorLayout("x", 2), FieldLayout(("u", "v"), "x", [range(8)], "PERIODIC")]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["vector", "field"])
+def test_the_answer_for_what_is_constant_is_the_constant(layout, tmp_path, generator):
+    data = recorded(
+        tmp_path / "d", layout, TIMES, {s: wandering(40, layout, i) for i, s in enumerate(("train", "valid"))}
+    )
+    drawn = fit_increments(problem_of(data, 20, width=8)).sample(data["valid"].states(-1), 8, generator=generator)
+    assert torch.allclose(drawn[:, :, -1], torch.tensor(3.0), atol=1e-3)
+    # x_0 = a, x_T = a + b + c of three normal numbers: the variance of a is 2/3, roughly known from 40 windows
+    assert float(drawn[:, :, 0].std(1).mean()) == pytest.approx((2 / 3) ** 0.5, rel=0.4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", ["auto", "physinv"])
+def test_one_trajectory_tells_where_things_begin(method, tmp_path, generator):
+    """Without a second one there is nothing to regress on: the mean of the linear estimate is that trajectory's."""
+    data = recorded(
+        tmp_path / "d", LAYOUTS[1], TIMES, {s: wandering(1, LAYOUTS[1], s == "valid") for s in ("train", "valid")}
+    )
+    train_run(
+        tmp_path / "run", data["train"], data["valid"], method=method, settings={"width": 8}, budget=Budget(steps=4)
+    )
+    assert load_run(tmp_path / "run").answer.sample(data["valid"].states(-1), 8, generator=generator).isfinite().all()
+    linear = fit_linear(build(Recorded, data["train"].config["parameters"]), data["train"], data["valid"])
+    assert torch.allclose(linear.mean(data["train"].states(-1)), data["train"].states(0))
+
+
+def test_data_in_which_nothing_moves_leave_no_run(tmp_path):
+    still = {split: np.full((20, 3, 2), 3.0) for split in ("train", "valid")}
+    data = recorded(tmp_path / "d", SLAB, TIMES, still)
+    with pytest.raises(ValueError, match="`train` must hold states that differ, got the same state, 3,"):
+        train_run(tmp_path / "run", data["train"], data["valid"], budget=Budget(steps=20))
+    assert not (tmp_path / "run").exists()
+
+
 def test_particles_are_refused():
     gas = Mock(spec=Problem)
     gas.train = SimpleNamespace(layout=ParticleLayout(3, 2, "position"))

@@ -19,6 +19,13 @@ def noise_of(periodic):
     return FieldNoise(1, 1, periodic, (9,) if periodic else (17,))
 
 
+def test_without_errors_there_is_no_noise(generator):
+    z = torch.cat([torch.randn(50, 1, 8, generator=generator), torch.zeros(50, 1, 8)], 1)
+    power = noise_spectrum(z, True)
+    assert float(power[0].min()) > 0
+    assert torch.equal(power[1], torch.zeros(5))
+
+
 @pytest.mark.parametrize("periodic", [True, False])
 def test_it_has_the_correlations_that_it_was_fitted_to(periodic, generator):
     noise, one = noise_of(periodic), torch.ones(N, 1, 16)

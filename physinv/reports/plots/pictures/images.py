@@ -75,14 +75,15 @@ def _gallery(truth: Array, seen: Array, ensemble: Array, layout: StateLayout, na
     grid = figure.add_gridspec(n + 1, len(columns), height_ratios=[1.0] * n + [0.08])
     cmap, norm = colour_scale(np.stack([truth, seen]))
     for j, (title, images) in enumerate(columns):
-        peak = float(images.max()) or 1.0
+        peak = float(np.nanmax(images)) or 1.0
         look = (SPREAD, Normalize(0, peak)) if j == spread else (cmap, norm)
         for i, image in enumerate(images):
             ax = figure.add_subplot(grid[i, j], title=title if i == 0 else "")
             drawn = draw_image(ax, image, *look)
         if j == 0:
             name_axes(ax, layout)
-            low, high = ensemble[:, :3].min() < norm.vmin, ensemble[:, :3].max() > norm.vmax
+            least, most = float(np.nanmin(ensemble[:, :3])), float(np.nanmax(ensemble[:, :3]))
+            low, high = bool(norm(least) < 0), bool(norm(most) > 1)
             extend = ("both" if low else "max") if high else ("min" if low else "neither")
             bar = figure.add_subplot(grid[n, :spread])
             figure.colorbar(drawn, cax=bar, orientation="horizontal", label=name, extend=extend)

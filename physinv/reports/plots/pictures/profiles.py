@@ -92,7 +92,7 @@ def _limit(figure: Figure, states: Array, truth: Array) -> None:
     reach = 0.5 * ((high - low) or abs(high) or 1.0)
     figure.axes[0].set_ylim(low - reach, high + reach)
     far = figure.axes[1].get_ylim()
-    spread = float(truth.std()) * 2 or float(np.abs(truth).max()) or 1.0
+    spread = float(np.nanstd(truth)) * 2 or float(np.nanmax(np.abs(truth))) or 1.0
     figure.axes[1].set_ylim(max(far[0], -spread), min(far[1], spread))
 
 
