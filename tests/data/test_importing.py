@@ -254,7 +254,7 @@ BAD = {
         lambda p: write_well(p, spoil=nan),
         "1 of 288 numbers of a state of {0} are missing (NaN) at some times only",
     ),
-    "large": (lambda p: write_well(p, spoil=too_large), "of {0} has values up to 1e+50, more than float32 can hold"),
+    "large": (lambda p: write_well(p, spoil=too_large), "of {0} holds 1e+50, which does not fit float32"),
     "shape": (lambda p: write_well(p, spoil=short), "`density` of {0} must have shape (4, 6, 8, 4), got (4, 5, 8, 4)"),
     "incomplete": (lambda p: write_well(p, spoil=no_dimension), "{0} is not whole"),
     "grids": (lambda p: write_groups(p, spoil=other_grid), "`0003/grid/t` of {0} must be that of 0000"),
