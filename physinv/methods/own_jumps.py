@@ -24,7 +24,6 @@ from physinv.models.jumps.base import Jump, JumpKernel, jump_grids
 from physinv.models.jumps.field import empty_field_jumps, fit_field_jumps
 from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vector_jumps
 from physinv.posterior.jumps import JumpPosterior
-from physinv.training.jump_pairs import Fresh
 
 STEPS = "steps"
 """The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
@@ -130,7 +129,6 @@ class Family:
         batch: Pairs per update, where the settings leave that open.
         rate: Learning rate, likewise.
         share: Share of the budget of the score model beside them.
-        fresh: What is simulated anew where the settings leave that open and the simulator is known.
     """
 
     fit: Callable[..., JumpKernel]
@@ -140,13 +138,12 @@ class Family:
     batch: int
     rate: float
     share: float
-    fresh: Fresh
 
 
-VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25, "states")
+VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25)
 """Mixtures along grids of 1, 2 and 4 jumps."""
 
-FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1, "noise")
+FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
 """Normal laws around a learned mean, in one jump."""
 
 
@@ -225,8 +222,8 @@ def _family(setup: Setup) -> tuple[Family, Settings]:
     }
     left: dict[str, Any] = {k: v for k, v in pairs.items() if not getattr(setup.settings, k)}
     if setup.settings.fresh == "auto":
-        fresh = family.fresh if setup.simulator.startable else "noise"  # initial states of fields may cost a spin-up
-        left["fresh"] = "off" if _learned(setup) else fresh
+        cheap = setup.simulator.startable and setup.simulator.spin_up_time == 0
+        left["fresh"] = "off" if _learned(setup) else "states" if cheap else "noise"
     return family, setup.settings.model_copy(update=left | {"windows": (2,)})
 
 

@@ -147,6 +147,14 @@ class Simulator(SDE):
         return math.inf if self.weak_order == math.inf else None
 
     @property
+    def spin_up_time(self) -> float:
+        """The time that the process has run before its initial states, in units of time; 0 where they are drawn at once.
+
+        Training draws new initial states where they cost nothing, and new noise alone where they are dear.
+        """
+        return 0.0
+
+    @property
     def _stored_step(self) -> float:
         """The longest interval between stored times."""
         return float(self.times.detach().diff().max())

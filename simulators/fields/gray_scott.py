@@ -88,6 +88,10 @@ class GrayScott(Semilinear):
         """Return mirror images along each axis, both, and the diagonal."""
         return [x, reflect(x, 0), reflect(x, 1), reflect(x, 0, 1), x.mT]
 
+    @property
+    def spin_up_time(self) -> float:
+        return float(self.spin_up)
+
     def initial(
         self,
         batch: int,

@@ -88,6 +88,10 @@ class KuramotoSivashinsky(Semilinear):
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         return [x, -reflect(x, 0)]
 
+    @property
+    def spin_up_time(self) -> float:
+        return float(self.spin_up)
+
     def initial(
         self,
         batch: int,

@@ -166,6 +166,10 @@ class NavierStokes(Semilinear):
             return [x, turned]
         return [x, turned, -reflect(x, 1).roll(self.size // (2 * self.wavenumber), -1)]
 
+    @property
+    def spin_up_time(self) -> float:
+        return float(self.spin_up)
+
     def initial(
         self,
         batch: int,

@@ -17,10 +17,17 @@ from physinv.methods.registry import fit_method
 from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
 from simulators.fields.allen_cahn import AllenCahn
+from simulators.fields.burgers import Burgers
+from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 QUICK = Settings(width=16, depth=2, batch=64, rate=1e-2, validate_every=50, validate_windows=128)
+
+FRESH = [
+    (Burgers(size=16, steps=2, inner=2, horizon=0.2), "burgers", True),
+    (KuramotoSivashinsky(size=16, steps=2, spin_up=1.0, horizon=1.0), "kuramoto-sivashinsky", False),
+]
 
 
 def made(simulator, name, folder, train=400):
@@ -119,3 +126,15 @@ def test_physics_that_explodes_backward_gives_finite_samples(tmp_path, generator
     train, valid, test = (TrajectoryDataset(folder / "data" / s).load() for s in ("train", "valid", "test"))
     answer = fit_jumps(Problem(simulator, train, valid, QUICK, Budget(steps=60)))
     assert answer.sample(test.states(-1), 8, generator=generator).isfinite().all()
+
+
+@pytest.mark.parametrize(("simulator", "name", "drawn"), FRESH)
+def test_new_initial_states_are_drawn_where_they_cost_nothing(simulator, name, drawn, tmp_path, monkeypatch):
+    """One call is that of the observations that ways are compared on; KS has to run before its initial states."""
+    data = made(simulator, name, tmp_path, train=8)
+    kind, calls = type(simulator), []
+    plain = kind.initial
+    monkeypatch.setattr(kind, "initial", lambda self, n, **rest: calls.append(n) or plain(self, n, **rest))
+    settings = Settings(width=8, depth=1, batch=4, validate_every=2, validate_windows=8)
+    fit_jumps(Problem(simulator, data["train"], data["valid"], settings, Budget(steps=4)))
+    assert (len(calls) > 1) == drawn
