@@ -98,7 +98,8 @@ def once(
 
     begun, stream = time.process_time(), seeds(seed).child("jumps")
     kernel = fit_field_jumps(simulator, data["train"], settings, jumps=jumps, seed=stream)
-    pairs = JumpPairs(kernel, simulator, data["train"], data["valid"], fresh=choose_fresh(settings.fresh, simulator))
+    fresh = "noise" if settings.fresh == "auto" and simulator.spin_up_time else settings.fresh
+    pairs = JumpPairs(kernel, simulator, data["train"], data["valid"], fresh=choose_fresh(fresh, simulator))
     rest, rate = budget - (time.process_time() - begun), settings.rate or layout.default_rate
     done = train(kernel, pairs, settings, seconds=rest, rate=rate, stream=stream.child("training"))
     kernel.finish(data["valid"], seed=stream)
@@ -195,7 +196,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     changes: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
-    settings = Settings(**{"batch": 32, "fresh": "noise", **{k: number(v) for k, v in changes.items()}})
+    settings = Settings(**{"batch": 32, **{k: number(v) for k, v in changes.items()}})
     for name in args.systems:
         figures: dict[str, list[float]] = {}
         for i, seed in enumerate(args.seeds):

@@ -148,7 +148,7 @@ class Simulator(SDE):
 
     @property
     def spin_up_time(self) -> float:
-        """The time that the process has run before its initial states, in units of time; 0 where these are drawn.
+        """The time that the process has run before its initial states, in units of time; 0: they are drawn at once.
 
         Training draws new initial states where they cost nothing, and new noise alone where they are dear.
         """
