@@ -49,7 +49,7 @@ nitpicky = True
 # Types of other packages: without their inventories (a download) there is nothing to link to.
 ELSEWHERE = (
     "PIL|abc|annotated_types|collections|contextlib|dataclasses|enum|h5py|jaxtyping|matplotlib|np|numpy|pathlib|pydantic"
-    "|pydantic_core|rich|safetensors|scipy|torch|typer|types|typing|xarray"
+    "|pydantic_core|rich|safetensors|scipy|torch|typer|types|typing|xarray|xr"
 )
 SHORT = r"(Tensor|ndarray|Float|Complex|Int|Int64|Bool|Figure|tuple|dict)(\[.*)?"  # as signatures name them
 nitpick_ignore_regex = [

@@ -1,9 +1,9 @@
 """Layouts of HDF5 that are made for many trajectories: The Well's, and PDEBench's two.
 
-The Well     as in :mod:`physinv.data.file_format`, with fields in /t0_fields, /t1_fields, /t2_fields
-PDEBench     arrays at the root, ``tensor (N, T, X)`` or one per field, ``t-coordinate``, ``x-coordinate``, ...;
-             vectors ``(N, T, dim)`` without ``x-coordinate``
-PDEBench     a group for each trajectory, ``data (T, X, Y, channels)`` and ``grid/t``, ``grid/x``, ``grid/y``
+- The Well: as in :mod:`physinv.data.file_format`, with fields in /t0_fields, /t1_fields, /t2_fields.
+- PDEBench, arrays at the root: ``tensor (N, T, X)`` or one per field, ``t-coordinate``, ``x-coordinate``, ...; vectors
+  ``(N, T, dim)`` without ``x-coordinate``.
+- PDEBench, a group for each trajectory: ``data (T, X, Y, channels)`` and ``grid/t``, ``grid/x``, ``grid/y``.
 """
 
 from __future__ import annotations
