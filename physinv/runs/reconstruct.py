@@ -25,7 +25,6 @@ from physinv.data.final_states import FinalStates
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
-from physinv.evaluation.observed.predictive import FEWEST_DRAWS, MOST_DRAWS, predict
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
@@ -34,13 +33,13 @@ from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
-from physinv.posterior.reconstruction import DIGEST, SCHEMA, digest
+from physinv.posterior.reconstruction import SCHEMA
 from physinv.processes.given import GivenPhysics
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
-from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
+from physinv.runs.forward import ForwardSamples
 from physinv.runs.run import Run, load_run
 from physinv.runs.store import Store
 
@@ -51,7 +50,6 @@ the probability flow or the reversal without noise."""
 GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
 
-_FORWARD = 2000  # samples that are run forward, of all observations together, but for the fewest of each
 _NOISE = 0.05  # of the deviation of final states: noise of a partial observation
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
@@ -196,7 +194,8 @@ def reconstruct(
 
             # Samples are written batch by batch: they are the only array that may not fit into memory.
             target = store.states("samples", "observation_index", "draw")
-            ahead = _Forward(run, store, plan) if truth is None and plan.answer == "samples" else None
+            alone = truth is None and plan.answer == "samples"
+            ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
             at = 0
             for part in torch.split(final, max(1, (plan.batch or default_batch(shown)) // k)):
                 drawn = _drawn(answer, observation, part.to(device), plan, generator)
@@ -220,33 +219,6 @@ def reconstruct(
     with threads_for(layout.shape):
         write_atomically(out, write)
     return familiar
-
-
-class _Forward:
-    """Writes where samples lead to, where there is physics to run them by."""
-
-    def __init__(self, run: Run, store: Store, plan: SamplingPlan) -> None:
-        physics = run.sde
-        self.physics = None if isinstance(physics, Simulator) and not physics.known else physics
-        self.times, self.store = run.times, store
-        self.generator = seeds(plan.seed).child("reconstruction", "prediction").generator(run.device)
-        if self.physics is not None:
-            self.count = min(plan.draws, MOST_DRAWS, max(FEWEST_DRAWS, _FORWARD // store.sizes["observation_index"]))
-            self.targets = [
-                store.states(name, "observation_index", self.count) for name in ("predicted", "predicted_clean")
-            ]
-
-    def write(self, at: int, drawn: Tensor) -> None:
-        if self.physics is None:
-            return
-        found = predict(self.physics, self.times, drawn[:, : self.count], generator=self.generator)
-        for target, states in zip(self.targets, (found.noisy, found.clean), strict=True):
-            target[at : at + len(drawn)] = self.store.blanked(states)
-
-    def close(self) -> None:
-        """Note which samples these are the final states of."""
-        if self.physics is not None:
-            self.targets[0].attrs[DIGEST] = digest(self.store.file["samples"])
 
 
 def _ends(data: TrajectoryDataset | FinalStates, limit: int | None) -> tuple[Tensor | None, Tensor]:

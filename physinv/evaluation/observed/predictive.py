@@ -292,7 +292,7 @@ def _deviation(name: str, both: _Both) -> Float[Tensor, " n"]:
     """
     ours, theirs = ((x.clamp(min=0).pow(1 / 3) if name.startswith("distance") else x) for x in both)
     spread = theirs.var(1).maximum(theirs.var(1).mean()).sqrt()
-    least = 1e-6 * theirs.abs().mean().clamp(min=1e-300)
+    least = 1e-6 * theirs.abs().mean().clamp(min=torch.finfo(theirs.dtype).tiny)
     return (ours.mean(1) - theirs.mean(1)) / (spread * math.sqrt(1 + 1 / theirs.shape[1])).clamp(min=least)
 
 

@@ -1,0 +1,57 @@
+"""Samples of observations without truth, run forward and stored beside them for the posterior predictive check."""
+
+from __future__ import annotations
+
+__all__ = ["ForwardSamples"]
+
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.seeds import Seed, seeds
+from physinv.evaluation.observed.predictive import FEWEST_DRAWS, MOST_DRAWS, predict
+from physinv.posterior.reconstruction import DIGEST, digest
+from physinv.processes.simulator import Simulator
+from physinv.runs.run import Run
+from physinv.runs.store import Store
+
+_TOGETHER = 2000  # samples that are run forward, of all observations together, but for the fewest of each
+
+
+class ForwardSamples:
+    """Run samples forward by the physics of a run, and write the final states; without physics nothing is written.
+
+    Args:
+        run: The run that samples are of.
+        store: The reconstruction file, open for writing.
+        draws: Samples of each observation; the first of them are run forward.
+        seed: Seed of the noise on the way.
+    """
+
+    def __init__(self, run: Run, store: Store, draws: int, *, seed: Seed) -> None:
+        physics = run.sde
+        self.physics = None if isinstance(physics, Simulator) and not physics.known else physics
+        self.times, self.store = run.times, store
+        self.generator = seeds(seed).child("reconstruction", "prediction").generator(run.device)
+        if self.physics is not None:
+            self.count = min(draws, MOST_DRAWS, max(FEWEST_DRAWS, _TOGETHER // store.sizes["observation_index"]))
+            self.targets = [
+                store.states(name, "observation_index", self.count) for name in ("predicted", "predicted_clean")
+            ]
+
+    def write(self, at: int, drawn: Float[Tensor, "batch draws *state"]) -> None:
+        """Run the samples of some observations forward.
+
+        Args:
+            at: Number of the first of these observations.
+            drawn: Their samples.
+        """
+        if self.physics is None:
+            return
+        found = predict(self.physics, self.times, drawn[:, : self.count], generator=self.generator)
+        for target, states in zip(self.targets, (found.noisy, found.clean), strict=True):
+            target[at : at + len(drawn)] = self.store.blanked(states)
+
+    def close(self) -> None:
+        """Note which samples these are the final states of."""
+        if self.physics is not None:
+            self.targets[0].attrs[DIGEST] = digest(self.store.file["samples"])
