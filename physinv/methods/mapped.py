@@ -59,7 +59,8 @@ def with_value_map(
     Two things are asked.  The values of samples have to be farther from those of the training states, by the
     Kolmogorov-Smirnov distance, than the values of the validation states are (1.5 times as far, in any channel): exact
     samples are not.  And the CRPS of observations that the map was not fitted to, by halves, must not get worse by more
-    than its standard error.  Linear processes with Gaussian initial states are never mapped.
+    than its standard error; that goes for smoothing, too, which is left out where it costs something.  Linear
+    processes with Gaussian initial states are never mapped.
 
     Args:
         answer: The posterior of any method; it is asked for 4 samples for each validation observation, of large fields
@@ -87,15 +88,24 @@ def with_value_map(
     if not bool((ours > _FARTHER * theirs).any()):
         return answer
 
-    # The score on each half of the observations, with the map of the other half.
-    odd = torch.arange(len(final), device=drawn.device) % 2 == 1
-    mapped = torch.empty_like(drawn)
-    for held_out in (odd, ~odd):
-        half = fit_value_map(drawn[~held_out].flatten(0, 1), known, layout, images)
-        mapped[held_out] = half(drawn[held_out])
-    real = layout.moving(truth)
-    before, after = (crps_map(layout.moving(x), real).flatten(1).mean(1).double() for x in (drawn, mapped))
-    loss = after - before
-    if float(loss.mean()) > float(loss.std()) / len(loss) ** 0.5:
+    # The score on each half of the observations, with the map of the other half.  Smoothing must not cost any.
+    odd, real = torch.arange(len(final), device=drawn.device) % 2 == 1, layout.moving(truth)
+
+    def score(smooth: bool) -> Float[Tensor, " n"]:
+        mapped = torch.empty_like(drawn)
+        for held_out in (odd, ~odd):
+            half = fit_value_map(drawn[~held_out].flatten(0, 1), known, layout, images, smooth=smooth)
+            mapped[held_out] = half(drawn[held_out])
+        return crps_map(layout.moving(mapped), real).flatten(1).mean(1).double()
+
+    before, best = crps_map(layout.moving(drawn), real).flatten(1).mean(1).double(), score(False)
+    smooth = bool(layout.space) and _no_worse(smoothed := score(True), best)
+    if not _no_worse(smoothed if smooth else best, before):
         return answer
-    return MappedAnswer(answer, fit_value_map(drawn.flatten(0, 1), known, layout, images))
+    return MappedAnswer(answer, fit_value_map(drawn.flatten(0, 1), known, layout, images, smooth=smooth))
+
+
+def _no_worse(ours: Float[Tensor, " n"], theirs: Float[Tensor, " n"]) -> bool:
+    """Whether scores are no worse than others by more than the standard error of the difference."""
+    loss = ours - theirs
+    return float(loss.mean()) <= float(loss.std()) / math.sqrt(len(loss))

@@ -130,6 +130,7 @@ class Family:
         batch: Pairs per update, where the settings leave that open.
         rate: Learning rate, likewise.
         share: Share of the budget of the score model beside them.
+        cheap: Whether new trajectories cost little beside the updates that see them.
     """
 
     fit: Callable[..., JumpKernel]
@@ -139,6 +140,7 @@ class Family:
     batch: int
     rate: float
     share: float
+    cheap: bool = True
 
 
 VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25)
@@ -147,7 +149,9 @@ VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 
 FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
 """Normal laws around a learned mean, in one jump."""
 
-PARTICLES = Family(fit_particle_jumps, empty_particle_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 64, 4e-3, 0.25)
+PARTICLES = Family(
+    fit_particle_jumps, empty_particle_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 64, 4e-3, 0.1, cheap=False
+)
 """Likewise, for every particle."""
 
 
@@ -227,7 +231,7 @@ def _family(setup: Setup) -> tuple[Family, Settings]:
     left: dict[str, Any] = {k: v for k, v in pairs.items() if not getattr(setup.settings, k)}
     if setup.settings.fresh == "auto":
         cheap = setup.simulator.startable and setup.simulator.spin_up_time == 0
-        left["fresh"] = "off" if _learned(setup) else "states" if cheap else "noise"
+        left["fresh"] = "off" if _learned(setup) or not family.cheap else "states" if cheap else "noise"
     return family, setup.settings.model_copy(update=left | {"windows": (2,)})
 
 

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from physinv.posterior.value_map import QUANTILES, ValueMap, fit_value_map, pooled_values, value_distance
+from physinv.posterior.value_map import (
+    QUANTILES,
+    ValueMap,
+    fit_value_map,
+    pooled_values,
+    smoothed,
+    value_distance,
+)
 from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
 
 FIELD = FieldLayout(("u", "w", "medium"), ("x",), [range(50)], "PERIODIC", static=("medium",))
@@ -100,3 +107,55 @@ def test_it_comes_back_from_its_tensors(generator):
     assert value_map.knots.shape == (1, QUANTILES)
     with pytest.raises(ValueError, match="must hold `knots` and `images` of one shape"):
         ValueMap.from_tensors({"knots": value_map.knots}, SCALAR)
+
+
+WALLS = FieldLayout(("u", "w"), ("x", "y"), [range(24), range(24)], "WALL")
+
+
+def plateaus(n, generator, layout):
+    """Signs of smooth fields: plateaus at +-1 with long edges."""
+    shape = (n, len(layout.names), *layout.shape[1:])
+    z = torch.randn(shape, generator=generator)
+    return smoothed(z, torch.full((shape[1],), 3.0), layout).sign()
+
+
+def variation(x):
+    return torch.stack([x.diff(dim=axis).abs().mean((0, 2, 3)) for axis in (2, 3)]).mean(0)
+
+
+def test_rough_samples_get_the_total_variation_of_the_states_and_smooth_ones_stay(generator):
+    known, truth = (plateaus(200, generator, WALLS) for _ in range(2))
+    samples = truth + torch.tensor([1.0, 0.0]).reshape(2, 1, 1) * torch.randn(truth.shape, generator=generator)
+    rough = fit_value_map(samples, known, WALLS, alone, smooth=False)(samples)
+    value_map = fit_value_map(samples, known, WALLS, alone)
+    moved = value_map(samples)
+    assert float(variation(rough)[0] / variation(known)[0]) > 2
+    assert torch.allclose(variation(moved), variation(known), rtol=0.08)
+    assert float(value_map.widths[0]) > 0.4
+    assert float(value_map.widths[1]) < 0.05
+    wrong = [float((x != truth)[:, 0].double().mean()) for x in (rough, moved)]
+    assert wrong[1] < 0.5 * wrong[0]  # spots of one point are gone, and few edges have moved
+    assert fit_value_map(truth, known, WALLS, alone).widths is None
+
+
+def test_smoothing_is_that_of_a_gaussian_also_next_to_walls():
+    """A step next to a wall, against sums over its mirror images."""
+    layout = FieldLayout("u", "x", [range(40)], "WALL")
+    step = (torch.arange(40) < 10).double()
+    places = torch.arange(40)[:, None] - torch.arange(-60, 100)[None]
+    kernel = torch.exp(-(places.double() ** 2) / (2 * 1.5**2))
+    kernel /= kernel.sum(1, keepdim=True)
+    mirrored = torch.cat([step, step.flip(0)]).repeat(4)[20:180]  # points -60 to 99
+    wanted = kernel @ mirrored
+    found = smoothed(step.reshape(1, 1, -1), torch.tensor([1.5]).double(), layout)[0, 0]
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def test_widths_come_back_and_old_maps_have_none(generator):
+    known = plateaus(60, generator, WALLS)
+    samples = known + torch.randn(known.shape, generator=generator)
+    value_map = fit_value_map(samples, known, WALLS, alone)
+    again = ValueMap.from_tensors(value_map.tensors(), WALLS)
+    assert torch.equal(again(samples), value_map(samples))
+    tensors = {k: v for k, v in value_map.tensors().items() if k != "widths"}
+    assert ValueMap.from_tensors(tensors, WALLS).widths is None

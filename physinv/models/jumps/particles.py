@@ -6,8 +6,8 @@
 probability score; the deviation is the same for all components of a vector.  Correlations between particles come from
 the physics where a state has few numbers (:mod:`physinv.models.jumps.particle_noise`).
 
-Features are ``x_t``, the linear estimate, the drift at ``x_t``, and the physics run backward within the range of the
-data (:func:`~physinv.models.jumps.backward.way_back`).
+Features are ``x_t``, the linear estimate, and the drift at ``x_t``.  (The physics run backward within the range of the
+data tells hardly more, and takes longer than the training.)
 """
 
 from __future__ import annotations
@@ -24,13 +24,10 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.jumps.backward import way_back
 from physinv.models.jumps.base import Jump, JumpKernel
-from physinv.models.jumps.crps import energy_of_draws, gaussian_crps
+from physinv.models.jumps.crps import gaussian_crps
 from physinv.models.jumps.field import field_jumps
 from physinv.models.jumps.particle_noise import ParticleNoise
-from physinv.models.jumps.physical_noise import Forward
-from physinv.models.jumps.physics import flow
 from physinv.models.networks.build import build_network
 from physinv.models.references.particles import length_unit
 from physinv.processes.layout import StateLayout
@@ -38,13 +35,10 @@ from physinv.processes.layout import StateLayout
 _ROWS = 4096  # trajectories that suffice for linear estimates
 _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-6  # of the largest scale: what hardly varies is not scaled up
-_WIDER = 0.25  # of the range of the data: by how much the way back may leave it on either side
 _LOGS = 6.0  # largest modulus of the logarithm of a deviation
 _FAR = 8.0  # units to which the drift is clamped
-_GROUPS = 4  # vectors in the features for each vector of a particle
+_GROUPS = 3  # vectors in the features for each vector of a particle
 _FITTED, _FEWEST = 2**15, 64  # numbers of validation states that noise is fitted to, and fewest of these states
-_COPIES = 16  # draws for each error that noise is fitted to
-_WORSE = 1.01  # times the energy score of independent noise: more the correlations of the physics must not cost
 
 
 class ParticleJumps(JumpKernel):
@@ -63,8 +57,6 @@ class ParticleJumps(JumpKernel):
 
     centre: Float[Tensor, "time k"]
     unit: Float[Tensor, "time k"]
-    low: Float[Tensor, "time c"]
-    high: Float[Tensor, "time c"]
     slope: Float[Tensor, "jumps species regressors vectors"]
     offset: Float[Tensor, "jumps species k"]
     error: Float[Tensor, "jumps k"]
@@ -80,13 +72,11 @@ class ParticleJumps(JumpKernel):
         vectors = self.k // self.dimension
         for name in ("centre", "unit"):
             self.register_buffer(name, torch.full((n, self.k), float(name == "unit")))
-        for name in ("low", "high"):
-            self.register_buffer(name, torch.zeros(n, self.k + 1))
         self.register_buffer("slope", torch.zeros(m, 2, 3 * vectors, vectors))
         self.register_buffer("offset", torch.zeros(m, 2, self.k))
         self.register_buffer("error", torch.ones(m, self.k))
         self.register_buffer("length", torch.tensor(_spacing(layout)))
-        self.noise = ParticleNoise(m, layout.shape[0], vectors, self.dimension)
+        self.noise = ParticleNoise(m, self.k)
 
     @property
     def sde(self) -> SDE:
@@ -107,29 +97,24 @@ class ParticleJumps(JumpKernel):
             x = data.states(i, limit=_ROWS)
             self.centre[i] = layout.centre(x)[..., : self.k].reshape(-1)
             self.unit[i] = layout.pooled((x - layout.centre(x)).square()).sqrt()[..., : self.k].reshape(-1)
-            self.low[i], self.high[i] = x.amin((0, 1)), x.amax((0, 1))
         self.unit.copy_(self.unit.clamp(min=_LEAST * float(self.unit.amax())))
         for j, (s, t) in enumerate(self.jumps):
             x, y = data.states(t, limit=_ROWS), data.states(s, limit=_ROWS)
             self._regress(x, (y[..., : self.k] - self.centre[s]) / self.unit[s], j)
 
     @torch.no_grad()
-    def prepare(self, later: Float[Tensor, "batch n c"], jump: int) -> Float[Tensor, "batch 3 n k"]:
-        """Return the linear estimate and the way back in units of earlier states, and the drift in those of later ones.
+    def prepare(self, later: Float[Tensor, "batch n c"], jump: int) -> Float[Tensor, "batch 2 n k"]:
+        """Return the linear estimate in units of earlier states, and the drift over the jump in those of later ones.
 
         Args:
             later: States at the later time of the jump.
             jump: Number of the jump in the table.
         """
         s, t = self.jumps[jump]
-        margin = _WIDER * (self.high - self.low)
-        low, high = (x[:, None].expand(-1, later.shape[1], -1) for x in (self.low - margin, self.high + margin))
-        back = way_back(self.sde, later, self.jumps[jump], self.times, low, high)[..., : self.k]
         time = later.new_full((len(later),), float(self.times[t]))
         drift = self.sde.drift(later, time)[..., : self.k] * float(self.times[t] - self.times[s]) / self.unit[t]
         groups = [
             self._estimate(later, jump),
-            (back - self.centre[s]) / self.unit[s],
             drift.nan_to_num(0.0).clamp(-_FAR, _FAR),
         ]
         return torch.stack(groups, dim=1)
@@ -138,7 +123,7 @@ class ParticleJumps(JumpKernel):
         self,
         earlier: Float[Tensor, "batch n c"],
         later: Float[Tensor, "batch n c"],
-        prepared: Float[Tensor, "batch 3 n k"],
+        prepared: Float[Tensor, "batch 2 n k"],
         jump: Int64[Tensor, " batch"],
         *,
         generator: torch.Generator | None = None,
@@ -178,40 +163,22 @@ class ParticleJumps(JumpKernel):
         """Draw one earlier state for each later state; mean and deviation of equal neighbours are computed once."""
         different, row = torch.unique_consecutive(later, dim=0, return_inverse=True)
         mean, deviation = self.moments(different, jump)
-        xi = self.noise.draw(self._forward(jump), mean, deviation, different, row, jump, generator=generator)
+        xi = self.noise.draw(deviation[row], later[..., self.k :], jump, generator=generator)
         return self._whole(mean[row] + xi, later)
 
     @torch.no_grad()
     def finish(self, data: TrajectoryDataset, *, seed: Seed = 0) -> None:
         """Fit the noise of the draws of a trained kernel to trajectories that it was not trained on.
 
-        The correlations of the physics are kept where draws with them are as near to the truth as wholes as without.
-
         Args:
             data: Validation trajectories.
-            seed: Seed of the noise that is compared with the errors.
+            seed: Not used: nothing is drawn.
         """
-        s, t = self.jumps[0]  # the jump of the draws; others train the network
         n = max(_FITTED // math.prod(self.layout.shape), _FEWEST)
-        earlier, later = (data.states(i, limit=n) for i in (s, t))
-        earlier, generator = earlier[..., : self.k], seeds(seed).child("finish", 0).generator(data.device)
-        mean, deviation = self.moments(later, 0)
-        gap, row = earlier - mean, torch.arange(len(mean), device=mean.device).repeat(_COPIES)
-
-        def drawn() -> Tensor:
-            xi = self.noise.draw(self._forward(0), mean, deviation, later, row, 0, generator=generator)
-            return xi.reshape(_COPIES, *gap.shape)
-
-        def fitted() -> float:
-            self.noise.factor[0] = 1.0
-            self.noise.scale(drawn(), gap, 0)
-            return energy_of_draws(drawn(), gap)
-
-        self.noise.forget(0)
-        independent, factor = fitted(), self.noise.factor[0].clone()
-        if self.noise.fit(self._forward(0), earlier, later, mean, 0) and fitted() > _WORSE * independent:
-            self.noise.forget(0)
-            self.noise.factor[0] = factor
+        for i, (s, t) in enumerate(self.jumps):
+            earlier, later = (data.states(m, limit=n) for m in (s, t))
+            mean, deviation = self.moments(later, i)
+            self.noise.fit(earlier[..., : self.k] - mean, deviation, later[..., self.k :], i)
 
     def _standard(self, later: Tensor, prepared: Tensor, jump: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation in units of the errors of the linear estimate."""
@@ -223,16 +190,6 @@ class ParticleJumps(JumpKernel):
         mean, logs = self.network(features, part).split([k, k // self.dimension], dim=-1)
         logs = (_LOGS * torch.tanh(logs / _LOGS)).repeat_interleave(self.dimension, dim=-1)
         return mean, logs.exp()
-
-    def _forward(self, jump: int) -> Forward:
-        """The physics without noise over a jump."""
-        s, t = self.jumps[jump]
-        duration = float(self.times[t] - self.times[s])
-
-        def forward(moving: Tensor, later: Tensor) -> Tensor:
-            return flow(self.sde, self._whole(moving, later), [duration])[0][..., : self.k]
-
-        return forward
 
     def _whole(self, moving: Tensor, like: Tensor) -> Tensor:
         """States with the species of others."""

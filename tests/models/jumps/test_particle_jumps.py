@@ -10,7 +10,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.models.jumps.particle_noise import ParticleNoise, exchangeable_covariance
+from physinv.models.jumps.particle_noise import ParticleNoise
 from physinv.models.jumps.particles import empty_particle_jumps, fit_particle_jumps
 from simulators.particles.langevin import OverdampedParticles
 
@@ -66,7 +66,6 @@ def test_mean_and_deviation_turn_and_change_places_with_the_particles(fitted, ge
     angle = torch.tensor(0.7)
     turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
     turned = torch.cat([x[..., :2] @ turn.T, x[..., 2:]], -1)[:, [2, 0, 1]]
-    # the ways back are clamped to a box, which no rotation leaves as it is: these particles are inside of it
     mean_turned, deviation_turned = kernel.moments(turned, 0)
     assert torch.allclose(mean_turned, (mean @ turn.T)[:, [2, 0, 1]], atol=1e-4)
     assert torch.allclose(deviation_turned, deviation[:, [2, 0, 1]], rtol=1e-3)
@@ -82,52 +81,39 @@ def test_a_stored_kernel_draws_the_same(fitted, free, generator):
     assert torch.equal(one, two)
 
 
-def test_noise_of_particles_on_springs_has_the_covariance_of_their_posterior(generator):
-    """Two particles that a linear physics couples: Laplace's covariance is that of Kalman."""
-    mix = torch.tensor([[0.6, 0.3], [0.3, 0.6]])  # of the two particles, every component alone
-
-    def forward(moving, later):
-        return torch.einsum("ij,bjk->bik", mix, moving)
-
-    species = torch.ones(N, 2, 1)
-    x = 0.9 * torch.randn(N, 2, 2, generator=generator)
-    later = torch.cat([forward(x, x) + 0.2 * torch.randn(N, 2, 2, generator=generator), species], -1)
-    noise = ParticleNoise(1, 2, 1, 2)
-    assert noise.fit(forward, x, later, x, 0)
-    row = torch.zeros(2 * N, dtype=torch.int64)
-    wide = torch.full((1, 2, 2), 5.0)  # the learned deviations bound nothing
-    drawn = noise.draw(forward, torch.zeros(1, 2, 2), wide, later[:1], row, 0, generator=generator)
-    found = torch.einsum("bik,bjk->ij", drawn, drawn) / (2 * len(drawn))
-    want = torch.linalg.inv(mix.T @ mix / 0.04 + torch.eye(2) / 0.81)
-    # the noise's variance and that of the draws are known to 2 % each; weights fall to 0 as 1 / rounds
-    assert torch.allclose(found, want, atol=0.06 * float(want.diagonal().max()))
-    assert float(found[0, 1] / found[0, 0]) < -0.5  # what one has too much the other has too little
+def errors(n, generator, species=(1.0, 1.0, 1.0, -1.0, -1.0)):
+    """Errors of particles that share a centre with their species, whose centres are opposite."""
+    signs = torch.tensor(species)[:, None]
+    shared = signs * torch.randn(n, 1, 2, generator=generator)
+    return 0.8 * shared + 0.7 * torch.randn(n, len(species), 2, generator=generator), signs.expand(n, -1, 1)
 
 
-def test_learned_deviations_bound_those_of_draws(generator):
-    noise = ParticleNoise(1, 2, 1, 1)
-    x = torch.randn(N, 2, 1, generator=generator)
-    later = torch.cat([x + 0.5 * torch.randn(N, 2, 1, generator=generator), torch.ones(N, 2, 1)], -1)
-    assert noise.fit(lambda moving, _: moving, x, later, x, 0)
-    bound = torch.tensor([[[0.1], [0.3]]])
-    row = torch.zeros(2 * N, dtype=torch.int64)
-    drawn = noise.draw(lambda moving, _: moving, 0 * bound, bound, later[:1], row, 0, generator=generator)
-    assert torch.allclose(drawn.std(0) / bound[0], torch.ones(2, 1), atol=0.05)
+def test_noise_has_the_variances_and_correlations_of_the_errors(generator):
+    gap, species = errors(N, generator)
+    noise = ParticleNoise(1, 2)
+    wide = torch.full_like(gap, 2.0)  # predicted twice as large as they should be
+    noise.fit(gap, wide, species, 0)
+    drawn = noise.draw(wide, species, 0, generator=generator)
+    found, want = (torch.einsum("mik,mjk->ij", x, x) / (2 * N) for x in (drawn, gap))
+    # both are known to (2 / 8000)^(1/2) = 1.6 % of the variance 1.13
+    assert torch.allclose(found, want, atol=0.08)
+    assert float(want[0, 1]) > 0.5
+    assert float(want[0, 4]) < -0.5
 
 
-def test_the_exchangeable_covariance_is_that_of_the_data(generator):
-    """Of particles that share a species' centre, and of two species whose centres are opposite."""
-    centre = torch.randn(8 * N, 1, 2, generator=generator)
-    species = torch.tensor([1.0, 1.0, -1.0, -1.0])[:, None]
-    moving = species * centre + torch.tensor([[0.5], [0.5], [0.2], [0.2]]) * torch.randn(
-        8 * N, 4, 2, generator=generator
-    )
-    x = torch.cat([moving, species.expand(8 * N, 4, 1)], -1).double()
-    flat = moving.flatten(1).double()
-    sample = flat.T @ flat / len(flat)
-    assert torch.allclose(exchangeable_covariance(x), sample, atol=0.03)
+def test_noise_scales_with_the_deviation_of_each_particle(generator):
+    gap, species = errors(N, generator)
+    noise = ParticleNoise(1, 2)
+    noise.fit(gap, torch.ones_like(gap), species, 0)
+    deviation = torch.ones_like(gap) * torch.tensor([1.0, 2.0, 3.0, 1.0, 0.1])[:, None]
+    size = noise.draw(deviation, species, 0, generator=generator).square().mean((0, 2)).sqrt()
+    assert torch.allclose(size / size[0], torch.tensor([1.0, 2.0, 3.0, 1.0, 0.1]), rtol=0.06)
 
 
-def test_many_particles_have_independent_noise():
-    assert not ParticleNoise(1, 100, 1, 2).few
-    assert ParticleNoise(1, 64, 1, 2).few
+def test_a_species_of_one_particle_shares_all_of_its_error(generator):
+    gap, species = errors(N, generator, species=(1.0, -1.0))
+    noise = ParticleNoise(1, 2)
+    noise.fit(gap, torch.ones_like(gap), species, 0)
+    drawn = noise.draw(torch.ones_like(gap), species, 0, generator=generator)
+    found, want = (torch.einsum("mik,mjk->ij", x, x) / (2 * N) for x in (drawn, gap))
+    assert torch.allclose(found, want, atol=0.08)
