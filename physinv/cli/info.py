@@ -11,6 +11,7 @@ import h5py
 import torch
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.hdf5.opening import open_file
 from physinv.data.inspect import FileSummary, inspect
 from physinv.data.plan import SPLITS
 from physinv.posterior.reconstruction import read_reconstruction
@@ -79,9 +80,9 @@ def draw_path(path: Path, figure: Path) -> None:
 
 def _is_reconstruction(path: Path) -> bool:
     try:
-        with h5py.File(path, "r") as file:
-            return "samples" in file and "info_json" in file
-    except OSError:
+        with open_file(path) as file:
+            return isinstance(file.get("samples"), h5py.Dataset) and "info_json" in file
+    except (OSError, ValueError, RuntimeError):
         return False
 
 
@@ -90,8 +91,8 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
     if not summary.whole:
         return out | {"problem": summary.problem, "bytes": summary.bytes}
     out |= {
-        "simulator": summary.config["simulator"],
-        "parameters": summary.config["parameters"],
+        "simulator": summary.config.get("simulator", summary.name),
+        "parameters": summary.config.get("parameters", {}),
         "trajectories": summary.n_trajectories,
         "state_shape": list(summary.shape),
         "times": f"{len(summary.times)} from {summary.times[0]:g} to {summary.times[-1]:g}",
