@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MOST_NUMBERS", "check_stored", "is_written", "read_line"]
+__all__ = ["MOST_NUMBERS", "SHRUNK", "check_stored", "is_written", "read_line"]
 
 import math
 from pathlib import Path
@@ -16,7 +16,8 @@ from physinv.data.hdf5.links import source_of
 MOST_NUMBERS = 10**7
 """Times, or positions along an axis, at most."""
 
-_SHRUNK = 2000  # how many bytes one byte of a compressed file stands for, at most, and something to spare
+SHRUNK = 2000
+"""Bytes that one byte of a compressed file stands for, at most, and something to spare."""
 
 
 def is_written(data: h5py.Dataset) -> bool:
@@ -29,7 +30,7 @@ def is_written(data: h5py.Dataset) -> bool:
     """
     if data.shape is None or data.size == 0:
         return True
-    if data.nbytes > data.file.id.get_filesize() * (_SHRUNK if data.id.get_create_plist().get_nfilters() else 1):
+    if data.nbytes > data.file.id.get_filesize() * (SHRUNK if data.id.get_create_plist().get_nfilters() else 1):
         return False
     if data.chunks:
         chunks = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))

@@ -14,9 +14,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from physinv.data.hdf5.stored import SHRUNK
 from physinv.data.sources.build import by_coordinates
-
-_SHRUNK = 2000  # how many bytes one byte of a compressed file stands for, at most, and something to spare
 
 
 def read_npy(path: Path) -> xr.Dataset:
@@ -112,7 +111,7 @@ def _check_declared(path: Path) -> None:
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
             declared = math.prod(shape) * dtype.itemsize
-            if declared > member.file_size or member.file_size > _SHRUNK * size:
+            if declared > member.file_size or member.file_size > SHRUNK * size:
                 raise ValueError(f"`{member.filename}` declares {declared} bytes, more than the file can hold")
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 __all__ = ["state_array", "states_of"]
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from physinv.config.inputs import told_bytes
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources import axes as named_axes
 from physinv.data.sources.boundaries import boundaries
@@ -20,7 +18,6 @@ from physinv.data.sources.build import is_unnamed
 from physinv.data.sources.places import parameters, place_states
 from physinv.data.sources.roles import names_of, role_of
 
-_SHRUNK = 2000  # how many bytes one byte of a compressed file stands for, at most, and something to spare
 _MOST = 8  # variables of one shape that are taken without being named
 
 
@@ -171,20 +168,8 @@ def _plain(source: xr.Dataset, name: str, path: str) -> xr.DataArray:
         raise ValueError(f"`{name}` of {path} holds {kind}, not numbers; choose another with `--variable`.")
     if a.size == 0:
         raise ValueError(f"`{name}` of {path} is empty, shape {a.shape}; choose another with `--variable`.")
-    if (held := _bytes_on_disk(Path(path))) is not None and a.nbytes > _SHRUNK * held:
-        raise ValueError(
-            f"`{name}` of {path} declares {told_bytes(a.nbytes)}, of which {told_bytes(held)} can't hold all; write "
-            "the file again to its end."
-        )
     a.isel(dict.fromkeys(a.dims, 0)).load()  # readers refuse here what declares more than it holds
     return a.drop_vars(list(a.coords))
-
-
-def _bytes_on_disk(path: Path) -> int | None:
-    """Bytes of a file, or of all files in a folder; None where states come from no file."""
-    if path.is_dir():
-        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-    return path.stat().st_size if path.is_file() else None
 
 
 def _real(name: str, a: xr.DataArray) -> dict[str, xr.DataArray]:

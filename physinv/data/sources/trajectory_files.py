@@ -42,6 +42,8 @@ def _well(path: Path, file: h5py.File) -> xr.Dataset:
     fields: list[str] = []
     for order in range(3):
         for name, item in file.get(f"t{order}_fields", {}).items():
+            if not isinstance(item, h5py.Dataset):
+                raise ValueError(f"`t{order}_fields/{name}` of {path} is no array; write the file again to its end.")
             if name in out:
                 raise ValueError(f"{path} has two fields named `{name}`; rename one of them.")
             along = [bool(v) for v in item.attrs.get("dim_varying", [True] * len(axes))]
