@@ -11,10 +11,13 @@ import h5py
 import torch
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.hdf5.blocks import sealed_size
 from physinv.data.hdf5.opening import open_file
 from physinv.data.inspect import FileSummary, inspect
 from physinv.data.plan import SPLITS
 from physinv.posterior.reconstruction import read_reconstruction
+
+_UNSEALED = "no: the file has no checksums, being of an earlier version or changed by another program"
 
 
 def describe_path(path: Path) -> dict[str, Any]:
@@ -100,6 +103,7 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
         "checksum": {True: "as in dataset.json", False: "differs from dataset.json", None: "not listed"}[
             summary.checksum
         ],
+        "verified": "by the checksums in the file" if sealed_size(summary.path) is not None else _UNSEALED,
     }
     for name, f in summary.fields.items():
         out[name] = {"min": f.minimum, "mean": f.mean, "max": f.maximum, "std": f.std}

@@ -148,7 +148,7 @@ def check_value(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
     if (bound := about.get("above")) is not None and not value > bound:
         raise ValueError(f"{name} must be above {bound}, got {value}.")
     low, high = about.get("minimum"), about.get("maximum")
-    if kind is int and high is None and value > MOST:
+    if isinstance(value, int) and kind is int and high is None and value > MOST:
         raise ValueError(f"{name} must be at most {MOST}, got {value}.")
     if low is not None and high is not None and not low <= value <= high:
         raise ValueError(f"{name} must be between {low} and {high}, got {value}.")

@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from xarray.core import indexing
 
-from physinv.data.hdf5.stored import check_stored, read_line
+from physinv.data.hdf5.stored import MOST_NUMBERS, check_stored, read_line
 from physinv.data.sources.build import dataset_of, decoded
 from physinv.data.sources.hdf5 import Stored, attributes
 
@@ -152,13 +152,13 @@ def _lazily(path: Path, *names: str) -> indexing.LazilyIndexedArray:
 
 
 def _one_grid(path: Path, data: h5py.Dataset) -> NDArray[np.float64]:
+    if data.ndim != 2 or data.dtype.kind not in "iuf":
+        return read_line(path, data)
     check_stored(path, data)
-    times: NDArray[np.float64] = np.asarray(data[...], dtype=np.float64)
-    if times.ndim == 2 and (times == times[:1]).all():
-        times = times[0]
-    if times.ndim != 1:
-        raise ValueError(f"the times of {path} must be one grid for all trajectories, got shape {times.shape}.")
-    return times
+    rows = max(1, MOST_NUMBERS // max(1, data.shape[1]))
+    if data.shape[1] > MOST_NUMBERS or any((data[a : a + rows] != data[:1]).any() for a in range(0, len(data), rows)):
+        raise ValueError(f"the times of {path} must be one grid for all trajectories, got shape {data.shape}.")
+    return np.asarray(data[0], dtype=np.float64)
 
 
 def _without_suffix(name: str) -> str:
