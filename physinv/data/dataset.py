@@ -62,7 +62,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         headers = [read_header(path, verify=verify) for path in self.paths]
         _check_agreement(self.paths, headers)
         self._header = headers[0]
-        check_config_times(self.path, self._header.times, self._header.config)
+        check_config_times(self.paths[0], self._header.times, self._header.config)
         self._states: Memory | Files = Files(self.paths, headers, verify)
         self.times: Float[Tensor, " time"] = torch.tensor(self._header.times, dtype=torch.float64)
         self._times32 = self.times.float()
