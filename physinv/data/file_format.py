@@ -132,7 +132,7 @@ def read_header(path: Path, *, verify: bool = True) -> Header:
             layout = _read_layout(path, file)
             own, (name, n_trajectories, parameters) = file["physinv"], _read_root(file)
             times = tuple(read_line(path, own["times"]).tolist())
-            config = read_object(own.attrs["config_json"], f"the configuration of {path}")
+            config = read_object(own.attrs["config_json"], f"the configuration of {path}", finite=True)
             header = Header(name, layout, layout.shape, times, n_trajectories, parameters, config)
             _check_config(path, config)
             _check_content(path, file, header)
@@ -179,7 +179,7 @@ def _check_content(path: Path, file: h5py.File, header: Header) -> None:
         if data is None or found != expected:
             raise ValueError(f"`{name}` of {path} must have shape {expected}, got {found}; generate it again.")
         if data.dtype != np.float32 or data.is_virtual:
-            told = "a virtual dataset" if data.is_virtual else data.dtype
+            told = "a virtual dataset" if data.is_virtual else str(data.dtype)[:60]
             raise ValueError(f"`{name}` of {path} must hold float32 numbers, got {told}; generate it again.")
         check_stored(path, data)
 

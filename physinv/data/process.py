@@ -40,16 +40,28 @@ def process_of(data: TrajectoryDataset) -> Simulator:
             f"{data.path} does not say which process it is of (its configuration lacks `simulator`); make it with "
             "`physinv generate` or `physinv import`."
         )
-    made = build(find(config["simulator"]), config["parameters"])
-    check_times(data.path, data.times.tolist(), made)
-    if isinstance(made, Recorded):  # before the process makes a layout of the sizes that it was told
-        sizes = tuple(map(len, data.layout.coordinates))
-        if made.sizes != sizes:
-            raise ValueError(
-                f"{data.path} contradicts itself: its configuration has `sizes` {made.sizes}, its states {sizes}; "
-                "import it again."
-            )
+    process = find(config["simulator"])
+    try:
+        made = build(process, config["parameters"])
+        check_times(data.path, data.times.tolist(), made)
+        if isinstance(made, Recorded):
+            _check_recorded(data, made)
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # of values inside of lists, for example
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ValueError(f"`parameters` in the configuration of {data.path} make no process: {reason}.") from None
     return made
+
+
+def _check_recorded(data: TrajectoryDataset, made: Recorded) -> None:
+    """Refuse a layout that is not that of the states; sizes first, since the layout lists as many positions."""
+    sizes = tuple(map(len, data.layout.coordinates))
+    if made.sizes != sizes:
+        told = f"`sizes` {made.sizes}, its states {sizes}"
+    elif made.layout.names != data.layout.names:
+        told = f"`names` {made.layout.names}, its states {data.layout.names}"
+    else:
+        return
+    raise ValueError(f"{data.path} contradicts itself: its configuration has {told}; import it again.")
 
 
 def check_config_times(path: Path, times: Sequence[float], config: Mapping[str, Any]) -> None:

@@ -18,8 +18,8 @@ import os
 import shutil
 from pathlib import Path
 
-from physinv.config.files import read_json
 from physinv.config.inputs import told_bytes
+from physinv.config.json_text import read_object
 from physinv.data.file_format import read_header
 from physinv.data.hdf5.opening import open_file
 from physinv.data.plan import SPLITS, DatasetPlan, differences
@@ -50,8 +50,10 @@ def refuse_finished(out: Path, plan: DatasetPlan) -> None:
     if not path.exists():
         return
     try:
-        config = read_json(path)["config"]
-    except (ValueError, KeyError, TypeError):
+        config = read_object(path.read_bytes(), str(path)).get("config")
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
         raise ValueError(f"{path} is damaged: delete it to complete the data, or add `--overwrite`.") from None
     if told := differences(config, plan.config):
         raise FileExistsError(_other_configuration(out, told))

@@ -217,6 +217,7 @@ def config_of(path: Path, text: object) -> None:
         ("[" * 30_000, "the configuration of .* is damaged: it must have at most 64 levels"),
         (np.arange(3), "the configuration of .* is damaged: it must be JSON text, got ndarray"),
         (h5py.Empty("f4"), "the configuration of .* is damaged: it must be JSON text, got Empty"),
+        ('{"seed": NaN}', "the configuration of .* is damaged: it holds a number that is not finite"),
         ('{"parameters": {}}', "the configuration of .* lacks `simulator`"),
         ('{"simulator": "heat"}', "the configuration of .* lacks `parameters`"),
         ('{"simulator": 7, "parameters": {}}', "`simulator` in the configuration of .* must be a text, got int 7"),
@@ -281,6 +282,32 @@ def test_sizes_of_recordings_are_compared_before_a_layout_is_made(tmp_path: Path
         out.write(torch.zeros(3, 5, 2))
     with pytest.raises(ValueError, match=r"contradicts itself: its configuration has `sizes` \(1000000000000,\), its"):
         process_of(TrajectoryDataset(path))
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"names": ["y"]}, r"contradicts itself: its configuration has `names` \('y',\), its states \('x',\)"),
+        ({"positions": ["a", {}]}, "`parameters` in the configuration of .* make no process: "),
+        ({"sizes": "many"}, "`sizes` of Recorded must be of type tuple"),
+    ],
+)
+def test_other_contradictions_of_recordings(tmp_path: Path, changed: dict[str, object], expected: str) -> None:
+    path, times, layout = tmp_path / "x.hdf5", torch.arange(5.0), VectorLayout("x", 2)
+    parameters = {"horizon": 4.0, "steps": 4, "sizes": [2], "names": ["x"], "positions": [0.0, 1.0], **changed}
+    config = {"simulator": "recorded", "parameters": parameters}
+    with TrajectoryWriter(path, name="recorded", layout=layout, shape=(2,), times=times, count=3, config=config) as out:
+        out.write(torch.zeros(3, 5, 2))
+    with pytest.raises(ValueError, match=expected) as caught:
+        process_of(TrajectoryDataset(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"config": []}', '{"files": {}}', "[" * 10**5, '{"config": 3}'])
+def test_lists_of_files_of_any_other_shape_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(ValueError, match=r"dataset\.json is damaged: delete it to complete the data"):
+        generate(DatasetPlan(DoubleWell(steps=4), {"train": 6}), tmp_path)
 
 
 def test_files_to_go_on_with_are_looked_at(dataset: Path, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
     except PermissionError:
         raise PermissionError(f"{path} can't be read: permission denied.") from None
     except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # of the system, not of HDF5
+            raise
         raise _damaged(path, error) from None
     try:
         if not known:

@@ -1,9 +1,9 @@
 """How many single bits of a trajectory file can flip and change what is read without a word.
 
-python benchmarks/bit_flips.py --flips 200    for a file of heat and one of the double well
+python benchmarks/trajectory_flips.py --flips 200    for a file of heat and one of the double well
 
 Each flip is in a fresh copy, at a bit drawn anew.  It is found if the file is refused, harmless if all that is read is
-as it was, silent if it is not.  Figures go to results/bit-flips.json.
+as it was, silent if it is not.  Figures go to results/trajectory-flips.json.
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ def main() -> None:
             figures |= {f"{name}: found": [found], f"{name}: silent": [silent]}
             harmless = args.flips - found - silent
             print(f"{name}, {len(whole)} bytes: {found} found, {harmless} harmless, {silent} silent", flush=True)
-    write(args.out / "bit-flips.json", {"benchmark": "bit flips", "flips": args.flips, "seed": args.seed}, figures)
+    write(
+        args.out / "trajectory-flips.json",
+        {"benchmark": "trajectory flips", "flips": args.flips, "seed": args.seed},
+        figures,
+    )
 
 
 if __name__ == "__main__":
