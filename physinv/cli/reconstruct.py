@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, check_output
+from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, Verify, check_output
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 
@@ -84,6 +84,7 @@ def reconstruct(
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
+    verify: Verify = True,
 ) -> None:
     """Reconstruct initial states from final ones.
 
@@ -115,7 +116,7 @@ def reconstruct(
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     source: TrajectoryDataset | FinalStates
     if data is not None:
-        source = TrajectoryDataset(data)
+        source = TrajectoryDataset(data, verify=verify)
     else:
         source = _observed(observation or [], loaded, variable, names, dims)
     with keeping(NOTHING), progress("reconstructing") as report:

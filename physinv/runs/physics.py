@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.process import process_of
 from physinv.evaluation.physics_check import fit_noise
 from physinv.processes.given import GivenPhysics, give_physics
-from physinv.processes.parameters import build
 from physinv.processes.recorded import Recorded
-from physinv.processes.registry import find
 
 
 def physics_of(data: TrajectoryDataset, simulator: str, parameters: Mapping[str, Any] | None = None) -> GivenPhysics:
@@ -29,7 +28,7 @@ def physics_of(data: TrajectoryDataset, simulator: str, parameters: Mapping[str,
     Raises:
         ValueError: If the data were simulated here, or the process does not fit them.
     """
-    made = build(find(data.config["simulator"]), data.config["parameters"])
+    made = process_of(data)
     if not isinstance(made, Recorded):
         raise ValueError(
             f"`simulator` is for imported data, {data.path} was simulated by `{data.config['simulator']}`; "

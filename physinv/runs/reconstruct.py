@@ -22,6 +22,7 @@ from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
+from physinv.data.process import process_of
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
@@ -35,8 +36,7 @@ from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.reconstruction import SCHEMA
 from physinv.processes.given import GivenPhysics
-from physinv.processes.parameters import build, describe
-from physinv.processes.registry import find
+from physinv.processes.parameters import describe
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
 from physinv.runs.forward import ForwardSamples
@@ -384,11 +384,11 @@ def _check_same_system(run: Run, data: TrajectoryDataset) -> None:
     config, ours, name = data.config, run.simulator, run.info["simulator"]
     if isinstance(ours, GivenPhysics):
         ours, name = ours.recorded, "recorded"
-    if config["simulator"] != name:
+    if config.get("simulator", name) != name:
         raise ValueError(
             f"the run was trained on `{name}`, the data are `{config['simulator']}`; they must be of one system."
         )
-    theirs = describe(build(find(config["simulator"]), config["parameters"]))
+    theirs = describe(process_of(data))
     for name, value in describe(ours).items():
         if theirs[name] != value:
             raise ValueError(

@@ -82,3 +82,11 @@ def test_json_and_toml(tmp_path):
         read_toml(tmp_path / "gone", kind="recipe", hint="write one.")
     with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.$"):
         read_json(path / "gone")
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 10**5, "a = " + "9" * 5000, "a = 1\na = 2"])
+def test_toml_of_any_wrong_shape_is_one_line(tmp_path, text):
+    write_text(tmp_path / "x.toml", text)
+    with pytest.raises(ValueError, match=r"^.*x\.toml is not valid TOML") as caught:
+        read_toml(tmp_path / "x.toml")
+    assert "\n" not in str(caught.value)
