@@ -32,7 +32,7 @@ CHUNK_BYTES = 64 * 2**20
 """Bytes of trajectories that are simulated, or read, at once."""
 
 _FILES = 20  # of a split: where there would be more, they get larger,
-_LARGE, _LARGE_BYTES = 10_000, 64 * 2**20  # up to so many trajectories and bytes
+_LARGE, _LARGE_BYTES = 10_000, 16 * 2**20  # up to so many trajectories and bytes
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class DatasetPlan:
         device: Device that simulates, which is part of the configuration: other devices give other noise.
         dtype: Precision of the simulation; files hold float32.
         trajectories_per_shard: Trajectories in one file, at most.  None: 500, or up to 10,000 where that makes over 20
-            files of a split, as long as a file has 64 MiB at most: a file of few small trajectories is mostly header.
+            files of a split, as long as a file has 16 MiB at most: a file of few small trajectories is mostly header.
         chunk_bytes: Bytes of trajectories that are simulated at once, at most, but for one whole trajectory.
 
     Raises:

@@ -69,7 +69,7 @@ def test_files_and_parts_add_up() -> None:
         (OU, 10_000, 20, 500),  # as many as there always were
         (OU, 100_000, 10, 10_000),
         (OU, 10_500, 2, 10_000),
-        (Heat(), 10_500, 21, 500),  # 132 KiB each: 496 are 64 MiB
+        (Heat(), 10_500, 21, 500),  # 132 KiB each
     ],
 )
 def test_many_small_trajectories_share_a_file(simulator: Simulator, train: int, files: int, most: int) -> None:
