@@ -2,7 +2,7 @@
 
 python benchmarks/references.py check          Monte Carlo against closed forms, Fokker-Planck and importance sampling
 python benchmarks/references.py make burgers   a reference, into benchmarks/results/references/burgers.hdf5
-python benchmarks/references.py refine         Burgers: samples before and after 20 and 80 gradients
+python benchmarks/references.py compare kpz     a method on the data of a reference, before and after 20 gradients
 
 A reference holds the first test observations of the benchmark's own data (recipe and seed as `physinv benchmark`
 makes them): moments, a few draws, and the scores of all draws against the truth, which every other method is held
@@ -12,6 +12,7 @@ against.  CRPS and energy score are fair; their errors are those of the mean ove
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import tempfile
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import COMMIT
+from common import COMMIT, ROOT, write
 from torch import Tensor
 
 from physinv.comparison.shipped import find_benchmark
@@ -29,16 +30,19 @@ from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
+from physinv.data.recipe import load_recipe
 from physinv.evaluation import metrics
-from physinv.evaluation.references import FOLDER, StoredReference, write_reference
+from physinv.evaluation.references import FOLDER, StoredReference, read_reference, write_reference
 from physinv.methods.classical.monte_carlo.mcmc import fit_mcmc
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Problem
-from physinv.methods.registry import fit_method
+from physinv.methods.registry import fit_method, method_names
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
 from physinv.training.budget import Budget
+
+DRAWS = 64  # of a method, for each observation
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,29 @@ def of_recipe(name: str, observations: int, **options: Any) -> System:
     return System(recipe.simulator, dict(recipe.parameters), splits, observations, options=options)
 
 
+def of_dataset(name: str, observations: int, changes: dict[str, Any] | None = None, **options: Any) -> System:
+    """The process of datasets/NAME/recipe.toml, or one with some parameters changed."""
+    recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
+    parameters = {**recipe.parameters, **(changes or {})}
+    return System(recipe.simulator, parameters, recipe.splits.model_dump(), observations, options=options)
+
+
 SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, late=1.0, substeps=12, iterations=70, warm_up=20, most=2),
+    "kpz": lambda: of_dataset("kpz", 24, late=1.0, substeps=12, iterations=70, warm_up=20, most=2),
+    "kuramoto-sivashinsky": lambda: of_dataset(
+        "kuramoto-sivashinsky", 24, late=1.0, substeps=8, iterations=70, warm_up=20, most=2
+    ),
+    "allen-cahn-16": lambda: of_dataset(
+        "allen-cahn", 24, {"size": 16}, late=1.0, substeps=4, iterations=70, warm_up=20, most=2
+    ),
+    "burgers-2d-16": lambda: of_dataset(
+        "burgers-2d", 24, {"size": 16}, late=1.0, substeps=15, iterations=70, warm_up=20, most=2
+    ),
+    "navier-stokes-16": lambda: of_dataset(
+        "navier-stokes", 24, {"size": 16, "wavenumber": 2}, late=1.0, substeps=4, iterations=70, warm_up=20, most=2
+    ),
+    "particles-3": lambda: of_dataset("particles", 24, {"particles": 3}, iterations=150, warm_up=40, most=3),
 }
 
 
@@ -147,25 +172,43 @@ def make(name: str, seed: int) -> None:
     print(name, {k: round(v, 5) for k, v in figures.items()}, flush=True)
 
 
-def refined(seed: int, observations: int, budget: float) -> None:
-    """Scores of samples of Gauss-Newton and of physinv on Burgers before and after 20 and 80 gradients."""
-    data = data_of(of_recipe("burgers", observations), seed)
+def compare(name: str, method: str, seed: int, budget: float, gradients: list[int]) -> dict[str, float]:
+    """Scores of a method over those of the reference, on its converged observations, before and after gradients."""
+    system = SYSTEMS[name]()
+    data = data_of(system, seed)
+    reference = read_reference(FOLDER / f"{name}.hdf5")
+    rows = [i for i, x in enumerate(data.final) if reference.places(x[None]) is not None]
+    if not rows:
+        raise SystemExit(f"{name}: no observation of seed {seed} has a converged reference; make it first.")
+    truth, final, at = data.truth[rows], data.final[rows], reference.places(data.final[rows])
+    assert at is not None
+    exact = reference.crps[at], reference.energy[at]
+
     problem = replace(data.problem, budget=Budget(seconds=budget))
-    model = fit_path_model(problem.simulator, generator=seeds(seed).child("method", "paths").generator())
-    for method in ("gauss-newton", "physinv"):
-        answer = fit_method(method, problem)
-        samples = answer.sample(data.final, 16, generator=seeds(seed).child("comparison", "samples").generator())
-        for gradients in (0, 20, 80):
-            begun, generator = time.process_time(), seeds(seed).child("reconstruction", "refinement").generator()
-            moved = refine(model, samples.detach(), data.final, gradients, generator=generator)
-            crps, energy = scores(moved, data.truth)
-            seconds = (time.process_time() - begun) / (16 * observations)
-            print(
-                f"{method}, {gradients} gradients: CRPS {float(crps.mean()):.4f} +- {error(crps):.4f}, energy score "
-                f"{float(energy.mean()):.3f}, coverage {float(metrics.coverage(moved, data.truth)):.3f}, "
-                f"{1e3 * seconds:.1f} CPU ms a sample",
-                flush=True,
-            )
+    begun = time.process_time()
+    answer = fit_method(method, problem)
+    spent = time.process_time() - begun
+    samples = answer.sample(final, DRAWS, generator=seeds(seed).child("comparison", "samples").generator()).detach()
+    figures = {"observations": float(len(rows)), "CPU seconds of training": spent}
+    moving, model = problem.simulator.layout.moving, None
+    for count in gradients:
+        generator, begun = seeds(seed).child("reconstruction", "refinement").generator(), time.process_time()
+        if count and model is None:
+            paths = seeds(seed).child("method", "paths").generator()
+            model = fit_path_model(problem.simulator, substeps=system.options.get("substeps"), generator=paths)
+        moved = samples if model is None else refine(model, samples, final, count, generator=generator)
+        took = 1e3 * (time.process_time() - begun) / (DRAWS * len(rows))
+        after = f", {count} gradients" if count else ""
+        for label, ours, theirs in zip(
+            ("CRPS", "energy score"), scores(moving(moved), moving(truth)), exact, strict=True
+        ):
+            figures[f"{label}{after}"] = float(ours.mean())
+            figures[f"{label} over exact{after}"] = float(ours.mean() / theirs.mean())
+            figures[f"standard error of that, {label}{after}"] = error(ours - theirs) / float(theirs.mean())
+        figures[f"coverage of 90 %{after}"] = float(metrics.coverage(moving(moved), moving(truth)))
+        if count:
+            figures[f"CPU milliseconds for a draw{after}"] = took
+    return figures
 
 
 def check(seed: int) -> None:
@@ -194,19 +237,28 @@ def check(seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("make", "check", "refine"))
-    parser.add_argument("names", nargs="*", help=f"systems to make: {', '.join(SYSTEMS)}")
+    parser.add_argument("what", choices=("make", "check", "compare"))
+    parser.add_argument("names", nargs="*", help=f"systems: {', '.join(SYSTEMS)}")
     parser.add_argument("--seed", type=int, default=0, help="of data and draws")
-    parser.add_argument("--observations", type=int, default=24, help="of `refine`")
-    parser.add_argument("--budget", type=float, default=40.0, help="seconds of training of physinv (`refine`)")
+    parser.add_argument("--method", choices=method_names(), default="physinv", metavar="METHOD", help="to compare")
+    parser.add_argument("--budget", type=float, default=40.0, help="seconds of training (`compare`)")
+    parser.add_argument("--gradients", type=int, nargs="+", default=[0, 20], help="of refinement (`compare`)")
     args = parser.parse_args()
-    if args.what == "make":
-        for name in args.names or SYSTEMS:
-            make(name, args.seed)
-    elif args.what == "check":
+    torch.set_num_threads(1)
+    if args.what == "check":
         check(args.seed)
-    else:
-        refined(args.seed, args.observations, args.budget)
+        return
+    for name in args.names or SYSTEMS:
+        if args.what == "make":
+            make(name, args.seed)
+            continue
+        figures = compare(name, args.method, args.seed, args.budget, args.gradients)
+        head = {"benchmark": f"exact-{name}", "seeds": [args.seed], "budget_seconds": args.budget}
+        path = ROOT / "benchmarks" / "results" / f"exact-{name}.json"
+        known = json.loads(path.read_text("utf-8"))["figures"] if path.exists() else {}
+        kept = {k: v for k, v in known.items() if not k.startswith(f"{args.method}: ")}
+        write(path, head, kept | {f"{args.method}: {key}": [value] for key, value in figures.items()})
+        print("\n".join(f"{name}, {args.method}: {key:44s} {value:.4g}" for key, value in figures.items()), flush=True)
 
 
 if __name__ == "__main__":

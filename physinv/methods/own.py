@@ -78,8 +78,7 @@ def kind_of(problem: Problem) -> str:
     Args:
         problem: The process and its data.
     """
-    particles = problem.train.layout.positions > 0
-    return "score" if particles or isinstance(problem.simulator, Linear) else "jumps"
+    return "score" if isinstance(problem.simulator, Linear) else "jumps"
 
 
 def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:

@@ -22,6 +22,7 @@ from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.jumps.base import Jump, JumpKernel, jump_grids
 from physinv.models.jumps.field import empty_field_jumps, fit_field_jumps
+from physinv.models.jumps.particles import empty_particle_jumps, fit_particle_jumps
 from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vector_jumps
 from physinv.posterior.jumps import JumpPosterior
 
@@ -146,6 +147,9 @@ VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 
 FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
 """Normal laws around a learned mean, in one jump."""
 
+PARTICLES = Family(fit_particle_jumps, empty_particle_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 64, 4e-3, 0.25)
+"""Likewise, for every particle."""
+
 
 def fit_jumps(problem: Problem) -> JumpAnswer:
     """Train a score model and jump kernels, and keep what scores best on validation observations.
@@ -214,7 +218,7 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
 
 def _family(setup: Setup) -> tuple[Family, Settings]:
     """What suits the states, and the settings with what they leave open."""
-    family = FIELDS if setup.layout.space else VECTORS
+    family = PARTICLES if setup.layout.positions else FIELDS if setup.layout.space else VECTORS
     pairs = {
         "batch": family.batch,
         "rate": family.rate,

@@ -19,6 +19,7 @@ from physinv.training.budget import Budget
 from simulators.fields.allen_cahn import AllenCahn
 from simulators.fields.burgers import Burgers
 from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
+from simulators.particles.langevin import OverdampedParticles
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -48,6 +49,9 @@ def test_linear_processes_keep_the_score_and_nonlinear_ones_get_jumps(wells, tmp
     plane = AllenCahn(size=8, dimension=2, steps=2)
     fields = made(plane, "allen-cahn", tmp_path / "plane", train=4)
     assert kind_of(Problem(plane, fields["train"], fields["valid"])) == "jumps"
+    pairs = OverdampedParticles(particles=2, steps=2)
+    states = made(pairs, "particles", tmp_path / "pairs", train=4)
+    assert kind_of(Problem(pairs, states["train"], states["valid"])) == "jumps"
 
 
 @pytest.mark.filterwarnings("ignore:importance sampling has fewer")

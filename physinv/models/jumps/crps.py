@@ -1,8 +1,8 @@
-"""The continuous ranked probability score of normal laws in closed form: a loss for mean and spread at once."""
+"""Scores of laws: the continuous ranked probability score of normal ones in closed form, the energy score of draws."""
 
 from __future__ import annotations
 
-__all__ = ["gaussian_crps"]
+__all__ = ["energy_of_draws", "gaussian_crps"]
 
 import math
 
@@ -40,3 +40,21 @@ def gaussian_crps(
     z = (value - mean) / deviation
     density = (-z.square() / 2).exp() / math.sqrt(2 * math.pi)
     return deviation * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+
+
+def energy_of_draws(drawn: Float[Tensor, "copies n *state"], truth: Float[Tensor, "n *state"]) -> float:
+    """Return the energy score of draws, over the whole of each state.
+
+    Args:
+        drawn: Independent draws for each truth, 2 or more.
+        truth: True states.
+
+    Returns:
+        ``E|X - y| - E|X - X'| / 2``, averaged over the truths, in their unit; neighbouring draws are the pairs.
+
+    Example:
+        >>> energy_of_draws(torch.tensor([[[-1.0]], [[1.0]]]), torch.zeros(1, 1))  # 1 - 2 / 2
+        0.0
+    """
+    apart = (drawn - drawn.roll(1, 0)).flatten(2).norm(dim=2).mean()
+    return float((drawn - truth).flatten(2).norm(dim=2).mean() - apart / 2)

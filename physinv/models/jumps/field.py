@@ -33,7 +33,7 @@ from physinv.equations.sde import SDE
 from physinv.equations.symmetries import shifted
 from physinv.laws.wiener import filter_channels, mirrored, wiener_gains
 from physinv.models.jumps.base import Jump, JumpKernel
-from physinv.models.jumps.crps import gaussian_crps
+from physinv.models.jumps.crps import energy_of_draws, gaussian_crps
 from physinv.models.jumps.field_noise import COPIES, FieldNoise, best_factor, filter_modes
 from physinv.models.jumps.physical_noise import Forward, PhysicalNoise
 from physinv.models.jumps.physics import flow
@@ -255,9 +255,9 @@ class FieldJumps(JumpKernel):
             return xi.reshape(COPIES, *gap.shape)
 
         self.physical.factor[jump] = best_factor(drawn(), gap)
-        physical, added = _energy_score(drawn(), gap), self.physical.added[jump].clone()
+        physical, added = energy_of_draws(drawn(), gap), self.physical.added[jump].clone()
         self.physical.forget(jump)
-        if physical <= _WORSE * _energy_score(drawn(), gap):
+        if physical <= _WORSE * energy_of_draws(drawn(), gap):
             self.physical.added[jump] = added
 
     def _noise(
@@ -375,9 +375,3 @@ def empty_field_jumps(
     inputs = channels + (1 + len(_PARTS)) * moving + 1
     network = build_network(layout, inputs, 2 * moving, settings, seed=seeds(seed).child("model", "network"))
     return FieldJumps(network, sde, layout, times, field_jumps(len(times) - 1) if jumps is None else jumps)
-
-
-def _energy_score(drawn: Float[Tensor, "copies n *state"], truth: Float[Tensor, "n *state"]) -> float:
-    """The energy score of draws, over the whole of each state."""
-    apart = (drawn - drawn.roll(1, 0)).flatten(2).norm(dim=2).mean()
-    return float((drawn - truth).flatten(2).norm(dim=2).mean() - apart / 2)
