@@ -134,16 +134,22 @@ def generate(
 def info(
     file: Annotated[Path, typer.Argument(help="An HDF5 file, a dataset folder, a run folder or a reconstruction.")],
     json: Json = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also compare the SHA-256 of data files with those in dataset.json.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw it: a trajectory, or a training curve.")] = None,
 ) -> None:
     """Say what is in a file and whether it is whole (exit code 2 if it is damaged).
 
+    All states are read; of data files the sizes are compared with those in dataset.json.
+
     Examples: physinv info datasets/heat
+              physinv info datasets/heat --verify
               physinv info runs/heat --plot curve.png
     """
     from physinv.cli import info as about
 
-    summary = about.describe_path(file)
+    summary = about.describe_path(file, verify=verify)
     console.mapping(summary, as_json=json)
     for key, problem in summary.items():
         if key.startswith("problem"):

@@ -20,11 +20,12 @@ from physinv.posterior.reconstruction import read_reconstruction
 _UNSEALED = "no: the file has no checksums, being of an earlier version or changed by another program"
 
 
-def describe_path(path: Path) -> dict[str, Any]:
+def describe_path(path: Path, *, verify: bool = False) -> dict[str, Any]:
     """Summarise what a path holds.
 
     Args:
         path: A dataset folder, a run folder, a trajectory file or a reconstruction.
+        verify: Whether to compare the SHA-256 of data files with those in dataset.json.
 
     Returns:
         A flat summary.  ``kind`` is dataset, run, trajectories or reconstruction; ``whole`` says whether it is
@@ -37,11 +38,11 @@ def describe_path(path: Path) -> dict[str, Any]:
         if (path / "run.json").exists():
             return _run(path)
         if (path / "data").is_dir():
-            return _dataset(path)
+            return _dataset(path, verify)
         raise ValueError(f"{path} holds neither a run (run.json) nor a dataset (data/); give one of those or a file.")
     if not path.exists():
         raise ValueError(f"there is no {path}; give a dataset, a run or an HDF5 file.")
-    return _reconstruction(path) if _is_reconstruction(path) else _trajectories(inspect(path))
+    return _reconstruction(path) if _is_reconstruction(path) else _trajectories(inspect(path, verify=verify))
 
 
 def draw_path(path: Path, figure: Path) -> None:
@@ -100,9 +101,7 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
         "state_shape": list(summary.shape),
         "times": f"{len(summary.times)} from {summary.times[0]:g} to {summary.times[-1]:g}",
         "bytes": summary.bytes,
-        "checksum": {True: "as in dataset.json", False: "differs from dataset.json", None: "not listed"}[
-            summary.checksum
-        ],
+        "checksum": _compared(summary),
         "verified": "by the checksums in the file" if sealed_size(summary.path) is not None else _UNSEALED,
     }
     for name, f in summary.fields.items():
@@ -110,13 +109,13 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
     return out
 
 
-def _dataset(path: Path) -> dict[str, Any]:
+def _dataset(path: Path, verify: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"kind": "dataset", "path": str(path), "whole": (path / "dataset.json").exists()}
     for split in SPLITS:
         folder = path / "data" / split
         if not folder.is_dir():
             continue
-        summaries = [inspect(p) for p in sorted(folder.glob("*.hdf5"))]
+        summaries = [inspect(p, verify=verify) for p in sorted(folder.glob("*.hdf5"))]
         out["whole"] = out["whole"] and bool(summaries) and all(s.whole for s in summaries)
         good = [s for s in summaries if s.whole]
         out[split] = {"files": len(summaries), "trajectories": sum(s.n_trajectories for s in good)}
@@ -124,8 +123,15 @@ def _dataset(path: Path) -> dict[str, Any]:
             out[f"problem in {bad.path.name}"] = bad.problem
         if good and "simulator" not in out:
             first = _trajectories(good[0])
-            out |= {k: first[k] for k in ("simulator", "parameters", "state_shape", "times")}
+            out |= {k: first[k] for k in ("simulator", "parameters", "state_shape", "times", "checksum")}
     return out
+
+
+def _compared(summary: FileSummary) -> str:
+    """What was compared with dataset.json."""
+    if summary.checksum is None:
+        return "not listed"
+    return "as in dataset.json" if summary.verified else "not compared, only sizes; add --verify"
 
 
 def _run(path: Path) -> dict[str, Any]:

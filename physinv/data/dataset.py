@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -243,6 +243,20 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         other = copy.copy(self)
         other.window = self._checked(window)
         return other
+
+    def shuffled(self, *, generator: torch.Generator) -> Iterator[Int64[Tensor, " items"]]:
+        """Yield the numbers of all items once, in random order.
+
+        In memory they come all at once. Streamed, they come in parts, each the shuffled windows of chunks that are
+        drawn at random from all files, so that every chunk is read once (:meth:`physinv.data.storage.Files.parts`).
+
+        Args:
+            generator: Source of randomness.
+
+        Yields:
+            Numbers of items, for :meth:`__getitems__`.
+        """
+        yield from self._states.parts(self._starts, generator=generator)
 
     def ends(self) -> TrajectoryDataset:
         """Return the first and last states alone, in memory, as trajectories of two times."""

@@ -5,7 +5,8 @@
     /dimensions             hard links to the scales of time and space; attribute spatial_dims
     /boundary_conditions    fields only: one group per axis, with the attribute bc_type and a mask of the two ends
     /scalars                parameters that are real numbers
-    /t0_fields/<name>       float32 (trajectory, time, *space), one chunk per trajectory, uncompressed
+    /t0_fields/<name>       float32 (trajectory, time, *space), uncompressed; a chunk is as many neighbouring
+                            trajectories as 256 KiB hold, one of larger trajectories
     /t1_fields /t2_fields   empty: vectors and tensors are stored as their components
     /physinv                what other readers ignore: configuration, kind of state, exact times and positions, seeds
     /physinv/mask           fields with a mask only: bool over space, true where there are data; states are 0 elsewhere
@@ -57,6 +58,10 @@ _KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "origin": ((int, float), "a number"),
 }
 
+_CHUNK_BYTES = 2**18  # of trajectories: large enough that reading costs more than finding, small enough to be cached
+
+_PACKED, _PACKED_AT_ONCE = 2**12, 2**15  # scales and seeds that are compressed: from how many on, and at once
+
 
 @dataclass(frozen=True)
 class Header:
@@ -79,6 +84,13 @@ class Header:
     n_trajectories: int
     parameters: Mapping[str, Any]
     config: Mapping[str, Any]
+
+    @property
+    def trajectories_per_chunk(self) -> int:
+        """Number of neighbouring trajectories in a chunk: those of 256 KiB, or one, in chunks of nearly equal size."""
+        count = max(1, self.n_trajectories)
+        most = max(1, _CHUNK_BYTES // (4 * len(self.times) * math.prod(self.shape)))
+        return math.ceil(count / math.ceil(count / most))
 
     def stored_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of the dataset ``name``: ``(trajectory, time, *space)``, without time where it is static.
@@ -231,7 +243,12 @@ def _write_scales(file: h5py.File, header: Header) -> None:
     scales = {"sample": np.arange(header.n_trajectories, dtype="i8"), "time": np.asarray(header.times, dtype="f4")}
     scales |= {a: np.asarray(c, dtype="f4") for a, c in zip(layout.axes, layout.coordinates, strict=True)}
     for key, values in scales.items():
-        file.create_dataset(key, data=values, track_times=False).make_scale(key)
+        file.create_dataset(key, data=values, track_times=False, **_packing(len(values))).make_scale(key)
+
+
+def _packing(n: int) -> dict[str, Any]:
+    """How numbers of trajectories, and their seeds, take no more place than states of one number do."""
+    return {"chunks": (min(n, _PACKED_AT_ONCE),), "compression": "gzip", "shuffle": True} if n >= _PACKED else {}
 
 
 def _write_axes(file: h5py.File, layout: StateLayout) -> None:
@@ -288,11 +305,11 @@ def _write_scalars(file: h5py.File, parameters: Mapping[str, Any]) -> None:
 
 
 def _write_fields(file: h5py.File, header: Header) -> list[h5py.Dataset]:
-    layout, fields = header.layout, file.create_group("t0_fields")
+    layout, fields, rows = header.layout, file.create_group("t0_fields"), header.trajectories_per_chunk
     states = []
     for name in layout.names:
         shape, axes, moves = header.stored_shape(name), layout.axes_of(name), name not in layout.static
-        data = fields.create_dataset(name, shape, dtype="f4", chunks=(1, *shape[1:]), track_times=False)
+        data = fields.create_dataset(name, shape, dtype="f4", chunks=(rows, *shape[1:]), track_times=False)
         for i, axis in enumerate(("sample", *(("time",) if moves else ()), *axes)):
             data.dims[i].attach_scale(file[axis])
         data.attrs["dim_varying"] = np.array([a in axes for a in layout.axes])
@@ -331,7 +348,8 @@ def _write_own(file: h5py.File, header: Header) -> None:
         mask = own.create_dataset("mask", data=layout.valid.numpy(), track_times=False)
         for i, axis in enumerate(layout.axes):
             mask.dims[i].attach_scale(file[axis])
-    seeds = own.create_dataset("seeds", (header.n_trajectories,), dtype="u8", track_times=False)
+    n = header.n_trajectories
+    seeds = own.create_dataset("seeds", (n,), dtype="u8", track_times=False, **_packing(n))
     seeds.dims[0].attach_scale(file["sample"])
 
 

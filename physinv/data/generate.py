@@ -29,8 +29,8 @@ from physinv.config.files import sha256, write_text
 from physinv.config.inputs import check_instance
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.inspect import field_statistics
-from physinv.data.plan import SPLITS, DatasetPlan
+from physinv.data.inspect import FieldStatistics
+from physinv.data.plan import SPLITS, DatasetPlan, Shard
 from physinv.data.resume import (
     check_free_space,
     drop_unusable_rebuild,
@@ -91,18 +91,18 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
         refuse_finished(out, plan)
         refuse_other_files(root, plan, out)
     check_free_space(root, plan)
-    _simulate_missing(root, plan, progress)
+    statistics = FieldStatistics(plan.simulator.layout)
+    _simulate_missing(root, plan, statistics, progress)
 
-    # Statistics need all files, dataset.json declares them complete.
+    # dataset.json lists all files, and declares them complete.
     files = {
         f"data/{shard.split}/{shard.file}": {**file_entry(root / shard.split / shard.file), "trajectories": shard.count}
         for shard in plan.shards
     }
-    statistics = field_statistics(TrajectoryDataset(root / "train"))
     if root != out / "data":
         _replace_splits(root, out)
     summary = {"config": plan.config, "seeds": _seeds(plan), "files": files, "versions": versions()}
-    write_text(out / "stats.yaml", yaml.safe_dump(statistics))
+    write_text(out / "stats.yaml", yaml.safe_dump(statistics.result()))
     write_text(out / "dataset.json", json.dumps(summary, indent=1) + "\n")
     return out
 
@@ -116,16 +116,22 @@ def file_entry(path: Path) -> dict[str, Any]:
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
-def _simulate_missing(root: Path, plan: DatasetPlan, progress: Progress | None) -> None:
+def _simulate_missing(root: Path, plan: DatasetPlan, statistics: FieldStatistics, progress: Progress | None) -> None:
+    """Make the files that are not there; what is written to train on goes into the statistics, part after part."""
     missing = [s for s in plan.shards if not (root / s.split / s.file).exists()]
     done = plan.total - sum(s.count for s in missing)
     if progress is not None:
         progress(done, plan.total)
     device, dtype = torch.device(plan.device), getattr(torch, plan.dtype)
-    for shard in missing:
-        (root / shard.split).mkdir(parents=True, exist_ok=True)
+    for shard in plan.shards:
+        path = root / shard.split / shard.file
+        if shard not in missing:
+            if shard.split == "train":
+                _add_stored(statistics, TrajectoryDataset(path), shard)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
         writer = TrajectoryWriter(
-            root / shard.split / shard.file,
+            path,
             name=plan.stem,
             layout=plan.simulator.layout,
             shape=plan.simulator.shape,
@@ -138,10 +144,20 @@ def _simulate_missing(root: Path, plan: DatasetPlan, progress: Progress | None) 
             for count, seed in shard.chunks:
                 generator = torch.Generator(device).manual_seed(seed)
                 states = plan.simulator.simulate(count, generator=generator, device=device, dtype=dtype)
-                writer.write(states, seed=seed)
+                stored = writer.write(states, seed=seed)
+                if shard.split == "train":
+                    statistics.add(stored)
                 done += count
                 if progress is not None:
                     progress(done, plan.total)
+
+
+def _add_stored(statistics: FieldStatistics, data: TrajectoryDataset, shard: Shard) -> None:
+    """Add a finished file in the parts in which it was made, so that sums are rounded alike."""
+    first = 0
+    for count, _ in shard.chunks:
+        statistics.add(data.trajectories(slice(first, first + count)))
+        first += count
 
 
 def _seeds(plan: DatasetPlan) -> dict[str, list[list[int]]]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["FieldSummary", "FileSummary", "RunningStatistics", "field_statistics", "inspect"]
+__all__ = ["FieldStatistics", "FieldSummary", "FileSummary", "RunningStatistics", "field_statistics", "inspect"]
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.files import read_json, sha256
 from physinv.data.dataset import TrajectoryDataset
+from physinv.processes.layout import StateLayout
+
+_AT_ONCE = 2**18  # numbers that are summed at once: few enough to stay in the cache of a processor
 
 
 @dataclass
@@ -67,6 +71,52 @@ class RunningStatistics:
         return math.hypot(self.mean, self.std)
 
 
+class FieldStatistics:
+    """Accumulate what The Well's readers expect in ``stats.yaml``, of trajectories that arrive in parts.
+
+    Args:
+        layout: Layout of the states.
+
+    Example:
+        >>> from physinv.processes.layout import VectorLayout
+        >>> statistics = FieldStatistics(VectorLayout("x", 1))
+        >>> statistics.add(torch.tensor([[[1.0], [4.0]]]))
+        >>> statistics.result()["mean"], statistics.result()["mean_delta"]
+        ({'x': 2.5}, {'x': 3.0})
+    """
+
+    def __init__(self, layout: StateLayout) -> None:
+        self._layout = layout
+        self._values, self._deltas = ({name: RunningStatistics() for name in layout.names} for _ in range(2))
+
+    def add(self, states: Float[Tensor, "n time *state"]) -> None:
+        """Add trajectories, a few at a time, so that sums in float64 need little memory.
+
+        Args:
+            states: Finite states, ``(n, time, *state)``.
+        """
+        valid = self._layout.valid
+        for few in torch.split(states, max(1, _AT_ONCE // states[0].numel())):
+            for name, place in self._layout.parts():
+                part = few[(..., *place)].double()
+                part = part if valid is None else part[..., valid]
+                self._values[name].add(part)
+                self._deltas[name].add(part.diff(dim=1))
+
+    def result(self) -> dict[str, dict[str, float]]:
+        """Return the statistics of all that was added.
+
+        Returns:
+            ``{"mean": {field: ...}, "std": ..., "rms": ...}`` over all trajectories, times and points, and the same
+            with the suffix ``_delta`` of the differences between neighbouring stored times.
+        """
+        return {
+            f"{moment}{suffix}": {name: getattr(running[name], moment) for name in self._layout.names}
+            for suffix, running in (("", self._values), ("_delta", self._deltas))
+            for moment in ("mean", "std", "rms")
+        }
+
+
 def field_statistics(data: TrajectoryDataset) -> dict[str, dict[str, float]]:
     """Compute what The Well's readers expect in ``stats.yaml``, a block of trajectories at a time.
 
@@ -74,22 +124,12 @@ def field_statistics(data: TrajectoryDataset) -> dict[str, dict[str, float]]:
         data: The trajectories, usually those of the training split.
 
     Returns:
-        ``{"mean": {field: ...}, "std": ..., "rms": ...}`` over all trajectories, times and points, and the same with
-        the suffix ``_delta`` of the differences between neighbouring stored times.
+        The statistics, as :meth:`FieldStatistics.result` says.
     """
-    names, valid = data.layout.names, data.layout.valid
-    values, deltas = ({name: RunningStatistics() for name in names} for _ in range(2))
+    statistics = FieldStatistics(data.layout)
     for states in data.blocks():
-        for name, place in data.layout.parts():
-            part = states[(..., *place)]
-            part = part if valid is None else part[..., valid]
-            values[name].add(part)
-            deltas[name].add(part[:, 1:].double() - part[:, :-1].double())
-    return {
-        f"{moment}{suffix}": {name: getattr(running[name], moment) for name in names}
-        for suffix, running in (("", values), ("_delta", deltas))
-        for moment in ("mean", "std", "rms")
-    }
+        statistics.add(states)
+    return statistics.result()
 
 
 @dataclass(frozen=True)
@@ -119,7 +159,9 @@ class FileSummary:
         path: The file.
         bytes: Its size.
         problem: What is wrong with it, in one line; empty if nothing is.
-        checksum: Whether its SHA-256 is that in the dataset.json beside the data; None where the file is not listed.
+        checksum: Whether its size, and its SHA-256 if that was asked for, are those in the dataset.json beside the
+            data; None where the file is not listed.
+        verified: Whether the SHA-256 was asked for.
         name: Name of the dataset.
         n_trajectories: Number of trajectories.
         shape: Shape of one state.
@@ -132,6 +174,7 @@ class FileSummary:
     bytes: int
     problem: str = ""
     checksum: bool | None = None
+    verified: bool = False
     name: str = ""
     n_trajectories: int = 0
     shape: tuple[int, ...] = ()
@@ -145,11 +188,12 @@ class FileSummary:
         return not self.problem
 
 
-def inspect(path: Path | str) -> FileSummary:
+def inspect(path: Path | str, *, verify: bool = False) -> FileSummary:
     """Read all of a trajectory file and summarise it.
 
     Args:
         path: The file.
+        verify: Whether to compare its SHA-256 with that in dataset.json as well.
 
     Returns:
         The summary, also of a file that is damaged: its ``problem`` says how.
@@ -160,20 +204,27 @@ def inspect(path: Path | str) -> FileSummary:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
-    size, checksum = path.stat().st_size, _checksum(path)
+    found = FileSummary(path, path.stat().st_size, checksum=_as_listed(path, verify), verified=verify)
     try:
         data = TrajectoryDataset(path)
         fields = _fields(data)
     except (OSError, ValueError) as error:
-        return FileSummary(path, size, str(error).splitlines()[0], checksum)
+        return replace(found, problem=str(error).splitlines()[0])
     problem = ""
     if bad := sum(f.not_finite for f in fields.values()):
         problem = f"{path} holds {bad} values that are not finite; generate it again."
-    elif checksum is False:
-        problem = f"{path} is not the file that dataset.json lists (sha256); copy or generate it again."
-    times = tuple(data.times.tolist())
-    return FileSummary(
-        path, size, problem, checksum, data.name, data.n_trajectories, data.shape, times, fields, data.config
+    elif found.checksum is False:
+        what = "sha256" if verify else "bytes"
+        problem = f"{path} is not the file that dataset.json lists ({what}); copy or generate it again."
+    return replace(
+        found,
+        problem=problem,
+        name=data.name,
+        n_trajectories=data.n_trajectories,
+        shape=data.shape,
+        times=tuple(data.times.tolist()),
+        fields=fields,
+        config=data.config,
     )
 
 
@@ -181,11 +232,12 @@ def _fields(data: TrajectoryDataset) -> dict[str, FieldSummary]:
     names, valid = data.layout.names, data.layout.valid
     running = {name: RunningStatistics() for name in names}
     low, high, bad = dict.fromkeys(names, math.inf), dict.fromkeys(names, -math.inf), dict.fromkeys(names, 0)
-    for states in data.blocks():
+    for states in (few for block in data.blocks() for few in torch.split(block, max(1, _AT_ONCE // block[0].numel()))):
         for name, place in data.layout.parts():
             part = states[(..., *place)]
             part = part if valid is None else part[..., valid]
-            good = part[torch.isfinite(part)]
+            finite = torch.isfinite(part)
+            good = part if bool(finite.all()) else part[finite]
             bad[name] += part.numel() - good.numel()
             if good.numel():
                 running[name].add(good)
@@ -193,10 +245,11 @@ def _fields(data: TrajectoryDataset) -> dict[str, FieldSummary]:
     return {n: FieldSummary(low[n], running[n].mean, high[n], running[n].std, bad[n]) for n in names}
 
 
-def _checksum(path: Path) -> bool | None:
+def _as_listed(path: Path, verify: bool) -> bool | None:
     """Compare with ``<dataset>/dataset.json`` for a file ``<dataset>/data/<split>/<file>``."""
     try:
-        listed = read_json(path.parents[2] / "dataset.json")["files"]
-        return bool(sha256(path) == listed[f"data/{path.parent.name}/{path.name}"]["sha256"])
+        listed = read_json(path.parents[2] / "dataset.json")["files"][f"data/{path.parent.name}/{path.name}"]
+        alike = path.stat().st_size == listed["bytes"]
+        return bool(alike and (not verify or sha256(path) == listed["sha256"]))
     except (OSError, IndexError, KeyError, TypeError, ValueError):
         return None

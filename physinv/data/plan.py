@@ -35,10 +35,13 @@ SPLITS = ("train", "valid", "test")
 """Names of the splits of a dataset."""
 
 TRAJECTORIES_PER_SHARD = 500
-"""Trajectories in one file, at most."""
+"""Trajectories in one file, at most, of imported data; of simulated ones see :class:`DatasetPlan`."""
 
 CHUNK_BYTES = 64 * 2**20
 """Bytes of trajectories that are simulated, or read, at once."""
+
+_FILES = 20  # of a split: where there would be more, they get larger,
+_LARGE, _LARGE_BYTES = 10_000, 16 * 2**20  # up to so many trajectories and bytes
 
 
 MOST_FILES = 10**5
@@ -82,7 +85,8 @@ class DatasetPlan:
             under which it is registered, or else its place, ``module:Class``.
         device: Device that simulates, which is part of the configuration: other devices give other noise.
         dtype: Precision of the simulation; files hold float32.
-        trajectories_per_shard: Trajectories in one file, at most.
+        trajectories_per_shard: Trajectories in one file, at most.  None: 500, or up to 10,000 where that makes over 20
+            files of a split, as long as a file has 16 MiB at most: a file of few small trajectories is mostly header.
         chunk_bytes: Bytes of trajectories that are simulated at once, at most, but for one whole trajectory.
 
     Raises:
@@ -101,7 +105,7 @@ class DatasetPlan:
     name: str = ""
     device: torch.device | str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
-    trajectories_per_shard: int = TRAJECTORIES_PER_SHARD
+    trajectories_per_shard: int | None = None
     chunk_bytes: int = CHUNK_BYTES
 
     def __post_init__(self) -> None:
@@ -117,7 +121,7 @@ class DatasetPlan:
             "parameters": describe(self.simulator),
             "splits": {s: self.splits[s] for s in SPLITS if s in self.splits},
             "seed": self.seed,
-            "trajectories_per_shard": self.trajectories_per_shard,
+            "trajectories_per_shard": self._shard,
             "chunk": self._chunk,
             "dtype": self.dtype,
             "device": torch.device(self.device).type,
@@ -154,12 +158,21 @@ class DatasetPlan:
         return {**self.config, "split": shard.split, "shard": shard.number}
 
     @property
+    def _shard(self) -> int:
+        """Trajectories in one file, at most."""
+        if self.trajectories_per_shard is not None:
+            return self.trajectories_per_shard
+        if max(self.splits.values()) <= _FILES * TRAJECTORIES_PER_SHARD:
+            return TRAJECTORIES_PER_SHARD
+        return max(TRAJECTORIES_PER_SHARD, min(_LARGE, _LARGE_BYTES // self.trajectory_bytes))
+
+    @property
     def _chunk(self) -> int:
         """Trajectories that are simulated at once."""
-        return max(1, min(self.trajectories_per_shard, self.chunk_bytes // self.trajectory_bytes))
+        return max(1, min(self._shard, self.chunk_bytes // self.trajectory_bytes))
 
     def _shards_of(self, split: str) -> list[Shard]:
-        sizes = _parts(self.splits[split], self.trajectories_per_shard)
+        sizes = _parts(self.splits[split], self._shard)
         digits = max(3, len(str(len(sizes) - 1)))
         return [
             Shard(
@@ -217,7 +230,7 @@ def _check_size(plan: DatasetPlan) -> None:
             f"`simulator` makes trajectories of {times} times x {shape} numbers: each needs {told_bytes(one)} of "
             f"memory, {told_bytes(MOST_BYTES)} are the most; take fewer steps, points or components."
         )
-    files = sum(math.ceil(count / plan.trajectories_per_shard) for count in plan.splits.values())
+    files = sum(math.ceil(count / plan._shard) for count in plan.splits.values())
     if files > MOST_FILES:
         raise ValueError(
             f"`splits` ask for {total} trajectories, {told_bytes(total * one)} on disk in {files} files, {MOST_FILES} "
@@ -247,7 +260,8 @@ def _check(plan: DatasetPlan) -> None:
         raise ValueError(f"`seed` must be a whole number, got {describe_value(plan.seed)}; give 0, for example.")
     if not 0 <= plan.seed < 2**63:
         raise ValueError(f"`seed` must be between 0 and 2^63 - 1, got {plan.seed}.")
-    check_count(plan.trajectories_per_shard, "trajectories_per_shard")
+    if plan.trajectories_per_shard is not None:
+        check_count(plan.trajectories_per_shard, "trajectories_per_shard")
     _check_size(plan)
     if plan.dtype not in ("float32", "float64"):
         raise ValueError(f"`dtype` must be float32 or float64, got {plan.dtype!r}.")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from physinv.config.files import read_toml
 from physinv.config.strict import Strict
-from physinv.data.plan import TRAJECTORIES_PER_SHARD, DatasetPlan
+from physinv.data.plan import DatasetPlan
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
 
@@ -36,7 +36,7 @@ class Recipe(Strict):
     parameters: dict[str, Any] = Field(default_factory=dict, description="its parameters; others keep their defaults")
     splits: Splits = Field(description="numbers of trajectories")
     seed: int = Field(0, ge=0, lt=2**63, description="number from which all noise is derived")
-    trajectories_per_shard: int = Field(TRAJECTORIES_PER_SHARD, ge=1, description="trajectories per file")
+    trajectories_per_shard: int | None = Field(None, ge=1, description="trajectories per file; default: 500 or more")
     dtype: Literal["float32", "float64"] = Field(
         "float32", description="precision of the simulation; files hold float32"
     )

@@ -66,7 +66,7 @@ class TrajectoryWriter:
         ...     path = Path(folder) / "walk.hdf5"
         ...     with TrajectoryWriter(path, name="walk", layout=layout, shape=(3,), times=times, count=20) as writer:
         ...         for states in torch.zeros(2, 10, 5, 3):
-        ...             writer.write(states, seed=0)
+        ...             stored = writer.write(states, seed=0)
         ...     path.exists()
         True
     """
@@ -105,12 +105,15 @@ class TrajectoryWriter:
             raise
         return self
 
-    def write(self, states: Float[Tensor, "batch time *state"], *, seed: int = 0) -> None:
-        """Append trajectories.
+    def write(self, states: Float[Tensor, "batch time *state"], *, seed: int = 0) -> Float[Tensor, "batch time *state"]:
+        """Append trajectories, and return them as they are stored.
 
         Args:
             states: Shape ``(batch, time, *state)``, of any float dtype, on any device; they are stored as float32.
             seed: Seed of their noise, stored for each of them.
+
+        Returns:
+            The same in float32, on the CPU, with 0 where there are no data.
 
         Raises:
             ValueError: For a wrong shape, too many trajectories, static parts that change in time, or numbers that
@@ -138,6 +141,7 @@ class TrajectoryWriter:
         self._file["physinv/seeds"][first:last] = np.uint64(seed)
         self._sink.check()
         self.written = last
+        return values
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

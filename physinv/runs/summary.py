@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = ["TrainingSummary", "read_summary", "summarise", "write_summary"]
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from physinv.runs.files import SUMMARY
 
 _FORMAT = {"format": "physinv training summary 1"}
 _INITIAL_NUMBERS, _MOST_INITIAL = 2**20, 512  # numbers in the initial states that are kept, and states
+_LAW_ROWS = 4096  # final states that are read for their law, which looks at fewer
 _LINEAR_NUMBERS = 2**24  # numbers in a linear estimate that is kept
 
 
@@ -58,15 +60,15 @@ def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     Returns:
         The summary, on the CPU.
     """
-    law = fit_final_law(train.layout, train.states(-1).cpu(), valid.states(-1).cpu())
-    initial = train.states(0)
-    count = max(2, min(_MOST_INITIAL, _INITIAL_NUMBERS // initial[0].numel()))
-    dense = 2 * min(initial.shape[0], initial[0].numel()) * initial[0].numel()  # numbers in a map of all components
+    law = fit_final_law(train.layout, *(data.states(-1, limit=_LAW_ROWS).cpu() for data in (train, valid)))
+    numbers = math.prod(train.shape)
+    initial = train.states(0, limit=max(2, min(_MOST_INITIAL, _INITIAL_NUMBERS // numbers)))
+    dense = 2 * min(train.n_trajectories, numbers) * numbers  # numbers in a map of all components
     small = dense <= _LINEAR_NUMBERS or train.layout.basis == "fourier"
     linear = fit_linear(simulator, train, valid) if small else None
     if linear is not None and sum(t.numel() for t in linear.tensors().values()) > _LINEAR_NUMBERS:
         linear = None
-    return TrainingSummary(law, initial[:count].cpu(), linear)
+    return TrainingSummary(law, initial.cpu(), linear)
 
 
 def write_summary(run: Path, summary: TrainingSummary) -> None:

@@ -7,7 +7,7 @@ __all__ = ["Windows", "images_of", "shuffled", "training_batches", "validation_b
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,7 +94,8 @@ def training_batches(
     """Yield the batches of all updates from number ``start`` on, without end.
 
     Windows come in shuffled order, every window once an epoch, each under an image of the process's symmetries chosen
-    at random. What an update sees depends on the seed and the number of the update alone.
+    at random. What an update sees depends on the seed, the number of the update, and whether the data are in memory or
+    streamed: see :meth:`~physinv.data.dataset.TrajectoryDataset.shuffled`.
 
     Args:
         windows: The windows that are trained on.
@@ -138,7 +139,14 @@ def validation_batches(
     return [_joined(images_of(sde, _to(windows.batch(indices), device))) for indices in torch.split(chosen, part)]
 
 
-def shuffled(n: int, size: int, *, seeds: Seeds, start: int = 0) -> Iterator[Tensor]:
+def shuffled(
+    n: int,
+    size: int,
+    *,
+    seeds: Seeds,
+    start: int = 0,
+    order: Callable[..., Iterable[Tensor]] | None = None,
+) -> Iterator[Tensor]:
     """Yield batches of the numbers below ``n``, in an order of its own for every epoch, without end.
 
     Args:
@@ -146,15 +154,18 @@ def shuffled(n: int, size: int, *, seeds: Seeds, start: int = 0) -> Iterator[Ten
         size: Numbers in a batch, at most ``n``; what does not fill a batch is left out of an epoch.
         seeds: The stream of each epoch is below these.
         start: Number of the first batch.
+        order: Function of a ``generator`` that returns all numbers in random order, a part at a time; None: a
+            permutation.
 
     Yields:
         ``size`` different numbers.
     """
     per_epoch = n // size
     for epoch in itertools.count(start // per_epoch):
-        order = torch.randperm(n, generator=seeds.child(epoch).generator())
-        for i in range(start % per_epoch if epoch == start // per_epoch else 0, per_epoch):
-            yield order[i * size : (i + 1) * size]
+        generator = seeds.child(epoch).generator()
+        parts = [torch.randperm(n, generator=generator)] if order is None else order(generator=generator)
+        first = start % per_epoch if epoch == start // per_epoch else 0
+        yield from itertools.islice(_cut(parts, size), first, per_epoch)
 
 
 def images_of(sde: SDE, batch: Batch) -> list[Batch]:
@@ -178,14 +189,25 @@ def images_of(sde: SDE, batch: Batch) -> list[Batch]:
 
 def _read(windows: Windows, size: int, seeds: Seeds, start: int, workers: int) -> Iterator[Batch]:
     """Batches in shuffled order, where they are stored."""
-    order = shuffled(len(windows), min(size, len(windows)), seeds=seeds.child("order"), start=start)
-    if not windows.plain or windows.data.in_memory:
+    size, seeds, n = min(size, len(windows)), seeds.child("order"), len(windows)
+    order = shuffled(n, size, seeds=seeds, start=start, order=windows.data.shuffled)
+    if not workers or not windows.plain or windows.data.in_memory:
         return (windows.batch(indices) for indices in order)
     collate: Callable[..., tuple[Tensor, Tensor]] = TrajectoryDataset.collate
     loader = torch.utils.data.DataLoader(
         windows.data, batch_sampler=_Endless(order), num_workers=workers, collate_fn=collate
     )
     return (Batch(states, times) for states, times in loader)
+
+
+def _cut(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Batches of ``size`` numbers, of parts that follow each other; what is left at the end is dropped."""
+    left = torch.empty(0, dtype=torch.int64)
+    for part in parts:
+        numbers = torch.cat([left, part]) if len(left) else part
+        whole = len(numbers) // size * size
+        yield from (numbers[i : i + size] for i in range(0, whole, size))
+        left = numbers[whole:]
 
 
 class _Endless(torch.utils.data.Sampler[list[int]]):

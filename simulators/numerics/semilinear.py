@@ -16,7 +16,8 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -28,10 +29,13 @@ from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.solve import check_times, gather
 from physinv.processes.parameters import number, parameter
 from physinv.processes.simulator import Simulator, every, refine
+from simulators.numerics.memo import Memo
 from simulators.numerics.spectral import normalised, resolved
 
 _MOST = 2.0
 """Logarithm of the largest growth of a decaying mode, backward over a stored interval."""
+
+_KEPT = 2**26  # bytes of coefficients that a process remembers
 
 
 def phi(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,7 +184,7 @@ class Semilinear(Simulator):
     def advance(
         self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor, dw: Float[Tensor, "draws batch *state"]
     ) -> Float[Tensor, "batch *state"]:
-        c = self.coefficients(_shared(t1 - t0), x)
+        c = self._known_coefficients(t1 - t0, x)
         return self.unmodes(self.noisy_modes(self.modes(x), c, dw, x), x)
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
@@ -235,7 +239,7 @@ class Semilinear(Simulator):
         Backward (``t1 < t0``) no mode grows by more than ``e^2`` in the solver steps of a stored interval (a
         quasi-reversal in the sense of Lattes and Lions 1969): what has decayed further is taken for gone.
         """
-        return self.unmodes(self.flow_modes(self.modes(x), self.coefficients(_shared(t1 - t0), x), x), x)
+        return self.unmodes(self.flow_modes(self.modes(x), self._known_coefficients(t1 - t0, x), x), x)
 
     def coefficients(self, dt: Float[Tensor, " #batch"] | Float[Tensor, ""], like: Tensor) -> Coefficients:
         """Return the coefficients of ETDRK4 (Cox and Matthews 2002) in terms of phi functions, and of the noise:
@@ -374,6 +378,18 @@ class Semilinear(Simulator):
             else:
                 y = self.flow_modes(y, c, x)
             yield y
+
+    @cached_property
+    def _memo(self) -> Memo[Coefficients]:
+        return Memo(_KEPT)
+
+    def _known_coefficients(self, dt: Float[Tensor, " batch"], like: Tensor) -> Coefficients:
+        """The coefficients of a step, remembered for exactly these lengths where looking at them takes no waiting."""
+        dt = _shared(dt)
+        if dt.device.type != "cpu" or any(isinstance(getattr(self, f.name), Tensor) for f in fields(self)):
+            return self.coefficients(dt, like)
+        key = (tuple(dt.tolist()), dt.dtype, tuple(like.shape[1:]), like.dtype, like.device)
+        return self._memo(key, lambda: self.coefficients(dt, like))
 
     def _rates(self, like: Tensor, dt: Tensor) -> Tensor:
         symbol = self.symbol(like)

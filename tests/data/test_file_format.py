@@ -51,7 +51,7 @@ def test_layout_is_that_of_the_well(tmp_path: Path) -> None:
             for name in layout.names:
                 data = file["t0_fields"][name]
                 space = SHAPES[kind][-n_dims:]
-                assert (data.shape, data.chunks, data.dtype) == ((5, 9, *space), (1, 9, *space), np.float32)
+                assert (data.shape, data.chunks, data.dtype) == ((5, 9, *space), (5, 9, *space), np.float32)
                 assert data.compression is None
                 assert data.attrs["dim_varying"].tolist() == [True] * n_dims
                 assert data.attrs["sample_varying"]

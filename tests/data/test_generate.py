@@ -147,7 +147,7 @@ def test_dataset_json_lists_the_files(reference: Path) -> None:
     for name, entry in about["files"].items():
         assert entry["sha256"] == found[name]
         assert entry["bytes"] == (reference / name).stat().st_size
-        assert inspect(reference / name).checksum is True
+        assert inspect(reference / name, verify=True).checksum is True
         assert inspect(reference / name).whole
     assert sum(e["trajectories"] for e in about["files"].values()) == sum(SPLITS.values())
     assert set(about["versions"]) >= {"physinv", "python", "torch", "h5py"}
@@ -319,7 +319,7 @@ def test_inspection_notices_a_changed_number(tmp_path: Path) -> None:
     path = make(tmp_path / "ou") / "data" / "train" / "ou_000.hdf5"
     with h5py.File(path, "r+") as file:
         file["t0_fields/position"][0, 0, 0] += 1
-    assert "is not the file that dataset.json lists (sha256); copy or generate it" in inspect(path).problem
+    assert "is not the file that dataset.json lists (sha256); copy or generate it" in inspect(path, verify=True).problem
 
 
 def test_fields_and_double_precision(tmp_path: Path) -> None:

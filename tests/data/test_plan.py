@@ -12,6 +12,7 @@ import torch
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan, differences
 from physinv.data.recipe import Recipe, Splits
+from physinv.processes.simulator import Simulator
 from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -60,6 +61,24 @@ def test_files_and_parts_add_up() -> None:
     seeds = [seed for shard in plan.shards for _, seed in shard.chunks]
     assert len(set(seeds)) == len(seeds) == 9
     assert plan.config_of(plan.shards[1])["shard"] == 1
+
+
+@pytest.mark.parametrize(
+    ("simulator", "train", "files", "most"),
+    [
+        (OU, 10_000, 20, 500),  # as many as there always were
+        (OU, 100_000, 10, 10_000),
+        (OU, 10_500, 2, 10_000),
+        (Heat(), 10_500, 21, 500),  # 132 KiB each
+    ],
+)
+def test_many_small_trajectories_share_a_file(simulator: Simulator, train: int, files: int, most: int) -> None:
+    plan = DatasetPlan(simulator, {"train": train, "valid": 100})
+    assert len(plan.shards) == files + 1
+    assert all(shard.count <= most for shard in plan.shards)
+    assert plan.config["trajectories_per_shard"] == most
+    few = DatasetPlan(simulator, {"train": train, "valid": 100}, trajectories_per_shard=200)
+    assert max(shard.count for shard in few.shards) <= 200
 
 
 def test_a_plan_is_a_value() -> None:

@@ -28,7 +28,7 @@ def test_recipes(tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.parameters == {"dim": 2}
     assert recipe.splits.model_dump() == {"train": 4, "valid": 2, "test": 2}
-    assert (recipe.seed, recipe.dtype, recipe.trajectories_per_shard) == (3, "float32", 500)
+    assert (recipe.seed, recipe.dtype, recipe.trajectories_per_shard) == (3, "float32", None)
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,19 @@ class _Told(module.LinearEstimate):
 
     def mean(self, final):
         return self.answers
+
+
+def test_more_trajectories_than_suffice_take_no_memory():
+    """The fit sees the first 4096: what comes after does not matter, what comes before does."""
+    sim, generator = OrnsteinUhlenbeck(dim=2, steps=1), torch.Generator().manual_seed(0)
+    states = sim.simulate(4200, generator=generator)
+    other, early = states.clone(), states.clone()
+    other[4100:] += 100
+    early[4000:] += 100
+    valid = TrajectoryDataset.from_arrays(states[:50], times=sim.times, names=("a", "b"))
+    found = [
+        fit_linear(sim, TrajectoryDataset.from_arrays(x, times=sim.times, names=("a", "b")), valid).mean(states[:5, -1])
+        for x in (states, other, early)
+    ]
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2], atol=0.1)

@@ -26,6 +26,7 @@ _PENALTIES = tuple(10.0**-p for p in range(8))
 _RECORDED = tuple(10.0**-p for p in range(-3, 10))  # from persistence or the mean alone to no penalty at all
 _SHARED = 10  # errors that count for the variance of a channel, beside those at one point of a recorded field
 _DOUBT = 1.05  # by which a dense map of few trajectories has to beat a filter
+_ROWS, _ROWS_PER_NUMBER = 4096, 4  # trajectories that suffice, and those for each number in a state if that is more
 _DENSE = 2048  # trajectories, images included, that are fewer than the components and yet worth a dense map: O(n^3)
 
 
@@ -159,7 +160,7 @@ def cross_fit(
         fold = fold.sort().values
     out = best.mean(xT)
     for k in range(min(folds, len(x0)) if len(x0) > 1 else 0):
-        rest = (torch.cat(sde.images(x[fold != k])) for x in (x0, xT))
+        rest = (torch.cat(sde.images(x[fold != k][: _most_rows(train)])) for x in (x0, xT))
         out[fold == k] = kind(train.layout, *rest, (penalty,))[0].mean(xT[fold == k])
     return best, out
 
@@ -224,7 +225,7 @@ def wiener_filters(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple
 def _best(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> tuple[LinearEstimate, _Kind, float]:
     """The estimate, the kind of regression and the penalty that it came from."""
     layout, y0, yT = train.layout, valid.states(0).double(), valid.states(-1)
-    x0, xT = (torch.cat(sde.images(train.states(i))) for i in (0, -1))
+    x0, xT = (torch.cat(sde.images(train.states(i, limit=_most_rows(train)))) for i in (0, -1))
     grids: dict[_Kind, tuple[float, ...]] = {dense_maps: _PENALTIES}
     if layout.basis == "fourier":
         grids[wiener_filters] = _PENALTIES[2:]
@@ -250,6 +251,11 @@ def _best(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> tuple
         own = len(yT) if _is_recorded(sde) and layout.basis == "identity" else 0
         miss = layout.emptied((own * miss + _SHARED * channel) / (own + _SHARED))
     return replace(best, deviation=miss.sqrt().to(yT).contiguous()), kind, penalty
+
+
+def _most_rows(train: TrajectoryDataset) -> int:
+    """Trajectories that a regression is fitted to, at most, so that it takes no more memory for more of them."""
+    return max(_ROWS, _ROWS_PER_NUMBER * math.prod(train.shape))
 
 
 def _of_increments(

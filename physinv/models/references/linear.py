@@ -24,6 +24,8 @@ from physinv.processes.layout import StateLayout
 if TYPE_CHECKING:
     from typing import Self
 
+_ROWS = 4096  # trajectories that suffice: each power is then known to 2 %
+
 
 class Spectrum(NamedTuple):
     """Gains and variances of all modes at one time.
@@ -70,14 +72,14 @@ class LinearReference(ReferenceLaw):
 
     @classmethod
     def fit(cls, sde: SDE, data: TrajectoryDataset, settings: Settings, *, seed: Seed = 0) -> Self:
-        """Fit mean and spectrum of the initial states.
+        """Fit mean and spectrum of the initial states, of which the first 4096 count.
 
         Raises:
             ValueError: If the SDE is not linear.
         """
         if not isinstance(sde, Linear):
             raise ValueError(f"reference law `linear` needs a Linear SDE, got {type(sde).__name__}; take `smoother`.")
-        return cls(sde, *power_spectrum(sde.modes, sde, data.states(0)))
+        return cls(sde, *power_spectrum(sde.modes, sde, data.states(0, limit=_ROWS)))
 
     def spectrum(self, t: Float[Tensor, " batch"], like: Float[Tensor, "batch *state"]) -> Spectrum:
         """Return gains and variances of all modes.

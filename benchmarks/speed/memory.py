@@ -1,0 +1,69 @@
+"""Peak memory of ``generate``, ``train`` on streamed data and ``reconstruct``, for three numbers of trajectories each.
+
+python benchmarks/speed/memory.py     --sizes (default 1000 4000 16000).  To show: it does not grow with the data
+
+Each verb runs as a process of its own, on the heat process (16 x 16, 33 stored times: 33 KiB a trajectory).  Training
+has ``memory = 1e-6``, so that everything is streamed, and takes 20 updates, since its memory does not depend on how
+many there are.  ``reconstruct`` takes the last states of as many test trajectories as were trained on, a sample each.
+Figures are the largest resident sets in MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
+from common import ROOT, write
+
+
+def peak(*words: str | Path) -> float:
+    """Largest resident set in MB of a verb that runs as a process of its own."""
+    command = [sys.executable, "-m", "physinv", *map(str, words)]
+    silent = os.open(os.devnull, os.O_WRONLY)
+    actions = [(os.POSIX_SPAWN_DUP2, silent, 1)]
+    process = os.posix_spawn(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": "1"}, file_actions=actions)
+    _, status, used = os.wait4(process, 0)
+    os.close(silent)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return used.ru_maxrss * (1024 if sys.platform != "darwin" else 1) / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 4000, 16000])
+    parser.add_argument("--set", nargs="*", default=["size=16"], help="parameters of the process")
+    parser.add_argument("--process", default="heat")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    chosen = [word for value in args.set for word in ("--set", value)]
+    figures: dict[str, list[float]] = {"generate": [], "train, streamed": [], "reconstruct": []}
+    for count in args.sizes:
+        with tempfile.TemporaryDirectory() as tmp:
+            data, run, out = Path(tmp) / args.process, Path(tmp) / "run", Path(tmp) / "r.hdf5"
+            counts = ("--train", str(count), "--valid", "100", "--test", str(count))
+            figures["generate"].append(peak("generate", args.process, "--out", tmp, *counts, *chosen))
+            limits = ("--steps", "20", "--set", "memory=1e-6")
+            figures["train, streamed"].append(peak("train", data, "--out", run, *limits))
+            test = ("--data", data / "data" / "test", "--samples", "1")
+            figures["reconstruct"].append(peak("reconstruct", run, *test, "--out", out))
+        for key, values in figures.items():
+            print(f"{count:6d} trajectories  {key:20s} {values[-1]:8.0f} MB", flush=True)
+    torch.set_num_threads(1)
+    head = {
+        "benchmark": "memory",
+        "process": args.process,
+        "trajectories": args.sizes,
+        "unit": "MB, largest resident set",
+    }
+    write(args.out / "memory.json", head, figures)
+
+
+if __name__ == "__main__":
+    main()
