@@ -150,7 +150,7 @@ def _reconstruction(path: Path) -> dict[str, Any]:
     r = read_reconstruction(path)
     n, k = r.samples.shape[:2]
     out: dict[str, Any] = {"kind": "reconstruction", "path": str(path), "whole": True}
-    kept = ("simulator", "parameters", "method", "answer", "steps", "seed", "data", "seconds")
+    kept = ("simulator", "parameters", "method", "answer", "steps", "seed", "data")
     out |= {key: r.info[key] for key in kept}
     spread = float(r.samples.std(1).mean()) if k > 1 else 0.0
     out |= {"observations": n, "samples": k, "mean_std_of_samples": spread}

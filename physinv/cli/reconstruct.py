@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["evaluate", "reconstruct"]
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,6 +119,7 @@ def reconstruct(
         source = TrajectoryDataset(data)
     else:
         source = _observed(observation or [], loaded, variable, names, dims)
+    begun, warnings = time.perf_counter(), list[str]()
     with keeping(NOTHING), progress("reconstructing") as report:
         found = reconstruct(
             loaded,
@@ -126,10 +128,13 @@ def reconstruct(
             plan,
             strict=strict,
             progress=lambda done, n: report(done / n, f"{done} of {n} observations"),
+            warn=warnings.append,
         )
-    if observe is None:
-        console.familiarity(found)
-    console.say(f"reconstruction in {out}")
+    with keeping(f"the reconstruction in {out} is whole"):
+        if observe is None:
+            console.familiarity(found)
+        console.warn(warnings)
+        console.say(f"reconstruction in {out}, made in {time.perf_counter() - begun:.3g} s")
 
 
 def evaluate(
@@ -170,7 +175,7 @@ def evaluate(
         rows, checks, predictive = evaluate(loaded), check(loaded), None
         said = judge(loaded, rows)
         told = warnings(checks) + list(said.warnings)
-    unlike = info.get("familiarity", {}).get("warnings", [])
+    unlike = [*info.get("familiarity", {}).get("warnings", []), *info.get("warnings", [])]
     told += unlike
     if strict and told:
         raise ValueError(" ".join(told))
@@ -187,8 +192,10 @@ def evaluate(
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction
 
-        for path in draw_reconstruction(loaded, plots):
-            console.note(f"figure in {path}")
+        tables = f"the table in {json} is written, and" if json is not None else "no table was asked for, and"
+        with keeping(f"{tables} finished figures are in {plots}; the same command draws all of them"):
+            for path in draw_reconstruction(loaded, plots):
+                console.note(f"figure in {path}")
 
 
 def _observed(paths: list[Path], run: Run, variable: str | None, names: str | None, dims: str | None) -> FinalStates:

@@ -16,7 +16,7 @@ from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 
 if TYPE_CHECKING:
-    from physinv.training.validation import Record
+    from physinv.training.validation import History, Record
 
 _WORTH_SAYING = 1.0  # seconds of a phase
 
@@ -76,12 +76,14 @@ def train(
     from physinv.config.settings import Settings
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.runs.files import choice, read_info, stored_budget
+    from physinv.processes.parameters import build
+    from physinv.processes.registry import find
+    from physinv.runs.files import stored_budget
     from physinv.runs.physics import physics_of
     from physinv.runs.run import train_run
     from physinv.training.budget import Budget
+    from physinv.training.doubts import training_warnings
     from physinv.training.tensorboard import event_writer
 
     if steps is not None and budget is not None:
@@ -101,9 +103,11 @@ def train(
     console.warn(precision_warnings(train_data))
     given = read_assignments(parameter or [], "--parameter")
     physics = None if simulator is None else physics_of(train_data, simulator, given)
+    process = physics or build(find(train_data.config["simulator"]), train_data.config["parameters"])
+    console.warn(training_warnings(process, train_data, valid_data))
     board = event_writer(out / "tensorboard") if tensorboard else None
     phases = _Phases()
-    with keeping(lambda: _kept(out)), progress("training") as report:
+    with keeping(lambda: _kept(out, overwrite)), progress("training") as report:
 
         def show(done: float, record: Record) -> None:
             report(done, f"step {record.step}  loss {record.loss:.4f}  valid {record.valid:.4f}")
@@ -130,9 +134,18 @@ def train(
             announce=announce,
             physics=physics,
         )
+    with keeping(f"the run in {out} is finished"):
+        _tell(out, history, phases, checked=physics is not None)
+
+
+def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> None:
+    """What was chosen, how far given physics explains the data, the loss, and time beyond the budget."""
+    from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
+    from physinv.runs.files import choice, read_info
+
     for line in choice(out):
         console.say(line)
-    if physics is not None:
+    if checked:
         checks = [ChannelCheck(**each) for each in read_info(out)["physics_check"]]
         for each in checks:
             console.say(
@@ -180,11 +193,11 @@ class _Phases:
         return [(name, s) for name, s in self._seconds.items() if not name.startswith("training")]
 
 
-def _kept(out: Path) -> str:
+def _kept(out: Path, overwrite: bool) -> str:
     """What there is of a run that was stopped, and how to go on."""
     from physinv.runs.files import is_begun, logs
 
-    again = "the same command with --resume goes on"
+    again = f"the same command with --resume{' and without --overwrite' if overwrite else ''} goes on"
     if not is_begun(out):
         return NOTHING
     done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(out).items()]

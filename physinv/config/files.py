@@ -10,16 +10,23 @@ __all__ = [
     "read_toml",
     "save_tensors",
     "sha256",
+    "sweep",
     "temporary_path",
     "write_atomically",
     "write_text",
 ]
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import os
+import platform
+import re
+import secrets
+import shutil
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -30,13 +37,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from physinv.config.failures import as_os_error
+
 _COMPLEX = ":complex"  # ending of the names of complex tensors in files
+_OURS = re.compile(r"\..+\.physinv-tmp-(\d+)-([0-9a-f]{8})")  # temporary files: a process, its machine and itself
+_LONG = 24 * 3600.0  # seconds without a change after which a file of another machine is left over, too
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file that appears under its name only when it is complete.
 
-    A process that is killed, or a disk that is full, leaves no file at ``path``, or the older one as it was.
+    A process that is killed, or a disk that is full, leaves no file at ``path``, or the older one as it was.  What
+    killed processes left of the same file is removed.
 
     Args:
         path: The file to write; its folder must exist.
@@ -50,6 +62,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         ['note.txt']
     """
     temporary = temporary_path(path)
+    sweep(path.parent, path.name)
     try:
         write(temporary)
         publish(temporary, path)
@@ -74,9 +87,38 @@ def temporary_path(path: Path) -> Path:
         path: The file that is to appear.
 
     Returns:
-        A sibling whose name ends with ``.tmp.<process number>``.
+        A sibling ``.NAME.physinv-tmp-PROCESS-TOKEN``, where TOKEN tells machines and processes apart.
     """
-    return path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    return path.with_name(f".{path.name}.physinv-tmp-{os.getpid()}-{_TOKEN}")
+
+
+def sweep(folder: Path, name: str = "") -> list[Path]:
+    """Remove temporary files and folders that dead processes left; files of any other name stay.
+
+    Args:
+        folder: Where to look, not below it.
+        name: Of this file alone; empty: of all.
+
+    Returns:
+        Temporary files of processes that live.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if _OURS.fullmatch(entry.name)]
+    except OSError:  # there is no such folder, or it may not be read
+        return []
+    living = []
+    for entry in found:
+        if not entry.name.startswith(f".{name}.physinv-tmp-" if name else "."):
+            continue
+        if not _left_over(entry):
+            living.append(Path(entry.path))
+        elif entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+    return living
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -180,7 +222,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         places.add(place)
         stored = {name + _COMPLEX: torch.view_as_real(whole.resolve_conj())} if whole.is_complex() else {name: whole}
         flat |= stored
-    write_atomically(path, lambda temporary: save_file(flat, temporary, metadata=dict(header)))
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(flat, temporary, metadata=dict(header))
+        except SafetensorError as error:
+            raise as_os_error(error, path) or error from None
+
+    write_atomically(path, write)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -194,6 +243,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises:
         ValueError: If there is no such file, or it is damaged.
+        OSError: If the system refuses to read it.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -202,6 +252,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 tensors[name.removesuffix(_COMPLEX)] = torch.view_as_complex(tensors.pop(name))
             return tensors, header
     except (SafetensorError, OSError) as error:
+        if (refused := as_os_error(error, path)) is not None:
+            raise refused from None
         raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None
 
 
@@ -216,3 +268,37 @@ def sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _left_over(entry: os.DirEntry[str]) -> bool:
+    """Whether the process that a temporary file belongs to is dead, as far as can be told from here."""
+    found = _OURS.fullmatch(entry.name)
+    assert found is not None
+    process, token = int(found[1]), found[2]
+    if token[:4] == _PLACE and os.name == "posix":
+        return token != _TOKEN if process == os.getpid() else not _alive(process)
+    with contextlib.suppress(OSError):
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _LONG
+    return False
+
+
+def _alive(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True
+
+
+def _place() -> str:
+    """Four digits that tell this machine, or container, from others that share a disk with it."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:4]
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+
+
+_PLACE = _place()
+_TOKEN = _PLACE + secrets.token_hex(2)

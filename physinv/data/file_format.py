@@ -33,6 +33,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from physinv.config.failures import as_os_error
 from physinv.config.versions import versions
 from physinv.processes.layout import StateLayout, layout_from
 
@@ -144,6 +145,8 @@ def open_file(path: Path) -> h5py.File:
     except PermissionError:
         raise PermissionError(f"{path} can't be read: permission denied.") from None
     except OSError as error:
+        if (refused := as_os_error(error, path)) is not None:
+            raise refused from None
         reason = re.sub(r"^.*?\(|\)\s*$", "", str(error).splitlines()[0])
         raise ValueError(f"{path} is not a whole HDF5 file ({reason}); copy or generate it again.") from None
 

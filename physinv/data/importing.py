@@ -3,7 +3,7 @@
     <out>/data/<split>/recorded_000.hdf5 ...   <out>/stats.yaml   <out>/dataset.json
 
 What is read is found by :mod:`physinv.data.sources`, what is written is planned by :mod:`physinv.data.imports.plan`.
-dataset.json comes last; until then all new files wait in ``<out>/data.import``.  Data are streamed, a part at a time.
+dataset.json comes last; until then all new files wait in a hidden folder of ``<out>``.  Data are streamed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
+from physinv.config.files import temporary_path
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry
@@ -32,6 +33,7 @@ from physinv.data.imports.plan import ImportPlan, plan_import
 from physinv.data.imports.splits import Pick
 from physinv.data.inspect import field_statistics
 from physinv.data.plan import CHUNK_BYTES, TRAJECTORIES_PER_SHARD
+from physinv.data.resume import remove_leftovers
 from physinv.data.writer import TrajectoryWriter
 
 _MOST_CHECKED = 2**30  # bytes of states that a look at a file reads, some seconds
@@ -113,15 +115,16 @@ def write_import(
     Raises:
         FileExistsError: If ``out`` holds data and ``overwrite`` is not set.
         ValueError: If ``out`` holds the files to be read, or states are not finite.
+        BlockingIOError: If another process writes there.
     """
     out = Path(out)
     refuse_existing(out, overwrite)
     inside = [r.path for r in plan.recordings if out.resolve() in Path(r.path).resolve().parents]
     if inside:
         raise ValueError(f"`--out` must be a folder of its own, {out} holds {inside[0]}, which is to be imported.")
-    existed, root = out.exists(), out / "data.import"
+    existed, root = out.exists(), temporary_path(out / "data")
+    remove_leftovers(out)
     try:
-        shutil.rmtree(root, ignore_errors=True)
         _write_all(root, plan, trajectories_per_shard, chunk_bytes, progress)
         (root / "stats.yaml").write_text(yaml.safe_dump(field_statistics(TrajectoryDataset(root / "train"))), "utf-8")
         files = {f"data/{p.parent.name}/{p.name}": file_entry(p) for p in sorted(root.glob("*/*.hdf5"))}

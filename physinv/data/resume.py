@@ -11,13 +11,12 @@ __all__ = [
     "remove_leftovers",
 ]
 
-import contextlib
 import errno
 import shutil
 from pathlib import Path
 
-from physinv.config.files import read_json
-from physinv.data.file_format import open_file, read_header
+from physinv.config.files import read_json, sweep
+from physinv.data.file_format import read_header
 from physinv.data.plan import SPLITS, DatasetPlan, differences
 
 
@@ -101,14 +100,12 @@ def remove_leftovers(out: Path) -> None:
         out: Folder of the dataset.
 
     Raises:
-        BlockingIOError: If a living process has one of them open.
+        BlockingIOError: If a living process writes there.
     """
-    for path in [*out.glob("*.tmp.*"), *(out / "data").rglob("*.tmp.*")]:
-        if path.name.rpartition(".")[2].isdecimal():
-            if ".hdf5" in path.suffixes:
-                with contextlib.suppress(ValueError, FileNotFoundError):  # unreadable, because its writer died
-                    open_file(path).close()
-            path.unlink(missing_ok=True)
+    root = out / "data"
+    for folder in (out, root, root / ".rebuild", *(r / s for r in (root, root / ".rebuild") for s in SPLITS)):
+        for path in sweep(folder):
+            raise BlockingIOError(f"{path} is being written by another process; wait until that has finished.")
 
 
 def check_free_space(root: Path, plan: DatasetPlan) -> None:

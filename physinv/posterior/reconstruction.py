@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.failures import as_os_error
 from physinv.laws.observation import Observation
 from physinv.laws.operators import named
 from physinv.processes.parameters import build
@@ -130,6 +131,8 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
     except (OSError, KeyError, json.JSONDecodeError) as error:
+        if (refused := as_os_error(error, path)) is not None:
+            raise refused from None
         raise ValueError(f"{path} is not a whole reconstruction file: {str(error).splitlines()[0]}") from None
     if info.get("schema") == 2:
         info |= {"method": "physinv", "answer": _ANSWERS_OF_2[info["method"]]}

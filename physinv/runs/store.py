@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Store"]
+__all__ = ["Store", "check_fits"]
 
 import json
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -14,13 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from physinv.config.devices import check_disk, check_memory
 from physinv.data.final_states import FinalStates
 from physinv.evaluation.observed.familiarity import Familiarity
 from physinv.processes.layout import StateLayout
 from physinv.runs.summary import TrainingSummary
 
-_ATTRIBUTES = ("method", "answer", "steps", "samples", "seed", "simulator", "data", "device", "seconds")
+_ATTRIBUTES = ("method", "answer", "steps", "samples", "seed", "simulator", "data", "device")
 _LONGEST = 1000  # characters of an attribute; the whole is in info_json
+_COPIES = 4  # of the samples of one observation, in memory at the same time
 
 
 class Store:
@@ -138,3 +142,20 @@ class Store:
         scale.make_scale(name)
         self.sizes[name] = length
         return name
+
+
+def check_fits(n: int, k: int, layout: StateLayout, path: Path) -> None:
+    """Refuse samples that fit neither into memory nor on the disk, before anything is computed.
+
+    Args:
+        n: Number of observations.
+        k: Draws for each.
+        layout: Layout of the states.
+        path: The file to write.
+
+    Raises:
+        ValueError: If the samples of one observation do not fit into memory, or all of them on the disk.
+    """
+    one, drawn, few = 4.0 * k * math.prod(layout.shape), f"`samples` = {k}", "take fewer samples"
+    check_memory(_COPIES * one, f"{drawn} of one observation", few)
+    check_disk(n * one, path.parent, f"{drawn} of {n} observations", f"{few}, or a `limit` of observations")

@@ -76,9 +76,7 @@ class Checkpoint:
         self.last_validated = self.step
         value = statistics.fmean(values)
         if not math.isfinite(value):
-            raise ValueError(
-                f"the validation loss at step {self.step} is {value}; try a smaller `rate`, check the data."
-            )
+            raise ValueError(_not_finite(value, self.step, self.best))
         gaps = [v - low for v, low in zip(values, self.lowest, strict=True)] if self.lowest else [0.0]
         error = statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0
         if value < self.best:
@@ -187,3 +185,14 @@ def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
             kept.append(record)
     write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
     return kept
+
+
+def _not_finite(value: float, step: int, best: float) -> str:
+    """Why a loss is not finite: before the first update it is not the learning rate."""
+    if step == 0:
+        return (
+            f"the validation loss is {value} before the first update, whatever the learning rate: the physics run "
+            "backward, or its noise, gives numbers that are not finite for these data; compare `--method linear`, or "
+            "write the data in units in which values and their changes are of order 1."
+        )
+    return f"the validation loss at step {step} is {value}, after {best:.3g} at best; try a smaller `rate`."

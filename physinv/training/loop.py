@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["fit"]
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.devices import check_memory
 from physinv.config.inputs import check_instance
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings, as_settings
@@ -94,6 +96,8 @@ def fit(
     objective = choose_objective(settings, sde, model, loss)
     lengths = settings.windows or (objective.window or len(train.times),)
     size = settings.batch or train.layout.default_batch
+    states = size * (2 if pairs is not None else max(lengths))
+    check_memory(4.0 * states * math.prod(train.shape), f"an update of `batch` = {size}", "take a smaller `batch`")
     device = next(model.parameters()).device
     updates = Updates(model, settings, settings.rate or train.layout.default_rate)
     state = Checkpoint(model, updates.average, copy.deepcopy(trained_part(model).state_dict()), updates.optimiser)

@@ -215,8 +215,8 @@ generate(plan, {str(out)!r}, progress=progress)
 """
     assert subprocess.run([sys.executable, "-W", "error", "-c", code]).returncode == -signal.SIGKILL
     left = list(digests(out))
-    assert left[0] == "data/train/ou_000.hdf5"
-    assert left[1].startswith("data/train/ou_001.hdf5.tmp.")
+    assert left[0].startswith("data/train/.ou_001.hdf5.physinv-tmp-")
+    assert left[1] == "data/train/ou_000.hdf5"
     assert len(left) == 2
     make(out)
     assert digests(out) == digests(reference)
@@ -225,14 +225,17 @@ generate(plan, {str(out)!r}, progress=progress)
 def test_a_living_writer_is_not_disturbed(tmp_path: Path) -> None:
     out = tmp_path / "ou"
     (out / "data" / "train").mkdir(parents=True)
-    path = out / "data" / "train" / "ou_000.hdf5.tmp.1"
-    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'w'); print('open', flush=True); sys.stdin.read(); f.close()"
-    command = [sys.executable, "-c", code, str(path)]
+    code = (
+        "import sys, pathlib; from physinv.config.files import temporary_path; p = temporary_path(pathlib.Path("
+        "sys.argv[1])); p.touch(); print(p, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(out / "data" / "train" / "ou_000.hdf5")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdin is not None
-        assert other.stdout.readline() == "open\n"
-        with pytest.raises(BlockingIOError, match=r"ou_000\.hdf5\.tmp\.1 is being written by another process"):
+        path = Path(other.stdout.readline().strip())
+        assert path.exists()
+        with pytest.raises(BlockingIOError, match=r"ou_000\.hdf5\.physinv-tmp-\S+ is being written by another"):
             make(out)
         other.stdin.close()
         other.wait(10)
