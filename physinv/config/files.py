@@ -9,6 +9,7 @@ __all__ = [
     "read_json",
     "read_toml",
     "save_tensors",
+    "scratch_folder",
     "sha256",
     "sweep",
     "temporary_path",
@@ -26,9 +27,11 @@ import platform
 import re
 import secrets
 import shutil
+import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +122,26 @@ def sweep(folder: Path, name: str = "") -> list[Path]:
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)
     return living
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """Make a folder for files that are needed inside a ``with`` block alone; what dead processes left goes as well.
+
+    Args:
+        name: What it is for.
+
+    Yields:
+        The folder, readable by this user alone, in the folder of the system for temporary files.
+    """
+    root = Path(tempfile.gettempdir())
+    sweep(root, name)
+    folder = temporary_path(root / name)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -170,3 +170,20 @@ def test_memory_bounds_the_number_of_cells_at_a_time():
         simulator="heat", parameters={"size": 256, "steps": 512}, splits=Splits(train=10**6, valid=1, test=100)
     )
     assert default_jobs([Cell(huge, "linear", 0)], CPU) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"splits": Splits(train=10**14, valid=20, test=100)},
+            r"a dataset of 1000{8}\d* trajectories takes .* of disk",
+        ),
+        ({"samples": 10**14}, r"`samples` = 10+ of \d+ observations takes .* of memory, .* are free; take fewer"),
+    ],
+    ids=["splits", "samples"],
+)
+def test_what_fits_nowhere_touches_no_results(changes, told, tmp_path):
+    with pytest.raises(ValueError, match=told):
+        run_benchmark(small(**changes), tmp_path / "out", device=torch.device("cpu"))
+    assert not (tmp_path / "out").exists()
