@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["NOTHING", "Heard", "Stopped", "heard", "keeping"]
 
+import os
 import signal
 import threading
 import time
@@ -50,7 +51,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._raised = float("-inf")
+        self._raised, self._process = float("-inf"), os.getpid()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal.
@@ -61,7 +62,11 @@ class Heard:
 
         Raises:
             Stopped: If it may be raised here, and was not a moment ago.
+            KeyboardInterrupt: In processes that this one has forked, such as readers of data, which expect that.
         """
+        if os.getpid() != self._process:
+            _end_child(number)
+            return
         alarm = getattr(signal, "SIGALRM", None)
         if number != alarm:
             self.number = number
@@ -129,6 +134,14 @@ def _found(told: Callable[[], str] | str) -> str:
         return told if isinstance(told, str) else told()
     except (ValueError, OSError):
         return NOTHING
+
+
+def _end_child(number: int) -> None:
+    """What a signal does in a forked process, without our handler."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _unsafe(frame: FrameType | None) -> bool:

@@ -177,7 +177,7 @@ def test_memory_bounds_the_number_of_cells_at_a_time():
     [
         (
             {"splits": Splits(train=10**14, valid=20, test=100)},
-            r"a dataset of 1000{8}\d* trajectories takes .* of disk",
+            r"a dataset of 10{8}\d* trajectories takes .* of disk",
         ),
         ({"samples": 10**14}, r"`samples` = 10+ of \d+ observations takes .* of memory, .* are free; take fewer"),
     ],

@@ -221,7 +221,7 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
         (
             FIELD,
             {"width": 10**6, "depth": 1},
-            r"weights \(`width` = 1000000, `depth` = 1\) takes .* of memory, .* are free",
+            r"weights \(`width` = 1000000, `depth` = 1\) takes .* are free",
         ),
     ],
     ids=["vector", "field"],
