@@ -92,8 +92,8 @@ def main(argv: list[str] | None = None) -> None:
             _end(str(stop), stop.code)
         except Exception as error:  # a signal may have broken what reports it
             if hearer.number is not None:
-                stop = Stopped(hearer.number)
-                _end(str(stop), stop.code)
+                found = Stopped(hearer.number)
+                _end(str(found), found.code)
             told = _message(error)
             if told is None:
                 raise

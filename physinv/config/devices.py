@@ -70,8 +70,8 @@ def free_memory() -> float:
         (line,) = (s for s in Path("/proc/meminfo").read_text("utf-8").splitlines() if s.startswith("MemAvailable:"))
         free.append(1024 * float(line.split()[1]))
     with suppress(OSError, ValueError):  # the limit of a container
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text("utf-8") for name in ("max", "current"))
-        free.append(float(limit) - float(used))
+        most, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text("utf-8") for name in ("max", "current"))
+        free.append(float(most) - float(used))
     with suppress(OSError, ValueError, AttributeError):  # that of the shell, `ulimit -v`
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
         if limit != resource.RLIM_INFINITY:

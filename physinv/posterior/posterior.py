@@ -200,7 +200,7 @@ class Posterior:
             signs = None if probes is None else rademacher(block, probes, generator=generator).transpose(0, 1)
             size = min(self.batch or len(block), len(block))
             for i, x in enumerate(torch.split(block, size)):
-                estimate = exact if signs is None else hutchinson(signs.split(size)[i].transpose(0, 1))
+                estimate = exact if signs is None else hutchinson(torch.split(signs, size)[i].transpose(0, 1))
                 parts.append(log_prob(flow, x, span, base, divergence=estimate, rtol=rtol, atol=atol))
         prior = torch.cat(parts)
         if final is None or not isinstance(self.sde, Linear):
