@@ -79,9 +79,10 @@ def train(
     from physinv.methods.registry import DEFAULT_METHOD
     from physinv.processes.parameters import build
     from physinv.processes.registry import find
-    from physinv.runs.files import stored_budget
     from physinv.runs.physics import physics_of
+    from physinv.runs.places import replacement
     from physinv.runs.run import train_run
+    from physinv.runs.run_json import stored_budget
     from physinv.training.budget import Budget
     from physinv.training.doubts import training_warnings
     from physinv.training.tensorboard import event_writer
@@ -93,7 +94,7 @@ def train(
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     if steps is None and budget is None:
-        spend = (stored_budget(out) if resume else None) or Budget(seconds=parse_seconds("5m"))
+        spend = (stored_budget(replacement(out) or out) if resume else None) or Budget(seconds=parse_seconds("5m"))
     else:
         spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or ""))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
@@ -141,7 +142,7 @@ def train(
 def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> None:
     """What was chosen, how far given physics explains the data, the loss, and time beyond the budget."""
     from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
-    from physinv.runs.files import choice, read_info
+    from physinv.runs.run_json import choice, read_info
 
     for line in choice(out):
         console.say(line)
@@ -195,10 +196,18 @@ class _Phases:
 
 def _kept(out: Path, overwrite: bool) -> str:
     """What there is of a run that was stopped, and how to go on."""
-    from physinv.runs.files import is_begun, logs
+    from physinv.runs.files import logs
+    from physinv.runs.places import replacement
+    from physinv.runs.run_json import is_begun
 
-    again = f"the same command with --resume{' and without --overwrite' if overwrite else ''} goes on"
+    again = "the same command with --resume goes on"
     if not is_begun(out):
         return NOTHING
-    done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(out).items()]
-    return f"{out} keeps {', '.join(done)}; {again}" if done else f"no checkpoint in {out} yet; {again}"
+    new = replacement(out)
+    if overwrite and new is None:
+        return f"{out} is as it was; the same command starts again"
+    kept = f"{out} is as it was, and keeps the new run up to" if new else f"{out} keeps"
+    done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(new or out).items()]
+    if done:
+        return f"{kept} {', '.join(done)}; {again}" + (" (in the place of --overwrite)" if new else "")
+    return f"no checkpoint in {out} yet; {again}"
