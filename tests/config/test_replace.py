@@ -87,7 +87,7 @@ def test_files_reach_another_disk_through_a_link(tmp_path, monkeypatch):
     rename = os.replace
 
     def replace(a, b):
-        if ".physinv" in str(a) and "sub" in str(b):
+        if ".physinv-swap" in str(a) and "sub" in str(b):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         rename(a, b)
 
@@ -100,6 +100,7 @@ def test_files_reach_another_disk_through_a_link(tmp_path, monkeypatch):
 
 def test_half_written_files_of_a_killed_process_do_not_come_along(tmp_path):
     old = made(tmp_path)
-    (staging(tmp_path) / "a.txt.tmp.123").write_text("half")
+    half = ".a.txt.physinv-tmp-123-00000000"
+    (staging(tmp_path) / half).write_text("half")
     swap(staging(tmp_path), tmp_path, old)
-    assert "a.txt.tmp.123" not in read(tmp_path)
+    assert half not in read(tmp_path)
