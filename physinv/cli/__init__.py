@@ -6,6 +6,8 @@ __all__ = ["main"]
 
 import sys
 
+from physinv.cli.stopping import Stopped, heard
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run the `physinv` command.
@@ -17,8 +19,10 @@ def main(argv: list[str] | None = None) -> None:
         SystemExit: With an exit code other than 0 (see :func:`physinv.cli.app.main`).
     """
     try:
-        from physinv.cli.app import main as run
-    except KeyboardInterrupt:  # before the command line is there to say so itself
-        print("physinv: interrupted: nothing was begun.", file=sys.stderr)
-        sys.exit(130)
-    run(argv)
+        with heard():  # already while the command line itself is imported
+            from physinv.cli.app import main as run
+
+            run(argv)
+    except Stopped as stop:
+        print(f"physinv: {stop}", file=sys.stderr)
+        sys.exit(stop.code)

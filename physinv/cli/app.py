@@ -4,18 +4,21 @@ from __future__ import annotations
 
 __all__ = ["app", "main"]
 
+import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from physinv.cli import benchmark, compare, console, data, import_data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.settings_help import SettingsHelp
-from physinv.cli.stopping import Stopped, heard, keeping
+from physinv.cli.stopping import Heard, Stopped, heard, keeping
+from physinv.config.failures import memory_failure, os_failure
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
 _INTERRUPTED = 128 + signal.SIGINT  # what typer makes of Ctrl-C
@@ -78,33 +81,73 @@ def main(argv: list[str] | None = None) -> None:
         argv: Words of the command line after `physinv`; None: those of this process.
 
     Raises:
-        SystemExit: With code 1 where a comparison found something worse, 2 for input that cannot be used, 130 when
-            interrupted, 143 when terminated; a run that succeeded raises nothing.
+        SystemExit: With code 1 where a comparison found something worse, 2 for input that cannot be used and for what
+            the machine refuses (disk, memory, permission), 130 when interrupted, 143 when terminated; a run that
+            succeeded raises nothing.
     """
+    with heard() as hearer:
+        try:
+            code = _run(argv)
+        except Stopped as stop:
+            _end(str(stop), stop.code)
+        except Exception as error:  # a signal may have broken what reports it
+            if hearer.number is not None:
+                found = Stopped(hearer.number)
+                _end(str(found), found.code)
+            told = _message(error)
+            if told is None:
+                raise
+            _end(told, 2)
+        _refuse_if_stopped(hearer)
+    if code:
+        sys.exit(code)
+
+
+def _run(argv: list[str] | None) -> int:
+    """The exit code of the verb, its output written out."""
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
-        with heard():
-            code = command(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended
-        if code == _INTERRUPTED:
-            raise Stopped(signal.SIGINT)
-    except (ValueError, OSError, _UsageError) as error:
-        console.fail(_message(error))
-        sys.exit(2)
+        code = command(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended
     except (typer.Abort, KeyboardInterrupt):
-        stop = Stopped(signal.SIGINT)
-    except Stopped as found:
-        stop = found
-    else:
-        if code:
-            sys.exit(code)
-        return
-    console.fail(str(stop))
-    sys.exit(stop.code)
+        raise Stopped(signal.SIGINT) from None
+    except SystemExit as left:
+        if "_PHYSINV_COMPLETE" in os.environ:  # the shell asks how a word goes on
+            raise
+        if isinstance(left.__context__, BrokenPipeError):  # typer makes 1 of it, which is another answer
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "standard output") from None
+        raise ValueError(f"a part of another package ended the command with {left.code!r}.") from None
+    if code == _INTERRUPTED:
+        raise Stopped(signal.SIGINT)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
+    return code if isinstance(code, int) else 0
 
 
-def _message(error: Exception) -> str:
+def _refuse_if_stopped(hearer: Heard) -> None:
+    """Say so where a signal arrived, and something made nothing of it."""
+    if hearer.number is not None:
+        stop = Stopped(hearer.number, "the command had ended all the same, and its result is whole")
+        _end(str(stop), stop.code)
+
+
+def _end(text: str, code: int) -> NoReturn:
+    """Say what is wrong and exit; what cannot be written to standard output is given up."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    console.fail(text)
+    sys.exit(code)
+
+
+def _message(error: Exception) -> str | None:
+    """One line about what a user or the machine has to change; None for faults of the program."""
     if isinstance(error, _UsageError):
         return str(error.format_message())  # type: ignore[attr-defined]
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or ''}: {error.strerror}".removeprefix(": ")
-    return " ".join(str(error).split())
+    if (told := memory_failure(error)) is not None:
+        return told
+    if isinstance(error, OSError):
+        return os_failure(error)
+    return " ".join(str(error).split()) if isinstance(error, ValueError) else None

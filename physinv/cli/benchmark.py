@@ -99,7 +99,8 @@ def run(
         failed = run_benchmark(
             benchmark, folder, device=pick_device(device), jobs=jobs, only=only or None, progress=report
         )
-    _report(folder, as_json=json_)
+    with keeping(f"all cells in {folder} are kept; the same command writes the report"):
+        _report(folder, as_json=json_)
     if failed:
         raise ValueError(
             f"{failed} cells failed; their logs are in {folder / 'logs'}.  The same command tries them again."
@@ -128,7 +129,9 @@ def report(
 
     Example: physinv benchmark report heat
     """
-    _report(_results(what), as_json=json_)
+    folder = _results(what)
+    with keeping(f"the results in {folder} are as they were; the same command writes the report"):
+        _report(folder, as_json=json_)
 
 
 @app.command()
@@ -160,7 +163,13 @@ def methods(json_: Json = False) -> None:
     """List the methods with their options."""
     from physinv.methods.registry import describe_method, method_names, method_options
 
-    listed = {name: {"about": describe_method(name), "options": method_options(name)} for name in method_names()}
+    listed, broken = {}, []
+    for name in method_names():
+        try:
+            listed[name] = {"about": describe_method(name), "options": method_options(name)}
+        except ValueError as error:
+            broken.append(f"`{name}` is left out: {error}")
+    console.warn(broken)
     if json_:
         console.plain(json.dumps(listed, indent=1))
         return

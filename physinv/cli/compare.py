@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["compare"]
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,12 +39,12 @@ def compare(
     Examples: physinv compare old.hdf5 new.hdf5
               physinv compare runs/heat runs/flow --data datasets/heat/data/test
     """
-    from physinv.config.files import as_json
+    from physinv.config.files import as_json, scratch_folder
     from physinv.evaluation.paired import compare_pairs
 
-    with tempfile.TemporaryDirectory() as folder, keeping(NOTHING):
+    with keeping(NOTHING), scratch_folder("compare") as folder:
         sides = [
-            _reconstruction(path, Path(folder) / f"{i}.hdf5", data, samples, limit, seed, device)
+            _reconstruction(path, folder / f"{i}.hdf5", data, samples, limit, seed, device)
             for i, path in enumerate((a, b))
         ]
     found = compare_pairs(*sides)

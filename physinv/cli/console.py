@@ -20,7 +20,9 @@ __all__ = [
     "warn",
 ]
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +48,19 @@ _WIDE = 120  # columns of a terminal from which metrics are explained in the tab
 _SHOWN = 8  # observations whose distance is printed
 
 
+class _Console(Console):
+    """A console that raises where nobody reads what it prints; rich's own exits with 1, which is another answer."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "standard output")
+
+
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    return _Console(highlight=False, soft_wrap=True)
 
 
 def _err() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:

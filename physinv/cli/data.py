@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["generate", "info", "simulators"]
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,28 +14,26 @@ from physinv.cli.options import Device, Json, Overwrite, Set
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 
+if TYPE_CHECKING:
+    from physinv.processes.simulator import Simulator
+
 
 def simulators(json: Json = False) -> None:
     """List what can be simulated: equation, state, parameters with units and defaults.
 
     Example: physinv simulators --json
     """
-    from physinv.processes import registry
-    from physinv.processes.parameters import parameters
+    from physinv.processes.registry import SIMULATORS
 
+    found, broken = SIMULATORS.working()
     listing = []
-    for name, cls in sorted(registry.simulators().items()):
-        example = cls()
-        listing.append(
-            {
-                "name": name,
-                "title": cls.title,
-                "equation": cls.equation,
-                "state_shape": list(example.shape),
-                "exact_posterior": example.exact() is not None,
-                "parameters": parameters(cls),
-            }
-        )
+    for name, cls in found.items():
+        try:
+            listing.append({"name": name, **_described(cls)})
+        except Exception as error:  # of a class that others wrote
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            broken.append(f"`{name}` is left out: simulator `{cls.__module__}:{cls.__qualname__}` fails with {told}")
+    console.warn(broken)
     console.simulators(listing, as_json=json)
 
 
@@ -127,8 +125,9 @@ def generate(
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )
-    console.warn(precision_warnings(TrajectoryDataset(folder / "data" / "train")))
-    console.say(f"dataset in {folder}")
+    with keeping(f"the dataset in {folder} is complete"):
+        console.warn(precision_warnings(TrajectoryDataset(folder / "data" / "train")))
+        console.say(f"dataset in {folder}")
 
 
 def info(
@@ -157,6 +156,20 @@ def info(
     if plot is not None:
         about.draw_path(file, plot)
         console.note(f"figure in {plot}")
+
+
+def _described(cls: type[Simulator]) -> dict[str, Any]:
+    """What is listed about a simulator."""
+    from physinv.processes.parameters import parameters
+
+    example = cls()
+    return {
+        "title": cls.title,
+        "equation": cls.equation,
+        "state_shape": list(example.shape),
+        "exact_posterior": example.exact() is not None,
+        "parameters": parameters(cls),
+    }
 
 
 def _target(what: Path, out: Path | None, name: str) -> Path:

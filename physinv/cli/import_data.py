@@ -106,10 +106,11 @@ def import_(
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
         )
-    data = TrajectoryDataset(folder / "data" / "train")
-    console.warn([*few_warnings(plan.picks, len(data.times)), *size_warnings(data), *precision_warnings(data)])
-    splits = ", ".join(f"{split} {len(picks)}" for split, picks in plan.picks.items())
-    console.say(f"dataset in {folder}: {splits} trajectories ({plan.config['split']})")
+    with keeping(f"the dataset in {folder} is complete"):
+        data = TrajectoryDataset(folder / "data" / "train")
+        console.warn([*few_warnings(plan.picks, len(data.times)), *size_warnings(data), *precision_warnings(data)])
+        splits = ", ".join(f"{split} {len(picks)}" for split, picks in plan.picks.items())
+        console.say(f"dataset in {folder}: {splits} trajectories ({plan.config['split']})")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

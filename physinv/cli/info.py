@@ -7,9 +7,9 @@ __all__ = ["describe_path", "draw_path"]
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 
+from physinv.config.replace import settle_above
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.hdf5.blocks import sealed_size
 from physinv.data.hdf5.opening import open_file
@@ -34,6 +34,7 @@ def describe_path(path: Path, *, verify: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: If physinv wrote nothing there.
     """
+    settle_above(path)
     if path.is_dir():
         if (path / "run.json").exists():
             return _run(path)
@@ -85,7 +86,7 @@ def draw_path(path: Path, figure: Path) -> None:
 def _is_reconstruction(path: Path) -> bool:
     try:
         with open_file(path) as file:
-            return isinstance(file.get("samples"), h5py.Dataset) and "info_json" in file
+            return {"samples", "info_json"} <= set(file)
     except (OSError, ValueError, RuntimeError):
         return False
 
@@ -135,11 +136,16 @@ def _compared(summary: FileSummary) -> str:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    from physinv.runs.files import is_finished, logs, read_info, read_model
+    from physinv.runs.files import is_finished, logs, read_model, verify
+    from physinv.runs.places import replacement
     from physinv.runs.run import load_run
+    from physinv.runs.run_json import read_info
 
     info, whole, lines = read_info(path), is_finished(path), logs(path)
+    verify(path)
     out: dict[str, Any] = {"kind": "run", "path": str(path), "whole": whole}
+    if replacement(path) is not None:
+        out["replacement"] = "unfinished; `train --resume` goes on with it, `train --overwrite` begins another"
     kept = ("simulator", "parameters", "trajectories", "method", "options", "settings", "seed", "device", "versions")
     out |= {k: info[k] for k in kept}
     last = {name: own[-1] for name, own in lines.items()}
@@ -149,7 +155,7 @@ def _run(path: Path) -> dict[str, Any]:
         out |= {name: {"steps": r.step, "seconds": r.seconds, "loss": r.best} for name, r in last.items()}
     if whole:
         load_run(path)  # says in one line what is missing or damaged
-        out["numbers"] = sum(tensor.numel() for tensor in read_model(path).values())
+        out["numbers"] = sum(tensor.numel() for tensor in read_model(path, info).values())
     notes: dict[str, Any] = info.get("notes", {})
     if "trials" in notes:  # of a choice: score over that of the linear estimate
         told = {f"{t['method']} {t['share']:.0%}": t.get("relative", t.get("failed")) for t in notes["trials"]}
@@ -161,7 +167,7 @@ def _reconstruction(path: Path) -> dict[str, Any]:
     r = read_reconstruction(path)
     n, k = r.samples.shape[:2]
     out: dict[str, Any] = {"kind": "reconstruction", "path": str(path), "whole": True}
-    kept = ("simulator", "parameters", "method", "answer", "steps", "seed", "data", "seconds")
+    kept = ("simulator", "parameters", "method", "answer", "steps", "seed", "data")
     out |= {key: r.info[key] for key in kept}
     spread = float(r.samples.std(1).mean()) if k > 1 else 0.0
     out |= {"observations": n, "samples": k, "mean_std_of_samples": spread}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["evaluate", "reconstruct"]
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from physinv.cli import console
 from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, Verify, check_output
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
+from physinv.config.outputs import refuse_existing
 
 if TYPE_CHECKING:
     import torch
@@ -119,6 +121,7 @@ def reconstruct(
         source = TrajectoryDataset(data, verify=verify)
     else:
         source = _observed(observation or [], loaded, variable, names, dims)
+    begun, warnings = time.perf_counter(), list[str]()
     with keeping(NOTHING), progress("reconstructing") as report:
         found = reconstruct(
             loaded,
@@ -126,11 +129,15 @@ def reconstruct(
             out,
             plan,
             strict=strict,
+            overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} observations"),
+            warn=warnings.append,
         )
-    if observe is None:
-        console.familiarity(found)
-    console.say(f"reconstruction in {out}")
+    with keeping(f"the reconstruction in {out} is whole"):
+        if observe is None:
+            console.familiarity(found)
+        console.warn(warnings)
+        console.say(f"reconstruction in {out}, made in {time.perf_counter() - begun:.3g} s")
 
 
 def evaluate(
@@ -138,6 +145,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
     strict: Strict = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Evaluate a reconstruction: metrics beside the exact posterior's, checks that need none, and a verdict in words.
 
@@ -146,12 +154,13 @@ def evaluate(
 
     Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
     """
+    from physinv.config.locks import lock_file
     from physinv.evaluation.checks import warnings
     from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
     from physinv.posterior.reconstruction import read_reconstruction
     from physinv.processes.given import GivenPhysics
 
-    check_output(json, "--json", recon)
+    check_output(json, "--json", recon, overwrite=overwrite)
     loaded = read_reconstruction(recon)
     info = loaded.info
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
@@ -171,7 +180,7 @@ def evaluate(
         rows, checks, predictive = evaluate(loaded), check(loaded), None
         said = judge(loaded, rows)
         told = warnings(checks) + list(said.warnings)
-    unlike = info.get("familiarity", {}).get("warnings", [])
+    unlike = [*info.get("familiarity", {}).get("warnings", []), *info.get("warnings", [])]
     told += unlike
     if strict and told:
         raise ValueError(" ".join(told))
@@ -183,13 +192,17 @@ def evaluate(
         console.verdict(said)
     console.red(unlike)
     if json is not None:
-        write_json(rows, loaded, json, checks, said, predictive)
+        with lock_file(json, "evaluate"):
+            check_output(json, "--json", recon, overwrite=overwrite)
+            write_json(rows, loaded, json, checks, said, predictive)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction
 
-        for path in draw_reconstruction(loaded, plots):
-            console.note(f"figure in {path}")
+        tables = f"the table in {json} is written, and" if json is not None else "no table was asked for, and"
+        with keeping(f"{tables} finished figures are in {plots}; the same command draws all of them"):
+            for path in draw_reconstruction(loaded, plots):
+                console.note(f"figure in {path}")
 
 
 def _observed(paths: list[Path], run: Run, variable: str | None, names: str | None, dims: str | None) -> FinalStates:
@@ -230,7 +243,7 @@ def _fitted(
 
 
 def _free(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another --out, or add --overwrite.")
+    """Refuse an output before anything is computed for it."""
+    refuse_existing(path, "--out", overwrite=overwrite)
     if not path.parent.is_dir():
         raise ValueError(f"`--out` must lie in an existing folder, {path.parent} is none; make it first.")

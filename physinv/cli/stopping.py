@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["NOTHING", "Stopped", "heard", "keeping"]
+__all__ = ["NOTHING", "Heard", "Stopped", "heard", "keeping"]
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from types import FrameType
 
 NOTHING = "nothing was written; the same command starts again"
 """What is kept by a verb that writes its result at the end."""
+
+_BURST = 2.0  # seconds after a signal in which further ones are the same wish, and would only disturb the cleaning up
+_WAIT = 0.05  # seconds until a signal is looked at again that came while nothing may be raised
+_UNSAFE = "physinv.config.hdf5_sink"  # called by HDF5, which crashes if it cannot write
 
 
 class Stopped(BaseException):
@@ -33,24 +39,73 @@ class Stopped(BaseException):
         return 128 + self.number
 
 
-@contextmanager
-def heard() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Stopped` inside the block, where nothing else handles it.
+class Heard:
+    """Raise :class:`Stopped` when a signal arrives, as soon as that does no harm.
 
-    In threads other than the main one, which hear no signals, nothing changes.
+    Imports of compiled packages, and functions that a library in C calls, may turn an exception into another one, lose
+    it or crash: a signal that arrives there is heard a moment later.
+
+    Attributes:
+        number: The signal that arrived; None while there was none.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._raised, self._process = float("-inf"), os.getpid()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal.
+
+        Args:
+            number: Its number; that of the alarm stands for the signal that could not be heard before.
+            frame: What was being done.
+
+        Raises:
+            Stopped: If it may be raised here, and was not a moment ago.
+            KeyboardInterrupt: In processes that this one has forked, such as readers of data, which expect that.
+        """
+        if os.getpid() != self._process:
+            _end_child(number)
+            return
+        alarm = getattr(signal, "SIGALRM", None)
+        if number != alarm:
+            self.number = number
+        if self.number is None or time.monotonic() - self._raised < _BURST:
+            return
+        if alarm is not None and _unsafe(frame):
+            signal.setitimer(signal.ITIMER_REAL, _WAIT)
+            return
+        self._raised = time.monotonic()
+        raise Stopped(self.number)
+
+
+@contextmanager
+def heard() -> Iterator[Heard]:
+    """Let SIGINT and SIGTERM raise :class:`Stopped` inside the block, where nothing else handles them.
+
+    In threads other than the main one, which hear no signals, nothing changes.  A signal that is ignored stays so.
 
     Yields:
-        Nothing.
+        What hears them, and knows whether one arrived.
     """
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
+    if isinstance(known := signal.getsignal(signal.SIGTERM), Heard):
+        yield known
         return
-    signal.signal(signal.SIGTERM, _stop)
+    hearer = Heard()
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if hasattr(signal, "SIGALRM"):
+        usual[signal.SIGALRM] = signal.SIG_DFL
+    ours = threading.current_thread() is threading.main_thread()
+    taken = {s: handler for s, handler in usual.items() if ours and signal.getsignal(s) is handler}
+    for number in taken:
+        signal.signal(number, hearer)
     try:
-        yield
+        yield hearer
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if hasattr(signal, "SIGALRM") and signal.SIGALRM in taken:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in taken.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -81,5 +136,18 @@ def _found(told: Callable[[], str] | str) -> str:
         return NOTHING
 
 
-def _stop(number: int, frame: object) -> NoReturn:
-    raise Stopped(number)
+def _end_child(number: int) -> None:
+    """What a signal does in a forked process, without our handler."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _unsafe(frame: FrameType | None) -> bool:
+    """Whether an exception that is raised here may be lost, or crash the process."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib") or frame.f_globals.get("__name__") == _UNSAFE:
+            return True
+        frame = frame.f_back
+    return False

@@ -16,7 +16,7 @@ from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 
 if TYPE_CHECKING:
-    from physinv.training.validation import Record
+    from physinv.training.validation import History, Record
 
 _WORTH_SAYING = 1.0  # seconds of a phase
 
@@ -77,12 +77,15 @@ def train(
     from physinv.config.settings import Settings
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.runs.files import choice, read_info, stored_budget
+    from physinv.processes.parameters import build
+    from physinv.processes.registry import find
     from physinv.runs.physics import physics_of
+    from physinv.runs.places import replacement
     from physinv.runs.run import train_run
+    from physinv.runs.run_json import stored_budget
     from physinv.training.budget import Budget
+    from physinv.training.doubts import training_warnings
     from physinv.training.tensorboard import event_writer
 
     if steps is not None and budget is not None:
@@ -92,7 +95,7 @@ def train(
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     if steps is None and budget is None:
-        spend = (stored_budget(out) if resume else None) or Budget(seconds=parse_seconds("5m"))
+        spend = (stored_budget(replacement(out) or out) if resume else None) or Budget(seconds=parse_seconds("5m"))
     else:
         spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or ""))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
@@ -102,9 +105,11 @@ def train(
     console.warn(precision_warnings(train_data))
     given = read_assignments(parameter or [], "--parameter")
     physics = None if simulator is None else physics_of(train_data, simulator, given)
+    process = physics or build(find(train_data.config["simulator"]), train_data.config["parameters"])
+    console.warn(training_warnings(process, train_data, valid_data))
     board = event_writer(out / "tensorboard") if tensorboard else None
     phases = _Phases()
-    with keeping(lambda: _kept(out)), progress("training") as report:
+    with keeping(lambda: _kept(out, overwrite)), progress("training") as report:
 
         def show(done: float, record: Record) -> None:
             report(done, f"step {record.step}  loss {record.loss:.4f}  valid {record.valid:.4f}")
@@ -131,9 +136,18 @@ def train(
             announce=announce,
             physics=physics,
         )
+    with keeping(f"the run in {out} is finished"):
+        _tell(out, history, phases, checked=physics is not None)
+
+
+def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> None:
+    """What was chosen, how far given physics explains the data, the loss, and time beyond the budget."""
+    from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
+    from physinv.runs.run_json import choice, read_info
+
     for line in choice(out):
         console.say(line)
-    if physics is not None:
+    if checked:
         checks = [ChannelCheck(**each) for each in read_info(out)["physics_check"]]
         for each in checks:
             console.say(
@@ -181,12 +195,20 @@ class _Phases:
         return [(name, s) for name, s in self._seconds.items() if not name.startswith("training")]
 
 
-def _kept(out: Path) -> str:
+def _kept(out: Path, overwrite: bool) -> str:
     """What there is of a run that was stopped, and how to go on."""
-    from physinv.runs.files import is_begun, logs
+    from physinv.runs.files import logs
+    from physinv.runs.places import replacement
+    from physinv.runs.run_json import is_begun
 
     again = "the same command with --resume goes on"
     if not is_begun(out):
         return NOTHING
-    done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(out).items()]
-    return f"{out} keeps {', '.join(done)}; {again}" if done else f"no checkpoint in {out} yet; {again}"
+    new = replacement(out)
+    if overwrite and new is None:
+        return f"{out} is as it was; the same command starts again"
+    kept = f"{out} is as it was, and keeps the new run up to" if new else f"{out} keeps"
+    done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(new or out).items()]
+    if done:
+        return f"{kept} {', '.join(done)}; {again}" + (" (in the place of --overwrite)" if new else "")
+    return f"no checkpoint in {out} yet; {again}"

@@ -20,7 +20,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -36,7 +36,9 @@ from physinv.comparison.cells import Cell, cells
 from physinv.comparison.recipe import Benchmark
 from physinv.comparison.records import SCHEMA
 from physinv.comparison.workers import Datasets, Processes, default_jobs
+from physinv.config.devices import check_disk, check_memory
 from physinv.config.files import write_text
+from physinv.config.locks import lock_folder
 from physinv.config.versions import versions
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
@@ -79,13 +81,13 @@ def run_benchmark(
     """
     # Refuse what can't be built before anything is touched.
     for cell in {cell.data_key: cell for cell in cells(benchmark)}.values():
-        build(find(cell.config["simulator"]), cell.config["parameters"])
-    out.mkdir(parents=True, exist_ok=True)
+        simulator = build(find(cell.config["simulator"]), cell.config["parameters"])
+        _check_fits(cell.config, simulator.steps + 1, math.prod(simulator.shape), out)
     text = benchmark.model_dump_json(indent=1) + "\n"
     failed, told = 0, progress or (lambda done, text: None)
 
     # Several cells at once, each recorded as soon as it is finished.
-    with journal.locked(out):
+    with lock_folder(out, "benchmark"):
         write_text(out / "recipe.json", text)
         journal.keep(out / "cells.jsonl", {cell.key for cell in cells(benchmark)}, out / "superseded.jsonl")
         todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]
@@ -106,6 +108,17 @@ def run_benchmark(
                 raise
         rmtree(out / ".work", ignore_errors=True)
     return failed
+
+
+def _check_fits(config: Mapping[str, Any], times: int, numbers: int, out: Path) -> None:
+    """Refuse data and samples that fit neither into memory nor on the disk."""
+    stored = 4.0 * sum(config["splits"].values()) * times * numbers
+    what = f"a dataset of {sum(config['splits'].values())} trajectories"
+    check_disk(stored, out, what, "take smaller `splits`")
+    check_memory(stored, what, "take smaller `splits`")
+    observations, samples = config["observations"], config["samples"]
+    drawn = f"`samples` = {samples} of {observations} observations"
+    check_memory(4.0 * observations * samples * numbers, drawn, "take fewer")
 
 
 def pending(benchmark: Benchmark, out: Path) -> list[Cell]:

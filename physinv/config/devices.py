@@ -1,14 +1,24 @@
-"""Choose a device, and how many threads of the CPU to use."""
+"""Choose a device and how many threads of the CPU to use, and say whether memory and disk suffice."""
 
 from __future__ import annotations
 
-__all__ = ["pick_device", "threads_for"]
+__all__ = ["check_disk", "check_memory", "free_memory", "pick_device", "threads_for"]
 
 import math
+import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
+
+from physinv.config.failures import size_text
+
+try:
+    import resource
+except ImportError:  # not a POSIX system
+    resource = None  # type: ignore[assignment]
 
 _TINY_NUMBERS = 256  # of a state, below which a second thread costs more than it brings (measured: up to 100 x)
 
@@ -51,3 +61,52 @@ def threads_for(shape: tuple[int, ...]) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def free_memory() -> float:
+    """Return the bytes of main memory that this process may still take; infinite where the system does not tell."""
+    free = [math.inf]
+    with suppress(OSError, ValueError, IndexError):
+        (line,) = (s for s in Path("/proc/meminfo").read_text("utf-8").splitlines() if s.startswith("MemAvailable:"))
+        free.append(1024 * float(line.split()[1]))
+    with suppress(OSError, ValueError):  # the limit of a container
+        most, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text("utf-8") for name in ("max", "current"))
+        free.append(float(most) - float(used))
+    with suppress(OSError, ValueError, AttributeError):  # that of the shell, `ulimit -v`
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
+            free.append(float(limit - pages * os.sysconf("SC_PAGE_SIZE")))
+    return min(free)
+
+
+def check_memory(needed: float, what: str, remedy: str) -> None:
+    """Refuse, before anything is allocated, what does not fit into memory.
+
+    Args:
+        needed: Bytes that it takes at least.
+        what: What takes them, as the beginning of a sentence, such as "`width` = 100000 makes a network that".
+        remedy: What to do.
+
+    Raises:
+        ValueError: If fewer bytes are free.
+    """
+    if needed > (free := free_memory()):
+        raise ValueError(f"{what} takes {size_text(needed)} of memory, {size_text(free)} are free; {remedy}.")
+
+
+def check_disk(needed: float, folder: Path, what: str, remedy: str) -> None:
+    """Refuse, before anything is written, what does not fit on the disk.
+
+    Args:
+        needed: Bytes that it takes at least.
+        folder: Where they are to be written; it need not exist.
+        what: What takes them, as the beginning of a sentence.
+        remedy: What to do.
+
+    Raises:
+        ValueError: If fewer bytes are free.
+    """
+    place = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
+    if needed > (free := shutil.disk_usage(place).free):
+        raise ValueError(f"{what} takes {size_text(needed)} of disk, {size_text(free)} are free in {place}; {remedy}.")

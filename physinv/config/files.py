@@ -4,24 +4,36 @@ from __future__ import annotations
 
 __all__ = [
     "as_json",
+    "fsync_folder",
+    "is_temporary",
     "load_tensors",
     "publish",
     "read_json",
     "read_toml",
     "save_tensors",
+    "scratch_folder",
     "sha256",
+    "sweep",
     "temporary_path",
     "write_atomically",
     "write_text",
 ]
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import os
+import platform
+import re
+import secrets
+import shutil
+import tempfile
+import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +42,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from physinv.config.checksums import of_tensors
+from physinv.config.failures import as_os_error
+from physinv.config.json_text import read_object
+
 _COMPLEX = ":complex"  # ending of the names of complex tensors in files
+_HEADER = "physinv"  # the entry of the header that holds all of our own
+_REMEDY = "put back a copy, or make it anew"
+_OURS = re.compile(r"\..+\.physinv-tmp-(\d+)-([0-9a-f]{8})")  # temporary files: a process, its machine and itself
+_LONG = 24 * 3600.0  # seconds without a change after which a file of another machine is left over, too
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file that appears under its name only when it is complete.
 
-    A process that is killed, or a disk that is full, leaves no file at ``path``, or the older one as it was.
+    A process that is killed, or a disk that is full, leaves no file at ``path``, or the older one as it was.  What
+    killed processes left of the same file is removed.
 
     Args:
         path: The file to write; its folder must exist.
@@ -50,8 +71,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         ['note.txt']
     """
     temporary = temporary_path(path)
+    sweep(path.parent, path.name)
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # that of any new file here, whatever the library that writes chooses
         write(temporary)
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
         publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -74,9 +100,67 @@ def temporary_path(path: Path) -> Path:
         path: The file that is to appear.
 
     Returns:
-        A sibling whose name ends with ``.tmp.<process number>``.
+        A sibling ``.NAME.physinv-tmp-PROCESS-TOKEN``, where TOKEN tells machines and processes apart.
     """
-    return path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    return path.with_name(f".{path.name}.physinv-tmp-{os.getpid()}-{_TOKEN}")
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a path is called as :func:`temporary_path` calls files.
+
+    Args:
+        path: A file or folder, which need not exist.
+    """
+    return _OURS.fullmatch(path.name) is not None
+
+
+def sweep(folder: Path, name: str = "") -> list[Path]:
+    """Remove temporary files and folders that dead processes left; files of any other name stay.
+
+    Args:
+        folder: Where to look, not below it.
+        name: Of this file alone; empty: of all.
+
+    Returns:
+        Temporary files of processes that live.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if _OURS.fullmatch(entry.name)]
+    except OSError:  # there is no such folder, or it may not be read
+        return []
+    living = []
+    for entry in found:
+        if not entry.name.startswith(f".{name}.physinv-tmp-" if name else "."):
+            continue
+        if not _left_over(entry):
+            living.append(Path(entry.path))
+        elif entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+    return living
+
+
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """Make a folder for files that are needed inside a ``with`` block alone; what dead processes left goes as well.
+
+    Args:
+        name: What it is for.
+
+    Yields:
+        The folder, readable by this user alone, in the folder of the system for temporary files.
+    """
+    root = Path(tempfile.gettempdir())
+    sweep(root, name)
+    folder = temporary_path(root / name)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -89,12 +173,22 @@ def publish(temporary: Path, path: Path) -> None:
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    if os.name == "posix":  # the new name must survive a power failure as well
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, so that they survive a power failure as well.
+
+    Args:
+        folder: The folder.
+    """
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def as_json(rows: Iterable[Any]) -> list[dict[str, Any]]:
@@ -133,7 +227,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no file {path}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise ValueError(f"{path} is damaged: it is not valid JSON.") from None
 
 
@@ -166,7 +260,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     """Write tensors into a safetensors file, whole or not at all.
 
     The format knows no complex numbers of double precision: complex tensors are stored as pairs of real numbers under
-    names that end in ``:complex``.  It writes a header of several entries in any order: for the same bytes give one.
+    names that end in ``:complex``.  It writes a header of several entries in any order: for the same bytes all text is
+    in one, as JSON, together with the checksum of everything.
 
     Args:
         path: The file to write.
@@ -182,7 +277,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         places.add(place)
         stored = {name + _COMPLEX: torch.view_as_real(whole.resolve_conj())} if whole.is_complex() else {name: whole}
         flat |= stored
-    write_atomically(path, lambda temporary: save_file(flat, temporary, metadata=dict(header)))
+    told = json.dumps({"header": dict(header), "sha256": of_tensors(flat, header)}, sort_keys=True)
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(flat, temporary, metadata={_HEADER: told})
+        except SafetensorError as error:
+            raise as_os_error(error, path) or error from None
+
+    write_atomically(path, write)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -195,16 +298,27 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         The tensors by name, on the CPU, and the text in its header.
 
     Raises:
-        ValueError: If there is no such file, or it is damaged.
+        ValueError: If there is no such file, it is damaged, or it does not have the checksum that it was written with;
+            files of earlier versions have none.
+        OSError: If the system refuses to read it.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-            for name in [k for k in tensors if k.endswith(_COMPLEX)]:
-                tensors[name.removesuffix(_COMPLEX)] = torch.view_as_complex(tensors.pop(name))
-            return tensors, header
+            flat, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if (refused := as_os_error(error, path)) is not None:
+            raise refused from None
         raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None
+    if _HEADER in header:
+        told = read_object(header[_HEADER], f"the header of {path}")
+        own = told.get("header")
+        if not isinstance(own, dict) or told.get("sha256") != of_tensors(flat, own):
+            raise ValueError(f"{path} is damaged: it does not have the checksum that it was written with; {_REMEDY}.")
+        header = own
+    try:
+        return {_whole_name(k): torch.view_as_complex(v) if _is_pair(k) else v for k, v in flat.items()}, header
+    except RuntimeError as error:
+        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
 def sha256(path: Path) -> str:
@@ -218,3 +332,47 @@ def sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _left_over(entry: os.DirEntry[str]) -> bool:
+    """Whether the process that a temporary file belongs to is dead, as far as can be told from here."""
+    found = _OURS.fullmatch(entry.name)
+    assert found is not None
+    process, token = int(found[1]), found[2]
+    if token[:4] == _PLACE and os.name == "posix":
+        return token != _TOKEN if process == os.getpid() else not _alive(process)
+    with contextlib.suppress(OSError):
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _LONG
+    return False
+
+
+def _alive(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True
+
+
+def _place() -> str:
+    """Four digits that tell this machine, or container, from others that share a disk with it."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:4]
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:4]
+
+
+def _is_pair(name: str) -> bool:
+    """Whether a tensor in a file holds complex numbers, as pairs of real ones."""
+    return name.endswith(_COMPLEX)
+
+
+def _whole_name(name: str) -> str:
+    """The name of a tensor, whatever is stored of it."""
+    return name.removesuffix(_COMPLEX)
+
+
+_PLACE = _place()
+_TOKEN = _PLACE + secrets.token_hex(2)

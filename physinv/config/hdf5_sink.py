@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["HDF5Sink"]
+__all__ = ["HDF5Sink", "new_file"]
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import h5py
 
 try:
     import fcntl
@@ -134,3 +138,38 @@ class HDF5Sink:
     def close(self) -> None:
         """Close the file, which releases its lock."""
         self.raw.close()
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[tuple[h5py.File, HDF5Sink]]:
+    """Make an HDF5 file inside a ``with`` block, which a full disk ends with an error.
+
+    Args:
+        path: The file, which is made or emptied.
+
+    Yields:
+        The file, open for writing, and its sink, whose :meth:`~HDF5Sink.check` tells early that the disk is full.
+
+    Raises:
+        OSError: If something could not be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, new_file(Path(folder) / "x.hdf5") as (file, sink):
+        ...     file["x"] = [1.0, 2.0]
+        ...     list(file)
+        ['x']
+    """
+    sink = HDF5Sink(path)
+    try:
+        with h5py.File(sink, "w", track_order=False) as file:
+            try:
+                yield file, sink
+            except BaseException:
+                full, sink.error = sink.error, sink.error or OSError("discarded")  # closing writes no more
+                if full is not None:  # whatever HDF5 says where it cannot read back what it wrote
+                    raise full from None
+                raise
+        sink.check()
+    finally:
+        sink.close()

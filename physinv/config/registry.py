@@ -97,6 +97,21 @@ class Registry(Generic[T]):
             )
         raise ValueError(f"there is no {self.kind} `{name}`; {did_you_mean(name, known)}")
 
+    def working(self) -> tuple[dict[str, T], list[str]]:
+        """Find all parts, and leave out what is broken.
+
+        Returns:
+            The parts by name, sorted, and a line for each that can't be imported or is of another kind.
+        """
+        found: dict[str, T] = {}
+        broken = []
+        for name in self.names():
+            try:
+                found[name] = self.find(name)
+            except ValueError as error:
+                broken.append(f"`{name}` is left out: {error}")
+        return found, broken
+
     def name_of(self, part: T) -> str:
         """Return the name under which ``part`` is found again: :meth:`find` of it is ``part``.
 
@@ -148,6 +163,9 @@ def import_object(place: str, kind: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{kind} `{place}` can't be imported: {error}.") from error
+    except (Exception, SystemExit) as error:  # whatever a module does that others wrote
+        told = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+        raise ValueError(f"{kind} `{place}` can't be imported, its module ends with {told}.") from error
     finally:
         if added:
             sys.path.remove(here)

@@ -16,6 +16,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / fresh / ROUND                trajectories that are simulated anew
     training / images / UPDATE              image of each window under the symmetries of the process
     training / noise / UPDATE               noise that the objective draws
+    training / doubts                       noise whose size is looked at before training
     training / validation / windows         which windows are validated on
     training / validation / noise           noise that the objective draws there, the same at every validation
     training / smoother-noise / steps       what single steps of the calibration see their states from

@@ -45,7 +45,9 @@ class Settings(Strict):
         description="network by name (mlp, unet, tokens, particles) or as module:Class; none: that of the layout",
     )
     width: int = Field(0, ge=0, description="channels of the network; 0: 64 for vectors, 16 for fields")
-    depth: int = Field(0, ge=0, description="hidden layers (vectors) or halvings of the grid (fields); 0: 3 or 2")
+    depth: int = Field(
+        0, ge=0, le=1000, description="hidden layers (vectors) or halvings of the grid (fields); 0: 3 or 2"
+    )
     components: int = Field(6, ge=1, description="most Gaussians in the reference law of a vector process")
     windows: tuple[int, ...] = Field(
         (),
@@ -73,7 +75,7 @@ class Settings(Strict):
         description="what jump kernels see anew while they train: noise, or initial states as well; auto: states where "
         "the simulator is known, noise where these are dear",
     )
-    workers: int = Field(0, ge=0, description="DataLoader workers when the data are streamed")
+    workers: int = Field(0, ge=0, le=256, description="DataLoader workers when the data are streamed")
     memory: float = Field(
         4.0,
         gt=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "check_free_space",
+    "dataset_files",
     "drop_unusable_rebuild",
     "holds_data",
     "refuse_finished",
@@ -11,19 +12,23 @@ __all__ = [
     "remove_leftovers",
 ]
 
-import contextlib
 import errno
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
+from physinv.config.files import sweep
 from physinv.config.inputs import told_bytes
 from physinv.config.json_text import read_object
+from physinv.config.replace import staging
 from physinv.data.file_format import read_header
 from physinv.data.hdf5.opening import open_file
 from physinv.data.plan import SPLITS, DatasetPlan, differences
 from physinv.data.process import check_times
+
+_SHARD = re.compile(r"_\d{3,}\.hdf5$")  # how names of files of a dataset end
 
 
 def holds_data(out: Path) -> bool:
@@ -109,14 +114,40 @@ def remove_leftovers(out: Path) -> None:
         out: Folder of the dataset.
 
     Raises:
-        BlockingIOError: If a living process has one of them open.
+        BlockingIOError: If a living process writes there.
     """
-    for path in [*out.glob("*.tmp.*"), *(out / "data").rglob("*.tmp.*")]:
-        if path.name.rpartition(".")[2].isdecimal():
-            if ".hdf5" in path.suffixes:
-                with contextlib.suppress(ValueError, FileNotFoundError):  # unreadable, because its writer died
-                    open_file(path).close()
-            path.unlink(missing_ok=True)
+    places = out, staging(out)
+    for folder in (*places, *(place / "data" / split for place in places for split in SPLITS)):
+        for path in sweep(folder):
+            raise BlockingIOError(f"{path} is being written by another process; wait until that has finished.")
+
+
+def dataset_files(out: Path) -> list[Path]:
+    """Return the files of a dataset that another one would replace; files of other kinds stay where they are.
+
+    Args:
+        out: Folder of the dataset.
+
+    Raises:
+        ValueError: If a folder of a split holds an HDF5 file that physinv did not write: a new dataset would be read
+            together with it.
+    """
+    found = [path for name in ("dataset.json", "stats.yaml") if (path := out / name).is_file()]
+    for split in SPLITS:
+        for path in sorted((out / "data" / split).glob("*.hdf5")):
+            if not _SHARD.search(path.name) or _foreign(path):
+                raise ValueError(f"{path} was not written by physinv, and would be read with the new data; move it.")
+            found.append(path)
+    return found
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a whole HDF5 file is of others."""
+    try:
+        with open_file(path) as file:
+            return "physinv" not in set(file)
+    except ValueError:  # damaged
+        return False
 
 
 def check_free_space(root: Path, plan: DatasetPlan) -> None:

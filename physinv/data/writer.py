@@ -35,7 +35,7 @@ _RESERVED_ATTRIBUTES = {
 class TrajectoryWriter:
     """Write trajectories into a file (format: :mod:`physinv.data.file_format`).
 
-    The data go to ``<path>.tmp.<pid>``, which is closed, flushed to disk and renamed when the block ends; an
+    The data go to a temporary file beside ``path``, which is closed, flushed and renamed when the block ends; an
     exception or a killed process leaves no ``path``, and an older file as it was.
 
     Args:

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["expand", "match", "one_for_all", "repeated"]
+__all__ = ["by_parts", "expand", "match", "one_for_all", "repeated"]
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
+
+
+def by_parts(work: Callable[..., Tensor], size: int | None, *rows: Tensor) -> Tensor:
+    """Compute a function of rows for a part of the rows at a time.
+
+    Args:
+        work: Function of tensors with equally many rows; each row of its value depends on that row of them alone.
+        size: Rows of a part; None: all of them.
+        rows: The tensors.
+
+    Returns:
+        The value for all rows.
+
+    Example:
+        >>> by_parts(torch.add, 2, torch.ones(3), torch.arange(3.0))
+        tensor([1., 2., 3.])
+    """
+    if size is None or len(rows[0]) <= size:
+        return work(*rows)
+    return torch.cat([work(*part) for part in zip(*(torch.split(x, size) for x in rows), strict=True)])
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ step                 weak order  strong order  draws  for
 
 from __future__ import annotations
 
-__all__ = ["SRK3", "Advance", "Step", "Tableau", "euler", "exponential", "heun", "milstein", "srk3"]
+__all__ = ["SRK3", "Advance", "Step", "Tableau", "euler", "exponential", "heun", "in_parts", "milstein", "srk3"]
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from torch import Tensor, where
 
-from physinv.equations.broadcast import match
+from physinv.equations.broadcast import by_parts, match
 from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse
 
 Advance = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -75,6 +75,30 @@ class Step:
             States at ``t1``, of the shape of ``x``.
         """
         return self.advance(sde, x, t0, t1, dw)
+
+
+def in_parts(step: Step, size: int | None) -> Step:
+    """Return a step that computes a part of the states at a time; memory is all that depends on the size of a part.
+
+    Args:
+        step: A step that advances each state by itself.
+        size: States of a part; None: all of them.
+
+    Returns:
+        The same step.  Its noise is drawn for all states together, by whoever calls it.
+
+    Example:
+        >>> in_parts(euler, 100).draws
+        1
+    """
+
+    def advance(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
+        def part(x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
+            return step(sde, x, t0, t1, dw.transpose(0, 1))
+
+        return by_parts(part, size, x, t0, t1, dw.transpose(0, 1))
+
+    return step if size is None else Step(advance, step.weak_order, step.draws)
 
 
 def _euler(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:

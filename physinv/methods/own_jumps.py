@@ -165,6 +165,9 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
 
     Returns:
         The trained posterior.
+
+    Raises:
+        ValueError: If no samples are finite and near the data.
     """
     family, settings = _family(problem.setup)
     # Single numbers, fields in the plane or in space, and physics that has to be learned first: either may be better.
@@ -196,6 +199,8 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
         ways: moving(crps_map(torch.cat([drawn[way] for way in ways], 1), truth) / unit).flatten(1).mean(1)
         for ways in _pools(drawn, box)
     }
+    if not scores:
+        raise ValueError(_nowhere(drawn, box))
     found = {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
     return cast(JumpAnswer, mapped(replace(answer, ways=_best(scores), found=found), problem))
 
@@ -273,10 +278,6 @@ def _pools(drawn: Mapping[str, Tensor], box: tuple[Tensor | float, Tensor | floa
 
 def _best(scores: Mapping[tuple[str, ...], Tensor]) -> tuple[str, ...]:
     """The best pool of jumps; small steps where they are better by more than the error of the difference."""
-    if not scores:
-        raise ValueError(
-            "no samples of the trained model are finite and near the data; train longer, or with a smaller `rate`."
-        )
     pools = [ways for ways in scores if ways != (STEPS,)]
     if not pools:
         return (STEPS,)
@@ -286,3 +287,17 @@ def _best(scores: Mapping[tuple[str, ...], Tensor]) -> tuple[str, ...]:
     gap = scores[STEPS,] - scores[pool]
     doubt = _DOUBT * float(gap.std(correction=min(1, len(gap) - 1))) / math.sqrt(len(gap))
     return (STEPS,) if float(gap.mean()) < -doubt else pool
+
+
+def _nowhere(drawn: Mapping[str, Tensor], box: tuple[Tensor | float, Tensor | float]) -> str:
+    """Why no way is left: how many numbers are not finite, and how far the others go."""
+    every = torch.cat([x.flatten() for x in drawn.values()])
+    finite = every[every.isfinite()]
+    far = f", the others reach from {float(finite.min()):.3g} to {float(finite.max()):.3g}" if len(finite) else ""
+    low, high = (float(end) for end in box)
+    near = f"; near the data is between {low:.3g} and {high:.3g}" if math.isfinite(low) else ""
+    return (
+        f"no samples of the trained model are finite and near the data: {1 - len(finite) / len(every):.0%} of their "
+        f"numbers are not finite{far}{near}. The physics, run backward, amplifies errors, or does not explain these "
+        "data: check its parameters, or compare `--method increments` or `linear`."
+    )

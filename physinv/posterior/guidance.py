@@ -23,8 +23,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.broadcast import by_parts
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import march
+from physinv.equations.steps import in_parts
 from physinv.laws.covariance import Covariance
 from physinv.laws.observation import Observation, Operator, jacobian, linearised
 from physinv.models.references.base import ReferenceLaw
@@ -209,18 +211,23 @@ def sample_guided(
         mean, C = reference.mean_at(t), reference.covariance_at(t)
         return C.given(jacobian(prediction(t).mean, mean), prediction(t).noise)[1]
 
-    # One reversal for each batch, with its own observations.
-    every, chunk, walks = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []
-    for part, seen in zip(torch.split(x, chunk), torch.split(every, chunk), strict=True):
+    # One reversal for each block of a fixed size, with its own observations; scores are computed a part at a time.
+    every, block, walks = y.repeat_interleave(n, dim=0), default_batch(prior), []
+
+    def given(x: Tensor, t: Tensor, seen: Tensor) -> Tensor:
+        return posterior.score(x, t) + prediction(float(t[0])).score(seen, x)
+
+    for part, seen in zip(torch.split(x, block), torch.split(every, block), strict=True):
 
         def score(x: Tensor, t: Tensor, seen: Tensor = seen) -> Tensor:
-            return posterior.score(x, t) + prediction(float(t[0])).score(seen, x)
+            return by_parts(given, posterior.batch, x, t, seen)
 
-        step = corrected(posterior.step, sweeps, size=size, score=score, covariance=covariance)
+        bare = in_parts(posterior.step, posterior.batch)
+        step = corrected(bare, sweeps, size=size, score=score, covariance=covariance)
         reverse = Reverse(posterior.sde, posterior.score)
         walks.append(march(reverse, part, posterior.times.flip(0), step=step, generator=generator))
 
-    # All batches advance together, step by step, so that the caches above serve all of them.
+    # All blocks advance together, step by step, so that the caches above serve all of them.
     for states in zip(*walks, strict=True):
         last = states
     return torch.cat(last).reshape(len(y), n, *prior.shape[1:])

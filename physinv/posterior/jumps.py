@@ -24,19 +24,17 @@ class JumpPosterior:
     Args:
         kernel: The kernels, trained.
         grids: Grids of jumps, each from the last stored time to the first.
-        batch: Largest number of states computed at the same time; None: as suits the caches of a CPU or the width of a
-            GPU.
 
     Raises:
         ValueError: If a grid has a jump that the kernel does not know.
     """
 
-    def __init__(self, kernel: JumpKernel, grids: Sequence[Sequence[Jump]], *, batch: int | None = None) -> None:
+    def __init__(self, kernel: JumpKernel, grids: Sequence[Sequence[Jump]]) -> None:
         known = {jump: i for i, jump in enumerate(kernel.jumps)}
         for jump in (j for grid in grids for j in grid):
             if jump not in known:
                 raise ValueError(f"`grids` must be made of jumps of the kernel, {sorted(known)}, got {tuple(jump)}.")
-        self.kernel, self.batch = kernel, batch
+        self.kernel = kernel
         self.grids = [[known[jump] for jump in grid] for grid in grids]
 
     @torch.no_grad()
@@ -75,13 +73,13 @@ class JumpPosterior:
         """
         x, grid = self._accepted(final), min(self.grids, key=len)
         for jump in grid:
-            x = torch.cat([self.kernel.mean(part, jump) for part in torch.split(x, self.batch or default_batch(x))])
+            x = torch.cat([self.kernel.mean(part, jump) for part in torch.split(x, default_batch(x))])
         return x
 
     def _along(self, x: Tensor, grid: list[int], generator: torch.Generator | None) -> Tensor:
         """One draw for each state along one grid, some states at a time."""
         parts = []
-        for part in torch.split(x, self.batch or default_batch(x)):
+        for part in torch.split(x, default_batch(x)):
             for jump in grid:
                 part = self.kernel.draw(part, jump, generator=generator)
             parts.append(part)

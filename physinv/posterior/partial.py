@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import Numbers, as_states, check_count, check_generator, check_instance
+from physinv.equations.broadcast import by_parts
 from physinv.laws.observation import Observation, jacobian
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.posterior import Posterior, default_batch
@@ -106,12 +107,16 @@ def sample_final(
     _, C = reference.covariance_at(horizon).given(H, observation.covariance(H))
     x = reference.sample_given(observation, y, n, horizon, generator=generator).flatten(0, 1)
 
-    # Langevin moves to the learned law, batch by batch.
-    every, chunk, parts = y.repeat_interleave(n, dim=0), posterior.batch or default_batch(prior), []
-    for part, seen in zip(torch.split(x, chunk), torch.split(every, chunk), strict=True):
+    # Langevin moves to the learned law: noise for blocks of a fixed size, scores a part at a time.
+    every, block, parts = y.repeat_interleave(n, dim=0), default_batch(prior), []
+
+    def given(x: Tensor, t: Tensor, seen: Tensor) -> Tensor:
+        return posterior.score(x, t) + observation.score(seen, x)
+
+    for part, seen in zip(torch.split(x, block), torch.split(every, block), strict=True):
 
         def score(x: Tensor, t: Tensor, seen: Tensor = seen) -> Tensor:
-            return posterior.score(x, t) + observation.score(seen, x)
+            return by_parts(given, posterior.batch, x, t, seen)
 
         t = part.new_full((len(part),), horizon)
         parts.append(langevin(score, part, t, C, size=size, sweeps=sweeps, generator=generator))

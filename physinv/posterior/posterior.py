@@ -12,6 +12,7 @@ from physinv.config.inputs import States, Times, as_states, as_times, check_coun
 from physinv.equations.check_sde import state_shape
 from physinv.equations.sde import SDE, Linear, Reverse, Score, check_score
 from physinv.equations.solve import Step, march
+from physinv.equations.steps import in_parts
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
@@ -32,8 +33,8 @@ class Posterior:
             Where the first one is later than 0, the answers are states at that time instead of initial states.
         step: Reverse step.  None: the step that suits the reference law of the score model, with which it was trained
             (:func:`~physinv.reversal.choose.default_step`).
-        batch: Largest number of states computed at the same time; None: as suits the caches of a CPU or the width of a
-            GPU.
+        batch: Largest number of states computed at the same time, where fewer have to be than suits the caches of a
+            CPU or the width of a GPU (:func:`default_batch`); None: as many.  Draws do not depend on it.
 
     Raises:
         ValueError: If an argument is of another kind, ``score`` and ``sde`` are for states of different shapes,
@@ -192,12 +193,15 @@ class Posterior:
                 "`final` needs a Linear SDE, where log p(x_T | x_0) is known; leave it out for log p(x_0)."
             )
 
-        # The divergence takes many products: batch by batch.
+        # The divergence takes many products: a part at a time, with probes that do not depend on the size of a part.
         span = (1e-3 * float(self.times[1]) if start is None else start, horizon)
         flow, parts = Reverse(self.sde, self.score, 0.0), []
-        for x in torch.split(initial, self.batch or default_batch(initial)):
-            estimate = exact if probes is None else hutchinson(rademacher(x, probes, generator=generator))
-            parts.append(log_prob(flow, x, span, base, divergence=estimate, rtol=rtol, atol=atol))
+        for block in torch.split(initial, default_batch(initial)):
+            signs = None if probes is None else rademacher(block, probes, generator=generator).transpose(0, 1)
+            size = min(self.batch or len(block), len(block))
+            for i, x in enumerate(torch.split(block, size)):
+                estimate = exact if signs is None else hutchinson(torch.split(signs, size)[i].transpose(0, 1))
+                parts.append(log_prob(flow, x, span, base, divergence=estimate, rtol=rtol, atol=atol))
         prior = torch.cat(parts)
         if final is None or not isinstance(self.sde, Linear):
             return prior
@@ -205,11 +209,14 @@ class Posterior:
 
     @torch.no_grad()
     def _back(self, x: Tensor, *, eta: float, noise: bool, generator: torch.Generator | None) -> Tensor:
-        """Solve the reverse process from T to 0, batch by batch, and return the states at 0."""
-        reverse = Reverse(self.sde, self.score, eta)
+        """Solve the reverse process from T to 0, and return the states at 0.
+
+        Noise is drawn for blocks whose size depends on the states alone, so that draws do not depend on ``batch``.
+        """
+        reverse, step = Reverse(self.sde, self.score, eta), in_parts(self.step, self.batch)
         times, parts = self.times.flip(0), []
-        for chunk in torch.split(x, self.batch or default_batch(x)):
-            for state in march(reverse, chunk, times, step=self.step, noise=noise, generator=generator):
+        for block in torch.split(x, default_batch(x)):
+            for state in march(reverse, block, times, step=step, noise=noise, generator=generator):
                 last = state
             parts.append(last)
         return torch.cat(parts)

@@ -29,12 +29,8 @@ SIMULATORS: Registry[type[Simulator]] = Registry(
 
 
 def simulators() -> dict[str, type[Simulator]]:
-    """Return all registered classes by name, sorted.
-
-    Raises:
-        ValueError: If one of them can't be imported, or is no process.
-    """
-    return {name: SIMULATORS.find(name) for name in SIMULATORS.names()}
+    """Return all registered classes by name, sorted; those that can't be imported, or are no process, are left out."""
+    return SIMULATORS.working()[0]
 
 
 def find(name: str) -> type[Simulator]:

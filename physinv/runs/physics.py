@@ -1,8 +1,8 @@
-"""Physics that the user of recorded data names, in the place of physics that is learned from them."""
+"""The physics of a run: what the user of recorded data names, and whether other data are of the same system."""
 
 from __future__ import annotations
 
-__all__ = ["physics_of"]
+__all__ = ["check_same_system", "physics_of"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.process import process_of
 from physinv.evaluation.physics_check import fit_noise
 from physinv.processes.given import GivenPhysics, give_physics
+from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
+from physinv.processes.simulator import Simulator
 
 
 def physics_of(data: TrajectoryDataset, simulator: str, parameters: Mapping[str, Any] | None = None) -> GivenPhysics:
@@ -36,3 +38,30 @@ def physics_of(data: TrajectoryDataset, simulator: str, parameters: Mapping[str,
         )
     physics = give_physics(made, simulator, parameters)
     return physics if "noise" in (parameters or {}) else fit_noise(data, physics)
+
+
+def check_same_system(name: str, ours: Simulator, data: TrajectoryDataset) -> None:
+    """Raise ValueError unless a run was trained on the simulator and the parameters of some data.
+
+    Args:
+        name: Name of the simulator of the run.
+        ours: The simulator itself.
+        data: The data.
+
+    Raises:
+        ValueError: If a parameter, or the simulator, is another one.
+    """
+    config = data.config
+    if isinstance(ours, GivenPhysics):
+        ours, name = ours.recorded, "recorded"
+    if config.get("simulator", name) != name:
+        raise ValueError(
+            f"the run was trained on `{name}`, the data are `{config['simulator']}`; they must be of one system."
+        )
+    theirs = describe(process_of(data))
+    for name, value in describe(ours).items():
+        if theirs[name] != value:
+            raise ValueError(
+                f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; "
+                "they must be of one system."
+            )

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 __all__ = ["ANSWERS", "GRIDS", "SamplingPlan", "reconstruct", "step_grid"]
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.devices import threads_for
+from physinv.config.devices import check_memory, threads_for
 from physinv.config.files import write_atomically
+from physinv.config.hdf5_sink import new_file
 from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
-from physinv.data.process import process_of
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
+from physinv.evaluation.observed.plausibility import Plausibility, divergence
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
@@ -34,14 +33,14 @@ from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
-from physinv.posterior.reconstruction import SCHEMA
-from physinv.processes.given import GivenPhysics
+from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
 from physinv.runs.forward import ForwardSamples
+from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
-from physinv.runs.store import Store
+from physinv.runs.store import Store, check_fits, reserved
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
@@ -51,6 +50,8 @@ GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
 
 _NOISE = 0.05  # of the deviation of final states: noise of a partial observation
+_TIME = 100.0  # bytes for each time of a solver
+_LEAST_STEPS = 16  # of a solver: fewer may be too few where more are stable
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
 
@@ -66,7 +67,8 @@ class SamplingPlan:
         steps: Solver steps from T to 0 of a score model; None: as many as the run has stored intervals.
         grid: Placement of the steps: ``"stored"``, ``"linear"``, ``"log"`` or ``"learned"``; see :func:`step_grid`.
         seed: Seed of the draws, of the noise of a partial observation and of the places of its sensors.
-        batch: Largest number of states computed at the same time; None: as suits the device.
+        batch: Largest number of states that a score model computes at the same time, where that has to be fewer than
+            suits the device; None: as many.  Samples do not depend on it, but for rounding.
         limit: Number of trajectories to reconstruct, from the first on; None: all.
         observe: Partial observation of the final states, such as ``"sensors:0.25"`` or ``"coarse:4"``; see
             :func:`~physinv.laws.operators.named`.  None: the whole final state is observed, without noise.
@@ -103,6 +105,7 @@ class SamplingPlan:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        check_memory(_TIME * (self.steps or 0), f"`steps` = {self.steps}", "take fewer steps")
         if self.observe is not None and self.answer != "samples":
             raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")
         if self.refine < 0 or (self.refine and (self.answer != "samples" or self.observe is not None)):
@@ -124,12 +127,15 @@ def reconstruct(
     plan: SamplingPlan | None = None,
     *,
     strict: bool = False,
+    overwrite: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Familiarity | None:
     """Reconstruct the initial states of a dataset, or of observations alone, and write them to one HDF5 file.
 
     The file holds ``/truth`` (of a dataset), ``/observation``, ``/samples`` and, for partial observations, the observed
-    numbers ``/seen``; it appears when it is complete.  Given a partial observation, samples are drawn in two stages
+    numbers ``/seen``; it appears when it is complete, and equal input, seed, device and
+    versions give equal bytes.  Given a partial observation, samples are drawn in two stages
     (:func:`~physinv.posterior.partial.sample_final`).  Samples of observations alone are also run forward again, where
     the method has physics, into ``/predicted`` and ``/predicted_clean``.
 
@@ -138,27 +144,32 @@ def reconstruct(
         data: Trajectories of the same system, whose last states are the observations, or their folder or file; or
             observations alone (:func:`~physinv.data.final_states.read_final_states`,
             :func:`~physinv.data.final_states.final_states`).
-        out: File to write; an existing one is replaced.
+        out: File to write.
         plan: Answer, number of samples, steps and observation; None: the defaults of :class:`SamplingPlan`.
         strict: Whether observations that are unlike the training data are refused, before anything is written.
+        overwrite: Whether an older reconstruction in ``out`` is replaced, when the new one is complete.
         progress: Called with the number of observations done and their total after each batch.
+        warn: Called with each sentence that advises against the samples, which the file holds as well.
 
     Returns:
         How far the observations lie from the training data; None where the run does not know, or they are partial.
 
     Raises:
-        ValueError: If ``run`` and ``data`` are of different systems, the plan does not fit them, or a sample is not
-            finite.
+        ValueError: If ``run`` and ``data`` are of different systems, the plan does not fit them, a sample is not
+            finite, or ``out`` is what is read, is no reconstruction, or exists and ``overwrite`` is not set.
+        OSError: If the disk is full.
     """
     run = load_run(run) if isinstance(run, (str, Path)) else run
     data = TrajectoryDataset(data) if isinstance(data, (str, Path)) else data
     check_instance(run, Run, "run", "give reconstruct(run, data, out)")
     if not isinstance(data, FinalStates):
         check_instance(data, TrajectoryDataset, "data", "give TrajectoryDataset(folder of a split) or FinalStates")
-        _check_same_system(run, data)
+        check_same_system(run.info["simulator"], run.simulator, data)
     plan, out = SamplingPlan() if plan is None else plan, Path(out)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
     layout = run.simulator.layout
+    n = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
+    check_fits(min(plan.limit or n, n), plan.draws, layout, out)
     _check_observe(plan, data, layout.partly_observable)
     truth, final = _ends(data, plan.limit)
     if plan.observe is not None and plan.observed_noise is None:
@@ -174,16 +185,15 @@ def reconstruct(
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
     known = None if run.summary is None or run.summary.law is None or observation else run.summary.law
     familiar = None if known is None else familiarity(known, final.cpu())
-    if strict and familiar is not None and familiar.warnings:
-        raise ValueError(" ".join(familiar.warnings))
+    _refuse(familiar.warnings if familiar is not None else [], strict)
     if observation is not None:
         noise = seeds(plan.seed).child("observation", "noise").generator(final.device)
         final = observation.observe(final, generator=noise)
     shown = final if observation is None else displayed_state(observation, final, layout.shape)
-    n, k, begun = len(final), plan.draws, time.perf_counter()
+    n, k, told = len(final), plan.draws, warn or (lambda line: None)
 
     def write(tmp: Path) -> None:
-        with h5py.File(tmp, "w", track_order=False) as file:
+        with new_file(tmp) as (file, sink):
             # Truth and observation come first, so that the file has the same order whatever the method.
             store = Store(file, layout, n, k, run.info.get("units", {}))
             if truth is not None:
@@ -196,15 +206,17 @@ def reconstruct(
             target = store.states("samples", "observation_index", "draw")
             alone = truth is None and plan.answer == "samples"
             ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
-            at = 0
-            for part in torch.split(final, max(1, (plan.batch or default_batch(shown)) // k)):
+            at, doubts = 0, Plausibility(layout, None if run.summary is None else run.summary.initial)
+            for part in torch.split(final, max(1, default_batch(shown) // k)):
                 drawn = _drawn(answer, observation, part.to(device), plan, generator)
                 if paths is not None:
                     drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
+                doubts.add(drawn)
                 target[at : at + len(part)] = store.blanked(drawn)
                 if ahead is not None:
                     ahead.write(at, drawn)
                 at += len(part)
+                sink.check()
                 if progress is not None:
                     progress(at, n)
 
@@ -214,11 +226,20 @@ def reconstruct(
             # What the samples are compared with, and how they were made.
             store.background(run.summary, final if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
-            store.info(_info(run, data, plan, answer, familiar, round(time.perf_counter() - begun, 3)))
+            _refuse(doubts.warnings, strict)
+            store.info(_info(run, data, plan, answer, familiar) | {"warnings": doubts.warnings})
+            for line in doubts.warnings:
+                told(line)
 
-    with threads_for(layout.shape):
+    with threads_for(layout.shape), reserved(out, data, overwrite=overwrite):
         write_atomically(out, write)
     return familiar
+
+
+def _refuse(warnings: list[str], strict: bool) -> None:
+    """Raise ValueError with the warnings, where they are errors."""
+    if strict and warnings:
+        raise ValueError(" ".join(warnings))
 
 
 def _ends(data: TrajectoryDataset | FinalStates, limit: int | None) -> tuple[Tensor | None, Tensor]:
@@ -235,7 +256,6 @@ def _info(
     plan: SamplingPlan,
     answer: Answer,
     familiar: Familiarity | None,
-    seconds: float,
 ) -> dict[str, Any]:
     """How the samples were made, fit for JSON."""
     info: dict[str, Any] = {
@@ -253,7 +273,6 @@ def _info(
         "parameters": describe(run.simulator),
         "data": ", ".join(dict.fromkeys(data.sources)) if isinstance(data, FinalStates) else str(data.path),
         "device": str(run.device),
-        "seconds": seconds,
         "run": run.info,
         "versions": versions(),
     }
@@ -374,24 +393,6 @@ def _drawn(
     else:
         drawn = answer.mean(x)[:, None]
     if not bool(drawn.isfinite().all()):
-        steps, of = _steps(answer), f"the reconstruction by `{plan.answer}` diverged"
-        raise ValueError(f"{of} with {steps} steps; take more `--steps`." if steps else f"{of}; take another method.")
+        few = plan.steps is not None and plan.steps < _LEAST_STEPS and plan.grid == "stored"
+        raise ValueError(f"`{plan.answer}`: {divergence(drawn, x, steps=_steps(answer) if few else None)}")
     return drawn.detach()
-
-
-def _check_same_system(run: Run, data: TrajectoryDataset) -> None:
-    """Raise ValueError unless the run was trained on the simulator and parameters of the data."""
-    config, ours, name = data.config, run.simulator, run.info["simulator"]
-    if isinstance(ours, GivenPhysics):
-        ours, name = ours.recorded, "recorded"
-    if config.get("simulator", name) != name:
-        raise ValueError(
-            f"the run was trained on `{name}`, the data are `{config['simulator']}`; they must be of one system."
-        )
-    theirs = describe(process_of(data))
-    for name, value in describe(ours).items():
-        if theirs[name] != value:
-            raise ValueError(
-                f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; "
-                "they must be of one system."
-            )

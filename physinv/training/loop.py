@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["fit"]
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.devices import check_memory
 from physinv.config.inputs import check_instance
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings, as_settings
@@ -29,7 +31,7 @@ from physinv.training.jump_pairs import JumpPairs
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
 from physinv.training.updates import Updates
-from physinv.training.validation import Announce, History, Log, Progress, Record, validate
+from physinv.training.validation import Announce, History, Log, Progress, as_record, validate
 
 
 def fit(
@@ -94,12 +96,14 @@ def fit(
     objective = choose_objective(settings, sde, model, loss)
     lengths = settings.windows or (objective.window or len(train.times),)
     size = settings.batch or train.layout.default_batch
+    states = size * (2 if pairs is not None else max(lengths))
+    check_memory(4.0 * states * math.prod(train.shape), f"an update of `batch` = {size}", "take a smaller `batch`")
     device = next(model.parameters()).device
     updates = Updates(model, settings, settings.rate or train.layout.default_rate)
     state = Checkpoint(model, updates.average, copy.deepcopy(trained_part(model).state_dict()), updates.optimiser)
     log = Log(History(), run, progress)
     if resume and run is not None and load_checkpoint(run, state):
-        log.history.records = [Record(**r) for r in trim_log(run, state.step)]
+        log.history.records = [as_record(r, run / "log.jsonl") for r in trim_log(run, state.step)]
         log.history.best_step = state.best_step
 
     # The clock includes what is computed about the data before the first update.

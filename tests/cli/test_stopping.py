@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -111,3 +112,60 @@ def test_what_cannot_be_read_does_not_hide_the_signal():
 
     with pytest.raises(Stopped, match="interrupted: nothing was written"), keeping(broken):
         raise KeyboardInterrupt
+
+
+def test_a_forked_process_ends_as_it_would_without_us():
+    """Readers of data are forked; they expect KeyboardInterrupt, and die of SIGTERM."""
+    context = multiprocessing.get_context("fork")
+    with heard():
+        children = [context.Process(target=_raise, args=(number,)) for number in (signal.SIGINT, signal.SIGTERM)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+    assert [child.exitcode for child in children] == [7, -signal.SIGTERM]
+
+
+def _raise(number):
+    try:
+        os.kill(os.getpid(), number)
+    except KeyboardInterrupt:
+        os._exit(7)
+
+
+def test_a_signal_is_heard_after_an_import_and_not_in_the_middle(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+
+    def work():
+        from slow_to_import import whole
+
+        found.append(whole)
+        time.sleep(60)
+
+    with heard() as hearer, pytest.raises(Stopped):
+        work()
+    assert found == [True]
+    assert hearer.number == signal.SIGTERM
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_two_signals_at_once_are_one_wish():
+    """The second one comes while the first one's cleaning up goes on."""
+    cleaned = []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            cleaned.append(True)
+
+    with heard(), pytest.raises(Stopped):
+        work()
+    assert cleaned == [True]

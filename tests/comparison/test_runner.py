@@ -128,7 +128,7 @@ def test_a_killed_run_goes_on_and_its_cells_die_with_it(tmp_path):
         while not list((out / ".work").glob("*.run")) or len(journal.read(out / "cells.jsonl")) < 1:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        with pytest.raises(BlockingIOError, match="in use by another run"):
+        with pytest.raises(BlockingIOError, match="is being written by"):
             run_benchmark(load_benchmark(recipe), out, device=CPU, only=["exact"])
     finally:
         process.send_signal(signal.SIGKILL)
@@ -170,3 +170,20 @@ def test_memory_bounds_the_number_of_cells_at_a_time():
         simulator="heat", parameters={"size": 256, "steps": 512}, splits=Splits(train=10**6, valid=1, test=100)
     )
     assert default_jobs([Cell(huge, "linear", 0)], CPU) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"splits": Splits(train=10**14, valid=20, test=100)},
+            r"a dataset of 10{8}\d* trajectories takes .* of disk",
+        ),
+        ({"samples": 10**14}, r"`samples` = 10+ of \d+ observations takes .* of memory, .* are free; take fewer"),
+    ],
+    ids=["splits", "samples"],
+)
+def test_what_fits_nowhere_touches_no_results(changes, told, tmp_path):
+    with pytest.raises(ValueError, match=told):
+        run_benchmark(small(**changes), tmp_path / "out", device=torch.device("cpu"))
+    assert not (tmp_path / "out").exists()

@@ -51,6 +51,30 @@ def test_what_is_not_found_is_named(shapes):
         import_object("math:", "shape")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def f(:\n", "SyntaxError: invalid syntax"),
+        ("raise RuntimeError('no\\nlicence')\n", "RuntimeError: no licence"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
+        ("raise MemoryError\n", "MemoryError."),
+    ],
+    ids=["syntax", "error", "exit", "memory"],
+)
+def test_a_broken_module_is_left_out_and_told_in_one_line(text, told, shapes, tmp_path, monkeypatch):
+    module = f"broken_{len(text)}"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    mine = Registry("shape", GROUP, callable, "a function", {"upper": "math:ceil", "broken": f"{module}:shape"})
+    with pytest.raises(ValueError, match=f"^shape `{module}:shape` can't be imported, its module ends with") as found:
+        mine.find("broken")
+    assert told in str(found.value)
+    assert "\n" not in str(found.value)
+    working, broken = mine.working()
+    assert working == {"lower": math.floor, "upper": math.ceil}
+    assert [line.partition(":")[0] for line in broken] == ["`broken` is left out", "`gone` is left out"]
+
+
 def test_modules_of_the_working_directory_are_found(shapes, tmp_path, monkeypatch):
     (tmp_path / "shapes_of_mine.py").write_text("class Outer:\n    def double(x):\n        return 2 * x\n")
     monkeypatch.chdir(tmp_path)

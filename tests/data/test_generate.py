@@ -214,9 +214,9 @@ plan = DatasetPlan(simulator, {SPLITS}, 0, "ou", trajectories_per_shard=20, chun
 generate(plan, {str(out)!r}, progress=progress)
 """
     assert subprocess.run([sys.executable, "-W", "error", "-c", code]).returncode == -signal.SIGKILL
-    left = list(digests(out))
-    assert left[0] == "data/train/ou_000.hdf5"
-    assert left[1].startswith("data/train/ou_001.hdf5.tmp.")
+    left = [name for name in digests(out) if name != ".physinv.lock"]
+    assert left[0].startswith("data/train/.ou_001.hdf5.physinv-tmp-")
+    assert left[1] == "data/train/ou_000.hdf5"
     assert len(left) == 2
     make(out)
     assert digests(out) == digests(reference)
@@ -225,14 +225,17 @@ generate(plan, {str(out)!r}, progress=progress)
 def test_a_living_writer_is_not_disturbed(tmp_path: Path) -> None:
     out = tmp_path / "ou"
     (out / "data" / "train").mkdir(parents=True)
-    path = out / "data" / "train" / "ou_000.hdf5.tmp.1"
-    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'w'); print('open', flush=True); sys.stdin.read(); f.close()"
-    command = [sys.executable, "-c", code, str(path)]
+    code = (
+        "import sys, pathlib; from physinv.config.files import temporary_path; p = temporary_path(pathlib.Path("
+        "sys.argv[1])); p.touch(); print(p, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(out / "data" / "train" / "ou_000.hdf5")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdin is not None
-        assert other.stdout.readline() == "open\n"
-        with pytest.raises(BlockingIOError, match=r"ou_000\.hdf5\.tmp\.1 is being written by another process"):
+        path = Path(other.stdout.readline().strip())
+        assert path.exists()
+        with pytest.raises(BlockingIOError, match=r"ou_000\.hdf5\.physinv-tmp-\S+ is being written by another"):
             make(out)
         other.stdin.close()
         other.wait(10)
@@ -285,12 +288,12 @@ def test_overwriting_keeps_the_old_data_to_the_end(reference: Path, tmp_path: Pa
     for at in (30, 80):  # interrupted twice; the second run goes on where the first one stopped
         with pytest.raises(Killed):
             make(out, overwrite=True, progress=killer(at))
-        assert {k: v for k, v in digests(out).items() if ".rebuild" not in k} == before
+        assert {k: v for k, v in digests(out).items() if ".physinv-new" not in k} == before
     reports: list[int] = []
     make(out, overwrite=True, progress=lambda done, total: reports.append(done))
     assert reports[0] == 70
     assert digests(out) == {**digests(reference), "README.md": before["README.md"]}
-    assert not (out / "data" / ".rebuild").exists()
+    assert not list(out.glob(".physinv*"))
 
 
 def test_overwriting_drops_what_another_overwriting_left(reference: Path, tmp_path: Path) -> None:

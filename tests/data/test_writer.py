@@ -64,16 +64,16 @@ except OSError as error:
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     error, left = done.stdout.splitlines()
-    assert error.startswith(f"[Errno 27] File too large: '{tmp_path}/x.hdf5.tmp.")
+    assert error.startswith(f"[Errno 27] File too large: '{tmp_path}/.x.hdf5.physinv-tmp-")
     assert left == "[]"
 
 
 def test_no_two_writers_of_one_temporary_file(tmp_path: Path) -> None:
-    """As with equal process numbers on two machines that share a disk."""
+    """As in two threads of a process."""
     arguments = {"name": "noise", "layout": VECTOR, "shape": (3,), "times": TIMES, "count": 4}
     first, second = (TrajectoryWriter(tmp_path / "x.hdf5", **arguments) for _ in range(2))
     with first:
-        with pytest.raises(BlockingIOError, match=r"x\.hdf5\.tmp\.\d+ is being written by another process"):
+        with pytest.raises(BlockingIOError, match=r"\.x\.hdf5\.physinv-tmp-\S+ is being written by another process"):
             second.__enter__()
         first.write(numbers(4))
     assert torch.equal(TrajectoryDataset(tmp_path / "x.hdf5").trajectories(), numbers(4))

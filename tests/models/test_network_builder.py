@@ -212,3 +212,25 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
     (tmp_path / "elsewhere").mkdir()
     lost = run("info ../run", folder=tmp_path / "elsewhere")
     assert (lost.returncode, "network `mymodule:MyNet` can't be imported" in lost.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes", "told"),
+    [
+        (VECTOR, {"width": 10**8}, r"of 2e\+16 weights \(`width` = 100000000\) takes 480 PB of memory"),
+        (
+            FIELD,
+            {"width": 10**6, "depth": 1},
+            r"weights \(`width` = 1000000, `depth` = 1\) takes .* are free",
+        ),
+    ],
+    ids=["vector", "field"],
+)
+def test_a_network_that_does_not_fit_is_refused_before_it_is_made(layout, changes, told):
+    with pytest.raises(ValueError, match=told):
+        build_network(layout, layout.shape[0], layout.shape[0], Settings(**changes), seed=0)
+
+
+def test_the_look_at_its_size_changes_no_weights():
+    first, again = (build_network(VECTOR, 3, 3, Settings(width=width), seed=0) for width in (0, 64))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))

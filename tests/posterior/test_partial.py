@@ -295,6 +295,23 @@ def test_batches_in_work_do_not_mix_observations(generator):
         assert torch.allclose(level, want[:, None].expand(7, 3), atol=1.0)  # posterior spread of the mean about .1
 
 
+@pytest.mark.parametrize("draw", [sample_given, sample_guided])
+def test_draws_do_not_depend_on_the_memory_bound(draw, generator):
+    heat, _, posterior, observation = gaussian_heat(0.1)
+    y = observation.operator(heat.simulate(7, generator=generator, dtype=F64)[:, -1])
+    drawn = [
+        draw(Posterior(heat, posterior.score, heat.times, batch=batch), observation, y, 3, generator=seeded(5))
+        for batch in (None, 4, 100)
+    ]
+    for other in drawn[1:]:
+        assert torch.allclose(drawn[0], other, atol=1e-5)  # rounding of float32 tables; the spread is about .3
+    assert not torch.allclose(drawn[0][:, 0], drawn[0][:, 1], atol=0.1)
+
+
+def seeded(number):
+    return torch.Generator().manual_seed(number)
+
+
 def test_wrong_arguments_are_refused(generator):
     heat, _, posterior, observation = gaussian_heat(0.5)
     y = observation.operator(torch.zeros(2, 1, 4, 4, dtype=F64))

@@ -1,15 +1,20 @@
 """Sampling plans: what they refuse, and how many states they compute for each observation."""
 
 import dataclasses
+import hashlib
 
 import pytest
+import torch
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.reconstruct import ANSWERS, SamplingPlan, reconstruct
-from physinv.runs.run import fit_run
+from physinv.runs.run import fit_run, load_run, train_run
+from physinv.training.budget import Budget
+from simulators.fields.heat import Heat
+from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
@@ -59,3 +64,92 @@ def test_refined_samples_of_a_wrong_method_are_exact(tmp_path):
     deviation = (deviation - law.mean().square()).sqrt()
     assert bool(((found.samples.mean(1) - law.mean()).abs() < 5 * deviation / 20).all())  # 20: root of 400 draws
     assert bool(((found.samples.std(1) / deviation - 1).abs() < 0.2).all())  # 5 / sqrt(2 400), and tails
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of jump kernels, one of small steps and one of a network without either, and data for each."""
+    folder = tmp_path_factory.mktemp("reconstruct")
+    small = {"width": 4, "depth": 1, "batch": 4, "validate_windows": 8}
+
+    def run(method, simulator, name):
+        if not (folder / name).exists():
+            generate(DatasetPlan(simulator, {"train": 40, "valid": 20, "test": 9}, 0, name), folder / name)
+        data = {s: TrajectoryDataset(folder / name / "data" / s) for s in ("train", "valid", "test")}
+        where = folder / f"{name}-{method}"
+        if not where.exists():
+            train_run(where, data["train"], data["valid"], method=method, settings=small, budget=Budget(steps=2))
+        return load_run(where), data["test"]
+
+    kinds = {
+        "steps": ("physinv", Heat(size=8, steps=4), "heat"),
+        "jumps": ("physinv", DoubleWell(), "double-well"),
+        "flow": ("flow-matching", Heat(size=8, steps=4), "heat"),
+    }
+    return lambda kind: run(*kinds[kind])
+
+
+@pytest.mark.parametrize("kind", ["steps", "jumps", "flow"])
+def test_samples_do_not_depend_on_the_memory_bound(kind, trained, tmp_path):
+    run, data = trained(kind)
+    found = []
+    for batch in (None, 3, 100):
+        reconstruct(run, data, tmp_path / f"{batch}.hdf5", SamplingPlan(samples=4, batch=batch, seed=2))
+        found.append(read_reconstruction(tmp_path / f"{batch}.hdf5").samples)
+    for other in found[1:]:
+        assert torch.allclose(found[0], other, atol=1e-4 * float(found[0].std()))  # float32, other sizes of batches
+    assert float((found[0][:, 0] - found[0][:, 1]).abs().max()) > 1e-2 * float(found[0].std())
+
+
+def test_partial_observations_do_not_depend_on_it_either(trained, tmp_path):
+    run, data = trained("steps")
+    found = []
+    for batch in (None, 3):
+        plan = SamplingPlan(samples=4, batch=batch, observe="sensors:0.5", limit=5)
+        reconstruct(run, data, tmp_path / f"{batch}.hdf5", plan)
+        found.append(read_reconstruction(tmp_path / f"{batch}.hdf5").samples)
+    assert torch.allclose(*found, atol=1e-3 * float(found[0].std()))
+
+
+@pytest.mark.parametrize("kind", ["steps", "jumps"])
+def test_equal_seeds_give_equal_bytes(kind, trained, tmp_path):
+    run, data = trained(kind)
+    digests = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        reconstruct(run, data, tmp_path / name, SamplingPlan(samples=4, seed=seed, limit=3))
+        digests.append(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_fits_nowhere_is_refused_with_the_estimate(trained, tmp_path):
+    run, data = trained("jumps")
+    with pytest.raises(
+        ValueError, match=r"^`samples` = 10+ of one observation takes 16 PB of memory, .* are free; take fewer"
+    ):
+        reconstruct(run, data, tmp_path / "x", SamplingPlan(samples=10**15))
+    with pytest.raises(ValueError, match=r"^`steps` = 10+ takes 100 TB of memory, .* are free; take fewer steps\.$"):
+        SamplingPlan(steps=10**12)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_explosion_is_told_stored_and_refused_where_that_is_asked_for(trained, tmp_path, monkeypatch):
+    run, data = trained("jumps")
+    answer = dataclasses.replace(run, answer=Exploding())
+    said = []
+    reconstruct(answer, data, tmp_path / "x", SamplingPlan(samples=4), warn=said.append)
+    assert len(said) == 1
+    assert "reach 1e+06" in said[0]
+    assert read_reconstruction(tmp_path / "x").info["warnings"] == said
+    with pytest.raises(ValueError, match=r"reach 1e\+06"):
+        reconstruct(answer, data, tmp_path / "y", SamplingPlan(samples=4), strict=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+class Exploding:
+    """Samples of a million."""
+
+    def sample(self, final, n, *, generator=None):
+        return final[:, None].expand(-1, n, -1) * 0 + 1e6
+
+    def mean(self, final):
+        return final

@@ -29,5 +29,13 @@ def test_the_last_weights_that_are_not_clearly_worse_are_kept():
     for step in range(4, 50):  # small steps up, each as good as the last, do not add up: the lowest is the measure
         judge(step, [v + 0.001 * step * (1 + 0.1 * i) for i, v in enumerate([0.5, 1.5, 2.5])])
     assert state.best_step == 2
-    with pytest.raises(ValueError, match="try a smaller `rate`"):
+    with pytest.raises(ValueError, match=r"step 60 is nan, after 1\.5 at best; try a smaller `rate`"):
         judge(60, [float("nan"), 1.0, 1.0])
+
+
+def test_a_loss_that_is_lost_before_the_first_update_is_not_the_rate_s():
+    model = Average()
+    state = Checkpoint(model, model, {}, torch.optim.SGD(model.parameters(), lr=1.0))
+    with pytest.raises(ValueError, match="before the first update, whatever the learning rate") as found:
+        state.judge([float("inf"), 1.0])
+    assert "`rate`" not in str(found.value)

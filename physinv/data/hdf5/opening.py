@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from physinv.config.failures import as_os_error
 from physinv.data.hdf5.blocks import CheckedFile, sealed_size
 from physinv.data.hdf5.links import refuse_foreign
 
@@ -42,6 +43,8 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.filename is not None:  # of the system, not of HDF5
             raise
+        if isinstance(error, OSError) and (refused := as_os_error(error, path)) is not None:
+            raise refused from None
         raise _damaged(path, error) from None
     try:
         if not known:

@@ -41,10 +41,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from physinv.config.devices import check_memory
 from physinv.config.registry import Registry
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.processes.layout import StateLayout
+
+_COPIES = 6  # of each weight: itself, its average, the best, its gradient, and two moments of the optimiser
 
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     "network",
@@ -104,6 +107,8 @@ def build_network(
     always = {"layout": layout, "settings": settings, "numbers": numbers, "unit": unit}
     given = {"width": settings.width, "depth": settings.depth, "dropout": dropout}
     arguments = _arguments(name, make, always, {k: v for k, v in given.items() if v})
+    if settings.width or settings.depth:
+        _check_size(lambda: make(inputs, outputs, **arguments), settings)
     with seeds(seed).as_global():
         network = make(inputs, outputs, **arguments)
         if not isinstance(network, nn.Module):
@@ -138,6 +143,20 @@ def _arguments(
         if argument not in known and (argument == "dropout" or "settings" not in known):
             raise ValueError(f"network `{name}` takes no `{argument}`, got {value}; leave it out.")
     return {key: value for key, value in offered.items() if key in known}
+
+
+def _check_size(make: Callable[[], object], settings: Settings) -> None:
+    """Refuse a network that does not fit into memory, before its weights are allocated."""
+    try:
+        with torch.device("meta"):  # shapes alone
+            sketch = make()
+    except Exception:  # a network that asks for numbers while it is made, or is none: it is made in earnest next
+        return
+    if isinstance(sketch, nn.Module):
+        numbers = sum(parameter.numel() for parameter in sketch.parameters())
+        chosen = ", ".join(f"`{k}` = {v}" for k in ("width", "depth") if (v := getattr(settings, k)))
+        what = f"training a network of {numbers:.3g} weights ({chosen})"
+        check_memory(_COPIES * 4 * numbers, what, "take a smaller one")
 
 
 @torch.no_grad()

@@ -1,0 +1,125 @@
+"""What the machine refuses: disk, permission, open files and memory, each in one line that says what to do."""
+
+from __future__ import annotations
+
+__all__ = ["as_os_error", "memory_failure", "os_failure", "size_text"]
+
+import errno
+import os
+import re
+from pathlib import Path
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "free some of your quota, or write to another disk",
+    errno.EFBIG: "raise the limit of the size of files (`ulimit -f`), or write to another disk",
+    errno.EROFS: "write to another folder",
+    errno.EACCES: "change its permissions (`chmod`, `chown`), or give another path",
+    errno.EPERM: "change its permissions (`chmod`, `chown`), or give another path",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`), and try again",
+    errno.ENFILE: "close other programs, and try again",
+    errno.ENOMEM: "free some memory, and try again",
+    errno.EIO: "the disk or its network fails; copy the file to another one",
+}
+"""What to do about a failure of the system, by its number."""
+
+_CODE = re.compile(r"(?:code: |os error |errno = )(\d+)")  # as Rust and HDF5 write it
+_SIZE = re.compile(r"allocate ([\d.]+) ?(bytes|[kKMGTP]i?B)")
+_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "bad allocation",
+    "Storage size calculation overflowed",
+    "Invalid buffer size",
+    "Cannot allocate memory",
+)
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def as_os_error(error: Exception, path: Path | str) -> OSError | None:
+    """Return what the system refused, where that is why a library could not read or write a file.
+
+    Args:
+        error: What the library raised, with the system's number as an attribute or in its text.
+        path: The file.
+
+    Returns:
+        The failure with its number and the path; None where the content of the file is to blame, or it is not there.
+
+    Example:
+        >>> as_os_error(RuntimeError('I/O error: Os { code: 28, kind: StorageFull }'), "x").strerror
+        'No space left on device'
+        >>> as_os_error(ValueError("truncated"), "x") is None
+        True
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := _CODE.search(str(error))) is not None:
+        number = int(found[1])
+    if number is None:  # not every library hands it on
+        try:
+            os.close(os.open(path, os.O_RDONLY))
+        except OSError as own:
+            number = own.errno
+    return OSError(number, os.strerror(number), str(path)) if number in _REMEDIES and number is not None else None
+
+
+def os_failure(error: OSError) -> str:
+    """Say in one line what the system refused, and what to do.
+
+    Args:
+        error: What was raised.
+
+    Example:
+        >>> os_failure(OSError(errno.ENOSPC, "No space left on device", "heat.hdf5"))
+        'heat.hdf5: No space left on device; free some space, or write to another disk.'
+    """
+    if not error.strerror:
+        return " ".join(str(error).split())
+    remedy = _REMEDIES.get(error.errno or 0)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return f"{where}{error.strerror}" + (f"; {remedy}." if remedy else "")
+
+
+def memory_failure(error: BaseException) -> str | None:
+    """Say in one line that memory did not suffice, with the size where it is known.
+
+    Args:
+        error: What was raised: a MemoryError, or what PyTorch raises for a CPU or an accelerator.
+
+    Returns:
+        The line; None for other errors.
+
+    Example:
+        >>> told = memory_failure(MemoryError("Unable to allocate 7.45 GiB for an array"))
+        >>> told.partition(";")[0]
+        'out of memory, 7.45 GiB more were needed at once'
+        >>> memory_failure(RuntimeError("shapes do not match")) is None
+        True
+    """
+    text = str(error)
+    if not isinstance(error, MemoryError) and not any(word in text for word in _MEMORY):
+        return None
+    found = _SIZE.search(text)
+    size = "" if found is None else size_text(int(found[1])) if found[2] == "bytes" else f"{found[1]} {found[2]}"
+    needed = f", {size} more were needed at once" if size else ""
+    return (
+        f"out of memory{needed}; take less at a time (training: smaller `--set batch=` or `--set width=`; samples: "
+        "fewer `--samples`), close other programs, or take a machine with more."
+    )
+
+
+def size_text(size: float) -> str:
+    """Write a number of bytes with three digits.
+
+    Args:
+        size: The number.
+
+    Example:
+        >>> size_text(1234567), size_text(12)
+        ('1.23 MB', '12 bytes')
+    """
+    unit = 0
+    while size >= 1000 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {_UNITS[unit]}"
