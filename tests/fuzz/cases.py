@@ -75,6 +75,8 @@ def set_up(one: Case, base: Path, folder: Path) -> tuple[Attempt, Expected, str]
     others = [m for family in scenario.families for m in FAMILIES[family]]
     for mutation in (one.mutation, *(rng.choice(others) for _ in range(TRIES))):
         attempt = _fresh(scenario, base, folder, rng)
+        if not attempt.target.exists():
+            raise RuntimeError(f"{scenario.name}: there is no {scenario.target} to mutate")
         try:
             return attempt, mutation.act(attempt), mutation.name
         except InapplicableError:

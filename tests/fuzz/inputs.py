@@ -73,7 +73,8 @@ def make(base: Path) -> None:
     _run(base, "train", "vector", "--out", "run", "--steps", "2", *SMALL)
     _run(base, "train", "field", "--out", "field-run", "--steps", "2", *SMALL)
     _run(base, "import", "s.npy", "--out", "imported", *IMPORT)
-    _run(base, "train", "imported", "--out", "learned", "--steps", "4", *SMALL, "--set", "physics=learned")
+    learn = ("--method", "physinv", "--set", "physics=learned", "--steps", "4")
+    _run(base, "train", "imported", "--out", "learned", *learn, *SMALL)
     for name, run, data, seed in (
         ("r.hdf5", "run", "vector", "0"),
         ("r2.hdf5", "run", "vector", "1"),

@@ -23,8 +23,13 @@ BEGINS = "physinv: "
 TEMPORARY = re.compile(r"\.tmp\.\d+|\.rebuild|\.importing|\.partial")
 
 
-def shortfall(ended: Ended) -> str:
-    """What is wrong with the end of a command, whatever it was; empty where nothing is."""
+def shortfall(ended: Ended, done: Sequence[int] = (0,)) -> str:
+    """What is wrong with the end of a command, whatever it was; empty where nothing is.
+
+    Args:
+        ended: How it ended.
+        done: Exit codes of a command that did its work.
+    """
     if ended.stopped:
         return ended.stopped
     if ended.code is None:
@@ -37,7 +42,7 @@ def shortfall(ended: Ended) -> str:
         return f"a warning of Python: {found[0].strip()}"
     if found := CONTROL.search(both):
         return f"a control character, {found[0]!r}, in what is printed"
-    if ended.code == 0:
+    if ended.code in done:
         return ""
     if ended.code != 2:
         return f"{ended.how}: {_last(both)}"

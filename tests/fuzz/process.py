@@ -17,6 +17,7 @@ import resource
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ MOST_MEGABYTES = 1000.0
 MOST_DISK = 500e6  # bytes that a command may write
 NET = 8 << 30  # bytes of addresses beyond those of the worker
 TICK = 0.02  # seconds between two looks at the child
+CACHE = Path(tempfile.gettempdir()) / "physinv-fuzz-cache"
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,7 @@ def _child(run: Callable[[], None], cwd: Path, paths: Sequence[Path]) -> None:
         temporary = cwd.parent / "tmp"
         temporary.mkdir(exist_ok=True)
         os.environ["TMPDIR"] = str(temporary)
-        import tempfile
-
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(CACHE)  # torch makes it whatever it is asked for
         tempfile.tempdir = None
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)

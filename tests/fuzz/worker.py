@@ -41,7 +41,7 @@ class Worker:
         attempt, expected, mutation = set_up(one, self.base, folder)
         before = snapshot(folder)
         ended = command(attempt.argv, attempt.work)
-        reason = shortfall(ended) or self._content(one.scenario, expected, attempt.work, ended)
+        reason = shortfall(ended, one.scenario.done) or self._content(one.scenario, expected, attempt.work, ended)
         reason = reason or self._traces(one.scenario, before, folder, ended)
         if not self.keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -64,14 +64,14 @@ class Worker:
         if ended.code == 2:
             return "" if expected.refuse else f"refused, though the content is as good: {ended.err.strip()[-200:]}"
         if not expected.accept:
-            return "exit 0, though it cannot be right"
+            return f"{ended.how}, though it cannot be right"
         if not expected.known:
             return ""
         try:
-            content = scenario.content(work, ended.out)
+            content = [ended.code, scenario.content(work, ended.out)]
         except Exception as error:  # whatever is wrong with an output, it is not the content
             return f"exit 0, but its result can't be read: {type(error).__name__}: {error}"
-        return "" if content == self._right(scenario, expected.twin) else "exit 0 with another content, silently"
+        return "" if content == self._right(scenario, expected.twin) else f"{ended.how} with another content, silently"
 
     def _right(self, scenario: Scenario, twin: tuple[str, ...]) -> Any:
         """The content for untouched files."""
@@ -81,9 +81,9 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
             attempt = untouched(scenario, self.base, folder)
             ended = command(twin or attempt.argv, attempt.work)
-            if ended.code != 0:
+            if ended.code not in scenario.done:
                 raise RuntimeError(f"{scenario.name} does not work on untouched files: {ended.how}: {ended.err}")
-            self.known[key] = scenario.content(attempt.work, ended.out)
+            self.known[key] = [ended.code, scenario.content(attempt.work, ended.out)]
             shutil.rmtree(folder)
         return self.known[key]
 
