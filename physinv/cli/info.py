@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import torch
 
+from physinv.config.replace import settle_above
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import FileSummary, inspect
 from physinv.data.plan import SPLITS
@@ -29,6 +30,7 @@ def describe_path(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If physinv wrote nothing there.
     """
+    settle_above(path)
     if path.is_dir():
         if (path / "run.json").exists():
             return _run(path)
@@ -80,7 +82,7 @@ def draw_path(path: Path, figure: Path) -> None:
 def _is_reconstruction(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
-            return "samples" in file and "info_json" in file
+            return {"samples", "info_json"} <= set(file)
     except OSError:
         return False
 
@@ -124,11 +126,16 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    from physinv.runs.files import is_finished, logs, read_info, read_model
+    from physinv.runs.files import is_finished, logs, read_model, verify
+    from physinv.runs.places import replacement
     from physinv.runs.run import load_run
+    from physinv.runs.run_json import read_info
 
     info, whole, lines = read_info(path), is_finished(path), logs(path)
+    verify(path)
     out: dict[str, Any] = {"kind": "run", "path": str(path), "whole": whole}
+    if replacement(path) is not None:
+        out["replacement"] = "unfinished; `train --resume` goes on with it, `train --overwrite` begins another"
     kept = ("simulator", "parameters", "trajectories", "method", "options", "settings", "seed", "device", "versions")
     out |= {k: info[k] for k in kept}
     last = {name: own[-1] for name, own in lines.items()}
@@ -138,7 +145,7 @@ def _run(path: Path) -> dict[str, Any]:
         out |= {name: {"steps": r.step, "seconds": r.seconds, "loss": r.best} for name, r in last.items()}
     if whole:
         load_run(path)  # says in one line what is missing or damaged
-        out["numbers"] = sum(tensor.numel() for tensor in read_model(path).values())
+        out["numbers"] = sum(tensor.numel() for tensor in read_model(path, info).values())
     notes: dict[str, Any] = info.get("notes", {})
     if "trials" in notes:  # of a choice: score over that of the linear estimate
         told = {f"{t['method']} {t['share']:.0%}": t.get("relative", t.get("failed")) for t in notes["trials"]}

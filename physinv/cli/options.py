@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from physinv.config.outputs import refuse_existing, refuse_inputs
+
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value; repeatable.")]
 Options = Annotated[
     list[str] | None,
@@ -50,23 +52,25 @@ def parse_seconds(text: str) -> float:
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def check_output(path: Path | None, option: str, *inputs: Path) -> None:
-    """Refuse to write a table over what a verb reads, or over anything that is no such table.
+def check_output(path: Path | None, option: str, *inputs: Path, overwrite: bool = False) -> None:
+    """Refuse to write a table over what a verb reads, over another file unasked, or over anything that is no table.
 
     Args:
         path: What is to be written; None: nothing.
         option: The option of the command line that names it, for messages.
         inputs: Files and folders that are read.
+        overwrite: Whether an older table may be replaced.
 
     Raises:
-        ValueError: If it is one of them, or there is something else than JSON.
+        FileExistsError: If there is a file and ``overwrite`` is not set.
+        ValueError: If it is one of the inputs, or there is something else than JSON.
     """
     if path is None:
         return
-    if path.resolve() in [given.resolve() for given in inputs]:
-        raise ValueError(f"`{option}` must not be what is read, got {path}; choose another path.")
+    refuse_inputs(path, option, inputs)
     if path.is_dir() or (path.is_file() and _first(path) not in (b"{", b"")):
         raise ValueError(f"`{option}` would replace {path}, which is no table; choose another path.")
+    refuse_existing(path, option, overwrite=overwrite)
 
 
 def _first(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from physinv.cli import console
 from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, check_output
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
+from physinv.config.outputs import refuse_existing
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +126,7 @@ def reconstruct(
             out,
             plan,
             strict=strict,
+            overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} observations"),
         )
     if observe is None:
@@ -137,6 +139,7 @@ def evaluate(
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
     strict: Strict = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Evaluate a reconstruction: metrics beside the exact posterior's, checks that need none, and a verdict in words.
 
@@ -145,12 +148,13 @@ def evaluate(
 
     Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
     """
+    from physinv.config.locks import lock_file
     from physinv.evaluation.checks import warnings
     from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
     from physinv.posterior.reconstruction import read_reconstruction
     from physinv.processes.given import GivenPhysics
 
-    check_output(json, "--json", recon)
+    check_output(json, "--json", recon, overwrite=overwrite)
     loaded = read_reconstruction(recon)
     info = loaded.info
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
@@ -182,7 +186,9 @@ def evaluate(
         console.verdict(said)
     console.red(unlike)
     if json is not None:
-        write_json(rows, loaded, json, checks, said, predictive)
+        with lock_file(json, "evaluate"):
+            check_output(json, "--json", recon, overwrite=overwrite)
+            write_json(rows, loaded, json, checks, said, predictive)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction
@@ -229,7 +235,7 @@ def _fitted(
 
 
 def _free(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another --out, or add --overwrite.")
+    """Refuse an output before anything is computed for it."""
+    refuse_existing(path, "--out", overwrite=overwrite)
     if not path.parent.is_dir():
         raise ValueError(f"`--out` must lie in an existing folder, {path.parent} is none; make it first.")

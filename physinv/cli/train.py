@@ -78,9 +78,10 @@ def train(
     from physinv.data.dataset import TrajectoryDataset
     from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.runs.files import choice, read_info, stored_budget
     from physinv.runs.physics import physics_of
+    from physinv.runs.places import replacement
     from physinv.runs.run import train_run
+    from physinv.runs.run_json import choice, read_info, stored_budget
     from physinv.training.budget import Budget
     from physinv.training.tensorboard import event_writer
 
@@ -91,7 +92,7 @@ def train(
     if resume and overwrite:
         raise ValueError("give `--resume` (go on) or `--overwrite` (start afresh), not both.")
     if steps is None and budget is None:
-        spend = (stored_budget(out) if resume else None) or Budget(seconds=parse_seconds("5m"))
+        spend = (stored_budget(replacement(out) or out) if resume else None) or Budget(seconds=parse_seconds("5m"))
     else:
         spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or ""))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
@@ -182,10 +183,16 @@ class _Phases:
 
 def _kept(out: Path) -> str:
     """What there is of a run that was stopped, and how to go on."""
-    from physinv.runs.files import is_begun, logs
+    from physinv.runs.files import logs
+    from physinv.runs.places import replacement
+    from physinv.runs.run_json import is_begun
 
     again = "the same command with --resume goes on"
     if not is_begun(out):
         return NOTHING
-    done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(out).items()]
-    return f"{out} keeps {', '.join(done)}; {again}" if done else f"no checkpoint in {out} yet; {again}"
+    new = replacement(out)
+    kept = f"{out} is as it was, and keeps the new run up to" if new else f"{out} keeps"
+    done = [f"step {lines[-1].step}" + (f" of {name}" if name else "") for name, lines in logs(new or out).items()]
+    if done:
+        return f"{kept} {', '.join(done)}; {again}" + (" (in the place of --overwrite)" if new else "")
+    return f"no checkpoint in {out} yet; {again}"

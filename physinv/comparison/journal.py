@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["append", "keep", "locked", "read"]
+__all__ = ["append", "keep", "read"]
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from physinv.config.files import write_text
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -35,9 +29,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:  # cut short by a kill
+        except (ValueError, RecursionError):  # cut short by a kill
             continue
-        if not isinstance(record, dict) or not {"key", "error"} <= record.keys():
+        if not isinstance(record, dict) or not {"key", "error"} <= record.keys() or not isinstance(record["key"], str):
             raise ValueError(f"{path} holds a line that is no record: {line[:60]!r}; remove it.")
         found[record["key"]] = record
     return list(found.values())
@@ -83,25 +77,3 @@ def keep(path: Path, keys: Collection[str], rest: Path) -> None:
 def _write(path: Path, records: Collection[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
     write_text(path, text)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process inside the block; the lock ends with the process.
-
-    Args:
-        folder: The folder.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        BlockingIOError: If another process holds the lock.
-    """
-    with (folder / ".lock").open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BlockingIOError(f"{folder} is in use by another run; wait until that has finished.") from None
-        yield

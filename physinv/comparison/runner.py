@@ -37,6 +37,7 @@ from physinv.comparison.recipe import Benchmark
 from physinv.comparison.records import SCHEMA
 from physinv.comparison.workers import Datasets, Processes, default_jobs
 from physinv.config.files import write_text
+from physinv.config.locks import lock_folder
 from physinv.config.versions import versions
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
@@ -80,12 +81,11 @@ def run_benchmark(
     # Refuse what can't be built before anything is touched.
     for cell in {cell.data_key: cell for cell in cells(benchmark)}.values():
         build(find(cell.config["simulator"]), cell.config["parameters"])
-    out.mkdir(parents=True, exist_ok=True)
     text = benchmark.model_dump_json(indent=1) + "\n"
     failed, told = 0, progress or (lambda done, text: None)
 
     # Several cells at once, each recorded as soon as it is finished.
-    with journal.locked(out):
+    with lock_folder(out, "benchmark"):
         write_text(out / "recipe.json", text)
         journal.keep(out / "cells.jsonl", {cell.key for cell in cells(benchmark)}, out / "superseded.jsonl")
         todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "as_json",
+    "fsync_folder",
     "load_tensors",
     "publish",
     "read_json",
@@ -30,7 +31,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from physinv.config.checksums import of_tensors
+from physinv.config.json_text import read_object
+
 _COMPLEX = ":complex"  # ending of the names of complex tensors in files
+_HEADER = "physinv"  # the entry of the header that holds all of our own
+_REMEDY = "put back a copy, or make it anew"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -51,7 +57,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = temporary_path(path)
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # that of any new file here, whatever the library that writes chooses
         write(temporary)
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
         publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -89,12 +99,22 @@ def publish(temporary: Path, path: Path) -> None:
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    if os.name == "posix":  # the new name must survive a power failure as well
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, so that they survive a power failure as well.
+
+    Args:
+        folder: The folder.
+    """
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def as_json(rows: Iterable[Any]) -> list[dict[str, Any]]:
@@ -133,7 +153,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no file {path}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise ValueError(f"{path} is damaged: it is not valid JSON.") from None
 
 
@@ -164,7 +184,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     """Write tensors into a safetensors file, whole or not at all.
 
     The format knows no complex numbers of double precision: complex tensors are stored as pairs of real numbers under
-    names that end in ``:complex``.  It writes a header of several entries in any order: for the same bytes give one.
+    names that end in ``:complex``.  It writes a header of several entries in any order: for the same bytes all text is
+    in one, as JSON, together with the checksum of everything.
 
     Args:
         path: The file to write.
@@ -180,7 +201,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         places.add(place)
         stored = {name + _COMPLEX: torch.view_as_real(whole.resolve_conj())} if whole.is_complex() else {name: whole}
         flat |= stored
-    write_atomically(path, lambda temporary: save_file(flat, temporary, metadata=dict(header)))
+    told = json.dumps({"header": dict(header), "sha256": of_tensors(flat, header)}, sort_keys=True)
+    write_atomically(path, lambda temporary: save_file(flat, temporary, metadata={_HEADER: told}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -193,16 +215,24 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         The tensors by name, on the CPU, and the text in its header.
 
     Raises:
-        ValueError: If there is no such file, or it is damaged.
+        ValueError: If there is no such file, it is damaged, or it does not have the checksum that it was written with;
+            files of earlier versions have none.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-            for name in [k for k in tensors if k.endswith(_COMPLEX)]:
-                tensors[name.removesuffix(_COMPLEX)] = torch.view_as_complex(tensors.pop(name))
-            return tensors, header
+            flat, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None
+    if _HEADER in header:
+        told = read_object(header[_HEADER], f"the header of {path}")
+        own = told.get("header")
+        if not isinstance(own, dict) or told.get("sha256") != of_tensors(flat, own):
+            raise ValueError(f"{path} is damaged: it does not have the checksum that it was written with; {_REMEDY}.")
+        header = own
+    try:
+        return {_whole_name(k): torch.view_as_complex(v) if _is_pair(k) else v for k, v in flat.items()}, header
+    except RuntimeError as error:
+        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
 def sha256(path: Path) -> str:
@@ -216,3 +246,13 @@ def sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_pair(name: str) -> bool:
+    """Whether a tensor in a file holds complex numbers, as pairs of real ones."""
+    return name.endswith(_COMPLEX)
+
+
+def _whole_name(name: str) -> str:
+    """The name of a tensor, whatever is stored of it."""
+    return name.removesuffix(_COMPLEX)

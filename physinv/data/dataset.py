@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from physinv.config.inputs import Numbers, Times, describe
+from physinv.config.replace import settle_above
 from physinv.data.file_format import Header, read_header
 from physinv.data.storage import Files, Memory
 from physinv.processes.layout import StateLayout
@@ -56,6 +57,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         if not isinstance(source, (str, Path, Sequence)):
             raise ValueError(f"`source` must be a path or several, got {describe(source)}; give the folder of a split.")
         self.path = Path(source) if isinstance(source, (str, Path)) else Path(source[0]) if source else Path()
+        settle_above(self.path)
         self.paths = _find_files(source)
         headers = [read_header(path) for path in self.paths]
         _check_agreement(self.paths, headers)

@@ -8,8 +8,8 @@ dataset.json is written last: where it is, the dataset is complete.
 
 A run that was killed keeps its finished files, and the next one makes the rest.  All random numbers of a part come
 from a generator of its own, seeded by (seed, split, file, part), so the bytes do not depend on what was interrupted,
-and no split shares noise with another.  Overwriting builds the new files in ``<out>/data/.rebuild`` first, and only
-when all are there removes the old ones.
+and no split shares noise with another.  Overwriting builds a new dataset in a hidden folder first, which takes the
+place of the old one as a whole when it is complete (:mod:`physinv.config.replace`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 __all__ = ["Progress", "file_entry", "generate"]
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,15 @@ import yaml
 
 from physinv.config.files import sha256, write_text
 from physinv.config.inputs import check_instance
+from physinv.config.locks import lock_folder
+from physinv.config.replace import complete, staging, swap
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import field_statistics
-from physinv.data.plan import SPLITS, DatasetPlan
+from physinv.data.plan import DatasetPlan
 from physinv.data.resume import (
     check_free_space,
+    dataset_files,
     drop_unusable_rebuild,
     holds_data,
     refuse_finished,
@@ -80,30 +82,33 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
     check_instance(plan, DatasetPlan, "plan", f"give DatasetPlan({name}(...), {{'train': 100, 'valid': 10}})")
     out = Path(out)
     check_steps(plan.simulator)
-    remove_leftovers(out)
+    with lock_folder(out, "generate"):
+        complete(out)
+        remove_leftovers(out)
 
-    # Existing data are resumed, refused, or replaced once all new files are there.
-    root = out / "data"
-    if overwrite and holds_data(out):
-        root = root / ".rebuild"
-        drop_unusable_rebuild(root, plan)
-    else:
-        refuse_finished(out, plan)
-        refuse_other_files(root, plan, out)
-    check_free_space(root, plan)
-    _simulate_missing(root, plan, progress)
+        # Existing data are resumed, refused, or replaced once all new files are there.
+        place, old = out, []
+        if overwrite and holds_data(out):
+            place, old = staging(out), dataset_files(out)
+            drop_unusable_rebuild(place / "data", plan)
+        else:
+            refuse_finished(out, plan)
+            refuse_other_files(out / "data", plan, out)
+        root = place / "data"
+        check_free_space(root, plan)
+        _simulate_missing(root, plan, progress)
 
-    # Statistics need all files, dataset.json declares them complete.
-    files = {
-        f"data/{shard.split}/{shard.file}": {**file_entry(root / shard.split / shard.file), "trajectories": shard.count}
-        for shard in plan.shards
-    }
-    statistics = field_statistics(TrajectoryDataset(root / "train"))
-    if root != out / "data":
-        _replace_splits(root, out)
-    summary = {"config": plan.config, "seeds": _seeds(plan), "files": files, "versions": versions()}
-    write_text(out / "stats.yaml", yaml.safe_dump(statistics))
-    write_text(out / "dataset.json", json.dumps(summary, indent=1) + "\n")
+        # Statistics need all files, dataset.json declares them complete.
+        files = {
+            f"data/{s.split}/{s.file}": {**file_entry(root / s.split / s.file), "trajectories": s.count}
+            for s in plan.shards
+        }
+        statistics = field_statistics(TrajectoryDataset(root / "train"))
+        summary = {"config": plan.config, "seeds": _seeds(plan), "files": files, "versions": versions()}
+        write_text(place / "stats.yaml", yaml.safe_dump(statistics))
+        write_text(place / "dataset.json", json.dumps(summary, indent=1) + "\n")
+        if place != out:
+            swap(place, out, old)
     return out
 
 
@@ -148,14 +153,3 @@ def _seeds(plan: DatasetPlan) -> dict[str, list[list[int]]]:
     """Per split and file, the seeds of its parts."""
     splits = plan.config["splits"]
     return {split: [[s for _, s in shard.chunks] for shard in plan.shards if shard.split == split] for split in splits}
-
-
-def _replace_splits(root: Path, out: Path) -> None:
-    """Put new splits in the place of old ones; without dataset.json the dataset counts as incomplete meanwhile."""
-    (out / "dataset.json").unlink(missing_ok=True)
-    for split in SPLITS:
-        if (out / "data" / split).exists():
-            shutil.rmtree(out / "data" / split)
-        if (root / split).exists():
-            (root / split).rename(out / "data" / split)
-    shutil.rmtree(root)

@@ -3,7 +3,8 @@
     <out>/data/<split>/recorded_000.hdf5 ...   <out>/stats.yaml   <out>/dataset.json
 
 What is read is found by :mod:`physinv.data.sources`, what is written is planned by :mod:`physinv.data.imports.plan`.
-dataset.json comes last; until then all new files wait in ``<out>/data.import``.  Data are streamed, a part at a time.
+All new files are written in a hidden folder first, and appear together (:mod:`physinv.config.replace`).  Data are
+streamed, a part at a time.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
+from physinv.config.files import write_text
+from physinv.config.locks import lock_folder
+from physinv.config.replace import complete, staging, swap
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry
@@ -32,6 +36,7 @@ from physinv.data.imports.plan import ImportPlan, plan_import
 from physinv.data.imports.splits import Pick
 from physinv.data.inspect import field_statistics
 from physinv.data.plan import CHUNK_BYTES, TRAJECTORIES_PER_SHARD
+from physinv.data.resume import dataset_files
 from physinv.data.writer import TrajectoryWriter
 
 _MOST_CHECKED = 2**30  # bytes of states that a look at a file reads, some seconds
@@ -119,19 +124,17 @@ def write_import(
     inside = [r.path for r in plan.recordings if out.resolve() in Path(r.path).resolve().parents]
     if inside:
         raise ValueError(f"`--out` must be a folder of its own, {out} holds {inside[0]}, which is to be imported.")
-    existed, root = out.exists(), out / "data.import"
-    try:
-        shutil.rmtree(root, ignore_errors=True)
-        _write_all(root, plan, trajectories_per_shard, chunk_bytes, progress)
-        (root / "stats.yaml").write_text(yaml.safe_dump(field_statistics(TrajectoryDataset(root / "train"))), "utf-8")
-        files = {f"data/{p.parent.name}/{p.name}": file_entry(p) for p in sorted(root.glob("*/*.hdf5"))}
-    except BaseException:
-        shutil.rmtree(root if existed else out, ignore_errors=True)
-        raise
-    named = {s: sorted({r.path for r, _, _ in p}) for s, p in plan.picks.items()}
-    summary = {"config": plan.config, "sources": named, "notes": plan.notes, "files": files, "versions": versions()}
-    (root / "dataset.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
-    _move(root, out)
+    with lock_folder(out, "import"):
+        complete(out)
+        refuse_existing(out, overwrite)
+        place, old = staging(out), dataset_files(out)
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+            _write_whole(place, plan, trajectories_per_shard, chunk_bytes, progress)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        swap(place, out, old)
     return out
 
 
@@ -170,6 +173,18 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
     """
     if not overwrite and any((out / name).exists() for name in ("dataset.json", "data")):
         raise FileExistsError(f"{out} holds data already; choose another --out, or add --overwrite.")
+
+
+def _write_whole(place: Path, plan: ImportPlan, shard: int, chunk_bytes: int, progress: Progress | None) -> None:
+    """A dataset with statistics and dataset.json, in a folder of its own."""
+    root = place / "data"
+    _write_all(root, plan, shard, chunk_bytes, progress)
+    statistics = yaml.safe_dump(field_statistics(TrajectoryDataset(root / "train")))
+    files = {f"data/{p.parent.name}/{p.name}": file_entry(p) for p in sorted(root.glob("*/*.hdf5"))}
+    named = {s: sorted({r.path for r, _, _ in p}) for s, p in plan.picks.items()}
+    summary = {"config": plan.config, "sources": named, "notes": plan.notes, "files": files, "versions": versions()}
+    write_text(place / "stats.yaml", statistics)
+    write_text(place / "dataset.json", json.dumps(summary, indent=1) + "\n")
 
 
 def _write_all(root: Path, plan: ImportPlan, shard: int, chunk_bytes: int, progress: Progress | None) -> None:
@@ -261,13 +276,3 @@ def _write_varying(path: Path, picked: Sequence[Pick]) -> None:
             data.attrs["sample_varying"], data.attrs["time_varying"] = np.bool_(True), np.bool_(False)
         told = [*scalars.attrs["field_names"], *names]
         scalars.attrs["field_names"] = np.array(told, dtype=h5py.string_dtype())
-
-
-def _move(root: Path, out: Path) -> None:
-    """New files in the place of old ones; without dataset.json the dataset counts as incomplete meanwhile."""
-    (out / "dataset.json").unlink(missing_ok=True)
-    shutil.rmtree(out / "data", ignore_errors=True)
-    (root / "stats.yaml").replace(out / "stats.yaml")
-    (root / "dataset.json").rename(out / ".dataset.json")
-    root.rename(out / "data")
-    (out / ".dataset.json").replace(out / "dataset.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "check_free_space",
+    "dataset_files",
     "drop_unusable_rebuild",
     "holds_data",
     "refuse_finished",
@@ -13,12 +14,15 @@ __all__ = [
 
 import contextlib
 import errno
+import re
 import shutil
 from pathlib import Path
 
 from physinv.config.files import read_json
 from physinv.data.file_format import open_file, read_header
 from physinv.data.plan import SPLITS, DatasetPlan, differences
+
+_SHARD = re.compile(r"_\d{3,}\.hdf5$")  # how names of files of a dataset end
 
 
 def holds_data(out: Path) -> bool:
@@ -109,6 +113,34 @@ def remove_leftovers(out: Path) -> None:
                 with contextlib.suppress(ValueError, FileNotFoundError):  # unreadable, because its writer died
                     open_file(path).close()
             path.unlink(missing_ok=True)
+
+
+def dataset_files(out: Path) -> list[Path]:
+    """Return the files of a dataset that another one would replace; files of other kinds stay where they are.
+
+    Args:
+        out: Folder of the dataset.
+
+    Raises:
+        ValueError: If a folder of a split holds an HDF5 file that physinv did not write: a new dataset would be read
+            together with it.
+    """
+    found = [path for name in ("dataset.json", "stats.yaml") if (path := out / name).is_file()]
+    for split in SPLITS:
+        for path in sorted((out / "data" / split).glob("*.hdf5")):
+            if not _SHARD.search(path.name) or _foreign(path):
+                raise ValueError(f"{path} was not written by physinv, and would be read with the new data; move it.")
+            found.append(path)
+    return found
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a whole HDF5 file is of others."""
+    try:
+        with open_file(path) as file:
+            return "physinv" not in set(file)
+    except ValueError:  # damaged
+        return False
 
 
 def check_free_space(root: Path, plan: DatasetPlan) -> None:

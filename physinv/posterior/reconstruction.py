@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["DIGEST", "SCHEMA", "Reconstruction", "digest", "read_reconstruction"]
+__all__ = ["Reconstruction", "read_reconstruction"]
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from physinv.laws.observation import Observation
 from physinv.laws.operators import named
-from physinv.processes.parameters import build
-from physinv.processes.registry import find
+from physinv.posterior.stored import read_stored
 from physinv.processes.simulator import Simulator
-
-SCHEMA = 4
-"""Version of the reconstruction file; versions 2 and 3 are read as well, all others are refused."""
-
-DIGEST = "samples_sha256"
-"""Attribute of ``/predicted``: the digest of the samples that it was computed from."""
-
-_OPTIONAL = ("truth", "seen", "predicted", "predicted_clean", "climatology", "linear", "linear_deviation")
-_ANSWERS_OF_2 = {"sde": "samples", "flow": "flow", "mean-flow": "mean-flow"}  # as version 2 names them, its `method`
 
 
 @dataclass(frozen=True)
@@ -87,21 +73,6 @@ class Reconstruction:
         )
 
 
-def digest(samples: h5py.Dataset) -> str:
-    """Compute the SHA-256 digest of stored samples, to tell whether they are still those that something came from.
-
-    Args:
-        samples: The samples in a file.
-
-    Returns:
-        The digest in hexadecimal digits.
-    """
-    total = hashlib.sha256()
-    for i in range(len(samples)):  # one observation at a time, since all of them may not fit into memory
-        total.update(samples[i].tobytes())
-    return total.hexdigest()
-
-
 def read_reconstruction(path: Path | str) -> Reconstruction:
     """Read a file that :func:`~physinv.runs.reconstruct.reconstruct` wrote.
 
@@ -112,38 +83,23 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
         Its content, on the CPU.
 
     Raises:
-        ValueError: If there is no such file, it is no complete reconstruction, it has another schema, or it holds
-            values that are not finite.
+        ValueError: If there is no such file, it is no complete reconstruction, it has another schema, it does not have
+            the checksums that it was written with (files of earlier versions have none), or it holds values that are
+            not finite.
     """
     if (folder := Path(path)).is_dir():
         what = "a run" if (folder / "run.json").exists() else "a dataset" if (folder / "data").is_dir() else "a folder"
         raise ValueError(f"{path} is {what}, not a reconstruction; give the file that `physinv reconstruct` wrote.")
-    try:
-        with h5py.File(path, "r") as file:
-            if "samples" not in file and "t0_fields" in file:
-                raise KeyError("it holds trajectories; reconstruct from them with `physinv reconstruct`")
-            info = json.loads(file["info_json"][()])
-            shown, samples = (torch.from_numpy(file[k][...]) for k in ("observation", "samples"))
-            others = {k: torch.from_numpy(file[k][...]) if k in file else None for k in _OPTIONAL}
-            told = file["predicted"].attrs.get(DIGEST) if "predicted" in file else None
-            stale = told is not None and told != digest(file["samples"])
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a whole reconstruction file: {str(error).splitlines()[0]}") from None
-    if info.get("schema") == 2:
-        info |= {"method": "physinv", "answer": _ANSWERS_OF_2[info["method"]]}
-    elif info.get("schema") not in (3, SCHEMA):
-        raise ValueError(f"{path} has schema {info.get('schema')}, this version of physinv reads 2 to {SCHEMA}.")
-    simulator = build(find(info["simulator"]), info["parameters"])
+    stored = read_stored(Path(path))
+    simulator, info, stale = stored.simulator, stored.info, stored.stale
     emptied = simulator.layout.emptied  # NaN where there are no data
-    shown, samples = emptied(shown), emptied(samples)
-    others = {k: x if x is None or k == "seen" else emptied(x) for k, x in others.items()}
-    truth = others.pop("truth")
+    arrays = {k: x if k == "seen" else emptied(x) for k, x in stored.arrays.items()}
+    shown, samples, truth = arrays.pop("observation"), arrays.pop("samples"), arrays.pop("truth", None)
     if stale:
-        others |= {"predicted": None, "predicted_clean": None}
+        arrays = {k: x for k, x in arrays.items() if k not in ("predicted", "predicted_clean")}
     if truth is None and "observations" not in info:
         raise ValueError(f"{path} is not a whole reconstruction file: it holds no `truth`; reconstruct again.")
-    if not bool(samples.isfinite().all() and (truth is None or truth.isfinite().all())):
-        raise ValueError(f"{path} holds values that are not finite; reconstruct again.")
-    return Reconstruction(simulator, truth, shown, samples, info, **others, stale=stale)
+    for name, values in {"truth": truth, "observation": shown, "samples": samples, "seen": arrays.get("seen")}.items():
+        if values is not None and not bool(values.isfinite().all()):
+            raise ValueError(f"{path} holds values in `{name}` that are not finite; reconstruct again.")
+    return Reconstruction(simulator, truth, shown, samples, info, **arrays, stale=stale)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from physinv.config.seeds import Seed, seeds
 from physinv.evaluation.observed.predictive import FEWEST_DRAWS, MOST_DRAWS, predict
-from physinv.posterior.reconstruction import DIGEST, digest
+from physinv.posterior.stored import DIGEST, digest
 from physinv.processes.simulator import Simulator
 from physinv.runs.run import Run
 from physinv.runs.store import Store

@@ -33,7 +33,7 @@ from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
-from physinv.posterior.reconstruction import SCHEMA
+from physinv.posterior.stored import SCHEMA
 from physinv.processes.given import GivenPhysics
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
@@ -41,7 +41,7 @@ from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
 from physinv.runs.forward import ForwardSamples
 from physinv.runs.run import Run, load_run
-from physinv.runs.store import Store
+from physinv.runs.store import Store, reserved
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
@@ -124,6 +124,7 @@ def reconstruct(
     plan: SamplingPlan | None = None,
     *,
     strict: bool = False,
+    overwrite: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Familiarity | None:
     """Reconstruct the initial states of a dataset, or of observations alone, and write them to one HDF5 file.
@@ -138,17 +139,18 @@ def reconstruct(
         data: Trajectories of the same system, whose last states are the observations, or their folder or file; or
             observations alone (:func:`~physinv.data.final_states.read_final_states`,
             :func:`~physinv.data.final_states.final_states`).
-        out: File to write; an existing one is replaced.
+        out: File to write.
         plan: Answer, number of samples, steps and observation; None: the defaults of :class:`SamplingPlan`.
         strict: Whether observations that are unlike the training data are refused, before anything is written.
+        overwrite: Whether an older reconstruction in ``out`` is replaced, when the new one is complete.
         progress: Called with the number of observations done and their total after each batch.
 
     Returns:
         How far the observations lie from the training data; None where the run does not know, or they are partial.
 
     Raises:
-        ValueError: If ``run`` and ``data`` are of different systems, the plan does not fit them, or a sample is not
-            finite.
+        ValueError: If ``run`` and ``data`` are of different systems, the plan does not fit them, a sample is not
+            finite, or ``out`` is what is read, is no reconstruction, or exists and ``overwrite`` is not set.
     """
     run = load_run(run) if isinstance(run, (str, Path)) else run
     data = TrajectoryDataset(data) if isinstance(data, (str, Path)) else data
@@ -216,7 +218,7 @@ def reconstruct(
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             store.info(_info(run, data, plan, answer, familiar, round(time.perf_counter() - begun, 3)))
 
-    with threads_for(layout.shape):
+    with threads_for(layout.shape), reserved(out, data, overwrite=overwrite):
         write_atomically(out, write)
     return familiar
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.inputs import check_instance, describe
+from physinv.config.locks import lock_folder
 from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.checks import check_moving, check_sizes
@@ -33,17 +34,9 @@ from physinv.processes.parameters import build
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
-from physinv.runs.files import (
-    SCHEMA,
-    check_same,
-    clear,
-    forget_model,
-    is_begun,
-    read_info,
-    read_model,
-    write_info,
-    write_model,
-)
+from physinv.runs.files import read_model, write_model
+from physinv.runs.places import Opening, finish, place_of
+from physinv.runs.run_json import SCHEMA, check_times, read_info, write_info
 from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
 from physinv.training.budget import Budget, check_budget
 from physinv.training.objectives.choose import check_objective
@@ -112,8 +105,8 @@ def train_run(
     """Train a method on a dataset in a folder, from which it can be loaded and resumed.
 
     The physics of imported data is learned where a method needs physics, whatever ``settings.physics`` says; run.json
-    has it as "learned". Learning the physics takes half of the budget. An overwritten run is removed only when all
-    input has been checked.
+    has it as "learned". Learning the physics takes half of the budget. An overwritten run stays as it was until the new
+    one is finished, which then takes its place as a whole; stopped before that, ``resume`` goes on with the new one.
 
     A run may be resumed with a larger budget, finished or not: it goes on from its last checkpoint. The learning rate
     depends on the share of the budget that is done, so the weights are not those of a run with that budget from the
@@ -130,7 +123,7 @@ def train_run(
         seed: Seed of the networks' first weights and of the training.
         device: Where to train; None: on the CPU.
         resume: Whether to go on with a run that was begun in this folder.
-        overwrite: Whether to remove a run that is there.
+        overwrite: Whether to replace a run that is there, when the new one is finished.
         progress: Hears of every validation, and twice a second of the share that is done.
         announce: Hears what is being done: fits, training, calibration, choice.
         physics: Physics of recorded data (:func:`~physinv.runs.physics.physics_of`); None: it is learned.
@@ -140,6 +133,7 @@ def train_run(
         the step of the last one.
 
     Raises:
+        BlockingIOError: If another process trains there.
         FileExistsError: If there is a run in the folder and neither ``resume`` nor ``overwrite`` is set.
         ValueError: If the run to resume was begun with other data or settings, the method can't be saved, or a
             setting does not fit.
@@ -156,23 +150,20 @@ def train_run(
     check_objective(problem.settings)
     for window in problem.settings.windows:
         train.with_window(window), valid.with_window(window)
-    begun = is_begun(run) and not overwrite
-    if begun:
-        check_same(run, info)
-        if not resume:
-            raise FileExistsError(f"{run} holds a run already; add --resume to go on with it, or --overwrite.")
 
-    # Train, then write the answer: its presence says that the run is finished.
-    opening = _Opening(run, info, begun=begun, overwrite=overwrite)
-    problem = replace(problem, folder=run, resume=resume, progress=progress, announce=announce, opening=opening)
-    with threads_for(train.shape):
-        answer = fit_method(method, problem, options)
-    opening()
-    tensors = tensors_of(method, answer)
-    forget_model(run)
-    write_summary(run, summarise(problem.simulator, problem.train, problem.valid))
-    write_info(run, info | {"notes": notes_of(answer)})
-    write_model(run, tensors)
+    # Train, then put the answer into its place, as a whole: its presence says that the run is finished.
+    with lock_folder(run, "train"):
+        place = place_of(run, info, resume=resume, overwrite=overwrite)
+        opening = Opening(place, info, resume=resume)
+        problem = replace(problem, folder=place, resume=resume, progress=progress, announce=announce, opening=opening)
+        with threads_for(train.shape):
+            answer = fit_method(method, problem, options)
+        opening()
+        tensors, info = tensors_of(method, answer), info | {"notes": notes_of(answer)}
+        with finish(run, place) as folder:
+            write_summary(folder, summarise(problem.simulator, problem.train, problem.valid))
+            write_info(folder, info)
+            write_model(folder, tensors, info)
     done = list(problem.histories.values())
     return History([line for history in done for line in history.records], done[-1].best_step if done else 0)
 
@@ -231,37 +222,17 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     """
     run, device = _folder(run), device or torch.device("cpu")
     info = read_info(run)
-    tensors = read_model(run)
+    tensors = read_model(run, info)
     simulator = build(find(info["simulator"]), info["parameters"])
-    times = torch.tensor(info["times"], dtype=torch.float64)
+    times = check_times(info, simulator, run)
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
         answer = load_method(info["method"], setup, tensors, info["options"])
-    except (KeyError, RuntimeError) as error:
-        message = str(error).splitlines()[0]
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # whatever a wrong note leads to
+        lacks = isinstance(error, KeyError) and error.args
+        message = f"it lacks `{error.args[0]}`" if lacks else (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
     return Run(simulator, underlying(answer), times, info, device, read_summary(run, simulator.layout, device))
-
-
-class _Opening:
-    """Makes the folder of a run ready once, before anything is written: removes an older run, writes run.json.
-
-    Of a run that goes on run.json keeps its notes, which belong to the answer that is there until the end.
-    """
-
-    def __init__(self, run: Path, info: dict[str, Any], *, begun: bool, overwrite: bool) -> None:
-        self.run, self.info, self.begun, self.overwrite, self.ready = run, info, begun, overwrite, False
-
-    def __call__(self) -> None:
-        if self.ready:
-            return
-        self.ready = True
-        self.run.mkdir(parents=True, exist_ok=True)
-        if self.overwrite:
-            clear(self.run)
-        old = read_info(self.run) if self.begun else {}
-        if (grown := old | {k: self.info[k] for k in ("steps", "budget")} if old else self.info) != old:
-            write_info(self.run, grown)
 
 
 def _problem(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Store"]
+__all__ = ["Store", "reserved"]
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -14,8 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from physinv.config.checksums import seal_hdf5
+from physinv.config.locks import lock_file
+from physinv.config.outputs import refuse_existing, refuse_inputs
+from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
 from physinv.evaluation.observed.familiarity import Familiarity
+from physinv.posterior.stored import check_replaceable
 from physinv.processes.layout import StateLayout
 from physinv.runs.summary import TrainingSummary
 
@@ -116,7 +123,7 @@ class Store:
             data.dims[0].attach_scale(self.file["observation_index"])
 
     def info(self, info: Mapping[str, Any]) -> None:
-        """Write how the samples were made, as attributes and, complete, as JSON.
+        """Write how the samples were made, as attributes and, complete, as JSON; then the checksums of everything.
 
         Args:
             info: What is to be told.
@@ -127,6 +134,7 @@ class Store:
                 self.file.attrs[key] = value[:_LONGEST] if isinstance(value, str) else value
         self.file.attrs["Conventions"] = "CF-1.8"
         self.file.create_dataset("info_json", data=json.dumps(info))
+        seal_hdf5(self.file)
 
     def _dimension(self, length: int) -> str:
         """A dimension without positions, of its own for each length."""
@@ -138,3 +146,35 @@ class Store:
         scale.make_scale(name)
         self.sizes[name] = length
         return name
+
+
+@contextmanager
+def reserved(out: Path, data: TrajectoryDataset | FinalStates, *, overwrite: bool) -> Iterator[None]:
+    """Reserve the file of a reconstruction for this process inside the block.
+
+    Args:
+        out: The file.
+        data: What is read, which it must not be.
+        overwrite: Whether an older reconstruction may be replaced.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        BlockingIOError: If another process writes it.
+        FileExistsError: If it exists and may not be replaced.
+        ValueError: If it is what is read, or no reconstruction.
+    """
+    read = data.sources if isinstance(data, FinalStates) else _read_of(data)
+    refuse_inputs(out, "--out", read)
+    with lock_file(out, "reconstruct"):
+        refuse_existing(out, "--out", overwrite=overwrite)
+        if out.exists():
+            check_replaceable(out)
+        yield
+
+
+def _read_of(data: TrajectoryDataset) -> list[Path]:
+    """The files of a dataset, and the folder where all files in it are read."""
+    folders = {path.parent for path in data.paths if path.parent == data.path != path}
+    return [*data.paths, *folders]

@@ -109,5 +109,5 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
             tensors["initial"],
             LinearEstimate.from_tensors(layout, linear) if linear else None,
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; train again.") from None

@@ -19,6 +19,7 @@ import dataclasses
 import json
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from physinv.config.files import load_tensors, save_tensors, write_text
+from physinv.config.json_text import read_object
+
+_COUNTERS = ("step", "seconds", "lowest", "best_step", "last_validated")
 
 
 @dataclass
@@ -115,8 +119,7 @@ def save_checkpoint(run: Path, state: Checkpoint) -> None:
     tensors |= {f"best.{k}": v for k, v in state.best_weights.items()}
     for i, slots in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in slots.items()}
-    names = ("step", "seconds", "lowest", "best_step", "last_validated")
-    counters = {k: getattr(state, k) for k in names}
+    counters = {k: getattr(state, k) for k in _COUNTERS}
     save_tensors(run / "checkpoint.safetensors", tensors, {"counters": json.dumps(counters)})
 
 
@@ -137,22 +140,11 @@ def load_checkpoint(run: Path, state: Checkpoint) -> bool:
     if not path.exists():
         return False
     tensors, header = load_tensors(path)
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimiser": {}}
-    for name, value in tensors.items():
-        group, _, rest = name.partition(".")
-        groups[group][rest] = value
-    trained_part(state.model).load_state_dict(groups["model"])
-    trained_part(state.average).load_state_dict(groups["average"])
-    device = next(state.model.parameters()).device
-    state.best_weights = {k: v.to(device) for k, v in groups["best"].items()}
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in groups["optimiser"].items():
-        i, _, key = name.partition(".")
-        slots.setdefault(int(i), {})[key] = value
-    whole = state.optimiser.state_dict()
-    state.optimiser.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
-    for name, value in json.loads(header["counters"]).items():
-        setattr(state, name, value)
+    try:
+        _fill(state, tensors, _counters(header, path))
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is not a checkpoint of this training: {reason}; begin anew.") from None
     return True
 
 
@@ -177,13 +169,40 @@ def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
     Returns:
         The lines that remain.
     """
-    path, kept = run / "log.jsonl", []
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if record["step"] <= step:
-            kept.append(record)
+    path = run / "log.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    records = [read_object(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
+    kept = [r for r in records if not isinstance(at := r.get("step"), int) or at <= step]
     write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
     return kept
+
+
+def _counters(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """The counters of a checkpoint, each a number but for the list of losses."""
+    counters = read_object(header.get("counters"), f"the header of {path}")
+    for name in _COUNTERS:
+        value = counters.get(name)
+        numbers = value if name == "lowest" and isinstance(value, list) else [value]
+        if not all(type(x) in (int, float) for x in numbers):
+            raise ValueError(f"`{name}` must be a number, got {value!r}")
+    return {name: counters[name] for name in _COUNTERS}
+
+
+def _fill(state: Checkpoint, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
+    """Fill in what a checkpoint holds."""
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimiser": {}}
+    for name, value in tensors.items():
+        group, _, rest = name.partition(".")
+        groups[group][rest] = value
+    trained_part(state.model).load_state_dict(groups["model"])
+    trained_part(state.average).load_state_dict(groups["average"])
+    device = next(state.model.parameters()).device
+    state.best_weights = {k: v.to(device) for k, v in groups["best"].items()}
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in groups["optimiser"].items():
+        i, _, key = name.partition(".")
+        slots.setdefault(int(i), {})[key] = value
+    whole = state.optimiser.state_dict()
+    state.optimiser.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
+    for name, value in counters.items():
+        setattr(state, name, value)

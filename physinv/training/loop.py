@@ -29,7 +29,7 @@ from physinv.training.jump_pairs import JumpPairs
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
 from physinv.training.updates import Updates
-from physinv.training.validation import Announce, History, Log, Progress, Record, validate
+from physinv.training.validation import Announce, History, Log, Progress, as_record, validate
 
 
 def fit(
@@ -99,7 +99,7 @@ def fit(
     state = Checkpoint(model, updates.average, copy.deepcopy(trained_part(model).state_dict()), updates.optimiser)
     log = Log(History(), run, progress)
     if resume and run is not None and load_checkpoint(run, state):
-        log.history.records = [Record(**r) for r in trim_log(run, state.step)]
+        log.history.records = [as_record(r, run / "log.jsonl") for r in trim_log(run, state.step)]
         log.history.best_step = state.best_step
 
     # The clock includes what is computed about the data before the first update.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Announce", "History", "Log", "Progress", "Record", "validate"]
+__all__ = ["Announce", "History", "Log", "Progress", "Record", "as_record", "validate"]
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,6 +43,27 @@ class Record:
     loss: float
     valid: float
     best: float
+
+
+def as_record(values: Mapping[str, Any], path: Path) -> Record:
+    """Make a line of the log of what was read.
+
+    Args:
+        values: Numbers by name.
+        path: The log, for the message.
+
+    Returns:
+        The line.
+
+    Raises:
+        ValueError: If names or kinds of values are not those of a line.
+    """
+    fields = dataclasses.fields(Record)
+    plain = all(type(values.get(f.name)) in ((int,) if f.type == "int" else (int, float)) for f in fields)
+    if not plain or len(values) != len(fields):
+        names = ", ".join(f.name for f in fields)
+        raise ValueError(f"{path} is damaged: a line must hold the numbers {names}; put back a copy, or train again.")
+    return Record(**values)
 
 
 Progress = Callable[[float, Record], None]

@@ -12,8 +12,9 @@ from physinv.data.plan import DatasetPlan
 from physinv.methods import METHODS, NotApplicableError, Problem, fit_method
 from physinv.methods.auto import Chosen, Trial, fit_auto, underlying
 from physinv.methods.saving import loaded_by
-from physinv.runs.files import choice, logs, read_info
+from physinv.runs.files import logs
 from physinv.runs.run import load_run, train_run
+from physinv.runs.run_json import choice, read_info
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 

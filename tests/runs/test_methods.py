@@ -11,9 +11,10 @@ from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.methods import Problem, fit_method
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.files import clear, logs, read_info
+from physinv.runs.files import files_of, logs
 from physinv.runs.reconstruct import SamplingPlan, reconstruct
 from physinv.runs.run import fit_run, load_run, train_run
+from physinv.runs.run_json import read_info
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -97,7 +98,8 @@ def test_another_method_or_option_is_another_run(data, tmp_path):
     train(tmp_path / "run", data, "linear", overwrite=True)
     assert logs(tmp_path / "run") == {}
     assert load_run(other).method == "linear"  # another run below this one stays
-    clear(tmp_path / "run")
+    for path in files_of(tmp_path / "run"):
+        path.unlink()
     assert sorted(p.name for p in tmp_path.rglob("*.safetensors")) == ["model.safetensors", "summary.safetensors"]
 
 

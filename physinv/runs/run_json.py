@@ -1,0 +1,248 @@
+"""run.json: how a run was made.  It is read strictly, and refused where it was changed or contradicts itself."""
+
+from __future__ import annotations
+
+__all__ = [
+    "SCHEMA",
+    "check_same",
+    "check_times",
+    "choice",
+    "identity",
+    "is_begun",
+    "read_info",
+    "stored_budget",
+    "write_info",
+]
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from physinv.config import checksums
+from physinv.config.files import write_text
+from physinv.config.json_text import read_object
+from physinv.config.replace import settle
+from physinv.config.strict import ConfigError
+from physinv.processes.simulator import Simulator
+from physinv.training.budget import Budget
+
+SCHEMA = 2
+"""Version of run.json; version 1, of score models only, is read as well, all others are refused."""
+
+_INFO, _CHECKSUM = "run.json", "sha256"
+_COMPARED = (
+    "simulator",
+    "parameters",
+    "times",
+    "trajectories",
+    "method",
+    "options",
+    "settings",
+    "seed",
+)
+_LONGEST = 60  # characters of a value in a message
+_CLOSE = 1e-4  # of the step between stored times: by how much those of data and of the process may differ
+
+_Count = Annotated[int, Field(ge=0)]
+_Time = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Info(BaseModel):
+    """The kinds of values that run.json must hold; it may hold more."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    simulator: str
+    parameters: dict[str, Any]
+    times: list[_Time] = Field(min_length=2)
+    shape: list[_Count]
+    trajectories: _Count
+    method: str
+    options: dict[str, Any]
+    settings: dict[str, Any]
+    seed: _Count
+    steps: _Count | None
+    budget: _Time | None
+    device: str
+    versions: dict[str, str]
+    notes: dict[str, Any] = {}
+    units: dict[str, str] = {}
+    physics_check: list[dict[str, Any]] = []
+
+
+def read_info(run: Path | str) -> dict[str, Any]:
+    """Return what run.json says: names, parameters, method, settings, seed and versions.
+
+    Args:
+        run: Folder of the run.
+
+    Raises:
+        ValueError: If there is no run.json, it is damaged, or it was changed; one line says what to do.
+    """
+    path = Path(run) / _INFO
+    settle(path.parent)
+    try:
+        info = read_object(path.read_bytes(), str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "make one with `physinv train`."
+        if (Path(run) / "data").is_dir():
+            hint = f"it is a dataset: train on it, `physinv train {run} --out runs/NAME`, and give that run."
+        raise ValueError(f"{run} is not a run: there is no {path}; {hint}") from None
+
+    # The checksum first, since whatever else is wrong may come of a changed byte.
+    told = info.pop(_CHECKSUM, None)
+    if told is not None and told != checksums.of_json(info):
+        raise ValueError(
+            f"{path} was changed after it was written: its checksum `{_CHECKSUM}` is of something else; put back a "
+            f"copy, or train again (if the change is meant, remove `{_CHECKSUM}` from it)."
+        )
+    if info.get("schema") == 1:
+        notes = {"model": "score", "reference": info["reference"]} if "reference" in info else {}
+        info |= {"method": "physinv", "options": {}, "notes": notes}
+    elif info.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} has schema {_short(info.get('schema'))}, this version of physinv reads 1 and {SCHEMA}."
+        )
+    try:
+        _Info(**info)
+    except ValidationError as error:
+        raise ValueError(f"{path} is damaged: {_short(ConfigError(error), 200)}") from None
+    if any(b <= a for a, b in zip(info["times"], info["times"][1:], strict=False)):
+        raise ValueError(f"{path} is damaged: `times` must increase strictly; put back a copy, or train again.")
+    return info
+
+
+def write_info(run: Path, info: Mapping[str, Any]) -> None:
+    """Write run.json with its checksum, whole or not at all.
+
+    Args:
+        run: Folder of the run.
+        info: What it says, fit for JSON.
+    """
+    plain = json.loads(json.dumps(info))
+    write_text(run / _INFO, json.dumps(plain | {_CHECKSUM: checksums.of_json(plain)}, indent=1) + "\n")
+
+
+def identity(info: Mapping[str, Any]) -> str:
+    """Compute what tells a run from all others: the checksum of data, method, settings, seed and notes.
+
+    It does not change when a run goes on with a larger budget.
+
+    Args:
+        info: What run.json says.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return checksums.of_json({key: info.get(key) for key in (*_COMPARED, "shape", "notes")})
+
+
+def check_times(info: Mapping[str, Any], simulator: Simulator, path: Path) -> Float[Tensor, " time"]:
+    """Return the stored times of a run, which must be those of its process.
+
+    Args:
+        info: What run.json says.
+        simulator: The process that it names.
+        path: The folder of the run, for the message.
+
+    Returns:
+        Times ``(time,)``, float64.
+
+    Raises:
+        ValueError: If they are other times, or the states of the process have another shape than run.json says.
+    """
+    times = torch.tensor(info["times"], dtype=torch.float64)
+    many = len(times) == simulator.steps + 1  # compared first, since a wrong number may be too large to make times of
+    if not many or bool(((times - simulator.times).abs() > _CLOSE * simulator.times.diff().min()).any()):
+        raise ValueError(
+            f"{path / _INFO} contradicts itself: it has {len(times)} `times` from {times[0]:g} to {times[-1]:g}, the "
+            f"process that it names {simulator.steps + 1} to {simulator.horizon:g}; put back a copy, or train again."
+        )
+    if tuple(info["shape"]) != tuple(simulator.layout.shape):
+        raise ValueError(
+            f"{path / _INFO} contradicts itself: it has `shape` {info['shape']}, the process that it names "
+            f"{list(simulator.layout.shape)}; put back a copy, or train again."
+        )
+    return times
+
+
+def is_begun(run: Path) -> bool:
+    """Return whether there is a run in a folder, finished or not.
+
+    Args:
+        run: Folder of the run.
+    """
+    return (run / _INFO).exists()
+
+
+def stored_budget(run: Path) -> Budget | None:
+    """Return the budget that a run was begun with, or None where there is no run with one.
+
+    Args:
+        run: Folder of the run.
+    """
+    info = read_info(run) if is_begun(run) else {}
+    steps, seconds = info.get("steps"), info.get("budget")
+    return None if steps is None and seconds is None else Budget(steps=steps, seconds=seconds)
+
+
+def choice(run: Path) -> list[str]:
+    """Return what a method that chooses among others chose, one line for each trial, the choice first.
+
+    Args:
+        run: Folder of the run.
+
+    Returns:
+        Lines; none for methods that choose nothing.
+    """
+    notes = read_info(run).get("notes", {})
+    lines = [f"chosen: {notes['chosen']}"] if "chosen" in notes else []
+    try:
+        for trial in notes.get("trials", []):
+            said = f"  {trial['method']}, {trial['share']:.0%} of the budget: "
+            if "relative" in trial:
+                said += f"CRPS {trial['crps']:.4g}, energy score {trial['energy_score']:.4g}, "
+                lines.append(said + f"{trial['relative']:.3f} of the linear estimate's")
+            else:
+                lines.append(said + trial["failed"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{run / _INFO} is damaged: `notes.trials` must be a list of trials; train again.") from None
+    return lines
+
+
+def check_same(run: Path, info: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was begun with other data, method, settings or seed, or with a larger budget.
+
+    Args:
+        run: Folder of the run.
+        info: What run.json would say now.
+
+    Raises:
+        ValueError: If it was; one line names the first difference.
+    """
+    old = read_info(run)
+    for key in _COMPARED:
+        if old.get(key) != info[key]:
+            raise ValueError(
+                f"{run} was begun with `{key}` = {_short(old.get(key))}, now {_short(info[key])}; "
+                f"use the same, another --out, or --overwrite."
+            )
+    for key in ("steps", "budget"):
+        before, now = old.get(key), info[key]
+        if (before is None) != (now is None) or (now is not None and now < before):
+            raise ValueError(
+                f"{run} was begun with `{key}` = {before}, now {now}; a budget may grow, in the same kind of number: "
+                "give the same or more, another --out, or --overwrite."
+            )
+
+
+def _short(value: object, longest: int = _LONGEST) -> str:
+    """A value in a message, cut if it is long."""
+    text = str(value)
+    return text if len(text) < longest else text[: longest - 3] + "..."
