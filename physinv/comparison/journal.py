@@ -10,16 +10,17 @@ __all__ = ["append", "keep", "lines", "read"]
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from physinv.config.checksums import of_json
-from physinv.config.files import write_text
+from physinv.config.files import check_regular, write_text
 from physinv.config.json_text import check_depth
 
 _CHECKSUM = "sha256"
-_TOKEN = 8  # characters of what can be begun and not be text: true, false, null, an escape, an exponent
+_BEGUN = re.compile(r"[\w\\.+-]{0,8}")  # what can be begun and not be text: true, false, null, an escape, an exponent
 _MARK = f'"{_CHECKSUM}": "'  # before the digits, which are the end of a line
 
 
@@ -55,6 +56,7 @@ def lines(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         ValueError: If a line is damaged.
     """
+    check_regular(path)
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:
@@ -128,8 +130,8 @@ def _sealed(record: Mapping[str, Any]) -> str:
 def _is_cut(line: str, error: json.JSONDecodeError) -> bool:
     """Whether a line is the beginning of one: its error is its end, which is not that of a checksum."""
     whole = len(line.partition(_MARK)[2]) >= len(of_json({}))
-    at_the_end = len(line) - error.pos <= _TOKEN or error.msg.startswith("Unterminated string")
-    return line.startswith("{") and at_the_end and not whole
+    at_the_end = _BEGUN.fullmatch(line, error.pos) or error.msg.startswith("Unterminated string")
+    return line.startswith("{") and bool(at_the_end) and not whole
 
 
 def _damaged(place: str, reason: str) -> ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "as_json",
+    "check_regular",
     "fsync_folder",
     "load_tensors",
     "publish",
@@ -21,6 +22,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -136,6 +138,24 @@ def as_json(rows: Iterable[Any]) -> list[dict[str, Any]]:
     ]
 
 
+def check_regular(path: Path) -> None:
+    """Refuse to read from pipes, which may wait for ever, and from devices, which may never end.
+
+    Args:
+        path: What is to be read; nothing is said of a path that is not there, or a folder.
+
+    Raises:
+        ValueError: If it is neither a file nor a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # said by who opens it
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise ValueError(f"{path} is {kind}, not a file; write what it holds into a file, and give that.")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -149,6 +169,7 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not valid JSON.
     """
+    check_regular(path)
     try:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -172,6 +193,7 @@ def read_toml(path: Path, *, kind: str = "file", hint: str = "give the path of a
         FileNotFoundError: If there is no such file.
         ValueError: If it is not valid TOML.
     """
+    check_regular(path)
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -218,6 +240,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ValueError: If there is no such file, it is damaged, or it does not have the checksum that it was written with;
             files of earlier versions have none.
     """
+    check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             flat, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118

@@ -1,11 +1,13 @@
 """Files appear whole or not at all, and what can't be read is named in one line."""
 
 import hashlib
+import os
 
 import pytest
 import torch
 
 from physinv.config.files import (
+    check_regular,
     load_tensors,
     read_json,
     read_toml,
@@ -82,3 +84,12 @@ def test_json_and_toml(tmp_path):
         read_toml(tmp_path / "gone", kind="recipe", hint="write one.")
     with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.$"):
         read_json(path / "gone")
+
+
+@pytest.mark.parametrize("read", [check_regular, read_json, read_toml, load_tensors])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a pipe"), ("endless", "a device")):
+        with pytest.raises(ValueError, match=f"{name} is {kind}, not a file"):
+            read(tmp_path / name)

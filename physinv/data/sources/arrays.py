@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["read_mat", "read_npy", "read_npz", "read_torch"]
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def read_torch(path: Path) -> xr.Dataset:
         ValueError: If the file holds anything but tensors, numbers and text, or is damaged.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it then refuses
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, with texts of many lines
         raise _damaged(path, error, "save a dictionary of tensors with `torch.save`") from None
     named = {path.stem: found} if isinstance(found, Tensor) else found
