@@ -37,7 +37,7 @@ def test_a_torn_line_is_no_result_and_the_next_one_is_whole(tmp_path):
 def test_a_line_that_is_no_record_is_refused(tmp_path):
     for line in ("3", '{"v": 1}'):
         (tmp_path / "cells.jsonl").write_text(line + "\n")
-        with pytest.raises(ValueError, match="line 1 of .* is no record; remove it"):
+        with pytest.raises(ValueError, match=r"line 1 of .* is no record; remove it"):
             journal.read(tmp_path / "cells.jsonl")
 
 
