@@ -16,7 +16,7 @@ from typing import Any
 from tests.faults.deeds import Deed, deeds
 from tests.faults.faults import KILL, parse
 from tests.fuzz.inputs import make
-from tests.fuzz.judge import left_behind, shortfall
+from tests.fuzz.judge import TEMPORARY, left_behind, shortfall
 from tests.fuzz.pool import serve
 from tests.fuzz.process import Ended, command, preload
 from tests.fuzz.snapshot import changed, snapshot
@@ -118,7 +118,7 @@ class Worker:
             return f"then it does not go on: {ended.how} {ended.err.strip()[-200:]}"
         if deed.same and deed.content(work, ended.out) != right[-1]:
             return "then it goes on to another content"
-        left = [p.name for p in (*work.rglob("*.tmp.*"), *(work.parent / "tmp").iterdir())]
+        left = [p.name for p in (*work.rglob("*"), *(work.parent / "tmp").iterdir()) if TEMPORARY.search(p.name)]
         return f"then {', '.join(left[:3])} stay for ever" if left else ""
 
     def _right(self, deed: Deed) -> list[Any]:

@@ -20,7 +20,7 @@ FORBIDDEN = (
 WARNING = re.compile(r"^\S+\.py:\d+: \w*Warning: ", re.MULTILINE)  # of Python, not ours
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 BEGINS = "physinv: "
-TEMPORARY = re.compile(r"\.tmp\.\d+|\.rebuild|\.importing|\.partial")
+TEMPORARY = re.compile(r"\.tmp\.\d+|\.physinv-tmp-|\.rebuild|\.importing|\.partial")
 
 
 def shortfall(ended: Ended, done: Sequence[int] = (0,)) -> str:
