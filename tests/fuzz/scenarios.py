@@ -300,7 +300,7 @@ def _runs() -> list[Scenario]:
             ("train", "imported", *RESUME, "--method", "physinv", "--set", "physics=learned", "--steps", "5"),
             TENSORS,
             c.run,
-            "out/physics.safetensors",
+            "out/score/physics.safetensors",
             ("imported", "learned>out"),
             sealed=True,
             weight=0.5,
