@@ -6,13 +6,13 @@ would stop before anything is understood.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from physinv.comparison import journal
 from tests.fuzz.process import Ended, command, forked
 
 STORED = Path(__file__).resolve().parents[1] / "data" / "stored"
@@ -85,6 +85,7 @@ def make(base: Path) -> None:
     _run(base, "reconstruct", "run", "--observation", "o.npy", "--out", "ro.hdf5", "--samples", "3")
     for name, shift in (("a", 0.0), ("b", 0.02)):
         _results(base / name, shift)
+    _check(forked(_example, base / "a"))
 
     # Files of earlier versions.
     for kind in ("vector", "field", "particles"):
@@ -156,7 +157,6 @@ def _results(folder: Path, shift: float) -> None:
     """Results of a benchmark: two methods, three seeds."""
     rng = np.random.default_rng(1)
     folder.mkdir()
-    lines = []
     for method in ("physinv", "linear"):
         for seed in range(3):
             names = ("crps", "energy_score", "relative_l2")
@@ -166,5 +166,16 @@ def _results(folder: Path, shift: float) -> None:
             cell |= {"seed": seed, "study": None, "metrics": metrics, "curves": {}, "error": None, "commit": "0123abc"}
             cell |= {"versions": {"physinv": "0.1.0"}, "hardware": "a machine", "device": "cpu", "threads": 1}
             cell |= {"cost": {"training_seconds": 60.0, "sampling_seconds": 8.0, "observations": 100, "samples": 16}}
-            lines.append(json.dumps(cell | {"date": "2026-01-02T03:04:05+00:00"}))
-    (folder / "cells.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+            journal.append(folder / "cells.jsonl", cell | {"date": "2026-01-02T03:04:05+00:00"})
+
+
+def _example() -> None:
+    """The reconstructions that a report of these results shows."""
+    import torch
+
+    from physinv.comparison.examples import Example, write_example
+    from simulators.vectors.double_well import DoubleWell
+
+    x = torch.linspace(-1, 1, 24).view(2, 6, 2)
+    layout = DoubleWell(dimension=2, steps=4).layout
+    write_example(Path("examples") / "physinv.npz", Example(x[:, 0], x[:, 1], x[:, 2:], layout, None))

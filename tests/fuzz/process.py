@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOST_SECONDS = 30.0  # of processor time; hanging counts below
-MOST_IDLE = 60.0  # seconds of sleep, not of waiting for a processor that others use
+MOST_IDLE = 30.0  # seconds of sleep, not of waiting for a processor that others use
 MOST_MEGABYTES = 1000.0
 MOST_DISK = 500e6  # bytes that a command may write
 NET = 8 << 30  # bytes of addresses beyond those of the worker

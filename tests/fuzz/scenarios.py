@@ -349,10 +349,11 @@ def _benchmarks() -> list[Scenario]:
     """Results of benchmarks."""
     c = contents
     ab = ("a", "b")
+    example = "a/examples/physinv.npz"
     made = ("a/report.html", "a/table.md", "a/figures", "a/reconstruction.gif")
     compare = _words("benchmark compare a b --json")
     return [
-        Scenario("compare results", compare, LINES, c.printed, "b/cells.jsonl", ab, weight=2, done=(0, 1)),
+        Scenario("compare results", compare, LINES, c.printed, "b/cells.jsonl", ab, sealed=True, weight=2, done=(0, 1)),
         Scenario(
             "report results",
             _words("benchmark report a --json"),
@@ -361,7 +362,19 @@ def _benchmarks() -> list[Scenario]:
             "a/cells.jsonl",
             ("a",),
             outputs=made,
-            weight=0.5,
+            weight=0.3,
+            sealed=True,
+        ),
+        Scenario(
+            "report examples",
+            _words("benchmark report a --json"),
+            ("bytes", "places", "npz"),
+            c.printed,
+            example,
+            ("a",),
+            outputs=made,
+            weight=0.2,
+            sealed=True,
         ),
     ]
 
