@@ -89,6 +89,7 @@ def read_torch(path: Path) -> xr.Dataset:
         ValueError: If the file holds anything but tensors, numbers and text, or is damaged.
     """
     try:
+        _check_members(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of what it then refuses
             found = torch.load(path, map_location="cpu", weights_only=True)
@@ -98,6 +99,14 @@ def read_torch(path: Path) -> xr.Dataset:
     if not isinstance(named, dict):
         raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
     return by_coordinates({str(k): _array(v) for k, v in named.items() if isinstance(v, (Tensor, int, float))})
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an archive whose members do not have their checksums, at which torch does not look."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                raise ValueError(f"`{name}` in it does not have the checksum that it was written with")
 
 
 def _array(value: Any) -> Any:
