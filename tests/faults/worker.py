@@ -114,12 +114,20 @@ class Worker:
         ended = command(deed.again or deed.argv, work)
         if ended.code == 2 and deed.again:
             ended = command(deed.argv, work)
+        if ended.code == 2 and deed.output and not shortfall(ended) and self._is_there(deed, work, right[-1]):
+            return ""  # it was finished, and says so
         if ended.code != 0:
             return f"then it does not go on: {ended.how} {ended.err.strip()[-200:]}"
         if deed.same and deed.content(work, ended.out) != right[-1]:
             return "then it goes on to another content"
         left = [p.name for p in (*work.rglob("*"), *(work.parent / "tmp").iterdir()) if TEMPORARY.search(p.name)]
         return f"then {', '.join(left[:3])} stay for ever" if left else ""
+
+    def _is_there(self, deed: Deed, work: Path, right: Any) -> bool:
+        try:
+            return bool(deed.content(work, "") == right)
+        except Exception:  # whatever is wrong with it, it is not there
+            return False
 
     def _right(self, deed: Deed) -> list[Any]:
         """The content before, if there is any, and that after the command."""

@@ -65,6 +65,8 @@ def dataset(work: Path, out: str, folder: str = "out") -> Any:
     """Numbers of all trajectories, and the configuration they belong to."""
     found: dict[str, Any] = {}
     for path in sorted((work / folder).rglob("*.hdf5")):
+        if any(part.startswith(".") for part in path.relative_to(work / folder).parts):
+            continue  # of a dataset that is still to come
         with h5py.File(path) as file:
             inside: dict[str, str] = {}
 
