@@ -1,4 +1,4 @@
-# Each target sets up its own environment first, from pinned versions: make demo | check | test | docs | bench
+# Each target sets up its own environment first, from pinned versions: make demo | check | test | fuzz | faults | docs | bench
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo check test lint slow docs bench clean
+.PHONY: demo check test lint slow fuzz faults docs bench clean
 
 demo: $(READY)  ## simulate, train, reconstruct, evaluate: two processes in under five minutes
 	$(BIN)/physinv demo --out demo
@@ -24,6 +24,12 @@ lint: $(READY)
 
 slow: $(READY)  ## run all tests and write the list of slow ones that `make check` leaves out
 	$(BIN)/python -m pytest -n 2 -q --write-slow
+
+fuzz: $(READY)  ## 3000 hostile files and command lines, then 1000 flips of single bits: half an hour on two cores
+	$(BIN)/python -m tests.fuzz --count 3000 --flips 1000 --jobs 2
+
+faults: $(READY)  ## 300 failing file-system calls, then 20 kills of each command
+	$(BIN)/python -m tests.faults --faults 300 --kills 20 --jobs 2
 
 docs: $(READY_DOCS)  ## the documentation, into docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -6,6 +6,7 @@ __all__ = ["Example", "read_examples", "write_example"]
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physinv.config.files import write_atomically
+from physinv.config.files import check_regular, write_atomically
 from physinv.processes.layout import StateLayout, layout_from
 
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError)
+_MOST_BYTES = 500_000_000
 _TRAJECTORY = ("trajectory", "true_trajectory", "times")
 
 
@@ -76,7 +79,12 @@ def read_examples(folder: Path) -> dict[str, Example]:
 
 
 def _read(path: Path) -> Example:
+    check_regular(path)
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if (size := sum(member.file_size for member in archive.infolist())) > _MOST_BYTES:
+                    raise ValueError(f"it unpacks to {size} bytes, no example has more than {_MOST_BYTES}")
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             raw = {name: file[name] for name in file.files}
         layout = json.loads(str(raw.pop("layout")))
@@ -85,8 +93,9 @@ def _read(path: Path) -> Example:
         back, true, times = (arrays.get(name) for name in _TRAJECTORY)
         trajectory = None if back is None or true is None or times is None else (back, true, times)
         return Example(arrays["truth"], arrays["final"], arrays["samples"], layout_from(**known), trajectory)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no example of a benchmark ({error}); remove it and run again.") from None
+    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is no example of a benchmark ({reason}); remove it and run again.") from None
 
 
 def _tuples(value: object) -> object:

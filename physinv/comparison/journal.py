@@ -1,16 +1,27 @@
-"""The journal ``cells.jsonl``: one line of JSON per result, on disk as soon as it is written."""
+"""The journal ``cells.jsonl``: one line of JSON per result, on disk as soon as it is written.
+
+Each line ends with a checksum of its other values, ``sha256``.  Lines of earlier versions have none, and are read
+unchecked; a line that a kill cut short is none.
+"""
 
 from __future__ import annotations
 
-__all__ = ["append", "keep", "read"]
+__all__ = ["append", "keep", "lines", "read"]
 
 import json
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from physinv.config.files import write_text
+from physinv.config.checksums import of_json
+from physinv.config.files import check_regular, write_text
+from physinv.config.json_text import check_depth
+
+_CHECKSUM = "sha256"
+_BEGUN = re.compile(r"[\w\\.+-]{0,8}")  # what can be begun and not be text: true, false, null, an escape, an exponent
+_MARK = f'"{_CHECKSUM}": "'  # before the digits, which are the end of a line
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -26,15 +37,48 @@ def read(path: Path) -> list[dict[str, Any]]:
         ValueError: If a whole line is no record.
     """
     found: dict[str, dict[str, Any]] = {}
-    for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):  # cut short by a kill
-            continue
+    for place, record in lines(path) if path.exists() else ():
         if not isinstance(record, dict) or not {"key", "error"} <= record.keys() or not isinstance(record["key"], str):
-            raise ValueError(f"{path} holds a line that is no record: {line[:60]!r}; remove it.")
+            raise ValueError(f"{place} is no record; remove it.")
         found[record["key"]] = record
     return list(found.values())
+
+
+def lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Read the lines of a journal, without their checksums.
+
+    Args:
+        path: The journal.
+
+    Yields:
+        Where a line is, for messages, and its value; lines that a kill cut short are left out.
+
+    Raises:
+        ValueError: If a line is damaged.
+    """
+    check_regular(path)
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{path} is damaged: it is no text in UTF-8; copy it again, or run the benchmark again."
+        ) from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        place = f"line {number} of {path}"
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            if _is_cut(line, error):
+                continue
+            raise _damaged(place, "it is not valid JSON") from None
+        except (ValueError, RecursionError):  # numbers of thousands of digits, and thousands of levels
+            raise _damaged(place, "it holds what no result does") from None
+        check_depth(value, place)
+        if isinstance(value, dict) and _CHECKSUM in value and value.pop(_CHECKSUM) != of_json(value):
+            raise _damaged(place, "it does not have the checksum that it was written with")
+        yield place, value
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
@@ -44,7 +88,7 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
         path: The journal; a line before it that a kill cut short is ended first.
         record: The record, with keys ``key`` and ``error``.
     """
-    line = json.dumps(record, allow_nan=False) + "\n"
+    line = _sealed(record)
     with path.open("ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
@@ -75,5 +119,20 @@ def keep(path: Path, keys: Collection[str], rest: Path) -> None:
 
 
 def _write(path: Path, records: Collection[Mapping[str, Any]]) -> None:
-    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-    write_text(path, text)
+    write_text(path, "".join(map(_sealed, records)))
+
+
+def _sealed(record: Mapping[str, Any]) -> str:
+    """The line of a record."""
+    return json.dumps({**record, _CHECKSUM: of_json(record)}, allow_nan=False) + "\n"
+
+
+def _is_cut(line: str, error: json.JSONDecodeError) -> bool:
+    """Whether a line is the beginning of one: its error is its end, which is not that of a checksum."""
+    whole = len(line.partition(_MARK)[2]) >= len(of_json({}))
+    at_the_end = _BEGUN.fullmatch(line, error.pos) or error.msg.startswith("Unterminated string")
+    return line.startswith("{") and bool(at_the_end) and not whole
+
+
+def _damaged(place: str, reason: str) -> ValueError:
+    return ValueError(f"{place} is damaged: {reason}; remove it, and run the benchmark again.")

@@ -18,7 +18,13 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from physinv.comparison.journal import lines
+from physinv.config.inputs import describe
+
 SCHEMA = 1
+
+_LONGEST = 20_000  # characters of a name or an error
+_LARGEST = 1e150  # from which on the square of a number, in standard errors, is none
 
 
 @dataclass(frozen=True)
@@ -146,12 +152,8 @@ def read_records(folder: Path) -> list[Record]:
     if not path.is_file():
         raise ValueError(f"`folder` must hold cells.jsonl, got {folder}; run the benchmark first.")
     cells: dict[tuple[str, int, Study | None], Record] = {}
-    for i, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
-        try:
-            raw = json.loads(line)
-        except json.JSONDecodeError:  # blank, or cut short by a kill
-            continue
-        record = _record(raw, f"line {i} of {path}")
+    for place, raw in lines(path):
+        record = _record(raw, place)
         cells.pop(cell := (record.method, record.seed, record.study), None)
         cells[cell] = record
     return list(cells.values())
@@ -219,42 +221,80 @@ def _record(raw: Any, place: str) -> Record:
         found = raw.get("schema") if isinstance(raw, dict) else raw
         raise ValueError(f"`schema` must be {SCHEMA}, got {found!r} in {place}; run the benchmark again.")
     try:
-        study = raw.get("study")
-        metrics, cost = raw.get("metrics") or {}, raw.get("cost") or {}
+        metrics, cost, curves = (_object(raw, key) for key in ("metrics", "cost", "curves"))
+        study, seed, error = raw.get("study"), raw["seed"], raw.get("error")
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise ValueError(f"`seed` must be a whole number from 0, got {describe(seed)}")
         return Record(
-            key=str(raw["key"]),
-            system=str(raw["system"]),
-            method=str(raw["method"]),
-            seed=int(raw["seed"]),
-            study=study and _study(study),
+            key=_name(raw, "key"),
+            system=_name(raw, "system"),
+            method=_name(raw, "method"),
+            seed=seed,
+            study=None if study is None else _study(study),
             metrics=_finite(metrics),
-            lost=tuple(k for k, v in metrics.items() if v is None or not math.isfinite(v)),
-            curves={k: tuple(map(_number, v)) for k, v in (raw.get("curves") or {}).items() if v},
+            lost=tuple(k for k, v in metrics.items() if k not in _finite(metrics)),
+            curves={k: tuple(map(_number, v)) for k, v in curves.items() if v},
             cost=_finite(cost),
-            error=raw.get("error"),
-            options=raw.get("options") or {},
-            notes=raw.get("notes") or {},
+            error=None if error is None else _shown(str(error)),
+            options=_object(raw, "options"),
+            notes=_object(raw, "notes"),
             origin={k: _text(raw.get(k)) for k in ("commit", "versions", "hardware", "device", "threads", "date")},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{place} is no cell of a benchmark ({type(error).__name__}: {error}); remove it.") from None
 
 
-def _study(raw: Mapping[str, Any]) -> Study:
+def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A value that is an object with printable names, or empty."""
+    found = raw.get(key) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"`{key}` must be an object, got {describe(found)}")
+    return {_printable(name, f"names in `{key}`"): value for name, value in found.items()}
+
+
+def _name(raw: Mapping[str, Any], key: str) -> str:
+    return _printable(raw[key], f"`{key}`")
+
+
+def _printable(text: Any, what: str) -> str:
+    """Text that a terminal shows, and does not obey."""
+    if not isinstance(text, str) or text != _shown(text):
+        raise ValueError(f"{what} must be printable text of at most {_LONGEST} characters, got {describe(text)}")
+    return str(text)
+
+
+def _shown(text: str) -> str:
+    """The printable characters of a text, and marks for the others."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text[:_LONGEST])
+
+
+def _study(raw: Any) -> Study:
+    if not isinstance(raw, dict):
+        raise ValueError(f"`study` must be an object, got {describe(raw)}")
     value = raw["value"]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        value = float(value)
+        value = _number(value)
     elif not isinstance(value, str):
         value = json.dumps(value)
-    return Study(str(raw["name"]), str(raw["key"]), value, str(raw.get("label") or raw["key"]))
+    else:
+        value = _printable(value, "`value`")
+    name, key = _name(raw, "name"), _name(raw, "key")
+    return Study(name, key, value, _printable(raw.get("label") or key, "`label`"))
 
 
 def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in numbers.items() if v is not None and math.isfinite(v)}
+    """The numbers that means can be taken of."""
+    return {k: x for k, v in numbers.items() if abs(x := _number(v)) < _LARGEST}
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"metrics, curves and costs must be numbers, got {describe(value)}")
+    if isinstance(value, float) and math.isnan(value):
+        return value
+    return float(value) if abs(value) < _LARGEST else math.inf if value > 0 else -math.inf
 
 
 def _text(value: Any) -> str:

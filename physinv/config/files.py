@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "as_json",
+    "check_regular",
     "fsync_folder",
     "is_temporary",
     "load_tensors",
@@ -29,6 +30,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 import tomllib
@@ -210,6 +212,24 @@ def as_json(rows: Iterable[Any]) -> list[dict[str, Any]]:
     ]
 
 
+def check_regular(path: Path) -> None:
+    """Refuse to read from pipes, which may wait for ever, and from devices, which may never end.
+
+    Args:
+        path: What is to be read; nothing is said of a path that is not there, or a folder.
+
+    Raises:
+        ValueError: If it is neither a file nor a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # said by who opens it
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise ValueError(f"{path} is {kind}, not a file; write what it holds into a file, and give that.")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -223,6 +243,7 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not valid JSON.
     """
+    check_regular(path)
     try:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -246,6 +267,7 @@ def read_toml(path: Path, *, kind: str = "file", hint: str = "give the path of a
         FileNotFoundError: If there is no such file.
         ValueError: If it is not valid TOML.
     """
+    check_regular(path)
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -302,6 +324,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             files of earlier versions have none.
         OSError: If the system refuses to read it.
     """
+    check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             flat, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118

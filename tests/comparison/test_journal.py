@@ -37,5 +37,55 @@ def test_a_torn_line_is_no_result_and_the_next_one_is_whole(tmp_path):
 def test_a_line_that_is_no_record_is_refused(tmp_path):
     for line in ("3", '{"v": 1}'):
         (tmp_path / "cells.jsonl").write_text(line + "\n")
-        with pytest.raises(ValueError, match="holds a line that is no record"):
+        with pytest.raises(ValueError, match=r"line 1 of .* is no record; remove it"):
             journal.read(tmp_path / "cells.jsonl")
+
+
+RECORDS = [{"key": k, "error": None, "metrics": {"crps": 0.25, "bias": -1e-7}, "method": "é"} for k in ("a", "b", "c")]
+
+
+def test_no_flip_of_a_bit_changes_what_is_read(tmp_path):
+    """All flips of the second line and its end: each is refused, or changes nothing."""
+    path = tmp_path / "cells.jsonl"
+    for record in RECORDS:
+        journal.append(path, record)
+    data = path.read_bytes()
+    start = data.index(b"\n") + 1
+    for at in range(start, data.index(b"\n", start) + 1):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[at] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                found = journal.read(path)
+            except ValueError:
+                continue
+            # A flip in the name of the checksum makes the line one of an earlier version, with a key more.
+            assert [{k: r.get(k) for k in RECORDS[0]} for r in found] == RECORDS, flipped[start : at + 1]
+
+
+def test_every_beginning_of_a_line_is_no_result(tmp_path):
+    path = tmp_path / "cells.jsonl"
+    for record in RECORDS:
+        journal.append(path, record)
+    data = path.read_bytes()
+    start = data.rindex(b"\n", 0, len(data) - 1) + 1
+    checksum = data.rindex(b'"sha256"')
+    for end in range(start, checksum + 70):
+        path.write_bytes(data[:end].decode("utf-8", "ignore").encode())
+        assert journal.read(path) == RECORDS[:2]
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"key": ' + "9" * 5000 + "}", '{"a": 1}}', '{"key": "a" "b"}', "nonsense"]
+)
+def test_what_no_kill_leaves_is_damage(tmp_path, line):
+    (tmp_path / "cells.jsonl").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=r"line 1 of .*cells.jsonl is damaged"):
+        journal.read(tmp_path / "cells.jsonl")
+
+
+def test_other_text_is_damage(tmp_path):
+    (tmp_path / "cells.jsonl").write_bytes(b'{"key": "\xff"}\n')
+    with pytest.raises(ValueError, match="no text in UTF-8"):
+        journal.read(tmp_path / "cells.jsonl")

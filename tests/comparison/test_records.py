@@ -40,6 +40,18 @@ def test_a_later_line_replaces_and_a_torn_line_is_skipped(tmp_path: Path) -> Non
         ({**cell("a"), "schema": 2}, "`schema` must be 1, got 2 in line 1"),
         (17, "`schema` must be 1, got 17 in line 1"),
         ({k: v for k, v in cell("a").items() if k != "seed"}, "line 1 .* is no cell of a benchmark .*seed"),
+        ({**cell("a"), "seed": 1.5}, "`seed` must be a whole number from 0, got float 1.5"),
+        ({**cell("a"), "seed": True}, "`seed` must be a whole number"),
+        ({**cell("a"), "metrics": [1.0]}, "`metrics` must be an object, got list"),
+        ({**cell("a"), "metrics": {"crps": "1"}}, "must be numbers, got str '1'"),
+        ({**cell("a"), "metrics": {"crps": [1]}}, "must be numbers, got list"),
+        ({**cell("a"), "curves": {"c": [[1]]}}, "must be numbers, got list"),
+        ({**cell("a"), "curves": {"c": 3}}, "is no cell of a benchmark"),
+        ({**cell("a"), "cost": "much"}, "`cost` must be an object, got str"),
+        ({**cell("a"), "notes": 7}, "`notes` must be an object"),
+        ({**cell("a"), "study": [1]}, "`study` must be an object"),
+        ({**cell("a"), "method": "\x1b[2J"}, "`method` must be printable text"),
+        ({**cell("a"), "metrics": {"\x1b[2J": 1.0}}, "names in `metrics` must be printable text"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, line: Any, message: str) -> None:
@@ -88,3 +100,10 @@ def test_means_and_standard_errors_by_hand(tmp_path: Path) -> None:
     assert study == Study("T", "parameters.horizon", 2.0, "parameters.horizon")
     assert summarise(records, study)["a"]["crps"].mean == 9
     assert failures(records) == ["c (seed 0): failed: no", "d (seed 0): crps not finite, left out of the means"]
+
+
+def test_numbers_that_no_mean_can_hold_count_as_lost(tmp_path: Path) -> None:
+    lines = (cell("a", 0, crps=1e308, bias=1.0), cell("a", 1, crps=-1e308, bias=10**400))
+    a, b = read_records(folder(tmp_path, *lines))
+    assert (a.lost, b.lost) == (("crps",), ("crps", "bias"))
+    assert summarise([a, b])["a"]["bias"].mean == 1.0

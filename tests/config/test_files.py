@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from physinv.config.files import (
+    check_regular,
     load_tensors,
     read_json,
     read_toml,
@@ -144,3 +145,12 @@ def test_files_of_other_machines_are_left_over_after_a_day(tmp_path):
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
     assert sweep(tmp_path) == [new]
     assert not old.exists()
+
+
+@pytest.mark.parametrize("read", [check_regular, read_json, read_toml, load_tensors])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a pipe"), ("endless", "a device")):
+        with pytest.raises(ValueError, match=f"{name} is {kind}, not a file"):
+            read(tmp_path / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["read_mat", "read_npy", "read_npz", "read_torch"]
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,10 @@ def read_torch(path: Path) -> xr.Dataset:
         ValueError: If the file holds anything but tensors, numbers and text, or is damaged.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        _check_members(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it then refuses
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, with texts of many lines
         raise _damaged(path, error, "save a dictionary of tensors with `torch.save`") from None
     named = {path.stem: found} if isinstance(found, Tensor) else found
@@ -113,6 +117,14 @@ def _check_declared(path: Path) -> None:
             declared = math.prod(shape) * dtype.itemsize
             if declared > member.file_size or member.file_size > SHRUNK * size:
                 raise ValueError(f"`{member.filename}` declares {declared} bytes, more than the file can hold")
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an archive whose members do not have their checksums, at which torch does not look."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                raise ValueError(f"`{name}` in it does not have the checksum that it was written with")
 
 
 def _array(value: Any) -> Any:

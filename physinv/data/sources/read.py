@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from physinv.config.files import check_regular
 from physinv.data.sources.states import state_array, states_of
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def read_states(
 def _family(path: Path) -> Family:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}.")
+    check_regular(path)
     head = b""
     if path.is_file():
         with path.open("rb") as file:

@@ -1,5 +1,6 @@
 """Files of every format arrive number for number, with the axes that they name, or one line says what is missing."""
 
+import os
 import re
 
 import h5py
@@ -385,3 +386,21 @@ def test_variables_on_different_points_are_not_mixed(tmp_path):
     assert list(read_states(path, "v").data_vars) == ["v"]
     with pytest.raises(ValueError, match="has no variable `vv`"):
         read_states(path, "vv")
+
+
+def test_no_flip_of_a_bit_in_a_tensor_is_read_in_silence(tmp_path):
+    """Torch does not look at the checksums of its archives: all bits of one byte in eight are flipped."""
+    path, numbers = tmp_path / "x.pt", torch.arange(60.0).view(5, 12)
+    torch.save({"u": numbers}, path)
+    data = path.read_bytes()
+    start = data.index(numbers.numpy().tobytes())
+    for at in range(start, start + 4 * numbers.numel(), 8):
+        path.write_bytes(data[:at] + bytes([data[at] ^ (1 << at % 8)]) + data[at + 1 :])
+        with pytest.raises(ValueError, match=r"x\.pt can't be read \(`.*` in it does not have the checksum"):
+            open_source(path)
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(ValueError, match=r"x\.csv is a pipe, not a file"):
+        open_source(tmp_path / "x.csv")

@@ -1,0 +1,126 @@
+"""A pool of workers, each a process that is used for many cases; both speak lists in JSON, a line each."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BROKEN = "broken"  # key of a reply: the worker itself failed, with this traceback
+
+
+class Pool:
+    """Workers that answer requests.
+
+    Args:
+        module: The module that a worker runs.
+        folder: Where to work; gets the untouched inputs, ``base``, and a folder for each worker.
+        jobs: Number of workers.
+        words: More words for the workers, after the untouched inputs and their own folder.
+        environment: More variables of their environment.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        folder: Path,
+        jobs: int = 1,
+        words: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        settings = {**os.environ, **threads, "PYTHONPATH": path, "COLUMNS": "100", "MPLBACKEND": "agg"}
+        self.workers = [
+            subprocess.Popen(
+                [sys.executable, "-m", module, str(folder / "base"), str(folder / f"worker-{i}"), *words],
+                cwd=ROOT,
+                env={**settings, **(environment or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for i in range(jobs)
+        ]
+        if not (folder / "base").exists():
+            reply = _ask(self.workers[0], ["make"])
+            if BROKEN in reply:
+                raise RuntimeError(reply[BROKEN])
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.workers:
+            if kind is not None:
+                worker.kill()
+            if worker.stdin is not None:
+                worker.stdin.close()
+            worker.wait()
+
+    def run(self, requests: Iterable[list[Any]]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+        """Let the workers share requests, and yield each with its reply, in the order in which they end."""
+        asked: queue.Queue[list[Any]] = queue.Queue()
+        told: queue.Queue[tuple[list[Any], dict[str, Any]] | None] = queue.Queue()
+        for request in requests:
+            asked.put(request)
+
+        def work(worker: subprocess.Popen[str]) -> None:
+            try:
+                while True:
+                    request = asked.get_nowait()
+                    told.put((request, _ask(worker, request)))
+            except queue.Empty:
+                told.put(None)
+
+        for worker in self.workers:
+            threading.Thread(target=work, args=(worker,), daemon=True).start()
+        left = len(self.workers)
+        while left:
+            found = told.get()
+            if found is None:
+                left -= 1
+            else:
+                yield found
+
+
+def serve(answers: Mapping[str, Callable[..., Any]]) -> None:
+    """Answer requests on standard input until it ends: what a worker does.
+
+    Args:
+        answers: Functions by the first word of a request; they get the other ones.
+    """
+    for line in sys.stdin:
+        word, *rest = json.loads(line)
+        try:
+            reply = {"answer": answers[word](*rest)}
+        except Exception:
+            reply = {BROKEN: traceback.format_exc()}
+        print(json.dumps(reply), flush=True)
+
+
+def _ask(worker: subprocess.Popen[str], request: list[Any]) -> dict[str, Any]:
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        worker.stdin.write(json.dumps(request) + "\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+    except BrokenPipeError:
+        line = ""
+    if not line:
+        return {BROKEN: f"the worker ended with {worker.wait()}"}
+    reply: dict[str, Any] = json.loads(line)
+    return reply
