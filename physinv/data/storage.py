@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Files", "Memory"]
+__all__ = ["Files", "Memory", "Storage"]
 
 import itertools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,13 @@ from physinv.data.file_format import Header, open_file
 _ALL = slice(None)
 
 
-class Memory:
-    """Hold states in one tensor, of which a batch of windows is one ``index_select``.
+class Storage(ABC):
+    """Where trajectories lie."""
 
-    Args:
-        states: The states.
-    """
+    n: int
+    """Number of trajectories."""
 
-    def __init__(self, states: Float[Tensor, "n time *state"]) -> None:
-        self.states, self.n = states, len(states)
-
+    @abstractmethod
     def windows(
         self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
     ) -> Float[Tensor, "b window *state"]:
@@ -43,11 +41,8 @@ class Memory:
         Returns:
             States ``(b, window, *state)``.
         """
-        steps, shape = self.states.shape[1], self.states.shape[2:]
-        index = (trajectory * steps + start)[:, None] + torch.arange(length, device=self.states.device)
-        flat = self.states.view(self.n * steps, -1)
-        return flat.index_select(0, index.flatten()).view(-1, length, *shape)
 
+    @abstractmethod
     def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
         """Read neighbouring trajectories.
 
@@ -59,10 +54,31 @@ class Memory:
         Returns:
             States ``(n, time, *state)``.
         """
+
+
+class Memory(Storage):
+    """Hold states in one tensor, of which a batch of windows is one ``index_select``.
+
+    Args:
+        states: The states.
+    """
+
+    def __init__(self, states: Float[Tensor, "n time *state"]) -> None:
+        self.states, self.n = states, len(states)
+
+    def windows(
+        self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
+    ) -> Float[Tensor, "b window *state"]:
+        steps, shape = self.states.shape[1], self.states.shape[2:]
+        index = (trajectory * steps + start)[:, None] + torch.arange(length, device=self.states.device)
+        flat = self.states.view(self.n * steps, -1)
+        return flat.index_select(0, index.flatten()).view(-1, length, *shape)
+
+    def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
         return self.states[first:last, times]
 
 
-class Files:
+class Files(Storage):
     """Read states from HDF5 files, opened when first read, once per process: handles are neither forked nor pickled.
 
     Args:
@@ -83,16 +99,6 @@ class Files:
     def windows(
         self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
     ) -> Float[Tensor, "b window *state"]:
-        """Fetch windows.
-
-        Args:
-            trajectory: Numbers of the trajectories.
-            start: In each of them the number of the first state.
-            length: Number of states of a window.
-
-        Returns:
-            States ``(b, window, *state)``.
-        """
         out = torch.empty(len(trajectory), length, *self.header.shape)
         order = torch.argsort(trajectory * self.steps + start).tolist()  # neighbours on disk follow each other
         first, begin, array = trajectory.tolist(), start.tolist(), out.numpy()
@@ -106,16 +112,6 @@ class Files:
         return out
 
     def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
-        """Read neighbouring trajectories.
-
-        Args:
-            first: Number of the first.
-            last: Number after the last.
-            times: Numbers of the stored times.
-
-        Returns:
-            States ``(n, time, *state)``.
-        """
         out = torch.empty(max(last - first, 0), len(range(self.steps)[times]), *self.header.shape)
         array = out.numpy()
         for shard, (a, b) in enumerate(itertools.pairwise(self.offsets)):

@@ -19,6 +19,7 @@ import h5py
 import pytest
 import torch
 import yaml
+from dataset_cases import held_open
 from torch import Tensor
 
 from physinv.config.seeds import Seeds, seeds
@@ -226,16 +227,9 @@ def test_a_living_writer_is_not_disturbed(tmp_path: Path) -> None:
     out = tmp_path / "ou"
     (out / "data" / "train").mkdir(parents=True)
     path = out / "data" / "train" / "ou_000.hdf5.tmp.1"
-    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'w'); print('open', flush=True); sys.stdin.read(); f.close()"
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        assert other.stdout.readline() == "open\n"
-        with pytest.raises(BlockingIOError, match=r"ou_000\.hdf5\.tmp\.1 is being written by another process"):
-            make(out)
-        other.stdin.close()
-        other.wait(10)
+    refused = pytest.raises(BlockingIOError, match=r"ou_000\.hdf5\.tmp\.1 is being written by another process")
+    with held_open(path, "w"), refused:
+        make(out)
     make(out)
     assert not path.exists()
 
