@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,25 @@ COMMIT = subprocess.run(
     ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
 ).stdout.strip()
 Figures = Mapping[str, float]
+
+
+def timing_arguments(about: str | None) -> argparse.Namespace:
+    """Command line of a script that times updates: ``threads``, ``repetitions`` and ``out``; sets the threads."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
+    parser.add_argument("--repetitions", type=int, default=30, help="medians of these (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def update_milliseconds(net: torch.nn.Module, x: torch.Tensor, t: torch.Tensor) -> float:
+    """CPU time of one update without the optimiser."""
+    begun = time.process_time()
+    net(x, t).square().mean().backward()
+    return 1e3 * (time.process_time() - begun)
 
 
 def repeat(name: str, about: str | None, once: Callable[[int, float], Figures], *, budget: float) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -37,3 +41,20 @@ def write(path: Path, states: Tensor, layout: StateLayout = VECTOR, times: Tenso
 def numbers(n: int, kind: str = "vector", seed: int = 0) -> Tensor:
     """Gaussian states of ``n`` trajectories."""
     return torch.randn(n, len(TIMES), *SHAPES[kind], generator=torch.Generator().manual_seed(seed))
+
+
+@contextmanager
+def held_open(path: Path, mode: str) -> Iterator[None]:
+    """Another process has the file open: "r+", or "w" for a new one."""
+    code = (
+        f"import h5py, sys; f = h5py.File(sys.argv[1], '{mode}'); "
+        "print('open', flush=True); sys.stdin.read(); f.close()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == "open\n"
+        yield
+        other.stdin.close()
+        other.wait(10)

@@ -8,7 +8,6 @@ results/tokens.json.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -18,19 +17,12 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
-from common import ROOT, write
+from common import timing_arguments, update_milliseconds, write
 
 from physinv.models.networks import TokenNet, UNet
 from physinv.training.muon import hidden_matrices, orthogonalised
 
 CASES = {"1-D": (32, 96), "2-D": (16, 32), "3-D": (2, 16)}  # fields per update, points per axis
-
-
-def milliseconds(net: nn.Module, x: torch.Tensor, t: torch.Tensor) -> float:
-    """CPU time of one update without the optimiser."""
-    begun = time.process_time()
-    net(x, t).square().mean().backward()
-    return 1e3 * (time.process_time() - begun)
 
 
 def steps(net: nn.Module) -> float:
@@ -45,12 +37,7 @@ def steps(net: nn.Module) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
-    parser.add_argument("--repetitions", type=int, default=30, help="medians of these (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = timing_arguments(__doc__)
     figures: dict[str, list[float]] = {}
     for dimension, (name, (batch, n)) in enumerate(CASES.items(), 1):
         generator = torch.Generator().manual_seed(0)
@@ -58,7 +45,8 @@ def main() -> None:
         unet = UNet(6, 2, dimension=dimension, width=16)
         x, t = torch.randn(batch, 6, *[n] * dimension, generator=generator), torch.rand(batch, generator=generator)
         rows = [
-            (milliseconds(tokens, x, t), milliseconds(unet, x, t), steps(tokens)) for _ in range(args.repetitions + 3)
+            (update_milliseconds(tokens, x, t), update_milliseconds(unet, x, t), steps(tokens))
+            for _ in range(args.repetitions + 3)
         ][3:]
         ours, theirs, orthogonal = (statistics.median(column) for column in zip(*rows, strict=True))
         ratio = statistics.median(row[1] / row[0] for row in rows)
@@ -69,7 +57,6 @@ def main() -> None:
             f"orthogonal steps {orthogonal:.1f} ms",
             flush=True,
         )
-    args.out.mkdir(parents=True, exist_ok=True)
     write(args.out / "tokens.json", {"benchmark": "tokens"}, figures)
 
 

@@ -8,10 +8,8 @@ The same network with the same weights on the same fields, the two in turn; medi
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
-from common import ROOT, write
+from common import timing_arguments, update_milliseconds, write
 
 from physinv.models.networks import UNet
 from physinv.models.networks.layers import wrap
@@ -33,22 +31,15 @@ def circular(x: Tensor) -> Tensor:
 
 
 def milliseconds(net: UNet, around: Callable[[Tensor], Tensor], x: Tensor, t: Tensor) -> float:
-    """CPU time of one update without the optimiser."""
+    """CPU time of one update with this padding."""
     for module in net.modules():
         if hasattr(module, "around"):
             module.around = around
-    begun = time.process_time()
-    net(x, t).square().mean().backward()
-    return 1e3 * (time.process_time() - begun)
+    return update_milliseconds(net, x, t)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
-    parser.add_argument("--repetitions", type=int, default=30, help="medians of these (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = timing_arguments(__doc__)
     figures: dict[str, list[float]] = {}
     for dimension, (name, (batch, n)) in enumerate(CASES.items(), 1):
         generator = torch.Generator().manual_seed(0)
@@ -60,7 +51,6 @@ def main() -> None:
         ratio = statistics.median(b / a for a, b in pairs)
         figures |= {f"{name}: ours": [ours], f"{name}: torch's": [theirs], f"{name}: times faster": [ratio]}
         print(f"{name}, {batch} fields: {ours:.1f} ms with ours, {theirs:.1f} with torch's: {ratio:.2f} x", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
     write(args.out / "wrapping.json", {"benchmark": "wrapping"}, figures)
 
 

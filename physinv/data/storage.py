@@ -8,13 +8,14 @@ holds, and shuffles their windows (:meth:`Files.parts`).
 
 from __future__ import annotations
 
-__all__ = ["Files", "Memory"]
+__all__ = ["Files", "Memory", "Storage"]
 
 import bisect
 import itertools
 import math
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,16 +42,13 @@ _ABSENT = -(2**62)
 _HANDLES = 64  # files that are open at the same time, at most; an eighth of what the system allows where that is less
 
 
-class Memory:
-    """Hold states in one tensor, of which a batch of windows is one ``index_select``.
+class Storage(ABC):
+    """Where trajectories lie."""
 
-    Args:
-        states: The states.
-    """
+    n: int
+    """Number of trajectories."""
 
-    def __init__(self, states: Float[Tensor, "n time *state"]) -> None:
-        self.states, self.n = states, len(states)
-
+    @abstractmethod
     def windows(
         self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
     ) -> Float[Tensor, "b window *state"]:
@@ -64,13 +62,9 @@ class Memory:
         Returns:
             States ``(b, window, *state)``.
         """
-        steps, shape = self.states.shape[1], self.states.shape[2:]
-        index = (trajectory * steps + start)[:, None] + torch.arange(length, device=self.states.device)
-        flat = self.states.view(self.n * steps, -1)
-        return flat.index_select(0, index.flatten()).view(-1, length, *shape)
 
     def parts(self, starts: int, *, generator: torch.Generator) -> Iterator[Int64[Tensor, " items"]]:
-        """Yield the numbers of all windows once, in random order, all at once.
+        """Yield the numbers of all windows once, in random order, in parts; by default all at once.
 
         Args:
             starts: Windows in a trajectory.
@@ -81,6 +75,7 @@ class Memory:
         """
         yield torch.randperm(self.n * starts, generator=generator)
 
+    @abstractmethod
     def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
         """Read neighbouring trajectories.
 
@@ -92,10 +87,31 @@ class Memory:
         Returns:
             States ``(n, time, *state)``.
         """
+
+
+class Memory(Storage):
+    """Hold states in one tensor, of which a batch of windows is one ``index_select``.
+
+    Args:
+        states: The states.
+    """
+
+    def __init__(self, states: Float[Tensor, "n time *state"]) -> None:
+        self.states, self.n = states, len(states)
+
+    def windows(
+        self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
+    ) -> Float[Tensor, "b window *state"]:
+        steps, shape = self.states.shape[1], self.states.shape[2:]
+        index = (trajectory * steps + start)[:, None] + torch.arange(length, device=self.states.device)
+        flat = self.states.view(self.n * steps, -1)
+        return flat.index_select(0, index.flatten()).view(-1, length, *shape)
+
+    def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
         return self.states[first:last, times]
 
 
-class Files:
+class Files(Storage):
     """Read states from HDF5 files, opened when first read, once per process: handles are neither forked nor pickled.
 
     Few files are open at a time, and few blocks of trajectories in memory, however many there are.  HDF5's own cache of
@@ -132,16 +148,6 @@ class Files:
     def windows(
         self, trajectory: Int64[Tensor, " b"], start: Int64[Tensor, " b"], length: int
     ) -> Float[Tensor, "b window *state"]:
-        """Fetch windows; each block that they lie in is read once, unless it is in the pool already.
-
-        Args:
-            trajectory: Numbers of the trajectories.
-            start: In each of them the number of the first state.
-            length: Number of states of a window.
-
-        Returns:
-            States ``(b, window, *state)``.
-        """
         reader = self._reader
         with reader.lock:
             if not self._pooled:
@@ -189,16 +195,6 @@ class Files:
             yield items[torch.randperm(len(items), generator=generator)]
 
     def read(self, first: int, last: int, times: slice = _ALL) -> Float[Tensor, "n time *state"]:
-        """Read neighbouring trajectories.
-
-        Args:
-            first: Number of the first.
-            last: Number after the last.
-            times: Numbers of the stored times.
-
-        Returns:
-            States ``(n, time, *state)``.
-        """
         out = torch.empty(max(last - first, 0), len(range(self.steps)[times]), *self.header.shape)
         with self._reader.lock:
             self._fill(out.numpy(), first, times)

@@ -17,14 +17,13 @@ from physinv.equations.fourier import filtered, wavenumbers
 from physinv.equations.steps import exponential
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
-from physinv.processes.simulator import Simulator
 from simulators.fields.heat import Heat
-from simulators.numerics.priors import PRIORS, scalar_field
+from simulators.numerics.priors import PRIORS, RandomField, scalar_field
 from simulators.numerics.spectral import grid
 
 
 @dataclass(frozen=True)
-class AdvectionDiffusion(Simulator):
+class AdvectionDiffusion(RandomField):
     """A tracer ``u`` that a steady flow ``v`` stirs while it diffuses, on ``[0, 2 pi]^2``, periodic:
 
         u_t + v . grad u = diffusivity Laplace(u) + noise xi,
@@ -168,13 +167,7 @@ class AdvectionDiffusion(Simulator):
         mirrored = [x, *(x.flip(some).roll([1] * len(some), some) for some in axes)]
         return [sign * image for sign in (1, -1) for image in mirrored]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         return scalar_field(self.prior, z, self.slope, generator)

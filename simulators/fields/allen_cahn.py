@@ -15,12 +15,13 @@ from torch import Tensor
 from physinv.equations.fourier import multiplicity
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
+from simulators.numerics.priors import RandomField
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import coloured_field, grid, normalised, reflect, squared_wavenumbers
 
 
 @dataclass(frozen=True)
-class AllenCahn(Semilinear):
+class AllenCahn(Semilinear, RandomField):
     """The stochastic Allen-Cahn equation on ``[0, 2 pi]^dimension``, periodic:
 
         u_t = width^2 Laplace(u) + (1 - u^2) (u + tilt) + noise xi,
@@ -100,14 +101,8 @@ class AllenCahn(Semilinear):
             mirrored += [reflect(x, 0, 1), x.mT]
         return mirrored if self.tilt != 0 else [*mirrored, *(-m for m in mirrored)]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         power = torch.exp(-squared_wavenumbers(z) / float(self.scale) ** 2)
         return float(self.strength) * coloured_field(z, normalised(power, z))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
+from simulators.numerics.priors import RandomField
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -26,7 +27,7 @@ from simulators.numerics.spectral import (
 
 
 @dataclass(frozen=True)
-class Burgers(Semilinear):
+class Burgers(Semilinear, RandomField):
     """The stochastic Burgers equation on ``[0, 2 pi]^dimension``, periodic:
 
         u_t + (u . grad) u = viscosity Laplace(u) + noise xi.
@@ -109,14 +110,8 @@ class Burgers(Semilinear):
         sign = x.new_tensor([-1.0, 1.0])[:, None, None]
         return [x, sign * reflect(x, 0), -sign * reflect(x, 1), -reflect(x, 0, 1), x.flip(1).mT]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         k2 = squared_wavenumbers(z)
         return coloured_field(z, normalised(torch.exp(-k2 / float(self.scale) ** 2) * self.colour(z), z))

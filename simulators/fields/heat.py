@@ -16,13 +16,12 @@ from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import LinearGaussian
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import parameter
-from physinv.processes.simulator import Simulator
-from simulators.numerics.priors import PRIORS, scalar_field
+from simulators.numerics.priors import PRIORS, RandomField, scalar_field
 from simulators.numerics.spectral import grid, power_law, squared_wavenumbers
 
 
 @dataclass(frozen=True)
-class Heat(Linear, Simulator):
+class Heat(Linear, RandomField):
     """The stochastic heat equation ``u_t = diffusivity Laplace(u) + noise xi`` on ``[0, 2 pi]^dimension``, periodic.
 
     ``xi`` is white on the grid.  Every Fourier mode is an Ornstein-Uhlenbeck process with rate ``-diffusivity k^2``, so
@@ -66,15 +65,9 @@ class Heat(Linear, Simulator):
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         return [x, -x]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         return scalar_field(self.prior, z, max(self.slope, 4.0) if self.prior == "edges" else self.slope, generator)
 
     def exact(self) -> LinearGaussian | None:

@@ -15,8 +15,7 @@ from torch import Tensor
 from physinv.equations.steps import Step, heun
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
-from physinv.processes.simulator import Simulator
-from simulators.numerics.priors import PRIORS, scalar_field
+from simulators.numerics.priors import PRIORS, RandomField, scalar_field
 from simulators.numerics.spectral import gaussian_field, grid
 
 _STABLE = 2.0  # |rate| dt up to which Heun's method does not grow what decays
@@ -24,7 +23,7 @@ _ACCURATE = 0.5  # up to which the variance of the fastest mode is right to 8 %
 
 
 @dataclass(frozen=True)
-class HeatConductivity(Simulator):
+class HeatConductivity(RandomField):
     """The stochastic heat equation in an uneven medium on ``[0, 2 pi]^dimension``, periodic:
 
         u_t = div(kappa(x) grad u) + noise xi,
@@ -116,14 +115,8 @@ class HeatConductivity(Simulator):
         mirrored = x.flip(axes).roll([1] * len(axes), axes)
         return [x, sign * x, mirrored, sign * mirrored]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         kappa = self.diffusivity * self.contrast ** gaussian_field(z[:, 1:], 6.0).tanh()
         return torch.cat([scalar_field(self.prior, z[:, :1], self.slope, generator), kappa], dim=1)

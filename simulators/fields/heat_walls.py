@@ -16,13 +16,12 @@ from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import LinearGaussian
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import parameter
-from physinv.processes.simulator import Simulator
-from simulators.numerics.priors import PRIORS, spots
+from simulators.numerics.priors import PRIORS, RandomField, spots
 from simulators.numerics.transforms import backward, centres, forward, gaussian_field, power_law, squared_wavenumbers
 
 
 @dataclass(frozen=True)
-class HeatWalls(Linear, Simulator):
+class HeatWalls(Linear, RandomField):
     """The stochastic heat equation ``u_t = diffusivity Laplace(u) + noise xi`` on ``[0, pi]^dimension`` with walls.
 
     ``xi`` is white on the grid, whose points are cell centres: the walls lie half a cell outside.
@@ -83,19 +82,13 @@ class HeatWalls(Linear, Simulator):
         mirrored = x.flip(tuple(range(-self.dimension, 0)))
         return [x, -x, mirrored, -mirrored]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         if self.prior == "spots":
             return spots(z, generator, periodic=False)
         field = gaussian_field(z, self.slope, self.walls)
-        return torch.where(field > 0, 1.0, -1.0).to(dtype) if self.prior == "edges" else field
+        return torch.where(field > 0, 1.0, -1.0).to(z.dtype) if self.prior == "edges" else field
 
     def exact(self) -> LinearGaussian | None:
         if self.prior != "gaussian":

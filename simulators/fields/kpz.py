@@ -14,6 +14,7 @@ from torch import Tensor
 
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
+from simulators.numerics.priors import RandomField
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -27,7 +28,7 @@ from simulators.numerics.spectral import (
 
 
 @dataclass(frozen=True)
-class KPZ(Semilinear):
+class KPZ(Semilinear, RandomField):
     """The Kardar-Parisi-Zhang equation of a growing interface of height ``h`` on ``[0, 2 pi]``, periodic:
 
         h_t = diffusivity h_xx + growth / 2 h_x^2 + noise xi.
@@ -90,15 +91,9 @@ class KPZ(Semilinear):
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         return [x, reflect(x, 0)]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         k2 = squared_wavenumbers(z)
         power = torch.exp(-k2 / float(self.scale) ** 2) * (k2 > 0) * resolved(z, self.dealias)
         return float(self.strength) * coloured_field(z, normalised(power, z))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import parameter
+from simulators.numerics.priors import RandomField
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -27,7 +28,7 @@ from simulators.numerics.spectral import (
 
 
 @dataclass(frozen=True)
-class KuramotoSivashinsky(Semilinear):
+class KuramotoSivashinsky(Semilinear, RandomField):
     """The stochastic Kuramoto-Sivashinsky equation on ``[0, length)``, periodic:
 
         u_t = -u u_x - u_xx - u_xxxx + noise xi.
@@ -92,15 +93,9 @@ class KuramotoSivashinsky(Semilinear):
     def spin_up_time(self) -> float:
         return float(self.spin_up)
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         q2 = (2 * math.pi / float(self.length)) ** 2 * squared_wavenumbers(z)
         x = coloured_field(z, normalised((q2 < 1) * self.colour(z), z))
         return self.spun_up(x, float(self.spin_up), generator)

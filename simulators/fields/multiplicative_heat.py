@@ -17,7 +17,7 @@ from physinv.equations.fourier import filtered, wavenumbers
 from physinv.equations.sde import Multiplicative
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
-from physinv.processes.simulator import Simulator
+from simulators.numerics.priors import RandomField
 from simulators.numerics.spectral import gaussian_field, grid
 
 
@@ -58,7 +58,7 @@ class Temperature(Multiplicative):
 
 
 @dataclass(frozen=True)
-class MultiplicativeHeat(Simulator):
+class MultiplicativeHeat(RandomField):
     """The heat equation ``u_t = diffusivity u_xx + noise u xi`` on a periodic line, in the logarithm ``y = log u``.
 
     ``xi`` is white, pixel by pixel.  With ``r = y_{i+1} - y_i`` and ``l = y_{i-1} - y_i`` on a grid of spacing ``h``
@@ -123,15 +123,9 @@ class MultiplicativeHeat(Simulator):
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return self.noise * torch.ones_like(t)
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         return self.contrast * gaussian_field(z, self.slope)
 
 

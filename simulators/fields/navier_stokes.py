@@ -16,6 +16,7 @@ from torch import Tensor
 from physinv.equations.fourier import multiplicity
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
+from simulators.numerics.priors import RandomField
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import (
     coloured_field,
@@ -29,7 +30,7 @@ from simulators.numerics.spectral import (
 
 
 @dataclass(frozen=True)
-class NavierStokes(Semilinear):
+class NavierStokes(Semilinear, RandomField):
     """The incompressible Navier-Stokes equations for the vorticity ``w = v_x - u_y`` on ``[0, 2 pi]^2``, periodic:
 
         w_t + u . grad w = viscosity Laplace(w) - drag w + F + noise xi.
@@ -170,15 +171,9 @@ class NavierStokes(Semilinear):
     def spin_up_time(self) -> float:
         return float(self.spin_up)
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         k2 = squared_wavenumbers(z)
         power = k2 * torch.exp(-k2 / float(self.scale) ** 2) * resolved(z, self.dealias)
         return self.spun_up(

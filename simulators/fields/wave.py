@@ -19,14 +19,13 @@ from physinv.laws.exact import ExactPosterior, States, check_final
 from physinv.laws.gaussian import gaussian_log_prob
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import parameter
-from physinv.processes.simulator import Simulator
 from simulators.numerics.oscillator import Block, inverse_root, noise_block, noise_root, product, propagator, transposed
-from simulators.numerics.priors import PRIORS, scalar_field
+from simulators.numerics.priors import PRIORS, RandomField, scalar_field
 from simulators.numerics.spectral import gaussian_field, grid, power_law, squared_wavenumbers
 
 
 @dataclass(frozen=True)
-class Wave(Simulator):
+class Wave(RandomField):
     """The damped stochastic wave equation on ``[0, 2 pi]^dimension``, periodic:
 
         u_tt = speed^2 Laplace(u) - damping u_t + noise xi,
@@ -148,15 +147,9 @@ class Wave(Simulator):
         mirrored = [x.flip(some).roll([1] * len(some), some) if some else x for some in sets]
         return [sign * image for sign in (1, -1) for image in mirrored]
 
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         w = self.kick * gaussian_field(z[:, 1:], self.slope)
         return torch.cat([scalar_field(self.prior, z[:, :1], self.slope, generator), w], dim=1)
 

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-__all__ = ["PRIORS", "scalar_field", "spots"]
+__all__ = ["PRIORS", "RandomField", "scalar_field", "spots"]
+
+from abc import abstractmethod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.processes.simulator import Simulator
 from simulators.numerics.spectral import gaussian_field
 
 PRIORS = ("gaussian", "spots", "edges")
 """Kinds of initial states that :func:`scalar_field` makes."""
+
+
+class RandomField(Simulator):
+    """A process whose initial states are fields made of white noise; a subclass says how in :meth:`from_noise`."""
+
+    @abstractmethod
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
+    ) -> Float[Tensor, "batch *state"]:
+        """Return initial states made of white noise.
+
+        Args:
+            z: White noise of the shape of the states, unit variance per point.
+            generator: Source of further random numbers.
+        """
+
+    def initial(
+        self,
+        batch: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "batch *state"]:
+        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
+        return self.from_noise(z, generator)
 
 
 def scalar_field(

@@ -14,24 +14,6 @@ import pytest
 from physinv.cli import app as cli
 
 
-@pytest.fixture
-def physinv(capsys, monkeypatch):
-    """Run the command; returns (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main([str(w) for w in words])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
     """A dataset, a run and a reconstruction made by the command itself."""

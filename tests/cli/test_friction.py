@@ -19,23 +19,6 @@ SMALL = [
 ] + ["--set", "validate_every=10"]
 
 
-@pytest.fixture
-def physinv(capsys, monkeypatch):
-    """Run the command; returns (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        capsys.readouterr()
-        code = 0
-        try:
-            main([str(w) for w in words])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
     """A dataset, two runs and their reconstructions."""

@@ -17,23 +17,6 @@ from physinv.posterior.reconstruction import read_reconstruction
 RUN = ("--method", "exact", "--samples", 16)
 
 
-@pytest.fixture
-def physinv(capsys, monkeypatch):
-    """Run the command; returns (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main([str(w) for w in words])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
     """A dataset of a process with a known posterior, and files of observations of it."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import xarray
-from dataset_cases import FIELD, SHAPES, TIMES, VECTOR, numbers, write
+from dataset_cases import FIELD, SHAPES, TIMES, VECTOR, held_open, numbers, write
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import inspect
@@ -131,14 +129,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
 
 def test_a_file_being_written_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.hdf5", numbers(3))
-    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'r+'); print('open', flush=True); sys.stdin.read(); f.close()"
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        assert other.stdout.readline() == "open\n"
-        with pytest.raises(BlockingIOError, match=r"x.hdf5 is being written by another process; wait"):
-            TrajectoryDataset(path)
-        other.stdin.close()
-        other.wait(10)
+    refused = pytest.raises(BlockingIOError, match=r"x.hdf5 is being written by another process; wait")
+    with held_open(path, "r+"), refused:
+        TrajectoryDataset(path)
     assert len(TrajectoryDataset(path)) == 3 * 8

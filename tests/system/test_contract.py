@@ -4,6 +4,8 @@ Combinations that claim to fit give finite results of the right shape, dtype and
 same after saving and loading.  Those that do not fit say so in one line.
 """
 
+import copy
+import functools
 import itertools
 import math
 
@@ -61,8 +63,16 @@ def made(tmp_path_factory):
     return get
 
 
-def fitted(simulator, data, law):
-    return build_model(simulator, data, Settings(reference=law, width=8, depth=1), seed=0)
+@pytest.fixture(scope="module")
+def fitted(made):
+    """An untrained model by the names of process and law, fitted when first asked for; each caller has its own copy."""
+
+    @functools.cache
+    def fit(name, law):
+        simulator, data = made(name)
+        return build_model(simulator, data, Settings(reference=law, width=8, depth=1), seed=0)
+
+    return lambda name, law: copy.deepcopy(fit(name, law))
 
 
 def randomised(model):
@@ -113,13 +123,13 @@ def test_simulators(name, made):
 
 
 @pytest.mark.parametrize(("name", "law"), [*itertools.product(NAMES, REFERENCES.names())])
-def test_reference_laws(name, law, made):
+def test_reference_laws(name, law, made, fitted):
     simulator, data = made(name)
     if not REFERENCES.find(law).suits(simulator, data.layout):
         with pytest.raises(ValueError, match=f"reference law `{law}` does not fit"):
             fit_reference(simulator, data, Settings(reference=law))
         return
-    model = randomised(fitted(simulator, data, law))
+    model = randomised(fitted(name, law))
     reference = model.reference
     x, t = data.states(2), torch.full((COUNT,), float(data.times[2]))
     score = reference.score(x, t)
@@ -157,7 +167,7 @@ def fitting(simulator, data):
 
 
 @pytest.mark.parametrize(("name", "step"), [*itertools.product(NAMES, STEPS.names())])
-def test_reverse_steps(name, step, made):
+def test_reverse_steps(name, step, made, fitted):
     """Every step takes a state back for every eta, or says in one line what it needs."""
     simulator, data = made(name)
     taken = STEPS.find(step)
@@ -166,7 +176,7 @@ def test_reverse_steps(name, step, made):
     g = torch.Generator().manual_seed(0)
     dw = torch.randn((taken.draws, *x.shape), generator=g) * math.sqrt(float(data.times[-1] - data.times[-2]))
     for law in fitting(simulator, data):
-        model = fitted(simulator, data, law)
+        model = fitted(name, law)
         for eta in (0.0, 1.0):
             reverse = Reverse(simulator, model, eta)
             if taken is default_step(simulator, model):
@@ -184,10 +194,10 @@ def test_reverse_steps(name, step, made):
 
 
 @pytest.mark.parametrize(("name", "objective"), [*itertools.product(NAMES, OBJECTIVES.names())])
-def test_objectives(name, objective, made):
+def test_objectives(name, objective, made, fitted):
     """Every objective is a finite number with gradients, the same for the same generator, or says what it needs."""
     simulator, data = made(name)
-    model = randomised(fitted(simulator, data, fitting(simulator, data)[0]))
+    model = randomised(fitted(name, fitting(simulator, data)[0]))
     loss = find_objective(objective).loss
     states = data.trajectories(slice(0, 4))[:, -3:]
     times = data.times[-3:].float().expand(4, 3)
