@@ -15,6 +15,7 @@ import itertools
 import math
 import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -255,6 +256,8 @@ class _Reader:
         self.lock = threading.Lock()
         self.opened: OrderedDict[int, tuple[h5py.File, list[_Field]]] = OrderedDict()
         self.pool = _Pool(blocks, shape)
+        # HDF5 reads through Python here, which must not have gone when files are closed.
+        weakref.finalize(self, _close, self.opened)
 
 
 class _Pool:
@@ -289,6 +292,11 @@ class _Pool:
         row = place * self._size
         fill(self.memory.states[row : row + last - first].numpy(), first, _ALL)
         self._held[place], self._shift[block], self._used[block] = block, row - first, self._calls
+
+
+def _close(opened: OrderedDict[int, tuple[h5py.File, list[_Field]]]) -> None:
+    while opened:
+        opened.popitem()[1][0].close()
 
 
 def _uncached(group: h5py.Group, name: str) -> h5py.Dataset:

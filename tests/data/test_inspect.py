@@ -13,6 +13,7 @@ from dataset_cases import FIELD, numbers, write
 
 from physinv.config.files import sha256
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.hdf5.blocks import seal
 from physinv.data.inspect import FieldStatistics, field_statistics, inspect
 from physinv.processes.layout import FieldLayout
 
@@ -46,6 +47,7 @@ def test_only_what_was_asked_for_is_compared(tmp_path: Path) -> None:
     ]
     with h5py.File(path, "r+") as file:
         file["t0_fields/position"][0, 0, 0] += 1
+    seal(path)  # as whoever means to deceive would do
     assert inspect(path).whole
     assert "dataset.json lists (sha256); copy" in inspect(path, verify=True).problem
     listed.write_text(json.dumps({"files": {"data/train/x.hdf5": {**entry, "bytes": entry["bytes"] - 1}}}))

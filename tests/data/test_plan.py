@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, object], message: str
 
 
 def test_what_no_disk_holds_is_refused_before_files_are_listed() -> None:
-    expected = r"^`splits` ask for 99999999999999 trajectories, 13\.2 PB on disk in 200000000000 files, 100000 are"
+    expected = r"^`splits` ask for 99999999999999 trajectories, 13\.2 PB on disk in 10000000000 files, 100000 are"
     with pytest.raises(ValueError, match=expected):
         DatasetPlan(OU, {"train": 99999999999999})  # of 11 times x 3 numbers of 4 bytes
     assert len(DatasetPlan(OU, {"train": 99999999999999 // 10**6}, trajectories_per_shard=10**5).shards) == 1000
