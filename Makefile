@@ -30,7 +30,7 @@ docs: $(READY_DOCS)  ## the documentation, into docs/_build/html; warnings are e
 	@echo "open docs/_build/html/index.html"
 
 BENCHMARKS := heat heat_edges heat_partial navier_partial quadratic calibration ornstein_uhlenbeck objectives ablation speed/time_to_accuracy \
-	systems gallery nonlinear sharp_priors reversals speed/generation speed/fft_share speed/wrapping
+	systems gallery nonlinear sharp_priors reversals speed/generation speed/fft_share speed/wrapping speed/verifying trajectory_flips
 
 COMPARED := heat quadratic double-well particles burgers navier-stokes
 

@@ -33,6 +33,8 @@ def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, A
             raise ValueError(f"`{option}` takes key=value, got {word!r}.")
         try:
             out[key.strip()] = tomllib.loads(f"v = {value}")["v"]
+        except RecursionError:
+            raise ValueError(f"`{option}` {key.strip()} has a value that is nested too deep.") from None
         except tomllib.TOMLDecodeError:
             out[key.strip()] = value.strip()
     return out

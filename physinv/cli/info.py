@@ -12,9 +12,13 @@ import torch
 
 from physinv.config.replace import settle_above
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.hdf5.blocks import sealed_size
+from physinv.data.hdf5.opening import open_file
 from physinv.data.inspect import FileSummary, inspect
 from physinv.data.plan import SPLITS
 from physinv.posterior.reconstruction import read_reconstruction
+
+_UNSEALED = "no: the file has no checksums, being of an earlier version or changed by another program"
 
 
 def describe_path(path: Path) -> dict[str, Any]:
@@ -81,9 +85,9 @@ def draw_path(path: Path, figure: Path) -> None:
 
 def _is_reconstruction(path: Path) -> bool:
     try:
-        with h5py.File(path, "r") as file:
-            return {"samples", "info_json"} <= set(file)
-    except OSError:
+        with open_file(path) as file:
+            return isinstance(file.get("samples"), h5py.Dataset) and "info_json" in file
+    except (OSError, ValueError, RuntimeError):
         return False
 
 
@@ -92,8 +96,8 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
     if not summary.whole:
         return out | {"problem": summary.problem, "bytes": summary.bytes}
     out |= {
-        "simulator": summary.config["simulator"],
-        "parameters": summary.config["parameters"],
+        "simulator": summary.config.get("simulator", summary.name),
+        "parameters": summary.config.get("parameters", {}),
         "trajectories": summary.n_trajectories,
         "state_shape": list(summary.shape),
         "times": f"{len(summary.times)} from {summary.times[0]:g} to {summary.times[-1]:g}",
@@ -101,6 +105,7 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
         "checksum": {True: "as in dataset.json", False: "differs from dataset.json", None: "not listed"}[
             summary.checksum
         ],
+        "verified": "by the checksums in the file" if sealed_size(summary.path) is not None else _UNSEALED,
     }
     for name, f in summary.fields.items():
         out[name] = {"min": f.minimum, "mean": f.mean, "max": f.maximum, "std": f.std}

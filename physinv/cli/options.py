@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "Strict", "check_output", "parse_seconds"]
+__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "Strict", "Verify", "check_output", "parse_seconds"]
 
 import re
 from pathlib import Path
@@ -27,6 +27,9 @@ Device = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all randomness; stored with the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Make warnings errors: exit code 2, and nothing is written.")]
+Verify = Annotated[
+    bool, typer.Option("--verify/--no-verify", help="Compare trajectories with their checksums as they are read.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 

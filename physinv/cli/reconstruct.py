@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, check_output
+from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, Verify, check_output
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 from physinv.config.outputs import refuse_existing
@@ -86,6 +86,7 @@ def reconstruct(
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
+    verify: Verify = True,
 ) -> None:
     """Reconstruct initial states from final ones.
 
@@ -117,7 +118,7 @@ def reconstruct(
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     source: TrajectoryDataset | FinalStates
     if data is not None:
-        source = TrajectoryDataset(data)
+        source = TrajectoryDataset(data, verify=verify)
     else:
         source = _observed(observation or [], loaded, variable, names, dims)
     begun, warnings = time.perf_counter(), list[str]()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physinv.cli import console
-from physinv.cli.options import Device, Options, Overwrite, Seed, Set, parse_seconds
+from physinv.cli.options import Device, Options, Overwrite, Seed, Set, Verify, parse_seconds
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
 
@@ -59,6 +59,7 @@ def train(
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
+    verify: Verify = True,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard.")] = False,
 ) -> None:
     """Train a method on a dataset; killed at any moment, --resume goes on exactly.
@@ -76,9 +77,8 @@ def train(
     from physinv.config.settings import Settings
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.data.process import process_of
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.processes.parameters import build
-    from physinv.processes.registry import find
     from physinv.runs.physics import physics_of
     from physinv.runs.places import replacement
     from physinv.runs.run import train_run
@@ -99,13 +99,12 @@ def train(
         spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or ""))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
     _check_dataset(dataset)
-    train_data = TrajectoryDataset(dataset / "data" / "train")
-    valid_data = TrajectoryDataset(dataset / "data" / "valid")
+    train_data = TrajectoryDataset(dataset / "data" / "train", verify=verify)
+    valid_data = TrajectoryDataset(dataset / "data" / "valid", verify=verify)
     console.warn(precision_warnings(train_data))
     given = read_assignments(parameter or [], "--parameter")
     physics = None if simulator is None else physics_of(train_data, simulator, given)
-    process = physics or build(find(train_data.config["simulator"]), train_data.config["parameters"])
-    console.warn(training_warnings(process, train_data, valid_data))
+    console.warn(training_warnings(physics or process_of(train_data), train_data, valid_data))
     board = event_writer(out / "tensorboard") if tensorboard else None
     phases = _Phases()
     with keeping(lambda: _kept(out, overwrite)), progress("training") as report:

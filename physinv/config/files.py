@@ -250,7 +250,9 @@ def read_toml(path: Path, *, kind: str = "file", hint: str = "give the path of a
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no {kind} {path}; {hint}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path} is not valid TOML that can be read: it is nested too deep.") from None
+    except ValueError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from None
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from physinv.config.inputs import Numbers, Times, describe
 from physinv.config.replace import settle_above
 from physinv.data.file_format import Header, read_header
+from physinv.data.process import check_config_times
 from physinv.data.storage import Files, Memory
 from physinv.processes.layout import StateLayout
 
@@ -40,6 +41,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         source: One file, several files, or a folder of ``*.hdf5``, such as ``datasets/heat/data/train``.
         window: Number of neighbouring states in an item, from 2 to all states of a trajectory.
+        verify: Whether what is read is compared with the checksums of the files; those of earlier versions have none.
 
     Attributes:
         path: The first of what ``source`` names.
@@ -53,16 +55,17 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         ValueError: If files are damaged, foreign, or do not belong together, or ``window`` does not fit.
     """
 
-    def __init__(self, source: Path | str | Sequence[Path | str], window: int = 2) -> None:
+    def __init__(self, source: Path | str | Sequence[Path | str], window: int = 2, *, verify: bool = True) -> None:
         if not isinstance(source, (str, Path, Sequence)):
             raise ValueError(f"`source` must be a path or several, got {describe(source)}; give the folder of a split.")
         self.path = Path(source) if isinstance(source, (str, Path)) else Path(source[0]) if source else Path()
         settle_above(self.path)
         self.paths = _find_files(source)
-        headers = [read_header(path) for path in self.paths]
+        headers = [read_header(path, verify=verify) for path in self.paths]
         _check_agreement(self.paths, headers)
         self._header = headers[0]
-        self._states: Memory | Files = Files(self.paths, headers)
+        check_config_times(self.paths[0], self._header.times, self._header.config)
+        self._states: Memory | Files = Files(self.paths, headers, verify)
         self.times: Float[Tensor, " time"] = torch.tensor(self._header.times, dtype=torch.float64)
         self._times32 = self.times.float()
         self.window = self._checked(window)

@@ -10,6 +10,8 @@
     /physinv                what other readers ignore: configuration, kind of state, exact times and positions, seeds
     /physinv/mask           fields with a mask only: bool over space, true where there are data; states are 0 elsewhere
 
+Behind the end of the HDF5 file stand checksums of all of its bytes (:mod:`physinv.data.hdf5.blocks`).
+
 Fields have one dataset per channel; vectors ``(dim,)`` are one dataset over the pseudo-axis ``coordinate``; particles
 have one dataset per vector over the axes ``particle, component``.  What is static has no time axis.  Nothing in a file
 depends on when or where it was written: same data, same bytes.
@@ -23,7 +25,7 @@ __all__ = ["SCHEMA_VERSION", "Header", "open_file", "read_header", "write_header
 
 import itertools
 import json
-import re
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +35,27 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from physinv.config.failures import as_os_error
+from physinv.config.inputs import describe
+from physinv.config.json_text import read_object
 from physinv.config.versions import versions
+from physinv.data.hdf5.opening import open_file
+from physinv.data.hdf5.stored import check_stored, read_line
 from physinv.processes.layout import StateLayout, layout_from
 
 SCHEMA_VERSION = 1
 """Version of the format, which every file holds; files of another version are refused."""
+
+_KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "simulator": (str, "a text"),
+    "parameters": (dict, "values by name"),
+    "physics": (dict, "numbers by name"),
+    "units": (dict, "texts by name"),
+    "axis_units": (dict, "texts by name"),
+    "components": (list, "a list of names"),
+    "time_unit": (str, "a text"),
+    "origin_date": (str, "a text"),
+    "origin": ((int, float), "a number"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,11 +111,12 @@ def write_header(file: h5py.File, header: Header) -> list[h5py.Dataset]:
     return states
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, verify: bool = True) -> Header:
     """Read and check what a file says about itself.
 
     Args:
         path: The file.
+        verify: Whether what is read is compared with the checksums of the file.
 
     Returns:
         The header.
@@ -106,71 +124,71 @@ def read_header(path: Path) -> Header:
     Raises:
         FileNotFoundError: If there is none.
         BlockingIOError: If another process writes to it.
-        ValueError: If physinv did not write it, or in another version, or it is not whole.
+        ValueError: If physinv did not write it, or in another version, it is not whole, or contradicts itself.
     """
-    with open_file(path) as file:
+    with open_file(path, verify=verify) as file:
         try:
             _check_version(path, file)
-            layout = _read_layout(file)
+            layout = _read_layout(path, file)
             own, (name, n_trajectories, parameters) = file["physinv"], _read_root(file)
-            times, config = tuple(own["times"][:].tolist()), json.loads(own.attrs["config_json"])
+            times = tuple(read_line(path, own["times"]).tolist())
+            config = read_object(own.attrs["config_json"], f"the configuration of {path}", finite=True)
             header = Header(name, layout, layout.shape, times, n_trajectories, parameters, config)
-        except (KeyError, TypeError, OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a whole trajectory file: {str(error).splitlines()[0]}.") from None
-        _check_content(path, file, header)
+            _check_config(path, config)
+            _check_content(path, file, header)
+        except Exception as error:  # damage shows itself in any way
+            if isinstance(error, ValueError) and str(path) in str(error):
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise ValueError(f"{path} is not a whole trajectory file: {reason}.") from None
     return header
 
 
-def open_file(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The file, open for reading.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        PermissionError: If it may not be read.
-        BlockingIOError: If another process writes to it.
-        ValueError: If it is not HDF5, or damaged.
-    """
-    try:
-        return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}; make it with `physinv generate`.") from None
-    except BlockingIOError:
-        raise BlockingIOError(f"{path} is being written by another process; wait until that has finished.") from None
-    except PermissionError:
-        raise PermissionError(f"{path} can't be read: permission denied.") from None
-    except OSError as error:
-        if (refused := as_os_error(error, path)) is not None:
-            raise refused from None
-        reason = re.sub(r"^.*?\(|\)\s*$", "", str(error).splitlines()[0])
-        raise ValueError(f"{path} is not a whole HDF5 file ({reason}); copy or generate it again.") from None
-
-
 def _check_version(path: Path, file: h5py.File) -> None:
-    if "physinv" not in file or "schema_version" not in file["physinv"].attrs:
+    own = file.get("physinv")
+    if own is None or "schema_version" not in own.attrs:
         raise ValueError(f"{path} was not written by physinv: it has no /physinv@schema_version.")
-    found = file["physinv"].attrs["schema_version"]
-    if found != SCHEMA_VERSION:
+    found = own.attrs["schema_version"]
+    if not isinstance(found, np.integer) or found != SCHEMA_VERSION:
         raise ValueError(
             f"{path} has schema_version {found}, this version of physinv reads {SCHEMA_VERSION}; "
             "generate the data again, or install the version that wrote them."
         )
 
 
+def _check_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a configuration whose values are of other kinds than those that are asked for later."""
+    for key, (kind, told) in _KINDS.items():
+        if key in config and (not isinstance(config[key], kind) or isinstance(config[key], bool)):
+            got = describe(config[key])
+            raise ValueError(f"`{key}` in the configuration of {path} must be {told}, got {got}; generate it again.")
+    if ("simulator" in config) != ("parameters" in config):
+        missing = "simulator" if "parameters" in config else "parameters"
+        raise ValueError(f"the configuration of {path} lacks `{missing}`; generate it again.")
+
+
 def _check_content(path: Path, file: h5py.File, header: Header) -> None:
     times = header.times
     if len(times) < 2 or not np.isfinite(times).all() or any(b <= a for a, b in itertools.pairwise(times)):
         raise ValueError(f"`times` of {path} must be 2 or more finite numbers, strictly increasing; generate it again.")
+    if header.n_trajectories < 1:
+        raise ValueError(f"{path} holds no trajectories; generate it again.")
     for name in header.layout.names:
-        expected = header.stored_shape(name)
-        found = file["t0_fields"][name].shape if name in file["t0_fields"] else None
-        if found != expected:
+        expected, data = header.stored_shape(name), _field(file, name)
+        found = None if data is None else data.shape
+        if data is None or found != expected:
             raise ValueError(f"`{name}` of {path} must have shape {expected}, got {found}; generate it again.")
+        if data.dtype != np.float32 or data.is_virtual:
+            told = "a virtual dataset" if data.is_virtual else str(data.dtype)[:60]
+            raise ValueError(f"`{name}` of {path} must hold float32 numbers, got {told}; generate it again.")
+        check_stored(path, data)
+
+
+def _field(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """A dataset of the group of states; None where there is none under exactly this name."""
+    fields = file["t0_fields"]
+    found = fields[name] if name in fields and "/" not in name else None
+    return found if isinstance(found, h5py.Dataset) else None
 
 
 # -- the root: attributes
@@ -317,12 +335,20 @@ def _write_own(file: h5py.File, header: Header) -> None:
     seeds.dims[0].attach_scale(file["sample"])
 
 
-def _read_layout(file: h5py.File) -> StateLayout:
+def _read_layout(path: Path, file: h5py.File) -> StateLayout:
     own, axes, names, boundary = file["physinv"], _read_axes(file), _read_names(file), _read_boundary(file)
     if any(len(file["dimensions"][a]) != len(own[f"positions_{a}"]) for a in axes):
         raise KeyError("dimensions and positions differ in length")
-    positions = tuple(tuple(own[f"positions_{a}"][:].tolist()) for a in axes)
+    positions = tuple(tuple(read_line(path, own[f"positions_{a}"]).tolist()) for a in axes)
     static = tuple(str(a) for a in own.attrs.get("static", ()))
     box, isotropic = float(own.attrs.get("box", 0.0)), bool(own.attrs.get("isotropic", False))
-    mask = own["mask"][...].flatten().tolist() if "mask" in own else ()
+    mask = _read_mask(path, own["mask"], math.prod(map(len, positions))) if "mask" in own else ()
     return layout_from(str(own.attrs["kind"]), names, axes, positions, boundary, static, box, isotropic, mask)
+
+
+def _read_mask(path: Path, data: h5py.Dataset, points: int) -> list[bool]:
+    if data.size != points or data.dtype != np.bool_:
+        raise ValueError(f"`mask` of {path} must hold true or false for {points} points, got {data.size}.")
+    check_stored(path, data)
+    found: list[bool] = data[...].flatten().tolist()
+    return found

@@ -30,6 +30,7 @@ from physinv.config.replace import complete, staging, swap
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry
+from physinv.data.hdf5.blocks import seal
 from physinv.data.imports.choices import Choices
 from physinv.data.imports.missing import refuse_missing
 from physinv.data.imports.plan import ImportPlan, plan_import
@@ -277,3 +278,4 @@ def _write_varying(path: Path, picked: Sequence[Pick]) -> None:
             data.attrs["sample_varying"], data.attrs["time_varying"] = np.bool_(True), np.bool_(False)
         told = [*scalars.attrs["field_names"], *names]
         scalars.attrs["field_names"] = np.array(told, dtype=h5py.string_dtype())
+    seal(path)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK_BYTES", "SPLITS", "TRAJECTORIES_PER_SHARD", "DatasetPlan", "Shard", "differences"]
+__all__ = [
+    "CHUNK_BYTES",
+    "MOST_BYTES",
+    "MOST_FILES",
+    "SPLITS",
+    "TRAJECTORIES_PER_SHARD",
+    "DatasetPlan",
+    "Shard",
+    "differences",
+]
 
 import json
 import math
@@ -14,6 +23,7 @@ from typing import Any, Literal
 
 import torch
 
+from physinv.config.failures import told_bytes
 from physinv.config.inputs import check_count, check_instance
 from physinv.config.inputs import describe as describe_value
 from physinv.config.seeds import seeds
@@ -30,6 +40,13 @@ TRAJECTORIES_PER_SHARD = 500
 
 CHUNK_BYTES = 64 * 2**20
 """Bytes of trajectories that are simulated, or read, at once."""
+
+
+MOST_FILES = 10**5
+"""Files of a dataset, at most."""
+
+MOST_BYTES = 2**36
+"""Bytes of one trajectory, at most: it is simulated as a whole."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +209,23 @@ def _parts(total: int, most: int) -> list[int]:
     return [total // n + (i < total % n) for i in range(n)]
 
 
+def _check_size(plan: DatasetPlan) -> None:
+    """Refuse what no machine holds before files are listed and states are made."""
+    one, total = plan.trajectory_bytes, sum(plan.splits.values())
+    if one > MOST_BYTES:
+        times, shape = len(plan.simulator.times), " x ".join(map(str, plan.simulator.shape))
+        raise ValueError(
+            f"`simulator` makes trajectories of {times} times x {shape} numbers: each needs {told_bytes(one)} of "
+            f"memory, {told_bytes(MOST_BYTES)} are the most; take fewer steps, points or components."
+        )
+    files = sum(math.ceil(count / plan.trajectories_per_shard) for count in plan.splits.values())
+    if files > MOST_FILES:
+        raise ValueError(
+            f"`splits` ask for {total} trajectories, {told_bytes(total * one)} on disk in {files} files, {MOST_FILES} "
+            "are the most; take fewer, or more `trajectories_per_shard` in a recipe."
+        )
+
+
 def _check(plan: DatasetPlan) -> None:
     if not re.fullmatch(r"([A-Za-z_][\w.]*:)?[A-Za-z0-9][A-Za-z0-9._-]*", plan.name):
         raise ValueError(
@@ -215,6 +249,7 @@ def _check(plan: DatasetPlan) -> None:
     if not 0 <= plan.seed < 2**63:
         raise ValueError(f"`seed` must be between 0 and 2^63 - 1, got {plan.seed}.")
     check_count(plan.trajectories_per_shard, "trajectories_per_shard")
+    _check_size(plan)
     if plan.dtype not in ("float32", "float64"):
         raise ValueError(f"`dtype` must be float32 or float64, got {plan.dtype!r}.")
     # torch's CPU generator looks at 32 bits of a seed only: no two parts may agree in those

@@ -13,14 +13,20 @@ __all__ = [
 ]
 
 import errno
+import math
+import os
 import re
 import shutil
 from pathlib import Path
 
-from physinv.config.files import read_json, sweep
+from physinv.config.failures import told_bytes
+from physinv.config.files import sweep
+from physinv.config.json_text import read_object
 from physinv.config.replace import staging
-from physinv.data.file_format import open_file, read_header
+from physinv.data.file_format import read_header
+from physinv.data.hdf5.opening import open_file
 from physinv.data.plan import SPLITS, DatasetPlan, differences
+from physinv.data.process import check_times
 
 _SHARD = re.compile(r"_\d{3,}\.hdf5$")  # how names of files of a dataset end
 
@@ -49,8 +55,10 @@ def refuse_finished(out: Path, plan: DatasetPlan) -> None:
     if not path.exists():
         return
     try:
-        config = read_json(path)["config"]
-    except (ValueError, KeyError, TypeError):
+        config = read_object(path.read_bytes(), str(path)).get("config")
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
         raise ValueError(f"{path} is damaged: delete it to complete the data, or add `--overwrite`.") from None
     if told := differences(config, plan.config):
         raise FileExistsError(_other_configuration(out, told))
@@ -83,6 +91,7 @@ def refuse_other_files(root: Path, plan: DatasetPlan, out: Path) -> None:
                 told = f"{path.relative_to(out)} holds {header.n_trajectories} trajectories there, {shard.count} here"
             if told:
                 raise FileExistsError(_other_configuration(out, told))
+            check_times(path, header.times, plan.simulator)
 
 
 def drop_unusable_rebuild(root: Path, plan: DatasetPlan) -> None:
@@ -142,21 +151,35 @@ def _foreign(path: Path) -> bool:
 
 
 def check_free_space(root: Path, plan: DatasetPlan) -> None:
-    """Check, before the work begins, that the missing files fit on the disk.
+    """Check, before the work begins, that a trajectory fits into memory, and the missing files on the disk.
 
     Args:
         root: Folder of the splits, which need not exist.
         plan: What is to be made there.
 
     Raises:
-        OSError: If they do not.
+        OSError: If the files do not.
+        ValueError: If a trajectory does not.
     """
+    if (one := plan.trajectory_bytes) > (memory := _memory()):
+        raise ValueError(
+            f"`simulator` makes trajectories that need {told_bytes(one)} of memory each, this machine has "
+            f"{told_bytes(memory)}; take fewer steps, points or components."
+        )
     missing = sum(s.count for s in plan.shards if not (root / s.split / s.file).exists())
     place = next(p for p in (root, *root.absolute().parents) if p.is_dir())
     free, needed = shutil.disk_usage(place).free, missing * plan.trajectory_bytes
     if needed > free:
-        reason = f"the data need {needed / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free"
+        reason = f"the data need {told_bytes(needed)}, but only {told_bytes(free)} are free"
         raise OSError(errno.ENOSPC, f"No space left on device: {reason}", str(place))
+
+
+def _memory() -> float:
+    """Bytes of memory of this machine, as far as it says so."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # Windows
+        return math.inf
 
 
 def _other_configuration(out: Path, told: str) -> str:

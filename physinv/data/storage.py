@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from physinv.data.file_format import Header, open_file
+from physinv.data.file_format import Header
+from physinv.data.hdf5.opening import open_file
 
 _ALL = slice(None)
 
@@ -68,10 +69,11 @@ class Files:
     Args:
         paths: The files.
         headers: Their headers.
+        verify: Whether what is read is compared with the checksums of the files.
     """
 
-    def __init__(self, paths: Sequence[Path], headers: Sequence[Header]) -> None:
-        self.paths, self.header = list(paths), headers[0]
+    def __init__(self, paths: Sequence[Path], headers: Sequence[Header], verify: bool = True) -> None:
+        self.paths, self.header, self.verify = list(paths), headers[0], verify
         self.parts, self.steps = self.header.layout.parts(), len(self.header.times)
         self.offsets = [0, *itertools.accumulate(h.n_trajectories for h in headers)]
         self.n = self.offsets[-1]
@@ -130,6 +132,7 @@ class Files:
         """Each dataset of a file, with its place in a state and whether it changes in time."""
         key = (os.getpid(), shard)
         if key not in self._handles:
-            fields, static = open_file(self.paths[shard])["t0_fields"], self.header.layout.static
+            file = open_file(self.paths[shard], verify=self.verify, known=True)
+            fields, static = file["t0_fields"], self.header.layout.static
             self._handles[key] = [(place, name not in static, fields[name]) for name, place in self.parts]
         return self._handles[key]

@@ -19,6 +19,7 @@ from torch import Tensor
 from physinv.config.files import publish, temporary_path
 from physinv.config.hdf5_sink import HDF5Sink
 from physinv.data.file_format import Header, write_header
+from physinv.data.hdf5.blocks import seal
 from physinv.processes.layout import StateLayout
 
 _RESERVED_ATTRIBUTES = {
@@ -152,6 +153,7 @@ class TrajectoryWriter:
             )
         try:
             self._close()
+            seal(self._temporary)
             publish(self._temporary, self.path)
         except BaseException:
             self._discard()

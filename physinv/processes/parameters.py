@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build", "check_value", "coerced", "describe", "number", "parameter", "parameters"]
+__all__ = ["MOST", "build", "check_value", "coerced", "describe", "number", "parameter", "parameters"]
 
 import dataclasses
 import math
@@ -15,6 +15,9 @@ from torch import Tensor
 from physinv.config.suggest import did_you_mean
 
 Process = TypeVar("Process")
+
+MOST = 2**21
+"""Largest value of parameters that are whole numbers, where nothing else is said: each time and point is listed."""
 
 
 def parameter(
@@ -145,6 +148,8 @@ def check_value(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
     if (bound := about.get("above")) is not None and not value > bound:
         raise ValueError(f"{name} must be above {bound}, got {value}.")
     low, high = about.get("minimum"), about.get("maximum")
+    if isinstance(value, int) and kind is int and high is None and value > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, got {value}.")
     if low is not None and high is not None and not low <= value <= high:
         raise ValueError(f"{name} must be between {low} and {high}, got {value}.")
     if low is not None and value < low:

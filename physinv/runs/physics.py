@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.process import process_of
 from physinv.evaluation.physics_check import fit_noise
 from physinv.processes.given import GivenPhysics, give_physics
-from physinv.processes.parameters import build, describe
+from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
-from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 
 
@@ -30,7 +30,7 @@ def physics_of(data: TrajectoryDataset, simulator: str, parameters: Mapping[str,
     Raises:
         ValueError: If the data were simulated here, or the process does not fit them.
     """
-    made = build(find(data.config["simulator"]), data.config["parameters"])
+    made = process_of(data)
     if not isinstance(made, Recorded):
         raise ValueError(
             f"`simulator` is for imported data, {data.path} was simulated by `{data.config['simulator']}`; "
@@ -54,11 +54,11 @@ def check_same_system(name: str, ours: Simulator, data: TrajectoryDataset) -> No
     config = data.config
     if isinstance(ours, GivenPhysics):
         ours, name = ours.recorded, "recorded"
-    if config["simulator"] != name:
+    if config.get("simulator", name) != name:
         raise ValueError(
             f"the run was trained on `{name}`, the data are `{config['simulator']}`; they must be of one system."
         )
-    theirs = describe(build(find(config["simulator"]), config["parameters"]))
+    theirs = describe(process_of(data))
     for name, value in describe(ours).items():
         if theirs[name] != value:
             raise ValueError(

@@ -21,6 +21,7 @@ from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.checks import check_moving, check_sizes
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.process import process_of
 from physinv.equations.sde import SDE
 from physinv.evaluation.physics_check import check_physics
 from physinv.methods.auto import underlying
@@ -248,7 +249,7 @@ def _problem(
     for role, data in (("train", train), ("valid", valid)):
         check_instance(data, TrajectoryDataset, role, "give TrajectoryDataset(folder of a split)")
     check_budget(budget)
-    simulator = physics or build(find(train.config["simulator"]), train.config["parameters"])
+    simulator = physics or process_of(train)
     if not simulator.known:
         settings = settings.model_copy(update={"physics": "learned"})
     limit = int(settings.memory * 2**30)

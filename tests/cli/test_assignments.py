@@ -21,3 +21,8 @@ def test_words_become_values():
 def test_a_word_without_key_or_value_is_named(word):
     with pytest.raises(ValueError, match=f"takes key=value, got '{word}'"):
         read_assignments([word])
+
+
+def test_values_nested_too_deep_are_named():
+    with pytest.raises(ValueError, match=r"^`--set` a has a value that is nested too deep\.$"):
+        read_assignments(["a=" + "[" * 10**5])

@@ -136,3 +136,11 @@ def test_files_of_other_machines_are_left_over_after_a_day(tmp_path):
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
     assert sweep(tmp_path) == [new]
     assert not old.exists()
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 10**5, "a = " + "9" * 5000, "a = 1\na = 2"])
+def test_toml_of_any_wrong_shape_is_one_line(tmp_path, text):
+    write_text(tmp_path / "x.toml", text)
+    with pytest.raises(ValueError, match=r"^.*x\.toml is not valid TOML") as caught:
+        read_toml(tmp_path / "x.toml")
+    assert "\n" not in str(caught.value)

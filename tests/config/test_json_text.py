@@ -38,6 +38,13 @@ def test_what_is_no_object_is_refused_in_one_line(text, reason):
     assert str(caught.value) == f"the settings of x is damaged: {reason}."
 
 
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": [1, -Infinity]}'])
+def test_numbers_that_are_not_finite_are_refused_where_none_were_written(text):
+    assert list(read_object(text, "it")) == ["a"]
+    with pytest.raises(ValueError, match=r"^it is damaged: it holds a number that is not finite\.$"):
+        read_object(text, "it", finite=True)
+
+
 def test_the_last_level_that_is_allowed():
     deepest = '{"a": ' + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1) + "}"
     assert list(read_object(deepest, "it")) == ["a"]

@@ -96,3 +96,30 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, object], message: str
         DatasetPlan(**{"simulator": OU, "splits": {"train": 3}, **arguments})  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_what_no_disk_holds_is_refused_before_files_are_listed() -> None:
+    expected = r"^`splits` ask for 99999999999999 trajectories, 13\.2 PB on disk in 200000000000 files, 100000 are"
+    with pytest.raises(ValueError, match=expected):
+        DatasetPlan(OU, {"train": 99999999999999})  # of 11 times x 3 numbers of 4 bytes
+    assert len(DatasetPlan(OU, {"train": 99999999999999 // 10**6}, trajectories_per_shard=10**5).shards) == 1000
+
+
+def test_what_no_memory_holds_is_refused_before_states_are_made() -> None:
+    expected = (
+        r"^`simulator` makes trajectories of 33 times x 1 x 30000 x 30000 numbers: each needs 119 GB of memory, 68\."
+    )
+    with pytest.raises(ValueError, match=expected):
+        DatasetPlan(Heat(size=30_000, steps=32), {"train": 1})
+    for name in ("size", "steps"):
+        with pytest.raises(ValueError, match=rf"^`{name}` of Heat must be at most 2097152, got 1000000000\.$"):
+            Heat(**{name: 10**9})
+
+
+def test_memory_of_this_machine_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("physinv.data.resume.os.sysconf", lambda name: 10)  # 10 pages of 10 bytes
+    with pytest.raises(
+        ValueError, match=r"^`simulator` makes trajectories that need 132 B of memory each, this machine"
+    ):
+        generate(DatasetPlan(OU, {"train": 3}), tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["read_mat", "read_npy", "read_npz", "read_torch"]
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from physinv.data.hdf5.stored import SHRUNK
 from physinv.data.sources.build import by_coordinates
 
 
@@ -47,9 +49,10 @@ def read_npz(path: Path) -> xr.Dataset:
         ValueError: If it holds Python objects, or is damaged.
     """
     try:
+        _check_declared(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return by_coordinates({name: archive[name] for name in archive.files})
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except Exception as error:  # of zip, of numpy, of the compression
         raise _damaged(path, error) from None
 
 
@@ -95,6 +98,21 @@ def read_torch(path: Path) -> xr.Dataset:
     if not isinstance(named, dict):
         raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
     return by_coordinates({str(k): _array(v) for k, v in named.items() if isinstance(v, (Tensor, int, float))})
+
+
+def _check_declared(path: Path) -> None:
+    """Refuse arrays that declare more numbers than the archive holds bytes for, before memory is taken for them."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                if np.lib.format.read_magic(file) == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                else:
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+            declared = math.prod(shape) * dtype.itemsize
+            if declared > member.file_size or member.file_size > SHRUNK * size:
+                raise ValueError(f"`{member.filename}` declares {declared} bytes, more than the file can hold")
 
 
 def _array(value: Any) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 
 import xarray as xr
 
+from physinv.config.failures import told_bytes
+from physinv.data.hdf5.stored import SHRUNK
 from physinv.data.sources.build import decoded
 
 
@@ -63,10 +65,20 @@ def read_grib(path: Path) -> xr.Dataset:
 def _opened(path: Path, **how: Any) -> xr.Dataset:
     try:
         raw = xr.open_dataset(path, decode_cf=False, **how)
+        _check_declared(path, raw)
         return decoded(raw)
     except Exception as error:  # each engine has errors of its own for damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(f"{path} can't be read ({reason}); copy it again, or convert it to netCDF-4.") from None
+
+
+def _check_declared(path: Path, raw: xr.Dataset) -> None:
+    """Refuse variables that no file of this size can hold, before anything is listed that is as long."""
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    held = sum(p.stat().st_size for p in files)
+    for name, variable in raw.variables.items():
+        if variable.nbytes > SHRUNK * held:
+            raise ValueError(f"`{name}` declares {told_bytes(variable.nbytes)}, the file has {told_bytes(held)}")
 
 
 def _require(module: str, path: Path, extra: str) -> None:

@@ -1,14 +1,13 @@
 """Read HDF5: files with dimension scales (netCDF-4), The Well's and PDEBench's layouts, MATLAB 7.3, plain arrays.
 
 Numbers stay in the file until they are needed.  What would read as invented zeros is refused when it is read: chunks
-that were never written, sources of virtual datasets that are missing, storage outside the file.
+that were never written, sources of virtual datasets that are missing.  Files that lead elsewhere are refused at once.
 """
 
 from __future__ import annotations
 
-__all__ = ["Stored", "attributes", "check_stored", "read"]
+__all__ = ["Stored", "attributes", "read"]
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from physinv.data.file_format import open_file
+from physinv.data.hdf5.opening import open_file
+from physinv.data.hdf5.stored import check_stored
 from physinv.data.sources.build import COORDINATE_NAMES, by_coordinates, dataset_of, decoded, line_of
 
 _INTERNAL = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
@@ -36,7 +36,7 @@ class Stored(BackendArray):
 
     def __init__(self, path: Path, *names: str, reverse: bool = False) -> None:
         self.path, self.names, self.reverse = path, names, reverse
-        with open_file(path) as file:
+        with open_file(path, known=True) as file:
             data = file[names[0]]
             self.dtype, shape = data.dtype, tuple(data.shape)
         shape = shape[::-1] if reverse else shape
@@ -46,7 +46,7 @@ class Stored(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[int | slice, ...]) -> Any:
-        with open_file(self.path) as file:
+        with open_file(self.path, known=True) as file:
             if len(self.names) == 1:
                 return self._part(file, self.names[0], key)
             first, rest = key[0], key[1:]
@@ -84,8 +84,11 @@ def read(path: Path) -> xr.Dataset:
                 if fits(file):
                     return layout(path, file)
             return _plain(path, file)
-        except (KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
-            raise ValueError(f"{path} is not whole: {(str(error).splitlines() or ['unreadable'])[0]}.") from None
+        except Exception as error:  # damage shows itself in any way
+            if isinstance(error, ValueError) and str(path) in str(error):
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise ValueError(f"{path} is not whole: {reason}.") from None
 
 
 def attributes(item: h5py.Dataset) -> dict[str, Any]:
@@ -104,45 +107,6 @@ def attributes(item: h5py.Dataset) -> dict[str, Any]:
         value = value[0] if isinstance(value, np.ndarray) and value.size == 1 else value
         found[key] = value.decode(errors="replace") if isinstance(value, bytes) else value
     return found
-
-
-def check_stored(path: Path, data: h5py.Dataset) -> None:
-    """Raise ValueError where reading would give numbers that nobody wrote, or that lie elsewhere.
-
-    Args:
-        path: The file.
-        data: A dataset in it.
-
-    Raises:
-        ValueError: If chunks are missing, sources are missing or outside the folder, or storage is external.
-    """
-    name = data.name.strip("/")
-    if data.external or not path.samefile(data.file.filename):
-        raise ValueError(f"`{name}` of {path} keeps its numbers in another file; write them into this one.")
-    if data.is_virtual:
-        folder = path.resolve().parent
-        for source in data.virtual_sources():
-            place = (folder / source.file_name).resolve()
-            if source.file_name != "." and not (place.is_file() and folder in place.parents):
-                raise ValueError(
-                    f"`{name}` of {path} takes numbers from {source.file_name}, which is not beside it; "
-                    "copy that file there, or write all numbers into one file."
-                )
-        return
-    missing = data.size > 0 and data.id.get_storage_size() == 0
-    if data.chunks:
-        chunks = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
-        missing = data.id.get_num_chunks() < chunks
-    if missing and not _filled_with_missing(data):
-        raise ValueError(f"`{name}` of {path} has parts that were never written; write the file again to its end.")
-
-
-def _filled_with_missing(data: h5py.Dataset) -> bool:
-    """Whether what was never written reads as a missing value, not as a number."""
-    fill, told = data.fillvalue, data.attrs.get("_FillValue")
-    if np.issubdtype(data.dtype, np.floating) and np.isnan(fill):
-        return True
-    return told is not None and bool(np.all(np.asarray(told) == fill)) and bool(fill != 0)
 
 
 def _plain(path: Path, file: h5py.File) -> xr.Dataset:

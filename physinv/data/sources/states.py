@@ -168,6 +168,7 @@ def _plain(source: xr.Dataset, name: str, path: str) -> xr.DataArray:
         raise ValueError(f"`{name}` of {path} holds {kind}, not numbers; choose another with `--variable`.")
     if a.size == 0:
         raise ValueError(f"`{name}` of {path} is empty, shape {a.shape}; choose another with `--variable`.")
+    a.isel(dict.fromkeys(a.dims, 0)).load()  # readers refuse here what declares more than it holds
     return a.drop_vars(list(a.coords))
 
 

@@ -20,8 +20,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from xarray.core import indexing
 
+from physinv.data.hdf5.stored import MOST_NUMBERS, check_stored, read_line
 from physinv.data.sources.build import dataset_of, decoded
-from physinv.data.sources.hdf5 import Stored, attributes, check_stored
+from physinv.data.sources.hdf5 import Stored, attributes
 
 Variables = dict[str, tuple[list[str | None], Any, dict[str, Any]]]
 
@@ -36,11 +37,13 @@ def _well(path: Path, file: h5py.File) -> xr.Dataset:
     count = int(file.attrs["n_trajectories"])
     out: Variables = {"time": (["time"], _one_grid(path, dimensions["time"]), attributes(dimensions["time"]))}
     for axis in axes:
-        out[axis] = ([axis], _line(path, dimensions[axis]), attributes(dimensions[axis]))
+        out[axis] = ([axis], read_line(path, dimensions[axis]), attributes(dimensions[axis]))
     sizes = {"sample": count, "time": len(out["time"][1]), **{a: len(out[a][1]) for a in axes}}
     fields: list[str] = []
     for order in range(3):
         for name, item in file.get(f"t{order}_fields", {}).items():
+            if not isinstance(item, h5py.Dataset):
+                raise ValueError(f"`t{order}_fields/{name}` of {path} is no array; write the file again to its end.")
             if name in out:
                 raise ValueError(f"{path} has two fields named `{name}`; rename one of them.")
             along = [bool(v) for v in item.attrs.get("dim_varying", [True] * len(axes))]
@@ -85,7 +88,7 @@ def _arrays(path: Path, file: h5py.File) -> xr.Dataset:
     longest = max(fields.values(), key=lambda d: d.ndim, default=None)
     if longest is None or longest.ndim < (3 if not axes else len(axes) + 1):
         raise ValueError(f"{path} holds no array (trajectory, time, ...) beside its coordinates.")
-    places = {a: _line(path, file[f"{a}-coordinate"]) for a in axes}
+    places = {a: read_line(path, file[f"{a}-coordinate"]) for a in axes}
     space = tuple(map(len, places.values()))
     stored = longest.shape[1]
     times = _one_grid(path, file["t-coordinate"])
@@ -125,7 +128,7 @@ def _is_groups(file: h5py.File) -> bool:
 def _groups(path: Path, file: h5py.File) -> xr.Dataset:
     keys, first = sorted(file), file[min(file)]
     axes = [a for a in "xyz" if a in first["grid"]]
-    grid = {a: _line(path, first["grid"][a]) for a in ("t", *axes)}
+    grid = {a: read_line(path, first["grid"][a]) for a in ("t", *axes)}
     shape = (*map(len, grid.values()), first["data"].shape[-1])
     for key in keys:
         if file[key]["data"].shape != shape:
@@ -149,20 +152,13 @@ def _lazily(path: Path, *names: str) -> indexing.LazilyIndexedArray:
 
 
 def _one_grid(path: Path, data: h5py.Dataset) -> NDArray[np.float64]:
+    if data.ndim != 2 or data.dtype.kind not in "iuf":
+        return read_line(path, data)
     check_stored(path, data)
-    times: NDArray[np.float64] = np.asarray(data[...], dtype=np.float64)
-    if times.ndim == 2 and (times == times[:1]).all():
-        times = times[0]
-    if times.ndim != 1:
-        raise ValueError(f"the times of {path} must be one grid for all trajectories, got shape {times.shape}.")
-    return times
-
-
-def _line(path: Path, data: h5py.Dataset) -> NDArray[np.float64]:
-    if data.ndim != 1:
-        raise ValueError(f"the positions `{data.name.strip('/')}` of {path} must be one line of numbers.")
-    check_stored(path, data)
-    return np.asarray(data[...], dtype=np.float64)
+    rows = max(1, MOST_NUMBERS // max(1, data.shape[1]))
+    if data.shape[1] > MOST_NUMBERS or any((data[a : a + rows] != data[:1]).any() for a in range(0, len(data), rows)):
+        raise ValueError(f"the times of {path} must be one grid for all trajectories, got shape {data.shape}.")
+    return np.asarray(data[0], dtype=np.float64)
 
 
 def _without_suffix(name: str) -> str:

@@ -346,7 +346,7 @@ BAD = {
     "unwritten.h5": (unwritten, "`u` of {0} has parts that were never written"),
     "virtual.h5": (virtual, "takes numbers from absent.h5, which is not beside it"),
     "external.h5": (external, "keeps its numbers in another file"),
-    "linked.h5": (linked, "keeps its numbers in another file"),
+    "linked.h5": (linked, "`u` of {0} is a link to another file; write all into this one."),
     "text.h5": (text, "`u` of {0} holds text, not numbers"),
     "compound.h5": (compound, "`u` of {0} holds records of several numbers"),
     "objects.npy": (objects, "it holds Python objects, which are never loaded"),
