@@ -77,9 +77,8 @@ def train(
     from physinv.config.settings import Settings
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.data.process import process_of
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.processes.parameters import build
-    from physinv.processes.registry import find
     from physinv.runs.physics import physics_of
     from physinv.runs.places import replacement
     from physinv.runs.run import train_run
@@ -105,8 +104,7 @@ def train(
     console.warn(precision_warnings(train_data))
     given = read_assignments(parameter or [], "--parameter")
     physics = None if simulator is None else physics_of(train_data, simulator, given)
-    process = physics or build(find(train_data.config["simulator"]), train_data.config["parameters"])
-    console.warn(training_warnings(process, train_data, valid_data))
+    console.warn(training_warnings(physics or process_of(train_data), train_data, valid_data))
     board = event_writer(out / "tensorboard") if tensorboard else None
     phases = _Phases()
     with keeping(lambda: _kept(out, overwrite)), progress("training") as report:

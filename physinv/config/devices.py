@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from physinv.config.failures import size_text
+from physinv.config.failures import told_bytes
 
 try:
     import resource
@@ -92,7 +92,7 @@ def check_memory(needed: float, what: str, remedy: str) -> None:
         ValueError: If fewer bytes are free.
     """
     if needed > (free := free_memory()):
-        raise ValueError(f"{what} takes {size_text(needed)} of memory, {size_text(free)} are free; {remedy}.")
+        raise ValueError(f"{what} takes {told_bytes(needed)} of memory, {told_bytes(free)} are free; {remedy}.")
 
 
 def check_disk(needed: float, folder: Path, what: str, remedy: str) -> None:
@@ -109,4 +109,6 @@ def check_disk(needed: float, folder: Path, what: str, remedy: str) -> None:
     """
     place = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
     if needed > (free := shutil.disk_usage(place).free):
-        raise ValueError(f"{what} takes {size_text(needed)} of disk, {size_text(free)} are free in {place}; {remedy}.")
+        raise ValueError(
+            f"{what} takes {told_bytes(needed)} of disk, {told_bytes(free)} are free in {place}; {remedy}."
+        )

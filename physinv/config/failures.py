@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["as_os_error", "memory_failure", "os_failure", "size_text"]
+__all__ = ["as_os_error", "memory_failure", "os_failure", "told_bytes"]
 
 import errno
 import os
@@ -101,7 +101,7 @@ def memory_failure(error: BaseException) -> str | None:
     if not isinstance(error, MemoryError) and not any(word in text for word in _MEMORY):
         return None
     found = _SIZE.search(text)
-    size = "" if found is None else size_text(int(found[1])) if found[2] == "bytes" else f"{found[1]} {found[2]}"
+    size = "" if found is None else told_bytes(int(found[1])) if found[2] == "bytes" else f"{found[1]} {found[2]}"
     needed = f", {size} more were needed at once" if size else ""
     return (
         f"out of memory{needed}; take less at a time (training: smaller `--set batch=` or `--set width=`; samples: "
@@ -109,14 +109,14 @@ def memory_failure(error: BaseException) -> str | None:
     )
 
 
-def size_text(size: float) -> str:
+def told_bytes(size: float) -> str:
     """Write a number of bytes with three digits.
 
     Args:
         size: The number.
 
     Example:
-        >>> size_text(1234567), size_text(12)
+        >>> told_bytes(1234567), told_bytes(12)
         ('1.23 MB', '12 bytes')
     """
     unit = 0

@@ -14,7 +14,6 @@ __all__ = [
     "check_instance",
     "describe",
     "joined",
-    "told_bytes",
 ]
 
 import operator
@@ -223,26 +222,6 @@ def describe(value: Any) -> str:
         return f"{kind} of shape {tuple(value.shape)}"
     text = repr(value)
     return f"{kind} {text}" if len(text) <= 40 and not text.startswith("<") else kind
-
-
-def told_bytes(size: float) -> str:
-    """Write a number of bytes for a message.
-
-    Args:
-        size: The number.
-
-    Returns:
-        The number in the largest unit that leaves at least 1, with three digits.
-
-    Example:
-        >>> told_bytes(3.6e15), told_bytes(20)
-        ('3.6 PB', '20 B')
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
-        if size < 1000 or unit == "PB":
-            break
-        size /= 1000
-    return f"{size:.3g} {unit}"
 
 
 def _array(value: Any) -> NDArray[Any]:

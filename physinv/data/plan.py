@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 import torch
 
-from physinv.config.inputs import check_count, check_instance, told_bytes
+from physinv.config.failures import told_bytes
+from physinv.config.inputs import check_count, check_instance
 from physinv.config.inputs import describe as describe_value
 from physinv.config.seeds import seeds
 from physinv.config.suggest import did_you_mean

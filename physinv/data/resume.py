@@ -19,8 +19,8 @@ import re
 import shutil
 from pathlib import Path
 
+from physinv.config.failures import told_bytes
 from physinv.config.files import sweep
-from physinv.config.inputs import told_bytes
 from physinv.config.json_text import read_object
 from physinv.config.replace import staging
 from physinv.data.file_format import read_header

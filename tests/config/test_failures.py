@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from physinv.config.failures import as_os_error, memory_failure, os_failure, size_text
+from physinv.config.failures import as_os_error, memory_failure, os_failure, told_bytes
 from physinv.config.files import load_tensors, save_tensors
 from physinv.data.file_format import open_file
 from physinv.posterior.reconstruction import read_reconstruction
@@ -35,7 +35,7 @@ def test_sizes_of_accelerators_and_unknown_ones():
     assert "20.00 GiB more were needed" in memory_failure(RuntimeError(text))
     assert memory_failure(MemoryError()).startswith("out of memory; take less")
     assert memory_failure(ValueError("`width` must be at least 1")) is None
-    assert [size_text(n) for n in (999, 1000, 2.5e12, 1e30)] == ["999 bytes", "1 kB", "2.5 TB", "1e+12 EB"]
+    assert [told_bytes(n) for n in (999, 1000, 2.5e12, 1e30)] == ["999 bytes", "1 kB", "2.5 TB", "1e+12 EB"]
 
 
 def test_each_failure_has_a_remedy():

@@ -43,7 +43,7 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.filename is not None:  # of the system, not of HDF5
             raise
-        if isinstance(error, OSError) and (refused := as_os_error(error, path)) is not None:
+        if (refused := as_os_error(error, path)) is not None:
             raise refused from None
         raise _damaged(path, error) from None
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from physinv.config.inputs import told_bytes
+from physinv.config.failures import told_bytes
 from physinv.data.hdf5.stored import SHRUNK
 from physinv.data.sources.build import decoded
 
