@@ -204,6 +204,9 @@ def choice(run: Path) -> list[str]:
 
     Returns:
         Lines; none for methods that choose nothing.
+
+    Raises:
+        ValueError: If the trials are no list of trials.
     """
     notes = read_info(run).get("notes", {})
     lines = [f"chosen: {notes['chosen']}"] if "chosen" in notes else []

@@ -139,6 +139,14 @@ def virtual(file):
     file.create_virtual_dataset("truth", layout)
 
 
+def packed(file):
+    """One chunk that declares more than its few bytes can hold."""
+    del file["truth"]
+    data = file.create_dataset("truth", (10**9, 3), "f4", chunks=(2**28, 3), compression="gzip")
+    for at in range(0, 10**9, 2**28):
+        data.id.write_direct_chunk((at, 0), b"few")
+
+
 ZEROS = np.zeros((4, 3), "f4")
 
 
@@ -154,6 +162,7 @@ ZEROS = np.zeros((4, 3), "f4")
             "`samples` of shape .* was not written who",
         ),
         (put("truth", shape=(10**9, 3), dtype="f4"), "was not written whole"),
+        (packed, r"`truth` of shape \(1000000000, 3\) was not written whole"),
         (put("truth", data=ZEROS.astype("i4")), "`truth` must hold floating-point numbers, got int32"),
         (put("truth", data=np.zeros((4, 3), [("a", "f4"), ("b", "f4")])), "`truth` must hold floating-point numbers"),
         (put("truth", data=ZEROS[:2]), r"`truth` must have a row for each of the 4 observations, got shape \(2, 3\)"),
