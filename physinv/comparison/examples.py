@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Example", "read_examples", "write_example"]
+__all__ = ["MOST_BYTES", "Example", "read_examples", "write_example"]
 
 import json
 import zipfile
@@ -18,8 +18,10 @@ from torch import Tensor
 from physinv.config.files import check_regular, write_atomically
 from physinv.processes.layout import StateLayout, layout_from
 
+MOST_BYTES = 500_000_000
+"""Bytes of all arrays of an example, at most."""
+
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError)
-_MOST_BYTES = 500_000_000
 _TRAJECTORY = ("trajectory", "true_trajectory", "times")
 
 
@@ -83,8 +85,8 @@ def _read(path: Path) -> Example:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if (size := sum(member.file_size for member in archive.infolist())) > _MOST_BYTES:
-                    raise ValueError(f"it unpacks to {size} bytes, no example has more than {_MOST_BYTES}")
+                if (size := sum(member.file_size for member in archive.infolist())) > MOST_BYTES:
+                    raise ValueError(f"it unpacks to {size} bytes, no example has more than {MOST_BYTES}")
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             raw = {name: file[name] for name in file.files}
         layout = json.loads(str(raw.pop("layout")))
