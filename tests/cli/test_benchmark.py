@@ -181,12 +181,14 @@ def test_the_command_line_runs_reports_and_compares(tmp_path, capsys, monkeypatc
     shown = json.loads(capsys.readouterr().out)
     assert set(shown["methods"]) == {"exact", "linear"}
     assert (tmp_path / "a" / "report.html").stat().st_size > 10_000
-    main(["benchmark", "report", str(tmp_path / "a")])
-    assert "exact" in capsys.readouterr().out
     shutil.copytree(tmp_path / "a", tmp_path / "benchmarks" / "results" / "tiny")
+    drawn = []  # both reports have been drawn once; here it is which folder they are of
+    monkeypatch.setattr("physinv.reports.report.write_report", lambda folder: drawn.append(folder) or [folder])
     monkeypatch.chdir(tmp_path)
-    main(["benchmark", "report", "tiny"])  # by name
-    assert "exact" in capsys.readouterr().out
+    for name, folder in ((str(tmp_path / "a"), tmp_path / "a"), ("tiny", Path("benchmarks/results/tiny"))):
+        main(["benchmark", "report", name])
+        assert "exact" in capsys.readouterr().out
+        assert drawn[-1] == folder
     main(["benchmark", "compare", "a", "tiny", "--json"])
     json.loads(capsys.readouterr().out)
     with pytest.raises(SystemExit):

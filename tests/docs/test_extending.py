@@ -255,8 +255,11 @@ def test_method_is_saved_and_needs_no_run(bring, capsys):
 
 def test_method_is_named_on_the_command_line(bring, capsys):
     bring("method")
-    small = "--set observations=10 --set splits.train=100 --set splits.valid=20 --set splits.test=20 --jobs 1"
-    cli.main(f"benchmark double-well --quick --methods method:fit_analogues {small} --out out".split())
+    Path("b.toml").write_text(
+        'simulator = "ornstein-uhlenbeck"\nmethods = ["linear"]\nbudget = 1.0\nobservations = 10\nsamples = 4\n'
+        "[splits]\ntrain = 100\nvalid = 20\ntest = 20\n"
+    )
+    cli.main(["benchmark", "b.toml", "--methods", "method:fit_analogues", "--jobs", "1", "--out", "out"])
     assert "analogues" in capsys.readouterr().out
 
 

@@ -191,22 +191,27 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
         f"train datasets/double-well --out run {own} {quick}",
         f"reconstruct run {data} --out a.hdf5",
     )
-    for lines in (makes, (f"reconstruct run {data} --out b.hdf5",)):
-        done = run(*lines)
-        assert done.returncode == 0, done.stderr
+    done = run(*makes)
+    assert done.returncode == 0, done.stderr
+    # in another process that knows only what is stored: the model of the run, and its samples
+    code = (
+        "import sys; from physinv.cli.app import main; from physinv.runs.run import load_run; "
+        "main(sys.argv[1].split()); m = load_run('run').model; "
+        "print(type(m.network).__name__, float(m.network.first.weight.double().sum()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, f"reconstruct run {data} --out b.hdf5"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    name, total = done.stdout.splitlines()[-1].split()
     stored = load_file(tmp_path / "run" / "model.safetensors")
     assert stored["score.network.first.weight"].shape[0] == 10
     with h5py.File(tmp_path / "a.hdf5") as a, h5py.File(tmp_path / "b.hdf5") as b:
         assert (a["samples"][...] == b["samples"][...]).all()
-    # the model in Python is that of the run: its weights, and no others
-    code = (
-        "import torch; from pathlib import Path; from physinv.runs.run import load_run; "
-        "m = load_run(Path('run')).model; print(type(m.network).__name__, float(m.network.first.weight.double().sum()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment, check=True
-    )
-    name, total = done.stdout.split()
     assert name == "MyNet"
     assert float(total) == float(stored["score.network.first.weight"].double().sum())
     (tmp_path / "elsewhere").mkdir()

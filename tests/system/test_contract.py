@@ -28,7 +28,7 @@ from physinv.training.objectives.registry import OBJECTIVES, find_objective
 TINY = {
     "heat": {"size": 8, "steps": 4},
     "heat-walls": {"size": 8, "steps": 4},
-    "heat-conductivity": {"size": 8, "steps": 4},
+    "heat-conductivity": {"size": 6, "steps": 4},
     "advection-diffusion": {"size": 8, "steps": 4},
     "wave": {"size": 8, "steps": 4},
     "burgers": {"size": 16, "steps": 4},

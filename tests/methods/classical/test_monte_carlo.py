@@ -141,7 +141,7 @@ LINEAR = LinearBurgers(size=16, viscosity=0.1, horizon=1.0, steps=1, inner=4, sc
 
 
 def test_paths_of_many_steps_are_exact_where_burgers_is_linear(tmp_path):
-    problem, _, final = make(LINEAR, tmp_path)
+    problem, _, final = make(LINEAR, tmp_path, test=3)  # of 16 numbers each
     mean, deviation = linear_posterior(LINEAR, final)
     # the kernel adds .1 % to the variance of the noise, so less than that to anything here; the prior is fitted to
     # 2^16 draws, .4 % of its variances
