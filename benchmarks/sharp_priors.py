@@ -4,6 +4,7 @@ Of each system the method is trained once; the same draws are evaluated without 
 beside what the truth has: CRPS, coverage, total variation, zigzags and a two-sample test of patches.
 
 python benchmarks/sharp_priors.py --only heat-walls wave --budget 60    results/sharp_priors.json
+python benchmarks/sharp_priors.py --page                                docs/results/sharp.md, from that record
 """
 
 from __future__ import annotations
@@ -88,6 +89,45 @@ def evaluated(
     return figures
 
 
+def page(path: Path, method: str) -> None:
+    """Write docs/results/sharp.md from the record."""
+    record = json.loads(path.read_text("utf-8"))
+    columns = {
+        "CRPS": "CRPS",
+        "coverage of 90 %": "coverage of 90 %",
+        "total_variation": "total variation over that of the truth",
+        "zigzags": "zigzags",
+        "patch_c2st": "patches told apart",
+    }
+    rows = []
+    for name in SYSTEMS:
+        label = f"{name}, {method}: "
+        figures = {k.removeprefix(label): v for k, v in record["figures"].items() if k.startswith(label)}
+        if not figures:
+            continue
+        for shown_name, word in ((name, ""), (f"{name}, mapped", ", mapped")):
+            shown = [f"{figures[k + word][0]:.3g}" if k + word in figures else "" for k in columns]
+            if word == "":
+                shown[3] += f" (truth: {figures['zigzags of the truth'][0]:.3g})"
+            rows.append(f"| {shown_name} | {' | '.join(shown)} |")
+    lines = [
+        "# Sharp initial states",
+        "",
+        f"Samples of `{method}` for test observations of processes whose initial states have plateaus and edges, before",
+        "and after the map of values ([what can be done](../trust.md)), which smooths samples first where they are",
+        "rougher than the training states. Zigzags: the share of points that stick out from both of their neighbours.",
+        "Patches told apart: how often a classifier tells patches of samples from patches of truths; .5 is chance.",
+        "Written by `benchmarks/sharp_priors.py --page`.",
+        "",
+        f"| system | {' | '.join(columns.values())} |",
+        "|---" * (len(columns) + 1) + "|",
+        *rows,
+        "",
+        f"{record['budget_seconds']:.0f} s of training, seed {record['seeds'][0]}, {record['hardware']}.",
+    ]
+    (ROOT / "docs" / "results" / "sharp.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="SYSTEM")
@@ -96,8 +136,12 @@ def main() -> None:
     parser.add_argument("--train", type=int, help="training trajectories (default: those of the recipe)")
     parser.add_argument("--seed", type=int, default=0, help="of data, training and sampling")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    parser.add_argument("--page", action="store_true", help="write the page of the documentation, and stop")
     args = parser.parse_args()
     path = args.out / "sharp_priors.json"
+    if args.page:
+        page(path, args.method)
+        return
     for name in args.only:
         figures = once(name, args.method, args.seed, args.budget, args.train)
         print(f"\n{name}, {args.method}")
