@@ -113,8 +113,8 @@ def page(path: Path, method: str) -> None:
     lines = [
         "# Sharp initial states",
         "",
-        f"Samples of `{method}` for test observations of processes whose initial states have plateaus and edges, before",
-        "and after the map of values ([what can be done](../trust.md)), which smooths samples first where they are",
+        f"Samples of `{method}` for test observations of processes whose initial states have plateaus and edges,",
+        "before and after the map of values ([what can be done](../trust.md)), which smooths samples first where they are",
         "rougher than the training states. Zigzags: the share of points that stick out from both of their neighbours.",
         "Patches told apart: how often a classifier tells patches of samples from patches of truths; .5 is chance.",
         "Written by `benchmarks/sharp_priors.py --page`.",
