@@ -24,7 +24,7 @@ from physinv.models.references.smoother import SmootherReference
 from physinv.models.score import ScoreModel
 from physinv.reversal.smoother import frames_of, gap_and_size
 
-_MAX_NUMBERS = 2**20  # numbers in the states of all members of all ensembles
+_MAX_NUMBERS, _FEWEST = 2**19, 32  # numbers in the states of all members of all ensembles, and fewest ensembles
 _MAX_FACTOR = 4.0  # by which ensembles may raise or lower the variance that single steps need
 _CHUNK = 64  # states computed at the same time
 
@@ -119,7 +119,8 @@ def match_ensembles(
     """
     reference = _reference(model)
     reverse, times, scale = Reverse(sde, model), reference.times, reference.noise_scale
-    n = max(1, min(max_trajectories, data.n_trajectories, _MAX_NUMBERS // (members * math.prod(data.shape))))
+    n = max(_FEWEST, _MAX_NUMBERS // (members * math.prod(data.shape)))
+    n = min(n, max_trajectories, data.n_trajectories)
     x = data.states(-1, limit=n).to(times.device).repeat_interleave(members, dim=0)
     generator = seeds(seed).child("smoother-noise", "ensembles").generator(times.device)
     for i in reversed(range(len(times) - 1)):
