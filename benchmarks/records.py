@@ -19,7 +19,10 @@ SCRIPTS = {  # of records whose script has another name
     **{f"nonlinear-{system}": "nonlinear" for system in ("burgers", "kuramoto-sivashinsky", "navier-stokes")},
     **{f"reversals-{system}": "reversals" for system in ("burgers", "kuramoto-sivashinsky")},
     **{name: f"speed/{name}" for name in ("fft_share", "generation", "wrapping")},
-    "time-to-accuracy": "speed/time_to_accuracy",
+    **{
+        name: f"speed/{name.replace('-', '_')}"
+        for name in ("time-to-accuracy", "small-trajectories", "memory", "overhead", "physics-backward")
+    },
     **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }
 

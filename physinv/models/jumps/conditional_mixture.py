@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ConditionalMixture", "mixture_outputs"]
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -72,8 +73,10 @@ class ConditionalMixture:
         Args:
             x: One state for each mixture.
         """
-        gap = (x[:, None] - self.means).mT
-        square = ((self.triangle @ gap).mT * torch.exp(-self.scales)).square().sum(-1)
+        gap = x[:, None] - self.means
+        if x.shape[1] > 1:  # one component needs no turning
+            gap = (self.triangle @ gap.mT).mT
+        square = (gap * torch.exp(-self.scales)).square().sum(-1)
         logs = self.logits.log_softmax(-1) - self.scales.sum(-1) - square / 2
         return logs.logsumexp(-1) - x.shape[1] / 2 * math.log(2 * math.pi)
 
@@ -100,6 +103,7 @@ class ConditionalMixture:
         return mean
 
 
+@functools.cache
 def _starts(k: int, d: int) -> Float[Tensor, "k d"]:
     """Different means for the components of an untrained mixture, spread by the golden ratio's multiples."""
     powers = torch.arange(1, d + 1) * ((5**0.5 - 1) / 2)
