@@ -11,6 +11,8 @@ import h5py
 DAMAGE = (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError, MemoryError)
 """What h5py raises for a damaged file, by the place of the damage."""
 
+_SHRUNK = 2000  # bytes that one byte of a compressed file stands for, at most, and something to spare
+
 
 def array_of(file: h5py.File, name: str) -> h5py.Dataset | None:
     """Return an array of a file, which nothing is read of yet, or None if there is none of that name.
@@ -61,7 +63,10 @@ def check_stored(data: h5py.Dataset) -> None:
         raise KeyError(f"the values of `{name}` lie in another file; copy them into this one")
     if data.shape is None or 0 in data.shape:
         return
-    if data.chunks is None:
+    packed = data.id.get_create_plist().get_nfilters() > 0
+    if data.nbytes > data.file.id.get_filesize() * (_SHRUNK if packed else 1):
+        whole = False
+    elif data.chunks is None:
         whole = data.id.get_storage_size() >= math.prod(data.shape) * data.dtype.itemsize
     else:
         counts = (-(-n // chunk) for n, chunk in zip(data.shape, data.chunks, strict=True))

@@ -22,7 +22,7 @@ from physinv.config.files import fsync_folder, publish, read_json, temporary_pat
 from physinv.config.locks import lock_folder
 
 _STAGED, _DECIDED, _GONE = ".physinv-new", ".physinv-swap", ".physinv-gone.json"
-_TEMPORARY = re.compile(r"\.tmp\.\d+$")
+_TEMPORARY = re.compile(r"\.tmp\.\d+$|^\..+-tmp-\d+-")
 _PATIENCE = 5.0  # seconds that a reader waits for files to be moved
 
 

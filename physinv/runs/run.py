@@ -222,9 +222,9 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     """
     run, device = _folder(run), device or torch.device("cpu")
     info = read_info(run)
-    tensors = read_model(run, info)
     simulator = build(find(info["simulator"]), info["parameters"])
     times = check_times(info, simulator, run)
+    tensors = read_model(run, info)
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
         answer = load_method(info["method"], setup, tensors, info["options"])

@@ -14,6 +14,7 @@ __all__ = [
     "write_info",
 ]
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,7 +61,7 @@ class _Info(BaseModel):
 
     simulator: str
     parameters: dict[str, Any]
-    times: list[_Time] = Field(min_length=2)
+    times: list[_Time]
     shape: list[_Count]
     trajectories: _Count
     method: str
@@ -113,8 +114,11 @@ def read_info(run: Path | str) -> dict[str, Any]:
         _Info(**info)
     except ValidationError as error:
         raise ValueError(f"{path} is damaged: {_short(ConfigError(error), 200)}") from None
-    if any(b <= a for a, b in zip(info["times"], info["times"][1:], strict=False)):
-        raise ValueError(f"{path} is damaged: `times` must increase strictly; put back a copy, or train again.")
+    times = info["times"]
+    if len(times) < 2 or any(b <= a for a, b in itertools.pairwise(times)):
+        raise ValueError(
+            f"{path} is damaged: `times` must be two or more, and increase strictly; put back a copy, or train again."
+        )
     return info
 
 
@@ -125,7 +129,7 @@ def write_info(run: Path, info: Mapping[str, Any]) -> None:
         run: Folder of the run.
         info: What it says, fit for JSON.
     """
-    plain = json.loads(json.dumps(info))
+    plain = {key: value for key, value in json.loads(json.dumps(info)).items() if key != _CHECKSUM}
     write_text(run / _INFO, json.dumps(plain | {_CHECKSUM: checksums.of_json(plain)}, indent=1) + "\n")
 
 
@@ -200,6 +204,9 @@ def choice(run: Path) -> list[str]:
 
     Returns:
         Lines; none for methods that choose nothing.
+
+    Raises:
+        ValueError: If the trials are no list of trials.
     """
     notes = read_info(run).get("notes", {})
     lines = [f"chosen: {notes['chosen']}"] if "chosen" in notes else []

@@ -108,6 +108,9 @@ def test_samples_that_were_changed_in_the_file_are_run_forward_again(system, phy
     assert not read_reconstruction(out).stale
     with h5py.File(out, "r+") as file:
         file["samples"][...] = 0 * file["samples"][...]
+    assert "does not have the checksum that it was written with" in physinv("evaluate", out)[2]
+    with h5py.File(out, "r+") as file:
+        del file.attrs["checksums_json"]  # the change is meant
     code, said, _ = physinv("evaluate", out)
     assert code == 0
     assert "do not lead to what was observed" in said

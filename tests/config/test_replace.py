@@ -5,16 +5,12 @@ import os
 import shutil
 
 import pytest
+from kill_cases import content, killed_everywhere
 
 from physinv.config.replace import complete, settle, settle_above, staging, swap
 
 OLD = {"a.txt": "old a", "b.txt": "old b", "sub/c.txt": "old c", "gone/d.txt": "old d", "mine.txt": "of the user"}
 NEW = {"a.txt": "new a", "sub/c.txt": "new c", "sub/deep/e.txt": "new e"}
-CALLS = ("rename", "replace", "unlink", "rmdir", "mkdir", "fsync")
-
-
-class KilledError(BaseException):
-    pass
 
 
 def write(folder, files):
@@ -33,29 +29,6 @@ def made(folder):
     return [folder / name for name in OLD if name != "mine.txt"]
 
 
-def count_calls(monkeypatch, stop):
-    """Raise at the given call of the file system, before it or after it."""
-    done = 0
-
-    def wrapped(call, name):
-        def one(*args, **kwargs):
-            nonlocal done
-            done += 1
-            if done == stop:
-                raise KilledError
-            found = call(*args, **kwargs)
-            done += 1
-            if done == stop:
-                raise KilledError
-            return found
-
-        return one
-
-    for name in CALLS:
-        monkeypatch.setattr(os, name, wrapped(getattr(os, name), name))
-    return lambda: done
-
-
 def test_all_files_are_replaced_and_those_of_others_stay(tmp_path):
     old = made(tmp_path)
     swap(staging(tmp_path), tmp_path, old)
@@ -67,30 +40,23 @@ def test_all_files_are_replaced_and_those_of_others_stay(tmp_path):
 
 
 def test_a_kill_at_any_call_leaves_the_old_files_or_the_new_ones(tmp_path, monkeypatch):
-    seen, stop = set(), 1
-    while True:
-        folder = tmp_path / str(stop)
-        old = made(folder)
-        with monkeypatch.context() as patch:
-            count_calls(patch, stop)
-            try:
-                swap(staging(folder), folder, old)
-                killed = False
-            except KilledError:
-                killed = True
+    new, seen = {**NEW, "mine.txt": "of the user"}, set()
+
+    def work(number):
+        swap(staging(tmp_path / str(number)), tmp_path / str(number), olds[number])
+
+    olds = {number: made(tmp_path / str(number)) for number in range(1, 80)}
+    for number in killed_everywhere(monkeypatch, work):
+        folder = tmp_path / str(number)
         settle(folder)  # what every reader does first
-        found = {name: text for name, text in read(folder).items() if not name.startswith(".physinv-new/")}
-        if found == OLD:
-            seen.add("old")
-            swap(staging(folder), folder, old)  # and the next attempt is as good as the first
-            found = read(folder)
-        assert found == {**NEW, "mine.txt": "of the user"}, stop
-        seen.add("new")
-        if not killed:
-            break
-        stop += 1
-    assert seen == {"old", "new"}
-    assert stop > 2 * (len(NEW) + 3)  # every renaming and every removal was met
+        found = {name: text.decode() for name, text in content(folder).items()}
+        assert found in (OLD, new), number
+        seen.add(found == new)
+        if found == OLD:  # the next attempt is as good as the first
+            swap(staging(folder), folder, olds[number])
+            assert {name: text.decode() for name, text in content(folder).items()} == new
+    assert seen == {False, True}
+    assert number > len(NEW) + 3  # every renaming and every removal was met
 
 
 def test_what_was_decided_is_completed_by_whoever_reads_below(tmp_path):
