@@ -22,14 +22,17 @@ __all__ = [
 
 import errno
 import json
+<<<<<<< HEAD
 import os
+=======
+import unicodedata
+>>>>>>> s21-fuzz
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
+from rich import box, markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ _BASELINES = ("climatology", "persistence", "linear")  # columns beside the exac
 _MOST_ROWS = 20  # lines of the table of observations
 _WIDE = 120  # columns of a terminal from which metrics are explained in the table
 _SHOWN = 8  # observations whose distance is printed
+_CONTROL = ("Cc", "Cf", "Cs")  # categories of Unicode: control, format (such as the direction of writing), surrogates
+_LONGEST = 1000  # characters of an error; what is longer quotes a name or a value that is
 
 
 class _Console(Console):
@@ -69,7 +74,7 @@ def say(text: str) -> None:
     Args:
         text: What to print, without markup.
     """
-    _out().print(escape(text))
+    _out().print(_text(text))
 
 
 def plain(text: str) -> None:
@@ -96,7 +101,7 @@ def note(text: str) -> None:
     Args:
         text: What to print, without markup.
     """
-    _err().print(escape(text))
+    _err().print(_text(text))
 
 
 def warn(texts: Iterable[str]) -> None:
@@ -115,7 +120,8 @@ def fail(text: str) -> None:
     Args:
         text: What is wrong and what to do.
     """
-    _err().print(f"[bold red]physinv:[/] {escape(text)}")
+    short = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    _err().print(f"[bold red]physinv:[/] {_text(short)}")
 
 
 def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -132,14 +138,14 @@ def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     console = _out()
     for entry in listing:
         exact = "exact posterior known" if entry["exact_posterior"] else "no exact posterior"
-        console.print(f"[bold]{entry['name']}[/]  {escape(entry['title'])}")
-        console.print(f"  {escape(entry['equation'])}")
+        console.print(f"[bold]{entry['name']}[/]  {_text(entry['title'])}")
+        console.print(f"  {_text(entry['equation'])}")
         console.print(f"  state {tuple(entry['state_shape'])} by default; {exact}")
         table = Table(box=None, padding=(0, 2), show_header=False)
         for p in entry["parameters"]:
             doc = p["doc"] + (f": {', '.join(p['choices'])}" if "choices" in p else "")
             table.add_row(
-                "", p["name"], p["symbol"], str(p["default"]), f"[{p['unit']}]".replace("[", r"\["), escape(doc)
+                "", p["name"], p["symbol"], str(p["default"]), f"[{p['unit']}]".replace("[", r"\["), _text(doc)
             )
         console.print(table)
 
@@ -157,7 +163,7 @@ def mapping(summary: Mapping[str, Any], *, as_json: bool) -> None:
     table = Table(box=None, padding=(0, 2), show_header=False)
     for key, value in summary.items():
         text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
-        table.add_row(f"[bold]{escape(key)}[/]", escape(text))
+        table.add_row(f"[bold]{_text(key)}[/]", _text(text))
     _out().print(table)
 
 
@@ -170,7 +176,7 @@ def metrics(rows: Sequence[Row], title: str) -> None:
     """
     console = _out()
     wide = console.width >= _WIDE
-    table = Table(title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(title=_text(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1, 0, 0))
     columns = [c for c in ("exact", *_BASELINES) if c == "exact" or any(getattr(r, c) is not None for r in rows)]
     table.add_column("metric", no_wrap=True)
     for name in ("physinv", *columns, "best"):
@@ -179,7 +185,7 @@ def metrics(rows: Sequence[Row], title: str) -> None:
         table.add_column("what")
     for row in rows:
         beside = ["-" if (v := getattr(row, c)) is None else f"{v:.4g}" for c in columns]
-        table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, *([escape(row.about)] if wide else []))
+        table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, *([_text(row.about)] if wide else []))
     console.print(table)
 
 
@@ -191,7 +197,7 @@ def pairs(found: Sequence[Pair], a: str, b: str) -> None:
         a: Name of the first one.
         b: Name of the second one.
     """
-    table = Table(title=escape(f"A: {a}   B: {b}"), title_justify="left", title_style="bold")
+    table = Table(title=_text(f"A: {a}   B: {b}"), title_justify="left", title_style="bold")
     table.add_column("metric")
     for name in ("A", "B", "B - A", "+-", "best"):
         table.add_column(name, justify="right")
@@ -228,7 +234,7 @@ def familiarity(found: Familiarity | None) -> None:
         f"distance from the training data at T, in standard deviations: {shown}; up to {found.limit:.2g} is usual"
     )
     for line in found.warnings:
-        console.print(f"[bold red]{escape(line)}[/]")
+        console.print(f"[bold red]{_text(line)}[/]")
 
 
 def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> None:
@@ -242,14 +248,14 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
     console = _out()
     if found is None:
         console.print(
-            f"{escape(title)}: no predictive check, since this method has no physics to run samples forward by."
+            f"{_text(title)}: no predictive check, since this method has no physics to run samples forward by."
         )
         return
     if found.rows:
         told = recon.info.get("observations", {})
         sources, indices = told.get("sources", ()), told.get("indices", ())
         distances = recon.info.get("familiarity", {}).get("distance", ())
-        table = Table(title=escape(f"{title}, run forward"), title_justify="left", title_style="bold")
+        table = Table(title=_text(f"{title}, run forward"), title_justify="left", title_style="bold")
         for name in ("observation", "rank (.5)", "chi^2 / d", "expected", "deviations", "from training"):
             table.add_column(name, justify="left" if name == "observation" else "right")
         worst = sorted(found.rows, key=lambda row: -abs(row.deviations))[:_MOST_ROWS]
@@ -259,7 +265,7 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
             size = f"[bold red]{row.deviations:.2g}[/]" if row.warning else f"{row.deviations:.2g}"
             training = f"{distances[i]:.2g}" if i < len(distances) else "-"
             figures = (f"{row.rank:.2f}", f"{row.distance:.3g}", f"{row.expected:.3g}")
-            table.add_row(escape(name), *figures, size, training)
+            table.add_row(_text(name), *figures, size, training)
         console.print(table)
         if len(found.rows) > len(worst):
             console.print(f"These are the {len(worst)} of {len(found.rows)} that fit worst; --json has them all.")
@@ -279,7 +285,7 @@ def _sentences(lines: Sequence[str], red: Sequence[str]) -> None:
     """Print sentences, some of them in red."""
     console = _out()
     for line in lines:
-        console.print(f"[bold red]{escape(line)}[/]" if line in red else escape(line))
+        console.print(f"[bold red]{_text(line)}[/]" if line in red else _text(line))
 
 
 def checks(found: Sequence[Check]) -> None:
@@ -298,9 +304,15 @@ def checks(found: Sequence[Check]) -> None:
     table.add_column("what")
     for check in found:
         marked = f"[bold red]{check.value:.3g}[/]" if check.warning else f"{check.value:.3g}"
-        table.add_row(check.name, marked, f"{check.expected:.3g}", f"{check.error:.1g}", escape(check.about))
+        table.add_row(check.name, marked, f"{check.expected:.3g}", f"{check.error:.1g}", _text(check.about))
     console = _out()
     console.print(table)
     for check in found:
         if check.warning:
-            console.print(f"[bold red]{escape(check.warning)}[/]")
+            console.print(f"[bold red]{_text(check.warning)}[/]")
+
+
+def _text(text: str) -> str:
+    """Text as markup that shows it as it is, with marks for characters that a terminal would obey."""
+    shown = (c if c in "\n\t" or unicodedata.category(c) not in _CONTROL else "\ufffd" for c in text)
+    return markup.escape("".join(shown))

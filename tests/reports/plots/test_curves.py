@@ -9,7 +9,7 @@ import pytest
 from plot_cases import lines
 
 from physinv.reports import plots as plot
-from physinv.training.loop import Record
+from physinv.training.validation import Record
 
 
 def record(step: int, loss: float, valid: float, window: int = 2, rate: float = 1e-3) -> Record:

@@ -1,0 +1,25 @@
+"""What is printed: names and values of others are shown, and never obeyed by a terminal or longer than a line."""
+
+import pytest
+
+from physinv.cli import console
+
+
+@pytest.mark.parametrize("show", [console.say, console.note, console.fail])
+def test_control_characters_are_marked(show, capsys):
+    show("in \x1b[2J\x07[bold]ä\x9b.hdf5")
+    shown = "".join(capsys.readouterr())
+    assert shown.endswith("in \ufffd[2J\ufffd[bold]ä\ufffd.hdf5\n")
+
+
+def test_so_they_are_in_tables(capsys):
+    console.mapping({"a\x1b": "b\x1bc"}, as_json=False)
+    assert "b\ufffdc" in capsys.readouterr().out
+
+
+def test_long_errors_keep_both_ends(capsys):
+    console.fail(f"there is no simulator {'n' * 5000}; did you mean heat?")
+    line = capsys.readouterr().err
+    assert len(line) < 1100
+    assert line.startswith("physinv: there is no simulator nnn")
+    assert line.endswith("nnn; did you mean heat?\n")
