@@ -22,11 +22,8 @@ __all__ = [
 
 import errno
 import json
-<<<<<<< HEAD
 import os
-=======
 import unicodedata
->>>>>>> s21-fuzz
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
