@@ -28,7 +28,7 @@ def check_steps(
     ``simulator``, the other in quarters of them (as Richardson 1911 judges a step by its halves).  At every stored time
     their mean square deviations from the mean of the finer solution are compared, pooled over the components of the
     state.  Nothing is done for a process that knows its
-    :attr:`~physinv.processes.simulator.Simulator.longest_step`.
+    :attr:`~physinv.processes.simulator.Simulator.longest_step`, or takes no other step than its own.
 
     Args:
         simulator: The process.
@@ -40,7 +40,7 @@ def check_steps(
         ValueError: If a solution is not finite or runs away from the other, or if their mean square deviations differ
             by more than 20 % beyond three standard errors.
     """
-    if simulator.longest_step is not None:
+    if simulator.longest_step is not None or simulator.fixed_step is not None:
         return
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     small = min(2048, _NUMBERS // math.prod(simulator.shape))

@@ -115,9 +115,7 @@ class Simulator(SDE):
     def advance(
         self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor, dw: Float[Tensor, "draws batch *state"]
     ) -> Float[Tensor, "batch *state"]:
-        """Return the states one solver step later, noise included.
-
-        The default takes the standard step ``scheme``.
+        """Return the states one solver step later, noise included; the default takes the standard step ``scheme``.
 
         Args:
             x: States at ``t0``, ``(batch, *state)``.
@@ -314,6 +312,11 @@ class Simulator(SDE):
         """
         times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
         return times, [_parts(abs(gap), longest) for gap in times.diff().tolist()]
+
+    @property
+    def fixed_step(self) -> float | None:
+        """Length of the solver step of a process that takes no other, in units of time; None: any step will do."""
+        return None
 
     def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
         """Return the log density of initial states up to a constant, differentiable; None where it is not known.

@@ -31,6 +31,10 @@ class Stepped(Simulator):
         """Length of the solver step, ``horizon / (steps substeps)``, in units of time."""
         return self.horizon / (self.steps * self.substeps)
 
+    @property
+    def fixed_step(self) -> float:
+        return self.dt
+
     @abstractmethod
     def propagated(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return ``Phi_dt(x)``, the states one step after ``t``, without noise.

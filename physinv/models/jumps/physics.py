@@ -22,16 +22,20 @@ def flow(sde: SDE, x: Float[Tensor, "batch *state"], durations: Sequence[float])
     Args:
         sde: The process.
         x: States.
-        durations: Increasing lengths of time.
+        durations: Increasing lengths of time; those of a process with a fixed step are rounded to steps, one at least.
 
     Returns:
         The states after each duration.
     """
     if isinstance(sde, Simulator):  # which knows its own solver steps, and keeps what they have in common
-        times, counts = sde.intervals([0.0, *durations])
-        return list(sde.trajectories(x, times, counts, noise=False).unbind(1)[1:])
-    states, ends = [], [0.0, *durations]
-    for a, b in itertools.pairwise(ends):
+        if (step := sde.fixed_step) is not None:
+            durations = [step * max(1, round(d / step)) for d in durations]
+        ends = sorted({0.0, *durations})
+        times, counts = sde.intervals(ends)
+        states = sde.trajectories(x, times, counts, noise=False)
+        return [states[:, ends.index(d)] for d in durations]
+    reached = []
+    for a, b in itertools.pairwise([0.0, *durations]):
         x = sde.drift_flow(x, x.new_full((len(x),), a), x.new_full((len(x),), b))
-        states.append(x)
-    return states
+        reached.append(x)
+    return reached

@@ -1,5 +1,7 @@
 """Jumps of fields: what they start from, symmetries, statics, the law of draws, what they learn, and files."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -11,10 +13,12 @@ from physinv.models.jumps.base import Jump
 from physinv.models.jumps.crps import gaussian_crps
 from physinv.models.jumps.field import empty_field_jumps, field_jumps, fit_field_jumps
 from physinv.models.jumps.physics import flow
+from physinv.processes.layout import FieldLayout
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.fields.heat_walls import HeatWalls
+from simulators.numerics.stepped import Stepped
 
 SETTINGS = Settings(network="tokens", width=16, depth=2)
 SIMULATORS = {
@@ -203,3 +207,33 @@ def test_a_linear_process_has_nothing_left_to_learn(tmp_path):
 @pytest.mark.parametrize(("intervals", "want"), [(1, [(0, 1)]), (4, [(0, 4), (0, 3)]), (24, [(0, 24), (0, 20)])])
 def test_two_jumps_lead_to_the_start(intervals, want):
     assert field_jumps(intervals) == [Jump(*ends) for ends in want]
+
+
+@dataclass(frozen=True)
+class Ring(Stepped):
+    """Every step shifts a field by one point and damps it; there is no other step."""
+
+    def propagated(self, x, t):
+        return 0.9 * x.roll(1, -1)
+
+    def initial(self, n, *, generator=None, device=None, dtype=torch.float32):
+        return torch.randn((n, 1, 16), generator=generator, device=device, dtype=dtype)
+
+    def diffusion(self, t):
+        return torch.full((len(t), 1, 1), 0.1)
+
+    @property
+    def layout(self):
+        return FieldLayout("u", "x", [range(16)])
+
+
+@pytest.mark.parametrize(("steps", "parts"), [(6, (2, 3, 6)), (1, (1, 1, 1))])
+def test_a_process_that_takes_no_other_step_is_run_in_its_own(steps, parts, tmp_path):
+    """A quarter of six steps is two, of one step one."""
+    process = Ring(steps=steps, horizon=0.1 * steps)
+    generate(DatasetPlan(process, {"train": 20, "valid": 4}, 0, "ring"), tmp_path / "d")
+    data = TrajectoryDataset(tmp_path / "d" / "data" / "train").load()
+    kernel = fit_field_jumps(process, data, SETTINGS)
+    final = data.states(-1)
+    for group, count in zip(kernel.prepare(final, 0).unbind(1)[1:], parts, strict=True):
+        assert torch.allclose(group, 0.9**count * final.roll(count, -1), atol=1e-5)
