@@ -16,6 +16,7 @@ from torch import Tensor
 
 from physinv.config.checksums import HDF5_CHECKSUMS, check_hdf5
 from physinv.config.failures import as_os_error
+from physinv.config.files import check_regular
 from physinv.config.hdf5_arrays import DAMAGE, array_of, is_group
 from physinv.config.json_text import read_object
 from physinv.config.strict import ConfigError
@@ -134,6 +135,7 @@ def read_stored(path: Path) -> Stored:
     Raises:
         ValueError: If there is no such file, it is no complete reconstruction, or a part of it is damaged.
     """
+    check_regular(path)
     try:
         with h5py.File(path, "r") as file:
             return _read(file, path)
@@ -157,6 +159,7 @@ def check_replaceable(path: Path) -> None:
     Raises:
         ValueError: If there is a file of another kind.
     """
+    check_regular(path)
     with path.open("rb") as start:
         first = start.read(len(_HDF5))
     try:

@@ -29,7 +29,7 @@ from typing import Any
 
 from torch import Tensor
 
-from physinv.config.files import load_tensors, save_tensors
+from physinv.config.files import check_regular, load_tensors, save_tensors
 from physinv.config.json_text import read_object
 from physinv.config.replace import staging
 from physinv.methods.saving import prefixed
@@ -151,6 +151,7 @@ def logs(run: Path) -> dict[str, list[Record]]:
     for folder in _networks(run):
         name, path = folder.relative_to(run).as_posix().removeprefix("."), folder / _LOG
         if path.exists():
+            check_regular(path)
             lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last end of a line was cut short by a kill
             found[name] = [as_record(read_object(line, f"line {i} of {path}"), path) for i, line in enumerate(lines, 1)]
     return {name: lines for name, lines in found.items() if lines}

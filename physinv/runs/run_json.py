@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from physinv.config import checksums
-from physinv.config.files import write_text
+from physinv.config.files import check_regular, write_text
 from physinv.config.json_text import read_object
 from physinv.config.replace import settle
 from physinv.config.strict import ConfigError
@@ -88,6 +88,7 @@ def read_info(run: Path | str) -> dict[str, Any]:
     """
     path = Path(run) / _INFO
     settle(path.parent)
+    check_regular(path)
     try:
         info = read_object(path.read_bytes(), str(path))
     except (FileNotFoundError, NotADirectoryError):

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from physinv.config.files import load_tensors, save_tensors, write_text
+from physinv.config.files import check_regular, load_tensors, save_tensors, write_text
 from physinv.config.json_text import read_object
 
 _COUNTERS = ("step", "seconds", "lowest", "best_step", "last_validated")
@@ -168,6 +168,7 @@ def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
         The lines that remain.
     """
     path = run / "log.jsonl"
+    check_regular(path)
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     records = [read_object(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
     kept = [r for r in records if not isinstance(at := r.get("step"), int) or at <= step]
