@@ -1,7 +1,7 @@
 """The run-time type checker of the test suite: beartype, where a float may be an int (PEP 484) or a scalar tensor.
 
 The latter stands in for physical parameters that are differentiated with respect to.  Of the calls of a function in one
-test the first 20 are checked, and then one of 16: solvers and trainings call the same functions thousands of times with
+test the first 10 are checked, and then one of 64: solvers and trainings call the same functions thousands of times with
 the same shapes, and checking each took half of the time of the suite.
 """
 
@@ -12,7 +12,7 @@ import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
 from torch import Tensor
 
-ALWAYS, THEN = 20, 16
+ALWAYS, THEN = 10, 64
 
 check = beartype(conf=BeartypeConf(hint_overrides=FrozenDict({float: float | int | Tensor})))
 checks_every_call = jaxtyping.jaxtyped

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from physinv.cli.app import main
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.models.networks import MLP, NETWORKS, ParticleNet, UNet, build_network
@@ -172,16 +173,20 @@ def test_networks_take_the_boundary_of_each_axis_and_any_grid(network: str) -> N
     assert made(torch.zeros(2, 3, 5, 12), torch.zeros(2)).shape == (2, 2, 5, 12)
 
 
-def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> None:
+def test_a_network_of_the_working_directory_goes_all_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Trained, stored by its name, loaded again: the same samples to the bit, by the installed command."""
     (tmp_path / "mymodule.py").write_text(OWN)
     start = "import sys; from physinv.cli.app import main; [main(line.split()) for line in sys.argv[1:]]"
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
-    def run(*lines: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-P", "-c", start, *lines]  # -P: the working directory is not on the path
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+    def run(code: str, *lines: str) -> str:
+        command = [sys.executable, "-P", "-c", code, *lines]  # -P: the working directory is not on the path
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     quick = "--steps 6 --set batch=32 --set validate_every=3 --set validate_windows=64 --set fresh=off --device cpu"
     own = "--set network=mymodule:MyNet --set width=10"
@@ -191,23 +196,14 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
         f"train datasets/double-well --out run {own} {quick}",
         f"reconstruct run {data} --out a.hdf5",
     )
-    done = run(*makes)
-    assert done.returncode == 0, done.stderr
+    run(start, *makes)
     # in another process that knows only what is stored: the model of the run, and its samples
     code = (
         "import sys; from physinv.cli.app import main; from physinv.runs.run import load_run; "
         "main(sys.argv[1].split()); m = load_run('run').model; "
         "print(type(m.network).__name__, float(m.network.first.weight.double().sum()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, f"reconstruct run {data} --out b.hdf5"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=True,
-    )
-    name, total = done.stdout.splitlines()[-1].split()
+    name, total = run(code, f"reconstruct run {data} --out b.hdf5").splitlines()[-1].split()
     stored = load_file(tmp_path / "run" / "model.safetensors")
     assert stored["score.network.first.weight"].shape[0] == 10
     with h5py.File(tmp_path / "a.hdf5") as a, h5py.File(tmp_path / "b.hdf5") as b:
@@ -215,8 +211,11 @@ def test_a_network_of_the_working_directory_goes_all_the_way(tmp_path: Path) -> 
     assert name == "MyNet"
     assert float(total) == float(stored["score.network.first.weight"].double().sum())
     (tmp_path / "elsewhere").mkdir()
-    lost = run("info ../run", folder=tmp_path / "elsewhere")
-    assert (lost.returncode, "network `mymodule:MyNet` can't be imported" in lost.stderr) == (2, True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit) as stopped:
+        main(["info", "../run"])
+    assert stopped.value.code == 2
+    assert "network `mymodule:MyNet` can't be imported" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -47,13 +47,13 @@ def mixture(tmp_path_factory):
 
 def test_mixture_posterior_samples_pass_c2st(mixture, generator):
     run, test = mixture
-    final = test.states(40, limit=10)
+    final = test.states(40, limit=5)
     ours = Posterior(run.simulator, run.model, resample_times(run.times, 120)).sample(final, 1000, generator=generator)
     theirs = run.simulator.exact().sample(final, 1000, generator=generator)
     scores = [float(c2st(a, b, generator=generator)) for a, b in zip(ours, theirs, strict=True)]
-    assert sum(scores) / 10 <= 0.55  # the project's bar; exact against exact scores .50 +- .01
+    assert sum(scores) / 5 <= 0.55  # the project's bar; exact against exact scores .50 +- .014
     narrow = theirs.mean(1, keepdim=True) + 0.8 * (theirs - theirs.mean(1, keepdim=True))
-    assert sum(float(c2st(a, b, generator=generator)) for a, b in zip(narrow, theirs, strict=True)) / 10 > 0.53
+    assert sum(float(c2st(a, b, generator=generator)) for a, b in zip(narrow, theirs, strict=True)) / 5 > 0.53
 
 
 def test_three_methods_answer_three_questions(mixture, generator):
@@ -72,7 +72,7 @@ def test_three_methods_answer_three_questions(mixture, generator):
 
 def test_quadratic_from_250_trajectories(tmp_path, generator):
     """Q and the posterior odds against Fokker-Planck, with a tenth of the training of benchmarks/quadratic.py."""
-    settings = Settings(width=32, batch=2048, validate_every=100)
+    settings = Settings(width=32, batch=1024, validate_every=100)
     run, _ = pipeline(
         tmp_path, Quadratic(steps=100), "quadratic", {"train": 250, "valid": 100, "test": 10}, settings, 600
     )
@@ -88,7 +88,7 @@ def test_quadratic_from_250_trajectories(tmp_path, generator):
 
 
 def test_double_well_is_calibrated(tmp_path, generator):
-    settings = Settings(width=32, batch=2048, validate_every=100)
+    settings = Settings(width=32, batch=1024, validate_every=100)
     run, test = pipeline(
         tmp_path, DoubleWell(), "double-well", {"train": 2000, "valid": 100, "test": 1500}, settings, 600
     )
@@ -117,7 +117,7 @@ def heat(tmp_path_factory):
 def test_heat_reaches_the_exact_posterior(heat, steps):
     folder, run, test = heat
     out = folder / f"recon-{steps}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(samples=16, steps=steps))
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=steps, limit=50))
     rows = {r.metric: r for r in evaluate(read_reconstruction(out))}
     for name in ("relative_l2", "crps", "energy_score", "relative_l2_mean"):
         assert rows[name].value <= 1.05 * rows[name].exact, name

@@ -69,14 +69,30 @@ def test_interrupted_and_resumed_equals_uninterrupted(data, tmp_path):
 
 def test_same_seed_same_bytes_other_seed_other_bytes(data, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train_run(tmp_path / name, data["train"], data["valid"], settings=QUICK, budget=Budget(steps=15), seed=seed)
+        train_run(
+            tmp_path / name,
+            data["train"],
+            data["valid"],
+            method="physinv",
+            settings=QUICK,
+            budget=Budget(steps=15),
+            seed=seed,
+        )
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b") != bytes_of(tmp_path / "c")
 
 
 def test_streamed_data_train_to_the_same_weights(data, tmp_path):
     for name, memory in (("memory", 1.0), ("stream", 1e-9)):
         settings = QUICK.model_copy(update={"memory": memory})
-        train_run(tmp_path / name, data["train"], data["valid"], settings=settings, budget=Budget(steps=15), seed=1)
+        train_run(
+            tmp_path / name,
+            data["train"],
+            data["valid"],
+            method="physinv",
+            settings=settings,
+            budget=Budget(steps=15),
+            seed=1,
+        )
     a, b = (load_tensors(tmp_path / n / "model.safetensors")[0] for n in ("memory", "stream"))
     assert all(torch.equal(a[k], b[k]) for k in a)
 

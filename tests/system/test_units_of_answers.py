@@ -1,7 +1,10 @@
 """From data to samples, the same data in another unit give the same answer in that unit: no constant has a unit."""
 
+import functools
 import math
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,6 +97,13 @@ KNOWN = Settings(width=4, depth=1, batch=16, components=2, validate_windows=64, 
 LEARNED = KNOWN.model_copy(update={"physics": "learned"})
 
 
+@functools.cache
+def in_one(kind, settings):
+    """The answer of a kind where the unit is 1, which several tests compare with."""
+    with tempfile.TemporaryDirectory() as folder:
+        return answer(KINDS[kind](1.0), 1.0, settings, Path(folder))
+
+
 def answer(simulator, unit, settings, folder):
     """Samples of physinv's own method, their CRPS, and checks, all in the unit."""
     name = folder / f"{unit:g}"
@@ -110,7 +120,7 @@ def answer(simulator, unit, settings, folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_powers_of_two_change_nothing(kind, settings, units, tmp_path):
     """Linear processes compare log densities, whose rounding depends on the unit: 1e-5 of a logarithm of 30."""
-    samples, score, checks = answer(KINDS[kind](1.0), 1.0, settings, tmp_path)
+    samples, score, checks = in_one(kind, settings)
     assert bool(samples.isfinite().all())
     for unit in units:
         again = answer(KINDS[kind](unit), unit, settings, tmp_path)
@@ -124,7 +134,7 @@ def test_powers_of_two_change_nothing(kind, settings, units, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_units_change_what_rounding_does(kind, tmp_path):
     """The CRPS within 1 %: data and weights differ in the seventh digit, and training amplifies that a little."""
-    _, score, _ = answer(KINDS[kind](1.0), 1.0, KNOWN, tmp_path)
+    _, score, _ = in_one(kind, KNOWN)
     for unit in ROUNDED:
         assert answer(KINDS[kind](unit), unit, KNOWN, tmp_path)[1] == pytest.approx(score, rel=0.01), unit
 
