@@ -122,7 +122,7 @@ def test_every_code_is_documented():
     ],
 )
 def test_what_the_machine_refuses_is_one_line(error, told, monkeypatch, capsys):
-    def refuse(path):
+    def refuse(path, verify):
         raise error
 
     monkeypatch.setattr("physinv.cli.info.describe_path", refuse)
@@ -135,7 +135,7 @@ def test_what_the_machine_refuses_is_one_line(error, told, monkeypatch, capsys):
 
 
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
-    def fail(path):
+    def fail(path, verify):
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr("physinv.cli.info.describe_path", fail)
@@ -146,7 +146,7 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
 def test_a_signal_that_broke_what_it_met_is_the_reason(monkeypatch, capsys):
     """A library may turn the exception of a signal into one of its own."""
 
-    def fail(path):
+    def fail(path, verify):
         try:
             signal.raise_signal(signal.SIGTERM)
         except BaseException:

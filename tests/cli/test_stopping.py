@@ -85,7 +85,7 @@ def test_a_benchmark_keeps_finished_cells(tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_verb_without_words_of_its_own(number, code, monkeypatch, capsys):
-    monkeypatch.setattr("physinv.cli.info.describe_path", lambda path: os.kill(os.getpid(), number))
+    monkeypatch.setattr("physinv.cli.info.describe_path", lambda path, verify: os.kill(os.getpid(), number))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(SystemExit) as stop:
