@@ -176,7 +176,8 @@ class Files(Storage):
         A part is the windows, shuffled, of as many blocks as the pool holds, drawn at random from all files.  Every
         window comes once, at a place of which each is as likely as any other.  What differs from a shuffle of all is
         that windows of the same block come within the same part: of no account where trajectories are independent, and
-        where they are pieces of one recording, a part still takes them from a hundred places.
+        where they are pieces of one recording, a part still takes them from a hundred places.  Where the pool holds all
+        blocks, there is one part, in the order of :meth:`Memory.parts`.
 
         Args:
             starts: Windows in a trajectory.
@@ -185,7 +186,7 @@ class Files(Storage):
         Yields:
             Numbers of windows, counted trajectory after trajectory.
         """
-        if not self._pooled:
+        if not self._pooled or self._slots == len(self._edges) - 1:
             yield torch.randperm(self.n * starts, generator=generator)
             return
         most = max(1, min(self._slots, _PART_WINDOWS // (self._rows * starts)))

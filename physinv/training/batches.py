@@ -94,8 +94,8 @@ def training_batches(
     """Yield the batches of all updates from number ``start`` on, without end.
 
     Windows come in shuffled order, every window once an epoch, each under an image of the process's symmetries chosen
-    at random. What an update sees depends on the seed, the number of the update, and whether the data are in memory or
-    streamed: see :meth:`~physinv.data.dataset.TrajectoryDataset.shuffled`.
+    at random. What an update sees depends on the seed and the number of the update alone, and for data of more than 32
+    MiB also on whether they are streamed: see :meth:`~physinv.data.dataset.TrajectoryDataset.shuffled`.
 
     Args:
         windows: The windows that are trained on.

@@ -149,6 +149,13 @@ def test_every_window_comes_once_and_every_chunk_is_read_once(
         assert len(reads) == 19
 
 
+def test_what_fits_into_the_pool_comes_in_the_order_of_memory(large: tuple[list[Path], Tensor]) -> None:
+    (whole,) = files(large[0], pool=2**25).parts(6, generator=torch.Generator().manual_seed(3))
+    (held,) = Memory(large[1]).parts(6, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(whole, held)
+    assert len(list(files(large[0]).parts(6, generator=torch.Generator().manual_seed(3)))) > 1
+
+
 def test_every_place_in_the_order_is_as_likely(large: tuple[list[Path], Tensor]) -> None:
     """Each of 450 windows is in the first third of 300 orders 100 times, give or take 8: five deviations."""
     stored, early = files(large[0]), torch.zeros(450)
