@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["DIGEST", "SCHEMA", "Stored", "check_replaceable", "digest", "read_stored"]
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from physinv.config.hdf5_arrays import DAMAGE, array_of, is_group
 from physinv.config.json_text import read_object
 from physinv.config.strict import ConfigError
 from physinv.processes.parameters import build
+from physinv.processes.recorded import Recorded
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 
@@ -196,6 +198,8 @@ def _read(file: h5py.File, path: Path) -> Stored:
     info = _described(file["info_json"][()], path)
     try:
         simulator = build(find(info["simulator"]), info["parameters"])
+        if isinstance(simulator, Recorded) and math.prod(simulator.sizes) > arrays["observation"].size:
+            raise ValueError(f"`sizes` {simulator.sizes} are those of larger states")  # each point would be listed
         shape = tuple(simulator.layout.shape)
     except ValueError as error:
         raise _RefusedError(f"{path} names a process that cannot be built: {error}") from None

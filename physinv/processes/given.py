@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import joined
+from physinv.config.json_text import read_object
 from physinv.processes.parameters import build, parameter
 from physinv.processes.recorded import Recorded
 from physinv.processes.registry import find
@@ -52,7 +53,7 @@ class GivenPhysics(Recorded):
     @functools.cached_property
     def inner(self) -> Simulator:
         """The process."""
-        return build(find(self.physics), json.loads(self.values))
+        return build(find(self.physics), read_object(self.values, "`values` of given physics"))
 
     @property
     def weak_order(self) -> float:

@@ -37,7 +37,7 @@ from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 from physinv.runs.files import read_model, write_model
 from physinv.runs.places import Opening, finish, place_of
-from physinv.runs.run_json import SCHEMA, check_times, read_info, write_info
+from physinv.runs.run_json import SCHEMA, process_of_run, read_info, write_info
 from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
 from physinv.training.budget import Budget, check_budget
 from physinv.training.objectives.choose import check_objective
@@ -223,8 +223,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     """
     run, device = _folder(run), device or torch.device("cpu")
     info = read_info(run)
-    simulator = build(find(info["simulator"]), info["parameters"])
-    times = check_times(info, simulator, run)
+    simulator, times = process_of_run(info, run)
     tensors = read_model(run, info)
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])

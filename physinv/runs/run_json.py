@@ -5,10 +5,10 @@ from __future__ import annotations
 __all__ = [
     "SCHEMA",
     "check_same",
-    "check_times",
     "choice",
     "identity",
     "is_begun",
+    "process_of_run",
     "read_info",
     "stored_budget",
     "write_info",
@@ -16,6 +16,7 @@ __all__ = [
 
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,9 @@ from physinv.config.files import check_regular, write_text
 from physinv.config.json_text import read_object
 from physinv.config.replace import settle
 from physinv.config.strict import ConfigError
+from physinv.processes.parameters import build
+from physinv.processes.recorded import Recorded
+from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget
 
@@ -148,33 +152,29 @@ def identity(info: Mapping[str, Any]) -> str:
     return checksums.of_json({key: info.get(key) for key in (*_COMPARED, "shape", "notes")})
 
 
-def check_times(info: Mapping[str, Any], simulator: Simulator, path: Path) -> Float[Tensor, " time"]:
-    """Return the stored times of a run, which must be those of its process.
+def process_of_run(info: Mapping[str, Any], run: Path) -> tuple[Simulator, Float[Tensor, " time"]]:
+    """Make the process that run.json names, and its stored times, which must be those that run.json lists.
 
     Args:
         info: What run.json says.
-        simulator: The process that it names.
-        path: The folder of the run, for the message.
+        run: The folder of the run, for messages.
 
     Returns:
-        Times ``(time,)``, float64.
+        The process, and times ``(time,)``, float64.
 
     Raises:
-        ValueError: If they are other times, or the states of the process have another shape than run.json says.
+        ValueError: If the parameters do not fit the process, or it has other times or states than run.json says.
     """
-    times = torch.tensor(info["times"], dtype=torch.float64)
-    many = len(times) == simulator.steps + 1  # compared first, since a wrong number may be too large to make times of
-    if not many or bool(((times - simulator.times).abs() > _CLOSE * simulator.times.diff().min()).any()):
+    path, process = run / _INFO, find(info["simulator"])
+    try:
+        made = build(process, info["parameters"])
+        _check_states(info, made, path)
+        return made, _checked_times(info, made, path)
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # of values inside of lists, for example
+        reason = _short((str(error).splitlines() or [type(error).__name__])[0].rstrip("."), 200)
         raise ValueError(
-            f"{path / _INFO} contradicts itself: it has {len(times)} `times` from {times[0]:g} to {times[-1]:g}, the "
-            f"process that it names {simulator.steps + 1} to {simulator.horizon:g}; put back a copy, or train again."
-        )
-    if tuple(info["shape"]) != tuple(simulator.layout.shape):
-        raise ValueError(
-            f"{path / _INFO} contradicts itself: it has `shape` {info['shape']}, the process that it names "
-            f"{list(simulator.layout.shape)}; put back a copy, or train again."
-        )
-    return times
+            f"`parameters` in {path} make no process: {reason}; put back a copy, or train again."
+        ) from None
 
 
 def is_begun(run: Path) -> bool:
@@ -248,6 +248,30 @@ def check_same(run: Path, info: Mapping[str, Any]) -> None:
                 f"{run} was begun with `{key}` = {before}, now {now}; a budget may grow, in the same kind of number: "
                 "give the same or more, another --out, or --overwrite."
             )
+
+
+def _check_states(info: Mapping[str, Any], made: Simulator, path: Path) -> None:
+    """Refuse a process whose states have another shape; sizes first, since a layout lists as many positions."""
+    shape = tuple(info["shape"])
+    large = isinstance(made, Recorded) and math.prod(made.sizes) > math.prod(shape)
+    own = made.sizes if large and isinstance(made, Recorded) else tuple(made.layout.shape)
+    if large or own != shape:
+        raise ValueError(
+            f"{path} contradicts itself: it has `shape` {list(shape)}, the process that it names {list(own)}; put back "
+            "a copy, or train again."
+        )
+
+
+def _checked_times(info: Mapping[str, Any], made: Simulator, path: Path) -> Float[Tensor, " time"]:
+    """The stored times, which must be those of the process."""
+    times = torch.tensor(info["times"], dtype=torch.float64)
+    many = len(times) == made.steps + 1  # compared first, since a wrong number may be too large to make times of
+    if not many or bool(((times - made.times).abs() > _CLOSE * made.times.diff().min()).any()):
+        raise ValueError(
+            f"{path} contradicts itself: it has {len(times)} `times` from {times[0]:g} to {times[-1]:g}, the process "
+            f"that it names {made.steps + 1} to {made.horizon:g}; put back a copy, or train again."
+        )
+    return times
 
 
 def _short(value: object, longest: int = _LONGEST) -> str:

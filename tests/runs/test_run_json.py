@@ -13,7 +13,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.runs.run import load_run, train_run
-from physinv.runs.run_json import read_info, write_info
+from physinv.runs.run_json import process_of_run, read_info, write_info
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -119,6 +119,25 @@ def test_what_contradicts_itself_or_the_weights_is_refused(run, change, words):
     info = {k: v for k, v in raw(run).items() if k != "sha256"}
     write_info(run, {**info, **change})
     refused(run, words)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"sizes": [10**12]}, r"contradicts itself: it has `shape` \[3\], the process that it names \[1000000000000\]"),
+        ({"sizes": ["x"]}, "`parameters` in .*run.json make no process: "),
+        ({"sizes": [[]], "names": [{}]}, "`parameters` in .*run.json make no process: "),
+        ({"positions": ["a", "b"]}, "`parameters` in .*run.json make no process: "),
+        ({"steps": 10**6}, "contradicts itself: it has 3 `times` from 0 to 1, the process that it names 1000001 to 1"),
+    ],
+)
+def test_parameters_of_recorded_data_that_make_no_process_are_refused(parameters, words, tmp_path):
+    """At once: a layout lists each point, and times each step."""
+    plain = {"horizon": 1.0, "steps": 2, "sizes": [3], "positions": [0.0, 2.0]}
+    info = {"simulator": "recorded", "parameters": {**plain, **parameters}, "shape": [3], "times": [0.0, 0.5, 1.0]}
+    assert process_of_run({**info, "parameters": plain}, tmp_path)[1].tolist() == info["times"]
+    with pytest.raises(ValueError, match=words):
+        process_of_run(info, tmp_path)
 
 
 def test_another_parameter_is_not_that_of_the_weights(run):
