@@ -21,7 +21,18 @@ from physinv.processes.layout import StateLayout, layout_from
 MOST_BYTES = 500_000_000
 """Bytes of all arrays of an example, at most."""
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _TRAJECTORY = ("trajectory", "true_trajectory", "times")
 
 
@@ -95,7 +106,7 @@ def _read(path: Path) -> Example:
         back, true, times = (arrays.get(name) for name in _TRAJECTORY)
         trajectory = None if back is None or true is None or times is None else (back, true, times)
         return Example(arrays["truth"], arrays["final"], arrays["samples"], layout_from(**known), trajectory)
-    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is no example of a benchmark ({reason}); remove it and run again.") from None
 

@@ -222,7 +222,7 @@ def _record(raw: Any, place: str) -> Record:
         raise ValueError(f"`schema` must be {SCHEMA}, got {found!r} in {place}; run the benchmark again.")
     try:
         metrics, cost, curves = (_object(raw, key) for key in ("metrics", "cost", "curves"))
-        study, seed, error = raw.get("study"), raw["seed"], raw.get("error")
+        study, seed, failed = raw.get("study"), raw["seed"], raw.get("error")
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise ValueError(f"`seed` must be a whole number from 0, got {describe(seed)}")
         return Record(
@@ -235,7 +235,7 @@ def _record(raw: Any, place: str) -> Record:
             lost=tuple(k for k, v in metrics.items() if k not in _finite(metrics)),
             curves={k: tuple(map(_number, v)) for k, v in curves.items() if v},
             cost=_finite(cost),
-            error=None if error is None else _shown(str(error)),
+            error=None if failed is None else _shown(str(failed)),
             options=_object(raw, "options"),
             notes=_object(raw, "notes"),
             origin={k: _text(raw.get(k)) for k in ("commit", "versions", "hardware", "device", "threads", "date")},
