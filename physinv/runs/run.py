@@ -31,9 +31,7 @@ from physinv.methods.reverse import ReverseAnswer
 from physinv.methods.saving import Setup, check_saveable, notes_of, tensors_of
 from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
-from physinv.processes.parameters import build
 from physinv.processes.parameters import describe as parameters_of
-from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 from physinv.runs.files import read_model, write_model
 from physinv.runs.places import Opening, finish, place_of

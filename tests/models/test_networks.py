@@ -183,8 +183,8 @@ def test_mixed_precision_runs_the_network_only(generator):
 def test_tensorboard_gets_every_record(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from physinv.training.validation import Record
     from physinv.training.tensorboard import event_writer
+    from physinv.training.validation import Record
 
     write = event_writer(tmp_path)
     for step in (0, 10):
