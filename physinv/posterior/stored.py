@@ -198,7 +198,7 @@ def _read(file: h5py.File, path: Path) -> Stored:
     info = _described(file["info_json"][()], path)
     try:
         simulator = build(find(info["simulator"]), info["parameters"])
-        if isinstance(simulator, Recorded) and math.prod(simulator.sizes) > arrays["observation"].size:
+        if isinstance(simulator, Recorded) and math.prod(simulator.sizes) > file["observation"].size:
             raise ValueError(f"`sizes` {simulator.sizes} are those of larger states")  # each point would be listed
         shape = tuple(simulator.layout.shape)
     except ValueError as error:
