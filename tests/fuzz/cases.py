@@ -10,7 +10,8 @@ from pathlib import Path
 
 import tests.fuzz.mutations  # noqa: F401  (fills the registry)
 from tests.fuzz.attempt import FAMILIES, Attempt, Expected, InapplicableError, Mutation
-from tests.fuzz.scenarios import Scenario, scenarios
+from tests.fuzz.scenario import Scenario
+from tests.fuzz.scenarios import scenarios
 
 TRIES = 20  # mutations that are asked before a case is given up
 SEED = 21

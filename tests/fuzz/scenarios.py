@@ -1,64 +1,25 @@
-"""Which verb reads which file, with which mutations, and what its content is."""
+"""Which verb reads which file of ours, with which mutations, and what its content is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 from tests.fuzz import contents
-from tests.fuzz.inputs import IMPORT, SMALL
-
-Content = Callable[[Path, str], Any]
-
-HDF5 = ("bytes", "places", "hdf5", "hdf5-json")
-OWN = (*HDF5, "trajectories")
-JSON = ("bytes", "places", "json")
-LINES = ("bytes", "places", "jsonl")
-TENSORS = ("bytes", "places", "safetensors")
-TOML = ("bytes", "places", "toml")
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A command and the file that is mutated before it is given.
-
-    Args:
-        name: Its name in reports.
-        argv: Words of the command; relative paths lie in the working folder.
-        families: Families of mutations for the target.
-        content: What its result is.
-        target: The file, or folder, to mutate; empty where the words themselves are.
-        needs: Inputs that are copied into the working folder.
-        outputs: What it may write.
-        sealed: Whether the target carries checksums, or is of a format that checks itself.
-        weight: How often it is drawn; slow verbs less often.
-        done: Exit codes of a command that did its work.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    families: tuple[str, ...]
-    content: Content
-    target: str = ""
-    needs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ("out", "out.hdf5", "out.json", "out.png")
-    sealed: bool = False
-    weight: float = 1.0
-    done: tuple[int, ...] = (0,)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-TRAIN = (*_words("--out out --steps 2"), *SMALL)
-FIT = _words("--out out --method linear")
-RECON = _words("--out out.hdf5 --samples 2 --limit 2")
-RESUME = (*_words("--out out --resume --steps 3"), *SMALL)
-SHARD = "data/train/double-well_000.hdf5"
-OBSERVED = "data/test/double-well_000.hdf5"
+from tests.fuzz.scenario import (
+    FIT,
+    HDF5,
+    JSON,
+    LINES,
+    OBSERVED,
+    OWN,
+    RECON,
+    RESUME,
+    SHARD,
+    TENSORS,
+    TOML,
+    TRAIN,
+    Scenario,
+    words_of,
+)
+from tests.fuzz.scenarios_of_others import arguments, sources
 
 
 def _trajectories() -> list[Scenario]:
@@ -201,7 +162,7 @@ def _datasets() -> list[Scenario]:
         ),
         Scenario(
             "benchmark from a recipe",
-            _words("benchmark benchmark.toml --out out --jobs 1"),
+            words_of("benchmark benchmark.toml --out out --jobs 1"),
             TOML,
             c.nothing,
             "benchmark.toml",
@@ -351,12 +312,12 @@ def _benchmarks() -> list[Scenario]:
     ab = ("a", "b")
     example = "a/examples/physinv.npz"
     made = ("a/report.html", "a/table.md", "a/figures", "a/reconstruction.gif")
-    compare = _words("benchmark compare a b --json")
+    compare = words_of("benchmark compare a b --json")
     return [
         Scenario("compare results", compare, LINES, c.printed, "b/cells.jsonl", ab, sealed=True, weight=2, done=(0, 1)),
         Scenario(
             "report results",
-            _words("benchmark report a --json"),
+            words_of("benchmark report a --json"),
             LINES,
             c.printed,
             "a/cells.jsonl",
@@ -367,7 +328,7 @@ def _benchmarks() -> list[Scenario]:
         ),
         Scenario(
             "report examples",
-            _words("benchmark report a --json"),
+            words_of("benchmark report a --json"),
             ("bytes", "places", "npz"),
             c.printed,
             example,
@@ -379,116 +340,7 @@ def _benchmarks() -> list[Scenario]:
     ]
 
 
-def _sources() -> list[Scenario]:
-    """Files that others wrote: to import, and as observations."""
-    c = contents
-    arrays = ("bytes", "places")
-    named = ("--variable", "u", *IMPORT)
-    table: list[tuple[str, tuple[str, ...], tuple[str, ...], bool]] = [
-        ("s.npy", tuple(IMPORT), (*arrays, "npy"), False),
-        ("s.npz", named, (*arrays, "npz"), True),
-        ("s.mat", named, (*arrays, "mat"), False),
-        ("s.pt", named, (*arrays, "torch"), True),
-        ("s.nc", ("--boundary", "periodic"), (*HDF5, "hdf5-foreign"), False),
-        ("s3.nc", ("--boundary", "periodic"), (*arrays, "netcdf3"), False),
-        ("s.hdf5", ("--boundary", "periodic"), (*HDF5, "hdf5-foreign"), False),
-        ("s.zarr", ("--boundary", "periodic"), ("places", "zarr"), False),
-        ("s.csv", ("--window", "5"), (*arrays, "csv"), False),
-    ]
-    found = []
-    for name, words, families, sealed in table:
-        argv = ("import", name, *words, "--out", "out")
-        found.append(Scenario(f"import {name}", argv, families, c.dataset, name, (name,), sealed=sealed))
-    found.append(
-        Scenario("look at s.nc", _words("import s.nc --boundary periodic --dry-run"), HDF5, c.said, "s.nc", ("s.nc",))
-    )
-    for name, families in (
-        ("o.npy", (*arrays, "npy")),
-        ("o.npz", arrays),
-        ("o.mat", (*arrays, "mat")),
-        ("o.pt", arrays),
-        ("o.csv", (*arrays, "csv")),
-        ("o.hdf5", HDF5),
-    ):
-        argv = ("reconstruct", "run", "--observation", name, *RECON)
-        needs = ("run", name)
-        found.append(Scenario(f"observe {name}", argv, families, c.reconstruction, name, needs, weight=0.5))
-    return found
-
-
-def _arguments() -> list[Scenario]:
-    """All verbs, with hostile words."""
-    c = contents
-    table: list[tuple[str, tuple[str, ...], tuple[str, ...], Content, tuple[str, ...]]] = [
-        (
-            "generate",
-            _words("generate double-well --train 4 --valid 2 --test 2 --seed 1 --out out"),
-            (),
-            c.dataset,
-            ("sets",),
-        ),
-        (
-            "generate a field",
-            _words("generate heat --train 4 --valid 2 --test 2 --seed 1 --out out --set size=8 --set steps=2"),
-            (),
-            c.dataset,
-            ("sets",),
-        ),
-        ("generate a recipe", _words("generate recipe.toml --seed 3 --out out"), ("recipe.toml",), c.dataset, ()),
-        ("import", ("import", "s.npy", *IMPORT, "--out", "out", "--seed", "1"), ("s.npy",), c.dataset, ()),
-        (
-            "import a recording",
-            _words("import s.csv --window 5 --stride 2 --every 1 --out out"),
-            ("s.csv",),
-            c.dataset,
-            (),
-        ),
-        ("info", _words("info vector --json"), ("vector",), c.printed, ()),
-        ("train", ("train", "vector", *TRAIN, "--seed", "1"), ("vector",), c.run, ("sets",)),
-        ("fit", ("train", "vector", *FIT), ("vector",), c.run, ()),
-        (
-            "reconstruct",
-            ("reconstruct", "run", "--data", "vector/data/test", *RECON, "--seed", "1"),
-            ("vector", "run"),
-            c.reconstruction,
-            (),
-        ),
-        (
-            "reconstruct in part",
-            (
-                "reconstruct",
-                "run",
-                "--data",
-                "vector/data/test",
-                *RECON,
-                *_words("--observe everything --observed-noise 0.1"),
-            ),
-            ("vector", "run"),
-            c.nothing,
-            (),
-        ),
-        ("observe", ("reconstruct", "run", "--observation", "o.npy", *RECON), ("run", "o.npy"), c.reconstruction, ()),
-        ("evaluate", _words("evaluate r.hdf5 --json out.json"), ("r.hdf5",), c.table, ()),
-        ("compare", _words("compare r.hdf5 r2.hdf5 --seed 1 --json"), ("r.hdf5", "r2.hdf5"), c.printed, ()),
-        ("benchmark compare", _words("benchmark compare a b --json"), ("a", "b"), c.printed, ()),
-        ("benchmark recipe", _words("benchmark recipe kpz"), (), c.said, ()),
-        ("simulators", _words("simulators --json"), (), c.said, ()),
-    ]
-    return [
-        Scenario(
-            f"words of {name}",
-            argv,
-            ("arguments", *more),
-            content,
-            needs=needs,
-            weight=2,
-            done=(0, 1) if name == "benchmark compare" else (0,),
-        )
-        for name, argv, needs, content, more in table
-    ]
-
-
 def scenarios() -> list[Scenario]:
     """All scenarios."""
-    groups = (_trajectories, _datasets, _runs, _reconstructions, _benchmarks, _sources, _arguments)
+    groups = (_trajectories, _datasets, _runs, _reconstructions, _benchmarks, sources, arguments)
     return [one for group in groups for one in group()]

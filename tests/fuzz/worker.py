@@ -17,7 +17,7 @@ from tests.fuzz.inputs import make
 from tests.fuzz.judge import left_behind, shortfall
 from tests.fuzz.pool import serve
 from tests.fuzz.process import Ended, command, preload
-from tests.fuzz.scenarios import Scenario
+from tests.fuzz.scenario import Scenario
 from tests.fuzz.snapshot import changed, snapshot
 
 
