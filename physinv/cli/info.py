@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from physinv.config.replace import settle_above
+from physinv.config.outputs.replace import settle_above
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.hdf5.blocks import sealed_size
 from physinv.data.hdf5.opening import open_file

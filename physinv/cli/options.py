@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from physinv.config.outputs import refuse_existing, refuse_inputs
+from physinv.config.outputs.refusals import refuse_existing, refuse_inputs
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value; repeatable.")]
 Options = Annotated[

@@ -14,7 +14,7 @@ from physinv.cli import console
 from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, Verify, check_output
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
-from physinv.config.outputs import refuse_existing
+from physinv.config.outputs.refusals import refuse_existing
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +154,7 @@ def evaluate(
 
     Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
     """
-    from physinv.config.locks import lock_file
+    from physinv.config.outputs.locks import lock_file
     from physinv.evaluation.checks import warnings
     from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
     from physinv.posterior.reconstruction import read_reconstruction

@@ -38,7 +38,7 @@ from physinv.comparison.records import SCHEMA
 from physinv.comparison.workers import Datasets, Processes, default_jobs
 from physinv.config.devices import check_disk, check_memory
 from physinv.config.files import write_text
-from physinv.config.locks import lock_folder
+from physinv.config.outputs.locks import lock_folder
 from physinv.config.versions import versions
 from physinv.processes.parameters import build
 from physinv.processes.registry import find

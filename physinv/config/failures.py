@@ -70,6 +70,9 @@ def os_failure(error: OSError) -> str:
     Args:
         error: What was raised.
 
+    Returns:
+        The line.
+
     Example:
         >>> os_failure(OSError(errno.ENOSPC, "No space left on device", "heat.hdf5"))
         'heat.hdf5: No space left on device; free some space, or write to another disk.'
@@ -114,6 +117,9 @@ def told_bytes(size: float) -> str:
 
     Args:
         size: The number.
+
+    Returns:
+        The number with its unit.
 
     Example:
         >>> told_bytes(1234567), told_bytes(12)

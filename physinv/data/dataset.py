@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from physinv.config.inputs import Numbers, Times, describe
-from physinv.config.replace import settle_above
+from physinv.config.outputs.replace import settle_above
 from physinv.data.file_format import Header, read_header
 from physinv.data.process import check_config_times
 from physinv.data.storage import Files, Memory

@@ -9,7 +9,7 @@ dataset.json is written last: where it is, the dataset is complete.
 A run that was killed keeps its finished files, and the next one makes the rest.  All random numbers of a part come
 from a generator of its own, seeded by (seed, split, file, part), so the bytes do not depend on what was interrupted,
 and no split shares noise with another.  Overwriting builds a new dataset in a hidden folder first, which takes the
-place of the old one as a whole when it is complete (:mod:`physinv.config.replace`).
+place of the old one as a whole when it is complete (:mod:`physinv.config.outputs.replace`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import yaml
 
 from physinv.config.files import sha256, write_text
 from physinv.config.inputs import check_instance
-from physinv.config.locks import lock_folder
-from physinv.config.replace import complete, staging, swap
+from physinv.config.outputs.locks import lock_folder
+from physinv.config.outputs.replace import complete, staging, swap
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import FieldStatistics

@@ -3,8 +3,8 @@
     <out>/data/<split>/recorded_000.hdf5 ...   <out>/stats.yaml   <out>/dataset.json
 
 What is read is found by :mod:`physinv.data.sources`, what is written is planned by :mod:`physinv.data.imports.plan`.
-All new files are written in a hidden folder first, and appear together (:mod:`physinv.config.replace`).  Data are
-streamed, a part at a time.
+All new files are written in a hidden folder first, and appear together (:mod:`physinv.config.outputs.replace`).  Data
+are streamed, a part at a time.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import yaml
 from numpy.typing import NDArray
 
 from physinv.config.files import write_text
-from physinv.config.locks import lock_folder
-from physinv.config.replace import complete, staging, swap
+from physinv.config.outputs.locks import lock_folder
+from physinv.config.outputs.replace import complete, staging, swap
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from physinv.config.files import check_regular, load_tensors, save_tensors
 from physinv.config.json_text import read_object
-from physinv.config.replace import staging
+from physinv.config.outputs.replace import staging
 from physinv.methods.saving import prefixed
 from physinv.runs.run_json import identity
 from physinv.training.validation import Record, as_record

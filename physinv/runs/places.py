@@ -1,7 +1,8 @@
 """Where a training writes: into the folder of its run, or beside a run that it replaces when it is finished.
 
 A run that is overwritten stays whole until the new one is: that is trained in a hidden folder inside, which takes the
-place of the old files at the end (:mod:`physinv.config.replace`).  Stopped before that, ``resume`` goes on with it.
+place of the old files at the end (:mod:`physinv.config.outputs.replace`).  Stopped before that, ``resume`` goes on with
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from physinv.config.replace import complete, staging, swap
+from physinv.config.outputs.replace import complete, staging, swap
 from physinv.runs.files import check_unused, files_of
 from physinv.runs.run_json import check_same, is_begun, read_info, write_info
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.inputs import check_instance, describe
-from physinv.config.locks import lock_folder
+from physinv.config.outputs.locks import lock_folder
 from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.checks import check_moving, check_sizes

@@ -29,7 +29,7 @@ from torch import Tensor
 from physinv.config import checksums
 from physinv.config.files import check_regular, write_text
 from physinv.config.json_text import read_object
-from physinv.config.replace import settle
+from physinv.config.outputs.replace import settle
 from physinv.config.strict import ConfigError
 from physinv.processes.parameters import build
 from physinv.processes.recorded import Recorded

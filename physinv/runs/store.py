@@ -19,8 +19,8 @@ from torch import Tensor
 
 from physinv.config.checksums import seal_hdf5
 from physinv.config.devices import check_disk, check_memory
-from physinv.config.locks import lock_file
-from physinv.config.outputs import refuse_existing, refuse_inputs
+from physinv.config.outputs.locks import lock_file
+from physinv.config.outputs.refusals import refuse_existing, refuse_inputs
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
 from physinv.evaluation.observed.familiarity import Familiarity

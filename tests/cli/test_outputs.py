@@ -8,7 +8,7 @@ import pytest
 from kill_cases import content
 
 from physinv.cli import app as cli
-from physinv.config.locks import lock_file
+from physinv.config.outputs.locks import lock_file
 
 MADE = (
     "generate ornstein-uhlenbeck --out {0} --train 40 --valid 20 --test 4 --set dim=2 --set steps=2",

@@ -138,7 +138,7 @@ def test_what_no_memory_holds_is_refused_before_states_are_made() -> None:
 def test_memory_of_this_machine_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("physinv.data.resume.os.sysconf", lambda name: 10)  # 10 pages of 10 bytes
     with pytest.raises(
-        ValueError, match=r"^`simulator` makes trajectories that need 132 B of memory each, this machine"
+        ValueError, match=r"^`simulator` makes trajectories that need 132 bytes of memory each, this machine"
     ):
         generate(DatasetPlan(OU, {"train": 3}), tmp_path)
     assert list(tmp_path.iterdir()) == []

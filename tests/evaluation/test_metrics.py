@@ -294,19 +294,19 @@ def test_c2st_of_shifted_gaussians_is_the_bayes_accuracy(distance: float) -> Non
 
 
 def test_c2st_of_joint_draws_that_share_the_observation_is_a_coin_toss_if_pairs_stay_together() -> None:
-    """Exact posterior draws, 12 sets of 100: the mean accuracy of the 2400 verdicts has a standard error of .014 at
+    """Exact posterior draws, 20 sets of 100: the mean accuracy of the 4000 verdicts has a standard error of .011 at
     most, were pairs of verdicts equal; parted, what was learned under the other label pulls it far below."""
     generator = torch.Generator().manual_seed(0)
     means = []
     for paired in (True, False):
         scores = []
-        for _ in range(12):
+        for _ in range(20):
             y = torch.randn(100, 1, generator=generator)
             a, b = (torch.cat([y + 0.5 * torch.randn(100, 1, generator=generator), y], 1) for _ in range(2))
             scores.append(float(c2st(a, b, paired=paired, generator=generator)))
         means.append(sum(scores) / len(scores))
-    assert abs(means[0] - 0.5) < 5 * 0.014
-    assert means[1] < 0.5 - 2 * 0.014
+    assert abs(means[0] - 0.5) < 5 * 0.011
+    assert means[1] < 0.5 - 2 * 0.011
 
 
 def test_c2st_sees_a_correlation_behind_equal_marginals() -> None:

@@ -90,7 +90,13 @@ def test_files_hold_particles(cls, tmp_path):
     states = sim.simulate(6, generator=seeded())
     path = tmp_path / "p.hdf5"
     with TrajectoryWriter(
-        path, name="p", layout=sim.layout, shape=sim.shape, times=sim.times, count=6, config={"simulator": "x"}
+        path,
+        name="p",
+        layout=sim.layout,
+        shape=sim.shape,
+        times=sim.times,
+        count=6,
+        config={"simulator": "x", "parameters": {}},
     ) as writer:
         writer.write(states[:4])
         writer.write(states[4:])

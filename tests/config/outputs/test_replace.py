@@ -7,7 +7,7 @@ import shutil
 import pytest
 from kill_cases import content, killed_everywhere
 
-from physinv.config.replace import complete, settle, settle_above, staging, swap
+from physinv.config.outputs.replace import complete, settle, settle_above, staging, swap
 
 OLD = {"a.txt": "old a", "b.txt": "old b", "sub/c.txt": "old c", "gone/d.txt": "old d", "mine.txt": "of the user"}
 NEW = {"a.txt": "new a", "sub/c.txt": "new c", "sub/deep/e.txt": "new e"}
@@ -74,7 +74,7 @@ def test_a_reader_who_may_not_write_is_told_what_to_do(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system", "x")
 
-    monkeypatch.setattr("physinv.config.replace.complete", fail)
+    monkeypatch.setattr("physinv.config.outputs.replace.complete", fail)
     with pytest.raises(OSError, match=r"were being replaced when a command was stopped; run `physinv info"):
         settle(tmp_path)
 

@@ -12,12 +12,12 @@ import time
 import pytest
 from filelock import FileLock
 
-from physinv.config.locks import lock_file, lock_folder
+from physinv.config.outputs.locks import lock_file, lock_folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from physinv.config.locks import lock_folder
+from physinv.config.outputs.locks import lock_folder
 with lock_folder(Path(sys.argv[1]), "train"):
     print("held", flush=True)
     time.sleep(60)
