@@ -14,6 +14,7 @@ from physinv.cli import console
 from physinv.cli.options import Device, Options, Overwrite, Seed, Set, Verify, parse_seconds
 from physinv.cli.progress import progress
 from physinv.cli.stopping import NOTHING, keeping
+from physinv.config.outputs.refusals import refuse_inputs
 
 if TYPE_CHECKING:
     from physinv.training.validation import History, Record
@@ -99,6 +100,9 @@ def train(
         spend = Budget(steps=steps) if steps is not None else Budget(seconds=parse_seconds(budget or ""))
     settings = Settings(**{**(read_toml(config) if config else {}), **read_assignments(set_ or [])})
     _check_dataset(dataset)
+    refuse_inputs(out, "--out", [dataset / "data"])
+    if out.resolve() == dataset.resolve():
+        raise ValueError(f"`--out` must not be the folder of the data, got {out}; choose another path, {out}/run say.")
     train_data = TrajectoryDataset(dataset / "data" / "train", verify=verify)
     valid_data = TrajectoryDataset(dataset / "data" / "valid", verify=verify)
     console.warn(precision_warnings(train_data))

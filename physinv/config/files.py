@@ -328,7 +328,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             flat, header = {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         if (refused := as_os_error(error, path)) is not None:
             raise refused from None
         raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be truncated.") from None

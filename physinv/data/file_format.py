@@ -297,7 +297,9 @@ def _write_scalars(file: h5py.File, parameters: Mapping[str, Any]) -> None:
     scalars = file.create_group("scalars")
     scalars.attrs["field_names"] = _strings(constants)
     for key, value in constants.items():
-        data = scalars.create_dataset(key, data=np.float32(value), track_times=False)
+        with np.errstate(over="ignore", under="ignore"):  # the float64 number is in the configuration
+            single = np.float32(value)
+        data = scalars.create_dataset(key, data=single, track_times=False)
         _mark_varying(data, sample=False, time=False)
 
 

@@ -33,7 +33,7 @@ from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.simulator import Simulator
-from physinv.runs.files import read_model, write_model
+from physinv.runs.files import SUMMARY, read_model, write_model
 from physinv.runs.places import Opening, finish, place_of
 from physinv.runs.run_json import SCHEMA, process_of_run, read_info, write_info
 from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
@@ -158,7 +158,7 @@ def train_run(
         with threads_for(train.shape):
             answer = fit_method(method, problem, options)
         opening()
-        tensors, info = tensors_of(method, answer), info | {"notes": notes_of(answer)}
+        tensors, info = tensors_of(method, answer), info | {"notes": notes_of(answer), "summary": True}
         with finish(run, place) as folder:
             write_summary(folder, summarise(problem.simulator, problem.train, problem.valid))
             write_info(folder, info)
@@ -230,7 +230,15 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
         lacks = isinstance(error, KeyError) and error.args
         message = f"it lacks `{error.args[0]}`" if lacks else (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    return Run(simulator, underlying(answer), times, info, device, read_summary(run, simulator.layout, device))
+    return Run(simulator, underlying(answer), times, info, device, _summary(run, info, simulator, device))
+
+
+def _summary(run: Path, info: Mapping[str, Any], simulator: Simulator, device: torch.device) -> TrainingSummary | None:
+    """What the run kept of its training data; None for runs of earlier versions, which kept nothing."""
+    found = read_summary(run, simulator.layout, device)
+    if found is None and info.get("summary"):
+        raise ValueError(f"{run} lacks {SUMMARY}, which was written with it; put back a copy, or train again.")
+    return found
 
 
 def _problem(

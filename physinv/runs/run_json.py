@@ -77,6 +77,7 @@ class _Info(BaseModel):
     device: str
     versions: dict[str, str]
     notes: dict[str, Any] = {}
+    summary: bool = False
     units: dict[str, str] = {}
     physics_check: list[dict[str, Any]] = []
 

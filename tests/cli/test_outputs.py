@@ -46,6 +46,14 @@ REFUSED = {
         "is no reconstruction, and is not replaced by one",
     ),
     "the weights": (RECONSTRUCT + DATA + " --out {0}/run/model.safetensors", "is no reconstruction"),
+    "a run in its data": (
+        "train {0}/ornstein-uhlenbeck --method linear --overwrite --out {0}/ornstein-uhlenbeck",
+        "`--out` must not be the folder of the data",
+    ),
+    "a run among files of data": (
+        "train {0}/ornstein-uhlenbeck --method linear --out {0}/ornstein-uhlenbeck/data/run",
+        "`--out` must not lie in {0}",
+    ),
     "a thesis": (RECONSTRUCT + DATA + " --out {0}/thesis.tex", "is no reconstruction"),
     "an older one": (RECONSTRUCT.replace("--overwrite ", "") + DATA + " --out {0}/r.hdf5", "r.hdf5 exists; choose"),
 }

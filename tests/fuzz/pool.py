@@ -69,6 +69,8 @@ class Pool:
             if worker.stdin is not None:
                 worker.stdin.close()
             worker.wait()
+            if worker.stdout is not None:
+                worker.stdout.close()
 
     def run(self, requests: Iterable[list[Any]]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
         """Let the workers share requests, and yield each with its reply, in the order in which they end."""

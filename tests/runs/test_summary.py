@@ -12,6 +12,7 @@ from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.files import SUMMARY
 from physinv.runs.reconstruct import SamplingPlan, reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.run_json import read_info, write_info
 from physinv.runs.summary import read_summary, summarise, write_summary
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -42,6 +43,11 @@ def test_summaries_are_read_as_they_were_written(data, tmp_path):
 def test_runs_without_a_summary_still_reconstruct(data, tmp_path):
     train_run(tmp_path / "run", data["train"], data["valid"], method="exact", budget=Budget(steps=1))
     (tmp_path / "run" / SUMMARY).unlink()
+    with pytest.raises(ValueError, match=r"run lacks summary\.safetensors, which was written with it; put back"):
+        load_run(tmp_path / "run")
+    info = read_info(tmp_path / "run")
+    del info["summary"]  # as runs of earlier versions are
+    write_info(tmp_path / "run", info)
     run = load_run(tmp_path / "run")
     assert run.summary is None
     seen = final_states(data["test"].states(-1), run.simulator.layout)
