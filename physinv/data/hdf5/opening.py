@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 
 from physinv.config.failures import as_os_error
+from physinv.config.files import check_regular
 from physinv.data.hdf5.blocks import CheckedFile, sealed_size
 from physinv.data.hdf5.links import refuse_foreign
 
@@ -31,6 +32,7 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
         BlockingIOError: If another process writes to it.
         ValueError: If it is not HDF5, damaged, or leads to numbers in files elsewhere.
     """
+    check_regular(path)
     try:
         sealed = verify and path.is_file() and sealed_size(path) is not None
         file = h5py.File(CheckedFile(path) if sealed else path, "r")

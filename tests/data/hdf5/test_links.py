@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,3 +183,11 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
         assert file["x"].shape == SECRET.shape
     with pytest.raises(ValueError, match=r"x\.h5 is not whole: Special link traversal failed"):
         open_source(path)
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.hdf5")
+    (tmp_path / "endless.hdf5").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a pipe"), ("endless", "a device")):
+        with pytest.raises(ValueError, match=f"{name}\\.hdf5 is {kind}, not a file"):
+            open_file(tmp_path / f"{name}.hdf5")
