@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 _WIDEST, _NARROWEST = 4.0, -9.0  # logarithms of the deviations of a component
@@ -66,6 +66,14 @@ class ConditionalMixture:
             triangle[:, rows, columns] = below
         means = means.reshape(-1, k, d) + _starts(k, d).to(means)
         return cls(logits, means, scales.reshape(-1, k, d).clamp(_NARROWEST, _WIDEST), triangle)
+
+    def rows(self, index: Int64[Tensor, " rows"]) -> ConditionalMixture:
+        """Return the mixtures of some members of the batch.
+
+        Args:
+            index: Which, some of them several times.
+        """
+        return ConditionalMixture(self.logits[index], self.means[index], self.scales[index], self.triangle[index])
 
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """Return the log density.

@@ -183,9 +183,11 @@ class VectorJumps(JumpKernel):
     def draw(
         self, later: Float[Tensor, "batch d"], jump: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch d"]:
-        mixture, origin = self._at(later, jump)
+        """Draw one earlier state for each later state; the mixtures of equal neighbours are computed once."""
+        different, row = torch.unique_consecutive(later, dim=0, return_inverse=True)
+        mixture, origin = self._at(different, jump)
         s = self.jumps[jump].earlier
-        drawn = origin + mixture.draw(generator=generator) @ self.factor[jump].T
+        drawn = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
         return drawn.clamp(self.low[s], self.high[s])
 
     @torch.no_grad()
