@@ -85,17 +85,25 @@ class CheckedFile:
     def __init__(self, path: Path) -> None:
         self._path, self._at = path, 0
         self._raw = path.open("rb", buffering=0)
-        _lock(self._raw, path)
-        size = _tail(self._raw)
-        if size is None:
-            raise ValueError(f"{path} has no checksums.")
-        self.size = size
-        self._sums = self._checked_sums()
+        try:
+            _lock(self._raw, path)
+            size = _tail(self._raw)
+            if size is None:
+                raise ValueError(f"{path} has no checksums.")
+            self.size = size
+            self._sums = self._checked_sums()
+        except BaseException:
+            self.close()
+            raise
         self._unseen = bytearray(b"\1") * len(self._sums)
 
     def __del__(self) -> None:
         if hasattr(self, "_raw"):
-            self._raw.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the file, and with it the lock."""
+        self._raw.close()
 
     def readinto(self, buffer: Any) -> int:
         """Fill ``buffer`` and return the number of bytes read.

@@ -35,7 +35,7 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
     check_regular(path)
     try:
         sealed = verify and path.is_file() and sealed_size(path) is not None
-        file = h5py.File(CheckedFile(path) if sealed else path, "r")
+        file = _checked(path) if sealed else h5py.File(path, "r")
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; make it with `physinv generate`.") from None
     except BlockingIOError:
@@ -57,6 +57,15 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
             raise _damaged(path, error) from None
         raise
     return file
+
+
+def _checked(path: Path) -> h5py.File:
+    raw = CheckedFile(path)
+    try:
+        return h5py.File(raw, "r")
+    except BaseException:
+        raw.close()
+        raise
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

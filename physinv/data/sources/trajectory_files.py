@@ -20,9 +20,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from xarray.core import indexing
 
+from physinv.data.hdf5.lazy import Stored, attributes
 from physinv.data.hdf5.stored import MOST_NUMBERS, check_stored, read_line
 from physinv.data.sources.build import dataset_of, decoded
-from physinv.data.sources.hdf5 import Stored, attributes
 
 Variables = dict[str, tuple[list[str | None], Any, dict[str, Any]]]
 
