@@ -10,6 +10,8 @@ from typing import Any
 
 from physinv.config.inputs import check_count, check_instance
 
+_MOST_STEPS = 10**10  # updates that no training lives to see
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -35,6 +37,10 @@ class Budget:
             raise ValueError("give exactly one of `steps` and `seconds` of a Budget, such as Budget(seconds=60).")
         if self.steps is not None:
             check_count(self.steps, "`steps` of a Budget", least=1)
+            if self.steps > _MOST_STEPS:
+                raise ValueError(
+                    f"`steps` of a Budget must be at most {_MOST_STEPS}, got {self.steps}; that takes years."
+                )
         elif not 0 < (self.seconds or 0.0) < math.inf:
             raise ValueError(f"`seconds` of a Budget must be positive and finite, got {self.seconds}.")
 

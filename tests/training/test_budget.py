@@ -28,3 +28,9 @@ def test_shares():
 def test_what_is_used_up():
     assert Budget(steps=10).used(5, 1e6) == 0.5
     assert Budget(seconds=10.0).used(10**6, 5.0) == 0.5
+
+
+def test_budgets_that_outlast_everybody_are_refused():
+    assert Budget(steps=10**10).steps == 10**10
+    with pytest.raises(ValueError, match="`steps` of a Budget must be at most 10000000000, got 9223372036854775807"):
+        Budget(steps=2**63 - 1)
