@@ -148,7 +148,7 @@ def virtual_source_missing(attempt: Attempt) -> Expected:
     with h5py.File(attempt.target, "r+") as file:
         name, x = _taken(attempt, file)
         layout = h5py.VirtualLayout(shape=x.shape, dtype=x.dtype)
-        layout[...] = h5py.VirtualSource(attempt.random.choice(("gone.hdf5", ".", "%b.hdf5")), "gone", shape=x.shape)
+        layout[...] = h5py.VirtualSource(attempt.random.choice(("gone.hdf5", ".", "b.hdf5")), "gone", shape=x.shape)
         file.create_virtual_dataset(name, layout)
     return REFUSED if essential(name) else attempt.changed
 
