@@ -19,6 +19,7 @@ SCRIPTS = {  # of records whose script has another name
     **{f"nonlinear-{system}": "nonlinear" for system in ("burgers", "kuramoto-sivashinsky", "navier-stokes")},
     **{f"reversals-{system}": "reversals" for system in ("burgers", "kuramoto-sivashinsky")},
     **{name: f"speed/{name}" for name in ("fft_share", "generation", "verifying", "wrapping")},
+    "trajectory-flips": "trajectory_flips",
     **{
         name: f"speed/{name.replace('-', '_')}"
         for name in ("time-to-accuracy", "small-trajectories", "memory", "overhead", "physics-backward")

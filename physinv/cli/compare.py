@@ -39,7 +39,8 @@ def compare(
     Examples: physinv compare old.hdf5 new.hdf5
               physinv compare runs/heat runs/flow --data datasets/heat/data/test
     """
-    from physinv.config.files import as_json, scratch_folder
+    from physinv.config.files import as_json
+    from physinv.config.outputs.temporary import scratch_folder
     from physinv.evaluation.paired import compare_pairs
 
     with keeping(NOTHING), scratch_folder("compare") as folder:

@@ -6,36 +6,24 @@ __all__ = [
     "as_json",
     "check_regular",
     "fsync_folder",
-    "is_temporary",
     "load_tensors",
     "publish",
     "read_json",
     "read_toml",
     "save_tensors",
-    "scratch_folder",
     "sha256",
-    "sweep",
-    "temporary_path",
     "write_atomically",
     "write_text",
 ]
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import os
-import platform
-import re
-import secrets
-import shutil
 import stat
-import tempfile
-import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +35,12 @@ from torch import Tensor
 from physinv.config.checksums import of_tensors
 from physinv.config.failures import as_os_error
 from physinv.config.json_text import read_object
+from physinv.config.outputs.temporary import sweep, temporary_path
 
 _COMPLEX = ":complex"  # ending of the names of complex tensors in files
 _HEADER = "physinv"  # the entry of the header that holds all of our own
+_EARLIER = {"format", "counters"}  # one of which is in the header of each file of earlier versions
 _REMEDY = "put back a copy, or make it anew"
-_OURS = re.compile(r"\..+\.physinv-tmp-(\d+)-([0-9a-f]{8})")  # temporary files: a process, its machine and itself
-_LONG = 24 * 3600.0  # seconds without a change after which a file of another machine is left over, too
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -93,76 +81,6 @@ def write_text(path: Path, text: str) -> None:
         text: All of its content.
     """
     write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
-
-
-def temporary_path(path: Path) -> Path:
-    """Return the path at which this process writes ``path`` before it is complete.
-
-    Args:
-        path: The file that is to appear.
-
-    Returns:
-        A sibling ``.NAME.physinv-tmp-PROCESS-TOKEN``, where TOKEN tells machines and processes apart.
-    """
-    return path.with_name(f".{path.name}.physinv-tmp-{os.getpid()}-{_TOKEN}")
-
-
-def is_temporary(path: Path) -> bool:
-    """Return whether a path is called as :func:`temporary_path` calls files.
-
-    Args:
-        path: A file or folder, which need not exist.
-    """
-    return _OURS.fullmatch(path.name) is not None
-
-
-def sweep(folder: Path, name: str = "") -> list[Path]:
-    """Remove temporary files and folders that dead processes left; files of any other name stay.
-
-    Args:
-        folder: Where to look, not below it.
-        name: Of this file alone; empty: of all.
-
-    Returns:
-        Temporary files of processes that live.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry for entry in entries if _OURS.fullmatch(entry.name)]
-    except OSError:  # there is no such folder, or it may not be read
-        return []
-    living = []
-    for entry in found:
-        if not entry.name.startswith(f".{name}.physinv-tmp-" if name else "."):
-            continue
-        if not _left_over(entry):
-            living.append(Path(entry.path))
-        elif entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                os.unlink(entry.path)
-    return living
-
-
-@contextmanager
-def scratch_folder(name: str) -> Iterator[Path]:
-    """Make a folder for files that are needed inside a ``with`` block alone; what dead processes left goes as well.
-
-    Args:
-        name: What it is for.
-
-    Yields:
-        The folder, readable by this user alone, in the folder of the system for temporary files.
-    """
-    root = Path(tempfile.gettempdir())
-    sweep(root, name)
-    folder = temporary_path(root / name)
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -338,6 +256,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if not isinstance(own, dict) or told.get("sha256") != of_tensors(flat, own):
             raise ValueError(f"{path} is damaged: it does not have the checksum that it was written with; {_REMEDY}.")
         header = own
+    elif header and not header.keys() & _EARLIER:  # one changed bit of its name takes the entry away
+        raise ValueError(f"{path} is damaged: its header lacks the entry `{_HEADER}`; {_REMEDY}.")
     try:
         return {_whole_name(k): torch.view_as_complex(v) if _is_pair(k) else v for k, v in flat.items()}, header
     except RuntimeError as error:
@@ -357,36 +277,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _left_over(entry: os.DirEntry[str]) -> bool:
-    """Whether the process that a temporary file belongs to is dead, as far as can be told from here."""
-    found = _OURS.fullmatch(entry.name)
-    assert found is not None
-    process, token = int(found[1]), found[2]
-    if token[:4] == _PLACE and os.name == "posix":
-        return token != _TOKEN if process == os.getpid() else not _alive(process)
-    with contextlib.suppress(OSError):
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _LONG
-    return False
-
-
-def _alive(process: int) -> bool:
-    """Whether there is a process of this number."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to somebody else
-        return True
-    return True
-
-
-def _place() -> str:
-    """Four digits that tell this machine, or container, from others that share a disk with it."""
-    with contextlib.suppress(OSError):
-        return hashlib.sha256(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:4]
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:4]
-
-
 def _is_pair(name: str) -> bool:
     """Whether a tensor in a file holds complex numbers, as pairs of real ones."""
     return name.endswith(_COMPLEX)
@@ -395,7 +285,3 @@ def _is_pair(name: str) -> bool:
 def _whole_name(name: str) -> str:
     """The name of a tensor, whatever is stored of it."""
     return name.removesuffix(_COMPLEX)
-
-
-_PLACE = _place()
-_TOKEN = _PLACE + secrets.token_hex(2)

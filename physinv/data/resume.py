@@ -20,9 +20,9 @@ import shutil
 from pathlib import Path
 
 from physinv.config.failures import told_bytes
-from physinv.config.files import sweep
 from physinv.config.json_text import read_object
 from physinv.config.outputs.replace import staging
+from physinv.config.outputs.temporary import sweep
 from physinv.data.file_format import read_header
 from physinv.data.hdf5.opening import open_file
 from physinv.data.plan import SPLITS, DatasetPlan, differences

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from physinv.config.files import publish, temporary_path
+from physinv.config.files import publish
 from physinv.config.hdf5_sink import HDF5Sink
+from physinv.config.outputs.temporary import temporary_path
 from physinv.data.file_format import Header, write_header
 from physinv.data.hdf5.blocks import seal
 from physinv.processes.layout import StateLayout

@@ -37,8 +37,8 @@ from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget
 
-SCHEMA = 2
-"""Version of run.json; version 1, of score models only, is read as well, all others are refused."""
+SCHEMA = 3
+"""Version of run.json.  Versions 1, of score models only, and 2, with or without a checksum, are read as well."""
 
 _INFO, _CHECKSUM = "run.json", "sha256"
 _COMPARED = (
@@ -103,18 +103,23 @@ def read_info(run: Path | str) -> dict[str, Any]:
         raise ValueError(f"{run} is not a run: there is no {path}; {hint}") from None
 
     # The checksum first, since whatever else is wrong may come of a changed byte.
+    if info.get("schema") == SCHEMA and _CHECKSUM not in info:
+        raise ValueError(
+            f"{path} is damaged: it lacks its checksum `{_CHECKSUM}`; put back a copy, or train again (if a change is "
+            f"meant, set `{_CHECKSUM}` to null)."
+        )
     told = info.pop(_CHECKSUM, None)
     if told is not None and told != checksums.of_json(info):
         raise ValueError(
             f"{path} was changed after it was written: its checksum `{_CHECKSUM}` is of something else; put back a "
-            f"copy, or train again (if the change is meant, remove `{_CHECKSUM}` from it)."
+            f"copy, or train again (if the change is meant, set `{_CHECKSUM}` to null)."
         )
     if info.get("schema") == 1:
         notes = {"model": "score", "reference": info["reference"]} if "reference" in info else {}
         info |= {"method": "physinv", "options": {}, "notes": notes}
-    elif info.get("schema") != SCHEMA:
+    elif info.get("schema") not in (2, SCHEMA):
         raise ValueError(
-            f"{path} has schema {_short(info.get('schema'))}, this version of physinv reads 1 and {SCHEMA}."
+            f"{path} has schema {_short(info.get('schema'))}, this version of physinv reads 1 to {SCHEMA}."
         )
     try:
         _Info(**info)

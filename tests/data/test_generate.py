@@ -226,7 +226,8 @@ def test_a_living_writer_is_not_disturbed(tmp_path: Path) -> None:
     out = tmp_path / "ou"
     (out / "data" / "train").mkdir(parents=True)
     code = (
-        "import sys, pathlib; from physinv.config.files import temporary_path; p = temporary_path(pathlib.Path("
+        "import sys, pathlib; from physinv.config.outputs.temporary import temporary_path; "
+        "p = temporary_path(pathlib.Path("
         "sys.argv[1])); p.touch(); print(p, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(out / "data" / "train" / "ou_000.hdf5")]

@@ -56,9 +56,21 @@ def test_a_change_by_hand_is_told_and_can_be_meant(run):
     info["device"] = "cuda"
     (run / "run.json").write_text(json.dumps(info))
     refused(run, r"run\.json was changed after it was written: .* put back a copy, or train again \(if the change is")
-    del info["sha256"]  # as files of earlier versions have none
-    (run / "run.json").write_text(json.dumps(info))
+    (run / "run.json").write_text(json.dumps({**info, "sha256": None}))
     assert load_run(run).info["device"] == "cuda"
+
+
+def test_a_checksum_that_is_not_there_is_damage_but_in_files_of_earlier_versions(run):
+    """One changed bit of its name takes a checksum away."""
+    info = raw(run)
+    changed = {key.replace("sha256", "rha256"): value for key, value in info.items()}
+    (run / "run.json").write_text(json.dumps(changed))
+    refused(run, r"run\.json is damaged: it lacks its checksum `sha256`; put back a copy")
+    del info["sha256"]
+    (run / "run.json").write_text(json.dumps(info))
+    refused(run, r"run\.json is damaged: it lacks its checksum `sha256`; put back a copy")
+    (run / "run.json").write_text(json.dumps({**info, "schema": 2}))
+    assert load_run(run).info["seed"] == 0
 
 
 @pytest.mark.parametrize(
@@ -110,7 +122,7 @@ def test_times_that_cannot_be_those_of_the_process_are_refused(run, change, word
         ({"method": "no-such"}, "is not the answer of .*, which names other data, parameters, method or settings"),
         ({"seed": 7}, "is not the answer of "),
         ({"notes": {"model": "score", "reference": "os.system"}}, "is not the answer of "),
-        ({"schema": 3}, "has schema 3, this version of physinv reads 1 and 2"),
+        ({"schema": 4}, "has schema 4, this version of physinv reads 1 to 3"),
         ({"schema": [[]]}, r"has schema \[\[\]\], this version"),
     ],
 )
@@ -143,7 +155,7 @@ def test_parameters_of_recorded_data_that_make_no_process_are_refused(parameters
 def test_another_parameter_is_not_that_of_the_weights(run):
     info = {k: v for k, v in raw(run).items() if k != "sha256"}
     info["parameters"]["rate"] = 2 * info["parameters"]["rate"]
-    (run / "run.json").write_text(json.dumps(info))  # by hand, and without a checksum
+    (run / "run.json").write_text(json.dumps({**info, "sha256": None}))  # by hand, and its checksum given up
     refused(run, r"model\.safetensors is not the answer of .*run\.json, which names other data, parameters")
 
 
@@ -157,7 +169,7 @@ def test_files_of_another_run_are_refused(made, run):
 
 def test_files_of_earlier_versions_without_checksums_are_read(run):
     """They hold no checksum and no word on whose answer it is; a wrong reference law is still told."""
-    info = {k: v for k, v in raw(run).items() if k != "sha256"}
+    info = {k: v for k, v in raw(run).items() if k != "sha256"} | {"schema": 2}
     tensors, _ = load_tensors(run / "model.safetensors")
     save_tensors(run / "model.safetensors", tensors, {"format": "physinv answer 1"})
     (run / "run.json").write_text(json.dumps(info))

@@ -17,8 +17,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from physinv.config.files import fsync_folder, is_temporary, publish, read_json, temporary_path, write_text
+from physinv.config.files import fsync_folder, publish, read_json, write_text
 from physinv.config.outputs.locks import lock_folder
+from physinv.config.outputs.temporary import is_temporary, temporary_path
 
 _STAGED, _DECIDED, _GONE = ".physinv-new", ".physinv-swap", ".physinv-gone.json"
 _PATIENCE = 5.0  # seconds that a reader waits for files to be moved
