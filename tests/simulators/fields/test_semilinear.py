@@ -19,7 +19,8 @@ from simulators.fields.heat import Heat
 from simulators.fields.kpz import KPZ
 from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.fields.navier_stokes import NavierStokes
-from simulators.numerics.semilinear import Semilinear, phi
+from simulators.numerics.phi import phi
+from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import derivatives, resolved, squared_wavenumbers
 
 DOUBLE = torch.float64

@@ -1,0 +1,120 @@
+"""Tables of text: long, wide and bare ones, dates in any order that can be told, and what is no table."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from physinv.data.sources.read import open_source, read_states, state_array
+
+U = np.random.default_rng(0).normal(size=(6, 5, 4)).astype("f4")  # (sample, time, x)
+T, X = np.linspace(0, 1, 5), np.arange(4) / 4
+
+
+def test_tables(tmp_path):
+    rows = [f"{t},{s},{U[s, i, 0]!s},{U[s, i, 1]!s}" for s in range(3) for i, t in enumerate(T)]
+    (tmp_path / "long.csv").write_text("time,sample,u,v\n" + "\n".join(rows))
+    states = read_states(tmp_path / "long.csv")
+    assert np.allclose(state_array(states), U[:3, :, :2])
+    rows = [f"{i},{x},{U[0, i, j]!s}" for i in range(5) for j, x in enumerate(X)]
+    (tmp_path / "grid.csv").write_text("time,x,u\n" + "\n".join(rows))
+    assert np.allclose(state_array(read_states(tmp_path / "grid.csv"))[0, :, 0], U[0])
+    lines = [",".join([str(10 * i), *map(str, U[0, i])]) + "," for i in range(5)]  # with a comma too many
+    (tmp_path / "bare.csv").write_text("\ufeff" + "\n".join(lines))
+    states = read_states(tmp_path / "bare.csv", "column_1,column_3", times="column_0")
+    assert np.allclose(state_array(states)[0], U[0][:, [0, 2]])
+    assert states.time.values.tolist() == [0, 10, 20, 30, 40]
+    (tmp_path / "german.csv").write_text("time;u\n0,5;1,25\n1,5;2,5\n")
+    assert state_array(read_states(tmp_path / "german.csv"))[0].ravel().tolist() == [1.25, 2.5]
+    (tmp_path / "dates.csv").write_text("date;u\n2020-02-27;1\n2020-02-28;2\n2020-03-01;3\n")
+    states = read_states(tmp_path / "dates.csv")
+    assert states.time.values.tolist() == [0, 1, 3]
+    assert states.time.attrs["units"] == "days since 2020-02-27T00:00:00"
+
+
+@pytest.mark.parametrize("how", [{"index": False}, {}, {"index": False, "sep": ";", "decimal": ","}])
+def test_a_line_that_numbers_columns_is_no_row(how, tmp_path):
+    table = pd.DataFrame(U[:4, 0, :3])
+    table.to_csv(tmp_path / "a.csv", **how)
+    found = open_source(tmp_path / "a.csv")
+    assert list(found.data_vars) == ["column_0", "column_1", "column_2"]
+    assert np.allclose(np.stack([found[k].values for k in found.data_vars], 1), table)
+    table.columns = [1, 2, 3]
+    table.to_csv(tmp_path / "a.csv", **how)
+    assert open_source(tmp_path / "a.csv").sizes == found.sizes
+
+    # Whole numbers below, other numbers above, and two columns, such as a time and a value, are rows.
+    for text, rows in (("0,1,2\n3,4,5\n", 2), ("0,2,1\n.3,.4,.5\n", 2), ("0,1\n.3,.4\n", 2)):
+        (tmp_path / "a.csv").write_text(text)
+        assert dict(open_source(tmp_path / "a.csv").sizes) == {"axis_0": rows}
+
+
+DAYS = [f"{day:02}/03/2020" for day in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("dates", "last", "note"),
+    [
+        (DAYS, 11, "day/month/year, the only way in which they are evenly spaced"),
+        ([*DAYS, "13/03/2020"], 12, "day/month/year, since some have a day above 12"),
+        (["03/12/2020", "03/13/2020", "03/15/2020"], 3, "month/day/year, since some have a day above 12"),
+        (["05.03.2020", "11.03.2020", "02.04.2020"], 28, "day/month/year, the only way in which they are sorted"),
+        ([f"{m:02}/01/{y}" for y in (2020, 2021) for m in range(1, 13)], 700, "month/day/year"),
+        (["2020-03-01T00:00Z", "2020-03-02T00:00Z"], 1, None),
+    ],
+)
+def test_day_and_month_in_the_order_that_all_dates_allow(dates, last, note, tmp_path):
+    (tmp_path / "a.csv").write_text("date,u\n" + "".join(f"{d},{i}\n" for i, d in enumerate(dates)))
+    states = read_states(tmp_path / "a.csv")
+    assert states.time.values[[0, -1]].tolist() == [0, last]
+    assert [n for n in states.attrs["notes"] if "dates are read as" in n] == [
+        n for n in states.attrs["notes"] if note is not None and n.startswith(f"dates are read as {note}")
+    ]
+    assert any("dates" in n for n in states.attrs["notes"]) == (note is not None)
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        ([f"{m:02}/01/2020" for m in range(1, 13)], "'02/01/2020' may be 2020-01-02 or 2020-02-01"),
+        (["13/03/2020", "03/13/2020"], "days and months are in different orders"),
+        (["01/03/20", "13/03/20"], "'01/03/20' does not say its century"),
+        (["2020-01-01", "hello"], "'hello' is no date; write dates as 2020-12-31 12:00, or give `--times`"),
+    ],
+)
+def test_dates_that_may_be_others_are_refused(dates, expected, tmp_path):
+    """First days of months, or days of January? With times of one's own it does not matter."""
+    (tmp_path / "a.csv").write_text("date,u\n" + "".join(f"{d},{i}\n" for i, d in enumerate(dates)))
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        read_states(tmp_path / "a.csv")
+    assert read_states(tmp_path / "a.csv", times="0.5").time.values[:2].tolist() == [0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"time,u\n0,1\n1,2,3,4\n", "line 3 has 4 columns, the lines before it 2"),
+        (b"\n\n", "it is empty"),
+        (b"time,u\n0,\xe9\n", "it is no text in UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_plain_words(text, expected, tmp_path):
+    (tmp_path / "a.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=expected):
+        open_source(tmp_path / "a.csv")
+
+
+def test_units_under_the_names_of_a_table(tmp_path, recwarn):
+    """Also below comments, in brackets, and empty where there is none; words that are data stay data."""
+    rows = [f"{t};{x};{t * x},5;{t};Paris" for t in range(3) for x in range(2)]
+    (tmp_path / "a.csv").write_text("# log\n\ntime;x;a;b;town\n[s];m;degC;;name\n" + "\n".join(rows))
+    states = read_states(tmp_path / "a.csv")
+    assert np.array_equal(state_array(states)[0, :, 0], [[0.5, 0.5], [0.5, 1.5], [0.5, 2.5]])
+    assert [states[v].attrs.get("units") for v in ("time", "x", "a", "b")] == ["s", "m", "degC", None]
+    assert states.attrs["notes"][:2] == ["units are those of line 4", "left out: town (text, not numbers)"]
+    (tmp_path / "b.csv").write_text("date,town,u\n2020-01-01,Paris,\n2020-01-02,Rome,2\n2020-01-03,Rome,3\n")
+    states = read_states(tmp_path / "b.csv")
+    assert np.array_equal(state_array(states)[0, :, 0], [np.nan, 2, 3], equal_nan=True)
+    assert states.attrs["notes"] == ["left out: town (text, not numbers)"]
+    assert not recwarn.list
