@@ -22,6 +22,7 @@ from physinv.config.failures import memory_failure, os_failure
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
 _INTERRUPTED = 128 + signal.SIGINT  # what typer makes of Ctrl-C
+_LOOP = "Symlink loop from "
 
 app = typer.Typer(
     name="physinv",
@@ -150,4 +151,6 @@ def _message(error: Exception) -> str | None:
         return told
     if isinstance(error, OSError):
         return os_failure(error)
+    if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):  # which Python below 3.13 raises
+        return f"{str(error).removeprefix(_LOOP)[1:-1]} is a link that leads back to itself; give another path."
     return " ".join(str(error).split()) if isinstance(error, ValueError) else None

@@ -108,3 +108,12 @@ def test_files_have_the_access_rights_of_the_umask(system, tmp_path):
         modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in folder.rglob("*") if p.is_file()}
         assert {"model.safetensors", "run.json", "r.hdf5"} <= modes.keys()
         assert set(modes.values()) == {modes["plain"]}
+
+
+@pytest.mark.parametrize("verb", ["reconstruct {0}/run --data " + DATA, "train {0}/ornstein-uhlenbeck --method linear"])
+def test_a_link_that_leads_back_to_itself_is_no_output(verb, system, tmp_path, capsys):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*verb.format(system).split(), "--out", str(tmp_path / "loop")])
+    assert stop.value.code == 2
+    assert "loop is a link that leads back to itself; give another path." in capsys.readouterr().err

@@ -34,6 +34,7 @@ class Scenario:
         sealed: Whether the target carries checksums, or is of a format that checks itself.
         weight: How often it is drawn; slow verbs less often.
         done: Exit codes of a command that did its work.
+        refused: Whether the command refuses untouched inputs, whose work is done already.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Scenario:
     sealed: bool = False
     weight: float = 1.0
     done: tuple[int, ...] = (0,)
+    refused: bool = False
 
 
 def words_of(text: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tests.fuzz import contents
 from tests.fuzz.scenario import (
     FIT,
@@ -126,21 +128,23 @@ def _datasets() -> list[Scenario]:
             "generate again over dataset.json",
             again,
             JSON,
-            c.nothing,
+            functools.partial(c.dataset, folder="vector"),
             own,
             vector,
             outputs=data,
             sealed=True,
+            refused=True,
         ),
         Scenario(
             "generate again over a shard",
             again,
             ("bytes", "places", "hdf5"),
-            c.nothing,
+            functools.partial(c.dataset, folder="vector"),
             f"vector/{SHARD}",
             vector,
             outputs=data,
             sealed=True,
+            refused=True,
         ),
         Scenario(
             "generate from a recipe",

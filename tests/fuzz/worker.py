@@ -81,9 +81,10 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
             attempt = untouched(scenario, self.base, folder)
             ended = command(twin or attempt.argv, attempt.work)
-            if ended.code not in scenario.done:
+            if ended.code not in ((2,) if scenario.refused else scenario.done):
                 raise RuntimeError(f"{scenario.name} does not work on untouched files: {ended.how}: {ended.err}")
-            self.known[key] = [ended.code, scenario.content(attempt.work, ended.out)]
+            code = scenario.done[0] if scenario.refused else ended.code
+            self.known[key] = [code, scenario.content(attempt.work, ended.out)]
             shutil.rmtree(folder)
         return self.known[key]
 

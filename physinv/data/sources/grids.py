@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["read_grib", "read_netcdf3", "read_zarr"]
 
 import importlib.util
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import xarray as xr
 from physinv.config.failures import told_bytes
 from physinv.data.hdf5.stored import SHRUNK
 from physinv.data.sources.build import decoded
+
+_STRANGE = re.compile(r"Object at ([^.\s]\S*) is not recognized")  # hidden files of others do no harm
 
 
 def read_netcdf3(path: Path) -> xr.Dataset:
@@ -64,7 +68,11 @@ def read_grib(path: Path) -> xr.Dataset:
 
 def _opened(path: Path, **how: Any) -> xr.Dataset:
     try:
-        raw = xr.open_dataset(path, decode_cf=False, **how)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            raw = xr.open_dataset(path, decode_cf=False, **how)
+        if strange := [found[1] for w in told if (found := _STRANGE.match(str(w.message)))]:  # damaged: zarr skips it
+            raise ValueError(f"`{strange[0]}` in it is no part of a Zarr store")
         _check_declared(path, raw)
         return decoded(raw)
     except Exception as error:  # each engine has errors of its own for damaged files

@@ -294,3 +294,12 @@ def test_pipes_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.csv")
     with pytest.raises(ValueError, match=r"x\.csv is a pipe, not a file"):
         open_source(tmp_path / "x.csv")
+
+
+def test_what_is_no_part_of_a_zarr_store_is_damage_but_hidden_files(tmp_path):
+    xr.Dataset({"u": (("sample", "time", "x"), U)}).to_zarr(tmp_path / "a.zarr", consolidated=False)
+    (tmp_path / "a.zarr" / ".DS_Store").write_text("x")
+    assert "u" in open_source(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / "strange").write_text("x")
+    with pytest.raises(ValueError, match=r"a\.zarr can't be read \(`strange` in it is no part of a Zarr store\)"):
+        open_source(tmp_path / "a.zarr")
