@@ -106,6 +106,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _run(argv: list[str] | None) -> int:
     """The exit code of the verb, its output written out."""
+    if "" in (sys.argv[1:] if argv is None else argv):  # which as a path would be the working folder
+        raise ValueError("an argument must not be an empty word; has a variable of the shell no value?")
     command: Callable[..., Any] = typer.main.get_command(app)
     try:
         code = command(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended

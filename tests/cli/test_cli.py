@@ -248,3 +248,11 @@ def test_demo_runs(physinv, tmp_path, monkeypatch):
     assert code == 0, err
     assert "exact" in out
     assert (tmp_path / "demo" / "figures" / "double-well" / "reconstruction.png").exists()
+
+
+@pytest.mark.parametrize("words", [["import", "", "--out", "d"], ["info", ""], ["train", "data", "--out", ""]])
+def test_an_empty_word_is_no_path(words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert stopped.value.code == 2
+    assert "an argument must not be an empty word" in capsys.readouterr().err

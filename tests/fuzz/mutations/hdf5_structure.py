@@ -230,7 +230,8 @@ def never_written(attempt: Attempt) -> Expected:
         name = one(attempt, [n for n in datasets(file, "f") if file[n].ndim and file[n].shape[0] > 1])
         x = file[name][...]
         replaced(file, name, shape=x.shape, dtype=x.dtype, chunks=(1, *x.shape[1:]))
-        file[name][: attempt.random.randrange(len(x))] = x[: attempt.random.randrange(len(x))][:1]
+        written = attempt.random.randrange(len(x))
+        file[name][:written] = x[:written]
     return REFUSED if essential(name) else attempt.changed
 
 

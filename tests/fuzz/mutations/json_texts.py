@@ -101,6 +101,8 @@ def _added(text: str, rng: random.Random) -> str:
 def _number_moved(text: str, rng: random.Random) -> str:
     document = json.loads(text)
     found = [(box, k) for box, k in nodes(document) if isinstance(box[k], int | float) and box[k] is not True]
+    if not found:
+        return _replaced(text, rng)
     box, key = rng.choice(found)
     box[key] = rng.choice((-box[key], box[key] * 1e9, box[key] + 1, box[key] * 1.01, 0, box[key] / 1e9))
     return json.dumps(document)
