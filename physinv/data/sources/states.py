@@ -98,10 +98,10 @@ def state_array(states: xr.Dataset) -> NDArray[np.float64]:
         a = v.transpose(*(d for d in wanted if d in v.dims), *extra).values
         full = a.reshape(*(sizes[d] if d in v.dims else 1 for d in wanted), *(sizes[d] for d in extra))
         out.append(np.broadcast_to(full, (*(sizes.get(d, 1) for d in wanted), *full.shape[len(wanted) :])))
-    if "component" in wanted or "particle" in space:
-        return np.concatenate(out, axis=-1).astype(np.float64)
-    axis = 2 if space else -1
-    return np.stack(out, axis=axis).astype(np.float64)
+    together = "component" in wanted or "particle" in space
+    found = np.concatenate(out, axis=-1) if together else np.stack(out, axis=2 if space else -1)
+    with np.errstate(invalid="ignore"):  # of NaN in any of its forms, which is told as missing
+        return found.astype(np.float64)
 
 
 def _space(states: xr.Dataset) -> list[str]:

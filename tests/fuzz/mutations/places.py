@@ -99,5 +99,5 @@ def another_format(attempt: Attempt) -> Expected:
 
 
 def _gone(attempt: Attempt) -> Expected:
-    """Without its model a run is one in the making, which `info` may say."""
-    return ANY if attempt.target.name == "model.safetensors" else SAME
+    """Without its model a run is one in the making, without its log less is known of it, which `info` may say."""
+    return ANY if attempt.target.name in ("model.safetensors", "log.jsonl") else SAME
