@@ -73,7 +73,7 @@ class Settings(Strict):
     fresh: Literal["auto", "off", "noise", "states"] = Field(
         "auto",
         description="what jump kernels see anew while they train: noise, or initial states as well; auto: states where "
-        "the simulator is known, noise where these are dear",
+        "the simulator is known, noise where these are dear, off for particles",
     )
     workers: int = Field(0, ge=0, le=256, description="DataLoader workers when the data are streamed")
     memory: float = Field(

@@ -28,6 +28,7 @@ QUICK = Settings(width=16, depth=2, batch=64, rate=1e-2, validate_every=50, vali
 FRESH = [
     (Burgers(size=16, steps=2, inner=2, horizon=0.2), "burgers", True),
     (KuramotoSivashinsky(size=16, steps=2, spin_up=1.0, horizon=1.0), "kuramoto-sivashinsky", False),
+    (OverdampedParticles(particles=2, steps=2), "particles", False),
 ]
 
 
@@ -134,7 +135,8 @@ def test_physics_that_explodes_backward_gives_finite_samples(tmp_path, generator
 
 @pytest.mark.parametrize(("simulator", "name", "drawn"), FRESH)
 def test_new_initial_states_are_drawn_where_they_cost_nothing(simulator, name, drawn, tmp_path, monkeypatch):
-    """One call is that of the observations that ways are compared on; KS has to run before its initial states."""
+    """One call is that of the observations that ways are compared on; KS has to run before its initial states,
+    runs of particles take longer than updates."""
     data = made(simulator, name, tmp_path, train=8)
     kind, calls = type(simulator), []
     plain = kind.initial
