@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 import sys
 
-from physinv.cli.stopping import Stopped, heard
+from physinv.cli.terminal.stopping import Stopped, heard
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -14,10 +14,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from physinv.cli import benchmark, compare, console, data, import_data, reconstruct, train
+from physinv.cli import benchmark, compare, data, import_data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.settings_help import SettingsHelp
-from physinv.cli.stopping import Heard, Stopped, heard, keeping
+from physinv.cli.terminal import console
+from physinv.cli.terminal.stopping import Heard, Stopped, heard, keeping
 from physinv.config.failures import memory_failure, os_failure
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it

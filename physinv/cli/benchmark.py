@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from physinv.cli import console
 from physinv.cli.options import Device, Json, Set
-from physinv.cli.progress import progress
-from physinv.cli.stopping import keeping
+from physinv.cli.terminal import console
+from physinv.cli.terminal.progress import progress
+from physinv.cli.terminal.stopping import keeping
 
 _RESULTS = Path("benchmarks") / "results"  # below the working directory
 

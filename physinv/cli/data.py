@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from physinv.cli import console
 from physinv.cli.options import Device, Json, Overwrite, Set
-from physinv.cli.progress import progress
-from physinv.cli.stopping import NOTHING, keeping
+from physinv.cli.terminal import console
+from physinv.cli.terminal.progress import progress
+from physinv.cli.terminal.stopping import NOTHING, keeping
 
 if TYPE_CHECKING:
     from physinv.processes.simulator import Simulator

@@ -6,9 +6,9 @@ __all__ = ["run_demo"]
 
 from pathlib import Path
 
-from physinv.cli import console
 from physinv.cli.info import draw_path
-from physinv.cli.progress import progress
+from physinv.cli.terminal import console
+from physinv.cli.terminal.progress import progress
 from physinv.config.devices import pick_device
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from physinv.cli import console
 from physinv.cli.options import Overwrite, Seed
-from physinv.cli.progress import progress
-from physinv.cli.stopping import NOTHING, keeping
+from physinv.cli.terminal import console
+from physinv.cli.terminal.progress import progress
+from physinv.cli.terminal.stopping import NOTHING, keeping
 
 
 def import_(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from physinv.cli import console
 from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, Verify, check_output
-from physinv.cli.progress import progress
-from physinv.cli.stopping import NOTHING, keeping
+from physinv.cli.terminal import console
+from physinv.cli.terminal.progress import progress
+from physinv.cli.terminal.stopping import NOTHING, keeping
 from physinv.config.outputs.refusals import refuse_existing
 
 if TYPE_CHECKING:

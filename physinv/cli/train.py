@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from physinv.cli import console
 from physinv.cli.options import Device, Options, Overwrite, Seed, Set, Verify, parse_seconds
-from physinv.cli.progress import progress
-from physinv.cli.stopping import NOTHING, keeping
+from physinv.cli.terminal import console
+from physinv.cli.terminal.progress import progress
+from physinv.cli.terminal.stopping import NOTHING, keeping
 from physinv.config.outputs.refusals import refuse_inputs
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def train(
 
 def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> None:
     """What was chosen, how far given physics explains the data, the loss, and time beyond the budget."""
-    from physinv.evaluation.physics_check import ChannelCheck, physics_warnings
+    from physinv.evaluation.physics.increments import ChannelCheck, physics_warnings
     from physinv.runs.run_json import choice, read_info
 
     for line in choice(out):

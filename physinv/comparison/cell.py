@@ -31,7 +31,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.evaluation.physics_residual import physics_residual
+from physinv.evaluation.physics.residual import physics_residual
 from physinv.methods.auto import underlying
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.registry import fit_method

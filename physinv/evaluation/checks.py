@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.evaluation.forward_misfit import end_noise, forward_misfit
 from physinv.evaluation.patches import patch_c2st, patch_size
+from physinv.evaluation.physics.forward_misfit import end_noise, forward_misfit
 from physinv.evaluation.roughness import band_power, total_variation, zigzags
 from physinv.evaluation.value_range import outside
 from physinv.laws.observation import Observation

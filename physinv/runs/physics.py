@@ -9,7 +9,7 @@ from typing import Any
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.process import process_of
-from physinv.evaluation.physics_check import fit_noise
+from physinv.evaluation.physics.increments import fit_noise
 from physinv.processes.given import GivenPhysics, give_physics
 from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
@@ -25,7 +25,7 @@ def physics_of(data: TrajectoryDataset, simulator: str, parameters: Mapping[str,
         parameters: Its parameters, in the units of the data; without ``noise`` that is fitted to the residuals.
 
     Returns:
-        The physics; :func:`~physinv.evaluation.physics_check.check_physics` says whether it explains the data.
+        The physics; :func:`~physinv.evaluation.physics.increments.check_physics` says whether it explains the data.
 
     Raises:
         ValueError: If the data were simulated here, or the process does not fit them.

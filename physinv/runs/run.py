@@ -23,7 +23,7 @@ from physinv.data.checks import check_moving, check_sizes
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.process import process_of
 from physinv.equations.sde import SDE
-from physinv.evaluation.physics_check import check_physics
+from physinv.evaluation.physics.increments import check_physics
 from physinv.methods.auto import underlying
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains

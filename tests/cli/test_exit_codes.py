@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from physinv.cli import console
 from physinv.cli.app import main
+from physinv.cli.terminal import console
 from physinv.config import registry
 
 SCRIPT = Path(sys.executable).with_name("physinv")

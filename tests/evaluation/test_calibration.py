@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal, Normal
 from physinv.equations.sde import SDE
 from physinv.evaluation import metrics
 from physinv.evaluation.calibration import LEVELS, calibration_error, coverage_curve, sbc, tarp
-from physinv.evaluation.physics_residual import Diagonal, physics_residual
+from physinv.evaluation.physics.residual import Diagonal, physics_residual
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.exact_1d import ScalarPosterior
 from physinv.methods.classical.linear_estimate import LinearEstimate

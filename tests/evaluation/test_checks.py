@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from physinv.cli import console
+from physinv.cli.terminal import console
 from physinv.evaluation.checks import FEWEST, Check, check_samples, warnings
 from physinv.evaluation.evaluate import check, evaluate, write_json
 from physinv.evaluation.roughness import total_variation

@@ -8,7 +8,7 @@ from detection_cases import DEFECTS, SHIFT, in_blocks, seeded, t_value
 
 from physinv.evaluation import metrics
 from physinv.evaluation.calibration import sbc, tarp
-from physinv.evaluation.physics_residual import physics_residual
+from physinv.evaluation.physics.residual import physics_residual
 from physinv.evaluation.spectra import ensemble_spectra
 from simulators.fields.heat import Heat
 

@@ -6,7 +6,7 @@ import torch
 from physinv.evaluation import metrics
 from physinv.evaluation.calibration import calibration_error, coverage_curve, sbc, tarp
 from physinv.evaluation.ensembles import check_pair, ensemble
-from physinv.evaluation.physics_residual import physics_residual
+from physinv.evaluation.physics.residual import physics_residual
 from physinv.evaluation.two_sample import c2st, wasserstein
 from simulators.fields.heat import Heat
 

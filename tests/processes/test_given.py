@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from physinv.evaluation.physics_residual import normalised_gap, physics_residual
+from physinv.evaluation.physics.residual import normalised_gap, physics_residual
 from physinv.processes.given import give_physics
 from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.processes.parameters import build, describe

@@ -91,6 +91,15 @@ def test_every_folder_has_its_place():
     assert {p.parent.name for p in ROOT.glob("physinv/*/__init__.py")} == set(FOLDERS)
 
 
+def test_folders_and_modules_stay_small():
+    """At most 14 modules in a folder and 400 lines in a module, so that both are read at a glance."""
+    folders = {path.parent for path in FILES}
+    modules = {str(f.relative_to(ROOT)): len([p for p in f.glob("*.py") if p.stem != "__init__"]) for f in folders}
+    assert {name: n for name, n in modules.items() if n > 14} == {}
+    lines = {str(p.relative_to(ROOT)): len(p.read_text("utf-8").splitlines()) for p in FILES}
+    assert {name: n for name, n in lines.items() if n > 400} == {}
+
+
 def test_nothing_loads_code_from_data():
     unsafe = re.compile(r"^\s*(import|from)\s+(pickle|dill|joblib|shelve|marshal)\b", re.MULTILINE)
     for path in FILES:

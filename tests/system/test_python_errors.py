@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np, torch
 import physinv as pi
 from physinv.evaluation import calibration, spectra, two_sample
-from physinv.evaluation.physics_residual import physics_residual
+from physinv.evaluation.physics.residual import physics_residual
 from physinv.models.references.mixture import MixtureReference
 from physinv.posterior.partial import sample_given
 from physinv.processes.layout import layout_from

@@ -8,7 +8,7 @@ import torch
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.evaluation.physics_residual import physics_residual
+from physinv.evaluation.physics.residual import physics_residual
 from physinv.methods.classical.physics import fit_physics
 from physinv.methods.problem import Problem
 from physinv.models.jumps.backward import way_back

@@ -32,8 +32,8 @@ from torch import Tensor
 from physinv.equations.sde import SDE
 from physinv.equations.solve import march
 from physinv.equations.steps import heun
-from physinv.evaluation.forward_misfit import pooled_noise
 from physinv.evaluation.observed.bands import band_passed, bands_of
+from physinv.evaluation.physics.forward_misfit import pooled_noise
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator, refine
 

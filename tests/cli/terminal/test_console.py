@@ -2,7 +2,7 @@
 
 import pytest
 
-from physinv.cli import console
+from physinv.cli.terminal import console
 
 
 @pytest.mark.parametrize("show", [console.say, console.note, console.fail])

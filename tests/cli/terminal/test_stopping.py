@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from physinv.cli.app import main
-from physinv.cli.stopping import Stopped, heard, keeping
+from physinv.cli.terminal.stopping import Stopped, heard, keeping
 
 SCRIPT = Path(sys.executable).with_name("physinv")
 

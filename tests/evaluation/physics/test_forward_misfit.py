@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from physinv.evaluation.forward_misfit import end_noise, forward_misfit
+from physinv.evaluation.physics.forward_misfit import end_noise, forward_misfit
 from physinv.laws.operators import named
 from physinv.processes.layout import VectorLayout
 from physinv.processes.recorded import Recorded

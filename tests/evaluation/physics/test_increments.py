@@ -5,7 +5,7 @@ import pytest
 import torch
 from recorded_cases import recorded
 
-from physinv.evaluation.physics_check import check_physics, fit_noise, physics_warnings
+from physinv.evaluation.physics.increments import check_physics, fit_noise, physics_warnings
 from physinv.processes.given import give_physics
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import build

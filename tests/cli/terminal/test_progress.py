@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from physinv.cli import progress as module
-from physinv.cli.progress import progress
+from physinv.cli.terminal import progress as module
+from physinv.cli.terminal.progress import progress
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
-from physinv.evaluation.physics_residual import normalised_gap
+from physinv.evaluation.physics.residual import normalised_gap
 from physinv.processes.given import GivenPhysics
 
 _ROWS = 256  # trajectories that suffice
