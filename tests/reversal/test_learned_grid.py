@@ -57,18 +57,20 @@ def test_learned_grid_shares_the_local_error_equally(narrow):
     ou, model, _, _ = narrow
     flow = Reverse(ou, model, eta=0.0)
     fine = logarithmic(ou.horizon, 60, 2e-3)
-    start = ou.initial(50, generator=torch.Generator().manual_seed(0)).double()
-    grid = learned(flow, solve(ou, start, fine, step=exponential), fine, 25, step=transport, smoothing=0.0)
+    start = ou.initial(200, generator=torch.Generator().manual_seed(0)).double()
+    generator = torch.Generator().manual_seed(1)
+    stored = solve(ou, start, fine, step=exponential, generator=generator)
+    grid = learned(flow, stored, fine, 25, step=transport, smoothing=0.0)
     ratios = []
     for times in (grid, linear(4.0, 25)):
-        states, local = solve(ou, start, times, step=exponential), []
+        states, local = solve(ou, start, times, step=exponential, generator=generator), []
         for i in range(1, len(times)):
             a, b = times[i], times[i - 1]
             coarse = solve(flow, states[:, i], torch.stack([a, b]), step=transport)[:, -1]
             finer = solve(flow, states[:, i], torch.linspace(float(a), float(b), 5).double(), step=transport)[:, -1]
             local.append((coarse - finer).square().mean().sqrt())
         ratios.append(float(torch.stack(local).log().std()))
-    # the grid also weighs errors by sqrt(S_0/S), here 1 to 1.4; measured: .36 and 3.8
+    # the grid also weighs errors by sqrt(S_0/S), here 1 to 1.4; six seeds: .25 to .30 and 3.8
     assert ratios[0] < 0.5
     assert ratios[1] > 2
 
