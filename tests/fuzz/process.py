@@ -111,7 +111,7 @@ def forked(run: Callable[[], None], cwd: Path) -> Ended:
 
 
 def _child(run: Callable[[], None], cwd: Path, paths: Sequence[Path]) -> None:
-    """The life of a child; it ends by the C library's exit, so that HDF5's handlers run as they would."""
+    """The life of a child; it ends as a process does for its files, without the destructors of torch."""
     code = 70
     try:
         os.setsid()
@@ -142,8 +142,15 @@ def _child(run: Callable[[], None], cwd: Path, paths: Sequence[Path]) -> None:
             atexit._run_exitfuncs()
             sys.stdout.flush()
             sys.stderr.flush()
-        ctypes.CDLL(None).exit(code)
+        _close_hdf5()
         os._exit(code)
+
+
+def _close_hdf5() -> None:
+    """Write what HDF5 holds back, as its handler does when a process ends; the other handlers cost .3 s and no file."""
+    maps = Path("/proc/self/maps").read_text()
+    for library in {line.split()[-1] for line in maps.splitlines() if "/libhdf5-" in line or "/libhdf5.so" in line}:
+        ctypes.CDLL(library).H5close()
 
 
 def _watch(pid: int, begun: float, folder: Path) -> str:
