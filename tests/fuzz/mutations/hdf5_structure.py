@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import h5py
@@ -257,13 +258,15 @@ def bomb(attempt: Attempt) -> Expected:
     rows = 2 * 10**9 // (4 * 10**6)
     with h5py.File(attempt.target, "r+") as file:
         name = one(attempt, [n for n in datasets(file, "f") if essential(n)])
-        shape = (rows, 10**6, *file[name].shape[2:])
-        replaced(file, name, shape=shape, dtype="f4", chunks=(1, 10**6, *([1] * (len(shape) - 2))), compression="gzip")
+        tail = file[name].shape[2:]
+        row = (max(1, 10**6 // math.prod(tail)), *tail)
+        shape = (rows, *row)
+        replaced(file, name, shape=shape, dtype="f4", chunks=(1, *row), compression="gzip")
         data = file[name]
-        data[0, :, ...] = 0
+        data[0] = 0
         _, packed = data.id.read_direct_chunk((0,) * len(shape))
-        for row in range(1, rows):
-            data.id.write_direct_chunk((row, *([0] * (len(shape) - 1))), packed)
+        for i in range(1, rows):
+            data.id.write_direct_chunk((i, *([0] * (len(shape) - 1))), packed)
     return REFUSED
 
 
