@@ -13,6 +13,7 @@ from __future__ import annotations
 
 __all__ = ["CheckedFile", "seal", "sealed_size"]
 
+import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -102,8 +103,9 @@ class CheckedFile:
             self.close()
 
     def close(self) -> None:
-        """Close the file, and with it the lock."""
-        self._raw.close()
+        """Close the file, and with it the lock; whatever the system says then, nothing read is wrong."""
+        with contextlib.suppress(OSError):
+            self._raw.close()
 
     def readinto(self, buffer: Any) -> int:
         """Fill ``buffer`` and return the number of bytes read.

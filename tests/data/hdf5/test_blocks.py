@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,11 @@ def test_what_is_being_written_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError, match="x is being written by another process; wait"):
             CheckedFile(path)
         other.communicate()
+
+
+def test_an_error_while_closing_what_was_only_read_is_none(tmp_path: Path) -> None:
+    path = sealed(tmp_path / "x")
+    file = CheckedFile(path)
+    numbers = [n for n in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{n}") == str(path)]
+    os.close(int(numbers[0]))  # so that the system knows no such file when it is closed
+    file.close()
