@@ -47,13 +47,13 @@ def mixture(tmp_path_factory):
 
 def test_mixture_posterior_samples_pass_c2st(mixture, generator):
     run, test = mixture
-    final = test.states(40, limit=5)
-    ours = Posterior(run.simulator, run.model, resample_times(run.times, 120)).sample(final, 1000, generator=generator)
+    final = test.states(40, limit=3)
+    ours = Posterior(run.simulator, run.model, resample_times(run.times, 60)).sample(final, 1000, generator=generator)
     theirs = run.simulator.exact().sample(final, 1000, generator=generator)
     scores = [float(c2st(a, b, generator=generator)) for a, b in zip(ours, theirs, strict=True)]
-    assert sum(scores) / 5 <= 0.55  # the project's bar; exact against exact scores .50 +- .014
+    assert sum(scores) / 3 <= 0.55  # the project's bar; exact against exact scores .50 +- .018
     narrow = theirs.mean(1, keepdim=True) + 0.8 * (theirs - theirs.mean(1, keepdim=True))
-    assert sum(float(c2st(a, b, generator=generator)) for a, b in zip(narrow, theirs, strict=True)) / 5 > 0.53
+    assert sum(float(c2st(a, b, generator=generator)) for a, b in zip(narrow, theirs, strict=True)) / 3 > 0.53
 
 
 def test_three_methods_answer_three_questions(mixture, generator):
