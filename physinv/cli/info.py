@@ -146,8 +146,19 @@ def _run(path: Path) -> dict[str, Any]:
     out: dict[str, Any] = {"kind": "run", "path": str(path), "whole": whole}
     if replacement(path) is not None:
         out["replacement"] = "unfinished; `train --resume` goes on with it, `train --overwrite` begins another"
-    kept = ("simulator", "parameters", "trajectories", "method", "options", "settings", "seed", "device", "versions")
-    out |= {k: info[k] for k in kept}
+    kept = (
+        "simulator",
+        "parameters",
+        "trajectories",
+        "method",
+        "options",
+        "observation",
+        "settings",
+        "seed",
+        "device",
+        "versions",
+    )
+    out |= {k: info[k] for k in kept if k in info}
     last = {name: own[-1] for name, own in lines.items()}
     if list(last) == [""]:
         out |= {"steps": last[""].step, "seconds": last[""].seconds, "best_validation_loss": last[""].best}

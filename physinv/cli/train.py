@@ -44,6 +44,19 @@ def train(
         list[str] | None,
         typer.Option("--parameter", metavar="KEY=VALUE", help="Parameter of --simulator, in units of the data."),
     ] = None,
+    observe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Train for partial observations: sensors:FRACTION, every:N, coarse:N, low-pass:K or everything.",
+        ),
+    ] = None,
+    observed_noise: Annotated[
+        float | None,
+        typer.Option(
+            show_default="a twentieth of the spread", help="Standard deviation of their noise, in units of the data."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
     set_: Set = None,
     budget: Annotated[
@@ -70,6 +83,7 @@ def train(
     Examples: physinv train datasets/heat --out runs/heat --budget 5m --set windows=[2,4,8]
               physinv train datasets/burgers --out runs/flow --method flow-matching --option steps=16
               physinv train datasets/heat --out runs/heat --budget 10m --resume
+              physinv train datasets/burgers --out runs/sparse --observe every:4 --observed-noise 0.1
               physinv train imported --out run --simulator burgers --parameter viscosity=0.01
     """
     from physinv.cli.assignments import read_assignments
@@ -137,6 +151,8 @@ def train(
             progress=show,
             announce=announce,
             physics=physics,
+            observe=observe,
+            observed_noise=observed_noise,
         )
     with keeping(f"the run in {out} is finished"):
         _tell(out, history, phases, checked=physics is not None)

@@ -19,6 +19,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / doubts                       noise whose size is looked at before training
     training / validation / windows         which windows are validated on
     training / validation / noise           noise that the objective draws there, the same at every validation
+    training / observed / SPLIT             noise of the partial observations that a run is trained for
     training / smoother-noise / steps       what single steps of the calibration see their states from
     training / smoother-noise / ensembles   ensembles of the calibration
     observation / sensors                   where the sensors of a partial observation are

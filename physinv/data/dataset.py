@@ -267,6 +267,16 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         other.times, other._times32, other.window = self.times[[0, -1]], self._times32[[0, -1]], 2
         return other
 
+    def with_states(self, states: Float[Tensor, "n time *state"]) -> TrajectoryDataset:
+        """Return a dataset of other states in memory, at the same times and of the same layout.
+
+        Args:
+            states: The states.
+        """
+        other = copy.copy(self)
+        other._states = Memory(states)
+        return other
+
     def load(self, device: torch.device | str | None = None) -> TrajectoryDataset:
         """Return the same data in memory.
 

@@ -122,7 +122,7 @@ def load_auto(
     return Chosen(answer, notes["chosen"], tuple(Trial(**trial) for trial in notes["trials"]))
 
 
-@loaded_by(load_auto)
+@loaded_by(load_auto, partial=True)
 def fit_auto(
     problem: Problem,
     *,

@@ -94,7 +94,7 @@ def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:
     return KINDS[setup.notes.get("model", "score")].load(setup, tensors)
 
 
-@loaded_by(load_physinv)
+@loaded_by(load_physinv, partial=True)
 def fit_physinv(problem: Problem) -> Answer:
     """Train physinv's own method: the kind of model that suits the process.
 
@@ -103,8 +103,17 @@ def fit_physinv(problem: Problem) -> Answer:
 
     Returns:
         The trained posterior; for linear processes with a density.
+
+    Raises:
+        NotApplicableError: If final states of a linear process are observed in part: no training is needed for that.
     """
-    return KINDS[kind_of(problem)].fit(problem)
+    kind = kind_of(problem)
+    if problem.observed is not None and kind == "score":
+        raise NotApplicableError(
+            "`observe` is for nonlinear processes; of a linear one train on whole final states, and give `observe` to "
+            "reconstruct."
+        )
+    return KINDS[kind].fit(problem)
 
 
 def load_flow(setup: Setup, tensors: Mapping[str, Tensor]) -> Flow:
@@ -178,7 +187,7 @@ def load_linear_estimate(setup: Setup, tensors: Mapping[str, Tensor]) -> LinearE
     return LinearEstimate.from_tensors(setup.layout, tensors)
 
 
-@loaded_by(load_linear_estimate, trains=False)
+@loaded_by(load_linear_estimate, trains=False, partial=True)
 def fit_linear_estimate(problem: Problem) -> LinearEstimate:
     """Fit the linear estimate (:func:`~physinv.methods.classical.linear_estimate.fit_linear`).
 

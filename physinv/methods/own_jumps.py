@@ -255,7 +255,8 @@ def _judges(problem: Problem) -> tuple[Tensor, Tensor]:
         x = simulator.initial(count, generator=generator, device=problem.device)
         ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
         ends = ends[ends.flatten(1).isfinite().all(1)]
-        return ends[:, 0], ends[:, 1]
+        final = ends[:, 1]
+        return ends[:, 0], final if problem.observed is None else problem.observed.seen(final, generator=generator)
     return valid.states(0, limit=count), valid.states(-1, limit=count)
 
 

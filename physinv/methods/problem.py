@@ -21,6 +21,7 @@ from physinv.methods.saving import Setup
 from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget
+from physinv.training.final_estimate import FinalEstimate
 from physinv.training.jump_pairs import JumpPairs, choose_fresh
 from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
@@ -78,6 +79,7 @@ class Problem:
         resume: Whether to go on from the checkpoints in ``folder``.
         progress: Hears how far training is; None: nobody does.
         announce: Hears what is being done; None: nobody does.
+        observed: What the final states of the data are replaced by, where only a part of them is observed.
         opening: Called before anything is written into ``folder``.
         histories: The log of each trained network, by its folder.
     """
@@ -94,6 +96,7 @@ class Problem:
     resume: bool = False
     progress: Progress | None = None
     announce: Announce | None = None
+    observed: FinalEstimate | None = None
     opening: Callable[[], None] | None = None
     histories: dict[Path, History] = field(default_factory=dict, compare=False, repr=False)
 
@@ -185,7 +188,7 @@ class Problem:
             settings: Settings of this training.
         """
         fresh = choose_fresh(settings.fresh, sde)
-        pairs = JumpPairs(kernel, sde, self.train, self.valid, fresh=fresh)
+        pairs = JumpPairs(kernel, sde, self.train, self.valid, fresh=fresh, observed=self.observed)
         stream = seeds(self.seed).child("jumps")
         self._fit(kernel, sde, self.train, self.valid, settings, stream, loss=JUMPS, pairs=pairs)
 

@@ -96,30 +96,34 @@ class Loading:
     Args:
         load: ``load(setup, tensors, **options)``, which makes the answer again; None: it cannot be saved.
         trains: Whether fitting spends the budget; what does not can be fitted anew whenever it is needed.
+        partial: Whether final states are inputs and nothing else, so that estimates of them may take their place.
         reason: Why it cannot be saved.
     """
 
     load: Callable[..., Any] | None
     trains: bool = True
+    partial: bool = False
     reason: str = ""
 
 
 _LOADINGS: dict[Callable[..., Any], Loading] = {}
 
 
-def loaded_by(load: Callable[..., Any], *, trains: bool = True) -> Callable[[Fit], Fit]:
+def loaded_by(load: Callable[..., Any], *, trains: bool = True, partial: bool = False) -> Callable[[Fit], Fit]:
     """Mark the function of a method with the one that loads its answers.
 
     Args:
         load: ``load(setup, tensors, **options)`` with the options of the method.
         trains: False where fitting takes no training: such methods reconstruct without a run, too.
+        partial: True where final states are inputs and nothing else, so that the method can be trained for partial
+            observations: with estimates of final states in their place.
 
     Returns:
         A decorator that returns the function as it is.
     """
 
     def mark(fit: Fit) -> Fit:
-        _LOADINGS[fit] = Loading(load, trains)
+        _LOADINGS[fit] = Loading(load, trains, partial)
         return fit
 
     return mark
@@ -137,7 +141,7 @@ def unsaved(reason: str, *, trains: bool = True) -> Callable[[Fit], Fit]:
     """
 
     def mark(fit: Fit) -> Fit:
-        _LOADINGS[fit] = Loading(None, trains, reason)
+        _LOADINGS[fit] = Loading(None, trains, reason=reason)
         return fit
 
     return mark

@@ -38,9 +38,11 @@ from physinv.processes.parameters import describe
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
 from physinv.runs.forward import ForwardSamples
+from physinv.runs.observed import DEFAULT_NOISE, check_observable, trained_for, untrained
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
 from physinv.runs.store import Store, check_fits, reserved
+from physinv.training.final_estimate import FinalEstimate
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
@@ -49,7 +51,6 @@ the probability flow or the reversal without noise."""
 GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
 
-_NOISE = 0.05  # of the deviation of final states: noise of a partial observation
 _TIME = 100.0  # bytes for each time of a solver
 _LEAST_STEPS = 16  # of a solver: fewer may be too few where more are stable
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
@@ -170,26 +171,29 @@ def reconstruct(
     layout = run.simulator.layout
     n = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
     check_fits(min(plan.limit or n, n), plan.draws, layout, out)
-    _check_observe(plan, data, layout.partly_observable)
+    plan = replace(plan, **trained_for(run.info, plan.observe, plan.observed_noise))
+    if run.observed is None and plan.observe is not None:
+        check_observable(plan.observe, layout, alone=isinstance(data, FinalStates))
     truth, final = _ends(data, plan.limit)
     if plan.observe is not None and plan.observed_noise is None:
-        plan = replace(plan, observed_noise=_NOISE * float(layout.moving(final).std()))
+        plan = replace(plan, observed_noise=DEFAULT_NOISE * float(layout.moving(final).std()))
 
-    observation = None
-    if plan.observe is not None and plan.observed_noise is not None:
+    observation = None if run.observed is None else run.observed.observation
+    if observation is None and plan.observe is not None and plan.observed_noise is not None:
         observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
     generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
     paths = fit_path_model(run.simulator, generator=generator, device=device) if plan.refine else None
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
-    known = None if run.summary is None or run.summary.law is None or observation else run.summary.law
-    familiar = None if known is None else familiarity(known, final.cpu())
-    _refuse(familiar.warnings if familiar is not None else [], strict)
     if observation is not None:
         noise = seeds(plan.seed).child("observation", "noise").generator(final.device)
-        final = observation.observe(final, generator=noise)
+        measured = isinstance(data, FinalStates)  # whose noise is in the numbers
+        final = observation.operator(final) if measured else observation.observe(final, generator=noise)
     shown = final if observation is None else displayed_state(observation, final, layout.shape)
+    known = None if run.summary is None or (observation and run.observed is None) else run.summary.law
+    familiar = None if known is None else familiarity(known, (run.observed(final) if run.observed else final).cpu())
+    _refuse(familiar.warnings if familiar is not None else [], strict)
     n, k, told = len(final), plan.draws, warn or (lambda line: None)
 
     def write(tmp: Path) -> None:
@@ -204,11 +208,11 @@ def reconstruct(
 
             # Samples are written batch by batch: they are the only array that may not fit into memory.
             target = store.states("samples", "observation_index", "draw")
-            alone = truth is None and plan.answer == "samples"
+            alone = truth is None and plan.answer == "samples" and observation is None
             ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
             at, doubts = 0, Plausibility(layout, None if run.summary is None else run.summary.initial)
             for part in torch.split(final, max(1, default_batch(shown) // k)):
-                drawn = _drawn(answer, observation, part.to(device), plan, generator)
+                drawn = _drawn(answer, run.observed or observation, part.to(device), plan, generator)
                 if paths is not None:
                     drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
                 doubts.add(drawn)
@@ -226,9 +230,10 @@ def reconstruct(
             # What the samples are compared with, and how they were made.
             store.background(run.summary, final if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
-            _refuse(doubts.warnings, strict)
-            store.info(_info(run, data, plan, answer, familiar) | {"warnings": doubts.warnings})
-            for line in doubts.warnings:
+            lines = [*untrained(run.simulator, plan.observe if run.observed is None else None), *doubts.warnings]
+            _refuse(lines, strict)
+            store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines})
+            for line in lines:
                 told(line)
 
     with threads_for(layout.shape), reserved(out, data, overwrite=overwrite):
@@ -282,19 +287,6 @@ def _info(
     if familiar is not None:
         info["familiarity"] = {**asdict(familiar), "warnings": familiar.warnings}
     return info
-
-
-def _check_observe(plan: SamplingPlan, data: TrajectoryDataset | FinalStates, possible: bool) -> None:
-    """Refuse partial observations of what cannot be seen in part."""
-    if plan.observe is None:
-        return
-    if isinstance(data, FinalStates):
-        raise ValueError(
-            f"`observe` takes numbers from whole trajectories and adds noise, got {plan.observe} with observations; "
-            "leave it out, or give `data`."
-        )
-    if not possible:
-        raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
 
 
 def step_grid(run: Run, data: TrajectoryDataset | None, steps: int, grid: str) -> Float[Tensor, " grid"]:
@@ -362,7 +354,7 @@ def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> An
     asked = {
         "steps": plan.steps is not None,
         "grid": plan.grid != "stored",
-        "observe": plan.observe is not None,
+        "observe": plan.observe is not None and run.observed is None,
         "answer": plan.answer not in ("samples", "mean"),
     }
     for name in (name for name, given in asked.items() if given):
@@ -379,10 +371,16 @@ def _steps(answer: Answer) -> int | None:
 
 
 def _drawn(
-    answer: Answer, observation: Observation | None, x: Tensor, plan: SamplingPlan, generator: torch.Generator
+    answer: Answer,
+    observation: Observation | FinalEstimate | None,
+    x: Tensor,
+    plan: SamplingPlan,
+    generator: torch.Generator,
 ) -> Float[Tensor, "batch k *state"]:
     """Reconstructed states of one batch of observations, all finite."""
-    if isinstance(answer, ReverseAnswer) and observation is not None:
+    if isinstance(observation, FinalEstimate):
+        drawn = answer.sample(observation(x), plan.draws, generator=generator)
+    elif isinstance(answer, ReverseAnswer) and observation is not None:
         final = sample_final(answer.posterior, observation, x, plan.draws, generator=generator)
         drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
     elif plan.answer == "samples":

@@ -34,10 +34,12 @@ from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.simulator import Simulator
 from physinv.runs.files import SUMMARY, read_model, write_model
+from physinv.runs.observed import observation_info, observed_of, observed_tensors, with_observations
 from physinv.runs.places import Opening, finish, place_of
 from physinv.runs.run_json import SCHEMA, process_of_run, read_info, write_info
 from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
 from physinv.training.budget import Budget, check_budget
+from physinv.training.final_estimate import FinalEstimate
 from physinv.training.objectives.choose import check_objective
 from physinv.training.validation import Announce, History, Progress
 
@@ -53,6 +55,8 @@ class Run:
         info: What run.json says.
         device: Device of the answer's tensors.
         summary: What is kept of the training data; None for runs of earlier versions.
+        observed: Estimates of final states from the partial observations that it is trained for; None: it is trained
+            for whole final states.
     """
 
     simulator: Simulator
@@ -61,6 +65,7 @@ class Run:
     info: dict[str, Any]
     device: torch.device
     summary: TrainingSummary | None = None
+    observed: FinalEstimate | None = None
 
     @property
     def method(self) -> str:
@@ -100,6 +105,8 @@ def train_run(
     progress: Progress | None = None,
     announce: Announce | None = None,
     physics: GivenPhysics | None = None,
+    observe: str | None = None,
+    observed_noise: float | None = None,
 ) -> History:
     """Train a method on a dataset in a folder, from which it can be loaded and resumed.
 
@@ -126,6 +133,10 @@ def train_run(
         progress: Hears of every validation, and twice a second of the share that is done.
         announce: Hears what is being done: fits, training, calibration, choice.
         physics: Physics of recorded data (:func:`~physinv.runs.physics.physics_of`); None: it is learned.
+        observe: What will be observed of final states, such as ``"sensors:0.25"``; see
+            :func:`~physinv.laws.operators.named`.  None: the whole of them.
+        observed_noise: Standard deviation of its noise, in the unit of the state; None: a twentieth of the standard
+            deviation of final states.
 
     Returns:
         The log, and the step whose averaged weights were kept; of several networks the lines one after another, and
@@ -142,6 +153,11 @@ def train_run(
     check_saveable(method, METHODS.find(method))
     problem = _problem(train, valid, as_settings(settings), budget, seed, device, physics)
     info = _info(problem, train, method, options)
+    if observe is not None:
+        info["observation"] = seen = observation_info(problem, observe, observed_noise)
+        problem = with_observations(problem, method, seen)
+    elif observed_noise is not None:
+        raise ValueError(f"`observed_noise` belongs to a partial observation, got {observed_noise:g}; give `observe`.")
     if physics is not None:
         info["physics_check"] = [asdict(check) for check in check_physics(train, physics)]
 
@@ -158,7 +174,10 @@ def train_run(
         with threads_for(train.shape):
             answer = fit_method(method, problem, options)
         opening()
-        tensors, info = tensors_of(method, answer), info | {"notes": notes_of(answer), "summary": True}
+        tensors, info = (
+            tensors_of(method, answer) | observed_tensors(problem),
+            info | {"notes": notes_of(answer), "summary": True},
+        )
         with finish(run, place) as folder:
             write_summary(folder, summarise(problem.simulator, problem.train, problem.valid))
             write_info(folder, info)
@@ -230,7 +249,8 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
         lacks = isinstance(error, KeyError) and error.args
         message = f"it lacks `{error.args[0]}`" if lacks else (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    return Run(simulator, underlying(answer), times, info, device, _summary(run, info, simulator, device))
+    summary = _summary(run, info, simulator, device)
+    return Run(simulator, underlying(answer), times, info, device, summary, observed_of(info, tensors, simulator))
 
 
 def _summary(run: Path, info: Mapping[str, Any], simulator: Simulator, device: torch.device) -> TrainingSummary | None:

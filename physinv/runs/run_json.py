@@ -58,6 +58,16 @@ _Count = Annotated[int, Field(ge=0)]
 _Time = Annotated[float, Field(allow_inf_nan=False)]
 
 
+class _Observation(BaseModel):
+    """The partial observations that a run is trained for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    observe: str
+    noise: _Time
+    seed: _Count
+
+
 class _Info(BaseModel):
     """The kinds of values that run.json must hold; it may hold more."""
 
@@ -80,6 +90,7 @@ class _Info(BaseModel):
     summary: bool = False
     units: dict[str, str] = {}
     physics_check: list[dict[str, Any]] = []
+    observation: _Observation | None = None
 
 
 def read_info(run: Path | str) -> dict[str, Any]:
@@ -155,7 +166,8 @@ def identity(info: Mapping[str, Any]) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    return checksums.of_json({key: info.get(key) for key in (*_COMPARED, "shape", "notes")})
+    seen = {key: info[key] for key in ("observation",) if key in info}  # runs of earlier versions have none
+    return checksums.of_json({key: info.get(key) for key in (*_COMPARED, "shape", "notes")} | seen)
 
 
 def process_of_run(info: Mapping[str, Any], run: Path) -> tuple[Simulator, Float[Tensor, " time"]]:
@@ -241,10 +253,10 @@ def check_same(run: Path, info: Mapping[str, Any]) -> None:
         ValueError: If it was; one line names the first difference.
     """
     old = read_info(run)
-    for key in _COMPARED:
-        if old.get(key) != info[key]:
+    for key in (*_COMPARED, "observation"):
+        if old.get(key) != info.get(key):
             raise ValueError(
-                f"{run} was begun with `{key}` = {_short(old.get(key))}, now {_short(info[key])}; "
+                f"{run} was begun with `{key}` = {_short(old.get(key))}, now {_short(info.get(key))}; "
                 f"use the same, another --out, or --overwrite."
             )
     for key in ("steps", "budget"):

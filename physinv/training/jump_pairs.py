@@ -19,6 +19,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
+from physinv.training.final_estimate import FinalEstimate
 from physinv.training.objectives.base import Batch
 
 Fresh = Literal["off", "noise", "states"]
@@ -44,6 +45,8 @@ class JumpPairs:
         valid: Trajectories to validate on.
         fresh: What is new in every round; see :func:`choose_fresh` for what suits the physics.
         rows: Most trajectories in a round; None: 4096, or fewer of large states.
+        observed: What final states are replaced by where only a part of them is observed; those of ``train`` and
+            ``valid`` are replaced already.
     """
 
     kernel: JumpKernel
@@ -52,6 +55,7 @@ class JumpPairs:
     valid: TrajectoryDataset
     fresh: Fresh = "off"
     rows: int | None = None
+    observed: FinalEstimate | None = None
 
     @property
     def most(self) -> int:
@@ -114,6 +118,8 @@ class JumpPairs:
         states = states[states.flatten(1).isfinite().all(1)]
         if not len(states):
             raise ValueError("all trajectories simulated anew became infinite; raise `steps`, or train with fresh=off.")
+        if self.observed is not None:
+            states[:, -1] = self.observed.seen(states[:, -1], generator=generator)
         return states
 
     @torch.no_grad()

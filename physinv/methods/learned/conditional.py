@@ -232,7 +232,7 @@ def load_flow_matching(setup: Setup, tensors: Mapping[str, Tensor], *, steps: in
     return Amortised(Velocity(*load_parts(setup, tensors, groups=3)), steps, setup.seed)
 
 
-@loaded_by(load_conditional_diffusion)
+@loaded_by(load_conditional_diffusion, partial=True)
 def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train a conditional diffusion model of the error of the linear estimate, given ``x_T`` and that estimate.
 
@@ -254,7 +254,7 @@ def fit_conditional_diffusion(problem: Problem, *, steps: int = 32) -> Amortised
     return Amortised(train_denoiser(problem, conditional_coordinates(problem), groups=3), steps, problem.seed)
 
 
-@loaded_by(load_flow_matching)
+@loaded_by(load_flow_matching, partial=True)
 def fit_flow_matching(problem: Problem, *, steps: int = 32) -> Amortised:
     """Train conditional flow matching of the error of the linear estimate, given ``x_T`` and that estimate.
 

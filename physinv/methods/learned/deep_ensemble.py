@@ -171,7 +171,7 @@ def load_deep_ensemble(setup: Setup, tensors: Mapping[str, Tensor], *, members: 
     return DeepEnsemble(tuple(loaded))
 
 
-@loaded_by(load_deep_ensemble)
+@loaded_by(load_deep_ensemble, partial=True)
 def fit_deep_ensemble(problem: Problem, *, members: int = 5) -> DeepEnsemble:
     """Train a deep ensemble; members differ in their initial weights and in the order of their batches.
 

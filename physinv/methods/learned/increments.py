@@ -116,7 +116,7 @@ def load_increments(setup: Setup, tensors: Mapping[str, Tensor]) -> Increments:
     return Increments(linear, tuple(laws), float(on["stretch"]))
 
 
-@loaded_by(load_increments)
+@loaded_by(load_increments, partial=True)
 def fit_increments(problem: Problem) -> Increments:
     """Train the law of ``x_0`` relative to the observation.
 

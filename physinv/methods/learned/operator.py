@@ -61,7 +61,7 @@ def load_fno(setup: Setup, tensors: Mapping[str, Tensor], *, modes: int = 12, wi
     return Regressed(Regression(coordinates, network).to(setup.device))
 
 
-@loaded_by(load_fno)
+@loaded_by(load_fno, partial=True)
 def fit_fno(problem: Problem, *, modes: int = 12, width: int = 0) -> Regressed:
     """Train a regression with the Fourier neural operator of the neuraloperator package.
 

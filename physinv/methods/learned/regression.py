@@ -165,7 +165,7 @@ def load_regression(setup: Setup, tensors: Mapping[str, Tensor], *, dropout: flo
     return Regressed(Regression(*load_parts(setup, tensors, groups=2, dropout=dropout)))
 
 
-@loaded_by(load_regression)
+@loaded_by(load_regression, partial=True)
 def fit_regression(problem: Problem, *, dropout: float = 0.0) -> Regressed:
     """Train a network by least squares.
 
@@ -193,7 +193,7 @@ def load_dropout(setup: Setup, tensors: Mapping[str, Tensor], *, rate: float = 0
     return Dropped(Regression(*load_parts(setup, tensors, groups=2, dropout=rate)), tensors["noise"], setup.seed)
 
 
-@loaded_by(load_dropout)
+@loaded_by(load_dropout, partial=True)
 def fit_dropout(problem: Problem, *, rate: float = 0.1) -> Dropped:
     """Train a network by least squares with dropout that stays on, and fit the noise of its predictions.
 
