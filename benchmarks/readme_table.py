@@ -212,6 +212,19 @@ def navier(result: Result) -> Table:
     return table(result, title, names, {row: [f"{row}: {n}" for n in names] for row in seen})
 
 
+def sensors(system: str) -> Any:
+    """Rows of points of x_T that are seen."""
+
+    def make(result: Result) -> Table:
+        names = ["CRPS", "relative L2 of the mean", "spread over skill", "coverage of 90 %", "seconds per observation"]
+        rows = [k.removesuffix(": CRPS") for k in result["figures"] if k.endswith(": CRPS")]
+        title = f"{system}, some points of x_T seen with noise .1"
+        note = "Two stages: a run of whole final states, which are drawn from a Gaussian law given the points."
+        return table(result, title, names, {row: [f"{row}: {n}" for n in names] for row in rows}, note)
+
+    return make
+
+
 def grouped(title: str, prefix: str) -> Any:
     """The figures called ``prefix, row: column``."""
 

@@ -24,6 +24,7 @@ SCRIPTS = {  # of records whose script has another name
         name: f"speed/{name.replace('-', '_')}"
         for name in ("time-to-accuracy", "small-trajectories", "memory", "overhead", "physics-backward")
     },
+    **{f"sensors-{system}": "sensors" for system in ("burgers", "navier-stokes")},
     **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }
 
@@ -62,7 +63,7 @@ def row(path: Path) -> tuple[str, str, str, str, str, str]:
         script, _, system = SCRIPTS.get(name, name.replace("-", "_")), *name.partition("-")[1:]
         system = system.removeprefix("kernels-")
         command = f"python {script}.py" + (
-            f" {system}" if script in ("nonlinear", "reversals", "field_kernels") else ""
+            f" {system}" if script in ("nonlinear", "reversals", "field_kernels", "sensors") else ""
         )
     told = ", ".join(sorted(commit[:7] for commit in commits))
     return path.relative_to(RESULTS).as_posix(), command, told, " ".join(map(str, seeds)), age(commits), minutes(spent)
