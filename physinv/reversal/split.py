@@ -42,7 +42,7 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     at, then = (
         t0.to(x.dtype),
         t1.to(x.dtype),
-    )  # the physics gets times in float64 where steps are short; tables have the precision of x
+    )  # the physics gets short steps in float64, tables are in the precision of x
     pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
     precision = None if reference is None else reference.precision(x, at)
     if reference is None or precision is None:
