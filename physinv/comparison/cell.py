@@ -1,6 +1,6 @@
 """The work of one cell, in a process of its own: ``python -m physinv.comparison.cell data|run JOB.json``.
 
-A process for each cell makes peak memory a property of the cell, and a crash that of one line of the results.
+Since each cell has its own process, its peak memory can be measured, and a crash ends no other cell.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TRAJECTORIES = 32  # reconstructed trajectories whose physics residual is compu
 
 @dataclass(frozen=True)
 class Job:
-    """The orders of a cell, passed as JSON.
+    """Describe what the process of a cell has to do, passed as JSON.
 
     Args:
         config: What is compared, as :attr:`~physinv.comparison.cells.Cell.config`.

@@ -1,4 +1,4 @@
-"""The cells of a benchmark: one method with one seed at one point of a study, each run by itself, and once."""
+"""The cells of a benchmark: one method with one seed at one point of a study, each run once, in its own process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Name of the cell for people."""
+        """Name of the cell in progress lines and messages."""
         point = "" if self.study is None else f", {self.study.name} {self.value}"
         return f"{self.method}, seed {self.seed}{point}"
 

@@ -1,4 +1,4 @@
-"""Count the network evaluations of any method, without its help."""
+"""Count the network evaluations of any method, by hooks of torch and without code in the method."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 @dataclass
 class Evaluations:
-    """What went through networks.
+    """Count what went through networks.
 
     Attributes:
         states: States that went through a network.
         weights: Number of weights of each network that was called.
         depth: Modules that are being evaluated inside each other.
         batch: Batch of the outermost of them.
-        known: Whether its own inputs told the batch.
+        known: Whether the batch was read from the inputs of the outermost module itself.
     """
 
     states: int = 0

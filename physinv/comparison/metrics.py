@@ -80,8 +80,9 @@ def all_metrics(
 ) -> tuple[dict[str, float], Curves]:
     """Compute all metrics and curves that apply to the state.
 
-    Of initial states that take few values, ranks are those of the value nearest to a draw.  Single estimates, whose
-    draws are all the same, are evaluated as point masses, without calibration: they claim no interval.
+    Where initial states take few values only, ranks are computed from the value nearest to each draw.  Single
+    estimates, whose draws are all the same, are evaluated as point masses, without calibration, since they give no
+    interval.
 
     Args:
         drawn: Samples and estimates beside their truths.
@@ -169,8 +170,8 @@ def _checks(drawn: Drawn, simulator: Simulator, generator: torch.Generator) -> d
 def _on_atoms(samples: Tensor, truth: Tensor) -> Tensor:
     """Draws moved to the nearest truth, where states take few values and ranks would be decided by rounding.
 
-    A draw at 1.0001 for a start at exactly 1 is a hit, not an overestimate.  Few values are met four times each, on
-    average; a handful of observations that all differ are no atoms.
+    A draw at 1.0001 for an initial state at exactly 1 is a hit, not an overestimate.  Values count as few if each
+    occurs four times or more, on average, so that a handful of different observations does not.
     """
     atoms: Tensor = torch.unique(truth.flatten(1), dim=0)
     if len(atoms) > min(_ATOMS, len(truth) // 4):

@@ -257,7 +257,7 @@ def _name(raw: Mapping[str, Any], key: str) -> str:
 
 
 def _printable(text: Any, what: str) -> str:
-    """Text that a terminal shows, and does not obey."""
+    """Text without control characters, which a terminal would execute."""
     if not isinstance(text, str) or text != _shown(text):
         raise ValueError(f"{what} must be printable text of at most {_LONGEST} characters, got {describe(text)}")
     return str(text)

@@ -21,7 +21,7 @@ from physinv.processes.registry import find
 
 
 class Datasets:
-    """Datasets that are generated before the first cell that needs them and removed after the last.
+    """Keep datasets from before the first cell that needs them until after the last.
 
     Threads may share one object.
 
@@ -51,7 +51,7 @@ class Datasets:
         return place / "data"
 
     def release(self, cell: Cell) -> None:
-        """Tell that a cell needs its data no longer.
+        """Remove the data of a cell, unless another cell still needs them.
 
         Args:
             cell: The cell.

@@ -1,4 +1,4 @@
-"""Our equations in other people's solvers: torchsde and torchdiffeq.
+"""Solve equations of physinv by the packages torchsde and torchdiffeq.
 
 :func:`solve_torchsde` and :func:`solve_adaptive` have the signature of :func:`~physinv.equations.solve.solve`.
 torchsde wants states ``(batch, channels)`` and increasing times; :class:`ForTorchsde` flattens the state and runs a
@@ -34,8 +34,7 @@ def solve_adaptive(
     """Solve the probability flow in either direction by the adaptive method of order 5(4) of Dormand and Prince.
 
     The error of a step is held below ``atol + rtol |x|`` in root mean square over the whole batch: states that are
-    solved together share their steps.  ValueError for ``eta != 0``, times that are not monotone, and a flow that does
-    not stay finite.
+    solved together share their steps.
 
     Args:
         flow: The reversal with ``eta = 0``.
@@ -120,7 +119,7 @@ def adaptive(
 ) -> State:
     """Solve ``dy/dt = field(t, y)`` by ``torchdiffeq.odeint`` (dopri5), with errors that say what to do.
 
-    Steps end on every one of ``times``: ``field`` is never asked about a time outside of them.
+    Steps end on every one of ``times``, so that ``field`` is never evaluated outside of them.
 
     Args:
         field: Right-hand side ``(t, y) -> dy/dt``.

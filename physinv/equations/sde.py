@@ -100,7 +100,7 @@ class SDE(ABC):
     def correct(
         self, x: Float[Tensor, "batch *state"], score: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *state"]:
-        """Return ``div(g^2 p) / p``, by which a reversal corrects the drift; ``g^2 s`` where ``g`` knows no state.
+        """Return ``div(g^2 p) / p``, the term of a reversal's drift; ``g^2 s`` for noise without dependence on state.
 
         Args:
             x: States, ``(batch, *state)``.
@@ -114,7 +114,7 @@ class SDE(ABC):
 
         A symmetry ``S`` is a reflection (linear, orthogonal, its own inverse), commutes with drift and noise and leaves
         the law of the initial states as it is, so that ``S x`` is as likely as ``x`` at every time.  Training sees all
-        images of its data.  The default knows of no symmetry.
+        images of its data.  By default there are no symmetries.
 
         Args:
             x: States, ``(batch, *state)``; more leading axes are allowed.
@@ -181,9 +181,9 @@ class Multiplicative(SDE):
     """An SDE ``dx = f(x, t) dt + g(x, t) dW`` in the sense of Ito, with noise that depends on the state.
 
     The noise is diagonal, and each amplitude ``g_i(x_i, t)`` depends on its own component only.  Euler and Milstein
-    steps are right for it, forward and (around :class:`Reverse`) backward.  Whatever takes ``g`` for a function of time
-    alone, such as higher solvers and training, refuses by a ValueError: the coordinate ``y = int dx / g`` (Lamperti)
-    has constant noise.  A subclass gives ``drift`` and :meth:`amplitude`.
+    steps are right for it, forward and (around :class:`Reverse`) backward.  Everything that needs ``g`` to be a
+    function of time alone, such as solvers of higher order and training, raises ValueError; use the coordinate ``y =
+    int dx / g`` (Lamperti), whose noise is constant.  A subclass gives ``drift`` and :meth:`amplitude`.
     """
 
     @abstractmethod
@@ -284,7 +284,7 @@ class Linear(SDE):
         """Return the gain ``e^{r dt}`` of every mode.
 
         Args:
-            dt: Durations, ``(batch,)`` or ``()``; negative ones grow what has decayed.
+            dt: Durations, ``(batch,)`` or ``()``; for negative ones the gain is above 1 where the mode decays.
             like: States of the shape in question, ``(batch, *state)``.
 
         Returns:

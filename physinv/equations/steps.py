@@ -1,6 +1,6 @@
 """Steps of solvers: the type :class:`Step`, and the standard schemes for any :class:`~physinv.equations.sde.SDE`.
 
-A step advances states from ``t0`` to ``t1``; the sign of ``t1 - t0`` is all that tells forward from backward.  Orders
+A step advances states from ``t0`` to ``t1``; it goes backward in time where ``t1 - t0`` is negative.  Orders
 are stated for smooth drifts and constant noise amplitude ``g``, and measured in the tests.
 
 ===================  ==========  ============  =====  =====================================================
@@ -78,7 +78,7 @@ class Step:
 
 
 def in_parts(step: Step, size: int | None) -> Step:
-    """Return a step that computes a part of the states at a time; memory is all that depends on the size of a part.
+    """Return a step that advances the states part by part, which bounds its memory and does not change its results.
 
     Args:
         step: A step that advances each state by itself.

@@ -1,7 +1,7 @@
-"""Views: states seen through a symmetry of the process, and shifted on their periodic grid.
+"""Transform states by symmetries of the process and by shifts of their periodic grid, one such *view* for each state.
 
-A network knows the symmetries of a process only as far as it was taught them.  Steps that see every state through a
-view of its own, chosen at random, obey them in law.
+A trained network obeys the symmetries of a process only approximately.  Samples of a step that transforms each state by
+a random view, and the result back, have the symmetries exactly in law.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from physinv.equations.sde import SDE
 
 
 class Views(NamedTuple):
-    """One view for each state of a batch.
+    """Hold one view, a symmetry and a shift, for each state of a batch.
 
     Attributes:
         image: Index of the symmetry in ``sde.images``; 0 is the state as it is.
@@ -33,7 +33,7 @@ def choose_views(sde: SDE, x: Float[Tensor, "batch *state"], stride: int, z: Flo
     """Choose a view for every state: all symmetries and all shifts below a stride are equally likely.
 
     Args:
-        sde: The process, which knows its symmetries (:meth:`~physinv.equations.sde.SDE.images`).
+        sde: The process, whose symmetries :meth:`~physinv.equations.sde.SDE.images` gives.
         x: States, ``(batch, *state)``; fields have space axes after the channel.
         stride: Number of different shifts along each space axis: 0 to ``stride - 1`` grid points.
         z: One standard normal number for each state, which makes the choice; 0 chooses the state as it is.
@@ -64,7 +64,7 @@ def reflected(
     """Apply a symmetry of the process to every state.
 
     Args:
-        sde: The process, which knows its symmetries.
+        sde: The process, whose symmetries :meth:`~physinv.equations.sde.SDE.images` gives.
         x: States, ``(batch, *state)``.
         image: Index of the symmetry for each state.
 

@@ -34,7 +34,7 @@ def linear(horizon: float, steps: int) -> Float[Tensor, " grid"]:
 def logarithmic(horizon: float, steps: int, first: float) -> Float[Tensor, " grid"]:
     """Return times in geometric progression, ``t_0 = 0`` and ``t_n = first (T / first)^((n - 1)/(M - 1))``.
 
-    They suit initial states with structure at all scales.
+    Steps that grow with time suit initial states with structure at all scales, of which small scales decay first.
 
     Args:
         horizon: Final time ``T``, in units of time.
@@ -68,8 +68,8 @@ def equidistributed(times: Float[Tensor, " time"], speed: Float[Tensor, " time"]
 
     Args:
         times: Two or more increasing times, in units of time; the grid spans them.
-        speed: How much happens per unit of time at each of ``times``, 0 or more.  Where it is 0 everywhere the grid is
-            linear.
+        speed: Density of the steps at each of ``times``, per unit of time, 0 or more, such as a rate of change of the
+            states; its scale does not matter.  Where it is 0 everywhere the grid is linear.
         steps: Number of steps.
 
     Returns:
@@ -94,7 +94,8 @@ def shared_equally(
 
     Args:
         times: Increasing times, in units of time; the grid spans them.
-        speed: How much happens per unit of time between neighbours, 0 or more; 0 everywhere counts as 1.
+        speed: Density of the steps between neighbouring times, per unit of time, 0 or more; its scale does not matter,
+            and 0 everywhere counts as 1.
         steps: Number of steps.
 
     Returns:
@@ -111,7 +112,7 @@ def shared_equally(
 
 
 def resample_times(times: Float[Tensor, " time"], steps: int) -> Float[Tensor, " grid"]:
-    """Return a grid over the same interval, as dense as given times are.
+    """Return a grid of another number of steps over the same interval, dense where the given times are.
 
     Args:
         times: Increasing times, in units of time.

@@ -22,10 +22,10 @@ from physinv.laws.observation import Observation, jacobian
 
 
 class ExactPosterior(ABC):
-    """The exact answers to the question which initial state ``x_0`` led to a final state ``x_T``.
+    """The exact posterior of the initial state ``x_0`` given a final state ``x_T``.
 
-    Three answers are told apart: independent draws from the posterior (:meth:`sample`), its mean (:meth:`mean`), and
-    the state that the probability flow starts from (:meth:`flow`).  Posteriors whose density is known have a method
+    It gives three different answers: independent draws (:meth:`sample`), the mean (:meth:`mean`), and the state from
+    which the probability flow reaches ``x_T`` (:meth:`flow`).  Posteriors whose density is known have a method
     ``log_prob(initial, final)`` as well.
     """
 
@@ -70,7 +70,7 @@ class ExactPosterior(ABC):
 def check_final(
     final: States, shape: Sequence[int], n: int = 1, generator: torch.Generator | None = None
 ) -> Float[Tensor, "batch *state"]:
-    """Return final states as a tensor, or refuse what cannot be asked of an exact posterior.
+    """Return final states as a tensor, after checks of them and of the other arguments of an exact posterior.
 
     Args:
         final: Final states: a tensor, or an array or lists, of which one is made.

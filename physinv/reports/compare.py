@@ -60,9 +60,9 @@ def compare(a: Path, b: Path) -> list[Difference]:
 
     The losses (for a target value, the distances from it) are compared by a paired t test over the seeds in common, if
     there are two or more, else by Welch's.  Holm's correction over all tests keeps the level of 5 %.  With few seeds
-    only large changes pass it: "check" says that a metric changed by more than 5 % and is significant by itself, but
-    not among so many; where one side has a single seed, that the loss changed by more than 5 % (of the target, where
-    there is one).  A method of which more cells failed in the newer results is worse.
+    only large changes pass it.  The flag "check" marks a metric that changed by more than 5 % and is significant by
+    itself, but not after the correction; where one side has a single seed, a loss that changed by more than 5 % (of the
+    target, where there is one).  A method of which more cells failed in the newer results counts as worse.
 
     Args:
         a: Folder of the older results.

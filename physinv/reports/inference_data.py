@@ -1,4 +1,4 @@
-"""Hand a reconstruction to ArviZ: the groups of its InferenceData, as a tree of xarray datasets.
+"""Convert a reconstruction for ArviZ: the groups of its InferenceData, as a tree of xarray datasets.
 
 ArviZ 1 takes such trees as they are; for earlier versions write one with ``to_netcdf`` and read it by
 ``arviz.from_netcdf``.

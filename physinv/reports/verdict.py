@@ -1,4 +1,4 @@
-"""The verdict of a benchmark in words: differences of means over seeds, compared with their standard errors."""
+"""Summarise a benchmark in sentences: differences of means over seeds, compared with their standard errors."""
 
 from __future__ import annotations
 

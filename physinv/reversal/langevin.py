@@ -88,9 +88,9 @@ def corrected(
 ) -> Step:
     """Return a reverse step followed by Langevin moves at the time it reaches: a predictor-corrector.
 
-    With its own score, the correction leaves the *marginal* ``p_t`` invariant.  It then draws from the process and
-    forgets the ``x_T`` that the reversal started from.  To stay with the posterior, give a score that is guided by what
-    was observed.
+    With the score of the reversal, the moves leave the *marginal* ``p_t`` invariant, so that the states lose their
+    dependence on the ``x_T`` that the reversal started from.  For samples of a posterior give the score of ``p_t``
+    given the observation.
 
     No correction is made at ``t = 0``, where initial states on few modes or points have no score, nor where ``dw`` is
     all zero: without noise the moves would climb to the mode.

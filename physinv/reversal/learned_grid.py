@@ -35,9 +35,9 @@ def learned(
 
         C(t) = rms(step(x, h) - step(step(x, h/2), h/2)) / (1 - 2^-p) / h^(p+1),
 
-    without noise.  With a Gaussian reference under a linear SDE only what the network adds makes an error.  A
-    difference counts as what it grows to until ``t = 0``, ``sqrt(S_0/S)`` per mode there, and otherwise in units of the
-    spread of the states at ``t``.
+    without noise.  With a Gaussian reference under a linear SDE only what the network adds makes an error.  There
+    differences are multiplied by the factor ``sqrt(S_0/S)`` per mode by which they grow until ``t = 0``; otherwise they
+    are divided by the spread of the states at ``t``.
 
     Args:
         reverse: The reversal to be solved.

@@ -30,12 +30,12 @@ def _smooth(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     :func:`~physinv.reversal.smoother_noise.calibrate_noise`, on every scale.  Steps may therefore be long (for short
     steps the variance is known, ``g^2 dt``; cf. Nichol and Dhariwal 2021, section 3.1).
 
-    The network has learned the symmetries of the process from images of the data, hence not exactly, and commutes with
-    shifts of a grid only by multiples of its coarsest cells.  So each state is transformed by a symmetry and a shift
-    that are drawn anew at every step from the second noise (see :mod:`~physinv.equations.symmetries`).  Errors of the
-    network that depend on them then widen an ensemble instead of shifting its mean.  Where the law of the truth has
-    these symmetries, convex scoring rules of the answer, such as the CRPS, cannot get worse on average (Jensen's
-    inequality).
+    The network has learned the symmetries of the process from images of the data, so it has them only approximately,
+    and it commutes with shifts of a grid only by multiples of its coarsest cells.  So each state is transformed by a
+    symmetry and a shift that are drawn anew at every step from the second noise (see
+    :mod:`~physinv.equations.symmetries`).  Errors of the network that depend on them then widen an ensemble instead of
+    shifting its mean.  Where the law of the truth has these symmetries, convex scoring rules of the answer, such as the
+    CRPS, cannot get worse on average (Jensen's inequality).
     """
     model, reference, eta2 = _parts(sde)
     noise = dw / match((t0 - t1).sqrt(), x)
@@ -56,7 +56,7 @@ Its states stay bounded whatever the physics does; it is exact for Gaussian data
 
 
 def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tensor, " batch"]) -> Views:
-    """Choose for each state a symmetry of the process, and a shift of its grid that the network does not commute with.
+    """Choose for each state a symmetry of the process, and a shift by less than the coarsest cell of the network.
 
     Args:
         model: Score model around a smoother.

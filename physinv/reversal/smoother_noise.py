@@ -97,11 +97,11 @@ def match_ensembles(
 ) -> None:
     """Scale the smoother noise until the spread of ensembles equals the error of their mean at every stored time.
 
-    Errors that a network repeats from step to step add up, independent noise does not.  Steps whose noise is right one
-    by one therefore give ensembles that are too narrow.  From the last interval to the first: an ensemble of ``m``
-    members is taken one step backward without new noise, which leaves it with the spread ``V`` and its mean with the
-    squared error ``E``; the new noise then has to contribute the variance ``E - (1 + 1/m) V``.  Its factor ``L``
-    changes by at most 4.
+    Errors of a network that are alike in several steps add up coherently, independent noise adds up in variance only.
+    So steps whose noise is right one by one give ensembles that are too narrow.  The fit goes from the last interval to
+    the first.  An ensemble of ``m`` members takes one step backward without new noise; let ``V`` be its spread (a
+    variance) and ``E`` the squared error of its mean after that.  The new noise then has to have the variance
+    ``E - (1 + 1/m) V``.  Its factor ``L`` changes by a factor of 4 at most.
 
     Args:
         model: Score model around a smoother; its ``noise_scale`` is scaled.
@@ -127,7 +127,7 @@ def match_ensembles(
         truth = data.states(i, limit=n).to(times.device)
         root, parts = reference.spread()[i].sqrt(), []
 
-        # Take every member one step backward, its new noise kept apart: only the noise will be scaled.
+        # Take every member one step backward, and keep its new noise separate, since only that will be scaled.
         truths = truth.repeat_interleave(members, 0)
         for end, start in zip(torch.split(x, _CHUNK), torch.split(truths, _CHUNK), strict=True):
             t0, t1 = times[i + 1].expand(len(end)), times[i].expand(len(end))
@@ -146,7 +146,7 @@ def match_ensembles(
         spread = (means - centre[:, None]).abs().square().sum((0, 1)) / (n * (members - 1))
         error = (reference.modes(truth) - centre).abs().square().mean(0)
 
-        # Variance that the new noise has to bring over what it brings, averaged over shells in units of C.
+        # The variance that the new noise should have over that which it has, averaged over shells in units of C.
         weight, fresh = reference.uncertain_modes(i).to(error), noise.abs().square().mean(0)
         unit = torch.where(weight > 0, root.square(), 1.0)
         wanted, had = (

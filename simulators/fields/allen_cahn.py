@@ -34,7 +34,7 @@ class AllenCahn(Semilinear, RandomField):
     curvature``.  Interfaces are ``tanh(x / (sqrt(2) width))``; a ``tilt`` in (-1, 1) lets them travel at the speed
     ``sqrt(2) width tilt``, the phase of its sign growing.
 
-    Limits: interfaces narrower than the grid stick to it.
+    Limits: interfaces narrower than the grid spacing are pinned by the grid.
 
     Good values: ``width`` of 1.5 grid spacings or more; noise of some .1 bends interfaces without making new phases.
 

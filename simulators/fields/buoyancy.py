@@ -39,8 +39,8 @@ class Buoyancy(Stepped):
     each cell (last column and last row are wall: 0); obstacle cells (1 or 0, static).  Inside obstacles and on their
     faces the state rests, the physics does not read it, and there is no noise.
 
-    Limits: derivatives with respect to the state hold for fixed obstacles and are as exact as ``tolerance``.  All that
-    steps raises ValueError if PhiFlow is missing.
+    Limits: derivatives with respect to the state hold for fixed obstacles and are as exact as ``tolerance``.  All
+    methods that make solver steps raise ValueError if PhiFlow is not installed.
 
     Good values: the defaults; in one solver step smoke moves by about a cell.
     """
@@ -199,7 +199,7 @@ def stream_velocity(z: Float[Tensor, "batch k l"], n: int, stir: Tensor | float)
 
 
 def random_obstacles(draw: Float[Tensor, "batch 20"], centre: Float[Tensor, " n"]) -> Float[Tensor, "batch n n"]:
-    """Return one or two boxes and one or two discs (the second of each by the toss of a coin), none below y = .25.
+    """Return one or two boxes and one or two discs (the second of each with probability 1/2), none below y = .25.
 
     Args:
         draw: Numbers, uniform on [0, 1], that decide on number, places and sizes.

@@ -32,13 +32,13 @@ class Burgers(Semilinear, RandomField):
 
         u_t + (u . grad) u = viscosity Laplace(u) + noise xi.
 
-    ``u`` is a number in one dimension and a vector in two.  The noise is white in the resolved modes but the mean, so
-    that in one dimension the mean stays.  Each component starts as a Gaussian random field with power
+    ``u`` is a number in one dimension and a vector in two.  The noise is white in all resolved modes but the mean, so
+    that the mean is constant in one dimension.  Each component starts as a Gaussian random field with power
     ``exp(-(|k| / scale)^2)`` for ``|k| >= 1`` and unit pixel variance; in two dimensions it has both a potential and a
     rotational part.
 
     Expected behaviour: shocks form after a time of about ``1 / scale``, are ``4 viscosity / jump`` wide and merge
-    later; each merger forgets what lay between.
+    later; each merger destroys the structure between two shocks.
 
     Limits: without viscosity shocks steepen until the grid no longer resolves them.
 
@@ -72,10 +72,10 @@ class Burgers(Semilinear, RandomField):
 
     @property
     def longest_step(self) -> float:
-        """2.5 radians of the fastest resolved wave, carried at 4.5 standard deviations, more where viscosity damps it.
+        """2.5 radians of the fastest resolved wave, at a velocity of 4.5 standard deviations; more where it is damped.
 
-        ETDRK4 is stable up to about ``2.8 + viscosity k^2 dt`` radians.  The variance is that of the start, 1, plus
-        what the noise may add.
+        ETDRK4 is stable up to about ``2.8 + viscosity k^2 dt`` radians.  The variance is that of the initial states, 1,
+        plus what the noise may add.
         """
         fastest: float = 4.5 * (self.dimension * (1 + number(self.noise) ** 2 * number(self.horizon))) ** 0.5
         k = self.wavenumber_max

@@ -1,4 +1,4 @@
-"""Stochastic heat equation in an uneven medium: conductivity is a random field, other for every trajectory."""
+"""Stochastic heat equation in an uneven medium, whose conductivity is a random field, a new one in every trajectory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HeatConductivity(RandomField):
         u_t = div(kappa(x) grad u) + noise xi,
 
     with ``xi`` white on the grid.  The state has two channels: ``temperature`` u and ``conductivity``, which stays as
-    it is (f = g = 0 there), so that the reconstruction knows it.  ``kappa = diffusivity contrast^{tanh w}`` with a
+    it is (f = g = 0 there), and is an input of the reconstruction.  ``kappa = diffusivity contrast^{tanh w}`` with a
     smooth Gaussian random field ``w`` of unit variance (power ``|k|^-6``), hence between ``diffusivity / contrast``
     and ``diffusivity contrast``.
 
@@ -38,7 +38,7 @@ class HeatConductivity(RandomField):
     Heun's, so short that ``4 d diffusivity contrast dt / dx^2`` is at most 1/2.  Initial temperature: see
     :func:`~simulators.numerics.priors.scalar_field`.
 
-    Expected behaviour: where the medium conducts well the start is forgotten, where it does not it is kept.
+    Expected behaviour: structure of the initial temperature is lost where the medium conducts well, and kept elsewhere.
 
     Limits: with ``contrast = 1`` it is the heat equation on a grid.
 

@@ -37,7 +37,7 @@ class KPZ(Semilinear, RandomField):
     ``exp(-(k / scale)^2)`` for ``k >= 1``, of rms ``strength``.
 
     Expected behaviour: ``Z = exp(growth h / (2 diffusivity))`` solves the heat equation with multiplicative noise (Cole
-    and Hopf): hills widen, valleys close into cusps and are forgotten.  Stationary slopes ``h_x`` are Gaussian with the
+    and Hopf): hills widen, valleys close into cusps and vanish.  Stationary slopes ``h_x`` are Gaussian with the
     same variance ``sigma_k^2 / (2 diffusivity)`` in every resolved mode, whatever ``growth``.  The mean rises by
     ``growth / 2 <h_x^2>`` and is not stationary.
 

@@ -67,8 +67,8 @@ class MultiplicativeHeat(RandomField):
 
     the parabolic Anderson model on a ring (Carmona and Molchanov 1994).  ``temperature`` is the equation in ``u``.  A
     step is half of the heat flow, the noise, and the other half (Strang 1968): ``u`` stays positive, and its mean obeys
-    the heat equation exactly.  Starts are Gaussian random fields ``y`` of power ``|k|^-slope`` and standard deviation
-    ``contrast``.
+    the heat equation exactly.  Initial states ``y`` are Gaussian random fields of power ``|k|^-slope`` and standard
+    deviation ``contrast``.
 
     Expected behaviour: structure below ``2 pi / k`` with ``diffusivity k^2 horizon > 1`` is lost.
 

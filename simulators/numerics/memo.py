@@ -1,4 +1,4 @@
-"""Keep what is expensive to compute and small, such as the coefficients of a solver step, up to a limit of memory."""
+"""Keep small results that are expensive to compute, such as the coefficients of a solver step, in limited memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Tensors = TypeVar("_Tensors", bound=Sequence[Tensor])
 
 
 class Memo(Generic[_Tensors]):
-    """Remember sequences of tensors by a key; what was not used for longest is forgotten first.
+    """Keep sequences of tensors by a key, and remove the least recently used ones beyond a number of bytes.
 
     Tensors with a graph, and those of ``torch.inference_mode``, are returned and not kept: each use needs its own.
 
@@ -33,10 +33,10 @@ class Memo(Generic[_Tensors]):
         self._most, self._kept, self._bytes = most, OrderedDict[Hashable, _Tensors](), 0
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_most": self._most, "_kept": OrderedDict(), "_bytes": 0}  # what can be computed is not copied
+        return {"_most": self._most, "_kept": OrderedDict(), "_bytes": 0}  # copies compute their results again
 
     def __call__(self, key: Hashable, compute: Callable[[], _Tensors]) -> _Tensors:
-        """Return what is known under a key, computed at the first call.
+        """Return the result of a key, computed at the first call.
 
         Args:
             key: What the result depends on.

@@ -1,4 +1,4 @@
-"""Initial states that several fields share."""
+"""Draw initial states of several kinds, for the fields that share them."""
 
 from __future__ import annotations
 

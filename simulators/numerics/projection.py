@@ -16,7 +16,7 @@ _MOST = 200  # iterations; 400 sets of obstacles on 64 x 64 cells took up to 15 
 
 
 def divergence(vx: Float[Tensor, "batch n n"], vy: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
-    """Return what flows out of each cell.
+    """Return the net flow out of each cell.
 
     Args:
         vx: Flows ``vx[i, j]`` through the right faces.

@@ -1,9 +1,9 @@
-"""Stochastic PDEs ``u_t = L u + N(u) + noise`` on periodic boxes: ``L`` and the colour of the noise diagonal in Fourier
-space, steps by an exponential integrator.
+"""Stochastic PDEs ``u_t = L u + N(u) + noise`` on periodic boxes, solved by an exponential integrator.
 
-A process gives ``symbol`` (the rates of ``L``), ``nonlinear`` (modes in, modes out) and its initial states; stiffness
-of ``L`` does not limit the step.  Of the time on one CPU core Fourier transforms take .48 to .52, drawing noise .12 to
-.20 and pointwise arithmetic .25 to .35 in two dimensions; .31 to .32, .21 to .25 and .35 to .39 in one
+``L`` and the covariance of the noise are diagonal in Fourier space.  A process gives ``symbol`` (the rates of ``L``),
+``nonlinear`` (from modes to modes) and its initial states; stiffness of ``L`` does not limit the step.  The shares of
+the time on one CPU core are .48 to .52 for Fourier transforms, .12 to .20 for drawing noise and .25 to .35 for
+pointwise arithmetic in two dimensions; .31 to .32, .21 to .25 and .35 to .39 in one
 (``benchmarks/speed/fft_share.py``).
 """
 
@@ -106,7 +106,7 @@ class Semilinear(Simulator):
         """
 
     def colour(self, like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "one one_or_channel *modes"]:
-        """Return the relative noise power of every mode; its scale is of no account.
+        """Return the relative noise power of every mode, of any scale.
 
         Args:
             like: States of the shape in question.
@@ -217,7 +217,7 @@ class Semilinear(Simulator):
         """Solve ``dx/dt = f`` from ``t0`` to ``t1`` by one step of ETDRK4.
 
         Backward (``t1 < t0``) no mode grows by more than ``e^2`` in the solver steps of a stored interval (a
-        quasi-reversal in the sense of Lattes and Lions 1969): what has decayed further is taken for gone.
+        quasi-reversal in the sense of Lattes and Lions 1969): a mode that has decayed by more is not recovered.
         """
         return self.unmodes(self.flow_modes(self.modes(x), self._known_coefficients(t1 - t0, x), x), x)
 
@@ -320,7 +320,7 @@ class Semilinear(Simulator):
     def spun_up(
         self, x: Float[Tensor, "batch *state"], duration: float, generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        """Return states a while later, noise included, in solver steps of about the usual length.
+        """Return states after a given time, noise included, in solver steps of about the usual length.
 
         Args:
             x: States, ``(batch, *state)``.

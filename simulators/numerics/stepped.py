@@ -1,4 +1,4 @@
-"""Simulators whose physics is a solver step ``x -> Phi_dt(x)`` and not a rate."""
+"""Simulators whose physics is given as a solver step ``x -> Phi_dt(x)`` instead of a drift."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from physinv.processes.simulator import Simulator
 class Stepped(Simulator):
     """A process ``dx = (Phi_dt(x) - x)/dt dt + g dW``: each step applies ``Phi_dt`` and then adds noise.
 
-    A subclass gives :meth:`propagated` in the place of ``drift``.  The drift is a rate of change only over a step of
-    ``dt``: forward solves take no other step, and a reversal is best made with the same one.
+    A subclass gives :meth:`propagated` in the place of ``drift``.  The drift is the mean rate of change over a step of
+    ``dt``, so that forward solves take no other step, and a reversal should take the same one.
     """
 
     weak_order: ClassVar[float] = 1.0

@@ -44,7 +44,7 @@ class Particles(Simulator):
     Positions are unwrapped: in a periodic ``box``, ``[-box/2, box/2]`` along each axis, they live in R^n, forces are
     those of the nearest images, and a displacement by ``box`` is seen.  ``box = 0`` is open space.
 
-    Starts, with ``c`` a Gaussian of standard deviation ``width`` for each particle on its own:
+    Initial positions, with an independent Gaussian ``c`` of standard deviation ``width`` for each particle:
 
     =============  ================================================================================================
     ``cloud``      all around the origin: ``c``
@@ -54,7 +54,7 @@ class Particles(Simulator):
     ``corner``     as ``droplet``, in a cube around one of the ``2^d`` points ``(+-offset, ...)``
     =============  ================================================================================================
 
-    Particles are set down without regard to each other: where hard cores overlap they fly apart.
+    Initial positions are independent of each other: particles whose hard cores overlap fly apart.
     """
 
     particles: int = parameter(20, "N", "number of particles", minimum=1)
@@ -146,7 +146,7 @@ class Particles(Simulator):
         return cells_per_side(self._reach, box, self.particles, self.dimension)
 
     def pairs(self, q: Float[Tensor, "batch n d"]) -> Pairs:
-        """Return who may interact with whom, for positions ``q``.
+        """Return the candidates for interaction of each particle, for positions ``q``.
 
         Args:
             q: Positions, in units of length.

@@ -22,8 +22,8 @@ from simulators.particles.base import Particles
 class OverdampedParticles(Particles):
     """Interacting particles in a heat bath, overdamped: ``dq = mobility F(q) dt + sqrt(2 mobility kT) dW``.
 
-    ``F = -grad U`` (:class:`~simulators.particles.base.Particles` says what ``U``, species and starts are).  Steps are
-    Heun's.
+    ``F = -grad U`` (:class:`~simulators.particles.base.Particles` describes ``U``, species and initial states).  Steps
+    are Heun's.
 
     Expected behaviour: species that start apart mix; the stationary law in a trap is Boltzmann's, ``exp(-U / kT)``.
 
@@ -67,8 +67,8 @@ class UnderdampedParticles(Particles):
 
         dq = p/m dt,    dp = F(q) dt - friction p dt + sqrt(2 friction m kT) dW.
 
-    ``F = -grad U`` (:class:`~simulators.particles.base.Particles` says what ``U``, species and starts are).  Initial
-    momenta are in equilibrium.
+    ``F = -grad U`` (:class:`~simulators.particles.base.Particles` describes ``U``, species and initial positions).
+    Initial momenta are in equilibrium.
 
     Expected behaviour: at small friction particles oscillate in the trap, at large friction they diffuse as the
     overdamped ones with the mobility ``1 / (m friction)``.

@@ -1,4 +1,4 @@
-"""Who is near whom: all pairs, or a cell list whose cost grows linearly with the number of particles.
+"""Find pairs of particles that may interact: all pairs, or by a cell list, whose cost is linear in their number.
 
 Both return, batched over trajectories, ``gaps (batch, n, m, d)`` from ``m`` candidates to each particle, the indices of
 the candidates ``(batch, n, m)`` (or None: all particles in order), and which of them are real, ``(batch or 1, n, m)``.

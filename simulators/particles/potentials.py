@@ -34,7 +34,7 @@ class PairLaw:
     """A pair energy ``u(s)`` in units of its strength, ``s`` the distance in diameters; it ends at ``reach``.
 
     Below ``closest`` the energy goes on as a straight line: the force is capped there, which keeps explicit steps
-    finite when particles are set down on top of each other.  Energy and force stay consistent.
+    finite where particles start at the same place.  Energy and force stay consistent.
     """
 
     law: Law

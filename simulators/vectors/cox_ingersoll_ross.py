@@ -1,4 +1,4 @@
-"""The Cox-Ingersoll-Ross process: noise like the square root of the state, simulated and trained in square roots."""
+"""The Cox-Ingersoll-Ross process: noise in proportion to the square root of the state, simulated in square roots."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class CoxIngersollRoss(Simulator):
 
     Limits: zero must be out of reach, ``2 reversion level >= noise^2`` (Feller 1951).
 
-    Good values: ``reversion horizon`` below 1; with much more the start is forgotten.
+    Good values: ``reversion horizon`` below 1; far above, the final state does not depend on the initial one.
 
     References:
         Cox, Ingersoll and Ross (1985), eq. 17; Alfonsi (2005), section 2, for the steps.

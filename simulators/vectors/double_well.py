@@ -35,8 +35,8 @@ class DoubleWell(Simulator):
 
     Limits: ``temperature = 0`` is gradient descent; ``barrier = 0`` is free diffusion along ``x_1``.
 
-    Good values: ``barrier / temperature`` from 1 to 5 and a ``horizon`` of a few exchanges: with more the start is
-    forgotten, with less it is known.
+    Good values: ``barrier / temperature`` from 1 to 5 and a ``horizon`` of a few exchanges.  After many more the final
+    state does not depend on the initial one; after fewer it determines the initial well.
     """
 
     title: ClassVar[str] = "Langevin particle in a double well, overdamped"

@@ -23,8 +23,8 @@ from physinv.processes.simulator import Simulator
 class Quadratic(Simulator):
     """The quadratic process ``dx = -rate sign(x) x^2 dt + noise dW``, started at ``+1`` or ``-1`` with equal odds.
 
-    Each batch of starts is balanced (stratified sampling), so that a small dataset does not tell a network of odds that
-    are not equal.
+    Each batch of initial states is balanced (stratified sampling): in a small dataset of independent draws the two
+    branches would be unequal, and a network would learn that.
 
     Expected behaviour: both starts decay like ``1 / (rate t)`` towards 0, where noise mixes them; the posterior of
     ``x_0`` given a small ``x_T`` is two-sided.

@@ -1,4 +1,4 @@
-"""Networks: modules ``(features, t) -> output`` with ``t`` in [0, 1]; any other such module will do."""
+"""Networks: modules ``(features, t) -> output`` with ``t`` in [0, 1]; any other such module can take their place."""
 
 from physinv.models.networks.build import NETWORKS, build_network
 from physinv.models.networks.mlp import MLP

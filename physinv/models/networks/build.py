@@ -87,7 +87,8 @@ def build_network(
         dropout: Probability of dropping a channel.
         numbers: How many of the outputs of each particle are scalars; the others are components of vectors.
         unit: Unit of length in which the features count positions of particles.
-        prepare: Changes the initial weights; runs while torch's global generator is seeded as for the layers.
+        prepare: Function that changes the initial weights; it is called while torch's global generator is seeded as
+            for the layers.
 
     Returns:
         The network on the CPU, in float32.

@@ -52,10 +52,10 @@ class Dropout(nn.Module):
 
 
 class HiddenLinear(nn.Linear):
-    """Map hidden numbers to hidden numbers linearly: a layer whose matrix training may keep orthogonal steps for.
+    """Map hidden numbers to hidden numbers linearly, as ``torch.nn.Linear``; marks matrices for the optimiser Muon.
 
-    It computes what ``torch.nn.Linear`` does. The optimiser Muon updates the matrices of these layers
-    (:mod:`physinv.training.muon`), for which first and last layers of a network are not meant.
+    Muon (:mod:`physinv.training.muon`) makes orthogonal steps for the matrices of these layers. First and last layers
+    of a network, for which it is not meant, are plain ``torch.nn.Linear``.
     """
 
 
@@ -102,7 +102,7 @@ def continued(
     Args:
         x: Fields.
         periodic: For each axis of space, whether it wraps around.
-        multiple: What every side shall be a multiple of.
+        multiple: The number whose multiple every side becomes.
 
     Returns:
         ``x``, with further points after the last one where a side is no multiple.

@@ -16,8 +16,8 @@ from physinv.models.networks.layers import Dropout, embed
 from physinv.processes.layout import StateLayout
 
 _RADIAL = 8  # Gaussian bumps that resolve a distance
-_ALL_PAIRS, _NEAREST = 64, 32  # particles up to which each hears from every other; else from so many nearest ones
-_FAR = 4.0  # distances beyond are told apart by direction only, in units of the features' length
+_ALL_PAIRS, _NEAREST = 64, 32  # particles up to which each gets messages from every other; else from so many nearest
+_FAR = 4.0  # beyond this distance, in units of the features' length, only the direction of a neighbour is an input
 
 
 class ParticleNet(nn.Module):
@@ -41,8 +41,8 @@ class ParticleNet(nn.Module):
         box: Period of the positions in units of the features; 0 without one.
         absolute: Whether components of the vectors, and phases of the positions in a ``box``, are features too, so
             that the output may depend on special places and directions.
-        neighbours: Number of nearest particles that each hears from; None for all. With fewer than all the network is
-            piecewise smooth only.
+        neighbours: Number of nearest particles whose messages each particle gets; None for all. With fewer than all the
+            network is piecewise smooth only.
         frequencies: Sines and cosines of the time together, even.
         dropout: Rate of the :class:`~physinv.models.networks.layers.Dropout` on the updates of the scalars.
         outputs: Vectors of each particle in the output.
@@ -164,7 +164,7 @@ def particle_net(
 
     Features are the position, vectors and the static scalars of each particle. Where the law of the states has special
     directions (``layout.isotropic`` is not set) the network sees components of the vectors too. Beyond 64 particles
-    each hears from its 32 nearest ones.
+    each gets messages from its 32 nearest ones.
 
     Args:
         inputs: Components of the features of each particle.

@@ -1,4 +1,4 @@
-"""A network of matrix products for fields: neighbouring points make a token, tokens hear from their neighbours."""
+"""A network of matrix products for fields: blocks of grid points are tokens, which exchange numbers with neighbours."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TokenNet(nn.Module):
         h_i  <-  h_i + B silu(A [n_i, n_{i+d}, n_{i-d}, ...] + c(t)),    n = normalised h,
 
     with the neighbours of token ``i`` at distance ``d`` along every axis; ``d`` is 1, 2, 4, 1, 2, 4 and so on. Linear
-    layers on vectors are the fastest thing that a processor does: at equal time such a network does several times
-    more updates than a U-Net (``benchmarks/speed/tokens.py``).
+    layers on vectors use a processor better than convolutions do: in equal time such a network is trained for several
+    times more updates than a U-Net (``benchmarks/speed/tokens.py``).
 
     The last layer starts at zero. A periodic network commutes with shifts by whole tokens (``stride`` points). Along
     axes with walls the tokens beyond an edge are 0, which no normalised token is. A side that is no multiple of

@@ -1,4 +1,4 @@
-"""Names beside points, where they cover neither each other nor another point."""
+"""Place names beside points so that they cover neither each other nor another point."""
 
 from __future__ import annotations
 

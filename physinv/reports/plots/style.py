@@ -1,4 +1,4 @@
-"""The house style: colours, scales and axes that all figures share, and how a figure becomes a file.
+"""The style that all figures share: colours, scales and axes, and writing a figure to a file.
 
 Each role has one colour (Okabe and Ito's set, which colour-blind readers can tell apart) and one dash; fields of both
 signs are on a diverging map with symmetric limits; all states of a figure share one colour scale and one bar.

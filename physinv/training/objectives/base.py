@@ -1,4 +1,4 @@
-"""What an objective is: a function of a batch of windows, and what training has to know about it."""
+"""The interface of objectives: a loss of a batch of windows, and how training prepares and finishes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from physinv.models.score import ScoreModel
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Hold windows of trajectories, and what was computed about them before training.
+    """Hold windows of trajectories, and what was computed from them before training.
 
     Args:
         states: Consecutive stored states, shape ``(batch, window, *state)``.
@@ -58,7 +58,7 @@ Loss = Callable[[Score, SDE, Batch], Tensor]
 
 @runtime_checkable
 class Finish(Protocol):
-    """What is done to a trained model with data that it was not trained on: ``(model, sde, valid, seed=seed)``."""
+    """Calibrate a trained model on data that it was not trained on: ``(model, sde, valid, seed=seed)``."""
 
     def __call__(self, model: ScoreModel, sde: SDE, data: TrajectoryDataset, /, *, seed: Seed) -> None:
         """Change ``model`` in place; streams of random numbers are found below ``seed``.
@@ -78,10 +78,10 @@ class Objective:
     Args:
         loss: The loss of one batch.
         window: States per window unless the setting ``windows`` says otherwise; None: all stored times.
-        backward_cache: Whether ``loss`` makes use of :attr:`Batch.backward`.
-        finish: What is done to a score model after its last update; None: nothing.
-        replaces: Name of the objective that this one replaces where a reference law asks for this one: a setting that
-            names the other objective then gets this one.
+        backward_cache: Whether ``loss`` uses :attr:`Batch.backward`.
+        finish: Calibrates a score model after its last update; None: nothing is done.
+        replaces: Name of an objective that this one replaces for reference laws that ask for this one: where the
+            setting ``loss`` names that objective, the model is trained with this one.
     """
 
     loss: Loss

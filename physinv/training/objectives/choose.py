@@ -1,4 +1,4 @@
-"""Which objective a score is trained with."""
+"""Choose the objective that a score model is trained with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def choose_objective(settings: Settings, sde: SDE, model: nn.Module, loss: Objec
 
     In this order: ``loss`` if it is given, the objective that ``settings.loss`` names, or for ``"auto"`` the one that
     the reference law of the model asks for (:meth:`~physinv.models.references.base.ReferenceLaw.objective`).
-    Whichever it is, a trained model is finished as its reference law's own objective asks.
+    An objective without a ``finish`` of its own gets that of the reference law's objective, since the law needs it
+    whatever the network was trained with.
 
     Args:
         settings: Training settings, of which ``loss`` counts.

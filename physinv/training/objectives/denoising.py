@@ -21,11 +21,12 @@ def denoising_loss(score: Score, sde: SDE, batch: Batch, *, floor: float = 0.03)
 
     ``V`` makes the targets unit normal: an error of ``E[x_0 | x_t]`` counts in units of ``V^(1/2) / A``. Where that is
     smaller than ``floor`` times the standard deviation of the states, ``W^2 = 1 / (1 + floor^2 var(x_0) A^2 / V)``
-    makes the error count in units of the latter instead, which leaves the minimiser as it is. Without this weight,
-    training is spent on the last digits of what is nearly known.
+    makes the error count in units of the latter instead, which leaves the minimiser as it is. Without this weight the
+    loss is dominated by relative errors of components that are nearly known.
 
-    Against the 1-step loss, whose minimiser is the same, the noise in the target is that of the whole time since the
-    window's start, smaller by the square root of the number of steps, and every start serves any number of times.
+    The 1-step loss has the same minimiser. Here the noise accumulates over the whole time since the window's start,
+    which makes the standard deviation of the targets ``xi / V^(1/2)`` of the score smaller by the square root of the
+    number of steps, and each initial state gives any number of later ones.
 
     Args:
         score: The score that is trained.
@@ -53,7 +54,7 @@ def denoising_loss(score: Score, sde: SDE, batch: Batch, *, floor: float = 0.03)
     deviation = variance.sqrt()
     x = sde.unmodes(gain * sde.modes(x0) + deviation * xi, x0)
 
-    # The error of the score in units of the noise, less where the start is nearly known.
+    # The error of the score in units of the noise, with less weight where the initial state is nearly known.
     gap = deviation * sde.modes(score(x, times[:, 0] + lag)) + xi
     known = (floor * gain).square() * x0.var() / variance.clamp(min=torch.finfo(x0.dtype).tiny)
     loss: Tensor = sde.unmodes((1 + known).rsqrt() * gap, x0).square().mean()

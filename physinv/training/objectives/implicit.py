@@ -1,4 +1,4 @@
-"""Implicit score matching: objectives that need states alone, no reversal of the physics.
+"""Implicit score matching: objectives of states and the noise alone, without a reversal of the physics.
 
 Implicit objectives rest on ``E[w s . s*] = -E[w div s]`` for the true score ``s*`` (Hyvarinen 2005): up to a constant,
 

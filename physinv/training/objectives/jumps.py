@@ -13,10 +13,10 @@ from physinv.training.objectives.base import Batch, Objective
 
 
 def jump_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
-    """Return the loss of a jump kernel for windows of two states, the ends of jumps.
+    """Return the loss of a jump kernel for windows of two states, the earlier and the later end of a jump.
 
-    For jumps over one stored interval it is the likelihood form of the 1-step loss (Holzschuh et al. 2023, eq. 6). The
-    jumps over many intervals see all the physics between their ends, as the multi-step loss does.
+    For jumps over one stored interval it is the likelihood form of the 1-step loss (Holzschuh et al. 2023, eq. 6). For
+    jumps over many intervals the kernel models all the physics between their ends, as the multi-step loss does.
 
     Args:
         score: A :class:`~physinv.models.jumps.base.JumpKernel`.

@@ -1,4 +1,4 @@
-"""The objectives by name: ours, those that packages declare as ``physinv.objectives``, and ``module:function``."""
+"""Objectives by name: those of physinv, entry points ``physinv.objectives`` of packages, and ``module:function``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def find_objective(name: str) -> Objective:
 
 
 def as_objective(part: Objective | Loss) -> Objective:
-    """Return ``part`` as an objective; a bare function gets windows of 2, no cache, and nothing at the end.
+    """Return the objective of a bare loss: windows of 2, no cache, no calibration; objectives are returned as they are.
 
     Args:
         part: An objective, or a function ``(score, sde, batch) -> loss``.

@@ -1,4 +1,4 @@
-"""The smoother loss: the trajectory loss in the units of a smoother, and the likelihood of the size of its noise."""
+"""The smoother loss: the trajectory loss in units of the smoother, plus a likelihood of the size of its noise."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ def trajectory_loss(
     ``x_m = x_{m+1} - dt (f - g^2 s)``, gradients flowing through all steps. The difference to each stored state counts
     in units of the noise accumulated in between, ``sqrt(sum g^2 dt)``. A window of 2 gives the 1-step loss.
 
-    The factor. One step of the chain has ``E[x_m | x_{m+1}] = x_{m+1} - dt f + dt g^2 s + O(dt^2)``, hence the loss is
-    minimised by ``s`` itself when the correction is ``g^2 s``, without any O(dt) if ``step`` is exact for the process.
-    With ``bidirectional`` the same field must also predict forward. Then the minimiser of the correction is
-    ``g^2 s / 2``, so both directions run the probability flow, and the network still returns ``s``.
+    The factor of the score: one step of the chain has ``E[x_m | x_{m+1}] = x_{m+1} - dt f + dt g^2 s + O(dt^2)``. Hence
+    the loss is least for the true score if the correction is ``g^2 s``, without an error O(dt) if ``step`` is exact for
+    the process. With ``bidirectional`` the same corrected drift also predicts forward. Then the best correction is
+    ``g^2 s / 2``, that of the probability flow in both directions, and the network still returns ``s``.
 
     Args:
         score: The score that is trained.
