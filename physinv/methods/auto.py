@@ -19,9 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
-from physinv.equations.sde import Linear
 from physinv.evaluation.metrics import crps_map, energy_score
-from physinv.methods.own import kind_of
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import fit_method, load_method, trains
 from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
@@ -194,9 +192,10 @@ def fit_auto(
 def suited(problem: Problem) -> tuple[str, ...]:
     """Return the candidates that suit a process, beside the linear estimate.
 
-    Physinv's own method has no rival where it is exact (linear processes) or made of jump kernels.  Imported data are
-    left to increments: learned physics, run backward, does worse than these on all recordings that were tried.  Where
-    their physics is given, both are tried; where points are missing increments alone, which know about that.
+    Of a known process it is physinv's own method alone: exact where the process is linear, and else made of jump
+    kernels, to which a second candidate would cost half of their training.  Imported data are left to increments:
+    learned physics, run backward, does worse than these on all recordings that were tried.  Where their physics is
+    given, both are tried; where points are missing increments alone, which know about that.
 
     Args:
         problem: The process and its data.
@@ -208,8 +207,7 @@ def suited(problem: Problem) -> tuple[str, ...]:
     if not problem.simulator.startable and not layout.positions:
         given = problem.simulator.known and not layout.mask
         return ("increments", "physinv") if given else ("increments",)
-    alone = isinstance(problem.simulator, Linear) or kind_of(problem) == "jumps"
-    return ("physinv",) if alone else ("physinv", "flow-matching")
+    return ("physinv",)
 
 
 class _Referee:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tests.fuzz.attempt import ANY, REFUSED, Attempt, Expected, InapplicableError, mutation
+from tests.fuzz.attempt import ANY, REFUSED, SAME, Attempt, Expected, InapplicableError, mutation
 
 TEXTS = ("", " ", "x", "\x1b[31mred", "y" * 5000, "a\nb", "é" * 99, "os:system", "json:loads", "-", "=", "{}")
 NUMBERS = ("nan", "inf", "-inf", "1e999", "9" * 400, "1.5", "0x10", "1_000", " 1", "--1", "1,5", "٣")
@@ -186,8 +186,10 @@ def input_instead(attempt: Attempt) -> Expected:
         "*",
         "\x1b[2J",
     )
-    attempt.argv[attempt.random.choice(found)] = attempt.random.choice(places)
-    return REFUSED
+    word = attempt.random.choice(found)
+    attempt.argv[word] = attempt.random.choice(places)
+    whole = attempt.argv[0] == "import" and attempt.argv[word] == "."  # the files of a folder are read one by one
+    return SAME if whole else REFUSED
 
 
 @mutation("arguments")
