@@ -6,7 +6,7 @@ __all__ = ["TrajectoryDataset"]
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from physinv.config.inputs import Numbers, Times, describe
 from physinv.config.outputs.replace import settle_above
 from physinv.data.file_format import Header, read_header
+from physinv.data.hdf5.finding import find_files
 from physinv.data.process import check_config_times
 from physinv.data.storage import Files, Memory
 from physinv.processes.layout import StateLayout
@@ -60,7 +61,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"`source` must be a path or several, got {describe(source)}; give the folder of a split.")
         self.path = Path(source) if isinstance(source, (str, Path)) else Path(source[0]) if source else Path()
         settle_above(self.path)
-        self.paths = _find_files(source)
+        self.paths = find_files(source)
         headers = [read_header(path, verify=verify) for path in self.paths]
         _check_agreement(self.paths, headers)
         self._header = headers[0]
@@ -363,27 +364,6 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             where = f"the {most} states per trajectory of {self.paths[0].name}"
             raise ValueError(f"`window` must be between 2 and {where}, got {window}.")
         return window
-
-
-def _find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
-    if not isinstance(source, (str, Path)):
-        if not (paths := [Path(p) for p in source]):
-            raise FileNotFoundError("`source` must name at least one file, got none.")
-        return paths
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        inside = sorted(path.parent.parent.glob(f"*/data/{path.name}")) if path.parent.name == "data" else []
-        hint = f"did you mean {inside[0].parent.parent}?" if inside else "make it with `physinv generate`."
-        raise FileNotFoundError(f"there is no file or folder {path}; {hint}")
-    if not (paths := sorted(path.glob("*.hdf5"))):
-        inside = [path / "data" / split for split in ("test", "train") if (path / "data" / split).is_dir()]
-        hint = f"did you mean {' or '.join(map(str, inside))}?" if inside else "make some with `physinv generate`."
-        if (path / "run.json").is_file():
-            hint = "it is a run, not data: give a split of a dataset, such as datasets/NAME/data/test."
-        raise FileNotFoundError(f"{path} holds no .hdf5 files; {hint}")
-    return paths
 
 
 def _check_agreement(paths: Sequence[Path], headers: Sequence[Header]) -> None:

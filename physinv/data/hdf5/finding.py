@@ -1,0 +1,58 @@
+"""Find the files of a dataset, and whether all of them are there."""
+
+from __future__ import annotations
+
+__all__ = ["find_files"]
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from physinv.config.files import read_json
+
+
+def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
+    """List the files of trajectories that a source names.
+
+    Args:
+        source: A file, several files, or the folder of a split, whose files must be those that dataset.json lists.
+
+    Returns:
+        The files, those of a folder in the order of their names.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, it holds no trajectories, or files of it are missing.
+    """
+    if not isinstance(source, (str, Path)):
+        if not (paths := [Path(p) for p in source]):
+            raise FileNotFoundError("`source` must name at least one file, got none.")
+        return paths
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        inside = sorted(path.parent.parent.glob(f"*/data/{path.name}")) if path.parent.name == "data" else []
+        hint = f"did you mean {inside[0].parent.parent}?" if inside else "make it with `physinv generate`."
+        raise FileNotFoundError(f"there is no file or folder {path}; {hint}")
+    if not (paths := sorted(path.glob("*.hdf5"))):
+        inside = [path / "data" / split for split in ("test", "train") if (path / "data" / split).is_dir()]
+        hint = f"did you mean {' or '.join(map(str, inside))}?" if inside else "make some with `physinv generate`."
+        if (path / "run.json").is_file():
+            hint = "it is a run, not data: give a split of a dataset, such as datasets/NAME/data/test."
+        raise FileNotFoundError(f"{path} holds no .hdf5 files; {hint}")
+    _check_complete(path, paths)
+    return paths
+
+
+def _check_complete(folder: Path, paths: Sequence[Path]) -> None:
+    """Raise FileNotFoundError where a folder of a dataset lacks files that its dataset.json lists."""
+    listing, part = folder.resolve().parent.parent / "dataset.json", f"data/{folder.resolve().name}/"
+    if not listing.is_file():
+        return
+    listed = read_json(listing).get("files")
+    names = [name.removeprefix(part) for name in listed if name.startswith(part)] if isinstance(listed, dict) else []
+    if missing := sorted(set(names) - {path.name for path in paths}):
+        more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+        raise FileNotFoundError(
+            f"{folder} lacks {missing[0]}{more}, listed in {listing.name}; put it back, generate again, or give the "
+            "files that are there one by one."
+        )
