@@ -50,9 +50,10 @@ class NavierStokes(Semilinear, RandomField):
 
     Limits: at ``viscosity`` far below ``strength (3 / size)^2`` filaments reach the grid.
 
-    Good values: the defaults are the setting of the initial-vorticity inversion of InverseBench (Zheng et al. 2025;
-    Reynolds number 200, forcing ``-4 cos(4 y)``, states evolved for a time 5 before t = 0, T = 1), here with noise and
-    on 64 points.
+    Good values: the defaults, with noise and on 64 points.  Of the initial-vorticity inversion of InverseBench (Zheng
+    et al. 2025) they have the Reynolds number 200, the forcing ``-4 cos(4 y)``, T = 1 and the time 5 that fields have
+    evolved for; that has 128 points and no noise (``datasets/navier-stokes-inversebench``), and draws of another
+    Gaussian law before the 5.
     """
 
     title: ClassVar[str] = "Two-dimensional Navier-Stokes equations, vorticity, periodic"

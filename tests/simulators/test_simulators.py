@@ -34,6 +34,7 @@ from simulators.particles.langevin import OverdampedParticles, UnderdampedPartic
 from simulators.vectors.cox_ingersoll_ross import CoxIngersollRoss
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.geometric_brownian_motion import GeometricBrownianMotion
+from simulators.vectors.lorenz import Lorenz63, Lorenz96
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from simulators.vectors.quadratic import Quadratic
 
@@ -57,6 +58,8 @@ EVERY = [
     HeatWalls(size=8, steps=2),
     KPZ(size=16, diffusivity=0.2, steps=3),
     KuramotoSivashinsky(size=32, spin_up=1.0, steps=3),
+    Lorenz63(steps=3),
+    Lorenz96(sites=5, spin_up=0.1, steps=3),
     MultiplicativeHeat(size=8, steps=3),
     NavierStokes(size=16, spin_up=0.1, strength=1.0, steps=2),
     OverdampedParticles(particles=4, steps=2),
@@ -76,6 +79,8 @@ OURS = {
     "heat-walls": HeatWalls,
     "kpz": KPZ,
     "kuramoto-sivashinsky": KuramotoSivashinsky,
+    "lorenz-63": Lorenz63,
+    "lorenz-96": Lorenz96,
     "multiplicative-heat": MultiplicativeHeat,
     "navier-stokes": NavierStokes,
     "ornstein-uhlenbeck": OrnsteinUhlenbeck,

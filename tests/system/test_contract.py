@@ -41,6 +41,7 @@ TINY = {
     "buoyancy": {"size": 6, "steps": 4},
     "particles": {"particles": 6, "steps": 4},
     "particles-underdamped": {"particles": 6, "steps": 4},
+    "lorenz-96": {"sites": 8, "steps": 4},
     "quadratic": {"steps": 10},
 }
 NAMES = [name for name in SIMULATORS.names() if SIMULATORS.find(name).known]

@@ -16,6 +16,7 @@ TINY = {
     "ornstein-uhlenbeck": {"dim": 2},
     "double-well": {"dimension": 2},
     "cox-ingersoll-ross": {"noise": 0.5},
+    "lorenz-96": {"sites": 5},
     "multiplicative-heat": {"size": 4},
     "burgers": {"size": 8},
     "kuramoto-sivashinsky": {"size": 32, "spin_up": 1.0},
