@@ -62,11 +62,13 @@ class NavierStokes(Semilinear, RandomField):
     horizon: float = parameter(1.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(16, "M", "stored time steps", minimum=1)
     size: int = parameter(64, "n", "grid points per axis", minimum=4)
-    viscosity: float = parameter(0.005, "nu", "viscosity, 1 / Reynolds number", unit="length^2/time", minimum=0)
-    drag: float = parameter(0.0, "alpha", "linear drag", unit="1/time", minimum=0)
+    viscosity: float = parameter(
+        0.005, "nu", "viscosity, 1 / Reynolds number", unit="length^2/time", minimum=0, varies=True
+    )
+    drag: float = parameter(0.0, "alpha", "linear drag", unit="1/time", minimum=0, varies=True)
     noise: float = parameter(0.2, "g", "rms noise per pixel", unit="1/time^3/2", minimum=0)
     forcing: str = parameter("kolmogorov", "F", "what drives it", choices=("none", "kolmogorov", "stochastic"))
-    amplitude: float = parameter(1.0, "A", "body force (kolmogorov)", unit="length/time^2", minimum=0)
+    amplitude: float = parameter(1.0, "A", "body force (kolmogorov)", unit="length/time^2", minimum=0, varies=True)
     wavenumber: int = parameter(4, "k_f", "wave number of the forcing", minimum=1)
     strength: float = parameter(4.0, "w_0", "rms vorticity before the spin-up", unit="1/time", minimum=0)
     scale: float = parameter(4.0, "k_0", "wave number at which the initial power falls off", minimum=0.5)

@@ -16,13 +16,14 @@ from torch import Tensor
 from physinv.equations.solve import march
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
+from simulators.numerics.priors import RandomField
 from simulators.numerics.rk4_noise import SmoothFlow
 
 _SPIN_UP_STEP = 0.01  # of a spin-up, at most
 
 
 @dataclass(frozen=True)
-class Chaotic(SmoothFlow):
+class Chaotic(SmoothFlow, RandomField):
     """A vector process with isotropic noise whose initial states are Gaussian, then run for a time ``spin_up``."""
 
     spread: float = parameter(1.0, "sigma", "standard deviation of the draws", unit="state", above=0)
@@ -42,26 +43,20 @@ class Chaotic(SmoothFlow):
     def spin_up_time(self) -> float:
         return float(self.spin_up)
 
-    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        return self.noise * torch.ones_like(t)
-
-    def initial(
-        self,
-        batch: int,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+    def from_noise(
+        self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
-        z = torch.randn((batch, *self.shape), generator=generator, device=device, dtype=dtype)
         x = z.new_tensor(self.centre) + self.spread * z
         if self.spin_up == 0:
             return x
         count = max(1, round(self.spin_up / _SPIN_UP_STEP))
         times = torch.linspace(0, self.spin_up, count + 1, dtype=torch.float64)
-        march_on = march(self, x, times, step=self.step, generator=generator)
-        (last,) = collections.deque(march_on, maxlen=1)
+        states = march(self, x, times, step=self.step, generator=generator)
+        (last,) = collections.deque(states, maxlen=1)
         return last
+
+    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        return self.noise * torch.ones_like(t)
 
     def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
         """Return the Gaussian log density up to a constant; None after a spin-up.
@@ -101,9 +96,9 @@ class Lorenz63(Chaotic):
 
     horizon: float = parameter(0.8, "T", "final time", unit="time", above=0)
     steps: int = parameter(40, "M", "stored time steps", minimum=1)
-    prandtl: float = parameter(10.0, "sigma", "Prandtl number", minimum=0)
-    rayleigh: float = parameter(28.0, "rho", "Rayleigh number over its critical value", minimum=0)
-    aspect: float = parameter(8 / 3, "beta", "aspect ratio of the rolls", minimum=0)
+    prandtl: float = parameter(10.0, "sigma", "Prandtl number", minimum=0, varies=True)
+    rayleigh: float = parameter(28.0, "rho", "Rayleigh number over its critical value", minimum=0, varies=True)
+    aspect: float = parameter(8 / 3, "beta", "aspect ratio of the rolls", minimum=0, varies=True)
     spread: float = parameter(6.0, "sigma_0", "standard deviation of the initial draws", unit="state", above=0)
 
     @property
@@ -154,7 +149,7 @@ class Lorenz96(Chaotic):
     horizon: float = parameter(0.4, "T", "final time", unit="time", above=0)
     steps: int = parameter(16, "M", "stored time steps", minimum=1)
     sites: int = parameter(40, "n", "number of sites", minimum=4)
-    forcing: float = parameter(8.0, "F", "what drives every site", unit="state/time")
+    forcing: float = parameter(8.0, "F", "what drives every site", unit="state/time", varies=True)
     spread: float = parameter(3.0, "sigma_0", "standard deviation of the initial draws", unit="state", above=0)
 
     @property
