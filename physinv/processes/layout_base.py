@@ -279,6 +279,19 @@ class StateLayout(ABC):
         axis, kept = self._moving()
         return x.index_copy(x.ndim + axis, torch.tensor(kept, device=x.device), moving)
 
+    def constants(
+        self, x: Float[Tensor, "*batch_and_state"], names: Sequence[str]
+    ) -> Float[Tensor, "*batch_and_names"]:
+        """Return static parts that are single numbers, such as parameters that differ between trajectories.
+
+        Args:
+            x: States, with any number of batch axes.
+            names: Names of these parts.
+        """
+        places = dict(self.parts())
+        found = [x[(..., *places[name])] for name in names]
+        return torch.stack([part.flatten(-len(self.space))[..., 0] if self.space else part for part in found], dim=-1)
+
     def described(self) -> dict[str, Any]:
         """Return what :func:`~physinv.processes.layout.layout_from` makes the layout of again, fit for JSON."""
         told = {"kind": self.kind, "names": self.names, "axes": self.axes, "coordinates": self.coordinates}

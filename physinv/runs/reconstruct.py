@@ -24,19 +24,19 @@ from physinv.data.final_states import FinalStates
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
-from physinv.evaluation.observed.plausibility import Plausibility, divergence
-from physinv.laws.observation import Observation, displayed_state
+from physinv.evaluation.observed.plausibility import Plausibility
+from physinv.laws.observation import displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
-from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
+from physinv.runs.draws import check_unknown, drawn_states, steps_of
 from physinv.runs.forward import ForwardSamples
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
@@ -51,7 +51,6 @@ GRIDS = ("stored", "linear", "log", "learned")
 
 _NOISE = 0.05  # of the deviation of final states: noise of a partial observation
 _TIME = 100.0  # bytes for each time of a solver
-_LEAST_STEPS = 16  # of a solver: fewer may be too few where more are stable
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
 
@@ -171,7 +170,11 @@ def reconstruct(
     n = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
     check_fits(min(plan.limit or n, n), plan.draws, layout, out)
     _check_observe(plan, data, layout.partly_observable)
+    if run.parameters is not None:
+        check_unknown(run.simulator.unknown, plan)
     truth, final = _ends(data, plan.limit)
+    if run.parameters is not None:
+        final = run.parameters.hidden(final)
     if plan.observe is not None and plan.observed_noise is None:
         plan = replace(plan, observed_noise=_NOISE * float(layout.moving(final).std()))
 
@@ -204,15 +207,18 @@ def reconstruct(
 
             # Samples are written batch by batch: they are the only array that may not fit into memory.
             target = store.states("samples", "observation_index", "draw")
+            parameters = store.parameters(run.simulator.unknown, truth)
             alone = truth is None and plan.answer == "samples"
             ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
             at, doubts = 0, Plausibility(layout, None if run.summary is None else run.summary.initial)
             for part in torch.split(final, max(1, default_batch(shown) // k)):
-                drawn = _drawn(answer, observation, part.to(device), plan, generator)
+                drawn = drawn_states(run.parameters, answer, observation, part.to(device), plan, generator)
                 if paths is not None:
                     drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
                 doubts.add(drawn)
                 target[at : at + len(part)] = store.blanked(drawn)
+                if parameters is not None:
+                    parameters[at : at + len(part)] = layout.constants(drawn, run.simulator.unknown).cpu()
                 if ahead is not None:
                     ahead.write(at, drawn)
                 at += len(part)
@@ -262,7 +268,7 @@ def _info(
         "schema": SCHEMA,
         "method": run.method,
         "answer": plan.answer,
-        "steps": _steps(answer),
+        "steps": steps_of(answer),
         "grid": plan.grid,
         "observe": plan.observe,
         "observed_noise": None if plan.observe is None else plan.observed_noise,
@@ -371,28 +377,3 @@ def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> An
             "none, leave it out."
         )
     return answer
-
-
-def _steps(answer: Answer) -> int | None:
-    """Solver steps of the samples of a score model; None for samples without small steps."""
-    return answer.steps if isinstance(answer, ReverseAnswer) else None
-
-
-def _drawn(
-    answer: Answer, observation: Observation | None, x: Tensor, plan: SamplingPlan, generator: torch.Generator
-) -> Float[Tensor, "batch k *state"]:
-    """Reconstructed states of one batch of observations, all finite."""
-    if isinstance(answer, ReverseAnswer) and observation is not None:
-        final = sample_final(answer.posterior, observation, x, plan.draws, generator=generator)
-        drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
-    elif plan.answer == "samples":
-        drawn = answer.sample(x, plan.draws, generator=generator)
-    elif isinstance(answer, ReverseAnswer) and plan.answer != "mean":
-        p = answer.posterior
-        drawn = (p.flow(x) if plan.answer == "flow" else p.mean_flow(x))[:, None]
-    else:
-        drawn = answer.mean(x)[:, None]
-    if not bool(drawn.isfinite().all()):
-        few = plan.steps is not None and plan.steps < _LEAST_STEPS and plan.grid == "stored"
-        raise ValueError(f"`{plan.answer}`: {divergence(drawn, x, steps=_steps(answer) if few else None)}")
-    return drawn.detach()

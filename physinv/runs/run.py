@@ -25,12 +25,15 @@ from physinv.data.process import process_of
 from physinv.equations.sde import SDE
 from physinv.evaluation.physics_check import check_physics
 from physinv.methods.auto import underlying
+from physinv.methods.parameters import SHARE, fit_parameters, load_parameters
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains
 from physinv.methods.reverse import ReverseAnswer
-from physinv.methods.saving import Setup, check_saveable, notes_of, tensors_of
+from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
+from physinv.models.jumps.parameters import ParameterKernel
 from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
+from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.simulator import Simulator
 from physinv.runs.files import SUMMARY, read_model, write_model
@@ -40,6 +43,8 @@ from physinv.runs.summary import TrainingSummary, read_summary, summarise, write
 from physinv.training.budget import Budget, check_budget
 from physinv.training.objectives.choose import check_objective
 from physinv.training.validation import Announce, History, Progress
+
+_PARAMETERS = "parameters"  # folder, and first part of the names of tensors, of the law of unknown parameters
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Run:
         info: What run.json says.
         device: Device of the answer's tensors.
         summary: What is kept of the training data; None for runs of earlier versions.
+        parameters: The law of the unknown parameters given a final state; None where none is unknown.
     """
 
     simulator: Simulator
@@ -61,6 +67,7 @@ class Run:
     info: dict[str, Any]
     device: torch.device
     summary: TrainingSummary | None = None
+    parameters: ParameterKernel | None = None
 
     @property
     def method(self) -> str:
@@ -71,6 +78,11 @@ class Run:
     def sde(self) -> SDE:
         """The physics: the simulator, or a drift learned from the data (setting ``physics``)."""
         return self.answer.posterior.sde if isinstance(self.answer, ReverseAnswer) else self.simulator
+
+    @property
+    def observed(self) -> StateLayout:
+        """The layout of final states that are observed: without parameters that are unknown."""
+        return self.simulator.layout if self.parameters is None else self.parameters.process.inner.layout
 
     @property
     def model(self) -> ScoreModel:
@@ -156,9 +168,11 @@ def train_run(
         opening = Opening(place, info, resume=resume)
         problem = replace(problem, folder=place, resume=resume, progress=progress, announce=announce, opening=opening)
         with threads_for(train.shape):
+            parameters, problem = _parameters_first(problem)
             answer = fit_method(method, problem, options)
         opening()
-        tensors, info = tensors_of(method, answer), info | {"notes": notes_of(answer), "summary": True}
+        unknown = {} if parameters is None else prefixed(_PARAMETERS, dict(parameters.state_dict()))
+        tensors, info = tensors_of(method, answer) | unknown, info | {"notes": notes_of(answer), "summary": True}
         with finish(run, place) as folder:
             write_summary(folder, summarise(problem.simulator, problem.train, problem.valid))
             write_info(folder, info)
@@ -199,6 +213,11 @@ def fit_run(
             f"method `{method}` takes training; run `physinv train ... --method {method}` and give the run."
         )
     problem = _problem(train, valid, Settings(), Budget(seconds=60.0), seed, device)
+    if problem.simulator.unknown:
+        told = ", ".join(problem.simulator.unknown)
+        raise ValueError(
+            f"unknown parameters ({told}) take training; run `physinv train ... --method {method}` and give the run."
+        )
     with threads_for(train.shape):
         answer = fit_method(method, problem, options)
     info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
@@ -225,12 +244,22 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     tensors = read_model(run, info)
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
-        answer = load_method(info["method"], setup, tensors, info["options"])
+        parameters = load_parameters(setup, below(_PARAMETERS, tensors))
+        own = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{_PARAMETERS}.")}
+        answer = load_method(info["method"], setup, tensors if parameters is None else own, info["options"])
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # whatever a wrong note leads to
         lacks = isinstance(error, KeyError) and error.args
         message = f"it lacks `{error.args[0]}`" if lacks else (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    return Run(simulator, underlying(answer), times, info, device, _summary(run, info, simulator, device))
+    return Run(simulator, underlying(answer), times, info, device, _summary(run, info, simulator, device), parameters)
+
+
+def _parameters_first(problem: Problem) -> tuple[ParameterKernel | None, Problem]:
+    """The law of unknown parameters, trained with a share of the budget, and the problem with the rest of it."""
+    if not problem.simulator.unknown:
+        return None, problem
+    found = fit_parameters(problem.part(_PARAMETERS, share=SHARE))
+    return found, replace(problem, budget=problem.budget.share(1 - SHARE), progress=problem.shifted(1 - SHARE, SHARE))
 
 
 def _summary(run: Path, info: Mapping[str, Any], simulator: Simulator, device: torch.device) -> TrainingSummary | None:
