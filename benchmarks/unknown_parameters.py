@@ -41,14 +41,14 @@ SYSTEMS = {
 SHOWN = ("crps_", "coverage_90_", "sbc_", "energy_score_joint")
 
 
-def once(name: str, seed: int, budget: float, observations: int, draws: int) -> dict[str, float]:
+def once(name: str, seed: int, updates: int, observations: int, draws: int) -> dict[str, float]:
     """Figures of one system."""
     process = build(find(name), SYSTEMS[name])
     splits = {"train": 2500, "valid": 250, "test": observations}
     with tempfile.TemporaryDirectory() as tmp:
         out = generate(DatasetPlan(process, splits, seed, name), Path(tmp) / "data")
         train, valid, test = (TrajectoryDataset(out / "data" / split) for split in splits)
-        train_run(Path(tmp) / "run", train, valid, method="physinv", budget=Budget(seconds=budget), seed=seed)
+        train_run(Path(tmp) / "run", train, valid, method="physinv", budget=Budget(steps=updates), seed=seed)
         file = Path(tmp) / "samples.hdf5"
         reconstruct(Path(tmp) / "run", test, file, SamplingPlan(samples=draws, seed=seed))
         rows = evaluate(file, seed=seeds(seed).child("benchmark").number)
@@ -64,7 +64,7 @@ def once(name: str, seed: int, budget: float, observations: int, draws: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
-    parser.add_argument("--budget", type=float, default=120.0, help="seconds of training (default %(default)s)")
+    parser.add_argument("--updates", type=int, default=6000, help="updates of all networks (default %(default)s)")
     parser.add_argument("--observations", type=int, default=200)
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of data, training and sampling")
@@ -73,10 +73,10 @@ def main() -> None:
     torch.set_num_threads(1)
     figures = {}
     for name in args.only:
-        found = once(name, args.seed, args.budget, args.observations, args.draws)
+        found = once(name, args.seed, args.updates, args.observations, args.draws)
         print("\n".join(f"{name}: {key:45s} {value:.4g}" for key, value in found.items()), flush=True)
         figures |= {f"{name}: {key}": [value] for key, value in found.items()}
-    about = {"benchmark": "unknown-parameters", "seeds": [args.seed], "budget_seconds": args.budget}
+    about = {"benchmark": "unknown-parameters", "seeds": [args.seed], "updates": args.updates}
     write(args.out / "unknown-parameters.json", about | {"observations": args.observations}, figures)
 
 

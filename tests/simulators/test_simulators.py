@@ -28,6 +28,7 @@ from simulators.fields.kpz import KPZ
 from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.fields.multiplicative_heat import MultiplicativeHeat
 from simulators.fields.navier_stokes import NavierStokes
+from simulators.fields.navier_stokes_3d import NavierStokes3D
 from simulators.fields.wave import Wave
 from simulators.numerics.spectral import gaussian_field, power_law
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
@@ -62,6 +63,7 @@ EVERY = [
     Lorenz96(sites=5, spin_up=0.1, steps=3),
     MultiplicativeHeat(size=8, steps=3),
     NavierStokes(size=16, spin_up=0.1, strength=1.0, steps=2),
+    NavierStokes3D(size=6, steps=2),
     OverdampedParticles(particles=4, steps=2),
     UnderdampedParticles(particles=4, dimension=3, steps=2),
     Wave(size=8, steps=3),
@@ -83,6 +85,7 @@ OURS = {
     "lorenz-96": Lorenz96,
     "multiplicative-heat": MultiplicativeHeat,
     "navier-stokes": NavierStokes,
+    "navier-stokes-3d": NavierStokes3D,
     "ornstein-uhlenbeck": OrnsteinUhlenbeck,
     "particles": OverdampedParticles,
     "particles-underdamped": UnderdampedParticles,

@@ -21,6 +21,7 @@ TINY = {
     "burgers": {"size": 8},
     "kuramoto-sivashinsky": {"size": 32, "spin_up": 1.0},
     "navier-stokes": {"size": 4},
+    "navier-stokes-3d": {"size": 4},
     "allen-cahn": {"size": 8, "dimension": 1},
     "gray-scott": {"size": 4, "spin_up": 5.0},
     "kpz": {"size": 16},
@@ -48,7 +49,7 @@ NOT_IN = {
 }
 """Parameters without derivatives, and why."""
 
-MOST = 64  # numbers in a state: the numerical Jacobian takes two steps for each
+MOST = 192  # numbers in a state: the numerical Jacobian takes two steps for each
 
 
 def step_once(simulator, x, dw, length):
