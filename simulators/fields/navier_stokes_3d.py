@@ -91,7 +91,7 @@ class NavierStokes3D(Semilinear, RandomField):
             y: Modes of a vector field.
             like: States of the shape in question.
         """
-        k = torch.cat(torch.broadcast_tensors(*derivatives(like)), dim=1)
+        k = _wave_vectors(like)
         k2 = k.square().sum(1, keepdim=True)
         along = (k * y).sum(-4, keepdim=True) / torch.where(k2 > 0, k2, torch.ones_like(k2))
         return y - k * along
@@ -145,7 +145,7 @@ class NavierStokes3D(Semilinear, RandomField):
         Args:
             x: Velocities.
         """
-        k = torch.cat(torch.broadcast_tensors(*derivatives(x)), dim=1)
+        k = _wave_vectors(x)
         return self.unmodes((1j * k * self.modes(x)).sum(1, keepdim=True), x)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
@@ -165,3 +165,10 @@ class NavierStokes3D(Semilinear, RandomField):
         power = k2 * torch.exp(-((k2.sqrt() - float(self.scale)) ** 2)) * resolved(z, self.dealias)
         # two of the three components of a mode are left, each of the same variance
         return self.strength / math.sqrt(2) * self.solenoidal(coloured_field(z, normalised(power, z)))
+
+
+def _wave_vectors(like: Tensor) -> Float[Tensor, "one three *modes"]:
+    """Wave numbers of the derivatives along the three axes, in every mode."""
+    along = derivatives(like)
+    shape = torch.broadcast_shapes(*(k.shape for k in along))
+    return torch.cat([k.expand(shape) for k in along], dim=1)
