@@ -169,6 +169,6 @@ class NavierStokes3D(Semilinear, RandomField):
 
 def _wave_vectors(like: Tensor) -> Float[Tensor, "one three *modes"]:
     """Wave numbers of the derivatives along the three axes, in every mode."""
-    along = derivatives(like)
-    shape = torch.broadcast_shapes(*(k.shape for k in along))
-    return torch.cat([k.expand(shape) for k in along], dim=1)
+    p, q, r = derivatives(like)
+    zero = torch.zeros_like(p + q + r)
+    return torch.cat([zero + p, zero + q, zero + r], dim=1)
