@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SHARE", "fit_parameters", "joint_samples", "load_parameters"]
+__all__ = ["SHARE", "draws_parameters", "fit_parameters", "joint_samples", "load_parameters"]
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
-from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup
 from physinv.models.jumps.parameters import ParameterKernel, empty_parameter_kernel, fit_parameter_kernel
 from physinv.processes.varying import Varying
@@ -77,6 +77,15 @@ def load_parameters(setup: Setup, tensors: Mapping[str, Tensor]) -> ParameterKer
     kernel = empty_parameter_kernel(setup.simulator, seed=seeds(setup.seed).child("parameters"))
     kernel.load_state_dict(dict(tensors))
     return kernel.to(setup.device).eval()
+
+
+def draws_parameters(answer: Answer) -> bool:
+    """Return whether an answer draws unknown parameters together with states, and needs none to be given.
+
+    Args:
+        answer: The answer; one that does has an attribute ``joint``.
+    """
+    return bool(getattr(answer, "joint", False))
 
 
 def joint_samples(

@@ -154,6 +154,31 @@ class Varying(Simulator):
         still = values.to(state).reshape(*values.shape, *[1] * (state.ndim - 2))
         return torch.cat([state, still.expand(*values.shape, *state.shape[2:])], dim=1)
 
+    def hidden(self, x: Float[Tensor, "batch *known"]) -> Float[Tensor, "batch *state"]:
+        """Return states that do not tell their parameters: each is in the middle of its prior.
+
+        Args:
+            x: States, with or without parameters.
+        """
+        return self.joined(self.state(x), self.from_normal(x.new_zeros(len(x), len(self.priors))))
+
+    def normal(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch parameters"]:
+        """Return the standard normal numbers that stand for the parameters of states.
+
+        Args:
+            x: States.
+        """
+        values = self.values(x)
+        return torch.stack([prior.normal(values[:, i]) for i, (_, prior) in enumerate(self.priors)], dim=1)
+
+    def from_normal(self, z: Float[Tensor, "batch parameters"]) -> Float[Tensor, "batch parameters"]:
+        """Return the values of the parameters that standard normal numbers stand for.
+
+        Args:
+            z: Standard normal numbers.
+        """
+        return torch.stack([prior.value(z[:, i]) for i, (_, prior) in enumerate(self.priors)], dim=1)
+
     def at(self, values: Float[Tensor, "batch parameters"]) -> Simulator:
         """Return the process with values of its own for each state of a batch.
 
@@ -273,6 +298,15 @@ class Varying(Simulator):
         values = self.draw_values(batch, generator=generator, device=device, dtype=dtype)
         state = self.at(values).initial(batch, generator=generator, device=device, dtype=dtype)
         return self.joined(state, values)
+
+    def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
+        """Return the log density of initial states given their parameters, up to a constant; None where not known.
+
+        Args:
+            x: Initial states.
+        """
+        process, state = self._of(x)
+        return process.initial_log_prob(state)
 
     def exact(self) -> ExactPosterior | None:
         """Return the exact joint posterior of state and parameter, where one parameter varies in a solvable process."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from physinv.evaluation.observed.plausibility import divergence
 from physinv.laws.observation import Observation
-from physinv.methods.parameters import joint_samples
+from physinv.methods.parameters import draws_parameters, joint_samples
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.models.jumps.parameters import ParameterKernel
@@ -62,10 +62,10 @@ def steps_of(answer: Answer) -> int | None:
 
 
 def check_unknown(names: Sequence[str], asked: Asked) -> None:
-    """Refuse what needs known parameters.
+    """Refuse what needs known parameters, where some are unknown.
 
     Args:
-        names: The unknown parameters.
+        names: The unknown parameters; none: nothing is refused.
         asked: What is asked for.
 
     Raises:
@@ -74,7 +74,7 @@ def check_unknown(names: Sequence[str], asked: Asked) -> None:
     needs = {"observe": asked.observe, "refine": asked.refine or None}
     needs |= {"answer": asked.answer} if asked.answer not in ("samples", "mean") else {}
     for name, value in needs.items():
-        if value is not None:
+        if value is not None and names:
             told = f"`{name}` = {value} needs known parameters, {', '.join(names)} is unknown here"
             raise ValueError(f"{told}; leave it out.")
 
@@ -90,7 +90,7 @@ def drawn_states(
     """Reconstruct the states of one batch of observations.
 
     Args:
-        parameters: The law of unknown parameters, which are drawn first; None: all are known.
+        parameters: The law of unknown parameters, which are drawn first; None: all are known, or the answer draws them.
         answer: The answer.
         observation: Partial observation of the final states; None: they are observed whole.
         x: Final states, or the observed numbers.
@@ -103,7 +103,7 @@ def drawn_states(
     Raises:
         ValueError: If a number is not finite.
     """
-    if parameters is None:
+    if parameters is None or draws_parameters(answer):
         return _drawn(answer, observation, x, asked, asked.draws, generator)
     samples = asked.answer == "samples"
     count = asked.draws if samples else _MEAN_DRAWS

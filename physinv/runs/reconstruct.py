@@ -34,6 +34,7 @@ from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
+from physinv.processes.varying import Varying
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
 from physinv.runs.draws import check_unknown, drawn_states, steps_of
@@ -170,11 +171,10 @@ def reconstruct(
     n = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
     check_fits(min(plan.limit or n, n), plan.draws, layout, out)
     _check_observe(plan, data, layout.partly_observable)
-    if run.parameters is not None:
-        check_unknown(run.simulator.unknown, plan)
+    check_unknown(run.simulator.unknown, plan)
     truth, final = _ends(data, plan.limit)
-    if run.parameters is not None:
-        final = run.parameters.hidden(final)
+    if isinstance(run.simulator, Varying):
+        final = run.simulator.hidden(final)
     if plan.observe is not None and plan.observed_noise is None:
         plan = replace(plan, observed_noise=_NOISE * float(layout.moving(final).std()))
 

@@ -25,7 +25,7 @@ from physinv.data.process import process_of
 from physinv.equations.sde import SDE
 from physinv.evaluation.physics_check import check_physics
 from physinv.methods.auto import underlying
-from physinv.methods.parameters import SHARE, fit_parameters, load_parameters
+from physinv.methods.parameters import SHARE, draws_parameters, fit_parameters, load_parameters
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains
 from physinv.methods.reverse import ReverseAnswer
@@ -36,6 +36,7 @@ from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying
 from physinv.runs.files import SUMMARY, read_model, write_model
 from physinv.runs.places import Opening, finish, place_of
 from physinv.runs.run_json import SCHEMA, process_of_run, read_info, write_info
@@ -82,7 +83,7 @@ class Run:
     @property
     def observed(self) -> StateLayout:
         """The layout of final states that are observed: without parameters that are unknown."""
-        return self.simulator.layout if self.parameters is None else self.parameters.process.inner.layout
+        return self.simulator.inner.layout if isinstance(self.simulator, Varying) else self.simulator.layout
 
     @property
     def model(self) -> ScoreModel:
@@ -213,13 +214,13 @@ def fit_run(
             f"method `{method}` takes training; run `physinv train ... --method {method}` and give the run."
         )
     problem = _problem(train, valid, Settings(), Budget(seconds=60.0), seed, device)
-    if problem.simulator.unknown:
+    with threads_for(train.shape):
+        answer = fit_method(method, problem, options)
+    if problem.simulator.unknown and not draws_parameters(answer):
         told = ", ".join(problem.simulator.unknown)
         raise ValueError(
             f"unknown parameters ({told}) take training; run `physinv train ... --method {method}` and give the run."
         )
-    with threads_for(train.shape):
-        answer = fit_method(method, problem, options)
     info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
     summary = summarise(problem.simulator, problem.train, problem.valid)
     return Run(problem.simulator, underlying(answer), train.times, info, device, summary)

@@ -75,7 +75,7 @@ class ParameterKernel(JumpKernel):
         self.centre, spread = seen.mean(0), seen.std(0)
         self.unit = torch.where(spread > 1e-6 * spread.amax(), spread, torch.ones_like(spread))
 
-        inputs, z = self._regressors((seen - self.centre) / self.unit).double(), self.normal(x).double()
+        inputs, z = self._regressors((seen - self.centre) / self.unit).double(), self.process.normal(x).double()
         held = torch.arange(len(x), device=x.device) % _HELD_OUT == 0
         a, b = inputs[~held], z[~held]
         eye, lowest = torch.eye(a.shape[1], dtype=a.dtype, device=a.device), z[held].square().mean(0)
@@ -118,16 +118,7 @@ class ParameterKernel(JumpKernel):
             prepared: What :meth:`prepare` says about them.
         """
         mixture, origin = self.mixture(prepared)
-        return mixture.log_prob((self.normal(x) - origin) / self.spread) - self.spread.log().sum()
-
-    def normal(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch parameters"]:
-        """Return the standard normal numbers ``z`` that stand for the parameters of states.
-
-        Args:
-            x: States.
-        """
-        values = self.process.values(x)
-        return torch.stack([prior.normal(values[:, i]) for i, (_, prior) in enumerate(self.process.priors)], dim=1)
+        return mixture.log_prob((self.process.normal(x) - origin) / self.spread) - self.spread.log().sum()
 
     def loss(
         self,
@@ -175,7 +166,7 @@ class ParameterKernel(JumpKernel):
         different, row = torch.unique_consecutive(later, dim=0, return_inverse=True)
         mixture, origin = self.mixture(self.prepare(different, jump))
         z = origin[row] + self.spread * mixture.rows(row).draw(generator=generator)
-        return self.process.joined(self.process.state(later), self._values(z))
+        return self.process.joined(self.process.state(later), self.process.from_normal(z))
 
     @torch.no_grad()
     def mean(self, later: Float[Tensor, "batch *state"], jump: int = 0) -> Float[Tensor, "batch *state"]:
@@ -185,21 +176,10 @@ class ParameterKernel(JumpKernel):
         mean = drawn.reshape(len(later), _DRAWS, -1).mean(1)
         return self.process.joined(self.process.state(later), mean)
 
-    def hidden(self, x: Float[Tensor, "batch *known"]) -> Float[Tensor, "batch *state"]:
-        """Return states that do not tell their parameters: each is in the middle of its prior.
-
-        Args:
-            x: States, with or without parameters.
-        """
-        return self.process.joined(self.process.state(x), self._values(x.new_zeros(len(x), len(self.process.priors))))
-
     def _regressors(self, numbers: Tensor) -> Tensor:
         """1, and the first powers of what is seen, within bounds."""
         x = numbers.clamp(-_FAR, _FAR)
         return torch.cat([torch.ones_like(x[:, :1]), *(x**k for k in range(1, _POWERS + 1))], dim=1)
-
-    def _values(self, z: Tensor) -> Float[Tensor, "batch parameters"]:
-        return torch.stack([prior.value(z[:, i]) for i, (_, prior) in enumerate(self.process.priors)], dim=1)
 
 
 def fit_parameter_kernel(process: Varying, data: TrajectoryDataset, *, seed: Seed = 0) -> ParameterKernel:

@@ -60,8 +60,8 @@ def test_draws_follow_the_density_and_ignore_the_parameters_of_their_input(train
     n = 20_000
     one, two = (process.values(trained.draw(s.expand(n, -1), generator=g().manual_seed(0)))[:, 0] for s in (x, other))
     assert torch.equal(one, two)
-    assert torch.equal(trained.hidden(x), trained.hidden(other))
-    assert float(process.values(trained.hidden(x))) == pytest.approx(math.sqrt(0.1 * 2.0), rel=1e-5)
+    assert torch.equal(trained.process.hidden(x), trained.process.hidden(other))
+    assert float(process.values(trained.process.hidden(x))) == pytest.approx(math.sqrt(0.1 * 2.0), rel=1e-5)
     grid = torch.linspace(-4, 4, 801)
     prior = process.priors[0][1]
     states = process.joined(torch.full((801, 1), 1.5), prior.value(grid)[:, None])
@@ -75,7 +75,7 @@ def test_draws_follow_the_density_and_ignore_the_parameters_of_their_input(train
 def test_samples_are_of_parameter_and_state_together(trained):
     """The state that is drawn is that of the parameter that was drawn: here a state that tells its parameter."""
     process = trained.process
-    x = trained.hidden(torch.tensor([[0.5], [2.0]]))
+    x = trained.process.hidden(torch.tensor([[0.5], [2.0]]))
 
     def tells(seen):
         return process.joined(10 * process.values(seen), torch.zeros(len(seen), 1))
