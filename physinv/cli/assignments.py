@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["read_assignments"]
+__all__ = ["read_assignments", "read_parameters"]
 
 import tomllib
 from collections.abc import Iterable
@@ -38,3 +38,25 @@ def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, A
         except tomllib.TOMLDecodeError:
             out[key.strip()] = value.strip()
     return out
+
+
+def read_parameters(words: Iterable[str]) -> dict[str, Any]:
+    """Read parameters of a process, some of which may have priors.
+
+    Args:
+        words: ``key=value`` words; a value such as ``log_uniform:0.005:0.05`` is a prior.
+
+    Returns:
+        Values by key, and priors as recipes have them.
+
+    Raises:
+        ValueError: If a word has no key or no ``=``.
+
+    Example:
+        >>> read_parameters(["size=64", "viscosity=uniform:0.1:0.2"])
+        {'size': 64, 'viscosity': {'uniform': [0.1, 0.2]}}
+    """
+    from physinv.processes.priors import read_prior
+
+    given = read_assignments(words, "--parameter")
+    return {k: v if not isinstance(v, str) or (law := read_prior(v)) is None else law for k, v in given.items()}

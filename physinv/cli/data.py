@@ -62,6 +62,14 @@ def generate(
         typer.Option(min=0, max=2**63 - 1, show_default="the recipe's, or 0", help="Seed of all randomness."),
     ] = None,
     set_: Set = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE|LAW:A:B",
+            help="A parameter of the simulator, or its prior: every trajectory draws its own value from uniform:A:B, "
+            "log_uniform:A:B or normal:MEAN:DEVIATION; repeatable.",
+        ),
+    ] = None,
     initial: Annotated[
         Path | None, typer.Option(help="File with initial states; one trajectory from each, as an imported dataset.")
     ] = None,
@@ -76,9 +84,10 @@ def generate(
     Examples: physinv generate heat --train 2500 --set prior=edges
               physinv generate mymodule:MyProcess
               physinv generate datasets/heat/recipe.toml
+              physinv generate burgers --parameter viscosity=log_uniform:0.01:0.1
               physinv generate heat --initial starts.npy --out mine
     """
-    from physinv.cli.assignments import read_assignments
+    from physinv.cli.assignments import read_assignments, read_parameters
     from physinv.config.devices import pick_device
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset
@@ -92,7 +101,7 @@ def generate(
         recipe = Recipe(simulator=what, splits=Splits(train=2500, valid=250, test=500))
     given = {"train": train, "valid": valid, "test": test}
     changes = {
-        "parameters": {**recipe.parameters, **read_assignments(set_ or [])},
+        "parameters": {**recipe.parameters, **read_assignments(set_ or []), **read_parameters(parameter or [])},
         "splits": {**recipe.splits.model_dump(), **{k: n for k, n in given.items() if n is not None}},
         "seed": recipe.seed if seed is None else seed,
     }

@@ -211,7 +211,7 @@ def _observed(paths: list[Path], run: Run, variable: str | None, names: str | No
 
     found = read_final_states(
         paths,
-        run.simulator.layout,
+        run.observed,
         float(run.times[-1]),
         variable=variable,
         names=tuple(names.split(",")) if names else (),

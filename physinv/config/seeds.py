@@ -4,7 +4,7 @@
 alone, through a hash: not on the order of calls, the process, or where an interrupted run went on.  These are all
 names in use; capitals stand for numbers or for names of files' parts.
 
-    data / SPLIT / FILE / PART              initial states and noise of the trajectories simulated at once
+    data / SPLIT / FILE / PART              parameters, initial states and noise of the trajectories of a part
     data / given / PART                     noise of the trajectories from a user's initial states
     import / shares                         which imported trajectories are set aside
     model / reference                       starts of the fit of a mixture
@@ -24,7 +24,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / smoother-noise / ensembles   ensembles of the calibration
     observation / sensors                   where the sensors of a partial observation are
     observation / noise                     noise of a partial observation
-    reconstruction / samples                samples of the posterior
+    reconstruction / samples                samples of the posterior, of unknown parameters as well
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
     evaluation / exact                      samples of the exact posterior, to compare with
@@ -52,6 +52,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / choice                         samples of the candidates that a choice is made among
     method / increments                     draws by which the spread of increments is fitted
     method / package                        another package, which draws from the global stream
+    parameters / ...                        the law of unknown parameters, with the names of model and training
     jumps / ...                             jump kernels beside a score, with the names of model and training
     jumps / finish / JUMP                   noise of draws of fields that is compared with errors
     member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training

@@ -216,6 +216,9 @@ def _write_root(file: h5py.File, header: Header) -> None:
         "Conventions": "CF-1.8",
     }
     for key, value in {**header.parameters, **own}.items():
+        if isinstance(value, Mapping):  # a prior, of a parameter that every trajectory has its own value of
+            file.attrs[key] = json.dumps(value)
+            continue
         file.attrs[key] = _strings(value) if isinstance(value, tuple) and value and isinstance(value[0], str) else value
 
 

@@ -111,7 +111,7 @@ class DatasetPlan:
 
     def __post_init__(self) -> None:
         check_instance(self.simulator, Simulator, "simulator")
-        object.__setattr__(self, "name", self.name or name_of(type(self.simulator)))
+        object.__setattr__(self, "name", self.name or name_of(self.simulator.process))
         _check(self)
 
     @cached_property

@@ -21,6 +21,7 @@ from physinv.evaluation.checks import Check, check_samples, warnings
 from physinv.evaluation.observed.predictive import Prediction, Predictive, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
+from physinv.evaluation.unknown import parameter_metrics
 from physinv.evaluation.verdict.baselines import baselines
 from physinv.evaluation.verdict.words import Verdict, verdict
 from physinv.laws.exact import LinearGaussian
@@ -255,6 +256,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
         Metric("energy_score", "low", "fair energy score of whole states", ensemble(metrics.energy_score)),
         Metric("coverage_90", "0.9", "share of components in the central 90 % interval", ensemble(metrics.coverage)),
         Metric("spread_skill", "1", "ensemble spread over the error of its mean", ensemble(metrics.spread_skill)),
+        *(Metric(*found) for found in parameter_metrics(recon)),
     ]
 
 

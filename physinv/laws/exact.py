@@ -140,6 +140,15 @@ class LinearGaussian(ExactPosterior):
         wiggle = self.sde.unmodes((s * v / (a**2 * s + v)).sqrt() * self.sde.modes(z), z)
         return self.mean(final)[:, None] + wiggle.reshape(len(final), n, *final.shape[1:])
 
+    def final_log_prob(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        """Return the log density ``log p(x_T)`` of final states; modes without variance are left out.
+
+        Args:
+            final: Final states ``x_T``.
+        """
+        y, a, v, s = self._parts(final)
+        return gaussian_log_prob(y, a**2 * s + v, final)
+
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
     ) -> Float[Tensor, " batch"]:
@@ -306,6 +315,14 @@ class MixturePosterior(ExactPosterior):
         """Draw independent initial states from the posterior mixture."""
         final = check_final(final, self.prior.means.shape[-1:], n, generator)
         return self.posterior(final).sample(n, generator=generator)
+
+    def final_log_prob(self, final: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+        """Return the log density ``log p(x_T)`` of final states.
+
+        Args:
+            final: Final states ``x_T``.
+        """
+        return self._prior(final).through(*self._law(self.horizon)).log_prob(final)
 
     def log_prob(
         self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]

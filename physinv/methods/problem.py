@@ -179,17 +179,27 @@ class Problem:
         """
         self._fit(model, sde, self.train, self.valid, self.settings, None)
 
-    def minimise_jumps(self, kernel: JumpKernel, sde: SDE, settings: Settings) -> None:
+    def minimise_jumps(
+        self,
+        kernel: JumpKernel,
+        sde: SDE,
+        settings: Settings,
+        *,
+        stream: Seed | None = None,
+        rows: int | None = None,
+    ) -> None:
         """Train jump kernels on pairs of states of trajectories, new ones where the simulator is known.
 
         Args:
             kernel: The jump kernels.
             sde: The physics.
             settings: Settings of this training.
+            stream: Stream of its random numbers; None: that of the jump kernels of states.
+            rows: Most trajectories in a round; None: as suits the states.
         """
         fresh = choose_fresh(settings.fresh, sde)
-        pairs = JumpPairs(kernel, sde, self.train, self.valid, fresh=fresh, observed=self.observed)
-        stream = seeds(self.seed).child("jumps")
+        pairs = JumpPairs(kernel, sde, self.train, self.valid, fresh=fresh, rows=rows, observed=self.observed)
+        stream = seeds(self.seed).child("jumps") if stream is None else stream
         self._fit(kernel, sde, self.train, self.valid, settings, stream, loss=JUMPS, pairs=pairs)
 
     def open(self) -> Path | None:

@@ -33,4 +33,5 @@ def _about(field: dataclasses.Field[Any]) -> str:
     symbol = f" ``{about['symbol']}``" if about["symbol"] else ""
     unit = "" if about["unit"] == "1" else f", in {about['unit']}"
     choices = f": {', '.join(about['choices'])}" if about["choices"] else ""
-    return f"{about['doc'][:1].upper()}{about['doc'][1:]}{symbol}{unit}{choices}.  Default {field.default!r}."
+    varies = "  May have a prior." if about.get("varies") else ""
+    return f"{about['doc'][:1].upper()}{about['doc'][1:]}{symbol}{unit}{choices}.  Default {field.default!r}.{varies}"

@@ -30,14 +30,15 @@ from physinv.processes.layout_base import BOUNDARIES, Place, StateLayout
 @final
 @dataclass(frozen=True, init=False)
 class VectorLayout(StateLayout):
-    """States ``(size,)``: a vector of numbers with one name.
+    """States ``(size + static,)``: a vector of numbers with one name, then static numbers with names of their own.
 
     Args:
         name: Name of the vector.
-        size: Number of components, at least 1.
+        size: Number of components that move, at least 1.
+        static: Names of the numbers that never change in time, such as a parameter that differs between trajectories.
 
     Raises:
-        ValueError: If ``size`` is below 1.
+        ValueError: If ``size`` is below 1, or two names are the same.
 
     Example:
         >>> VectorLayout("position", 3).shape
@@ -49,19 +50,28 @@ class VectorLayout(StateLayout):
     references: ClassVar[tuple[str, ...]] = ("mixture", "low-rank")
     default_rate: ClassVar[float] = 1e-3
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, static: Sequence[str] = ()) -> None:
         if not isinstance(name, str):
             raise ValueError(f"`name` of a vector must be a word, got {describe(name)}; give VectorLayout(name, size).")
         size = check_count(size, "`size` of a vector")
-        super().__init__((name,), ("coordinate",), (_numbered(size),))
+        static = _words(static)
+        if len({name, *static}) < 1 + len(static):
+            raise ValueError(f"`static` of a vector must name each number once, got {static} beside {name!r}.")
+        super().__init__((name, *static), ("coordinate",), (_numbered(size),), static=static)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.coordinates[0]),)
+        return (len(self.coordinates[0]) + len(self.static),)
 
     @property
     def dims(self) -> tuple[str, ...]:
-        return self.axes
+        return ("component",) if self.static else self.axes
+
+    def axes_of(self, name: str) -> tuple[str, ...]:
+        return () if name in self.static else self.axes
+
+    def with_static(self, names: Sequence[str]) -> VectorLayout:
+        return VectorLayout(self.names[0], len(self.coordinates[0]), (*self.static, *names))
 
     @property
     def picture(self) -> str:
@@ -78,7 +88,9 @@ class VectorLayout(StateLayout):
         return 32768
 
     def parts(self) -> list[tuple[str, Place]]:
-        return [(self.names[0], (slice(None),))]
+        size = len(self.coordinates[0])
+        still: list[tuple[str, Place]] = [(name, (size + i,)) for i, name in enumerate(self.static)]
+        return [(self.names[0], (slice(0, size),)), *still]
 
 
 @final
@@ -175,6 +187,10 @@ class FieldLayout(StateLayout):
     def masked(self, mask: Bool[np.ndarray, "*space"] | None) -> FieldLayout:
         filled = () if mask is None else np.asarray(mask)
         return FieldLayout(self.names, self.axes, self.coordinates, self.boundary, self.static, filled)
+
+    def with_static(self, names: Sequence[str]) -> FieldLayout:
+        names, static = (*self.names, *names), (*self.static, *names)
+        return FieldLayout(names, self.axes, self.coordinates, self.boundary, static, self.mask)
 
     def scored(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_scored"]:
         moving = self.moving(x)
@@ -322,8 +338,8 @@ def layout_from(
     if kind == "field":
         return FieldLayout(names, axes, coordinates, boundary, static, mask)
     sizes = [len(along) for along in coordinates]
-    if kind == "vector" and len(names) == len(sizes) == 1:
-        found: StateLayout = VectorLayout(names[0], sizes[0])
+    if kind == "vector" and len(sizes) == 1 and len(names) == 1 + len(static):
+        found: StateLayout = VectorLayout(names[0], sizes[0], tuple(static))
     elif kind == "particles" and len(names) > 1 and len(sizes) == 2:
         found = ParticleLayout(sizes[0], sizes[1], tuple(names[:-1]), box, isotropic)
     elif kind in ("vector", "particles"):

@@ -6,6 +6,7 @@ __all__ = ["BOUNDARIES", "Place", "StateLayout"]
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -122,6 +123,17 @@ class StateLayout(ABC):
         if mask is not None:
             raise ValueError(f"`mask` is for fields, got one for a state of kind {self.kind!r}; leave it out.")
         return self
+
+    def with_static(self, names: Sequence[str]) -> StateLayout:
+        """Return the layout of the same states with more static parts behind the others, one number each.
+
+        Args:
+            names: Names of these parts.
+
+        Raises:
+            ValueError: If states of this kind have no place for them.
+        """
+        raise ValueError(f"a state of kind {self.kind!r} has no place for {', '.join(names)}; take vectors or fields.")
 
     def scored(self, x: Float[Tensor, "*batch_and_state"]) -> Float[Tensor, "*batch_and_scored"]:
         """Leave out what no metric looks at: static channels, and points without data.
@@ -266,6 +278,19 @@ class StateLayout(ABC):
             return moving
         axis, kept = self._moving()
         return x.index_copy(x.ndim + axis, torch.tensor(kept, device=x.device), moving)
+
+    def constants(
+        self, x: Float[Tensor, "*batch_and_state"], names: Sequence[str]
+    ) -> Float[Tensor, "*batch_and_names"]:
+        """Return static parts that are single numbers, such as parameters that differ between trajectories.
+
+        Args:
+            x: States, with any number of batch axes.
+            names: Names of these parts.
+        """
+        places = dict(self.parts())
+        found = [x[(..., *places[name])] for name in names]
+        return torch.stack([part.flatten(-len(self.space))[..., 0] if self.space else part for part in found], dim=-1)
 
     def described(self) -> dict[str, Any]:
         """Return what :func:`~physinv.processes.layout.layout_from` makes the layout of again, fit for JSON."""

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from physinv.config.suggest import did_you_mean
+from physinv.processes.priors import prior_from
 
 Process = TypeVar("Process")
 
@@ -30,6 +31,7 @@ def parameter(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    varies: bool = False,
 ) -> Any:
     """Declare a physical parameter as the field of a dataclass.
 
@@ -42,11 +44,14 @@ def parameter(
         minimum: Smallest value allowed, itself included.
         maximum: Largest value allowed, itself included.
         choices: Words allowed, for parameters that are one of several words.
+        varies: Whether every trajectory may have a value of its own, drawn from a prior: a real number that drift and
+            initial states depend on, the noise not, and that may be a tensor ``(batch, 1, ...)`` there.
 
     Returns:
         The field, in the place of a default.
     """
     bounds = {"above": above, "minimum": minimum, "maximum": maximum, "choices": choices}
+    bounds |= {"varies": True} if varies else {}
     about = {"symbol": symbol, "doc": doc, "unit": unit, **bounds}
     return dataclasses.field(default=default, metadata=about)
 
@@ -76,11 +81,16 @@ def parameters(simulator: type[Any]) -> list[dict[str, Any]]:
 
 
 def describe(simulator: Any) -> dict[str, Any]:
-    """Return the parameter values of a process: ``build(type(simulator), describe(simulator))`` makes it again.
+    """Return the parameter values of a process: ``build(simulator.process, describe(simulator))`` makes it again.
 
     Args:
         simulator: The process.
+
+    Returns:
+        Values by name; a parameter that varies has its prior, such as ``{"log_uniform": [0.005, 0.05]}``.
     """
+    if (own := getattr(simulator, "described", None)) is not None:
+        return cast(dict[str, Any], own())
     return {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
 
 
@@ -90,7 +100,8 @@ def build(simulator: type[Process], values: Mapping[str, Any]) -> Process:
     Args:
         simulator: The class.
         values: Values by name; parameters that are missing keep their defaults. Integers stand for floats, lists for
-            tuples.
+            tuples.  A prior, such as ``{"log_uniform": [0.005, 0.05]}``, lets every trajectory draw its own value
+            (:class:`~physinv.processes.varying.Varying`).
 
     Returns:
         The process.
@@ -103,10 +114,16 @@ def build(simulator: type[Process], values: Mapping[str, Any]) -> Process:
         if name not in known:
             hint = did_you_mean(name, known, owner="it has")
             raise ValueError(f"{simulator.__name__} has no parameter `{name}`; {hint}")
-    fitting = {name: coerced(known[name], value) for name, value in values.items()}
+    priors = {name: prior_from(name, value) for name, value in values.items() if isinstance(value, Mapping)}
+    fitting = {name: coerced(known[name], value) for name, value in values.items() if name not in priors}
     for name, value in fitting.items():
         check_value(simulator.__name__, known[name], value)
-    return simulator(**fitting)
+    made = simulator(**fitting)
+    if not priors:
+        return made
+    from physinv.processes.varying import vary  # which is a process itself
+
+    return cast(Process, vary(cast(Any, made), priors))
 
 
 def coerced(field: dataclasses.Field[Any], value: Any) -> Any:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 __all__ = ["Simulator", "check_initial", "every", "refine"]
 
-import collections
 import dataclasses
-import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -30,6 +28,7 @@ from physinv.laws.exact import ExactPosterior
 from physinv.processes.documented import with_parameters
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import check_value, coerced, parameter
+from physinv.processes.substeps import every, parts, refine
 
 _MANY = 10**5
 """Solver steps between two stored times from which on a process counts as set up wrongly."""
@@ -82,6 +81,16 @@ class Simulator(SDE):
             if value is not given:  # 1 for 1.0, and numbers of NumPy: files and messages hold plain ones
                 object.__setattr__(self, field.name, value)
             check_value(type(self).__name__, field, value)
+
+    @property
+    def process(self) -> type[Simulator]:
+        """The class whose name files hold, and which is built again from the parameters."""
+        return type(self)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Names of the parameters that every trajectory has its own values of, static parts of the state."""
+        return ()
 
     @property
     def times(self) -> Float[Tensor, " time"]:
@@ -170,7 +179,7 @@ class Simulator(SDE):
             ValueError: If a stored interval would take more solver steps than is sensible; one line says what to
                 change.
         """
-        count = _parts(self._stored_step, self.longest_step)
+        count = parts(self._stored_step, self.longest_step)
         if count > _MANY:
             raise ValueError(
                 f"{type(self).__name__} needs {count} solver steps between stored times, none longer than "
@@ -187,7 +196,7 @@ class Simulator(SDE):
         Returns:
             1 or more; 1 where steps of any length are exact.
         """
-        return _parts(abs(duration), self._solver_step)
+        return parts(abs(duration), self._solver_step)
 
     @abstractmethod
     def initial(
@@ -311,7 +320,7 @@ class Simulator(SDE):
             times: Increasing times; None: the stored ones.
         """
         times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
-        return times, [_parts(abs(gap), longest) for gap in times.diff().tolist()]
+        return times, [parts(abs(gap), longest) for gap in times.diff().tolist()]
 
     @property
     def fixed_step(self) -> float | None:
@@ -350,47 +359,6 @@ def check_initial(simulator: Simulator, x: Float[Tensor, "..."], batch: int) -> 
         raise ValueError(f"`initial` of {owner} must return {wanted}, as `layout` says, got {shape}; change one.")
     if len(x) != batch:
         raise ValueError(f"`initial` of {owner} must return {batch} states, as many as `batch` says, got {len(x)}.")
-
-
-def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Float[Tensor, " fine"]:
-    """Split intervals of time into equal parts.
-
-    Args:
-        times: Ends of the intervals, in units of time.
-        substeps: Number of parts of every interval, or of each.
-
-    Returns:
-        All ends of parts, the first and the last of ``times`` included.
-
-    Example:
-        >>> refine(torch.tensor([0.0, 1.0, 3.0]), [2, 1])
-        tensor([0.0000, 0.5000, 1.0000, 3.0000])
-    """
-    counts = torch.as_tensor([substeps] * (len(times) - 1) if isinstance(substeps, int) else list(substeps))
-    a, b, n = (v.repeat_interleave(counts) for v in (times[:-1], times[1:], counts))
-    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
-    w = (torch.arange(len(n)) - first).to(times.dtype) / n
-    return torch.cat([a * (1 - w) + b * w, times[-1:]])
-
-
-def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the first state, then the last of each group of the next ``counts[i]`` states.
-
-    Args:
-        states: States, one solver step after another.
-        counts: Solver steps in each group.
-
-    Yields:
-        One state at the start, and one for each group.
-    """
-    yield next(states)
-    for n in counts:
-        yield collections.deque(itertools.islice(states, n), maxlen=1)[-1]
-
-
-def _parts(duration: float, longest: float | None) -> int:
-    """Equal parts of ``duration``, at most ``longest`` up to the rounding of times; 1 where nothing is known."""
-    return 1 if longest is None else max(1, math.ceil(duration / longest - 1e-3))
 
 
 def _advance(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:

@@ -24,25 +24,25 @@ from physinv.data.final_states import FinalStates
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
-from physinv.evaluation.observed.plausibility import Plausibility, divergence
-from physinv.laws.observation import Observation, displayed_state
+from physinv.evaluation.observed.plausibility import Plausibility
+from physinv.laws.observation import displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
-from physinv.posterior.partial import sample_final
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
+from physinv.processes.varying import Varying
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
+from physinv.runs.draws import check_unknown, drawn_states, steps_of
 from physinv.runs.forward import ForwardSamples
 from physinv.runs.observed import DEFAULT_NOISE, check_observable, trained_for, untrained
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
 from physinv.runs.store import Store, check_fits, reserved
-from physinv.training.final_estimate import FinalEstimate
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
@@ -52,7 +52,6 @@ GRIDS = ("stored", "linear", "log", "learned")
 """Placements of the solver's steps; see :func:`step_grid`."""
 
 _TIME = 100.0  # bytes for each time of a solver
-_LEAST_STEPS = 16  # of a solver: fewer may be too few where more are stable
 _TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
 
@@ -172,13 +171,16 @@ def reconstruct(
     n = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
     check_fits(min(plan.limit or n, n), plan.draws, layout, out)
     plan = replace(plan, **trained_for(run.info, plan.observe, plan.observed_noise))
-    if run.observed is None and plan.observe is not None:
+    if run.partial is None and plan.observe is not None:
         check_observable(plan.observe, layout, alone=isinstance(data, FinalStates))
+    check_unknown(run.simulator.unknown, plan)
     truth, final = _ends(data, plan.limit)
+    if isinstance(run.simulator, Varying):
+        final = run.simulator.hidden(final)
     if plan.observe is not None and plan.observed_noise is None:
         plan = replace(plan, observed_noise=DEFAULT_NOISE * float(layout.moving(final).std()))
 
-    observation = None if run.observed is None else run.observed.observation
+    observation = None if run.partial is None else run.partial.observation
     if observation is None and plan.observe is not None and plan.observed_noise is not None:
         observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
@@ -191,8 +193,8 @@ def reconstruct(
         measured = isinstance(data, FinalStates)  # whose noise is in the numbers
         final = observation.operator(final) if measured else observation.observe(final, generator=noise)
     shown = final if observation is None else displayed_state(observation, final, layout.shape)
-    known = None if run.summary is None or (observation and run.observed is None) else run.summary.law
-    familiar = None if known is None else familiarity(known, (run.observed(final) if run.observed else final).cpu())
+    known = None if run.summary is None or (observation and run.partial is None) else run.summary.law
+    familiar = None if known is None else familiarity(known, (run.partial(final) if run.partial else final).cpu())
     _refuse(familiar.warnings if familiar is not None else [], strict)
     n, k, told = len(final), plan.draws, warn or (lambda line: None)
 
@@ -208,15 +210,20 @@ def reconstruct(
 
             # Samples are written batch by batch: they are the only array that may not fit into memory.
             target = store.states("samples", "observation_index", "draw")
+            parameters = store.parameters(run.simulator.unknown, truth)
             alone = truth is None and plan.answer == "samples" and observation is None
             ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
             at, doubts = 0, Plausibility(layout, None if run.summary is None else run.summary.initial)
             for part in torch.split(final, max(1, default_batch(shown) // k)):
-                drawn = _drawn(answer, run.observed or observation, part.to(device), plan, generator)
+                drawn = drawn_states(
+                    run.parameters, answer, run.partial or observation, part.to(device), plan, generator
+                )
                 if paths is not None:
-                    drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
+                    drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
                 doubts.add(drawn)
                 target[at : at + len(part)] = store.blanked(drawn)
+                if parameters is not None:
+                    parameters[at : at + len(part)] = layout.constants(drawn, run.simulator.unknown).cpu()
                 if ahead is not None:
                     ahead.write(at, drawn)
                 at += len(part)
@@ -230,7 +237,7 @@ def reconstruct(
             # What the samples are compared with, and how they were made.
             store.background(run.summary, final if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
-            lines = [*untrained(run.simulator, plan.observe if run.observed is None else None), *doubts.warnings]
+            lines = [*untrained(run.simulator, plan.observe if run.partial is None else None), *doubts.warnings]
             _refuse(lines, strict)
             store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines})
             for line in lines:
@@ -267,7 +274,7 @@ def _info(
         "schema": SCHEMA,
         "method": run.method,
         "answer": plan.answer,
-        "steps": _steps(answer),
+        "steps": steps_of(answer),
         "grid": plan.grid,
         "observe": plan.observe,
         "observed_noise": None if plan.observe is None else plan.observed_noise,
@@ -354,7 +361,7 @@ def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> An
     asked = {
         "steps": plan.steps is not None,
         "grid": plan.grid != "stored",
-        "observe": plan.observe is not None and run.observed is None,
+        "observe": plan.observe is not None and run.partial is None,
         "answer": plan.answer not in ("samples", "mean"),
     }
     for name in (name for name, given in asked.items() if given):
@@ -363,34 +370,3 @@ def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> An
             "none, leave it out."
         )
     return answer
-
-
-def _steps(answer: Answer) -> int | None:
-    """Solver steps of the samples of a score model; None for samples without small steps."""
-    return answer.steps if isinstance(answer, ReverseAnswer) else None
-
-
-def _drawn(
-    answer: Answer,
-    observation: Observation | FinalEstimate | None,
-    x: Tensor,
-    plan: SamplingPlan,
-    generator: torch.Generator,
-) -> Float[Tensor, "batch k *state"]:
-    """Reconstructed states of one batch of observations, all finite."""
-    if isinstance(observation, FinalEstimate):
-        drawn = answer.sample(observation(x), plan.draws, generator=generator)
-    elif isinstance(answer, ReverseAnswer) and observation is not None:
-        final = sample_final(answer.posterior, observation, x, plan.draws, generator=generator)
-        drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
-    elif plan.answer == "samples":
-        drawn = answer.sample(x, plan.draws, generator=generator)
-    elif isinstance(answer, ReverseAnswer) and plan.answer != "mean":
-        p = answer.posterior
-        drawn = (p.flow(x) if plan.answer == "flow" else p.mean_flow(x))[:, None]
-    else:
-        drawn = answer.mean(x)[:, None]
-    if not bool(drawn.isfinite().all()):
-        few = plan.steps is not None and plan.steps < _LEAST_STEPS and plan.grid == "stored"
-        raise ValueError(f"`{plan.answer}`: {divergence(drawn, x, steps=_steps(answer) if few else None)}")
-    return drawn.detach()

@@ -25,14 +25,18 @@ from physinv.data.process import process_of
 from physinv.equations.sde import SDE
 from physinv.evaluation.physics.increments import check_physics
 from physinv.methods.auto import underlying
+from physinv.methods.parameters import SHARE, draws_parameters, fit_parameters, load_parameters
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains
 from physinv.methods.reverse import ReverseAnswer
-from physinv.methods.saving import Setup, check_saveable, notes_of, tensors_of
+from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
+from physinv.models.jumps.parameters import ParameterKernel
 from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
+from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying
 from physinv.runs.files import SUMMARY, read_model, write_model
 from physinv.runs.observed import observation_info, observed_of, observed_tensors, with_observations
 from physinv.runs.places import Opening, finish, place_of
@@ -42,6 +46,8 @@ from physinv.training.budget import Budget, check_budget
 from physinv.training.final_estimate import FinalEstimate
 from physinv.training.objectives.choose import check_objective
 from physinv.training.validation import Announce, History, Progress
+
+_PARAMETERS = "parameters"  # folder, and first part of the names of tensors, of the law of unknown parameters
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ class Run:
         info: What run.json says.
         device: Device of the answer's tensors.
         summary: What is kept of the training data; None for runs of earlier versions.
-        observed: Estimates of final states from the partial observations that it is trained for; None: it is trained
+        parameters: The law of the unknown parameters given a final state; None where none is unknown.
+        partial: Estimates of final states from the partial observations that it is trained for; None: it is trained
             for whole final states.
     """
 
@@ -65,7 +72,8 @@ class Run:
     info: dict[str, Any]
     device: torch.device
     summary: TrainingSummary | None = None
-    observed: FinalEstimate | None = None
+    parameters: ParameterKernel | None = None
+    partial: FinalEstimate | None = None
 
     @property
     def method(self) -> str:
@@ -76,6 +84,11 @@ class Run:
     def sde(self) -> SDE:
         """The physics: the simulator, or a drift learned from the data (setting ``physics``)."""
         return self.answer.posterior.sde if isinstance(self.answer, ReverseAnswer) else self.simulator
+
+    @property
+    def observed(self) -> StateLayout:
+        """The layout of final states that are observed: without parameters that are unknown."""
+        return self.simulator.inner.layout if isinstance(self.simulator, Varying) else self.simulator.layout
 
     @property
     def model(self) -> ScoreModel:
@@ -172,12 +185,12 @@ def train_run(
         opening = Opening(place, info, resume=resume)
         problem = replace(problem, folder=place, resume=resume, progress=progress, announce=announce, opening=opening)
         with threads_for(train.shape):
+            parameters, problem = _parameters_first(problem)
             answer = fit_method(method, problem, options)
         opening()
-        tensors, info = (
-            tensors_of(method, answer) | observed_tensors(problem),
-            info | {"notes": notes_of(answer), "summary": True},
-        )
+        unknown = {} if parameters is None else prefixed(_PARAMETERS, dict(parameters.state_dict()))
+        tensors = tensors_of(method, answer) | unknown | observed_tensors(problem)
+        info |= {"notes": notes_of(answer), "summary": True}
         with finish(run, place) as folder:
             write_summary(folder, summarise(problem.simulator, problem.train, problem.valid))
             write_info(folder, info)
@@ -220,6 +233,11 @@ def fit_run(
     problem = _problem(train, valid, Settings(), Budget(seconds=60.0), seed, device)
     with threads_for(train.shape):
         answer = fit_method(method, problem, options)
+    if problem.simulator.unknown and not draws_parameters(answer):
+        told = ", ".join(problem.simulator.unknown)
+        raise ValueError(
+            f"unknown parameters ({told}) take training; run `physinv train ... --method {method}` and give the run."
+        )
     info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
     summary = summarise(problem.simulator, problem.train, problem.valid)
     return Run(problem.simulator, underlying(answer), train.times, info, device, summary)
@@ -244,13 +262,23 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     tensors = read_model(run, info)
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
-        answer = load_method(info["method"], setup, tensors, info["options"])
+        parameters = load_parameters(setup, below(_PARAMETERS, tensors))
+        own = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{_PARAMETERS}.")}
+        answer = load_method(info["method"], setup, tensors if parameters is None else own, info["options"])
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # whatever a wrong note leads to
         lacks = isinstance(error, KeyError) and error.args
         message = f"it lacks `{error.args[0]}`" if lacks else (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
-    summary = _summary(run, info, simulator, device)
-    return Run(simulator, underlying(answer), times, info, device, summary, observed_of(info, tensors, simulator))
+    summary, partial = _summary(run, info, simulator, device), observed_of(info, tensors, simulator)
+    return Run(simulator, underlying(answer), times, info, device, summary, parameters, partial)
+
+
+def _parameters_first(problem: Problem) -> tuple[ParameterKernel | None, Problem]:
+    """The law of unknown parameters, trained with a share of the budget, and the problem with the rest of it."""
+    if not problem.simulator.unknown:
+        return None, problem
+    found = fit_parameters(problem.part(_PARAMETERS, share=SHARE))
+    return found, replace(problem, budget=problem.budget.share(1 - SHARE), progress=problem.shifted(1 - SHARE, SHARE))
 
 
 def _summary(run: Path, info: Mapping[str, Any], simulator: Simulator, device: torch.device) -> TrainingSummary | None:

@@ -6,7 +6,7 @@ __all__ = ["Store", "check_fits", "reserved"]
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,32 @@ class Store:
         told = {self.units[c] for c in self.layout.names if c in self.units}
         if len(told) == 1:
             data.attrs["units"] = told.pop()
+        return data
+
+    def parameters(self, names: Sequence[str], truth: Tensor | None) -> h5py.Dataset | None:
+        """Create the array of draws of unknown parameters, and write the true ones where they are known.
+
+        Args:
+            names: Names of the parameters.
+            truth: True initial states, which have them in their static parts.
+
+        Returns:
+            The dataset of the draws, ``(n, k, parameters)``, still empty; None where no parameter is unknown.
+        """
+        if not names:
+            return None
+        scale = self.file.create_dataset("parameter", data=np.array(list(names), dtype=h5py.string_dtype()))
+        scale.make_scale("parameter")
+        n, k = self.sizes["observation_index"], self.sizes["draw"]
+        data = self.file.create_dataset("parameters", (n, k, len(names)), dtype="f4")
+        dims: dict[str, tuple[h5py.Dataset, tuple[str, ...]]] = {}
+        dims["parameters"] = data, ("observation_index", "draw", "parameter")
+        if truth is not None:
+            known = self.file.create_dataset("true_parameters", data=self.layout.constants(truth, names).cpu().numpy())
+            dims["true_parameters"] = known, ("observation_index", "parameter")
+        for dataset, axes in dims.values():
+            for i, dim in enumerate(axes):
+                dataset.dims[i].attach_scale(self.file[dim])
         return data
 
     def blanked(self, states: Tensor) -> NDArray[np.float32]:

@@ -55,7 +55,7 @@ class Burgers(Semilinear, RandomField):
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(128, "n", "grid points per axis", minimum=4)
     dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)
-    viscosity: float = parameter(0.02, "nu", "viscosity", unit="length^2/time", minimum=0)
+    viscosity: float = parameter(0.02, "nu", "viscosity", unit="length^2/time", minimum=0, varies=True)
     noise: float = parameter(0.05, "g", "rms noise per pixel", unit="length/time^3/2", minimum=0)
     scale: float = parameter(3.0, "k_0", "wave number at which the initial power falls off", minimum=0.5)
     inner: int = parameter(4, "m", "least number of solver steps between stored times", minimum=1)

@@ -51,7 +51,7 @@ class GrayScott(Semilinear):
     length: float = parameter(0.64, "L", "edge of the square", unit="length", above=0)
     diffusion_u: float = parameter(2e-5, "D_u", "diffusivity of u", unit="length^2/time", minimum=0)
     diffusion_v: float = parameter(1e-5, "D_v", "diffusivity of v", unit="length^2/time", minimum=0)
-    feed: float = parameter(0.035, "F", "rate of feeding", unit="1/time", minimum=0)
+    feed: float = parameter(0.035, "F", "rate of feeding", unit="1/time", minimum=0, varies=True)
     kill: float = parameter(0.062, "k", "rate of decay of v, beyond feed", unit="1/time", minimum=0)
     noise: float = parameter(0.001, "g", "rms noise per pixel", unit="1/time^1/2", minimum=0)
     scale: float = parameter(3.0, "k_0", "wave number at which the seeds' power falls off", minimum=0.5)

@@ -45,7 +45,7 @@ class Heat(Linear, RandomField):
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points per axis", minimum=2)
     dimension: int = parameter(2, "d", "space dimensions (1, 2 or 3)", minimum=1, maximum=3)
-    diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0)
+    diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0, varies=True)
     noise: float = parameter(0.1, "g", "noise amplitude per pixel", unit="temperature/time^1/2", minimum=0)
     prior: str = parameter("gaussian", "p(x_0)", "initial states", choices=PRIORS)
     slope: float = parameter(4.0, "s", "power of the random field falls as |k|^-s", minimum=0)

@@ -55,7 +55,7 @@ class HeatWalls(Linear, RandomField):
     size: int = parameter(32, "n", "cells per axis", minimum=2)
     dimension: int = parameter(2, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)
     walls: str = parameter("dirichlet", "wall", "what holds at the walls", choices=("dirichlet", "neumann"))
-    diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0)
+    diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0, varies=True)
     noise: float = parameter(0.1, "g", "noise amplitude per cell", unit="temperature/time^1/2", minimum=0)
     prior: str = parameter("edges", "p(x_0)", "initial states", choices=PRIORS)
     slope: float = parameter(4.0, "s", "power of the random field falls as |k|^-s", minimum=0)

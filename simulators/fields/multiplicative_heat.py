@@ -84,7 +84,7 @@ class MultiplicativeHeat(RandomField):
     horizon: float = parameter(0.2, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
     size: int = parameter(32, "n", "grid points", minimum=4)
-    diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0)
+    diffusivity: float = parameter(1.0, "D", "diffusivity", unit="length^2/time", minimum=0, varies=True)
     noise: float = parameter(0.5, "g", "relative noise amplitude per pixel", unit="1/time^1/2", minimum=0)
     contrast: float = parameter(1.0, "s", "standard deviation of log u at the start", minimum=0)
     slope: float = parameter(3.0, "p", "power of the random field falls as |k|^-p", minimum=0)

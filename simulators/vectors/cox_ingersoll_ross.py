@@ -81,7 +81,7 @@ class CoxIngersollRoss(Simulator):
 
     horizon: float = parameter(0.7, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
-    reversion: float = parameter(1.0, "kappa", "rate of return to the level", unit="1/time", above=0)
+    reversion: float = parameter(1.0, "kappa", "rate of return to the level", unit="1/time", above=0, varies=True)
     level: float = parameter(1.0, "theta", "mean of the stationary law", unit="state", above=0)
     noise: float = parameter(0.5, "g", "noise amplitude at x = 1", unit="(state/time)^1/2", minimum=0)
     low: float = parameter(0.1, "x_low", "median of one cloud of starts", unit="state", above=0)

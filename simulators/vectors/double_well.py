@@ -46,8 +46,10 @@ class DoubleWell(Simulator):
     horizon: float = parameter(0.5, "T", "final time", unit="time", above=0)
     steps: int = parameter(50, "M", "stored time steps", minimum=1)
     dimension: int = parameter(1, "d", "space dimensions (1 or 2)", minimum=1, maximum=2)
-    barrier: float = parameter(1.0, "B", "height of the barrier", unit="energy", minimum=0)
-    stiffness: float = parameter(2.0, "kappa", "spring constant along x_2", unit="energy/length^2", minimum=0)
+    barrier: float = parameter(1.0, "B", "height of the barrier", unit="energy", minimum=0, varies=True)
+    stiffness: float = parameter(
+        2.0, "kappa", "spring constant along x_2", unit="energy/length^2", minimum=0, varies=True
+    )
     temperature: float = parameter(0.5, "kT", "thermal energy", unit="energy", minimum=0)
     start: float = parameter(0.5, "c", "centre of the initial clouds", unit="length", minimum=0)
     width: float = parameter(0.15, "sigma", "their standard deviation", unit="length", above=0)

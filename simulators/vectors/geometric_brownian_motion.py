@@ -65,7 +65,7 @@ class GeometricBrownianMotion(Simulator):
 
     horizon: float = parameter(1.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
-    growth: float = parameter(0.1, "mu", "growth rate of the mean price", unit="1/time")
+    growth: float = parameter(0.1, "mu", "growth rate of the mean price", unit="1/time", varies=True)
     volatility: float = parameter(0.3, "sigma", "relative noise amplitude", unit="1/time^1/2", minimum=0)
     spread: float = parameter(0.5, "c", "logarithms of the two clouds' centres: +-c", minimum=0)
     width: float = parameter(0.1, "w", "their standard deviation in logarithms", above=0)

@@ -46,7 +46,7 @@ class OrnsteinUhlenbeck(Linear, Simulator):
     horizon: float = parameter(2.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(40, "M", "stored time steps", minimum=1)
     dim: int = parameter(4, "d", "dimension of the state", minimum=1)
-    rate: float = parameter(0.5, "lambda", "relaxation rate", unit="1/time", above=0)
+    rate: float = parameter(0.5, "lambda", "relaxation rate", unit="1/time", above=0, varies=True)
     noise: float = parameter(0.5, "g", "noise amplitude", unit="state/time^1/2", minimum=0)
     components: int = parameter(3, "K", "Gaussians in the prior", minimum=1)
     spread: float = parameter(1.5, "R", "distance of their centres from the origin", unit="state", minimum=0)

@@ -40,7 +40,7 @@ class Quadratic(Simulator):
 
     horizon: float = parameter(10.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(500, "M", "stored time steps", minimum=1)
-    rate: float = parameter(7.0, "lambda", "strength of the pull to 0", unit="1/(state time)", minimum=0)
+    rate: float = parameter(7.0, "lambda", "strength of the pull to 0", unit="1/(state time)", minimum=0, varies=True)
     noise: float = parameter(0.03, "g", "noise amplitude", unit="state/time^1/2", minimum=0)
     inner: int = parameter(2, "m", "least number of Euler steps between stored times", minimum=1)
 

@@ -363,6 +363,7 @@ def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ROOT = Path(__file__).parents[2]
+_SIZES = ("", "-2d", "-128", "-inversebench")  # what follows the name of the process in that of a folder
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "datasets").glob("*/recipe.toml")), ids=lambda p: p.parent.name)
@@ -370,7 +371,7 @@ def test_our_recipes_make_data(path: Path, tmp_path: Path) -> None:
     """Every recipe names a registered simulator and parameters that it has, and a few trajectories are finite."""
     points = entry_points()
     recipe = load_recipe(path)
-    assert path.parent.name.removeprefix(recipe.simulator) in ("", "-2d", "-128"), "a folder is named after its process"
+    assert path.parent.name.removeprefix(recipe.simulator) in _SIZES, "a folder is named after its process"
     simulator = build(points[recipe.simulator], recipe.parameters)
     assert set(recipe.parameters) == set(describe(simulator)), "recipes spell out every parameter"
     splits = {split: min(2, n) for split, n in recipe.splits.model_dump().items()}

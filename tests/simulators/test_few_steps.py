@@ -21,6 +21,7 @@ SMALL = {
     "kpz": {"size": 64},
     "kuramoto-sivashinsky": {"size": 32, "spin_up": 20.0, "horizon": 10.0},
     "navier-stokes": {"size": 16, "spin_up": 0.5},
+    "navier-stokes-3d": {"size": 8},
     "particles": {"particles": 6},
     "particles-underdamped": {"particles": 6},
     "wave": {"size": 32},

@@ -28,12 +28,14 @@ from simulators.fields.kpz import KPZ
 from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.fields.multiplicative_heat import MultiplicativeHeat
 from simulators.fields.navier_stokes import NavierStokes
+from simulators.fields.navier_stokes_3d import NavierStokes3D
 from simulators.fields.wave import Wave
 from simulators.numerics.spectral import gaussian_field, power_law
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
 from simulators.vectors.cox_ingersoll_ross import CoxIngersollRoss
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.geometric_brownian_motion import GeometricBrownianMotion
+from simulators.vectors.lorenz import Lorenz63, Lorenz96
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from simulators.vectors.quadratic import Quadratic
 
@@ -57,8 +59,11 @@ EVERY = [
     HeatWalls(size=8, steps=2),
     KPZ(size=16, diffusivity=0.2, steps=3),
     KuramotoSivashinsky(size=32, spin_up=1.0, steps=3),
+    Lorenz63(steps=3),
+    Lorenz96(sites=5, spin_up=0.1, steps=3),
     MultiplicativeHeat(size=8, steps=3),
     NavierStokes(size=16, spin_up=0.1, strength=1.0, steps=2),
+    NavierStokes3D(size=6, steps=2),
     OverdampedParticles(particles=4, steps=2),
     UnderdampedParticles(particles=4, dimension=3, steps=2),
     Wave(size=8, steps=3),
@@ -76,8 +81,11 @@ OURS = {
     "heat-walls": HeatWalls,
     "kpz": KPZ,
     "kuramoto-sivashinsky": KuramotoSivashinsky,
+    "lorenz-63": Lorenz63,
+    "lorenz-96": Lorenz96,
     "multiplicative-heat": MultiplicativeHeat,
     "navier-stokes": NavierStokes,
+    "navier-stokes-3d": NavierStokes3D,
     "ornstein-uhlenbeck": OrnsteinUhlenbeck,
     "particles": OverdampedParticles,
     "particles-underdamped": UnderdampedParticles,

@@ -34,6 +34,7 @@ TINY = {
     "burgers": {"size": 16, "steps": 4},
     "kuramoto-sivashinsky": {"size": 32, "steps": 4, "spin_up": 1.0},
     "navier-stokes": {"size": 8, "steps": 4, "spin_up": 0.1},
+    "navier-stokes-3d": {"size": 4, "steps": 4},
     "allen-cahn": {"size": 8, "steps": 4, "horizon": 0.4},
     "kpz": {"size": 16, "steps": 4},
     "gray-scott": {"size": 8, "steps": 4, "spin_up": 1.0},
@@ -41,6 +42,7 @@ TINY = {
     "buoyancy": {"size": 6, "steps": 4},
     "particles": {"particles": 6, "steps": 4},
     "particles-underdamped": {"particles": 6, "steps": 4},
+    "lorenz-96": {"sites": 8, "steps": 4},
     "quadratic": {"steps": 10},
 }
 NAMES = [name for name in SIMULATORS.names() if SIMULATORS.find(name).known]

@@ -16,10 +16,12 @@ TINY = {
     "ornstein-uhlenbeck": {"dim": 2},
     "double-well": {"dimension": 2},
     "cox-ingersoll-ross": {"noise": 0.5},
+    "lorenz-96": {"sites": 5},
     "multiplicative-heat": {"size": 4},
     "burgers": {"size": 8},
     "kuramoto-sivashinsky": {"size": 32, "spin_up": 1.0},
     "navier-stokes": {"size": 4},
+    "navier-stokes-3d": {"size": 4},
     "allen-cahn": {"size": 8, "dimension": 1},
     "gray-scott": {"size": 4, "spin_up": 5.0},
     "kpz": {"size": 16},
@@ -47,7 +49,7 @@ NOT_IN = {
 }
 """Parameters without derivatives, and why."""
 
-MOST = 64  # numbers in a state: the numerical Jacobian takes two steps for each
+MOST = 192  # numbers in a state: the numerical Jacobian takes two steps for each
 
 
 def step_once(simulator, x, dw, length):

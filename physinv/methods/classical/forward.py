@@ -2,12 +2,13 @@
 
 ``e`` is the noise of the whole trajectory, added at its end: exact for linear processes, an approximation for others,
 where the noise is amplified on the way and depends on ``x_0`` (strong-constraint assimilation: Le Dimet and Talagrand
-1986).
+1986).  Of a process without noise ``x_0`` alone is unknown; there ``e`` is a thousandth of the deviation of ``x_T``, so
+that the cost function has a scale, and what the process has damped below that is known from the prior.
 """
 
 from __future__ import annotations
 
-__all__ = ["Forward", "fit_forward", "load_forward"]
+__all__ = ["FORGOTTEN", "SEEN", "Forward", "fit_forward", "load_forward"]
 
 import math
 from collections.abc import Mapping
@@ -26,6 +27,12 @@ from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator
 
 _LEAST = 1e-4  # of the mean variance of e: modes without noise (1 % in amplitude); keeps float32 solves sound
+SEEN = 1e-3
+"""Error with which final states of a process without noise count as seen, as a share of their deviation."""
+
+FORGOTTEN = 1e-14
+"""Of the variance of initial states: final states that vary less are rounding of float32."""
+
 _NOISELESS = 1e-10  # of the variance of x_T: what rounding in float32 leaves
 
 
@@ -124,7 +131,7 @@ def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
     A linear process has ``b = 0`` and a known ``R``.  Otherwise both are estimated from the residuals
     ``x_T - F(x_0)`` of training trajectories, ``R`` in the form that
     :func:`~physinv.methods.classical.gaussian_prior.fit_covariance` chooses.  Modes without noise get 1e-4 of the mean
-    variance.
+    variance.  Of a process without noise ``b = 0``, and ``R`` is :data:`SEEN` squared times the variance of ``x_T``.
 
     Args:
         problem: The process and its training data.
@@ -134,8 +141,8 @@ def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
         The observation model.
 
     Raises:
-        NotApplicableError: For data without physics, for a process without noise, whose ``R`` is 0, and where the
-            noise-free solver diverges.
+        NotApplicableError: For data without physics, where final states do not vary, and where the noise-free solver
+            diverges.
     """
     simulator = problem.simulator
     if not simulator.known:
@@ -152,9 +159,14 @@ def fit_forward(problem: Problem, *, trajectories: int = 400) -> Forward:
         bias = gap.mean(0)
         size = float((gap - bias).square().mean())
         forward = Forward(simulator, bias, fit_covariance(gap - bias, simulator.layout, floor=_LEAST))
-    spread = simulator.layout.moving(problem.train.states(-1, trajectories)).double().var(0).mean()
-    if size <= _NOISELESS * float(spread):
-        raise NotApplicableError("the process has no noise to speak of: `R` is 0, and x_T determines F(x_0) exactly.")
+    final = simulator.layout.moving(problem.train.states(-1, trajectories)).double()
+    spread = float((final - final.mean(0)).square().mean())
+    begun = simulator.layout.moving(problem.train.states(0, trajectories)).double()
+    if not spread > FORGOTTEN * float((begun - begun.mean(0)).square().mean()):
+        raise NotApplicableError("final states do not vary, and tell nothing of initial states.")
+    if size <= _NOISELESS * spread:
+        seen = FittedCovariance.from_tensors({"variance": torch.full_like(final[0], SEEN**2 * spread)})
+        return Forward(simulator, torch.zeros_like(final[0]), seen)
     return forward
 
 
@@ -175,9 +187,9 @@ def load_forward(setup: Setup, tensors: Mapping[str, Tensor]) -> Forward:
 
 
 def _known_forward(setup: Setup) -> tuple[Forward, float] | None:
-    """The observation model of a linear process, and the mean variance of its noise."""
+    """The observation model of a linear process with noise, and the mean variance of that."""
     simulator = setup.simulator
-    if not isinstance(simulator, Linear):
+    if not isinstance(simulator, Linear) or simulator.noise == 0:
         return None
     like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=setup.device)
     variance = simulator.variance(like.new_full((1,), float(simulator.horizon)), like)[0]

@@ -36,14 +36,15 @@ class VectorJumps(JumpKernel):
         x_s = m + U r,    r ~ sum_k w_k N(m_k, L^-1 D_k^2 L^-T),
 
     where the network gives the parameters of the mixture for ``x_t``, ``b``, ``asinh(U^-1 (b - m))`` and the jump.
-    Draws are kept within the range of the data at ``s``.
+    Draws are kept within the range of the data at ``s``.  Static components of a draw are those of ``x_t``; the law is
+    one of the ``moving`` ones.
 
     Args:
         network: The network.
         sde: The physics.
         times: Stored times, float64.
         jumps: The table of jumps.
-        shape: Shape ``(d,)`` of one state.
+        layout: Layout of the states.
 
     References:
         Bishop (1994), Mixture density networks.
@@ -57,25 +58,27 @@ class VectorJumps(JumpKernel):
     unit: Float[Tensor, "time d"]
     back_centre: Float[Tensor, "jumps d"]
     back_unit: Float[Tensor, "jumps d"]
-    slope: Float[Tensor, "jumps twice d"]
-    offset: Float[Tensor, "jumps d"]
-    factor: Float[Tensor, "jumps d d"]
-    whitener: Float[Tensor, "jumps d d"]
+    slope: Float[Tensor, "jumps twice moving"]
+    offset: Float[Tensor, "jumps moving"]
+    factor: Float[Tensor, "jumps moving moving"]
+    whitener: Float[Tensor, "jumps moving moving"]
 
     def __init__(
-        self, network: nn.Module, sde: SDE, times: Float[Tensor, " time"], jumps: list[Jump], shape: tuple[int, ...]
+        self, network: nn.Module, sde: SDE, times: Float[Tensor, " time"], jumps: list[Jump], layout: StateLayout
     ) -> None:
         super().__init__(network, jumps)
-        (d,), n, k = shape, len(times), len(jumps)
+        (d,), n, k, moving = layout.shape, len(times), len(jumps), _moving(layout)
+        self.layout = layout
         self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
         self.times = times.double().cpu()
         for name in ("low", "high", "centre", "unit"):
             self.register_buffer(name, torch.zeros(n, d))
-        for name in ("back_centre", "back_unit", "offset"):
+        for name in ("back_centre", "back_unit"):
             self.register_buffer(name, torch.zeros(k, d))
-        self.register_buffer("slope", torch.zeros(k, 2 * d, d))
+        self.register_buffer("offset", torch.zeros(k, moving))
+        self.register_buffer("slope", torch.zeros(k, 2 * d, moving))
         for name in ("factor", "whitener"):
-            self.register_buffer(name, torch.eye(d).repeat(k, 1, 1))
+            self.register_buffer(name, torch.eye(moving).repeat(k, 1, 1))
 
     @property
     def sde(self) -> SDE:
@@ -99,16 +102,16 @@ class VectorJumps(JumpKernel):
 
             # The regression, in float64 and standardised, so that units and near collinear regressors do no harm.
             inputs = self._regressors(later, back, torch.full((len(x),), i, device=x.device)).double()
-            gap = ((target - self.centre[jump.earlier]) / self.unit[jump.earlier]).double()
+            gap = self.layout.moving((target - self.centre[jump.earlier]) / self.unit[jump.earlier]).double()
             square = inputs.T @ inputs / len(x)
             square += _RIDGE * torch.eye(len(square), dtype=square.dtype, device=square.device)
             slope = torch.linalg.solve(square, inputs.T @ gap / len(x))
             left = gap - inputs @ slope
             covariance = left.T @ left / len(x)
             covariance += _LEAST**2 * torch.eye(len(covariance), dtype=square.dtype, device=square.device)
-            unit = self.unit[jump.earlier].double()
+            unit = self.layout.moving(self.unit[jump.earlier]).double()
             self.slope[i] = (slope * unit).to(x)
-            self.offset[i] = self.centre[jump.earlier]
+            self.offset[i] = self.layout.moving(self.centre[jump.earlier])
             factor = unit[:, None] * torch.linalg.cholesky(covariance)
             self.factor[i], self.whitener[i] = factor.to(x), torch.linalg.inv(factor).to(x)
 
@@ -124,7 +127,7 @@ class VectorJumps(JumpKernel):
 
     def mixture(
         self, later: Float[Tensor, "batch d"], back: Float[Tensor, "batch d"], jump: Int64[Tensor, " batch"]
-    ) -> tuple[ConditionalMixture, Float[Tensor, "batch d"]]:
+    ) -> tuple[ConditionalMixture, Float[Tensor, "batch moving"]]:
         """Return the mixtures in local units, and the regression that is their origin.
 
         Args:
@@ -134,10 +137,10 @@ class VectorJumps(JumpKernel):
         """
         inputs = self._regressors(later, back, jump)
         origin = self.offset[jump] + torch.einsum("bi,bij->bj", inputs, self.slope[jump])
-        local = self._white(back - origin, jump).asinh()
+        local = self._white(self.layout.moving(back) - origin, jump).asinh()
         ends = (self.times.to(later) / self.times[-1].to(later))[self.table[jump]]
         numbers = self.network(torch.cat([inputs, local, ends[:, :1], _one_hot(jump, len(self.table))], 1), ends[:, 1])
-        return ConditionalMixture.of(numbers, later.shape[1], COMPONENTS), origin
+        return ConditionalMixture.of(numbers, origin.shape[1], COMPONENTS), origin
 
     def log_prob(
         self,
@@ -155,7 +158,7 @@ class VectorJumps(JumpKernel):
             jump: Numbers of the jumps.
         """
         mixture, origin = self.mixture(later, prepared, jump)
-        inside = mixture.log_prob(self._white(earlier - origin, jump))
+        inside = mixture.log_prob(self._white(self.layout.moving(earlier) - origin, jump))
         return inside + self.whitener.diagonal(dim1=1, dim2=2).log().sum(1)[jump]
 
     def loss(
@@ -177,7 +180,8 @@ class VectorJumps(JumpKernel):
             generator: Source of whatever the loss draws, on the device of ``later``; not used.
         """
         mixture, origin = self.mixture(later, prepared, jump)
-        return -mixture.log_prob(self._white(earlier - origin, jump)).mean() / earlier.shape[1]
+        gap = self.layout.moving(earlier) - origin
+        return -mixture.log_prob(self._white(gap, jump)).mean() / gap.shape[1]
 
     @torch.no_grad()
     def draw(
@@ -188,12 +192,12 @@ class VectorJumps(JumpKernel):
         mixture, origin = self._at(different, jump)
         s = self.jumps[jump].earlier
         drawn = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
-        return drawn.clamp(self.low[s], self.high[s])
+        return self.layout.set_moving(drawn, later).clamp(self.low[s], self.high[s])
 
     @torch.no_grad()
     def mean(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch d"]:
         mixture, origin = self._at(later, jump)
-        return origin + mixture.mean() @ self.factor[jump].T
+        return self.layout.set_moving(origin + mixture.mean() @ self.factor[jump].T, later)
 
     def _at(self, later: Tensor, jump: int) -> tuple[ConditionalMixture, Tensor]:
         """The mixtures of one jump."""
@@ -257,9 +261,15 @@ def empty_vector_jumps(
     """
     (d,) = layout.shape
     jumps = jumps_of(jump_grids(len(times) - 1, parts))
-    inputs, outputs = 3 * d + 1 + len(jumps), mixture_outputs(d, COMPONENTS)
+    moving = _moving(layout)
+    inputs, outputs = 2 * d + moving + 1 + len(jumps), mixture_outputs(moving, COMPONENTS)
     network = build_network(layout, inputs, outputs, settings, seed=seeds(seed).child("model", "network"))
-    return VectorJumps(network, sde, times, jumps, layout.shape)
+    return VectorJumps(network, sde, times, jumps, layout)
+
+
+def _moving(layout: StateLayout) -> int:
+    """Components of a state that are not static."""
+    return int(layout.moving(torch.zeros(1, *layout.shape)).shape[1])
 
 
 def _positive(scale: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from classical_cases import FITS, make
 from physinv.config.settings import Settings
 from physinv.laws.covariance import isotropic
 from physinv.methods.classical.ensemble_kalman import fit_ensemble_kalman
-from physinv.methods.classical.forward import Forward, fit_forward
+from physinv.methods.classical.forward import Forward, fit_forward, load_forward
 from physinv.methods.classical.gaussian_prior import fit_gaussian_prior
 from physinv.methods.classical.minimise import Objective
 from physinv.methods.classical.physics import fit_physics
@@ -62,11 +62,22 @@ def test_the_true_start_leaves_white_residuals(heat, ou, conductivity):
         assert torch.allclose(forward.whiten(gap - shift), -r, atol=1e-3)
 
 
-def test_a_process_without_noise_or_physics_is_refused(heat, tmp_path):
+def test_final_states_of_a_process_without_noise_are_seen_to_a_thousandth(tmp_path):
+    problem, start, final = make(Burgers(size=16, viscosity=0.2, noise=0.0, horizon=0.3, steps=1), tmp_path / "d")
+    forward = fit_forward(problem)
+    deviation = float(problem.train.states(-1).std())
+    assert float((forward.misfit(start, final)).abs().max()) < 0.1  # of 1: what rounding leaves
+    off = forward.misfit(start, final + 0.01 * deviation)
+    assert torch.allclose(off, torch.full_like(off, -10.0), rtol=0.02)  # the mean is no part of the deviation
+    again = load_forward(problem.setup, forward.tensors())
+    assert torch.equal(again.misfit(start, final), forward.misfit(start, final))
+
+
+def test_a_process_that_forgets_all_or_without_physics_is_refused(heat, tmp_path):
     problem, _, _ = heat
-    silent = Problem(Heat(steps=2, noise=0.0), problem.train, problem.valid)
-    with pytest.raises(NotApplicableError, match="no noise"):
-        fit_forward(silent)
+    still, _, _ = make(Heat(size=4, noise=0.0, diffusivity=1e4, steps=1), tmp_path / "d")
+    with pytest.raises(NotApplicableError, match="final states do not vary"):
+        fit_forward(still)
     blind = Problem(Recorded.of(problem.train.layout, problem.train.times.numpy()), problem.train, problem.valid)
     for fit in (fit_forward, fit_physics):
         with pytest.raises(NotApplicableError, match="physics must be known"):

@@ -22,6 +22,7 @@ from physinv.methods.classical.monte_carlo.laplace import linearise
 from physinv.methods.classical.monte_carlo.mcmc import fit_mcmc
 from physinv.methods.classical.monte_carlo.path import PathObjective, fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
+from physinv.methods.classical.variational import fit_gauss_newton, fit_lbfgs
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
@@ -280,13 +281,36 @@ def test_an_answer_that_has_not_converged_says_so(tmp_path):
         assert posterior.sample(final, 60).shape == (6, 60, 1)
 
 
+def test_without_noise_the_initial_state_alone_is_unknown(tmp_path):
+    """Heat: every mode is seen up to a thousandth of the deviation of x_T; damped ones stay as the prior has them."""
+    simulator = Heat(size=8, dimension=1, noise=0.0, diffusivity=2.0, horizon=0.5, steps=1)
+    problem, _, final = make(simulator, tmp_path)
+    model = fit_path_model(simulator, generator=torch.Generator().manual_seed(0))
+    assert model.numbers(whole=True) == model.law.numbers  # no noise among the coordinates
+    draws = fit_mcmc(problem, iterations=300).sample(final, 400, generator=torch.Generator().manual_seed(1))
+    like = torch.zeros(1, 1, 8, dtype=torch.float64)
+    decay, prior = simulator.decay(like.new_full((1,), 0.5), like).flatten(), simulator.exact().power.flatten()
+    seen = 1 / float(model.whitening[0, 0]) ** 2
+    posterior = prior * seen / (decay**2 * prior + seen)
+    y = simulator.modes(draws.double().flatten(0, 1)).reshape(len(final), 400, 5)
+    power = (y - y.mean(1, keepdim=True)).abs().square().mean((0, 1))
+    # 6 x 400 draws, 400 of them effective at least: relative standard error .05 for a real mode
+    assert torch.allclose(power[1:] / posterior[1:], torch.ones(4, dtype=torch.float64), atol=0.25)
+    assert float(posterior[1]) < 1e-3 * float(prior[1])  # known
+    assert float(posterior[4]) > 0.99 * float(prior[4])  # forgotten
+    for fit in (fit_lbfgs, fit_gauss_newton):
+        mean = simulator.modes(fit(problem).mean(final).double())[:, 0]
+        gain = decay * prior / (decay**2 * prior + seen)
+        assert torch.allclose(mean[:, 1:], (gain * simulator.modes(final.double())[:, 0])[:, 1:], atol=2e-2)
+
+
 def test_what_has_no_density_is_refused(tmp_path):
     with pytest.raises(NotApplicableError, match="depends on the state"):
         fit_path_model(StateNoise())
     with pytest.raises(NotApplicableError, match="not Gaussian, and their density is not known"):
         fit_path_model(Quadratic())
-    with pytest.raises(NotApplicableError, match="no noise"):
-        fit_path_model(Burgers(size=16, noise=0.0, steps=1))
+    with pytest.raises(NotApplicableError, match="final states do not vary"):
+        fit_path_model(Heat(size=4, noise=0.0, diffusivity=1e4, steps=1))
     with pytest.raises(NotApplicableError, match="at most 1024"):
         fit_path_model(Burgers(size=48, dimension=2, steps=1))
     problem, _, _ = make(Heat(size=8, dimension=1, steps=1), tmp_path)

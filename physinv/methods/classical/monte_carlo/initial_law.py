@@ -7,11 +7,11 @@ process itself, 2^16 of small states: standard errors of a variance of half a pe
 
 from __future__ import annotations
 
-__all__ = ["InitialLaw", "fit_initial_law"]
+__all__ = ["InitialLaw", "JointLaw", "fit_initial_law"]
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from physinv.laws.exact import LinearGaussian
 from physinv.methods.classical.gaussian_prior import GaussianPrior, gaussian_prior_of
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying
 
 _DRAWS, _NUMBERS = 2**16, 2**24  # most draws, and most numbers of all of them
 _COLUMNS = 128  # components whose third and fourth moments are looked at
@@ -83,6 +84,37 @@ class InitialLaw:
         return -self.log_prob(self.root(u, final)).double()
 
 
+@dataclass(frozen=True)
+class JointLaw(InitialLaw):
+    """The law of ``x_0`` and of unknown parameters: ``u``, then a standard normal number for each parameter.
+
+    Args:
+        gaussian: Mean and covariance of the moving channels, which define the first coordinates.
+        log_prob: The log density of states, up to a constant; None where their law is the Gaussian itself.
+        process: The process, whose static parts the parameters are.
+    """
+
+    process: Varying = field(kw_only=True)
+
+    @property
+    def numbers(self) -> int:
+        return super().numbers + len(self.process.priors)
+
+    def root(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        d = super().numbers
+        x = self.gaussian.root(u[:, :d], final)
+        return self.process.joined(self.process.state(x), self.process.from_normal(u[:, d:]))
+
+    def standardise(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
+        u = self.gaussian.standardise(initial)
+        return torch.cat([u, self.process.normal(initial).to(u)], 1)
+
+    def penalty(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        if self.log_prob is None:
+            return u.double().square().sum(1) / 2
+        return -self.log_prob(self.root(u, final)).double() + u[:, super().numbers :].double().square().sum(1) / 2
+
+
 @torch.no_grad()
 def fit_initial_law(
     simulator: Simulator, *, generator: torch.Generator | None = None, device: torch.device | str | None = None
@@ -109,7 +141,7 @@ def fit_initial_law(
         raise NotApplicableError(f"the process must be able to draw initial states: {error}") from None
     gaussian = gaussian_prior_of(simulator, initial)
     if isinstance(simulator.exact(), LinearGaussian) or _is_gaussian(gaussian, initial):
-        return InitialLaw(gaussian)
+        return _law(simulator, gaussian)
     if simulator.initial_log_prob(initial[:1]) is None:
         raise NotApplicableError(
             f"the initial states of {type(simulator).__name__} are not Gaussian, and their density is not known; give "
@@ -121,6 +153,15 @@ def fit_initial_law(
         assert found is not None  # asked above
         return found
 
+    return _law(simulator, gaussian, log_prob)
+
+
+def _law(
+    simulator: Simulator, gaussian: GaussianPrior, log_prob: Callable[[Tensor], Tensor] | None = None
+) -> InitialLaw:
+    """The law of states, and of parameters where some are unknown."""
+    if isinstance(simulator, Varying):
+        return JointLaw(gaussian, log_prob, process=simulator)
     return InitialLaw(gaussian, log_prob)
 
 

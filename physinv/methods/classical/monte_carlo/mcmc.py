@@ -96,6 +96,11 @@ class PathPosterior(Answer):
     late: float = 0.0
     observation: Observation | None = None
 
+    @property
+    def joint(self) -> bool:
+        """Whether unknown parameters are drawn together with the states; those of final states do not count then."""
+        return bool(self.model.simulator.unknown)
+
     def given(self, observation: Observation) -> PathPosterior:
         """Return the posterior given partial, noisy observations ``y`` in the place of final states.
 
@@ -221,6 +226,8 @@ class PathPosterior(Answer):
         like = objective.final.repeat_interleave(chains * n, 0)
         states = self.model.initial(firsts.reshape(-1, d), like)
         moving = self.model.simulator.layout.moving(states).reshape(batch, chains, n, -1)
+        if self.joint:  # the parameters as well, by their standard normal numbers
+            moving = torch.cat([moving, firsts[..., d - len(self.model.simulator.unknown) :]], -1)
         worst, least = r_hat(moving).amax(1), effective_draws(moving).amin(1)
         return Explored(states.reshape(batch, chains, n, *like.shape[1:]), worst, least, walked.accepted)
 

@@ -11,6 +11,9 @@ steps.  Directions that the last step does not reach (positions, where noise act
 be seen without error.  They get ``eps = 3 %`` of the deviation of all noise accumulated from 0 to T, of covariance
 ``R``, so ``1e-3`` of the variance.  Linear processes take one exact step.
 
+Of a process without noise a path is ``u`` alone, and the final state counts as seen up to a thousandth of its
+deviation.
+
 Given a partial observation ``y = H x_T + sigma n``, the last step has its noise in ``w`` as well, and ``r = (y - H
 x_T) / sigma``.
 """
@@ -30,6 +33,7 @@ from torch import Tensor
 from physinv.equations.sde import Linear, Multiplicative
 from physinv.equations.steps import Step, exponential
 from physinv.laws.observation import Observation
+from physinv.methods.classical.forward import FORGOTTEN, SEEN
 from physinv.methods.classical.gaussian_prior import fit_covariance
 from physinv.methods.classical.monte_carlo.initial_law import InitialLaw, fit_initial_law
 from physinv.methods.problem import NotApplicableError
@@ -53,12 +57,14 @@ class PathModel:
         law: The law of the initial states.
         grid: Ends of all solver steps, in units of time.
         whitening: ``C^(-1/2)`` of the last step, a matrix over the moving components.
+        quiet: Whether the process has no noise, so that paths are fixed by their initial states.
     """
 
     simulator: Simulator
     law: InitialLaw
     grid: tuple[float, ...]
     whitening: Float[Tensor, "d d"]
+    quiet: bool = False
 
     @property
     def step(self) -> Step:
@@ -88,7 +94,7 @@ class PathModel:
         Returns:
             The number of coordinates.
         """
-        steps = len(self.grid) - (1 if whole else 2)
+        steps = 0 if self.quiet else len(self.grid) - (1 if whole else 2)
         return self.law.numbers + steps * self.step.draws * math.prod(self.simulator.shape)
 
     def initial(
@@ -116,7 +122,7 @@ class PathModel:
             States at T.
         """
         x, shape = self.initial(c, like), (self.step.draws, *like.shape[1:])
-        noise = c[:, self.law.numbers :].reshape(len(c), -1, *shape).unbind(1)
+        noise = () if self.quiet else c[:, self.law.numbers :].reshape(len(c), -1, *shape).unbind(1)
         still = c.new_zeros(()).expand(shape[0], *like.shape)
         steps = itertools.pairwise(self.grid)
         for (a, b), w in itertools.zip_longest(steps, noise):
@@ -277,8 +283,8 @@ def fit_path_model(
         The coordinates.
 
     Raises:
-        NotApplicableError: For processes without physics, without noise, with noise that depends on the state, with
-            more than 1024 moving components, or with initial states of unknown density.
+        NotApplicableError: For processes without physics, with noise that depends on the state, with more than 1024
+            moving components, or with initial states of unknown density.
     """
     if not simulator.known:
         raise NotApplicableError("the physics must be known to run paths; these data come without any.")
@@ -303,13 +309,28 @@ def fit_path_model(
     last = layout.moving(simulator.apply_covariance(directions, a, b)).flatten(1)
     every = last if linear else _accumulated(simulator, directions, generator, device)
     size = float(every.diagonal().mean())
-    if not size > 0:
-        raise NotApplicableError("the process has no noise; x_T determines its past, and there is no density.")
-    total = last + (0.0 if linear else _KERNEL) * every
+    quiet = not size > 0
+    if quiet:  # the initial state alone is unknown
+        every = _seen(simulator, d, generator, device).to(every)
+    total = every if quiet else last + (0.0 if linear else _KERNEL) * every
     values, vectors = torch.linalg.eigh((total + total.T) / 2)
-    whitening = vectors / values.clamp(min=_LEAST * size).sqrt() @ vectors.T
+    whitening = vectors / values.clamp(min=0.0 if quiet else _LEAST * size).sqrt() @ vectors.T
     law = fit_initial_law(simulator, generator=generator, device=device)
-    return PathModel(simulator, law, tuple(grid), whitening.float())
+    return PathModel(simulator, law, tuple(grid), whitening.float(), quiet)
+
+
+def _seen(
+    simulator: Simulator, d: int, generator: torch.Generator | None, device: torch.device | str | None
+) -> Float[Tensor, "d d"]:
+    """The covariance with which final states of a process without noise count as seen."""
+    start = simulator.initial(_RUNS, generator=generator, device=device)
+    end = simulator.layout.moving(simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
+    end = end[end.flatten(1).isfinite().all(1)]
+    spread = float((end - end.mean(0)).square().mean()) if len(end) > 1 else 0.0
+    begun = simulator.layout.moving(start).double()
+    if not spread > FORGOTTEN * float((begun - begun.mean(0)).square().mean()):
+        raise NotApplicableError("final states do not vary, and tell nothing of initial states.")
+    return SEEN**2 * spread * torch.eye(d, dtype=end.dtype, device=end.device)
 
 
 def _accumulated(

@@ -1,0 +1,114 @@
+"""Unknown parameters before the state: fitted beside any method, drawn first, and handed to it with the observation."""
+
+from __future__ import annotations
+
+__all__ = ["SHARE", "draws_parameters", "fit_parameters", "joint_samples", "load_parameters"]
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.seeds import seeds
+from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.saving import Setup
+from physinv.models.jumps.parameters import ParameterKernel, empty_parameter_kernel, fit_parameter_kernel
+from physinv.processes.varying import Varying
+
+SHARE = 0.2
+"""Share of a budget of training that the law of the parameters takes."""
+
+_BATCH, _RATE, _PAIRS = 512, 3e-3, 2**15
+_NUMBERS, _FEWEST, _MOST = 2**23, 512, 2**14  # in the first states of a round, and trajectories in it
+
+
+def fit_parameters(problem: Problem) -> ParameterKernel | None:
+    """Train the law of the unknown parameters given a final state.
+
+    Args:
+        problem: The process, its data, and the budget for this alone.
+
+    Returns:
+        The kernel; None where no parameter is unknown.
+
+    Raises:
+        NotApplicableError: If the physics is to be learned, so that there are no parameters to find.
+    """
+    process = problem.simulator
+    if not isinstance(process, Varying):
+        return None
+    if problem.settings.physics == "learned":
+        raise NotApplicableError("unknown parameters need known physics; leave `physics` = learned out.")
+    stream = seeds(problem.seed).child("parameters")
+    problem.say("fit of the parameters")
+    kernel = fit_parameter_kernel(process, problem.train, seed=stream).to(problem.device)
+    left: dict[str, Any] = {
+        "batch": _BATCH,
+        "rate": _RATE,
+        "validate_windows": max(64, _PAIRS // math.prod(process.shape)),
+    }
+    if problem.settings.fresh == "auto":
+        left["fresh"] = "states" if process.spin_up_time == 0 else "noise"
+    settings = problem.settings.model_copy(update=left | {"windows": (2,)})
+    rows = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST)
+    ends = replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
+    ends.minimise_jumps(kernel, process, settings, stream=stream, rows=rows)
+    if settings.fresh != "states":  # else no state is seen twice, and nothing is learned by heart
+        kernel.finish(problem.valid, seed=stream)
+    return kernel.eval()
+
+
+def load_parameters(setup: Setup, tensors: Mapping[str, Tensor]) -> ParameterKernel | None:
+    """Load what :func:`fit_parameters` returned.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+
+    Returns:
+        The kernel; None where no parameter is unknown.
+    """
+    if not isinstance(setup.simulator, Varying):
+        return None
+    kernel = empty_parameter_kernel(setup.simulator, seed=seeds(setup.seed).child("parameters"))
+    kernel.load_state_dict(dict(tensors))
+    return kernel.to(setup.device).eval()
+
+
+def draws_parameters(answer: Answer) -> bool:
+    """Return whether an answer draws unknown parameters together with states, and needs none to be given.
+
+    Args:
+        answer: The answer; one that does has an attribute ``joint``.
+    """
+    return bool(getattr(answer, "joint", False))
+
+
+def joint_samples(
+    kernel: ParameterKernel,
+    sample: Callable[[Tensor], Tensor],
+    final: Float[Tensor, "batch *state"],
+    n: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch n *state"]:
+    """Draw parameters given final states, then initial states given both.
+
+    Args:
+        kernel: The law of the parameters.
+        sample: Draws one initial state for each final state with parameters.
+        final: Final states; their static parts of the parameters do not count.
+        n: Draws for each of them.
+        generator: Source of randomness.
+
+    Returns:
+        Initial states, whose static parts are the parameters.
+    """
+    seen = kernel.draw(final.repeat_interleave(n, dim=0), generator=generator)
+    process = kernel.process
+    drawn = process.joined(process.state(sample(seen)), process.values(seen))
+    return drawn.reshape(len(final), n, *drawn.shape[1:])

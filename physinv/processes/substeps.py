@@ -1,0 +1,67 @@
+"""Divide the intervals between stored times into solver steps."""
+
+from __future__ import annotations
+
+__all__ = ["every", "parts", "refine"]
+
+import collections
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def parts(duration: float, longest: float | None) -> int:
+    """Count the equal parts of a duration that are no longer than allowed, up to the rounding of times.
+
+    Args:
+        duration: Length of an interval, in units of time.
+        longest: The longest step; None: not known, and one step.
+
+    Returns:
+        1 or more.
+
+    Example:
+        >>> parts(1.0, 0.3), parts(1.0, None)
+        (4, 1)
+    """
+    return 1 if longest is None else max(1, math.ceil(duration / longest - 1e-3))
+
+
+def refine(times: Float[Tensor, " time"], substeps: int | Sequence[int]) -> Float[Tensor, " fine"]:
+    """Split intervals of time into equal parts.
+
+    Args:
+        times: Ends of the intervals, in units of time.
+        substeps: Number of parts of every interval, or of each.
+
+    Returns:
+        All ends of parts, the first and the last of ``times`` included.
+
+    Example:
+        >>> refine(torch.tensor([0.0, 1.0, 3.0]), [2, 1])
+        tensor([0.0000, 0.5000, 1.0000, 3.0000])
+    """
+    counts = torch.as_tensor([substeps] * (len(times) - 1) if isinstance(substeps, int) else list(substeps))
+    a, b, n = (v.repeat_interleave(counts) for v in (times[:-1], times[1:], counts))
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    w = (torch.arange(len(n)) - first).to(times.dtype) / n
+    return torch.cat([a * (1 - w) + b * w, times[-1:]])
+
+
+def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the first state, then the last of each group of the next ``counts[i]`` states.
+
+    Args:
+        states: States, one solver step after another.
+        counts: Solver steps in each group.
+
+    Yields:
+        One state at the start, and one for each group.
+    """
+    yield next(states)
+    for n in counts:
+        yield collections.deque(itertools.islice(states, n), maxlen=1)[-1]

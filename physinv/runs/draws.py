@@ -1,0 +1,146 @@
+"""The draws of one batch of observations, by whatever answer a run has, with unknown parameters first."""
+
+from __future__ import annotations
+
+__all__ = ["Asked", "check_unknown", "drawn_states", "steps_of"]
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.evaluation.observed.plausibility import divergence
+from physinv.laws.observation import Observation
+from physinv.methods.parameters import draws_parameters, joint_samples
+from physinv.methods.problem import Answer
+from physinv.methods.reverse import ReverseAnswer
+from physinv.models.jumps.parameters import ParameterKernel
+from physinv.posterior.partial import sample_final
+from physinv.training.final_estimate import FinalEstimate
+
+_LEAST_STEPS = 16  # of a solver: fewer may be too few where more are stable
+_MEAN_DRAWS = 32  # of unknown parameters, over which single estimates of a state are averaged
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """What is asked of each observation; :class:`~physinv.runs.reconstruct.SamplingPlan` says what it means."""
+
+    @property
+    def answer(self) -> str:
+        """What is computed."""
+
+    @property
+    def draws(self) -> int:
+        """States for each observation."""
+
+    @property
+    def steps(self) -> int | None:
+        """Solver steps of a score model."""
+
+    @property
+    def grid(self) -> str:
+        """Their placement."""
+
+    @property
+    def observe(self) -> str | None:
+        """Partial observation."""
+
+    @property
+    def refine(self) -> int:
+        """Gradients of Monte Carlo behind each sample."""
+
+
+def steps_of(answer: Answer) -> int | None:
+    """Return the solver steps of the samples of a score model; None for samples without small steps.
+
+    Args:
+        answer: The answer.
+    """
+    return answer.steps if isinstance(answer, ReverseAnswer) else None
+
+
+def check_unknown(names: Sequence[str], asked: Asked) -> None:
+    """Refuse what needs known parameters, where some are unknown.
+
+    Args:
+        names: The unknown parameters; none: nothing is refused.
+        asked: What is asked for.
+
+    Raises:
+        ValueError: If it is partial observations, refinement, or the solution of a probability flow.
+    """
+    needs = {"observe": asked.observe, "refine": asked.refine or None}
+    needs |= {"answer": asked.answer} if asked.answer not in ("samples", "mean") else {}
+    for name, value in needs.items():
+        if value is not None and names:
+            told = f"`{name}` = {value} needs known parameters, {', '.join(names)} is unknown here"
+            raise ValueError(f"{told}; leave it out.")
+
+
+def drawn_states(
+    parameters: ParameterKernel | None,
+    answer: Answer,
+    observation: Observation | FinalEstimate | None,
+    x: Float[Tensor, "batch *seen"],
+    asked: Asked,
+    generator: torch.Generator,
+) -> Float[Tensor, "batch k *state"]:
+    """Reconstruct the states of one batch of observations.
+
+    Args:
+        parameters: The law of unknown parameters, which are drawn first; None: all are known, or the answer draws them.
+        answer: The answer.
+        observation: Partial observation of the final states, or their estimate from it where the answer is trained for
+            that; None: they are observed whole.
+        x: Final states, or the observed numbers.
+        asked: What is asked for.
+        generator: Source of randomness.
+
+    Returns:
+        As many states as are asked for.
+
+    Raises:
+        ValueError: If a number is not finite.
+    """
+    if parameters is None or draws_parameters(answer):
+        return _drawn(answer, observation, x, asked, asked.draws, generator)
+    samples = asked.answer == "samples"
+    count = asked.draws if samples else _MEAN_DRAWS
+    joint = joint_samples(
+        parameters,
+        lambda seen: _drawn(answer, observation, seen, asked, 1, generator)[:, 0],
+        x,
+        count,
+        generator=generator,
+    )
+    return joint if samples else joint.mean(1, keepdim=True)
+
+
+def _drawn(
+    answer: Answer,
+    observation: Observation | FinalEstimate | None,
+    x: Tensor,
+    asked: Asked,
+    count: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "batch k *state"]:
+    """States given observations, whose parameters are known."""
+    if isinstance(observation, FinalEstimate):
+        drawn = answer.sample(observation(x), count, generator=generator)
+    elif isinstance(answer, ReverseAnswer) and observation is not None:
+        final = sample_final(answer.posterior, observation, x, count, generator=generator)
+        drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
+    elif asked.answer == "samples":
+        drawn = answer.sample(x, count, generator=generator)
+    elif isinstance(answer, ReverseAnswer) and asked.answer != "mean":
+        p = answer.posterior
+        drawn = (p.flow(x) if asked.answer == "flow" else p.mean_flow(x))[:, None]
+    else:
+        drawn = answer.mean(x)[:, None]
+    if not bool(drawn.isfinite().all()):
+        few = asked.steps is not None and asked.steps < _LEAST_STEPS and asked.grid == "stored"
+        raise ValueError(f"`{asked.answer}`: {divergence(drawn, x, steps=steps_of(answer) if few else None)}")
+    return drawn.detach()
