@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, Times, as_times, check_count, check_generator
+from physinv.config.inputs import States, Times, as_times, check_count, check_generator, check_instance
 from physinv.posterior.chain import Chain
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.prior import Prior
@@ -111,6 +111,7 @@ def bracket(
     Raises:
         ValueError: If a time of the reversal is not among ``times``, or a density is not known.
     """
+    check_instance(posterior, Reversal, "posterior", "give bracket(posterior, trajectories)")
     draws = check_count(draws, "draws")
     check_generator(generator)
     chains = posterior.chains()

@@ -105,6 +105,11 @@ class Posterior:
         out = self._back(every, eta=1.0, noise=True, generator=generator)
         return out.reshape(len(final), n, *final.shape[1:])
 
+    @property
+    def reference(self) -> ReferenceLaw | None:
+        """The reference law of the score; None where there is none."""
+        return ReferenceLaw.of(self.score)
+
     def chains(self) -> list[Chain]:
         """Return the reverse SDE as a chain of steps with log densities, of which weights are made."""
         return [reverse_links(Reverse(self.sde, self.score), self.times, in_parts(self.step, self.batch))]

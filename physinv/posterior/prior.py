@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Score
+from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw
 from physinv.processes.simulator import Simulator
 
@@ -29,7 +29,7 @@ class Prior(NamedTuple):
     source: str
 
 
-def prior_of(sde: SDE, score: Score, start: float = 0.0) -> Prior:
+def prior_of(sde: SDE, reference: ReferenceLaw | None, start: float = 0.0) -> Prior:
     """Return the log density of initial states: the formula of the process, else the reference law of the score.
 
     The reference law was fitted to the initial states of the training data.  What is computed with it is the evidence
@@ -37,7 +37,7 @@ def prior_of(sde: SDE, score: Score, start: float = 0.0) -> Prior:
 
     Args:
         sde: The process.
-        score: Its score.
+        reference: The reference law of its score; None where there is none.
         start: The time of the states, in units of time.
 
     Raises:
@@ -53,7 +53,6 @@ def prior_of(sde: SDE, score: Score, start: float = 0.0) -> Prior:
 
         if process.log_prior(process.initial(1)) is not None:
             return Prior(log_prior, CLOSED_FORM)
-    reference = ReferenceLaw.of(score)
     if reference is None:
         raise ValueError(
             f"the log density of the initial states of {type(sde).__name__} is not known; give `log_prior`, or the "

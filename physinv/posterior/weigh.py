@@ -21,29 +21,34 @@ __all__ = ["Reversal", "Weighed", "path_log_weight", "prior_for", "weigh"]
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, check_count, check_generator
-from physinv.equations.sde import SDE, Score
+from physinv.config.inputs import States, check_count, check_generator, check_instance
+from physinv.equations.sde import SDE
+from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.chain import Chain, forward_log_prob
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.prior import Prior, prior_of
 
 
+@runtime_checkable
 class Reversal(Protocol):
     """A posterior that draws along chains of steps whose log densities are known.
 
     Attributes:
         sde: The physics.
-        score: The score; a function that is called nowhere where there is none.
+        reference: The reference law of the score; None where there is none.
     """
 
-    sde: SDE
-    score: Score
+    @property
+    def sde(self) -> SDE: ...
+
+    @property
+    def reference(self) -> ReferenceLaw | None: ...
 
     def chains(self) -> list[Chain]:
         """Return the chains that draws follow, in turn."""
@@ -174,6 +179,7 @@ def weigh(
         >>> round(found.log_evidence.item(), 2)  # -log(4 pi) / 2 = -1.2655
         -1.27
     """
+    check_instance(posterior, Reversal, "posterior", "give weigh(posterior, final, n)")
     n = check_count(n, "n")
     check_generator(generator)
     final, chains = posterior.accepted(final), posterior.chains()
@@ -226,7 +232,7 @@ def prior_for(posterior: Reversal, chains: list[Chain], log_prior: Callable[[Ten
     """
     if log_prior is not None:
         return Prior(log_prior, "given")
-    return prior_of(posterior.sde, posterior.score, chains[0][-1].earlier)
+    return prior_of(posterior.sde, posterior.reference, chains[0][-1].earlier)
 
 
 def _along(sde: SDE, chain: Chain, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
