@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from physinv.cli import benchmark, compare, console, data, import_data, reconstruct, train
+from physinv.cli import benchmark, compare, console, data, evidence, import_data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.settings_help import SettingsHelp
 from physinv.cli.stopping import Heard, Stopped, heard, keeping
@@ -67,6 +67,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
     "evaluate": reconstruct.evaluate,
+    "evidence": evidence.evidence,
     "compare": compare.compare,
     "demo": demo,
 }

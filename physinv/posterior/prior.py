@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Prior", "prior_of"]
+__all__ = ["CLOSED_FORM", "Prior", "prior_of"]
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from physinv.equations.sde import SDE
@@ -51,7 +52,7 @@ def prior_of(sde: SDE, reference: ReferenceLaw | None, start: float = 0.0) -> Pr
             assert found is not None  # asked below
             return found
 
-        if process.log_prior(process.initial(1)) is not None:
+        if process.log_prior(torch.zeros((1, *process.shape))) is not None:
             return Prior(log_prior, CLOSED_FORM)
     if reference is None:
         raise ValueError(

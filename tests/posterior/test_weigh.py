@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from density_cases import around_mixture
 
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
@@ -127,27 +128,47 @@ def test_rounding_to_float32_costs_a_field_less_than_a_hundredth_of_a_nat():
     torch.testing.assert_close(found.log_evidence, known(heat, x.double()), rtol=0, atol=0.01)
 
 
-def test_a_double_well_has_the_evidence_of_the_fokker_planck_equation():
-    well, steps = DoubleWell(), 50
+def read(values, at, x):
+    """Values on an even grid, between its points."""
+    place = ((x - at[0]) / (at[1] - at[0])).clamp(0, len(at) - 1.001)
+    return torch.lerp(values[place.long()], values[place.long() + 1], place - place.long())
+
+
+@pytest.fixture(scope="module")
+def well():
+    """A double well with its places, and the log densities of its states at 51 times by the Fokker-Planck equation."""
+    well = DoubleWell()
     grid = FokkerPlanck(lambda x, t: -4 * x * (x**2 - 1), 1.0, np.linspace(-3, 3, 401))
     at = torch.from_numpy(grid.centers)
-    density, logs = well.log_prior(at[:, None]).exp().numpy(), []
-    for _ in range(steps):
-        logs.append(torch.from_numpy(np.log(np.maximum(density, 1e-300))))
-        density = grid.forward(density, 0.0, well.horizon / steps)
-    logs.append(torch.from_numpy(np.log(np.maximum(density, 1e-300))))
+    densities = [well.log_prior(at[:, None]).exp().numpy()]
+    for _ in range(well.steps):
+        densities.append(grid.forward(densities[-1], 0.0, well.horizon / well.steps))
+    return well, at, [torch.from_numpy(np.log(np.maximum(p, 1e-300))) for p in densities]
 
-    def read(values, x):
-        place = ((x - at[0]) / (at[1] - at[0])).clamp(0, len(at) - 1.001)
-        return torch.lerp(values[place.long()], values[place.long() + 1], place - place.long())
 
+def test_a_double_well_has_the_evidence_of_the_fokker_planck_equation(well):
+    well, at, logs = well
     slopes = [torch.gradient(log, spacing=float(at[1] - at[0]))[0] for log in logs]
-    score = lambda x, t: read(slopes[round(float(t[0]) / well.horizon * steps)], x)  # noqa: E731
-    posterior = Posterior(well, score, well.times, step=euler)
+
+    def score(x, t):
+        return read(slopes[round(float(t[0]) / well.horizon * well.steps)], at, x)
+
     final = well.simulate(30, generator=seed(), dtype=torch.float64)[:, -1]
-    found = weigh(posterior, final, 300, generator=seed())
-    error = found.log_evidence - read(logs[-1], final)[:, 0]
+    found = weigh(Posterior(well, score, well.times, step=euler), final, 300, generator=seed())
+    error = found.log_evidence - read(logs[-1], at, final)[:, 0]
     assert float(error.square().mean().sqrt()) < 0.05  # sampling error .025, Euler steps of .01
+
+
+def test_small_steps_around_a_mixture_can_be_weighed_under_nonlinear_physics(well):
+    """The noise goes through the physics there: its density takes the volume that the flow makes, some nats in all."""
+    _, at, logs = well
+    coarse = DoubleWell(steps=20)
+    x = coarse.simulate(20, generator=seed(), dtype=torch.float64)
+    found = bracket(Posterior(coarse, around_mixture(coarse), coarse.times), x, draws=150, generator=seed())
+    error = found.weighed.log_evidence - read(logs[-1], at, x[:, -1])[:, 0]
+    # z^2 of 20 deviates has the mean 1 +- .32; .05 for Euler steps of .025
+    assert float((error / (found.weighed.error + 0.05)).square().mean()) < 2.5
+    assert found.width > 0
 
 
 def test_brackets_hold_the_truth_and_are_as_wide_as_the_divergence_of_the_paths():
