@@ -47,7 +47,7 @@ def evidence(
 
 
 def evidence_under(run: Path, data: Path, draws: int, limit: int, seed: int, device: str | None) -> Evidence:
-    """Compute the evidence of the last states of trajectories under a run, with a bar of progress.
+    """Return the evidence of the last states of trajectories under a run, with a bar of progress.
 
     Args:
         run: Folder of the run.

@@ -197,6 +197,12 @@ def weigh(
             found.append(total + prior.log_prob(y).double())
         place.copy_(torch.cat(ended).reshape(place.shape))
         logs.copy_(_finite(torch.cat(found)).reshape(logs.shape))
+    lost = (weights == -math.inf).all(1)
+    if bool(lost.any()):
+        raise ValueError(
+            f"all draws of final state {int(lost.nonzero()[0])} left the range of the data or diverged, and none has a "
+            "weight; take more steps or draws, or train on data that look like it."
+        )
     return Weighed(samples, weights, prior.source)
 
 

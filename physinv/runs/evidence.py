@@ -23,8 +23,8 @@ from physinv.posterior.bracket import bracket
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import weigh
 from physinv.runs.run import Run, load_run
+from physinv.runs.weighing import few_effective
 
-_FEW = 0.1  # of the draws: effective shares below this are told
 _PART = 16  # observations between two reports of progress
 
 
@@ -69,15 +69,7 @@ class Evidence:
     @property
     def warnings(self) -> list[str]:
         """Return what speaks against the numbers, in sentences."""
-        told = []
-        few = int((self.effective < _FEW).sum())
-        if few:
-            told.append(
-                f"Less than a tenth of the draws carry the weight of {few} of {len(self.effective)} observations, down "
-                f"to {float(self.effective.min()) * self.draws:.0f} draws: their standard errors are too small. Take "
-                "more draws, or train longer."
-            )
-        return told
+        return few_effective(self.effective, self.draws)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as numbers and lists, for JSON."""
@@ -189,7 +181,7 @@ def evidence_of(
 
 
 def bayes_factor(a: Evidence, b: Evidence) -> BayesFactor:
-    """Compare the evidence of the same observations under two runs.
+    """Return the log Bayes factor of the same observations under two runs.
 
     Args:
         a: Evidence under the first run.

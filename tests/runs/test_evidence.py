@@ -14,8 +14,10 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.equations.gaussian import gaussian_log_prob
+from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.evidence import BayesFactor, Evidence, bayes_factor, evidence_of
-from physinv.runs.run import train_run
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.numerics.spectral import power_law
@@ -91,6 +93,45 @@ def test_the_command_line_says_the_same(rivals, capsys):
     main(["compare", str(run), str(slow), "--evidence", *few, "--json"])
     told = json.loads(capsys.readouterr().out)
     assert told["log_bayes_factor"] == pytest.approx(told["A"]["log_evidence"] - told["B"]["log_evidence"])
+
+
+class Biased(torch.nn.Module):
+    """A network that pulls all states to one side."""
+
+    def forward(self, x, t):
+        return torch.full_like(x[:, :1], 0.4) * torch.cos(torch.arange(x.shape[-1]) * math.pi / 4)
+
+
+def test_weighed_samples_of_a_biased_run_are_exact(rivals, tmp_path):
+    """The mean of unweighted samples is off by many standard errors, that of weighed ones is not."""
+    run, data = load_run(rivals[0][0]), rivals[0][1]
+    run.model.network = Biased()
+    final, exact, off = TrajectoryDataset(data).states(-1, limit=6), HEAT.exact(), {}
+    for weigh in (0, 2000):
+        plan = SamplingPlan(samples=1000, weigh=weigh, limit=6)
+        reconstruct(run, data, tmp_path / f"{weigh}.hdf5", plan)
+        found = read_reconstruction(tmp_path / f"{weigh}.hdf5")
+        z = exact.sample(final, 1000, generator=torch.Generator().manual_seed(0)).std(1) / 1000**0.5
+        off[weigh] = float(((found.samples.mean(1) - exact.mean(final)) / z).square().mean().sqrt())
+    told = found.info["evidence"]
+    # of n resampled of as many effective draws each mean has the variance 2/n; and the reference law was fitted
+    assert off[0] > 6 > 3 > off[2000]
+    assert found.info["weigh"] == 2000
+    assert told["prior"] == "closed form"
+    log_evidence, error = (torch.tensor(told[k]).double() for k in ("log_evidence", "error"))
+    assert float(((log_evidence - known(HEAT, data)[:6]) / error).abs().max()) < 4
+    assert 0.1 < min(told["effective"]) < max(told["effective"]) < 0.95
+
+
+def test_plans_of_weighed_samples_are_checked():
+    for wrong in (
+        {"weigh": 8},
+        {"weigh": 32, "answer": "mean"},
+        {"weigh": 32, "observe": "sensors:0.5"},
+        {"weigh": -1},
+    ):
+        with pytest.raises(ValueError, match="`weigh` must be 0 or at least `samples`"):
+            SamplingPlan(**wrong)
 
 
 def test_what_has_no_evidence_says_so_in_one_line(rivals, tmp_path):
