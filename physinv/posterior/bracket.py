@@ -75,7 +75,7 @@ class Bracket:
         return float(self.lower.mean()), float(self.upper.mean())
 
     def holds(self, log_evidence: Float[Tensor, " n"], errors: float = 3.0) -> bool:
-        """Tell whether known values lie between the bounds, up to some standard errors.
+        """Return whether known values lie between the bounds, up to some standard errors.
 
         Args:
             log_evidence: ``log p(x_T)`` of every trajectory, in nats.

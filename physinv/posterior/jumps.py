@@ -55,11 +55,10 @@ class JumpPosterior:
             Initial states ``(batch, n, *state)``.
 
         Raises:
-            ValueError: If ``n`` is smaller than 1, or ``final`` are no finite states of this process.
+            ValueError: If ``final`` are no finite states of this process, or ``n`` is smaller than 1.
         """
-        n = check_count(n, "n")
+        final, n = self.accepted(final), check_count(n, "n")
         check_generator(generator)
-        final = self.accepted(final)
         out = final.new_empty((len(final), n, *final.shape[1:]))
         for i, grid in enumerate(self.grids[:n]):
             place = out[:, i :: len(self.grids)]
