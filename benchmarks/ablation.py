@@ -26,10 +26,10 @@ from physinv.config.devices import threads_for
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations import time_grids as grids
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE, Linear, Score
 from physinv.evaluation import metrics
 from physinv.laws.exact_1d import ScalarPosterior
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.build import build_model, score_network
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.mixture import MixtureReference

@@ -23,9 +23,9 @@ from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.equations.fourier import multiplicity
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE, Score
 from physinv.evaluation import metrics
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.build import clock, score_network
 from physinv.models.networks import UNet
 from physinv.models.references.base import ReferenceLaw, between

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from physinv.models.build import build_model
     from physinv.models.references.base import ReferenceLaw
     from physinv.models.score import ScoreModel
+    from physinv.posterior.bracket import bracket
     from physinv.posterior.posterior import Posterior
+    from physinv.posterior.weigh import weigh
     from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
     from physinv.processes.parameters import parameter
     from physinv.processes.registry import simulators
@@ -62,6 +64,7 @@ __all__ = [
     "Simulator",
     "TrajectoryDataset",
     "VectorLayout",
+    "bracket",
     "build_model",
     "evaluate",
     "final_states",
@@ -78,6 +81,7 @@ __all__ = [
     "to_arviz",
     "train_run",
     "trajectory_loss",
+    "weigh",
 ]
 
 _HOME = {  # module below physinv -> its public names; a module without names is public itself
@@ -96,7 +100,9 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "models.build": ("build_model",),
     "models.references.base": ("ReferenceLaw",),
     "models.score": ("ScoreModel",),
+    "posterior.bracket": ("bracket",),
     "posterior.posterior": ("Posterior",),
+    "posterior.weigh": ("weigh",),
     "processes.layout": ("FieldLayout", "ParticleLayout", "VectorLayout"),
     "processes.registry": ("simulators",),
     "processes.parameters": ("parameter",),

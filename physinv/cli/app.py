@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from physinv.cli import benchmark, compare, data, import_data, reconstruct, train
+from physinv.cli import benchmark, compare, data, evidence, import_data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.settings_help import SettingsHelp
 from physinv.cli.terminal import console
@@ -68,6 +68,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
     "evaluate": reconstruct.evaluate,
+    "evidence": evidence.evidence,
     "compare": compare.compare,
     "demo": demo,
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from physinv.cli.evidence import Draws, evidence_under
 from physinv.cli.options import Device, Json, Seed
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
@@ -28,17 +29,27 @@ def compare(
     ] = None,
     samples: Annotated[int, typer.Option(min=2, help="Draws of a run for each observation.")] = 16,
     limit: Annotated[int, typer.Option(min=2, help="Observations that a run is compared on, at most.")] = 200,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence", help="Which run makes the final states of --data more likely? A log Bayes factor."),
+    ] = False,
+    draws: Draws = 64,
     seed: Seed = 0,
     device: Device = None,
     json_: Json = False,
 ) -> None:
     """Compare two runs or reconstructions: metrics side by side, and whether the difference is more than chance.
 
-    Differences are paired over the observations, with their standard error.
+    Differences are paired over the observations, with their standard error.  With --evidence two runs are compared as
+    models of the final states, of which the true initial states need not be known.
 
     Examples: physinv compare old.hdf5 new.hdf5
               physinv compare runs/heat runs/flow --data datasets/heat/data/test
+              physinv compare runs/slow runs/fast --data datasets/heat/data/test --evidence
     """
+    if evidence:
+        _bayes_factor(a, b, data, draws, limit, seed, device, json_)
+        return
     from physinv.config.files import as_json
     from physinv.config.outputs.temporary import scratch_folder
     from physinv.evaluation.paired import compare_pairs
@@ -53,6 +64,27 @@ def compare(
         console.plain(json.dumps(as_json(found), indent=1))
         return
     console.pairs(found, str(a), str(b))
+
+
+def _bayes_factor(
+    a: Path, b: Path, data: Path | None, draws: int, limit: int, seed: int, device: str | None, json_: bool
+) -> None:
+    """Compare two runs by the evidence of the same final states."""
+    from physinv.runs.evidence import bayes_factor
+
+    for path in (a, b):
+        if not path.is_dir():
+            raise ValueError(f"`--evidence` compares runs, {path} is no folder of one; leave it out.")
+    if data is None:
+        raise ValueError("`--evidence` needs `--data`, such as datasets/NAME/data/test.")
+    mine, theirs = (evidence_under(path, data, draws, limit, seed, device) for path in (a, b))
+    found = bayes_factor(mine, theirs)
+    if json_:
+        sides = {"A": mine.as_dict(), "B": theirs.as_dict()}
+        told = {"log_bayes_factor": found.value, "error": found.error, "verdict": found.verdict, **sides}
+        console.plain(json.dumps(told, indent=1))
+        return
+    console.bayes_factor(found, str(a), str(b))
 
 
 def _reconstruction(

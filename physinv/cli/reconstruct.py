@@ -82,6 +82,10 @@ def reconstruct(
     refine: Annotated[
         int, typer.Option(min=0, metavar="N", help="Move each sample by N gradients of Monte Carlo over paths.")
     ] = 0,
+    weigh: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Weigh N draws by their paths, and take samples by their weights."),
+    ] = 0,
     strict: Strict = False,
     seed: Seed = 0,
     device: Device = None,
@@ -114,6 +118,7 @@ def reconstruct(
         observe=observe,
         observed_noise=observed_noise,
         refine=refine,
+        weigh=weigh,
     )
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     source: TrajectoryDataset | FinalStates

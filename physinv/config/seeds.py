@@ -27,6 +27,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     reconstruction / samples                samples of the posterior, of unknown parameters as well
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
+    evidence / samples                      draws of a reversal that are weighed
     evaluation / exact                      samples of the exact posterior, to compare with
     evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
     evaluation / ranks                      ranks among equal numbers, in figures

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Step", "check_times", "euler", "exponential", "gather", "heun", "march", "milstein", "solve", "srk3"]
+__all__ = [
+    "Step",
+    "check_times",
+    "ends",
+    "euler",
+    "exponential",
+    "gather",
+    "heun",
+    "march",
+    "milstein",
+    "solve",
+    "srk3",
+]
 
 import itertools
 import math
@@ -136,11 +148,9 @@ def _march(
         check_shapes(sde, x[:1], x.new_full((1,), grid[0]))
     noise = noise and not (isinstance(sde, Reverse) and sde.eta == 0)
     still = x.new_zeros(()).expand(step.draws, *x.shape)
-    rounding = torch.finfo(x.dtype).eps / _RESOLVED
     yield x
     for a, b in itertools.pairwise(grid):
-        clock = x.dtype if max(abs(a), abs(b)) * rounding <= abs(b - a) else torch.float64
-        t0, t1 = (x.new_full((1,), t, dtype=clock).expand(len(x)) for t in (a, b))
+        t0, t1 = ends(x, a, b)
         dw = still
         if noise:
             dw = torch.randn((step.draws, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
@@ -179,6 +189,22 @@ def _march_modes(
             dw = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
             y = torch.addcmul(y, spread, sde.modes(dw))
         yield sde.unmodes(y, x)
+
+
+def ends(
+    x: Float[Tensor, "batch *state"], a: float, b: float
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Return the times of a step for every state, in the precision that :func:`march` gives them to the step.
+
+    Args:
+        x: States.
+        a: Time at which the step begins.
+        b: Time at which it ends.
+    """
+    rounding = torch.finfo(x.dtype).eps / _RESOLVED
+    clock = x.dtype if max(abs(a), abs(b)) * rounding <= abs(b - a) else torch.float64
+    t0, t1 = (x.new_full((1,), t, dtype=clock).expand(len(x)) for t in (a, b))
+    return t0, t1
 
 
 def check_times(sde: SDE, grid: list[float], noise: bool) -> None:

@@ -16,7 +16,19 @@ step                 weak order  strong order  draws  for
 
 from __future__ import annotations
 
-__all__ = ["SRK3", "Advance", "Step", "Tableau", "euler", "exponential", "heun", "in_parts", "milstein", "srk3"]
+__all__ = [
+    "SRK3",
+    "Advance",
+    "LogDensity",
+    "Step",
+    "Tableau",
+    "euler",
+    "exponential",
+    "heun",
+    "in_parts",
+    "milstein",
+    "srk3",
+]
 
 import math
 from collections.abc import Callable
@@ -26,10 +38,15 @@ from typing import NamedTuple
 from torch import Tensor, where
 
 from physinv.equations.broadcast import by_parts, match
+from physinv.equations.gaussian import gaussian_log_prob
+from physinv.equations.noise_density import euler_log_density
 from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse
 
 Advance = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
 """``(sde, x, t0, t1, dw) -> x(t1)``: what a :class:`Step` does."""
+
+LogDensity = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""``(sde, x, t0, t1, reached) -> log q(reached | x)``, one number in nats for each state."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,7 @@ class Step:
         weak_order: Order p of the scheme: errors of expectations are ``O(dt^p)``.  ``math.inf`` where steps of any
             length are exact in law.
         draws: Number of independent Gaussian states that one step consumes.
+        density: The log density of the states that the step reaches; None: it has none, or none that is known.
 
     Example:
         A step of one's own, Euler's method with the noise applied first:
@@ -60,6 +78,7 @@ class Step:
     advance: Advance
     weak_order: float
     draws: int = 1
+    density: LogDensity | None = None
 
     def __call__(self, sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
         """Return the states at ``t1``.
@@ -75,6 +94,31 @@ class Step:
             States at ``t1``, of the shape of ``x``.
         """
         return self.advance(sde, x, t0, t1, dw)
+
+    def log_density(self, sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, reached: Tensor) -> Tensor:
+        """Return ``log q(reached | x)``, the log density with which the step goes from ``x`` to given states.
+
+        Args:
+            sde: The equation.
+            x: States at ``t0``, ``(batch, *state)``.
+            t0: Times at which the step begins, ``(batch,)``.
+            t1: Times at which it ends, ``(batch,)``.
+            reached: States at ``t1``, ``(batch, *state)``.
+
+        Returns:
+            Nats, float64, ``(batch,)``; minus infinity where the step cannot lead.
+
+        Raises:
+            ValueError: If the step has no density, or none that is known; one line says which steps have one.
+        """
+        if self.density is None:
+            name = getattr(self.advance, "__name__", "this").strip("_")
+            raise ValueError(
+                f"step `{name}` has no log density that is known; take euler, exponential, split or transport."
+            )
+        if isinstance(sde, Reverse) and sde.eta == 0:
+            raise ValueError("`eta` = 0 is deterministic and has no log density, got a probability flow; take eta = 1.")
+        return self.density(sde, x, t0, t1, reached)
 
 
 def in_parts(step: Step, size: int | None) -> Step:
@@ -98,7 +142,7 @@ def in_parts(step: Step, size: int | None) -> Step:
 
         return by_parts(part, size, x, t0, t1, dw.transpose(0, 1))
 
-    return step if size is None else Step(advance, step.weak_order, step.draws)
+    return step if size is None else Step(advance, step.weak_order, step.draws, step.density)
 
 
 def _euler(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
@@ -177,7 +221,17 @@ def _exponential(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Ten
     return sde.unmodes(sde.decay(dt, x) * sde.modes(x) + scale * sde.modes(dw[0]), x)
 
 
-euler = Step(_euler, weak_order=1.0)
+def _exponential_density(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, reached: Tensor) -> Tensor:
+    if not isinstance(sde, Linear):
+        raise ValueError(f"`exponential` solves Linear SDEs only, got {type(sde).__name__}; take euler.")
+    like, dt = x.double(), (t1 - t0).double()
+    variance = sde.variance(dt, like)
+    if not bool((variance > 0).any()):
+        raise ValueError("`noise` must be positive for a log density, got a process without noise.")
+    return gaussian_log_prob(sde.modes(reached.double()) - sde.decay(dt, like) * sde.modes(like), variance, like)
+
+
+euler = Step(_euler, weak_order=1.0, density=euler_log_density)
 """Euler-Maruyama method ``x + f dt + g dW`` (Maruyama 1955): weak order 1; strong 1 for additive noise, else 1/2."""
 
 milstein = Step(_milstein, weak_order=1.0)
@@ -189,5 +243,5 @@ heun = Step(_heun, weak_order=2.0)
 srk3 = Step(_srk3, weak_order=3.0, draws=2)
 """Four-stage Runge-Kutta method of weak order 3 for additive noise (in the sense of Debrabant 2010)."""
 
-exponential = Step(_exponential, weak_order=math.inf)
+exponential = Step(_exponential, weak_order=math.inf, density=_exponential_density)
 """Exact step of a :class:`~physinv.equations.sde.Linear` SDE, of any length: decay and accumulated noise per mode."""

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import States, as_states, check_count, check_generator
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import Linear
 from physinv.laws.covariance import Covariance
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.mixture import Mixture
 from physinv.laws.observation import Observation, jacobian
 
@@ -155,7 +155,7 @@ class LinearGaussian(ExactPosterior):
         """Return the log density ``log p(x_0 | x_T)``.
 
         Modes without posterior variance (the prior holds them at its mean) are left out; see
-        :func:`~physinv.laws.gaussian.gaussian_log_prob`.
+        :func:`~physinv.equations.gaussian.gaussian_log_prob`.
 
         Args:
             initial: One initial state for each final state.

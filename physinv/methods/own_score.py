@@ -24,9 +24,9 @@ from torch import Tensor
 
 from physinv.config.files import load_tensors, save_tensors
 from physinv.config.seeds import seeds
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import solve
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.methods.mapped import MappedAnswer, with_value_map
 from physinv.methods.problem import Problem
 from physinv.methods.reverse import ReverseAnswer, load_score_model
@@ -106,8 +106,8 @@ class OwnDensity(OwnPosterior):
         """Return ``log p(x_0 | x_T)`` by the probability flow.
 
         The divergence of large states is estimated by one random probe from a fixed seed.  Modes that do not vary among
-        initial states are left out, as by :func:`~physinv.laws.gaussian.gaussian_log_prob`: the density of their noise
-        since the start of the flow is subtracted.
+        initial states are left out, as by :func:`~physinv.equations.gaussian.gaussian_log_prob`: the density of their
+        noise since the start of the flow is subtracted.
 
         Args:
             initial: Initial states ``x_0``.

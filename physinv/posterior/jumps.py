@@ -11,7 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import States, as_states, check_count, check_generator
+from physinv.equations.sde import SDE, Linear
 from physinv.models.jumps.base import Jump, JumpKernel
+from physinv.models.references.base import ReferenceLaw
+from physinv.posterior.chain import Chain, Link
 from physinv.posterior.posterior import default_batch
 
 
@@ -52,11 +55,10 @@ class JumpPosterior:
             Initial states ``(batch, n, *state)``.
 
         Raises:
-            ValueError: If ``n`` is smaller than 1, or ``final`` are no finite states of this process.
+            ValueError: If ``final`` are no finite states of this process, or ``n`` is smaller than 1.
         """
-        n = check_count(n, "n")
+        final, n = self.accepted(final), check_count(n, "n")
         check_generator(generator)
-        final = self._accepted(final)
         out = final.new_empty((len(final), n, *final.shape[1:]))
         for i, grid in enumerate(self.grids[:n]):
             place = out[:, i :: len(self.grids)]
@@ -71,10 +73,43 @@ class JumpPosterior:
         Args:
             final: Final states ``x_T``.
         """
-        x, grid = self._accepted(final), min(self.grids, key=len)
+        x, grid = self.accepted(final), min(self.grids, key=len)
         for jump in grid:
             x = torch.cat([self.kernel.mean(part, jump) for part in torch.split(x, default_batch(x))])
         return x
+
+    @property
+    def sde(self) -> SDE:
+        """The physics."""
+        return self.kernel.sde
+
+    @property
+    def reference(self) -> ReferenceLaw | None:
+        """None: jumps have no reference law."""
+        return None
+
+    def chains(self) -> list[Chain]:
+        """Return each grid as a chain of jumps with log densities, of which weights are made.
+
+        Raises:
+            ValueError: If the physics is not linear: how likely it is to make a long jump is not known then.
+        """
+        if not isinstance(self.sde, Linear):
+            raise ValueError(
+                f"{type(self.sde).__name__} is not linear, and how likely it is to make a jump is not known; weigh "
+                "small steps."
+            )
+        times = self.kernel.times.tolist()
+
+        def link(i: int) -> Link:
+            jump = self.kernel.jumps[i]
+
+            def draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
+                return self.kernel.draw(x, i, generator=generator)
+
+            return Link(times[jump.later], times[jump.earlier], draw, lambda x, y: self.kernel.log_density(x, y, i))
+
+        return [[link(i) for i in grid] for grid in self.grids]
 
     def _along(self, x: Tensor, grid: list[int], generator: torch.Generator | None) -> Tensor:
         """One draw for each state along one grid, some states at a time."""
@@ -85,6 +120,11 @@ class JumpPosterior:
             parts.append(part)
         return torch.cat(parts)
 
-    def _accepted(self, final: States) -> Tensor:
-        """Final states in the precision and on the device of the network."""
-        return as_states(final, "final", None, like=next(self.kernel.parameters(), None), finite=True)
+    def accepted(self, final: States, name: str = "final") -> Float[Tensor, "batch *state"]:
+        """Return states in the precision and on the device of the network.
+
+        Args:
+            final: States: a tensor, or an array or lists, of which one is made.
+            name: Name of the argument, for messages.
+        """
+        return as_states(final, name, None, like=next(self.kernel.parameters(), None), finite=True)

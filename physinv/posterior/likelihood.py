@@ -21,8 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.bridges import adaptive, flow_field
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import Linear, Reverse
-from physinv.laws.gaussian import gaussian_log_prob
 
 Density = Callable[[Tensor], Tensor]
 """``x -> log p(x)``, shapes ``(batch, *state) -> (batch,)``."""

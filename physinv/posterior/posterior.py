@@ -15,6 +15,7 @@ from physinv.equations.solve import Step, march
 from physinv.equations.steps import in_parts
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.score import ScoreModel
+from physinv.posterior.chain import Chain, reverse_links
 from physinv.posterior.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
 from physinv.reversal.choose import default_step
 
@@ -103,6 +104,15 @@ class Posterior:
         every = final.repeat_interleave(n, dim=0)
         out = self._back(every, eta=1.0, noise=True, generator=generator)
         return out.reshape(len(final), n, *final.shape[1:])
+
+    @property
+    def reference(self) -> ReferenceLaw | None:
+        """The reference law of the score; None where there is none."""
+        return ReferenceLaw.of(self.score)
+
+    def chains(self) -> list[Chain]:
+        """Return the reverse SDE as a chain of steps with log densities, of which weights are made."""
+        return [reverse_links(Reverse(self.sde, self.score), self.times, in_parts(self.step, self.batch))]
 
     def accepted(self, final: States, name: str = "final") -> Float[Tensor, "batch *state"]:
         """Return states in the precision and on the device of the score model.

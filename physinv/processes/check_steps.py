@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from physinv.processes.simulator import Simulator, check_initial, refine
+from physinv.processes.check_initial import check_initial
+from physinv.processes.simulator import Simulator, refine
 
 _PARTS = 4  # of a solver step, in the finer solution
 _APART = 0.2  # relative difference of mean square deviations that is refused: 10 % of the standard deviation

@@ -6,7 +6,7 @@ Subclasses are frozen dataclasses whose fields are made with :func:`~physinv.pro
 
 from __future__ import annotations
 
-__all__ = ["Simulator", "check_initial", "every", "refine"]
+__all__ = ["Simulator", "every", "refine"]
 
 import dataclasses
 import math
@@ -20,11 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, joined
+from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator
 from physinv.equations.sde import SDE
 from physinv.equations.solve import check_times, gather, march
 from physinv.equations.steps import Step, euler
 from physinv.laws.exact import ExactPosterior
+from physinv.processes.check_initial import check_initial
 from physinv.processes.documented import with_parameters
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import check_value, coerced, parameter
@@ -337,28 +338,20 @@ class Simulator(SDE):
         """
         return None
 
+    def log_prior(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
+        """Return the log density of initial states in nats, normalised; None where there is no formula for it.
+
+        Evidence needs it (:func:`~physinv.posterior.weigh.weigh`).  Where initial states vary in some modes only, it is
+        the density in those.
+
+        Args:
+            x: Initial states.
+        """
+        return None
+
     def exact(self) -> ExactPosterior | None:
         """Return the exact posterior ``p(x_0 | x_T)`` where one is known, else None."""
         return None
-
-
-def check_initial(simulator: Simulator, x: Float[Tensor, "..."], batch: int) -> None:
-    """Refuse initial states that do not have the shape that the layout of their process says.
-
-    Args:
-        simulator: The process.
-        x: What its ``initial`` returned.
-        batch: Number of states that it was asked for.
-
-    Raises:
-        ValueError: If shape or number differ.
-    """
-    owner, shape = type(simulator).__name__, tuple(x.shape)
-    if shape[1:] != simulator.shape:
-        wanted = joined(simulator.shape)
-        raise ValueError(f"`initial` of {owner} must return {wanted}, as `layout` says, got {shape}; change one.")
-    if len(x) != batch:
-        raise ValueError(f"`initial` of {owner} must return {batch} states, as many as `batch` says, got {len(x)}.")
 
 
 def _advance(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from physinv.equations.broadcast import match
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import Step
 from physinv.models.references.linear import LinearReference, Spectrum
 from physinv.models.score import ScoreModel
+
+_STILL = 1e-12  # of the largest variance: modes with less do not vary, but for the rounding of states
 
 
 def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
@@ -30,6 +33,13 @@ def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tenso
     ``w = eta^2 q/a + (1 - eta^2) w_0``.  The first is exact, since ``a E[y'|y] = y + q s(y)`` for any law of ``y'``
     (Robbins 1956; Efron 2011); ``w_0 = 1/2 int sqrt(S'/S_t) g^2 dt`` (Simpson's rule) belongs to the flow.
     """
+    mean, variance = _law(sde, x, t0, t1)
+    linear = _parts(sde)[0]
+    return linear.unmodes(mean + (variance / match(t0 - t1, x)).sqrt() * linear.modes(dw[0]), x)
+
+
+def _law(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every mode of ``y'``."""
     linear, model, reference, eta2 = _parts(sde)
     dt = t0 - t1
     moved, variance, now, then = _reference(linear, reference, eta2, x, t0, t1)
@@ -40,8 +50,15 @@ def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tenso
         half = reference.spectrum((t0 + t1) / 2, x).now
         simpson = (1 + 4 * (then.now / half).sqrt() + (then.now / now.now).sqrt()) / 6
         weight = weight + (1 - eta2) * linear.noise**2 / 2 * match(dt, x) * simpson * now.a * unit
-    out = moved + weight * linear.modes(model.output(x, t0))
-    return linear.unmodes(out + (variance / match(dt, x)).sqrt() * linear.modes(dw[0]), x)
+    return moved + weight * linear.modes(model.output(x, t0)), variance
+
+
+def _density(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, reached: Tensor) -> Tensor:
+    """Log density of :func:`_transport`, in the modes that vary: of ``t1 = 0`` those that initial states vary in."""
+    mean, variance = _law(sde, x, t0, t1)
+    variance = torch.where(variance > _STILL * variance.amax(), variance, torch.zeros_like(variance)).double()
+    gap = _parts(sde)[0].modes(reached) - mean
+    return gaussian_log_prob(gap.to(torch.complex128 if gap.is_complex() else torch.float64), variance, x.double())
 
 
 def _transport2(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
@@ -109,7 +126,7 @@ def _over_sine(s: Spectrum) -> Tensor:
     return torch.where(s.v > 0, (s.now / s.v.clamp(min=torch.finfo(s.v.dtype).tiny)).sqrt(), 0.0)
 
 
-transport = Step(_transport, weak_order=1.0)
+transport = Step(_transport, weak_order=1.0, density=_density)
 """Exponential step, exact for linear-Gaussian processes at any step size; first order in the network's correction.
 
 It needs ``Reverse(sde, score)`` with a linear process and a score model around a

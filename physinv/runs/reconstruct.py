@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ANSWERS", "GRIDS", "SamplingPlan", "reconstruct", "step_grid"]
+__all__ = ["ANSWERS", "SamplingPlan", "reconstruct"]
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.devices import check_memory, threads_for
@@ -21,8 +20,6 @@ from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
-from physinv.equations.sde import Reverse
-from physinv.equations.time_grids import linear, logarithmic, resample_times
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
 from physinv.evaluation.observed.plausibility import Plausibility
 from physinv.laws.observation import displayed_state
@@ -35,24 +32,21 @@ from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.processes.varying import Varying
-from physinv.reversal.choose import default_step
-from physinv.reversal.learned_grid import learned
 from physinv.runs.draws import check_unknown, drawn_states, steps_of
+from physinv.runs.evidence import reversal_of
 from physinv.runs.forward import ForwardSamples
+from physinv.runs.grids import check_grid, step_grid
 from physinv.runs.observed import DEFAULT_NOISE, check_observable, trained_for, untrained
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
 from physinv.runs.store import Store, check_fits, reserved
+from physinv.runs.weighing import WeighedSamples
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
 the probability flow or the reversal without noise."""
 
-GRIDS = ("stored", "linear", "log", "learned")
-"""Placements of the solver's steps; see :func:`step_grid`."""
-
 _TIME = 100.0  # bytes for each time of a solver
-_TIMED_TRAJECTORIES = 16  # trajectories on which the local errors of a learned grid are measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +59,8 @@ class SamplingPlan:
             ``"mean-flow"`` that of the reversal without noise.
         samples: Draws for each observation (``"samples"`` only).
         steps: Solver steps from T to 0 of a score model; None: as many as the run has stored intervals.
-        grid: Placement of the steps: ``"stored"``, ``"linear"``, ``"log"`` or ``"learned"``; see :func:`step_grid`.
+        grid: Placement of the steps: ``"stored"``, ``"linear"``, ``"log"`` or ``"learned"``; see
+            :func:`~physinv.runs.grids.step_grid`.
         seed: Seed of the draws, of the noise of a partial observation and of the places of its sensors.
         batch: Largest number of states that a score model computes at the same time, where that has to be fewer than
             suits the device; None: as many.  Samples do not depend on it, but for rounding.
@@ -76,6 +71,8 @@ class SamplingPlan:
             twentieth of the standard deviation of the final states of the data.
         refine: Gradients of Monte Carlo over paths that each sample moves by in the end
             (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
+        weigh: Draws of the reversal for each observation that are weighed, and from which the samples are drawn in
+            proportion to their weights (:func:`~physinv.posterior.weigh.weigh`); 0: samples are not weighed.
 
     Raises:
         ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with an
@@ -96,11 +93,12 @@ class SamplingPlan:
     observe: str | None = None
     observed_noise: float | None = None
     refine: int = 0
+    weigh: int = 0
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
             raise ValueError(f"`answer` must be one of {', '.join(ANSWERS)}, got {self.answer!r}.")
-        _check_grid(self.grid)
+        check_grid(self.grid)
         for name in ("samples", "limit", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -112,6 +110,11 @@ class SamplingPlan:
             raise ValueError(
                 f"`refine` must be 0 or more, and moves samples given the whole final state, got {self.refine} with "
                 f"`answer` {self.answer!r} and `observe` {self.observe!r}."
+            )
+        if self.weigh and (self.weigh < self.samples or self.answer != "samples" or self.observe is not None):
+            raise ValueError(
+                f"`weigh` must be 0 or at least `samples`, and weighs samples given the whole final state, got "
+                f"{self.weigh} with `samples` {self.samples}, `answer` {self.answer!r} and `observe` {self.observe!r}."
             )
 
     @property
@@ -185,6 +188,7 @@ def reconstruct(
         observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
     generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
+    weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
     paths = fit_path_model(run.simulator, generator=generator, device=device) if plan.refine else None
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
@@ -215,9 +219,11 @@ def reconstruct(
             ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
             at, doubts = 0, Plausibility(layout, None if run.summary is None else run.summary.initial)
             for part in torch.split(final, max(1, default_batch(shown) // k)):
-                drawn = drawn_states(
-                    run.parameters, answer, run.partial or observation, part.to(device), plan, generator
-                )
+                x = part.to(device)
+                if weighed is not None:
+                    drawn = weighed.draw(x, generator=generator)
+                else:
+                    drawn = drawn_states(run.parameters, answer, run.partial or observation, x, plan, generator)
                 if paths is not None:
                     drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
                 doubts.add(drawn)
@@ -238,8 +244,10 @@ def reconstruct(
             store.background(run.summary, final if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             lines = [*untrained(run.simulator, plan.observe if run.partial is None else None), *doubts.warnings]
+            lines += weighed.warnings if weighed is not None else []
+            evidence = {} if weighed is None else {"evidence": weighed.info}
             _refuse(lines, strict)
-            store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines})
+            store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | evidence)
             for line in lines:
                 told(line)
 
@@ -280,6 +288,7 @@ def _info(
         "observed_noise": None if plan.observe is None else plan.observed_noise,
         "samples": plan.draws,
         "refine": plan.refine,
+        "weigh": plan.weigh,
         "seed": plan.seed,
         "simulator": run.info["simulator"],
         "parameters": describe(run.simulator),
@@ -294,44 +303,6 @@ def _info(
     if familiar is not None:
         info["familiarity"] = {**asdict(familiar), "warnings": familiar.warnings}
     return info
-
-
-def step_grid(run: Run, data: TrajectoryDataset | None, steps: int, grid: str) -> Float[Tensor, " grid"]:
-    """Return the times of a reversal.
-
-    Args:
-        run: Trained run.
-        data: Trajectories on which a ``"learned"`` grid measures its local errors; None where there are none.
-        steps: Number of solver steps from T to 0.
-        grid: ``"stored"``: spaced like the stored times.  ``"linear"``: equal steps.  ``"log"``: geometric from a
-            hundredth of the horizon on, for initial states with structure on all scales.  ``"learned"``: equal local
-            errors (:func:`~physinv.reversal.learned_grid.learned`).
-
-    Returns:
-        Increasing times from 0 to T, ``(steps + 1,)``, in the unit of time of the process.
-
-    Raises:
-        ValueError: If there is no grid of that name, or it needs trajectories.
-    """
-    _check_grid(grid)
-    horizon = float(run.times[-1])
-    if grid == "stored":
-        return resample_times(run.times, steps)
-    if grid == "linear":
-        return linear(horizon, steps)
-    if grid == "log":
-        return logarithmic(horizon, steps, horizon / 100)
-    if data is None:
-        raise ValueError("`grid` learned measures errors along trajectories, got observations alone; take stored.")
-    timed = data.trajectories(slice(0, _TIMED_TRAJECTORIES)).to(run.device)
-    reverse = Reverse(run.sde, run.model)
-    return learned(reverse, timed, data.times, steps, step=default_step(run.sde, run.model))
-
-
-def _check_grid(grid: str) -> None:
-    """Raise ValueError unless there is a grid of that name."""
-    if grid not in GRIDS:
-        raise ValueError(f"`grid` must be one of {', '.join(GRIDS)}, got {grid!r}.")
 
 
 def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> Answer:
@@ -350,7 +321,7 @@ def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> An
     """
     answer = run.answer
     if isinstance(answer, ReverseAnswer):
-        small = answer.steps is not None or plan.answer in ("flow", "mean-flow")
+        small = answer.steps is not None or plan.answer in ("flow", "mean-flow") or plan.weigh > 0
         if not small and (plan.steps is not None or plan.grid != "stored"):
             raise ValueError(
                 f"`steps` and `grid` are for small steps, this run draws by jumps, got {plan.steps} and {plan.grid}; "

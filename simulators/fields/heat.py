@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import LinearGaussian
@@ -69,6 +70,10 @@ class Heat(Linear, RandomField):
         self, z: Float[Tensor, "batch *state"], generator: torch.Generator | None
     ) -> Float[Tensor, "batch *state"]:
         return scalar_field(self.prior, z, max(self.slope, 4.0) if self.prior == "edges" else self.slope, generator)
+
+    def log_prior(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
+        """Return the log density of the ``gaussian`` prior, in all modes but the mean, which is 0."""
+        return gaussian_log_prob(self.modes(x), power_law(x, self.slope), x) if self.prior == "gaussian" else None
 
     def exact(self) -> LinearGaussian | None:
         if self.prior != "gaussian":

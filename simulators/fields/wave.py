@@ -15,8 +15,8 @@ from torch import Tensor
 
 from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.laws.exact import ExactPosterior, States, check_final
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import parameter
 from simulators.numerics.oscillator import Block, inverse_root, noise_block, noise_root, product, propagator, transposed
@@ -205,7 +205,7 @@ class WaveGaussian(ExactPosterior):
     ) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_0 | x_T)``, of covariance ``C = P - K F P`` in each mode.
 
-        Modes that the prior leaves at 0 are left out (:func:`~physinv.laws.gaussian.gaussian_log_prob`).
+        Modes that the prior leaves at 0 are left out (:func:`~physinv.equations.gaussian.gaussian_log_prob`).
 
         Args:
             initial: Initial states.

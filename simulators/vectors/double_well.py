@@ -122,6 +122,10 @@ class DoubleWell(Simulator):
         s = self.start * x.sum(1) / self.width**2
         return torch.logaddexp(s, -s) - x.square().sum(1) / (2 * self.width**2)
 
+    def log_prior(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        norm = math.log(2) + self.dimension * math.log(2 * math.pi * number(self.width) ** 2) / 2
+        return self.initial_log_prob(x) - norm - self.dimension * self.start**2 / (2 * self.width**2)
+
     def exact(self) -> ScalarPosterior | None:
         if self.dimension > 1 or self.temperature == 0:
             return None

@@ -119,6 +119,9 @@ class OrnsteinUhlenbeck(Linear, Simulator):
         Args:
             x: Initial states.
         """
+        return self.log_prior(x)
+
+    def log_prior(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
         p = self.prior
         return Mixture(p.weights.to(x), p.means.to(x), p.covs.to(x)).log_prob(x)
 

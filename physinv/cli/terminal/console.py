@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 __all__ = [
+    "bayes_factor",
     "checks",
+    "evidence",
     "fail",
     "familiarity",
     "mapping",
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from physinv.evaluation.paired import Pair
     from physinv.evaluation.verdict.words import Verdict
     from physinv.posterior.reconstruction import Reconstruction
+    from physinv.runs.evidence import BayesFactor, Evidence
 
 
 _BASELINES = ("climatology", "persistence", "linear")  # columns beside the exact posterior, where they are known
@@ -203,6 +206,43 @@ def pairs(found: Sequence[Pair], a: str, b: str) -> None:
         numbers = (pair.a, pair.b, pair.difference)
         table.add_row(pair.metric, *(f"{x:.4g}" for x in numbers), f"{pair.error:.2g}", pair.best, pair.verdict)
     _out().print(table)
+
+
+def evidence(found: Evidence, title: str) -> None:
+    """Print the evidence of observations under a run, and what speaks against it.
+
+    Args:
+        found: The evidence.
+        title: Name of the run.
+    """
+    total, error = found.total
+    table = Table(title=_text(title), title_justify="left", title_style="bold")
+    for name in ("", "nats", "+-"):
+        table.add_column(name, justify="right" if name else "left")
+    table.add_row(f"log p of {len(found.log_evidence)} final states", f"{total:.6g}", f"{error:.2g}")
+    table.add_row("log p of one, mean", f"{float(found.log_evidence.mean()):.6g}", f"{error / len(found.error):.2g}")
+    if found.upper is not None and found.width is not None:
+        width, doubt = found.width
+        table.add_row("bound from below, mean", f"{float(found.lower.mean()):.6g}", "")
+        table.add_row("bound from above, mean", f"{float(found.upper.mean()):.6g}", "")
+        table.add_row("width", f"{width:.4g}", f"{doubt:.2g}")
+        table.add_row("width per number", f"{width / found.numbers:.4g}", f"{doubt / found.numbers:.2g}")
+    _out().print(table)
+    say(f"effective share of {found.draws} draws: {float(found.effective.mean()):.0%}; prior: {found.prior}")
+    red(found.warnings)
+
+
+def bayes_factor(found: BayesFactor, a: str, b: str) -> None:
+    """Print how much more likely observations are under one run than under another.
+
+    Args:
+        found: The comparison.
+        a: Name of the first run.
+        b: Name of the second run.
+    """
+    evidence(found.a, f"A: {a}")
+    evidence(found.b, f"B: {b}")
+    say(f"log Bayes factor A over B: {found.value:.5g} +- {found.error:.2g} nats ({found.verdict})")
 
 
 def verdict(found: Verdict | None) -> None:

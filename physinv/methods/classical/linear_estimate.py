@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.laws.wiener import filter_channels, wiener_gains
 from physinv.methods.problem import Answer
 from physinv.processes.layout import StateLayout

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from physinv.config.inputs import check_count
 from physinv.config.seeds import seeds
 from physinv.equations.broadcast import match
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE, Score
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.methods.learned.backbone import build_backbone, chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.learned.edm import Denoiser, Flow, train_denoiser

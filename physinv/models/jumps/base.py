@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from physinv.config.seeds import Seed
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import SDE
 
 
 class Jump(NamedTuple):
@@ -71,9 +72,13 @@ class JumpKernel(nn.Module):
     Args:
         network: What is trained.
         jumps: The table: pairs of numbers of stored times.
+
+    Attributes:
+        times: Stored times, float64.
     """
 
     table: Int64[Tensor, "jumps 2"]
+    times: Float[Tensor, " time"]
 
     def __init__(self, network: nn.Module, jumps: Sequence[Jump]) -> None:
         super().__init__()
@@ -84,6 +89,11 @@ class JumpKernel(nn.Module):
     def jumps(self) -> list[Jump]:
         """The table of jumps."""
         return [Jump(*row) for row in self.table.tolist()]
+
+    @property
+    @abstractmethod
+    def sde(self) -> SDE:
+        """The physics."""
 
     @abstractmethod
     def prepare(self, later: Float[Tensor, "batch *state"], jump: int) -> Tensor:
@@ -149,3 +159,24 @@ class JumpKernel(nn.Module):
             later: States at the later time of the jump.
             jump: Number of the jump in the table.
         """
+
+    def log_density(
+        self, later: Float[Tensor, "batch *state"], earlier: Float[Tensor, "batch *state"], jump: int
+    ) -> Float[Tensor, " batch"]:
+        """Return the log density with which :meth:`draw` leads to given states; kernels without one refuse.
+
+        Args:
+            later: States at the later time of the jump.
+            earlier: States at its earlier time.
+            jump: Number of the jump in the table.
+
+        Returns:
+            Nats, float64; minus infinity where no draw leads.
+
+        Raises:
+            ValueError: If the kernel has no density, or none that is known.
+        """
+        raise ValueError(
+            f"the jumps of {type(self).__name__} have no log density that is known; take a run of a vector process, or "
+            "one that draws by small steps."
+        )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from physinv.config.seeds import Seed, seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.fourier import fourier, multiplicity, squared_wavenumbers
+from physinv.equations.sde import SDE
 from physinv.laws.wiener import mirrored
 from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
@@ -62,6 +63,11 @@ class ParameterKernel(JumpKernel):
         self.register_buffer("slope", torch.zeros(1 + _POWERS * numbers, len(process.priors)))
         self.register_buffer("spread", torch.ones(len(process.priors)))
         self.register_buffer("width", torch.ones(()))
+
+    @property
+    def sde(self) -> SDE:
+        """The physics."""
+        return self.process
 
     @torch.no_grad()
     def adapt(self, data: TrajectoryDataset) -> None:

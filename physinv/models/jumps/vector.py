@@ -195,6 +195,18 @@ class VectorJumps(JumpKernel):
         return self.layout.set_moving(drawn, later).clamp(self.low[s], self.high[s])
 
     @torch.no_grad()
+    def log_density(
+        self, later: Float[Tensor, "batch d"], earlier: Float[Tensor, "batch d"], jump: int
+    ) -> Float[Tensor, " batch"]:
+        """Return the log density of the draws; minus infinity on and beyond the range of the data, where they are
+        cut off.
+        """
+        number, s = torch.full((len(later),), jump, device=later.device), self.jumps[jump].earlier
+        found = self.log_prob(earlier, later, self.prepare(later, jump), number).double()
+        inside = ((earlier > self.low[s]) & (earlier < self.high[s])).all(1)
+        return torch.where(inside, found, -torch.inf)
+
+    @torch.no_grad()
     def mean(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch d"]:
         mixture, origin = self._at(later, jump)
         return self.layout.set_moving(origin + mixture.mean() @ self.factor[jump].T, later)

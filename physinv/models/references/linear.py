@@ -15,9 +15,9 @@ from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.fourier import multiplicity
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.covariance import Covariance, diagonal
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.references.base import ReferenceLaw
 from physinv.processes.layout import StateLayout
 

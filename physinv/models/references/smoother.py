@@ -53,9 +53,9 @@ from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import match
+from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
 from physinv.laws.covariance import Covariance, diagonal
-from physinv.laws.gaussian import gaussian_log_prob
 from physinv.models.references.base import ReferenceLaw, between
 from physinv.models.references.smoother_tables import (
     Basis,

@@ -1,0 +1,233 @@
+"""The evidence of observations under a run: ``log p(x_T)`` of each, and bounds from both sides."""
+
+from __future__ import annotations
+
+__all__ = ["BayesFactor", "Evidence", "bayes_factor", "evidence_of", "reversal_of"]
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.devices import threads_for
+from physinv.config.inputs import check_count
+from physinv.config.seeds import seeds
+from physinv.data.dataset import TrajectoryDataset
+from physinv.methods.own_score import OwnPosterior
+from physinv.posterior.bracket import bracket
+from physinv.posterior.posterior import Posterior
+from physinv.posterior.weigh import weigh
+from physinv.runs.run import Run, load_run
+from physinv.runs.weighing import few_effective
+
+_PART = 16  # observations between two reports of progress
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Evidence of observations under a run, in nats.
+
+    Args:
+        log_evidence: ``log p(x_T)`` of each observation.
+        error: Its standard error.
+        effective: Effective share of the draws, between 0 and 1.
+        lower: Mean log weight of the draws, a lower bound on average.
+        upper: Log weight of the true trajectory, an upper bound on average; None where its states at the times of the
+            reversal are not known.
+        numbers: Numbers of a state.
+        draws: Draws for each observation.
+        prior: Where the density of the initial states comes from.
+    """
+
+    log_evidence: Float[Tensor, " n"]
+    error: Float[Tensor, " n"]
+    effective: Float[Tensor, " n"]
+    lower: Float[Tensor, " n"]
+    upper: Float[Tensor, " n"] | None
+    numbers: int
+    draws: int
+    prior: str
+
+    @property
+    def total(self) -> tuple[float, float]:
+        """Return the log evidence of all observations together, and its standard error."""
+        return float(self.log_evidence.sum()), float(self.error.square().sum().sqrt())
+
+    @property
+    def width(self) -> tuple[float, float] | None:
+        """Return the mean distance of the bounds and its standard error; None without upper bounds."""
+        if self.upper is None:
+            return None
+        gap = self.upper - self.lower
+        return float(gap.mean()), float(gap.std()) / math.sqrt(len(gap)) if len(gap) > 1 else math.nan
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what speaks against the numbers, in sentences."""
+        return few_effective(self.effective, self.draws)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as numbers and lists, for JSON."""
+        total, doubt = self.total
+        width = self.width
+        out: dict[str, Any] = {
+            "log_evidence": total,
+            "error": doubt,
+            "observations": len(self.log_evidence),
+            "draws": self.draws,
+            "prior": self.prior,
+            "mean": {
+                "log_evidence": float(self.log_evidence.mean()),
+                "effective": float(self.effective.mean()),
+                "lower": float(self.lower.mean()),
+            },
+        }
+        if self.upper is not None and width is not None:
+            out["mean"]["upper"] = float(self.upper.mean())
+            error = width[1] if math.isfinite(width[1]) else None  # of one observation it is not known
+            out |= {"width": width[0], "width_error": error, "width_per_number": width[0] / self.numbers}
+        columns = {"log_evidence": self.log_evidence, "error": self.error, "effective": self.effective}
+        return out | {"each": {k: v.tolist() for k, v in columns.items()}, "warnings": self.warnings}
+
+
+@dataclass(frozen=True)
+class BayesFactor:
+    """How much more likely observations are under one run than under another.
+
+    Args:
+        value: ``log p(x_T | A) - log p(x_T | B)`` of all observations together, in nats.
+        error: Its standard error, of the draws of both.
+        a: The evidence under A.
+        b: The evidence under B.
+    """
+
+    value: float
+    error: float
+    a: Evidence
+    b: Evidence
+
+    @property
+    def verdict(self) -> str:
+        """Return which of both the observations speak for, in words."""
+        if not abs(self.value) > 2 * self.error:
+            return "no difference beyond the error of the draws"
+        better, size = ("A" if self.value > 0 else "B"), abs(self.value)
+        if size < math.log(3):
+            return f"hardly worth a mention, for {better}"
+        strength = "substantial" if size < math.log(10) else "strong" if size < math.log(100) else "decisive"
+        return f"{strength}, for {better}"
+
+
+def evidence_of(
+    run: Run | Path | str,
+    data: TrajectoryDataset | Path | str,
+    *,
+    draws: int = 64,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evidence:
+    """Compute the evidence of the last states of trajectories under the physics, the prior and the score of a run.
+
+    The data need not be of the run's system: rival runs are compared on the same data.
+
+    Args:
+        run: Run of physinv's own method, or its folder.
+        data: Trajectories, or their folder or file.
+        draws: Draws of the reversal for each observation.
+        limit: Number of trajectories, from the first on; None: all.
+        seed: Seed of the draws.
+        progress: Called with the number of observations done and their total.
+
+    Returns:
+        Log evidence, effective share and bounds of each observation.
+
+    Raises:
+        ValueError: If the run has no reversal with log densities, or the data have other states or another final time.
+    """
+    run = load_run(run) if isinstance(run, (str, Path)) else run
+    data = TrajectoryDataset(data) if isinstance(data, (str, Path)) else data
+    draws, posterior = check_count(draws, "draws"), reversal_of(run)
+    _check_fits(run, data)
+    n = min(limit or data.n_trajectories, data.n_trajectories)
+    generator = seeds(seed).child("evidence", "samples").generator(run.device)
+
+    # Trajectories that hold the times of the reversal give bounds from above.
+    whole = _holds(data.times, posterior.times)
+    parts: list[tuple[Tensor, ...]] = []
+    prior, uppers = "", []
+    with threads_for(data.shape):
+        for at in range(0, n, _PART):
+            rows = slice(at, min(n, at + _PART))
+            x = data.trajectories(rows).to(run.device)
+            if whole:
+                found = bracket(posterior, x, data.times, draws=draws, generator=generator)
+                weighed = found.weighed
+                uppers.append(found.upper)
+            else:
+                weighed = weigh(posterior, x[:, -1], draws, generator=generator)
+            prior = weighed.prior
+            parts.append((weighed.log_evidence, weighed.error, weighed.effective, weighed.lower))
+            if progress is not None:
+                progress(rows.stop, n)
+    logs, errors, effective, lower = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
+    upper = torch.cat(uppers).cpu() if uppers else None
+    return Evidence(logs, errors, effective, lower, upper, math.prod(data.shape), draws, prior)
+
+
+def bayes_factor(a: Evidence, b: Evidence) -> BayesFactor:
+    """Return the log Bayes factor of the same observations under two runs.
+
+    Args:
+        a: Evidence under the first run.
+        b: Evidence under the second run.
+
+    Raises:
+        ValueError: If the numbers of observations differ.
+    """
+    if len(a.log_evidence) != len(b.log_evidence):
+        raise ValueError(
+            f"both runs must have the evidence of the same observations, got {len(a.log_evidence)} and "
+            f"{len(b.log_evidence)}; take the same data and `limit`."
+        )
+    (mine, doubt), (theirs, other) = a.total, b.total
+    return BayesFactor(mine - theirs, math.hypot(doubt, other), a, b)
+
+
+def reversal_of(run: Run) -> Posterior:
+    """Return the reversal of a run by small steps, which can be weighed.
+
+    A map of values behind it is left out: weights do what it is there for.
+
+    Args:
+        run: The run.
+
+    Raises:
+        ValueError: If its method has none.
+    """
+    if not isinstance(run.answer, OwnPosterior):
+        raise ValueError(
+            f"evidence needs a reversal of the physics with a trained score, method `{run.method}` has none; take a "
+            "run of `physinv`."
+        )
+    return run.answer.posterior
+
+
+def _check_fits(run: Run, data: TrajectoryDataset) -> None:
+    """Refuse data of other states or another final time."""
+    if data.shape != tuple(run.simulator.shape):
+        raise ValueError(f"the run has states of shape {tuple(run.simulator.shape)}, the data {data.shape}.")
+    ours, theirs = float(run.times[-1] - run.times[0]), float(data.times[-1] - data.times[0])
+    if abs(ours - theirs) > 1e-6 * ours:
+        raise ValueError(f"the run ends at a time of {ours:g}, the data at {theirs:g}; they must be the same.")
+
+
+def _holds(times: Tensor, wanted: Tensor) -> bool:
+    """Whether all of some times are among others."""
+    gaps = (wanted.double().cpu()[:, None] - times.double().cpu()).abs().amin(1)
+    return float(gaps.max()) <= 1e-6 * float(times[-1] - times[0])

@@ -1,0 +1,173 @@
+"""Evidence of observations under runs, in Python and on the command line, where it is known in closed form."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from physinv.cli import main
+from physinv.cli.app import app
+from physinv.config.settings import Settings
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.equations.gaussian import gaussian_log_prob
+from physinv.posterior.reconstruction import read_reconstruction
+from physinv.runs.evidence import BayesFactor, Evidence, bayes_factor, evidence_of
+from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.run import load_run, train_run
+from physinv.training.budget import Budget
+from simulators.fields.heat import Heat
+from simulators.numerics.spectral import power_law
+
+SMALL = Settings(width=4, depth=1, batch=16, validate_every=5, validate_windows=16, loss="trajectory")
+HEAT = Heat(size=8, dimension=1, steps=4, noise=0.3)
+SLOW = dataclasses.replace(HEAT, diffusivity=0.4)
+SEEN = 20
+
+
+def fit(folder, process, name, method="physinv"):
+    """Data of a process, and a run of a few updates."""
+    made = generate(DatasetPlan(process, {"train": 600, "valid": 40, "test": 40}, 0, name), folder / "data")
+    train, valid = (TrajectoryDataset(made / "data" / split) for split in ("train", "valid"))
+    train_run(folder / "run", train, valid, method=method, settings=SMALL, budget=Budget(steps=4))
+    return folder / "run", made / "data" / "test"
+
+
+@pytest.fixture(scope="module")
+def rivals(tmp_path_factory):
+    folders = [tmp_path_factory.mktemp(name) for name in ("heat", "slow")]
+    return [fit(folder, process, "heat") for folder, process in zip(folders, (HEAT, SLOW), strict=True)]
+
+
+def known(heat, data):
+    x, T = TrajectoryDataset(data).states(-1, limit=SEEN).double(), torch.tensor(heat.horizon, dtype=torch.float64)
+    power = heat.decay(T, x) ** 2 * power_law(x, heat.slope) + heat.variance(T, x)
+    return gaussian_log_prob(heat.modes(x), power, x)
+
+
+def test_a_run_knows_the_evidence_and_brackets_it(rivals):
+    """The reference law is fitted to 1000 fields, the network is hardly trained: weights are even, and right."""
+    run, data = rivals[0]
+    found = evidence_of(run, data, draws=32, limit=SEEN)
+    truth = known(HEAT, data)
+    # each error is that of the draws alone, z^2 has the mean 1 +- .32
+    assert float(((found.log_evidence - truth) / found.error.clamp(min=1e-3)).square().mean()) < 2.5
+    assert float(found.error.max()) < 0.2
+    assert float(found.effective.mean()) > 0.8
+    assert found.prior == "closed form"
+    width, error = found.width
+    assert -3 * error < width < 0.5
+    assert float((found.upper - truth).mean()) > -3 * error
+    assert float((truth - found.lower).mean()) > -3 * error
+
+
+def test_the_data_decide_between_rival_physics(rivals):
+    """Heat against slower heat, on data of either: the log Bayes factor of the closed form, and its sign."""
+    for _, data in rivals:
+        mine, theirs = (evidence_of(run, data, draws=32, limit=SEEN) for run, _ in rivals)
+        found = bayes_factor(mine, theirs)
+        expected = float((known(HEAT, data) - known(SLOW, data)).sum())
+        assert abs(expected) > 6 * found.error
+        assert found.value == pytest.approx(expected, abs=3 * found.error + 1e-2)
+        assert found.verdict.endswith("for A" if expected > 0 else "for B")
+
+
+def test_the_command_line_says_the_same(rivals, capsys):
+    (run, data), (slow, _) = rivals
+    few = ["--data", str(data), "--draws", "4", "--limit", "5", "--device", "cpu"]
+    main(["evidence", str(run), *few, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    found = evidence_of(run, data, draws=4, limit=5)
+    assert told["log_evidence"] == pytest.approx(found.total[0], abs=1e-6)
+    assert told["error"] == pytest.approx(found.total[1], abs=1e-6)
+    assert told["width_per_number"] == pytest.approx(found.width[0] / 8, abs=1e-6)
+    assert len(told["each"]["log_evidence"]) == 5
+
+    main(["compare", str(run), str(slow), "--evidence", *few])
+    shown = capsys.readouterr().out
+    for words in ("log p of 5 final states", "width per number", "log Bayes factor A over B"):
+        assert words in shown
+    main(["compare", str(run), str(slow), "--evidence", *few, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["log_bayes_factor"] == pytest.approx(told["A"]["log_evidence"] - told["B"]["log_evidence"])
+
+
+class Biased(torch.nn.Module):
+    """A network that pulls all states to one side."""
+
+    def forward(self, x, t):
+        return torch.full_like(x[:, :1], 0.4) * torch.cos(torch.arange(x.shape[-1]) * math.pi / 4)
+
+
+def test_weighed_samples_of_a_biased_run_are_exact(rivals, tmp_path):
+    """The mean of unweighted samples is off by many standard errors, that of weighed ones is not."""
+    run, data = load_run(rivals[0][0]), rivals[0][1]
+    run.model.network = Biased()
+    final, exact, off = TrajectoryDataset(data).states(-1, limit=6), HEAT.exact(), {}
+    for weigh in (0, 2000):
+        plan = SamplingPlan(samples=1000, weigh=weigh, limit=6)
+        reconstruct(run, data, tmp_path / f"{weigh}.hdf5", plan)
+        found = read_reconstruction(tmp_path / f"{weigh}.hdf5")
+        z = exact.sample(final, 1000, generator=torch.Generator().manual_seed(0)).std(1) / 1000**0.5
+        off[weigh] = float(((found.samples.mean(1) - exact.mean(final)) / z).square().mean().sqrt())
+    told = found.info["evidence"]
+    # of n resampled of as many effective draws each mean has the variance 2/n; and the reference law was fitted
+    assert off[0] > 6 > 3 > off[2000]
+    assert found.info["weigh"] == 2000
+    assert told["prior"] == "closed form"
+    log_evidence, error = (torch.tensor(told[k]).double() for k in ("log_evidence", "error"))
+    assert float(((log_evidence - known(HEAT, data)[:6]) / error).abs().max()) < 4
+    assert 0.1 < min(told["effective"]) < max(told["effective"]) < 0.95
+
+
+def test_plans_of_weighed_samples_are_checked():
+    for wrong in (
+        {"weigh": 8},
+        {"weigh": 32, "answer": "mean"},
+        {"weigh": 32, "observe": "sensors:0.5"},
+        {"weigh": -1},
+    ):
+        with pytest.raises(ValueError, match="`weigh` must be 0 or at least `samples`"):
+            SamplingPlan(**wrong)
+
+
+def test_what_has_no_evidence_says_so_in_one_line(rivals, tmp_path):
+    (run, data), _ = rivals
+    with pytest.raises(ValueError, match="`--evidence` needs `--data`"):
+        compare(run, run)
+    with pytest.raises(ValueError, match=r"compares runs, .* is no folder of one"):
+        compare(data / "nothing.hdf5", run, data)
+    longer = generate(DatasetPlan(dataclasses.replace(HEAT, horizon=0.4), {"train": 4}, 0, "heat"), tmp_path / "longer")
+    with pytest.raises(ValueError, match=r"the run ends at a time of 0\.2, the data at 0\.4"):
+        evidence_of(run, longer / "data" / "train")
+    wider = generate(DatasetPlan(dataclasses.replace(HEAT, size=16), {"train": 4}, 0, "heat"), tmp_path / "wider")
+    with pytest.raises(ValueError, match=r"states of shape \(1, 8\), the data \(1, 16\)"):
+        evidence_of(run, wider / "data" / "train")
+
+    linear, data = fit(tmp_path / "linear", HEAT, "heat", method="linear")
+    with pytest.raises(ValueError, match="method `linear` has none; take a run of `physinv`"):
+        evidence_of(linear, data)
+
+
+def compare(a, b, data=None):
+    words = ["compare", str(a), str(b), "--evidence", *(["--data", str(data)] if data else [])]
+    app(words, standalone_mode=False)
+
+
+def test_words_for_bayes_factors_and_for_few_effective_draws():
+    one = torch.ones(1, dtype=torch.float64)
+    each = Evidence(one, one, 0.05 * one, one, None, 2, 64, "closed form")
+    assert each.warnings[0].startswith(
+        "Less than a tenth of the draws carry the weight of 1 of 1 observations, down to 3"
+    )
+    assert each.width is None
+    verdicts = {0.5: "no difference", 1.05: "hardly", -1.2: "substantial, for B", 3: "strong", 5: "decisive, for A"}
+    for value, words in verdicts.items():
+        assert BayesFactor(value, 0.3, each, each).verdict.startswith(words)
+    twice = Evidence(one.repeat(2), one.repeat(2), one.repeat(2), one.repeat(2), None, 2, 64, "closed form")
+    assert twice.total == (2.0, pytest.approx(math.sqrt(2)))
+    with pytest.raises(ValueError, match="same observations, got 1 and 2"):
+        bayes_factor(each, twice)
