@@ -125,7 +125,7 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
 
     Returns:
         These final states and the check (:func:`~physinv.evaluation.observed.predictive.check_prediction`); None where
-        there is no physics to run them by, or they were not observed whole.
+        there is nothing to run them by, or they were not observed whole.
 
     Raises:
         ValueError: If the samples were changed in the file, and the physics that they were run by is not known.
@@ -140,13 +140,14 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
         prediction = predict(recon.simulator, recon.simulator.times, recon.samples, generator=generator)
     elif recon.stale:
         raise ValueError(
-            "the samples of `recon` were changed after they were written, and learned physics is needed to say where "
-            "they lead; reconstruct again."
+            "the samples of `recon` were changed after they were written, and the run is needed to say where they "
+            "lead; reconstruct again."
         )
     else:
         return None
     learned = not recon.simulator.known or recon.info["run"].get("settings", {}).get("physics") == "learned"
-    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout, learned=learned)
+    way = "regression" if recon.info.get("forward") == "regression" else "learned" if learned else "known"
+    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout, way)
 
 
 def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:

@@ -136,8 +136,8 @@ def reconstruct(
     The file holds ``/truth`` (of a dataset), ``/observation``, ``/samples`` and, for partial observations, the observed
     numbers ``/seen``; it appears when it is complete, and equal input, seed, device and
     versions give equal bytes.  Given a partial observation, samples are drawn in two stages
-    (:func:`~physinv.posterior.partial.sample_final`).  Samples of observations alone are also run forward again, where
-    the method has physics, into ``/predicted`` and ``/predicted_clean``.
+    (:func:`~physinv.posterior.partial.sample_final`).  Samples of observations alone are also run forward again, by
+    physics or a regression (:mod:`physinv.runs.forward`), into ``/predicted`` and ``/predicted_clean``.
 
     Args:
         run: Fitted method, or the folder of its run.
@@ -227,7 +227,8 @@ def reconstruct(
             store.background(run.summary, final if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             _refuse(doubts.warnings, strict)
-            store.info(_info(run, data, plan, answer, familiar) | {"warnings": doubts.warnings})
+            told_of = {"forward": ahead.by} if ahead is not None else {}
+            store.info(_info(run, data, plan, answer, familiar) | {"warnings": doubts.warnings, **told_of})
             for line in doubts.warnings:
                 told(line)
 
