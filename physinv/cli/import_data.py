@@ -47,6 +47,10 @@ def import_(
         float | None,
         typer.Option(help="Length of a cycle, such as 365.25 (days): its phase at the start of a window is context."),
     ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="Variables along the times that are known, such as a heater: NAME or NAME,NAME."),
+    ] = None,
     valid: Annotated[float, typer.Option(help="Share of the data for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the data for tests.")] = 0.1,
     split_by: Annotated[
@@ -83,6 +87,7 @@ def import_(
         stride=stride,
         resample=resample,
         period=period,
+        context=context,
         valid=valid,
         test=test,
         split_by=split_by,

@@ -85,8 +85,7 @@ def final_states(values: States, layout: StateLayout, *, source: str = "array") 
         tensor([[0.5000, 1.0000]])
     """
     x = as_tensor(values, "observation").detach().cpu().double().numpy()
-    shaped = _by_shape(x, layout, source)
-    return _checked(shaped, layout, source)
+    return _checked(_by_shape(x, layout, source), layout, source)
 
 
 def read_final_states(
@@ -255,10 +254,11 @@ def _table(
 
 
 def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout) -> NDArray[np.float64]:
-    """Vectors and particles, by their shape alone; variables of one number each are the components."""
+    """Vectors and particles, by their shape alone; variables of one number each are the components, or are static."""
     arrays = [np.asarray(v.values, dtype=float) for v in found.data_vars.values()]
-    if len(arrays) > 1 and len({a.shape for a in arrays}) == 1 and len(arrays) == layout.shape[-1]:
-        arrays = [np.stack(arrays, axis=-1)]
+    most = max(a.ndim for a in arrays) + (len(arrays) == layout.shape[-1])
+    if len(parts := [a if a.ndim == most else a[..., None] for a in arrays]) > 1:
+        arrays = [np.concatenate(parts, axis=-1)] if sum(a.shape[-1] for a in parts) == layout.shape[-1] else arrays
     if len(arrays) > 1:
         held = ", ".join(map(str, found.data_vars))
         raise ValueError(f"{path} holds {held}, the run needs states {joined(layout.shape)}; choose by `--variable`.")

@@ -1,6 +1,6 @@
 """State layouts: what the numbers of a state stand for, and everything that depends on it.
 
-``VectorLayout``     states ``(dim,)``: a few numbers
+``VectorLayout``     states ``(dim,)``: a few numbers, and numbers that are known beside them
 ``FieldLayout``      states ``(channels, *space)``: functions of position on a grid
 ``ParticleLayout``   states ``(count, components)``: positions, momenta and the like of interacting particles
 
@@ -30,18 +30,19 @@ from physinv.processes.layout_base import BOUNDARIES, Place, StateLayout
 @final
 @dataclass(frozen=True, init=False)
 class VectorLayout(StateLayout):
-    """States ``(size,)``: a vector of numbers with one name.
+    """States ``(size + static,)``: a vector of numbers with one name, then numbers that never change in time.
 
     Args:
         name: Name of the vector.
-        size: Number of components, at least 1.
+        size: Number of its components, at least 1.
+        static: Names of single numbers behind them that never change in time, such as a heater that is on or off.
 
     Raises:
-        ValueError: If ``size`` is below 1.
+        ValueError: If ``size`` is below 1, or names repeat.
 
     Example:
-        >>> VectorLayout("position", 3).shape
-        (3,)
+        >>> VectorLayout("position", 3).shape, VectorLayout("temperature", 3, "heater").shape
+        ((3,), (4,))
     """
 
     kind: ClassVar[str] = "vector"
@@ -49,19 +50,21 @@ class VectorLayout(StateLayout):
     references: ClassVar[tuple[str, ...]] = ("mixture", "low-rank")
     default_rate: ClassVar[float] = 1e-3
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, static: str | Sequence[str] = ()) -> None:
         if not isinstance(name, str):
             raise ValueError(f"`name` of a vector must be a word, got {describe(name)}; give VectorLayout(name, size).")
-        size = check_count(size, "`size` of a vector")
-        super().__init__((name,), ("coordinate",), (_numbered(size),))
+        size, known = check_count(size, "`size` of a vector"), _words(static)
+        if len({name, *known}) <= len(known):
+            raise ValueError(f"`static` of a vector must be different names, got {known!r} beside {name!r}.")
+        super().__init__((name, *known), ("coordinate",), (_numbered(size),), static=known)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.coordinates[0]),)
+        return (len(self.coordinates[0]) + len(self.static),)
 
     @property
     def dims(self) -> tuple[str, ...]:
-        return self.axes
+        return ("feature",) if self.static else self.axes
 
     @property
     def picture(self) -> str:
@@ -77,8 +80,13 @@ class VectorLayout(StateLayout):
         """Windows on which training is validated."""
         return 32768
 
+    def axes_of(self, name: str) -> tuple[str, ...]:
+        return () if name in self.static else self.axes
+
     def parts(self) -> list[tuple[str, Place]]:
-        return [(self.names[0], (slice(None),))]
+        size = len(self.coordinates[0])
+        known: list[tuple[str, Place]] = [(name, (size + i,)) for i, name in enumerate(self.static)]
+        return [(self.names[0], (slice(size) if known else slice(None),)), *known]
 
 
 @final
@@ -322,8 +330,8 @@ def layout_from(
     if kind == "field":
         return FieldLayout(names, axes, coordinates, boundary, static, mask)
     sizes = [len(along) for along in coordinates]
-    if kind == "vector" and len(names) == len(sizes) == 1:
-        found: StateLayout = VectorLayout(names[0], sizes[0])
+    if kind == "vector" and len(names) > 0 and len(sizes) == 1:
+        found: StateLayout = VectorLayout(names[0], sizes[0], tuple(names[1:]))
     elif kind == "particles" and len(names) > 1 and len(sizes) == 2:
         found = ParticleLayout(sizes[0], sizes[1], tuple(names[:-1]), box, isotropic)
     elif kind in ("vector", "particles"):

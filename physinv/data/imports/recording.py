@@ -22,23 +22,24 @@ class Recording:
 
     Args:
         states: What :func:`~physinv.data.sources.states.states_of` found in it.
+        context: Numbers along the times that are known, ``(trajectory, time)``, by name.
 
     Attributes:
         path: The file, for messages.
         count: Number of trajectories.
         times: Stored times, shape ``(time,)``, in the unit of the file.
         layout: Names, axes and positions of a state; a parameter that differs from trajectory to trajectory is one
-            more static channel of a field.
+            more static channel.
         constants: Numbers that belong to all trajectories, by name.
         varying: Numbers that differ from one trajectory to the next, shape ``(count,)``, by name.
         about: Units, and names of the components of vectors: what a dataset notes about them.
         notes: Sentences about what was understood.
 
     Raises:
-        ValueError: If axes have no names, or times are missing, not finite or not increasing.
+        ValueError: If axes have no names, times are missing, not finite or not increasing, or the context has others.
     """
 
-    def __init__(self, states: xr.Dataset) -> None:
+    def __init__(self, states: xr.Dataset, context: Mapping[str, NDArray[np.float64]] | None = None) -> None:
         self.path = str(states.attrs["path"])
         self.notes: list[str] = list(states.attrs["notes"])
         _check_axes(states, self.path)
@@ -49,6 +50,7 @@ class Recording:
                 "say the times with `--times`."
             )
         self.count = int(states.sizes.get("sample", 1))
+        self.context = {_word(k): self._along(k, v) for k, v in (context or {}).items()}
         told: Mapping[str, Any] = {_word(k): v for k, v in states.attrs["parameters"].items()}
         self.constants = {k: v for k, v in told.items() if isinstance(v, float)}
         self.varying = {k: np.asarray(v) for k, v in told.items() if not isinstance(v, float)}
@@ -72,7 +74,7 @@ class Recording:
         x = state_array(self._states.isel(part))
         n, steps = len(range(self.count)[samples]), len(range(len(self.times))[times])
         x = np.broadcast_to(x, (n, steps, *x.shape[2:]))
-        if self.layout.space and self.varying:
+        if self.varying:
             extra = np.stack([v[samples] for v in self.varying.values()], axis=1)
             shape = (n, steps, len(self.varying), *x.shape[3:])
             spread = extra.reshape(n, 1, -1, *[1] * (x.ndim - 3))
@@ -99,9 +101,21 @@ class Recording:
         states = self._states.drop_dims("time").merge(self._states[moving].interp(time=grid, method="linear"))
         states = states[list(self._states.data_vars)].assign_attrs(self._states.attrs)
         states["time"].attrs.update(self._states["time"].attrs)
-        other = Recording(states)
+        beside = {k: np.stack([np.interp(grid, self.times, row) for row in v]) for k, v in self.context.items()}
+        other = Recording(states, beside)
         other.notes.append(f"interpolated linearly to {len(grid)} times, {step:g} apart")
         return other
+
+    def _along(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Context of every trajectory, if it has the times of the states."""
+        if values.shape[1] != len(self.times) or values.shape[0] not in (1, self.count):
+            raise ValueError(
+                f"`{name}` of {self.path} (`--context`) must have the {len(self.times)} times of the states, of one or "
+                f"of {self.count} trajectories, got {values.shape}."
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"`{name}` of {self.path} (`--context`) holds NaN or infinity; fill it, or leave it out.")
+        return np.broadcast_to(values, (self.count, len(self.times)))
 
     def _layout(self) -> StateLayout:
         states = self._states
@@ -115,7 +129,7 @@ class Recording:
             )
         if not axes:
             size = sum(int(states[n].sizes.get(_component(states[n]), 1)) for n in states.data_vars)
-            return VectorLayout(names[0] if len(names) == 1 else "state", size)
+            return VectorLayout(names[0] if len(names) == 1 else "state", size, [_word(n) for n in self.varying])
         names += [_word(n) for n in self.varying]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.path} has two channels of one name among {', '.join(names)}; rename one.")
