@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["regrid"]
+__all__ = ["in_order", "regrid"]
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from physinv.data.sources.roles import role_of
 from physinv.processes.layout import StateLayout
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _SAME = 1e-2  # of a spacing: how far positions may be from those of the process, such as rounded copies of them
 _PERIOD = 1e-2  # of a spacing: by which the period of a file's grid may differ
@@ -24,27 +29,28 @@ def regrid(
 ) -> tuple[Float[np.ndarray, "n channels *grid"], list[str]]:
     """Return fields at the grid points of a layout.
 
-    Positions that are those of the layout up to a hundredth of a spacing are taken for the same.  Other ones are
-    interpolated linearly, across the ends of the axis where it is periodic.
+        Positions that are those of the layout up to a hundredth of a spacing are taken for the same.  Other ones are
+        interpolated linearly, across the ends of the axis where it is periodic.
 
-    Args:
-        x: Fields on the grid that ``coordinates`` give.
-        coordinates: Positions by axis; an axis without any must have as many points as that of the layout.
-        layout: Layout with the grid that is wanted.
-        source: Where the fields come from, for messages.
+        Args:
+            x: Fields on the grid that ``coordinates`` give.
+            coordinates: Positions by axis; an axis without any must have as many points as that of the layout.
+            layout: Layout with the grid that is wanted.
+            source: Where the fields come from, for messages.
 
-    Returns:
-        The fields, and a sentence about each axis that was changed.
+        Returns:
+            The fields, and a sentence about each axis that was changed.
 
-    Raises:
-        ValueError: If a grid without positions has another number of points, or positions do not cover those of the
-            layout.
+        Raises:
+            ValueError: If a grid without positions has another number of points, or positions do not cover those of the
+                layout.
 
-    Example:
-        >>> from physinv.processes.layout import FieldLayout
-        >>> layout = FieldLayout("u", "x", [[0.0, 0.5]], "WALL")
-        >>> regrid(np.array([[[1.0, 2.0, 3.0]]]), {"x": np.array([0.0, 0.25, 1.0])}, layout)[0].round(3).tolist()
-        [[[1.0, 2.333]]]
+        Example:
+            >>> from physinv.data.sources.roles import role_of
+    from physinv.processes.layout import FieldLayout
+            >>> layout = FieldLayout("u", "x", [[0.0, 0.5]], "WALL")
+            >>> regrid(np.array([[[1.0, 2.0, 3.0]]]), {"x": np.array([0.0, 0.25, 1.0])}, layout)[0].round(3).tolist()
+            [[[1.0, 2.333]]]
     """
     notes: list[str] = []
     for i, (axis, wanted) in enumerate(zip(layout.axes, layout.coordinates, strict=True)):
@@ -75,6 +81,25 @@ def regrid(
         else:
             notes.append(f"{source}: the points along {axis} begin elsewhere in the file, and were put in order.")
     return x, notes
+
+
+def in_order(source: xr.Dataset, layout: StateLayout) -> xr.Dataset:
+    """Sort positions that neither increase nor decrease, such as 180 ... 330, 0 ... 150.
+
+    Args:
+        source: The variables of a file.
+        layout: Layout of the states of the process.
+
+    Returns:
+        The variables along increasing positions.
+    """
+    for name in [str(d) for d in source.dims if layout.space and d in source.variables and role_of(str(d)) == "space"]:
+        line = source[name].values
+        if line.ndim == 1 and line.dtype.kind in "iuf" and np.isfinite(line).all():
+            steps = np.diff(line)
+            if not ((steps > 0).all() or (steps < 0).all()) and len(np.unique(line)) == len(line):
+                source = source.load().sortby(name)
+    return source
 
 
 def _alike(have: NDArray[np.float64], target: NDArray[np.float64]) -> bool:

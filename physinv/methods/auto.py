@@ -197,6 +197,7 @@ def suited(problem: Problem) -> tuple[str, ...]:
     Physinv's own method has no rival where it is exact (linear processes) or made of jump kernels.  Imported data are
     left to increments: learned physics, run backward, does worse than these on all recordings that were tried.  Where
     their physics is given, both are tried; where points are missing increments alone, which know about that.
+    Of particles flow matching takes their place.
 
     Args:
         problem: The process and its data.
@@ -205,8 +206,10 @@ def suited(problem: Problem) -> tuple[str, ...]:
         Names of methods.
     """
     layout = problem.train.layout
-    if not problem.simulator.startable and not layout.positions:
+    if not problem.simulator.startable:
         given = problem.simulator.known and not layout.mask
+        if layout.positions:
+            return ("flow-matching", "physinv") if given else ("flow-matching",)
         return ("increments", "physinv") if given else ("increments",)
     alone = isinstance(problem.simulator, Linear) or kind_of(problem) == "jumps"
     return ("physinv",) if alone else ("physinv", "flow-matching")

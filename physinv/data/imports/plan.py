@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from physinv.data.imports.choices import Choices
 from physinv.data.imports.context import context_of
 from physinv.data.imports.missing import find_mask
+from physinv.data.imports.particles import beside_particles
 from physinv.data.imports.recording import Recording
 from physinv.data.imports.splits import Pick, split_up, window_of
 from physinv.data.plan import CHUNK_BYTES, SPLITS
@@ -164,6 +165,8 @@ def plan_import(
 
 def _with_known(layout: StateLayout, known: tuple[str, ...], mask: NDArray[np.bool_] | None) -> StateLayout:
     """The layout with more static channels, or static numbers of a vector."""
+    if layout.positions:
+        raise ValueError("`--context` and `--period` are for vectors and fields, got particles; leave them out.")
     names, static = (*layout.names, *known), (*layout.static, *known)
     if not layout.space:
         return layout_from(layout.kind, names, layout.axes, layout.coordinates, static=static)
@@ -194,8 +197,9 @@ def _recording(source: Path | str | xr.Dataset, choices: Choices) -> Recording:
     c, beside = choices, names_of(choices.context)
     context = context_of(opened, beside, c.times) if beside else {}
     left = opened.drop_vars([name for name in beside if name in opened.data_vars])
+    left, particles = beside_particles(left, names_of(c.dims), c.box, str(source)[:200])
     states = states_of(left, c.variable, c.dims, times=c.times, positions=c.positions, boundary=c.boundary)
-    recording = Recording(states, context)
+    recording = Recording(states, context, particles)
     return recording if c.resample is None else recording.resampled(c.resample)
 
 
