@@ -136,7 +136,7 @@ def plan_import(
     mask = find_mask(everything, chunk_bytes)
     splits = split_up(found, window, choices)
     layout = first.layout if mask is None else first.layout.masked(mask)
-    known = _PHASE if choices.period is not None else ()
+    known: tuple[str, ...] = _PHASE if choices.period is not None else ()
     known += tuple(f"{name}_{i}" for name in first.context for i in range(len(splits.grid)))
     if known:
         layout = _with_known(layout, known, mask)

@@ -108,7 +108,8 @@ def _dataset(
         found["box"] = (("time", "box_number"), np.asarray(boxes, dtype=np.float64))
     coords = {"time": ("time", np.asarray(times), {"units": "steps"} if path.suffix == ".gsd" else {})}
     fields = [name for name in ("position", "velocity") if name in found]
-    return xr.Dataset(found, coords if len(times) > 1 else {}, {"fields": fields})
+    ordered = len(times) > 1 and bool((np.diff(times) > 0).all())  # steps may all be 0
+    return xr.Dataset(found, coords if ordered else {}, {"fields": fields})
 
 
 def _sides(cell: NDArray[Any]) -> NDArray[np.float64]:
