@@ -1,12 +1,13 @@
 """Recordings of your own: what the default method makes of them, beside what costs nothing.
 
-    physinv import furnace.mat --times 0.1 --variable TC1,TC2,TC3 --every 100 --stride 10 --window 7 --out furnace
+    physinv import furnace.mat --times 0.1 --variable TC1,TC2,TC3 --every 100 --window 7 --out furnace
     python benchmarks/recordings.py furnace bar sea --budget 60
 
-Of each imported dataset (the folder that `physinv import` wrote) a run is trained, its test windows are reconstructed, and
-one line is printed: CRPS of the posterior, of ridge regression (a single estimate, and as a law with the spread of its
-errors), of persistence and of climatology; coverage of 90 % intervals, of all numbers and of the worst channel or component;
-and the share of samples outside three times the range of the training data.  `--out FILE` writes the same as JSON.
+Of each imported dataset (the folder that `physinv import` wrote) a run is trained, its test windows are reconstructed,
+and one line is printed: CRPS of the posterior, of ridge regression (a single estimate, and as a law with the spread of
+its errors), of persistence and of climatology; coverage of 90 % intervals, of all numbers and of the worst channel or
+component; and the share of samples outside three times the range of the training data.  `--out FILE` writes the same as
+JSON.
 
 Budgets count seconds of wall time, `--steps` updates, which do not depend on what else the machine does.
 """

@@ -330,7 +330,7 @@ def layout_from(
     if kind == "field":
         return FieldLayout(names, axes, coordinates, boundary, static, mask)
     sizes = [len(along) for along in coordinates]
-    if kind == "vector" and len(names) > 0 and len(sizes) == 1:
+    if kind == "vector" and len(names) == 1 + len(static) and len(sizes) == 1:
         found: StateLayout = VectorLayout(names[0], sizes[0], tuple(names[1:]))
     elif kind == "particles" and len(names) > 1 and len(sizes) == 2:
         found = ParticleLayout(sizes[0], sizes[1], tuple(names[:-1]), box, isotropic)
