@@ -29,28 +29,27 @@ def regrid(
 ) -> tuple[Float[np.ndarray, "n channels *grid"], list[str]]:
     """Return fields at the grid points of a layout.
 
-        Positions that are those of the layout up to a hundredth of a spacing are taken for the same.  Other ones are
-        interpolated linearly, across the ends of the axis where it is periodic.
+    Positions that are those of the layout up to a hundredth of a spacing are taken for the same.  Other ones are
+    interpolated linearly, across the ends of the axis where it is periodic.
 
-        Args:
-            x: Fields on the grid that ``coordinates`` give.
-            coordinates: Positions by axis; an axis without any must have as many points as that of the layout.
-            layout: Layout with the grid that is wanted.
-            source: Where the fields come from, for messages.
+    Args:
+        x: Fields on the grid that ``coordinates`` give.
+        coordinates: Positions by axis; an axis without any must have as many points as that of the layout.
+        layout: Layout with the grid that is wanted.
+        source: Where the fields come from, for messages.
 
-        Returns:
-            The fields, and a sentence about each axis that was changed.
+    Returns:
+        The fields, and a sentence about each axis that was changed.
 
-        Raises:
-            ValueError: If a grid without positions has another number of points, or positions do not cover those of the
-                layout.
+    Raises:
+        ValueError: If a grid without positions has another number of points, or positions do not cover those of the
+            layout.
 
-        Example:
-            >>> from physinv.data.sources.roles import role_of
-    from physinv.processes.layout import FieldLayout
-            >>> layout = FieldLayout("u", "x", [[0.0, 0.5]], "WALL")
-            >>> regrid(np.array([[[1.0, 2.0, 3.0]]]), {"x": np.array([0.0, 0.25, 1.0])}, layout)[0].round(3).tolist()
-            [[[1.0, 2.333]]]
+    Example:
+        >>> from physinv.processes.layout import FieldLayout
+        >>> layout = FieldLayout("u", "x", [[0.0, 0.5]], "WALL")
+        >>> regrid(np.array([[[1.0, 2.0, 3.0]]]), {"x": np.array([0.0, 0.25, 1.0])}, layout)[0].round(3).tolist()
+        [[[1.0, 2.333]]]
     """
     notes: list[str] = []
     for i, (axis, wanted) in enumerate(zip(layout.axes, layout.coordinates, strict=True)):
