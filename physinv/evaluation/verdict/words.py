@@ -165,7 +165,8 @@ def _width_of_intervals(ours: Tensor) -> Tensor:
     """Width of the central 90 % of the samples of each number."""
     tails = torch.tensor([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], dtype=ours.dtype)
     low, high = torch.stack([torch.quantile(x, tails, dim=0) for x in ours], 1)
-    return high - low
+    width: Tensor = high - low
+    return width
 
 
 def _covered(ours: Tensor, real: Tensor) -> tuple[float, float]:
