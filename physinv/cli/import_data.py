@@ -47,6 +47,14 @@ def import_(
         float | None,
         typer.Option(help="Length of a cycle, such as 365.25 (days): its phase at the start of a window is context."),
     ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="Variables along the times that are known, such as a heater: NAME or NAME,NAME."),
+    ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(help="Box of particles: a side, sides, a variable or a file, if the file of states is silent."),
+    ] = None,
     valid: Annotated[float, typer.Option(help="Share of the data for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share of the data for tests.")] = 0.1,
     split_by: Annotated[
@@ -58,8 +66,8 @@ def import_(
 ) -> None:
     """Make a dataset of trajectories that others wrote, whatever their format.
 
-    netCDF, HDF5, The Well, PDEBench, Zarr, GRIB, .mat, .npz, .npy, csv, torch .pt.  A folder with train, valid and test
-    inside keeps its splits.  One long recording is cut into windows, and split by blocks of time.
+    netCDF, HDF5, The Well, PDEBench, Zarr, GRIB, .mat, .npz, .npy, csv, torch .pt, GSD, XYZ.  A folder with train,
+    valid and test inside keeps its splits.  One long recording is cut into windows, and split by blocks of time.
 
     Examples: physinv import the_well/datasets/gray_scott --out datasets/gray-scott --every 10
               physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
@@ -83,6 +91,8 @@ def import_(
         stride=stride,
         resample=resample,
         period=period,
+        context=context,
+        box=box,
         valid=valid,
         test=test,
         split_by=split_by,

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from physinv.config.inputs import States, as_tensor, joined
 from physinv.config.suggest import did_you_mean
-from physinv.data.regrid import regrid
-from physinv.data.sources.roles import role_of
+from physinv.data.imports.particles import Beside, beside_particles, with_species
+from physinv.data.regrid import in_order, regrid
+from physinv.data.sources.roles import names_of
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def final_states(values: States, layout: StateLayout, *, source: str = "array") 
         tensor([[0.5000, 1.0000]])
     """
     x = as_tensor(values, "observation").detach().cpu().double().numpy()
-    shaped = _by_shape(x, layout, source)
-    return _checked(shaped, layout, source)
+    return _checked(_by_shape(x, layout, source), layout, source)
 
 
 def read_final_states(
@@ -143,7 +143,7 @@ def _read(
 
     notes: list[str] = []
     coordinates: dict[str, NDArray[np.float64]] = {}
-    source = _in_order(open_source(path), layout)
+    source, beside = beside_particles(in_order(open_source(path), layout), names_of(dims), None, str(path))
     if variable is None and dims is None and _is_table(source):
         x, called, coordinates = _table(path, source, layout)
         if layout.space:
@@ -160,7 +160,7 @@ def _read(
     _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
     found = _at_the_end(path, found, horizon)
     if not layout.space:
-        return _checked(_vectors(path, found, layout), layout, str(path))
+        return _checked(_vectors(path, found, layout, beside), layout, str(path))
 
     # Each variable as (sample, *space), its channels in the order of the process.
     given = [str(name) for name in found.data_vars]
@@ -185,17 +185,6 @@ def _read(
             notes.append(f"{path}: `{own}` is in {told}, the run was trained on `{name}` in {units[name]}.")
     x, changed = regrid(x, coordinates, layout, str(path))
     return _checked(x, layout, str(path), (*notes, *changed))
-
-
-def _in_order(source: xarray.Dataset, layout: StateLayout) -> xarray.Dataset:
-    """The file with positions that neither increase nor decrease sorted, such as 180 ... 330, 0 ... 150."""
-    for name in [str(d) for d in source.dims if layout.space and d in source.variables and role_of(str(d)) == "space"]:
-        line = source[name].values
-        if line.ndim == 1 and line.dtype.kind in "iuf" and np.isfinite(line).all():
-            steps = np.diff(line)
-            if not ((steps > 0).all() or (steps < 0).all()) and len(np.unique(line)) == len(line):
-                source = source.load().sortby(name)
-    return source
 
 
 def _check_final_time(path: Path, source: xarray.Dataset, known: Set[str], horizon: float) -> None:
@@ -254,11 +243,14 @@ def _table(
     return _by_shape(matrix, layout, str(path)), list(layout.names), {}
 
 
-def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout) -> NDArray[np.float64]:
-    """Vectors and particles, by their shape alone; variables of one number each are the components."""
+def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout, beside: Beside | None) -> NDArray[np.float64]:
+    """Vectors and particles, by their shape alone; variables of one number each are the components, or are static."""
     arrays = [np.asarray(v.values, dtype=float) for v in found.data_vars.values()]
-    if len(arrays) > 1 and len({a.shape for a in arrays}) == 1 and len(arrays) == layout.shape[-1]:
-        arrays = [np.stack(arrays, axis=-1)]
+    if layout.positions and len({a.shape for a in arrays}) == 1:
+        arrays = [with_species(np.concatenate(arrays, axis=-1), beside, layout)]
+    most = max(a.ndim for a in arrays) + (len(arrays) == layout.shape[-1])
+    if len(parts := [a if a.ndim == most else a[..., None] for a in arrays]) > 1:
+        arrays = [np.concatenate(parts, axis=-1)] if sum(a.shape[-1] for a in parts) == layout.shape[-1] else arrays
     if len(arrays) > 1:
         held = ", ".join(map(str, found.data_vars))
         raise ValueError(f"{path} holds {held}, the run needs states {joined(layout.shape)}; choose by `--variable`.")

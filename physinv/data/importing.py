@@ -33,6 +33,7 @@ from physinv.data.generate import Progress, file_entry
 from physinv.data.hdf5.blocks import seal
 from physinv.data.imports.choices import Choices
 from physinv.data.imports.missing import refuse_missing
+from physinv.data.imports.particles import continued
 from physinv.data.imports.plan import ImportPlan, plan_import
 from physinv.data.imports.splits import Pick
 from physinv.data.inspect import field_statistics
@@ -237,10 +238,11 @@ def _read(picked: Sequence[Pick], plan: ImportPlan, chunk: int, chunk_bytes: int
             series = recording.read(slice(sample, sample + 1), slice(start, last))[0]
             offsets = np.arange(0, plan.length.stop, every)
             x = series[np.array([a - start for _, _, a in picked[at : at + n]])[:, None] + offsets]
-        phase = plan.phase(picked[at : at + n])
-        if phase.shape[1]:
-            shape = (n, x.shape[1], phase.shape[1], *x.shape[3:])
-            x = np.concatenate([x, np.broadcast_to(phase.reshape(n, 1, -1, *[1] * (x.ndim - 3)), shape)], axis=2)
+        x = continued(x, plan.recorded.layout) if plan.recorded.layout.positions else x
+        known = plan.known(picked[at : at + n])
+        if known.shape[1]:
+            shape = (n, x.shape[1], known.shape[1], *x.shape[3:])
+            x = np.concatenate([x, np.broadcast_to(known.reshape(n, 1, -1, *[1] * (x.ndim - 3)), shape)], axis=2)
         yield _finite(x, plan, recording.path, sample, chunk_bytes)
         at += n
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["regrid"]
+__all__ = ["in_order", "regrid"]
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from physinv.data.sources.roles import role_of
 from physinv.processes.layout import StateLayout
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _SAME = 1e-2  # of a spacing: how far positions may be from those of the process, such as rounded copies of them
 _PERIOD = 1e-2  # of a spacing: by which the period of a file's grid may differ
@@ -75,6 +80,25 @@ def regrid(
         else:
             notes.append(f"{source}: the points along {axis} begin elsewhere in the file, and were put in order.")
     return x, notes
+
+
+def in_order(source: xr.Dataset, layout: StateLayout) -> xr.Dataset:
+    """Sort positions that neither increase nor decrease, such as 180 ... 330, 0 ... 150.
+
+    Args:
+        source: The variables of a file.
+        layout: Layout of the states of the process.
+
+    Returns:
+        The variables along increasing positions.
+    """
+    for name in [str(d) for d in source.dims if layout.space and d in source.variables and role_of(str(d)) == "space"]:
+        line = source[name].values
+        if line.ndim == 1 and line.dtype.kind in "iuf" and np.isfinite(line).all():
+            steps = np.diff(line)
+            if not ((steps > 0).all() or (steps < 0).all()) and len(np.unique(line)) == len(line):
+                source = source.load().sortby(name)
+    return source
 
 
 def _alike(have: NDArray[np.float64], target: NDArray[np.float64]) -> bool:

@@ -18,7 +18,7 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
-from physinv.evaluation.observed.predictive import Prediction, Predictive, check_prediction, predict
+from physinv.evaluation.observed.predictive import Prediction, Predictive, Way, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
 from physinv.evaluation.unknown import parameter_metrics
@@ -114,7 +114,7 @@ def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int 
     recon = _read(recon)
     values = {row.metric: row.value for row in rows}
     rivals = baselines(recon, seed=seed)
-    return verdict(recon.samples, recon.known_truth, recon.simulator.layout, rivals, values)
+    return verdict(recon.samples, recon.known_truth, recon.simulator.layout, rivals, values, _unit(recon))
 
 
 def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tuple[Prediction, Predictive] | None:
@@ -126,7 +126,7 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
 
     Returns:
         These final states and the check (:func:`~physinv.evaluation.observed.predictive.check_prediction`); None where
-        there is no physics to run them by, or they were not observed whole.
+        there is nothing to run them by, or they were not observed whole.
 
     Raises:
         ValueError: If the samples were changed in the file, and the physics that they were run by is not known.
@@ -141,13 +141,14 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
         prediction = predict(recon.simulator, recon.simulator.times, recon.samples, generator=generator)
     elif recon.stale:
         raise ValueError(
-            "the samples of `recon` were changed after they were written, and learned physics is needed to say where "
-            "they lead; reconstruct again."
+            "the samples of `recon` were changed after they were written, and the run is needed to say where they "
+            "lead; reconstruct again."
         )
     else:
         return None
     learned = not recon.simulator.known or recon.info["run"].get("settings", {}).get("physics") == "learned"
-    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout, learned=learned)
+    way: Way = "regression" if recon.info.get("forward") == "regression" else "learned" if learned else "known"
+    return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout, way)
 
 
 def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
@@ -265,6 +266,14 @@ def _read(recon: Reconstruction | Path | str) -> Reconstruction:
     recon = read_reconstruction(recon) if isinstance(recon, (str, Path)) else recon
     check_instance(recon, Reconstruction, "recon", "give the file that reconstruct(run, data, out) wrote")
     return recon
+
+
+def _unit(recon: Reconstruction) -> str:
+    """The unit that all numbers of a state have; nothing where they differ or have none."""
+    told, layout = recon.info["run"], recon.simulator.layout
+    names = told.get("components") or [name for name in layout.names if name not in layout.static]
+    found = {told.get("units", {}).get(name, "") for name in names}
+    return str(found.pop()) if len(found) == 1 else ""
 
 
 def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:

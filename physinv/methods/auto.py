@@ -195,7 +195,8 @@ def suited(problem: Problem) -> tuple[str, ...]:
     Of a known process it is physinv's own method alone: exact where the process is linear, and else made of jump
     kernels, to which a second candidate would cost half of their training.  Imported data are left to increments:
     learned physics, run backward, does worse than these on all recordings that were tried.  Where their physics is
-    given, both are tried; where points are missing increments alone, which know about that.
+    given, both are tried; where points are missing increments alone, which know about that.  Of recorded
+    particles flow matching takes their place.
 
     Args:
         problem: The process and its data.
@@ -204,8 +205,10 @@ def suited(problem: Problem) -> tuple[str, ...]:
         Names of methods.
     """
     layout = problem.train.layout
-    if not problem.simulator.startable and not layout.positions:
+    if not problem.simulator.startable:
         given = problem.simulator.known and not layout.mask
+        if layout.positions:
+            return ("flow-matching", "physinv") if given else ("flow-matching",)
         return ("increments", "physinv") if given else ("increments",)
     return ("physinv",)
 

@@ -207,11 +207,12 @@ def _solve_last_layer(drift: LearnedDrift, network: MLP, data: TrajectoryDataset
     assert isinstance(last, nn.Linear)
     hook = last.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     size = last.in_features + 1
-    gram = _RIDGE * float((drift.noise / drift.unit).square().mean()) * torch.eye(size, dtype=torch.float64)
+    unit = torch.where(drift.unit > 0, drift.unit, torch.ones_like(drift.unit))  # what is static has neither
+    gram = _RIDGE * float((drift.noise / unit).square().mean()) * torch.eye(size, dtype=torch.float64)
     moment = torch.zeros(size, last.out_features, dtype=torch.float64)
     for x, y, t0, t1 in _steps(data):
         middle = (t0 + t1) / 2
-        gap = (drift.drift_flow(y, t1, middle) - drift.drift_flow(x, t0, middle)).double() / drift.unit
+        gap = (drift.drift_flow(y, t1, middle) - drift.drift_flow(x, t0, middle)).double() / unit
         caught.clear()
         drift.drift(x, t0)
         h = torch.cat([caught[0].double(), torch.ones(len(x), 1, dtype=torch.float64)], dim=1)

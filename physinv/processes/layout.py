@@ -1,6 +1,6 @@
 """State layouts: what the numbers of a state stand for, and everything that depends on it.
 
-``VectorLayout``     states ``(dim,)``: a few numbers
+``VectorLayout``     states ``(dim,)``: a few numbers, and numbers that are known beside them
 ``FieldLayout``      states ``(channels, *space)``: functions of position on a grid
 ``ParticleLayout``   states ``(count, components)``: positions, momenta and the like of interacting particles
 
@@ -41,8 +41,8 @@ class VectorLayout(StateLayout):
         ValueError: If ``size`` is below 1, or two names are the same.
 
     Example:
-        >>> VectorLayout("position", 3).shape
-        (3,)
+        >>> VectorLayout("position", 3).shape, VectorLayout("temperature", 3, "heater").shape
+        ((3,), (4,))
     """
 
     kind: ClassVar[str] = "vector"
@@ -50,7 +50,7 @@ class VectorLayout(StateLayout):
     references: ClassVar[tuple[str, ...]] = ("mixture", "low-rank")
     default_rate: ClassVar[float] = 1e-3
 
-    def __init__(self, name: str, size: int, static: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, size: int, static: str | Sequence[str] = ()) -> None:
         if not isinstance(name, str):
             raise ValueError(f"`name` of a vector must be a word, got {describe(name)}; give VectorLayout(name, size).")
         size = check_count(size, "`size` of a vector")

@@ -41,6 +41,7 @@ class Recorded(Simulator):
         boundary: What lies at the ends of the axes.
         static: Names of the channels that do not change in time.
         mask: Which points hold data, as text (:func:`pack_mask`); empty: all of them.
+        box: Period of the positions of particles; 0 without one.
     """
 
     title: ClassVar[str] = "Trajectories from elsewhere, physics to be learned"
@@ -48,7 +49,7 @@ class Recorded(Simulator):
     known: ClassVar[bool] = False
     startable: ClassVar[bool] = False
 
-    kind: str = parameter("vector", "", "what a state is", choices=("field", "vector"))
+    kind: str = parameter("vector", "", "what a state is", choices=("field", "vector", "particles"))
     names: tuple[str, ...] = parameter(("state",), "", "names of the channels, or of the vector")
     axes: tuple[str, ...] = parameter(("coordinate",), "", "names of the axes")
     sizes: tuple[int, ...] = parameter((1,), "n", "points along each axis")
@@ -58,6 +59,7 @@ class Recorded(Simulator):
     boundary: str = parameter("OPEN", "", "what lies at the ends of the axes, one word or one for each")
     static: tuple[str, ...] = parameter((), "", "channels that do not change in time")
     mask: str = parameter("", "", "points with data, packed")
+    box: float = parameter(0.0, "L", "period of the positions of particles, 0 without one")
 
     @staticmethod
     def of(layout: StateLayout, times: Float[np.ndarray, " time"]) -> Recorded:
@@ -85,6 +87,7 @@ class Recorded(Simulator):
             boundary=layout.boundary,
             static=layout.static,
             mask=pack_mask(layout.mask),
+            box=layout.box,
         )
 
     @property
@@ -102,9 +105,8 @@ class Recorded(Simulator):
             used = self.positions[at : at + (2 if even else n)]
             places.append(tuple(np.linspace(used[0], used[1], n).tolist()) if even else used)
             at += len(used)
-        return layout_from(
-            self.kind, self.names, self.axes, places, self.boundary, self.static, mask=unpack_mask(self.mask)
-        )
+        told = (self.kind, self.names, self.axes, places, self.boundary, self.static)
+        return layout_from(*told, box=self.box, mask=unpack_mask(self.mask))
 
     def initial(
         self,

@@ -37,6 +37,7 @@ def picture(recon: Reconstruction) -> Figure:
         figure = plot.posterior(recon.observation, recon.samples, layout)
     else:
         figure = plot.reconstruction(recon.truth, _shown(recon), recon.samples, layout, channel=first_moving(layout))
+    _units(figure, recon)
     return plot.titled(figure, f"{_name(recon)}: initial states given final ones")
 
 
@@ -93,8 +94,17 @@ def _draw_observed(recon: Reconstruction, folder: Path, seed: int) -> list[Path]
         prediction, result = found
         distances = [row.distance for row in result.rows], [row.expected for row in result.rows]
         figures["predicted"] = plot.predicted(recon.observation, prediction.noisy, distances, layout)
+        _units(figures["predicted"], recon)
         plot.titled(figures["predicted"], f"{name}: samples run forward, against what was observed")
     return _saved(figures, folder)
+
+
+def _units(figure: Figure, recon: Reconstruction) -> None:
+    """Write the units that the run knows at the labels of a figure."""
+    from physinv.reports import plots as plot
+
+    told = recon.info["run"]
+    plot.with_units(figure, recon.simulator.layout, told.get("units", {}), told.get("components", ()))
 
 
 def _saved(figures: dict[str, Figure], folder: Path) -> list[Path]:

@@ -18,21 +18,29 @@ _TOGETHER = 2000  # samples that are run forward, of all observations together, 
 
 
 class ForwardSamples:
-    """Run samples forward by the physics of a run, and write the final states; without physics nothing is written.
+    """Run samples forward by the physics of a run, and write the final states.
+
+    Without physics they are predicted by the regression that the run keeps of recorded data
+    (:class:`~physinv.runs.forward_law.ForwardLaw`), without either nothing is written.
 
     Args:
         run: The run that samples are of.
         store: The reconstruction file, open for writing.
         draws: Samples of each observation; the first of them are run forward.
         seed: Seed of the noise on the way.
+
+    Attributes:
+        by: How samples are run forward: ``"physics"`` or ``"regression"``, or None.
     """
 
     def __init__(self, run: Run, store: Store, draws: int, *, seed: Seed) -> None:
         physics = run.sde
         self.physics = None if isinstance(physics, Simulator) and not physics.known else physics
+        self.law = None if self.physics is not None or run.summary is None else run.summary.forward
+        self.by = "physics" if self.physics is not None else "regression" if self.law is not None else None
         self.times, self.store = run.times, store
         self.generator = seeds(seed).child("reconstruction", "prediction").generator(run.device)
-        if self.physics is not None:
+        if self.by is not None:
             self.count = min(draws, MOST_DRAWS, max(FEWEST_DRAWS, _TOGETHER // store.sizes["observation_index"]))
             self.targets = [
                 store.states(name, "observation_index", self.count) for name in ("predicted", "predicted_clean")
@@ -45,13 +53,17 @@ class ForwardSamples:
             at: Number of the first of these observations.
             drawn: Their samples.
         """
-        if self.physics is None:
+        few = drawn[:, : self.count] if self.by is not None else drawn
+        if self.physics is not None:
+            found = predict(self.physics, self.times, few, generator=self.generator)
+        elif self.law is not None:
+            found = self.law.predict(few, generator=self.generator)
+        else:
             return
-        found = predict(self.physics, self.times, drawn[:, : self.count], generator=self.generator)
         for target, states in zip(self.targets, (found.noisy, found.clean), strict=True):
             target[at : at + len(drawn)] = self.store.blanked(states)
 
     def close(self) -> None:
         """Note which samples these are the final states of."""
-        if self.physics is not None:
+        if self.by is not None:
             self.targets[0].attrs[DIGEST] = digest(self.store.file["samples"])

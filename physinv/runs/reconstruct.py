@@ -139,8 +139,8 @@ def reconstruct(
     The file holds ``/truth`` (of a dataset), ``/observation``, ``/samples`` and, for partial observations, the observed
     numbers ``/seen``; it appears when it is complete, and equal input, seed, device and
     versions give equal bytes.  Given a partial observation, samples are drawn in two stages
-    (:func:`~physinv.posterior.partial.sample_final`).  Samples of observations alone are also run forward again, where
-    the method has physics, into ``/predicted`` and ``/predicted_clean``.
+    (:func:`~physinv.posterior.partial.sample_final`).  Samples of observations alone are also run forward again, by
+    physics or a regression (:mod:`physinv.runs.forward`), into ``/predicted`` and ``/predicted_clean``.
 
     Args:
         run: Fitted method, or the folder of its run.
@@ -245,9 +245,10 @@ def reconstruct(
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             lines = [*untrained(run.simulator, plan.observe if run.partial is None else None), *doubts.warnings]
             lines += weighed.warnings if weighed is not None else []
-            evidence = {} if weighed is None else {"evidence": weighed.info}
+            told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
+            told_of |= {"forward": ahead.by} if ahead is not None else {}
             _refuse(lines, strict)
-            store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | evidence)
+            store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | told_of)
             for line in lines:
                 told(line)
 

@@ -323,6 +323,7 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
         "times": [float(t) for t in train.times],
         "shape": list(train.shape),
         "units": {**train.config.get("units", {}), **train.config.get("axis_units", {})},
+        "components": list(train.config.get("components", ())),
         "trajectories": train.n_trajectories,
         "settings": problem.settings.model_dump(mode="json"),
         "seed": problem.seed,

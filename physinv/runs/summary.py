@@ -3,6 +3,7 @@
     law.*       the law of final states: how far an observation lies from them
     initial     some initial states: what is known without any observation (climatology)
     linear.*    the linear estimate of x_0 from x_T
+    forward.*   of recorded data the regression of x_T on x_0, which runs samples forward where there is no physics
 
 Stored as ``summary.safetensors`` beside the model.  Runs of earlier versions have none, and say less.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 __all__ = ["TrainingSummary", "read_summary", "summarise", "write_summary"]
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from physinv.methods.saving import below, prefixed
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
 from physinv.runs.files import SUMMARY
+from physinv.runs.forward_law import ForwardLaw, fit_forward_law
 
 _FORMAT = {"format": "physinv training summary 1"}
 _INITIAL_NUMBERS, _MOST_INITIAL = 2**20, 512  # numbers in the initial states that are kept, and states
@@ -42,11 +45,14 @@ class TrainingSummary:
         law: Law of the final states; None where there are too few.
         initial: Some initial states.
         linear: The linear estimate; None where it would be too large to keep.
+        forward: Where initial states lead, by regression; None where the process has physics, there are too few
+            trajectories, or it would be too large.
     """
 
     law: FinalLaw | None
     initial: Float[Tensor, "m *state"]
     linear: LinearEstimate | None
+    forward: ForwardLaw | None = None
 
 
 def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryDataset) -> TrainingSummary:
@@ -66,9 +72,12 @@ def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     dense = 2 * min(train.n_trajectories, numbers) * numbers  # numbers in a map of all components
     small = dense <= _LINEAR_NUMBERS or train.layout.basis == "fourier"
     linear = fit_linear(simulator, train, valid) if small else None
-    if linear is not None and sum(t.numel() for t in linear.tensors().values()) > _LINEAR_NUMBERS:
+    forward = fit_forward_law(simulator, train, valid) if small and not simulator.known else None
+    if linear is not None and _numbers(linear.tensors()) > _LINEAR_NUMBERS:
         linear = None
-    return TrainingSummary(law, initial.cpu(), linear)
+    if forward is not None and _numbers(forward.map.tensors()) > _LINEAR_NUMBERS:
+        forward = None
+    return TrainingSummary(law, initial.cpu(), linear, forward)
 
 
 def write_summary(run: Path, summary: TrainingSummary) -> None:
@@ -83,6 +92,8 @@ def write_summary(run: Path, summary: TrainingSummary) -> None:
         tensors |= prefixed("law", summary.law.tensors())
     if summary.linear is not None:
         tensors |= prefixed("linear", summary.linear.tensors())
+    if summary.forward is not None:
+        tensors |= prefixed("forward", summary.forward.tensors())
     save_tensors(run / SUMMARY, tensors, _FORMAT)
 
 
@@ -92,7 +103,7 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
     Args:
         run: Folder of the run.
         layout: Layout of the states.
-        device: Where the linear estimate is needed.
+        device: Where the regressions are needed.
 
     Returns:
         The summary; None for runs of earlier versions, which kept nothing.
@@ -104,12 +115,18 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
     if not path.exists():
         return None
     tensors, _ = load_tensors(path)
-    law, linear = below("law", tensors), {k: v.to(device) for k, v in below("linear", tensors).items()}
+    law = below("law", tensors)
+    linear, forward = ({k: v.to(device) for k, v in below(name, tensors).items()} for name in ("linear", "forward"))
     try:
         return TrainingSummary(
             FinalLaw.from_tensors(layout, law) if law else None,
             tensors["initial"],
             LinearEstimate.from_tensors(layout, linear) if linear else None,
+            ForwardLaw.from_tensors(layout, forward) if forward else None,
         )
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; train again.") from None
+
+
+def _numbers(tensors: Mapping[str, Tensor]) -> int:
+    return sum(t.numel() for t in tensors.values())

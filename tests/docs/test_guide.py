@@ -71,6 +71,8 @@ def test_imported_physics(tmp_path, monkeypatch, capsys):
     with h5py.File("flows.hdf5", "w") as file:
         file["tensor"] = states[:, :, 0].numpy() / (2 * np.pi)
         file["t-coordinate"], file["x-coordinate"] = np.linspace(0, 0.5, 6), np.arange(16) / 16
+    rows = [f"{t},{np.sin(t / 9)},{np.cos(t / 9)},{np.sin(t / 5)},{t % 30 > 15:d}" for t in range(200)]
+    Path("log.csv").write_text("\n".join(["time,T1,T2,T3,heater", *rows]))
     out = run_blocks("imported_physics.md", capsys)
     assert "physics of `tensor`: residuals of mean " in out
     checks = json.loads(Path("flows-run/run.json").read_text("utf-8"))["physics_check"]

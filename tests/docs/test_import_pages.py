@@ -75,6 +75,20 @@ def test_commands(page, tmp_path, monkeypatch, capsys):
     assert "crps" in capsys.readouterr().out
 
 
+def test_particles(tmp_path, monkeypatch, capsys):
+    """The block about particles, as far as it does not need what reads GSD."""
+    monkeypatch.chdir(tmp_path)
+    walk = np.random.default_rng(0).normal(0, 0.2, (120, 4, 2)).cumsum(0)
+    np.save("positions.npy", (walk + 2) % 4 - 2)
+    np.save("boxes.npy", np.full((120, 2), 4.0))
+    block = re.findall(r"```console\n(.*?)```", (GUIDE / "own_arrays.md").read_text("utf-8"), re.DOTALL)[1]
+    for line in block.splitlines():
+        words = re.sub(r"--budget \S+", "--steps 3 --set width=8", line.removeprefix("$ physinv "))
+        if "run.gsd" not in words:
+            cli.main(words.split())
+    assert pi.load_run(tmp_path / "melt-run").simulator.layout.kind == "particles"
+
+
 def test_python(tmp_path, monkeypatch):
     """The blocks of Python on the page of arrays."""
     monkeypatch.chdir(tmp_path)

@@ -278,14 +278,15 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
     """Print the posterior predictive check, one line for each observation, and its verdict.
 
     Args:
-        found: The check; None where there is no physics to run samples forward by.
+        found: The check; None where there is nothing to run samples forward by.
         recon: The reconstruction, which says where observations come from.
         title: Title of the table.
     """
     console = _out()
     if found is None:
         console.print(
-            f"{_text(title)}: no predictive check, since this method has no physics to run samples forward by."
+            f"{_text(title)}: no predictive check, since nothing says where samples lead: the method has no "
+            "physics, and the run is of an earlier version, or has too few or too large states for a regression."
         )
         return
     if found.rows:

@@ -139,7 +139,7 @@ def to_xarray(data: TrajectoryDataset) -> xr.Dataset:
         dims = tuple("component" if d == "coordinate" else d for d in dims)
         if name in layout.static:
             values, dims = values[:, 0], (dims[0], *dims[2:])
-        if len(named) == x.shape[-1] and not layout.space:
+        if len(named) == values.shape[-1] and not layout.space and name not in layout.static:
             out |= {n: (dims[:2], values[..., i], _units(config.get("units", {}).get(n))) for i, n in enumerate(named)}
         else:
             out[name] = (dims, values, _units(config.get("units", {}).get(name)))

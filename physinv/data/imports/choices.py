@@ -25,7 +25,11 @@ class Choices:
         stride: Stored times from the start of one window to that of the next; None: ``every``.
         resample: Interpolate to times so far apart.
         period: Length of a cycle, such as 365.25 days: the phase at the start of each window becomes two static
-            channels of a field, its sine and cosine.
+            channels, its sine and cosine.
+        context: Names of variables along the times that are known and not reconstructed, such as a heater that is on
+            or off: their values at all stored times of a trajectory become static channels.
+        box: Box of particles: its side, its sides separated by commas, the name of a variable, or a file with a row for
+            each time; None: as the file says.
         valid: Share of the data for validation, where sources are not split.
         test: Share of the data for tests, where sources are not split.
         split_by: ``"time"`` or ``"trajectory"``: what is set aside. None: blocks of time where there are windows.
@@ -42,6 +46,8 @@ class Choices:
     stride: int | None = None
     resample: float | None = None
     period: float | None = None
+    context: str | None = None
+    box: str | None = None
     valid: float = 0.1
     test: float = 0.1
     split_by: str | None = None

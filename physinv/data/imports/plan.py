@@ -16,13 +16,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from physinv.data.imports.choices import Choices
+from physinv.data.imports.context import context_of
 from physinv.data.imports.missing import find_mask
+from physinv.data.imports.particles import beside_particles
 from physinv.data.imports.recording import Recording
 from physinv.data.imports.splits import Pick, split_up, window_of
 from physinv.data.plan import CHUNK_BYTES, SPLITS
 from physinv.data.sources.read import FAMILIES, open_source
+from physinv.data.sources.roles import names_of
 from physinv.data.sources.states import states_of
-from physinv.processes.layout import FieldLayout, StateLayout
+from physinv.processes.layout import FieldLayout, StateLayout, layout_from
 from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
 
@@ -52,19 +55,27 @@ class ImportPlan:
     notes: tuple[str, ...]
     period: float | None = None
 
-    def phase(self, picked: Sequence[Pick]) -> NDArray[np.float64]:
-        """Compute sine and cosine of the phase at which trajectories begin.
+    def known(self, picked: Sequence[Pick]) -> NDArray[np.float64]:
+        """Return the numbers that are known of trajectories beside their states, in the order of their names.
 
         Args:
             picked: The trajectories.
 
         Returns:
-            Shape ``(trajectory, 2)``; ``(trajectory, 0)`` without a cycle.
+            Shape ``(trajectory, number)``: sine and cosine of the phase at which they begin, and the values of the
+            context at all their stored times.
         """
-        if self.period is None:
-            return np.zeros((len(picked), 0))
-        angle = 2 * np.pi * np.array([r.times[start] for r, _, start in picked]) / self.period
-        return np.stack([np.sin(angle), np.cos(angle)], axis=1)
+        out = np.zeros((len(picked), 0))
+        if self.period is not None:
+            angle = 2 * np.pi * np.array([r.times[start] for r, _, start in picked]) / self.period
+            out = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+        if self.recordings[0].context:
+            at = np.arange(len(self.recorded.times)) * self.length.step
+            values = [
+                np.concatenate([v[sample, start + at] for v in r.context.values()]) for r, sample, start in picked
+            ]
+            out = np.concatenate([out, np.stack(values)], axis=1)
+        return out
 
     @property
     def recordings(self) -> list[Recording]:
@@ -125,8 +136,10 @@ def plan_import(
     mask = find_mask(everything, chunk_bytes)
     splits = split_up(found, window, choices)
     layout = first.layout if mask is None else first.layout.masked(mask)
-    if choices.period is not None:
-        layout = _with_phase(layout, mask)
+    known: tuple[str, ...] = _PHASE if choices.period is not None else ()
+    known += tuple(f"{name}_{i}" for name in first.context for i in range(len(splits.grid)))
+    if known:
+        layout = _with_known(layout, known, mask)
     recorded = Recorded.of(layout, splits.grid)
     config = {
         "simulator": "recorded",
@@ -150,11 +163,13 @@ def plan_import(
     return ImportPlan(recorded, splits.picks, length, mask, plain, notes, choices.period)
 
 
-def _with_phase(layout: StateLayout, mask: NDArray[np.bool_] | None) -> StateLayout:
-    """The layout with two more static channels, for the phase of a cycle."""
+def _with_known(layout: StateLayout, known: tuple[str, ...], mask: NDArray[np.bool_] | None) -> StateLayout:
+    """The layout with more static channels, or static numbers of a vector."""
+    if layout.positions:
+        raise ValueError("`--context` and `--period` are for vectors and fields, got particles; leave them out.")
+    names, static = (*layout.names, *known), (*layout.static, *known)
     if not layout.space:
-        raise ValueError("`--period` is for fields: vectors have no static channels; leave it out.")
-    names, static = (*layout.names, *_PHASE), (*layout.static, *_PHASE)
+        return layout_from(layout.kind, names, layout.axes, layout.coordinates, static=static)
     more = FieldLayout(names, layout.axes, layout.coordinates, layout.boundary, static)
     return more if mask is None else more.masked(mask)
 
@@ -179,9 +194,12 @@ def _recording(source: Path | str | xr.Dataset, choices: Choices) -> Recording:
     opened = source if isinstance(source, xr.Dataset) else open_source(source)
     if opened.attrs.get("physinv"):
         raise ValueError(f"{source} was written by physinv; it needs no import, use it as it is.")
-    c = choices
-    states = states_of(opened, c.variable, c.dims, times=c.times, positions=c.positions, boundary=c.boundary)
-    recording = Recording(states)
+    c, beside = choices, names_of(choices.context)
+    context = context_of(opened, beside, c.times) if beside else {}
+    left = opened.drop_vars([name for name in beside if name in opened.data_vars])
+    left, particles = beside_particles(left, names_of(c.dims), c.box, str(source)[:200])
+    states = states_of(left, c.variable, c.dims, times=c.times, positions=c.positions, boundary=c.boundary)
+    recording = Recording(states, context, particles)
     return recording if c.resample is None else recording.resampled(c.resample)
 
 

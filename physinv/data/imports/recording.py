@@ -12,9 +12,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from physinv.data.imports.particles import Beside, in_cube, side_of
 from physinv.data.sources.roles import role_of
 from physinv.data.sources.states import state_array
-from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
+from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
 
 
 class Recording:
@@ -22,23 +23,30 @@ class Recording:
 
     Args:
         states: What :func:`~physinv.data.sources.states.states_of` found in it.
+        context: Numbers along the times that are known, ``(trajectory, time)``, by name.
+        beside: Kinds and box of particles.
 
     Attributes:
         path: The file, for messages.
         count: Number of trajectories.
         times: Stored times, shape ``(time,)``, in the unit of the file.
         layout: Names, axes and positions of a state; a parameter that differs from trajectory to trajectory is one
-            more static channel of a field.
+            more static channel.
         constants: Numbers that belong to all trajectories, by name.
         varying: Numbers that differ from one trajectory to the next, shape ``(count,)``, by name.
         about: Units, and names of the components of vectors: what a dataset notes about them.
         notes: Sentences about what was understood.
 
     Raises:
-        ValueError: If axes have no names, or times are missing, not finite or not increasing.
+        ValueError: If axes have no names, times are missing, not finite or not increasing, or the context has others.
     """
 
-    def __init__(self, states: xr.Dataset) -> None:
+    def __init__(
+        self,
+        states: xr.Dataset,
+        context: Mapping[str, NDArray[np.float64]] | None = None,
+        beside: Beside | None = None,
+    ) -> None:
         self.path = str(states.attrs["path"])
         self.notes: list[str] = list(states.attrs["notes"])
         _check_axes(states, self.path)
@@ -49,12 +57,13 @@ class Recording:
                 "say the times with `--times`."
             )
         self.count = int(states.sizes.get("sample", 1))
+        self.context = {_word(k): self._along(k, v) for k, v in (context or {}).items()}
         told: Mapping[str, Any] = {_word(k): v for k, v in states.attrs["parameters"].items()}
         self.constants = {k: v for k, v in told.items() if isinstance(v, float)}
         self.varying = {k: np.asarray(v) for k, v in told.items() if not isinstance(v, float)}
         for name in [k for k, v in self.varying.items() if (v == v[0]).all()]:
             self.constants[name] = float(self.varying.pop(name)[0])
-        self._states = states
+        self._states, self._beside = states, beside or Beside()
         self.layout = self._layout()
         self.about = self._about()
 
@@ -72,7 +81,9 @@ class Recording:
         x = state_array(self._states.isel(part))
         n, steps = len(range(self.count)[samples]), len(range(len(self.times))[times])
         x = np.broadcast_to(x, (n, steps, *x.shape[2:]))
-        if self.layout.space and self.varying:
+        if self.layout.positions:
+            return self._placed(x, samples, times)
+        if self.varying:
             extra = np.stack([v[samples] for v in self.varying.values()], axis=1)
             shape = (n, steps, len(self.varying), *x.shape[3:])
             spread = extra.reshape(n, 1, -1, *[1] * (x.ndim - 3))
@@ -99,9 +110,23 @@ class Recording:
         states = self._states.drop_dims("time").merge(self._states[moving].interp(time=grid, method="linear"))
         states = states[list(self._states.data_vars)].assign_attrs(self._states.attrs)
         states["time"].attrs.update(self._states["time"].attrs)
-        other = Recording(states)
+        if self.layout.positions:
+            raise ValueError(f"`--resample` is for vectors and fields, {self.path} holds particles; leave it out.")
+        beside = {k: np.stack([np.interp(grid, self.times, row) for row in v]) for k, v in self.context.items()}
+        other = Recording(states, beside)
         other.notes.append(f"interpolated linearly to {len(grid)} times, {step:g} apart")
         return other
+
+    def _along(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Context of every trajectory, if it has the times of the states."""
+        if values.shape[1] != len(self.times) or values.shape[0] not in (1, self.count):
+            raise ValueError(
+                f"`{name}` of {self.path} (`--context`) must have the {len(self.times)} times of the states, of one or "
+                f"of {self.count} trajectories, got {values.shape}."
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"`{name}` of {self.path} (`--context`) holds NaN or infinity; fill it, or leave it out.")
+        return np.broadcast_to(values, (self.count, len(self.times)))
 
     def _layout(self) -> StateLayout:
         states = self._states
@@ -109,13 +134,10 @@ class Recording:
         longest = max((states[n] for n in states.data_vars), key=lambda a: a.ndim)
         axes = [str(d) for d in longest.dims if d not in ("sample", "time", "component")]
         if "particle" in axes:
-            raise ValueError(
-                f"{self.path} holds particles, whose physics can't be learned from recordings; import fields computed "
-                "from them, such as densities, or write a simulator (docs/extending)."
-            )
+            return self._particle_layout(names)
         if not axes:
             size = sum(int(states[n].sizes.get(_component(states[n]), 1)) for n in states.data_vars)
-            return VectorLayout(names[0] if len(names) == 1 else "state", size)
+            return VectorLayout(names[0] if len(names) == 1 else "state", size, [_word(n) for n in self.varying])
         names += [_word(n) for n in self.varying]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.path} has two channels of one name among {', '.join(names)}; rename one.")
@@ -130,6 +152,35 @@ class Recording:
         boundary = ends[0] if len(set(ends)) == 1 else ",".join(ends)
         return FieldLayout(names, [_word(a) for a in axes], places, boundary, [*static, *map(_word, self.varying)])
 
+    def _particle_layout(self, names: list[str]) -> StateLayout:
+        states = self._states
+        count, dimension = int(states.sizes["particle"]), int(states.sizes.get("component", 0))
+        bare = [n for n in states.data_vars if set(states[n].dims) - {"sample"} != {"time", "particle", "component"}]
+        if bare or not dimension:
+            raise ValueError(
+                f"`{(bare or names)[0]}` of {self.path} must be a vector of each particle at each time; name its axes "
+                "with `--dims`, such as time,particle,component, or choose with `--variable`."
+            )
+        side, notes = side_of(self._beside.boxes, dimension, self.path)
+        self.notes += notes
+        self.varying = {}
+        kinds, boxes = self._beside.species, self._beside.boxes
+        if kinds is not None and (kinds.shape[0] not in (1, self.count) or kinds.shape[1] != count):
+            raise ValueError(f"the kinds of particles in {self.path} must be {count} numbers, got {kinds.shape}.")
+        if boxes is not None and len(boxes) not in (1, len(self.times)):
+            raise ValueError(f"{self.path} has {len(self.times)} times and {len(boxes)} boxes; give one, or as many.")
+        return ParticleLayout(count, dimension, names, side)
+
+    def _placed(self, x: NDArray[np.float64], samples: slice, times: slice) -> NDArray[np.float64]:
+        """States of particles in the cube of the mean side, with the kind of each."""
+        boxes, kinds, d = self._beside.boxes, self._beside.species, self.layout.positions
+        out = np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1)
+        if boxes is not None:
+            out[..., :d] = in_cube(x[..., :d], boxes if len(boxes) == 1 else boxes[times], self.layout.box)
+        if kinds is not None:
+            out[..., -1] = (kinds if len(kinds) == 1 else kinds[samples])[:, None]
+        return out
+
     def _about(self) -> dict[str, Any]:
         states = self._states
         unit, _, origin = str(states["time"].attrs.get("units", "")).partition(" since ")
@@ -142,7 +193,7 @@ class Recording:
             "origin": float(self.times[0]),
             "origin_date": origin,
         }
-        if not self.layout.space and len(states.data_vars) > 1:
+        if self.layout.kind == "vector" and len(states.data_vars) > 1:
             about["components"] = [_word(str(n)) for n in states.data_vars]
         return {k: v for k, v in about.items() if v or k == "origin"}
 

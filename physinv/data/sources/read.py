@@ -61,8 +61,8 @@ FAMILIES = (
     Family("NumPy .npz", f"{_HERE}.arrays:read_npz", (), (".npz",)),
     Family("torch .pt", f"{_HERE}.arrays:read_torch", (), (".pt", ".pth")),
     Family("csv", f"{_HERE}.tables:read_csv", (), (".csv", ".tsv", ".txt", ".dat")),
-    Family("GSD", f"{_HERE}.particles:read_gsd", (b"\xdfe\xdfe\xdfe\xdfe",), ()),
-    Family("XYZ", f"{_HERE}.particles:read_xyz", (), (".xyz",)),
+    Family("GSD", f"{_HERE}.particles:read_gsd", (b"\xdfe\xdfe\xdfe\xdfe",), (".gsd",)),
+    Family("XYZ", f"{_HERE}.particles:read_xyz", (), (".xyz", ".extxyz")),
 )
 """All families, in the order in which they are asked."""
 

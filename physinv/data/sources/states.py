@@ -199,7 +199,7 @@ def _channels(picked: Mapping[str, xr.DataArray], axes: list[str], path: str) ->
                 raise ValueError(f"{path} has two channels named `{part}`; take other variables with `--variable`.")
             out[part] = b.rename(dict.fromkeys(extra, "component")) if b is a and len(extra) == 1 else b
     lengths = {n: a.sizes["component"] for n, a in out.items() if "component" in a.dims}
-    if len(out) > 1 and lengths:
+    if len(out) > 1 and lengths and "particle" not in whole:
         out = {n: a.rename(component=f"component_{n}") if n in lengths else a for n, a in out.items()}
     return xr.Dataset(out)
 

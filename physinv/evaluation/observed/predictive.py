@@ -18,11 +18,21 @@ expected numbers are treated alike.  Of periodic fields chi^2 is taken for each 
 
 from __future__ import annotations
 
-__all__ = ["FEWEST_DRAWS", "MOST_DRAWS", "Prediction", "Predictive", "PredictiveRow", "check_prediction", "predict"]
+__all__ = [
+    "FEWEST_DRAWS",
+    "MOST_DRAWS",
+    "Prediction",
+    "Predictive",
+    "PredictiveRow",
+    "Way",
+    "check_prediction",
+    "predict",
+]
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -37,6 +47,9 @@ from physinv.evaluation.physics.forward_misfit import pooled_noise
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator, refine
 
+Way = Literal["known", "learned", "regression"]
+"""How samples are run forward: by known physics, by learned physics, or by a regression of final on initial states."""
+
 FEWEST_DRAWS = 8
 """Samples of each observation from which on there is a check."""
 
@@ -48,6 +61,7 @@ _SPLIT = 4  # solver steps of learned physics between stored times
 _CHANCE = 1e-3  # by which exact samples of any observation are found wrong
 _BIAS = 0.05  # smallest difference of ranks that is told of all observations together
 _RATIO = 1.25  # smallest ratio of distances that is told of them
+_BLAMED = {"learned": "the learned physics", "regression": "the regression of x_T on x_0"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ def predict(
 
 @torch.no_grad()
 def check_prediction(
-    prediction: Prediction, final: Float[Tensor, "n *state"], layout: StateLayout, *, learned: bool = False
+    prediction: Prediction, final: Float[Tensor, "n *state"], layout: StateLayout, way: Way = "known"
 ) -> Predictive:
     """Compare observed final states with those that samples lead to.
 
@@ -148,7 +162,7 @@ def check_prediction(
         prediction: Samples run forward.
         final: Observed final states.
         layout: Layout of the states.
-        learned: Whether the physics was learned from data.  What learned physics leaves unexplained counts as noise, so
+        way: How samples were run forward. What learned physics, or a regression, leaves unexplained counts as noise, so
             that a smaller miss than that of noise says nothing against samples.
 
     Returns:
@@ -181,7 +195,7 @@ def check_prediction(
     found = {name: _both(observed, noise, chi2) for name, chi2 in _distances(layout, seen).items()}
     misses, spread = final[:, None] - prediction.clean, prediction.noisy - prediction.clean
     found["rank"] = _both(layout.scored(misses).double(), layout.scored(spread).double(), _mean_ranks)
-    return _told(found, prediction.clean, final, layout, learned)
+    return _told(found, prediction.clean, final, layout, way)
 
 
 _Both = tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]
@@ -228,8 +242,9 @@ def _distances(layout: StateLayout, seen: Tensor) -> dict[str, Callable[[Tensor,
     return found
 
 
-def _told(found: dict[str, _Both], clean: Tensor, final: Tensor, layout: StateLayout, learned: bool) -> Predictive:
+def _told(found: dict[str, _Both], clean: Tensor, final: Tensor, layout: StateLayout, way: Way) -> Predictive:
     """The table and the sentences."""
+    learned = way != "known"
     n = len(final)
     z = {name: _deviation(name, both) for name, both in found.items()}
     limit = float(norm.isf(_CHANCE / (2 * n * len(z)))) + 0.5  # the spread of few samples is not known exactly
@@ -277,11 +292,11 @@ def _told(found: dict[str, _Both], clean: Tensor, final: Tensor, layout: StateLa
     if close:
         passed = (
             f"Run forward, the samples come closer to what was observed than the physics lets expect: {close[0]}, {n} "
-            f"observation{'s' * (n > 1)}. Either they are too sure, or the learned physics has too much noise, since "
+            f"observation{'s' * (n > 1)}. Either they are too sure, or {_BLAMED[way]} has too much noise, since "
             "what it does not explain counts as noise; this check cannot say which."
         )
     elif learned:
-        passed += " The physics was learned: what it does not explain counts as noise."
+        passed += f" The way forward is {_BLAMED[way]}: what it does not explain counts as noise."
     return Predictive(tuple(rows), tuple(warnings) or (passed,), tuple(warnings))
 
 

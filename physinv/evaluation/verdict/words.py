@@ -54,6 +54,7 @@ def verdict(
     layout: StateLayout,
     rivals: Sequence[Baseline],
     metrics: dict[str, float],
+    unit: str = "",
 ) -> Verdict:
     """Judge samples of initial states whose truths are known.
 
@@ -63,6 +64,7 @@ def verdict(
         layout: Layout of the states.
         rivals: Answers that cost nothing.
         metrics: Values of all metrics, by name.
+        unit: Unit of the states, if they have one.
 
     Returns:
         The verdict: sentences that begin with the comparison, go on with intervals and scales, and end with warnings.
@@ -73,6 +75,12 @@ def verdict(
     n, k = ours.shape[:2]
     if k < 2:
         return Verdict((*said, *warned), tuple(warned))
+
+    # In the unit of the states.
+    if unit:
+        drawn, true = layout.scored(samples), layout.scored(truth)
+        error, width = float(crps_map(drawn, true).mean()), float(_width_of_intervals(drawn).mean())
+        said.append(f"The CRPS is {error:.3g} {unit}, 90 % intervals are {width:.3g} {unit} wide in the mean.")
 
     # Against what costs nothing.
     if n < COMPARED:
@@ -151,6 +159,14 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[lis
     if off and fine:
         said.append(f"Scale by scale they can be trusted at {_and([text for text, _ in fine])}.")
     return said, warned
+
+
+def _width_of_intervals(ours: Tensor) -> Tensor:
+    """Width of the central 90 % of the samples of each number."""
+    tails = torch.tensor([(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], dtype=ours.dtype)
+    low, high = torch.stack([torch.quantile(x, tails, dim=0) for x in ours], 1)
+    width: Tensor = high - low
+    return width
 
 
 def _covered(ours: Tensor, real: Tensor) -> tuple[float, float]:

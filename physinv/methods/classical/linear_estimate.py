@@ -134,7 +134,7 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
 
 @torch.no_grad()
 def cross_fit(
-    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset, folds: int = 5
+    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset, folds: int = 5, *, ends: tuple[int, int] = (0, -1)
 ) -> tuple[LinearEstimate, Float[Tensor, "n *state"]]:
     """Fit the linear estimate, and estimate every training trajectory by a fit without its fold.
 
@@ -146,6 +146,8 @@ def cross_fit(
         train: Training trajectories.
         valid: Validation trajectories.
         folds: Number of folds.
+        ends: Stored state that is estimated, and the one that it is estimated from: ``(-1, 0)`` regresses ``x_T`` on
+            ``x_0``.
 
     Returns:
         The estimate of :func:`fit_linear`, and the cross-fitted estimates of ``x_0`` of the training trajectories.
@@ -153,8 +155,8 @@ def cross_fit(
     References:
         Chernozhukov et al. (2018), Double/debiased machine learning (cross-fitting).
     """
-    best, kind, penalty = _best(sde, train, valid)
-    x0, xT = train.states(0), train.states(-1)
+    best, kind, penalty = _best(sde, train, valid, ends)
+    x0, xT = (train.states(i) for i in ends)
     fold = torch.arange(len(x0), device=x0.device) % folds
     if _is_recorded(sde):  # windows of one recording overlap their neighbours
         fold = fold.sort().values
@@ -222,10 +224,12 @@ def wiener_filters(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple
     return [LinearEstimate(layout, mean0, meanT, gain, None, torch.zeros_like(mean0)) for gain in found]
 
 
-def _best(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> tuple[LinearEstimate, _Kind, float]:
+def _best(
+    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset, ends: tuple[int, int] = (0, -1)
+) -> tuple[LinearEstimate, _Kind, float]:
     """The estimate, the kind of regression and the penalty that it came from."""
-    layout, y0, yT = train.layout, valid.states(0).double(), valid.states(-1)
-    x0, xT = (torch.cat(sde.images(train.states(i, limit=_most_rows(train)))) for i in (0, -1))
+    layout, y0, yT = train.layout, valid.states(ends[0]).double(), valid.states(ends[1])
+    x0, xT = (torch.cat(sde.images(train.states(i, limit=_most_rows(train)))) for i in ends)
     grids: dict[_Kind, tuple[float, ...]] = {dense_maps: _PENALTIES}
     if layout.basis == "fourier":
         grids[wiener_filters] = _PENALTIES[2:]

@@ -21,7 +21,8 @@ class VectorIncrements(IncrementLaw):
     """Mixtures of Gaussians ``x_0 = m(x_T) + U r`` around a linear estimate ``m`` of a vector.
 
     ``U`` is the Cholesky factor of the scatter of its errors.  The network sees ``x_T`` in principal coordinates,
-    each clamped to the range of training, and the estimated increment ``m - x_T`` in units of its errors.
+    each clamped to the range of training, the estimated increment ``m - x_T`` in units of its errors, and the numbers
+    that are known (static ones), standardised.
 
     Args:
         network: ``(features, 1) ->`` the numbers of a mixture.
@@ -36,14 +37,17 @@ class VectorIncrements(IncrementLaw):
     oddest: Float[Tensor, " d"]
     factor: Float[Tensor, "d d"]
     inverse: Float[Tensor, "d d"]
+    known: Float[Tensor, "2 s"]
 
     def __init__(self, network: nn.Module, layout: StateLayout) -> None:
         super().__init__(network, layout)
-        (d,) = layout.shape
+        d, s = _counts(layout)
         for name in ("centre", "first", "last", "oddest"):
             self.register_buffer(name, torch.zeros(d))
         for name in ("whitener", "dresser", "factor", "inverse"):
             self.register_buffer(name, torch.eye(d))
+        if s:  # mean and deviation of what is static
+            self.register_buffer("known", torch.stack([torch.zeros(s), torch.ones(s)]))
 
     @staticmethod
     def sizes(layout: StateLayout) -> tuple[int, int]:
@@ -52,10 +56,10 @@ class VectorIncrements(IncrementLaw):
         Args:
             layout: Layout of the states.
         """
-        (d,) = layout.shape
-        return 2 * d, mixture_outputs(d, _COMPONENTS)
+        d, s = _counts(layout)
+        return 2 * d + s, mixture_outputs(d, _COMPONENTS)
 
-    def seen(self, final: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+    def seen(self, final: Float[Tensor, "batch c"]) -> Float[Tensor, "batch c"]:
         """Return observations as the law takes them: without sensors that fail, and not far from all of training.
 
         A component that lies three times as far from what the others say of it as any in training is replaced by what
@@ -66,7 +70,7 @@ class VectorIncrements(IncrementLaw):
             final: Final states ``x_T``.
         """
         precise = self.whitener @ self.whitener.T
-        gap, rows = final - self.centre, torch.arange(len(final), device=final.device)
+        gap, rows = self.layout.moving(final) - self.centre, torch.arange(len(final), device=final.device)
         for _ in range(gap.shape[1] // 2 if gap.shape[1] > 2 else 0):
             odd = gap @ precise / precise.diagonal()  # x_j - E[x_j | all others]
             at = (odd.abs() * precise.diagonal().sqrt()).argmax(1)
@@ -74,10 +78,11 @@ class VectorIncrements(IncrementLaw):
             gap = gap.index_put((rows[failed], at[failed]), gap[rows, at][failed] - odd[rows, at][failed])
         z, wide = gap @ self.whitener, self.last - self.first
         bounded = z.clamp(self.first - wide, self.last + wide)
-        return self.centre + torch.where((z == bounded).all(1, keepdim=True), gap, bounded @ self.dresser)
+        near = self.centre + torch.where((z == bounded).all(1, keepdim=True), gap, bounded @ self.dresser)
+        return self.layout.set_moving(near, final)
 
     @torch.no_grad()
-    def adapt(self, initial: Float[Tensor, "n d"], final: Float[Tensor, "n d"], estimate: Float[Tensor, "n d"]) -> None:
+    def adapt(self, initial: Float[Tensor, "n c"], final: Float[Tensor, "n c"], estimate: Float[Tensor, "n c"]) -> None:
         """Fit coordinates, and the scatter of the errors of cross-fitted estimates.
 
         Args:
@@ -86,6 +91,11 @@ class VectorIncrements(IncrementLaw):
             estimate: Estimates of the initial states.
         """
         self.bound(torch.cat([initial, final]))
+        if self.layout.static:
+            fixed = self._fixed(final)
+            deviation = fixed.std(0, correction=0)
+            self.known.copy_(torch.stack([fixed.mean(0), torch.where(deviation > 0, deviation, 1.0)]))
+        initial, final, estimate = (self.layout.moving(x) for x in (initial, final, estimate))
         self.centre.copy_(final.mean(0))
         gap = (final - self.centre).double()
         values, vectors = torch.linalg.eigh(gap.T @ gap / len(gap))
@@ -109,37 +119,49 @@ class VectorIncrements(IncrementLaw):
 
     def loss(
         self,
-        initial: Float[Tensor, "batch d"],
-        final: Float[Tensor, "batch d"],
-        estimate: Float[Tensor, "batch d"],
+        initial: Float[Tensor, "batch c"],
+        final: Float[Tensor, "batch c"],
+        estimate: Float[Tensor, "batch c"],
         generator: torch.Generator | None,
     ) -> Float[Tensor, ""]:
-        r = (initial - estimate) @ self.inverse.T
+        r = self.layout.moving(initial - estimate) @ self.inverse.T
         return -self._mixture(final, estimate).log_prob(r).mean() / r.shape[1]
 
     @torch.no_grad()
     def draw(
         self,
-        final: Float[Tensor, "batch d"],
-        estimate: Float[Tensor, "batch d"],
+        final: Float[Tensor, "batch c"],
+        estimate: Float[Tensor, "batch c"],
         n: int,
         *,
         generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "batch n d"]:
-        mixture = self._mixture(*(x.repeat_interleave(n, 0) for x in (final, estimate)))
-        drawn = estimate.repeat_interleave(n, 0) + mixture.draw(generator=generator) @ self.factor.T
-        return drawn.clamp(self.low, self.high).reshape(len(final), n, -1)
+    ) -> Float[Tensor, "batch n c"]:
+        many, whole = (x.repeat_interleave(n, 0) for x in (estimate, final))
+        drawn = self.layout.moving(many) + self._mixture(whole, many).draw(generator=generator) @ self.factor.T
+        return self.within(self.layout.set_moving(drawn, whole), whole).reshape(len(final), n, -1)
 
     @torch.no_grad()
-    def mean(self, final: Float[Tensor, "batch d"], estimate: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
-        mean = estimate + self._mixture(final, estimate).mean() @ self.factor.T
-        return mean.clamp(self.low, self.high)
+    def mean(self, final: Float[Tensor, "batch c"], estimate: Float[Tensor, "batch c"]) -> Float[Tensor, "batch c"]:
+        mean = self.layout.moving(estimate) + self._mixture(final, estimate).mean() @ self.factor.T
+        return self.within(self.layout.set_moving(mean, final), final)
 
     def _mixture(self, final: Tensor, estimate: Tensor) -> ConditionalMixture:
-        z = ((final - self.centre) @ self.whitener).clamp(self.first, self.last)
-        moved = ((estimate - final) @ self.inverse.T).asinh()
-        numbers = self.network(torch.cat([z, moved], 1), final.new_ones(len(final)))
-        return ConditionalMixture.of(numbers, final.shape[1], _COMPONENTS)
+        seen, guessed = self.layout.moving(final), self.layout.moving(estimate)
+        z = ((seen - self.centre) @ self.whitener).clamp(self.first, self.last)
+        moved = ((guessed - seen) @ self.inverse.T).asinh()
+        more = [(self._fixed(final) - self.known[0]) / self.known[1]] if self.layout.static else []
+        numbers = self.network(torch.cat([z, moved, *more], 1), final.new_ones(len(final)))
+        return ConditionalMixture.of(numbers, seen.shape[1], _COMPONENTS)
+
+    def _fixed(self, states: Tensor) -> Tensor:
+        """What is static, which stands behind what moves."""
+        return states[:, len(self.centre) :]
+
+
+def _counts(layout: StateLayout) -> tuple[int, int]:
+    """How many numbers of a state move, and how many are static."""
+    moving = layout.moving(torch.zeros(layout.shape)).shape[0]
+    return moving, layout.shape[0] - moving
 
 
 def _scatter(errors: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:

@@ -17,6 +17,7 @@ __all__ = [
     "titled",
     "training",
     "trajectory",
+    "with_units",
 ]
 
 from physinv.reports.plots.curves import training
@@ -24,3 +25,4 @@ from physinv.reports.plots.laws import coverage_curve, ranks, spectra
 from physinv.reports.plots.observed import posterior, predicted
 from physinv.reports.plots.states import reconstruction, trajectory
 from physinv.reports.plots.style import save, titled
+from physinv.reports.plots.units import with_units

@@ -248,7 +248,7 @@ BAD = {
     "empty.h5": (lambda p: p.write_bytes(b""), "is empty"),
     "a.docx": (lambda p: p.write_bytes(b"PK\x03\x04"), "is of no known format (HDF5"),
     "a.grib": (lambda p: p.write_bytes(b"GRIB\x00\x00\x00\x02"), "physinv[grib]"),
-    "a.gsd": (lambda p: p.write_bytes(b"\xdfe\xdfe\xdfe\xdfe"), "compute fields from it"),
+    "a.gsd": (lambda p: p.write_bytes(b"\xdfe\xdfe\xdfe\xdfe"), "can't be read"),
     "none.h5": (lambda p: None, "there is no file {0}"),
 }
 

@@ -81,16 +81,16 @@ def test_noise_of_learned_physics_makes_small_misses_harmless(exact):
     process, final, samples = exact
     mean = samples.mean(1, keepdim=True)
     prediction = predict(process, process.times, mean + 0.1 * (samples - mean))
-    found = check_prediction(prediction, final, process.layout, learned=True)
+    found = check_prediction(prediction, final, process.layout, "learned")
     assert found.warnings == ()
     assert found.verdict[0].startswith("Run forward, the samples come closer to what was observed than")
     assert "Either they are too sure, or the learned physics has too much noise" in found.verdict[0]
     exact = predict(process, process.times, samples)
-    passed = check_prediction(exact, final, process.layout, learned=True).verdict[0]
+    passed = check_prediction(exact, final, process.layout, "learned").verdict[0]
     assert "lead to what was observed" in passed
     assert "counts as noise" in passed
     assert check_prediction(prediction, final, process.layout).warnings != ()
-    assert check_prediction(prediction, 1000 * final, process.layout, learned=True).warnings != ()
+    assert check_prediction(prediction, 1000 * final, process.layout, "learned").warnings != ()
 
 
 def test_what_cannot_be_checked_says_why(exact):
