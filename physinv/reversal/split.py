@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from physinv.equations.broadcast import match
-from physinv.equations.sde import SDE, Reverse
+from physinv.equations.sde import SDE, Reverse, Score
 from physinv.equations.solve import Step
 from physinv.models.references.base import ReferenceLaw
+from physinv.models.score import ScoreModel
 
 _MIN_SHARE = 1e-6  # of a variance; keeps gradients of roots finite where none or all of it is noise
 
@@ -39,12 +40,9 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
         raise ValueError(f"`split` steps a Reverse(sde, score), got {type(sde).__name__}; take euler or heun.")
     physics, dt, eta2 = sde.sde, match(t0 - t1, x), sde.eta**2
     reference = ReferenceLaw.of(sde.score)
-    at, then = (
-        t0.to(x.dtype),
-        t1.to(x.dtype),
-    )  # the physics gets short steps in float64, tables are in the precision of x
-    pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
-    precision = None if reference is None else reference.precision(x, at)
+    then = t1.to(x.dtype)  # the physics gets short steps in float64, tables are in the precision of x
+    score, precision = _score(sde.score, x, t0)
+    pull = physics.apply_covariance(score, t1, t0)
     if reference is None or precision is None:
         noise = sde.diffuse(dw[0], t0)
         return physics.drift_flow(x + (1 + eta2) / 2 * pull, t0, t1) + noise
@@ -55,6 +53,14 @@ def _split(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
         return physics.drift_flow(x + pull, t0, t1).clamp(*reference.limits(then))
     spread = ((1 - lost) * -(eta2 * log_rho).expm1() / precision / dt).sqrt()
     return physics.drift_flow(x + pull + spread * dw[0], t0, t1).clamp(*reference.limits(then))
+
+
+def _score(score: Score, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The score, and the curvature of the reference law where it is known."""
+    if isinstance(score, ScoreModel) and type(score).forward is ScoreModel.forward:
+        return score.with_precision(x, t)
+    reference = ReferenceLaw.of(score)
+    return score(x, t), None if reference is None else reference.precision(x, t.to(x.dtype))
 
 
 split = Step(_split, weak_order=1.0)
