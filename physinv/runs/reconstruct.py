@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,7 +24,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
 from physinv.equations.sde import Reverse
 from physinv.equations.time_grids import linear, logarithmic, resample_times
-from physinv.evaluation.observed.familiarity import Familiarity, familiarity
+from physinv.evaluation.observed.familiarity import Familiarity
 from physinv.evaluation.observed.plausibility import Plausibility, divergence
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.operators import named
@@ -32,11 +33,11 @@ from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.partial import sample_final
-from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.reversal.choose import default_step
 from physinv.reversal.learned_grid import learned
+from physinv.runs.ends import Ends
 from physinv.runs.forward import ForwardSamples
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
@@ -168,12 +169,11 @@ def reconstruct(
     plan, out = SamplingPlan() if plan is None else plan, Path(out)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
     layout = run.simulator.layout
-    n = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
-    check_fits(min(plan.limit or n, n), plan.draws, layout, out)
+    ends = Ends(data, plan.limit)
+    check_fits(ends.n, plan.draws, layout, out)
     _check_observe(plan, data, layout.partly_observable)
-    truth, final = _ends(data, plan.limit)
     if plan.observe is not None and plan.observed_noise is None:
-        plan = replace(plan, observed_noise=_NOISE * float(layout.moving(final).std()))
+        plan = replace(plan, observed_noise=_NOISE * ends.spread(layout))
 
     observation = None
     if plan.observe is not None and plan.observed_noise is not None:
@@ -184,47 +184,55 @@ def reconstruct(
 
     # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
     known = None if run.summary is None or run.summary.law is None or observation else run.summary.law
-    familiar = None if known is None else familiarity(known, final.cpu())
+    familiar = None if known is None else ends.familiarity(known)
     _refuse(familiar.warnings if familiar is not None else [], strict)
-    if observation is not None:
-        noise = seeds(plan.seed).child("observation", "noise").generator(final.device)
-        final = observation.observe(final, generator=noise)
-    shown = final if observation is None else displayed_state(observation, final, layout.shape)
-    n, k, told = len(final), plan.draws, warn or (lambda line: None)
+    noise = seeds(plan.seed).child("observation", "noise")
+    k, told = plan.draws, warn or (lambda line: None)
 
     def write(tmp: Path) -> None:
         with new_file(tmp) as (file, sink):
             # Truth and observation come first, so that the file has the same order whatever the method.
-            store = Store(file, layout, n, k, run.info.get("units", {}))
-            if truth is not None:
-                store.states("truth", "observation_index")[...] = store.blanked(truth)
-            store.states("observation", "observation_index")[...] = store.blanked(shown)
-            if observation is not None:
-                file.create_dataset("seen", data=final.cpu().numpy())
-
-            # Samples are written batch by batch: they are the only array that may not fit into memory.
+            store = Store(file, layout, ends.n, k, run.info.get("units", {}))
+            truth = store.states("truth", "observation_index") if ends.known else None
+            shown = store.states("observation", "observation_index")
+            seen: h5py.Dataset | None = None
             target = store.states("samples", "observation_index", "draw")
             alone = truth is None and plan.answer == "samples"
             ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
-            at, doubts = 0, Plausibility(layout, None if run.summary is None else run.summary.initial)
-            for part in torch.split(final, max(1, default_batch(shown) // k)):
-                drawn = _drawn(answer, observation, part.to(device), plan, generator)
-                if paths is not None:
-                    drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
-                doubts.add(drawn)
-                target[at : at + len(part)] = store.blanked(drawn)
-                if ahead is not None:
-                    ahead.write(at, drawn)
-                at += len(part)
-                sink.check()
-                if progress is not None:
-                    progress(at, n)
+            doubts = Plausibility(layout, None if run.summary is None else run.summary.initial)
+
+            # Everything is read and written a block at a time, samples a part of it: whatever is not kept need not fit
+            # into memory.
+            for at in ends.starts():
+                end = min(at + ends.block, ends.n)
+                final = ends.final(at, end)
+                if truth is not None:
+                    truth[at:end] = store.blanked(ends.truth(at, end))
+                if observation is None:
+                    shown[at:end] = store.blanked(final)
+                else:
+                    final = ends.seen(observation, at, final, noise)
+                    shown[at:end] = store.blanked(displayed_state(observation, final, layout.shape))
+                    seen = store.seen(tuple(final.shape[1:])) if seen is None else seen
+                    seen[at:end] = final.cpu().numpy()
+                for part in torch.split(final, max(1, ends.block // k)):
+                    drawn = _drawn(answer, observation, part.to(device), plan, generator)
+                    if paths is not None:
+                        drawn = refine(paths, drawn, part.to(drawn), plan.refine, generator=generator)
+                    doubts.add(drawn)
+                    target[at : at + len(part)] = store.blanked(drawn)
+                    if ahead is not None:
+                        ahead.write(at, drawn)
+                    at += len(part)
+                    sink.check()
+                    if progress is not None:
+                        progress(at, ends.n)
 
             if ahead is not None:
                 ahead.close()
 
             # What the samples are compared with, and how they were made.
-            store.background(run.summary, final if observation is None else None)
+            store.background(run.summary, ends.blocks() if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             _refuse(doubts.warnings, strict)
             store.info(_info(run, data, plan, answer, familiar) | {"warnings": doubts.warnings})
@@ -240,14 +248,6 @@ def _refuse(warnings: list[str], strict: bool) -> None:
     """Raise ValueError with the warnings, where they are errors."""
     if strict and warnings:
         raise ValueError(" ".join(warnings))
-
-
-def _ends(data: TrajectoryDataset | FinalStates, limit: int | None) -> tuple[Tensor | None, Tensor]:
-    """True initial states where they are known, and final states."""
-    if isinstance(data, FinalStates):
-        return None, data.first(limit).states
-    n = min(limit or data.n_trajectories, data.n_trajectories)
-    return data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
 
 
 def _info(

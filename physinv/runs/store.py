@@ -6,7 +6,7 @@ __all__ = ["Store", "check_fits", "reserved"]
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from physinv.runs.summary import TrainingSummary
 
 _ATTRIBUTES = ("method", "answer", "steps", "samples", "seed", "simulator", "data", "device")
 _LONGEST = 1000  # characters of an attribute; the whole is in info_json
+_CHUNK_BYTES = 2**16  # of an array of states: each chunk costs some memory, and time to find it
 _COPIES = 4  # of the samples of one observation, in memory at the same time
 
 
@@ -61,7 +62,7 @@ class Store:
                 scale.attrs["units"] = units[name]
 
     def states(self, name: str, *lead: str | int) -> h5py.Dataset:
-        """Create a float32 array of states, in chunks of one observation, with its dimension scales.
+        """Create a float32 array of states, in chunks of 64 KiB or one observation, with its dimension scales.
 
         Args:
             name: Its name.
@@ -72,7 +73,8 @@ class Store:
         """
         dims = [d if isinstance(d, str) else self._dimension(d) for d in lead]
         shape = (*(self.sizes[d] for d in dims), *self.layout.shape)
-        chunks = (1, *shape[1:]) if len(dims) + len(self.layout.dims) > 2 and 0 not in shape else None
+        rows = min(shape[0], max(1, _CHUNK_BYTES // max(1, 4 * math.prod(shape[1:])))) if shape else 1
+        chunks = (rows, *shape[1:]) if len(dims) + len(self.layout.dims) > 2 and 0 not in shape else None
         data = self.file.create_dataset(name, shape, dtype="f4", chunks=chunks)
         for i, dim in enumerate((*dims, *self.layout.dims)):
             data.dims[i].attach_scale(self.file[dim])
@@ -80,6 +82,14 @@ class Store:
         if len(told) == 1:
             data.attrs["units"] = told.pop()
         return data
+
+    def seen(self, shape: tuple[int, ...]) -> h5py.Dataset:
+        """Create the array of observed numbers, one row for each observation.
+
+        Args:
+            shape: Shape of what is observed of one state.
+        """
+        return self.file.create_dataset("seen", (self.sizes["observation_index"], *shape), dtype="f4")
 
     def blanked(self, states: Tensor) -> NDArray[np.float32]:
         """Return states as an array, with NaN where there are no data.
@@ -91,20 +101,21 @@ class Store:
         shown = states.cpu() if valid is None else torch.where(valid, states.cpu(), torch.nan)
         return np.asarray(shown.numpy())
 
-    def background(self, summary: TrainingSummary | None, final: Tensor | None) -> None:
+    def background(self, summary: TrainingSummary | None, final: Iterable[Tensor] | None) -> None:
         """Write what samples are compared with: initial states of the training data, and the linear estimate.
 
         Args:
             summary: What the run kept of its training data.
-            final: Final states, where they were observed whole.
+            final: Final states, a block after another, where they were observed whole.
         """
         if summary is None:
             return
         self.states("climatology", len(summary.initial))[...] = self.blanked(summary.initial)
         if summary.linear is not None and final is not None:
-            linear = summary.linear
-            estimate = linear.mean(final.to(linear.mean_final))
-            self.states("linear", "observation_index")[...] = self.blanked(estimate)
+            linear, target, at = summary.linear, self.states("linear", "observation_index"), 0
+            for block in final:
+                target[at : at + len(block)] = self.blanked(linear.mean(block.to(linear.mean_final)))
+                at += len(block)
             self.states("linear_deviation")[...] = self.blanked(linear.deviation)
 
     def origin(self, observed: FinalStates | None, familiar: Familiarity | None) -> None:

@@ -225,7 +225,8 @@ class _Here(Here):
         if factor.shape[-1] == 1:
             return factor.reciprocal().expand_as(every)
         eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-        return torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False).expand_as(every)
+        inverse: Tensor = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        return inverse.expand_as(every)
 
     @cached_property
     def z(self) -> Tensor:
@@ -236,7 +237,8 @@ class _Here(Here):
     def logs(self) -> Tensor:
         """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``."""
         size = self.inverse[_rows(self.inverse)].diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return self.law.weights.log() + size - self.z.square().sum(-1) / 2
+        found: Tensor = self.law.weights.log() + size - self.z.square().sum(-1) / 2
+        return found
 
     @cached_property
     def r(self) -> Tensor:
@@ -253,11 +255,12 @@ class _Here(Here):
         return equilibrium_score(gap, expand(sde.diffusion(t), x).expand_as(x))
 
     def score(self) -> Float[Tensor, "batch *state"]:
-        return -(self.r[..., None] * _times(self.inverse.mT, self.z)).sum(1)
+        return -self._within(self.z)
 
     def precision(self, n: int) -> Float[Tensor, "n *state"]:
         inverse = self.inverse[:n]
-        return (self.r[:n, :, None] * inverse[_rows(inverse)].square().sum(-2)).sum(1)
+        found: Tensor = (self.r[:n, :, None] * inverse[_rows(inverse)].square().sum(-2)).sum(1)
+        return found
 
     def features(self) -> Tensor:
         law, r = self.law, self.r[..., None]
@@ -272,8 +275,12 @@ class _Here(Here):
 
     def lift(self, out: Tensor) -> Float[Tensor, "batch *state"]:
         local, physics = out.chunk(2, dim=1)
-        white = (self.r[..., None] * _times(self.inverse.mT, local[:, None].expand_as(self.z))).sum(1)
-        return white + physics * self.physics
+        return self._within(local[:, None].expand_as(self.z)) + physics * self.physics
+
+    def _within(self, white: Tensor) -> Tensor:
+        """What is white within each component, in units of the state, as the responsible one has it."""
+        found: Tensor = (self.r[..., None] * _times(self.inverse.mT, white)).sum(1)
+        return found
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
