@@ -181,7 +181,7 @@ class MixtureReference(ReferenceLaw):
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the log density of the mixture."""
-        return torch.logsumexp(_Here(self, x, t).logs, -1) - x.shape[-1] / 2 * math.log(2 * math.pi)
+        return torch.logsumexp(_Here(self, x, t).logs, 0) - x.shape[-1] / 2 * math.log(2 * math.pi)
 
     def precision(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return the diagonal of ``sum_k r_k C_k^-1``, the curvature of the responsible component."""
@@ -199,7 +199,11 @@ class MixtureReference(ReferenceLaw):
 
 
 class _Here(Here):
-    """The mixture at some states: what its parts share is computed once."""
+    """The mixture at some states: what its parts share is computed once.
+
+    Components come before states in all of it: sums over a few components of many states then take a fraction of the
+    time.
+    """
 
     law: MixtureReference
 
@@ -209,78 +213,78 @@ class _Here(Here):
         return located(self.law.times, self.t[_rows(self.t)])
 
     def table(self, values: Tensor) -> Tensor:
-        """A table at the times."""
-        return blended(values, *self.place).expand(len(self.t), *values.shape[1:])
+        """A table at the times, ``(rows, ...)``, with one row where they are one time."""
+        return blended(values, *self.place)
 
     @cached_property
     def means(self) -> Tensor:
-        """Means of the components, ``(batch, k, d)``."""
-        return self.table(self.law.means)
+        """Means of the components, ``(k, rows, d)``."""
+        return self.table(self.law.means).transpose(0, 1).contiguous()
 
     @cached_property
     def inverse(self) -> Tensor:
-        """Inverse factors, ``(batch, k, d, d)``."""
-        every = self.table(self.law.factors)
-        factor = every[_rows(every)]
+        """Inverse factors, ``(k, rows, d, d)``."""
+        factor = self.table(self.law.factors).transpose(0, 1).contiguous()
         if factor.shape[-1] == 1:
-            return factor.reciprocal().expand_as(every)
+            return factor.reciprocal()
         eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
         inverse: Tensor = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-        return inverse.expand_as(every)
+        return inverse
 
     @cached_property
     def z(self) -> Tensor:
-        """Whitened states, ``(batch, k, d)``."""
-        return _times(self.inverse, self.x[:, None] - self.means)
+        """Whitened states, ``(k, batch, d)``."""
+        return _times(self.inverse, self.x - self.means)
 
     @cached_property
     def logs(self) -> Tensor:
-        """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``."""
-        size = self.inverse[_rows(self.inverse)].diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        found: Tensor = self.law.weights.log() + size - self.z.square().sum(-1) / 2
-        return found
+        """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``, ``(k, batch)``."""
+        size = self.law.weights.log()[:, None] + _sum(self.inverse.diagonal(dim1=-2, dim2=-1).log())
+        return size - _sum(self.z.square()) / 2
 
     @cached_property
     def r(self) -> Tensor:
-        """Responsibilities, ``(batch, k)``."""
-        return self.logs.softmax(-1)
+        """Responsibilities, ``(k, batch, 1)``."""
+        return self.logs.softmax(0)[..., None]
 
     @cached_property
     def physics(self) -> Tensor:
         """``d(x)``; 0 for components without noise."""
-        x, t, sde, rows = self.x, self.t, self.law.sde, _rows(self.means)
-        there = sde.drift(self.means[rows].flatten(0, 1), t[rows].repeat_interleave(self.means.shape[1]))
-        there = there.reshape(-1, *self.means.shape[1:])
-        gap = sde.drift(x, t) - (self.r[..., None] * there).sum(1)
+        x, t, sde, (k, rows, d) = self.x, self.t, self.law.sde, self.means.shape
+        there = sde.drift(self.means.flatten(0, 1), t[:rows].repeat(k)).reshape(k, rows, d)
+        gap = sde.drift(x, t) - (self.r * there).sum(0)
         return equilibrium_score(gap, expand(sde.diffusion(t), x).expand_as(x))
 
     def score(self) -> Float[Tensor, "batch *state"]:
         return -self._within(self.z)
 
     def precision(self, n: int) -> Float[Tensor, "n *state"]:
-        inverse = self.inverse[:n]
-        found: Tensor = (self.r[:n, :, None] * inverse[_rows(inverse)].square().sum(-2)).sum(1)
+        found: Tensor = (self.r[:, :n] * self.inverse[:, :n].square().sum(-2)).sum(0)
         return found
 
     def features(self) -> Tensor:
-        law, r = self.law, self.r[..., None]
-        scale = self.table(law.scale)[:, None]
-        local = (r * self.inverse.diagonal(dim1=-2, dim2=-1)).sum(1)
+        law, r = self.law, self.r
+        local = (r * self.inverse.diagonal(dim1=-2, dim2=-1)).sum(0)
         parts = [
-            (self.x - self.table(law.centre)) / scale,
-            (r * self.z).sum(1).asinh(),
+            (self.x - self.table(law.centre)) / self.table(law.scale)[:, None],
+            (r * self.z).sum(0).asinh(),
             (self.physics / local).asinh(),
         ]
-        return torch.cat(parts + ([self.r] if self.r.shape[1] > 1 else []), dim=1)
+        return torch.cat(parts + ([r[..., 0].T] if len(r) > 1 else []), dim=1)
 
     def lift(self, out: Tensor) -> Float[Tensor, "batch *state"]:
         local, physics = out.chunk(2, dim=1)
-        return self._within(local[:, None].expand_as(self.z)) + physics * self.physics
+        return self._within(local.expand_as(self.z)) + physics * self.physics
 
     def _within(self, white: Tensor) -> Tensor:
         """What is white within each component, in units of the state, as the responsible one has it."""
-        found: Tensor = (self.r[..., None] * _times(self.inverse.mT, white)).sum(1)
+        found: Tensor = (self.r * _times(self.inverse.mT, white)).sum(0)
         return found
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Sums over the components of a state."""
+    return values[..., 0] if values.shape[-1] == 1 else values.sum(-1)
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
