@@ -8,8 +8,8 @@ python benchmarks/speed/overhead.py     --only NAMES.  Prints a table; writes re
 drawing the batch, loss, gradients, optimiser, moving average; where the method simulates trajectories anew, with its
 share of a round of these.  Not validation.  ``bare``: forward pass, backward pass and step of the same optimiser, for
 the same network on the same inputs, which lie ready.  ``draws``: CPU time of samples.  ``bare`` is the network alone on
-all inputs that it got, without gradients; ``physics`` is the process's own drift on all inputs that it got, where the
-method takes states back through the physics: no other way of drawing these samples has less of it.  ``made`` is the
+all inputs that it got, without gradients; ``physics`` are the process's own steps without noise on all inputs that they
+got, where the method takes states back through the physics, which is part of what it draws.  ``made`` is the
 ratio of draws to both.  Both sides take turns, so that other programs on the machine disturb them alike.
 
 Jump kernels where the method is made of them, which heat is not, else the score model; of the double well both, since
@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
+from typing import Any
 from unittest import mock
 
 import torch
@@ -179,15 +180,15 @@ def update_costs(case: Case, turns: int, each: int = 5) -> tuple[list[float], li
 
 @torch.no_grad()
 def draw_costs(case: Case, turns: int) -> tuple[list[float], list[float], list[float]]:
-    """Milliseconds of all draws, of the calls of the network in them, and of those of the drift."""
+    """Milliseconds of all draws, of the calls of the network in them, and of the steps of the physics."""
     case.model.eval()
     generator = torch.Generator().manual_seed(0)
-    with calls(case.model) as found, drifts(case.simulator) as moved:
+    with calls(case.model) as found, flows(case.simulator) as moved:
         case.sample(case.final, generator)
     jobs = (
         lambda: case.sample(case.final, generator),
         lambda: [case.model.network(*c) for c in found],
-        lambda: [case.simulator.drift(*c) for c in moved],
+        lambda: [step() for step in moved],
     )
     rows = [[1e3 * seconds(job) for job in jobs] for _ in range(turns)]
     draws, bare, physics = (list(column) for column in zip(*rows, strict=True))
@@ -195,16 +196,29 @@ def draw_costs(case: Case, turns: int) -> tuple[list[float], list[float], list[f
 
 
 @contextmanager
-def drifts(simulator: Simulator) -> Iterator[list[Call]]:
-    """The arguments of all calls of the drift of a process."""
-    found: list[Call] = []
-    kind, drift = type(simulator), type(simulator).drift
+def flows(simulator: Simulator) -> Iterator[list[Callable[[], object]]]:
+    """All solver steps that take states through the physics alone, to be done again."""
+    found: list[Callable[[], object]] = []
+    kind, inside = type(simulator), False
 
-    def noted(self: Simulator, x: Tensor, t: Tensor) -> Tensor:
-        found.append((x, t))
-        return drift(self, x, t)
+    def noting(name: str) -> Callable[..., Any]:
+        whole = getattr(kind, name)
 
-    with mock.patch.object(kind, "drift", noted):
+        def noted(*args: Any, **options: Any) -> Any:
+            nonlocal inside
+            if inside:
+                return whole(*args, **options)
+            found.append(lambda: whole(*args, **options))
+            inside = True
+            try:
+                return whole(*args, **options)
+            finally:
+                inside = False
+
+        return noted
+
+    names = [name for name in ("drift_flow", "trajectories") if hasattr(kind, name)]
+    with mock.patch.multiple(kind, **{name: noting(name) for name in names}):
         yield found
 
 
