@@ -47,7 +47,7 @@ class Ends:
         return range(0, self.n, self.block)
 
     def final(self, first: int, last: int) -> Float[Tensor, "n *state"]:
-        """Read final states.
+        """Return final states.
 
         Args:
             first: Number of the first.
@@ -57,7 +57,7 @@ class Ends:
         return data.states[first:last] if isinstance(data, FinalStates) else data.states(-1, last - first, first=first)
 
     def truth(self, first: int, last: int) -> Float[Tensor, "n *state"]:
-        """Read initial states, where they are known.
+        """Return initial states, where they are known.
 
         Args:
             first: Number of the first.
@@ -71,7 +71,7 @@ class Ends:
         return self._data.states(0, last - first, first=first)
 
     def blocks(self) -> Iterator[Float[Tensor, "n *state"]]:
-        """Yield the final states of one block after another."""
+        """Return an iterator over the final states of one block after another."""
         return (self.final(a, min(a + self.block, self.n)) for a in self.starts())
 
     def spread(self, layout: StateLayout) -> float:
@@ -105,7 +105,7 @@ class Ends:
         return observation.observe(whole, generator=generator)[: len(final)]
 
     def familiarity(self, law: FinalLaw) -> Familiarity:
-        """Measure how far the observations lie from the training data.
+        """Return how far the observations lie from the training data.
 
         Args:
             law: Law of the final states of the training data.

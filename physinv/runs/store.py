@@ -88,6 +88,9 @@ class Store:
 
         Args:
             shape: Shape of what is observed of one state.
+
+        Returns:
+            The dataset, still empty.
         """
         return self.file.create_dataset("seen", (self.sizes["observation_index"], *shape), dtype="f4")
 

@@ -37,7 +37,7 @@ class Here:
         return self.law.features(self.x, self.t)
 
     def lift(self, out: Tensor) -> Float[Tensor, "batch *state"]:
-        """Turn the network's output into a contribution to the score.
+        """Return the contribution of the network's output to the score.
 
         Args:
             out: Output of the network, ``(batch, channels_out, *space)``.
