@@ -28,8 +28,9 @@ from physinv.equations.sde import SDE, Score
 from physinv.evaluation import metrics
 from physinv.models.build import clock, score_network
 from physinv.models.networks import UNet
-from physinv.models.references.base import ReferenceLaw, between
+from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.smoother import SmootherReference
+from physinv.models.references.tables import between
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.processes.parameters import build, describe

@@ -4,13 +4,16 @@ python benchmarks/speed/overhead.py     --only NAMES.  Prints a table; writes re
                                         To show: updates and draws take at most 1.2 times the bare network, and
                                         ``physinv simulators`` less than 4 s of CPU time
 
-``update``: CPU time of an update of physinv's own method as :func:`physinv.training.loop.fit` does it: drawing the
-batch, simulating new trajectories where the method does, loss, gradients, optimiser, moving average; not validation.
-``bare``: forward pass, backward pass and step of the same optimiser, for the same network on the inputs of one batch,
-which lie ready.  ``draws``: CPU time of samples; ``bare`` is the network alone on all inputs that it got, without
-gradients.  Jump kernels where the method is made of them, which heat is not, else the score model; of the double well
-both, since each gets about half of the budget.  Data as in the recipes, but fewer.  One thread; medians of the
-repetitions.
+``update``: CPU time of an update of physinv's own method, made of what :func:`physinv.training.loop.fit` does in one:
+drawing the batch, loss, gradients, optimiser, moving average; where the method simulates trajectories anew, with its
+share of a round of these.  Not validation.  ``bare``: forward pass, backward pass and step of the same optimiser, for
+the same network on the same inputs, which lie ready.  ``draws``: CPU time of samples.  ``bare`` is the network alone on
+all inputs that it got, without gradients; ``physics`` are the process's own steps without noise on all inputs that they
+got, where the method takes states back through the physics, which is part of what it draws.  ``made`` is the
+ratio of draws to both.  Both sides take turns, so that other programs on the machine disturb them alike.
+
+Jump kernels where the method is made of them, which heat is not, else the score model; of the double well both, since
+each gets about half of the budget.  Data as in the recipes, but fewer.  One thread; medians of the repetitions.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
+from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +39,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is no package
 from common import ROOT, write
 
+from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -44,9 +50,12 @@ from physinv.models.build import build_model
 from physinv.posterior.jumps import JumpPosterior
 from physinv.posterior.posterior import Posterior
 from physinv.processes.simulator import Simulator
+from physinv.training.backward_cache import cached_windows
+from physinv.training.batches import Windows, training_batches
 from physinv.training.budget import Budget
-from physinv.training.jump_pairs import JumpPairs
-from physinv.training.loop import fit
+from physinv.training.jump_pairs import Fresh, JumpPairs
+from physinv.training.objectives.base import Batch, Loss
+from physinv.training.objectives.choose import choose_objective
 from physinv.training.objectives.jumps import JUMPS
 from physinv.training.updates import Updates
 
@@ -54,11 +63,10 @@ Call = tuple[Tensor, ...]  # arguments of a network
 Sample = Callable[[Tensor, torch.Generator], Tensor]
 
 TRAIN, VALID = 500, 100
-NEVER = 10**9
 CASES = {  # name: (dataset, kind of model, observations, draws of each)
     "heat": ("heat", "score", 4, 8),
-    "particles": ("particles", "jumps", 16, 16),
-    "burgers": ("burgers", "jumps", 16, 16),
+    "particles": ("particles", "jumps", 4, 8),
+    "burgers": ("burgers", "jumps", 4, 8),
     "double well": ("double-well", "jumps", 100, 64),
     "double well, score": ("double-well", "score", 100, 64),
 }
@@ -69,10 +77,12 @@ class Case:
     """What is measured of a process."""
 
     model: nn.Module
+    simulator: Simulator
     settings: Settings
     rate: float
-    period: int  # of updates, after which all costs repeat
-    train: Callable[[nn.Module, int], None]  # (model, number of updates)
+    batches: Iterator[Batch]
+    loss: Loss
+    rounds: int  # updates that share what was simulated for them; 0: nothing is
     sample: Sample
     final: Tensor
 
@@ -88,36 +98,38 @@ def data_of(name: str, folder: Path) -> tuple[Simulator, TrajectoryDataset, Traj
 
 def score_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryDataset, n: int, draws: int) -> Case:
     """The score model, with its objective and its reversal."""
-    settings = Settings(validate_every=NEVER, validate_windows=64)
-    model = build_model(simulator, train, settings)
-
-    def run(one: nn.Module, steps: int) -> None:
-        fit(one, simulator, train, valid, settings=settings, budget=Budget(steps=steps))
+    settings = Settings()
+    model, layout = build_model(simulator, train, settings), train.layout
+    objective = choose_objective(settings, simulator, model)
+    windows = Windows(train).with_window(objective.window or len(train.times))
+    if objective.backward_cache:
+        windows, _ = cached_windows(simulator, windows, Windows(valid), budget=Budget(seconds=300), batch=1)
+    size, device = settings.batch or layout.default_batch, torch.device("cpu")
+    order = training_batches(windows, simulator, size=size, seeds=seeds(0), start=0, workers=0, device=device)
 
     def sample(final: Tensor, generator: torch.Generator) -> Tensor:
         return Posterior(simulator, model, train.times).sample(final, draws, generator=generator)
 
-    rate = settings.rate or train.layout.default_rate
-    return Case(model, settings, rate, 50, run, sample, valid.states(-1, limit=n))
+    rate = settings.rate or layout.default_rate
+    return Case(model, simulator, settings, rate, order, objective.loss, 0, sample, valid.states(-1, limit=n))
 
 
 def jump_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryDataset, n: int, draws: int) -> Case:
-    """The jump kernels, with new trajectories, and their draws along all grids."""
+    """The jump kernels, with new trajectories where they cost little, and their draws along all grids."""
     layout = train.layout
     family = PARTICLES if layout.positions else FIELDS if layout.space else VECTORS
-    settings = Settings(batch=family.batch, rate=family.rate, windows=(2,), validate_every=NEVER, validate_windows=64)
+    settings = Settings(batch=family.batch, rate=family.rate, windows=(2,))
     kernel = family.fit(simulator, train, settings, seed=0)
     grids = family.grids(len(train.times) - 1)
-    pairs = JumpPairs(kernel, simulator, train, valid, fresh="states")
-
-    def run(one: nn.Module, steps: int) -> None:
-        own = dataclasses.replace(pairs, kernel=one)
-        fit(one, simulator, train, valid, settings=settings, budget=Budget(steps=steps), loss=JUMPS, pairs=own)
+    fresh: Fresh = "off" if not family.cheap else "noise" if simulator.spin_up_time else "states"
+    pairs = JumpPairs(kernel, simulator, train, valid, fresh=fresh)
+    order = pairs.training(size=family.batch, seeds=seeds(0), start=0)
 
     def sample(final: Tensor, generator: torch.Generator) -> Tensor:
         return JumpPosterior(kernel, grids).sample(final, draws, generator=generator)
 
-    return Case(kernel, settings, family.rate, pairs.every, run, sample, valid.states(-1, limit=n))
+    final = valid.states(-1, limit=n)
+    return Case(kernel, simulator, settings, family.rate, order, JUMPS.loss, pairs.every, sample, final)
 
 
 @contextmanager
@@ -136,39 +148,83 @@ def seconds(job: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def update_cost(case: Case) -> tuple[float, float]:
-    """Milliseconds of an update, and of the bare network."""
-    few, model = 10, copy.deepcopy(case.model)
-    with calls(model) as found:
-        case.train(model, few)
-    inputs, warm = found, seconds(lambda: case.train(copy.deepcopy(case.model), few))
-    whole = seconds(lambda: case.train(copy.deepcopy(case.model), few + case.period))
+def update_costs(case: Case, turns: int, each: int = 5) -> tuple[list[float], list[float]]:
+    """Milliseconds of updates, and of the bare network, in turns of ``each``."""
+    model = copy.deepcopy(case.model)
+    updates, count = Updates(model, case.settings, case.rate), 0
 
-    # the calls of the last update have gradients; validation, before and after, has none
-    count = len([c for c in inputs if len(c[0]) == len(inputs[len(inputs) // 2][0])])
-    batch = inputs[len(inputs) // 2]
-    per_update = max(1, round(count / few))
-    optimiser = Updates(model, case.settings, case.rate).optimiser
+    def update() -> None:
+        nonlocal count
+        count += 1
+        value = case.loss(model, case.simulator, next(case.batches))
+        updates.step(value, progress=0.1, count=count)
+
+    # The first batch waits for a round of new trajectories, of which every update pays a share.
+    begun = seconds(lambda: next(case.batches))
+    shared = max(0.0, begun - seconds(lambda: next(case.batches))) / case.rounds if case.rounds else 0.0
+    with calls(model) as inputs:
+        update()
+    bare_model = copy.deepcopy(case.model)
+    optimiser = Updates(bare_model, case.settings, case.rate).optimiser
 
     def bare() -> None:
-        for _ in range(case.period):
-            optimiser.zero_grad(set_to_none=True)
-            torch.stack([model.network(*batch).square().mean() for _ in range(per_update)]).sum().backward()
-            optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        torch.stack([bare_model.network(*c).square().mean() for c in inputs]).sum().backward()
+        optimiser.step()
 
-    bare()
-    return 1e3 * (whole - warm) / case.period, 1e3 * seconds(bare) / case.period
+    several = [
+        [seconds(job) / each for job in (repeated(update, each), repeated(bare, each))] for _ in range(turns + 1)
+    ]
+    return [1e3 * (a + shared) for a, _ in several[1:]], [1e3 * b for _, b in several[1:]]
 
 
 @torch.no_grad()
-def draw_cost(case: Case) -> tuple[float, float]:
-    """Milliseconds of all draws, and of the calls of the network in them."""
+def draw_costs(case: Case, turns: int) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of all draws, of the calls of the network in them, and of the steps of the physics."""
     case.model.eval()
     generator = torch.Generator().manual_seed(0)
-    with calls(case.model) as found:
+    with calls(case.model) as found, flows(case.simulator) as moved:
         case.sample(case.final, generator)
-    whole = seconds(lambda: case.sample(case.final, generator))
-    return 1e3 * whole, 1e3 * seconds(lambda: [case.model.network(*c) for c in found])
+    jobs = (
+        lambda: case.sample(case.final, generator),
+        lambda: [case.model.network(*c) for c in found],
+        lambda: [step() for step in moved],
+    )
+    rows = [[1e3 * seconds(job) for job in jobs] for _ in range(turns)]
+    draws, bare, physics = (list(column) for column in zip(*rows, strict=True))
+    return draws, bare, physics
+
+
+@contextmanager
+def flows(simulator: Simulator) -> Iterator[list[Callable[[], object]]]:
+    """All solver steps that take states through the physics alone, to be done again."""
+    found: list[Callable[[], object]] = []
+    kind, inside = type(simulator), False
+
+    def noting(name: str) -> Callable[..., Any]:
+        whole = getattr(kind, name)
+
+        def noted(*args: Any, **options: Any) -> Any:
+            nonlocal inside
+            if inside:
+                return whole(*args, **options)
+            found.append(lambda: whole(*args, **options))
+            inside = True
+            try:
+                return whole(*args, **options)
+            finally:
+                inside = False
+
+        return noted
+
+    names = [name for name in ("drift_flow", "trajectories") if hasattr(kind, name)]
+    with mock.patch.multiple(kind, **{name: noting(name) for name in names}):
+        yield found
+
+
+def repeated(job: Callable[[], object], times: int) -> Callable[[], object]:
+    """A job done several times."""
+    return lambda: [job() for _ in range(times)]
 
 
 def listing() -> float:
@@ -182,32 +238,33 @@ def listing() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, list[float]] = {}
-    print(f"{'milliseconds':22s} {'update':>9s} {'bare':>9s} {'ratio':>6s}   {'draws':>9s} {'bare':>9s} {'ratio':>6s}")
+    heads = ("update", "bare", "ratio", "draws", "bare", "ratio", "physics", "made")
+    print(f"{'milliseconds':20s}" + "".join(f"{h:>9s}" for h in heads))
     for name in args.only:
         dataset, kind, n, draws = CASES[name]
         with tempfile.TemporaryDirectory() as tmp:
             data = data_of(dataset, Path(tmp) / "data")
             case = (jump_case if kind == "jumps" else score_case)(*data, n, draws)
-            for _ in range(args.repetitions):
-                (update, bare), (drawn, alone) = update_cost(case), draw_cost(case)
-                found = {
-                    "update, ms": update,
-                    "update, bare, ms": bare,
-                    "update, ratio": update / bare,
-                    "draws, ms": drawn,
-                    "draws, bare, ms": alone,
-                    "draws, ratio": drawn / alone,
-                }
-                for key, value in found.items():
-                    figures.setdefault(f"{name}: {key}", []).append(value)
-        a, b, c, d, e, f = (statistics.median(figures[f"{name}: {key}"]) for key in found)
-        print(f"{name:22s} {a:9.3f} {b:9.3f} {c:6.2f}   {d:9.2f} {e:9.2f} {f:6.2f}", flush=True)
-    figures["physinv simulators, CPU seconds"] = [listing() for _ in range(args.repetitions)]
+            update, bare = update_costs(case, args.repetitions)
+            drawn, alone, physics = draw_costs(case, args.repetitions)
+        columns = {
+            "update, ms": update,
+            "update, bare, ms": bare,
+            "update, ratio": [a / b for a, b in zip(update, bare, strict=True)],
+            "draws, ms": drawn,
+            "draws, bare, ms": alone,
+            "draws, ratio": [a / b for a, b in zip(drawn, alone, strict=True)],
+            "draws, physics, ms": physics,
+            "draws, ratio to network and physics": [a / (b + c) for a, b, c in zip(drawn, alone, physics, strict=True)],
+        }
+        figures |= {f"{name}: {key}": values for key, values in columns.items()}
+        print(f"{name:20s}" + "".join(f"{statistics.median(v):9.2f}" for v in columns.values()), flush=True)
+    figures["physinv simulators, CPU seconds"] = [listing() for _ in range(3)]
     print(f"physinv simulators: {statistics.median(figures['physinv simulators, CPU seconds']):.2f} s of CPU time")
     args.out.mkdir(parents=True, exist_ok=True)
     write(args.out / "overhead.json", {"benchmark": "overhead", "unit": "CPU milliseconds, one thread"}, figures)

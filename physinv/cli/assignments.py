@@ -12,6 +12,8 @@ from typing import Any
 def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """Read ``key=value`` words; values are written as in TOML, and what is none there is text.
 
+    Whole numbers may be written with an exponent, 1e5: where a fraction is allowed, a whole number is as well.
+
     Args:
         words: One word for each key, such as ``"rate=1e-3"``; a later word overrules an earlier one.
         option: The option of the command line that they were given with, for messages.
@@ -25,6 +27,8 @@ def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, A
     Example:
         >>> read_assignments(["rate=1e-3", "prior=edges", "windows=[2, 4]"])
         {'rate': 0.001, 'prior': 'edges', 'windows': [2, 4]}
+        >>> read_assignments(["batch=1e3", "rate=1.0"])
+        {'batch': 1000, 'rate': 1.0}
     """
     out: dict[str, Any] = {}
     for word in words:
@@ -32,7 +36,7 @@ def read_assignments(words: Iterable[str], option: str = "--set") -> dict[str, A
         if not equals or not key.strip():
             raise ValueError(f"`{option}` takes key=value, got {word!r}.")
         try:
-            out[key.strip()] = tomllib.loads(f"v = {value}")["v"]
+            out[key.strip()] = _whole(tomllib.loads(f"v = {value}")["v"], value)
         except RecursionError:
             raise ValueError(f"`{option}` {key.strip()} has a value that is nested too deep.") from None
         except tomllib.TOMLDecodeError:
@@ -60,3 +64,10 @@ def read_parameters(words: Iterable[str]) -> dict[str, Any]:
 
     given = read_assignments(words, "--parameter")
     return {k: v if not isinstance(v, str) or (law := read_prior(v)) is None else law for k, v in given.items()}
+
+
+def _whole(found: Any, word: str) -> Any:
+    """A number with an exponent and no point as a whole number, where it is one that floats hold exactly."""
+    if isinstance(found, float) and "." not in word and found.is_integer() and abs(found) < 2**53:
+        return int(found)
+    return found

@@ -23,7 +23,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / smoother-noise / steps       what single steps of the calibration see their states from
     training / smoother-noise / ensembles   ensembles of the calibration
     observation / sensors                   where the sensors of a partial observation are
-    observation / noise                     noise of a partial observation
+    observation / noise / BLOCK             noise of the partial observations that are read together
     reconstruction / samples                samples of the posterior, of unknown parameters as well
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks

@@ -297,12 +297,13 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         other._states, other._times32 = Memory(states), self._times32.to(target)
         return other
 
-    def states(self, time_index: int, limit: int | None = None) -> Float[Tensor, "n *state"]:
+    def states(self, time_index: int, limit: int | None = None, *, first: int = 0) -> Float[Tensor, "n *state"]:
         """Read the states at one time.
 
         Args:
             time_index: Number of the time, 0 for initial, -1 for final states.
             limit: Number of trajectories, from the first; None for all.
+            first: Number of the first trajectory.
 
         Returns:
             One state of each trajectory, shape ``(n, *state)``.
@@ -316,7 +317,8 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         if limit is not None and limit < 1:
             raise ValueError(f"`limit` must be at least 1, got {limit}; leave it out to get all {n} trajectories.")
         at = time_index % steps
-        return self._finite(self._states.read(0, n if limit is None else min(limit, n), slice(at, at + 1))[:, 0])
+        last = n if limit is None else min(first + limit, n)
+        return self._finite(self._states.read(first, last, slice(at, at + 1))[:, 0])
 
     def trajectories(self, which: slice = slice(None)) -> Float[Tensor, "n time *state"]:
         """Read whole trajectories.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from physinv.config.inputs import States, as_states, as_tensor
 from physinv.equations.broadcast import repeated
 from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.here import Here
 
 
 class ScoreModel(nn.Module):
@@ -80,14 +81,31 @@ class ScoreModel(nn.Module):
                 )
             t = t.expand(len(x))
         # Processes begin at 0 and laws are smooth in log t: rounding t like x, by 6e-8 of itself, loses nothing.
-        t = t.to(x.dtype)
-        if self.images is None:
-            return self.reference.score(x, t) + self.remainder(x, t)
-        mirrored = self.images(x)
-        n, every = len(mirrored), torch.cat(mirrored)
-        clock = repeated(t, n)
-        scores = (self.reference.score(every, clock) + self.remainder(every, clock)).chunk(n)
-        return torch.stack([self.images(s)[i] for i, s in enumerate(scores)]).mean(0)
+        return self._at(x, t.to(x.dtype))[0]
+
+    def with_precision(
+        self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch *state"], Float[Tensor, "batch *state"] | None]:
+        """Return the score, and the :meth:`~physinv.models.references.base.ReferenceLaw.precision` of the reference
+        law, which share what they have in common.
+
+        Args:
+            x: States.
+            t: Times.
+        """
+        score, here = self._at(x, t.to(x.dtype))
+        return score, here.precision(len(x))
+
+    def _at(self, x: Tensor, t: Tensor) -> tuple[Tensor, Here]:
+        """The score, and the reference law at the states and then at their images."""
+        mirrored = [x] if self.images is None else self.images(x)
+        n = len(mirrored)
+        every, clock = (x, t) if self.images is None else (torch.cat(mirrored), repeated(t, n))
+        here = self.reference.here(every, clock)
+        score = here.score() + here.lift(self.output(every, clock, here.features()))
+        if self.images is not None:
+            score = torch.stack([self.images(s)[i] for i, s in enumerate(score.chunk(n))]).mean(0)
+        return score, here
 
     def remainder(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return the network's contribution to the score.
@@ -96,7 +114,8 @@ class ScoreModel(nn.Module):
             x: States.
             t: Times.
         """
-        return self.reference.lift(self.output(x, t), x, t)
+        here = self.reference.here(x, t)
+        return here.lift(self.output(x, t, here.features()))
 
     def output(
         self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"], features: Tensor | None = None

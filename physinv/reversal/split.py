@@ -15,9 +15,10 @@ from torch import Tensor
 from physinv.equations.broadcast import match
 from physinv.equations.inverse_flow import inverse_flow
 from physinv.equations.noise_density import amplitude, noise_log_prob
-from physinv.equations.sde import SDE, Reverse
+from physinv.equations.sde import SDE, Reverse, Score
 from physinv.equations.solve import Step
 from physinv.models.references.base import ReferenceLaw
+from physinv.models.score import ScoreModel
 
 _MIN_SHARE = 1e-6  # of a variance; keeps gradients of roots finite where none or all of it is noise
 
@@ -89,12 +90,9 @@ def _kick(sde: Reverse, x: Tensor, t0: Tensor, t1: Tensor) -> _Kick:
     """The score's pull, the spread of the noise, and the limits of states at ``t1``."""
     physics, dt, eta2 = sde.sde, match(t0 - t1, x), sde.eta**2
     reference = ReferenceLaw.of(sde.score)
-    at, then = (
-        t0.to(x.dtype),
-        t1.to(x.dtype),
-    )  # the physics gets short steps in float64, tables are in the precision of x
-    pull = physics.apply_covariance(sde.score(x, t0), t1, t0)
-    precision = None if reference is None else reference.precision(x, at)
+    then = t1.to(x.dtype)  # the physics gets short steps in float64, tables are in the precision of x
+    score, precision = _score(sde.score, x, t0)
+    pull = physics.apply_covariance(score, t1, t0)
     if reference is None or precision is None:
         return _Kick(x + (1 + eta2) / 2 * pull, None, *x.new_tensor([-math.inf, math.inf]))
     lost = (physics.apply_covariance(torch.ones_like(x), t1, t0) * precision).clamp(_MIN_SHARE, 1 - _MIN_SHARE)  # q P
@@ -104,6 +102,14 @@ def _kick(sde: Reverse, x: Tensor, t0: Tensor, t1: Tensor) -> _Kick:
         return _Kick(moved, torch.zeros_like(x), *reference.limits(then))
     spread = ((1 - lost) * -(eta2 * log_rho).expm1() / precision / dt).sqrt()
     return _Kick(moved, spread, *reference.limits(then))
+
+
+def _score(score: Score, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The score, and the curvature of the reference law where it is known."""
+    if isinstance(score, ScoreModel) and type(score).forward is ScoreModel.forward:
+        return score.with_precision(x, t)
+    reference = ReferenceLaw.of(score)
+    return score(x, t), None if reference is None else reference.precision(x, t.to(x.dtype))
 
 
 split = Step(_split, weak_order=1.0, density=_density)

@@ -7,7 +7,7 @@ log.jsonl                one line per validation; of several networks each has a
 checkpoint.safetensors   weights, averages, optimiser, beside the log
 physics.safetensors      drift and noise, where they are learned first
 
-All of them hold checksums, but the log, of which one line more or less does not matter.
+All of them hold checksums, the log one in each line: one line more or less does not matter.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from typing import Any
 
 from torch import Tensor
 
-from physinv.config.files import check_regular, load_tensors, save_tensors
-from physinv.config.json_text import read_object
+from physinv.config.files import load_tensors, save_tensors
 from physinv.config.outputs.replace import staging
 from physinv.methods.saving import prefixed
 from physinv.runs.run_json import identity
+from physinv.training.log_lines import read_log
 from physinv.training.validation import Record, as_record
 
 SUMMARY = "summary.safetensors"
@@ -145,15 +145,13 @@ def logs(run: Path) -> dict[str, list[Record]]:
         The lines by the folder of the network below the run, ``""`` for the run's own; empty where nothing was trained.
 
     Raises:
-        ValueError: If a line is no record.
+        ValueError: If a line is no record, or does not have its checksum.
     """
     found = {}
     for folder in _networks(run):
         name, path = folder.relative_to(run).as_posix().removeprefix("."), folder / _LOG
         if path.exists():
-            check_regular(path)
-            lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last end of a line was cut short by a kill
-            found[name] = [as_record(read_object(line, f"line {i} of {path}"), path) for i, line in enumerate(lines, 1)]
+            found[name] = [as_record(values, path) for values in read_log(path)]
     return {name: lines for name, lines in found.items() if lines}
 
 

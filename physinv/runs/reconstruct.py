@@ -6,9 +6,11 @@ __all__ = ["ANSWERS", "SamplingPlan", "reconstruct"]
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
 from torch import Tensor
 
@@ -16,11 +18,11 @@ from physinv.config.devices import check_memory, threads_for
 from physinv.config.files import write_atomically
 from physinv.config.hdf5_sink import new_file
 from physinv.config.inputs import check_instance
-from physinv.config.seeds import seeds
+from physinv.config.seeds import Seeds, seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
-from physinv.evaluation.observed.familiarity import Familiarity, familiarity
+from physinv.evaluation.observed.familiarity import Familiarity
 from physinv.evaluation.observed.plausibility import Plausibility
 from physinv.laws.observation import displayed_state
 from physinv.laws.operators import named
@@ -28,11 +30,11 @@ from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
-from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.processes.varying import Varying
 from physinv.runs.draws import check_unknown, drawn_states, steps_of
+from physinv.runs.ends import Ends
 from physinv.runs.evidence import reversal_of
 from physinv.runs.forward import ForwardSamples
 from physinv.runs.grids import check_grid, step_grid
@@ -41,6 +43,7 @@ from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
 from physinv.runs.store import Store, check_fits, reserved
 from physinv.runs.weighing import WeighedSamples
+from physinv.training.final_estimate import FinalEstimate
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
@@ -171,17 +174,14 @@ def reconstruct(
     plan, out = SamplingPlan() if plan is None else plan, Path(out)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
     layout = run.simulator.layout
-    n = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
-    check_fits(min(plan.limit or n, n), plan.draws, layout, out)
+    ends = Ends(data, plan.limit, run.simulator.hidden if isinstance(run.simulator, Varying) else None)
+    check_fits(ends.n, plan.draws, layout, out)
     plan = replace(plan, **trained_for(run.info, plan.observe, plan.observed_noise))
     if run.partial is None and plan.observe is not None:
         check_observable(plan.observe, layout, alone=isinstance(data, FinalStates))
     check_unknown(run.simulator.unknown, plan)
-    truth, final = _ends(data, plan.limit)
-    if isinstance(run.simulator, Varying):
-        final = run.simulator.hidden(final)
     if plan.observe is not None and plan.observed_noise is None:
-        plan = replace(plan, observed_noise=DEFAULT_NOISE * float(layout.moving(final).std()))
+        plan = replace(plan, observed_noise=DEFAULT_NOISE * ends.spread(layout))
 
     observation = None if run.partial is None else run.partial.observation
     if observation is None and plan.observe is not None and plan.observed_noise is not None:
@@ -191,57 +191,67 @@ def reconstruct(
     weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
     paths = fit_path_model(run.simulator, generator=generator, device=device) if plan.refine else None
 
-    # What is observed: the last states, or noisy numbers of them, which `shown` displays as states.
-    if observation is not None:
-        noise = seeds(plan.seed).child("observation", "noise").generator(final.device)
-        measured = isinstance(data, FinalStates)  # whose noise is in the numbers
-        final = observation.operator(final) if measured else observation.observe(final, generator=noise)
-    shown = final if observation is None else displayed_state(observation, final, layout.shape)
+    # What is observed: the last states, or noisy numbers of them, which are displayed as states.
+    noise, told = seeds(plan.seed).child("observation", "noise"), warn or (lambda line: None)
     known = None if run.summary is None or (observation and run.partial is None) else run.summary.law
-    familiar = None if known is None else familiarity(known, (run.partial(final) if run.partial else final).cpu())
+    estimate = None if run.partial is None else partial(_estimated, ends, run.partial, noise)
+    familiar = None if known is None else ends.familiarity(known, estimate)
     _refuse(familiar.warnings if familiar is not None else [], strict)
-    n, k, told = len(final), plan.draws, warn or (lambda line: None)
 
     def write(tmp: Path) -> None:
         with new_file(tmp) as (file, sink):
             # Truth and observation come first, so that the file has the same order whatever the method.
-            store = Store(file, layout, n, k, run.info.get("units", {}))
-            if truth is not None:
-                store.states("truth", "observation_index")[...] = store.blanked(truth)
-            store.states("observation", "observation_index")[...] = store.blanked(shown)
-            if observation is not None:
-                file.create_dataset("seen", data=final.cpu().numpy())
-
-            # Samples are written batch by batch: they are the only array that may not fit into memory.
+            store = Store(file, layout, ends.n, plan.draws, run.info.get("units", {}))
+            truth = store.states("truth", "observation_index") if ends.known else None
+            shown = store.states("observation", "observation_index")
+            seen: h5py.Dataset | None = None
             target = store.states("samples", "observation_index", "draw")
-            parameters = store.parameters(run.simulator.unknown, truth)
+            parameters, true = store.parameters(run.simulator.unknown, known=ends.known)
             alone = truth is None and plan.answer == "samples" and observation is None
             ahead = ForwardSamples(run, store, plan.draws, seed=plan.seed) if alone else None
-            at, doubts = 0, Plausibility(layout, None if run.summary is None else run.summary.initial)
-            for part in torch.split(final, max(1, default_batch(shown) // k)):
-                x = part.to(device)
-                if weighed is not None:
-                    drawn = weighed.draw(x, generator=generator)
+            doubts = Plausibility(layout, None if run.summary is None else run.summary.initial)
+
+            # Everything is read and written a block at a time, samples a part of it: whatever is not kept need not fit
+            # into memory.
+            for at in ends.starts():
+                end = min(at + ends.block, ends.n)
+                final = ends.final(at, end)
+                if truth is not None:
+                    initial = ends.truth(at, end)
+                    truth[at:end] = store.blanked(initial)
+                    if true is not None:
+                        true[at:end] = layout.constants(initial, run.simulator.unknown).cpu()
+                if observation is None:
+                    shown[at:end] = store.blanked(final)
                 else:
-                    drawn = drawn_states(run.parameters, answer, run.partial or observation, x, plan, generator)
-                if paths is not None:
-                    drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
-                doubts.add(drawn)
-                target[at : at + len(part)] = store.blanked(drawn)
-                if parameters is not None:
-                    parameters[at : at + len(part)] = layout.constants(drawn, run.simulator.unknown).cpu()
-                if ahead is not None:
-                    ahead.write(at, drawn)
-                at += len(part)
-                sink.check()
-                if progress is not None:
-                    progress(at, n)
+                    final = ends.seen(observation, at, final, noise)
+                    shown[at:end] = store.blanked(displayed_state(observation, final, layout.shape))
+                    seen = store.seen(tuple(final.shape[1:])) if seen is None else seen
+                    seen[at:end] = final.cpu().numpy()
+                for part in torch.split(final, max(1, ends.block // plan.draws)):
+                    x = part.to(device)
+                    if weighed is not None:
+                        drawn = weighed.draw(x, generator=generator)
+                    else:
+                        drawn = drawn_states(run.parameters, answer, run.partial or observation, x, plan, generator)
+                    if paths is not None:
+                        drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
+                    doubts.add(drawn)
+                    target[at : at + len(part)] = store.blanked(drawn)
+                    if parameters is not None:
+                        parameters[at : at + len(part)] = layout.constants(drawn, run.simulator.unknown).cpu()
+                    if ahead is not None:
+                        ahead.write(at, drawn)
+                    at += len(part)
+                    sink.check()
+                    if progress is not None:
+                        progress(at, ends.n)
 
             if ahead is not None:
                 ahead.close()
 
             # What the samples are compared with, and how they were made.
-            store.background(run.summary, final if observation is None else None)
+            store.background(run.summary, ends.blocks() if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             lines = [*untrained(run.simulator, plan.observe if run.partial is None else None), *doubts.warnings]
             lines += weighed.warnings if weighed is not None else []
@@ -263,12 +273,9 @@ def _refuse(warnings: list[str], strict: bool) -> None:
         raise ValueError(" ".join(warnings))
 
 
-def _ends(data: TrajectoryDataset | FinalStates, limit: int | None) -> tuple[Tensor | None, Tensor]:
-    """True initial states where they are known, and final states."""
-    if isinstance(data, FinalStates):
-        return None, data.first(limit).states
-    n = min(limit or data.n_trajectories, data.n_trajectories)
-    return data.states(0, limit=n), data.states(len(data.times) - 1, limit=n)
+def _estimated(ends: Ends, partial: FinalEstimate, noise: Seeds, at: int, final: Tensor) -> Tensor:
+    """Final states of a block as the run sees them: estimated from what is observed of them."""
+    return partial(ends.seen(partial.observation, at, final, noise))
 
 
 def _info(

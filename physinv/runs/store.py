@@ -6,7 +6,7 @@ __all__ = ["Store", "check_fits", "reserved"]
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from physinv.runs.summary import TrainingSummary
 
 _ATTRIBUTES = ("method", "answer", "steps", "samples", "seed", "simulator", "data", "device")
 _LONGEST = 1000  # characters of an attribute; the whole is in info_json
+_CHUNK_BYTES = 2**16  # of an array of states: each chunk costs some memory, and time to find it
 _COPIES = 4  # of the samples of one observation, in memory at the same time
 
 
@@ -61,7 +62,7 @@ class Store:
                 scale.attrs["units"] = units[name]
 
     def states(self, name: str, *lead: str | int) -> h5py.Dataset:
-        """Create a float32 array of states, in chunks of one observation, with its dimension scales.
+        """Create a float32 array of states, in chunks of 64 KiB or one observation, with its dimension scales.
 
         Args:
             name: Its name.
@@ -72,7 +73,8 @@ class Store:
         """
         dims = [d if isinstance(d, str) else self._dimension(d) for d in lead]
         shape = (*(self.sizes[d] for d in dims), *self.layout.shape)
-        chunks = (1, *shape[1:]) if len(dims) + len(self.layout.dims) > 2 and 0 not in shape else None
+        rows = min(shape[0], max(1, _CHUNK_BYTES // max(1, 4 * math.prod(shape[1:])))) if shape else 1
+        chunks = (rows, *shape[1:]) if len(dims) + len(self.layout.dims) > 2 and 0 not in shape else None
         data = self.file.create_dataset(name, shape, dtype="f4", chunks=chunks)
         for i, dim in enumerate((*dims, *self.layout.dims)):
             data.dims[i].attach_scale(self.file[dim])
@@ -81,31 +83,40 @@ class Store:
             data.attrs["units"] = told.pop()
         return data
 
-    def parameters(self, names: Sequence[str], truth: Tensor | None) -> h5py.Dataset | None:
-        """Create the array of draws of unknown parameters, and write the true ones where they are known.
+    def parameters(self, names: Sequence[str], *, known: bool) -> tuple[h5py.Dataset | None, h5py.Dataset | None]:
+        """Create the arrays of unknown parameters.
 
         Args:
             names: Names of the parameters.
-            truth: True initial states, which have them in their static parts.
+            known: Whether true initial states are known, which have them in their static parts.
 
         Returns:
-            The dataset of the draws, ``(n, k, parameters)``, still empty; None where no parameter is unknown.
+            The dataset of draws ``(n, k, parameters)`` and that of true values ``(n, parameters)``, both still empty;
+            None for what there is not.
         """
         if not names:
-            return None
+            return None, None
         scale = self.file.create_dataset("parameter", data=np.array(list(names), dtype=h5py.string_dtype()))
         scale.make_scale("parameter")
         n, k = self.sizes["observation_index"], self.sizes["draw"]
-        data = self.file.create_dataset("parameters", (n, k, len(names)), dtype="f4")
-        dims: dict[str, tuple[h5py.Dataset, tuple[str, ...]]] = {}
-        dims["parameters"] = data, ("observation_index", "draw", "parameter")
-        if truth is not None:
-            known = self.file.create_dataset("true_parameters", data=self.layout.constants(truth, names).cpu().numpy())
-            dims["true_parameters"] = known, ("observation_index", "parameter")
-        for dataset, axes in dims.values():
-            for i, dim in enumerate(axes):
-                dataset.dims[i].attach_scale(self.file[dim])
-        return data
+        draws = self.file.create_dataset("parameters", (n, k, len(names)), dtype="f4")
+        true = self.file.create_dataset("true_parameters", (n, len(names)), dtype="f4") if known else None
+        lead = {draws: ("observation_index", "draw")} | ({} if true is None else {true: ("observation_index",)})
+        for data, dims in lead.items():
+            for i, dim in enumerate((*dims, "parameter")):
+                data.dims[i].attach_scale(self.file[dim])
+        return draws, true
+
+    def seen(self, shape: tuple[int, ...]) -> h5py.Dataset:
+        """Create the array of observed numbers, one row for each observation.
+
+        Args:
+            shape: Shape of what is observed of one state.
+
+        Returns:
+            The dataset, still empty.
+        """
+        return self.file.create_dataset("seen", (self.sizes["observation_index"], *shape), dtype="f4")
 
     def blanked(self, states: Tensor) -> NDArray[np.float32]:
         """Return states as an array, with NaN where there are no data.
@@ -117,20 +128,21 @@ class Store:
         shown = states.cpu() if valid is None else torch.where(valid, states.cpu(), torch.nan)
         return np.asarray(shown.numpy())
 
-    def background(self, summary: TrainingSummary | None, final: Tensor | None) -> None:
+    def background(self, summary: TrainingSummary | None, final: Iterable[Tensor] | None) -> None:
         """Write what samples are compared with: initial states of the training data, and the linear estimate.
 
         Args:
             summary: What the run kept of its training data.
-            final: Final states, where they were observed whole.
+            final: Final states, a block after another, where they were observed whole.
         """
         if summary is None:
             return
         self.states("climatology", len(summary.initial))[...] = self.blanked(summary.initial)
         if summary.linear is not None and final is not None:
-            linear = summary.linear
-            estimate = linear.mean(final.to(linear.mean_final))
-            self.states("linear", "observation_index")[...] = self.blanked(estimate)
+            linear, target, at = summary.linear, self.states("linear", "observation_index"), 0
+            for block in final:
+                target[at : at + len(block)] = self.blanked(linear.mean(block.to(linear.mean_final)))
+                at += len(block)
             self.states("linear_deviation")[...] = self.blanked(linear.deviation)
 
     def origin(self, observed: FinalStates | None, familiar: Familiarity | None) -> None:

@@ -1,6 +1,6 @@
 """The files of a training: checkpoints that resume exactly, and the log; tensors as safetensors, text as JSON.
 
-log.jsonl                one line per validation
+log.jsonl                one line per validation, with its checksum
 checkpoint.safetensors   weights, averages, optimiser; its header holds the counters
 """
 
@@ -27,8 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from physinv.config.files import check_regular, load_tensors, save_tensors, write_text
+from physinv.config.files import load_tensors, save_tensors, write_text
 from physinv.config.json_text import read_object
+from physinv.training.log_lines import log_line, read_log
 
 _COUNTERS = ("step", "seconds", "lowest", "best_step", "last_validated")
 
@@ -154,7 +155,7 @@ def append_log(run: Path, record: Any) -> None:
         record: A dataclass of numbers.
     """
     with (run / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dataclasses.asdict(record)) + "\n")
+        file.write(log_line(dataclasses.asdict(record)))
 
 
 def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
@@ -166,13 +167,13 @@ def trim_log(run: Path, step: int) -> list[dict[str, Any]]:
 
     Returns:
         The lines that remain.
+
+    Raises:
+        ValueError: If a line is damaged.
     """
     path = run / "log.jsonl"
-    check_regular(path)
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    records = [read_object(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
-    kept = [r for r in records if not isinstance(at := r.get("step"), int) or at <= step]
-    write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
+    kept = [r for r in read_log(path) if not isinstance(at := r.get("step"), int) or at <= step]
+    write_text(path, "".join(log_line(r) for r in kept))
     return kept
 
 

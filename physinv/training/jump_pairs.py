@@ -110,7 +110,7 @@ class JumpPairs:
         if self.fresh == "states":
             x = self.sde.initial(self.most, generator=generator, device=device)
         else:
-            x = data.states(0)[torch.randperm(n, generator=stream.child("rows").generator())[: self.most].to(device)]
+            x = _picked(data, torch.randperm(n, generator=stream.child("rows").generator())[: self.most])
         images = self.sde.images(x)
         which = torch.randint(len(images), (len(x),), generator=generator, device=device)
         x = torch.stack(images)[which, torch.arange(len(x), device=device)]
@@ -160,6 +160,16 @@ def choose_fresh(fresh: str, sde: SDE) -> Fresh:
     if fresh == "states" and not cast(Simulator, sde).startable:
         raise ValueError("`fresh` = states needs initial states, recorded data have none but their own; take noise.")
     return cast(Fresh, fresh)
+
+
+def _picked(data: TrajectoryDataset, rows: Tensor) -> Float[Tensor, "n *state"]:
+    """Initial states of some trajectories, read as many at a time as there are rows."""
+    out = torch.empty((len(rows), *data.shape), device=data.device)
+    for first in range(0, data.n_trajectories, len(rows)):
+        block = data.states(0, len(rows), first=first)
+        inside = (rows >= first) & (rows < first + len(rows))
+        out[inside.to(out.device)] = block[(rows[inside] - first).to(block.device)]
+    return out
 
 
 def _all_images(sde: SDE, states: Float[Tensor, "n time *state"]) -> Float[Tensor, "m time *state"]:

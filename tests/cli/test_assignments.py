@@ -17,6 +17,17 @@ def test_words_become_values():
     }
 
 
+def test_whole_numbers_may_have_an_exponent():
+    found = read_assignments(["batch=1e12", "steps=-2e0", "rate=1e-3", "horizon=1.0e2", "huge=1e300"])
+    assert found == {"batch": 10**12, "steps": -2, "rate": 0.001, "horizon": 100.0, "huge": 1e300}
+    assert {k: type(v) for k, v in found.items() if k != "rate"} == {
+        "batch": int,
+        "steps": int,
+        "horizon": float,
+        "huge": float,
+    }
+
+
 @pytest.mark.parametrize("word", ["rate", "=3", " =3"])
 def test_a_word_without_key_or_value_is_named(word):
     with pytest.raises(ValueError, match=f"takes key=value, got '{word}'"):

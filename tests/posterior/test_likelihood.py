@@ -66,7 +66,7 @@ def test_mixture_likelihood_is_exact():
 class Known(ScoreModel):
     """The exact score of an Ornstein-Uhlenbeck process, with a Gaussian reference law."""
 
-    def output(self, x, t):
+    def output(self, x, t, features=None):
         unit = self.reference.lift(torch.ones_like(x), x, t)
         return (self.reference.sde.score(x, t) - self.reference.score(x, t)) / unit
 

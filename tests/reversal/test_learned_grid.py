@@ -18,7 +18,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 class Exact(ScoreModel):
     """A Gaussian reference and the output that makes the score exact."""
 
-    def output(self, x, t):
+    def output(self, x, t, features=None):
         unit = self.reference.lift(torch.ones_like(x), x, t)
         return (self.reference.sde.score(x, t) - self.reference.score(x, t)) / unit
 

@@ -226,7 +226,7 @@ class Perfect(torch.nn.Module):
 class PerfectModel(ScoreModel):
     """A score model that hands the state itself to :class:`Perfect`, since features do not determine it."""
 
-    def output(self, x, t):
+    def output(self, x, t, features=None):
         self.network.state = (x, t)
         return super().output(x, t)
 

@@ -32,7 +32,7 @@ class Exact(ScoreModel):
         super().__init__(reference, torch.nn.Identity(), (float(ou.times[1]), ou.horizon))
         self.ou, self.asked = ou, []
 
-    def output(self, x, t):
+    def output(self, x, t, features=None):
         self.asked.append(float(t[0]))
         unit = self.reference.lift(torch.ones_like(x), x, t)  # diagonal in the standard basis
         return (self.ou.score(x, t) - self.reference.score(x, t)) / unit
@@ -126,7 +126,7 @@ def test_transport2_is_of_second_order_for_every_eta(eta):
 class Bent(ScoreModel):
     """A network whose output is a smooth nonlinear function of state and time, for any process."""
 
-    def output(self, x, t):
+    def output(self, x, t, features=None):
         return (3 * x + t.reshape(-1, *[1] * (x.ndim - 1))).sin()
 
 

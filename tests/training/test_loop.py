@@ -46,6 +46,14 @@ def test_network_learns_what_a_gaussian_reference_misses(data, generator):
     assert last < floor + 0.35 * (first - floor)
 
 
+def test_a_batch_that_fits_nowhere_is_refused_with_what_it_takes(data):
+    """4 bytes for each of 2 numbers at 21 times."""
+    sim, settings = OrnsteinUhlenbeck(dim=2, steps=20), Settings(batch=10**12, components=1)
+    model = build_model(sim, data["train"], settings)
+    with pytest.raises(ValueError, match=r"^an update of `batch` = 10{12} takes 168 TB of memory, .* smaller `batch`"):
+        fit(model, sim, data["train"], data["valid"], settings=settings, budget=Budget(steps=1))
+
+
 def watching(seen):
     """The trajectory loss, which notes the windows, the noise and what else it is given while it trains."""
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 import physinv as pi
-from physinv.models.references.base import between
+from physinv.models.references.tables import between
 
 
 class DiagonalLaw(pi.ReferenceLaw):

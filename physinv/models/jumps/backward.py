@@ -36,11 +36,16 @@ def way_back(
     Returns:
         States at the earlier time of the jump.
     """
+    grid: list[float] = times.tolist()
+    known: dict[str, int] = {}  # how many steps an interval takes can need longer to find out than to take them
     for m in range(jump.later, jump.earlier, -1):
-        t0, t1 = float(times[m]), float(times[m - 1])
-        parts = sde.substeps_in(t0 - t1)
+        t0, t1 = grid[m], grid[m - 1]
+        length = f"{t0 - t1:.9e}"
+        if length not in known:
+            known[length] = sde.substeps_in(t0 - t1)
+        parts = known[length]
         for i in range(parts):
-            a, b = (x.new_full((len(x),), t0 + (t1 - t0) * j / parts) for j in (i, i + 1))
+            a, b = (x.new_full((1,), t0 + (t1 - t0) * j / parts).expand(len(x)) for j in (i, i + 1))
             moved = sde.drift_flow(x, a, b)
-            x = torch.where(moved.isfinite(), moved, x).clamp(low[m - 1], high[m - 1])
+            x = torch.where(moved.isfinite(), moved, x).clamp_(low[m - 1], high[m - 1])
     return x

@@ -60,8 +60,9 @@ class ConditionalMixture:
         """
         d, k = dimension, components
         logits, means, scales, below = torch.split(numbers, [k, k * d, k * d, d * (d - 1) // 2], dim=1)
-        triangle = torch.eye(d, dtype=numbers.dtype, device=numbers.device).repeat(len(numbers), 1, 1)
+        triangle = torch.eye(d, dtype=numbers.dtype, device=numbers.device).expand(len(numbers), d, d)
         if d > 1:
+            triangle = triangle.clone()
             rows, columns = torch.tril_indices(d, d, -1, device=numbers.device)
             triangle[:, rows, columns] = below
         means = means.reshape(-1, k, d) + _starts(k, d).to(means)
@@ -101,9 +102,11 @@ class ConditionalMixture:
         chosen = chosen.expand(-1, 1, self.means.shape[2])
         mean, scale = (v.gather(1, chosen)[:, 0] for v in (self.means, self.scales))
         z = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        spread = (scale.exp() * z)[..., None]
-        moved = torch.linalg.solve_triangular(self.triangle, spread, upper=False, unitriangular=True)
-        return mean.add(moved[..., 0])
+        spread = scale.exp() * z
+        if spread.shape[1] > 1:
+            turned = torch.linalg.solve_triangular(self.triangle, spread[..., None], upper=False, unitriangular=True)
+            spread = turned[..., 0]
+        return mean + spread
 
     def mean(self) -> Float[Tensor, "batch d"]:
         """Return the mean of each mixture."""

@@ -62,6 +62,7 @@ class VectorJumps(JumpKernel):
     offset: Float[Tensor, "jumps moving"]
     factor: Float[Tensor, "jumps moving moving"]
     whitener: Float[Tensor, "jumps moving moving"]
+    told: Float[Tensor, "jumps told"]  # what the network hears of each jump: its later and earlier end, and which it is
 
     def __init__(
         self, network: nn.Module, sde: SDE, times: Float[Tensor, " time"], jumps: list[Jump], layout: StateLayout
@@ -77,6 +78,8 @@ class VectorJumps(JumpKernel):
             self.register_buffer(name, torch.zeros(k, d))
         self.register_buffer("offset", torch.zeros(k, moving))
         self.register_buffer("slope", torch.zeros(k, 2 * d, moving))
+        ends = (self.times.float() / self.times[-1].float())[self.table]
+        self.register_buffer("told", torch.cat([ends.flip(1), torch.eye(k)], 1), persistent=False)
         for name in ("factor", "whitener"):
             self.register_buffer(name, torch.eye(moving).repeat(k, 1, 1))
 
@@ -136,10 +139,10 @@ class VectorJumps(JumpKernel):
             jump: Numbers of the jumps.
         """
         inputs = self._regressors(later, back, jump)
-        origin = self.offset[jump] + torch.einsum("bi,bij->bj", inputs, self.slope[jump])
+        origin = self.offset[jump] + (inputs[..., None] * self.slope[jump]).sum(1)
         local = self._white(self.layout.moving(back) - origin, jump).asinh()
-        ends = (self.times.to(later) / self.times[-1].to(later))[self.table[jump]]
-        numbers = self.network(torch.cat([inputs, local, ends[:, :1], _one_hot(jump, len(self.table))], 1), ends[:, 1])
+        told = self.told.to(later)[jump]
+        numbers = self.network(torch.cat([inputs, local, told[:, 1:]], 1), told[:, 0])
         return ConditionalMixture.of(numbers, origin.shape[1], COMPONENTS), origin
 
     def log_prob(
@@ -218,7 +221,7 @@ class VectorJumps(JumpKernel):
 
     def _white(self, gap: Tensor, jump: Tensor) -> Tensor:
         """Differences of earlier states in local units."""
-        return torch.einsum("bij,bj->bi", self.whitener[jump], gap)
+        return (self.whitener[jump] * gap[:, None]).sum(2)
 
     def _regressors(self, later: Tensor, back: Tensor, jump: Tensor) -> Tensor:
         """The later state and its way back, standardised."""
@@ -287,7 +290,3 @@ def _moving(layout: StateLayout) -> int:
 def _positive(scale: Tensor) -> Tensor:
     """Scales, with 1 for what does not vary."""
     return torch.where(scale > 0, scale, torch.ones_like(scale))
-
-
-def _one_hot(jump: Tensor, count: int) -> Tensor:
-    return nn.functional.one_hot(jump, count).float()

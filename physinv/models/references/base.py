@@ -14,7 +14,7 @@ provides for noised images, and where the data follow the reference there is not
 
 from __future__ import annotations
 
-__all__ = ["ReferenceLaw", "between", "default_objective", "equilibrium_score", "raised"]
+__all__ = ["ReferenceLaw", "default_objective", "equilibrium_score", "raised"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.broadcast import match, one_for_all
 from physinv.equations.sde import SDE, Linear, Score
 from physinv.laws.covariance import Covariance
 from physinv.laws.observation import Observation, jacobian
+from physinv.models.references.here import Here
 
 if TYPE_CHECKING:
     from typing import Self
@@ -137,6 +137,15 @@ class ReferenceLaw(nn.Module, ABC):
         Returns:
             A contribution to the score, ``(batch, *state)``.
         """
+
+    def here(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Here:
+        """Return the parts above for some states, each computed when it is asked for.
+
+        Args:
+            x: States.
+            t: Times.
+        """
+        return Here(self, x, t)
 
     @classmethod
     def of(cls, score: Score) -> Self | None:
@@ -310,29 +319,6 @@ def default_objective(sde: SDE) -> str:
         sde: The physics.
     """
     return "denoising" if isinstance(sde, Linear) else "trajectory"
-
-
-def between(times: Float[Tensor, " time"], table: Tensor, t: Float[Tensor, " batch"]) -> Tensor:
-    """Interpolate a table linearly in time; constant beyond its ends.
-
-    Args:
-        times: Increasing times of the table.
-        table: Values, ``(time, ...)``.
-        t: Times wanted.
-
-    Returns:
-        Values ``(batch, ...)``.
-
-    Example:
-        >>> between(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 10.0]), torch.tensor([0.25, 2.0]))
-        tensor([ 2.5000, 10.0000])
-    """
-    if one_for_all(t):
-        return between(times, table, t[:1]).expand(len(t), *table.shape[1:])
-    i = torch.searchsorted(times, t.to(times.dtype).contiguous()).clamp(1, len(times) - 1)
-    w = ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
-    w = match(w, table[i])
-    return (1 - w) * table[i - 1] + w * table[i]
 
 
 def equilibrium_score(drift: Tensor, noise: Tensor) -> Tensor:

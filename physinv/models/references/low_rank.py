@@ -25,7 +25,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import expand
 from physinv.equations.sde import SDE, Linear
 from physinv.laws.covariance import Covariance, low_rank
-from physinv.models.references.base import ReferenceLaw, between, equilibrium_score, raised
+from physinv.models.references.base import ReferenceLaw, equilibrium_score, raised
+from physinv.models.references.tables import between
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:

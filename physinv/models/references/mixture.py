@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["MixtureReference"]
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -19,7 +20,9 @@ from physinv.equations.sde import SDE
 from physinv.laws.covariance import Covariance, isotropic
 from physinv.laws.mixture import Mixture, cluster
 from physinv.laws.observation import Observation, jacobian
-from physinv.models.references.base import ReferenceLaw, between, equilibrium_score, raised
+from physinv.models.references.base import ReferenceLaw, equilibrium_score, raised
+from physinv.models.references.here import Here
+from physinv.models.references.tables import between, blended, located
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
@@ -112,20 +115,9 @@ class MixtureReference(ReferenceLaw):
         tables = (table.float() for table in (torch.stack(means), factors, torch.stack(bounds)))
         return cls(sde, data.times.float(), share.float(), *tables)
 
-    def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``, and the last two of :meth:`_local`."""
-        factor = between(self.times, self.factors, t)
-        eye, rows = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device), _rows(factor)
-        inverse = torch.linalg.solve_triangular(factor[rows], eye.expand_as(factor[rows]), upper=False)
-        inverse = inverse.expand_as(factor)
-        z = (inverse @ (x[:, None] - between(self.times, self.means, t)).unsqueeze(-1)).squeeze(-1)
-        logs = self.weights.log() + inverse.diagonal(dim1=-2, dim2=-1).log().sum(-1) - (z**2).sum(-1) / 2
-        return logs, z, inverse
-
-    def _local(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Responsibilities ``(batch, k)``, whitened states ``(batch, k, d)``, inverse factors ``(batch, k, d, d)``."""
-        logs, z, inverse = self._components(x, t)
-        return logs.softmax(-1), z, inverse
+    def here(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Here:
+        """Return the parts of the law for some states, which share responsibilities, whitened states and physics."""
+        return _Here(self, x, t) if type(self) is MixtureReference else super().here(x, t)  # others may override parts
 
     def law(self, t: float) -> Mixture:
         """Return the reference law at one time as a mixture.
@@ -185,47 +177,119 @@ class MixtureReference(ReferenceLaw):
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return the score ``-sum_k r_k C_k^-1 (x - m_k)``."""
-        r, z, inverse = self._local(x, t)
-        return -torch.einsum("bk,bkji,bkj->bi", r, inverse, z)
+        return _Here(self, x, t).score()
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the log density of the mixture."""
-        return torch.logsumexp(self._components(x, t)[0], -1) - x.shape[-1] / 2 * math.log(2 * math.pi)
+        return torch.logsumexp(_Here(self, x, t).logs, 0) - x.shape[-1] / 2 * math.log(2 * math.pi)
 
     def precision(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         """Return the diagonal of ``sum_k r_k C_k^-1``, the curvature of the responsible component."""
-        r, _, inverse = self._local(x, t)
-        return torch.einsum("bk,bkji->bi", r, inverse.square())
-
-    def _physics(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        """``d(x)``; 0 for components without noise."""
-        means = between(self.times, self.means, t)
-        g = expand(self.sde.diffusion(t), x).expand_as(x)
-        here, rows = self.sde.drift(x, t), _rows(means)
-        there = self.sde.drift(means[rows].flatten(0, 1), t[rows].repeat_interleave(means.shape[1]))
-        there = there.reshape(-1, *means.shape[1:])
-        gap = here - (r[..., None] * there).sum(1)
-        return equilibrium_score(gap, g)
+        return _Here(self, x, t).precision(len(x))
 
     def features(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         """Return state, whitened state, physics and, for more than one component, the responsibilities."""
-        r, z, inverse = self._local(x, t)
-        scale = between(self.times, self.scale, t)[:, None]
-        local = torch.einsum("bk,bkii->bi", r, inverse)
-        parts = [
-            (x - between(self.times, self.centre, t)) / scale,
-            (r[..., None] * z).sum(1).asinh(),
-            (self._physics(x, t, r) / local).asinh(),
-        ]
-        return torch.cat(parts + ([r] if r.shape[1] > 1 else []), dim=1)
+        return _Here(self, x, t).features()
 
     def lift(self, out: Tensor, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Tensor:
         """Turn the network's two halves into a score: the first whitened by the responsible component, the second times
         ``d``.
         """
-        r, _, inverse = self._local(x, t)
+        return _Here(self, x, t).lift(out)
+
+
+class _Here(Here):
+    """The mixture at some states: what its parts share is computed once.
+
+    Components come before states in all of it: sums over a few components of many states then take a fraction of the
+    time.
+    """
+
+    law: MixtureReference
+
+    @cached_property
+    def place(self) -> tuple[Tensor, Tensor]:
+        """Where the times lie among those of the tables: in one place, where they are one time."""
+        return located(self.law.times, self.t[_rows(self.t)])
+
+    def table(self, values: Tensor) -> Tensor:
+        """A table at the times, ``(rows, ...)``, with one row where they are one time."""
+        return blended(values, *self.place)
+
+    @cached_property
+    def means(self) -> Tensor:
+        """Means of the components, ``(k, rows, d)``."""
+        return self.table(self.law.means).transpose(0, 1).contiguous()
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """Inverse factors, ``(k, rows, d, d)``."""
+        factor = self.table(self.law.factors).transpose(0, 1).contiguous()
+        if factor.shape[-1] == 1:
+            return factor.reciprocal()
+        eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+        inverse: Tensor = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
+        return inverse
+
+    @cached_property
+    def z(self) -> Tensor:
+        """Whitened states, ``(k, batch, d)``."""
+        return _times(self.inverse, self.x - self.means)
+
+    @cached_property
+    def logs(self) -> Tensor:
+        """``log w_k N(x; m_k, C_k)`` up to ``d/2 log 2 pi``, ``(k, batch)``."""
+        size = self.law.weights.log()[:, None] + _sum(self.inverse.diagonal(dim1=-2, dim2=-1).log())
+        return size - _sum(self.z.square()) / 2
+
+    @cached_property
+    def r(self) -> Tensor:
+        """Responsibilities, ``(k, batch, 1)``."""
+        return self.logs.softmax(0)[..., None]
+
+    @cached_property
+    def physics(self) -> Tensor:
+        """``d(x)``; 0 for components without noise."""
+        x, t, sde, (k, rows, d) = self.x, self.t, self.law.sde, self.means.shape
+        there = sde.drift(self.means.flatten(0, 1), t[:rows].repeat(k)).reshape(k, rows, d)
+        gap = sde.drift(x, t) - (self.r * there).sum(0)
+        return equilibrium_score(gap, expand(sde.diffusion(t), x).expand_as(x))
+
+    def score(self) -> Float[Tensor, "batch *state"]:
+        return -self._within(self.z)
+
+    def precision(self, n: int) -> Float[Tensor, "n *state"]:
+        found: Tensor = (self.r[:, :n] * self.inverse[:, :n].square().sum(-2)).sum(0)
+        return found
+
+    def features(self) -> Tensor:
+        law, r = self.law, self.r
+        local = (r * self.inverse.diagonal(dim1=-2, dim2=-1)).sum(0)
+        parts = [
+            (self.x - self.table(law.centre)) / self.table(law.scale)[:, None],
+            (r * self.z).sum(0).asinh(),
+            (self.physics / local).asinh(),
+        ]
+        return torch.cat(parts + ([r[..., 0].T] if len(r) > 1 else []), dim=1)
+
+    def lift(self, out: Tensor) -> Float[Tensor, "batch *state"]:
         local, physics = out.chunk(2, dim=1)
-        return torch.einsum("bk,bkji,bj->bi", r, inverse, local) + physics * self._physics(x, t, r)
+        return self._within(local.expand_as(self.z)) + physics * self.physics
+
+    def _within(self, white: Tensor) -> Tensor:
+        """What is white within each component, in units of the state, as the responsible one has it."""
+        found: Tensor = (self.r * _times(self.inverse.mT, white)).sum(0)
+        return found
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Sums over the components of a state."""
+    return values[..., 0] if values.shape[-1] == 1 else values.sum(-1)
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrices times vectors; for one dimension the product of two numbers, which takes far less time."""
+    return matrix[..., 0] * vector if vector.shape[-1] == 1 else (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
 def _rows(table: Tensor) -> slice:

@@ -30,7 +30,8 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import expand
 from physinv.equations.sde import SDE
-from physinv.models.references.base import ReferenceLaw, between, equilibrium_score, raised
+from physinv.models.references.base import ReferenceLaw, equilibrium_score, raised
+from physinv.models.references.tables import between
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:

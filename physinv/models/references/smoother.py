@@ -56,7 +56,7 @@ from physinv.equations.broadcast import match
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
 from physinv.laws.covariance import Covariance, diagonal
-from physinv.models.references.base import ReferenceLaw, between
+from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.smoother_tables import (
     Basis,
     Tables,
@@ -67,6 +67,7 @@ from physinv.models.references.smoother_tables import (
     physics_backward,
     to_modes,
 )
+from physinv.models.references.tables import between
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:

@@ -1,0 +1,128 @@
+"""The ends of trajectories that a reconstruction reads, block after block: memory for one, however many there are."""
+
+from __future__ import annotations
+
+__all__ = ["Ends"]
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.seeds import Seeds
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.final_states import FinalStates
+from physinv.evaluation.observed.familiarity import Familiarity, familiarity
+from physinv.evaluation.observed.final_law import FinalLaw
+from physinv.laws.observation import Observation
+from physinv.posterior.posterior import default_batch
+from physinv.processes.layout import StateLayout
+
+
+class Ends:
+    """Read true initial states, where they are known, and observed final states.
+
+    Args:
+        data: Trajectories, or observations alone.
+        limit: Number of trajectories or observations, from the first on; None: all.
+        hidden: Takes from final states what a method must not see, such as unknown parameters; None: nothing.
+
+    Attributes:
+        n: Number of observations.
+        known: Whether initial states are known.
+        block: Observations that are read at the same time, as many as :func:`default_batch` says: the number depends on
+            the shape of a state alone.
+    """
+
+    def __init__(
+        self,
+        data: TrajectoryDataset | FinalStates,
+        limit: int | None,
+        hidden: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self._data, self._hidden = data, hidden
+        count = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
+        self.n = min(limit or count, count)
+        self.known = not isinstance(data, FinalStates)
+        self.block = default_batch(self.final(0, 1))
+
+    def starts(self) -> range:
+        """Return the number of the first observation of each block."""
+        return range(0, self.n, self.block)
+
+    def final(self, first: int, last: int) -> Float[Tensor, "n *state"]:
+        """Return final states.
+
+        Args:
+            first: Number of the first.
+            last: Number after the last.
+        """
+        data = self._data
+        x = data.states[first:last] if isinstance(data, FinalStates) else data.states(-1, last - first, first=first)
+        return x if self._hidden is None else self._hidden(x)
+
+    def truth(self, first: int, last: int) -> Float[Tensor, "n *state"]:
+        """Return initial states, where they are known.
+
+        Args:
+            first: Number of the first.
+            last: Number after the last.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        if isinstance(self._data, FinalStates):
+            raise ValueError("`data` must be trajectories, got observations alone, whose initial states nobody knows.")
+        return self._data.states(0, last - first, first=first)
+
+    def blocks(self) -> Iterator[Float[Tensor, "n *state"]]:
+        """Return an iterator over the final states of one block after another."""
+        return (self.final(a, min(a + self.block, self.n)) for a in self.starts())
+
+    def spread(self, layout: StateLayout) -> float:
+        """Return the standard deviation of all numbers of the final states that move.
+
+        Args:
+            layout: Layout of the states.
+        """
+        count, mean, square = 0, 0.0, 0.0
+        for block in self.blocks():
+            x = layout.moving(block).double()
+            more, gap = x.numel(), float(x.mean()) - mean
+            square += float((x - x.mean()).square().sum()) + gap**2 * count * more / (count + more)
+            mean, count = mean + gap * more / (count + more), count + more
+        return math.sqrt(square / max(1, count - 1))
+
+    def seen(self, observation: Observation, at: int, final: Float[Tensor, "n *state"], noise: Seeds) -> Tensor:
+        """Return what is observed of the final states of a block, with noise that does not depend on their number.
+
+        Observations alone have their noise already, and get none.
+
+        Args:
+            observation: The operator and its noise.
+            at: Number of the first.
+            final: Final states of the block that begins there, all or some of the first.
+            noise: Streams of the noise; each block has one below it.
+
+        Returns:
+            Observed numbers ``(n, *seen)``.
+        """
+        if not self.known:
+            return observation.operator(final)
+        generator = noise.child(at // self.block).generator(final.device)
+        whole = torch.cat([final, final.new_zeros(self.block - len(final), *final.shape[1:])])
+        return observation.observe(whole, generator=generator)[: len(final)]
+
+    def familiarity(self, law: FinalLaw, of: Callable[[int, Tensor], Tensor] | None = None) -> Familiarity:
+        """Return how far the observations lie from the training data.
+
+        Args:
+            law: Law of the final states of the training data.
+            of: Makes of the final states of the block that begins at a number what is compared; None: themselves.
+        """
+        blocks = zip(self.starts(), self.blocks(), strict=True)
+        parts = [familiarity(law, (block if of is None else of(at, block)).cpu()) for at, block in blocks]
+        distances = tuple(d for part in parts for d in part.distance)
+        return Familiarity(distances, law.limit, tuple(c for part in parts for c in part.causes))
