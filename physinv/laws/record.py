@@ -179,8 +179,8 @@ class ObservationRecord:
             One number for each observed one; 0 where it is missing.
         """
         there = y.isfinite()
-        gap = self.clean(states) - torch.where(there, y, 0.0)
-        return torch.where(there, gap / self.deviations(states[:1, 0]).to(gap), torch.zeros_like(gap))
+        gap = (self.clean(states) - torch.where(there, y, 0.0)) / self.deviations(states[:1, 0]).to(y)
+        return torch.where(there, gap, torch.zeros_like(gap))
 
     def log_prob(
         self, y: Float[Tensor, "batch seen"], states: Float[Tensor, "batch time *state"]
@@ -192,9 +192,8 @@ class ObservationRecord:
             states: States at :attr:`times`, a trajectory for each row.
         """
         scale = self.deviations(states[:1, 0]).log() + math.log(2 * math.pi) / 2
-        constant = torch.where(y.isfinite(), scale.to(y), 0.0).sum(1)
-        total: Tensor = -self.residual(y, states).square().sum(1) / 2 - constant
-        return total
+        each = self.residual(y, states).square() / 2 + torch.where(y.isfinite(), scale.to(y), 0.0)
+        return -each.sum(1)
 
     def until(self, last: float) -> ObservationRecord | None:
         """Return the entries that end at a time or before it; None where there are none.
