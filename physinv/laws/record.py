@@ -156,15 +156,16 @@ class ObservationRecord:
         Raises:
             ValueError: If they are not as many as the record has, infinite, or all missing.
         """
-        y = as_states(y, "y", like=like).flatten(1)
-        if y.shape[1] != (seen := sum(self.sizes(like))):
-            raise ValueError(f"`y` must hold the {seen} numbers of the record for each trajectory, got {y.shape[1]}.")
-        if bool(y.isinf().any()):
+        found = as_states(y, "y", like=like).flatten(1)
+        if found.shape[1] != (seen := sum(self.sizes(like))):
+            told = f"the {seen} numbers of the record for each trajectory"
+            raise ValueError(f"`y` must hold {told}, got {found.shape[1]}.")
+        if bool(found.isinf().any()):
             raise ValueError("`y` must be finite, or NaN where a number is missing, got infinity; give NaN there.")
-        if bool(y.isnan().all(1).any()):
-            row = int(y.isnan().all(1).nonzero()[0])
+        if bool((nothing := found.isnan().all(1)).any()):
+            row = int(nothing.nonzero()[0])
             raise ValueError(f"`y` must hold a number for each trajectory, got NaN alone in row {row}; leave it out.")
-        return y
+        return found
 
     def residual(
         self, y: Float[Tensor, "batch seen"], states: Float[Tensor, "batch time *state"]

@@ -302,10 +302,11 @@ def _times(times: Times) -> Tensor:
 
 def _cholesky(matrix: Tensor) -> Tensor:
     """The lower factor; of a matrix that rounding made indefinite, that of the closest one that is not."""
+    factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if not int(failed):
         return factor
     values, vectors = torch.linalg.eigh(matrix)
     least = 2 * len(matrix) * torch.finfo(matrix.dtype).eps * values[-1]
-    positive: Tensor = torch.linalg.cholesky((vectors * values.clamp(min=float(least))) @ vectors.T)
-    return positive
+    factor = torch.linalg.cholesky((vectors * values.clamp(min=float(least))) @ vectors.T)
+    return factor

@@ -73,10 +73,10 @@ def test_likelihoods_of_records_by_particles_are_exact(seen):
 
 @pytest.mark.filterwarnings("ignore:mcmc has not converged:UserWarning")
 def test_nonlinear_operators():
-    """Particles and chains agree where squares are seen, and once a sensor that tells their sign."""
-    square = Observation(lambda x: x.square(), 0.2)
-    record = ObservationRecord((0.5, square), (1.0, Observation(everything, 0.3)), (2.0, square))
-    y, times = torch.tensor([[0.9, 0.7, 1.1]]), [0.0, 1.0, 2.0]
+    """Particles and chains agree where a square and an exponential are seen."""
+    square, grown = Observation(torch.square, 0.2), Observation(torch.exp, 0.4)
+    record = ObservationRecord((0.5, square), (1.0, Observation(everything, 0.3)), (2.0, grown))
+    y, times = torch.tensor([[0.9, 0.7, 2.5]]), [0.0, 1.0, 2.0]
     runs = ParticleSmoother(OU, record, 60_000).sample_at(y, 4000, times, generator=torch.Generator().manual_seed(1))
     found = chains(OU, record).sample_at(y, 400, times, generator=torch.Generator().manual_seed(2))
     assert bool(((runs.mean(1) - found.mean(1)).abs() < 5 * runs.std(1) / math.sqrt(60)).all())  # of 400, 60 count
