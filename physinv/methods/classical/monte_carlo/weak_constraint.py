@@ -2,7 +2,8 @@
 
 The minimum is sought over whole paths, ``x_0`` and the noise of every solver step
 (:mod:`~physinv.methods.classical.monte_carlo.path`), so that any record fits: its likelihood is a sum over the entries.
-Exact where process and operators are linear and the initial states Gaussian.
+It is sought in float64, since sensors may be sharp.  Exact where process and operators are linear and the initial
+states Gaussian.
 
 References:
     Tremolet (2006), Accounting for an imperfect model in 4D-Var.
@@ -58,10 +59,8 @@ class WeakConstraint(Answer):
         return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
-        parts = []
-        for some, law in self._laws(final, self.model):
-            parts.append(some.model.initial(law.centre, some.final))
-        return torch.cat(parts)
+        found = [some.model.initial(law.centre, some.final) for some, law in self._laws(final, self.model)]
+        return torch.cat(found).to(_precision(final))
 
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
@@ -94,11 +93,12 @@ class WeakConstraint(Answer):
                 parts.append(states.reshape(len(z), n, *states.shape[1:]))
             return torch.cat(parts)
 
-        return frames_at(self.model.simulator, times, last, inside, generator=generator)
+        found = frames_at(self.model.simulator, times, last, inside, generator=generator)
+        return found.to(_precision(y))
 
     def _laws(self, y: Any, model: PathModel) -> list[tuple[PathObjective, Laplace]]:
         """Laplace's approximation for each row, a few rows at a time, at the lower of the minima from two starts."""
-        like = torch.zeros(1, *model.simulator.shape, device=model.whitening.device)
+        like = torch.zeros(1, *model.simulator.shape, dtype=torch.float64, device=model.whitening.device)
         generator = seeds(self.seed).child("method", "mean").generator(like.device)
         found = []
         for seen in torch.split(self.record.accepted(y, like), model.observations):
@@ -150,6 +150,11 @@ def lowered(objective: PathObjective, c: Float[Tensor, "batch D"], iterations: i
     near = descend(objective, c, 0)
     cost = _Cost(objective, near)
     return replace(near, centre=lbfgs(cost, c, iterations=iterations, memory=memory))
+
+
+def _precision(y: Any) -> torch.dtype:
+    """The precision of observed numbers, in which answers are returned."""
+    return y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.get_default_dtype()
 
 
 @dataclass(frozen=True)
