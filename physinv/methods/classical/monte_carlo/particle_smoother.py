@@ -26,7 +26,7 @@ from torch import Tensor
 from physinv.config.inputs import Times, check_count, check_generator
 from physinv.config.seeds import seeds
 from physinv.laws.record import ObservationRecord
-from physinv.methods.problem import Answer
+from physinv.methods.problem import RecordAnswer
 from physinv.posterior.frames import frames_at
 from physinv.posterior.particles import Cloud
 from physinv.processes.simulator import Simulator
@@ -35,7 +35,7 @@ _WANTED = 100  # ancestors left, below which a warning is given
 
 
 @dataclass(frozen=True)
-class ParticleSmoother(Answer):
+class ParticleSmoother(RecordAnswer):
     """The posterior of particles that are run forward, weighted and resampled.
 
     Args:
@@ -67,17 +67,6 @@ class ParticleSmoother(Answer):
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n time *state"]:
-        """Draw trajectories: smoothed up to the last time of the record, forecasts from there on.
-
-        Args:
-            y: Observed numbers, one row for each trajectory, NaN where one is missing.
-            n: Draws for each row.
-            times: Times, 0 or later.
-            generator: Source of randomness.
-
-        Returns:
-            One trajectory for each draw; a warning tells how many ancestors are left where they are few.
-        """
         n = check_count(n, "n")
         check_generator(generator)
 

@@ -29,7 +29,7 @@ from physinv.methods.classical.minimise import lbfgs
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, gradients, values
 from physinv.methods.classical.monte_carlo.starts import observable, starts
-from physinv.methods.problem import Answer
+from physinv.methods.problem import RecordAnswer
 from physinv.posterior.frames import frames_at
 from physinv.processes.simulator import Simulator
 
@@ -38,7 +38,7 @@ Lower = Callable[[PathObjective, Tensor], Laplace]
 
 
 @dataclass(frozen=True)
-class WeakConstraint(Answer):
+class WeakConstraint(RecordAnswer):
     """The path of the largest density (``mean``) and draws of Laplace's Gaussian around it (``sample``).
 
     Args:
@@ -65,17 +65,6 @@ class WeakConstraint(Answer):
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n time *state"]:
-        """Draw trajectories: smoothed up to the last time of the record, forecasts from there on.
-
-        Args:
-            y: Observed numbers, one row for each trajectory, NaN where one is missing.
-            n: Draws for each row.
-            times: Times, 0 or later.
-            generator: Source of randomness.
-
-        Returns:
-            One trajectory for each draw.
-        """
         n, last = check_count(n, "n"), max(self.record.times)
         check_generator(generator)
 
