@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from physinv.evaluation.evaluate import evaluate
     from physinv.laws.covariance import Covariance
     from physinv.laws.observation import Observation
+    from physinv.laws.record import ObservationRecord
     from physinv.methods.registry import METHODS
     from physinv.models.build import build_model
     from physinv.models.references.base import ReferenceLaw
@@ -54,6 +55,7 @@ __all__ = [
     "Linear",
     "Multiplicative",
     "Observation",
+    "ObservationRecord",
     "ParticleLayout",
     "Posterior",
     "ReferenceLaw",
@@ -96,6 +98,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "evaluation.metrics": (),
     "laws.covariance": ("Covariance",),
     "laws.observation": ("Observation",),
+    "laws.record": ("ObservationRecord",),
     "methods.registry": ("METHODS",),
     "models.build": ("build_model",),
     "models.references.base": ("ReferenceLaw",),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from physinv.data.final_states import FinalStates
+    from physinv.runs.records import RecordPlan
     from physinv.runs.run import Run
 
 
@@ -76,6 +77,22 @@ def reconstruct(
             show_default="a twentieth of that of the final states", help="Standard deviation of that observation."
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T,T", show_default="the final time", help="When --observe sees, at one or several times."
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML file of observations at several times, which names files of numbers."),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T,T", help="With --at or --record, also write states at these times: all (stored), or numbers."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, show_default="all", help="Only the first so many observations.")
     ] = None,
@@ -97,13 +114,30 @@ def reconstruct(
     Examples: physinv reconstruct runs/heat --data datasets/heat/data/test --out heat.hdf5 --samples 16 --steps 32
               physinv reconstruct runs/heat --data datasets/heat/data/test --out part.hdf5 --observe sensors:0.25
               physinv reconstruct runs/heat --observation measured.nc --out measured.hdf5
+              physinv reconstruct runs/heat --data datasets/heat/data/test --out all.hdf5 --at 0.1,0.2 --frames all
               physinv reconstruct --method lbfgs --train datasets/heat --data datasets/heat/data/test --out lbfgs.hdf5
     """
     from physinv.config.devices import pick_device
     from physinv.data.dataset import TrajectoryDataset
     from physinv.runs.reconstruct import SamplingPlan, reconstruct
+    from physinv.runs.records import RecordPlan
 
     _free(out, overwrite)
+    if at is not None or record is not None or frames is not None:
+        others = {"--observation": observation, "--refine": refine, "--steps": steps, "--strict": strict}
+        others |= {"--answer": answer != "samples", "--grid": grid != "stored"}
+        for name in (name for name, value in others.items() if value):
+            raise ValueError(f"`{name}` is not for observations at several times; leave it out.")
+        asked = RecordPlan(
+            observe="everything" if observe is None else observe,
+            at=_numbers(at, "--at"),
+            observed_noise=observed_noise,
+            samples=samples,
+            seed=seed,
+            limit=limit,
+        )
+        fitted = _fitted(run, method, train, option or [], seed, pick_device(device))
+        return _record(fitted, data, record, frames, out, asked, overwrite=overwrite, verify=verify)
     if (data is None) == (not observation):
         raise ValueError("give `--data` (trajectories) or `--observation` (final states alone), one of the two.")
     if data is not None and (variable or names or dims):
@@ -226,6 +260,57 @@ def _observed(paths: list[Path], run: Run, variable: str | None, names: str | No
     for line in found.notes:
         console.note(line)
     return found
+
+
+def _record(
+    run: Run,
+    data: Path | None,
+    record: Path | None,
+    frames: str | None,
+    out: Path,
+    plan: RecordPlan,
+    *,
+    overwrite: bool,
+    verify: bool,
+) -> None:
+    """Reconstruct from observations at several times: of a dataset, or of a file of one's own."""
+    from dataclasses import replace
+
+    from physinv.data.dataset import TrajectoryDataset
+    from physinv.runs.record_file import RecordData, read_record
+    from physinv.runs.records import reconstruct_record
+
+    if (data is None) == (record is None) or (record is None) != bool(plan.at):
+        raise ValueError("give `--data` with `--at` (trajectories and when they are seen), or `--record`.")
+    times = tuple(run.times.tolist()) if frames == "all" else _numbers(frames, "--frames")
+    source: TrajectoryDataset | RecordData
+    if data is not None:
+        source = TrajectoryDataset(data, verify=verify)
+    else:
+        assert record is not None
+        source = read_record(record, run.simulator.shape)
+    begun, told = time.perf_counter(), list[str]()
+    with keeping(NOTHING), progress("reconstructing") as report:
+        reconstruct_record(
+            run,
+            source,
+            out,
+            replace(plan, frames=times),
+            overwrite=overwrite,
+            progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
+            warn=told.append,
+        )
+    with keeping(f"the reconstruction in {out} is whole"):
+        console.warn(told)
+        console.say(f"reconstruction in {out}, made in {time.perf_counter() - begun:.3g} s")
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...]:
+    """Numbers that an option lists."""
+    try:
+        return tuple(float(word) for word in text.split(",")) if text is not None else ()
+    except ValueError:
+        raise ValueError(f"`{option}` must be numbers separated by commas, such as 0.5,1, got {text}.") from None
 
 
 def _fitted(

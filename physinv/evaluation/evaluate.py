@@ -159,10 +159,11 @@ def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
         seed: Seed of new noise, of places of patches and of bootstrap samples.
 
     Returns:
-        The checks (:func:`~physinv.evaluation.checks.check_samples`); none for single estimates, which are no samples.
+        The checks (:func:`~physinv.evaluation.checks.check_samples`); none for single estimates, which are no samples,
+        and for records of several times, which samples of ``x_0`` do not tell alone.
     """
     recon = _read(recon)
-    if recon.samples.shape[1] < _ENSEMBLE:
+    if recon.samples.shape[1] < _ENSEMBLE or recon.record is not None:
         return []
     final = recon.observation if recon.seen is None else recon.seen
     generator = seeds(seed).child("evaluation", "checks").generator()
@@ -282,7 +283,7 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     n, final, answer = recon.samples.shape[1], recon.observation, recon.info["answer"]
     if recon.operator is not None:
         if isinstance(exact, LinearGaussian) and recon.seen is not None:
-            return exact.given(recon.operator).sample(recon.seen, n, generator=generator)
+            return exact.given(recon.record or recon.operator).sample(recon.seen, n, generator=generator)
         return None
     if exact is None:
         stored = reference_for(recon.simulator)

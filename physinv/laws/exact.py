@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "ObservedGaussian", "States", "check_final"]
+__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "States", "check_final"]
 
 import math
 from abc import ABC, abstractmethod
@@ -16,9 +16,10 @@ from torch import Tensor
 from physinv.config.inputs import States, as_states, check_count, check_generator
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import Linear
-from physinv.laws.covariance import Covariance
 from physinv.laws.mixture import Mixture
-from physinv.laws.observation import Observation, jacobian
+from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord, as_record
+from physinv.laws.smoothing import SmoothedGaussian
 
 
 class ExactPosterior(ABC):
@@ -169,94 +170,14 @@ class LinearGaussian(ExactPosterior):
         _, a, v, s = self._parts(final)
         return gaussian_log_prob(self.sde.modes(initial - self.mean(final)), s * v / (a**2 * s + v), initial)
 
-    def given(self, observation: Observation) -> ObservedGaussian:
-        """Return the posterior given a partial, noisy observation ``y = H x_T + sigma n`` of the final state.
+    def given(self, observed: ObservationRecord | Observation) -> SmoothedGaussian:
+        """Return the posterior given noisy observations: of the final state, or a record of several times.
 
         Args:
-            observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
+            observed: Linear operators, standard deviations of the noise and times; an observation alone is one of the
+                final state.
         """
-        return ObservedGaussian(self, observation)
-
-
-@dataclass(frozen=True)
-class ObservedGaussian:
-    """The laws ``p(x_T | y)`` and ``p(x_0 | y)`` of a :class:`LinearGaussian` for ``y = H x_T + sigma n``.
-
-    The final state ``x_T ~ N(a m, a^2 S + V)`` is conditioned in observation space
-    (:meth:`~physinv.laws.covariance.Covariance.given`).  Given ``x_T``, the observation ``y`` holds no further
-    information about ``x_0``.  Hence a draw from ``p(x_0 | x_T)``, with ``x_T`` drawn from ``p(x_T | y)``, is a draw
-    from ``p(x_0 | y)``; and since ``E[x_0 | x_T]`` is affine in ``x_T``, the means compose in the same way.  Every call
-    factorises a matrix of ``seen x seen`` numbers.
-
-    Args:
-        law: The posterior given the whole final state.
-        observation: Linear operator ``H`` and standard deviation ``sigma`` of the noise.
-    """
-
-    law: LinearGaussian
-    observation: Observation
-
-    def final_mean(self, y: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
-        """Return the mean of the final state, ``E[x_T | y]``.
-
-        Args:
-            y: Observed numbers.
-        """
-        return self._update(y)[0]
-
-    def final_sample(
-        self, y: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        """Draw independent final states from ``p(x_T | y)``.
-
-        Args:
-            y: Observed numbers.
-            n: Number of draws for each observation.
-            generator: Source of randomness, on the device of ``y``.
-
-        Returns:
-            Final states ``(batch, n, *state)``.
-        """
-        mean, covariance = self._update(y)
-        z = torch.randn((n * len(y), *mean.shape[1:]), generator=generator, dtype=y.dtype, device=y.device)
-        return mean[:, None] + covariance.root(z).reshape(len(y), n, *mean.shape[1:])
-
-    def mean(self, y: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
-        """Return the posterior mean of the initial state, ``E[x_0 | y]``.
-
-        Args:
-            y: Observed numbers.
-        """
-        return self.law.mean(self.final_mean(y))
-
-    def sample(
-        self, y: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        """Draw independent initial states from ``p(x_0 | y)``.
-
-        Args:
-            y: Observed numbers.
-            n: Number of draws for each observation.
-            generator: Source of randomness, on the device of ``y``.
-
-        Returns:
-            Initial states ``(batch, n, *state)``.
-        """
-        final = self.final_sample(y, n, generator=generator)
-        return self.law.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
-
-    def _update(self, y: Tensor) -> tuple[Tensor, Covariance]:
-        """Mean and covariance of ``x_T`` given ``y``."""
-        sde, like, H = self.law.sde, self.law.mean0.to(y)[None], self.observation.operator
-        a, v = (f(like.new_full((1,), self.law.horizon), like) for f in (sde.decay, sde.variance))
-        mean, power = sde.unmodes(a * sde.modes(like), like), a**2 * self.law.power.to(y) + v
-        prior = Covariance(
-            lambda u: sde.unmodes(power * sde.modes(u), u), lambda z: sde.unmodes(power.sqrt() * sde.modes(z), z)
-        )
-        rows = jacobian(H, like)
-        noise = self.observation.noise**2 * torch.eye(len(rows), dtype=torch.float64, device=y.device)
-        gain, covariance = prior.given(rows, noise)
-        return mean + gain(y - H(mean)), covariance
+        return SmoothedGaussian(self, as_record(observed, self.horizon))
 
 
 @dataclass(frozen=True)

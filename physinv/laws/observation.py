@@ -1,8 +1,8 @@
 """Partial, noisy observations of the final state, ``y = H x_T + sigma n`` with white noise ``n``.
 
-``H`` is any linear function of batched states (:mod:`physinv.laws.operators` has the usual ones).  Gaussian laws are
-conditioned on observations by dense algebra in observation space: matrices of ``seen x seen`` and ``seen x state``
-numbers, up to some 2000 observed numbers.
+Observations at several times are records (:mod:`physinv.laws.record`).  ``H`` is any linear function of batched states
+(:mod:`physinv.laws.operators` has the usual ones).  Gaussian laws are conditioned on observations by dense algebra in
+observation space: matrices of ``seen x seen`` and ``seen x state`` numbers, up to some 2000 observed numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor
 from physinv.config.inputs import States, as_states, as_tensor, check_generator, describe
 
 Operator = Callable[[Tensor], Tensor]
-"""``(batch, *state) -> (batch, *seen)``, linear, and on each state of the batch by itself."""
+"""``(batch, *state) -> (batch, *seen)``, on each state of the batch by itself; exact answers need linear ones."""
 
 
 @dataclass(frozen=True, init=False)

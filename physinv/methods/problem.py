@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Answer", "Method", "NotApplicableError", "Problem"]
+__all__ = ["Answer", "Method", "NotApplicableError", "Problem", "RecordAnswer", "TakesRecords"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,10 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.inputs import Times
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
+from physinv.laws.record import ObservationRecord
 from physinv.methods.saving import Setup
 from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
@@ -55,6 +57,38 @@ class Answer(Protocol):
 
         Returns:
             Initial states, ``(batch, *state)``.
+        """
+
+
+@runtime_checkable
+class RecordAnswer(Answer, Protocol):
+    """An answer to a record of observations, whose ``final`` are observed numbers, one row for each trajectory."""
+
+    def sample_at(
+        self, y: Float[Tensor, "batch seen"], n: int, times: Times, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n time *state"]:
+        """Draw trajectories: smoothed up to the last time of the record, forecasts from there on.
+
+        Args:
+            y: Observed numbers, NaN where one is missing.
+            n: Draws for each row.
+            times: Times, 0 or later.
+            generator: Source of randomness.
+
+        Returns:
+            One trajectory for each draw.
+        """
+
+
+@runtime_checkable
+class TakesRecords(Protocol):
+    """An answer that can be asked for a record of observations in the place of final states."""
+
+    def given(self, observed: ObservationRecord, /) -> RecordAnswer:
+        """Return the answer to a record.
+
+        Args:
+            observed: The record.
         """
 
 

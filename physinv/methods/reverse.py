@@ -14,6 +14,7 @@ from torch import Tensor
 from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.equations.sde import SDE
+from physinv.laws.record import ObservationRecord
 from physinv.methods.problem import Answer
 from physinv.methods.saving import Setup
 from physinv.models.build import clock, score_network, symmetries
@@ -21,6 +22,7 @@ from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.registry import REFERENCES, load_reference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
+from physinv.posterior.twisted import TwistedReversal
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class ReverseAnswer(Answer):
         """
         p = self.posterior
         return replace(self, posterior=Posterior(p.sde, p.score, times, batch=batch))
+
+    def given(self, observed: ObservationRecord) -> TwistedReversal:
+        """Return the answer to a record, by particles of the reversal with small steps.
+
+        Args:
+            observed: The record.
+        """
+        return TwistedReversal(self.posterior, observed)
 
     @property
     def steps(self) -> int | None:

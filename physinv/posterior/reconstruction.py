@@ -11,8 +11,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.laws.described import EntryText, record_of
 from physinv.laws.observation import Observation
 from physinv.laws.operators import named
+from physinv.laws.record import ObservationRecord
 from physinv.posterior.stored import read_stored
 from physinv.processes.simulator import Simulator
 
@@ -33,6 +35,9 @@ class Reconstruction:
         climatology: Some initial states of the training data, where the run kept them.
         linear: The linear estimate of each initial state, where the run kept it.
         linear_deviation: Standard deviation of its errors.
+        frames: Trajectories at the times of ``time``, of records of several observations; each begins at its sample.
+        frames_truth: True states at these times, NaN where they are not known.
+        time: The times of the frames.
         stale: Whether the file held predictions of other samples than it holds now; they are left out.
     """
 
@@ -47,6 +52,9 @@ class Reconstruction:
     climatology: Float[Tensor, "c *state"] | None = None
     linear: Float[Tensor, "n *state"] | None = None
     linear_deviation: Float[Tensor, "*state"] | None = None
+    frames: Float[Tensor, "n k time *state"] | None = None
+    frames_truth: Float[Tensor, "n time *state"] | None = None
+    time: Float[Tensor, " time"] | None = None
     stale: bool = False
 
     @property
@@ -65,12 +73,25 @@ class Reconstruction:
 
     @property
     def operator(self) -> Observation | None:
-        """Return the partial observation of the final states, or None if they were observed whole, without noise."""
+        """Return the partial observation of the final states, or None if they were observed whole, without noise.
+
+        Of a record it is the entry of the last time, which :attr:`observation` shows.
+        """
+        if (record := self.record) is not None:
+            return max(record.entries, key=lambda entry: max(entry.times)).observation
         if self.info["observe"] is None:
             return None
         return named(
             self.info["observe"], self.info["observed_noise"], tuple(self.observation.shape[1:]), seed=self.info["seed"]
         )
+
+    @property
+    def record(self) -> ObservationRecord | None:
+        """Return the record of several times that was observed, whose numbers are :attr:`seen`; None without one."""
+        if (entries := self.info.get("record")) is None:
+            return None
+        shape = tuple(self.observation.shape[1:])
+        return record_of([EntryText(**entry) for entry in entries], shape, seed=self.info["seed"])
 
 
 def read_reconstruction(path: Path | str) -> Reconstruction:
@@ -93,13 +114,14 @@ def read_reconstruction(path: Path | str) -> Reconstruction:
     stored = read_stored(Path(path))
     simulator, info, stale = stored.simulator, stored.info, stored.stale
     emptied = simulator.layout.emptied  # NaN where there are no data
-    arrays = {k: x if k == "seen" else emptied(x) for k, x in stored.arrays.items()}
+    arrays = {k: x if k in ("seen", "time") else emptied(x) for k, x in stored.arrays.items()}
     shown, samples, truth = arrays.pop("observation"), arrays.pop("samples"), arrays.pop("truth", None)
     if stale:
         arrays = {k: x for k, x in arrays.items() if k not in ("predicted", "predicted_clean")}
     if truth is None and "observations" not in info:
         raise ValueError(f"{path} is not a whole reconstruction file: it holds no `truth`; reconstruct again.")
     for name, values in {"truth": truth, "observation": shown, "samples": samples, "seen": arrays.get("seen")}.items():
-        if values is not None and not bool(values.isfinite().all()):
+        missing = name == "seen" and "record" in info  # NaN stands for a number that is missing
+        if values is not None and not bool(values.isfinite().all()) and not missing:
             raise ValueError(f"{path} holds values in `{name}` that are not finite; reconstruct again.")
     return Reconstruction(simulator, truth, shown, samples, info, **arrays, stale=stale)

@@ -36,6 +36,8 @@ _ANSWERS_OF_2 = {"sde": "samples", "flow": "flow", "mean-flow": "mean-flow"}  # 
 _LEADING = {
     "observation": 1,
     "samples": 2,
+    "frames": 3,
+    "frames_truth": 2,
     "truth": 1,
     "predicted": 2,
     "predicted_clean": 2,
@@ -45,8 +47,9 @@ _LEADING = {
 }
 """Axes before those of a state."""
 
-_OF_OBSERVATIONS = ("samples", "truth", "seen", "predicted", "predicted_clean", "linear")  # one row for each
-_OPTIONAL = ("truth", "seen", "predicted", "predicted_clean", "climatology", "linear", "linear_deviation")
+_OF_OBSERVATIONS = ("samples", "frames", "frames_truth", "truth", "seen", "predicted", "predicted_clean", "linear")
+_OF_RECORDS = ("frames", "frames_truth", "time")
+_OPTIONAL = ("truth", "seen", "predicted", "predicted_clean", "climatology", "linear", "linear_deviation", *_OF_RECORDS)
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how every HDF5 file begins
 
@@ -83,6 +86,7 @@ class _Info(_Part):
     steps: _Count | None
     observe: str | None
     observed_noise: _Number | None
+    record: list[dict[str, Any]] | None = None
     seed: _Count
     simulator: str
     parameters: dict[str, Any]

@@ -118,6 +118,18 @@ class Store:
         """
         return self.file.create_dataset("seen", (self.sizes["observation_index"], *shape), dtype="f4")
 
+    def time(self, times: Sequence[float]) -> None:
+        """Create the dimension of the times of trajectories.
+
+        Args:
+            times: The times, in the unit of time of the process.
+        """
+        self.sizes["time"] = len(times)
+        scale = self.file.create_dataset("time", data=np.array(times, dtype="f8"))
+        scale.make_scale("time")
+        if "time" in self.units:
+            scale.attrs["units"] = self.units["time"]
+
     def blanked(self, states: Tensor) -> NDArray[np.float32]:
         """Return states as an array, with NaN where there are no data.
 
@@ -179,7 +191,9 @@ class Store:
 
     def _dimension(self, length: int) -> str:
         """A dimension without positions, of its own for each length."""
-        known = [name for name, size in self.sizes.items() if size == length and name not in ("observation_index",)]
+        known = [
+            name for name, size in self.sizes.items() if size == length and name not in ("observation_index", "time")
+        ]
         if known:
             return known[0]
         name = f"draw_of_{length}"
@@ -207,12 +221,12 @@ def check_fits(n: int, k: int, layout: StateLayout, path: Path) -> None:
 
 
 @contextmanager
-def reserved(out: Path, data: TrajectoryDataset | FinalStates, *, overwrite: bool) -> Iterator[None]:
+def reserved(out: Path, data: TrajectoryDataset | FinalStates | list[Path], *, overwrite: bool) -> Iterator[None]:
     """Reserve the file of a reconstruction for this process inside the block.
 
     Args:
         out: The file.
-        data: What is read, which it must not be.
+        data: What is read, or its files, which it must not be.
         overwrite: Whether an older reconstruction may be replaced.
 
     Yields:
@@ -223,8 +237,7 @@ def reserved(out: Path, data: TrajectoryDataset | FinalStates, *, overwrite: boo
         FileExistsError: If it exists and may not be replaced.
         ValueError: If it is what is read, or no reconstruction.
     """
-    read = data.sources if isinstance(data, FinalStates) else _read_of(data)
-    refuse_inputs(out, "--out", read)
+    refuse_inputs(out, "--out", data if isinstance(data, list) else _read_of(data))
     with lock_file(out, "reconstruct"):
         refuse_existing(out, "--out", overwrite=overwrite)
         if out.exists():
@@ -232,7 +245,9 @@ def reserved(out: Path, data: TrajectoryDataset | FinalStates, *, overwrite: boo
         yield
 
 
-def _read_of(data: TrajectoryDataset) -> list[Path]:
-    """The files of a dataset, and the folder where all files in it are read."""
+def _read_of(data: TrajectoryDataset | FinalStates) -> list[Path]:
+    """The files of observations; those of a dataset, and the folder where all files in it are read."""
+    if isinstance(data, FinalStates):
+        return [Path(source) for source in data.sources]
     folders = {path.parent for path in data.paths if path.parent == data.path != path}
     return [*data.paths, *folders]

@@ -92,9 +92,11 @@ def test_linear_gaussian_given_an_observation_is_dense_conditioning(operator, ge
     m = mean0.flatten()
     y = observation.observe(heat.drift_flow(mean0[None], start[:1], end[:1]), generator=generator)
     posterior = law.given(observation)
+    end_mean = lambda y: posterior.mean_at(y, [heat.horizon])  # noqa: E731
+    end_draw = lambda y, n, generator: posterior.sample_at(y, n, [heat.horizon], generator=generator)  # noqa: E731
     for prior, mean, forward, left, got_mean, draw in (
         (S, m, H @ A, H @ V @ H.T, posterior.mean, posterior.sample),
-        (A @ S @ A.T + V, A @ m, H, torch.zeros(len(H), len(H)), posterior.final_mean, posterior.final_sample),
+        (A @ S @ A.T + V, A @ m, H, torch.zeros(len(H), len(H)), end_mean, end_draw),
     ):
         R = left + 0.2**2 * torch.eye(len(H), dtype=torch.float64)
         C = torch.linalg.inv(torch.linalg.inv(prior) + forward.T @ torch.linalg.solve(R, forward))

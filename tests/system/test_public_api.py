@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Who changes this list changes the programs of users: add a line to CHANGELOG.md.
 NAMES = """
-    Budget Covariance DatasetPlan FieldLayout FinalStates Linear METHODS Multiplicative Observation ParticleLayout
-    Posterior ReferenceLaw Reverse SDE SamplingPlan ScoreModel Settings Simulator TrajectoryDataset VectorLayout
-    bracket build_model evaluate final_states fit generate load_run metrics parameter plots read_final_states
-    reconstruct simulators solve to_arviz train_run trajectory_loss weigh
+    Budget Covariance DatasetPlan FieldLayout FinalStates Linear METHODS Multiplicative Observation ObservationRecord
+    ParticleLayout Posterior ReferenceLaw Reverse SDE SamplingPlan ScoreModel Settings Simulator TrajectoryDataset
+    VectorLayout bracket build_model evaluate final_states fit generate load_run metrics parameter plots
+    read_final_states reconstruct simulators solve to_arviz train_run trajectory_loss weigh
 """
 
 

@@ -7,11 +7,12 @@ Every observation has a minimisation of its own, with its own steps; all run sid
 
 from __future__ import annotations
 
-__all__ = ["Linearised", "Objective", "gauss_newton", "lbfgs"]
+__all__ = ["Cost", "Linearised", "Objective", "gauss_newton", "lbfgs"]
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -148,8 +149,27 @@ class Linearised:
         return x
 
 
+@runtime_checkable
+class Cost(Protocol):
+    """A cost function of each observation, as :func:`lbfgs` asks for it."""
+
+    def gradient(self, u: Float[Tensor, "batch d"], /) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch d"]]:
+        """Return values and gradients.
+
+        Args:
+            u: Coordinates.
+        """
+
+    def precondition(self, v: Float[Tensor, "batch d"], /) -> Float[Tensor, "batch d"]:
+        """Return the product with an approximation of the inverse Hessian.
+
+        Args:
+            v: Vectors.
+        """
+
+
 def lbfgs(
-    objective: Objective,
+    objective: Cost,
     u: Float[Tensor, "batch d"],
     *,
     iterations: int,

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.forward import Forward, fit_forward, load_forward
 from physinv.methods.classical.gaussian_prior import (
     FittedCovariance,
@@ -27,9 +29,13 @@ from physinv.methods.classical.gaussian_prior import (
 )
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.classical.minimise import Objective, gauss_newton, lbfgs
+from physinv.methods.classical.monte_carlo.laplace import descend
+from physinv.methods.classical.monte_carlo.weak_constraint import Lower, WeakConstraint, lowered, weak_constraint
 from physinv.methods.classical.physics import Physics, fit_physics
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
+
+Down = Callable[[Objective, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Variational(Answer):
             solves.
         minimise: ``(objective, u) -> u``, such as :func:`~physinv.methods.classical.minimise.lbfgs`.
         draw: Iterations of conjugate gradients for each draw.
+        lower: The same way down over whole paths, given a record.
     """
 
     forward: Forward
@@ -57,6 +64,18 @@ class Variational(Answer):
     missed: FittedCovariance
     minimise: Callable[[Objective, Tensor], Tensor]
     draw: int
+    lower: Lower
+
+    def given(self, observed: ObservationRecord | Observation) -> WeakConstraint:
+        """Return the answer to noisy observations at one or several times, by the most probable path.
+
+        Args:
+            observed: A record, or one observation of the final state.
+
+        Returns:
+            An answer whose ``final`` are observed numbers, one row for each trajectory.
+        """
+        return weak_constraint(self.forward.simulator, observed, self.lower)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return observation model, prior, first guess and the covariance of its errors."""
@@ -142,7 +161,7 @@ def load_lbfgs(
     Returns:
         The minimiser, ready for observations.
     """
-    return _load(setup, tensors, functools.partial(lbfgs, iterations=iterations, memory=memory), draw)
+    return _load(setup, tensors, *_lbfgs(iterations, memory), draw)
 
 
 @loaded_by(load_lbfgs, trains=False)
@@ -162,7 +181,7 @@ def fit_lbfgs(problem: Problem, *, iterations: int = 60, memory: int = 10, draw:
         NotApplicableError: Where the observation model cannot be fitted
             (:func:`~physinv.methods.classical.forward.fit_forward`).
     """
-    return _fit(problem, functools.partial(lbfgs, iterations=iterations, memory=memory), draw)
+    return _fit(problem, *_lbfgs(iterations, memory), draw)
 
 
 def load_gauss_newton(
@@ -180,7 +199,7 @@ def load_gauss_newton(
     Returns:
         The minimiser, ready for observations.
     """
-    return _load(setup, tensors, functools.partial(gauss_newton, outer=outer, inner=inner), draw)
+    return _load(setup, tensors, *_gauss_newton(outer, inner), draw)
 
 
 @loaded_by(load_gauss_newton, trains=False)
@@ -203,25 +222,34 @@ def fit_gauss_newton(problem: Problem, *, outer: int = 15, inner: int = 6, draw:
         NotApplicableError: Where the observation model cannot be fitted
             (:func:`~physinv.methods.classical.forward.fit_forward`).
     """
-    return _fit(problem, functools.partial(gauss_newton, outer=outer, inner=inner), draw)
+    return _fit(problem, *_gauss_newton(outer, inner), draw)
 
 
-def _fit(problem: Problem, minimise: Callable[[Objective, Tensor], Tensor], draw: int) -> Variational:
+def _lbfgs(iterations: int, memory: int) -> tuple[Down, Lower]:
+    """The way down of L-BFGS from ``x_0`` alone, and over whole paths."""
+    wide = functools.partial(lowered, iterations=iterations, memory=memory)
+    return functools.partial(lbfgs, iterations=iterations, memory=memory), wide
+
+
+def _gauss_newton(outer: int, inner: int) -> tuple[Down, Lower]:
+    """The same of Gauss-Newton; over paths its steps are solved exactly."""
+    return functools.partial(gauss_newton, outer=outer, inner=inner), functools.partial(descend, steps=outer)
+
+
+def _fit(problem: Problem, minimise: Down, lower: Lower, draw: int) -> Variational:
     forward, prior = fit_forward(problem), fit_gaussian_prior(problem)
     start, gap = _first_guess(problem)
     missed = fit_covariance(gap - gap.mean(0), problem.simulator.layout)
-    return Variational(forward, prior, start, missed, minimise, draw)
+    return Variational(forward, prior, start, missed, minimise, draw, lower)
 
 
-def _load(
-    setup: Setup, tensors: Mapping[str, Tensor], minimise: Callable[[Objective, Tensor], Tensor], draw: int
-) -> Variational:
+def _load(setup: Setup, tensors: Mapping[str, Tensor], minimise: Down, lower: Lower, draw: int) -> Variational:
     forward = load_forward(setup, below("forward", tensors))
     prior = load_gaussian_prior(setup, below("prior", tensors))
     linear = below("start", tensors)
     start = LinearEstimate.from_tensors(setup.layout, linear) if linear else Physics(setup.simulator)
     missed = FittedCovariance.from_tensors(below("missed", tensors))
-    return Variational(forward, prior, start, missed, minimise, draw)
+    return Variational(forward, prior, start, missed, minimise, draw, lower)
 
 
 def _first_guess(problem: Problem) -> tuple[LinearEstimate | Physics, Tensor]:

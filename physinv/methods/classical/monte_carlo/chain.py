@@ -37,7 +37,7 @@ class Walk:
     Args:
         xi: Where the chains are, in the coordinates of the reference.
         lengths: Length of a step, for each observation.
-        firsts: The first coordinates of each path, those of ``x_0``, after each iteration.
+        firsts: The first coordinates of each path, those of ``x_0`` or all, after each iteration.
         mean: Mean of ``xi`` over the second half of the iterations.
         level: Mean of ``J - |xi|^2 / 2`` over them: how far a chain is above the reference, in nats.
         accepted: Share of accepted proposals.
@@ -61,6 +61,7 @@ def walk(
     *,
     leaps: int = LEAPS,
     adapt: bool = False,
+    kept: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Walk:
     """Move the chains of all observations.
@@ -73,6 +74,7 @@ def walk(
         iterations: Number of proposals.
         leaps: Steps of each, of one gradient.
         adapt: Adapt the lengths to four accepted proposals out of five, ever more slowly.
+        kept: How many coordinates of each path are returned; None: those of ``x_0``.
         generator: Source of randomness.
 
     Returns:
@@ -116,5 +118,5 @@ def walk(
         if i >= iterations - late:
             mean += xi / late
             level += (value - xi.double().square().sum(2) / 2) / late
-        firsts.append(reference.path(xi)[:, :, : reference.first])
+        firsts.append(reference.path(xi)[:, :, : reference.first if kept is None else kept])
     return Walk(xi, lengths, torch.stack(firsts, 2), mean, level, accepted)

@@ -27,6 +27,10 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
+from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoother
+from physinv.methods.classical.monte_carlo.starts import observable
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, loaded_by
 from physinv.processes.simulator import Simulator, refine
@@ -77,11 +81,27 @@ class ImportancePosterior(Answer):
         starts: Initial states of the runs.
         kernel: The law of ``x_T`` given each run.
         shape: Shape of one state.
+        simulator: The process.
+        seed: Seed of new runs.
     """
 
     starts: Float[Tensor, "n d"]
     kernel: Kernel
     shape: tuple[int, ...]
+    simulator: Simulator
+    seed: int
+
+    def given(self, observed: ObservationRecord | Observation) -> ParticleSmoother:
+        """Return the posterior given noisy observations at one or several times, by new runs that are resampled.
+
+        Args:
+            observed: A record, or one observation of the final state.
+
+        Returns:
+            A particle smoother with as many particles for each row of observed numbers as there are runs.
+        """
+        record = observable(self.simulator, observed)
+        return ParticleSmoother(self.simulator, record, len(self.starts), self.seed, self.starts.device)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the runs, and the law of ``x_T`` given each."""
@@ -134,7 +154,7 @@ def load_importance(setup: Setup, tensors: Mapping[str, Tensor], *, runs: int = 
         The posterior, ready for observations.
     """
     kernel = Kernel(int(tensors["steps"]), tensors["mean"], tensors["whitening"])
-    return ImportancePosterior(tensors["starts"], kernel, tuple(setup.simulator.shape))
+    return ImportancePosterior(tensors["starts"], kernel, tuple(setup.simulator.shape), setup.simulator, setup.seed)
 
 
 @loaded_by(load_importance, trains=False)
@@ -184,7 +204,7 @@ def fit_importance(problem: Problem, *, runs: int = 2_000_000) -> ImportancePost
         kernel = _kernel(simulator, step, x, grid[-back - 1 :])
         if float((_effective(kernel, seen) < _DRAWS).double().mean()) <= 1 / 20:
             break
-    return ImportancePosterior(starts.flatten(1), kernel, tuple(simulator.shape))
+    return ImportancePosterior(starts.flatten(1), kernel, tuple(simulator.shape), simulator, problem.seed)
 
 
 def _solver(simulator: Simulator) -> tuple[Step, list[float]]:

@@ -156,13 +156,16 @@ def descend(objective: PathObjective, c: Float[Tensor, "batch D"], steps: int) -
     Args:
         objective: The objective, one row for each observation.
         c: Where to begin.
-        steps: Number of linearisations.
+        steps: Number of linearisations; none after one from which no path moves.
 
     Returns:
         Laplace's approximation at the paths reached.
     """
     for _ in range(steps):
-        c = newton(objective, linearise(objective, c))
+        near = linearise(objective, c)
+        c = newton(objective, near)
+        if torch.equal(c, near.centre):
+            return near
     return linearise(objective, c)
 
 

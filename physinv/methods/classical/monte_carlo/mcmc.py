@@ -15,20 +15,25 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import Times
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
 from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, values
+from physinv.methods.classical.monte_carlo.starts import observable, starts
 from physinv.methods.classical.variational import Variational, fit_gauss_newton, load_gauss_newton
-from physinv.methods.problem import Answer, NotApplicableError, Problem
+from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, loaded_by
+from physinv.posterior.frames import frames_at
 
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
 _WIDER = 1.2  # how much wider than Laplace's approximation the chains begin
@@ -43,8 +48,8 @@ class Explored:
     """Draws of the posterior, and whether they can be relied on.
 
     Args:
-        draws: Initial states, one after the other of each chain.
-        r_hat: The largest R-hat of all components of ``x_0``.
+        draws: Initial states, or trajectories at the times asked for, one after the other of each chain.
+        r_hat: The largest R-hat of all their components.
         effective: The smallest effective number of draws.
         accepted: Share of accepted proposals.
     """
@@ -76,65 +81,94 @@ class PathPosterior(Answer):
 
     Args:
         model: Coordinates of the paths.
-        guess: The estimate around which minima are sought, where final states are seen whole.
+        guess: The estimate around which minima are sought, where final states are seen whole; None: only records are
+            answered.
         chains: Chains for each observation.
         iterations: Iterations between two looks at the diagnostics, of four gradients each.
         warm_up: Iterations before the first draw.
         most: How many times ``iterations`` an observation may take.
         seed: Seed of the draws behind :meth:`mean`.
         late: Share of the steps, the last ones, whose noise is integrated out after linearisation.
-        observation: A partial observation; None: final states are seen whole.
+        record: What is seen at which times; None: final states are seen whole.
+        frames: Times whose states :meth:`explore` draws; none: initial states.
     """
 
     model: PathModel
-    guess: Variational
+    guess: Variational | None
     chains: int
     iterations: int
     warm_up: int
     most: int
     seed: int
     late: float = 0.0
-    observation: Observation | None = None
+    record: ObservationRecord | None = None
+    frames: tuple[float, ...] = ()
 
     @property
     def joint(self) -> bool:
         """Whether unknown parameters are drawn together with the states; those of final states do not count then."""
         return bool(self.model.simulator.unknown)
 
-    def given(self, observation: Observation) -> PathPosterior:
-        """Return the posterior given partial, noisy observations ``y`` in the place of final states.
+    def given(self, observed: ObservationRecord | Observation) -> PathPosterior:
+        """Return the posterior given noisy observations ``y``, at one or several times, in the place of final states.
 
         Args:
-            observation: The observation.
+            observed: A record, or one observation of the final state.
 
         Returns:
-            An answer whose ``final`` are observed numbers ``(batch, *seen)``.
+            An answer whose ``final`` are observed numbers, one row for each trajectory, NaN where one is missing.
 
         Raises:
             NotApplicableError: For processes with static channels, which ``y`` does not tell.
         """
-        if self.model.simulator.layout.static:
-            raise NotApplicableError("the static channels must be seen; give the whole final state.")
-        return replace(self, observation=observation)
+        record = observable(self.model.simulator, observed)
+        return replace(self, model=self.model.through(record.times), record=record)
+
+    def sample_at(
+        self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n time *state"]:
+        """Draw trajectories given a record: smoothed up to its last time, forecasts from there on.
+
+        Args:
+            y: Observed numbers.
+            n: Draws for each row.
+            times: Times, 0 or later.
+            generator: Source of randomness.
+
+        Returns:
+            One trajectory for each draw.
+
+        Raises:
+            ValueError: If there is no record.
+        """
+        if self.record is None:
+            raise ValueError("`record` must be given for trajectories; say given(record) first.")
+        seen = self.record.times
+
+        def inside(early: list[float]) -> Tensor:
+            model = self.model.through((*early, *seen))
+            return replace(self, model=model, frames=tuple(early), late=0.0).sample(y, n, generator=generator)
+
+        return frames_at(self.model.simulator, times, max(seen), inside, generator=generator)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the first guess; the model of the paths follows from process and seed."""
-        return self.guess.tensors()
+        return {} if self.guess is None else self.guess.tensors()
 
     def sample(
-        self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
+        self, final: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         wanted = max(self.iterations, -(-n // self.chains))
         return replace(self, iterations=wanted).explore(final, generator=generator).thinned(n)
 
-    def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def mean(self, final: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
         generator = seeds(self.seed).child("method", "mean").generator(final.device)
         return self.explore(final, generator=generator).draws.mean((1, 2))
 
     @torch.no_grad()
-    def explore(self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None) -> Explored:
+    def explore(self, final: Float[Tensor, "batch *seen"], *, generator: torch.Generator | None = None) -> Explored:
         """Run the chains of all observations until they have converged, or as long as they may.
 
         Args:
@@ -144,6 +178,8 @@ class PathPosterior(Answer):
         Returns:
             Draws with their diagnostics; a warning names the observations that fall short.
         """
+        if self.record is not None:
+            final = self.record.accepted(final, final.new_zeros((1, *self.model.simulator.shape)))
         parts = [self._explored(x, generator) for x in torch.split(final, self.model.observations)]
         fields = (f.name for f in dataclasses.fields(Explored))
         found = Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in fields})
@@ -171,7 +207,8 @@ class PathPosterior(Answer):
         found: Explored | None = None
         for block in range(self.most):
             count = self.iterations * 2 ** max(0, block - 1)
-            now = walk(objective.rows(going), reference.at(going), xi, lengths, count, leaps=leaps, generator=generator)
+            some, near, kept = objective.rows(going), reference.at(going), objective.numbers if self.frames else None
+            now = walk(some, near, xi, lengths, count, leaps=leaps, kept=kept, generator=generator)
             part = self._told(now, objective.rows(going))
             found = part if found is None else _merged(found, part, going)
             left = part.short.nonzero()[:, 0]
@@ -184,8 +221,8 @@ class PathPosterior(Answer):
     def _begin(self, final: Tensor, generator: torch.Generator | None) -> tuple[PathObjective, Laplace, Tensor]:
         """The objective, the reference at the better minimum, and chains that begin around both."""
         law, shape = self.model.law, self.model.simulator.shape
-        whole = final if self.observation is None else final.new_zeros((len(final), *shape))
-        objective = PathObjective(self.model, whole, self.observation, None if self.observation is None else final)
+        whole = final if self.record is None else final.new_zeros((len(final), *shape))
+        objective = PathObjective(self.model, whole, self.record, None if self.record is None else final)
 
         minima = []
         for start in self._starts(whole, generator):
@@ -213,23 +250,21 @@ class PathPosterior(Answer):
 
     def _starts(self, final: Tensor, generator: torch.Generator | None) -> list[Tensor]:
         """Initial states from which minima are sought: an estimate and a draw, the better guess first."""
-        if self.observation is None:  # the minimum without noise on the way, and a draw around it
+        if self.record is None and self.guess is not None:  # the minimum without noise on the way, a draw around it
             return [self.guess.mean(final), self.guess.sample(final, 1, generator=generator)[:, 0]]
-        n, model = len(final), self.model
-        drawn = model.simulator.initial(n, generator=generator, device=final.device, dtype=final.dtype)
-        return [model.initial(final.new_zeros((n, model.law.numbers)), final), drawn]
+        return starts(self.model, final, generator)
 
     def _told(self, walked: Walk, objective: PathObjective) -> Explored:
-        """Initial states of chains, with diagnostics of their moving components."""
-        firsts = walked.firsts
-        batch, chains, n, d = firsts.shape
-        like = objective.final.repeat_interleave(chains * n, 0)
-        states = self.model.initial(firsts.reshape(-1, d), like)
-        moving = self.model.simulator.layout.moving(states).reshape(batch, chains, n, -1)
+        """Initial states of chains, or states at other times, with diagnostics of their moving components."""
+        batch, chains, n, d = walked.firsts.shape
+        like, c = objective.final.repeat_interleave(chains * n, 0), walked.firsts.reshape(-1, d)
+        states = self.model.states(c, like, self.frames) if self.frames else self.model.initial(c, like)
+        every = states.flatten(0, 1) if self.frames else states
+        moving = self.model.simulator.layout.moving(every).reshape(batch, chains, n, -1)
         if self.joint:  # the parameters as well, by their standard normal numbers
-            moving = torch.cat([moving, firsts[..., d - len(self.model.simulator.unknown) :]], -1)
+            moving = torch.cat([moving, walked.firsts[..., d - len(self.model.simulator.unknown) :]], -1)
         worst, least = r_hat(moving).amax(1), effective_draws(moving).amin(1)
-        return Explored(states.reshape(batch, chains, n, *like.shape[1:]), worst, least, walked.accepted)
+        return Explored(states.reshape(batch, chains, n, *states.shape[1:]), worst, least, walked.accepted)
 
 
 def load_mcmc(

@@ -14,8 +14,8 @@ be seen without error.  They get ``eps = 3 %`` of the deviation of all noise acc
 Of a process without noise a path is ``u`` alone, and the final state counts as seen up to a thousandth of its
 deviation.
 
-Given a partial observation ``y = H x_T + sigma n``, the last step has its noise in ``w`` as well, and ``r = (y - H
-x_T) / sigma``.
+Given a record of noisy observations at several times (:mod:`physinv.laws.record`), the last step has its noise in ``w``
+as well, and ``r = (H x_t - y) / sigma`` for every number.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = ["PathModel", "PathObjective", "fit_path_model", "gradients", "values"
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from physinv.equations.sde import Linear, Multiplicative
 from physinv.equations.steps import Step, exponential
-from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.forward import FORGOTTEN, SEEN
 from physinv.methods.classical.gaussian_prior import fit_covariance
 from physinv.methods.classical.monte_carlo.initial_law import InitialLaw, fit_initial_law
@@ -121,14 +122,59 @@ class PathModel:
         Returns:
             States at T.
         """
+        return self.states(c, like, self.grid[-1:])[:, 0]
+
+    def states(
+        self, c: Float[Tensor, "batch D"], like: Float[Tensor, "batch *state"], times: Sequence[float]
+    ) -> Float[Tensor, "batch time *state"]:
+        """Return states of paths at some ends of solver steps, differentiable.
+
+        Args:
+            c: Coordinates of paths; steps whose noise is not in ``c`` have none.
+            like: Final states, whose static channels are copied.
+            times: Which, increasing.
+
+        Returns:
+            One state for each time.
+        """
         x, shape = self.initial(c, like), (self.step.draws, *like.shape[1:])
         noise = () if self.quiet else c[:, self.law.numbers :].reshape(len(c), -1, *shape).unbind(1)
         still = c.new_zeros(()).expand(shape[0], *like.shape)
-        steps = itertools.pairwise(self.grid)
-        for (a, b), w in itertools.zip_longest(steps, noise):
+        found = [x] if self.grid[0] in times else []
+        for (a, b), w in itertools.zip_longest(itertools.pairwise(self.grid), noise):
             dw = still if w is None else w.movedim(1, 0) * math.sqrt(b - a)
             x = self.step(self.simulator, x, x.new_full((len(x),), a), x.new_full((len(x),), b), dw)
-        return x
+            if b in times:
+                found.append(x)
+        return torch.stack(found, 1)
+
+    def through(self, times: Sequence[float]) -> PathModel:
+        """Return coordinates of paths that end at the last of some times, with ends of steps at all of them.
+
+        Args:
+            times: Times, 0 or later.
+
+        Returns:
+            The model; linear processes take one exact step from each to the next.
+
+        Raises:
+            NotApplicableError: If the process takes steps of one length only, and a time is not at the end of one.
+        """
+        first, last = self.grid[0], max(*times, self.grid[1])
+        if isinstance(self.simulator, Linear):
+            return replace(self, grid=tuple(sorted({first, last, *times})))
+
+        # The steps of the process go on at their length where the times leave them.
+        h = max(b - a for a, b in itertools.pairwise(self.grid))
+        beyond = max(0, math.ceil((last - self.grid[-1]) / h - 1e-3))
+        longer = [self.grid[-1] + (last - self.grid[-1]) * (i + 1) / beyond for i in range(beyond)]
+        kept = [t for t in (*self.grid, *longer) if t < last and all(abs(t - s) > 1e-3 * h for s in times)]
+        grid = sorted({first, last, *kept, *times})
+        if self.simulator.fixed_step is not None and any(abs(t / h - round(t / h)) > 1e-3 for t in grid):
+            raise NotApplicableError(
+                f"the process takes steps of {h:g} and no others; observe it at multiples of that."
+            )
+        return replace(self, grid=tuple(grid))
 
 
 @dataclass(frozen=True)
@@ -152,22 +198,22 @@ class PathObjective:
 
     Args:
         model: The coordinates.
-        final: Final states; given a partial observation, states of any value.
-        observation: A partial observation; None: all of ``final`` is seen.
-        seen: What is seen of each end by ``observation``.
+        final: Final states; given a record, states of any value.
+        record: What is seen at which times; None: all of ``final`` is seen.
+        seen: The observed numbers of ``record``.
         late: Noise of the last steps that is integrated out.
     """
 
     model: PathModel
     final: Float[Tensor, "batch *state"]
-    observation: Observation | None = None
-    seen: Float[Tensor, "batch *seen"] | None = None
+    record: ObservationRecord | None = None
+    seen: Float[Tensor, "batch seen"] | None = None
     late: Late | None = None
 
     @property
     def numbers(self) -> int:
         """The number of coordinates ``D``."""
-        every = self.model.numbers(whole=self.observation is not None)
+        every = self.model.numbers(whole=self.record is not None)
         return every if self.late is None else every - self.late.noise.shape[1]
 
     def residual(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, "batch r"]:
@@ -182,9 +228,9 @@ class PathObjective:
         if self.late is not None:
             r = replace(self, late=None).residual(torch.cat([c, self.late.noise], 1))
             return torch.bmm(self.late.whitening, (r - self.late.shift)[:, :, None])[:, :, 0]
+        if self.record is not None and self.seen is not None:
+            return self.record.residual(self.seen, self.model.states(c, self.final, self.record.times))
         reached = self.model.end(c, self.final)
-        if self.observation is not None and self.seen is not None:
-            return ((self.observation.operator(reached) - self.seen) / self.observation.noise).flatten(1)
         gap = self.model.simulator.layout.moving(reached - self.final).flatten(1)
         return gap @ self.model.whitening.to(gap).T
 

@@ -1,0 +1,160 @@
+"""Weak-constraint 4D-Var: the most probable path given a record of observations, and Laplace's law around it.
+
+The minimum is sought over whole paths, ``x_0`` and the noise of every solver step
+(:mod:`~physinv.methods.classical.monte_carlo.path`), so that any record fits: its likelihood is a sum over the entries.
+It is sought in float64, since sensors may be sharp.  Exact where process and operators are linear and the initial
+states Gaussian.
+
+References:
+    Tremolet (2006), Accounting for an imperfect model in 4D-Var.
+"""
+
+from __future__ import annotations
+
+__all__ = ["WeakConstraint", "lowered", "weak_constraint"]
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.inputs import Times, check_count, check_generator
+from physinv.config.seeds import seeds
+from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.minimise import lbfgs
+from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, linearise
+from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, gradients, values
+from physinv.methods.classical.monte_carlo.starts import observable, starts
+from physinv.methods.problem import RecordAnswer
+from physinv.posterior.frames import frames_at
+from physinv.processes.simulator import Simulator
+
+Lower = Callable[[PathObjective, Tensor], Laplace]
+"""Paths to begin with, to Laplace's approximation at a minimum below each."""
+
+
+@dataclass(frozen=True)
+class WeakConstraint(RecordAnswer):
+    """The path of the largest density (``mean``) and draws of Laplace's Gaussian around it (``sample``).
+
+    Args:
+        model: Coordinates of the paths.
+        record: What is seen at which times.
+        lower: How the minimum is sought.
+        seed: Seed of the second start.
+    """
+
+    model: PathModel
+    record: ObservationRecord
+    lower: Lower
+    seed: int = 0
+
+    def sample(
+        self, final: Any, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
+
+    def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
+        found = [some.model.initial(law.centre, some.final) for some, law in self._laws(final, self.model)]
+        return torch.cat(found).to(_precision(final))
+
+    def sample_at(
+        self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n time *state"]:
+        n, last = check_count(n, "n"), max(self.record.times)
+        check_generator(generator)
+
+        def inside(early: list[float]) -> Tensor:
+            parts = []
+            for some, law in self._laws(y, self.model.through((*early, *self.record.times))):
+                z = torch.randn(
+                    (len(law.centre), n, law.centre.shape[1]),
+                    generator=generator,
+                    dtype=law.centre.dtype,
+                    device=law.centre.device,
+                )
+                like = some.final.repeat_interleave(n, 0)
+                states = some.model.states(law.path(z).flatten(0, 1), like, early)
+                parts.append(states.reshape(len(z), n, *states.shape[1:]))
+            return torch.cat(parts)
+
+        found = frames_at(self.model.simulator, times, last, inside, generator=generator)
+        return found.to(_precision(y))
+
+    def _laws(self, y: Any, model: PathModel) -> list[tuple[PathObjective, Laplace]]:
+        """Laplace's approximation for each row, a few rows at a time, at the lower of the minima from two starts."""
+        like = torch.zeros(1, *model.simulator.shape, dtype=torch.float64, device=model.whitening.device)
+        generator = seeds(self.seed).child("method", "mean").generator(like.device)
+        found = []
+        for seen in torch.split(self.record.accepted(y, like), model.observations):
+            objective = PathObjective(model, like.expand(len(seen), *like.shape[1:]), self.record, seen)
+            minima = []
+            for start in starts(model, objective.final, generator):
+                u = model.law.standardise(start)
+                rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
+                minima.append(self.lower(objective, torch.cat([u, rest], 1)).centre)
+            heights = torch.stack([values(objective, c) for c in minima])
+            best = torch.stack(minima)[heights.argmin(0), torch.arange(len(seen), device=seen.device)]
+            found.append((objective, linearise(objective, best)))
+        return found
+
+
+def weak_constraint(simulator: Simulator, observed: ObservationRecord | Observation, lower: Lower) -> WeakConstraint:
+    """Return the variational answer to a record.
+
+    Args:
+        simulator: The process.
+        observed: A record, or one observation of the final state.
+        lower: How the minimum is sought, such as :func:`~physinv.methods.classical.monte_carlo.laplace.descend` with a
+            number of steps, or :func:`lowered`.
+
+    Returns:
+        The answer, whose ``final`` are observed numbers.
+
+    Raises:
+        NotApplicableError: Where paths have no density
+            (:func:`~physinv.methods.classical.monte_carlo.path.fit_path_model`).
+    """
+    record = observable(simulator, observed)
+    model = fit_path_model(simulator, generator=seeds(0).child("method", "paths").generator())
+    return WeakConstraint(model.through(record.times), record, lower)
+
+
+def lowered(objective: PathObjective, c: Float[Tensor, "batch D"], iterations: int, memory: int) -> Laplace:
+    """Minimise the objective by L-BFGS, preconditioned with Laplace's covariance at the start.
+
+    Args:
+        objective: The objective, one row for each observation.
+        c: Where to begin.
+        iterations: Number of iterations.
+        memory: Pairs of steps and gradient changes that are remembered.
+
+    Returns:
+        Laplace's approximation at the paths reached.
+    """
+    near = descend(objective, c, 0)
+    cost = _Cost(objective, near)
+    return replace(near, centre=lbfgs(cost, c, iterations=iterations, memory=memory))
+
+
+def _precision(y: Any) -> torch.dtype:
+    """The precision of observed numbers, in which answers are returned."""
+    return y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.get_default_dtype()
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """The objective as L-BFGS asks for it."""
+
+    objective: PathObjective
+    near: Laplace
+
+    def gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients(self.objective, u)
+
+    def precondition(self, v: Tensor) -> Tensor:
+        return self.near.power(v[:, None], 1.0)[:, 0]

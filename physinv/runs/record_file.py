@@ -1,0 +1,130 @@
+"""Records of observations in files: a TOML file that says when, what and how exactly, and names the data.
+
+    [[entry]]
+    at = 0.5                 # a time, or a list: the average over these times
+    observe = "every:2"      # the operator; or mask = "sensors.npy", true where there is a sensor
+    noise = 0.05
+    data = "first.npy"       # (trajectory, *seen), or the numbers of one trajectory; NaN where one is missing
+
+Paths are relative to the TOML file.
+"""
+
+from __future__ import annotations
+
+__all__ = ["RecordData", "read_record"]
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from physinv.config.files import read_toml
+from physinv.config.strict import ConfigError, Strict
+from physinv.data.sources.read import open_source
+from physinv.laws.described import EntryText, record_of
+
+_Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Entry(Strict):
+    """An entry of the file."""
+
+    at: _Time | list[_Time]
+    observe: str | None = None
+    mask: str | None = None
+    noise: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    data: str
+    variable: str | None = None
+
+
+class _File(Strict):
+    """The whole file."""
+
+    entry: Annotated[list[_Entry], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class RecordData:
+    """Observed numbers of a record, and what they are of.
+
+    Args:
+        entries: When, what and how exactly.
+        y: The numbers, one row for each trajectory, NaN where one is missing.
+        paths: The files that were read.
+    """
+
+    entries: tuple[EntryText, ...]
+    y: Float[Tensor, "batch seen"]
+    paths: tuple[Path, ...]
+
+
+def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
+    """Read a record and its data.
+
+    Args:
+        path: The TOML file.
+        shape: Shape of one state.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: If the file is no such file, or data do not fit what it says.
+    """
+    try:
+        told = _File(**read_toml(path, kind="record", hint="give a TOML file with an [[entry]] for each observation."))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {ConfigError(error)}") from None
+    except ConfigError as error:
+        raise ValueError(f"{path}: {error}") from None
+    entries, values, paths = [], [], [path]
+    for i, entry in enumerate(told.entry):
+        where = f"entry {i} of {path}"
+        if (entry.observe or "").startswith("sensors"):
+            raise ValueError(f"`observe` of {where} draws places at random; say where they are by `mask`.")
+        places = None if entry.mask is None else _places(path.parent / entry.mask, shape, where)
+        times = entry.at if isinstance(entry.at, list) else [entry.at]
+        try:
+            text = EntryText(at=times, observe=entry.observe, places=places, noise=entry.noise)
+            seen = record_of([text], shape).sizes(torch.zeros(1, *shape))[0]
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+        # Numbers of one trajectory, or of several.
+        found = _numbers(path.parent / entry.data, entry.variable, where)
+        rows = 1 if found.numel() == seen else len(found) if found.ndim else 0
+        if not rows or found.numel() != rows * seen:
+            raise ValueError(
+                f"`data` of {where} must hold {seen} numbers for each trajectory, got shape {tuple(found.shape)}."
+            )
+        values.append(found.reshape(rows, seen))
+        entries.append(text)
+        paths += [path.parent / name for name in (entry.data, entry.mask) if name is not None]
+    if len({len(v) for v in values}) > 1:
+        raise ValueError(f"`data` of {path} must be of the same trajectories, got {[len(v) for v in values]} of them.")
+    return RecordData(tuple(entries), torch.cat(values, 1), tuple(dict.fromkeys(paths)))
+
+
+def _numbers(path: Path, variable: str | None, where: str) -> Tensor:
+    """The numbers of the one variable of a file."""
+    source = open_source(path)
+    names = [str(name) for name in source.data_vars]
+    known = names if variable is None else [name for name in names if name == variable]
+    if len(known) != 1:
+        raise ValueError(f"`variable` of {where} must name one of {', '.join(names)}, got {variable}.")
+    array: Any = source[known[0]].values
+    return torch.as_tensor(array.astype("float32"))
+
+
+def _places(path: Path, shape: tuple[int, ...], where: str) -> list[int]:
+    """The components where a mask, of a state or of its points, is true."""
+    mask = _numbers(path, None, where)
+    for wanted in (shape, shape[1:]):
+        if tuple(mask.shape) == wanted and len(wanted) > 0:
+            places: list[int] = (mask != 0).expand(shape).flatten().nonzero()[:, 0].tolist()
+            return places
+    raise ValueError(f"`mask` of {where} must have the shape {shape} of a state, got {tuple(mask.shape)}.")

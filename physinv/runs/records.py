@@ -1,0 +1,231 @@
+"""Reconstruct from records of observations at several times, and write initial states and trajectories to one file."""
+
+from __future__ import annotations
+
+__all__ = ["RecordPlan", "reconstruct_record"]
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from physinv.config.devices import threads_for
+from physinv.config.files import write_atomically
+from physinv.config.hdf5_sink import new_file
+from physinv.config.inputs import check_count
+from physinv.config.seeds import seeds
+from physinv.config.versions import versions
+from physinv.data.dataset import TrajectoryDataset
+from physinv.evaluation.observed.plausibility import divergence
+from physinv.laws.described import EntryText, record_of
+from physinv.laws.observation import Observation, displayed_state
+from physinv.laws.record import ObservationRecord
+from physinv.methods.auto import underlying
+from physinv.methods.problem import RecordAnswer, TakesRecords
+from physinv.posterior.posterior import default_batch
+from physinv.posterior.stored import SCHEMA
+from physinv.processes.parameters import describe
+from physinv.runs.physics import check_same_system
+from physinv.runs.record_file import RecordData
+from physinv.runs.run import Run
+from physinv.runs.store import Store, check_fits, reserved
+
+_NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
+_NEAR = 1e-6  # of the horizon: times that are the same
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordPlan:
+    """What is observed of the trajectories of a dataset, and what is drawn given it.
+
+    Args:
+        observe: What is seen at each time (:func:`~physinv.laws.operators.named`); not for data of one's own.
+        at: When, in units of time; stored times of the dataset.
+        observed_noise: Standard deviation of the noise, in the unit of the state; None: a twentieth of the standard
+            deviation of the states at the last of these times.
+        frames: Times whose states are written beside the initial ones; those after the last observation are forecasts.
+        samples: Draws for each trajectory.
+        seed: Seed of the draws, of the noise and of the places of sensors.
+        limit: Number of trajectories, from the first on; None: all.
+
+    Raises:
+        ValueError: If a number is smaller than 1.
+    """
+
+    observe: str = "everything"
+    at: tuple[float, ...] = ()
+    observed_noise: float | None = None
+    frames: tuple[float, ...] = ()
+    samples: int = 16
+    seed: int = 0
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.samples, "samples")
+        if self.limit is not None:
+            check_count(self.limit, "limit")
+
+
+def reconstruct_record(
+    run: Run,
+    data: TrajectoryDataset | RecordData,
+    out: Path,
+    plan: RecordPlan,
+    *,
+    overwrite: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> None:
+    """Reconstruct trajectories from observations at several times.
+
+    Args:
+        run: Fitted method, one that answers records.
+        data: Trajectories, of which the plan says what is seen, or observed numbers.
+        out: File to write: ``/samples`` (initial states), ``/frames`` (states at the times of ``/time``), ``/seen``
+            (observed numbers), ``/observation`` (a picture of those of the last time), and of a dataset ``/truth`` and
+            ``/frames_truth``.
+        plan: What is seen and drawn.
+        overwrite: Whether an older reconstruction in ``out`` is replaced.
+        progress: Called with the number of trajectories done and their total.
+        warn: Called with each sentence that the method says of its draws.
+
+    Raises:
+        ValueError: If the method answers no records, a time is not stored, or draws are not finite.
+    """
+    layout = run.simulator.layout
+    if not layout.partly_observable:
+        raise ValueError("records are for vectors and fields; particles are seen whole, leave `--at` out.")
+    answer = underlying(run.answer)
+    if not isinstance(answer, TakesRecords):
+        raise ValueError(
+            f"method `{run.method}` answers no records of several times; take mcmc, gauss-newton or physinv."
+        )
+
+    # What is seen: of stored states with noise, or what the user has.
+    truth, known = None, None
+    read: TrajectoryDataset | list[Path]
+    if isinstance(data, RecordData):
+        entries, y, read = data.entries, data.y[: plan.limit], list(data.paths)
+    else:
+        check_same_system(run.info["simulator"], run.simulator, data)
+        entries, y = _seen(data, plan, layout.shape)
+        n = min(plan.limit or data.n_trajectories, data.n_trajectories)
+        truth, known, read = data.states(0, limit=n), _known(data, plan.frames, n), data
+    record = record_of(entries, layout.shape, seed=plan.seed)
+    given: RecordAnswer = answer.given(record)
+    n, k, shown = len(y), plan.samples, _shown(record, y, layout.shape)
+    check_fits(n, k * (1 + len(plan.frames)), layout, out)
+    generator = seeds(plan.seed).child("reconstruction", "samples").generator(run.device)
+
+    def write(tmp: Path) -> None:
+        with new_file(tmp) as (file, sink):
+            store = Store(file, layout, n, k, run.info.get("units", {}))
+            if truth is not None:
+                store.states("truth", "observation_index")[...] = store.blanked(truth)
+            store.states("observation", "observation_index")[...] = store.blanked(shown)
+            file.create_dataset("seen", data=y.numpy())
+            target, frames = store.states("samples", "observation_index", "draw"), None
+            if plan.frames:
+                store.time(plan.frames)
+                frames = store.states("frames", "observation_index", "draw", "time")
+                if known is not None:
+                    store.states("frames_truth", "observation_index", "time")[...] = store.blanked(known)
+
+            # Draws of whole trajectories, so that initial states and frames belong together.
+            at, told = 0, list[str]()
+            for part in torch.split(y, max(1, default_batch(shown) // (k * (1 + len(plan.frames))))):
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always", UserWarning)
+                    drawn = given.sample_at(part.to(run.device), k, [0.0, *plan.frames], generator=generator)
+                told += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+                if not bool(drawn.isfinite().all()):
+                    raise ValueError(f"`samples`: {divergence(drawn[:, :, 0], shown[at : at + len(part)], steps=None)}")
+                target[at : at + len(part)] = store.blanked(drawn[:, :, 0])
+                if frames is not None:
+                    frames[at : at + len(part)] = store.blanked(drawn[:, :, 1:])
+                at += len(part)
+                sink.check()
+                if progress is not None:
+                    progress(at, n)
+            store.background(run.summary, None)
+            store.info(_info(run, data, plan, entries, n) | {"warnings": told})
+            for line in told if warn is not None else []:
+                warn(line)  # type: ignore[misc]
+
+    with threads_for(layout.shape), reserved(out, read, overwrite=overwrite):
+        write_atomically(out, write)
+
+
+def _seen(data: TrajectoryDataset, plan: RecordPlan, shape: tuple[int, ...]) -> tuple[tuple[EntryText, ...], Tensor]:
+    """The entries that a plan asks for, and noisy numbers of the stored states at their times."""
+    places = [_stored(data, t) for t in plan.at]
+    if None in places or not places:
+        missing = [t for t, place in zip(plan.at, places, strict=True) if place is None]
+        raise ValueError(
+            f"`at` must be stored times, 0 to {float(data.times[-1]):g} in {len(data.times) - 1} steps of "
+            f"{float(data.times[1]):g}, got {missing}; choose from these."
+        )
+    n = min(plan.limit or data.n_trajectories, data.n_trajectories)
+    states = {float(data.times[i]): data.states(i, limit=n) for i in places if i is not None}
+    last = states[max(states)]
+    noise = _NOISE * float(last.std()) if plan.observed_noise is None else plan.observed_noise
+    entries = tuple(EntryText(at=[t], observe=plan.observe, noise=noise) for t in states)
+    record = record_of(entries, shape, seed=plan.seed)
+    generator = seeds(plan.seed).child("observation", "noise").generator(last.device)
+    return entries, record.observe(torch.stack([states[t] for t in record.times], 1), generator=generator).cpu()
+
+
+def _known(data: TrajectoryDataset, frames: tuple[float, ...], n: int) -> Tensor | None:
+    """The true states at some times, NaN where they are not stored."""
+    if not frames:
+        return None
+    places = [_stored(data, t) for t in frames]
+    blank = torch.full_like(data.states(0, limit=n), torch.nan)
+    return torch.stack([blank if i is None else data.states(i, limit=n) for i in places], 1)
+
+
+def _stored(data: TrajectoryDataset, t: float) -> int | None:
+    """The place of a time among the stored ones."""
+    gap = (data.times - t).abs()
+    return int(gap.argmin()) if float(gap.min()) <= _NEAR * float(data.times[-1]) else None
+
+
+def _shown(record: ObservationRecord, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The smallest states that are observed as the entry of the last time."""
+    sizes = record.sizes(torch.zeros(1, *shape))
+    i = max(range(len(sizes)), key=lambda i: max(record.entries[i].times))
+    observation: Observation = record.entries[i].observation
+    part = y[:, sum(sizes[:i]) : sum(sizes[: i + 1])].nan_to_num(0.0)
+    return displayed_state(observation, part, shape)
+
+
+def _info(
+    run: Run, data: TrajectoryDataset | RecordData, plan: RecordPlan, entries: tuple[EntryText, ...], n: int
+) -> dict[str, Any]:
+    """How the samples were made, fit for JSON."""
+    info: dict[str, Any] = {
+        "schema": SCHEMA,
+        "method": run.method,
+        "answer": "samples",
+        "steps": None,
+        "grid": "stored",
+        "observe": "record",
+        "observed_noise": None,
+        "record": [entry.model_dump(exclude_none=True) for entry in entries],
+        "samples": plan.samples,
+        "refine": 0,
+        "seed": plan.seed,
+        "simulator": run.info["simulator"],
+        "parameters": describe(run.simulator),
+        "data": str(data.paths[0]) if isinstance(data, RecordData) else str(data.path),
+        "device": str(run.device),
+        "run": run.info,
+        "versions": versions(),
+    }
+    if isinstance(data, RecordData):
+        info["observations"] = {"sources": [str(data.paths[0])] * n, "indices": list(range(n)), "notes": []}
+    return info

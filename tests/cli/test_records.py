@@ -1,0 +1,136 @@
+"""Observations at several times on the command line: of a dataset, of a TOML file, forecasts, and what is refused."""
+
+import math
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from physinv.cli import app as cli
+from physinv.data.dataset import TrajectoryDataset
+from physinv.posterior.reconstruction import read_reconstruction
+from simulators.fields.heat import Heat
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A dataset of a process whose exact smoother is known, and a record of its first three test trajectories."""
+    folder = tmp_path_factory.mktemp("records")
+    cli.main(f"generate heat --out {folder} --train 60 --valid 20 --test 8 --set size=8 --set steps=4".split())
+    x = TrajectoryDataset(folder / "heat/data/test").trajectories(slice(0, 3)).numpy()
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[::3, 1::2] = True
+    np.save(folder / "mask.npy", mask)
+    np.save(folder / "early.npy", x[:, 2, 0, ::2, ::2])
+    late = x[:, 4, 0][:, mask]
+    late[1, 5] = np.nan
+    np.save(folder / "late.npy", late)
+    (folder / "record.toml").write_text(
+        """
+        [[entry]]
+        at = 0.1
+        observe = "every:2"
+        noise = 0.02
+        data = "early.npy"
+
+        [[entry]]
+        at = 0.2
+        mask = "mask.npy"
+        noise = 0.03
+        data = "late.npy"
+        """
+    )
+    return folder
+
+
+def words(folder, out, *more):
+    return ("reconstruct", "--method", "exact", "--train", folder / "heat", "--out", out, *more)
+
+
+def test_a_dataset_seen_at_several_times(folder, physinv, tmp_path):
+    """Draws are those of the exact smoother, by the mean over trajectories of the squared distance from its mean."""
+    out, times = tmp_path / "a.hdf5", [0.0, 0.05, 0.1, 0.15, 0.2]
+    at = ("--observe", "sensors:0.5", "--observed-noise", 0.05, "--at", "0.1,0.2")
+    data = ("--data", folder / "heat/data/test", "--samples", 32)
+    code, said, err = physinv(*words(folder, out, *data, *at, "--frames", "all"))
+    assert code == 0, err
+    recon = read_reconstruction(out)
+    assert recon.time.tolist() == pytest.approx(times)
+    assert torch.equal(recon.frames[:, :, 0], recon.samples)
+    assert torch.equal(recon.frames_truth[:, 0], recon.truth)
+    law = Heat(size=8, steps=4).exact().given(recon.record)
+    gap = (recon.frames.double() - law.mean_at(recon.seen.double(), times)[:, None]) / law.deviation_at(times)
+    # 16384 normal numbers at each time, of which the smoothest waves are some 8 x 32 x 10 independent ones
+    assert torch.allclose(gap.square().mean((0, 1, 3, 4, 5)), torch.ones(5, dtype=torch.float64), atol=5 * 0.03)
+    with xarray.open_dataset(out, engine="h5netcdf", phony_dims="sort") as opened:
+        assert opened["frames"].dims == ("observation_index", "draw", "time", "channel", "x", "y")
+    code, said, err = physinv("evaluate", out)
+    assert code == 0, err
+    assert "crps" in said
+
+
+def test_a_record_in_files_with_a_forecast(folder, physinv, tmp_path):
+    out = tmp_path / "b.hdf5"
+    record = ("--record", folder / "record.toml", "--frames", "0.2,0.4", "--samples", 64)
+    code, _, err = physinv(*words(folder, out, *record))
+    assert code == 0, err
+    recon = read_reconstruction(out)
+    assert recon.truth is None
+    assert recon.frames.shape == (3, 64, 2, 1, 8, 8)
+    assert recon.record.times == (0.1, 0.2)
+    assert int(recon.seen.isnan().sum()) == 1
+    law = Heat(size=8, steps=4).exact().given(recon.record)
+    gap = recon.frames.mean(1).double() - law.mean_at(recon.seen.double(), [0.2, 0.4])
+    deviation = law.deviation_at([0.2, 0.4])
+    assert bool((gap.abs() < 6 * deviation / math.sqrt(64)).all())  # the largest of 384: six standard errors
+    with h5py.File(out) as file:
+        assert "truth" not in file
+        assert "frames_truth" not in file
+    assert physinv("evaluate", out)[0] == 0
+
+
+def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
+    out, data = tmp_path / "c.hdf5", ("--data", folder / "heat/data/test")
+    for more, told in (
+        ((*data, "--at", "0.1,0.3"), "`at` must be stored times, 0 to 0.2 in 4 steps of 0.05, got [0.3]"),
+        ((*data, "--at", "a"), "`--at` must be numbers separated by commas"),
+        ((*data, "--frames", "all"), "give `--data` with `--at`"),
+        ((*data, "--at", "0.1", "--refine", 8), "`--refine` is not for observations at several times"),
+        (("--record", folder / "record.toml", "--at", "0.1"), "give `--data` with `--at`"),
+        (("--record", folder / "none.toml"), "none.toml"),
+    ):
+        code, _, err = physinv(*words(folder, out, *more))
+        assert (code, err.count("\n")) == (2, 1)
+        assert told in err
+        assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("at = 0.1", "at = -0.1", "`entry.0.at"),
+        ('observe = "every:2"', 'observe = "sensors:0.5"', "say where they are by `mask`"),
+        ('observe = "every:2"', 'observe = "every:3"', "`factor` must divide the grid"),
+        ('observe = "every:2"', "", "`observe` or `places` must say what is seen"),
+        ('mask = "mask.npy"', 'mask = "late.npy"', "`mask` of entry 1"),
+        ('data = "late.npy"', 'data = "early.npy"', "`data` of entry 1"),
+        ("noise = 0.02", "sigma = 0.02", "sigma"),
+    ],
+)
+def test_records_that_contradict_themselves(folder, physinv, tmp_path, before, after, told):
+    text = (folder / "record.toml").read_text()
+    assert before in text
+    wrong = folder / "wrong.toml"
+    wrong.write_text(text.replace(before, after, 1))
+    code, _, err = physinv(*words(folder, tmp_path / "d.hdf5", "--record", wrong))
+    assert (code, err.count("\n")) == (2, 1)
+    assert told in err
+
+
+def test_methods_without_records_say_so(folder, physinv, tmp_path):
+    more = ("--data", folder / "heat/data/test", "--at", "0.1", "--out", tmp_path / "e.hdf5")
+    code, _, err = physinv("reconstruct", "--method", "physics", "--train", folder / "heat", *more)
+    assert code == 2
+    assert "method `physics` answers no records of several times; take mcmc" in err

@@ -1,0 +1,100 @@
+"""Records of several times by the methods without training, each against the exact answer of Ornstein and Uhlenbeck."""
+
+import functools
+import math
+import warnings
+
+import pytest
+import torch
+
+from physinv.laws.exact import LinearGaussian
+from physinv.laws.observation import Observation
+from physinv.laws.operators import everything
+from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.monte_carlo.laplace import descend
+from physinv.methods.classical.monte_carlo.mcmc import PathPosterior
+from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoother
+from physinv.methods.classical.monte_carlo.path import fit_path_model
+from physinv.methods.classical.monte_carlo.weak_constraint import lowered, weak_constraint
+from physinv.methods.problem import NotApplicableError, RecordAnswer
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+F64 = torch.float64
+OU = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, rate=0.5, noise=0.5, horizon=2.0, steps=4)
+SENSOR = Observation(everything, 0.3)
+RECORD = ObservationRecord((0.5, SENSOR), (1.0, SENSOR), ((1.0, 1.5), SENSOR), (2.0, SENSOR))
+LAW = LinearGaussian(OU, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64)).given(RECORD)
+TIMES = [0.0, 0.7, 2.0, 3.0]  # the initial state, between, the end, a forecast
+
+
+def chains(simulator, record, **options):
+    """Chains whose guess at minima is not asked for, since a record has starts of its own."""
+    known = {"chains": 4, "iterations": 100, "warm_up": 30, "most": 1, "seed": 0} | options
+    model = fit_path_model(simulator, generator=torch.Generator().manual_seed(0))
+    return PathPosterior(model, None, **known).given(record)
+
+
+METHODS = {
+    "gauss-newton": (lambda: weak_constraint(OU, RECORD, functools.partial(descend, steps=3)), 4000),
+    "lbfgs": (lambda: weak_constraint(OU, RECORD, functools.partial(lowered, iterations=12, memory=5)), 4000),
+    "particles": (lambda: ParticleSmoother(OU, RECORD, 40_000), 4000),
+    "mcmc": (lambda: chains(OU, RECORD), 400),
+}
+
+
+@pytest.fixture(scope="module")
+def seen():
+    generator = torch.Generator().manual_seed(4)
+    y = RECORD.observe(OU.simulate(2, [0.0, *RECORD.times], generator=generator)[:, 1:], generator=generator)
+    y[1, 2] = math.nan
+    return y
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.filterwarnings("ignore:mcmc has not converged:UserWarning")  # of frames, 100 effective draws are wanted
+def test_smoothed_states_and_forecasts_are_exact(name, seen):
+    make, n = METHODS[name]
+    answer = make()
+    assert isinstance(answer, RecordAnswer)
+    drawn = answer.sample_at(seen, n, TIMES, generator=torch.Generator().manual_seed(1)).double()
+    mean = LAW.mean_at(seen.double(), TIMES)
+    deviation = LAW.deviation_at(TIMES)
+    # five standard errors of n draws, of which chains and particles have a sixth that are independent
+    error = 5 / math.sqrt(n / 6)
+    assert bool(((drawn.mean(1) - mean).abs() < error * deviation).all())
+    assert torch.allclose(drawn[0].std(0), deviation, rtol=error / math.sqrt(2))
+    assert bool(((answer.mean(seen) - mean[:, 0]).abs() < 0.2 * deviation[0]).all())
+
+
+def test_likelihoods_of_records_by_particles_are_exact(seen):
+    found = ParticleSmoother(OU, RECORD, 40_000).log_evidence(seen[:1])
+    assert float(found) == pytest.approx(float(LAW.log_evidence(seen[:1].double())), abs=0.05)  # 1/sqrt(effective)
+
+
+@pytest.mark.filterwarnings("ignore:mcmc has not converged:UserWarning")
+def test_nonlinear_operators():
+    """Particles and chains agree where a square and an exponential are seen."""
+    square, grown = Observation(torch.square, 0.2), Observation(torch.exp, 0.4)
+    record = ObservationRecord((0.5, square), (1.0, Observation(everything, 0.3)), (2.0, grown))
+    y, times = torch.tensor([[0.9, 0.7, 2.5]]), [0.0, 1.0, 2.0]
+    runs = ParticleSmoother(OU, record, 60_000).sample_at(y, 4000, times, generator=torch.Generator().manual_seed(1))
+    found = chains(OU, record).sample_at(y, 400, times, generator=torch.Generator().manual_seed(2))
+    assert bool(((runs.mean(1) - found.mean(1)).abs() < 5 * runs.std(1) / math.sqrt(60)).all())  # of 400, 60 count
+    assert torch.allclose(runs.std(1), found.std(1), rtol=5 / math.sqrt(120))
+
+
+def test_few_ancestors_are_told():
+    many = ObservationRecord(*((t / 10, Observation(everything, 0.05)) for t in range(1, 20)))
+    with pytest.warns(UserWarning, match="fewer than 100 initial states left for 1 of 1 records"):
+        ParticleSmoother(OU, many, 500).sample(torch.zeros(1, 19), 10, generator=torch.Generator().manual_seed(0))
+
+
+def test_what_has_no_answer_is_refused():
+    wide = Observation(lambda x: x @ torch.eye(3), 0.3)
+    with pytest.raises(ValueError, match="`operator` of entry 0 must take states of shape"):
+        chains(OU, ObservationRecord((1.0, wide)))
+    with pytest.raises(ValueError, match="`record` must be given for trajectories"):
+        PathPosterior(fit_path_model(OU), None, 4, 4, 1, 1, 0).sample_at([[0.0]], 1, [0.0])
+    with pytest.raises(ValueError, match="`times` must be 0 or later"), warnings.catch_warnings():
+        ParticleSmoother(OU, RECORD, 100).sample_at(torch.zeros(1, 4), 1, [-1.0])
+    assert issubclass(NotApplicableError, ValueError)
