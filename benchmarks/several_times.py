@@ -35,7 +35,7 @@ from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.weak_constraint import lowered, weak_constraint
 from physinv.methods.problem import RecordAnswer
 from physinv.posterior.posterior import Posterior
-from physinv.posterior.twisted import TwistedReversal
+from physinv.posterior.several_times.twisted import TwistedReversal
 from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 

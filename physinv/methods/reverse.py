@@ -22,7 +22,7 @@ from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.registry import REFERENCES, load_reference
 from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
-from physinv.posterior.twisted import TwistedReversal
+from physinv.posterior.several_times.twisted import TwistedReversal
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from physinv.posterior.bracket import bracket
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import weigh
 from physinv.runs.run import Run, load_run
-from physinv.runs.weighing import few_effective
+from physinv.runs.sampling.weighing import few_effective
 
 _PART = 16  # observations between two reports of progress
 

@@ -33,16 +33,16 @@ from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.processes.varying import Varying
-from physinv.runs.draws import check_unknown, drawn_states, steps_of
-from physinv.runs.ends import Ends
 from physinv.runs.evidence import reversal_of
-from physinv.runs.forward import ForwardSamples
-from physinv.runs.grids import check_grid, step_grid
 from physinv.runs.observed import DEFAULT_NOISE, check_observable, trained_for, untrained
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
-from physinv.runs.store import Store, check_fits, reserved
-from physinv.runs.weighing import WeighedSamples
+from physinv.runs.sampling.draws import check_unknown, drawn_states, steps_of
+from physinv.runs.sampling.ends import Ends
+from physinv.runs.sampling.forward import ForwardSamples
+from physinv.runs.sampling.grids import check_grid, step_grid
+from physinv.runs.sampling.store import Store, check_fits, reserved
+from physinv.runs.sampling.weighing import WeighedSamples
 from physinv.training.final_estimate import FinalEstimate
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
@@ -63,7 +63,7 @@ class SamplingPlan:
         samples: Draws for each observation (``"samples"`` only).
         steps: Solver steps from T to 0 of a score model; None: as many as the run has stored intervals.
         grid: Placement of the steps: ``"stored"``, ``"linear"``, ``"log"`` or ``"learned"``; see
-            :func:`~physinv.runs.grids.step_grid`.
+            :func:`~physinv.runs.sampling.grids.step_grid`.
         seed: Seed of the draws, of the noise of a partial observation and of the places of its sensors.
         batch: Largest number of states that a score model computes at the same time, where that has to be fewer than
             suits the device; None: as many.  Samples do not depend on it, but for rounding.
@@ -143,7 +143,7 @@ def reconstruct(
     numbers ``/seen``; it appears when it is complete, and equal input, seed, device and
     versions give equal bytes.  Given a partial observation, samples are drawn in two stages
     (:func:`~physinv.posterior.partial.sample_final`).  Samples of observations alone are also run forward again, by
-    physics or a regression (:mod:`physinv.runs.forward`), into ``/predicted`` and ``/predicted_clean``.
+    physics or a regression (:mod:`physinv.runs.sampling.forward`), into ``/predicted`` and ``/predicted_clean``.
 
     Args:
         run: Fitted method, or the folder of its run.

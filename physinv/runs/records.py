@@ -32,7 +32,7 @@ from physinv.processes.parameters import describe
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
-from physinv.runs.store import Store, check_fits, reserved
+from physinv.runs.sampling.store import Store, check_fits, reserved
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
 _NEAR = 1e-6  # of the horizon: times that are the same

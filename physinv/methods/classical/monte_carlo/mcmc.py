@@ -11,7 +11,6 @@ from __future__ import annotations
 
 __all__ = ["Explored", "PathPosterior", "fit_mcmc", "load_mcmc"]
 
-import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from physinv.methods.classical.monte_carlo.starts import observable, starts
 from physinv.methods.classical.variational import Variational, fit_gauss_newton, load_gauss_newton
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, loaded_by
-from physinv.posterior.frames import frames_at
+from physinv.posterior.several_times.frames import frames_at
 
 _R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
 _WIDER = 1.2  # how much wider than Laplace's approximation the chains begin

@@ -27,8 +27,8 @@ from physinv.config.inputs import Times, check_count, check_generator
 from physinv.config.seeds import seeds
 from physinv.laws.record import ObservationRecord
 from physinv.methods.problem import RecordAnswer
-from physinv.posterior.frames import frames_at
-from physinv.posterior.particles import Cloud
+from physinv.posterior.several_times.frames import frames_at
+from physinv.posterior.several_times.particles import Cloud
 from physinv.processes.simulator import Simulator
 
 _WANTED = 100  # ancestors left, below which a warning is given

@@ -30,7 +30,7 @@ from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, line
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, gradients, values
 from physinv.methods.classical.monte_carlo.starts import observable, starts
 from physinv.methods.problem import RecordAnswer
-from physinv.posterior.frames import frames_at
+from physinv.posterior.several_times.frames import frames_at
 from physinv.processes.simulator import Simulator
 
 Lower = Callable[[PathObjective, Tensor], Laplace]

@@ -12,7 +12,7 @@ from physinv.evaluation.observed.predictive import FEWEST_DRAWS, MOST_DRAWS, pre
 from physinv.posterior.stored import DIGEST, digest
 from physinv.processes.simulator import Simulator
 from physinv.runs.run import Run
-from physinv.runs.store import Store
+from physinv.runs.sampling.store import Store
 
 _TOGETHER = 2000  # samples that are run forward, of all observations together, but for the fewest of each
 

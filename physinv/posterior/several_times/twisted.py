@@ -29,10 +29,10 @@ from physinv.equations.solve import march
 from physinv.equations.steps import in_parts
 from physinv.laws.record import ObservationRecord
 from physinv.models.references.base import ReferenceLaw
-from physinv.posterior.frames import frames_at
 from physinv.posterior.partial import sample_final
-from physinv.posterior.particles import Cloud
 from physinv.posterior.posterior import Posterior
+from physinv.posterior.several_times.frames import frames_at
+from physinv.posterior.several_times.particles import Cloud
 from physinv.processes.simulator import Simulator
 
 _LEAST = 20.0  # particles that count, below which a warning is given

@@ -11,7 +11,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.observed.familiarity import familiarity
 from physinv.evaluation.observed.final_law import fit_final_law
 from physinv.laws.observation import Observation
-from physinv.runs.ends import Ends
+from physinv.runs.sampling.ends import Ends
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 PROCESS = OrnsteinUhlenbeck(dim=2, steps=3)

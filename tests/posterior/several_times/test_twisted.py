@@ -9,9 +9,9 @@ from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
-from physinv.posterior.particles import Cloud, systematic
 from physinv.posterior.posterior import Posterior
-from physinv.posterior.twisted import TwistedReversal
+from physinv.posterior.several_times.particles import Cloud, systematic
+from physinv.posterior.several_times.twisted import TwistedReversal
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 F64 = torch.float64

@@ -1,0 +1,1 @@
+"""Draws given observations at several times: particles that go back along the reversal, and forecasts."""

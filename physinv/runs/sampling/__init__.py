@@ -1,0 +1,1 @@
+"""The parts of a reconstruction: what is read, drawn, run forward and written."""
