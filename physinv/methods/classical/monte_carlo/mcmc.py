@@ -13,7 +13,7 @@ __all__ = ["Explored", "PathPosterior", "fit_mcmc", "load_mcmc"]
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -180,7 +180,7 @@ class PathPosterior(Answer):
         if self.record is not None:
             final = self.record.accepted(final, final.new_zeros((1, *self.model.simulator.shape)))
         parts = [self._explored(x, generator) for x in torch.split(final, self.model.observations)]
-        fields = (f.name for f in dataclasses.fields(Explored))
+        fields = (f.name for f in fields(Explored))
         found = Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in fields})
         _say(found)
         return found
@@ -366,7 +366,7 @@ def _better(found: list[Laplace], best: Tensor) -> Laplace:
 
     if len(found) == 1:
         return found[0]
-    names = (f.name for f in dataclasses.fields(Laplace) if f.name != "first")
+    names = (f.name for f in fields(Laplace) if f.name != "first")
     return Laplace(**{name: chosen(name) for name in names}, first=found[0].first)
 
 
