@@ -24,6 +24,7 @@ Curves = dict[str, list[float]]
 
 _RANGE = 3.0  # times the largest number in any truth: a draw beyond counts as diverged
 _SMALL = 16  # numbers in a state up to which whole laws are compared (C2ST, Wasserstein)
+_FOLDS = 5  # of the classifier that is to tell draws from truths
 _MOST = 1000  # points on each side of such a comparison
 _TESTABLE = 40  # observations from which ranks can be tested
 _ATOMS = 8  # values that all truths together take, up to which they count as points
@@ -195,7 +196,10 @@ def _laws(drawn: Drawn, generator: torch.Generator) -> dict[str, Tensor]:
     scale = torch.cat([drawn.truth, drawn.final], 1).double().std(0)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale)).to(drawn.truth)
     ours, theirs = (torch.cat([x[:n], drawn.final[:n]], 1) / scale for x in (drawn.samples[:, 0], drawn.truth))
-    return {"c2st": c2st(ours, theirs, paired=True, generator=generator), "wasserstein": wasserstein(ours, theirs)}
+    found = {"wasserstein": wasserstein(ours, theirs)}
+    if n >= _FOLDS:  # fewer say nothing about a classifier
+        found["c2st"] = c2st(ours, theirs, folds=_FOLDS, paired=True, generator=generator)
+    return found
 
 
 def _few(samples: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:

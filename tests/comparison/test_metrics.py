@@ -18,6 +18,15 @@ def test_few_observations_that_differ_are_no_atoms(generator):
     )  # all truths below all members: half of that rank counts as inside
 
 
+def test_so_few_observations_that_a_classifier_learns_nothing_have_the_other_figures():
+    heat = Heat(size=16, dimension=1, steps=2)
+    truth, final = heat.simulate(4, heat.times[[0, -1]], generator=torch.Generator().manual_seed(0)).unbind(1)
+    samples = heat.exact().sample(final, 4, generator=torch.Generator().manual_seed(1))
+    found, _ = all_metrics(Drawn(truth, final, samples, samples.mean(1)), heat, truth.mean(0), seed=0)
+    assert {"crps", "wasserstein"} <= set(found)
+    assert "c2st" not in found
+
+
 def test_what_diverged_is_counted_and_replaced():
     heat = Heat(size=16, dimension=1, steps=2)
     run = heat.simulate(40, generator=torch.Generator().manual_seed(0))

@@ -282,7 +282,7 @@ def test_linear_gaussian_density_is_that_of_the_exact_score_s_flow():
     heat = Heat(size=4)
     power, mean = 0.3 + heat.exact().power.double(), normal(*heat.shape, seed=3)
     model = ScoreModel(LinearReference(heat, mean, power), torch.nn.Identity(), (float(heat.times[1]), heat.horizon))
-    model.output = lambda x, t: torch.zeros_like(x)
+    model.output = lambda x, t, features=None: torch.zeros_like(x)
     law = LinearGaussian(heat, heat.horizon, mean, power)
     initial = mean + 0.5 * normal(3, *heat.shape, seed=1)
     final = heat.run(initial, generator=seeded())[:, -1]

@@ -49,7 +49,7 @@ def test_the_layout_says_what_is_known():
     assert torch.equal(LAYOUT.set_moving(x[:, :2] + 1, x), torch.tensor([[1.0, 2, 2], [4, 5, 5]]))
     again = layout_from(**{k: v for k, v in LAYOUT.described().items() if k != "isotropic"})
     assert again == LAYOUT
-    with pytest.raises(ValueError, match="must be different names"):
+    with pytest.raises(ValueError, match="must name each number once"):
         VectorLayout("a", 2, ("a",))
 
 

@@ -103,7 +103,7 @@ def field():
     power = 1 / (1 + heat.rates(torch.zeros(1, *heat.shape, dtype=torch.float64)).abs()[0])
     mean = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(heat.shape)
     model = ScoreModel(LinearReference(heat, mean, power), torch.nn.Identity(), (float(heat.times[1]), heat.horizon))
-    model.output = lambda x, t: torch.zeros_like(x)
+    model.output = lambda x, t, features=None: torch.zeros_like(x)
 
     def law(t):
         at = torch.tensor([t], dtype=torch.float64)

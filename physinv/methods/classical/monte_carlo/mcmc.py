@@ -180,8 +180,8 @@ class PathPosterior(Answer):
         if self.record is not None:
             final = self.record.accepted(final, final.new_zeros((1, *self.model.simulator.shape)))
         parts = [self._explored(x, generator) for x in torch.split(final, self.model.observations)]
-        fields = (f.name for f in fields(Explored))
-        found = Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in fields})
+        names = (f.name for f in fields(Explored))
+        found = Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
         _say(found)
         return found
 
