@@ -21,6 +21,7 @@ def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
 
     Raises:
         FileNotFoundError: If there is no such file or folder, it holds no trajectories, or files of it are missing.
+        ValueError: If a file of a dataset has another size than it was made with.
     """
     if not isinstance(source, (str, Path)):
         if not (paths := [Path(p) for p in source]):
@@ -44,15 +45,24 @@ def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
 
 
 def _check_complete(folder: Path, paths: Sequence[Path]) -> None:
-    """Raise FileNotFoundError where a folder of a dataset lacks files that its dataset.json lists."""
+    """Raise an error where a folder of a dataset lacks files that its dataset.json lists, or holds others."""
     listing, part = folder.resolve().parent.parent / "dataset.json", f"data/{folder.resolve().name}/"
     if not listing.is_file():
         return
     listed = read_json(listing).get("files")
-    names = [name.removeprefix(part) for name in listed if name.startswith(part)] if isinstance(listed, dict) else []
-    if missing := sorted(set(names) - {path.name for path in paths}):
+    told = (
+        {n.removeprefix(part): v for n, v in listed.items() if n.startswith(part)} if isinstance(listed, dict) else {}
+    )
+    if missing := sorted(set(told) - {path.name for path in paths}):
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
         raise FileNotFoundError(
             f"{folder} lacks {missing[0]}{more}, listed in {listing.name}; put it back, generate again, or give the "
             "files that are there one by one."
         )
+    for path in paths:
+        size = told[path.name].get("bytes") if isinstance(told.get(path.name), dict) else None
+        if size is not None and path.stat().st_size != size:
+            raise ValueError(
+                f"{path} is not the file that {listing.name} lists ({path.stat().st_size} bytes for {size}); copy or "
+                "generate it again, or give the files one by one."
+            )

@@ -125,6 +125,9 @@ def in_cube(
         r: Positions, with the origin in the middle of the box or at a corner.
         boxes: Sides and tilts at each time, or at one.
         side: Mean side.
+
+    Returns:
+        Positions between minus and plus half of the mean side.
     """
     d = r.shape[-1]
     sides, (xy, xz, yz) = boxes[:, :d], boxes[:, 3:].T
@@ -146,6 +149,9 @@ def continued(x: Float[np.ndarray, "n time particle k"], layout: StateLayout) ->
     Args:
         x: States; a particle moves by less than half a box between two of them.
         layout: Their layout.
+
+    Returns:
+        The states; the last ones are unchanged.
     """
     if not layout.box:
         return x
@@ -163,6 +169,9 @@ def with_species(
         x: Vectors of one state or many, or whole states, which are returned as they are.
         beside: What the file says of kinds and box.
         layout: Layout of the states of the process.
+
+    Returns:
+        Whole states.
     """
     if x.shape[-1] != layout.shape[-1] - 1:
         return x

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["read_grib", "read_netcdf3", "read_zarr"]
 
 import importlib.util
+import os
 import re
 import warnings
 from pathlib import Path
@@ -44,9 +45,18 @@ def read_zarr(path: Path) -> xr.Dataset:
         Its variables.
 
     Raises:
-        ValueError: If zarr is not installed, or the store is damaged.
+        ValueError: If zarr is not installed, the store is damaged, or a part of it is a link to a file outside.
     """
     _require("zarr", path, "zarr")
+    root = path.resolve()
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            part = Path(folder, name)
+            if part.is_symlink() and not part.resolve().is_relative_to(root):
+                raise ValueError(
+                    f"{path} keeps `{part.relative_to(root)}` outside of its folder; copy the store with all that it "
+                    "links to."
+                )
     return _opened(path, engine="zarr", chunks=None, consolidated=False)
 
 

@@ -125,6 +125,9 @@ class Cloud:
             n: Draws for each row.
             times: Times held, in any order.
             generator: Source of randomness.
+
+        Returns:
+            States at the times asked for, in their order.
         """
         at = systematic(self.log_weights.softmax(1), n, generator=generator)
         order = torch.rand(at.shape, generator=generator, device=at.device).argsort(1)

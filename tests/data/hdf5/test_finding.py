@@ -1,5 +1,6 @@
 """All files of a split are read, or the one that is missing is named."""
 
+import h5py
 import pytest
 
 from physinv.data.dataset import TrajectoryDataset
@@ -23,3 +24,14 @@ def test_a_file_that_is_missing_is_named(tmp_path):
     (train / names[0]).unlink()
     with pytest.raises(FileNotFoundError, match=rf"lacks {names[0]} and 1 more files"):
         TrajectoryDataset(train)
+
+
+def test_a_file_that_was_written_to_is_another_one(tmp_path):
+    """Programs that change a file cut its checksums off: what tells is its size."""
+    generate(DatasetPlan(OrnsteinUhlenbeck(steps=2), {"train": 5, "test": 5}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
+    (path,) = (tmp_path / "d" / "data" / "test").iterdir()
+    with h5py.File(path, "r+") as file:
+        file["t0_fields/position"][...] *= 2
+    with pytest.raises(ValueError, match=r"is not the file that dataset\.json lists"):
+        TrajectoryDataset(path.parent)
+    assert TrajectoryDataset([path]).n_trajectories == 5

@@ -296,6 +296,20 @@ def test_pipes_are_not_waited_for(tmp_path):
         open_source(tmp_path / "x.csv")
 
 
+def test_a_zarr_store_holds_all_of_its_chunks_itself(tmp_path):
+    pytest.importorskip("zarr")
+    xr.Dataset({"u": (("sample", "time", "x"), U)}).to_zarr(tmp_path / "a.zarr", consolidated=False)
+    chunk = next(p for p in sorted((tmp_path / "a.zarr" / "u").rglob("*")) if p.is_file() and "json" not in p.name)
+    chunk.rename(chunk.with_name("moved"))
+    chunk.symlink_to("moved")  # inside: as good as the file
+    read_states(tmp_path / "a.zarr")
+    chunk.unlink()
+    chunk.with_name("moved").rename(tmp_path / "secret")
+    chunk.symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=f"keeps `.*{chunk.name}` outside of its folder"):
+        read_states(tmp_path / "a.zarr")
+
+
 def test_what_is_no_part_of_a_zarr_store_is_damage_but_hidden_files(tmp_path):
     xr.Dataset({"u": (("sample", "time", "x"), U)}).to_zarr(tmp_path / "a.zarr", consolidated=False)
     (tmp_path / "a.zarr" / ".DS_Store").write_text("x")
