@@ -324,6 +324,7 @@ DETAILS = (
     ("calibration", calibration),
     ("ornstein-uhlenbeck", ornstein),
     ("heat-partial", partial),
+    ("sensors-burgers", sensors("Burgers' equation")),
     ("navier-partial", navier),
     ("objectives", grouped("Objectives, same network and time", "OU")),
     ("objectives", grouped("Objectives, same network and time", "quadratic")),
