@@ -73,7 +73,7 @@ class NavierStokes(Semilinear, RandomField):
     strength: float = parameter(4.0, "w_0", "rms vorticity before the spin-up", unit="1/time", minimum=0)
     scale: float = parameter(4.0, "k_0", "wave number at which the initial power falls off", minimum=0.5)
     spin_up: float = parameter(5.0, "t_0", "time that initial states have run for", unit="time", minimum=0)
-    inner: int = parameter(2, "m", "least number of solver steps between stored times", minimum=1)
+    inner: int = parameter(3, "m", "least number of solver steps between stored times", minimum=1)
 
     @property
     def shape(self) -> tuple[int, ...]:

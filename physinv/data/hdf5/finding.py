@@ -7,7 +7,7 @@ __all__ = ["find_files"]
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from physinv.config.files import read_json
+from physinv.config.json_text import read_object
 
 
 def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
@@ -49,7 +49,7 @@ def _check_complete(folder: Path, paths: Sequence[Path]) -> None:
     listing, part = folder.resolve().parent.parent / "dataset.json", f"data/{folder.resolve().name}/"
     if not listing.is_file():
         return
-    listed = read_json(listing).get("files")
+    listed = read_object(listing.read_bytes(), str(listing)).get("files")
     told = (
         {n.removeprefix(part): v for n, v in listed.items() if n.startswith(part)} if isinstance(listed, dict) else {}
     )
