@@ -51,7 +51,9 @@ ELSEWHERE = (
     "PIL|abc|annotated_types|collections|contextlib|dataclasses|enum|h5py|jaxtyping|matplotlib|np|numpy|pathlib|pydantic"
     "|pydantic_core|rich|safetensors|scipy|torch|typer|types|typing|xarray|xr"
 )
-SHORT = r"(Tensor|ndarray|Float|Complex|Int|Int64|Bool|Figure|tuple|dict)(\[.*)?"  # as signatures name them
+SHORT = (  # as signatures name them, also those of checked models
+    r"(Tensor|ndarray|Float|Complex|Int|Int64|Bool|Figure|tuple|dict|NoneType|FieldInfo|Ge|Gt|MinLen|AllowInfNan)(\[.*)?"
+)
 nitpick_ignore_regex = [
     (r"py:.*", rf"({ELSEWHERE})\..*"),
     (r"py:.*", SHORT),
