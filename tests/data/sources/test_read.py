@@ -1,5 +1,6 @@
 """Files of every format arrive number for number, with the axes that they name, or one line says what is missing."""
 
+import importlib.util
 import os
 
 import h5py
@@ -232,6 +233,8 @@ def objects(path):
     np.save(path, np.array([{}, 1], dtype=object), allow_pickle=True)
 
 
+GSD = importlib.util.find_spec("gsd") is not None
+
 BAD = {
     "declared.h5": (declared, "`u` of {0} has parts that were never written"),
     "unwritten.h5": (unwritten, "`u` of {0} has parts that were never written"),
@@ -248,7 +251,7 @@ BAD = {
     "empty.h5": (lambda p: p.write_bytes(b""), "is empty"),
     "a.docx": (lambda p: p.write_bytes(b"PK\x03\x04"), "is of no known format (HDF5"),
     "a.grib": (lambda p: p.write_bytes(b"GRIB\x00\x00\x00\x02"), "physinv[grib]"),
-    "a.gsd": (lambda p: p.write_bytes(b"\xdfe\xdfe\xdfe\xdfe"), "can't be read"),
+    "a.gsd": (lambda p: p.write_bytes(b"\xdfe\xdfe\xdfe\xdfe"), "can't be read" if GSD else "physinv[particles]"),
     "none.h5": (lambda p: None, "there is no file {0}"),
 }
 
