@@ -71,7 +71,7 @@ class Registry(Generic[T]):
         Returns:
             Names of ours and of other packages' entry points.
         """
-        return sorted({*self._parts, *(entry.name for entry in self._entries())})
+        return self._names(self._entries())
 
     def find(self, name: str) -> T:
         """Return the part called ``name``.
@@ -82,10 +82,17 @@ class Registry(Generic[T]):
         Raises:
             ValueError: If there is none, it can't be imported, or it is of another kind; one line says what to do.
         """
+        return self._find(name, None)
+
+    def _names(self, entries: metadata.EntryPoints) -> list[str]:
+        return sorted({*self._parts, *(entry.name for entry in entries)})
+
+    def _find(self, name: str, entries: metadata.EntryPoints | None) -> T:
+        """The part called ``name``, among entry points that were read before."""
         if name in self._parts:
             part = self._parts[name]
             return self._checked(name, import_object(part, self.kind) if isinstance(part, str) else part)
-        for entry in self._entries():
+        for entry in self._entries() if entries is None else entries:
             if entry.name == name:
                 return self._checked(name, import_object(entry.value, self.kind))
         if ":" in name:
@@ -105,9 +112,10 @@ class Registry(Generic[T]):
         """
         found: dict[str, T] = {}
         broken = []
-        for name in self.names():
+        entries = self._entries()  # read once: that takes longer than to import a part
+        for name in self._names(entries):
             try:
-                found[name] = self.find(name)
+                found[name] = self._find(name, entries)
             except ValueError as error:
                 broken.append(f"`{name}` is left out: {error}")
         return found, broken
