@@ -1,8 +1,8 @@
 """Whole final states estimated from partial, noisy observations, in whose place a method is trained on them.
 
-Given ``y = H x_T + sigma n``, the linear estimate ``m + K (y - H m)`` holds all that ``y`` tells: the gain
-``K = C H^T (H C H^T + sigma^2 I)^-1`` loses nothing where C does not.  A method that is trained with estimates in the
-place of final states therefore draws from ``p(x_0 | y)``, whatever the law of ``x_T``.
+The estimate is ``m + K (y - H m)`` for ``y = H x_T + sigma n``, with the gain ``K = C H^T (H C H^T + sigma^2 I)^-1``.
+Where no direction that is seen has variance 0, ``y`` can be computed from it again.  A method that is trained with
+estimates in the place of final states therefore draws from ``p(x_0 | y)``, whatever the law of ``x_T``.
 """
 
 from __future__ import annotations

@@ -67,7 +67,13 @@ class MixtureReference(ReferenceLaw):
     ) -> None:
         super().__init__()
         self.sde = sde
-        k, d = means.shape[1:]
+        n, k, d = (*means.shape, 0, 0, 0)[:3]
+        found = [tuple(x.shape) for x in (times, weights, means, factors, bounds)]
+        if found != [(n,), (k,), (n, k, d), (n, k, d, d), (n, 2, d)]:
+            told = ", ".join(map(str, found))
+            raise ValueError(
+                f"`times`, `weights`, `means`, `factors` and `bounds` of a mixture do not fit, got {told}."
+            )
         self.channels_in, self.channels_out = 3 * d + (k if k > 1 else 0), 2 * d
         centre = (weights[:, None] * means).sum(1)
         spread = ((means - centre[:, None]) ** 2 + (factors**2).sum(-1)) * weights[:, None]
