@@ -52,6 +52,9 @@ class MixtureReference(ReferenceLaw):
         means: Means ``m_k``.
         factors: Lower Cholesky factors of the covariances ``C_k``.
         bounds: Lowest and highest states in the data.
+
+    Raises:
+        ValueError: If the shapes of the tables do not fit each other.
     """
 
     name: ClassVar[str] = "mixture"
