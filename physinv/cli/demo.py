@@ -21,7 +21,7 @@ from physinv.reports.reconstruction import draw_reconstruction
 from physinv.runs.reconstruct import SamplingPlan, reconstruct
 from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
-from physinv.training.validation import Record
+from physinv.training.validation import ValidationRecord
 
 SYSTEMS = {
     "heat": {"train": 1000, "valid": 100, "test": 16},
@@ -50,7 +50,7 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
         run = out / "runs" / name
         with progress(f"{name}: training") as report:
 
-            def show(done: float, record: Record) -> None:
+            def show(done: float, record: ValidationRecord) -> None:
                 report(done, f"step {record.step}  valid {record.valid:.4f}")
 
             train_run(

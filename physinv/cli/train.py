@@ -17,7 +17,7 @@ from physinv.cli.terminal.stopping import NOTHING, keeping
 from physinv.config.outputs.refusals import refuse_inputs
 
 if TYPE_CHECKING:
-    from physinv.training.validation import History, Record
+    from physinv.training.validation import History, ValidationRecord
 
 _WORTH_SAYING = 1.0  # seconds of a phase
 
@@ -127,7 +127,7 @@ def train(
     phases = _Phases()
     with keeping(lambda: _kept(out, overwrite)), progress("training") as report:
 
-        def show(done: float, record: Record) -> None:
+        def show(done: float, record: ValidationRecord) -> None:
             report(done, f"step {record.step}  loss {record.loss:.4f}  valid {record.valid:.4f}")
             if board is not None:
                 board(record)

@@ -6,7 +6,7 @@ cell; a line cut short by a kill is skipped.
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA", "Record", "Study", "Summary", "order", "points", "read_records", "summarise"]
+__all__ = ["SCHEMA", "CellRecord", "StudyPoint", "Summary", "order", "points", "read_records", "summarise"]
 
 import json
 import math
@@ -28,7 +28,7 @@ _LARGEST = 1e150  # from which on the square of a number, in standard errors, is
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyPoint:
     """One point of a study.
 
     Args:
@@ -45,7 +45,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Record:
+class CellRecord:
     """The results of one cell.
 
     Args:
@@ -68,7 +68,7 @@ class Record:
     system: str
     method: str
     seed: int
-    study: Study | None
+    study: StudyPoint | None
     metrics: Mapping[str, float]
     lost: tuple[str, ...]
     curves: Mapping[str, tuple[float, ...]]
@@ -136,7 +136,7 @@ class Summary:
         return max(known, _ONE_SEED * max(abs(self.mean), abs(other.mean)))
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path) -> list[CellRecord]:
     """Read the records of a folder of results, the latest one of each cell.
 
     Args:
@@ -151,7 +151,7 @@ def read_records(folder: Path) -> list[Record]:
     path = folder / "cells.jsonl"
     if not path.is_file():
         raise ValueError(f"`folder` must hold cells.jsonl, got {folder}; run the benchmark first.")
-    cells: dict[tuple[str, int, Study | None], Record] = {}
+    cells: dict[tuple[str, int, StudyPoint | None], CellRecord] = {}
     for place, raw in lines(path):
         record = _record(raw, place)
         cells.pop(cell := (record.method, record.seed, record.study), None)
@@ -159,7 +159,7 @@ def read_records(folder: Path) -> list[Record]:
     return list(cells.values())
 
 
-def summarise(records: Iterable[Record], study: Study | None = None) -> dict[str, dict[str, Summary]]:
+def summarise(records: Iterable[CellRecord], study: StudyPoint | None = None) -> dict[str, dict[str, Summary]]:
     """Average records over the seeds.
 
     Costs are those of the cells and two more: ``total_seconds`` (training and sampling) and ``sample_seconds``
@@ -199,7 +199,7 @@ def order(summaries: Mapping[str, Mapping[str, Summary]]) -> list[str]:
     return sorted(summaries, key=rank)
 
 
-def points(records: Iterable[Record]) -> dict[str, list[Study]]:
+def points(records: Iterable[CellRecord]) -> dict[str, list[StudyPoint]]:
     """List the points of each study.
 
     Args:
@@ -208,7 +208,7 @@ def points(records: Iterable[Record]) -> dict[str, list[Study]]:
     Returns:
         Points by study, in increasing order where their values are numbers.
     """
-    out: dict[str, list[Study]] = {}
+    out: dict[str, list[StudyPoint]] = {}
     for study in dict.fromkeys(r.study for r in records if r.study):
         out.setdefault(study.name, []).append(study)
     for some in out.values():
@@ -216,7 +216,7 @@ def points(records: Iterable[Record]) -> dict[str, list[Study]]:
     return out
 
 
-def _record(raw: Any, place: str) -> Record:
+def _record(raw: Any, place: str) -> CellRecord:
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         found = raw.get("schema") if isinstance(raw, dict) else raw
         raise ValueError(f"`schema` must be {SCHEMA}, got {found!r} in {place}; run the benchmark again.")
@@ -225,7 +225,7 @@ def _record(raw: Any, place: str) -> Record:
         study, seed, failed = raw.get("study"), raw["seed"], raw.get("error")
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise ValueError(f"`seed` must be a whole number from 0, got {describe(seed)}")
-        return Record(
+        return CellRecord(
             key=_name(raw, "key"),
             system=_name(raw, "system"),
             method=_name(raw, "method"),
@@ -268,7 +268,7 @@ def _shown(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text[:_LONGEST])
 
 
-def _study(raw: Any) -> Study:
+def _study(raw: Any) -> StudyPoint:
     if not isinstance(raw, dict):
         raise ValueError(f"`study` must be an object, got {describe(raw)}")
     value = raw["value"]
@@ -279,7 +279,7 @@ def _study(raw: Any) -> Study:
     else:
         value = _printable(value, "`value`")
     name, key = _name(raw, "name"), _name(raw, "key")
-    return Study(name, key, value, _printable(raw.get("label") or key, "`label`"))
+    return StudyPoint(name, key, value, _printable(raw.get("label") or key, "`label`"))
 
 
 def _finite(numbers: Mapping[str, Any]) -> dict[str, float]:

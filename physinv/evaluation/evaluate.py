@@ -18,7 +18,7 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
-from physinv.evaluation.observed.predictive import Prediction, Predictive, Way, check_prediction, predict
+from physinv.evaluation.observed.predictive import PredictedFinals, Predictive, Way, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
 from physinv.evaluation.unknown import parameter_metrics
@@ -117,7 +117,7 @@ def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int 
     return verdict(recon.samples, recon.known_truth, recon.simulator.layout, rivals, values, _unit(recon))
 
 
-def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tuple[Prediction, Predictive] | None:
+def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tuple[PredictedFinals, Predictive] | None:
     """Make the posterior predictive check: run samples forward, and see where the observation lies among the results.
 
     Args:
@@ -135,7 +135,7 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
     if recon.operator is not None:
         return None
     if recon.predicted is not None and recon.predicted_clean is not None:
-        prediction = Prediction(recon.predicted, recon.predicted_clean)
+        prediction = PredictedFinals(recon.predicted, recon.predicted_clean)
     elif recon.simulator.known:
         generator = seeds(seed).child("evaluation", "prediction").generator()
         prediction = predict(recon.simulator, recon.simulator.times, recon.samples, generator=generator)

@@ -119,7 +119,7 @@ class JumpDensity(JumpAnswer):
 
 
 @dataclass(frozen=True)
-class Family:
+class KernelFamily:
     """What jump kernels of one kind of state are made of, and how they are trained.
 
     Args:
@@ -143,13 +143,13 @@ class Family:
     cheap: bool = True
 
 
-VECTORS = Family(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25)
+VECTORS = KernelFamily(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25)
 """Mixtures along grids of 1, 2 and 4 jumps."""
 
-FIELDS = Family(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
+FIELDS = KernelFamily(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
 """Normal laws around a learned mean, in one jump."""
 
-PARTICLES = Family(
+PARTICLES = KernelFamily(
     fit_particle_jumps, empty_particle_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 64, 4e-3, 0.1, cheap=False
 )
 """Likewise, for every particle."""
@@ -225,7 +225,7 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
     return replace(answer, values=load_values(setup, below("score", tensors)))
 
 
-def _family(setup: Setup) -> tuple[Family, Settings]:
+def _family(setup: Setup) -> tuple[KernelFamily, Settings]:
     """What suits the states, and the settings with what they leave open."""
     family = PARTICLES if setup.layout.positions else FIELDS if setup.layout.space else VECTORS
     pairs = {

@@ -28,7 +28,7 @@ from physinv.training.jump_pairs import JumpPairs, choose_fresh
 from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
 from physinv.training.objectives.jumps import JUMPS
-from physinv.training.validation import Announce, History, Progress, Record
+from physinv.training.validation import Announce, History, Progress, ValidationRecord
 
 
 @runtime_checkable
@@ -168,7 +168,7 @@ class Problem:
         """
         tell = self.progress
 
-        def told(done: float, record: Record) -> None:
+        def told(done: float, record: ValidationRecord) -> None:
             assert tell is not None
             tell(begun + share * done, record)
 

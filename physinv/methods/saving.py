@@ -13,7 +13,7 @@ __all__ = [
     "Loading",
     "Noted",
     "Setup",
-    "Stored",
+    "Saveable",
     "below",
     "check_saveable",
     "loaded_by",
@@ -66,7 +66,7 @@ class Setup:
 
 
 @runtime_checkable
-class Stored(Protocol):
+class Saveable(Protocol):
     """An answer that can be saved."""
 
     def tensors(self) -> dict[str, Tensor]:
@@ -182,7 +182,7 @@ def tensors_of(name: str, answer: Any) -> dict[str, Tensor]:
     Raises:
         ValueError: If it has none.
     """
-    if not isinstance(answer, Stored):
+    if not isinstance(answer, Saveable):
         raise ValueError(f"the answer of method `{name}` must have `tensors()` to be saved, got {type(answer)}.")
     return answer.tensors()
 

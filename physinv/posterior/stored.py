@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DIGEST", "SCHEMA", "Stored", "check_replaceable", "digest", "read_stored"]
+__all__ = ["DIGEST", "SCHEMA", "StoredReconstruction", "check_replaceable", "digest", "read_stored"]
 
 import hashlib
 import math
@@ -98,7 +98,7 @@ class _Info(_Part):
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredReconstruction:
     """What a reconstruction file holds, of the shapes that belong together.
 
     Args:
@@ -129,7 +129,7 @@ def digest(samples: h5py.Dataset) -> str:
     return total.hexdigest()
 
 
-def read_stored(path: Path) -> Stored:
+def read_stored(path: Path) -> StoredReconstruction:
     """Read what a reconstruction file holds, and compare it with its checksums.
 
     Args:
@@ -181,7 +181,7 @@ class _RefusedError(Exception):
     """A whole sentence on what is wrong, which names the file."""
 
 
-def _read(file: h5py.File, path: Path) -> Stored:
+def _read(file: h5py.File, path: Path) -> StoredReconstruction:
     if "samples" not in set(file) and "t0_fields" in set(file):
         raise KeyError("it holds trajectories; reconstruct from them with `physinv reconstruct`.")
 
@@ -212,7 +212,7 @@ def _read(file: h5py.File, path: Path) -> Stored:
         _check_shape(name, data, shape, len(found["observation"]))
     read = {k: torch.from_numpy(data.astype(data.dtype.newbyteorder("="))[...]) for k, data in found.items()}
     of = found["predicted"].attrs.get(DIGEST) if "predicted" in found else None
-    return Stored(simulator, info, read, of is not None and of != digest(found["samples"]))
+    return StoredReconstruction(simulator, info, read, of is not None and of != digest(found["samples"]))
 
 
 def _check_shape(name: str, data: h5py.Dataset, state: tuple[int, ...], n: int) -> None:

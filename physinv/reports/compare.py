@@ -15,7 +15,7 @@ from typing import Literal
 from rich.table import Table
 from scipy.stats import ttest_1samp, ttest_ind
 
-from physinv.comparison.records import Record, Study, read_records
+from physinv.comparison.records import CellRecord, StudyPoint, read_records
 from physinv.reports.tables import COLUMNS, COST, Column
 
 Flag = Literal["worse", "better", "same", "check", "no test (one seed)", "missing"]
@@ -151,12 +151,12 @@ def to_json(differences: Sequence[Difference]) -> str:
     return json.dumps(found, indent=1)
 
 
-Cells = Mapping[int, Record]
+Cells = Mapping[int, CellRecord]
 
 
-def _cells(records: Sequence[Record]) -> dict[tuple[str, Study | None], dict[int, Record]]:
+def _cells(records: Sequence[CellRecord]) -> dict[tuple[str, StudyPoint | None], dict[int, CellRecord]]:
     """Records by (method, study point) and by seed."""
-    out: dict[tuple[str, Study | None], dict[int, Record]] = {}
+    out: dict[tuple[str, StudyPoint | None], dict[int, CellRecord]] = {}
     for record in records:
         out.setdefault((record.method, record.study), {})[record.seed] = record
     return out

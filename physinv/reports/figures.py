@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["ReportFigure", "pictures"]
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physinv.comparison.examples import Example
-from physinv.comparison.records import Record, order, points, summarise
+from physinv.comparison.records import CellRecord, order, points, summarise
 from physinv.reports.verdict import front
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Curves = dict[str, tuple[Sequence[float], Sequence[float]]]
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportFigure:
     """A figure of a report.
 
     Args:
@@ -46,7 +46,7 @@ class Picture:
     figure: Figure
 
 
-def pictures(records: Sequence[Record], examples: Mapping[str, Example]) -> Iterator[Picture]:
+def pictures(records: Sequence[CellRecord], examples: Mapping[str, Example]) -> Iterator[ReportFigure]:
     """Draw all figures that the results have numbers for.
 
     Args:
@@ -65,7 +65,7 @@ def pictures(records: Sequence[Record], examples: Mapping[str, Example]) -> Iter
     yield from _studies(records)
 
 
-def _front(records: Sequence[Record]) -> Iterator[Picture]:
+def _front(records: Sequence[CellRecord]) -> Iterator[ReportFigure]:
     from physinv.reports.plots.comparison import front as draw
 
     found = summarise(records)
@@ -82,10 +82,10 @@ def _front(records: Sequence[Record]) -> Iterator[Picture]:
             "the seeds."
         )
         figure = draw(spots, best, exact.mean if exact and exact.mean > 0 else None)
-        yield Picture("error-against-time", "front", "CRPS against seconds", caption, figure)
+        yield ReportFigure("error-against-time", "front", "CRPS against seconds", caption, figure)
 
 
-def _examples(methods: Sequence[str], examples: Mapping[str, Example]) -> Iterator[Picture]:
+def _examples(methods: Sequence[str], examples: Mapping[str, Example]) -> Iterator[ReportFigure]:
     from physinv.reports.plots.methods import examples as draw
 
     names = [m for m in methods if m in examples]
@@ -104,10 +104,10 @@ def _examples(methods: Sequence[str], examples: Mapping[str, Example]) -> Iterat
     )
     caption += f" Not drawn, since some draws are not finite: {', '.join(gone)}." if gone else ""
     figure = draw(lead.truth[0], lead.final[0], {m: shown[m] for m in finite}, lead.layout)
-    yield Picture("examples", "examples", "One observation, every method", caption, figure)
+    yield ReportFigure("examples", "examples", "One observation, every method", caption, figure)
 
 
-def _calibration(records: Sequence[Record], methods: Sequence[str]) -> Iterator[Picture]:
+def _calibration(records: Sequence[CellRecord], methods: Sequence[str]) -> Iterator[ReportFigure]:
     from physinv.reports.plots.comparison import coverages, rank_histograms
 
     panels: dict[str, Curves] = {}
@@ -121,16 +121,16 @@ def _calibration(records: Sequence[Record], methods: Sequence[str]) -> Iterator[
             "Below the line intervals are too narrow or off; above, too wide. TARP asks the same of balls around "
             "random points, so of whole states, correlations included; it needs more samples to see small errors."
         )
-        yield Picture("coverage", "calibration", "Coverage", caption, coverages(panels))
+        yield ReportFigure("coverage", "calibration", "Coverage", caption, coverages(panels))
     if ranks := {m: own for m in methods if (own := _mean(records, m, "ranks"))}:
         caption = (
             "Flat: calibrated. Bowl: too narrow. Dome: too wide. Slope: biased. An estimate without spread fills the "
             "two ends only."
         )
-        yield Picture("ranks", "calibration", "Rank histograms", caption, rank_histograms(ranks))
+        yield ReportFigure("ranks", "calibration", "Rank histograms", caption, rank_histograms(ranks))
 
 
-def _spectra(records: Sequence[Record], methods: Sequence[str]) -> Iterator[Picture]:
+def _spectra(records: Sequence[CellRecord], methods: Sequence[str]) -> Iterator[ReportFigure]:
     from physinv.reports.plots.comparison import spectra_by_method
 
     names = ("k", *(f"spectrum_{part}" for part in ("truth", "samples", "mean", "spread", "error")))
@@ -141,10 +141,10 @@ def _spectra(records: Sequence[Record], methods: Sequence[str]) -> Iterator[Pict
             "the observation does not tell. Where the spread (pink line) meets the error of the mean (pink dots), the "
             "uncertainty is honest at that scale; a line below the dots is overconfident."
         )
-        yield Picture("spectra", "spectra", "Spectra", caption, spectra_by_method(curves))
+        yield ReportFigure("spectra", "spectra", "Spectra", caption, spectra_by_method(curves))
 
 
-def _studies(records: Sequence[Record]) -> Iterator[Picture]:
+def _studies(records: Sequence[CellRecord]) -> Iterator[ReportFigure]:
     from physinv.reports.plots.comparison import Point, studies
 
     panels: dict[str, dict[str, dict[str, list[Point]]]] = {}
@@ -162,10 +162,10 @@ def _studies(records: Sequence[Record]) -> Iterator[Picture]:
     if panels:
         rows = [h for h in _STUDIED.values() if any(h in own for own in panels.values())]
         caption = "Each panel changes one setting and leaves the others. Bars: one standard error over the seeds."
-        yield Picture("studies", "studies", "What the error depends on", caption, studies(panels, rows))
+        yield ReportFigure("studies", "studies", "What the error depends on", caption, studies(panels, rows))
 
 
-def _mean(records: Sequence[Record], method: str, name: str) -> list[float]:
+def _mean(records: Sequence[CellRecord], method: str, name: str) -> list[float]:
     """A curve, averaged over the seeds of the main table that have it at the same length."""
     own = [r.curves[name] for r in records if r.method == method and r.study is None and name in r.curves]
     own = [curve for curve in own if len(curve) == len(own[0])]

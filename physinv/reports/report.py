@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from physinv.comparison.examples import Example, read_examples
-from physinv.comparison.records import Record, points, read_records, summarise
+from physinv.comparison.records import CellRecord, points, read_records, summarise
 from physinv.config.files import write_text
 from physinv.methods.registry import describe_method
 from physinv.reports import page
@@ -80,7 +80,7 @@ Embedded = tuple[str, str, str, str, bytes]
 """Section, title, caption, suffix, content."""
 
 
-def _page(records: Sequence[Record], images: Iterable[Embedded], recipe: str) -> str:
+def _page(records: Sequence[CellRecord], images: Iterable[Embedded], recipe: str) -> str:
     """All sections in order; those without content are left out."""
     figures: dict[str, list[str]] = {}
     for name, title, caption, suffix, data in images:
@@ -131,12 +131,12 @@ _CHECKED = (
 )
 
 
-def _failed(records: Sequence[Record]) -> str:
+def _failed(records: Sequence[CellRecord]) -> str:
     lines = "".join(f"<li>{escape(line)}</li>\n" for line in failures(records))
     return f"<h3>Failed, or does not apply</h3>\n<ul>\n{lines}</ul>" if lines else ""
 
 
-def _made(records: Sequence[Record], seeds: Sequence[int]) -> str:
+def _made(records: Sequence[CellRecord], seeds: Sequence[int]) -> str:
     """Commit, versions, hardware and dates; more than one of a kind is shown as such."""
     kinds = {k: sorted({r.origin[k] for r in records if r.origin[k]}) for k in records[0].origin}
     dates = [d[:16].replace("T", " ") for d in kinds.pop("date")]
@@ -148,7 +148,7 @@ def _made(records: Sequence[Record], seeds: Sequence[int]) -> str:
     return page.listing(pairs)
 
 
-def _about(records: Sequence[Record]) -> dict[str, str]:
+def _about(records: Sequence[CellRecord]) -> dict[str, str]:
     """One line about each method; one from outside may be out of reach here."""
     about = {}
     for name in dict.fromkeys(record.method for record in records):
@@ -162,7 +162,7 @@ def _about(records: Sequence[Record]) -> dict[str, str]:
     return about
 
 
-def _choice(record: Record) -> str:
+def _choice(record: CellRecord) -> str:
     """What a method that chooses among others chose, with the figures that decided; empty for all others."""
     if "chosen" not in record.notes:
         return ""

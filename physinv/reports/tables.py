@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from physinv.comparison.records import Record, Study, Summary, order, summarise
+from physinv.comparison.records import CellRecord, StudyPoint, Summary, order, summarise
 
 Summaries = Mapping[str, Mapping[str, Summary]]
 _CLOSE = 0.1  # relative difference above which two figures are not called level, whatever the noise
@@ -214,7 +214,7 @@ def number(summary: Summary | None, column: Column) -> str:
     return f"{mean} ± {summary.error:,.{decimals}f}"
 
 
-def markdown(records: Sequence[Record], study: Study | None = None) -> str:
+def markdown(records: Sequence[CellRecord], study: StudyPoint | None = None) -> str:
     """Format the table of one study point in Markdown, best in bold, with failures in lines below it.
 
     Args:
@@ -237,7 +237,7 @@ def markdown(records: Sequence[Record], study: Study | None = None) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def terminal(records: Sequence[Record]) -> Table:
+def terminal(records: Sequence[CellRecord]) -> Table:
     """Format the main table for a terminal of 80 columns, best in bold; the report has more columns.
 
     Args:
@@ -261,7 +261,7 @@ def terminal(records: Sequence[Record]) -> Table:
     return table
 
 
-def failures(records: Iterable[Record]) -> list[str]:
+def failures(records: Iterable[CellRecord]) -> list[str]:
     """Say in one line per method and reason which cells failed, and which numbers were not finite.
 
     Args:
@@ -270,7 +270,7 @@ def failures(records: Iterable[Record]) -> list[str]:
     Returns:
         The lines, sorted.
     """
-    cells: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+    cells: defaultdict[tuple[str, str], list[CellRecord]] = defaultdict(list)
     for record in records:
         if record.error is not None:
             cells[record.method, " ".join(record.error.split())].append(record)
@@ -279,7 +279,7 @@ def failures(records: Iterable[Record]) -> list[str]:
     return [f"{method} ({_places(own)}): {reason}" for (method, reason), own in sorted(cells.items())]
 
 
-def _places(records: Sequence[Record]) -> str:
+def _places(records: Sequence[CellRecord]) -> str:
     seeds = sorted({r.seed for r in records})
     text = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     studies = dict.fromkeys(f"{r.study.name} = {_plain(r.study.value)}" for r in records if r.study)

@@ -34,7 +34,7 @@ from physinv.config.outputs.replace import staging
 from physinv.methods.saving import prefixed
 from physinv.runs.run_json import identity
 from physinv.training.log_lines import read_log
-from physinv.training.validation import Record, as_record
+from physinv.training.validation import ValidationRecord, as_record
 
 SUMMARY = "summary.safetensors"
 """Name of the file of what is kept of the training data."""
@@ -135,7 +135,7 @@ def check_unused(run: Path) -> None:
         )
 
 
-def logs(run: Path) -> dict[str, list[Record]]:
+def logs(run: Path) -> dict[str, list[ValidationRecord]]:
     """Read the log of each network of a run.
 
     Args:

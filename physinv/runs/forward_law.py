@@ -21,7 +21,7 @@ from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.evaluation.observed.predictive import MOST_DRAWS, Prediction
+from physinv.evaluation.observed.predictive import MOST_DRAWS, PredictedFinals
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.saving import below, prefixed
 from physinv.processes.layout import StateLayout
@@ -43,7 +43,9 @@ class ForwardLaw:
     misses: Float[Tensor, "m *state"]
 
     @torch.no_grad()
-    def predict(self, samples: Float[Tensor, "n k *state"], *, generator: torch.Generator | None = None) -> Prediction:
+    def predict(
+        self, samples: Float[Tensor, "n k *state"], *, generator: torch.Generator | None = None
+    ) -> PredictedFinals:
         """Say what samples of initial states lead to.
 
         Args:
@@ -56,7 +58,7 @@ class ForwardLaw:
         few = samples[:, :MOST_DRAWS]
         clean = self.map.mean(few.flatten(0, 1)).reshape(few.shape)
         drawn = torch.randint(len(self.misses), few.shape[:2], generator=generator, device=few.device)
-        return Prediction(clean + self.misses.to(few)[drawn], clean)
+        return PredictedFinals(clean + self.misses.to(few)[drawn], clean)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return map and misses."""

@@ -138,7 +138,7 @@ class JumpPairs:
         pairs = torch.stack([states[row, ends[:, 0]], states[row, ends[:, 1]]], dim=1)
         times = self.train.times.to(pairs)[ends]
         noise = seeds.child("noise", update).generator(states.device)
-        return Batch(pairs, times, backward=prepared[row, jump], generator=noise, jump=jump)
+        return Batch(pairs, times, generator=noise, jump=jump, prepared=prepared[row, jump])
 
 
 def choose_fresh(fresh: str, sde: SDE) -> Fresh:

@@ -8,10 +8,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from physinv.training.validation import Record
+from physinv.training.validation import ValidationRecord
 
 
-def event_writer(folder: Path) -> Callable[[Record], None]:
+def event_writer(folder: Path) -> Callable[[ValidationRecord], None]:
     """Return a function that logs a record as TensorBoard events.
 
     Args:
@@ -26,7 +26,7 @@ def event_writer(folder: Path) -> Callable[[Record], None]:
         raise ValueError("TensorBoard is not installed; run `pip install physinv[tensorboard]`.") from None
     writer = SummaryWriter(str(folder))
 
-    def write(record: Record) -> None:
+    def write(record: ValidationRecord) -> None:
         for name, value in dataclasses.asdict(record).items():
             if name != "step":
                 writer.add_scalar(name, value, record.step)

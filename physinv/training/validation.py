@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Announce", "History", "Log", "Progress", "Record", "as_record", "validate"]
+__all__ = ["Announce", "History", "Log", "Progress", "ValidationRecord", "as_record", "validate"]
 
 import dataclasses
 import time
@@ -23,7 +23,7 @@ _PAUSE = 0.5  # seconds between two calls of ``progress``
 
 
 @dataclass(frozen=True)
-class Record:
+class ValidationRecord:
     """Hold one line of the log. Losses are per component, in units of the noise in the targets.
 
     Args:
@@ -45,7 +45,7 @@ class Record:
     best: float
 
 
-def as_record(values: Mapping[str, Any], path: Path) -> Record:
+def as_record(values: Mapping[str, Any], path: Path) -> ValidationRecord:
     """Make a line of the log of what was read.
 
     Args:
@@ -58,15 +58,15 @@ def as_record(values: Mapping[str, Any], path: Path) -> Record:
     Raises:
         ValueError: If names or kinds of values are not those of a line.
     """
-    fields = dataclasses.fields(Record)
+    fields = dataclasses.fields(ValidationRecord)
     plain = all(type(values.get(f.name)) in ((int,) if f.type == "int" else (int, float)) for f in fields)
     if not plain or len(values) != len(fields):
         names = ", ".join(f.name for f in fields)
         raise ValueError(f"{path} is damaged: a line must hold the numbers {names}; put back a copy, or train again.")
-    return Record(**values)
+    return ValidationRecord(**values)
 
 
-Progress = Callable[[float, Record], None]
+Progress = Callable[[float, ValidationRecord], None]
 """``(done, record) -> None``: hears which share of the training is done, and the last line of the log."""
 
 Announce = Callable[[str], None]
@@ -82,7 +82,7 @@ class History:
         best_step: Number of updates after which the averaged weights were kept.
     """
 
-    records: list[Record] = field(default_factory=list)
+    records: list[ValidationRecord] = field(default_factory=list)
     best_step: int = 0
 
 
@@ -116,7 +116,7 @@ class Log:
         self.history, self._run, self._progress = history, run, progress
         self._shown = time.perf_counter()
 
-    def add(self, state: Checkpoint, values: list[float], *, window: int, rate: float, loss: float) -> Record:
+    def add(self, state: Checkpoint, values: list[float], *, window: int, rate: float, loss: float) -> ValidationRecord:
         """Judge the validation losses, add a line, and write line and checkpoint.
 
         Args:
@@ -133,7 +133,7 @@ class Log:
             ValueError: If a validation loss is not finite.
         """
         state.judge(values)
-        record = Record(state.step, round(state.seconds, 3), window, rate, loss, fmean(values), state.best)
+        record = ValidationRecord(state.step, round(state.seconds, 3), window, rate, loss, fmean(values), state.best)
         self.history.records.append(record)
         self.history.best_step = state.best_step
         if self._run is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from report_cases import cell, folder
 
-from physinv.comparison.records import Study, Summary, order, points, read_records, summarise
+from physinv.comparison.records import StudyPoint, Summary, order, points, read_records, summarise
 from physinv.reports.compare import compare
 from physinv.reports.report import write_report
 from physinv.reports.tables import failures
@@ -97,7 +97,7 @@ def test_means_and_standard_errors_by_hand(tmp_path: Path) -> None:
     assert means["a"]["sample_seconds"].mean == pytest.approx(8 / 1600)
     assert order(means)[0] == "a"
     (study,) = points(records)["T"]
-    assert study == Study("T", "parameters.horizon", 2.0, "parameters.horizon")
+    assert study == StudyPoint("T", "parameters.horizon", 2.0, "parameters.horizon")
     assert summarise(records, study)["a"]["crps"].mean == 9
     assert failures(records) == ["c (seed 0): failed: no", "d (seed 0): crps not finite, left out of the means"]
 

@@ -184,11 +184,11 @@ def test_tensorboard_gets_every_record(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from physinv.training.tensorboard import event_writer
-    from physinv.training.validation import Record
+    from physinv.training.validation import ValidationRecord
 
     write = event_writer(tmp_path)
     for step in (0, 10):
-        write(Record(step=step, seconds=1.0, window=2, rate=1e-3, loss=0.9, valid=1.0 - step / 100, best=0.9))
+        write(ValidationRecord(step=step, seconds=1.0, window=2, rate=1e-3, loss=0.9, valid=1.0 - step / 100, best=0.9))
     log = EventAccumulator(str(tmp_path)).Reload()
     assert [e.step for e in log.Scalars("valid")] == [0, 10]
     assert log.Scalars("valid")[1].value == pytest.approx(0.9)

@@ -16,7 +16,7 @@ from PIL import Image
 from report_cases import cell, folder
 
 from physinv.comparison.examples import Example, read_examples, write_example
-from physinv.comparison.records import Record, read_records
+from physinv.comparison.records import CellRecord, read_records
 from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
 from physinv.reports.figures import pictures
 from physinv.reports.plots.animation import animate, save_gif
@@ -230,7 +230,7 @@ def _ids(text: str) -> list[str]:
 
 def test_records_keep_what_they_were_told(tmp_path: Path) -> None:
     (record,) = read_records(folder(tmp_path, {**cell("a", crps=1.0, energy_score=None), "budget_seconds": 60}))
-    assert isinstance(record, Record)
+    assert isinstance(record, CellRecord)
     assert record.metrics == {"crps": 1.0}
     assert record.lost == ("energy_score",)  # the runner leaves out what does not apply: null is what was not finite
     assert record.origin["versions"] == "physinv 0.1.0"

@@ -1,6 +1,7 @@
 """The house rules that a machine can check: direction of imports, packaging, no pickle."""
 
 import ast
+import collections
 import re
 import subprocess
 import sys
@@ -98,6 +99,16 @@ def test_folders_and_modules_stay_small():
     assert {name: n for name, n in modules.items() if n > 14} == {}
     lines = {str(p.relative_to(ROOT)): len(p.read_text("utf-8").splitlines()) for p in FILES}
     assert {name: n for name, n in lines.items() if n > 400} == {}
+
+
+def test_no_two_classes_share_a_name():
+    found = collections.defaultdict(list)
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(str(path.relative_to(ROOT)))
+    assert len(found) > 100
+    assert not {name: places for name, places in found.items() if len(places) > 1}
 
 
 def test_nothing_loads_code_from_data():

@@ -85,7 +85,7 @@ def test_batches_depend_on_the_seed_and_their_number_alone(data):
     straight, resumed = batches(first, start + 3)[start:], batches(second, 3, start=start)
     for a, b in zip(straight, resumed, strict=True):
         assert torch.equal(a.states, b.states)
-        assert torch.equal(a.backward, b.backward)
+        assert torch.equal(a.prepared, b.prepared)
     assert not torch.equal(straight[0].states, batches(first, 1, start=start, seed=1)[0].states)
     assert not contained(straight[1].states[:, 0], straight[0].states[:, 0]).all()
 
@@ -95,7 +95,7 @@ def test_prepared_states_belong_to_the_later_states(data):
     (batch,) = batches(pairs, 1)
     for i in range(len(pairs.kernel.table)):
         rows = batch.jump == i
-        assert torch.equal(batch.backward[rows], pairs.kernel.prepare(batch.states[rows, 1], i))
+        assert torch.equal(batch.prepared[rows], pairs.kernel.prepare(batch.states[rows, 1], i))
 
 
 @pytest.mark.parametrize(("rows", "held"), [(16, 16), (40, 40), (4096, 40)])

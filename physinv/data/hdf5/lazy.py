@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Stored", "attributes"]
+__all__ = ["StoredArray", "attributes"]
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from physinv.data.hdf5.stored import check_stored
 _INTERNAL = ("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST")
 
 
-class Stored(BackendArray):
+class StoredArray(BackendArray):
     """Serve a dataset of an HDF5 file to xarray, which reads parts of it when they are needed.
 
     Args:

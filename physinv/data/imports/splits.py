@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Pick", "Splits", "split_up", "window_of"]
+__all__ = ["Pick", "WindowSplits", "split_up", "window_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Pick = tuple[Recording, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Splits:
+class WindowSplits:
     """Hold the trajectories of each split.
 
     Args:
@@ -66,7 +66,7 @@ def window_of(found: Mapping[str, Sequence[Recording]], choices: Choices) -> Win
     return window
 
 
-def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, choices: Choices) -> Splits:
+def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, choices: Choices) -> WindowSplits:
     """Divide recordings into trajectories, and these into splits.
 
     Args:
@@ -90,8 +90,8 @@ def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, ch
             )
         picks = {s: [(r, i, 0) for r in rs for i in range(r.count)] for s, rs in found.items()}
         if not whole:
-            return Splits(picks, grid, "as the folders are")
-        return Splits(_shares(picks[""], choices), grid, "trajectories at random")
+            return WindowSplits(picks, grid, "as the folders are")
+        return WindowSplits(_shares(picks[""], choices), grid, "trajectories at random")
 
     # Where windows of each recording begin, in blocks of time for each split, or anywhere.
     by_time = whole and choices.split_by != "trajectory"
@@ -119,7 +119,7 @@ def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, ch
         how, picks = "trajectories at random", _shares(picks[""], choices)
     if empty := [split for split, picked in picks.items() if not picked]:
         raise ValueError(f"no window is left for {', '.join(empty)}; take shorter windows or a smaller `--stride`.")
-    return Splits(picks, grid, how, tuple(notes))
+    return WindowSplits(picks, grid, how, tuple(notes))
 
 
 def _windows(places: Sequence[tuple[Recording, int]]) -> list[Pick]:

@@ -14,7 +14,7 @@ import h5py
 import xarray as xr
 from xarray.core import indexing
 
-from physinv.data.hdf5.lazy import Stored, attributes
+from physinv.data.hdf5.lazy import StoredArray, attributes
 from physinv.data.hdf5.opening import open_file
 from physinv.data.hdf5.stored import check_stored
 from physinv.data.sources import trajectory_files
@@ -83,7 +83,7 @@ def _by_coordinates(path: Path, kept: dict[str, h5py.Dataset], matlab: bool) -> 
 
 
 def _lazily(path: Path, name: str, reverse: bool = False) -> indexing.LazilyIndexedArray:
-    return indexing.LazilyIndexedArray(Stored(path, name, reverse=reverse))
+    return indexing.LazilyIndexedArray(StoredArray(path, name, reverse=reverse))
 
 
 def _scales(item: h5py.Dataset) -> list[str | None]:

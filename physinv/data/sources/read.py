@@ -6,7 +6,7 @@ all but name).  Each family of formats has a module here; :data:`FAMILIES` lists
 
 from __future__ import annotations
 
-__all__ = ["FAMILIES", "Family", "open_source", "read_states", "state_array"]
+__all__ = ["FAMILIES", "FileFamily", "open_source", "read_states", "state_array"]
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Family:
+class FileFamily:
     """Say how files of one family are recognised and read.
 
     Args:
@@ -50,19 +50,19 @@ class Family:
 _HERE = "physinv.data.sources"
 
 FAMILIES = (
-    Family(
+    FileFamily(
         "HDF5 (netCDF-4, The Well, PDEBench, MATLAB 7.3)", f"{_HERE}.hdf5:read", (b"\x89HDF\r\n\x1a\n", b"MATLAB 7.3")
     ),
-    Family("netCDF-3", f"{_HERE}.grids:read_netcdf3", (b"CDF\x01", b"CDF\x02", b"CDF\x05")),
-    Family("GRIB", f"{_HERE}.grids:read_grib", (b"GRIB",)),
-    Family("Zarr", f"{_HERE}.grids:read_zarr", (), (".zarr",)),
-    Family("MATLAB 5", f"{_HERE}.arrays:read_mat", (b"MATLAB 5.0",)),
-    Family("NumPy .npy", f"{_HERE}.arrays:read_npy", (b"\x93NUMPY",)),
-    Family("NumPy .npz", f"{_HERE}.arrays:read_npz", (), (".npz",)),
-    Family("torch .pt", f"{_HERE}.arrays:read_torch", (), (".pt", ".pth")),
-    Family("csv", f"{_HERE}.tables:read_csv", (), (".csv", ".tsv", ".txt", ".dat")),
-    Family("GSD", f"{_HERE}.particles:read_gsd", (b"\xdfe\xdfe\xdfe\xdfe",), (".gsd",)),
-    Family("XYZ", f"{_HERE}.particles:read_xyz", (), (".xyz", ".extxyz")),
+    FileFamily("netCDF-3", f"{_HERE}.grids:read_netcdf3", (b"CDF\x01", b"CDF\x02", b"CDF\x05")),
+    FileFamily("GRIB", f"{_HERE}.grids:read_grib", (b"GRIB",)),
+    FileFamily("Zarr", f"{_HERE}.grids:read_zarr", (), (".zarr",)),
+    FileFamily("MATLAB 5", f"{_HERE}.arrays:read_mat", (b"MATLAB 5.0",)),
+    FileFamily("NumPy .npy", f"{_HERE}.arrays:read_npy", (b"\x93NUMPY",)),
+    FileFamily("NumPy .npz", f"{_HERE}.arrays:read_npz", (), (".npz",)),
+    FileFamily("torch .pt", f"{_HERE}.arrays:read_torch", (), (".pt", ".pth")),
+    FileFamily("csv", f"{_HERE}.tables:read_csv", (), (".csv", ".tsv", ".txt", ".dat")),
+    FileFamily("GSD", f"{_HERE}.particles:read_gsd", (b"\xdfe\xdfe\xdfe\xdfe",), (".gsd",)),
+    FileFamily("XYZ", f"{_HERE}.particles:read_xyz", (), (".xyz", ".extxyz")),
 )
 """All families, in the order in which they are asked."""
 
@@ -124,7 +124,7 @@ def read_states(
     return states_of(open_source(path), variable, dims, times=times, positions=positions, boundary=boundary)
 
 
-def _family(path: Path) -> Family:
+def _family(path: Path) -> FileFamily:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}.")
     check_regular(path)

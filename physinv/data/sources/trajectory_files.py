@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from xarray.core import indexing
 
-from physinv.data.hdf5.lazy import Stored, attributes
+from physinv.data.hdf5.lazy import StoredArray, attributes
 from physinv.data.hdf5.stored import MOST_NUMBERS, check_stored, read_line
 from physinv.data.sources.build import dataset_of, decoded
 
@@ -148,7 +148,7 @@ def _groups(path: Path, file: h5py.File) -> xr.Dataset:
 
 
 def _lazily(path: Path, *names: str) -> indexing.LazilyIndexedArray:
-    return indexing.LazilyIndexedArray(Stored(path, *names))
+    return indexing.LazilyIndexedArray(StoredArray(path, *names))
 
 
 def _one_grid(path: Path, data: h5py.Dataset) -> NDArray[np.float64]:

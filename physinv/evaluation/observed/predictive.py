@@ -21,7 +21,7 @@ from __future__ import annotations
 __all__ = [
     "FEWEST_DRAWS",
     "MOST_DRAWS",
-    "Prediction",
+    "PredictedFinals",
     "Predictive",
     "PredictiveRow",
     "Way",
@@ -65,7 +65,7 @@ _BLAMED = {"learned": "the learned physics", "regression": "the regression of x_
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedFinals:
     """Samples of initial states, run forward.
 
     Args:
@@ -120,7 +120,7 @@ def predict(
     samples: Float[Tensor, "n k *state"],
     *,
     generator: torch.Generator | None = None,
-) -> Prediction:
+) -> PredictedFinals:
     """Run samples of initial states to the final time, with and without noise.
 
     Args:
@@ -149,12 +149,12 @@ def predict(
         return last
 
     noisy, clean = (torch.cat([end(part, noise) for part in torch.split(x, chunk)]) for noise in (True, False))
-    return Prediction(noisy.reshape(few.shape), clean.reshape(few.shape))
+    return PredictedFinals(noisy.reshape(few.shape), clean.reshape(few.shape))
 
 
 @torch.no_grad()
 def check_prediction(
-    prediction: Prediction, final: Float[Tensor, "n *state"], layout: StateLayout, way: Way = "known"
+    prediction: PredictedFinals, final: Float[Tensor, "n *state"], layout: StateLayout, way: Way = "known"
 ) -> Predictive:
     """Compare observed final states with those that samples lead to.
 

@@ -7,7 +7,7 @@ Every observation has a minimisation of its own, with its own steps; all run sid
 
 from __future__ import annotations
 
-__all__ = ["Cost", "Linearised", "Objective", "gauss_newton", "lbfgs"]
+__all__ = ["Cost", "Linearised", "CostFunction", "gauss_newton", "lbfgs"]
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _HALVINGS = 6
 
 
 @dataclass(frozen=True)
-class Objective:
+class CostFunction:
     """The cost function ``J`` of each observation, in whitened coordinates ``u (batch, d)``.
 
     Args:
@@ -228,7 +228,7 @@ def lbfgs(
 
 
 def gauss_newton(
-    objective: Objective, u: Float[Tensor, "batch d"], *, outer: int, inner: int
+    objective: CostFunction, u: Float[Tensor, "batch d"], *, outer: int, inner: int
 ) -> Float[Tensor, "batch d"]:
     """Minimise ``J`` by incremental 4D-Var: solve ``(I + K^T K) du = -(u + K^T r)`` repeatedly.
 

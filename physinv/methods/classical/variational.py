@@ -28,14 +28,14 @@ from physinv.methods.classical.gaussian_prior import (
     load_gaussian_prior,
 )
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
-from physinv.methods.classical.minimise import Objective, gauss_newton, lbfgs
+from physinv.methods.classical.minimise import CostFunction, gauss_newton, lbfgs
 from physinv.methods.classical.monte_carlo.laplace import descend
 from physinv.methods.classical.monte_carlo.weak_constraint import Lower, WeakConstraint, lowered, weak_constraint
 from physinv.methods.classical.physics import Physics, fit_physics
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
 
-Down = Callable[[Objective, Tensor], Tensor]
+Down = Callable[[CostFunction, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Variational(Answer):
     prior: GaussianPrior
     start: LinearEstimate | Physics
     missed: FittedCovariance
-    minimise: Callable[[Objective, Tensor], Tensor]
+    minimise: Callable[[CostFunction, Tensor], Tensor]
     draw: int
     lower: Lower
 
@@ -82,7 +82,7 @@ class Variational(Answer):
         found = prefixed("forward", self.forward.tensors()) | prefixed("prior", self.prior.tensors())
         return found | prefixed("start", self.start.tensors()) | prefixed("missed", self.missed.parts)
 
-    def objective(self, final: Float[Tensor, "batch *state"]) -> Objective:
+    def objective(self, final: Float[Tensor, "batch *state"]) -> CostFunction:
         """Return the cost function ``J`` of observed final states.
 
         Args:
@@ -97,7 +97,7 @@ class Variational(Answer):
             x = S.whiten(v.reshape(len(v), *self.prior.mean.shape))
             return S.whiten(self.missed.apply(x)).flatten(1)
 
-        return Objective(self.forward, self.prior, final, precondition)
+        return CostFunction(self.forward, self.prior, final, precondition)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         return self.prior.root(self._minimum(final), final)

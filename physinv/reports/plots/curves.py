@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from physinv.reports.plots.style import BLACK, BLUE, RED, Array, house_style
-from physinv.training.validation import Record
+from physinv.training.validation import ValidationRecord
 
 
 @house_style()
-def training(records: Sequence[Record]) -> Figure:
+def training(records: Sequence[ValidationRecord]) -> Figure:
     """Draw losses, the validation loss above its best (logarithmic, since late gains are small) and the learning rate.
 
     A loss is mostly noise in its targets, drawn anew for training and validation: changes along each line mean more

@@ -30,8 +30,9 @@ class Batch:
             :mod:`~physinv.training.backward_cache`).
         estimate: An estimate of the first state of each window, shape ``(batch, *state)``; None if there is none.
         generator: Source of the noise that an objective draws, on the device of ``states``; None: torch's global one.
-        jump: For pairs of states that are the ends of jumps, the numbers of the jumps, shape ``(batch,)``; ``backward``
-            is then what the jump kernel prepared for the later states (see :mod:`~physinv.models.jumps.base`).
+        jump: For pairs of states that are the ends of jumps, the numbers of the jumps, shape ``(batch,)``.
+        prepared: For such pairs, what the jump kernel computed of the later states before training (see
+            :mod:`~physinv.models.jumps.base`).
 
     Example:
         >>> batch = Batch(torch.zeros(8, 2, 3), torch.tensor([[0.0, 0.1]]).expand(8, 2))
@@ -41,10 +42,11 @@ class Batch:
 
     states: Float[Tensor, "batch window *state"]
     times: Float[Tensor, "batch window"]
-    backward: Float[Tensor, "batch ..."] | None = None
+    backward: Float[Tensor, "batch *state"] | None = None
     estimate: Float[Tensor, "batch *state"] | None = None
     generator: torch.Generator | None = None
     jump: Int64[Tensor, " batch"] | None = None
+    prepared: Float[Tensor, "batch ..."] | None = None
 
     @property
     def window(self) -> int:

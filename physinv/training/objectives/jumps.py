@@ -21,14 +21,14 @@ def jump_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     Args:
         score: A :class:`~physinv.models.jumps.base.JumpKernel`.
         sde: Not used.
-        batch: Pairs of states, ``batch.backward`` what the kernel prepared for the later ones, and ``batch.jump``.
+        batch: Pairs of states, ``batch.jump``, and ``batch.prepared`` for the later ones.
 
     Raises:
         ValueError: If ``score`` is no jump kernel, or the batch does not hold jumps.
     """
-    if not isinstance(score, JumpKernel) or batch.backward is None or batch.jump is None:
+    if not isinstance(score, JumpKernel) or batch.prepared is None or batch.jump is None:
         raise ValueError(f"`jumps` trains a JumpKernel on pairs of states, got {type(score).__name__}.")
-    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.backward, batch.jump, generator=batch.generator)
+    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.prepared, batch.jump, generator=batch.generator)
 
 
 JUMPS = Objective(jump_loss)

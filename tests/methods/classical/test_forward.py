@@ -12,7 +12,7 @@ from physinv.laws.covariance import isotropic
 from physinv.methods.classical.ensemble_kalman import fit_ensemble_kalman
 from physinv.methods.classical.forward import Forward, fit_forward, load_forward
 from physinv.methods.classical.gaussian_prior import fit_gaussian_prior
-from physinv.methods.classical.minimise import Objective
+from physinv.methods.classical.minimise import CostFunction
 from physinv.methods.classical.physics import fit_physics
 from physinv.methods.classical.variational import fit_gauss_newton, fit_lbfgs
 from physinv.methods.learned.diffusion_prior import fit_diffusion_prior
@@ -102,7 +102,7 @@ def test_derivatives_through_the_solver(burgers):
     prior, forward = fit_gaussian_prior(problem), fit_forward(problem)
     x, final = start[:1].double(), final[:1].double()
     assert torch.autograd.gradcheck(lambda v: forward.misfit(v, final), (x.requires_grad_(),))
-    objective = Objective(forward, prior, final)
+    objective = CostFunction(forward, prior, final)
     u, v = (torch.randn(1, 32, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (1, 2))
     local, h = objective.linearise(u), 1e-5
     slope = (objective.residual(u + h * v) - objective.residual(u - h * v)) / (2 * h)

@@ -11,7 +11,7 @@ from physinv.evaluation.metrics import coverage, relative_l2
 from physinv.methods.classical.forward import fit_forward
 from physinv.methods.classical.gaussian_prior import fit_gaussian_prior
 from physinv.methods.classical.linear_estimate import LinearEstimate
-from physinv.methods.classical.minimise import Objective, gauss_newton, lbfgs
+from physinv.methods.classical.minimise import CostFunction, gauss_newton, lbfgs
 from physinv.methods.classical.physics import Physics
 from physinv.methods.classical.variational import fit_lbfgs
 from simulators.fields.burgers import Burgers
@@ -71,7 +71,7 @@ def test_the_double_well_is_solved_as_by_trying_every_start(tmp_path, fit):
     found = fit(problem)
     objective = found.objective(final)
     grid = torch.linspace(-6, 6, 2001)
-    every = Objective(found.forward, found.prior, final.repeat_interleave(2001, 0))
+    every = CostFunction(found.forward, found.prior, final.repeat_interleave(2001, 0))
     values = every.value(grid.repeat(len(final))[:, None]).reshape(len(final), 2001)
     least, reached = values.min(1).values, objective.value(found.prior.standardise(found.mean(final)))
     # the grid is .006 wide: J of the best of its points is at most (.003)^2/2 J'' above the minimum, J'' <= 1000
@@ -123,7 +123,7 @@ def test_steps_into_a_blow_up_are_taken_back(tmp_path):
     problem, _, final = make(DoubleWell(barrier=10.0, horizon=0.4, steps=4, inner=4), tmp_path / "d")
     forward, prior = fit_forward(problem), fit_gaussian_prior(problem)
     assert not forward.push(torch.tensor([[6.0]])).isfinite().all()
-    wild = Objective(forward, prior, 2 * final, lambda v: 1e3 * v)  # first steps far beyond the basin
+    wild = CostFunction(forward, prior, 2 * final, lambda v: 1e3 * v)  # first steps far beyond the basin
     u = torch.full((len(final), 1), 0.5)
     u[0] = 1e4  # an observation that starts where the solver diverges stays there
     for minimise in (lambda: lbfgs(wild, u, iterations=15), lambda: gauss_newton(wild, u, outer=4, inner=1)):

@@ -9,11 +9,11 @@ import pytest
 from plot_cases import lines
 
 from physinv.reports import plots as plot
-from physinv.training.validation import Record
+from physinv.training.validation import ValidationRecord
 
 
-def record(step: int, loss: float, valid: float, window: int = 2, rate: float = 1e-3) -> Record:
-    return Record(step, 0.1 * step, window, rate, loss, valid, valid)
+def record(step: int, loss: float, valid: float, window: int = 2, rate: float = 1e-3) -> ValidationRecord:
+    return ValidationRecord(step, 0.1 * step, window, rate, loss, valid, valid)
 
 
 def test_training_leaves_out_the_loss_before_the_first_update() -> None:
