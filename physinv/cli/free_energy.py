@@ -104,7 +104,7 @@ def _table(found: FreeEnergy, title: str) -> Table:
     for name in ("value", "+-", "effective share"):
         table.add_column(name, justify="right")
     for name, row in told["estimates"].items():
-        share = "" if name == "annealing" else f"{row['effective']:.0%}"
+        share = "" if row["effective"] is None else f"{row['effective']:.0%}"
         table.add_row(name, f"{row['value']:.5g}", f"{row['error']:.2g}", share)
     for name, key in (("mean work forward", "work"), ("mean work backward", "work_backward")):
         table.add_row(name, f"{told[key]['mean']:.5g}", f"{told[key]['error']:.2g}", "")

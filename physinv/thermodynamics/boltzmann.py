@@ -73,7 +73,8 @@ def equilibrium(process: Simulator, n: int, *, generator: torch.Generator | None
     """Draw states of a process in equilibrium, with known density: starts for ``process.run``, for example.
 
     Initial states of the process say where its law is roughly; wells that no chain from there reaches within 60
-    moves, and that lie outside the Gaussian that is laid around all chains, are missed.
+    moves, and that lie outside the Gaussian that is laid around all chains, are missed.  The population is exact in the
+    limit of many states; the shares of separate wells have the error of its weights, as ``log_z`` has.
 
     Args:
         process: A process in a potential.
@@ -100,9 +101,9 @@ def equilibrium(process: Simulator, n: int, *, generator: torch.Generator | None
     free = free_numbers(process, x)
 
     # Short chains say how wide the law is; what is static keeps its value.
-    move: Move = HMC(0.1 * x.std(0).clamp(min=1e-3) * free, _LEAPS)
+    move: Move = HMC(0.1 * _spread(x) * free, _LEAPS)
     move, x = tuned(move, target, x, rounds=_EXPLORE, generator=generator)
-    mean, width = x.mean(0), _WIDER * x.std(0).clamp(min=1e-6)
+    mean, width = x.mean(0), _WIDER * _spread(x)
     z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
     x = torch.where(free, mean + width * z, x)
     count = int(free.sum())
@@ -185,6 +186,13 @@ def step_of(process: Simulator, x: Float[Tensor, "batch *state"], dt: float) -> 
         An adjusted Langevin step of size ``g^2 dt / 2``; ever more like the process as it gets shorter.
     """
     return MALA(_half(process, x) * dt)
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Standard deviation of each number; where it is 0, the mean of the others."""
+    wide = x.std(0)
+    some = wide > 0
+    return torch.where(some, wide, wide[some].mean() if bool(some.any()) else 1.0)
 
 
 def _half(process: Simulator, x: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Difference:
     Args:
         value: ``D = -log(Z_1 / Z_0)``, in nats.
         error: Its standard error; too small where the effective share is.
-        effective: Effective share of the runs, of the worse direction.
+        effective: Effective share of the runs, of the worse direction; NaN where it is not known.
     """
 
     value: float

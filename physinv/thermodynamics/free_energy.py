@@ -56,7 +56,7 @@ class FreeEnergy:
         """Return the estimates by name: Bennett's, Jarzynski's forward and backward, and annealing at both ends."""
         reversed_ = jarzynski(self.back, of="Jarzynski's equality backward")
         first, last = self.equilibria
-        annealed = Difference(first.log_z - last.log_z, math.hypot(first.log_z_error, last.log_z_error), 1.0)
+        annealed = Difference(first.log_z - last.log_z, math.hypot(first.log_z_error, last.log_z_error), math.nan)
         return {
             "bennett": bennett(self.work, self.back),
             "jarzynski": jarzynski(self.work, of="Jarzynski's equality forward"),
@@ -79,7 +79,7 @@ class FreeEnergy:
         if self.accepted < _SLOW:
             found.append(
                 f"only {self.accepted:.0%} of the steps were accepted, so the states relaxed more slowly than the "
-                "process does; the free energy is right, the work is not that of `--duration`: raise `--steps`."
+                "process does; the free energy is right, the work is not that of this `duration`: raise `steps`."
             )
         return found
 
@@ -214,9 +214,9 @@ def _mean(work: Tensor) -> tuple[float, float]:
     return float(work.mean()), float(work.std()) / math.sqrt(len(work))
 
 
-def _told(found: Difference) -> dict[str, float]:
+def _told(found: Difference) -> dict[str, float | None]:
     """An estimate for JSON."""
-    return {"value": found.value, "error": found.error, "effective": found.effective}
+    return {"value": found.value, "error": found.error, "effective": _finite(found.effective)}
 
 
 def _finite(value: float) -> float | None:

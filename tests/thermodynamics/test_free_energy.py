@@ -34,7 +34,7 @@ def test_any_number_of_steps_is_right_and_what_is_doubtful_is_told():
     """Five steps of .4 are often refused: the states relax too slowly, and the free energy is right all the same."""
     found = free_energy(Trap(), "stiffness", 1.0, 4.0, duration=2.0, runs=2000, steps=5)
     assert abs(found.estimates["bennett"].value - math.log(2)) < 4 * found.estimates["bennett"].error
-    assert any("raise `--steps`" in told for told in found.warnings)
+    assert any("raise `steps`" in told for told in found.warnings)
 
 
 def test_the_same_seed_gives_the_same_work_and_json_holds_it():
