@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Energy", "Path", "along", "geometric", "reduced", "slope"]
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -98,16 +97,16 @@ def along(process: Simulator, name: str, first: float, last: float) -> Callable[
     fields, owner = {f.name: f for f in dataclasses.fields(process)}, type(process).__name__
     if name not in fields:
         raise ValueError(f"{owner} has no parameter `{name}`; {did_you_mean(name, fields, owner='it has')}")
-    field = fields[name]
+    field, first, last = fields[name], float(first), float(last)
     if not isinstance(field.default, float):
         raise ValueError(f"`{name}` of {owner} is no real number, and can't be changed bit by bit; take another one.")
     for value in (first, last):
-        check_value(owner, field, float(value))
+        check_value(owner, field, value)
 
     def at(s: float) -> Simulator:
-        # The ends are exact; values between them lie within the bounds of both.
-        value = first if s == 0 else last if s == 1 else math.fsum(((1 - s) * first, s * last))
-        changed: dict[str, Any] = {name: float(value)}
+        # Rounding must not lead beyond the ends, which may be bounds.
+        value = min(max((1 - s) * first + s * last, min(first, last)), max(first, last))
+        changed: dict[str, Any] = {name: value}
         return dataclasses.replace(process, **changed)
 
     for end in (0.0, 1.0):

@@ -179,6 +179,8 @@ def free_energy(
         order = slice(None, None, 1 - 2 * i)
         generator = root.child("runs", i).generator()
         found.append(drive(levels[order], law.samples, moves[order], progress=done, generator=generator))
+        if not bool(found[-1].work.isfinite().all()):
+            raise ValueError(f"the energy of {type(process).__name__} became infinite or NaN; change `{name}` less.")
     betas = (check_potential(ends[0]).inverse_temperature, check_potential(ends[1]).inverse_temperature)
     accepted = min(f.accepted for f in found)
     return FreeEnergy(found[0].work, found[1].work, count, accepted, betas, (laws[0], laws[1]))

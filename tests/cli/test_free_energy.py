@@ -16,6 +16,14 @@ def test_json_and_table_have_the_same_numbers(physinv):
     assert "200 runs in each direction of 10 steps" in out
 
 
+def test_a_process_of_ones_own_needs_two_members_and_no_registration(physinv):
+    words = ("free-energy", "trap_cases:Trap", "--vary", "stiffness=1:4", "--duration", "0.1", "--runs", "400")
+    code, out, err = physinv(*words, "--steps", "5", "--json", "--seed", "3")
+    assert code == 0, err
+    told = json.loads(out)
+    assert abs(told["difference"] - 0.6931) < 4 * told["error"]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
