@@ -23,6 +23,7 @@ FOLDERS = {
     "reversal": "Reverse steps and Langevin moves",
     "training": "The training loop, objectives and checkpoints",
     "posterior": "Posterior samples, likelihoods, partial observations, the file of reconstructions",
+    "thermodynamics": "Free energies of processes in a potential: moves, annealing, driven runs, bounds",
     "evaluation": "Metrics, calibration tests, two-sample tests, spectra",
     "methods": "Every method of reconstruction, behind one signature",
     "runs": "Folders of trained methods, and reconstructions with them",

@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from physinv import thermodynamics
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.final_states import FinalStates, final_states, read_final_states
@@ -80,6 +81,7 @@ __all__ = [
     "reconstruct",
     "simulators",
     "solve",
+    "thermodynamics",
     "to_arviz",
     "train_run",
     "trajectory_loss",
@@ -114,6 +116,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "reports.plots": (),
     "runs.reconstruct": ("SamplingPlan", "reconstruct"),
     "runs.run": ("load_run", "train_run"),
+    "thermodynamics": (),
     "training.budget": ("Budget",),
     "training.loop": ("fit",),
     "training.objectives.trajectory": ("trajectory_loss",),

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from physinv.cli import benchmark, compare, data, evidence, import_data, reconstruct, train
+from physinv.cli import benchmark, compare, data, evidence, free_energy, import_data, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.settings_help import SettingsHelp
 from physinv.cli.terminal import console
@@ -69,6 +69,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "reconstruct": reconstruct.reconstruct,
     "evaluate": reconstruct.evaluate,
     "evidence": evidence.evidence,
+    "free-energy": free_energy.free_energy,
     "compare": compare.compare,
     "demo": demo,
 }

@@ -28,6 +28,9 @@ names in use; capitals stand for numbers or for names of files' parts.
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
     evidence / samples                      draws of a reversal that are weighed
+    free-energy / equilibrium / END         states in equilibrium at both values of a parameter
+    free-energy / steps                     moves by which the number of steps is chosen
+    free-energy / runs / DIRECTION          driven runs, forward and backward
     evaluation / exact                      samples of the exact posterior, to compare with
     evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
     evaluation / ranks                      ranks among equal numbers, in figures

@@ -94,6 +94,22 @@ class AllenCahn(Semilinear, RandomField):
         bending = self.width**2 / 2 * bent.flatten(1).sum(1) / math.prod(self.space)
         return bending + (1 - x**2).square().flatten(1).mean(1) / 4
 
+    @property
+    def inverse_temperature(self) -> float:
+        """``2 / noise^2``, since the mobility of every pixel is 1."""
+        if not number(self.noise) > 0:
+            raise ValueError(f"`noise` of {type(self).__name__} must be above 0 for Boltzmann's law, got {self.noise}.")
+        return 2 / number(self.noise) ** 2
+
+    def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        """Return the energy whose gradient is minus the drift, tilt included: the sum over pixels.
+
+        Args:
+            x: States, ``(batch, 1, *space)``.
+        """
+        pixels = math.prod(self.space)
+        return pixels * self.energy(x) - self.tilt * (x - x**3 / 3).flatten(1).sum(1)
+
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:
         """Return mirror images along each axis, with phases exchanged too unless one of them is preferred."""
         mirrored = [x, *(reflect(x, i) for i in range(self.dimension))]

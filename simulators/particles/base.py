@@ -200,6 +200,23 @@ class Particles(Simulator):
         """
         return self.energy_and_force(x[..., : self.dimension], x[..., -1])[1]
 
+    @property
+    def inverse_temperature(self) -> float:
+        owner = type(self).__name__
+        if not number(self.temperature) > 0:
+            raise ValueError(f"`temperature` of {owner} must be above 0 for Boltzmann's law, got {self.temperature}.")
+        trapped = {
+            "none": (),
+            "harmonic": ("stiffness",),
+            "double-well": ("barrier", "stiffness")[: self.dimension],
+            "mueller-brown": ("barrier",),
+        }[self.external]
+        for name in trapped or ("external",):
+            value = getattr(self, name)
+            if name == "external" or not number(value) > 0:
+                raise ValueError(f"`{name}` of {owner} must confine the particles for Boltzmann's law, got {value!r}.")
+        return 1 / number(self.temperature)
+
     @abstractmethod
     def potential(self, x: Float[Tensor, "batch n c"]) -> Float[Tensor, " batch"]:
         """Return the energy ``(batch,)`` that the dynamics conserve without heat bath, or descend.

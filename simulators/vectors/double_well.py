@@ -77,6 +77,19 @@ class DoubleWell(Simulator):
     def substeps(self) -> int:
         return max(self.inner, super().substeps)
 
+    @property
+    def inverse_temperature(self) -> float:
+        owner = type(self).__name__
+        if not number(self.temperature) > 0:
+            raise ValueError(f"`temperature` of {owner} must be above 0 for Boltzmann's law, got {self.temperature}.")
+        for name in ("barrier", "stiffness")[: self.dimension]:
+            if not number(getattr(self, name)) > 0:
+                raise ValueError(
+                    f"`{name}` of {owner} must be above 0 for Boltzmann's law, got {getattr(self, name)}: nothing else "
+                    "confines the particle."
+                )
+        return 1 / number(self.temperature)
+
     def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
         """Return the potential energy ``U(x)`` of each state.
 

@@ -17,7 +17,7 @@ from physinv.equations.steps import Step, exponential
 from physinv.laws.exact import MixturePosterior
 from physinv.laws.mixture import Mixture
 from physinv.processes.layout import VectorLayout
-from physinv.processes.parameters import parameter
+from physinv.processes.parameters import number, parameter
 from physinv.processes.simulator import Simulator
 
 
@@ -59,6 +59,21 @@ class OrnsteinUhlenbeck(Linear, Simulator):
     @property
     def layout(self) -> VectorLayout:
         return VectorLayout("position", self.dim)
+
+    @property
+    def inverse_temperature(self) -> float:
+        """``2 / noise^2``, since the mobility is 1."""
+        if not number(self.noise) > 0:
+            raise ValueError(f"`noise` of {type(self).__name__} must be above 0 for Boltzmann's law, got {self.noise}.")
+        return 2 / number(self.noise) ** 2
+
+    def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        """Return the energy ``rate/2 |x|^2``.
+
+        Args:
+            x: States.
+        """
+        return self.rate / 2 * x.square().sum(1)
 
     def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
         return -self.rate * like.new_ones(1)

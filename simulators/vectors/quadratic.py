@@ -63,6 +63,23 @@ class Quadratic(Simulator):
     def substeps(self) -> int:
         return max(self.inner, super().substeps)
 
+    @property
+    def inverse_temperature(self) -> float:
+        """``2 / noise^2``, since the mobility is 1."""
+        for name in ("noise", "rate"):
+            if not number(getattr(self, name)) > 0:
+                owner, value = type(self).__name__, getattr(self, name)
+                raise ValueError(f"`{name}` of {owner} must be above 0 for Boltzmann's law, got {value}.")
+        return 2 / number(self.noise) ** 2
+
+    def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        """Return the energy ``rate/3 |x|^3``.
+
+        Args:
+            x: States.
+        """
+        return self.rate / 3 * x[:, 0].abs() ** 3
+
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         return -self.rate * x * x.abs()
 

@@ -16,7 +16,7 @@ FILES = sorted([*ROOT.glob("physinv/**/*.py"), *ROOT.glob("simulators/**/*.py")]
 # The order of the folders: a module imports from its own folder and from those before it.
 ORDER = (
     "config equations laws processes data models reversal training posterior "
-    "evaluation methods runs comparison reports cli"
+    "thermodynamics evaluation methods runs comparison reports cli"
 )
 FOLDERS = ORDER.split()
 

@@ -15,7 +15,7 @@ NAMES = """
     Budget Covariance DatasetPlan FieldLayout FinalStates Linear METHODS Multiplicative Observation ObservationRecord
     ParticleLayout Posterior ReferenceLaw Reverse SDE SamplingPlan ScoreModel Settings Simulator TrajectoryDataset
     VectorLayout bracket build_model evaluate final_states fit generate load_run metrics parameter plots
-    read_final_states reconstruct simulators solve to_arviz train_run trajectory_loss weigh
+    read_final_states reconstruct simulators solve thermodynamics to_arviz train_run trajectory_loss weigh
 """
 
 
