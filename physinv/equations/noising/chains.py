@@ -18,7 +18,7 @@ from physinv.config.inputs import check_count
 from physinv.equations.noising.schedules import Table
 
 
-def chain(betas: Float[Tensor, " step"] | Sequence[float], horizon: float = 1.0) -> Table:
+def chain(betas: Tensor | Sequence[float], horizon: float = 1.0) -> Table:
     """Return the schedule of :class:`~physinv.equations.noising.processes.VP` whose steps add noise ``beta_i``.
 
     Args:

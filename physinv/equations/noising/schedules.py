@@ -7,6 +7,7 @@ __all__ = ["Cosine", "Geometric", "Schedule", "Table", "Uniform"]
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -230,10 +231,17 @@ class Table:
         share = (t - times[i - 1]) / (times[i] - times[i - 1])
         return integrals[i - 1] + share * (integrals[i] - integrals[i - 1])
 
+    @cached_property
+    def _tables(self) -> tuple[Tensor, Tensor, float]:
+        """Times, integrals, and a millionth of the shortest interval: times on the grid may be rounded to float32."""
+        times, integrals = (torch.tensor(v, dtype=torch.float64) for v in (self.times, self.integrals))
+        return times, integrals, 1e-6 * float(times.diff().min())
+
     def _interval(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        times, integrals = (torch.tensor(v, dtype=torch.float64, device=t.device) for v in (self.times, self.integrals))
-        nearly = t.double() - 1e-6 * float(times.diff().min())  # times on the grid, rounded to float32, belong before
-        return times, integrals, torch.searchsorted(times, nearly.contiguous()).clamp(1, len(times) - 1)
+        times, integrals, rounding = self._tables
+        times, integrals = times.to(t.device), integrals.to(t.device)
+        i = torch.searchsorted(times, (t.double() - rounding).contiguous())
+        return times, integrals, i.clamp(1, len(times) - 1)
 
 
 def _check_horizon(horizon: float) -> None:
