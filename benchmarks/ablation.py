@@ -234,7 +234,7 @@ def heat_figures(heat: Linear, model: ScoreModel, test: TrajectoryDataset, seed:
     error = 0.0
     for i in TIMES:
         x, t = test.states(i), torch.full((len(x0),), float(test.times[i]))
-        a, v = heat.decay(t[:1], x), heat.variance(t[:1], x)
+        a, v = heat.decay(0.0, t[:1], x), heat.variance(0.0, t[:1], x)
         gap = ((heat.modes(x) + v * heat.modes(model(x, t))) / a - y0).abs().square().mean(0)
         error += float((gap / (power * v / (a**2 * power + v))[0])[low].mean())
     generator = torch.Generator().manual_seed(seed)

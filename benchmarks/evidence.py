@@ -146,7 +146,7 @@ def heat_posterior(heat: Heat) -> Posterior:
 def heat_log_evidence(heat: Heat, final: Tensor) -> Tensor:
     """``log p(x_T)`` in closed form."""
     T = torch.tensor(heat.horizon, dtype=torch.float64)
-    power = heat.decay(T, final) ** 2 * power_law(final, heat.slope) + heat.variance(T, final)
+    power = heat.decay(0.0, T, final) ** 2 * power_law(final, heat.slope) + heat.variance(0.0, T, final)
     return gaussian_log_prob(heat.modes(final), power, final)
 
 

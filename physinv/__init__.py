@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from physinv.data.final_states import FinalStates, final_states, read_final_states
     from physinv.data.generate import generate
     from physinv.data.plan import DatasetPlan
-    from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse
+    from physinv.equations.multiplicative import Multiplicative
+    from physinv.equations.sde import SDE, Linear, Reverse
     from physinv.equations.solve import solve
     from physinv.evaluation import metrics
     from physinv.evaluation.evaluate import evaluate
@@ -94,7 +95,8 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "data.final_states": ("FinalStates", "final_states", "read_final_states"),
     "data.generate": ("generate",),
     "data.plan": ("DatasetPlan",),
-    "equations.sde": ("SDE", "Linear", "Multiplicative", "Reverse"),
+    "equations.multiplicative": ("Multiplicative",),
+    "equations.sde": ("SDE", "Linear", "Reverse"),
     "equations.solve": ("solve",),
     "evaluation.evaluate": ("evaluate",),
     "evaluation.metrics": (),

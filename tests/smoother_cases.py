@@ -39,7 +39,7 @@ class General(SDE):
         return self.linear.diffusion(t)
 
     def drift_flow(self, x, t0, t1):
-        grown = self.linear.decay(t1 - t0, x).clamp(max=MOST)
+        grown = self.linear.decay(t0, t1, x).clamp(max=MOST)
         return self.linear.unmodes(grown * self.linear.modes(x), x)
 
 
@@ -74,9 +74,9 @@ def exact_tables(heat, *, trusted):
     """
     like = torch.zeros((1, *heat.shape), dtype=torch.float64)
     times, prior = heat.times, heat.exact().power.double()
-    power = torch.stack([heat.decay(t, like)[0] ** 2 * prior + heat.variance(t, like)[0] for t in times])
+    power = torch.stack([heat.decay(0.0, t, like)[0] ** 2 * prior + heat.variance(0.0, t, like)[0] for t in times])
     power = power.clamp(min=1e-9 * float(power.mean()))  # the mean of the start is 0: the floor of a fit
-    a = torch.stack([heat.decay(dt, like)[0] for dt in times.diff()])
+    a = torch.stack([heat.decay(0.0, dt, like)[0] for dt in times.diff()])
     use = torch.as_tensor(trusted) & torch.ones_like(a, dtype=torch.bool)
     c = torch.where(use, (1 / a).clamp(max=MOST), torch.ones_like(a))
     back_power = c**2 * power[1:]

@@ -19,7 +19,8 @@ import torchsde
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import SDE, Multiplicative, Reverse
+from physinv.equations.multiplicative import Multiplicative
+from physinv.equations.sde import SDE, Reverse
 from physinv.equations.solve import check_times
 
 MOST = 2000

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from physinv.config.inputs import joined
 from physinv.equations.broadcast import expand
-from physinv.equations.sde import SDE, Multiplicative, Reverse
+from physinv.equations.multiplicative import Multiplicative
+from physinv.equations.sde import SDE, Reverse
 
 
 def state_shape(sde: SDE) -> tuple[int, ...] | None:

@@ -44,7 +44,7 @@ def inverse_flow(
         ValueError: If a state of a nonlinear process has more than 64 numbers, or no start is found.
     """
     if isinstance(sde, Linear):
-        grown = sde.rates(reached) * match(t1 - t0, reached)
+        grown = sde.rates(reached) * match(sde.elapsed(t0, t1), reached)
         each = grown.double().expand_as(sde.modes(reached).real)
         weight = multiplicity(reached) if sde.modes(reached[:1]).is_complex() else 1
         return sde.drift_flow(reached, t1, t0), (weight * each).flatten(1).sum(1)

@@ -5,7 +5,7 @@ A simulator is an :class:`SDE` with initial states; its reversal, which needs a 
 
 from __future__ import annotations
 
-__all__ = ["SDE", "Linear", "Multiplicative", "Reverse", "Score", "check_score"]
+__all__ = ["SDE", "Linear", "Reverse", "Score", "check_score"]
 
 import math
 from abc import ABC, abstractmethod
@@ -88,7 +88,7 @@ class SDE(ABC):
     def disturb(
         self, x: Float[Tensor, "batch *state"], v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *state"]:
-        """Return ``g v`` at given states; noise that depends on the state overrides this (:class:`Multiplicative`).
+        """Return ``g v`` at given states; noise that depends on the state overrides this.
 
         Args:
             x: States, ``(batch, *state)``.
@@ -177,77 +177,25 @@ class SDE(ABC):
         return torch.where(unit > 0, gap / unit.clamp(min=torch.finfo(gap.dtype).tiny), torch.zeros_like(gap))
 
 
-class Multiplicative(SDE):
-    """An SDE ``dx = f(x, t) dt + g(x, t) dW`` in the sense of Ito, with noise that depends on the state.
-
-    The noise is diagonal, and each amplitude ``g_i(x_i, t)`` depends on its own component only.  Euler and Milstein
-    steps are right for it, forward and (around :class:`Reverse`) backward.  Everything that needs ``g`` to be a
-    function of time alone, such as solvers of higher order and training, raises ValueError; use the coordinate ``y =
-    int dx / g`` (Lamperti), whose noise is constant.  A subclass gives ``drift`` and :meth:`amplitude`.
-    """
-
-    @abstractmethod
-    def amplitude(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Return the noise amplitude ``g(x, t)``.
-
-        Args:
-            x: States, ``(batch, *state)``.
-            t: Times, ``(batch,)``.
-
-        Returns:
-            ``(batch, *state)``, in units of the state per square root of time.
-        """
-
-    def spurious(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Return the divergence of ``g^2``, ``d(g_i^2)/dx_i``.
-
-        The default differentiates :meth:`amplitude` automatically; override it where there is a formula.
-
-        Args:
-            x: States, ``(batch, *state)``.
-            t: Times, ``(batch,)``.
-
-        Returns:
-            ``(batch, *state)``, in units of the state per time.
-        """
-        with torch.enable_grad():
-            y = x if x.requires_grad else x.detach().requires_grad_()
-            total = self.amplitude(y, t).square().sum()
-            (slope,) = torch.autograd.grad(total, y, create_graph=True)
-        return slope if torch.is_grad_enabled() else slope.detach()
-
-    def disturb(
-        self, x: Float[Tensor, "batch *state"], v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch *state"]:
-        return self.amplitude(x, t) * v
-
-    def correct(
-        self, x: Float[Tensor, "batch *state"], score: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch *state"]:
-        return self.spurious(x, t) + self.amplitude(x, t) ** 2 * score
-
-    def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        raise ValueError(
-            f"the noise of {type(self).__name__} depends on the state, this needs noise that does not; "
-            "take `euler` or `milstein`, or the coordinates y = int dx / g."
-        )
-
-
 class Linear(SDE):
     """An SDE ``dx = A x dt + g dW`` with ``A`` diagonal in an orthonormal basis, and constant isotropic noise ``g``.
 
-    Mode by mode ``y(t + dt) = e^{r dt} y(t) + N(0, q(dt))`` with ``q(dt) = g^2 (e^{2 r dt} - 1) / (2 r)`` holds
-    exactly for any ``dt`` (Uhlenbeck and Ornstein 1930).  Subclasses give the basis, the noise and :meth:`rates`.
+    Mode by mode ``y(t1) = a y(t0) + N(0, q)`` with ``a = e^{r u}``, ``q = g^2 (e^{2 r u} - 1) / (2 r)`` and ``u = t1 -
+    t0`` holds exactly for any ``u`` (Uhlenbeck and Ornstein 1930).  Subclasses give the basis, the noise and
+    :meth:`rates`.  Where rates and noise vary in time, :meth:`elapsed` says how much time ``u`` has passed for the
+    process between two times; :mod:`~physinv.equations.noising` has such processes.
 
     Attributes:
         basis: ``"identity"``, or ``"fourier"`` for the orthonormal real FFT over all axes after the channel
             (:mod:`physinv.equations.fourier`).  Subclasses with another basis override :meth:`modes` and
             :meth:`unmodes`.
         noise: Noise amplitude ``g``, in units of the state per square root of time.
+        steady: Whether rates and noise are the same at all times, so that kernels depend on ``t1 - t0`` alone.
     """
 
     basis: ClassVar[str]
     noise: float
+    steady: ClassVar[bool] = True
 
     @abstractmethod
     def rates(self, like: Float[Tensor, "batch *state"]) -> Tensor:
@@ -280,45 +228,56 @@ class Linear(SDE):
         """
         return inverse_fourier(y, tuple(like.shape[2:])) if self.basis == "fourier" else y
 
-    def decay(self, dt: Tensor, like: Tensor) -> Tensor:
-        """Return the gain ``e^{r dt}`` of every mode.
+    def elapsed(self, t0: Tensor | float, t1: Tensor) -> Tensor:
+        """Return the time ``u`` that passes for the process: here ``t1 - t0``.
 
         Args:
-            dt: Durations, ``(batch,)`` or ``()``; for negative ones the gain is above 1 where the mode decays.
+            t0: Times, ``(batch,)`` or one number.
+            t1: Later times, or earlier ones: ``u`` is then negative.
+        """
+        return t1 - t0
+
+    def decay(self, t0: Tensor | float, t1: Tensor, like: Tensor) -> Tensor:
+        """Return the gain ``e^{r u}`` of every mode from ``t0`` to ``t1``.
+
+        Args:
+            t0: Times, ``(batch,)``, ``()`` or one number.
+            t1: Later times, ``(batch,)`` or ``()``, or earlier ones: the gain is then above 1 where the mode decays.
             like: States of the shape in question, ``(batch, *state)``.
 
         Returns:
             ``(batch or 1, *modes)``.
         """
-        grown: Tensor = torch.exp(self.rates(like) * match(dt, like))
+        grown: Tensor = torch.exp(self.rates(like) * match(self.elapsed(t0, t1), like))
         return grown
 
-    def variance(self, dt: Tensor, like: Tensor) -> Tensor:
-        """Return the variance ``q(dt)`` of the noise that accumulates in every mode.
+    def variance(self, t0: Tensor | float, t1: Tensor, like: Tensor) -> Tensor:
+        """Return the variance ``q`` of the noise that accumulates in every mode from ``t0`` to ``t1``.
 
         Args:
-            dt: Durations, ``(batch,)`` or ``()``.
+            t0: Times, ``(batch,)``, ``()`` or one number.
+            t1: Later times, ``(batch,)`` or ``()``.
             like: States of the shape in question, ``(batch, *state)``.
 
         Returns:
             ``(batch or 1, *modes)``.
         """
-        r, dt = self.rates(like), match(dt, like)
+        r, u = self.rates(like), match(self.elapsed(t0, t1), like)
         flat = r == 0
-        grown = torch.expm1(2 * r * dt) / torch.where(flat, torch.ones_like(r), 2 * r)
-        q: Tensor = self.noise**2 * torch.where(flat, dt.expand_as(grown), grown)
+        grown = torch.expm1(2 * r * u) / torch.where(flat, torch.ones_like(r), 2 * r)
+        q: Tensor = self.noise**2 * torch.where(flat, u.expand_as(grown), grown)
         return q
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:
-        return self.unmodes(self.decay(t1 - t0, x) * self.modes(x), x)
+        return self.unmodes(self.decay(t0, t1, x) * self.modes(x), x)
 
     def apply_covariance(
         self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
     ) -> Float[Tensor, "batch *state"]:
-        return self.unmodes(self.variance(t1 - t0, v) * self.modes(v), v)
+        return self.unmodes(self.variance(t0, t1, v) * self.modes(v), v)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
-        scale = self.decay(t1 - t0, gap) / self.variance(t1 - t0, gap).clamp(min=torch.finfo(gap.dtype).tiny).sqrt()
+        scale = self.decay(t0, t1, gap) / self.variance(t0, t1, gap).clamp(min=torch.finfo(gap.dtype).tiny).sqrt()
         return self.unmodes(scale * self.modes(gap), gap)
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:

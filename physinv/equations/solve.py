@@ -172,18 +172,19 @@ def _march_modes(
 ) -> Iterator[Tensor]:
     """Steps of :data:`exponential`, without leaving the basis between them.
 
-    Decay and noise are computed once for each length of step that occurs, up to relative differences of 1e-9.
+    Decay and noise of steady processes are computed once for each length of step that occurs, up to relative
+    differences of 1e-9.
     """
     yield x
     y = sde.modes(x)
     known: dict[str, tuple[Tensor, Tensor]] = {}
     for a, b in itertools.pairwise(grid):
-        length = f"{b - a:.9e}"
-        if length not in known:
-            dt = x.new_tensor(b - a)
-            spread = (sde.variance(dt, x) / dt).sqrt() * math.sqrt(abs(b - a))
-            known[length] = sde.decay(dt, x), spread.to(y.dtype)
-        decay, spread = known[length]
+        key = f"{b - a:.9e}" if sde.steady else f"{a} {b}"
+        if key not in known:
+            t0, t1 = (0.0, x.new_tensor(b - a)) if sde.steady else ends(x[:1], a, b)
+            spread = (sde.variance(t0, t1, x) / x.new_tensor(b - a)).sqrt() * math.sqrt(abs(b - a))
+            known[key] = sde.decay(t0, t1, x), spread.to(y.dtype)
+        decay, spread = known[key]
         y = decay * y
         if noise:
             dw = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -39,8 +39,9 @@ from torch import Tensor, where
 
 from physinv.equations.broadcast import by_parts, match
 from physinv.equations.gaussian import gaussian_log_prob
+from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.noise_density import euler_log_density
-from physinv.equations.sde import SDE, Linear, Multiplicative, Reverse
+from physinv.equations.sde import SDE, Linear, Reverse
 
 Advance = Callable[[SDE, Tensor, Tensor, Tensor, Tensor], Tensor]
 """``(sde, x, t0, t1, dw) -> x(t1)``: what a :class:`Step` does."""
@@ -216,19 +217,18 @@ def _srk3(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
 def _exponential(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
     if not isinstance(sde, Linear):
         raise ValueError(f"`exponential` solves Linear SDEs only, got {type(sde).__name__}; take euler, heun or srk3.")
-    dt = t1 - t0
-    scale = (sde.variance(dt, x) / match(dt, x)).sqrt()
-    return sde.unmodes(sde.decay(dt, x) * sde.modes(x) + scale * sde.modes(dw[0]), x)
+    scale = (sde.variance(t0, t1, x) / match(t1 - t0, x)).sqrt()
+    return sde.unmodes(sde.decay(t0, t1, x) * sde.modes(x) + scale * sde.modes(dw[0]), x)
 
 
 def _exponential_density(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, reached: Tensor) -> Tensor:
     if not isinstance(sde, Linear):
         raise ValueError(f"`exponential` solves Linear SDEs only, got {type(sde).__name__}; take euler.")
-    like, dt = x.double(), (t1 - t0).double()
-    variance = sde.variance(dt, like)
+    like, t0, t1 = x.double(), t0.double(), t1.double()
+    variance = sde.variance(t0, t1, like)
     if not bool((variance > 0).any()):
         raise ValueError("`noise` must be positive for a log density, got a process without noise.")
-    return gaussian_log_prob(sde.modes(reached.double()) - sde.decay(dt, like) * sde.modes(like), variance, like)
+    return gaussian_log_prob(sde.modes(reached.double()) - sde.decay(t0, t1, like) * sde.modes(like), variance, like)
 
 
 euler = Step(_euler, weak_order=1.0, density=euler_log_density)

@@ -110,7 +110,7 @@ class LinearGaussian(ExactPosterior):
     def _parts(self, final: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Modes of ``x_T`` minus those of its mean, and ``a``, ``V`` and ``S`` of each mode."""
         t = final.new_full((1,), self.horizon)
-        a, v = self.sde.decay(t, final), self.sde.variance(t, final)
+        a, v = self.sde.decay(0.0, t, final), self.sde.variance(0.0, t, final)
         s = self.power.to(final)
         y = self.sde.modes(final) - a * self.sde.modes(self.mean0.to(final)[None])
         return y, a, v, s

@@ -217,20 +217,20 @@ class SmoothedGaussian:
     def _covariance(self, v: Tensor, s: float, t: float) -> Tensor:
         """``Cov(x_s, x_t) v``: symmetric, since everything is diagonal in the same basis."""
         sde = self.law.sde
-        power = self._power(min(s, t)) * sde.decay(v.new_tensor(abs(t - s)), v)
+        power = self._power(min(s, t)) * sde.decay(min(s, t), v.new_tensor(max(s, t)), v)
         return sde.unmodes(power * sde.modes(v), v)
 
     def _power(self, t: float) -> Tensor:
         """The variance of each mode at a time."""
         sde, like = self.law.sde, self._like
-        dt = like.new_tensor(t)
-        power: Tensor = sde.decay(dt, like) ** 2 * self.law.power.to(like) + sde.variance(dt, like)
+        at = like.new_tensor(t)
+        power: Tensor = sde.decay(0.0, at, like) ** 2 * self.law.power.to(like) + sde.variance(0.0, at, like)
         return power
 
     def _prior_mean(self, times: list[float]) -> Tensor:
         sde, like = self.law.sde, self._like
         y = sde.modes(like)
-        return torch.cat([sde.unmodes(sde.decay(like.new_tensor(t), like) * y, like) for t in times])
+        return torch.cat([sde.unmodes(sde.decay(0.0, like.new_tensor(t), like) * y, like) for t in times])
 
     def _cross(self, t: float) -> Tensor:
         """``Cov(y, x_t)``, one row for each observed number."""
@@ -257,9 +257,10 @@ class SmoothedGaussian:
 
         x, before, parts = like + noise(self.law.power.to(like)), 0.0, []
         for t in times:
-            dt = like.new_tensor(t - before)
+            now = like.new_tensor(t)
             if t > before:
-                x = sde.unmodes(sde.decay(dt, like) * sde.modes(x), x) + noise(sde.variance(dt, like))
+                carried = sde.unmodes(sde.decay(before, now, like) * sde.modes(x), x)
+                x = carried + noise(sde.variance(before, now, like))
             before = t
             parts.append(x)
         return torch.stack(parts, 1)

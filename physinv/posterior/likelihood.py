@@ -232,7 +232,7 @@ def transition_log_prob(
     if not (sde.noise > 0 and dt > 0):
         raise ValueError(f"`sde.noise` and `dt` must be positive for a density, got {sde.noise:g} and {dt:g}.")
     t = x.new_full((1,), dt)
-    return gaussian_log_prob(sde.modes(later) - sde.decay(t, x) * sde.modes(x), sde.variance(t, x), x)
+    return gaussian_log_prob(sde.modes(later) - sde.decay(0.0, t, x) * sde.modes(x), sde.variance(0.0, t, x), x)
 
 
 def _side_by_side(x: Tensor) -> int:

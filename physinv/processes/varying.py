@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import Multiplicative
+from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.steps import Step
 from physinv.laws.exact import ExactPosterior
 from physinv.laws.unknown import Marginal, UnknownParameter

@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["Preconditioner", "corrected", "langevin"]
+__all__ = ["Preconditioner", "annealed", "corrected", "langevin"]
 
 import math
 from collections.abc import Callable
@@ -24,9 +24,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.broadcast import match
+from physinv.equations.noising import Noising
 from physinv.equations.sde import SDE, Reverse, Score
 from physinv.equations.solve import Step
-from physinv.laws.covariance import Covariance
+from physinv.laws.covariance import Covariance, isotropic
 from physinv.models.references.base import ReferenceLaw
 
 Preconditioner = Callable[[float], Covariance]
@@ -78,11 +79,64 @@ def langevin(
     return x
 
 
+def annealed(
+    score: Score,
+    x: Float[Tensor, "batch *state"],
+    process: Noising,
+    times: Float[Tensor, " time"],
+    *,
+    size: float = 0.05,
+    sweeps: int = 100,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch *state"]:
+    """Move states by Langevin dynamics from the largest noise level down to the smallest.
+
+    Each level has its own size of moves: the preconditioner is the variance ``v(t) I`` of the noise, so that a move is
+    ``x + e v s + (2 e - e^2)^(1/2) v^(1/2) z``.  Song and Ermon's step ``alpha_i / 2 = epsilon sigma_i^2 / (2
+    sigma_1^2)`` is the same with ``e = epsilon / (2 sigma_1^2)``, ``sigma_1`` the smallest level.
+
+    Args:
+        score: Score of the noised data.
+        x: States to start from; at the largest level they are forgotten.
+        process: The noising process, such as ``VE(levels(sigmas))``.
+        times: Increasing times of the levels, all later than 0, such as ``grid(N)[1:]``.
+        size: Size ``e`` of a move, in (0, 1].
+        sweeps: Number of moves at each level.
+        generator: Source of randomness, on the device of ``x``.
+
+    Returns:
+        States at the smallest level of noise.
+
+    Raises:
+        ValueError: If a time is 0 or earlier, or ``size`` or ``sweeps`` is out of range.
+
+    References:
+        Song and Ermon (2019), Generative modeling by estimating gradients of the data distribution, algorithm 1.
+
+    Example:
+        >>> from physinv.equations.noising import VE, geometric_levels, grid, levels
+        >>> process, seed = VE(levels(geometric_levels(5, 0.1, 3.0))), torch.Generator().manual_seed(0)
+        >>> def score(x, t):  # data N(2, 1)
+        ...     return -(x - 2) / (1 + process.variance(0.0, t, x))
+        >>> x = annealed(score, torch.zeros(4000, 1), process, grid(5)[1:], generator=seed)
+        >>> round(x.mean().item(), 1)
+        2.0
+    """
+    if float(times[0]) <= 0:
+        raise ValueError(f"`times` of the levels must be later than 0, got {float(times[0]):g}; leave 0 out.")
+    for t in times.flip(0).tolist():
+        clock = x.new_full((len(x),), t)
+        level = isotropic(float(process.variance(0.0, clock[:1], x[:1]).max()))
+        x = langevin(score, x, clock, level, size=size, sweeps=sweeps, generator=generator)
+    return x
+
+
 def corrected(
     step: Step,
     sweeps: int = 1,
     *,
     size: float = 0.1,
+    ratio: float | None = None,
     score: Score | None = None,
     covariance: Preconditioner | None = None,
 ) -> Step:
@@ -99,6 +153,8 @@ def corrected(
         step: Step of a :class:`~physinv.equations.sde.Reverse` process.
         sweeps: Number of moves after each step.
         size: Size ``e`` of a move, in (0, 1].
+        ratio: Signal-to-noise ratio ``r``, such as .16: each move has the size ``e = 2 (r |C^(1/2) z| / |C s|)^2``,
+            at most 1, with norms averaged over the states of a batch, as Song et al. choose it; None: it has ``size``.
         score: Score of the law to draw from; None: that of the reverse process.
         covariance: Preconditioner ``C`` at each time; None: the covariance of the score model's reference law.
 
@@ -106,13 +162,15 @@ def corrected(
         A step that takes ``step.draws + sweeps`` random numbers per component.
 
     Raises:
-        ValueError: If ``size`` or ``sweeps`` is out of range; when stepping, if the process is no reverse process, or
-            no covariance is known.
+        ValueError: If ``size``, ``ratio`` or ``sweeps`` is out of range; when stepping, if the process is no reverse
+            process, or no covariance is known.
 
     References:
         Song et al. (2021), Score-based generative modeling through stochastic differential equations, algorithm 1.
     """
     _check(sweeps, size)
+    if ratio is not None and not ratio > 0:
+        raise ValueError(f"`ratio` of signal to noise must be positive, got {ratio:g}; .16 is usual.")
 
     def advance(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
         if not isinstance(sde, Reverse):
@@ -128,7 +186,8 @@ def corrected(
         target = sde.score if score is None else score
         C = (covariance or _own(sde.score))(float(t1[0]))
         for noise in dw[step.draws :]:
-            x = _move(target, x, t1, C, size, noise / match((t1 - t0).abs().sqrt(), x))
+            z = noise / match((t1 - t0).abs().sqrt(), x)
+            x = _move(target, x, t1, C, size, z) if ratio is None else _matched(target, x, t1, C, ratio, z)
         return x
 
     return Step(advance, step.weak_order, step.draws + sweeps)
@@ -145,6 +204,15 @@ def _check(sweeps: int, size: float) -> None:
 def _move(score: Score, x: Tensor, t: Tensor, C: Covariance, e: float, z: Tensor) -> Tensor:
     """One move of size ``e`` with white noise ``z``."""
     return x + e * C.apply(score(x, t)) + math.sqrt(2 * e - e**2) * C.root(z)
+
+
+def _matched(score: Score, x: Tensor, t: Tensor, C: Covariance, ratio: float, z: Tensor) -> Tensor:
+    """One move whose size follows from the signal-to-noise ratio, by one evaluation of the score."""
+    s = score(x, t)
+    pull = C.apply(s)
+    signal, noise = (v.flatten(1).norm(dim=1).mean() for v in (pull, C.root(z)))
+    e = float((2 * (ratio * noise / signal.clamp(min=torch.finfo(x.dtype).tiny)) ** 2).clamp(max=1))
+    return x + e * pull + math.sqrt(2 * e - e**2) * C.root(z)
 
 
 def _own(score: Score) -> Preconditioner:

@@ -41,15 +41,16 @@ def _transport(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tenso
 def _law(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of every mode of ``y'``."""
     linear, model, reference, eta2 = _parts(sde)
-    dt = t0 - t1
     moved, variance, now, then = _reference(linear, reference, eta2, x, t0, t1)
     unit = (now.prior / now.now / now.v.clamp(min=torch.finfo(x.dtype).tiny)).sqrt()  # LinearReference.lift is a_t unit
-    q = linear.variance(dt, x)
+    q = linear.variance(t1, t0, x)
     weight = eta2 * q * then.a * unit  # (q / a) (a_t unit), with a_t / a = a_t' kept from overflowing
     if eta2 != 1:
-        half = reference.spectrum((t0 + t1) / 2, x).now
-        simpson = (1 + 4 * (then.now / half).sqrt() + (then.now / now.now).sqrt()) / 6
-        weight = weight + (1 - eta2) * linear.noise**2 / 2 * match(dt, x) * simpson * now.a * unit
+        middle = (t0 + t1) / 2
+        later, half, first = (match(linear.diffusion(t), x) ** 2 for t in (t1, middle, t0))
+        ratio = (then.now / reference.spectrum(middle, x).now).sqrt()
+        simpson = (later + 4 * half * ratio + first * (then.now / now.now).sqrt()) / 6
+        weight = weight + (1 - eta2) / 2 * match(t0 - t1, x) * simpson * now.a * unit
     return moved + weight * linear.modes(model.output(x, t0)), variance
 
 
@@ -106,7 +107,7 @@ def _parts(sde: SDE) -> tuple[Linear, ScoreModel, LinearReference, float]:
 
 def _log_rho(linear: Linear, now: Spectrum, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
     """``log(1 - q/S)``; modes that decay completely in this step get the smallest ``rho`` that is not 0."""
-    return torch.log1p(-(linear.variance(t0 - t1, x) / now.now).clamp(max=1 - torch.finfo(x.dtype).eps))
+    return torch.log1p(-(linear.variance(t1, t0, x) / now.now).clamp(max=1 - torch.finfo(x.dtype).eps))
 
 
 def _reference(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from physinv.equations.broadcast import match
 from physinv.equations.fourier import filtered, wavenumbers
-from physinv.equations.sde import Multiplicative
+from physinv.equations.multiplicative import Multiplicative
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
 from simulators.numerics.priors import RandomField

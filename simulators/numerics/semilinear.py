@@ -188,29 +188,30 @@ class Semilinear(Simulator):
     def diffuse(self, v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
         return self.unmodes(self.deviation(v) * self.modes(v), v)
 
-    def variance(self, dt: Tensor, like: Float[Tensor, "batch *state"]) -> Tensor:
-        """Return the variance ``sigma_k^2 (e^(2 r dt) - 1) / (2 r)`` of the noise that accumulates in each mode.
+    def variance(self, t0: Tensor | float, t1: Tensor, like: Float[Tensor, "batch *state"]) -> Tensor:
+        """Return the variance ``sigma_k^2 (e^(2 r u) - 1) / (2 r)``, ``u = t1 - t0``, of the noise in each mode.
 
         Args:
-            dt: Durations, ``(batch,)`` or ``()``.
+            t0: Times, ``(batch,)``, ``()`` or one number.
+            t1: Later times, ``(batch,)`` or ``()``.
             like: States of the shape in question.
 
         Returns:
             ``(batch or 1, *modes)``.
         """
+        dt = _shared(t1 - t0)
         z, h = self._rates(like, dt), match(dt, like)
         return self.deviation(like) ** 2 * h * phi(2 * z)[0]
 
     def apply_covariance(
         self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor
     ) -> Float[Tensor, "batch *state"]:
-        return self.unmodes(self.variance(_shared(t1 - t0), v) * self.modes(v), v)
+        return self.unmodes(self.variance(t0, t1, v) * self.modes(v), v)
 
     def whiten(self, gap: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Tensor:
-        dt = _shared(t1 - t0)
-        q = self.variance(dt, gap)
+        q = self.variance(t0, t1, gap)
         noisy = q > torch.finfo(gap.dtype).tiny
-        scale = self._rates(gap, dt).exp() / torch.where(noisy, q, torch.ones_like(q)).sqrt()
+        scale = self._rates(gap, _shared(t1 - t0)).exp() / torch.where(noisy, q, torch.ones_like(q)).sqrt()
         return self.unmodes(torch.where(noisy, scale, torch.zeros_like(scale)) * self.modes(gap), gap)
 
     def drift_flow(self, x: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor) -> Float[Tensor, "batch *state"]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.broadcast import match
-from physinv.equations.sde import Multiplicative
+from physinv.equations.multiplicative import Multiplicative
 from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import number, parameter

@@ -264,8 +264,8 @@ def test_linear_gaussian_density_is_that_of_dense_bayes(heat):
     power, mean = 0.3 + heat.exact().power.double(), normal(*heat.shape, seed=3)
     law = LinearGaussian(heat, heat.horizon, mean, power)
     t = torch.tensor([heat.horizon], dtype=torch.float64)
-    S, V = covariance(power, heat), covariance(heat.variance(t, like)[0], heat)
-    A = covariance(heat.decay(t, like)[0], heat)
+    S, V = covariance(power, heat), covariance(heat.variance(0.0, t, like)[0], heat)
+    A = covariance(heat.decay(0.0, t, like)[0], heat)
     C = torch.linalg.inv(torch.linalg.inv(S) + A.T @ torch.linalg.solve(V, A))
     C = (C + C.T) / 2
     initial, final = normal(3, *heat.shape, seed=1), normal(3, *heat.shape, seed=2)

@@ -28,8 +28,8 @@ def _posterior_power(heat, t):
     """Posterior variance per mode of x_t given x_T: of ``N(0, a_t^2 S + v_t)`` seen through the rest of the way."""
     like = torch.zeros(1, *heat.shape, dtype=torch.float64)
     past, rest = (torch.tensor([u], dtype=torch.float64) for u in (t, heat.horizon - t))
-    now = heat.decay(past, like) ** 2 * heat.exact().power + heat.variance(past, like)
-    a, v = heat.decay(rest, like), heat.variance(rest, like)
+    now = heat.decay(0.0, past, like) ** 2 * heat.exact().power + heat.variance(0.0, past, like)
+    a, v = heat.decay(0.0, rest, like), heat.variance(0.0, rest, like)
     return (now * v / (a**2 * now + v))[0, 0]
 
 
@@ -88,8 +88,8 @@ def test_the_residual_of_paths_around_their_mean_given_the_end(field):
     assert right == pytest.approx(1, abs=5 * math.sqrt(2 / n))
     like = torch.zeros(1, *heat.shape, dtype=torch.float64)
     t, T, dt = heat.times[1:], heat.horizon, heat.times[1:2]
-    a, v = (f(torch.tensor([T], dtype=torch.float64), like) for f in (heat.decay, heat.variance))
-    rho = heat.variance(dt, like) * heat.decay(T - t, like) ** 2 / (a**2 * heat.exact().power + v)
+    a, v = (f(0.0, torch.tensor([T], dtype=torch.float64), like) for f in (heat.decay, heat.variance))
+    rho = heat.variance(0.0, dt, like) * heat.decay(0.0, T - t, like) ** 2 / (a**2 * heat.exact().power + v)
     rho = float((rho[:, 0] * torch.tensor([1.0] + [2.0] * 7 + [1.0])).sum(1).mean() / 16)
     middle = _mean_path(heat, x[:, -1])
     for name, s in (("narrow", 0.8), ("wide", 1.2)):
@@ -110,7 +110,7 @@ def test_the_residual_sees_a_shift_unless_the_path_follows(field):
     found = float(physics_residual(alone, heat, heat.times))
     # e^{-2 dt} |shift|^2 / q in the first of 8 steps, 16 numbers
     at = heat.times[1:2]
-    q = float(heat.variance(at, x[:1, 0])[0, 0, 1])
+    q = float(heat.variance(0.0, at, x[:1, 0])[0, 0, 1])
     more = math.exp(-2 * heat.diffusivity * float(at)) * float(shift.square().sum()) / q / (8 * 16)
     # the cross term of a normal number adds 2 (more / n)^(1/2)
     error = math.sqrt(2 / x[:, 1:].numel()) + 2 * math.sqrt(more / x[:, 1:].numel())
@@ -129,8 +129,8 @@ def _mean_path(heat, final):
     parts = []
     for t in heat.times:
         past, rest = t[None], heat.horizon - t[None]
-        now = heat.decay(past, final) ** 2 * heat.exact().power + heat.variance(past, final)
-        a, v = heat.decay(rest, final), heat.variance(rest, final)
+        now = heat.decay(0.0, past, final) ** 2 * heat.exact().power + heat.variance(0.0, past, final)
+        a, v = heat.decay(0.0, rest, final), heat.variance(0.0, rest, final)
         y = heat.modes(final)
         parts.append(heat.unmodes(a * now / (a**2 * now + v).clamp(min=1e-300) * y, final))
     return torch.stack(parts, 1)

@@ -70,7 +70,7 @@ def test_linear_gaussian_with_a_mean(generator):
     moved = LinearGaussian(heat, heat.horizon, mean0, plain.power)
     final = heat.simulate(3, generator=generator, dtype=torch.float64)[:, -1]
     shift = heat.unmodes(
-        heat.decay(torch.full((1,), heat.horizon, dtype=torch.float64), like) * heat.modes(mean0[None]), like
+        heat.decay(0.0, torch.full((1,), heat.horizon, dtype=torch.float64), like) * heat.modes(mean0[None]), like
     )
     for name in ("mean", "flow"):
         assert torch.allclose(getattr(moved, name)(final + shift), getattr(plain, name)(final) + mean0, atol=1e-10)

@@ -107,7 +107,7 @@ def field():
 
     def law(t):
         at = torch.tensor([t], dtype=torch.float64)
-        a, q = heat.decay(at, mean[None])[0], heat.variance(at, mean[None])[0]
+        a, q = heat.decay(0.0, at, mean[None])[0], heat.variance(0.0, at, mean[None])[0]
         middle = heat.unmodes(a * heat.modes(mean[None]), mean[None]).flatten()
         return MultivariateNormal(middle, covariance(a**2 * power + q, heat))
 
@@ -132,7 +132,7 @@ def test_reference_density_of_fields_counts_every_mode_once(size, dimension):
     power = 1 / (1 + heat.rates(like).abs()[0])
     x = torch.randn(4, *heat.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     t = x.new_full((4,), 0.1)
-    now = heat.decay(t[:1], like)[0] ** 2 * power + heat.variance(t[:1], like)[0]
+    now = heat.decay(0.0, t[:1], like)[0] ** 2 * power + heat.variance(0.0, t[:1], like)[0]
     want = MultivariateNormal(torch.zeros(x[0].numel()).double(), covariance(now, heat)).log_prob(x.flatten(1))
     reference = LinearReference(heat, like[0], power)
     assert torch.allclose(reference.log_prob(x, t), want, atol=1e-9)
@@ -175,8 +175,8 @@ def test_transition_density_of_fields(field):
     heat, _, _, x = field
     later = heat.run(x, generator=torch.Generator().manual_seed(1))[:, -1]
     at = torch.tensor([0.2], dtype=torch.float64)
-    noise = MultivariateNormal(torch.zeros(64).double(), covariance(heat.variance(at, x)[0], heat))
-    want = noise.log_prob((later - heat.unmodes(heat.decay(at, x) * heat.modes(x), x)).flatten(1))
+    noise = MultivariateNormal(torch.zeros(64).double(), covariance(heat.variance(0.0, at, x)[0], heat))
+    want = noise.log_prob((later - heat.unmodes(heat.decay(0.0, at, x) * heat.modes(x), x)).flatten(1))
     assert torch.allclose(transition_log_prob(heat, x, later, 0.2), want, atol=1e-7)
 
 
@@ -246,10 +246,10 @@ def test_a_point_start_has_the_density_of_its_noise_after_a_while():
     ou = OrnsteinUhlenbeck(dim=1)
 
     def law(y, t):
-        v = ou.variance(t, y)
+        v = ou.variance(0.0, t, y)
         return -(y**2 / v + (2 * math.pi * v).log()).sum(1) / 2
 
     x = torch.tensor([[0.0], [0.05]], dtype=torch.float64)
-    flow = Reverse(ou, lambda y, t: -y / ou.variance(t, y), 0.0)
+    flow = Reverse(ou, lambda y, t: -y / ou.variance(0.0, t, y), 0.0)
     got = log_prob(flow, x, (0.01, 2.0), lambda y: law(y, y.new_full((2,), 2.0)), rtol=1e-7, atol=1e-7)
     assert torch.allclose(got, law(x, x.new_full((2,), 0.01)), atol=1e-5)

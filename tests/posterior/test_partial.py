@@ -264,8 +264,10 @@ def test_the_network_of_a_smoother_is_no_score_of_the_end(generator):
     """Draws of x_T given y come from the smoother's reference law alone, whatever the network's output."""
     heat, law, _, observation = gaussian_heat(0.5)
     n, like = 5000, torch.zeros(1, *heat.shape, dtype=F64)
-    now = [heat.decay(t, like)[0] ** 2 * law.power + heat.variance(t, like)[0] for t in heat.times]
-    mean = torch.stack([heat.unmodes(heat.decay(t, like) * heat.modes(law.mean0[None]), like)[0] for t in heat.times])
+    now = [heat.decay(0.0, t, like)[0] ** 2 * law.power + heat.variance(0.0, t, like)[0] for t in heat.times]
+    mean = torch.stack(
+        [heat.unmodes(heat.decay(0.0, t, like) * heat.modes(law.mean0[None]), like)[0] for t in heat.times]
+    )
     power, gain = torch.stack(now), torch.zeros(len(now) - 1, *now[0].shape, dtype=F64)
     far, never = torch.full_like(power, 1e30), torch.zeros_like(gain, dtype=torch.bool)
     box = torch.tensor([-1e30, 1e30], dtype=F64).reshape(1, 2, 1, 1).expand(len(gain), 2, 1, 1)

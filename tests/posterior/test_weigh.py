@@ -104,7 +104,7 @@ def warm(heat):
 
 def known(heat, x):
     T = torch.tensor(heat.horizon, dtype=torch.float64)
-    power = heat.decay(T, x) ** 2 * power_law(x, heat.slope) + heat.variance(T, x)
+    power = heat.decay(0.0, T, x) ** 2 * power_law(x, heat.slope) + heat.variance(0.0, T, x)
     return gaussian_log_prob(heat.modes(x), power, x)
 
 

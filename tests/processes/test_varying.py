@@ -84,7 +84,7 @@ def test_noise_of_heat_has_the_variance_of_each_value(generator):
     for half, value in ((slice(0, n), 0.5), (slice(n, None), 4.0)):
         alone = dataclasses.replace(varying.inner, diffusivity=value)
         power = alone.modes(varying.state(end)[half]).abs().square().mean(0)
-        want = alone.variance(torch.full((1,), alone.horizon, dtype=DOUBLE), varying.state(end)[:1])[0]
+        want = alone.variance(0.0, torch.full((1,), alone.horizon, dtype=DOUBLE), varying.state(end)[:1])[0]
         assert torch.allclose(power / want, torch.ones_like(power), atol=5 * math.sqrt(2 / n))
 
 

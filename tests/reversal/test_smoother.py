@@ -56,7 +56,7 @@ def test_exact_for_gaussians_at_any_step(regime, trusted, generator):
     # n draws: a sample variance is known to (2/n)^(1/2); five of these.
     drawn, reference = posterior.sample(final[:1], n, generator=generator)[0], exact.mean(final[:1])
     like = final[:1]
-    a, v = (f(final.new_full((1,), heat.horizon), like) for f in (heat.decay, heat.variance))
+    a, v = (f(0.0, final.new_full((1,), heat.horizon), like) for f in (heat.decay, heat.variance))
     S = exact.power.to(like)
     variance = (S * v / (a**2 * S + v))[0, :, 1:]
     ratio = per_mode(heat, drawn - reference) / variance
@@ -111,7 +111,7 @@ def test_fitted_tables_give_the_posterior(regime, tmp_path, generator):
     model = ScoreModel(fit_smoother(General(heat), data, "fourier"), Fixed(), (0.1, heat.horizon))
     posterior, exact = Posterior(General(heat), model, heat.times), heat.exact()
     final = heat.simulate(100, generator=generator)[:, -1]
-    a, v = (f(final.new_full((1,), heat.horizon), final[:1]) for f in (heat.decay, heat.variance))
+    a, v = (f(0.0, final.new_full((1,), heat.horizon), final[:1]) for f in (heat.decay, heat.variance))
     S = exact.power.to(final)
     variance = (S * v / (a**2 * S + v))[0, :, 1:]
     off = per_mode(heat, posterior.mean_flow(final) - exact.mean(final)) / variance
@@ -166,7 +166,7 @@ def test_score_and_step_are_one(regime, generator):
     q = heat.noise**2 * float(t0[0] - t1[0])
     assert torch.allclose(q * (loud(x, t0) - silent(x, t0)), two - one, rtol=1e-6, atol=1e-9)
     # t_1/t_3 of the noise is in this step: C^(1/2) (dt/t)^(1/2) = (S (1 - a^2 S/S') / 3)^(1/2)
-    before, a = tables.power[2], heat.decay(t0[:1] - t1[:1], x)[0]
+    before, a = tables.power[2], heat.decay(t1[:1], t0[:1], x)[0]
     unit = (before * (1 - a**2 * before / power) / 3).sqrt()
     added = heat.unmodes(unit * heat.modes(loud.output(x, t0)[:, :1]), x)
     assert torch.allclose(two - one, added, rtol=1e-6, atol=1e-9)

@@ -82,7 +82,7 @@ def test_transport_samples_have_the_exact_variance_in_every_mode(generator):
     ours = heat.modes(drawn - exact.mean(final)).abs().square().mean(0).flatten()[1:]
     like = torch.zeros(1, *heat.shape, dtype=torch.float64)
     t = torch.full((1,), heat.horizon, dtype=torch.float64)
-    a, v, s = heat.decay(t, like), heat.variance(t, like), exact.power
+    a, v, s = heat.decay(0.0, t, like), heat.variance(0.0, t, like), exact.power
     want = (s * v / (a**2 * s + v)).flatten()[1:]
     # |mode|^2 is exponential or chi^2_1: relative error of its mean over n draws at most sqrt(2/n); five of them
     assert torch.allclose(ours / want, torch.ones_like(want), atol=5 * math.sqrt(2 / n))

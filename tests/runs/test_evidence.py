@@ -44,7 +44,7 @@ def rivals(tmp_path_factory):
 
 def known(heat, data):
     x, T = TrajectoryDataset(data).states(-1, limit=SEEN).double(), torch.tensor(heat.horizon, dtype=torch.float64)
-    power = heat.decay(T, x) ** 2 * power_law(x, heat.slope) + heat.variance(T, x)
+    power = heat.decay(0.0, T, x) ** 2 * power_law(x, heat.slope) + heat.variance(0.0, T, x)
     return gaussian_log_prob(heat.modes(x), power, x)
 
 

@@ -12,7 +12,8 @@ from scipy.linalg import expm
 
 from physinv.cli import app as cli
 from physinv.equations.bridges import ForTorchsde, solve_adaptive
-from physinv.equations.sde import Multiplicative, Reverse
+from physinv.equations.multiplicative import Multiplicative
+from physinv.equations.sde import Reverse
 from physinv.equations.solve import euler, heun, milstein, solve, srk3
 from physinv.processes.parameters import build
 from physinv.reversal.split import split

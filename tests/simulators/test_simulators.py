@@ -203,7 +203,7 @@ def test_heat_noise_has_the_exact_variance_in_every_mode(generator):
     still = torch.zeros(n, *heat.shape, dtype=torch.float64)
     end = solve(heat, still, heat.times, step=heat.step, generator=generator)[:, -1]
     power = heat.modes(end).abs().square().mean(0)
-    want = heat.variance(torch.full((1,), heat.horizon, dtype=torch.float64), still[:1])[0]
+    want = heat.variance(0.0, torch.full((1,), heat.horizon, dtype=torch.float64), still[:1])[0]
     # relative standard error of a mean of |N|^2 over n draws is at most sqrt(2/n); five of them
     assert torch.allclose(power / want, torch.ones_like(power), atol=5 * math.sqrt(2 / n))
     # Euler with steps of T/300 sees the same process

@@ -193,7 +193,7 @@ def _pooled(
 def _closed_form(simulator: Linear, starts: Tensor) -> Whitener | None:
     """The exact noise of a linear process, mode by mode; in float64, since small units would underflow."""
     like = starts[:1].double()
-    q = simulator.variance(like.new_full((1,), float(simulator.horizon)), like)  # type: ignore[attr-defined]
+    q = simulator.variance(0.0, like.new_full((1,), float(simulator.horizon)), like)  # type: ignore[attr-defined]
     if not bool((q > 0).any()):
         return None
     noisy = q > 0

@@ -42,11 +42,12 @@ class Diagonal(Protocol):
             States, ``(batch, *state)``.
         """
 
-    def variance(self, dt: Tensor, like: Tensor) -> Tensor:
+    def variance(self, t0: Tensor, t1: Tensor, like: Tensor) -> Tensor:
         """Return the variance per mode of the accumulated noise.
 
         Args:
-            dt: Lengths of time, ``(batch,)``.
+            t0: Times from which it accumulates, ``(batch,)``.
+            t1: Times until which, ``(batch,)``.
             like: States of the shape and dtype wanted.
 
         Returns:
@@ -143,7 +144,7 @@ def normalised_gap(
     if valid is not None:
         y = torch.where(valid.to(y.device), y, reached)
     if isinstance(sde, Diagonal):
-        gap, noisy = _diagonal(sde, y - reached, t1 - t0)
+        gap, noisy = _diagonal(sde, y - reached, t0, t1)
     else:
         gap, noisy = _componentwise(sde, y, reached, t0, t1)
     if valid is not None:
@@ -158,10 +159,10 @@ def _flow(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> Tensor:
     return x
 
 
-def _diagonal(sde: Diagonal, gap: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+def _diagonal(sde: Diagonal, gap: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
     """``q^(-1/2) gap``, and a state whose square norm is the number of modes with noise (Parseval), in float64."""
-    gap, dt = gap.double(), dt.double()  # variances in small units are no float32 numbers
-    y, q = sde.modes(gap), sde.variance(dt, gap)
+    gap = gap.double()  # variances in small units are no float32 numbers
+    y, q = sde.modes(gap), sde.variance(t0.double(), t1.double(), gap)
     noisy = q > 0
     scale = torch.where(noisy, q, torch.ones_like(q)).rsqrt() * noisy
     return sde.unmodes(scale * y, gap), sde.unmodes(noisy * torch.ones_like(y), gap)

@@ -192,7 +192,7 @@ def _known_forward(setup: Setup) -> tuple[Forward, float] | None:
     if not isinstance(simulator, Linear) or simulator.noise == 0:
         return None
     like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=setup.device)
-    variance = simulator.variance(like.new_full((1,), float(simulator.horizon)), like)[0]
+    variance = simulator.variance(0.0, like.new_full((1,), float(simulator.horizon)), like)[0]
     size = float(variance.mean())
     covariance = diagonal(simulator.modes, simulator.unmodes, variance.clamp(min=_LEAST * size))
     return Forward(simulator, torch.zeros_like(like[0]), covariance), size

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.broadcast import expand
-from physinv.equations.sde import SDE, Multiplicative
+from physinv.equations.multiplicative import Multiplicative
+from physinv.equations.sde import SDE
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.methods.reverse import ReverseAnswer, load_score_model
 from physinv.methods.saving import Setup, loaded_by

@@ -91,7 +91,7 @@ class LinearReference(ReferenceLaw):
         Returns:
             Tensors that broadcast against ``(batch, *modes)``.
         """
-        a, v = self.sde.decay(t, like), self.sde.variance(t, like)
+        a, v = self.sde.decay(0.0, t, like), self.sde.variance(0.0, t, like)
         now = (a**2 * self.power0 + v).clamp(min=torch.finfo(like.dtype).tiny)
         return Spectrum(a, self.power0, v, now)
 

@@ -101,7 +101,7 @@ class LowRankReference(ReferenceLaw):
                 mean, (U, D) = x.mean(0), factor_analysis(x.flatten(1), _MAX_RANK)
                 U, D = U.reshape(*data.shape, _MAX_RANK), D.reshape(data.shape)
             else:
-                decay, q = linear.decay(t[None], x[:1])[0], linear.variance(t[None], x[:1])[0]
+                decay, q = linear.decay(0.0, t[None], x[:1])[0], linear.variance(0.0, t[None], x[:1])[0]
                 mean, U, D = decay * means[0], decay[..., None] * factors[0], decay**2 * diagonals[0] + q
             means.append(mean)
             factors.append(_aligned(U, factors[-1]) if factors else U)

@@ -50,12 +50,13 @@ def denoising_loss(score: Score, sde: SDE, batch: Batch, *, floor: float = 0.03)
     u = torch.rand(len(x0), generator=generator, dtype=x0.dtype, device=x0.device)
     lag = first * torch.expm1(u * torch.log1p((times[:, -1] - times[:, 0]) / first))
     xi = sde.modes(torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=x0.device))
-    gain, variance = sde.decay(lag, x0), sde.variance(lag, x0)
+    start, later = times[:, 0], times[:, 0] + lag
+    gain, variance = sde.decay(start, later, x0), sde.variance(start, later, x0)
     deviation = variance.sqrt()
     x = sde.unmodes(gain * sde.modes(x0) + deviation * xi, x0)
 
     # The error of the score in units of the noise, with less weight where the initial state is nearly known.
-    gap = deviation * sde.modes(score(x, times[:, 0] + lag)) + xi
+    gap = deviation * sde.modes(score(x, later)) + xi
     known = (floor * gain).square() * x0.var() / variance.clamp(min=torch.finfo(x0.dtype).tiny)
     loss: Tensor = sde.unmodes((1 + known).rsqrt() * gap, x0).square().mean()
     return loss

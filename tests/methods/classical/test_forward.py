@@ -36,7 +36,7 @@ def test_the_bias_and_spread_of_a_linear_process_are_found_from_residuals(tmp_pa
     problem, _, _ = make(simulator, tmp_path / "d", train=400)
     found = fit_forward(problem).covariance
     like = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
-    exact = simulator.still.variance(like.new_ones(1), like)[0]  # the flow carries white noise along, no more
+    exact = simulator.still.variance(0.0, like.new_ones(1), like)[0]  # the flow carries white noise along, no more
     flat = torch.fft.irfftn(torch.ones(1, 1, 8, 5, dtype=torch.complex128), s=(8, 8), dim=(2, 3), norm="ortho")
     variance = torch.fft.rfftn(found.apply(flat), dim=(2, 3), norm="ortho")[0].real  # C is diagonal in Fourier modes
     ratio = (variance / exact)[0, :, 1:4]  # complex modes, each of them once

@@ -12,7 +12,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.equations.sde import Multiplicative
+from physinv.equations.multiplicative import Multiplicative
 from physinv.evaluation.metrics import crps
 from physinv.laws.observation import Observation
 from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
@@ -132,7 +132,7 @@ def linear_posterior(simulator, final):
     weight = torch.where((k == 0) | (k == n // 2), 1.0, 2.0)
     S = torch.exp(-((k / simulator.scale) ** 2)) * (k > 0) * (k < n / 3)
     S = S / (S * weight).sum() * n
-    a, V = torch.exp(-simulator.viscosity * k**2), simulator.variance(like.new_ones(1), like)[0, 0]
+    a, V = torch.exp(-simulator.viscosity * k**2), simulator.variance(0.0, like.new_ones(1), like)[0, 0]
     total = torch.where(S > 0, a**2 * S + V, 1.0)
     mean = simulator.unmodes(a * S / total * simulator.modes(final.double()), like).flatten(1)
     return mean, ((S * V / total * weight).sum() / n).sqrt().expand_as(mean)
@@ -289,7 +289,7 @@ def test_without_noise_the_initial_state_alone_is_unknown(tmp_path):
     assert model.numbers(whole=True) == model.law.numbers  # no noise among the coordinates
     draws = fit_mcmc(problem, iterations=300).sample(final, 400, generator=torch.Generator().manual_seed(1))
     like = torch.zeros(1, 1, 8, dtype=torch.float64)
-    decay, prior = simulator.decay(like.new_full((1,), 0.5), like).flatten(), simulator.exact().power.flatten()
+    decay, prior = simulator.decay(0.0, like.new_full((1,), 0.5), like).flatten(), simulator.exact().power.flatten()
     seen = 1 / float(model.whitening[0, 0]) ** 2
     posterior = prior * seen / (decay**2 * prior + seen)
     y = simulator.modes(draws.double().flatten(0, 1)).reshape(len(final), 400, 5)

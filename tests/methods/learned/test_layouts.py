@@ -7,7 +7,7 @@ import pytest
 import torch
 from learned_cases import NETWORKS, RING, pair
 
-from physinv.equations.sde import Multiplicative
+from physinv.equations.multiplicative import Multiplicative
 from physinv.methods.learned.conditional import fit_conditional_diffusion, fit_flow_matching
 from physinv.methods.learned.coordinates import conditional_coordinates, prior_coordinates
 from physinv.methods.learned.deep_ensemble import fit_deep_ensemble

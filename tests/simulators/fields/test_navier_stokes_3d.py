@@ -82,7 +82,7 @@ def test_noise_has_the_variance_of_two_components(generator):
     n = 2000
     still = torch.zeros(n, *sim.shape, dtype=DOUBLE)
     power = sim.modes(sim.run(still, generator=generator)[:, -1]).abs().square().sum(1).mean(0)
-    want = 2 * sim.variance(torch.tensor([1.5], dtype=DOUBLE), still[:1])[0, 0]
+    want = 2 * sim.variance(0.0, torch.tensor([1.5], dtype=DOUBLE), still[:1])[0, 0]
     noisy = want > 0
     # |N|^2 of two complex components: relative standard error sqrt(1/2n) or, of real modes, sqrt(1/n); five of them
     assert torch.allclose(power[noisy] / want[noisy], torch.ones(int(noisy.sum()), dtype=DOUBLE), atol=5 / math.sqrt(n))

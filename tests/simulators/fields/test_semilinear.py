@@ -120,7 +120,7 @@ def test_linear_waves_have_their_exact_law_for_any_step(h, generator):
     # with one step's decay the variance that a mode settles at is sigma^2 / (-2 r), whatever h
     settled = (q[0, 0] / (1 - torch.exp(-2 * rate * h)))[1:4]
     assert torch.allclose(settled, sigma2 / (2 * rate[1:4]), rtol=1e-10)
-    assert torch.allclose(sim.variance(t1, still)[0, 0], want, rtol=1e-12, atol=1e-16)
+    assert torch.allclose(sim.variance(0.0, t1, still)[0, 0], want, rtol=1e-12, atol=1e-16)
     # the first draw alone, seen from steps far below every time scale, is the Brownian increment
     if h == 1e-3:
         brownian = sim.modes(sim.diffuse(dw[0], t0))
@@ -148,7 +148,7 @@ def test_whitening_and_covariance_are_those_of_the_linear_equation(generator):
     assert torch.allclose(ours.apply_covariance(v, t0, t1), 0.09 * (1 - torch.exp(-2 * t1))[:, None, None] / 2 * v)
     sim = Waves(size=12, noise=0.3)
     white = sim.whiten(sim.apply_covariance(v, t0, t1), t0, t1)
-    q = sim.variance(t1, v)
+    q = sim.variance(0.0, t1, v)
     want = torch.exp(-0.4 * squared_wavenumbers(v) * t1[:, None, None]) * q.sqrt() * sim.modes(v)
     assert torch.allclose(sim.modes(white), want, atol=1e-13)
     assert torch.equal(q > 0, resolved(v).expand_as(q) > 0)

@@ -107,11 +107,11 @@ def test_denoising_gives_the_score_of_the_noised_law(generator):
     sigma, n = 0.7, 100_000
 
     class Fixed(OrnsteinUhlenbeck):
-        def decay(self, dt, like):
-            return torch.ones_like(dt)[:, None]
+        def decay(self, t0, t1, like):
+            return torch.ones_like(t1)[:, None]
 
-        def variance(self, dt, like):
-            return sigma**2 * torch.ones_like(dt)[:, None]
+        def variance(self, t0, t1, like):
+            return sigma**2 * torch.ones_like(t1)[:, None]
 
     states, times = gaussian_windows(n, generator)
     states = states.flip(1)

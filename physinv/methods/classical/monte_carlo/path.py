@@ -31,7 +31,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.sde import Linear, Multiplicative
+from physinv.equations.multiplicative import Multiplicative
+from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.forward import FORGOTTEN, SEEN
