@@ -12,6 +12,7 @@ import torch
 from physinv.config.outputs.replace import settle_above
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.hdf5.blocks import sealed_size
+from physinv.data.hdf5.finding import check_listed
 from physinv.data.hdf5.opening import open_file
 from physinv.data.inspect import FileSummary, inspect
 from physinv.data.plan import SPLITS
@@ -111,12 +112,18 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
 
 
 def _dataset(path: Path, verify: bool) -> dict[str, Any]:
-    out: dict[str, Any] = {"kind": "dataset", "path": str(path), "whole": (path / "dataset.json").exists()}
+    out: dict[str, Any] = {"kind": "dataset", "path": str(path), "whole": True}
+    if not (path / "dataset.json").exists():
+        lost = "has no dataset.json, so that files may be missing: the same `physinv generate` or `import` completes it"
+        out |= {"whole": False, "problem": f"{path} {lost}, or put dataset.json back."}
     for split in SPLITS:
         folder = path / "data" / split
+        found = sorted(folder.glob("*.hdf5"))
+        if unlisted := _unlike_listing(folder, found):
+            out |= {"whole": False, "problem": unlisted}
         if not folder.is_dir():
             continue
-        summaries = [inspect(p, verify=verify) for p in sorted(folder.glob("*.hdf5"))]
+        summaries = [inspect(p, verify=verify) for p in found]
         out["whole"] = out["whole"] and bool(summaries) and all(s.whole for s in summaries)
         good = [s for s in summaries if s.whole]
         out[split] = {"files": len(summaries), "trajectories": sum(s.n_trajectories for s in good)}
@@ -126,6 +133,15 @@ def _dataset(path: Path, verify: bool) -> dict[str, Any]:
             first = _trajectories(good[0])
             out |= {k: first[k] for k in ("simulator", "parameters", "state_shape", "times", "checksum")}
     return out
+
+
+def _unlike_listing(folder: Path, found: list[Path]) -> str:
+    """What is wrong with the files of a split by dataset.json, or with that; empty if nothing is."""
+    try:
+        check_listed(folder, found)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _compared(summary: FileSummary) -> str:

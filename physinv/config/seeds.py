@@ -24,7 +24,8 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / smoother-noise / ensembles   ensembles of the calibration
     observation / sensors                   where the sensors of a partial observation are
     observation / noise / BLOCK             noise of the partial observations that are read together
-    reconstruction / samples                samples of the posterior, of unknown parameters as well
+    reconstruction / samples                paths that samples are refined by
+    reconstruction / samples / OBSERVATION  samples of the part that begins there, of unknown parameters as well
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
     evidence / samples                      draws of a reversal that are weighed

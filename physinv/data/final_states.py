@@ -230,7 +230,8 @@ def _table(
     A column that is called like the only axis of space holds positions, and the others are channels.  Otherwise the
     rows are states, or the whole table is one.
     """
-    columns = {str(name): np.asarray(v.values, dtype=float) for name, v in source.data_vars.items()}
+    plain = source.variables  # data_vars would look through all columns for each of them
+    columns = {str(name): np.asarray(plain[name].values, dtype=float) for name in source.data_vars}
     axis = layout.axes[0]
     if len(layout.space) == 1 and axis in columns and len(columns) > 1:
         positions = {axis: columns.pop(axis)}

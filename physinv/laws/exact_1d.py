@@ -15,6 +15,7 @@ from torch import Tensor
 
 from physinv.config.inputs import States
 from physinv.laws.exact import ExactPosterior, check_final
+from physinv.laws.fokker_planck import FokkerPlanck
 
 Array = NDArray[np.float64]
 
@@ -54,8 +55,6 @@ class ScalarPosterior(ExactPosterior):
         edges: Float[Array, " faces"],
         prior: tuple[Array, Array] | Callable[[Array], Array],
     ) -> None:
-        from physinv.laws.fokker_planck import FokkerPlanck  # scipy's solvers take a second to import
-
         grid = FokkerPlanck(lambda x, t: drift(x), noise, edges)
         self.centers, self.edges = grid.centers, np.asarray(edges, dtype=np.float64)
         self.noise, self.horizon = float(noise), float(horizon)
@@ -160,11 +159,9 @@ def _transition(
     edges: bytes, force: bytes, noise: float, horizon: float, starts: bytes | None
 ) -> Float[Array, "points cells"]:
     """Transition densities from some positions, or from all cells; arrays come as bytes, so that answers are kept."""
-    drift = np.frombuffer(force)
     from scipy.linalg import expm
 
-    from physinv.laws.fokker_planck import FokkerPlanck
-
+    drift = np.frombuffer(force)
     grid = FokkerPlanck(lambda x, t: drift, noise, np.frombuffer(edges))
     if starts is not None:
         return grid.transition(np.frombuffer(starts), horizon)

@@ -25,16 +25,18 @@ from __future__ import annotations
 __all__ = ["FokkerPlanck"]
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
-from scipy.sparse import csc_matrix, diags
+
+if TYPE_CHECKING:  # half a second to import, and the grid of an equation is asked for without
+    from scipy.sparse import csc_matrix
 
 Array = NDArray[np.float64]
 _Slope = Callable[[float, Array], Array]
-_Jacobian = Callable[[float, Array], csc_matrix]
+_Jacobian = Callable[[float, Array], "csc_matrix"]
 
 
 class FokkerPlanck:
@@ -101,6 +103,8 @@ class FokkerPlanck:
         Returns:
             Sparse tridiagonal matrix ``(cells, cells)`` whose columns sum to zero.
         """
+        from scipy.sparse import csc_matrix, diags
+
         up, down = self.rates(t)
         leave = np.append(up, 0.0) + np.append(0.0, down)
         return csc_matrix(diags([up, -leave, down], offsets=[-1, 0, 1]))
@@ -148,7 +152,7 @@ class FokkerPlanck:
             climb: Array = np.append(up * rise, 0.0) - np.append(0.0, down * rise)
             return climb
 
-        return self._solve(np.asarray(values), t0, t1, slope, lambda s, v: csc_matrix(self.generator(t1 - s).T))
+        return self._solve(np.asarray(values), t0, t1, slope, lambda s, v: self.generator(t1 - s).T.tocsc())
 
     def transition(self, x0: Float[Array, " points"], t1: float, t0: float = 0.0) -> Float[Array, "points cells"]:
         """Return the transition densities ``p(x, t1 | x0, t0)`` from given positions.
@@ -234,6 +238,8 @@ class FokkerPlanck:
 
     def _row(self, y: Array, span: float, slope: _Slope, jacobian: _Jacobian) -> Array:
         """Integrate one row, scaled to a maximum of 1, so that the absolute tolerance has a meaning."""
+        from scipy.integrate import solve_ivp
+
         scale = np.abs(y).max()
         if span == 0 or scale == 0:
             return y.astype(np.float64)

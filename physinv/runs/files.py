@@ -156,12 +156,12 @@ def logs(run: Path) -> dict[str, list[ValidationRecord]]:
 
 
 def _networks(run: Path) -> Iterator[Path]:
-    """The folder of a run and those of its networks below, which hold checkpoints and are no runs themselves."""
+    """The folder of a run, and those of its networks below: with checkpoints or logs, and no runs themselves."""
     yield run
-    for path in sorted(run.rglob(_CHECKPOINT)):
-        between = [run / part for part in _above(path.parent.relative_to(run))]
-        if path.parent != run and not any((f / _INFO).exists() or f == staging(run) for f in between):
-            yield path.parent
+    for folder in sorted({path.parent for name in (_CHECKPOINT, _LOG) for path in run.rglob(name)}):
+        between = [run / part for part in _above(folder.relative_to(run))]
+        if folder != run and not any((f / _INFO).exists() or f == staging(run) for f in between):
+            yield folder
 
 
 def _above(relative: Path) -> list[Path]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import torch
 from torch import Tensor
 
 from physinv.config.devices import check_memory, threads_for
@@ -187,9 +186,9 @@ def reconstruct(
     if observation is None and plan.observe is not None and plan.observed_noise is not None:
         observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
-    generator = seeds(plan.seed).child("reconstruction", "samples").generator(device)
+    streams = seeds(plan.seed).child("reconstruction", "samples")
     weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
-    paths = fit_path_model(run.simulator, generator=generator, device=device) if plan.refine else None
+    paths = fit_path_model(run.simulator, generator=streams.generator(device), device=device) if plan.refine else None
 
     # What is observed: the last states, or noisy numbers of them, which are displayed as states.
     noise, told = seeds(plan.seed).child("observation", "noise"), warn or (lambda line: None)
@@ -214,38 +213,40 @@ def reconstruct(
             # Everything is read and written a block at a time, samples a part of it: whatever is not kept need not fit
             # into memory.
             for at in ends.starts():
-                end = min(at + ends.block, ends.n)
-                final = ends.final(at, end)
+                end, parts = min(at + ends.block, ends.n), ends.parts(at, plan.draws)
+                final = ends.final(at, parts[-1].stop)
                 if truth is not None:
                     initial = ends.truth(at, end)
                     truth[at:end] = store.blanked(initial)
                     if true is not None:
                         true[at:end] = layout.constants(initial, run.simulator.unknown).cpu()
                 if observation is None:
-                    shown[at:end] = store.blanked(final)
+                    shown[at:end] = store.blanked(final[: end - at])
                 else:
                     final = ends.seen(observation, at, final, noise)
-                    shown[at:end] = store.blanked(displayed_state(observation, final, layout.shape))
+                    kept = final[: end - at]
+                    shown[at:end] = store.blanked(displayed_state(observation, kept, layout.shape))
                     seen = store.seen(tuple(final.shape[1:])) if seen is None else seen
-                    seen[at:end] = final.cpu().numpy()
-                for part in torch.split(final, max(1, ends.block // plan.draws)):
-                    x = part.to(device)
+                    seen[at:end] = kept.cpu().numpy()
+                for part in parts:
+                    x = final[part.start - at : part.stop - at].to(device)
+                    generator, done = streams.child(part.start).generator(device), min(part.stop, end)
                     if weighed is not None:
-                        drawn = weighed.draw(x, generator=generator)
+                        drawn = weighed.draw(x, done - part.start, generator=generator)
                     else:
                         drawn = drawn_states(run.parameters, answer, run.partial or observation, x, plan, generator)
                     if paths is not None:
                         drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
+                    drawn = drawn[: done - part.start]
                     doubts.add(drawn)
-                    target[at : at + len(part)] = store.blanked(drawn)
+                    target[part.start : done] = store.blanked(drawn)
                     if parameters is not None:
-                        parameters[at : at + len(part)] = layout.constants(drawn, run.simulator.unknown).cpu()
+                        parameters[part.start : done] = layout.constants(drawn, run.simulator.unknown).cpu()
                     if ahead is not None:
-                        ahead.write(at, drawn)
-                    at += len(part)
+                        ahead.write(part.start, drawn)
                     sink.check()
                     if progress is not None:
-                        progress(at, ends.n)
+                        progress(done, ends.n)
 
             if ahead is not None:
                 ahead.close()

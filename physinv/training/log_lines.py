@@ -14,6 +14,7 @@ from physinv.config.files import check_regular
 from physinv.config.json_text import read_object
 
 _CHECKSUM = "sha256"
+_HEAD = '{"'  # how each line begins
 
 
 def log_line(values: Mapping[str, Any]) -> str:
@@ -32,8 +33,8 @@ def log_line(values: Mapping[str, Any]) -> str:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read all lines, and compare each with its checksum.
 
-    Lines of earlier versions have none, and are taken as they are. What follows the last end of a line was cut short
-    by a kill, and is left out.
+    Lines of earlier versions have none, and are taken as they are. The beginning of a line after the last end of one
+    was cut short by a kill, and is left out.
 
     Args:
         path: The log; it need not exist.
@@ -42,10 +43,16 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         Values by name, without the checksums.
 
     Raises:
-        ValueError: If a line is no JSON object, or its values have another checksum.
+        ValueError: If a line is no JSON object, its values have another checksum, or what follows the last line is
+            not the beginning of one.
     """
     check_regular(path)
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    if not _begins_line(rest):
+        raise ValueError(
+            f"{path} is damaged: what follows line {len(lines)} is not the beginning of another; put back a copy, or "
+            "delete what follows."
+        )
     found = [read_object(line, f"line {i} of {path}") for i, line in enumerate(lines, 1)]
     for i, values in enumerate(found, 1):
         if _CHECKSUM in values and values.pop(_CHECKSUM) != of_json(values):
@@ -54,3 +61,19 @@ def read_log(path: Path) -> list[dict[str, Any]]:
                 "put back a copy, or delete the line."
             )
     return found
+
+
+def _begins_line(rest: bytes) -> bool:
+    """Whether these bytes are a line that a kill cut short, rather than zeros, noise, or a line with more after it."""
+    try:
+        text = rest.decode("ascii")
+    except UnicodeDecodeError:
+        return False
+    if not text.isprintable() or not text.startswith(_HEAD[: len(text)]):
+        return False
+    try:
+        return json.JSONDecoder().raw_decode(text)[1] == len(text)
+    except json.JSONDecodeError:
+        return True
+    except (RecursionError, ValueError):
+        return False

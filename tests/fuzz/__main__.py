@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.cases import case, flip
+from tests.fuzz.cases import SEED, case, flip
 from tests.fuzz.pool import BROKEN, Pool
 
 
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--case", type=int, action="append", default=[], help="run this case; its folder is kept")
     parser.add_argument("--flips", type=int, default=0, help="number of flips of single bits, over all kinds of files")
     parser.add_argument("--flip", type=int, action="append", default=[], help="run this flip; its folder is kept")
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed has other cases under the same numbers")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
     parser.add_argument("--list", action="store_true", help="only name the cases")
     given = parser.parse_args()
@@ -30,9 +31,9 @@ def main() -> int:
     cases, flips = [*given.case, *span], [*given.flip, *range(given.first, given.first + given.flips)]
     if given.list:
         for number in cases:
-            print(case(number))
+            print(case(number, given.seed))
         for number in flips:
-            print(flip(number))
+            print(flip(number, given.seed))
         return 0
     keep = bool(given.case or given.flip)
     folder = Path(tempfile.mkdtemp(prefix="physinv-fuzz-"))
@@ -40,7 +41,7 @@ def main() -> int:
     with Pool("tests.fuzz.worker", folder, given.jobs, ["keep"] * keep) as pool:
         for word, numbers in (("case", cases), ("flip", flips)):
             if numbers:
-                replies = pool.run([word, number] for number in numbers)
+                replies = pool.run([word, number, given.seed] for number in numbers)
                 short += _report(word, len(numbers), replies, tell_all=keep)
     print(f"{time.monotonic() - begun:.0f} s", f"in {folder}" if keep else "")
     if not keep:

@@ -1,4 +1,4 @@
-"""Numbered cases: case N is the same on each machine, as long as scenarios and mutations are the same."""
+"""Numbered cases: case N of a seed is the same on each machine, as long as scenarios and mutations are the same."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class Case:
 
 
 @cache
-def _dealt() -> tuple[list[tuple[Scenario, Mutation]], ...]:
+def _dealt(seed: int) -> tuple[list[tuple[Scenario, Mutation]], ...]:
     """Pairs of scenario and mutation: per scenario all mutations, in an order of its own."""
     decks = []
     for one in scenarios():
         pairs = [(one, m) for family in one.families for m in FAMILIES[family]]
-        random.Random(f"{SEED} {one.name}").shuffle(pairs)
+        random.Random(f"{seed} {one.name}").shuffle(pairs)
         decks.append(pairs)
     return tuple(decks)
 
 
-def case(number: int) -> Case:
+def case(number: int, seed: int = SEED) -> Case:
     """The case of a number: scenarios take turns by their weights, and each goes through its mutations."""
-    decks = _dealt()
+    decks = _dealt(seed)
     weights = [deck[0][0].weight for deck in decks]
     # In a round each scenario gets its weight, fractions by chance that depends on the round alone.
     round_, before = 0, 0
     while True:
-        rng = random.Random(f"{SEED} round {round_}")
+        rng = random.Random(f"{seed} round {round_}")
         turn = [i for i, w in enumerate(weights) for _ in range(int(w) + (rng.random() < w % 1))]
         rng.shuffle(turn)
         if number < before + len(turn):
@@ -57,14 +57,14 @@ def case(number: int) -> Case:
     which, place = turn[number - before], number - before
     deck, earlier = decks[which], turn[:place].count(which)
     scenario, mutation = deck[(round_ * max(1, int(weights[which])) + earlier) % len(deck)]
-    return Case(number, scenario, mutation, f"{SEED} case {number}")
+    return Case(number, scenario, mutation, f"{seed} case {number}")
 
 
-def flip(number: int) -> Case:
+def flip(number: int, seed: int = SEED) -> Case:
     """The flip of a number: one bit of a file that may not change unnoticed; all such files take turns."""
     kept = [s for s in scenarios() if s.sealed and "bytes" in s.families]
     (only,) = FAMILIES["flips"]
-    return Case(number, kept[number % len(kept)], only, f"{SEED} flip {number}")
+    return Case(number, kept[number % len(kept)], only, f"{seed} flip {number}")
 
 
 def set_up(one: Case, base: Path, folder: Path) -> tuple[Attempt, Expected, str]:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import os
 import pkgutil
 import resource
@@ -21,8 +22,11 @@ import sys
 import tempfile
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 MOST_SECONDS = 30.0  # of processor time; hanging counts below
@@ -30,7 +34,7 @@ MOST_IDLE = 30.0  # seconds of sleep, not of waiting for a processor that others
 MOST_MEGABYTES = 1000.0
 MOST_DISK = 500e6  # bytes that a command may write
 NET = 8 << 30  # bytes of addresses beyond those of the worker
-TICK = 0.02  # seconds between two looks at the child
+TICK = 0.04  # seconds between two looks at the child
 CACHE = Path(tempfile.gettempdir()) / "physinv-fuzz-cache"
 
 
@@ -55,7 +59,7 @@ class Ended:
 
 
 def preload() -> None:
-    """Import what any verb may need, so that children find it."""
+    """Import what any verb may need, and make what all share, so that children find it."""
     import physinv
     import simulators
 
@@ -68,12 +72,29 @@ def preload() -> None:
     import torch
     import typer
 
-    from physinv.cli.app import app
+    from physinv.cli.app import app, main
 
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports a compiler, which takes seconds
+
+    # The words of the command and the entry points of packages are the same for all children.
+    typer.main.get_command = cache(typer.main.get_command)
     typer.main.get_command(app)
+    metadata.entry_points = cache(metadata.entry_points)
+    metadata.entry_points(group="physinv.simulators")
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+        main(["info", "nowhere"])  # imports what reads words
+    _leave_to_parent()
     gc.freeze()  # so that children do not copy what they only look through
+
+
+def _leave_to_parent() -> None:
+    """Take from children what packages do at the end for objects of the parent, which is none of their files."""
+    from torch._dynamo.utils import dump_compile_times
+
+    atexit.unregister(dump_compile_times)
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False
 
 
 def command(argv: Sequence[str], cwd: Path, prepare: Callable[[], None] = lambda: None) -> Ended:

@@ -1,6 +1,7 @@
 """A worker: imports everything once, then runs and judges the cases that it is asked for.
 
-``python -m tests.fuzz.worker BASE FOLDER [keep]`` answers ``["make"]``, ``["case", N]`` and ``["flip", N]``.
+``python -m tests.fuzz.worker BASE FOLDER [keep]`` answers ``["make"]``, ``["case", N]``
+and ``["flip", N]``, with a seed or without.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.attempt import Expected
-from tests.fuzz.cases import Case, case, flip, set_up, untouched
+from tests.fuzz.cases import SEED, Case, case, flip, set_up, untouched
 from tests.fuzz.inputs import make
 from tests.fuzz.judge import left_behind, shortfall
 from tests.fuzz.pool import serve
@@ -112,8 +113,8 @@ def main() -> None:
     serve(
         {
             "make": lambda: make(base),
-            "case": lambda number: worker.run(case(number)),
-            "flip": lambda number: worker.run(flip(number)),
+            "case": lambda number, seed=SEED: worker.run(case(number, seed)),
+            "flip": lambda number, seed=SEED: worker.run(flip(number, seed)),
         }
     )
 

@@ -111,6 +111,19 @@ def test_partial_observations_do_not_depend_on_it_either(trained, tmp_path):
     assert torch.allclose(*found, atol=1e-3 * float(found[0].std()))
 
 
+@pytest.mark.parametrize("kind", ["steps", "jumps", "flow", "refined"])
+def test_samples_do_not_depend_on_the_limit(kind, trained, tmp_path):
+    run, data = trained("jumps" if kind == "refined" else kind)
+    found = []
+    for limit in (None, 5, 1):
+        plan = SamplingPlan(samples=3, limit=limit, seed=2, refine=2 * (kind == "refined"))
+        reconstruct(run, data, tmp_path / f"{limit}.hdf5", plan)
+        found.append(read_reconstruction(tmp_path / f"{limit}.hdf5").samples)
+    assert [len(x) for x in found] == [data.n_trajectories, 5, 1]
+    assert torch.equal(found[0][:5], found[1])
+    assert torch.equal(found[0][:1], found[2])
+
+
 @pytest.mark.parametrize("kind", ["steps", "jumps"])
 def test_equal_seeds_give_equal_bytes(kind, trained, tmp_path):
     run, data = trained(kind)

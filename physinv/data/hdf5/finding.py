@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["find_files"]
+__all__ = ["check_listed", "find_files"]
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from physinv.config.files import check_regular
 from physinv.config.json_text import read_object
 
 
@@ -40,19 +41,29 @@ def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
         if (path / "run.json").is_file():
             hint = "it is a run, not data: give a split of a dataset, such as datasets/NAME/data/test."
         raise FileNotFoundError(f"{path} holds no .hdf5 files; {hint}")
-    _check_complete(path, paths)
+    check_listed(path, paths)
     return paths
 
 
-def _check_complete(folder: Path, paths: Sequence[Path]) -> None:
-    """Raise an error where a folder of a dataset lacks files that its dataset.json lists, or holds others."""
+def check_listed(folder: Path, paths: Sequence[Path]) -> None:
+    """Compare the files of a split with what the dataset.json of their dataset lists, if there is one.
+
+    Args:
+        folder: Folder of the split, ``<dataset>/data/<split>``; it need not exist.
+        paths: The files in it.
+
+    Raises:
+        FileNotFoundError: If a listed file is missing.
+        ValueError: If a file has another size, or dataset.json is damaged.
+    """
     listing, part = folder.resolve().parent.parent / "dataset.json", f"data/{folder.resolve().name}/"
-    if not listing.is_file():
+    if not listing.exists():
         return
+    check_regular(listing)
     listed = read_object(listing.read_bytes(), str(listing)).get("files")
-    told = (
-        {n.removeprefix(part): v for n, v in listed.items() if n.startswith(part)} if isinstance(listed, dict) else {}
-    )
+    if not isinstance(listed, dict):
+        raise ValueError(f"{listing} is damaged: `files` must list the files of the dataset; put back a copy.")
+    told = {n.removeprefix(part): v for n, v in listed.items() if n.startswith(part)}
     if missing := sorted(set(told) - {path.name for path in paths}):
         more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
         raise FileNotFoundError(

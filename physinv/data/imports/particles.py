@@ -68,7 +68,7 @@ def beside_particles(
                 "`--dims time,particle,component`."
             )
         return source, None
-    named = [str(n) for n in source.data_vars if str(n).lower() in _SPECIES and source[n].ndim in (1, 2)]
+    named = [str(n) for n in source.data_vars if str(n).lower() in _SPECIES and source.variables[n].ndim in (1, 2)]
     species = None
     if named:
         kinds = np.atleast_2d(np.asarray(source[named[0]].values))

@@ -83,7 +83,8 @@ def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> 
     n = states.sizes.get("sample", 0)
     others = [m for d, m in states.sizes.items() if d != "sample"]
     found: dict[str, Any] = {}
-    for key, v in source.data_vars.items():
+    for key in source.data_vars:
+        v = source.variables[key]
         about = {**v.attrs, "since": " since " in str(v.attrs.get("units", ""))}
         if key in names or v.dtype.kind not in "iuf" or "grid_mapping_name" in about or about["since"]:
             continue
@@ -98,7 +99,7 @@ def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> 
     return found
 
 
-def _number(v: xr.DataArray) -> float | None:
+def _number(v: xr.Variable) -> float | None:
     """A number that somebody wrote; the map projection of a netCDF file, for one, is a variable of which nobody did."""
     try:
         number = float(v.values.reshape(()))

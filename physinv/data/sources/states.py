@@ -112,7 +112,8 @@ def _space(states: xr.Dataset) -> list[str]:
 
 def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str], list[str]]:
     """Names of the variables that make up a state, and of the other arrays."""
-    numeric = [str(n) for n in source.data_vars if source[n].dtype.kind in "biufc" and source[n].size > 1]
+    plain = source.variables  # source[name] would look through all variables for each of them
+    numeric = [str(n) for n in source.data_vars if plain[n].dtype.kind in "biufc" and plain[n].size > 1]
     numeric = [n for n in numeric if not n.startswith("scalars/")]
     if wanted:
         for name in wanted:
@@ -123,14 +124,16 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
     if fields := [str(n) for n in source.attrs.get("fields", ())]:
         return fields, [n for n in numeric if n not in fields]
     bounds = {str(v.attrs["bounds"]) for v in source.variables.values() if "bounds" in v.attrs}
-    free = [n for n in numeric if n not in bounds and "grid_mapping_name" not in source[n].attrs]
-    moving = [n for n in free if any(_role(source, d) == "time" for d in source[n].dims)]
-    ranks = {n: _rank(source[n]) for n in moving or free}
+    free = [n for n in numeric if n not in bounds and "grid_mapping_name" not in plain[n].attrs]
+    dated = {d for n in free for d in plain[n].dims}
+    dated = {d for d in dated if _role(source, d) == "time"}
+    moving = [n for n in free if dated.intersection(plain[n].dims)]
+    ranks = {n: _rank(plain[n]) for n in moving or free}
     if not ranks:
         others = ", ".join(f"{n} ({source[n].dtype})" for n in list(source.data_vars)[:5]) or "nothing"
         raise ValueError(f"{path} holds no arrays of numbers, but {others}; write the states as one array.")
     best = [n for n in ranks if ranks[n] == max(ranks.values())]
-    if len({(source[n].dims, source[n].shape) for n in best}) > 1 or len(best) > _MOST:
+    if len({(plain[n].dims, plain[n].shape) for n in best}) > 1 or len(best) > _MOST:
         listed = ", ".join(f"{n} {_sizes(source[n])}" for n in best[:6]) + (
             f" and {len(best) - 6} more" if len(best) > 6 else ""
         )
@@ -140,8 +143,9 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
 
 def _text(source: xr.Dataset, dims: list[str]) -> list[str]:
     """Names of variables of text along the axes of the states, except dates."""
-    kinds = {str(n): v for n, v in source.data_vars.items() if v.dtype.kind in "SUOT" and v.size > 1}
-    return [n for n, v in kinds.items() if role_of(n) != "time" and any(d in dims for d in map(str, v.dims))]
+    plain, along = source.variables, set(dims)
+    found = [str(n) for n in source.data_vars if plain[n].dtype.kind in "SUOT" and plain[n].size > 1]
+    return [n for n in found if role_of(n) != "time" and along.intersection(map(str, plain[n].dims))]
 
 
 def _left_out(names: list[str], why: str) -> list[str]:
@@ -153,7 +157,7 @@ def _role(source: xr.Dataset, dim: Any) -> str:
     return role_of(str(dim), source[dim].attrs if dim in source.variables else None)
 
 
-def _rank(a: xr.DataArray) -> int:
+def _rank(a: xr.Variable) -> int:
     return sum(n > 1 for n in a.shape)
 
 

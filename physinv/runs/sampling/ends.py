@@ -43,14 +43,35 @@ class Ends:
         hidden: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._data, self._hidden = data, hidden
-        count = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
-        self.n = min(limit or count, count)
+        self._count = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
+        self.n = min(limit or self._count, self._count)
         self.known = not isinstance(data, FinalStates)
         self.block = default_batch(self.final(0, 1))
 
     def starts(self) -> range:
         """Return the number of the first observation of each block."""
         return range(0, self.n, self.block)
+
+    def parts(self, at: int, draws: int) -> list[range]:
+        """Return the observations of a block that are answered together, each part with a stream of noise of its own.
+
+        The first parts are small and grow (1, 1, 2, 4, ... observations).  Where parts begin and end does not depend on
+        the limit: a part that it cuts is answered whole, at most twice as many observations as are kept, so that the
+        samples of an observation are the same whatever the limit.
+
+        Args:
+            at: Number of the first observation of the block.
+            draws: States for each observation.
+
+        Returns:
+            Numbers of the observations of each part; the last ones may lie beyond the limit, not beyond the data.
+        """
+        most, found = max(1, self.block // draws), list[range]()
+        while at < self.n and (not found or at % self.block):
+            end = at + min(most, max(1, at), self.block - at % self.block)
+            found.append(range(at, min(end, self._count)))
+            at = end
+        return found
 
     def final(self, first: int, last: int) -> Float[Tensor, "n *state"]:
         """Return final states.

@@ -30,19 +30,20 @@ class WeighedSamples:
         self._prior = ""
 
     def draw(
-        self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
+        self, final: Float[Tensor, "batch *state"], kept: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch k *state"]:
         """Draw samples of one batch, and keep what the weights say.
 
         Args:
             final: Final states.
+            kept: How many of them, from the first on, are noted.
             generator: Source of randomness, on their device.
 
         Returns:
             Samples of equal weight.
         """
         found = weigh(self.posterior, final, self.draws, generator=generator)
-        self._found.append((found.log_evidence.cpu(), found.error.cpu(), found.effective.cpu()))
+        self._found.append(tuple(v[:kept].cpu() for v in (found.log_evidence, found.error, found.effective)))
         self._prior = found.prior
         return found.resample(self.samples, generator=generator)
 

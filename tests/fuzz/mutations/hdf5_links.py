@@ -97,7 +97,7 @@ def external_link_to_nothing(attempt: Attempt) -> Expected:
     """An external link to a file that is not there, is no HDF5, or never ends."""
     with h5py.File(attempt.target, "r+") as file:
         name, _ = _taken(attempt, file)
-        place = attempt.random.choice(("nowhere.hdf5", "/etc/hostname", "/dev/zero", "", attempt.target.name))
+        place = attempt.random.choice(("nowhere.hdf5", "/etc/hostname", "/dev/zero", " ", attempt.target.name))
         file[name] = h5py.ExternalLink(place, "/data")
     return REFUSED if essential(name) else attempt.changed
 

@@ -38,6 +38,15 @@ def test_blocks_are_all_ends_in_order(data):
     assert torch.equal(torch.cat(list(blocked(data, 6).blocks())), states[:6, -1])
 
 
+def test_parts_begin_at_the_same_numbers_whatever_the_limit(data):
+    """1, 1 and 2 observations, then as many as a block holds draws for; blocks end where they end."""
+    every = [list(part) for at in (0, 8) for part in blocked(data, size=8).parts(at, 2)]
+    assert every == [[0], [1], [2, 3], [4, 5, 6, 7], [8, 9, 10]]
+    assert [list(part) for part in blocked(data, 3, size=8).parts(0, 2)] == [[0], [1], [2, 3]]
+    assert [list(part) for part in blocked(data, size=8).parts(0, 4)] == [[0], [1], [2, 3], [4, 5], [6, 7]]
+    assert [list(part) for part in blocked(data, 9, size=8).parts(8, 1)] == [[8, 9, 10]]
+
+
 def test_observations_alone_have_no_truth(data):
     states = data.states(-1)
     ends = blocked(final_states(states.numpy(), PROCESS.layout))
