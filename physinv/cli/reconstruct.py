@@ -103,6 +103,15 @@ def reconstruct(
         int,
         typer.Option(min=0, metavar="N", help="Weigh N draws by their paths, and take samples by their weights."),
     ] = 0,
+    certify: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            show_default="64, down to 8 of large states",
+            help="Log densities and a bracket of log p(x_T) of the first N trajectories.",
+        ),
+    ] = None,
     strict: Strict = False,
     seed: Seed = 0,
     device: Device = None,
@@ -153,6 +162,7 @@ def reconstruct(
         observed_noise=observed_noise,
         refine=refine,
         weigh=weigh,
+        certify=certify,
     )
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     source: TrajectoryDataset | FinalStates
@@ -196,6 +206,7 @@ def evaluate(
     from physinv.config.outputs.locks import lock_file
     from physinv.evaluation.checks import warnings
     from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
+    from physinv.evaluation.verdict.certificate import certificate_sentences
     from physinv.posterior.reconstruction import read_reconstruction
     from physinv.processes.given import GivenPhysics
 
@@ -229,6 +240,7 @@ def evaluate(
         console.metrics(rows, title)
         console.checks(checks)
         console.verdict(said)
+        console.say("\n".join(certificate_sentences(info)))
     console.red(unlike)
     if json is not None:
         with lock_file(json, "evaluate"):

@@ -27,6 +27,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     reconstruction / samples                samples of the posterior, of unknown parameters as well
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
+    reconstruction / certificate            draws of a reversal that bounds of log p(x_T) are made of
     evidence / samples                      draws of a reversal that are weighed
     evaluation / exact                      samples of the exact posterior, to compare with
     evaluation / spectra                    one exact sample for each observation, of which the spectrum is drawn
@@ -36,6 +37,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     evaluation / checks                     new noise, patches and bootstrap samples of the checks of samples
     comparison / samples                    samples of a method
     comparison / trajectories               reconstructed trajectories of a method
+    comparison / bracket                    draws of a reversal that bounds of log p(x_T) are made of
     comparison / example                    samples of a method that figures show
     comparison / calibration                random choices of the tests of calibration
     comparison / laws                       random choices of the tests of the law of the samples

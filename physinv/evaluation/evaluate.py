@@ -23,6 +23,7 @@ from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
 from physinv.evaluation.unknown import parameter_metrics
 from physinv.evaluation.verdict.baselines import baselines
+from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
 from physinv.evaluation.verdict.words import Verdict, verdict
 from physinv.laws.exact import LinearGaussian
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
@@ -97,7 +98,7 @@ def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
         beside = {b.name: m.value(b.samples) for b in rivals if m.name in (_OF_ALL if b.spread else _OF_SINGLE)}
         exact = None if reference is None else m.value(reference)
         rows.append(Row(m.name, m.value(recon.samples), exact, m.best, m.about, **beside))
-    return rows
+    return rows + [Row(*stated) for stated in certificate_rows(recon)]
 
 
 def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int = 0) -> Verdict:
@@ -199,6 +200,8 @@ def write_json(
         content["predictive"] = as_json(predictive.rows)
         content["verdict"] = predictive.verdict
         told += predictive.warnings
+    if certificate := recon.info.get("certificate"):
+        content["certificate"] = {**certificate, "sentences": certificate_sentences(recon.info)}
     told += recon.info.get("familiarity", {}).get("warnings", [])
     content |= {"warnings": told, "reconstruction": recon.info}
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ANSWERS", "SamplingPlan", "reconstruct"]
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -37,6 +38,7 @@ from physinv.runs.evidence import reversal_of
 from physinv.runs.observed import DEFAULT_NOISE, check_observable, trained_for, untrained
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
+from physinv.runs.sampling.certificate import certified, certify
 from physinv.runs.sampling.draws import check_unknown, drawn_states, steps_of
 from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
@@ -76,6 +78,9 @@ class SamplingPlan:
             (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
         weigh: Draws of the reversal for each observation that are weighed, and from which the samples are drawn in
             proportion to their weights (:func:`~physinv.posterior.weigh.weigh`); 0: samples are not weighed.
+        certify: Trajectories whose log density ``log p(x_0 | x_T)`` and whose bracket of ``log p(x_T)`` are stored with
+            the samples (:func:`~physinv.runs.sampling.certificate.certify`); 0: none; None: 64, down to 8 of large
+            states.
 
     Raises:
         ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with an
@@ -97,6 +102,7 @@ class SamplingPlan:
     observed_noise: float | None = None
     refine: int = 0
     weigh: int = 0
+    certify: int | None = None
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
@@ -109,6 +115,8 @@ class SamplingPlan:
         check_memory(_TIME * (self.steps or 0), f"`steps` = {self.steps}", "take fewer steps")
         if self.observe is not None and self.answer != "samples":
             raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")
+        if self.certify is not None and self.certify < 0:
+            raise ValueError(f"`certify` must be 0 or more, got {self.certify}.")
         if self.refine < 0 or (self.refine and (self.answer != "samples" or self.observe is not None)):
             raise ValueError(
                 f"`refine` must be 0 or more, and moves samples given the whole final state, got {self.refine} with "
@@ -257,6 +265,7 @@ def reconstruct(
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}
+            told_of |= _certificate(run, answer, data, plan, ends, estimate)
             _refuse(lines, strict)
             store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | told_of)
             for line in lines:
@@ -276,6 +285,28 @@ def _refuse(warnings: list[str], strict: bool) -> None:
 def _estimated(ends: Ends, partial: FinalEstimate, noise: Seeds, at: int, final: Tensor) -> Tensor:
     """Final states of a block as the run sees them: estimated from what is observed of them."""
     return partial(ends.seen(partial.observation, at, final, noise))
+
+
+def _certificate(
+    run: Run,
+    answer: Answer,
+    data: TrajectoryDataset | FinalStates,
+    plan: SamplingPlan,
+    ends: Ends,
+    estimate: Callable[[int, Tensor], Tensor] | None,
+) -> dict[str, Any]:
+    """Densities of the first trajectories, as many as are read together at most."""
+    asked = certified(math.prod(run.simulator.shape)) if plan.certify is None else plan.certify
+    n = min(asked, ends.n, ends.block)
+    if isinstance(data, FinalStates) or plan.answer != "samples" or not n:
+        return {}
+    if plan.observe is not None and estimate is None:
+        told = "No log density: the run is trained for whole final states, and these are observed in part."
+        return {"certificate": {"told": [told]}}
+    final, generator = ends.final(0, n), seeds(plan.seed).child("reconstruction", "certificate").generator(run.device)
+    final = (final if estimate is None else estimate(0, final)).to(run.device)
+    whole = estimate is None
+    return {"certificate": certify(answer, run.simulator, data, final, whole=whole, generator=generator)}
 
 
 def _info(
