@@ -22,6 +22,8 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / observed / SPLIT             noise of the partial observations that a run is trained for
     training / smoother-noise / steps       what single steps of the calibration see their states from
     training / smoother-noise / ensembles   ensembles of the calibration
+    training / observed / level / SPLIT     deviation of the noise of each trajectory, where it is unknown
+    observation / level / BLOCK             the same of the observations that are read together
     observation / sensors                   where the sensors of a partial observation are
     observation / noise / BLOCK             noise of the partial observations that are read together
     reconstruction / samples                samples of the posterior, of unknown parameters as well

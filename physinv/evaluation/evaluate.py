@@ -26,7 +26,10 @@ from physinv.evaluation.verdict.baselines import baselines
 from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
 from physinv.evaluation.verdict.words import Verdict, verdict
 from physinv.laws.exact import LinearGaussian
+from physinv.laws.unknown import unknown_noise
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
+from physinv.processes.priors import OBSERVED_NOISE
+from physinv.processes.varying import Varying
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
@@ -285,6 +288,8 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     exact, generator = recon.simulator.exact(), seeds(seed).child("evaluation", "exact").generator()
     n, final, answer = recon.samples.shape[1], recon.observation, recon.info["answer"]
     if recon.operator is not None:
+        if OBSERVED_NOISE in recon.simulator.unknown:
+            return _exact_with_noise(recon, generator)
         if isinstance(exact, LinearGaussian) and recon.seen is not None:
             return exact.given(recon.record or recon.operator).sample(recon.seen, n, generator=generator)
         return None
@@ -298,3 +303,15 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     if answer == "samples":
         return exact.sample(final, n, generator=generator)
     return (exact.flow(final) if answer == "flow" else exact.mean(final))[:, None]
+
+
+def _exact_with_noise(recon: Reconstruction, generator: torch.Generator) -> Tensor | None:
+    """Exact samples of state and noise, where nothing else is unknown."""
+    process = recon.simulator
+    if not isinstance(process, Varying) or len(process.priors) > 1 or recon.operator is None or recon.seen is None:
+        return None
+    exact, ((_, prior),) = process.inner.exact(), process.priors
+    if not isinstance(exact, LinearGaussian):
+        return None
+    law = unknown_noise(exact, recon.operator, prior.quantile, process.joined)
+    return law.sample(recon.seen, recon.samples.shape[1], generator=generator)
