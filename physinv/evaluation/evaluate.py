@@ -18,6 +18,7 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
+from physinv.evaluation.frames import Frame
 from physinv.evaluation.observed.predictive import Prediction, Predictive, Way, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
@@ -183,6 +184,7 @@ def write_json(
     checks: Sequence[Check] = (),
     verdict: Verdict | None = None,
     predictive: Predictive | None = None,
+    frames: Sequence[Frame] = (),
 ) -> None:
     """Write the tables of metrics and checks, and how the reconstruction was made, as JSON.
 
@@ -193,6 +195,7 @@ def write_json(
         checks: The table of checks.
         verdict: The verdict in words.
         predictive: The posterior predictive check.
+        frames: Metrics of the frames of trajectories.
     """
     told = warnings(checks)
     content: dict[str, Any] = {"metrics": as_json(rows), "checks": as_json(checks)}
@@ -203,6 +206,8 @@ def write_json(
         content["predictive"] = as_json(predictive.rows)
         content["verdict"] = predictive.verdict
         told += predictive.warnings
+    if frames:
+        content["frames"] = as_json(frames)
     if certificate := recon.info.get("certificate"):
         content["certificate"] = {**certificate, "sentences": certificate_sentences(recon.info)}
     told += recon.info.get("familiarity", {}).get("warnings", [])

@@ -186,15 +186,7 @@ def with_observations(problem: Problem, method: str, seen: Mapping[str, Any]) ->
                 "`memory`, or give fewer trajectories."
             )
     simulator = seen_by_method({"observation": seen}, problem.simulator)
-    final, estimate = problem.train.states(-1), None
-    if isinstance(simulator, Sensed):
-        estimate = fit_sensor_estimate(simulator, final)
-    else:
-        varying = simulator if isinstance(simulator, Varying) else None
-        own = simulator if varying is None else varying.inner
-        observation = named(seen["observe"], seen["noise"], own.shape, seed=seen["seed"])
-        estimate = fit_final_estimate(own.layout, final if varying is None else varying.state(final), observation)
-        estimate = replace(estimate, process=varying)
+    estimate = _fitted(simulator, problem.train.states(-1), seen)
     stream = seeds(problem.seed).child("training", "observed")
     train, valid = (
         estimate.replaced(data, generator=stream.child(role).generator(data.device))
@@ -290,3 +282,14 @@ def check_observable(observe: str, layout: StateLayout, *, alone: bool) -> None:
 
 def _sensed(simulator: Simulator, design: SensorDesign) -> Sensed:
     return Sensed(horizon=simulator.horizon, steps=simulator.steps, inner=simulator, design=design)
+
+
+def _fitted(simulator: Simulator, final: Tensor, seen: Mapping[str, Any]) -> Observer:
+    """The estimate of final states of a process, as a method sees it."""
+    if isinstance(simulator, Sensed):
+        return fit_sensor_estimate(simulator, final)
+    varying = simulator if isinstance(simulator, Varying) else None
+    own = simulator if varying is None else varying.inner
+    observation = named(seen["observe"], seen["noise"], own.shape, seed=seen["seed"])
+    estimate = fit_final_estimate(own.layout, final if varying is None else varying.state(final), observation)
+    return replace(estimate, process=varying)

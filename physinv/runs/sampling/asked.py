@@ -44,6 +44,7 @@ def observation_for(
             noise = (low * high) ** 0.5
         observation = named(observe, noise, run.simulator.layout.shape, seed=seed)
         return run.partial.at(observation), {"observe": observe, "observed_noise": noise}
+    assert isinstance(run.partial, Reader)
     if observe not in (None, seen["observe"]) or noise not in (None, seen["noise"]):
         raise ValueError(
             f"`observe` and `observed_noise` must be those that the run is trained for, {seen['observe']} and "

@@ -68,7 +68,7 @@ class Sensed(Varying):
         return self.inner.layout.with_static([*where, "noise_level"])
 
     @property
-    def _corners(self) -> list[Simulator]:  # type: ignore[override]
+    def _corners(self) -> list[Simulator]:
         return [self.inner]
 
     def at(self, values: Float[Tensor, "batch parameters"]) -> Simulator:
