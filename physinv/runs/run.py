@@ -183,7 +183,8 @@ def train_run(
         info["observation"] = seen = observation_info(problem, observe, observed_noise)
         problem = with_observations(problem, method, seen)
     elif observed_noise is not None:
-        raise ValueError(f"`observed_noise` belongs to a partial observation, got {observed_noise}; give `observe`.")
+        told = observed_noise if isinstance(observed_noise, str) else f"{observed_noise:g}"
+        raise ValueError(f"`observed_noise` belongs to a partial observation, got {told}; give `observe`.")
     if physics is not None:
         info["physics_check"] = [asdict(check) for check in check_physics(train, physics)]
 

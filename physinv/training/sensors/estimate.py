@@ -49,7 +49,7 @@ class SensorEstimate:
     power: Float[Tensor, " directions"]
 
     def __call__(
-        self, y: Float[Tensor, "batch *state"], mask: Tensor, level: Float[Tensor, " batch"]
+        self, y: Float[Tensor, "batch *inner"], mask: Tensor, level: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch *state"]:
         """Estimate final states.
 
