@@ -30,6 +30,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 OBSERVATIONS, DRAWS, TRAJECTORIES = 50, 1000, 1000
 WEAK = 0.7  # of the exact score
+SHORTER = 1.2  # power of equal shares of time whose steps are shorter towards 0
 RATES = torch.linspace(0.3, 0.7, 9, dtype=torch.float64)
 SETS = 20
 
@@ -48,8 +49,10 @@ def ou_score(ou: OrnsteinUhlenbeck, factor: float = 1.0) -> Score:
     return score
 
 
-def ou_posterior(ou: OrnsteinUhlenbeck, steps: int, factor: float = 1.0) -> Posterior:
-    return Posterior(ou, ou_score(ou, factor), torch.linspace(0, ou.horizon, steps + 1).double(), step=euler)
+def ou_posterior(ou: OrnsteinUhlenbeck, steps: int, factor: float = 1.0, power: float = 1.0) -> Posterior:
+    """Euler steps that are equal, or shorter towards 0, where the score changes fastest."""
+    times = ou.horizon * torch.linspace(0, 1, steps + 1).double() ** power
+    return Posterior(ou, ou_score(ou, factor), times, step=euler)
 
 
 def rms(x: Tensor) -> float:
@@ -70,9 +73,14 @@ def ornstein_uhlenbeck(generator: torch.Generator) -> dict[str, float]:
             f"OU, {label}: rms error of weighted mean": rms(found.mean() - exact.mean(final)),
             f"OU, {label}: rms error of unweighted mean": rms(found.samples.mean(1) - exact.mean(final)),
         }
-    cases = (("exact score, 40 steps", 40, 1.0), ("exact score, 160 steps", 160, 1.0), ("score times .7", 160, WEAK))
-    for label, steps, factor in cases:
-        posterior = ou_posterior(ou, steps, factor)
+    cases = (
+        ("exact score, 40 steps", 40, 1.0, 1.0),
+        ("exact score, 40 steps, shorter towards 0", 40, 1.0, SHORTER),
+        ("exact score, 160 steps", 160, 1.0, 1.0),
+        ("score times .7", 160, WEAK, 1.0),
+    )
+    for label, steps, factor, power in cases:
+        posterior = ou_posterior(ou, steps, factor, power)
         paths = ou.simulate(TRAJECTORIES, posterior.times, generator=generator, dtype=torch.float64)
         found = bracket(posterior, paths, draws=8, generator=generator)
         figures |= {

@@ -1,4 +1,4 @@
-"""Unknown parameters: rate of Ornstein-Uhlenbeck, diffusivity of heat, viscosity of Burgers.
+"""Unknown parameters: rate of Ornstein-Uhlenbeck, diffusivity of heat, viscosity of Burgers, noise of sensors of heat.
 
 physinv's own method is trained on trajectories that each have a parameter of their own, and draws parameter and state
 together for fresh observations.  The exact joint posterior, by quadrature over the parameter, answers the same where it
@@ -37,18 +37,25 @@ SYSTEMS = {
     },
     "heat": {"size": 16, "steps": 8, "diffusivity": {"log_uniform": [0.5, 4.0]}},
     "burgers": {"size": 64, "steps": 8, "horizon": 1.0, "viscosity": {"log_uniform": [0.04, 0.4]}},
+    "heat-noise": {"size": 32, "dimension": 1, "steps": 4},
 }
+OBSERVED = {"heat-noise": ("heat", "every:2", "log_uniform:0.02:0.5")}
+"""System, what is seen of it, and the prior of the noise of that, where the noise is the unknown."""
+
 SHOWN = ("crps_", "coverage_90_", "sbc_", "energy_score_joint")
 
 
 def once(name: str, seed: int, updates: int, observations: int, draws: int) -> dict[str, float]:
     """Figures of one system."""
-    process = build(find(name), SYSTEMS[name])
+    system, observe, noise = OBSERVED.get(name, (name, None, None))
+    process = build(find(system), SYSTEMS[name])
     splits = {"train": 2500, "valid": 250, "test": observations}
     with tempfile.TemporaryDirectory() as tmp:
-        out = generate(DatasetPlan(process, splits, seed, name), Path(tmp) / "data")
+        out = generate(DatasetPlan(process, splits, seed, system), Path(tmp) / "data")
         train, valid, test = (TrajectoryDataset(out / "data" / split) for split in splits)
-        train_run(Path(tmp) / "run", train, valid, method="physinv", budget=Budget(steps=updates), seed=seed)
+        seen = {"observe": observe, "observed_noise": noise}
+        budget = Budget(steps=updates)
+        train_run(Path(tmp) / "run", train, valid, method="physinv", budget=budget, seed=seed, **seen)
         file = Path(tmp) / "samples.hdf5"
         reconstruct(Path(tmp) / "run", test, file, SamplingPlan(samples=draws, seed=seed))
         rows = evaluate(file, seed=seeds(seed).child("benchmark").number)

@@ -103,6 +103,15 @@ def reconstruct(
         int,
         typer.Option(min=0, metavar="N", help="Weigh N draws by their paths, and take samples by their weights."),
     ] = 0,
+    certify: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            show_default="64, down to 8 of large states",
+            help="Log densities and a bracket of log p(x_T) of the first N trajectories.",
+        ),
+    ] = None,
     strict: Strict = False,
     seed: Seed = 0,
     device: Device = None,
@@ -153,6 +162,7 @@ def reconstruct(
         observed_noise=observed_noise,
         refine=refine,
         weigh=weigh,
+        certify=certify,
     )
     loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
     source: TrajectoryDataset | FinalStates
@@ -196,6 +206,8 @@ def evaluate(
     from physinv.config.outputs.locks import lock_file
     from physinv.evaluation.checks import warnings
     from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
+    from physinv.evaluation.frames import frame_metrics
+    from physinv.evaluation.verdict.certificate import certificate_sentences
     from physinv.posterior.reconstruction import read_reconstruction
     from physinv.processes.given import GivenPhysics
 
@@ -211,12 +223,12 @@ def evaluate(
 
     # Everything is computed before anything is written, so that `--strict` leaves nothing behind.
     if loaded.truth is None:
-        rows, checks, said = [], [], None
+        rows, checks, said, seen_at = [], [], None, []
         found = check_predictive(loaded)
         predictive = None if found is None else found[1]
         told = [] if predictive is None else list(predictive.warnings)
     else:
-        rows, checks, predictive = evaluate(loaded), check(loaded), None
+        rows, checks, predictive, seen_at = evaluate(loaded), check(loaded), None, frame_metrics(loaded)
         said = judge(loaded, rows)
         told = warnings(checks) + list(said.warnings)
     unlike = [*info.get("familiarity", {}).get("warnings", []), *info.get("warnings", [])]
@@ -227,13 +239,15 @@ def evaluate(
         console.predictive(predictive, loaded, title)
     else:
         console.metrics(rows, title)
+        console.frames(seen_at)
         console.checks(checks)
         console.verdict(said)
+        console.say("\n".join(certificate_sentences(info)))
     console.red(unlike)
     if json is not None:
         with lock_file(json, "evaluate"):
             check_output(json, "--json", recon, overwrite=overwrite)
-            write_json(rows, loaded, json, checks, said, predictive)
+            write_json(rows, loaded, json, checks, said, predictive, seen_at)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction

@@ -48,13 +48,15 @@ def train(
         str | None,
         typer.Option(
             metavar="WHAT",
-            help="Train for partial observations: sensors:FRACTION, every:N, coarse:N, low-pass:K or everything.",
+            help="Train for partial observations: sensors:FRACTION, every:N, coarse:N, low-pass:K or everything; "
+            "random:LOW-HIGH for any sensors of such a share of the points.",
         ),
     ] = None,
     observed_noise: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            show_default="a twentieth of the spread", help="Standard deviation of their noise, in units of the data."
+            show_default="a twentieth of the spread",
+            help="Standard deviation of their noise, in units of the data; with random sensors also LOW-HIGH.",
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,

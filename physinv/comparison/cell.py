@@ -5,7 +5,7 @@ Since each cell has its own process, its peak memory can be measured, and a cras
 
 from __future__ import annotations
 
-__all__ = ["Density", "Job", "Trajectories", "main", "make_data", "run_cell"]
+__all__ = ["Job", "Trajectories", "main", "make_data", "run_cell"]
 
 import json
 import math
@@ -32,17 +32,21 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics.residual import physics_residual
+from physinv.laws.exact import Density
 from physinv.methods.auto import underlying
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.registry import fit_method
 from physinv.methods.saving import notes_of
+from physinv.posterior.bracket import bracket
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
+from physinv.runs.sampling.certificate import reversal_behind
 from physinv.training.budget import Budget
 
 _EXAMPLES, _SHOWN = 3, 8  # observations, and draws of each, that are kept for figures
-_TRAJECTORIES = 32  # reconstructed trajectories whose physics residual is computed
+_TRAJECTORIES = 32  # reconstructed trajectories whose physics residual is computed, and true ones in the bracket
+_BRACKETED = 4  # draws of the reversal for each of these
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,6 @@ class Job:
     example: str | None
     device: str
     threads: int
-
-
-@runtime_checkable
-class Density(Protocol):
-    """An answer that has a density."""
-
-    def log_prob(self, initial: Tensor, final: Tensor) -> Tensor:
-        """Return ``log p(x_0 | x_T)``.
-
-        Args:
-            initial: Initial states, ``(batch, *state)``.
-            final: Final states, ``(batch, *state)``.
-
-        Returns:
-            Log densities in nats, ``(batch,)``.
-        """
 
 
 @runtime_checkable
@@ -144,6 +132,7 @@ def run_cell(job: Job) -> dict[str, Any]:
         drawn = Drawn(*(x.detach().cpu() for x in (truth, final, samples, mean)))
         metrics, curves = all_metrics(drawn, simulator, train.states(0).mean(0).cpu(), seed=seed)
         metrics |= _of_answer(answer, problem, truth, final, streams.child("trajectories").generator(device))
+        metrics |= _bracketed(answer, test, n, streams.child("bracket").generator(device))
         if job.example is not None:
             _keep_example(Path(job.example), drawn, answer, simulator, test, streams.child("example").generator(device))
     cost = {
@@ -172,6 +161,16 @@ def _of_answer(
         few = answer.trajectories(final[:_TRAJECTORIES], generator=generator)
         found["physics_residual"] = float(physics_residual(few, problem.simulator, problem.train.times))
     return found
+
+
+def _bracketed(answer: Answer, test: TrajectoryDataset, n: int, generator: torch.Generator) -> dict[str, float]:
+    """The width of the bracket of log p(x_T) in nats per number; nothing where samples come from no such reversal."""
+    try:
+        paths = test.trajectories(slice(0, min(n, _TRAJECTORIES)))
+        found = bracket(reversal_behind(answer), paths, test.times, draws=_BRACKETED, generator=generator)
+    except ValueError:
+        return {}
+    return {"bracket_width": found.width_per_number}
 
 
 def _keep_example(

@@ -22,12 +22,15 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / observed / SPLIT             noise of the partial observations that a run is trained for
     training / smoother-noise / steps       what single steps of the calibration see their states from
     training / smoother-noise / ensembles   ensembles of the calibration
+    training / observed / level / SPLIT     deviation of the noise of each trajectory, where it is unknown
+    observation / level / BLOCK             the same of the observations that are read together
     observation / sensors                   where the sensors of a partial observation are
     observation / noise / BLOCK             noise of the partial observations that are read together
     reconstruction / samples                paths that samples are refined by
     reconstruction / samples / OBSERVATION  samples of the part that begins there, of unknown parameters as well
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
+    reconstruction / certificate            draws of a reversal that bounds of log p(x_T) are made of
     evidence / samples                      draws of a reversal that are weighed
     free-energy / equilibrium / END         states in equilibrium at both values of a parameter
     free-energy / steps                     moves by which the number of steps is chosen
@@ -40,6 +43,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     evaluation / checks                     new noise, patches and bootstrap samples of the checks of samples
     comparison / samples                    samples of a method
     comparison / trajectories               reconstructed trajectories of a method
+    comparison / bracket                    draws of a reversal that bounds of log p(x_T) are made of
     comparison / example                    samples of a method that figures show
     comparison / calibration                random choices of the tests of calibration
     comparison / laws                       random choices of the tests of the law of the samples

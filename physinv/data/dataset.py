@@ -7,6 +7,7 @@ __all__ = ["TrajectoryDataset"]
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,13 +269,18 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         other.times, other._times32, other.window = self.times[[0, -1]], self._times32[[0, -1]], 2
         return other
 
-    def with_states(self, states: Float[Tensor, "n time *state"]) -> TrajectoryDataset:
-        """Return a dataset of other states in memory, at the same times and of the same layout.
+    def with_states(
+        self, states: Float[Tensor, "n time *state"], layout: StateLayout | None = None
+    ) -> TrajectoryDataset:
+        """Return a dataset of other states in memory, at the same times.
 
         Args:
             states: The states.
+            layout: Their layout; None: the same.
         """
         other = copy.copy(self)
+        if layout is not None:
+            other._header = replace(self._header, layout=layout, shape=tuple(layout.shape))
         other._states = Memory(states)
         return other
 

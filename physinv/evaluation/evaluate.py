@@ -18,14 +18,19 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
+from physinv.evaluation.frames import Frame
 from physinv.evaluation.observed.predictive import PredictedFinals, Predictive, Way, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
 from physinv.evaluation.unknown import parameter_metrics
 from physinv.evaluation.verdict.baselines import baselines
+from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
 from physinv.evaluation.verdict.words import Verdict, verdict
 from physinv.laws.exact import LinearGaussian
+from physinv.laws.unknown import unknown_noise
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
+from physinv.processes.priors import OBSERVED_NOISE
+from physinv.processes.varying import Varying
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
@@ -97,7 +102,7 @@ def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
         beside = {b.name: m.value(b.samples) for b in rivals if m.name in (_OF_ALL if b.spread else _OF_SINGLE)}
         exact = None if reference is None else m.value(reference)
         rows.append(Row(m.name, m.value(recon.samples), exact, m.best, m.about, **beside))
-    return rows
+    return rows + [Row(*stated) for stated in certificate_rows(recon)]
 
 
 def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int = 0) -> Verdict:
@@ -179,6 +184,7 @@ def write_json(
     checks: Sequence[Check] = (),
     verdict: Verdict | None = None,
     predictive: Predictive | None = None,
+    frames: Sequence[Frame] = (),
 ) -> None:
     """Write the tables of metrics and checks, and how the reconstruction was made, as JSON.
 
@@ -189,6 +195,7 @@ def write_json(
         checks: The table of checks.
         verdict: The verdict in words.
         predictive: The posterior predictive check.
+        frames: Metrics of the frames of trajectories.
     """
     told = warnings(checks)
     content: dict[str, Any] = {"metrics": as_json(rows), "checks": as_json(checks)}
@@ -199,6 +206,10 @@ def write_json(
         content["predictive"] = as_json(predictive.rows)
         content["verdict"] = predictive.verdict
         told += predictive.warnings
+    if frames:
+        content["frames"] = as_json(frames)
+    if certificate := recon.info.get("certificate"):
+        content["certificate"] = {**certificate, "sentences": certificate_sentences(recon.info)}
     told += recon.info.get("familiarity", {}).get("warnings", [])
     content |= {"warnings": told, "reconstruction": recon.info}
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -282,6 +293,8 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     exact, generator = recon.simulator.exact(), seeds(seed).child("evaluation", "exact").generator()
     n, final, answer = recon.samples.shape[1], recon.observation, recon.info["answer"]
     if recon.operator is not None:
+        if OBSERVED_NOISE in recon.simulator.unknown:
+            return _exact_with_noise(recon, generator)
         if isinstance(exact, LinearGaussian) and recon.seen is not None:
             return exact.given(recon.record or recon.operator).sample(recon.seen, n, generator=generator)
         return None
@@ -295,3 +308,15 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     if answer == "samples":
         return exact.sample(final, n, generator=generator)
     return (exact.flow(final) if answer == "flow" else exact.mean(final))[:, None]
+
+
+def _exact_with_noise(recon: Reconstruction, generator: torch.Generator) -> Tensor | None:
+    """Exact samples of state and noise, where nothing else is unknown."""
+    process = recon.simulator
+    if not isinstance(process, Varying) or len(process.priors) > 1 or recon.operator is None or recon.seen is None:
+        return None
+    exact, ((_, prior),) = process.inner.exact(), process.priors
+    if not isinstance(exact, LinearGaussian):
+        return None
+    law = unknown_noise(exact, recon.operator, prior.quantile, process.joined)
+    return law.sample(recon.seen, recon.samples.shape[1], generator=generator)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["ExactPosterior", "LinearGaussian", "MixturePosterior", "States", "check_final"]
+__all__ = ["Density", "ExactPosterior", "LinearGaussian", "MixturePosterior", "States", "check_final"]
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -66,6 +67,22 @@ class ExactPosterior(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """Return what was fitted to data: nothing."""
         return {}
+
+
+@runtime_checkable
+class Density(Protocol):
+    """An answer that has a density, exact or not."""
+
+    def log_prob(self, initial: Tensor, final: Tensor) -> Tensor:
+        """Return ``log p(x_0 | x_T)``.
+
+        Args:
+            initial: Initial states, ``(batch, *state)``.
+            final: Final states, ``(batch, *state)``.
+
+        Returns:
+            Log densities in nats, ``(batch,)``.
+        """
 
 
 def check_final(

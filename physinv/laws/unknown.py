@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Marginal", "UnknownParameter"]
+__all__ = ["GivenNoise", "Marginal", "UnknownParameter", "unknown_noise"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from physinv.config.inputs import States, as_states, check_count, check_generator
-from physinv.laws.exact import ExactPosterior
+from physinv.equations.broadcast import match
+from physinv.laws.exact import ExactPosterior, LinearGaussian
+from physinv.laws.observation import Observation
+from physinv.laws.smoothing import SmoothedGaussian
 
 _FEWEST, _MOST = 64, 4096  # cells of the quadrature
 _PER_DEVIATION = 4.0  # cells in a standard deviation of the posterior, at least
@@ -111,29 +114,31 @@ class UnknownParameter(ExactPosterior):
 
     def sample(
         self, final: States, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
+    ) -> Float[Tensor, "batch n *joint"]:
         """Draw parameter and state together; the static part of the samples is the parameter."""
         final = self._checked(final, n, generator)
         cell, cells = self._cells(final, n, generator)
         value, seen = self._inside(cell, cells, generator), self.state(final)
         flat, rows = cell.flatten(), torch.arange(len(final), device=final.device).repeat_interleave(n)
-        out, middles = seen.new_empty(len(flat), *seen.shape[1:]), self._values(cells)
+        drawn, order, middles = [], [], self._values(cells)
         for number in sorted(set(flat.tolist())):
-            chosen = flat == number
-            out[chosen] = self.at(middles[number]).sample(seen[rows[chosen]], 1, generator=generator)[:, 0]
+            chosen = (flat == number).nonzero()[:, 0]
+            drawn.append(self.at(middles[number]).sample(seen[rows[chosen]], 1, generator=generator)[:, 0])
+            order.append(chosen)
+        out = torch.cat(drawn)[torch.cat(order).argsort()]
         whole = self.joined(out, value.reshape(-1, 1).to(out))
         return whole.reshape(len(final), n, *whole.shape[1:])
 
-    def mean(self, final: States) -> Float[Tensor, "batch *state"]:
+    def mean(self, final: States) -> Float[Tensor, "batch *joint"]:
         """Return the posterior mean of state and parameter."""
         final = self._checked(final)
         p, seen = self.probabilities(final), self.state(final)
-        total, value = torch.zeros_like(seen), torch.zeros_like(p[:, 0])
+        total, value = torch.zeros((), device=seen.device), torch.zeros_like(p[:, 0])
         for number, middle in enumerate(self._values(p.shape[1])):
             value = value + p[:, number] * middle
-            if bool((chosen := p[:, number] > _WEIGHTLESS).any()):
-                share = p[chosen, number].to(seen).reshape(-1, *[1] * (seen.ndim - 1))
-                total[chosen] += share * self.at(middle).mean(seen[chosen])
+            if bool((p[:, number] > _WEIGHTLESS).any()):
+                given = self.at(middle).mean(seen)
+                total = total + match(p[:, number].to(given), given) * given
         return self.joined(total, value[:, None].to(total))
 
     def flow(self, final: States) -> Float[Tensor, "batch *state"]:
@@ -166,3 +171,65 @@ class UnknownParameter(ExactPosterior):
         """Values uniform in their cells, in units of the prior's shares."""
         u = torch.rand(cell.shape, generator=generator, dtype=torch.float64, device=cell.device)
         return self.quantile((cell + u) / cells)
+
+
+@dataclass(frozen=True)
+class GivenNoise:
+    """The posterior given noisy observations whose noise is known, as :class:`UnknownParameter` asks for it.
+
+    Args:
+        law: The posterior.
+    """
+
+    law: SmoothedGaussian
+
+    def final_log_prob(self, final: Float[Tensor, "batch *seen"]) -> Float[Tensor, " batch"]:
+        """Return the log density of observed numbers.
+
+        Args:
+            final: Observed numbers.
+        """
+        return self.law.log_evidence(final)
+
+    def sample(
+        self, final: Float[Tensor, "batch *seen"], n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """Draw independent initial states.
+
+        Args:
+            final: Observed numbers.
+            n: Number of draws for each observation.
+            generator: Source of randomness.
+        """
+        return self.law.sample(final, n, generator=generator)
+
+    def mean(self, final: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
+        """Return the posterior mean.
+
+        Args:
+            final: Observed numbers.
+        """
+        return self.law.mean(final)
+
+
+def unknown_noise(
+    exact: LinearGaussian,
+    observation: Observation,
+    quantile: Callable[[Tensor], Tensor],
+    joined: Callable[[Tensor, Tensor], Tensor],
+) -> UnknownParameter:
+    """Return the exact joint posterior of the noise of an observation and the state, ``p(sigma, x_0 | y)``.
+
+    Its "final states" are observed numbers.
+
+    Args:
+        exact: The posterior of the process given whole final states.
+        observation: The operator; its own noise does not count.
+        quantile: Shares of the prior of the deviation, from 0 to 1, to values.
+        joined: Puts values of the deviation, one for each state, behind states.
+    """
+
+    def at(noise: float) -> GivenNoise:
+        return GivenNoise(exact.given(Observation(observation.operator, noise)))
+
+    return UnknownParameter(at, quantile, lambda y: y, joined)

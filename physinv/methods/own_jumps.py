@@ -25,6 +25,7 @@ from physinv.models.jumps.field import empty_field_jumps, fit_field_jumps
 from physinv.models.jumps.particles import empty_particle_jumps, fit_particle_jumps
 from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vector_jumps
 from physinv.posterior.jumps import JumpPosterior
+from physinv.posterior.weigh import Reversal
 
 STEPS = "steps"
 """The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
@@ -63,6 +64,10 @@ class JumpAnswer(OwnPosterior):
     @property
     def steps(self) -> int | None:
         return super().steps if STEPS in self.ways else None
+
+    @property
+    def reversal(self) -> Reversal:
+        return super().reversal if STEPS in self.ways else self.jumps
 
     @property
     def jumps(self) -> JumpPosterior:

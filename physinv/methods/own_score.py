@@ -37,6 +37,7 @@ from physinv.models.references.linear import LinearReference
 from physinv.posterior.likelihood import EXACT_DIVERGENCE
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.value_map import ValueMap
+from physinv.posterior.weigh import Reversal
 from physinv.training.fit_drift import fit_drift
 
 _START = 1e-3  # of the first stored time: where the flow begins, see Posterior.log_prob
@@ -54,6 +55,11 @@ class OwnPosterior(ReverseAnswer):
     """
 
     values: ValueMap | None = field(default=None, kw_only=True)
+
+    @property
+    def reversal(self) -> Reversal:
+        """The steps or jumps that samples are drawn along, before their values are mapped."""
+        return self.posterior
 
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None

@@ -23,7 +23,7 @@ from physinv.methods.saving import Setup
 from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
 from physinv.training.budget import Budget
-from physinv.training.final_estimate import FinalEstimate
+from physinv.training.final_estimate import Observer
 from physinv.training.jump_pairs import JumpPairs, choose_fresh
 from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
@@ -130,7 +130,7 @@ class Problem:
     resume: bool = False
     progress: Progress | None = None
     announce: Announce | None = None
-    observed: FinalEstimate | None = None
+    observed: Observer | None = None
     opening: Callable[[], None] | None = None
     histories: dict[Path, History] = field(default_factory=dict, compare=False, repr=False)
 

@@ -17,6 +17,7 @@ from physinv.laws.operators import named
 from physinv.laws.record import ObservationRecord
 from physinv.posterior.stored import read_stored
 from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,11 @@ class Reconstruction:
             return max(record.entries, key=lambda entry: max(entry.times)).observation
         if self.info["observe"] is None:
             return None
-        return named(
-            self.info["observe"], self.info["observed_noise"], tuple(self.observation.shape[1:]), seed=self.info["seed"]
-        )
+        shape = self.simulator.inner.shape if isinstance(self.simulator, Varying) else tuple(self.observation.shape[1:])
+        found = named(self.info["observe"], self.info["observed_noise"], shape, seed=self.info["seed"])
+        if shape == tuple(self.observation.shape[1:]):
+            return found
+        return Observation(lambda x: found.operator(x[:, : shape[0]]), found.noise)  # unknown parameters are not seen
 
     @property
     def record(self) -> ObservationRecord | None:

@@ -73,6 +73,20 @@ class _Familiarity(_Part):
     warnings: list[str]
 
 
+class _Certificate(_Part):
+    told: list[str]
+    log_prob: _Number | None = None
+    log_prob_error: _Number | None = None
+    truths: _Count | None = None
+    numbers: _Count | None = None
+    lower: _Number | None = None
+    upper: _Number | None = None
+    width: _Number | None = None
+    width_error: _Number | None = None
+    width_per_number: _Number | None = None
+    prior: str | None = None
+
+
 class _Observations(_Part):
     sources: list[str]
     indices: list[_Count]
@@ -94,6 +108,7 @@ class _Info(_Part):
     run: _Run
     familiarity: _Familiarity | None = None
     observations: _Observations | None = None
+    certificate: _Certificate | None = None
     warnings: list[str] = []
 
 

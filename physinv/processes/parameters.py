@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from physinv.config.suggest import did_you_mean
-from physinv.processes.priors import prior_from
+from physinv.processes.priors import OBSERVED_NOISE, prior_from
 
 Process = TypeVar("Process")
 
@@ -110,8 +110,8 @@ def build(simulator: type[Process], values: Mapping[str, Any]) -> Process:
         ValueError: If a parameter is unknown or its value does not fit; one line says which and names the nearest one.
     """
     known = {f.name: f for f in dataclasses.fields(cast(Any, simulator))}
-    for name in values:
-        if name not in known:
+    for name, value in values.items():
+        if name not in known and not (name == OBSERVED_NOISE and isinstance(value, Mapping)):
             hint = did_you_mean(name, known, owner="it has")
             raise ValueError(f"{simulator.__name__} has no parameter `{name}`; {hint}")
     priors = {name: prior_from(name, value) for name, value in values.items() if isinstance(value, Mapping)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PRIORS", "LogUniform", "Normal", "ParameterPrior", "Uniform", "prior_from", "read_prior"]
+__all__ = ["OBSERVED_NOISE", "PRIORS", "LogUniform", "Normal", "ParameterPrior", "Uniform", "prior_from", "read_prior"]
 
 import math
 import re
@@ -17,6 +17,9 @@ from torch import Tensor
 
 from physinv.config.inputs import describe
 from physinv.config.suggest import did_you_mean
+
+OBSERVED_NOISE = "observed_noise"
+"""The unknown that belongs to what is observed and not to the physics: the deviation of the noise of an observation."""
 
 _EDGE = 1e-9  # of probability: how near to the ends of a prior standard normal numbers go
 

@@ -21,7 +21,7 @@ from physinv.laws.exact import ExactPosterior
 from physinv.laws.unknown import Marginal, UnknownParameter
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import check_value, describe
-from physinv.processes.priors import ParameterPrior
+from physinv.processes.priors import OBSERVED_NOISE, ParameterPrior
 from physinv.processes.simulator import Simulator
 
 
@@ -92,9 +92,11 @@ class Varying(Simulator):
 
     @cached_property
     def _corners(self) -> list[Simulator]:
-        """The process at the ends and the middle of every prior."""
-        ends = [(*prior.support, float(prior.quantile(torch.tensor(0.5)))) for _, prior in self.priors]
-        given: list[dict[str, Any]] = [dict(zip(self.unknown, v, strict=True)) for v in itertools.product(*ends)]
+        """The process at the ends and the middle of every prior of its own parameters."""
+        own = [(name, prior) for name, prior in self.priors if name != OBSERVED_NOISE]
+        ends = [(*prior.support, float(prior.quantile(torch.tensor(0.5)))) for _, prior in own]
+        names = [name for name, _ in own]
+        given: list[dict[str, Any]] = [dict(zip(names, v, strict=True)) for v in itertools.product(*ends)]
         return [dataclasses.replace(self.inner, **values) for values in given]
 
     @cached_property
@@ -310,7 +312,7 @@ class Varying(Simulator):
 
     def exact(self) -> ExactPosterior | None:
         """Return the exact joint posterior of state and parameter, where one parameter varies in a solvable process."""
-        if len(self.priors) > 1 or not isinstance(self.inner.exact(), Marginal):
+        if len(self.priors) > 1 or OBSERVED_NOISE in self.unknown or not isinstance(self.inner.exact(), Marginal):
             return None
         ((name, prior),) = self.priors
 
@@ -339,6 +341,10 @@ def vary(simulator: Simulator, priors: Mapping[str, ParameterPrior]) -> Varying:
     owner, fields = type(simulator).__name__, {f.name: f for f in dataclasses.fields(simulator)}
     free = [f.name for f in fields.values() if f.metadata.get("varies")]
     for name, prior in priors.items():
+        if name == OBSERVED_NOISE:
+            if not prior.support[0] > 0:
+                raise ValueError(f"`{name}` must be above 0, its prior begins at {prior.support[0]:g}; raise it.")
+            continue
         if name not in free:
             told = f"these can: {', '.join(free)}" if free else "none of its parameters can"
             raise ValueError(f"`{name}` of {owner} can't have a prior; {told}. Give it a number.")
@@ -347,7 +353,9 @@ def vary(simulator: Simulator, priors: Mapping[str, ParameterPrior]) -> Varying:
     if isinstance(simulator, Multiplicative) or simulator.fixed_step is not None:
         raise ValueError(f"parameters of {owner} can't have priors: its steps need the same values for all states.")
     middle: dict[str, Any] = {
-        name: float(prior.quantile(torch.tensor(0.5, dtype=torch.float64))) for name, prior in priors.items()
+        name: float(prior.quantile(torch.tensor(0.5, dtype=torch.float64)))
+        for name, prior in priors.items()
+        if name != OBSERVED_NOISE
     }
     inner = dataclasses.replace(simulator, **middle)
     made = Varying(horizon=inner.horizon, steps=inner.steps, inner=inner, priors=tuple(priors.items()))

@@ -127,7 +127,7 @@ HEADLINE = (
         0.01,
     ),
     Column("wasserstein", "Wasserstein", "low", "#.3g", "distance W_2 of (sample, x_T) and (truth, x_T); see exact"),
-    Column("log_prob", "log density", "high", "#.4g", "log density of the truth, in nats"),
+    Column("log_prob", "log density", "high", "#.4g", "log density of the truth, in nats per number"),
     Column("total_seconds", "total s", "low", "#.3g", "training and sampling, in seconds"),
 )
 PHYSICS = (
@@ -143,6 +143,7 @@ CALIBRATION = (
     Column("spread_skill", "spread / skill", 1.0, ".3f", "ensemble spread over the error of its mean", 0.01),
     Column("sbc_p", "SBC p", None, ".3f", "simulation-based calibration: p value of uniform ranks, mean over seeds"),
     Column("tarp_p", "TARP p", None, ".3f", "coverage of random balls: p value, mean over seeds"),
+    Column("bracket_width", "bracket", 0.0, ".3f", "width of the bracket of log p(x_T), in nats per number", 0.001),
 )
 CHECKS = (
     Column(

@@ -1,33 +1,45 @@
-"""Runs that are trained for partial observations of final states."""
+"""Runs that are trained for partial observations of final states: for one, or for any sensors."""
 
 from __future__ import annotations
 
 __all__ = [
     "DEFAULT_NOISE",
     "check_observable",
+    "for_sensors",
+    "noise_of",
     "observation_info",
     "observed_of",
     "observed_tensors",
-    "trained_for",
+    "plain_data",
+    "prior_of_noise",
+    "seen_by_method",
     "untrained",
     "with_observations",
+    "with_unknown_noise",
 ]
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from physinv.config.seeds import seeds
+from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import Linear
 from physinv.laws.operators import named
 from physinv.methods.problem import Problem
 from physinv.methods.registry import METHODS
 from physinv.methods.saving import below, loading_of, prefixed
 from physinv.processes.layout import StateLayout
+from physinv.processes.priors import OBSERVED_NOISE, ParameterPrior, prior_from, read_prior
 from physinv.processes.simulator import Simulator
-from physinv.training.final_estimate import FinalEstimate, fit_final_estimate
+from physinv.processes.varying import Varying, vary
+from physinv.training.final_estimate import FinalEstimate, Observer, fit_final_estimate
+from physinv.training.sensors.design import WORD, SensorDesign, read_design
+from physinv.training.sensors.estimate import SensorEstimate, fit_sensor_estimate
+from physinv.training.sensors.process import Sensed
 
 DEFAULT_NOISE = 0.05
 """Noise of a partial observation where none is given, over the standard deviation of final states."""
@@ -35,20 +47,117 @@ DEFAULT_NOISE = 0.05
 _PART = "observed"
 
 
-def observation_info(problem: Problem, observe: str, noise: float | None) -> dict[str, Any]:
+def for_sensors(observe: str | None) -> bool:
+    """Return whether an observation is random sensors, in other places for each trajectory.
+
+    Args:
+        observe: What is observed.
+
+    Example:
+        >>> for_sensors("random:0.05-0.5"), for_sensors("sensors:0.25")
+        (True, False)
+    """
+    return observe is not None and observe.partition(":")[0] == WORD
+
+
+def observation_info(problem: Problem, observe: str, noise: float | str | None) -> dict[str, Any]:
     """Return what run.json says of a partial observation.
 
     Args:
         problem: The problem, with whole final states.
         observe: What is observed.
-        noise: Standard deviation of its noise; None: a twentieth of that of final states.
+        noise: Standard deviation of its noise, or a range or a prior of it; None: a twentieth of that of final states.
 
     Returns:
-        Its words, its noise and the seed of the places of its sensors.
+        Its words, its noise (of random sensors the two ends of its range, of an unknown one the middle of its prior),
+        and the seed of the places of its sensors.
+
+    Raises:
+        ValueError: If the words are no observation, or a range is given to one that has a single noise.
     """
     if noise is None:
         noise = DEFAULT_NOISE * float(problem.train.layout.moving(problem.train.states(-1)).std())
-    return {"observe": observe, "noise": float(noise), "seed": problem.seed}
+    if for_sensors(observe):
+        if problem.simulator.unknown:
+            names = ", ".join(problem.simulator.unknown)
+            raise ValueError(
+                f"`observe` = random needs known parameters, {names} is unknown here; take one observation."
+            )
+        design = read_design(observe, str(noise))
+        return {"observe": observe, "noise": list(design.noise), "seed": problem.seed}
+    prior = prior_of_noise(noise)
+    middle = noise_of(noise) if prior is None else float(prior.quantile(torch.tensor(0.5, dtype=torch.float64)))
+    return {"observe": observe, "noise": middle, "seed": problem.seed}
+
+
+def prior_of_noise(noise: float | str | None) -> ParameterPrior | None:
+    """Return the prior of a noise that is unknown; None where it is a number.
+
+    Args:
+        noise: Such as ``"log_uniform:0.02:0.5"``, or a number.
+
+    Raises:
+        ValueError: If there is no such law.
+    """
+    told = read_prior(noise) if isinstance(noise, str) else None
+    return None if told is None else prior_from(OBSERVED_NOISE, told)
+
+
+def with_unknown_noise(problem: Problem, prior: ParameterPrior) -> Problem:
+    """Let every trajectory have its own deviation of the noise of its observation, which nobody is told.
+
+    Args:
+        problem: The problem, with its data in memory.
+        prior: The law of the deviation.
+
+    Returns:
+        The problem, whose process and states have one more unknown parameter.
+    """
+    process = problem.simulator
+    inner, others = (process.inner, dict(process.priors)) if isinstance(process, Varying) else (process, {})
+    made = vary(inner, {**others, OBSERVED_NOISE: prior})
+    assert isinstance(made, Varying)
+    stream = seeds(problem.seed).child("training", "observed", "level")
+    found = []
+    for role, data in (("train", problem.train), ("valid", problem.valid)):
+        states = data.load(data.device).trajectories()
+        u = torch.rand(len(states), generator=stream.child(role).generator(states.device), device=states.device)
+        level = prior.quantile(u.double().clamp(1e-7, 1 - 1e-7)).to(states)
+        still = level.reshape(-1, *[1] * (states.ndim - 1)).expand(*states.shape[:2], 1, *states.shape[3:])
+        found.append(data.with_states(torch.cat([states, still], dim=2), made.layout))
+    return replace(problem, simulator=made, train=found[0], valid=found[1])
+
+
+def noise_of(noise: float | str) -> float:
+    """Return one standard deviation of the noise of an observation.
+
+    Args:
+        noise: The number, or its text.
+
+    Raises:
+        ValueError: If it is no number.
+    """
+    try:
+        return float(noise)
+    except ValueError:
+        raise ValueError(
+            f"`observed_noise` must be one number, got {noise!r}; ranges such as 0.05-0.3 are for `observe` = "
+            "random:LOW-HIGH."
+        ) from None
+
+
+def seen_by_method(info: Mapping[str, Any], simulator: Simulator) -> Simulator:
+    """Return the process as the method of a run sees it: with the sensors of each trajectory, where it is told those.
+
+    Args:
+        info: What run.json says.
+        simulator: The process.
+    """
+    seen = info.get("observation")
+    if seen is None or not for_sensors(seen["observe"]):
+        return simulator
+    fraction = read_design(seen["observe"], "1").fraction
+    return _sensed(simulator, SensorDesign(fraction, tuple(seen["noise"])))
 
 
 def with_observations(problem: Problem, method: str, seen: Mapping[str, Any]) -> Problem:
@@ -60,7 +169,7 @@ def with_observations(problem: Problem, method: str, seen: Mapping[str, Any]) ->
         seen: What :func:`observation_info` returned.
 
     Returns:
-        The problem, with its data in memory.
+        The problem, with its data in memory; for random sensors its process and its states have them.
 
     Raises:
         ValueError: If the method needs whole final states, or the data are too large for the memory.
@@ -76,14 +185,31 @@ def with_observations(problem: Problem, method: str, seen: Mapping[str, Any]) ->
                 f"`observe` needs the data in memory, `{role}` has {data.nbytes / 2**30:.3g} GiB; raise the setting "
                 "`memory`, or give fewer trajectories."
             )
-    observation = named(seen["observe"], seen["noise"], problem.train.shape, seed=seen["seed"])
-    estimate = fit_final_estimate(problem.train.layout, problem.train.states(-1), observation)
+    simulator = seen_by_method({"observation": seen}, problem.simulator)
+    estimate = _fitted(simulator, problem.train.states(-1), seen)
     stream = seeds(problem.seed).child("training", "observed")
     train, valid = (
         estimate.replaced(data, generator=stream.child(role).generator(data.device))
         for role, data in (("train", problem.train), ("valid", problem.valid))
     )
-    return replace(problem, train=train, valid=valid, observed=estimate)
+    return replace(problem, simulator=simulator, train=train, valid=valid, observed=estimate)
+
+
+def plain_data(problem: Problem) -> tuple[Simulator, TrajectoryDataset, TrajectoryDataset]:
+    """Return process, training and validation data of a problem without the sensors that a method is told.
+
+    Args:
+        problem: The problem.
+    """
+    process = problem.simulator
+    if not isinstance(process, Sensed):
+        return process, problem.train, problem.valid
+    channels, layout = process.inner.shape[0], process.inner.layout
+    train, valid = (
+        data.with_states(data.load(data.device).trajectories()[:, :, :channels], layout)
+        for data in (problem.train, problem.valid)
+    )
+    return process.inner, train, valid
 
 
 def observed_tensors(problem: Problem) -> dict[str, Tensor]:
@@ -95,7 +221,7 @@ def observed_tensors(problem: Problem) -> dict[str, Tensor]:
     return {} if problem.observed is None else prefixed(_PART, problem.observed.tensors())
 
 
-def observed_of(info: Mapping[str, Any], tensors: Mapping[str, Tensor], simulator: Simulator) -> FinalEstimate | None:
+def observed_of(info: Mapping[str, Any], tensors: Mapping[str, Tensor], simulator: Simulator) -> Observer | None:
     """Return the estimate of final states of a run; None where it is trained for whole ones.
 
     Args:
@@ -106,33 +232,13 @@ def observed_of(info: Mapping[str, Any], tensors: Mapping[str, Tensor], simulato
     seen = info.get("observation")
     if seen is None:
         return None
-    observation = named(seen["observe"], seen["noise"], simulator.layout.shape, seed=seen["seed"])
-    return FinalEstimate.from_tensors(observation, below(_PART, tensors))
-
-
-def trained_for(info: Mapping[str, Any], observe: str | None, noise: float | None) -> dict[str, Any]:
-    """Return the partial observation of a reconstruction: that which the run is trained for, or the one that is asked.
-
-    Args:
-        info: What run.json says.
-        observe: What is asked to be observed; None leaves it to the run.
-        noise: Standard deviation of its noise; None likewise.
-
-    Returns:
-        Both, by the names that :class:`~physinv.runs.reconstruct.SamplingPlan` has for them.
-
-    Raises:
-        ValueError: If the run is trained for another observation.
-    """
-    seen = info.get("observation")
-    if seen is None:
-        return {"observe": observe, "observed_noise": noise}
-    if observe not in (None, seen["observe"]) or noise not in (None, seen["noise"]):
-        raise ValueError(
-            f"`observe` and `observed_noise` must be those that the run is trained for, {seen['observe']} and "
-            f"{seen['noise']:g}, got {observe} and {noise}; leave them out, or train a run for them."
-        )
-    return {"observe": seen["observe"], "observed_noise": seen["noise"]}
+    process = seen_by_method(info, simulator)
+    if isinstance(process, Sensed):
+        return SensorEstimate.from_tensors(process, below(_PART, tensors))
+    varying = simulator if isinstance(simulator, Varying) else None
+    shape = simulator.shape if varying is None else varying.inner.shape
+    observation = named(seen["observe"], seen["noise"], shape, seed=seen["seed"])
+    return FinalEstimate.from_tensors(observation, below(_PART, tensors), varying)
 
 
 def untrained(simulator: Simulator, observe: str | None) -> list[str]:
@@ -172,3 +278,18 @@ def check_observable(observe: str, layout: StateLayout, *, alone: bool) -> None:
         )
     if not layout.partly_observable:
         raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
+
+
+def _sensed(simulator: Simulator, design: SensorDesign) -> Sensed:
+    return Sensed(horizon=simulator.horizon, steps=simulator.steps, inner=simulator, design=design)
+
+
+def _fitted(simulator: Simulator, final: Tensor, seen: Mapping[str, Any]) -> Observer:
+    """The estimate of final states of a process, as a method sees it."""
+    if isinstance(simulator, Sensed):
+        return fit_sensor_estimate(simulator, final)
+    varying = simulator if isinstance(simulator, Varying) else None
+    own = simulator if varying is None else varying.inner
+    observation = named(seen["observe"], seen["noise"], own.shape, seed=seen["seed"])
+    estimate = fit_final_estimate(own.layout, final if varying is None else varying.state(final), observation)
+    return replace(estimate, process=varying)

@@ -12,6 +12,7 @@ from physinv.data.process import process_of
 from physinv.evaluation.physics.increments import fit_noise
 from physinv.processes.given import GivenPhysics, give_physics
 from physinv.processes.parameters import describe
+from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.recorded import Recorded
 from physinv.processes.simulator import Simulator
 
@@ -60,7 +61,7 @@ def check_same_system(name: str, ours: Simulator, data: TrajectoryDataset) -> No
         )
     theirs = describe(process_of(data))
     for name, value in describe(ours).items():
-        if theirs[name] != value:
+        if name != OBSERVED_NOISE and theirs[name] != value:
             raise ValueError(
                 f"the run was trained with `{name}` = {value}, the data have {theirs[name]}; "
                 "they must be of one system."

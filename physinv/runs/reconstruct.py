@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ANSWERS", "SamplingPlan", "reconstruct"]
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,7 +24,6 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
 from physinv.evaluation.observed.familiarity import Familiarity
 from physinv.evaluation.observed.plausibility import Plausibility
-from physinv.laws.observation import displayed_state
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
@@ -33,16 +33,18 @@ from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.processes.varying import Varying
 from physinv.runs.evidence import reversal_of
-from physinv.runs.observed import DEFAULT_NOISE, check_observable, trained_for, untrained
+from physinv.runs.observed import DEFAULT_NOISE, check_observable, untrained
 from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
+from physinv.runs.sampling.asked import observation_for
+from physinv.runs.sampling.certificate import certified, certify
 from physinv.runs.sampling.draws import check_unknown, drawn_states, steps_of
 from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
 from physinv.runs.sampling.grids import check_grid, step_grid
 from physinv.runs.sampling.store import Store, check_fits, reserved
 from physinv.runs.sampling.weighing import WeighedSamples
-from physinv.training.final_estimate import FinalEstimate
+from physinv.training.final_estimate import FinalEstimate, Reader
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
 """What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
@@ -75,6 +77,9 @@ class SamplingPlan:
             (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
         weigh: Draws of the reversal for each observation that are weighed, and from which the samples are drawn in
             proportion to their weights (:func:`~physinv.posterior.weigh.weigh`); 0: samples are not weighed.
+        certify: Trajectories whose log density ``log p(x_0 | x_T)`` and whose bracket of ``log p(x_T)`` are stored with
+            the samples (:func:`~physinv.runs.sampling.certificate.certify`); 0: none; None: 64, down to 8 of large
+            states.
 
     Raises:
         ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with an
@@ -96,6 +101,7 @@ class SamplingPlan:
     observed_noise: float | None = None
     refine: int = 0
     weigh: int = 0
+    certify: int | None = None
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
@@ -108,6 +114,8 @@ class SamplingPlan:
         check_memory(_TIME * (self.steps or 0), f"`steps` = {self.steps}", "take fewer steps")
         if self.observe is not None and self.answer != "samples":
             raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")
+        if self.certify is not None and self.certify < 0:
+            raise ValueError(f"`certify` must be 0 or more, got {self.certify}.")
         if self.refine < 0 or (self.refine and (self.answer != "samples" or self.observe is not None)):
             raise ValueError(
                 f"`refine` must be 0 or more, and moves samples given the whole final state, got {self.refine} with "
@@ -173,16 +181,18 @@ def reconstruct(
     plan, out = SamplingPlan() if plan is None else plan, Path(out)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
     layout = run.simulator.layout
-    ends = Ends(data, plan.limit, run.simulator.hidden if isinstance(run.simulator, Varying) else None)
+    levels = seeds(plan.seed).child("observation", "level")
+    ends = Ends(data, plan.limit, run.simulator if isinstance(run.simulator, Varying) else None, levels)
     check_fits(ends.n, plan.draws, layout, out)
-    plan = replace(plan, **trained_for(run.info, plan.observe, plan.observed_noise))
-    if run.partial is None and plan.observe is not None:
+    reader, seen_as = observation_for(run, plan.observe, plan.observed_noise, seed=plan.seed)
+    plan = replace(plan, **seen_as)
+    if reader is None and plan.observe is not None:
         check_observable(plan.observe, layout, alone=isinstance(data, FinalStates))
-    check_unknown(run.simulator.unknown, plan)
+    check_unknown(run.simulator.unknown, plan, reader)
     if plan.observe is not None and plan.observed_noise is None:
         plan = replace(plan, observed_noise=DEFAULT_NOISE * ends.spread(layout))
 
-    observation = None if run.partial is None else run.partial.observation
+    observation = None if reader is None else reader.observation
     if observation is None and plan.observe is not None and plan.observed_noise is not None:
         observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
@@ -192,8 +202,8 @@ def reconstruct(
 
     # What is observed: the last states, or noisy numbers of them, which are displayed as states.
     noise, told = seeds(plan.seed).child("observation", "noise"), warn or (lambda line: None)
-    known = None if run.summary is None or (observation and run.partial is None) else run.summary.law
-    estimate = None if run.partial is None else partial(_estimated, ends, run.partial, noise)
+    known = None if run.summary is None or (observation and reader is None) else run.summary.law
+    estimate = None if reader is None else partial(_estimated, ends, reader, noise)
     familiar = None if known is None else ends.familiarity(known, estimate)
     _refuse(familiar.warnings if familiar is not None else [], strict)
 
@@ -225,7 +235,7 @@ def reconstruct(
                 else:
                     final = ends.seen(observation, at, final, noise)
                     kept = final[: end - at]
-                    shown[at:end] = store.blanked(displayed_state(observation, kept, layout.shape))
+                    shown[at:end] = store.blanked(ends.displayed(observation, kept))
                     seen = store.seen(tuple(final.shape[1:])) if seen is None else seen
                     seen[at:end] = kept.cpu().numpy()
                 for part in parts:
@@ -234,7 +244,7 @@ def reconstruct(
                     if weighed is not None:
                         drawn = weighed.draw(x, done - part.start, generator=generator)
                     else:
-                        drawn = drawn_states(run.parameters, answer, run.partial or observation, x, plan, generator)
+                        drawn = drawn_states(run.parameters, answer, reader or observation, x, plan, generator)
                     if paths is not None:
                         drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
                     drawn = drawn[: done - part.start]
@@ -254,10 +264,11 @@ def reconstruct(
             # What the samples are compared with, and how they were made.
             store.background(run.summary, ends.blocks() if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
-            lines = [*untrained(run.simulator, plan.observe if run.partial is None else None), *doubts.warnings]
+            lines = [*untrained(run.simulator, plan.observe if reader is None else None), *doubts.warnings]
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}
+            told_of |= _certificate(run, answer, data, plan, ends, reader)
             _refuse(lines, strict)
             store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | told_of)
             for line in lines:
@@ -274,9 +285,33 @@ def _refuse(warnings: list[str], strict: bool) -> None:
         raise ValueError(" ".join(warnings))
 
 
-def _estimated(ends: Ends, partial: FinalEstimate, noise: Seeds, at: int, final: Tensor) -> Tensor:
+def _estimated(ends: Ends, partial: Reader, noise: Seeds, at: int, final: Tensor) -> Tensor:
     """Final states of a block as the run sees them: estimated from what is observed of them."""
-    return partial(ends.seen(partial.observation, at, final, noise))
+    return partial.plain(partial(ends.seen(partial.observation, at, final, noise)))
+
+
+def _certificate(
+    run: Run,
+    answer: Answer,
+    data: TrajectoryDataset | FinalStates,
+    plan: SamplingPlan,
+    ends: Ends,
+    reader: Reader | None,
+) -> dict[str, Any]:
+    """Densities of the first trajectories, as many as are read together at most."""
+    asked = certified(math.prod(run.simulator.shape)) if plan.certify is None else plan.certify
+    n = min(asked, ends.n, ends.block)
+    if isinstance(data, FinalStates) or plan.answer != "samples" or not n:
+        return {}
+    if plan.observe is not None and not isinstance(reader, FinalEstimate):
+        told = "No log density: the run is not trained for this observation alone."
+        return {"certificate": {"told": [told]}}
+    final, stream = ends.final(0, n), seeds(plan.seed)
+    if reader is not None:
+        final = _estimated(ends, reader, stream.child("observation", "noise"), 0, final)
+    generator = stream.child("reconstruction", "certificate").generator(run.device)
+    whole, final = reader is None, final.to(run.device)
+    return {"certificate": certify(answer, run.simulator, data, final, whole=whole, generator=generator)}
 
 
 def _info(

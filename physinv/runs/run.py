@@ -38,12 +38,21 @@ from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
 from physinv.runs.files import SUMMARY, read_model, write_model
-from physinv.runs.observed import observation_info, observed_of, observed_tensors, with_observations
+from physinv.runs.observed import (
+    observation_info,
+    observed_of,
+    observed_tensors,
+    plain_data,
+    prior_of_noise,
+    seen_by_method,
+    with_observations,
+    with_unknown_noise,
+)
 from physinv.runs.places import Opening, finish, place_of
 from physinv.runs.run_json import SCHEMA, process_of_run, read_info, write_info
 from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
 from physinv.training.budget import Budget, check_budget
-from physinv.training.final_estimate import FinalEstimate
+from physinv.training.final_estimate import Observer
 from physinv.training.objectives.choose import check_objective
 from physinv.training.validation import Announce, History, Progress
 
@@ -73,7 +82,7 @@ class Run:
     device: torch.device
     summary: TrainingSummary | None = None
     parameters: ParameterKernel | None = None
-    partial: FinalEstimate | None = None
+    partial: Observer | None = None
 
     @property
     def method(self) -> str:
@@ -119,7 +128,7 @@ def train_run(
     announce: Announce | None = None,
     physics: GivenPhysics | None = None,
     observe: str | None = None,
-    observed_noise: float | None = None,
+    observed_noise: float | str | None = None,
 ) -> History:
     """Train a method on a dataset in a folder, from which it can be loaded and resumed.
 
@@ -147,9 +156,11 @@ def train_run(
         announce: Hears what is being done: fits, training, calibration, choice.
         physics: Physics of recorded data (:func:`~physinv.runs.physics.physics_of`); None: it is learned.
         observe: What will be observed of final states, such as ``"sensors:0.25"``; see
-            :func:`~physinv.laws.operators.named`.  None: the whole of them.
-        observed_noise: Standard deviation of its noise, in the unit of the state; None: a twentieth of the standard
-            deviation of final states.
+            :func:`~physinv.laws.operators.named`.  ``"random:0.05-0.5"``: any sensors, of this share of the points.
+            None: the whole of them.
+        observed_noise: Standard deviation of its noise, in the unit of the state, of random sensors also a range such
+            as ``"0.05-0.3"``, and where it is unknown a prior such as ``"log_uniform:0.02:0.5"``; None: a twentieth
+            of the standard deviation of final states.
 
     Returns:
         The log, and the step whose averaged weights were kept; of several networks the lines one after another, and
@@ -165,12 +176,15 @@ def train_run(
     check_options(method, options)
     check_saveable(method, METHODS.find(method))
     problem = _problem(train, valid, as_settings(settings), budget, seed, device, physics)
+    if observe is not None and (prior := prior_of_noise(observed_noise)) is not None:
+        problem = with_unknown_noise(problem, prior)
     info = _info(problem, train, method, options)
     if observe is not None:
         info["observation"] = seen = observation_info(problem, observe, observed_noise)
         problem = with_observations(problem, method, seen)
     elif observed_noise is not None:
-        raise ValueError(f"`observed_noise` belongs to a partial observation, got {observed_noise:g}; give `observe`.")
+        told = observed_noise if isinstance(observed_noise, str) else f"{observed_noise:g}"
+        raise ValueError(f"`observed_noise` belongs to a partial observation, got {told}; give `observe`.")
     if physics is not None:
         info["physics_check"] = [asdict(check) for check in check_physics(train, physics)]
 
@@ -192,7 +206,7 @@ def train_run(
         tensors = tensors_of(method, answer) | unknown | observed_tensors(problem)
         info |= {"notes": notes_of(answer), "summary": True}
         with finish(run, place) as folder:
-            write_summary(folder, summarise(problem.simulator, problem.train, problem.valid))
+            write_summary(folder, summarise(*plain_data(problem)))
             write_info(folder, info)
             write_model(folder, tensors, info)
     done = list(problem.histories.values())
@@ -263,6 +277,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
         parameters = load_parameters(setup, below(_PARAMETERS, tensors))
+        setup = replace(setup, simulator=seen_by_method(info, simulator))
         own = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{_PARAMETERS}.")}
         answer = load_method(info["method"], setup, tensors if parameters is None else own, info["options"])
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # whatever a wrong note leads to
@@ -321,7 +336,7 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
         "simulator": train.config["simulator"] if problem.simulator.startable or not problem.simulator.known else GIVEN,
         "parameters": parameters_of(problem.simulator),
         "times": [float(t) for t in train.times],
-        "shape": list(train.shape),
+        "shape": list(problem.train.shape),
         "units": {**train.config.get("units", {}), **train.config.get("axis_units", {})},
         "components": list(train.config.get("components", ())),
         "trajectories": train.n_trajectories,

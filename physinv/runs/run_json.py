@@ -64,7 +64,7 @@ class _Observation(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     observe: str
-    noise: _Time
+    noise: _Time | list[_Time]
     seed: _Count
 
 

@@ -19,7 +19,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
-from physinv.training.final_estimate import FinalEstimate
+from physinv.training.final_estimate import Observer
 from physinv.training.objectives.base import Batch
 
 Fresh = Literal["off", "noise", "states"]
@@ -55,7 +55,7 @@ class JumpPairs:
     valid: TrajectoryDataset
     fresh: Fresh = "off"
     rows: int | None = None
-    observed: FinalEstimate | None = None
+    observed: Observer | None = None
 
     @property
     def most(self) -> int:

@@ -37,6 +37,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from physinv.evaluation.checks import Check
     from physinv.evaluation.evaluate import Row
+    from physinv.evaluation.frames import Frame
     from physinv.evaluation.observed.familiarity import Familiarity
     from physinv.evaluation.observed.predictive import Predictive
     from physinv.evaluation.paired import Pair
@@ -187,6 +188,23 @@ def metrics(rows: Sequence[Row], title: str) -> None:
         beside = ["-" if (v := getattr(row, c)) is None else f"{v:.4g}" for c in columns]
         table.add_row(row.metric, f"{row.value:.4g}", *beside, row.best, *([_text(row.about)] if wide else []))
     console.print(table)
+
+
+def frames(found: Sequence[Frame]) -> None:
+    """Print metrics of the frames of trajectories beside those of the exact smoother; nothing where there are none.
+
+    Args:
+        found: The metrics, time by time.
+    """
+    if not found:
+        return
+    table = Table(title="frames", title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("time", "CRPS", "exact", "90 % coverage", "exact"):
+        table.add_column(name, justify="right")
+    for frame in found:
+        figures = (frame.time, frame.crps, frame.exact_crps, frame.coverage_90, frame.exact_coverage_90)
+        table.add_row(*("-" if x is None else f"{x:.4g}" for x in figures))
+    _out().print(table)
 
 
 def pairs(found: Sequence[Pair], a: str, b: str) -> None:

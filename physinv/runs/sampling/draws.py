@@ -18,7 +18,7 @@ from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.models.jumps.parameters import ParameterKernel
 from physinv.posterior.partial import sample_final
-from physinv.training.final_estimate import FinalEstimate
+from physinv.training.final_estimate import Reader
 
 _LEAST_STEPS = 16  # of a solver: fewer may be too few where more are stable
 _MEAN_DRAWS = 32  # of unknown parameters, over which single estimates of a state are averaged
@@ -62,28 +62,29 @@ def steps_of(answer: Answer) -> int | None:
     return answer.steps if isinstance(answer, ReverseAnswer) else None
 
 
-def check_unknown(names: Sequence[str], asked: Asked) -> None:
+def check_unknown(names: Sequence[str], asked: Asked, reader: Reader | None) -> None:
     """Refuse what needs known parameters, where some are unknown.
 
     Args:
         names: The unknown parameters; none: nothing is refused.
         asked: What is asked for.
+        reader: What reads the partial observations that the run is trained for; None: it is trained for none.
 
     Raises:
         ValueError: If it is partial observations, refinement, or the solution of a probability flow.
     """
-    needs = {"observe": asked.observe, "refine": asked.refine or None}
+    needs = {"observe": asked.observe if reader is None else None, "refine": asked.refine or None}
     needs |= {"answer": asked.answer} if asked.answer not in ("samples", "mean") else {}
     for name, value in needs.items():
         if value is not None and names:
             told = f"`{name}` = {value} needs known parameters, {', '.join(names)} is unknown here"
-            raise ValueError(f"{told}; leave it out.")
+            raise ValueError(f"{told}; leave it out{', or train a run for it' if name == 'observe' else ''}.")
 
 
 def drawn_states(
     parameters: ParameterKernel | None,
     answer: Answer,
-    observation: Observation | FinalEstimate | None,
+    observation: Observation | Reader | None,
     x: Float[Tensor, "batch *seen"],
     asked: Asked,
     generator: torch.Generator,
@@ -107,6 +108,8 @@ def drawn_states(
     """
     if parameters is None or draws_parameters(answer):
         return _drawn(answer, observation, x, asked, asked.draws, generator)
+    if isinstance(observation, Reader):
+        x, observation = observation(x), None
     samples = asked.answer == "samples"
     count = asked.draws if samples else _MEAN_DRAWS
     joint = joint_samples(
@@ -121,15 +124,15 @@ def drawn_states(
 
 def _drawn(
     answer: Answer,
-    observation: Observation | FinalEstimate | None,
+    observation: Observation | Reader | None,
     x: Tensor,
     asked: Asked,
     count: int,
     generator: torch.Generator,
 ) -> Float[Tensor, "batch k *state"]:
     """States given observations, whose parameters are known."""
-    if isinstance(observation, FinalEstimate):
-        drawn = answer.sample(observation(x), count, generator=generator)
+    if isinstance(observation, Reader):
+        drawn = observation.plain(answer.sample(observation(x), count, generator=generator))
     elif isinstance(answer, ReverseAnswer) and observation is not None:
         final = sample_final(answer.posterior, observation, x, count, generator=generator)
         drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)

@@ -14,11 +14,14 @@ from torch import Tensor
 from physinv.config.seeds import Seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
+from physinv.equations.broadcast import match
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
 from physinv.evaluation.observed.final_law import FinalLaw
-from physinv.laws.observation import Observation
+from physinv.laws.observation import Observation, displayed_state
 from physinv.posterior.posterior import default_batch
 from physinv.processes.layout import StateLayout
+from physinv.processes.priors import OBSERVED_NOISE
+from physinv.processes.varying import Varying
 
 
 class Ends:
@@ -27,7 +30,9 @@ class Ends:
     Args:
         data: Trajectories, or observations alone.
         limit: Number of trajectories or observations, from the first on; None: all.
-        hidden: Takes from final states what a method must not see, such as unknown parameters; None: nothing.
+        varying: The process with unknown parameters, which a method must not see in final states; None: there are none.
+        levels: Streams of the deviations of noise that is unknown, where trajectories have none; each block has one
+            below it.
 
     Attributes:
         n: Number of observations.
@@ -40,9 +45,10 @@ class Ends:
         self,
         data: TrajectoryDataset | FinalStates,
         limit: int | None,
-        hidden: Callable[[Tensor], Tensor] | None = None,
+        varying: Varying | None = None,
+        levels: Seeds | None = None,
     ) -> None:
-        self._data, self._hidden = data, hidden
+        self._data, self._varying, self._levels = data, varying, levels
         self._count = len(data.states) if isinstance(data, FinalStates) else data.n_trajectories
         self.n = min(limit or self._count, self._count)
         self.known = not isinstance(data, FinalStates)
@@ -82,7 +88,7 @@ class Ends:
         """
         data = self._data
         x = data.states[first:last] if isinstance(data, FinalStates) else data.states(-1, last - first, first=first)
-        return x if self._hidden is None else self._hidden(x)
+        return x if self._varying is None else self._varying.hidden(x)
 
     def truth(self, first: int, last: int) -> Float[Tensor, "n *state"]:
         """Return initial states, where they are known.
@@ -96,7 +102,18 @@ class Ends:
         """
         if isinstance(self._data, FinalStates):
             raise ValueError("`data` must be trajectories, got observations alone, whose initial states nobody knows.")
-        return self._data.states(0, last - first, first=first)
+        return self._with_levels(self._data.states(0, last - first, first=first), first)
+
+    def displayed(self, observation: Observation, y: Float[Tensor, "n *seen"]) -> Float[Tensor, "n *state"]:
+        """Return the smallest states that explain observed numbers, for figures; they tell no unknown parameters.
+
+        Args:
+            observation: The operator.
+            y: Observed numbers.
+        """
+        if self._varying is None:
+            return displayed_state(observation, y, tuple(self.final(0, 1).shape[1:]))
+        return self._varying.hidden(displayed_state(observation, y, self._varying.inner.shape))
 
     def blocks(self) -> Iterator[Float[Tensor, "n *state"]]:
         """Return an iterator over the final states of one block after another."""
@@ -134,7 +151,29 @@ class Ends:
             return observation.operator(final)
         generator = noise.child(at // self.block).generator(final.device)
         whole = torch.cat([final, final.new_zeros(self.block - len(final), *final.shape[1:])])
-        return observation.observe(whole, generator=generator)[: len(final)]
+        if (varying := self._varying) is None:
+            return observation.observe(whole, generator=generator)[: len(final)]
+        clean = observation.operator(varying.state(whole))
+        n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)[: len(final)]
+        return clean[: len(final)] + match(self._deviations(observation, at, len(final)).to(n), n) * n
+
+    def _deviations(self, observation: Observation, at: int, n: int) -> Tensor:
+        """The deviation of the noise of each observation: of each its own, where it is unknown."""
+        assert self._varying is not None
+        if OBSERVED_NOISE not in self._varying.unknown:
+            return torch.full((n,), observation.noise)
+        return self._varying.values(self.truth(at, at + n))[:, self._varying.unknown.index(OBSERVED_NOISE)]
+
+    def _with_levels(self, x: Tensor, first: int) -> Tensor:
+        """States with a deviation of the noise, drawn from its prior, where trajectories have none."""
+        varying, levels = self._varying, self._levels
+        if varying is None or levels is None or x.shape[1:] == varying.shape:
+            return x
+        prior = dict(varying.priors)[OBSERVED_NOISE]
+        generator = levels.child(first // self.block).generator(x.device)
+        u = torch.rand(self.block, generator=generator, device=x.device).double()[: len(x)]
+        still = match(prior.quantile(u.clamp(1e-7, 1 - 1e-7)).to(x), x)
+        return torch.cat([x, still.expand(len(x), 1, *x.shape[2:])], dim=1)
 
     def familiarity(self, law: FinalLaw, of: Callable[[int, Tensor], Tensor] | None = None) -> Familiarity:
         """Return how far the observations lie from the training data.

@@ -1,0 +1,203 @@
+"""Whole final states estimated from any sensors: one fit, every mask and every level of the noise.
+
+For ``y = M x_T + sigma n`` with any mask ``M`` the best linear estimate is
+``m + C M^T (M C M^T + sigma^2 I)^-1 (y - M m)``.  With the leading directions of the covariance, ``C = U diag(p) U^T``,
+it is
+
+    m + U z,    (diag(1/p) + U^T M^T M U / sigma^2) z = U^T M^T (y - M m) / sigma^2,
+
+one small system for each mask, solved for all of a batch at once.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SensorEstimate", "SensorReader", "fit_sensor_estimate"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.laws.observation import Observation, jacobian
+from physinv.training.final_estimate import covariance_rows
+from physinv.training.sensors.process import Sensed
+
+_MOST = 256  # directions of the covariance that are kept
+_LEAST = 1e-3  # of the smallest variance of the noise: directions with less are left out
+_FIELD = 2048  # numbers of a state up to which its covariance is made
+_ROWS = 4096  # final states that moments are taken of
+_BLOCK = 2**24  # numbers in the matrices that are solved at the same time
+
+
+@dataclass(frozen=True)
+class SensorEstimate:
+    """The best linear estimate of final states from the sensors that these states name in their static parts.
+
+    Args:
+        process: The process with sensors.
+        mean: Mean of final states, flat.
+        basis: Leading directions of their covariance, ``(directions, numbers)``, orthonormal.
+        power: Variance along each.
+    """
+
+    process: Sensed
+    mean: Float[Tensor, " numbers"]
+    basis: Float[Tensor, "directions numbers"]
+    power: Float[Tensor, " directions"]
+
+    def __call__(
+        self, y: Float[Tensor, "batch *inner"], mask: Tensor, level: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *state"]:
+        """Estimate final states.
+
+        Args:
+            y: Observed numbers at their places in a state without sensors; what is elsewhere does not count.
+            mask: Where each state is seen, ``(batch, points)``.
+            level: Level of the noise of each.
+
+        Returns:
+            One state for each observation, with its sensors.
+        """
+        basis, mean = self.basis.to(y), self.mean.to(y)
+        seen = mask.repeat(1, y[0].numel() // mask.shape[1])
+        gap = torch.where(seen, y.flatten(1) - mean, torch.zeros_like(mean))
+        precision = self.process.design.deviation(level).to(y)[:, None] ** -2
+        found, size = [], max(1, _BLOCK // (len(basis) * basis.shape[1]))
+        for m, g, p in zip(*(torch.split(v, size) for v in (seen.to(y), gap, precision)), strict=True):
+            system = torch.einsum("bn,in,jn->bij", m, basis, basis) * p[:, :, None] + (1 / self.power.to(y)).diag()
+            z = torch.cholesky_solve((p * (g @ basis.T))[..., None], torch.linalg.cholesky(system))[..., 0]
+            found.append(mean + z @ basis)
+        return self.process.with_sensors(torch.cat(found).reshape(y.shape), mask, level)
+
+    def seen(
+        self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch *state"]:
+        """Observe final states by their sensors with new noise, and estimate them from that.
+
+        Args:
+            final: True final states, with sensors.
+            generator: Source of the noise, on the device of ``final``.
+        """
+        state, (mask, level) = self.process.state(final), self.process.sensors_of(final)
+        deviation = self.process.design.deviation(level).reshape(-1, *[1] * (state.ndim - 1))
+        n = torch.randn(state.shape, generator=generator, dtype=state.dtype, device=state.device)
+        return self(state + deviation * n, mask, level)
+
+    def replaced(self, data: TrajectoryDataset, *, generator: torch.Generator | None = None) -> TrajectoryDataset:
+        """Return trajectories with sensors of their own, whose last states are estimates, in memory.
+
+        Args:
+            data: Trajectories without sensors.
+            generator: Source of sensors and noise, on the device of ``data``.
+        """
+        states, process = data.load(data.device).trajectories(), self.process
+        mask, level = process.design.draw(len(states), process.points, generator=generator, device=states.device)
+        times = states.shape[1]
+        every = process.with_sensors(
+            states.flatten(0, 1), mask.repeat_interleave(times, 0), level.repeat_interleave(times)
+        ).reshape(*states.shape[:2], *process.shape)
+        every[:, -1] = self.seen(every[:, -1], generator=generator)
+        return data.with_states(every, process.layout)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return mean, directions and variances by name."""
+        return {"mean": self.mean, "basis": self.basis, "power": self.power}
+
+    @staticmethod
+    def from_tensors(process: Sensed, tensors: Mapping[str, Tensor]) -> SensorEstimate:
+        """Make an estimate again.
+
+        Args:
+            process: The process with sensors.
+            tensors: What :meth:`tensors` returned.
+        """
+        return SensorEstimate(process, tensors["mean"], tensors["basis"], tensors["power"])
+
+    def at(self, observation: Observation) -> SensorReader:
+        """Return the estimate for one observation by sensors.
+
+        Args:
+            observation: An operator that sees some of the numbers as they are, and the deviation of its noise.
+
+        Raises:
+            ValueError: If it does something else, or its noise is not in the range of the design.
+        """
+        level, shape = self.process.design.level(observation.noise), self.process.inner.shape
+        H = jacobian(observation.operator, torch.zeros(1, *shape)).flatten(1)
+        places = H.abs().argmax(1)
+        picked = torch.nn.functional.one_hot(places, H.shape[1]).to(H)
+        points = self.process.points
+        mask = picked.amax(0).reshape(-1, points) > 0
+        if not torch.equal(H, picked) or not bool((mask == mask[:1]).all()):
+            raise ValueError(
+                "the run is trained for sensors that see all channels of a point; take sensors:FRACTION, every:FACTOR "
+                "or everything."
+            )
+        return SensorReader(observation, self, places, mask[0], level)
+
+
+@dataclass(frozen=True)
+class SensorReader:
+    """Estimates from one observation: what a reconstruction from given sensors is made with.
+
+    Args:
+        observation: The operator and its noise.
+        estimate: The estimate from any sensors.
+        places: Where each observed number is in a flat state.
+        mask: Which points are seen.
+        level: Level of the noise.
+    """
+
+    observation: Observation
+    estimate: SensorEstimate
+    places: Int64[Tensor, " seen"]
+    mask: Tensor
+    level: float
+
+    def __call__(self, y: Float[Tensor, "batch *seen"]) -> Float[Tensor, "batch *state"]:
+        """Estimate final states, with their sensors.
+
+        Args:
+            y: Observed numbers.
+        """
+        shape = self.estimate.process.inner.shape
+        whole = y.new_zeros(len(y), self.estimate.mean.numel())
+        whole[:, self.places.to(y.device)] = y.flatten(1)
+        mask = self.mask.to(y.device).expand(len(y), -1)
+        return self.estimate(whole.reshape(len(y), *shape), mask, y.new_full((len(y),), self.level))
+
+    def plain(self, x: Float[Tensor, "*lead *state"]) -> Float[Tensor, "*lead *inner"]:
+        """Return states without sensors.
+
+        Args:
+            x: States with sensors.
+        """
+        shape = self.estimate.process.shape
+        return x.narrow(x.ndim - len(shape), 0, self.estimate.process.inner.shape[0])
+
+
+@torch.no_grad()
+def fit_sensor_estimate(process: Sensed, final: Float[Tensor, "n *inner"]) -> SensorEstimate:
+    """Fit the estimate to the mean and the covariance of final states.
+
+    Args:
+        process: The process with sensors.
+        final: Final states of training data, without sensors.
+
+    Raises:
+        ValueError: If the states are too large, or of a kind that cannot be seen in part.
+    """
+    numbers = final[0].numel()
+    if numbers > _FIELD:
+        raise ValueError(
+            f"`observe` = random is for states of at most {_FIELD} numbers, these have {numbers}; train for one "
+            "observation, such as sensors:0.25."
+        )
+    x = final[:_ROWS].double()
+    mean, covariance = covariance_rows(process.inner.layout, x, process.design.noise[0])
+    power, directions = torch.linalg.eigh((covariance + covariance.T) / 2)
+    kept = (power > _LEAST * process.design.noise[0] ** 2).nonzero()[-_MOST:, 0]
+    return SensorEstimate(process, mean.flatten().to(final), directions.T[kept].to(final), power[kept].to(final))

@@ -1,0 +1,75 @@
+"""Frames of trajectories are scored time by time, beside the exact smoother."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from physinv.cli import main
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.evaluation.frames import exact_frames, frame_metrics
+from physinv.posterior.reconstruction import read_reconstruction
+from physinv.runs.records import RecordPlan, reconstruct_record
+from physinv.runs.run import fit_run
+from simulators.fields.heat import Heat
+
+HEAT = Heat(size=8, dimension=1, steps=4)
+
+
+@pytest.fixture(scope="module")
+def smoothed(tmp_path_factory):
+    """Trajectories seen at two of five times, drawn by the exact smoother, and a time beyond the last stored one."""
+    folder = tmp_path_factory.mktemp("frames")
+    generate(DatasetPlan(HEAT, {"train": 20, "valid": 10, "test": 30}, 0, "heat"), folder / "d")
+    data = {s: TrajectoryDataset(folder / "d" / "data" / s) for s in ("train", "valid", "test")}
+    times = HEAT.times.tolist()
+    run = fit_run(data["train"], data["valid"], method="exact")
+    plan = RecordPlan(
+        observe="every:2", at=(times[1], times[4]), observed_noise=0.2, frames=(*times[1:], 2 * times[-1]), samples=32
+    )
+    reconstruct_record(run, data["test"], folder / "r.hdf5", plan)
+    return folder / "r.hdf5"
+
+
+def test_exact_draws_score_as_the_exact_smoother(smoothed):
+    found = frame_metrics(read_reconstruction(smoothed))
+    assert [frame.time for frame in found] == pytest.approx(HEAT.times.tolist()[1:])  # no truth beyond the last
+    for frame in found:
+        # two ensembles of 32 draws of the same law, 240 numbers: a few per cent apart
+        assert frame.crps == pytest.approx(frame.exact_crps, rel=0.08)
+        assert frame.coverage_90 == pytest.approx(frame.exact_coverage_90, abs=0.06)
+        assert 0.8 < frame.exact_coverage_90 < 0.96
+    seen, missing = found[0], found[1]
+    assert seen.crps > 0
+    assert missing.crps > 0
+
+
+def test_frames_of_other_times_score_worse(smoothed):
+    recon = read_reconstruction(smoothed)
+    wrong = dataclasses.replace(recon, frames=recon.frames.flip(2))
+    right, off = frame_metrics(recon), frame_metrics(wrong)
+    assert off[0].crps > 1.1 * right[0].crps
+    assert off[0].exact_crps == pytest.approx(right[0].exact_crps)
+    wide = dataclasses.replace(recon, frames=recon.frames + torch.randn(recon.frames.shape))
+    assert frame_metrics(wide)[0].coverage_90 > right[0].coverage_90 + 0.03
+
+
+def test_the_command_line_shows_them(smoothed, tmp_path, capsys):
+    main(["evaluate", str(smoothed), "--json", str(tmp_path / "t.json")])
+    shown = capsys.readouterr().out
+    told = json.loads((tmp_path / "t.json").read_text())["frames"]
+    assert "frames" in shown
+    assert len(told) == 4
+    assert f"{told[0]['crps']:.4g}" in shown
+    assert f"{told[0]['exact_crps']:.4g}" in shown
+
+
+def test_without_frames_or_a_linear_process_there_is_nothing_to_show(smoothed):
+    recon = read_reconstruction(smoothed)
+    assert frame_metrics(dataclasses.replace(recon, frames=None)) == []
+    assert exact_frames(dataclasses.replace(recon, seen=None)) is None
+    alone = [dataclasses.asdict(f) for f in frame_metrics(dataclasses.replace(recon, seen=None))]
+    assert {frame["exact_crps"] for frame in alone} == {None}
