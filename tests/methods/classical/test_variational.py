@@ -123,7 +123,7 @@ def test_steps_into_a_blow_up_are_taken_back(tmp_path):
     problem, _, final = make(DoubleWell(barrier=10.0, horizon=0.4, steps=4, inner=4), tmp_path / "d")
     forward, prior = fit_forward(problem), fit_gaussian_prior(problem)
     assert not forward.push(torch.tensor([[6.0]])).isfinite().all()
-    wild = Objective(forward, prior, 2 * final, lambda v: 1e3 * v)  # first steps far beyond the basin
+    wild = Objective(forward, prior, 2 * final, precondition=lambda v: 1e3 * v)  # first steps far beyond the basin
     u = torch.full((len(final), 1), 0.5)
     u[0] = 1e4  # an observation that starts where the solver diverges stays there
     for minimise in (lambda: lbfgs(wild, u, iterations=15), lambda: gauss_newton(wild, u, outer=4, inner=1)):
