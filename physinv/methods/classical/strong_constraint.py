@@ -176,7 +176,7 @@ class StrongConstraint(RecordAnswer):
     seed: int = 0
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
-        return torch.cat([self._states(self._minimum(some)) for some in self._objectives(final)])
+        return torch.cat([self._states(self._minimum(some)) for some in self.objectives(final)])
 
     def sample(
         self, final: Any, n: int, *, generator: torch.Generator | None = None
@@ -184,7 +184,7 @@ class StrongConstraint(RecordAnswer):
         n = check_count(n, "n")
         check_generator(generator)
         parts = []
-        for some in self._objectives(final):
+        for some in self.objectives(final):
             centre = self._minimum(some)
             near = some.preconditioned(centre, self._generator())
             u, every = centre.repeat_interleave(n, 0), replace(near, seen=near.seen.repeat_interleave(n, 0))
@@ -230,8 +230,15 @@ class StrongConstraint(RecordAnswer):
         found = states_at(self.forward.simulator, starts, every)[:, [every.index(t) for t in wanted]]
         return found.reshape(-1, n, *found.shape[1:])
 
-    def _objectives(self, y: Any) -> list[RecordObjective]:
-        """The cost functions of a few rows at a time."""
+    def objectives(self, y: Any) -> list[RecordObjective]:
+        """Return the cost functions of a few rows at a time.
+
+        Args:
+            y: Observed numbers.
+
+        Returns:
+            Cost functions, in the order of the rows.
+        """
         simulator = self.forward.simulator
         like = torch.zeros(1, *simulator.shape, device=self.forward.bias.device)
         return [
@@ -296,7 +303,8 @@ def quiet(simulator: Simulator) -> bool:
     Args:
         simulator: The process.
     """
-    return not bool(simulator.disturb(*(torch.ones(1, *simulator.shape),) * 2, torch.zeros(1)).any())
+    probe = torch.randn((1, *simulator.shape), generator=torch.Generator().manual_seed(0))
+    return not bool(simulator.disturb(probe, probe, torch.zeros(1)).any())
 
 
 def states_at(

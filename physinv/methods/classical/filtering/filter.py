@@ -12,7 +12,7 @@ from __future__ import annotations
 __all__ = ["Analysis", "Ensemble", "Filtered", "filter_record"]
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -55,6 +55,7 @@ class Ensemble:
         return (square / less.clamp(min=torch.finfo(square.dtype).eps).reshape(-1, *[1] * (square.ndim - 1))).sqrt()
 
 
+@runtime_checkable
 class Analysis(Protocol):
     """A correction of an ensemble by what is seen at its time."""
 

@@ -66,7 +66,7 @@ class ParticleSmoother(RecordAnswer):
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         generator = seeds(self.seed).child("method", "mean").generator(self.device)
-        clouds = self._clouds(final, [0.0], generator)
+        clouds = self.clouds(final, [0.0], generator=generator)
         return torch.cat(
             [torch.einsum("bp,bp...->b...", c.log_weights.softmax(1).to(c.y), c.states[0]) for c in clouds]
         )
@@ -80,7 +80,7 @@ class ParticleSmoother(RecordAnswer):
         def inside(early: list[float]) -> Tensor:
             if self.backward:
                 return self._backward(y, n, early, generator)
-            clouds = self._clouds(y, early, generator)
+            clouds = self.clouds(y, early, generator=generator)
             _say(torch.cat([cloud.ancestors for cloud in clouds]), "initial states left")
             return torch.cat([cloud.draw(n, early, generator=generator) for cloud in clouds])
 
@@ -102,11 +102,20 @@ class ParticleSmoother(RecordAnswer):
             y: Observed numbers.
         """
         generator = seeds(self.seed).child("method", "mean").generator(self.device)
-        return torch.cat([cloud.log_evidence for cloud in self._clouds(y, [0.0], generator)])
+        return torch.cat([cloud.log_evidence for cloud in self.clouds(y, [0.0], generator=generator)])
 
     @torch.no_grad()
-    def _clouds(self, y: Any, times: Sequence[float], generator: torch.Generator | None) -> list[Cloud]:
-        """The particles of each row, at the times asked for and those of the record."""
+    def clouds(self, y: Any, times: Sequence[float], *, generator: torch.Generator | None = None) -> list[Cloud]:
+        """Run the particles of each row, resampled with their past.
+
+        Args:
+            y: Observed numbers.
+            times: Times to keep beside those of the record.
+            generator: Source of randomness.
+
+        Returns:
+            Particles at these times and those of the record.
+        """
         grid = sorted({0.0, *times, *self.record.times})
         return [self._run(row, grid, generator)[0] for row in self._rows(y)]
 
