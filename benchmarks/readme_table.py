@@ -51,6 +51,10 @@ def main() -> None:
     (short, *_) = methods(compared, "benchmarks/results/{}/table.md")
     fill("README.md", [short.body, f"{short.made}."])
     fill("docs/results/index.md", [crps.section(), words(compared), *(table.section() for table in main_tables)])
+    others_tasks = [
+        published(title, result) for name, title in PUBLISHED_TASKS if (result := read(f"published-{name}"))
+    ]
+    fill("docs/results/published.md", [table.section() for table in others_tasks])
     fill("docs/results/details.md", [table.section() for table in details])
 
 
@@ -315,6 +319,23 @@ def wrapping(result: Result) -> Table:
     rows = {n: [f"{n}: {c}" for c in ("ours", "torch's", "times faster")] for n in names}
     title = "Milliseconds of an update of the network of fields, with our periodic padding and with torch's"
     return table(result, title, ["ours", "torch's", "times faster"], rows)
+
+
+PUBLISHED_TASKS = (
+    ("dapper", "DAPPER: twin experiments, root mean square errors of filters"),
+    ("rozet-louppe", "Rozet and Louppe: Lorenz 1963 seen by one number"),
+    ("mosaic", "Mosaic: three-dimensional Navier-Stokes, the whole final state seen"),
+    ("afdps", "AFDPS: Navier-Stokes on 32 x 32 points, every second one seen"),
+    ("inversebench", "InverseBench: forced Navier-Stokes, some points seen"),
+)
+
+
+def published(title: str, result: Result) -> Table:
+    """Our figures beside those that others publish."""
+    theirs, options = result["published"], result["options"]
+    rows = {name: [name, f"{theirs[name]:g}" if name in theirs else ""] for name in result["figures"]}
+    told_options = ", ".join(f"{name} {value}" for name, value in options.items())
+    return table(result, title, ["physinv", "published"], rows, f"Options: {told_options}." if options else "")
 
 
 DETAILS = (

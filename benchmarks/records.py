@@ -24,6 +24,7 @@ SCRIPTS = {  # of records whose script has another name
         name: f"speed/{name.replace('-', '_')}"
         for name in ("time-to-accuracy", "small-trajectories", "memory", "overhead", "physics-backward")
     },
+    **{f"published-{task}": "published" for task in ("dapper", "rozet-louppe", "mosaic", "afdps", "inversebench")},
     **{f"sensors-{system}": "sensors" for system in ("burgers", "navier-stokes")},
     **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }
@@ -62,9 +63,9 @@ def row(path: Path) -> tuple[str, str, str, str, str, str]:
         spent = record.get("budget_seconds", 0.0) * len(seeds) * len(systems)
         script, _, system = SCRIPTS.get(name, name.replace("-", "_")), *name.partition("-")[1:]
         system = system.removeprefix("kernels-")
-        command = f"python {script}.py" + (
-            f" {system}" if script in ("nonlinear", "reversals", "field_kernels", "sensors") else ""
-        )
+        of_systems = ("nonlinear", "reversals", "field_kernels", "sensors", "published")
+        file = script if (ROOT / "benchmarks" / script).is_dir() else f"{script}.py"
+        command = f"python {file}" + (f" {system}" if script in of_systems else "")
     told = ", ".join(sorted(commit[:7] for commit in commits))
     return path.relative_to(RESULTS).as_posix(), command, told, " ".join(map(str, seeds)), age(commits), minutes(spent)
 

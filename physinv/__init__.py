@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from physinv.laws.covariance import Covariance
     from physinv.laws.observation import Observation
     from physinv.laws.record import ObservationRecord
+    from physinv.methods.classical.filtering.filter import filter_record
     from physinv.methods.registry import METHODS
     from physinv.models.build import build_model
     from physinv.models.references.base import ReferenceLaw
@@ -71,6 +72,7 @@ __all__ = [
     "bracket",
     "build_model",
     "evaluate",
+    "filter_record",
     "final_states",
     "fit",
     "generate",
@@ -103,6 +105,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "laws.covariance": ("Covariance",),
     "laws.observation": ("Observation",),
     "laws.record": ("ObservationRecord",),
+    "methods.classical.filtering.filter": ("filter_record",),
     "methods.registry": ("METHODS",),
     "models.build": ("build_model",),
     "models.references.base": ("ReferenceLaw",),

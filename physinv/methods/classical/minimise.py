@@ -7,11 +7,12 @@ Every observation has a minimisation of its own, with its own steps; all run sid
 
 from __future__ import annotations
 
-__all__ = ["Cost", "Linearised", "CostFunction", "gauss_newton", "lbfgs"]
+__all__ = ["Cost", "LeastSquares", "Linearised", "CostFunction", "gauss_newton", "lbfgs"]
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,31 +29,25 @@ _HALVINGS = 6
 
 
 @dataclass(frozen=True)
-class CostFunction:
-    """The cost function ``J`` of each observation, in whitened coordinates ``u (batch, d)``.
+class LeastSquares:
+    """A cost function ``J(u) = |u|^2 / 2 + |r(u)|^2 / 2`` of each observation, in whitened coordinates ``u``.
 
     Args:
-        forward: The observation model.
-        prior: The Gaussian prior.
-        final: Observed final states ``x_T``.
         precondition: A symmetric positive approximation of the inverse Hessian of ``J``.
     """
 
-    forward: Forward
-    prior: GaussianPrior
-    final: Float[Tensor, "batch *state"]
-    precondition: Precondition = lambda v: v
+    precondition: Precondition = field(default=lambda v: v, kw_only=True)
 
-    def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
-        """Return the residual ``r(u)``, standard normal at the truth.
+    @abstractmethod
+    def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch r"]:
+        """Return the residual ``r(u)``, standard normal at the truth; differentiable.
 
         Args:
             u: Whitened coordinates.
 
         Returns:
-            Flat vectors over the moving components.
+            Flat vectors.
         """
-        return self.forward.misfit(self.prior.root(u, self.final), self.final)
 
     @torch.no_grad()
     def value(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
@@ -103,6 +98,24 @@ class CostFunction:
             return torch.autograd.grad(pull, w, v, retain_graph=True)[0]
 
         return Linearised(r.detach(), tangent, adjoint, self.precondition)
+
+
+@dataclass(frozen=True)
+class CostFunction(LeastSquares):
+    """The cost function of final states that are seen whole.
+
+    Args:
+        forward: The observation model.
+        prior: The Gaussian prior.
+        final: Observed final states ``x_T``.
+    """
+
+    forward: Forward
+    prior: GaussianPrior
+    final: Float[Tensor, "batch *state"]
+
+    def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
+        return self.forward.misfit(self.prior.root(u, self.final), self.final)
 
 
 @dataclass(frozen=True)
@@ -228,7 +241,7 @@ def lbfgs(
 
 
 def gauss_newton(
-    objective: CostFunction, u: Float[Tensor, "batch d"], *, outer: int, inner: int
+    objective: LeastSquares, u: Float[Tensor, "batch d"], *, outer: int, inner: int
 ) -> Float[Tensor, "batch d"]:
     """Minimise ``J`` by incremental 4D-Var: solve ``(I + K^T K) du = -(u + K^T r)`` repeatedly.
 

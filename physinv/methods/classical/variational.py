@@ -28,14 +28,19 @@ from physinv.methods.classical.gaussian_prior import (
     load_gaussian_prior,
 )
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
-from physinv.methods.classical.minimise import CostFunction, gauss_newton, lbfgs
+from physinv.methods.classical.minimise import LeastSquares, CostFunction, gauss_newton, lbfgs
 from physinv.methods.classical.monte_carlo.laplace import descend
+from physinv.methods.classical.monte_carlo.path import DENSE
+from physinv.methods.classical.monte_carlo.starts import observable
 from physinv.methods.classical.monte_carlo.weak_constraint import Lower, WeakConstraint, lowered, weak_constraint
 from physinv.methods.classical.physics import Physics, fit_physics
+from physinv.methods.classical.strong_constraint import StrongConstraint, quiet, strong_constraint
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
+from physinv.processes.simulator import Simulator
 
-Down = Callable[[CostFunction, Tensor], Tensor]
+Down = Callable[[LeastSquares, Tensor], Tensor]
+_FEW = 64  # observed numbers: derivatives of that many are taken one by one
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,15 @@ class Variational(Answer):
     prior: GaussianPrior
     start: LinearEstimate | Physics
     missed: FittedCovariance
-    minimise: Callable[[CostFunction, Tensor], Tensor]
+    minimise: Down
     draw: int
     lower: Lower
 
-    def given(self, observed: ObservationRecord | Observation) -> WeakConstraint:
-        """Return the answer to noisy observations at one or several times, by the most probable path.
+    def given(self, observed: ObservationRecord | Observation) -> WeakConstraint | StrongConstraint:
+        """Return the answer to noisy observations at one or several times.
+
+        It is the most probable path, the noise of every step included, where paths are small and the law of the
+        initial states is known; else the most probable initial state.
 
         Args:
             observed: A record, or one observation of the final state.
@@ -75,7 +83,10 @@ class Variational(Answer):
         Returns:
             An answer whose ``final`` are observed numbers, one row for each trajectory.
         """
-        return weak_constraint(self.forward.simulator, observed, self.lower)
+        simulator, record = self.forward.simulator, observable(self.forward.simulator, observed)
+        if _small(simulator, record):
+            return weak_constraint(simulator, record, self.lower)
+        return strong_constraint(self.forward, self.prior, record, self.minimise, self.draw)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return observation model, prior, first guess and the covariance of its errors."""
@@ -97,7 +108,7 @@ class Variational(Answer):
             x = S.whiten(v.reshape(len(v), *self.prior.mean.shape))
             return S.whiten(self.missed.apply(x)).flatten(1)
 
-        return CostFunction(self.forward, self.prior, final, precondition)
+        return CostFunction(self.forward, self.prior, final, precondition=precondition)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         return self.prior.root(self._minimum(final), final)
@@ -250,6 +261,16 @@ def _load(setup: Setup, tensors: Mapping[str, Tensor], minimise: Down, lower: Lo
     start = LinearEstimate.from_tensors(setup.layout, linear) if linear else Physics(setup.simulator)
     missed = FittedCovariance.from_tensors(below("missed", tensors))
     return Variational(forward, prior, start, missed, minimise, draw, lower)
+
+
+def _small(simulator: Simulator, record: ObservationRecord) -> bool:
+    """Whether whole paths are moved: at most 1024 components, whose initial law is known, and few observed numbers
+    where there is no noise on the way that paths would be needed for."""
+    like = torch.zeros(1, *simulator.shape)
+    drawn_at_once = simulator.spin_up_time == 0 or simulator.initial_log_prob(like) is not None
+    if simulator.layout.moving(like).numel() > DENSE or not drawn_at_once:
+        return False
+    return not quiet(simulator) or sum(record.sizes(like)) <= _FEW
 
 
 def _first_guess(problem: Problem) -> tuple[LinearEstimate | Physics, Tensor]:

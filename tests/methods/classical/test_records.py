@@ -83,10 +83,28 @@ def test_nonlinear_operators():
     assert torch.allclose(runs.std(1), found.std(1), rtol=5 / math.sqrt(120))
 
 
-def test_few_ancestors_are_told():
-    many = ObservationRecord(*((t / 10, Observation(everything, 0.05)) for t in range(1, 20)))
+def test_few_particles_are_told():
+    sharp = Observation(everything, 0.05)
+    many, start = ObservationRecord(*((t / 10, sharp) for t in range(1, 20))), torch.Generator().manual_seed(0)
+    with pytest.warns(UserWarning, match="fewer than 100 particles that count at some time for 1 of 1 records"):
+        ParticleSmoother(OU, many, 500).sample(torch.zeros(1, 19), 10, generator=start)
+    averages = ObservationRecord(*(((t / 10, t / 10 + 0.05), sharp) for t in range(1, 20)))  # whose past must be kept
     with pytest.warns(UserWarning, match="fewer than 100 initial states left for 1 of 1 records"):
-        ParticleSmoother(OU, many, 500).sample(torch.zeros(1, 19), 10, generator=torch.Generator().manual_seed(0))
+        ParticleSmoother(OU, averages, 500).sample(torch.zeros(1, 19), 10, generator=start)
+
+
+def test_the_past_of_long_records_keeps_its_variety():
+    """40 numbers and 1000 particles, of which a few would be the ancestors of all: x_0 is as wide as it should be."""
+    sensor = Observation(everything, 0.5)
+    long = ObservationRecord(*((t / 20, sensor) for t in range(1, 41)))
+    exact = LinearGaussian(OU, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64)).given(long)
+    generator = torch.Generator().manual_seed(3)
+    y = long.observe(OU.simulate(1, [0.0, *long.times], generator=generator)[:, 1:], generator=generator)
+    drawn = ParticleSmoother(OU, long, 1000).sample_at(y, 2000, [0.0, 1.0], generator=generator).double()
+    wide = exact.deviation_at([0.0, 1.0])
+    # 1000 particles, of which half count, choose among each other: errors of 1 / sqrt(500) of a deviation, five of them
+    assert torch.allclose(drawn[0].std(0), wide, rtol=5 / math.sqrt(2 * 500))
+    assert bool(((drawn[0].mean(0) - exact.mean_at(y.double(), [0.0, 1.0])[0]).abs() < 5 * wide / math.sqrt(500)).all())
 
 
 def test_what_has_no_answer_is_refused():

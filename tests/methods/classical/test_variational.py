@@ -37,7 +37,7 @@ def test_laplace_draws_of_heat_have_the_exact_spread_on_all_scales(heat):
     sde, exact, n = problem.simulator, problem.simulator.exact(), 32
     draws = fit_lbfgs(problem).sample(final, n, generator=torch.Generator().manual_seed(1))
     like, t = torch.zeros(1, 1, 32, 32), torch.ones(1) * sde.horizon
-    a, v, s = sde.decay(0.0, t, like), sde.variance(0.0, t, like), exact.power.float()
+    a, v, s = sde.decay(t, like), sde.variance(t, like), exact.power.float()
     y = sde.modes((draws - exact.mean(final)[:, None]).flatten(0, 1))
     power = (y.abs().square() / (s * v / (a**2 * s + v)))[:, 0, :, 1:16].mean(0)  # complex modes, each of them once
     shell = (-sde.rates(like)).sqrt().round()[0, 0, :, 1:16]
@@ -123,7 +123,7 @@ def test_steps_into_a_blow_up_are_taken_back(tmp_path):
     problem, _, final = make(DoubleWell(barrier=10.0, horizon=0.4, steps=4, inner=4), tmp_path / "d")
     forward, prior = fit_forward(problem), fit_gaussian_prior(problem)
     assert not forward.push(torch.tensor([[6.0]])).isfinite().all()
-    wild = CostFunction(forward, prior, 2 * final, lambda v: 1e3 * v)  # first steps far beyond the basin
+    wild = CostFunction(forward, prior, 2 * final, precondition=lambda v: 1e3 * v)  # first steps far beyond the basin
     u = torch.full((len(final), 1), 0.5)
     u[0] = 1e4  # an observation that starts where the solver diverges stays there
     for minimise in (lambda: lbfgs(wild, u, iterations=15), lambda: gauss_newton(wild, u, outer=4, inner=1)):

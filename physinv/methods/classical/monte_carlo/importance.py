@@ -29,6 +29,7 @@ from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.monte_carlo.kernel import Kernel, fit_kernel
 from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoother
 from physinv.methods.classical.monte_carlo.starts import observable
 from physinv.methods.problem import Answer, NotApplicableError, Problem
@@ -41,36 +42,6 @@ _WEIGHTS = 2**24  # weights computed at once
 _DRAWS = 100.0  # effective runs wanted
 _SHARE = 8  # the last steps are at most this fraction of all
 _LOOKED = 40  # validation observations that k is chosen by
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """The law of ``x_T`` given each run, a few solver steps before.
-
-    Args:
-        steps: How many.
-        mean: ``E x_T`` of each run.
-        whitening: The inverse Cholesky factors of the covariances.
-    """
-
-    steps: int
-    mean: Float[Tensor, "n d"]
-    whitening: Float[Tensor, "n d d"]
-
-    def log_weights(self, final: Float[Tensor, "batch d"]) -> Float[Tensor, "batch n"]:
-        """Return the log density of final states for each run, up to a constant.
-
-        Args:
-            final: Final states.
-
-        Returns:
-            Log weights; minus infinity for runs that diverged.
-        """
-        total = self.whitening.diagonal(dim1=1, dim2=2).log().sum(1).expand(len(final), -1)
-        gap = final[:, None] - self.mean
-        for i in range(final.shape[1]):
-            total = total - sum(gap[:, :, j] * self.whitening[:, i, j] for j in range(i + 1)) ** 2 / 2
-        return total.nan_to_num(-math.inf, -math.inf, -math.inf)
 
 
 @dataclass(frozen=True)
@@ -201,7 +172,7 @@ def fit_importance(problem: Problem, *, runs: int = 2_000_000) -> ImportancePost
     # As few last steps as give enough effective runs.
     seen = problem.valid.states(-1, limit=_LOOKED).to(starts).flatten(1)
     for back, x in zip(backs, reversed(snapshots), strict=True):
-        kernel = _kernel(simulator, step, x, grid[-back - 1 :])
+        kernel = fit_kernel(simulator, step, x, grid[-back - 1 :])
         if float((_effective(kernel, seen) < _DRAWS).double().mean()) <= 1 / 20:
             break
     return ImportancePosterior(starts.flatten(1), kernel, tuple(simulator.shape), simulator, problem.seed)
@@ -213,38 +184,6 @@ def _solver(simulator: Simulator) -> tuple[Step, list[float]]:
     if isinstance(simulator, Linear):
         return exponential, times[[0, -1]].tolist()
     return simulator.step, refine(times, counts).tolist()
-
-
-def _kernel(simulator: Simulator, step: Step, x: Tensor, grid: list[float]) -> Kernel:
-    """Mean and covariance of the end of a grid, by linear propagation, block by block."""
-    parts = [_propagated(simulator, step, part, grid) for part in torch.split(x, _BLOCK)]
-    mean, covariance = (torch.cat(p) for p in zip(*parts, strict=True))
-
-    # A covariance that is singular yet (noise on momenta only) counts as no kernel at all.
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    eye = torch.eye(mean.shape[1], dtype=factor.dtype, device=factor.device)
-    whitening = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-    whitening[failed > 0] = math.nan
-    return Kernel(len(grid) - 1, mean.to(x.dtype), whitening.to(x.dtype))
-
-
-def _propagated(simulator: Simulator, step: Step, x: Tensor, grid: list[float]) -> tuple[Tensor, Tensor]:
-    P = x.new_zeros((len(x), x[0].numel(), x[0].numel()), dtype=torch.float64)
-    for a, b in itertools.pairwise(grid):
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            dw = torch.zeros((step.draws, *x.shape), dtype=x.dtype, device=x.device, requires_grad=True)
-            y = step(simulator, x, *_times(x, a, b), dw * math.sqrt(b - a))
-            flat = y.flatten(1)
-            rows = [
-                torch.autograd.grad(flat[:, i].sum(), (x, dw), retain_graph=True, materialize_grads=True)
-                for i in range(flat.shape[1])
-            ]
-        A = torch.stack([r[0].flatten(1) for r in rows], 1).double()
-        B = torch.stack([r[1].movedim(0, 1).flatten(1) for r in rows], 1).double()
-        P = A @ P @ A.mT + B @ B.mT
-        x = y.detach()
-    return x.flatten(1), P
 
 
 def _times(x: Tensor, a: float, b: float) -> tuple[Tensor, Tensor]:

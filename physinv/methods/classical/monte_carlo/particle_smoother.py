@@ -1,8 +1,10 @@
 """A bootstrap particle smoother: the reference for records of nonlinear processes, for small vectors.
 
 Particles run forward from the initial law, are weighted by each entry of the record when its last time is reached, and
-resampled with their whole past.  No density of the process is needed.  What it costs is the variety of the past: few
-ancestors are left where a record is long, and then more particles are needed, or ``mcmc``.
+resampled with their whole past.  No density of the process is needed.  What that costs is the variety of the past: few
+ancestors are left where a record is long.  Of vectors of up to four numbers with noise on each, seen at one time after
+another, trajectories are therefore drawn backward (:mod:`~physinv.methods.classical.monte_carlo.backward_draws`), and
+all that is asked of the particles is to be many at each time.
 
 References:
     Gordon, Salmond and Smith (1993), Novel approach to nonlinear/non-Gaussian Bayesian state estimation;
@@ -25,13 +27,18 @@ from torch import Tensor
 
 from physinv.config.inputs import Times, check_count, check_generator
 from physinv.config.seeds import seeds
+from physinv.equations.sde import Linear
+from physinv.equations.steps import Step, exponential
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.monte_carlo.backward_draws import Passed, draw_backward
+from physinv.methods.classical.monte_carlo.kernel import fit_kernel
 from physinv.methods.problem import RecordAnswer
 from physinv.posterior.several_times.frames import frames_at
 from physinv.posterior.several_times.particles import Cloud
-from physinv.processes.simulator import Simulator
+from physinv.processes.simulator import Simulator, refine
 
-_WANTED = 100  # ancestors left, below which a warning is given
+_WANTED = 100  # ancestors left, or particles that count, below which a warning is given
+_NUMBERS = 4  # of a state, up to which trajectories are drawn backward
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class ParticleSmoother(RecordAnswer):
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         generator = seeds(self.seed).child("method", "mean").generator(self.device)
-        clouds = self._clouds(final, [0.0], generator)
+        clouds = self.clouds(final, [0.0], generator=generator)
         return torch.cat(
             [torch.einsum("bp,bp...->b...", c.log_weights.softmax(1).to(c.y), c.states[0]) for c in clouds]
         )
@@ -71,11 +78,22 @@ class ParticleSmoother(RecordAnswer):
         check_generator(generator)
 
         def inside(early: list[float]) -> Tensor:
-            clouds = self._clouds(y, early, generator)
-            _say(torch.cat([cloud.ancestors for cloud in clouds]))
+            if self.backward:
+                return self._backward(y, n, early, generator)
+            clouds = self.clouds(y, early, generator=generator)
+            _say(torch.cat([cloud.ancestors for cloud in clouds]), "initial states left")
             return torch.cat([cloud.draw(n, early, generator=generator) for cloud in clouds])
 
         return frames_at(self.simulator, times, max(self.record.times), inside, generator=generator)
+
+    @property
+    def backward(self) -> bool:
+        """Whether trajectories are drawn backward: the law of one step must have a density, and entries one time."""
+        process, probe = self.simulator, torch.zeros(1, *self.simulator.shape)
+        if probe.numel() > _NUMBERS or any(len(entry.times) > 1 for entry in self.record.entries):
+            return False
+        step, grid = _solver(process, [0.0, max(self.record.times)])
+        return len(grid) > 1 and bool(fit_kernel(process, step, probe, grid[:2]).whitening.isfinite().all())
 
     def log_evidence(self, y: Any) -> Float[Tensor, " batch"]:
         """Return estimates of the log density of records, ``log p(y)``, from the mean weights.
@@ -84,33 +102,65 @@ class ParticleSmoother(RecordAnswer):
             y: Observed numbers.
         """
         generator = seeds(self.seed).child("method", "mean").generator(self.device)
-        return torch.cat([cloud.log_evidence for cloud in self._clouds(y, [0.0], generator)])
+        return torch.cat([cloud.log_evidence for cloud in self.clouds(y, [0.0], generator=generator)])
 
     @torch.no_grad()
-    def _clouds(self, y: Any, times: Sequence[float], generator: torch.Generator | None) -> list[Cloud]:
-        """The particles of each row, at the times asked for and those of the record."""
+    def clouds(self, y: Any, times: Sequence[float], *, generator: torch.Generator | None = None) -> list[Cloud]:
+        """Run the particles of each row, resampled with their past.
+
+        Args:
+            y: Observed numbers.
+            times: Times to keep beside those of the record.
+            generator: Source of randomness.
+
+        Returns:
+            Particles at these times and those of the record.
+        """
+        grid = sorted({0.0, *times, *self.record.times})
+        return [self._run(row, grid, generator)[0] for row in self._rows(y)]
+
+    @torch.no_grad()
+    def _backward(self, y: Any, n: int, times: Sequence[float], generator: torch.Generator | None) -> Tensor:
+        """Trajectories drawn backward through the particles at the ends of all solver steps."""
+        step, grid = _solver(self.simulator, sorted({0.0, *times, *self.record.times}))
+        drawn, least = [], []
+        for row in self._rows(y):
+            cloud, passed = self._run(row, grid, generator)
+            least.append(cloud.least)
+            drawn.append(draw_backward(self.simulator, step, passed, n, times, generator=generator))
+        _say(torch.cat(least), "particles that count at some time")
+        return torch.stack(drawn)
+
+    def _rows(self, y: Any) -> tuple[Tensor, ...]:
+        like = torch.zeros(1, *self.simulator.shape, device=self.device)
+        return torch.split(self.record.accepted(y, like), 1)
+
+    def _run(self, row: Tensor, grid: list[float], generator: torch.Generator | None) -> tuple[Cloud, list[Passed]]:
+        """The particles of one row with their past, and those of each time as they were."""
         simulator, count = self.simulator, self.particles
-        like = torch.zeros(1, *simulator.shape, device=self.device)
-        grid, clouds = sorted({0.0, *times, *self.record.times}), []
-        for row in torch.split(self.record.accepted(y, like), 1):
-            cloud = Cloud(
-                self.record, row, torch.full((1, count), -math.log(count), dtype=torch.float64).to(row.device)
-            )
-            x = simulator.initial(count, generator=generator, device=row.device)
-            for i, t in enumerate(grid):
-                if i > 0:
-                    x = simulator.run(cloud.states[-1][0], [grid[i - 1], t], generator=generator)[:, -1]
-                cloud.add(t, x[None], generator=generator)
-            clouds.append(cloud)
-        return clouds
+        cloud = Cloud(self.record, row, torch.full((1, count), -math.log(count), dtype=torch.float64).to(row.device))
+        x, passed = simulator.initial(count, generator=generator, device=row.device), list[Passed]()
+        for i, t in enumerate(grid):
+            if i > 0:
+                x = simulator.run(cloud.states[-1][0], [grid[i - 1], t], generator=generator)[:, -1]
+            cloud.add(t, x[None], generator=generator)
+            passed.append(Passed(t, cloud.states[-1][0], cloud.log_weights[0]))
+        return cloud, passed
 
 
-def _say(ancestors: Tensor) -> None:
-    """Warn of records after which few initial states are left."""
-    few = int((ancestors < _WANTED).sum())
+def _solver(simulator: Simulator, times: list[float]) -> tuple[Step, list[float]]:
+    """The solver step and the ends of its steps; one exact step between times where the process is linear."""
+    if isinstance(simulator, Linear):
+        return exponential, times
+    return simulator.step, refine(*simulator.intervals(times)).tolist()
+
+
+def _say(counts: Tensor, what: str) -> None:
+    """Warn of records after which too few particles are left."""
+    few = int((counts < _WANTED).sum())
     if few:
         warnings.warn(
-            f"the particle smoother has fewer than {_WANTED} initial states left for {few} of {len(ancestors)} "
-            f"records, down to {int(ancestors.min())}; raise `runs`, or take mcmc.",
+            f"the particle smoother has fewer than {_WANTED} {what} for {few} of {len(counts)} records, down to "
+            f"{int(counts.min())}; raise `runs`, or take mcmc.",
             stacklevel=4,
         )

@@ -20,7 +20,7 @@ as well, and ``r = (H x_t - y) / sigma`` for every number.
 
 from __future__ import annotations
 
-__all__ = ["PathModel", "PathObjective", "fit_path_model", "gradients", "values"]
+__all__ = ["DENSE", "PathModel", "PathObjective", "fit_path_model", "gradients", "values"]
 
 import itertools
 import math
@@ -44,7 +44,9 @@ from physinv.processes.simulator import Simulator, refine
 _KERNEL = 1e-3  # share of the variance of the accumulated noise with which every direction is seen at least
 _LEAST = 1e-7  # of its mean variance: directions without any noise
 _RUNS = 400  # trajectories from which the covariance of the accumulated noise is estimated
-_DENSE = 1024  # moving components up to which covariances are matrices
+DENSE = 1024
+"""Moving components up to which covariances are matrices, and paths are moved as a whole."""
+
 _COPIES = 40  # of a state that a solver step records for its derivative
 _NUMBERS = {"cpu": 2**27}  # recorded at once
 _ELSEWHERE = 2**31
@@ -340,8 +342,8 @@ def fit_path_model(
     layout = simulator.layout
     like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=device)
     d = layout.moving(like).numel()
-    if d > _DENSE:
-        raise NotApplicableError(f"a state must have at most {_DENSE} moving components, got {d}; take a smaller grid.")
+    if d > DENSE:
+        raise NotApplicableError(f"a state must have at most {DENSE} moving components, got {d}; take a smaller grid.")
 
     # The solver steps that the data were made with.
     times, counts = simulator.intervals()

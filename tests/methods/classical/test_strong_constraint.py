@@ -1,0 +1,112 @@
+"""The most probable initial state given a record: against dense algebra where processes are linear, and Burgers."""
+
+import functools
+import math
+
+import pytest
+import torch
+
+from physinv.laws.covariance import diagonal, isotropic
+from physinv.laws.observation import Observation
+from physinv.laws.operators import named
+from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.forward import Forward
+from physinv.methods.classical.gaussian_prior import gaussian_prior_of
+from physinv.methods.classical.minimise import gauss_newton, lbfgs
+from physinv.methods.classical.strong_constraint import quiet, states_at, strong_constraint
+from physinv.methods.problem import NotApplicableError
+from simulators.fields.burgers import Burgers
+from simulators.fields.heat import Heat
+
+F64 = torch.float64
+HEAT = Heat(size=8, steps=2, noise=0.0)
+LATE, EARLY = named("every:2", 0.05, HEAT.shape), Observation(lambda x: x[..., 1::4, :], 0.1)
+RECORD = ObservationRecord((HEAT.horizon, LATE), (0.25 * HEAT.horizon, EARLY))
+DOWN = {
+    "lbfgs": functools.partial(lbfgs, iterations=20),
+    "gauss-newton": functools.partial(gauss_newton, outer=2, inner=10),
+}
+
+
+def plain(process, draws=64):
+    """Solver and prior of a process."""
+    known = process.initial(draws, generator=torch.Generator().manual_seed(7))
+    return Forward(process, torch.zeros(process.shape), isotropic(1.0)), gaussian_prior_of(process, known)
+
+
+def dense(record, process, prior):
+    """What is seen of each coordinate of the prior, in float64, and the noise of each number."""
+    eye = torch.eye(prior.mean.numel(), dtype=F64)
+    like = torch.zeros(len(eye), *process.shape, dtype=F64)
+    seen = record.clean(states_at(process, prior.root(eye, like), record.times))
+    centre = record.clean(states_at(process, prior.mean[None].to(like), record.times))
+    return (seen - centre).T, record.deviations(like[:1]), centre[0]
+
+
+@pytest.mark.parametrize("name", DOWN)
+def test_linear_processes_are_answered_exactly(name):
+    forward, prior = plain(HEAT)
+    answer = strong_constraint(forward, prior, RECORD, DOWN[name], 40)
+    generator = torch.Generator().manual_seed(0)
+    truth = HEAT.initial(2, generator=generator)
+    y = RECORD.observe(states_at(HEAT, truth, RECORD.times), generator=generator)
+    y[1, ::3] = math.nan
+    found, drawn = answer.mean(y), answer.sample(y, 100, generator=generator)
+    K, sigma, centre = dense(RECORD, HEAT, prior)
+    for row in range(2):
+        there = y[row].isfinite()
+        A = K[there] / sigma[there, None]
+        H = torch.eye(K.shape[1], dtype=F64) + A.T @ A
+        u = torch.linalg.solve(H, A.T @ ((y[row].double() - centre)[there] / sigma[there]))
+        exact = prior.root(u[None], torch.zeros(1, *HEAT.shape, dtype=F64))[0]
+        assert float((found[row] - exact).norm() / exact.norm()) < 5e-3  # float32, and 20 steps
+        like = torch.zeros(K.shape[1], *HEAT.shape, dtype=F64)
+        roots = prior.covariance.root(torch.linalg.cholesky(torch.linalg.inv(H)).T.reshape(like.shape))
+        wide = roots.square().sum().sqrt()  # the trace of the covariance
+        assert float(drawn[row].var(0).sum().sqrt() / wide) == pytest.approx(
+            1.0, abs=0.12
+        )  # five errors of 100 draws, of ten numbers each
+
+
+def test_noise_on_the_way_counts_as_an_error():
+    """At T by the law of final states; at other times from pairs of runs, to the error of 200 of them."""
+    process = Heat(size=8, steps=2, noise=1.0)
+    law, observation = process.exact(), named("every:2", 0.02, process.shape)
+    known = process.initial(8, generator=torch.Generator().manual_seed(7))
+    R = law.sde.variance(torch.full((1,), process.horizon, dtype=F64), torch.zeros(1, *process.shape, dtype=F64))[0]
+    forward = Forward(process, torch.zeros(process.shape), diagonal(process.modes, process.unmodes, R))
+    prior, generator = gaussian_prior_of(process, known), torch.Generator().manual_seed(0)
+    final = process.simulate(2, generator=generator)[:, -1]
+    y = observation.observe(final, generator=generator)
+    answer = strong_constraint(forward, prior, ObservationRecord((process.horizon, observation)), DOWN["lbfgs"], 60)
+    exact = law.given(observation).mean(y.double())
+    assert float((answer.mean(y.flatten(1)) - exact).norm() / exact.norm()) < 5e-3
+    both = ObservationRecord((process.horizon, observation), (process.horizon / 2, observation))
+    errors = strong_constraint(forward, prior, both, DOWN["lbfgs"], 60).errors
+    rows = len(errors.bias) // 2
+    assert torch.allclose(
+        errors.covariance.diagonal()[:rows].mean(), answer.errors.covariance.diagonal().mean(), rtol=0.15
+    )
+    with pytest.raises(NotApplicableError, match="states after the initial one need whole paths"):
+        answer.sample_at(y.flatten(1), 1, [0.0, 0.1])
+
+
+def test_a_nonlinear_process_is_brought_below_the_truth():
+    """The minimum has a smaller cost than the truth, and half of the prior's error at most."""
+    process = Burgers(size=32, noise=0.0, steps=2)
+    assert quiet(process)
+    assert not quiet(Burgers(size=32))
+    forward, prior = plain(process, 400)
+    observation = named("every:2", 0.02, process.shape)
+    record, generator = ObservationRecord((process.horizon, observation)), torch.Generator().manual_seed(1)
+    truth = process.initial(2, generator=generator)
+    y = record.observe(states_at(process, truth, record.times), generator=generator)
+    answer = strong_constraint(forward, prior, record, DOWN["lbfgs"], 60)
+    found = answer.mean(y)
+    (objective,) = answer.objectives(y)
+    values = [objective.value(prior.standardise(x)) for x in (found, truth)]
+    assert bool((values[0] < values[1]).all())
+    assert float((found - truth).norm() / truth.norm()) < 0.5
+    path = answer.sample_at(y, 3, [process.horizon, 0.0], generator=torch.Generator().manual_seed(2))
+    again = states_at(process, path[:, :, 1].flatten(0, 1), [process.horizon])
+    assert torch.allclose(path[:, :, 0].flatten(0, 1), again[:, 0], atol=1e-5)
