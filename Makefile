@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Compiled modules are kept, whatever the shell says: both workers of pytest and every command that a test starts use them
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo check test lint slow fuzz faults docs bench clean
 
 demo: $(READY)  ## simulate, train, reconstruct, evaluate: two processes in under five minutes

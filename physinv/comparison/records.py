@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from physinv.comparison.journal import lines
 from physinv.config.inputs import describe
@@ -129,7 +129,7 @@ class Summary:
         common = self.values.keys() & other.values.keys()
         if len(common) > 1:
             gaps = [self.values[seed] - other.values[seed] for seed in common]
-            return float(student.ppf(0.975, len(gaps) - 1)) * statistics.stdev(gaps) / math.sqrt(len(gaps))
+            return float(stdtrit(len(gaps) - 1, 0.975)) * statistics.stdev(gaps) / math.sqrt(len(gaps))
         known = 2 * math.hypot(self.error or 0.0, other.error or 0.0)
         if self.n > 1 and other.n > 1:
             return known

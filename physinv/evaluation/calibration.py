@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from scipy.stats import chisquare, kstest
 from torch import Tensor
 
 from physinv.config.inputs import Numbers
@@ -122,6 +121,8 @@ def sbc(
     References:
         Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration, algorithm 1.
     """
+    from scipy.stats import chisquare  # which takes a second to import
+
     samples, truth = _checked(samples, truth, least=2 * _EXPECTED)
     n, members = samples.shape[:2]
     if statistics is None:
@@ -189,6 +190,8 @@ def tarp(
     below, equal = (near < far[:, None]).sum(1), (near == far[:, None]).sum(1)
     u = torch.rand((n,), generator=generator, dtype=torch.float64, device=home).to(truth.device)
     share = (below + u * (equal + 1)) / (members + 1)
+    from scipy.stats import kstest  # which takes a second to import
+
     at = levels.to(share)
     p_value = float(kstest(share.cpu().numpy(), "uniform").pvalue)
     return Tarp(at, (share[:, None] <= at).double().mean(0), p_value)

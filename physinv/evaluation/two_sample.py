@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -98,6 +97,8 @@ def wasserstein(a: Numbers, b: Numbers) -> Float[Tensor, ""]:
     x, y = (v.detach().reshape(len(v), -1).double() for v in (a, b))
     if x.shape[1] == 1:
         return (x.sort(dim=0).values - y.sort(dim=0).values).square().mean().sqrt().to(a.dtype)
+    from scipy.optimize import linear_sum_assignment  # which takes a second to import
+
     cost = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square().cpu()
     rows, columns = linear_sum_assignment(cost.numpy())
     return cost[rows, columns].mean().sqrt().to(a)

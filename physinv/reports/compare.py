@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from rich.table import Table
-from scipy.stats import ttest_1samp, ttest_ind
 
 from physinv.comparison.records import CellRecord, StudyPoint, read_records
 from physinv.reports.tables import COLUMNS, COST, Column
@@ -168,6 +167,8 @@ def _values(cells: Cells, name: str) -> dict[int, float]:
 
 def _difference(method: str, study: str, column: Column, x: Mapping[int, float], y: Mapping[int, float]) -> Difference:
     """The comparison before correction: "worse" or "better" by its sign alone, until :func:`_corrected`."""
+    from scipy.stats import ttest_1samp, ttest_ind  # which takes a second to import
+
     before, after = ({seed: column.loss(v) for seed, v in side.items()} for side in (x, y))
     common = sorted(before.keys() & after.keys())
     p: float | None = None

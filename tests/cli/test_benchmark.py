@@ -2,33 +2,27 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_cases import run_cell, run_command
 
 from physinv.cli.app import main
 from physinv.comparison import journal
 from physinv.comparison.cells import check_methods
 from physinv.comparison.recipe import load_benchmark, quickened
 from physinv.comparison.shipped import draft_recipe, find_benchmark, shipped_recipes
+from physinv.comparison.workers import Processes
 from physinv.methods.registry import method_names
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = shipped_recipes()
 
 
-def installed(*words, cwd):
-    """Run the installed command in a working directory."""
-    script = Path(sys.executable).with_name("physinv")
-    return subprocess.run([script, *words], cwd=cwd, capture_output=True, text=True, check=False)
-
-
 def test_a_recipe_is_the_same_in_every_working_directory(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     main(["benchmark", "recipe", "burgers"])
-    shown = installed("benchmark", "recipe", "burgers", cwd=tmp_path)
+    shown = run_command("benchmark recipe burgers", cwd=tmp_path)
     assert shown.stdout == capsys.readouterr().out
     (tmp_path / "copy.toml").write_text(shown.stdout)
     benchmark = load_benchmark(tmp_path / "copy.toml")
@@ -38,7 +32,7 @@ def test_a_recipe_is_the_same_in_every_working_directory(tmp_path, monkeypatch, 
 
 
 def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tmp_path, capsys):
-    done = installed("benchmark", "kpz", cwd=tmp_path)
+    done = run_command("benchmark kpz", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     for word in (*RECIPES, "physinv benchmark recipe kpz > mine.toml"):
@@ -132,7 +126,7 @@ def test_a_method_from_outside_is_compared_by_its_place(tmp_path, monkeypatch, c
         'samples = 4\n[splits]\ntrain = 100\nvalid = 20\ntest = 20\n[options."mine:fit_still"]\nfactor = 0.5\n'
     )
     words = ("benchmark", "b.toml", "--out", "o", "--jobs", "2", "--methods")
-    done = installed(*words, "mine:fit_still,mine:fit_nothing", "--json", cwd=tmp_path)
+    done = run_command((*words, "mine:fit_still,mine:fit_nothing", "--json"), cwd=tmp_path)
     assert done.returncode == 2  # one of them failed
     assert set(json.loads(done.stdout)["methods"]) == {"mine:fit_still", "mine:fit_nothing"}
     records = {r["method"]: r for r in journal.read(tmp_path / "o" / "cells.jsonl")}
@@ -158,7 +152,7 @@ def test_a_comparison_with_something_worse_exits_with_1(tmp_path, monkeypatch, c
         (tmp_path / name).mkdir()
         text = "".join(record(seed, 0.2 + 1e-4 * (seed % 3) + shift) for seed in range(4))
         (tmp_path / name / "cells.jsonl").write_text(text)
-    worse = installed("benchmark", "compare", "a", "c", cwd=tmp_path)
+    worse = run_command("benchmark compare a c", cwd=tmp_path)
     assert worse.returncode == 1
     assert "worse" in worse.stdout
     assert worse.stderr == ""
@@ -177,6 +171,7 @@ def test_the_command_line_runs_reports_and_compares(tmp_path, capsys, monkeypatc
         'simulator = "ornstein-uhlenbeck"\nmethods = ["exact", "linear"]\nbudget = 1\nobservations = 20\nsamples = 4\n'
         "[splits]\ntrain = 100\nvalid = 20\ntest = 20\n[quick]\nsamples = 3\n"
     )
+    monkeypatch.setattr(Processes, "run", run_cell)
     main(["benchmark", str(path), "--out", str(tmp_path / "a"), "--json", "--jobs", "2"])
     shown = json.loads(capsys.readouterr().out)
     assert set(shown["methods"]) == {"exact", "linear"}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from command_cases import run_command
 
 from physinv.cli.app import main
 
@@ -99,10 +98,9 @@ def test_damage_is_one_line_of_every_verb(
     assert digests(tmp_path) == before
 
 
-def test_the_installed_command_says_so_too(system: Path, tmp_path: Path) -> None:
+def test_the_shell_hears_so_too(system: Path, tmp_path: Path) -> None:
     words = damaged(system, tmp_path, flipped)
-    command = [sys.executable, "-m", "physinv", *VERBS["info"].format(**words).split()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_command(VERBS["info"].format(**words), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "is damaged: bytes 0 to" in done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_cases import run_command
 
 from physinv.cli.app import main
 from physinv.cli.terminal import console
@@ -75,7 +76,7 @@ def test_a_signal_while_torch_is_imported(verb, tmp_path):
     ids=" ".join,
 )
 def test_what_cannot_be_used_exits_with_2_and_one_line(words, tmp_path):
-    done = shell(*words, cwd=tmp_path)
+    done = run_command(words, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("physinv: ")

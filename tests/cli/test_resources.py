@@ -1,19 +1,15 @@
 """A disk that is full ends every verb with exit code 2 and one line: no traceback, no crash, nothing half written."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from command_cases import run_command
 
 from physinv.cli.app import main
 
-resource = pytest.importorskip("resource")
+pytest.importorskip("resource")
 
-SCRIPT = Path(sys.executable).with_name("physinv")
 LIMIT = 30_000  # bytes of a file
 
 
@@ -47,16 +43,9 @@ def test_a_full_disk(verb, made, tmp_path):
 
 
 def fill(verb, made, tmp_path):
-    """Run a verb on a full disk."""
-
-    def limited():  # the system answers "file too large", as it answers "no space left"
-        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
-
-    command = [SCRIPT, *VERBS[verb].format(made=made).split()]
-    environment = os.environ | {"MPLCONFIGDIR": str(made)}
-    done = subprocess.run(
-        command, cwd=tmp_path, preexec_fn=limited, capture_output=True, text=True, env=environment, check=False
-    )
+    """Run a verb on a full disk: the system answers "file too large", as it answers "no space left"."""
+    words = VERBS[verb].format(made=made)
+    done = run_command(words, cwd=tmp_path, env={"MPLCONFIGDIR": str(made)}, limit=LIMIT)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]

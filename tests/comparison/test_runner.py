@@ -3,18 +3,18 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from command_cases import exit_code, run_cell, started
 from comparison_cases import small
 
 from physinv.comparison import journal
 from physinv.comparison.cells import Cell, cells
 from physinv.comparison.recipe import load_benchmark
 from physinv.comparison.runner import pending, run_benchmark
-from physinv.comparison.workers import default_jobs
+from physinv.comparison.workers import Processes, default_jobs
 from physinv.config.seeds import seeds
 from physinv.data.recipe import Splits
 from physinv.processes.parameters import build
@@ -29,7 +29,11 @@ def results(tmp_path_factory):
     out = tmp_path_factory.mktemp("results") / "ou"
     benchmark = small(methods=["exact", "linear", "fno"], seeds=[1])
     heard = []
-    failed = run_benchmark(benchmark, out, device=CPU, jobs=2, progress=lambda done, text: heard.append((done, text)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processes, "run", run_cell)
+        failed = run_benchmark(
+            benchmark, out, device=CPU, jobs=2, progress=lambda done, text: heard.append((done, text))
+        )
     return benchmark, out, failed, heard
 
 
@@ -121,18 +125,15 @@ def test_a_killed_run_goes_on_and_its_cells_die_with_it(tmp_path):
         "[splits]\ntrain = 100\nvalid = 20\ntest = 20\n"
     )
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "physinv", "benchmark", "run", str(recipe), "--out", str(out), "--jobs", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
+    with started(f"benchmark run {recipe} --out {out} --jobs 1", cwd=tmp_path) as (process, _, _):
+        deadline = time.monotonic() + 240
         while not list((out / ".work").glob("*.run")) or len(journal.read(out / "cells.jsonl")) < 1:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         with pytest.raises(BlockingIOError, match="is being written by"):
             run_benchmark(load_benchmark(recipe), out, device=CPU, only=["exact"])
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        assert exit_code(process) == -signal.SIGKILL
     assert [c.method for c in pending(load_benchmark(recipe), out)] == ["physinv"]
     deadline = time.monotonic() + 60
     while _working(out):
@@ -146,7 +147,7 @@ def _working(out):
     return any("physinv.comparison.cell" in line and str(out) in line for line in listed.splitlines())
 
 
-def test_a_cell_that_fails_leaves_its_log_and_is_tried_again(tmp_path):
+def test_a_cell_that_fails_leaves_its_log_and_is_tried_again(tmp_path, monkeypatch):
     """Depth 9 asks for grids that this field does not have: the U-Net refuses."""
     benchmark = small(
         simulator="heat",
@@ -154,6 +155,7 @@ def test_a_cell_that_fails_leaves_its_log_and_is_tried_again(tmp_path):
         methods=["physinv"],
         settings={"depth": 9},
     )
+    monkeypatch.setattr(Processes, "run", run_cell)
     assert run_benchmark(benchmark, tmp_path / "r", device=CPU, jobs=1) == 1
     (record,) = journal.read(tmp_path / "r" / "cells.jsonl")
     assert record["error"].startswith("failed: ")

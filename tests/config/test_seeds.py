@@ -56,15 +56,14 @@ def test_steps_are_spread_over_the_32_bits_that_generators_look_at():
 
 def test_the_same_in_another_process():
     code = "from physinv.config.seeds import seeds; print(seeds(3).child('training', 'images', 7).number)"
-    for hashing in ("0", "1"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": hashing},
-        )
-        assert int(done.stdout) == seeds(3).child("training", "images", 7).number
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "1"},  # here hashes are of another seed
+    )
+    assert int(done.stdout) == seeds(3).child("training", "images", 7).number
 
 
 def test_the_numbers_are_those_of_stored_files():

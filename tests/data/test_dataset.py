@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from command_cases import FORKS
 from dataset_cases import FIELD, TIMES, VECTOR, numbers, write
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -107,8 +109,8 @@ def test_whole_states_and_trajectories(shards: tuple[Path, Tensor]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("method", ["fork", FORKS], ids=["fork", "forkserver"])
+def test_workers(tmp_path: Path, method: Any) -> None:
     states = numbers(6)
     data = TrajectoryDataset(write(tmp_path / "x.hdf5", states), 3)
     expected = data.load()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import h5py
 import pytest
 import torch
 import xarray
+from command_cases import run_code
 from dataset_cases import FIELD, TIMES, VECTOR, numbers, write
 from torch import Tensor
 
@@ -220,5 +219,5 @@ for data in sets:
         assert torch.equal(data.__getitems__(part)[0], held.__getitems__(part)[0])
     assert torch.equal(data.states(-1), held.states(-1))
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    done = run_code(code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

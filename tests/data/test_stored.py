@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pytest
 import torch
+from command_cases import run_code
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.inspect import inspect
@@ -74,10 +72,8 @@ def test_they_are_small() -> None:
 
 
 def test_the_script_makes_the_same_files(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, STORED / "make.py", tmp_path]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    done = run_code(STORED / "make.py", tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     made = {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
     stored = {p.relative_to(STORED) for p in STORED.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     older = {p for p in stored if p.parts[0] in ("run", "reconstruction.hdf5")}

@@ -13,9 +13,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from command_cases import run_cell
 
 import physinv as pi
 from physinv.cli import app as cli
+from physinv.comparison.workers import Processes
 from physinv.posterior.partial import sample_given
 from physinv.processes.registry import find
 from physinv.training.objectives.base import Batch
@@ -253,12 +255,13 @@ def test_method_is_saved_and_needs_no_run(bring, capsys):
     assert "nothing to train" in capsys.readouterr().out
 
 
-def test_method_is_named_on_the_command_line(bring, capsys):
+def test_method_is_named_on_the_command_line(bring, capsys, monkeypatch):
     bring("method")
     Path("b.toml").write_text(
         'simulator = "ornstein-uhlenbeck"\nmethods = ["linear"]\nbudget = 1.0\nobservations = 10\nsamples = 4\n'
         "[splits]\ntrain = 100\nvalid = 20\ntest = 20\n"
     )
+    monkeypatch.setattr(Processes, "run", run_cell)
     cli.main(["benchmark", "b.toml", "--methods", "method:fit_analogues", "--jobs", "1", "--out", "out"])
     assert "analogues" in capsys.readouterr().out
 

@@ -2,11 +2,10 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_cases import run_code
 from matplotlib.image import imread
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,14 +27,8 @@ def test_readme_is_short():
 
 
 def test_quickstart_runs_and_reaches_the_exact_posterior(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", "import torch; torch.set_num_threads(1)\n" + quickstart()],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )
+    done = run_code("import torch; torch.set_num_threads(1)\n" + quickstart(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     ours, exact = map(float, re.search(r"CRPS ([\d.]+), exact posterior ([\d.]+)", done.stdout).groups())
     # two ensembles of 16 for 500 observations: their CRPS differ by about 1 % by chance
     assert ours <= 1.05 * exact
@@ -46,7 +39,8 @@ def test_numbers_are_those_of_the_result_files(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
-    subprocess.run([sys.executable, tmp_path / "benchmarks" / "readme_table.py"], check=True)
+    done = run_code(tmp_path / "benchmarks" / "readme_table.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     for name in PAGES:
         assert (tmp_path / name).read_text("utf-8") == (ROOT / name).read_text("utf-8"), name
 
@@ -55,7 +49,8 @@ def test_the_gallery_shows_the_stored_reconstructions(tmp_path):
     folder = ROOT / "benchmarks" / "results" / "systems"
     shutil.copytree(folder / "examples", tmp_path / "examples")
     script = ROOT / "benchmarks" / "gallery.py"
-    subprocess.run([sys.executable, script, "--folder", tmp_path], check=True)
+    done = run_code(script, "--folder", tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     for name in ("planes.png", "lines.png"):
         ours, stored = (imread(path / name) for path in (tmp_path, folder))
         assert ours.shape == stored.shape, name

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib import metadata
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import h5py
 import pytest
+from command_cases import run_command
 
 from physinv.cli.app import main
 from physinv.processes import registry
@@ -50,15 +48,6 @@ class DampedPendulum(Simulator):
 """
 
 
-def installed(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
-    """Run lines by the installed command, which does not have the working directory on its path, in ``folder``."""
-    start = "import sys; from physinv.cli.app import main; [main(line.split()) for line in sys.argv[1:]]"
-    command = [sys.executable, "-P", "-c", start, *lines]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
-
-
 def test_a_process_of_the_working_directory_goes_all_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +63,7 @@ def test_a_process_of_the_working_directory_goes_all_the_way(
         "info datasets/damped-pendulum",
     )
     for lines in (makes, reads):  # those that read know no more than what is stored
-        done = installed(tmp_path, *lines)
+        done = run_command(*lines, cwd=tmp_path)  # the working directory is not on its path
         assert done.returncode == 0, done.stderr
     folder = tmp_path / "datasets" / "damped-pendulum"
     assert [p.name for p in sorted((folder / "data" / "train").iterdir())] == ["damped-pendulum_000.hdf5"]

@@ -4,12 +4,10 @@ All snippets run in one plain Python process: under pytest jaxtyping and beartyp
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_cases import run_code
 from mistakes_in_solving import SOLVING
 from mistakes_in_training import TRAINING
 
@@ -65,8 +63,9 @@ class Own(pi.Simulator):
 CASES = {**SOLVING, **TRAINING}
 
 RUNNER = """
-import json, sys, textwrap
-setup, snippets = json.load(sys.stdin)
+import json, sys, textwrap, warnings
+warnings.simplefilter("ignore")
+setup, snippets = json.loads(sys.argv[1])
 names = {}
 exec(setup, names)
 outcomes = {}
@@ -84,15 +83,7 @@ print(json.dumps(outcomes))
 def outcomes(tmp_path_factory):
     """What became of each snippet: name of the error and message, both empty where there was none."""
     text = json.dumps([SETUP, {case: snippet for case, (snippet, _) in CASES.items()}])
-    found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RUNNER],
-        input=text,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path_factory.mktemp("errors"),
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
+    found = run_code(RUNNER, text, cwd=tmp_path_factory.mktemp("errors"))
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
 

@@ -36,7 +36,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from physinv.equations.sde import SDE
@@ -247,7 +247,7 @@ def _told(found: dict[str, _Both], clean: Tensor, final: Tensor, layout: StateLa
     learned = way != "known"
     n = len(final)
     z = {name: _deviation(name, both) for name, both in found.items()}
-    limit = float(norm.isf(_CHANCE / (2 * n * len(z)))) + 0.5  # the spread of few samples is not known exactly
+    limit = -float(ndtri(_CHANCE / (2 * n * len(z)))) + 0.5  # the spread of few samples is not known exactly
     ours, theirs = found["distance"]
     rows = []
     for i in range(n):
@@ -259,7 +259,7 @@ def _told(found: dict[str, _Both], clean: Tensor, final: Tensor, layout: StateLa
         rows.append(PredictiveRow(i, *figures, size, warning))
 
     # All observations together: means of independent numbers.
-    sure = float(norm.isf(_CHANCE / (2 * len(z)))) + 0.5
+    sure = -float(ndtri(_CHANCE / (2 * len(z)))) + 0.5
     wrong: dict[str, str] = {}
     close: list[str] = []  # which learned physics may be to blame for
     for name, values in z.items():

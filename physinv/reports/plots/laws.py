@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
-from scipy.stats import binom
 from torch import Tensor
 
 from physinv.evaluation.metrics import coverage
@@ -119,6 +118,8 @@ def ranks(counts: Int[Tensor, " ranks"], layout: StateLayout | None = None) -> F
     k, total = len(counts) - 1, int(counts.sum())
     if total < 1:
         raise ValueError("`counts` must hold at least one rank, got none.")
+    from scipy.stats import binom  # which takes a second to import
+
     mean = total / (k + 1)
     low, high = (float(binom.ppf(q, total, 1 / (k + 1))) / mean for q in (0.025, 0.975))
     figure = Figure((4.0, 2.6), layout="constrained")
@@ -160,6 +161,8 @@ def coverage_curve(
     References:
         :func:`physinv.evaluation.metrics.coverage`.
     """
+    from scipy.stats import binom  # which takes a second to import
+
     levels, n = [*(i / 10 for i in range(1, 10)), 0.95], len(truth)
     figure = Figure((3.2, 3.0), layout="constrained")
     ax = figure.subplots()

@@ -1,41 +1,27 @@
 """A signal ends every verb with 130 or 143, and one line that says what is kept and how to go on."""
 
 import contextlib
-import functools
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from command_cases import stop_command
 
 from physinv.cli.app import main
 from physinv.cli.terminal.stopping import Stopped, heard, keeping
 
-SCRIPT = Path(sys.executable).with_name("physinv")
-
 
 def stopped(number, *words, cwd, until="."):
-    """Run the installed command until it shows progress and a file is there, send a signal, and return its exit code,
-    its first and its last words.
+    """Run the command until it shows progress and a file is there, send a signal, and return its exit code, its first
+    and its last words.
     """
-    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which the shell of a test may ignore
-    command = [SCRIPT, *map(str, words)]
-    process = subprocess.Popen(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default
-    )
-    assert process.stderr is not None
-    first, deadline = process.stderr.readline(), time.monotonic() + 60
-    while not (cwd / until).exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert out == ""
-    assert "\x1b" not in first + err  # no control characters where nobody looks on
-    return process.returncode, first, err.splitlines()[-1]
+    done = stop_command(number, words, cwd=cwd, until=until)
+    assert done.stdout == ""
+    assert "\x1b" not in done.stderr  # no control characters where nobody looks on
+    first, *_, last = done.stderr.splitlines()
+    return done.returncode, first, last
 
 
 @pytest.fixture(scope="module")
