@@ -70,6 +70,9 @@ class Move(ABC):
             energy: Reduced energy ``u`` of the law ``exp(-u) / Z`` that stays invariant.
             x: States.
             generator: Source of randomness, on their device.
+
+        Returns:
+            The states, their energies, and which proposals were accepted.
         """
 
     def scaled(self, factor: float) -> Move:

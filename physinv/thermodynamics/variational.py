@@ -4,9 +4,9 @@ For any normalised density q the inequality of Gibbs, Bogoliubov and Feynman hol
 
     -log Z  <=  E_q[u(x)] + E_q[log q(x)]  =  -log Z + KL(q || p),
 
-and the best member of a family has the smallest divergence ``KL(q || p)``, in this order.  (The other order, ``KL(p ||
-q)``, is what maximum likelihood minimises, and gives no bound that can be computed.)  A member that minimises it covers
-one of two separate wells, since mass where ``p`` is small costs much.
+and the best member of a family has the smallest divergence ``KL(q || p)``, in this order.  (``KL(p || q)`` is what
+maximum likelihood minimises, and gives no bound that can be computed.)  A member that minimises it covers one of two
+separate wells, since mass where ``p`` is small costs much.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Weights:
         return float(self.log_weights.double().std()) / math.sqrt(len(self.log_weights))
 
     def resample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Float[Tensor, "n *state"]:
-        """Draw states in proportion to their weights, by systematic resampling.
+        """Return states drawn in proportion to their weights, by systematic resampling.
 
         Args:
             n: How many; None: as many as there are.

@@ -202,6 +202,11 @@ class Particles(Simulator):
 
     @property
     def inverse_temperature(self) -> float:
+        """``1 / kT``.
+
+        Raises:
+            ValueError: If there is no Boltzmann law.
+        """
         owner = type(self).__name__
         if not number(self.temperature) > 0:
             raise ValueError(f"`temperature` of {owner} must be above 0 for Boltzmann's law, got {self.temperature}.")

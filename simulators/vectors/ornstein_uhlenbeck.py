@@ -62,7 +62,11 @@ class OrnsteinUhlenbeck(Linear, Simulator):
 
     @property
     def inverse_temperature(self) -> float:
-        """``2 / noise^2``, since the mobility is 1."""
+        """``2 / noise^2``, since the mobility is 1.
+
+        Raises:
+            ValueError: If there is no Boltzmann law.
+        """
         if not number(self.noise) > 0:
             raise ValueError(f"`noise` of {type(self).__name__} must be above 0 for Boltzmann's law, got {self.noise}.")
         return 2 / number(self.noise) ** 2

@@ -65,7 +65,11 @@ class Quadratic(Simulator):
 
     @property
     def inverse_temperature(self) -> float:
-        """``2 / noise^2``, since the mobility is 1."""
+        """``2 / noise^2``, since the mobility is 1.
+
+        Raises:
+            ValueError: If there is no Boltzmann law.
+        """
         for name in ("noise", "rate"):
             if not number(getattr(self, name)) > 0:
                 owner, value = type(self).__name__, getattr(self, name)
