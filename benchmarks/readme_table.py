@@ -242,6 +242,13 @@ def grouped(title: str, prefix: str) -> Any:
     return make
 
 
+def unknown(result: Result) -> Table:
+    """Scores of parameters that were unknown, beside those of the exact joint posterior where it is known."""
+    keys = [k for k in result["figures"] if not k.endswith(", exact")]
+    rows = {k: [k, f"{k}, exact" if f"{k}, exact" in result["figures"] else "–"] for k in keys}
+    return table(result, "Unknown parameters, and noise of sensors", ["drawn", "exact"], rows)
+
+
 def race(result: Result) -> Table:
     columns = ["seconds, physinv", "seconds, recipe, at least", "times faster, at least", "reached by the recipe"]
     end = f": {columns[0]}"
@@ -347,6 +354,9 @@ DETAILS = (
     ("heat-partial", partial),
     ("sensors-burgers", sensors("Burgers' equation")),
     ("navier-partial", navier),
+    ("several-times", grouped("Observations at several times", "Ornstein-Uhlenbeck, four sensors")),
+    ("several-times", grouped("Observations at several times", "heat 16")),
+    ("unknown-parameters", unknown),
     ("objectives", grouped("Objectives, same network and time", "OU")),
     ("objectives", grouped("Objectives, same network and time", "quadratic")),
     ("ablation", grouped("What preconditioning and variance reduction bring", "quadratic")),

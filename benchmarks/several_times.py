@@ -1,6 +1,6 @@
 """Observations at several times: each method beside the exact smoother of linear-Gaussian processes.
 
-    python -m benchmarks.several_times [--out benchmarks/results/several-times.json]
+    python benchmarks/several_times.py [--out benchmarks/results/several-times.json]
 
 1. Ornstein-Uhlenbeck in one dimension (rate .5, noise .5, x_0 from N(0, 1)), sensors of sigma .3 at .5, 1, 1.5 and 2:
    x_0 by every method that takes records, the bridge between two known states, the forecast by 1.
@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import write
 from torch import Tensor
 
 from physinv.config.seeds import seeds
-from physinv.config.versions import versions
 from physinv.evaluation.metrics import crps
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
@@ -41,6 +40,13 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 F64 = torch.float64
 SEED, DRAWS = 0, 4000
+COLUMNS = {
+    "deviation_over_exact": "deviation over exact",
+    "largest_gap_of_means": "largest gap of means",
+    "crps": "CRPS",
+    "over_exact": "CRPS over exact",
+    "seconds": "seconds",
+}
 
 
 def vector() -> dict[str, Any]:
@@ -169,8 +175,19 @@ def main() -> None:
     if given.only != "vector":
         found[f"heat {given.size}"] = field(given.size, given.trajectories)
     if given.out is not None:
-        record = {"figures": found, "seed": SEED, "versions": versions()}
-        given.out.write_text(json.dumps(record, indent=2) + "\n")
+        write(given.out, {"benchmark": "several-times", "seeds": [SEED]}, {k: [v] for k, v in rows(found).items()})
+
+
+def rows(found: dict[str, Any]) -> dict[str, float]:
+    """The figures as rows and columns of tables."""
+    figures = {}
+    for part, methods in found.items():
+        system = "Ornstein-Uhlenbeck, four sensors" if part.startswith("ornstein") else part
+        for method, numbers in methods.items():
+            for name, column in COLUMNS.items():
+                if name in numbers and (name != "seconds" or not part.startswith("heat")):
+                    figures[f"{system}, {method}: {column}"] = numbers[name]
+    return figures
 
 
 if __name__ == "__main__":

@@ -200,6 +200,9 @@ class GivenNoise:
             final: Observed numbers.
             n: Number of draws for each observation.
             generator: Source of randomness.
+
+        Returns:
+            Initial states ``(batch, n, *state)``.
         """
         return self.law.sample(final, n, generator=generator)
 

@@ -42,6 +42,9 @@ class Observer(Protocol):
         Args:
             final: True final states.
             generator: Source of the noise, on the device of ``final``.
+
+        Returns:
+            Their estimates.
         """
 
     def replaced(self, data: TrajectoryDataset, *, generator: torch.Generator | None = None) -> TrajectoryDataset:
@@ -69,6 +72,9 @@ class Reader(Protocol):
 
         Args:
             y: Observed numbers.
+
+        Returns:
+            One state for each observation.
         """
 
     def plain(self, x: Float[Tensor, "*lead *state"]) -> Float[Tensor, "*lead *inner"]:

@@ -77,15 +77,16 @@ def certify(
         found["told"].append(f"No log density of the truth: {error}")
 
     # The bracket of the evidence of the same trajectories.
+    if not whole:
+        found["told"].append("No bracket of log p(x_T): it is of whole final states, these are observed in part.")
+        return _finite(found)
     try:
-        if not whole:
-            raise ValueError("it is of whole final states, these are observed in part.")
         paths = data.trajectories(slice(0, len(final))).to(final)
         made = bracket(reversal_behind(answer), paths, data.times, draws=_DRAWS, generator=generator)
         found |= _figures(made)
     except ValueError as error:
         found["told"].append(f"No bracket of log p(x_T): {error}")
-    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in found.items()}
+    return _finite(found)
 
 
 @torch.no_grad()
@@ -121,6 +122,11 @@ def reversal_behind(answer: Answer) -> Reversal:
     if answer.values is not None:
         raise ValueError("a map of values stands behind the reversal, and samples are what comes out of the map.")
     return answer.reversal
+
+
+def _finite(found: dict[str, Any]) -> dict[str, Any]:
+    """The figures, None in the place of those that are not finite."""
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in found.items()}
 
 
 def _figures(made: Bracket) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class SensorDesign:
 
 
 def read_design(observe: str, noise: str) -> SensorDesign:
-    """Read random sensors from words.
+    """Return the random sensors that words describe.
 
     Args:
         observe: Such as ``"random:0.05-0.5"``, or one fraction.

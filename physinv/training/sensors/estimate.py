@@ -80,6 +80,9 @@ class SensorEstimate:
         Args:
             final: True final states, with sensors.
             generator: Source of the noise, on the device of ``final``.
+
+        Returns:
+            Their estimates, with the same sensors.
         """
         state, (mask, level) = self.process.state(final), self.process.sensors_of(final)
         deviation = self.process.design.deviation(level).reshape(-1, *[1] * (state.ndim - 1))
@@ -113,6 +116,9 @@ class SensorEstimate:
         Args:
             process: The process with sensors.
             tensors: What :meth:`tensors` returned.
+
+        Returns:
+            The estimate.
         """
         return SensorEstimate(process, tensors["mean"], tensors["basis"], tensors["power"])
 
@@ -162,6 +168,9 @@ class SensorReader:
 
         Args:
             y: Observed numbers.
+
+        Returns:
+            One state for each observation.
         """
         shape = self.estimate.process.inner.shape
         whole = y.new_zeros(len(y), self.estimate.mean.numel())
@@ -186,6 +195,9 @@ def fit_sensor_estimate(process: Sensed, final: Float[Tensor, "n *inner"]) -> Se
     Args:
         process: The process with sensors.
         final: Final states of training data, without sensors.
+
+    Returns:
+        The estimate.
 
     Raises:
         ValueError: If the states are too large, or of a kind that cannot be seen in part.

@@ -85,7 +85,7 @@ class Sensed(Varying):
         return torch.cat([g, still], dim=1)
 
     def images(self, x: Float[Tensor, "*lead *state"]) -> list[Float[Tensor, "*lead *state"]]:
-        """Return images under the symmetries of the process; sensors go where the points go, without a sign."""
+        # Sensors go where the points go, without a sign.
         axis = -len(self.shape)
         state, where, level = torch.split(x, [self._moving, self._places, 1], dim=axis)
         spread = where if self._places > 1 or not self.inner.layout.space else where.expand(state.shape)

@@ -73,7 +73,7 @@ def test_estimates_are_the_best_linear_ones_of_every_mask(process, generator):
     assert torch.allclose(estimate.process.sensors_of(found)[1], level.double())
     for i in range(6):
         at = mask[i].nonzero()[:, 0]
-        gram = C[at][:, at] + DESIGN.deviation(level[i].double()) ** 2 * torch.eye(len(at)).double()
+        gram = C[at][:, at] + DESIGN.deviation(level[i : i + 1].double()) ** 2 * torch.eye(len(at)).double()
         expected = mean.flatten() + C[:, at] @ torch.linalg.solve(gram, (y[i].flatten() - mean.flatten())[at])
         # directions with less than 1e-3 of the variance of the noise are left out
         assert torch.allclose(estimate.process.state(found)[i].flatten(), expected, atol=0.02 * float(final.std()))
