@@ -273,12 +273,17 @@ class StrongConstraint(RecordAnswer):
     def _later_laws(self) -> list[tuple[float, GaussianPrior]]:
         """Times at which windows begin, from the last one to 0, and Gaussian laws of the states at them."""
         simulator, last = self.forward.simulator, max(self.record.times)
-        places = [last * (1 - i / _WINDOWS) for i in range(_WINDOWS)] if last > 0 else []
+        begun = max(min(entry.times) for entry in self.record.entries)  # a window must hold a whole entry
+        places = [t for t in (last * (1 - i / _WINDOWS) for i in range(_WINDOWS)) if 0 < t <= begun]
+        if not places:
+            return [(0.0, self.prior)]
         count = min(max(_STATES // self.prior.mean.numel(), _FEWEST), _RUNS)
         generator = self._generator()
         z = torch.randn((count, self.prior.mean.numel()), generator=generator, device=generator.device)
         later = simulator.run(self._states(z), [0.0, *reversed(places)], generator=generator)[:, 1:].flip(1)
         later = later[later.flatten(1).isfinite().all(1)]
+        if len(later) < 2:
+            return [(0.0, self.prior)]
         laws = [gaussian_prior_of(simulator, later[:, i], known=False) for i in range(len(places))]
         return [*zip(places, laws, strict=True), (0.0, self.prior)]
 
