@@ -51,10 +51,8 @@ def main() -> None:
     (short, *_) = methods(compared, "benchmarks/results/{}/table.md")
     fill("README.md", [short.body, f"{short.made}."])
     fill("docs/results/index.md", [crps.section(), words(compared), *(table.section() for table in main_tables)])
-    others_tasks = [
-        published(title, result) for name, title in PUBLISHED_TASKS if (result := read(f"published-{name}"))
-    ]
-    fill("docs/results/published.md", [table.section() for table in others_tasks])
+    tasks = [(title, read(f"published-{name}")) for name, title in PUBLISHED_TASKS]
+    fill("docs/results/published.md", [published(title, found).section() for title, found in tasks if found])
     fill("docs/results/details.md", [table.section() for table in details])
 
 

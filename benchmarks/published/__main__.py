@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 import time
@@ -30,7 +31,9 @@ def main() -> None:
     parser.add_argument("--options", default="{}", help="arguments of the task, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    task, options = importlib.import_module(args.task.replace("-", "_")), json.loads(args.options)
+    task = importlib.import_module(args.task.replace("-", "_"))
+    asked = inspect.signature(task.figures).parameters.items()
+    options = {name: p.default for name, p in asked if name != "seed"} | json.loads(args.options)
     found: dict[str, list[float]] = {}
     begun = time.perf_counter()
     for i, seed in enumerate(args.seeds):

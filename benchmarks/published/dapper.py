@@ -22,12 +22,12 @@ BURN_IN = 8.0  # units of time that do not count
 PUBLISHED = {"Lorenz 1963, particle filter": 0.27, "Lorenz 1963, EnKF": 0.60, "Lorenz 1996, EnKF": 0.18}
 
 
-def figures(seed: int) -> dict[str, float]:
+def figures(seed: int, cycles: int = 1000) -> dict[str, float]:
     """The figures of both systems."""
-    return lorenz_1963(seed) | lorenz_1996(seed)
+    return lorenz_1963(seed, cycles) | lorenz_1996(seed, cycles)
 
 
-def lorenz_1963(seed: int, cycles: int = 2000) -> dict[str, float]:
+def lorenz_1963(seed: int, cycles: int) -> dict[str, float]:
     """The figures of three numbers."""
     process = Lorenz63(noise=0.0, horizon=0.25, steps=25)
     first = torch.tensor([1.509, -1.531, 25.46])
@@ -38,7 +38,7 @@ def lorenz_1963(seed: int, cycles: int = 2000) -> dict[str, float]:
     return found
 
 
-def lorenz_1996(seed: int, cycles: int = 1000) -> dict[str, float]:
+def lorenz_1996(seed: int, cycles: int) -> dict[str, float]:
     """The figures of 40 sites."""
     process = Lorenz96(noise=0.0, horizon=0.05, steps=1)
     begin = torch.full((40,), 8.0)

@@ -16,7 +16,7 @@ from simulators.fields.navier_stokes_3d import NavierStokes3D
 PUBLISHED = {"relative L2 of the most probable state": 0.052}
 
 
-def figures(seed: int, observations: int = 2, iterations: int = 20) -> dict[str, float]:
+def figures(seed: int, observations: int = 1, iterations: int = 10) -> dict[str, float]:
     """The figures of some observations."""
     process = NavierStokes3D(size=16, viscosity=0.01, noise=0.0, horizon=2.0, steps=1, inner=100)
     generator = seeds(seed).child("comparison", "example").generator()

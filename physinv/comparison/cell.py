@@ -24,6 +24,7 @@ from torch import Tensor
 from physinv.comparison.evaluations import count_evaluations
 from physinv.comparison.examples import Example, write_example
 from physinv.comparison.metrics import Drawn, all_metrics
+from physinv.comparison.partly_seen import fitted_to
 from physinv.config.devices import threads_for
 from physinv.config.files import write_text
 from physinv.config.seeds import seeds
@@ -33,9 +34,7 @@ from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics.residual import physics_residual
 from physinv.laws.exact import Density
-from physinv.methods.auto import underlying
 from physinv.methods.problem import Answer, NotApplicableError, Problem
-from physinv.methods.registry import fit_method
 from physinv.methods.saving import notes_of
 from physinv.posterior.bracket import bracket
 from physinv.processes.parameters import build
@@ -112,8 +111,10 @@ def run_cell(job: Job) -> dict[str, Any]:
     with threads_for(test.shape), count_evaluations() as count:
         begun = time.perf_counter()
         try:
-            fitted = fit_method(config["method"], problem, config["options"])
-            answer, notes = underlying(fitted), notes_of(fitted)
+            fitted, answer, asked = fitted_to(
+                problem, config["method"], config["options"], final, config.get("observation")
+            )
+            notes = notes_of(fitted)
         except NotApplicableError as error:
             return {"metrics": {}, "curves": {}, "cost": {}, "error": f"does not apply: {error}"}
         _synchronise(device)
@@ -123,18 +124,20 @@ def run_cell(job: Job) -> dict[str, Any]:
         count.reset()
         begun = time.perf_counter()
         with torch.no_grad():
-            samples = answer.sample(final, members, generator=streams.child("samples").generator(device))
+            samples = answer.sample(asked, members, generator=streams.child("samples").generator(device))
             _synchronise(device)
             drawn_in, evaluations = time.perf_counter() - begun, count.states / (n * members)
-            mean = answer.mean(final)
+            mean = answer.mean(asked)
 
         # Evaluate.
         drawn = Drawn(*(x.detach().cpu() for x in (truth, final, samples, mean)))
         metrics, curves = all_metrics(drawn, simulator, train.states(0).mean(0).cpu(), seed=seed)
-        metrics |= _of_answer(answer, problem, truth, final, streams.child("trajectories").generator(device))
-        metrics |= _bracketed(answer, test, n, streams.child("bracket").generator(device))
+        metrics |= _of_answer(answer, problem, truth, asked, streams.child("trajectories").generator(device))
+        if asked is final:
+            metrics |= _bracketed(answer, test, n, streams.child("bracket").generator(device))
         if job.example is not None:
-            _keep_example(Path(job.example), drawn, answer, simulator, test, streams.child("example").generator(device))
+            shown = answer if asked is final else None  # trajectories end in whole final states
+            _keep_example(Path(job.example), drawn, shown, simulator, test, streams.child("example").generator(device))
     cost = {
         "training_seconds": trained,
         "sampling_seconds": drawn_in,
@@ -176,7 +179,7 @@ def _bracketed(answer: Answer, test: TrajectoryDataset, n: int, generator: torch
 def _keep_example(
     path: Path,
     drawn: Drawn,
-    answer: Answer,
+    answer: Answer | None,
     simulator: Simulator,
     test: TrajectoryDataset,
     generator: torch.Generator,

@@ -49,6 +49,8 @@ class Cell:
         """
         kept = self.benchmark.model_dump(mode="json")
         kept = {k: v for k, v in kept.items() if k not in _NOT_OF_A_CELL}
+        if kept["observation"] is None:  # cells of whole final states keep the keys that they have always had
+            del kept["observation"]
         kept["settings"] = self.benchmark.settings.model_dump(mode="json", exclude_defaults=True)
         return {**kept, "method": self.method, "options": self.options, "seed": self.seed}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Benchmark", "Study", "changed", "load_benchmark", "quickened"]
+__all__ = ["Benchmark", "PartlySeen", "Study", "changed", "load_benchmark", "quickened"]
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +40,18 @@ class Study(Strict):
     label: str = Field("", description="of the axis, with its unit")
 
 
+class PartlySeen(Strict):
+    """What is seen of final states, where that is not all.
+
+    Attributes:
+        observe: Which numbers, as ``physinv reconstruct --observe`` has it.
+        noise: Standard deviation of their noise, in the unit of the state.
+    """
+
+    observe: str = Field(min_length=1, description="sensors:FRACTION, every:FACTOR, coarse:FACTOR, low-pass:KMAX, ...")
+    noise: float = Field(gt=0, allow_inf_nan=False, description="standard deviation, in the unit of the state")
+
+
 class Benchmark(Strict):
     """Methods, data and budget of one comparison.  Unknown keys are errors.
 
@@ -54,6 +66,7 @@ class Benchmark(Strict):
         seeds: Seeds of data, training and sampling.
         observations: Final states of the test split to reconstruct from.
         samples: Draws for each of them.
+        observation: What is seen of them; none: all, without noise.
         studies: Studies of single settings.
         quick: Dotted keys and the values that ``--quick`` gives them.
     """
@@ -68,6 +81,7 @@ class Benchmark(Strict):
     seeds: list[OneSeed] = Field(default=[0], min_length=1, description="of data, training and sampling")
     observations: int = Field(100, ge=2, description="final states to reconstruct from, of the test split")
     samples: int = Field(16, ge=2, description="draws for each of them")
+    observation: PartlySeen | None = Field(None, description="what is seen of them; none: all, without noise")
     studies: list[Study] = Field(default_factory=list)
     quick: dict[str, Any] = Field(default_factory=dict, description="keys to change for a first look (--quick)")
 

@@ -62,3 +62,36 @@ def test_a_choice_is_recorded_and_what_was_chosen_keeps_what_it_can_do(tmp_path)
     assert [trial["method"] for trial in result["notes"]["trials"]] == ["linear", "exact"]
     assert result["notes"]["chosen"] == "exact"  # of a mixture: better by more than the noise of 50 observations
     assert "log_prob" in result["metrics"]
+
+
+def test_a_part_of_final_states_may_be_seen(tmp_path):
+    """One of two components with noise: worse than both, as calibrated; cells of whole states keep their keys."""
+    from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
+
+    seen = {"observe": "sensors:0.5", "noise": 0.2}
+    whole, part = (Cell(small(**more), "exact", 0) for more in ({}, {"observation": seen}))
+    assert "observation" not in whole.config
+    assert whole.key != part.key
+    simulator = build(OrnsteinUhlenbeck, part.config["parameters"])
+    generate(DatasetPlan(simulator, part.config["splits"], 0, "ornstein-uhlenbeck"), tmp_path / "d")
+    results = [
+        run_cell(Job(config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
+        for config in (whole.config, part.config, part.config | {"method": "linear"})
+    ]
+    assert results[1]["metrics"]["crps"] > 1.1 * results[0]["metrics"]["crps"]
+    assert results[1]["metrics"]["coverage"] == pytest.approx(results[0]["metrics"]["coverage"], abs=0.15)
+    assert results[2]["error"] == "does not apply: the method needs whole final states."
+
+
+def test_methods_that_can_are_trained_for_what_is_seen(tmp_path):
+    from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
+
+    seen = {"observe": "sensors:0.5", "noise": 0.2}
+    cell = Cell(small(methods=["regression"], observation=seen, observations=10), "regression", 0)
+    simulator = build(OrnsteinUhlenbeck, cell.config["parameters"])
+    generate(DatasetPlan(simulator, cell.config["splits"], 0, "ornstein-uhlenbeck"), tmp_path / "d")
+    result = run_cell(Job(cell.config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
+    assert result["error"] is None
+    assert result["metrics"]["relative_l2"] > 0

@@ -11,7 +11,5 @@ def test_the_python_runs():
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)
     assert names["found"].mean.shape == (1, 40, 40)
-    assert (
-        float(names["error"][0, 20:].mean()) < 1.0 < float(names["states"].std()) / 3
-    )  # the noise, a third of climate
+    assert float(names["error"][0, 20:].mean()) < 1.0 < float(names["states"].std()) / 3
     assert names["ahead"].shape == (40, 2, 40)

@@ -131,18 +131,19 @@ def fit_gaussian_prior(problem: Problem) -> GaussianPrior:
 
 
 @torch.no_grad()
-def gaussian_prior_of(simulator: Simulator, initial: Float[Tensor, "n *state"]) -> GaussianPrior:
+def gaussian_prior_of(simulator: Simulator, initial: Float[Tensor, "n *state"], *, known: bool = True) -> GaussianPrior:
     """Return the simulator's own prior where it is Gaussian and known, else that of given initial states.
 
     Args:
         simulator: The process; its symmetries (``images``) multiply the states.
         initial: Initial states.
+        known: Whether the simulator's own prior is looked for; False where the states are of a later time.
 
     Returns:
         The prior of the moving channels.
     """
-    if (known := _known_prior(simulator, initial.device)) is not None:
-        return known
+    if known and (own := _known_prior(simulator, initial.device)) is not None:
+        return own
     x = simulator.layout.moving(torch.cat(simulator.images(initial))).double()
     mean = x.mean(0)
     return GaussianPrior(mean, fit_covariance(x - mean, simulator.layout, still=_NOTHING), simulator.layout)

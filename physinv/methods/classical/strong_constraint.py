@@ -11,7 +11,7 @@ matrices.
 Sharp sensors make ``J`` rugged and steep far from its minimum, and a long window has many minima.  So the way down is
 taken in steps.  First the state at the last time is sought, to which no solver leads.  Run backward for a quarter of
 the window it is where the next search begins, for the state at that earlier time, and so on (quasi-static variational
-assimilation: Pires, Vautard and Talagrand 1996); the prior of initial states stands for that of later ones.  On the way
+assimilation: Pires, Vautard and Talagrand 1996); Gaussian laws of later states are fitted to runs.  On the way
 errors count as larger than they are, and as what they are in the end.  The searches are preconditioned by the mean of
 ``1 + K^T K``, ``K = dr/du``, over what the layout of the states calls alike (modes of periodic fields), from products
 of ``K^T`` with white noise.
@@ -24,6 +24,7 @@ __all__ = ["RecordObjective", "SeenErrors", "StrongConstraint", "quiet", "states
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -35,7 +36,12 @@ from physinv.config.seeds import seeds
 from physinv.laws.observation import jacobian
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.forward import Forward
-from physinv.methods.classical.gaussian_prior import FittedCovariance, GaussianPrior, fit_covariance
+from physinv.methods.classical.gaussian_prior import (
+    FittedCovariance,
+    GaussianPrior,
+    fit_covariance,
+    gaussian_prior_of,
+)
 from physinv.methods.classical.minimise import LeastSquares
 from physinv.methods.problem import NotApplicableError, RecordAnswer
 from physinv.processes.layout import VectorLayout
@@ -43,8 +49,9 @@ from physinv.processes.simulator import Simulator, refine
 
 _WINDOWS = 4  # steps in which the window grows backward
 _SOFT = (8.0, 3.0, 1.0)  # errors of these steps, in units of their size; then of the whole window
+_STATES, _FEWEST = 2**18, 16  # numbers of all states that laws at later times are fitted to, and fewest states
 _PROBES = 6  # products with white noise that the preconditioner is made of
-_RUNS = 200  # pairs of runs from which errors at times before the last are estimated
+_RUNS = 200  # most of these, and pairs of runs from which errors at times before the last are estimated
 
 
 @dataclass(frozen=True)
@@ -93,12 +100,13 @@ class RecordObjective(LeastSquares):
         white: Tensor = torch.linalg.solve_triangular(self._root(there), gap[:, :, None], upper=False)[:, :, 0]
         return white / self.soft
 
-    def within(self, begin: float, soft: float) -> RecordObjective:
+    def within(self, begin: float, soft: float, prior: GaussianPrior) -> RecordObjective:
         """Return the cost function of the state at a later time, given what is seen from then on.
 
         Args:
             begin: The time.
             soft: Factor of all errors.
+            prior: The law of the state at that time.
 
         Returns:
             The cost function, with the entries of the record from that time on.
@@ -113,7 +121,7 @@ class RecordObjective(LeastSquares):
         if errors is not None:
             errors = SeenErrors(errors.bias[columns], errors.covariance[columns][:, columns])
         record, seen = ObservationRecord(*entries), self.seen[:, columns]
-        return replace(self, record=record, seen=seen, errors=errors, soft=soft, begin=begin)
+        return replace(self, prior=prior, record=record, seen=seen, errors=errors, soft=soft, begin=begin)
 
     def preconditioned(self, u: Float[Tensor, "batch d"], generator: torch.Generator) -> RecordObjective:
         """Return the same with a preconditioner from products of ``K^T`` with white noise.
@@ -249,18 +257,35 @@ class StrongConstraint(RecordAnswer):
     def _minimum(self, objective: RecordObjective) -> Tensor:
         """The minimum of each row, sought backward from the last time."""
         simulator, generator = self.forward.simulator, self._generator()
-        nothing = objective.seen.new_zeros((len(objective.seen), self.prior.mean.numel()))
-        last, u = max(self.record.times), nothing
-        places = [last * (1 - i / _WINDOWS) for i in range(_WINDOWS)] if max(self.record.times) > 0 else []
-        for later, t in zip([None, *places], [*places, 0.0], strict=True):
-            if later is not None:  # the state at an earlier time, by the physics backward
-                back = _back(simulator, self._states(u), later, t)
-                u = self.prior.standardise(back)
-            some = objective.within(t, _SOFT[0])
+        nothing = u = objective.seen.new_zeros((len(objective.seen), self.prior.mean.numel()))
+        state, later = None, 0.0
+        for t, prior in self._later_laws:
+            if state is not None:  # the state at an earlier time, by the physics backward
+                u = prior.standardise(_back(simulator, state, later, t))
+            some = objective.within(t, _SOFT[0], prior)
             u = self._down(some, torch.where(_better(some, u, nothing)[:, None], u, nothing), generator)
+            state, later = prior.root(u, objective.seen.new_zeros((len(u), *simulator.shape))), t
         for soft in _SOFT[1:]:
             u = self._down(replace(objective, soft=soft), u, generator)
         return u
+
+    @cached_property
+    def _later_laws(self) -> list[tuple[float, GaussianPrior]]:
+        """Times at which windows begin, from the last one to 0, and Gaussian laws of the states at them."""
+        simulator, last = self.forward.simulator, max(self.record.times)
+        begun = max(min(entry.times) for entry in self.record.entries)  # a window must hold a whole entry
+        places = [t for t in (last * (1 - i / _WINDOWS) for i in range(_WINDOWS)) if 0 < t <= begun]
+        if not places:
+            return [(0.0, self.prior)]
+        count = min(max(_STATES // self.prior.mean.numel(), _FEWEST), _RUNS)
+        generator = self._generator()
+        z = torch.randn((count, self.prior.mean.numel()), generator=generator, device=generator.device)
+        later = simulator.run(self._states(z), [0.0, *reversed(places)], generator=generator)[:, 1:].flip(1)
+        later = later[later.flatten(1).isfinite().all(1)]
+        if len(later) < 2:
+            return [(0.0, self.prior)]
+        laws = [gaussian_prior_of(simulator, later[:, i], known=False) for i in range(len(places))]
+        return [*zip(places, laws, strict=True), (0.0, self.prior)]
 
     def _down(self, objective: RecordObjective, u: Tensor, generator: torch.Generator) -> Tensor:
         return self.minimise(objective.preconditioned(u, generator), u)

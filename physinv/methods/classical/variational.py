@@ -28,7 +28,7 @@ from physinv.methods.classical.gaussian_prior import (
     load_gaussian_prior,
 )
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
-from physinv.methods.classical.minimise import LeastSquares, CostFunction, gauss_newton, lbfgs
+from physinv.methods.classical.minimise import CostFunction, LeastSquares, gauss_newton, lbfgs
 from physinv.methods.classical.monte_carlo.laplace import descend
 from physinv.methods.classical.monte_carlo.path import DENSE
 from physinv.methods.classical.monte_carlo.starts import observable
