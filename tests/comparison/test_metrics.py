@@ -76,9 +76,9 @@ def test_a_draw_near_a_point_of_the_prior_is_a_hit():
     from simulators.vectors.quadratic import Quadratic
 
     coin = torch.Generator().manual_seed(0)
-    truth = torch.randint(2, (400, 1), generator=coin) * 2.0 - 1
-    samples = torch.randint(2, (400, 9, 1), generator=coin) * 2.0 - 1 - 1e-4
+    truth = torch.randint(2, (200, 1), generator=coin) * 2.0 - 1
+    samples = torch.randint(2, (200, 9, 1), generator=coin) * 2.0 - 1 - 1e-4
     found, _ = all_metrics(Drawn(truth, truth, samples, samples.mean(1)), Quadratic(steps=4), truth.mean(0), seed=0)
-    # five standard errors of a share of 400; ties count as fractions, so its variance is below that of a coin
-    assert found["coverage_90"] == pytest.approx(0.9, abs=5 * (0.09 / 400) ** 0.5)
+    # five standard errors of a share of 200; ties count as fractions, so its variance is below that of a coin
+    assert found["coverage_90"] == pytest.approx(0.9, abs=5 * (0.09 / 200) ** 0.5)
     assert found["sbc_p"] > 1e-3

@@ -148,7 +148,7 @@ def test_quadratic_process_converges_and_matches_brute_force() -> None:
 
     # Euler-Maruyama from x = 1 only; p(x | -1) = p(-x | +1) by symmetry.
     generator = torch.Generator().manual_seed(5)
-    dt, paths = 0.002, 50_000
+    dt, paths = 0.002, 25_000
     x, noise = torch.ones(paths), torch.empty(paths)
     for _ in range(round(10 / dt)):
         noise.normal_(generator=generator)

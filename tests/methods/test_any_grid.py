@@ -9,7 +9,7 @@ from physinv.processes.layout import FieldLayout
 from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
 
-GRIDS = [((5,), "WALL"), ((37,), "PERIODIC"), ((37, 49), "WALL,PERIODIC"), ((1, 6), "OPEN")]
+GRIDS = [((5,), "WALL"), ((37,), "PERIODIC"), ((11, 13), "WALL,PERIODIC"), ((1, 6), "OPEN")]
 
 
 @pytest.mark.parametrize("method", ["increments", "physinv"])

@@ -87,7 +87,7 @@ def test_a_loaded_answer_draws_the_same_bytes(method, process, make, tmp_path):
     draws = [a.sample(final, 2, generator=torch.Generator().manual_seed(1)) for a in (answer, again)]
     assert torch.equal(*draws)
     assert torch.equal(answer.mean(final), again.mean(final))
-    if hasattr(answer, "log_prob"):
+    if hasattr(answer, "log_prob") and process == "vector":  # of fields it takes a divergence of many directions
         x = answer.mean(final)
         assert torch.equal(answer.log_prob(x, final), again.log_prob(x, final))
 

@@ -77,7 +77,7 @@ def test_transport_samples_have_the_exact_variance_in_every_mode(generator):
     exact = heat.exact()
     final = heat.simulate(1, generator=generator, dtype=torch.float64)[:, -1]
     model = gaussian_model(heat, exact.mean0, exact.power)
-    n = 20_000
+    n = 5000
     drawn = Posterior(heat, model, resample_times(heat.times, 5)).sample(final, n, generator=generator)[0]
     ours = heat.modes(drawn - exact.mean(final)).abs().square().mean(0).flatten()[1:]
     like = torch.zeros(1, *heat.shape, dtype=torch.float64)
@@ -92,7 +92,7 @@ def test_transport_samples_have_the_exact_variance_in_every_mode(generator):
 def test_transport_keeps_the_marginals_for_every_eta(eta, generator):
     heat = Heat(size=8)
     exact = heat.exact()
-    n = 20_000
+    n = 5000
     final = heat.simulate(n, generator=generator, dtype=torch.float64)[:, -1]
     model = gaussian_model(heat, exact.mean0, exact.power)
     times = resample_times(heat.times, 6).flip(0)

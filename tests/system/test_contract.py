@@ -201,8 +201,8 @@ def test_objectives(name, objective, made, fitted):
     simulator, data = made(name)
     model = randomised(fitted(name, fitting(simulator, data)[0]))
     loss = find_objective(objective).loss
-    states = data.trajectories(slice(0, 4))[:, -3:]
-    times = data.times[-3:].float().expand(4, 3)
+    states = data.trajectories(slice(0, 2))[:, -3:]
+    times = data.times[-3:].float().expand(2, 3)
 
     def value():
         batch = Batch(states, times, generator=torch.Generator().manual_seed(3))
@@ -214,6 +214,8 @@ def test_objectives(name, objective, made, fitted):
         return
     assert found.shape == ()
     assert bool(found.isfinite())
-    assert torch.allclose(found, value(), rtol=1e-4)  # sums of gradients may be taken in another order
+    with torch.no_grad():  # as for validation
+        again = value()
+    assert torch.allclose(found, again, rtol=1e-4)  # sums of gradients may be taken in another order
     found.backward()
     assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.network.parameters())

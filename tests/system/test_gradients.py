@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -73,7 +74,8 @@ def test_a_step_is_differentiable(name):
     raised = {n: getattr(sim, n) + 0.01 for n in floats(sim) if getattr(sim, n) == lowest(sim, n)}
     sim = dataclasses.replace(sim, **raised)  # differences look at both sides
     generator, length = torch.Generator().manual_seed(1), LENGTH
-    x = sim.initial(2, generator=generator, dtype=torch.float64)
+    states = 2 if math.prod(sim.shape) <= 64 else 1  # the Jacobian of two is four times as large
+    x = sim.initial(states, generator=generator, dtype=torch.float64)
     assert x[0].numel() <= MOST, f"give `{name}` a tiny setting"
     dw = length**0.5 * torch.randn((sim.step.draws, *x.shape), generator=generator, dtype=torch.float64)
     x = step_once(sim, x, dw, length).detach()  # off the kinks and symmetries that a start may have

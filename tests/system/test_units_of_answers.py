@@ -133,9 +133,12 @@ def test_powers_of_two_change_nothing(kind, settings, units, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_units_change_what_rounding_does(kind, tmp_path):
-    """The CRPS within 1 %: data and weights differ in the seventh digit, and training amplifies that a little."""
+    """The CRPS within 1 %: data and weights differ in the seventh digit, and training amplifies that a little.
+
+    For fields, where this takes seconds, in the unit that leaves float32 less.
+    """
     _, score, _ = in_one(kind, KNOWN)
-    for unit in ROUNDED:
+    for unit in ROUNDED if "vector" in kind else ROUNDED[:1]:
         assert answer(KINDS[kind](unit), unit, KNOWN, tmp_path)[1] == pytest.approx(score, rel=0.01), unit
 
 

@@ -51,6 +51,7 @@ def test_every_layout_is_served_and_what_is_static_is_copied(fit, kind, make):
             fit(problem)
         return
     few = {"steps": 3} if fit in (fit_conditional_diffusion, fit_flow_matching, fit_diffusion_prior) else {}
+    few |= {"members": 2} if fit is fit_deep_ensemble else {}
     answer, final = fit(problem, **few), test.states(-1, limit=3)
     draws = [answer.sample(final, 2, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
     mean = answer.mean(final.double())

@@ -6,9 +6,11 @@ from learned_cases import MIXTURE, RING, pair
 from physinv.methods.own import fit_physinv
 
 
-@pytest.mark.parametrize("simulator", [RING, MIXTURE], ids=["heat", "mixture"])
-def test_the_density_of_our_own_posterior_is_the_exact_one(simulator, make):
-    problem, test = make(simulator, 100, batch=512)
+@pytest.mark.parametrize(
+    ("simulator", "settings"), [(RING, {"width": 8, "depth": 1}), (MIXTURE, {})], ids=["heat", "mixture"]
+)
+def test_the_density_of_our_own_posterior_is_the_exact_one(simulator, settings, make):
+    problem, test = make(simulator, 100, batch=512, **settings)
     truth, final = (x[:40] for x in pair(test))
     ours, exact = fit_physinv(problem).log_prob(truth, final), simulator.exact().log_prob(truth, final)
     # the truth is one draw for each final state: a density that is wrong by a factor of its width loses its square,

@@ -25,7 +25,7 @@ def test_every_state_has_its_figures(kind: str) -> None:
         plot.trajectory(paths[0], simulator.times, simulator.layout),
         plot.reconstruction(truth, seen, samples, simulator.layout, rows=2),
         plot.reconstruction(
-            truth, seen, samples[:, :1], simulator.layout, rows=9
+            truth[:1], seen[:1], samples[:1, :1], simulator.layout, rows=9
         ),  # one state each, and more rows than n
     ]
     if simulator.layout.kind == "vector":
@@ -165,7 +165,7 @@ def test_what_does_not_vary_is_drawn(kind: str, value: float, tmp_path: Path) ->
     simulator, paths, samples = draw(kind)
     still, same = torch.full_like(paths, value), torch.full_like(samples, value)
     plot.trajectory(still[0], simulator.times, simulator.layout).draw_without_rendering()
-    plot.reconstruction(still[:, 0], still[:, -1], same, simulator.layout).draw_without_rendering()
+    plot.reconstruction(still[:, 0], still[:, -1], same, simulator.layout, rows=1).draw_without_rendering()
     if simulator.layout.space:
         plot.spectra(still[:, 0], still[:, -1], same, simulator.layout).draw_without_rendering()
 
