@@ -32,8 +32,8 @@ FRESH = [
 ]
 
 
-def made(simulator, name, folder, train=400):
-    generate(DatasetPlan(simulator, {"train": train, "valid": 100, "test": 300}, 0, name), folder / "d")
+def made(simulator, name, folder, train=400, valid=100, test=300):
+    generate(DatasetPlan(simulator, {"train": train, "valid": valid, "test": test}, 0, name), folder / "d")
     return {s: TrajectoryDataset(folder / "d" / "data" / s).load() for s in ("train", "valid", "test")}
 
 
@@ -44,14 +44,14 @@ def wells(tmp_path_factory):
 
 def test_linear_processes_keep_the_score_and_nonlinear_ones_get_jumps(wells, tmp_path):
     ou = OrnsteinUhlenbeck(dim=2, steps=4)
-    lines = made(ou, "ornstein-uhlenbeck", tmp_path, train=20)
+    lines = made(ou, "ornstein-uhlenbeck", tmp_path, train=20, valid=4, test=1)
     assert kind_of(Problem(ou, lines["train"], lines["valid"])) == "score"
     assert kind_of(Problem(DoubleWell(dimension=2, steps=8), wells["train"], wells["valid"])) == "jumps"
     plane = AllenCahn(size=8, dimension=2, steps=2)
-    fields = made(plane, "allen-cahn", tmp_path / "plane", train=4)
+    fields = made(plane, "allen-cahn", tmp_path / "plane", train=4, valid=4, test=1)
     assert kind_of(Problem(plane, fields["train"], fields["valid"])) == "jumps"
     pairs = OverdampedParticles(particles=2, steps=2)
-    states = made(pairs, "particles", tmp_path / "pairs", train=4)
+    states = made(pairs, "particles", tmp_path / "pairs", train=4, valid=4, test=1)
     assert kind_of(Problem(pairs, states["train"], states["valid"])) == "jumps"
 
 
@@ -85,12 +85,13 @@ class StopError(Exception):
     """What ends a training from outside."""
 
 
-def test_a_run_resumes_and_reconstructs_to_the_same_bytes(wells, tmp_path):
-    settings = QUICK.model_copy(update={"validate_every": 10})
+def test_a_run_resumes_and_reconstructs_to_the_same_bytes(tmp_path):
+    data = made(DoubleWell(dimension=2, steps=4), "double-well", tmp_path, train=50, valid=20, test=4)
+    settings = QUICK.model_copy(update={"validate_every": 5})
 
     def train(name, **more):
         return train_run(
-            tmp_path / name, wells["train"], wells["valid"], settings=settings, budget=Budget(steps=60), **more
+            tmp_path / name, data["train"], data["valid"], settings=settings, budget=Budget(steps=30), **more
         )
 
     heard = []
@@ -106,7 +107,7 @@ def test_a_run_resumes_and_reconstructs_to_the_same_bytes(wells, tmp_path):
     train("parts", resume=True)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert weights[0] == weights[1]
-    final = wells["test"].states(-1, limit=4)
+    final = data["test"].states(-1)
     one, two = (load_run(tmp_path / name).answer for name in ("whole", "parts"))
     assert one.ways == two.ways
     draws = [a.sample(final, 6, generator=torch.Generator().manual_seed(1)) for a in (one, two)]
@@ -137,7 +138,7 @@ def test_physics_that_explodes_backward_gives_finite_samples(tmp_path, generator
 def test_new_initial_states_are_drawn_where_they_cost_nothing(simulator, name, drawn, tmp_path, monkeypatch):
     """One call is that of the observations that ways are compared on; KS has to run before its initial states,
     runs of particles take longer than updates."""
-    data = made(simulator, name, tmp_path, train=8)
+    data = made(simulator, name, tmp_path, train=8, valid=20, test=1)
     kind, calls = type(simulator), []
     plain = kind.initial
     monkeypatch.setattr(kind, "initial", lambda self, n, **rest: calls.append(n) or plain(self, n, **rest))

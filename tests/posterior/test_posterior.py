@@ -52,14 +52,14 @@ def test_mixture_posterior_samples_pass_c2st(mixture, generator):
     theirs = run.simulator.exact().sample(final, 1000, generator=generator)
     scores = [float(c2st(a, b, generator=generator)) for a, b in zip(ours, theirs, strict=True)]
     assert sum(scores) / 3 <= 0.55  # the project's bar; exact against exact scores .50 +- .018
-    narrow = theirs.mean(1, keepdim=True) + 0.8 * (theirs - theirs.mean(1, keepdim=True))
-    assert sum(float(c2st(a, b, generator=generator)) for a, b in zip(narrow, theirs, strict=True)) / 3 > 0.53
+    narrow = theirs[0].mean(0) + 0.7 * (theirs[0] - theirs[0].mean(0))
+    assert float(c2st(narrow, theirs[0], generator=generator)) > 0.55
 
 
 def test_three_methods_answer_three_questions(mixture, generator):
     run, test = mixture
     exact, final = run.simulator.exact(), test.states(40)
-    posterior = Posterior(run.simulator, run.model, resample_times(run.times, 200))
+    posterior = Posterior(run.simulator, run.model, resample_times(run.times, 100))
     truth = test.states(0)
 
     def gap(a, b):
@@ -90,17 +90,17 @@ def test_quadratic_from_250_trajectories(tmp_path, generator):
 def test_double_well_is_calibrated(tmp_path, generator):
     settings = Settings(width=32, batch=1024, validate_every=100)
     run, test = pipeline(
-        tmp_path, DoubleWell(), "double-well", {"train": 2000, "valid": 100, "test": 1500}, settings, 600
+        tmp_path, DoubleWell(), "double-well", {"train": 2000, "valid": 100, "test": 600}, settings, 400
     )
     out = tmp_path / "recon.hdf5"
     reconstruct(run, test, out, SamplingPlan(samples=19))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     n = len(recon.truth)
-    # standard errors over n observations: coverage sqrt(.09/n) = .0077, CRPS about 2 % of itself
+    # standard errors over n observations: coverage sqrt(.09/n) = .012, spread sqrt(1/2n) = .03, CRPS 3 % of itself
     assert rows["coverage_90"].value == pytest.approx(0.9, abs=4 * math.sqrt(0.09 / n))
-    assert rows["crps"].value <= 1.03 * rows["crps"].exact
-    assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.08)
+    assert rows["crps"].value <= 1.04 * rows["crps"].exact
+    assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.1)
     counts = metrics.rank_histogram(recon.samples, recon.truth, generator=generator).double()
     chi2 = float(((counts - n / 20) ** 2 / (n / 20)).sum())
     assert chi2 < 19 + 4 * math.sqrt(2 * 19)  # chi-squared with 19 degrees of freedom, four standard deviations
