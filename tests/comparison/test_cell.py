@@ -77,7 +77,7 @@ def test_a_part_of_final_states_may_be_seen(tmp_path):
     generate(DatasetPlan(Heat(size=8, steps=2), part.config["splits"], 0, "heat"), tmp_path / "d")
     results = [
         run_cell(Job(config, str(tmp_path / "d" / "data"), "", None, "cpu", 1))
-        for config in (whole.config, part.config, part.config | {"method": "linear"})
+        for config in (whole.config, part.config, part.config | {"method": "physics"})
     ]
     assert results[1]["metrics"]["crps"] > 1.1 * results[0]["metrics"]["crps"]
     assert results[1]["metrics"]["coverage_90"] == pytest.approx(results[0]["metrics"]["coverage_90"], abs=0.1)
