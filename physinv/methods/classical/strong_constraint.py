@@ -154,11 +154,11 @@ class RecordObjective(LeastSquares):
         assert self.errors is not None
         deviation = self.record.deviations(self.seen.new_zeros((1, *self.simulator.shape)))
         whole = self.errors.covariance.double() + deviation.double().square().diag()
-        if bool(there.all()):
-            return torch.linalg.cholesky(whole).to(self.seen)[None]
-        both = there[:, :, None] & there[:, None, :]
-        alone = torch.diag_embed((~there).double())
-        return torch.linalg.cholesky(torch.where(both, whole, 0.0) + alone).to(self.seen)
+        if not bool(there.all()):
+            both, alone = there[:, :, None] & there[:, None, :], torch.diag_embed((~there).double())
+            whole = torch.where(both, whole, 0.0) + alone
+        root: Tensor = torch.linalg.cholesky(whole).to(self.seen)
+        return root.expand(1, *root.shape) if root.ndim == 2 else root
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class StrongConstraint(RecordAnswer):
             centre = self._minimum(some)
             near = some.preconditioned(centre, self._generator())
             u, every = centre.repeat_interleave(n, 0), replace(near, seen=near.seen.repeat_interleave(n, 0))
-            for rows in torch.arange(len(u), device=u.device).split(self.forward.at_once):
+            for rows in torch.split(torch.arange(len(u), device=u.device), self.forward.at_once):
                 local = replace(every, seen=every.seen[rows]).linearise(u[rows])
                 prior, data = (
                     torch.randn(like.shape, generator=generator, dtype=u.dtype, device=u.device)
@@ -264,6 +264,8 @@ class StrongConstraint(RecordAnswer):
                 u = prior.standardise(_back(simulator, state, later, t))
             some = objective.within(t, _SOFT[0], prior)
             u = self._down(some, torch.where(_better(some, u, nothing)[:, None], u, nothing), generator)
+            if state is None and t in self.record.times:  # no solver leads to these numbers: once more costs nothing
+                u = self._down(some, u, generator)
             state, later = prior.root(u, objective.seen.new_zeros((len(u), *simulator.shape))), t
         for soft in _SOFT[1:]:
             u = self._down(replace(objective, soft=soft), u, generator)

@@ -153,7 +153,8 @@ def filter_record(
     like = torch.zeros(1, *simulator.shape, device=y.device if isinstance(y, Tensor) else None)
     rows = record.accepted(y, like)
     parts = sorted(
-        zip(record.entries, torch.split(rows, record.sizes(like), 1), strict=True), key=lambda part: part[0].times[0]
+        zip(record.entries, torch.split(rows, list(record.sizes(like)), 1), strict=True),
+        key=lambda part: part[0].times[0],
     )
 
     # From one time to the next.
@@ -164,10 +165,10 @@ def filter_record(
         if t > at:
             ahead = simulator.run(ensemble.states.flatten(0, 1), [at, t], generator=generator)[:, -1]
             ensemble, at = Ensemble(ahead.reshape(ensemble.states.shape), ensemble.log_weights), t
+        if not bool(ensemble.states.isfinite().all()):
+            raise ValueError(f"`members` became infinite or NaN at t = {t:g}; take more of them, or shorter steps.")
         known, ensemble = _corrected(ensemble, entry, seen, analysis, generator)
         means[t], deviations[t] = known.mean, known.deviation
-        if not bool(means[t].isfinite().all()):
-            raise ValueError(f"`members` became infinite or NaN at t = {t:g}; take more of them, or shorter steps.")
     return Filtered(tuple(means), torch.stack([*means.values()], 1), torch.stack([*deviations.values()], 1), ensemble)
 
 

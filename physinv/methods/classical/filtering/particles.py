@@ -93,4 +93,5 @@ class WeightedParticles:
         root = vectors * values.clamp(min=0).sqrt()[:, None]
         z = torch.randn(gap.shape, generator=generator, dtype=gap.dtype, device=gap.device)
         width = self.jitter * n ** (-1 / (d + 4))
-        return (width * z @ root.mT).reshape(known.states.shape).to(known.states)
+        found: Tensor = (width * z @ root.mT).reshape(known.states.shape).to(known.states)
+        return found

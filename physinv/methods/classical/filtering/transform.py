@@ -39,7 +39,7 @@ class EnsembleTransform:
     Args:
         inflation: Factor of the members' deviations before each correction; None: found from what is seen.
         rotate: Whether members are turned at random, around their mean, after each correction, which keeps a few of
-            them from leaving the rest.
+            them from leaving the rest; thousands of members need none, and the work grows with their cube.
 
     Raises:
         ValueError: If ``inflation`` is not positive.

@@ -24,7 +24,7 @@ LAW = LinearGaussian(OU, 2.0, torch.zeros(2, dtype=F64), torch.ones(2, dtype=F64
 
 
 @pytest.mark.parametrize(
-    ("analysis", "members"), [(EnsembleTransform(inflation=1.0), 4000), (WeightedParticles(), 40_000)]
+    ("analysis", "members"), [(EnsembleTransform(inflation=1.0, rotate=False), 4000), (WeightedParticles(), 40_000)]
 )
 def test_linear_gaussian_processes_are_filtered_exactly(analysis, members):
     generator = torch.Generator().manual_seed(0)
