@@ -45,7 +45,6 @@ COLUMNS = {
     "largest_gap_of_means": "largest gap of means",
     "crps": "CRPS",
     "over_exact": "CRPS over exact",
-    "seconds": "seconds",
 }
 
 
@@ -185,7 +184,7 @@ def rows(found: dict[str, Any]) -> dict[str, float]:
         system = "Ornstein-Uhlenbeck, four sensors" if part.startswith("ornstein") else part
         for method, numbers in methods.items():
             for name, column in COLUMNS.items():
-                if name in numbers and (name != "seconds" or not part.startswith("heat")):
+                if name in numbers:
                     figures[f"{system}, {method}: {column}"] = numbers[name]
     return figures
 

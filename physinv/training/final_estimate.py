@@ -37,14 +37,11 @@ class Observer(Protocol):
     def seen(
         self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch *state"]:
-        """Observe final states with new noise, and estimate them from that.
+        """Return estimates of final states, made from new observations of them.
 
         Args:
-            final: True final states.
-            generator: Source of the noise, on the device of ``final``.
-
-        Returns:
-            Their estimates.
+            final: True final states, with whatever else the method is told.
+            generator: Source of the noise, on their device.
         """
 
     def replaced(self, data: TrajectoryDataset, *, generator: torch.Generator | None = None) -> TrajectoryDataset:

@@ -22,7 +22,7 @@ from physinv.runs.sampling.certificate import certify, reversal_behind, truth_de
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 OU = OrnsteinUhlenbeck(dim=2, components=1, spread=0.0, width=1.0, steps=80)
-N = 64
+N = 160
 
 
 class Scored(NamedTuple):
