@@ -317,6 +317,11 @@ def wrapping(result: Result) -> Table:
     return table(result, title, ["ours", "torch's", "times faster"], rows)
 
 
+def noising(result: Result) -> Table:
+    """Closed forms of noising processes, each figure in a row."""
+    return table(result, "Noising processes, DDPM and noise levels", ["found"], {k: [k] for k in result["figures"]})
+
+
 DETAILS = (
     ("heat", heat),
     ("heat-edges", edges),
@@ -333,6 +338,7 @@ DETAILS = (
     ("time-to-accuracy", race),
     ("reversals-burgers", reversals("Burgers")),
     ("reversals-kuramoto-sivashinsky", reversals("Kuramoto-Sivashinsky")),
+    ("noising", noising),
     ("generation", generation),
     ("fft_share", fft),
     ("wrapping", wrapping),
