@@ -115,12 +115,12 @@ def manifold(seed: int, generator: torch.Generator) -> dict[str, float]:
     found, angle = {}, 2 * math.pi * torch.rand(500, generator=generator)
     circle = torch.stack([angle.cos(), angle.sin()], 1)
     for sigma in (0.0, 0.1):
-        x = circle + sigma * torch.randn(circle.shape, generator=generator)
-        data = Batch(torch.stack([x, x], 1), torch.tensor([0.0, 1.0]).expand(len(x), 2))
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2))
         optimiser, losses = torch.optim.Adam(net.parameters(), lr=3e-3), []
         for step in range(UPDATES):
+            x = circle + sigma * torch.randn(circle.shape, generator=generator)
+            data = Batch(torch.stack([x, x], 1), torch.tensor([0.0, 1.0]).expand(len(x), 2))
             loss = implicit_loss(lambda y, t, net=net: net(y), VE(levels([1.0])), data)
             if step in (UPDATES // 4, UPDATES // 2, UPDATES - 1):
                 losses.append(float(loss.detach()))

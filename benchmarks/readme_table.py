@@ -343,6 +343,11 @@ def published(title: str, result: Result) -> Table:
     return table(result, title, ["physinv", "published"], rows, f"Options: {told_options}." if options else "")
 
 
+def noising(result: Result) -> Table:
+    """Closed forms of noising processes, each figure in a row."""
+    return table(result, "Noising processes, DDPM and noise levels", ["found"], {k: [k] for k in result["figures"]})
+
+
 DETAILS = (
     ("heat", heat),
     ("heat-edges", edges),
@@ -362,6 +367,7 @@ DETAILS = (
     ("time-to-accuracy", race),
     ("reversals-burgers", reversals("Burgers")),
     ("reversals-kuramoto-sivashinsky", reversals("Kuramoto-Sivashinsky")),
+    ("noising", noising),
     ("generation", generation),
     ("fft_share", fft),
     ("wrapping", wrapping),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from physinv.data.final_states import FinalStates, final_states, read_final_states
     from physinv.data.generate import generate
     from physinv.data.plan import DatasetPlan
+    from physinv.equations import noising
     from physinv.equations.multiplicative import Multiplicative
     from physinv.equations.sde import SDE, Linear, Reverse
     from physinv.equations.solve import solve
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from physinv.models.references.base import ReferenceLaw
     from physinv.models.score import ScoreModel
     from physinv.posterior.bracket import bracket
+    from physinv.posterior.learned_prior import fit_prior
     from physinv.posterior.posterior import Posterior
     from physinv.posterior.weigh import weigh
     from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
@@ -75,9 +77,11 @@ __all__ = [
     "filter_record",
     "final_states",
     "fit",
+    "fit_prior",
     "generate",
     "load_run",
     "metrics",
+    "noising",
     "parameter",
     "plots",
     "read_final_states",
@@ -98,6 +102,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "data.generate": ("generate",),
     "data.plan": ("DatasetPlan",),
     "equations.multiplicative": ("Multiplicative",),
+    "equations.noising": (),
     "equations.sde": ("SDE", "Linear", "Reverse"),
     "equations.solve": ("solve",),
     "evaluation.evaluate": ("evaluate",),
@@ -111,6 +116,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "models.references.base": ("ReferenceLaw",),
     "models.score": ("ScoreModel",),
     "posterior.bracket": ("bracket",),
+    "posterior.learned_prior": ("fit_prior",),
     "posterior.posterior": ("Posterior",),
     "posterior.weigh": ("weigh",),
     "processes.layout": ("FieldLayout", "ParticleLayout", "VectorLayout"),

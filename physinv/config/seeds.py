@@ -10,6 +10,8 @@ names in use; capitals stand for numbers or for names of files' parts.
     model / reference                       starts of the fit of a mixture
     model / network                         first weights of a network
     physics / network                       random layers of learned physics
+    prior / network                         first weights of the network of a learned prior
+    prior / training / ...                  its training, with the names of training
     physics / training / ...                training of learned physics, with the names of training
     training / order / EPOCH                order of the windows in one epoch
     training / order / UPDATE               trajectories and jumps of an update of jump kernels

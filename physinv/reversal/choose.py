@@ -18,6 +18,7 @@ STEPS: Registry[Step] = Registry(
         "split": "physinv.reversal.split:split",
         "transport": "physinv.reversal.transport:transport",
         "transport2": "physinv.reversal.transport:transport2",
+        "ddim": "physinv.reversal.ancestral:ddim",
         "smooth": "physinv.reversal.smoother:smooth",
     },
 )

@@ -75,7 +75,7 @@ def test_a_manifold_has_no_score_but_its_noised_data_have_one(sigma, generator):
     P, losses = torch.zeros(2, 2, dtype=F64), []
     for step in range(301):
         if step % 100 == 0:
-            losses.append(float(loss(P)))
+            losses.append(float(loss(P).detach()))
         P = P - rate * torch.autograd.functional.jacobian(loss, P)
     falls = [a - b for a, b in itertools.pairwise(losses)]
     across = torch.tensor([-0.8, 0.6], dtype=F64)

@@ -96,8 +96,8 @@ def linear_betas(steps: int, first: float = 0.1, last: float = 20.0) -> Float[Te
         ``(steps,)``, float64.
 
     Example:
-        >>> linear_betas(1000)[[0, -1]]
-        tensor([1.0000e-04, 2.0000e-02], dtype=torch.float64)
+        >>> [round(beta, 4) for beta in linear_betas(1000)[[0, -1]].tolist()]
+        [0.0001, 0.02]
     """
     return torch.linspace(first, last, check_count(steps, "steps"), dtype=torch.float64) / steps
 

@@ -177,7 +177,8 @@ class Geometric:
 
     def rate(self, t: Tensor) -> Tensor:
         """Return ``2 sigma^2 log(high / low) / T``."""
-        return 2 * self.sigma(t) ** 2 * (math.log(self.high / self.low) / self.horizon)
+        rate: Tensor = 2 * torch.as_tensor(self.sigma(t)) ** 2 * (math.log(self.high / self.low) / self.horizon)
+        return rate
 
     def integral(self, t0: Tensor | float, t1: Tensor) -> Tensor:
         """Return ``sigma^2(t1) - sigma^2(t0)``."""
