@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from physinv.config.devices import check_memory
 from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.clock import dates_of
 from physinv.data.sources.roles import role_of
+
+_BYTES = 8  # of memory, at least, for each byte of a table
 
 
 def read_csv(path: Path) -> xr.Dataset:
@@ -35,6 +38,7 @@ def read_csv(path: Path) -> xr.Dataset:
     Raises:
         ValueError: If it is no table.
     """
+    check_memory(_BYTES * path.stat().st_size, f"the table {path}", "give a part of it")
     try:
         table, notes, units = _table(path)
     except (ValueError, pd.errors.ParserError) as error:
