@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from physinv.config.checksums import of_json
-from physinv.config.files import check_regular, write_text
+from physinv.config.files import MOST_TEXT, check_regular, write_text
 from physinv.config.json_text import check_depth
 
 _CHECKSUM = "sha256"
@@ -56,7 +56,7 @@ def lines(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         ValueError: If a line is damaged.
     """
-    check_regular(path)
+    check_regular(path, MOST_TEXT)
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:

@@ -17,6 +17,7 @@ from physinv.methods.problem import Answer, NotApplicableError, Problem, TakesRe
 from physinv.methods.registry import METHODS, fit_method
 from physinv.methods.saving import loading_of
 from physinv.runs.observed import with_observations
+from physinv.training.final_estimate import FinalEstimate
 
 
 def fitted_to(
@@ -48,7 +49,7 @@ def fitted_to(
     # Trained for what is seen, or asked for a record of one time.
     if loading_of(METHODS.find(method)).partial:
         problem = with_observations(problem, method, {**seen, "seed": problem.seed})
-        assert problem.observed is not None  # just put there
+        assert isinstance(problem.observed, FinalEstimate)  # just put there
         fitted = fit_method(method, problem, options)
         return fitted, underlying(fitted), problem.observed(y)
     fitted = fit_method(method, problem, options)

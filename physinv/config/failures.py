@@ -125,7 +125,7 @@ def told_bytes(size: float) -> str:
         >>> told_bytes(1234567), told_bytes(12)
         ('1.23 MB', '12 bytes')
     """
-    unit = 0
+    size, unit = min(size, 10**300), 0  # a whole number may have more digits than a float
     while size >= 1000 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size:.3g} {_UNITS[unit]}"

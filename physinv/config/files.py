@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "MOST_TEXT",
     "as_json",
     "check_regular",
     "fsync_folder",
@@ -36,6 +37,9 @@ from physinv.config.checksums import of_tensors
 from physinv.config.failures import as_os_error
 from physinv.config.json_text import read_object
 from physinv.config.outputs.temporary import sweep, temporary_path
+
+MOST_TEXT = 2**26
+"""Bytes that JSON, lines of it, or TOML have at most: longer files are not read to find out what they are."""
 
 _COMPLEX = ":complex"  # ending of the names of complex tensors in files
 _HEADER = "physinv"  # the entry of the header that holds all of our own
@@ -130,19 +134,25 @@ def as_json(rows: Iterable[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def check_regular(path: Path) -> None:
-    """Refuse to read from pipes, which may wait for ever, and from devices, which may never end.
+def check_regular(path: Path, most: int | None = None) -> None:
+    """Refuse to read from pipes, which may wait for ever, from devices, which may never end, and what is too long.
 
     Args:
         path: What is to be read; nothing is said of a path that is not there, or a folder.
+        most: Bytes that a file may have; None: any number.
 
     Raises:
-        ValueError: If it is neither a file nor a folder.
+        ValueError: If it is neither a file nor a folder, or longer.
     """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except OSError:  # said by who opens it
         return
+    mode = found.st_mode
+    if most is not None and stat.S_ISREG(mode) and found.st_size > most:
+        raise ValueError(
+            f"{path} has {found.st_size} bytes, text of this kind has {most} at most; it is damaged, or no such file."
+        )
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
         raise ValueError(f"{path} is {kind}, not a file; write what it holds into a file, and give that.")
@@ -161,7 +171,7 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not valid JSON.
     """
-    check_regular(path)
+    check_regular(path, MOST_TEXT)
     try:
         return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -185,7 +195,7 @@ def read_toml(path: Path, *, kind: str = "file", hint: str = "give the path of a
         FileNotFoundError: If there is no such file.
         ValueError: If it is not valid TOML.
     """
-    check_regular(path)
+    check_regular(path, MOST_TEXT)
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):

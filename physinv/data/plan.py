@@ -231,7 +231,7 @@ def _check_size(plan: DatasetPlan) -> None:
             f"`simulator` makes trajectories of {times} times x {shape} numbers: each needs {told_bytes(one)} of "
             f"memory, {told_bytes(MOST_BYTES)} are the most; take fewer steps, points or components."
         )
-    files = sum(math.ceil(count / plan._shard) for count in plan.splits.values())
+    files = sum(-(-count // plan._shard) for count in plan.splits.values())
     if files > MOST_FILES:
         raise ValueError(
             f"`splits` ask for {total} trajectories, {told_bytes(total * one)} on disk in {files} files, {MOST_FILES} "

@@ -20,7 +20,7 @@ import shutil
 from pathlib import Path
 
 from physinv.config.failures import told_bytes
-from physinv.config.files import check_regular
+from physinv.config.files import MOST_TEXT, check_regular
 from physinv.config.json_text import read_object
 from physinv.config.outputs.replace import staging
 from physinv.config.outputs.temporary import sweep
@@ -55,7 +55,7 @@ def refuse_finished(out: Path, plan: DatasetPlan) -> None:
     path = out / "dataset.json"
     if not path.exists():
         return
-    check_regular(path)
+    check_regular(path, MOST_TEXT)
     try:
         config = read_object(path.read_bytes(), str(path)).get("config")
     except ValueError:

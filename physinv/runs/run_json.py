@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from physinv.config import checksums
-from physinv.config.files import check_regular, write_text
+from physinv.config.files import MOST_TEXT, check_regular, write_text
 from physinv.config.json_text import read_object
 from physinv.config.outputs.replace import settle
 from physinv.config.strict import ConfigError
@@ -104,7 +104,7 @@ def read_info(run: Path | str) -> dict[str, Any]:
     """
     path = Path(run) / _INFO
     settle(path.parent)
-    check_regular(path)
+    check_regular(path, MOST_TEXT)
     try:
         info = read_object(path.read_bytes(), str(path))
     except (FileNotFoundError, NotADirectoryError):

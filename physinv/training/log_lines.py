@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from physinv.config.checksums import of_json
-from physinv.config.files import check_regular
+from physinv.config.files import MOST_TEXT, check_regular
 from physinv.config.json_text import read_object
 
 _CHECKSUM = "sha256"
@@ -46,7 +46,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         ValueError: If a line is no JSON object, its values have another checksum, or what follows the last line is
             not the beginning of one.
     """
-    check_regular(path)
+    check_regular(path, MOST_TEXT)
     *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
     if not _begins_line(rest):
         raise ValueError(

@@ -1,6 +1,8 @@
 """The `physinv` command as a user meets it: the whole way once, machine-readable output, one line for bad input."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -110,6 +112,33 @@ def test_info_says_what_is_broken(system, physinv, tmp_path):
     assert json.loads(out)["whole"] is False
     assert json.loads(out)["problem"] in err
     assert err.count("\n") == 1
+
+
+LISTINGS = {
+    "missing": (lambda path: path.unlink(), "has no dataset.json"),
+    "cut": (lambda path: path.write_text(path.read_text()[:50]), "is damaged: it is not valid JSON"),
+    "a list of files": (lambda path: path.write_text('{"files": []}'), "`files` must list"),
+    "sizes that are none": (lambda path: path.write_text('{"files": {"data/test/x": [1]}}'), "`files` must list"),
+    "long": (lambda path: os.truncate(path, 2**27), "bytes, text of this kind has 67108864 at most"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTINGS)
+def test_info_of_a_dataset_needs_its_listing(kind, system, physinv, tmp_path):
+    shutil.copytree(system / "heat", tmp_path / "heat")
+    change, told = LISTINGS[kind]
+    change(tmp_path / "heat" / "dataset.json")
+    code, out, err = physinv("info", tmp_path / "heat", "--json")
+    assert (code, json.loads(out)["whole"], err.count("\n")) == (2, False, 1)
+    assert told in err
+
+
+def test_info_misses_a_split_that_is_listed(system, physinv, tmp_path):
+    shutil.copytree(system / "heat", tmp_path / "heat")
+    shutil.rmtree(tmp_path / "heat" / "data" / "valid")
+    code, _, err = physinv("info", tmp_path / "heat")
+    assert code == 2
+    assert "lacks heat_000.hdf5, listed in dataset.json" in err
 
 
 WRONG = {

@@ -265,3 +265,12 @@ def test_a_periodic_axis_may_begin_elsewhere_and_hold_land(tmp_path):
         data = xarray.Dataset({"T": (("sample", "lat", "lon"), rolled)}, {"lat": np.arange(4), "lon": begin})
         data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
         assert torch.equal(read_final_states([tmp_path / "a.nc"], layout, 1.0).states, want)
+
+
+def test_a_wide_table_is_not_looked_through_for_each_of_its_columns(tmp_path, monkeypatch):
+    (tmp_path / "o.csv").write_text(",".join(f"c{i}" for i in range(300)) + "\n" + ",".join(["1"] * 300) + "\n")
+    calls, whole = [], xarray.Dataset.__getitem__
+    monkeypatch.setattr(xarray.Dataset, "__getitem__", lambda self, key: calls.append(key) or whole(self, key))
+    with pytest.raises(ValueError, match=r"must hold states of shape \(batch, 3\), .* got an array \(1, 300\)"):
+        read_final_states([tmp_path / "o.csv"], VECTOR, 1.0)
+    assert len(calls) < 30

@@ -30,6 +30,11 @@ def test_the_name_is_that_of_the_registered_class() -> None:
     assert DatasetPlan(OU, {"train": 3}, name="mine").shards[0].file == "mine_000.hdf5"
 
 
+def test_a_number_of_hundreds_of_digits_is_refused_like_any_that_is_too_large() -> None:
+    with pytest.raises(ValueError, match=r"^`splits` ask for 10{400} trajectories, .* are the most; take fewer"):
+        DatasetPlan(OU, {"train": 10**400})
+
+
 def test_an_unregistered_class_is_named_by_its_place(tmp_path: Path) -> None:
     plan = DatasetPlan(Own(dim=3, steps=10), {"train": 3})
     assert plan.name == f"{__name__}:Own"

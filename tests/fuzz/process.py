@@ -213,7 +213,16 @@ def _use(pid: int) -> tuple[float, float, bool]:
     except (OSError, IndexError, ValueError):
         return 0.0, 0.0, True
     ticks = int(fields[11]) + int(fields[12])
-    return pages * resource.getpagesize() / 2**20, ticks / os.sysconf("SC_CLK_TCK"), fields[0] == "R"
+    runs = fields[0] == "R" or any(_use(child)[2] for child in _children(pid))
+    return pages * resource.getpagesize() / 2**20, ticks / os.sysconf("SC_CLK_TCK"), runs
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process waits for, such as those of a benchmark."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (OSError, ValueError):
+        return []
 
 
 def _disk(folder: Path) -> float:

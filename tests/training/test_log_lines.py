@@ -16,6 +16,16 @@ def test_lines_come_back_without_their_checksums_and_half_a_line_is_left_out(tmp
     assert read_log(path) == LINES
 
 
+@pytest.mark.parametrize(
+    "rest", [bytes(40), b"PK\x03\x04", b"[[[", b"{}", b'{"step": 400, "loss": 0.1}*', b'{"step": 4\x00\x00', b"\xff"]
+)
+def test_what_follows_the_last_line_is_the_beginning_of_one_or_damage(rest, tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes("".join(log_line(x) for x in LINES).encode() + rest)
+    with pytest.raises(ValueError, match=r"log\.jsonl is damaged: what follows line 2 is not the beginning"):
+        read_log(path)
+
+
 def test_a_changed_digit_is_told_with_its_line(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text("".join(log_line(x) for x in LINES).replace("0.25", "0.24"))

@@ -11,7 +11,7 @@ in what HDF5 notes about them, changes a crc32.
 
 from __future__ import annotations
 
-__all__ = ["CheckedFile", "seal", "sealed_size"]
+__all__ = ["CheckedFile", "check_end", "seal", "sealed_size"]
 
 import contextlib
 import struct
@@ -30,6 +30,11 @@ except ImportError:  # Windows locks open files anyway
 _BLOCK = 2**16  # bytes that have a checksum of their own
 _TAIL = struct.Struct("<17sQI")
 _MAGIC = b"physinv checksums"
+_HDF5, _HEAD = b"\x89HDF\r\n\x1a\n", 64
+_ENDS = (
+    (24, 40),
+    (12, 28),
+)  # of the first and last byte, in superblocks of versions 0 and 1, and in later ones
 
 
 def seal(path: Path) -> None:
@@ -64,6 +69,27 @@ def sealed_size(path: Path) -> int | None:
     """
     with path.open("rb", buffering=0) as file:
         return _tail(file)
+
+
+def check_end(path: Path) -> None:
+    """Refuse a file without checksums that goes on behind its end: these bytes were checksums.
+
+    Args:
+        path: A file that :func:`sealed_size` finds none in; nothing is said of one that is no HDF5.
+
+    Raises:
+        ValueError: If HDF5 knows of fewer bytes than it has.
+    """
+    with path.open("rb", buffering=0) as file:
+        head, length = _read(file, _HEAD), file.seek(0, 2)
+    if not head.startswith(_HDF5) or len(head) < _HEAD:
+        return
+    begin, end = _ENDS[head[len(_HDF5)] > 1]
+    first, last = (int.from_bytes(head[at : at + 8], "little") for at in (begin, end))
+    if first == 0 and last < length:
+        raise ValueError(
+            f"{path} is damaged: what follows its HDF5 part, {last} bytes, are no checksums; copy or generate it again."
+        )
 
 
 class CheckedFile:

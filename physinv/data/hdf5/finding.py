@@ -7,7 +7,7 @@ __all__ = ["check_listed", "find_files"]
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from physinv.config.files import check_regular
+from physinv.config.files import MOST_TEXT, check_regular
 from physinv.config.json_text import read_object
 
 
@@ -59,9 +59,9 @@ def check_listed(folder: Path, paths: Sequence[Path]) -> None:
     listing, part = folder.resolve().parent.parent / "dataset.json", f"data/{folder.resolve().name}/"
     if not listing.exists():
         return
-    check_regular(listing)
+    check_regular(listing, MOST_TEXT)
     listed = read_object(listing.read_bytes(), str(listing)).get("files")
-    if not isinstance(listed, dict):
+    if not isinstance(listed, dict) or not all(isinstance(entry, dict) for entry in listed.values()):
         raise ValueError(f"{listing} is damaged: `files` must list the files of the dataset; put back a copy.")
     told = {n.removeprefix(part): v for n, v in listed.items() if n.startswith(part)}
     if missing := sorted(set(told) - {path.name for path in paths}):
@@ -71,7 +71,7 @@ def check_listed(folder: Path, paths: Sequence[Path]) -> None:
             "files that are there one by one."
         )
     for path in paths:
-        size = told[path.name].get("bytes") if isinstance(told.get(path.name), dict) else None
+        size = told.get(path.name, {}).get("bytes")
         if size is not None and path.stat().st_size != size:
             raise ValueError(
                 f"{path} is not the file that {listing.name} lists ({path.stat().st_size} bytes for {size}); copy or "

@@ -11,7 +11,7 @@ import h5py
 
 from physinv.config.failures import as_os_error
 from physinv.config.files import check_regular
-from physinv.data.hdf5.blocks import CheckedFile, sealed_size
+from physinv.data.hdf5.blocks import CheckedFile, check_end, sealed_size
 from physinv.data.hdf5.links import refuse_foreign
 
 
@@ -35,6 +35,8 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
     check_regular(path)
     try:
         sealed = verify and path.is_file() and sealed_size(path) is not None
+        if verify and path.is_file() and not sealed:
+            check_end(path)
         file = _checked(path) if sealed else h5py.File(path, "r")
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; make it with `physinv generate`.") from None

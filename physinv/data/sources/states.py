@@ -132,7 +132,8 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
     if not ranks:
         others = ", ".join(f"{n} ({source[n].dtype})" for n in list(source.data_vars)[:5]) or "nothing"
         raise ValueError(f"{path} holds no arrays of numbers, but {others}; write the states as one array.")
-    best = [n for n in ranks if ranks[n] == max(ranks.values())]
+    highest = max(ranks.values())
+    best = [n for n, rank in ranks.items() if rank == highest]
     if len({(plain[n].dims, plain[n].shape) for n in best}) > 1 or len(best) > _MOST:
         listed = ", ".join(f"{n} {_sizes(source[n])}" for n in best[:6]) + (
             f" and {len(best) - 6} more" if len(best) > 6 else ""

@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from physinv.config.devices import check_memory
 from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.clock import dates_of
 from physinv.data.sources.roles import role_of
+
+_BYTES = 8  # of memory, at least, for each byte of a table
 
 
 def read_csv(path: Path) -> xr.Dataset:
@@ -33,8 +36,9 @@ def read_csv(path: Path) -> xr.Dataset:
         counts three columns or more, from 0 or 1, over numbers with decimals is no row of the table.
 
     Raises:
-        ValueError: If it is no table.
+        ValueError: If it is no table, or a column of numbers holds a word.
     """
+    check_memory(_BYTES * path.stat().st_size, f"the table {path}", "give a part of it")
     try:
         table, notes, units = _table(path)
     except (ValueError, pd.errors.ParserError) as error:
@@ -42,6 +46,7 @@ def read_csv(path: Path) -> xr.Dataset:
             f"{path} is no table: {_reason(error)}; write one line per time, columns separated by commas."
         ) from None
     table = table.dropna(axis=1, how="all")  # lines that end in a comma have a column too many
+    _check_cells(table, path)
     roles = [c for c in table.columns if role_of(c) in ("sample", "time")]
     places = [c for c in table.columns if c.lower() in COORDINATE_NAMES and c not in roles]
     for keys in ([*roles, *places], roles) if roles else ():
@@ -94,6 +99,21 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     marks = (c.strip("[]()") for c in cells)
     of_numbers = {c: mark for c, mark in zip(table.columns, marks, strict=False) if table[c].dtype.kind in "iuf"}
     return table, notes, {c: mark for c, mark in of_numbers.items() if mark} if units else {}
+
+
+def _check_cells(table: pd.DataFrame, path: Path) -> None:
+    """Refuse words among the numbers of a column, which would make all of it text, and leave it out."""
+    for name in table.columns:
+        column = table[name]
+        if column.dtype.kind in "biufcmM" or role_of(name) == "time":
+            continue
+        wrong = pd.to_numeric(column, errors="coerce").isna() & column.notna()
+        if 0 < wrong.sum() <= len(column) / 2:
+            cell = str(column[wrong].iloc[0])
+            raise ValueError(
+                f"column `{name}` of {path} holds {cell[:40]!r} in row {int(wrong.to_numpy().argmax()) + 1} among "
+                "numbers; leave the cell empty where a number is missing."
+            )
 
 
 def _cells(line: str, separator: str, decimal: str) -> list[str]:

@@ -14,6 +14,7 @@ from dataset_cases import FIELD, numbers, write
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.hdf5.blocks import CheckedFile, seal, sealed_size
+from physinv.data.hdf5.opening import open_file
 from physinv.data.inspect import inspect
 
 FLIPS = 40
@@ -141,3 +142,19 @@ def test_an_error_while_closing_what_was_only_read_is_none(tmp_path: Path) -> No
     numbers = [n for n in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{n}") == str(path)]
     os.close(int(numbers[0]))  # so that the system knows no such file when it is closed
     file.close()
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_zeros_in_the_place_of_checksums_are_damage(libver: str, tmp_path: Path) -> None:
+    """A download that was cut, and keeps the length that was reserved for it."""
+    path = tmp_path / "x.hdf5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file["x"] = np.arange(1000.0)
+    size = path.stat().st_size
+    open_file(path, known=True).close()
+    seal(path)
+    with path.open("r+b") as raw:
+        raw.seek(size)
+        raw.write(bytes(path.stat().st_size - size))
+    with pytest.raises(ValueError, match=rf"damaged: what follows its HDF5 part, {size} bytes, are no checksums"):
+        open_file(path)

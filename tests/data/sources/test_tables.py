@@ -118,3 +118,11 @@ def test_units_under_the_names_of_a_table(tmp_path, recwarn):
     assert np.array_equal(state_array(states)[0, :, 0], [np.nan, 2, 3], equal_nan=True)
     assert states.attrs["notes"] == ["left out: town (text, not numbers)"]
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("cell", ["-", "x", "\x1b[2J", "1.2.3"])
+def test_a_word_among_the_numbers_of_a_column_is_told_with_its_row(cell, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"time,a,b\n0.0,1.5,2\n0.5,{cell},3\n1.0,2.5,4\n", "utf-8")
+    with pytest.raises(ValueError, match=r"^column `a` of .*t\.csv holds .* in row 2 among numbers"):
+        open_source(path)

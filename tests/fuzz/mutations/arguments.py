@@ -115,6 +115,8 @@ def size_instead(attempt: Attempt) -> Expected:
     if not places:
         raise InapplicableError
     at = attempt.random.choice(places)
+    if attempt.argv[0] == "train" and attempt.argv[at - 1] == "--steps":  # takes as long as was asked for, and no room
+        raise InapplicableError
     attempt.argv[at] = attempt.random.choice(SIZES)
     return ANY if attempt.argv[at - 1] == "--jobs" else REFUSED
 

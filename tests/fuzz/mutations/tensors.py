@@ -44,7 +44,7 @@ def header_of_another_length(attempt: Attempt) -> Expected:
     data = attempt.target.read_bytes()
     size = attempt.random.choice((0, 1, 7, len(data), 2**31, 2**40, 2**63, 2**64 - 1))
     attempt.target.write_bytes(struct.pack("<Q", size) + data[8:])
-    return REFUSED
+    return SAME if attempt.target.parts[-2:] == ("out", "model.safetensors") else REFUSED  # which is written anew
 
 
 @mutation("safetensors")
