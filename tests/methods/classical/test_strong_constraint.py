@@ -17,6 +17,7 @@ from physinv.methods.classical.strong_constraint import quiet, states_at, strong
 from physinv.methods.problem import NotApplicableError
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
+from simulators.fields.navier_stokes import NavierStokes
 
 F64 = torch.float64
 HEAT = Heat(size=8, steps=2, noise=0.0)
@@ -110,3 +111,24 @@ def test_a_nonlinear_process_is_brought_below_the_truth():
     path = answer.sample_at(y, 3, [process.horizon, 0.0], generator=torch.Generator().manual_seed(2))
     again = states_at(process, path[:, :, 1].flatten(0, 1), [process.horizon])
     assert torch.allclose(path[:, :, 0].flatten(0, 1), again[:, 0], atol=1e-5)
+
+
+def test_the_size_of_a_process_decides_how_a_record_is_answered(tmp_path):
+    """Whole paths of small processes; initial states alone of fields that have been spun up, whose law is not known."""
+    from physinv.data.dataset import TrajectoryDataset
+    from physinv.data.generate import generate
+    from physinv.data.plan import DatasetPlan
+    from physinv.methods.classical.monte_carlo.weak_constraint import WeakConstraint
+    from physinv.methods.classical.strong_constraint import StrongConstraint
+    from physinv.methods.classical.variational import fit_lbfgs
+    from physinv.methods.problem import Problem
+
+    for i, (process, kind) in enumerate(
+        ((Heat(size=8, steps=2), WeakConstraint), (NavierStokes(size=8, steps=1, spin_up=0.5), StrongConstraint))
+    ):
+        made = generate(DatasetPlan(process, {"train": 30, "valid": 8, "test": 4}, 0, ""), tmp_path / str(i))
+        data = [TrajectoryDataset(made / "data" / split).load() for split in ("train", "valid")]
+        answer = fit_lbfgs(Problem(process, *data), iterations=5)
+        given = answer.given(ObservationRecord((process.horizon, named("every:2", 0.1, process.shape))))
+        assert isinstance(given, kind)
+        assert bool(given.mean(torch.zeros(1, 16)).isfinite().all())
