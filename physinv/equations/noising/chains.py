@@ -136,6 +136,9 @@ def geometric_levels(count: int, low: float = 0.01, high: float = 1.0) -> Float[
     Returns:
         ``(count,)``, float64.
 
+    Raises:
+        ValueError: If ``0 < low < high`` does not hold.
+
     Example:
         >>> geometric_levels(3, 0.5, 2.0)
         tensor([0.5000, 1.0000, 2.0000], dtype=torch.float64)

@@ -49,7 +49,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Schedule):
     """A rate that grows linearly, ``beta(t) = first + (last - first) t / T`` (Ho et al. 2020; Song et al. 2021).
 
     Args:
@@ -84,7 +84,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """The cosine schedule, ``e^(-B(0, t)) = cos^2(theta) / cos^2(theta_0)`` with ``theta`` linear in time.
 
     ``theta_0 = pi/2 offset / (1 + offset)`` as Nichol and Dhariwal have it. Their angle ends at ``pi/2``, where nothing
@@ -138,7 +138,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Geometric:
+class Geometric(Schedule):
     """Noise of deviation ``sigma(t) = low (high / low)^(t / T)``: ``beta = d sigma^2 / dt`` (Song et al. 2021, eq. 30).
 
     Args:
@@ -188,7 +188,7 @@ class Geometric:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Schedule):
     """Given integrals at given times, with constant rates between them: discrete chains are continuous with it.
 
     Args:
