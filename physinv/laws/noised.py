@@ -83,9 +83,9 @@ def between(
         Half-way between two points, a Brownian motion is in their middle:
 
         >>> import torch
-        >>> from physinv.equations.noising import VE, Uniform
+        >>> from physinv.equations.noising import VE, LinearRate
         >>> zero, one = torch.zeros(1, 1), torch.ones(1, 1)
-        >>> law = between(VE(Uniform(1.0, 1.0)), zero, one, torch.full((1,), 0.5), torch.ones(1))
+        >>> law = between(VE(LinearRate(1.0, 1.0)), zero, one, torch.full((1,), 0.5), torch.ones(1))
         >>> law.mean.item(), law.lower.item(), law.upper.item()
         (0.5, 0.25, 0.5)
     """

@@ -12,7 +12,7 @@ backward need no guidance, and guidance would make them wrong.
 
 from __future__ import annotations
 
-__all__ = ["Guide", "Prediction", "dps", "moment_matching", "pigdm", "sample_guided"]
+__all__ = ["Guide", "PredictedObservation", "dps", "moment_matching", "pigdm", "sample_guided"]
 
 import itertools
 from collections.abc import Callable
@@ -36,7 +36,7 @@ from physinv.reversal.langevin import corrected
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedObservation:
     """A Gaussian approximation ``p(y | x_t) ~ N(y; mean(x_t), R)`` of the observation at T, seen from an earlier state.
 
     Args:
@@ -59,8 +59,8 @@ class Prediction:
         return adjoint(gap.reshape(y.shape))
 
 
-Guide = Callable[[SDE, Observation, tuple[float, float], Tensor], Prediction]
-"""``(sde, observation, (t, T), like) -> Prediction``, where ``like (1, *state)`` gives shape, dtype and device."""
+Guide = Callable[[SDE, Observation, tuple[float, float], Tensor], PredictedObservation]
+"""``(sde, observation, (t, T), like) -> prediction``, where ``like (1, *state)`` gives shape, dtype and device."""
 
 
 def dps(
@@ -70,7 +70,7 @@ def dps(
     like: Float[Tensor, "1 *state"],
     *,
     pieces: int = 4,
-) -> Prediction:
+) -> PredictedObservation:
     """Predict the observation as if the physics until T were free of noise: ``R = sigma^2 I``.
 
     Samples are too narrow where the physics adds noise (diffusion posterior sampling).
@@ -99,7 +99,7 @@ def pigdm(
     like: Float[Tensor, "1 *state"],
     *,
     pieces: int = 4,
-) -> Prediction:
+) -> PredictedObservation:
     """Predict the observation with the mean variance of the physics' noise: ``R = (sigma^2 + r_t^2) I``.
 
     ``r_t^2 = tr(H V H^T) / seen``, with the covariance ``V`` of the noise accumulated until T.  The variance is right
@@ -126,7 +126,7 @@ def pigdm(
 
 def moment_matching(
     sde: SDE, observation: Observation, span: tuple[float, float], like: Float[Tensor, "1 *state"]
-) -> Prediction:
+) -> PredictedObservation:
     """Predict the observation exactly, for linear SDEs: ``R = H V H^T + sigma^2 I``.
 
     ``V`` is the covariance of the noise accumulated from t to T.
@@ -203,7 +203,7 @@ def sample_guided(
 
     # Guide and preconditioner depend on the time only: they are computed once for all batches of a step.
     @lru_cache(maxsize=1)
-    def prediction(t: float) -> Prediction:
+    def prediction(t: float) -> PredictedObservation:
         return guide(posterior.sde, observation, (t, horizon), prior)
 
     @lru_cache(maxsize=1)
@@ -235,7 +235,7 @@ def sample_guided(
 
 def _prediction(
     sde: SDE, observation: Observation, span: tuple[float, float], accumulated: Float[Tensor, "seen seen"], pieces: int
-) -> Prediction:
+) -> PredictedObservation:
     """Physics without noise from t to T, then H; one step of ``drift_flow`` is exact for Linear SDEs."""
     steps = 1 if isinstance(sde, Linear) else pieces
     grid = torch.linspace(*span, steps + 1, dtype=torch.float64).tolist()
@@ -245,7 +245,7 @@ def _prediction(
             x = sde.drift_flow(x, x.new_full((len(x),), a), x.new_full((len(x),), b))
         return observation.operator(x)
 
-    return Prediction(mean, accumulated + observation.covariance(accumulated))
+    return PredictedObservation(mean, accumulated + observation.covariance(accumulated))
 
 
 def _accumulated(sde: SDE, observation: Observation, span: tuple[float, float], like: Tensor) -> Tensor:

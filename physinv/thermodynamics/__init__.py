@@ -11,7 +11,7 @@ __all__ = [
     "HMC",
     "MALA",
     "Boltzmann",
-    "Difference",
+    "DifferenceEstimate",
     "Driven",
     "Energy",
     "FreeEnergy",
@@ -19,7 +19,7 @@ __all__ = [
     "Move",
     "Path",
     "Sandwich",
-    "Trial",
+    "TrialLaw",
     "Weights",
     "annealed_importance",
     "bath_entropy",
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 from physinv.thermodynamics.boltzmann import Boltzmann, equilibrium
-from physinv.thermodynamics.differences import Difference, bennett, crooks, jarzynski
+from physinv.thermodynamics.differences import DifferenceEstimate, bennett, crooks, jarzynski
 from physinv.thermodynamics.driving import (
     Driven,
     Sandwich,
@@ -54,5 +54,5 @@ from physinv.thermodynamics.energy import Energy, Path, geometric, reduced
 from physinv.thermodynamics.entropy import bath_entropy, entropy_production, lost_information
 from physinv.thermodynamics.free_energy import FreeEnergy, free_energy
 from physinv.thermodynamics.moves import HMC, MALA, Metropolis, Move, tuned
-from physinv.thermodynamics.variational import FAMILIES, Trial, variational
+from physinv.thermodynamics.variational import FAMILIES, TrialLaw, variational
 from physinv.thermodynamics.weights import Weights, importance

@@ -12,7 +12,7 @@ The mean work bounds ``D`` from above, and minus that of the way back from below
 
 from __future__ import annotations
 
-__all__ = ["Difference", "Slope", "bennett", "crooks", "jarzynski"]
+__all__ = ["DifferenceEstimate", "Slope", "bennett", "crooks", "jarzynski"]
 
 import math
 import warnings
@@ -27,7 +27,7 @@ from physinv.thermodynamics.weights import Weights, few_effective
 
 
 @dataclass(frozen=True)
-class Difference:
+class DifferenceEstimate:
     """An estimate of a free-energy difference.
 
     Args:
@@ -56,7 +56,7 @@ class Slope:
     offset: float
 
 
-def jarzynski(work: Float[Tensor, " n"], *, of: str = "Jarzynski's equality") -> Difference:
+def jarzynski(work: Float[Tensor, " n"], *, of: str = "Jarzynski's equality") -> DifferenceEstimate:
     """Estimate a free-energy difference from the work of runs in one direction.
 
     Minus the value of runs from 1 to 0 is an estimate of the same difference.  An effective share below 5 % is warned
@@ -81,10 +81,10 @@ def jarzynski(work: Float[Tensor, " n"], *, of: str = "Jarzynski's equality") ->
     found = Weights(work[:, None], -work)
     for told in few_effective(found.effective, len(work), of):
         warnings.warn(told, stacklevel=2)
-    return Difference(-found.log_mean, found.error, found.effective)
+    return DifferenceEstimate(-found.log_mean, found.error, found.effective)
 
 
-def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> Difference:
+def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> DifferenceEstimate:
     """Estimate a free-energy difference from the work of runs in both directions, with the least variance.
 
     Args:
@@ -118,7 +118,7 @@ def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> Difference:
     variance, effective = sum(spread for spread, _ in found), min(share for _, share in found)
     for told in few_effective(effective, min(len(W), len(V)), "Bennett's estimate"):
         warnings.warn(told, stacklevel=2)
-    return Difference(D, math.sqrt(variance), effective)
+    return DifferenceEstimate(D, math.sqrt(variance), effective)
 
 
 def crooks(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> Slope:

@@ -19,7 +19,7 @@ from physinv.config.seeds import Seed, seeds
 from physinv.processes.potential import check_potential
 from physinv.processes.simulator import Simulator
 from physinv.thermodynamics.boltzmann import Boltzmann, check_overdamped, equilibrium, step_of
-from physinv.thermodynamics.differences import Difference, Slope, bennett, crooks, jarzynski
+from physinv.thermodynamics.differences import DifferenceEstimate, Slope, bennett, crooks, jarzynski
 from physinv.thermodynamics.driving import drive
 from physinv.thermodynamics.energy import along, reduced
 
@@ -52,15 +52,17 @@ class FreeEnergy:
     equilibria: tuple[Boltzmann, Boltzmann]
 
     @property
-    def estimates(self) -> dict[str, Difference]:
+    def estimates(self) -> dict[str, DifferenceEstimate]:
         """Return the estimates by name: Bennett's, Jarzynski's forward and backward, and annealing at both ends."""
         reversed_ = jarzynski(self.back, of="Jarzynski's equality backward")
         first, last = self.equilibria
-        annealed = Difference(first.log_z - last.log_z, math.hypot(first.log_z_error, last.log_z_error), math.nan)
+        annealed = DifferenceEstimate(
+            first.log_z - last.log_z, math.hypot(first.log_z_error, last.log_z_error), math.nan
+        )
         return {
             "bennett": bennett(self.work, self.back),
             "jarzynski": jarzynski(self.work, of="Jarzynski's equality forward"),
-            "jarzynski backward": Difference(-reversed_.value, reversed_.error, reversed_.effective),
+            "jarzynski backward": DifferenceEstimate(-reversed_.value, reversed_.error, reversed_.effective),
             "annealing": annealed,
         }
 
@@ -216,7 +218,7 @@ def _mean(work: Tensor) -> tuple[float, float]:
     return float(work.mean()), float(work.std()) / math.sqrt(len(work))
 
 
-def _told(found: Difference) -> dict[str, float | None]:
+def _told(found: DifferenceEstimate) -> dict[str, float | None]:
     """An estimate for JSON."""
     return {"value": found.value, "error": found.error, "effective": _finite(found.effective)}
 

@@ -11,7 +11,7 @@ separate wells, since mass where ``p`` is small costs much.
 
 from __future__ import annotations
 
-__all__ = ["FAMILIES", "Trial", "variational"]
+__all__ = ["FAMILIES", "TrialLaw", "variational"]
 
 import math
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ _DRAWS, _BATCHES, _ITERATIONS = 512, 16, 200
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialLaw:
     """The best Gaussian of a family.
 
     Args:
@@ -58,7 +58,7 @@ def variational(
     *,
     family: str = "gaussian",
     generator: torch.Generator | None = None,
-) -> Trial:
+) -> TrialLaw:
     """Minimise the variational free energy over a family of Gaussians.
 
     Expectations are means over draws whose mean and covariance are those of the family exactly, so that the bound of a
@@ -113,7 +113,7 @@ def variational(
     search.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         found = torch.stack([bound(_draws(d, x, generator)) for _ in range(_BATCHES)])
-        return Trial(mean.detach(), root().detach(), float(found.mean()), float(found.std()) / math.sqrt(_BATCHES))
+        return TrialLaw(mean.detach(), root().detach(), float(found.mean()), float(found.std()) / math.sqrt(_BATCHES))
 
 
 def _draws(d: int, like: Tensor, generator: torch.Generator | None) -> Tensor:

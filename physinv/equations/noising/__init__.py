@@ -18,7 +18,7 @@ DDPM is ``VP(chain(betas))`` on the times ``grid(N)``, SMLD ``VE(levels(sigmas))
 
 from physinv.equations.noising.chains import chain, cosine_betas, geometric_levels, grid, levels, linear_betas
 from physinv.equations.noising.processes import VE, VP, Noising, SubVP
-from physinv.equations.noising.schedules import Cosine, Geometric, Schedule, Table, Uniform
+from physinv.equations.noising.schedules import Cosine, Geometric, LinearRate, Schedule, Table
 
 __all__ = [
     "VE",
@@ -29,7 +29,7 @@ __all__ = [
     "Schedule",
     "SubVP",
     "Table",
-    "Uniform",
+    "LinearRate",
     "chain",
     "cosine_betas",
     "geometric_levels",

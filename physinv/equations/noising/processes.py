@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.equations.broadcast import match
-from physinv.equations.noising.schedules import Geometric, Schedule, Uniform
+from physinv.equations.noising.schedules import Geometric, LinearRate, Schedule
 from physinv.equations.sde import Linear
 
 
@@ -27,7 +27,7 @@ class Noising(Linear):
             :class:`~physinv.models.references.linear.LinearReference` then knows the spectrum of the data.
     """
 
-    schedule: Schedule = field(default_factory=Uniform)
+    schedule: Schedule = field(default_factory=LinearRate)
     basis: str = "identity"  # type: ignore[misc]  # a class attribute of Linear
 
     noise: ClassVar[float] = 1.0  # type: ignore[misc]
@@ -83,7 +83,7 @@ class VP(Noising):
     """The variance-preserving process ``dx = -beta/2 x dt + beta^(1/2) dW``, of which DDPM is a discretisation.
 
     Example:
-        >>> process, like = VP(Uniform(0.1, 20.0)), torch.zeros(1, 3)
+        >>> process, like = VP(LinearRate(0.1, 20.0)), torch.zeros(1, 3)
         >>> a, v = process.decay(0.0, torch.ones(1), like), process.variance(0.0, torch.ones(1), like)
         >>> round((a**2 + v).item(), 6)  # data of variance 1 keep it
         1.0
@@ -105,7 +105,7 @@ class SubVP(VP):
         Song et al. (2021), Score-based generative modeling through stochastic differential equations, eq. 28 and 29.
 
     Example:
-        >>> process = SubVP(Uniform(0.1, 20.0))
+        >>> process = SubVP(LinearRate(0.1, 20.0))
         >>> round(process.variance(0.0, torch.full((1,), 0.1), torch.zeros(1, 3)).item(), 5)  # (1 - e^-.1095)^2
         0.01076
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Cosine", "Geometric", "Schedule", "Table", "Uniform"]
+__all__ = ["Cosine", "Geometric", "Schedule", "Table", "LinearRate"]
 
 import itertools
 import math
@@ -49,7 +49,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Uniform(Schedule):
+class LinearRate(Schedule):
     """A rate that grows linearly, ``beta(t) = first + (last - first) t / T`` (Ho et al. 2020; Song et al. 2021).
 
     Args:
@@ -61,7 +61,7 @@ class Uniform(Schedule):
         ValueError: If a rate is negative, both are 0, or the horizon is not positive.
 
     Example:
-        >>> round(Uniform(0.1, 20.0).integral(0.0, torch.tensor(1.0)).item(), 4)
+        >>> round(LinearRate(0.1, 20.0).integral(0.0, torch.tensor(1.0)).item(), 4)
         10.05
     """
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.integrate import quad, solve_ivp
 
-from physinv.equations.noising import VE, VP, Cosine, Geometric, SubVP, Table, Uniform
+from physinv.equations.noising import VE, VP, Cosine, Geometric, LinearRate, SubVP, Table
 from physinv.equations.solve import solve
 from physinv.equations.steps import euler, exponential
 from physinv.models.references.linear import LinearReference
@@ -15,13 +15,13 @@ from physinv.posterior.posterior import Posterior
 F64 = torch.float64
 LIKE = torch.zeros(1, 1, dtype=F64)
 PROCESSES = [
-    VP(Uniform(0.1, 20.0)),
+    VP(LinearRate(0.1, 20.0)),
     VP(Cosine(left=1e-3)),
     VP(Table((0.0, 0.3, 1.0), (0.0, 0.2, 3.0))),
-    SubVP(Uniform(0.1, 20.0)),
+    SubVP(LinearRate(0.1, 20.0)),
     SubVP(Cosine(left=1e-3)),
     VE(Geometric(0.05, 8.0)),
-    VE(Uniform(0.5, 3.0, horizon=2.0)),
+    VE(LinearRate(0.5, 3.0, horizon=2.0)),
 ]
 
 
@@ -58,7 +58,7 @@ def test_kernels_compose(process):
 @pytest.mark.parametrize("t", [0.01, 0.3, 1.0])
 def test_sub_vp_has_the_square_of_the_variance_of_vp(t):
     """(1 - e^-B)^2 to 1e-6, with B by quadrature."""
-    for schedule in (Uniform(0.1, 20.0), Cosine(left=1e-3)):
+    for schedule in (LinearRate(0.1, 20.0), Cosine(left=1e-3)):
         total = quad(lambda s, beta=schedule: float(beta.rate(at(s))), 0, t, epsabs=1e-12, epsrel=1e-10)[0]
         assert kernel(SubVP(schedule), 0.0, t)[1] == pytest.approx((1 - math.exp(-total)) ** 2, rel=1e-6)
         assert kernel(VP(schedule), 0.0, t)[1] == pytest.approx(1 - math.exp(-total), rel=1e-6)
@@ -75,7 +75,7 @@ def test_cosine_keeps_the_squared_cosine():
 def test_short_steps_keep_their_digits_in_float32():
     """Differences of integrals would have an error of 1e-7 B; the noise of a short step is right to 1e-5 of itself."""
     like, t0, t1 = torch.zeros(1, 1), torch.tensor([0.9]), torch.tensor([0.9 + 2**-14])
-    for process in (VP(Uniform()), VP(Cosine()), SubVP(Uniform()), VE(Geometric())):
+    for process in (VP(LinearRate()), VP(Cosine()), SubVP(LinearRate()), VE(Geometric())):
         want = kernel(process, float(t0), float(t1))[1]
         assert float(process.variance(t0, t1, like)) == pytest.approx(want, rel=1e-5)
 
@@ -105,8 +105,8 @@ def test_likelihood_of_a_gaussian_through_posterior(process):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: Uniform(-1.0, 2.0), "`first` and `last`"),
-        (lambda: Uniform(0.1, 2.0, horizon=0.0), "`horizon`"),
+        (lambda: LinearRate(-1.0, 2.0), "`first` and `last`"),
+        (lambda: LinearRate(0.1, 2.0, horizon=0.0), "`horizon`"),
         (lambda: Cosine(left=1.0), "`left`"),
         (lambda: Geometric(2.0, 1.0), "`low` and `high`"),
         (lambda: Table((0.0, 1.0), (0.0, 0.0)), "`integrals`"),
