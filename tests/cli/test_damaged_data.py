@@ -73,11 +73,12 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def damaged(system: Path, folder: Path, damage: Callable[[Path], None]) -> dict[str, str]:
-    """A dataset without its list of files, so that `generate` looks at them; and the words of commands."""
+def damaged(system: Path, folder: Path, damage: Callable[[Path], None], *, listed: bool = False) -> dict[str, str]:
+    """A dataset, as a rule without its list of files, so that `generate` looks at them; and the words of commands."""
     data = folder / "double-well"
     shutil.copytree(system / "double-well", data)
-    (data / "dataset.json").unlink()
+    if not listed:
+        (data / "dataset.json").unlink()
     damage(data / "data" / "train" / "double-well_000.hdf5")
     return {"data": str(data), "folder": str(folder), "out": str(folder / "out"), "run": str(system / "run")}
 
@@ -87,7 +88,7 @@ def damaged(system: Path, folder: Path, damage: Callable[[Path], None]) -> dict[
 def test_damage_is_one_line_of_every_verb(
     system: Path, tmp_path: Path, verb: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = damaged(system, tmp_path, damage)
+    words = damaged(system, tmp_path, damage, listed=verb == "info of all")
     before = digests(tmp_path)
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
