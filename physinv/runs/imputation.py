@@ -55,7 +55,7 @@ def trajectories_with_gaps(
         ValueError: If the file does not hold such trajectories, nothing is missing, or nothing is left.
     """
     shape = (len(run.times), *run.simulator.shape)
-    if path.is_dir() or path.suffix in _FILES and variable is None:
+    if path.is_dir() or (path.suffix in _FILES and variable is None):
         data = TrajectoryDataset(path, verify=verify)
         check_same_system(run.info["simulator"], run.simulator, data)
         paths, x = list(data.paths), data.trajectories(slice(0, limit or data.n_trajectories))

@@ -85,7 +85,7 @@ class Imputation(Answer):
             generator: Source of randomness.
 
         Returns:
-            Whole trajectories.  Entries whose noise is below a thousandth of
+            Whole trajectories.  Entries whose noise is below 1e-5 of
             the scale of the data are those that were given.
         """
         law, shape = self.model.law, tuple(y.shape[2:])

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from physinv.processes.layout import StateLayout
 
-LEAST = 1e-3
+LEAST = 1e-5
 """Smallest deviation of the noise of an entry, in units of the law: entries that are known exactly have it."""
 
-_SMALL = 1e-9  # of the largest variance: directions that are left out
+_SMALL = 1e-14  # of the largest variance: directions that are left out
 _ENOUGH = 4  # training trajectories for each number, with which their sample covariance tells variances
 
 
@@ -176,7 +176,7 @@ class WindowLaw(nn.Module):
         Args:
             y: Values of the entries in units of the law; what stands at others does not matter.
             seen: Which entries are known, the same ones for all rows of a group.
-            noise: Standard deviation of their noise, in units of the law; a thousandth at least.
+            noise: Standard deviation of their noise, in units of the law.
         """
         y, noise = torch.where(seen[:, None], y, 0.0), noise.clamp(min=LEAST)
 
@@ -264,7 +264,7 @@ def fit_window_law(
     unit = columns / columns.square().sum(0).sqrt()
     left = judged - ((judged.flatten(1) @ unit) @ unit.T).reshape(judged.shape)
     rest = left.square().mean((0, 1))
-    rest = torch.where(rest > 1e-7, rest, 0.0)
+    rest = torch.where(rest > _SMALL, rest, 0.0)
     whole = left[..., rest > 0] / rest[rest > 0].sqrt()
     frames = u.shape[1]
     memory = torch.eye(frames, dtype=u.dtype, device=u.device)
