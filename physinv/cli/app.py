@@ -14,10 +14,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from physinv.cli import benchmark, compare, data, evidence, free_energy, import_data, reconstruct, train
+from physinv.cli import benchmark, compare, data, evidence, free_energy, import_data, impute, reconstruct, train
 from physinv.cli.options import Seed, parse_seconds
-from physinv.cli.settings_help import SettingsHelp
 from physinv.cli.terminal import console
+from physinv.cli.terminal.settings_help import SettingsHelp
 from physinv.cli.terminal.stopping import Heard, Stopped, heard, keeping
 from physinv.config.failures import memory_failure, os_failure
 
@@ -67,6 +67,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "info": data.info,
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
+    "impute": impute.impute,
     "evaluate": reconstruct.evaluate,
     "evidence": evidence.evidence,
     "free-energy": free_energy.free_energy,

@@ -206,7 +206,7 @@ def evaluate(
     from physinv.config.outputs.locks import lock_file
     from physinv.evaluation.checks import warnings
     from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
-    from physinv.evaluation.frames import frame_metrics
+    from physinv.evaluation.frames import frame_metrics, missing_metrics
     from physinv.evaluation.verdict.certificate import certificate_sentences
     from physinv.posterior.reconstruction import read_reconstruction
     from physinv.processes.given import GivenPhysics
@@ -223,13 +223,13 @@ def evaluate(
 
     # Everything is computed before anything is written, so that `--strict` leaves nothing behind.
     if loaded.truth is None:
-        rows, checks, said, seen_at = [], [], None, []
+        rows, checks, said, seen_at, gaps = [], [], None, [], None
         found = check_predictive(loaded)
         predictive = None if found is None else found[1]
         told = [] if predictive is None else list(predictive.warnings)
     else:
         rows, checks, predictive, seen_at = evaluate(loaded), check(loaded), None, frame_metrics(loaded)
-        said = judge(loaded, rows)
+        said, gaps = judge(loaded, rows), missing_metrics(loaded)
         told = warnings(checks) + list(said.warnings)
     unlike = [*info.get("familiarity", {}).get("warnings", []), *info.get("warnings", [])]
     told += unlike
@@ -240,6 +240,7 @@ def evaluate(
     else:
         console.metrics(rows, title)
         console.frames(seen_at)
+        console.missing(gaps)
         console.checks(checks)
         console.verdict(said)
         console.say("\n".join(certificate_sentences(info)))
@@ -247,7 +248,7 @@ def evaluate(
     if json is not None:
         with lock_file(json, "evaluate"):
             check_output(json, "--json", recon, overwrite=overwrite)
-            write_json(rows, loaded, json, checks, said, predictive, seen_at)
+            write_json(rows, loaded, json, checks, said, predictive, seen_at, gaps)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction

@@ -27,6 +27,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / observed / level / SPLIT     deviation of the noise of each trajectory, where it is unknown
     observation / level / BLOCK             the same of the observations that are read together
     observation / sensors                   where the sensors of a partial observation are
+    observation / hidden / NUMBER           entries of trajectories that are hidden for a test
     observation / noise / BLOCK             noise of the partial observations that are read together
     reconstruction / samples                paths that samples are refined by
     reconstruction / samples / OBSERVATION  samples of the part that begins there, of unknown parameters as well

@@ -18,7 +18,7 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
-from physinv.evaluation.frames import Frame
+from physinv.evaluation.frames import Frame, Missing
 from physinv.evaluation.observed.predictive import PredictedFinals, Predictive, Way, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
@@ -185,6 +185,7 @@ def write_json(
     verdict: Verdict | None = None,
     predictive: Predictive | None = None,
     frames: Sequence[Frame] = (),
+    missing: Missing | None = None,
 ) -> None:
     """Write the tables of metrics and checks, and how the reconstruction was made, as JSON.
 
@@ -196,6 +197,7 @@ def write_json(
         verdict: The verdict in words.
         predictive: The posterior predictive check.
         frames: Metrics of the frames of trajectories.
+        missing: Metrics of their missing entries.
     """
     told = warnings(checks)
     content: dict[str, Any] = {"metrics": as_json(rows), "checks": as_json(checks)}
@@ -208,6 +210,8 @@ def write_json(
         told += predictive.warnings
     if frames:
         content["frames"] = as_json(frames)
+    if missing is not None:
+        content["missing"] = as_json([missing])[0]
     if certificate := recon.info.get("certificate"):
         content["certificate"] = {**certificate, "sentences": certificate_sentences(recon.info)}
     told += recon.info.get("familiarity", {}).get("warnings", [])

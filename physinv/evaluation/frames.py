@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Frame", "exact_frames", "frame_metrics"]
+__all__ = ["Frame", "Missing", "exact_frames", "frame_metrics", "missing_metrics"]
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.config.seeds import Seed, seeds
@@ -35,6 +36,59 @@ class Frame:
     coverage_90: float
     exact_crps: float | None = None
     exact_coverage_90: float | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """How well the entries of trajectories are found that were not observed.
+
+    Args:
+        share: Share of the entries that are missing.
+        crps: Fair CRPS of them.
+        coverage_90: Share of them in the central 90 % interval.
+        interpolation: Mean absolute error, the CRPS of a single estimate, of linear interpolation in time between the
+            observed entries at the same place, constant beyond them; None where a place is never observed.
+        exact_crps: The CRPS of the exact smoother; None where it is not known.
+    """
+
+    share: float
+    crps: float
+    coverage_90: float
+    interpolation: float | None = None
+    exact_crps: float | None = None
+
+
+def missing_metrics(recon: Reconstruction, *, seed: Seed = 0) -> Missing | None:
+    """Compare the missing entries of trajectories with the truth, for records of everything at the times of frames.
+
+    Args:
+        recon: The reconstruction of such a record.
+        seed: Seed of the draws of the exact smoother.
+
+    Returns:
+        The metrics over all missing entries whose truth is known; None for other records, and where nothing is missing.
+    """
+    drawn, truth, times, record = recon.frames, recon.frames_truth, recon.time, recon.record
+    if drawn is None or truth is None or times is None or record is None or recon.seen is None:
+        return None
+    told = [entry.get("observe") for entry in recon.info["record"]]
+    if set(told) != {"everything"} or tuple(times.tolist()) != record.times or len(told) != len(times):
+        return None
+    seen, scored = recon.seen.reshape(truth.shape), recon.simulator.layout.scored
+    real, known = scored(truth), scored(seen)
+    asked = known.isnan() & real.isfinite()
+    if not bool(asked.any()) or drawn.shape[1] < _TOGETHER:
+        return None
+
+    # All missing numbers as one row of scalars.
+    target = real[asked][:, None]
+    ours = _of(scored(drawn), asked)
+    exact = exact_frames(recon, seed=seed)
+    best = None if exact is None else float(metrics.crps(_of(scored(exact), asked), target))
+    filled = torch.from_numpy(_interpolated(known.numpy(), times.numpy()))[asked]
+    error = float((filled - target[:, 0]).abs().mean()) if bool(filled.isfinite().all()) else None
+    covered = float(metrics.coverage(ours, target))
+    return Missing(float(asked.double().mean()), float(metrics.crps(ours, target)), covered, error, best)
 
 
 def frame_metrics(recon: Reconstruction, *, seed: Seed = 0) -> list[Frame]:
@@ -81,3 +135,18 @@ def exact_frames(recon: Reconstruction, *, seed: Seed = 0) -> Float[Tensor, "n k
     generator: torch.Generator = seeds(seed).child("evaluation", "exact").generator()
     n = recon.samples.shape[1]
     return exact.given(record).sample_at(recon.seen, n, recon.time.tolist(), generator=generator)
+
+
+def _of(draws: Float[Tensor, "n k *rest"], asked: Bool[Tensor, "n *rest"]) -> Float[Tensor, "entry k 1"]:
+    """The entries that are asked for, each with its draws."""
+    return draws.movedim(1, -1)[asked][..., None]
+
+
+def _interpolated(y: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Linear interpolation in time, axis 1, between numbers that are not NaN; NaN where there are none."""
+    rows = np.moveaxis(y, 1, -1).reshape(-1, y.shape[1])
+    found = np.full_like(rows, np.nan)
+    for row, out in zip(rows, found, strict=True):
+        if (there := np.isfinite(row)).any():
+            out[:] = np.interp(times, times[there], row[there])
+    return np.moveaxis(found.reshape(*np.moveaxis(y, 1, -1).shape), -1, 1)

@@ -213,6 +213,16 @@ class Problem:
         """
         self._fit(model, sde, self.train, self.valid, self.settings, None)
 
+    def minimise_trajectories(self, model: nn.Module, loss: Loss) -> None:
+        """Train ``model.network`` on whole trajectories.
+
+        Args:
+            model: The module to train, with a part called ``network``.
+            loss: The objective, called with the model.
+        """
+        settings = self.settings.model_copy(update={"windows": (len(self.train.times),)})
+        self._fit(model, self.simulator, self.train, self.valid, settings, None, loss=loss)
+
     def minimise_jumps(
         self,
         kernel: JumpKernel,

@@ -79,6 +79,10 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
         "diffusion from noise to x_0, given x_T",
     ),
     "flow-matching": ("learned.conditional:fit_flow_matching", "flow matching from noise to x_0, given x_T"),
+    "imputation": (
+        "learned.imputation:fit_imputation",
+        "conditional diffusion of whole trajectories, given any of their entries",
+    ),
     "npse": (
         "learned.simulation_based:fit_npse",
         "neural posterior score estimation (package sbi), vectors",

@@ -11,7 +11,7 @@ Paths are relative to the TOML file.
 
 from __future__ import annotations
 
-__all__ = ["RecordData", "read_record"]
+__all__ = ["RecordData", "read_numbers", "read_record"]
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +55,13 @@ class RecordData:
         entries: When, what and how exactly.
         y: The numbers, one row for each trajectory, NaN where one is missing.
         paths: The files that were read.
+        whole: The true states at all stored times, NaN where they are not known; None: nothing is known of them.
     """
 
     entries: tuple[EntryText, ...]
     y: Float[Tensor, "batch seen"]
     paths: tuple[Path, ...]
+    whole: Float[Tensor, "batch time *state"] | None = None
 
 
 def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
@@ -95,7 +97,7 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
             raise ValueError(f"{where}: {error}") from None
 
         # Numbers of one trajectory, or of several.
-        found = _numbers(path.parent / entry.data, entry.variable, where)
+        found = read_numbers(path.parent / entry.data, entry.variable, where)
         rows = 1 if found.numel() == seen else len(found) if found.ndim else 0
         if not rows or found.numel() != rows * seen:
             raise ValueError(
@@ -109,8 +111,20 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
     return RecordData(tuple(entries), torch.cat(values, 1), tuple(dict.fromkeys(paths)))
 
 
-def _numbers(path: Path, variable: str | None, where: str) -> Tensor:
-    """The numbers of the one variable of a file."""
+def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
+    """Read the numbers of the one variable of a file.
+
+    Args:
+        path: The file, of any kind that observations are read from.
+        variable: Its name; None: the only one there is.
+        where: What the file is, for messages.
+
+    Returns:
+        The numbers, float32.
+
+    Raises:
+        ValueError: If the file cannot be read, or has several variables and none is named.
+    """
     source = open_source(path)
     names = [str(name) for name in source.data_vars]
     known = names if variable is None else [name for name in names if name == variable]
@@ -122,7 +136,7 @@ def _numbers(path: Path, variable: str | None, where: str) -> Tensor:
 
 def _places(path: Path, shape: tuple[int, ...], where: str) -> list[int]:
     """The components where a mask, of a state or of its points, is true."""
-    mask = _numbers(path, None, where)
+    mask = read_numbers(path, None, where)
     for wanted in (shape, shape[1:]):
         if tuple(mask.shape) == wanted and len(wanted) > 0:
             places: list[int] = (mask != 0).expand(shape).flatten().nonzero()[:, 0].tolist()

@@ -110,6 +110,7 @@ def reconstruct_record(
     read: TrajectoryDataset | list[Path]
     if isinstance(data, RecordData):
         entries, y, read = data.entries, data.y[: plan.limit], list(data.paths)
+        truth, known = _known_of(data, plan, run.times)
     else:
         check_same_system(run.info["simulator"], run.simulator, data)
         entries, y = _seen(data, plan, layout.shape)
@@ -188,6 +189,14 @@ def _known(data: TrajectoryDataset, frames: tuple[float, ...], n: int) -> Tensor
     return torch.stack([blank if i is None else data.states(i, limit=n) for i in places], 1)
 
 
+def _known_of(data: RecordData, plan: RecordPlan, times: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The true initial states of a record in numbers, and the states at the times of frames; None if not all known."""
+    if data.whole is None or not bool((whole := data.whole[: plan.limit])[:, 0].isfinite().all()):
+        return None, None
+    places = [int((times - t).abs().argmin()) for t in plan.frames]
+    return whole[:, 0], whole[:, places] if places else None
+
+
 def _stored(data: TrajectoryDataset, t: float) -> int | None:
     """The place of a time among the stored ones."""
     gap = (data.times - t).abs()
@@ -226,6 +235,6 @@ def _info(
         "run": run.info,
         "versions": versions(),
     }
-    if isinstance(data, RecordData):
+    if isinstance(data, RecordData) and data.whole is None:
         info["observations"] = {"sources": [str(data.paths[0])] * n, "indices": list(range(n)), "notes": []}
     return info

@@ -10,6 +10,7 @@ __all__ = [
     "familiarity",
     "mapping",
     "metrics",
+    "missing",
     "note",
     "pairs",
     "plain",
@@ -37,7 +38,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from physinv.evaluation.checks import Check
     from physinv.evaluation.evaluate import Row
-    from physinv.evaluation.frames import Frame
+    from physinv.evaluation.frames import Frame, Missing
     from physinv.evaluation.observed.familiarity import Familiarity
     from physinv.evaluation.observed.predictive import Predictive
     from physinv.evaluation.paired import Pair
@@ -205,6 +206,19 @@ def frames(found: Sequence[Frame]) -> None:
         figures = (frame.time, frame.crps, frame.exact_crps, frame.coverage_90, frame.exact_coverage_90)
         table.add_row(*("-" if x is None else f"{x:.4g}" for x in figures))
     _out().print(table)
+
+
+def missing(found: Missing | None) -> None:
+    """Print how well missing entries are found; nothing where there are none.
+
+    Args:
+        found: Their metrics.
+    """
+    if found is None:
+        return
+    beside = {"linear interpolation": found.interpolation, "exact": found.exact_crps}
+    told = "".join(f", {name} {value:.4g}" for name, value in beside.items() if value is not None)
+    say(f"missing entries ({found.share:.0%}): CRPS {found.crps:.4g}{told}, 90 % coverage {found.coverage_90:.3f}")
 
 
 def pairs(found: Sequence[Pair], a: str, b: str) -> None:

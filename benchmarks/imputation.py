@@ -1,0 +1,94 @@
+"""Missing entries of trajectories: the method `imputation` beside the exact smoother and linear interpolation in time.
+
+    python benchmarks/imputation.py                          Ornstein-Uhlenbeck and heat, beside the exact smoother
+    python benchmarks/imputation.py furnace sea --steps 500  datasets that `physinv import` wrote, beside interpolation
+
+Every second frame is known: with noise .3 (Ornstein-Uhlenbeck), noise .05 (heat, 16 points), exactly (recordings).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.evaluation.frames import missing_metrics
+from physinv.evaluation.metrics import crps
+from physinv.laws.exact import LinearGaussian
+from physinv.laws.observation import Observation
+from physinv.laws.operators import everything
+from physinv.laws.record import ObservationRecord
+from physinv.methods.learned.imputation import fit_imputation
+from physinv.methods.problem import Problem
+from physinv.posterior.reconstruction import read_reconstruction
+from physinv.runs.imputation import trajectories_with_gaps
+from physinv.runs.records import RecordPlan, reconstruct_record
+from physinv.runs.run import load_run, train_run
+from physinv.training.budget import Budget
+from simulators.fields.heat import Heat
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+F64 = torch.float64
+TRAIN, VALID, TEST, DRAWS = 2000, 200, 200, 64
+
+
+def known_processes(steps: int, seed: int) -> None:
+    """Print CRPS beside the exact smoother."""
+    ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=40)
+    prior = LinearGaussian(ou, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
+    heat = Heat(size=16, dimension=1, steps=8)
+    exact = heat.exact()
+    assert exact is not None
+    for name, process, law, noise in (("ornstein-uhlenbeck", ou, prior, 0.3), ("heat", heat, exact, 0.05)):
+        g = torch.Generator().manual_seed(seed)
+        x = process.simulate(TRAIN + VALID + TEST, process.times, generator=g)
+        train, valid, truth = x.split([TRAIN, VALID, TEST])
+        make = TrajectoryDataset.from_arrays
+        along = {"coordinates": {"x": process.layout.coordinates[0]}, "names": "u"} if process.layout.space else {}
+        axis = {"boundary": "periodic"} if process.layout.space else {}
+        data = [make(part, times=process.times, **along, **axis) for part in (train, valid)]
+        answer = fit_imputation(Problem(process, *data, budget=Budget(steps=steps), seed=seed))
+        seen = list(range(0, len(process.times), 2))
+        record = ObservationRecord(*((float(process.times[i]), Observation(everything, noise)) for i in seen))
+        y, times = record.observe(truth[:, seen], generator=g), process.times.tolist()
+        ours = answer.given(record).sample_at(y, DRAWS, times, generator=g)
+        best = law.given(record).sample_at(y, DRAWS, times, generator=g)
+        for part, which in (("all frames", range(len(times))), ("missing frames", set(range(len(times))) - set(seen))):
+            at = sorted(which)
+            a, b = (float(crps(draws[:, :, at].float(), truth[:, at])) for draws in (ours, best))
+            print(f"{name}, {part}: CRPS {a:.5f}, exact {b:.5f}, {a / b - 1:+.1%}", flush=True)
+
+
+def recordings(folders: list[Path], steps: int, seed: int, limit: int) -> None:
+    """Print CRPS beside linear interpolation in time."""
+    for folder in folders:
+        with tempfile.TemporaryDirectory() as tmp:
+            run, out = Path(tmp) / "run", Path(tmp) / "x.hdf5"
+            train, valid = (TrajectoryDataset(folder / "data" / split) for split in ("train", "valid"))
+            train_run(run, train, valid, method="imputation", budget=Budget(steps=steps), seed=seed)
+            fitted = load_run(run)
+            gaps = trajectories_with_gaps(fitted, folder / "data" / "test", hide=["every:2"], limit=limit)
+            plan = RecordPlan(frames=tuple(fitted.times.tolist()), samples=16, seed=seed, limit=limit)
+            reconstruct_record(fitted, gaps, out, plan)
+            print(f"{folder.name}: {missing_metrics(read_reconstruction(out))}", flush=True)
+
+
+def main() -> None:
+    """Read the command line, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", type=Path, nargs="*", help="folders that `physinv import` wrote")
+    parser.add_argument("--steps", type=int, default=1, help="updates of the network (default %(default)s)")
+    parser.add_argument("--limit", type=int, default=30, help="test windows, at most (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.datasets:
+        recordings(args.datasets, args.steps, args.seed, args.limit)
+    else:
+        known_processes(args.steps, args.seed)
+
+
+if __name__ == "__main__":
+    main()

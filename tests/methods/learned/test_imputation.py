@@ -1,0 +1,78 @@
+"""Imputation before training is the exact smoother where all is linear and Gaussian, and says what it cannot do."""
+
+import pytest
+import torch
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.evaluation.metrics import crps
+from physinv.laws.exact import LinearGaussian
+from physinv.laws.observation import Observation
+from physinv.laws.operators import everything
+from physinv.laws.record import ObservationRecord
+from physinv.methods.learned.imputation import fit_imputation
+from physinv.methods.problem import Problem
+from physinv.training.budget import Budget
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+F64 = torch.float64
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Ornstein-Uhlenbeck in one dimension, its law of trajectories from 1500 of them, and 150 others."""
+    process = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=12)
+    g = torch.Generator().manual_seed(0)
+    parts = process.simulate(1800, process.times, generator=g).split([1500, 150, 150])
+    train, valid = (TrajectoryDataset.from_arrays(x, times=process.times) for x in parts[:2])
+    problem = Problem(process, train, valid, budget=Budget(steps=1))
+    return process, fit_imputation(problem), parts[2], g, problem
+
+
+def test_half_of_the_times_missing(fitted):
+    """CRPS of all entries within 5 % of the exact smoother: 13 variances of 1500 trajectories cost 1 %."""
+    process, answer, truth, g, _ = fitted
+    seen = range(0, 13, 2)
+    record = ObservationRecord(*((float(process.times[i]), Observation(everything, 0.3)) for i in seen))
+    y = record.observe(truth[:, list(seen)], generator=g)
+    y[3, 2] = torch.nan
+    prior = LinearGaussian(process, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
+    times = process.times.tolist()
+    ours = answer.given(record).sample_at(y, 64, times, generator=g)
+    best = prior.given(record).sample_at(y, 64, times, generator=g)
+    hidden = [i for i in range(13) if i not in seen]
+    for which in (slice(None), hidden):
+        value, exact = (float(crps(x[:, :, which].float(), truth[:, which])) for x in (ours, best))
+        assert abs(value / exact - 1) < 0.05
+
+
+def test_the_last_state_alone_gives_the_posterior_of_the_first(fitted):
+    process, answer, truth, g, _ = fitted
+    prior = LinearGaussian(process, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
+    final = truth[:, -1]
+    ours, exact = answer.sample(final, 400, generator=g), prior.mean(final.double())
+    spread = float(prior.given(Observation(everything, 1e-4)).deviation_at([0.0]))
+    # the slope from 1500 trajectories is known to 1/39 of the spread for a state of one deviation
+    assert float((ours.mean(1) - exact).abs().mean()) < 0.15 * spread
+    assert abs(float(ours.var(1).mean()) ** 0.5 / spread - 1) < 0.05
+
+
+def test_known_entries_come_back_as_they_are(fitted):
+    _, answer, truth, g, _ = fitted
+    y = truth[:5].clone()
+    y[:, 4:] = torch.nan
+    drawn = answer.impute(y, 3, generator=g)
+    assert torch.equal(drawn[:, :, :4], truth[:5, None, :4].expand(5, 3, 4, 1))
+    assert float(drawn[:, :, 4:].std(1).min()) > 0
+
+
+def test_averages_and_other_times_are_refused(fitted):
+    process, answer, _, _, problem = fitted
+    twice = Observation(lambda x: 2 * x, 0.1)
+    for record, told in (
+        (ObservationRecord((float(process.times[1]), twice)), "must see single entries"),
+        (ObservationRecord((0.01, Observation(everything, 0.1))), "must be stored ones"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            answer.given(record)
+    with pytest.raises(ValueError, match="`rank` must be at least 1"):
+        fit_imputation(problem, rank=0)
