@@ -30,7 +30,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     observation / hidden / NUMBER           entries of trajectories that are hidden for a test
     observation / noise / BLOCK             noise of the partial observations that are read together
     reconstruction / samples                paths that samples are refined by
-    reconstruction / samples / OBSERVATION  samples of the part that begins there, of unknown parameters as well
+    reconstruction / samples / FIRST        samples of the part that begins there, of unknown parameters as well
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
     reconstruction / certificate            draws of a reversal that bounds of log p(x_T) are made of

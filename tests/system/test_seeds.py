@@ -96,7 +96,7 @@ def test_a_field_seen_in_part(asked, tmp_path):
     reconstruct(load_run(tmp_path / "run"), test, tmp_path / "r.hdf5", SamplingPlan(samples=4, observe="sensors:0.5"))
     names = {"/".join(map(str, path[1:])) for path in asked}
     assert {"training/smoother-noise/steps", "training/smoother-noise/ensembles"} < names
-    assert {"observation/sensors", "observation/noise/0", "reconstruction/samples"} < names
+    assert {"observation/sensors", "observation/noise/0", "reconstruction/samples/0"} < names
     check(asked)
 
 

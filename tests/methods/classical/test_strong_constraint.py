@@ -74,7 +74,9 @@ def test_noise_on_the_way_counts_as_an_error():
     process = Heat(size=8, steps=2, noise=1.0)
     law, observation = process.exact(), named("every:2", 0.02, process.shape)
     known = process.initial(8, generator=torch.Generator().manual_seed(7))
-    R = law.sde.variance(torch.full((1,), process.horizon, dtype=F64), torch.zeros(1, *process.shape, dtype=F64))[0]
+    R = law.sde.variance(0.0, torch.full((1,), process.horizon, dtype=F64), torch.zeros(1, *process.shape, dtype=F64))[
+        0
+    ]
     forward = Forward(process, torch.zeros(process.shape), diagonal(process.modes, process.unmodes, R))
     prior, generator = gaussian_prior_of(process, known), torch.Generator().manual_seed(0)
     final = process.simulate(2, generator=generator)[:, -1]

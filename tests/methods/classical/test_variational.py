@@ -37,7 +37,7 @@ def test_laplace_draws_of_heat_have_the_exact_spread_on_all_scales(heat):
     sde, exact, n = problem.simulator, problem.simulator.exact(), 32
     draws = fit_lbfgs(problem).sample(final, n, generator=torch.Generator().manual_seed(1))
     like, t = torch.zeros(1, 1, 32, 32), torch.ones(1) * sde.horizon
-    a, v, s = sde.decay(t, like), sde.variance(t, like), exact.power.float()
+    a, v, s = sde.decay(0.0, t, like), sde.variance(0.0, t, like), exact.power.float()
     y = sde.modes((draws - exact.mean(final)[:, None]).flatten(0, 1))
     power = (y.abs().square() / (s * v / (a**2 * s + v)))[:, 0, :, 1:16].mean(0)  # complex modes, each of them once
     shell = (-sde.rates(like)).sqrt().round()[0, 0, :, 1:16]

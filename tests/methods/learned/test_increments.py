@@ -54,7 +54,7 @@ def slab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answer(slab):
-    return fit_increments(problem_of(slab, width=16, depth=2))
+    return fit_increments(problem_of(slab, 600, width=16, depth=2))
 
 
 def test_a_trend_is_continued_and_the_spread_is_learned(slab, answer, generator):
