@@ -94,7 +94,7 @@ def test_samples_do_not_depend_on_the_memory_bound(kind, trained, tmp_path):
     run, data = trained(kind)
     found = []
     for batch in (None, 3, 100):
-        reconstruct(run, data, tmp_path / f"{batch}.hdf5", SamplingPlan(samples=4, batch=batch, seed=2))
+        reconstruct(run, data, tmp_path / f"{batch}.hdf5", SamplingPlan(samples=4, batch=batch, seed=2, certify=0))
         found.append(read_reconstruction(tmp_path / f"{batch}.hdf5").samples)
     for other in found[1:]:
         assert torch.allclose(found[0], other, atol=1e-4 * float(found[0].std()))  # float32, other sizes of batches
@@ -105,7 +105,7 @@ def test_partial_observations_do_not_depend_on_it_either(trained, tmp_path):
     run, data = trained("steps")
     found = []
     for batch in (None, 3):
-        plan = SamplingPlan(samples=4, batch=batch, observe="sensors:0.5", limit=5)
+        plan = SamplingPlan(samples=4, batch=batch, observe="sensors:0.5", limit=5, certify=0)
         reconstruct(run, data, tmp_path / f"{batch}.hdf5", plan)
         found.append(read_reconstruction(tmp_path / f"{batch}.hdf5").samples)
     assert torch.allclose(*found, atol=1e-3 * float(found[0].std()))
@@ -116,7 +116,7 @@ def test_samples_do_not_depend_on_the_limit(kind, trained, tmp_path):
     run, data = trained("jumps" if kind == "refined" else kind)
     found = []
     for limit in (None, 5, 1):
-        plan = SamplingPlan(samples=3, limit=limit, seed=2, refine=2 * (kind == "refined"))
+        plan = SamplingPlan(samples=3, limit=limit, seed=2, certify=0, refine=2 * (kind == "refined"))
         reconstruct(run, data, tmp_path / f"{limit}.hdf5", plan)
         found.append(read_reconstruction(tmp_path / f"{limit}.hdf5").samples)
     assert [len(x) for x in found] == [data.n_trajectories, 5, 1]
@@ -129,7 +129,7 @@ def test_equal_seeds_give_equal_bytes(kind, trained, tmp_path):
     run, data = trained(kind)
     digests = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        reconstruct(run, data, tmp_path / name, SamplingPlan(samples=4, seed=seed, limit=3))
+        reconstruct(run, data, tmp_path / name, SamplingPlan(samples=4, seed=seed, limit=3, certify=2))
         digests.append(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
     assert digests[0] == digests[1] != digests[2]
 
