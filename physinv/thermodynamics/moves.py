@@ -30,7 +30,7 @@ _JITTER = 0.15  # relative half width of the random lengths of HMC, against reso
 class Moved(NamedTuple):
     """States after a move.
 
-    Attributes:
+    Args:
         x: The states.
         energy: Their energies.
         accepted: Which of the proposals were accepted.
