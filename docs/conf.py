@@ -52,7 +52,7 @@ ELSEWHERE = (
     "|pydantic_core|rich|safetensors|scipy|torch|typer|types|typing|xarray|xr"
 )
 SHORT = (  # as signatures name them, also those of checked models
-    r"(Tensor|ndarray|Float|Complex|Int|Int64|Bool|Figure|tuple|dict|NoneType|FieldInfo|Ge|Gt|MinLen|AllowInfNan)(\[.*)?"
+    r"(Tensor|ndarray|Float|Complex|Int|Int64|Bool|Figure|tuple|dict|NoneType|FieldInfo|Ge|Gt|MinLen|AllowInfNan|csc_matrix)(\[.*)?"
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({ELSEWHERE})\..*"),
