@@ -131,7 +131,7 @@ def run_cell(job: Job) -> dict[str, Any]:
 
         # Evaluate.
         drawn = Drawn(*(x.detach().cpu() for x in (truth, final, samples, mean)))
-        metrics, curves = all_metrics(drawn, simulator, train.states(0).mean(0).cpu(), seed=seed)
+        metrics, curves = all_metrics(drawn, simulator, train.states(0).mean(0).cpu(), seed=seed, whole=asked is final)
         metrics |= _of_answer(answer, problem, truth, asked, streams.child("trajectories").generator(device))
         if asked is final:
             metrics |= _bracketed(answer, test, n, streams.child("bracket").generator(device))

@@ -77,7 +77,7 @@ class Drawn:
 
 @torch.no_grad()
 def all_metrics(
-    drawn: Drawn, simulator: Simulator, instead: Float[Tensor, "*state"], *, seed: int
+    drawn: Drawn, simulator: Simulator, instead: Float[Tensor, "*state"], *, seed: int, whole: bool = True
 ) -> tuple[dict[str, float], Curves]:
     """Compute all metrics and curves that apply to the state.
 
@@ -90,6 +90,7 @@ def all_metrics(
         simulator: The process.
         instead: The state that replaces diverged draws.
         seed: Seed of everything random in metrics: ties, pairs, folds.
+        whole: Whether the method saw whole final states, with which draws are compared then.
 
     Returns:
         Metrics by name, and curves by name.
@@ -115,7 +116,8 @@ def all_metrics(
     if not bool((samples == samples[:, :1]).all()):
         more, curves = _calibration(_on_atoms(samples, truth), samples, truth, streams.child("calibration").generator())
         figures |= more
-        figures |= _checks(drawn, simulator, streams.child("checks").generator())
+        if whole:
+            figures |= _checks(drawn, simulator, streams.child("checks").generator())
 
     # Metrics of some kinds of states.
     if truth[0].numel() > 1:
@@ -127,7 +129,7 @@ def all_metrics(
     if layout.space and min(drawn.truth.shape[2:]) >= 8:
         figures["spectral_error"] = _few(samples, lambda x: spectral_error(x, truth))
         curves |= _spectra(samples, truth)
-    if truth[0].numel() <= _SMALL:
+    if whole and truth[0].numel() <= _SMALL:
         figures |= _laws(drawn, streams.child("laws").generator())
     if simulator.known:
         figures["reconstruction_mse"] = _few(

@@ -79,8 +79,9 @@ class EnergyModel(nn.Module):
         """What the network adds to the log density of the reference law."""
         first, last = self.clock
         tau = torch.log1p(t / first) / math.log1p(last / first)
-        out: Tensor = self.network(self.reference.features(x, t), tau)
-        return out.flatten(1).sum(1)
+        dtype = next(self.network.parameters()).dtype
+        out: Tensor = self.network(self.reference.features(x, t).to(dtype), tau.to(dtype))
+        return out.to(x.dtype).flatten(1).sum(1)
 
 
 def build_energy(

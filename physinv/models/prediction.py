@@ -103,6 +103,7 @@ class Prediction(nn.Module):
         return score_from_mean(process, x, out, self._before(t), t), share
 
     def _before(self, t: Tensor) -> Tensor:
-        """The time of the chain before each time, of which a millionth of a step may be rounding."""
-        nearly = t.double() - 1e-6 * float(self.times.diff().min())
+        """The time of the chain before each time, which may be rounded to float32."""
+        step = float(self.times.diff().min())
+        nearly = t.double() - min(1e-6 * step + 1.2e-7 * float(self.times[-1]), step / 2)
         return self.times[(torch.searchsorted(self.times, nearly.contiguous()) - 1).clamp(min=0)].to(t)

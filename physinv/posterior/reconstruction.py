@@ -83,7 +83,11 @@ class Reconstruction:
         if self.info["observe"] is None:
             return None
         shape = self.simulator.inner.shape if isinstance(self.simulator, Varying) else tuple(self.observation.shape[1:])
-        found = named(self.info["observe"], self.info["observed_noise"], shape, seed=self.info["seed"])
+        # Sensors of a run that is trained for them are where its seed put them.
+        trained = self.info.get("run", {}).get("observation")
+        own = trained is not None and not trained["observe"].startswith("random")
+        seed = trained["seed"] if own else self.info["seed"]
+        found = named(self.info["observe"], self.info["observed_noise"], shape, seed=seed)
         if shape == tuple(self.observation.shape[1:]):
             return found
         return Observation(lambda x: found.operator(x[:, : shape[0]]), found.noise)  # unknown parameters are not seen

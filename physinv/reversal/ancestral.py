@@ -47,6 +47,7 @@ def _law(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
     linear, eta = _parts(sde)
     a, v = linear.decay(0.0, t0, x), linear.variance(0.0, t0, x)
     a1, v1 = linear.decay(0.0, t1, x), linear.variance(0.0, t1, x)
+    _check_gain(a)
     y = linear.modes(x)
     if not bool((t0 > 0).any()):  # upward from data: the noise that is predicted one step later
         seen = linear.unmodes(a1 * y, x)
@@ -54,6 +55,14 @@ def _law(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:
     s = linear.modes(sde.score(x, t0))  # type: ignore[attr-defined]
     w = eta**2 * linear.variance(t1, t0, x) * v1 / v if eta else torch.zeros_like(v1)
     return a1 / a * (y + v * s) - ((v1 - w).clamp(min=0) * v).sqrt() * s, w
+
+
+def _check_gain(a: Tensor) -> None:
+    """Refuse modes of which nothing is left: their gain is divided by."""
+    if not bool((a.abs() > torch.finfo(a.dtype).tiny).all()):
+        raise ValueError(
+            "`process` must leave something of every mode, got gains of 0 that ddim divides by; take transport."
+        )
 
 
 def _ddim(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
@@ -64,7 +73,9 @@ def _ddim(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
 
 def _density(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, reached: Tensor) -> Tensor:
     """Log density of :func:`_ddim`; the last step, to 0, has none."""
-    linear, _ = _parts(sde)
+    linear, eta = _parts(sde)
+    if not eta:
+        raise ValueError("`eta` must be above 0 for a log density of ddim, whose steps add no noise at 0.")
     if not bool((t1 > 0).all()):
         raise ValueError("`times` must end after 0 for a log density of ddim, whose last step to 0 adds no noise.")
     mean, w = _law(sde, x, t0, t1)
@@ -106,6 +117,7 @@ def ancestral(variance: str = "upper") -> Step:
             raise ValueError(f"`eta` must be 1 for ancestral steps, got {eta:g}; take ddim.")
         score = sde.score  # type: ignore[attr-defined]
         d, q = linear.decay(t1, t0, x), linear.variance(t1, t0, x)
+        _check_gain(d)
         mean = linear.unmodes((linear.modes(x) + q * linear.modes(score(x, t0))) / d, x)
         if not bool((t1 > 0).any()):
             return mean

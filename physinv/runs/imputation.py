@@ -18,7 +18,8 @@ from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData, read_numbers
 from physinv.runs.run import Run
 
-_EXACT = 1e-6  # of the deviation of the entries: the noise of those that are known exactly
+_EXACT = 1e-6  # of the least deviation of a number: the noise of entries that are known exactly
+_NEAR = 1e-6  # of the last time: how far stored times may be from those that are asked for
 _FILES = (".hdf5", ".h5")
 _KINDS = "every:N, after:T, entries:SHARE or places:SHARE"
 
@@ -74,11 +75,12 @@ def trajectories_with_gaps(
         raise ValueError(f"`--data` and `--hide` leave a trajectory of {path} without entries; hide less.")
     if bool(kept.eq(valid.expand(kept.shape)).all()):
         raise ValueError(f"`--data`: nothing is missing in {path}; write NaN there, or give `--hide` for a test.")
-    sigma = _EXACT * float(x[there].std()) if noise is None else noise
+    sigma = _EXACT * _least_spread(x, there) if noise is None else noise
     seen = x
     if hide and noise is not None:
-        generator = seeds(seed).child("observation", "noise").generator()
-        seen = x + noise * torch.randn(x.shape, generator=generator)
+        streams = seeds(seed).child("observation", "noise")  # of each trajectory, whatever their number
+        draws = [torch.randn(x.shape[1:], generator=streams.child(i).generator()) for i in range(len(x))]
+        seen = x + noise * torch.stack(draws)
     y = torch.where(kept, seen, torch.nan).flatten(1)
     entries = tuple(EntryText(at=[float(t)], observe="everything", noise=sigma) for t in run.times)
     return RecordData(entries, y, tuple(paths), layout.emptied(x) if hide else None)
@@ -116,10 +118,10 @@ def hidden(
         except ValueError:
             raise ValueError(f"`--hide` must be {_KINDS}, got {word!r}.") from None
         generator = seeds(seed).child("observation", "hidden", i).generator()
-        if kind == "every" and value >= 2 and value == int(value):
+        if kind == "every" and value >= 2 and value.is_integer():
             found |= frame % int(value) != 0
         elif kind == "after" and float(times[0]) <= value < float(times[-1]):
-            found |= times.reshape(frame.shape) > value
+            found |= times.reshape(frame.shape) > value + _NEAR * float(times[-1])
         elif kind == "entries" and 0 < value < 1:
             found |= torch.rand(found.shape, generator=generator) < value
         elif kind == "places" and 0 < value < 1:
@@ -129,3 +131,11 @@ def hidden(
                 f"`--hide` must be {_KINDS}, with N from 2, T before the last time and SHARE in (0, 1), got {word!r}."
             )
     return found
+
+
+def _least_spread(x: Tensor, there: Tensor) -> float:
+    """The smallest standard deviation of a number of the state that varies; 1 where none does."""
+    z = torch.where(there, x.double(), torch.nan).flatten(2).flatten(0, 1)
+    spread = (z - z.nanmean(0)).square().nanmean(0).sqrt()
+    spread = spread[spread > 0]
+    return float(spread.min()) if len(spread) else 1.0

@@ -35,6 +35,7 @@ from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import describe as parameters_of
+from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
 from physinv.runs.files import SUMMARY, read_model, write_model
@@ -176,7 +177,11 @@ def train_run(
     check_options(method, options)
     check_saveable(method, METHODS.find(method))
     problem = _problem(train, valid, as_settings(settings), budget, seed, device, physics)
-    if observe is not None and (prior := prior_of_noise(observed_noise)) is not None:
+    if observe is not None and (own := _noise_of_data(problem.simulator)) is not None:
+        if observed_noise is not None:
+            raise ValueError("`observed_noise` has a prior in the data already, one for each trajectory; leave it out.")
+        observed_noise = own
+    elif observe is not None and (prior := prior_of_noise(observed_noise)) is not None:
         problem = with_unknown_noise(problem, prior)
     info = _info(problem, train, method, options)
     if observe is not None:
@@ -356,3 +361,10 @@ def _folder(run: Path | str) -> Path:
     if not isinstance(run, (str, Path)):
         raise ValueError(f"`run` must be a folder, got {describe(run)}; give its path.")
     return Path(run)
+
+
+def _noise_of_data(simulator: Simulator) -> float | None:
+    """The middle of the prior of the noise that trajectories have; None where they have none."""
+    priors = dict(simulator.priors) if isinstance(simulator, Varying) else {}
+    prior = priors.get(OBSERVED_NOISE)
+    return None if prior is None else float(prior.quantile(torch.tensor(0.5, dtype=torch.float64)))

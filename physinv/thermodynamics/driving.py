@@ -93,7 +93,7 @@ def drive(
     energy = energies[0](x)
     for k, later in enumerate(energies[1:]):
         # The energy changes at fixed states, and that alone is work; then heat is exchanged.
-        work += later(x).double() - energy.double()
+        work = torch.where(work == torch.inf, work, work + later(x).double() - energy.double())  # lost runs stay so
         if k < between:
             found = relax[k](later, x, generator=generator)
             x, energy = found.x, found.energy

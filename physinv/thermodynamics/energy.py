@@ -75,7 +75,8 @@ def geometric(first: Energy, last: Energy) -> Path:
         >>> path(0.25)(torch.ones(1, 1)).item()
         1.0
     """
-    return lambda s: lambda x: (1 - s) * first(x) + s * last(x)
+    # At the ends the other energy must not count, not even where it is infinite.
+    return lambda s: first if s == 0 else last if s == 1 else lambda x: (1 - s) * first(x) + s * last(x)
 
 
 def along(process: Simulator, name: str, first: float, last: float) -> Callable[[float], Simulator]:

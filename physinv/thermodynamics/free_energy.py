@@ -220,7 +220,7 @@ def _mean(work: Tensor) -> tuple[float, float]:
 
 def _told(found: DifferenceEstimate) -> dict[str, float | None]:
     """An estimate for JSON."""
-    return {"value": found.value, "error": found.error, "effective": _finite(found.effective)}
+    return {"value": _finite(found.value), "error": _finite(found.error), "effective": _finite(found.effective)}
 
 
 def _finite(value: float) -> float | None:

@@ -127,3 +127,14 @@ def test_simulated_annealing_finds_the_lower_of_two_wells():
     assert abs(float(least.min() - energy(grid).min())) < 1e-3
     with pytest.raises(ValueError, match=r"`temperatures` must be positive, got 0"):
         simulated_annealing(energy, x, Metropolis(1.0), [0.0])
+
+
+def test_a_hard_wall_costs_the_runs_behind_it():
+    """From N(0, 1) to its right half: Z_1 / Z_0 = 1/2."""
+
+    def half(x):
+        return torch.where(x[:, 0] > 0, gaussian(1.0)(x), torch.inf)
+
+    path, first = geometric(gaussian(1.0), half), normal(4000, 1)
+    found = annealed_importance(path, first, Metropolis(1.0), levels=10, generator=source())
+    assert abs(float(found.log_mean) - math.log(0.5)) < 4 * float(found.error)

@@ -67,10 +67,11 @@ def levels(sigmas: Float[Tensor, " level"] | Sequence[float], horizon: float = 1
         >>> process.variance(0.0, torch.ones(1), like).item()
         4.0
     """
-    variance = torch.as_tensor(sigmas, dtype=torch.float64).cpu() ** 2
+    given = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
+    variance = given.reshape(-1) ** 2
     steps = torch.cat([variance[:1], variance.diff()])
-    if not len(variance) or not bool((steps > 0).all()):
-        raise ValueError(f"`sigmas` must increase from above 0, got {[float(s) for s in sigmas][:4]}.")
+    if given.ndim != 1 or not len(given) or not bool((given > 0).all() and (steps > 0).all()):
+        raise ValueError(f"`sigmas` must increase from above 0, got {given.flatten()[:4].tolist()}.")
     return Table(_times(len(variance), horizon), _increasing(steps))
 
 

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+_ROUNDING = 1.2e-7  # of float32, relative
+
 
 @runtime_checkable
 class Schedule(Protocol):
@@ -234,9 +236,10 @@ class Table(Schedule):
 
     @cached_property
     def _tables(self) -> tuple[Tensor, Tensor, float]:
-        """Times, integrals, and a millionth of the shortest interval: times on the grid may be rounded to float32."""
+        """Times, integrals, and how far times on the grid may be off: they may be rounded to float32."""
         times, integrals = (torch.tensor(v, dtype=torch.float64) for v in (self.times, self.integrals))
-        return times, integrals, 1e-6 * float(times.diff().min())
+        step = float(times.diff().min())
+        return times, integrals, min(1e-6 * step + _ROUNDING * self.times[-1], step / 2)
 
     def _interval(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         times, integrals, rounding = self._tables

@@ -252,6 +252,8 @@ def _entries_of(
         raise ValueError(
             "`observe` must see single entries for imputation, not averages; take everything, every or sensors."
         )
+    if len(set(places.tolist())) < len(places):
+        raise ValueError("`observe` must see each number once for imputation; leave the less exact entry out.")
     return places.long() - 1, record.deviations(like[:, 0])
 
 

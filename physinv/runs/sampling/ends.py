@@ -148,7 +148,7 @@ class Ends:
             Observed numbers ``(n, *seen)``.
         """
         if not self.known:
-            return observation.operator(final)
+            return observation.operator(final if self._varying is None else self._varying.state(final))
         generator = noise.child(at // self.block).generator(final.device)
         whole = torch.cat([final, final.new_zeros(self.block - len(final), *final.shape[1:])])
         if (varying := self._varying) is None:

@@ -15,7 +15,8 @@ from torch import Tensor
 WORD = "random"
 """How random sensors are called, as in ``random:0.05-0.5``."""
 
-_RANGE = re.compile(r"([0-9.eE+]+)(?:-([0-9.eE+]+))?")
+_NUMBER = r"([0-9.]+(?:[eE][+-]?[0-9]+)?)"
+_RANGE = re.compile(rf"{_NUMBER}(?:-{_NUMBER})?")
 
 
 @dataclass(frozen=True)

@@ -61,16 +61,17 @@ class SensorEstimate:
         Returns:
             One state for each observation, with its sensors.
         """
-        basis, mean = self.basis.to(y), self.mean.to(y)
+        # In float64: sharp sensors leave little of what float32 knows.
+        basis, mean, power = (v.to(y.device).double() for v in (self.basis, self.mean, self.power))
         seen = mask.repeat(1, y[0].numel() // mask.shape[1])
-        gap = torch.where(seen, y.flatten(1) - mean, torch.zeros_like(mean))
-        precision = self.process.design.deviation(level).to(y)[:, None] ** -2
+        gap = torch.where(seen, y.flatten(1).double() - mean, torch.zeros_like(mean))
+        precision = self.process.design.deviation(level.double()).to(mean)[:, None] ** -2
         found, size = [], max(1, _BLOCK // (len(basis) * basis.shape[1]))
-        for m, g, p in zip(*(torch.split(v, size) for v in (seen.to(y), gap, precision)), strict=True):
-            system = torch.einsum("bn,in,jn->bij", m, basis, basis) * p[:, :, None] + (1 / self.power.to(y)).diag()
+        for m, g, p in zip(*(torch.split(v, size) for v in (seen.to(mean), gap, precision)), strict=True):
+            system = torch.einsum("bn,in,jn->bij", m, basis, basis) * p[:, :, None] + (1 / power).diag()
             z = torch.cholesky_solve((p * (g @ basis.T))[..., None], torch.linalg.cholesky(system))[..., 0]
             found.append(mean + z @ basis)
-        return self.process.with_sensors(torch.cat(found).reshape(y.shape), mask, level)
+        return self.process.with_sensors(torch.cat(found).to(y).reshape(y.shape), mask, level)
 
     def seen(
         self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None

@@ -56,3 +56,15 @@ def test_published_schedules():
 def test_schedules_that_leave_nothing_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+def test_times_rounded_to_float32_lie_in_their_own_step():
+    schedule = chain(linear_betas(1000))
+    times = grid(1000)[1:]
+    assert torch.equal(schedule.rate(times.float()), schedule.rate(times).float())
+
+
+@pytest.mark.parametrize("wrong", [[-0.5, 1.0], [1.0, 0.5], []])
+def test_levels_increase_from_above_0(wrong):
+    with pytest.raises(ValueError, match="`sigmas` must increase from above 0"):
+        levels(wrong)

@@ -71,7 +71,9 @@ def draw_backward(
     Returns:
         States at the times wanted.
     """
-    x = _drawn(passed[-1].states, passed[-1].log_weights.expand(n, -1), generator)
+    ladder = passed[-1].log_weights.softmax(0).cumsum(0)
+    u = torch.rand((n, 1), generator=generator, dtype=ladder.dtype, device=ladder.device)[:, 0]
+    x = passed[-1].states[torch.searchsorted(ladder, u * ladder[-1]).clamp(max=len(ladder) - 1)]
     found = {passed[-1].time: x}
     for later, now in itertools.pairwise(reversed(passed)):
         states = _fewer(now, max(_LEAST, _PAIRS // n), generator)
