@@ -9,7 +9,7 @@ and its stationary law is Boltzmann's, ``p(x) = exp(-beta U(x)) / Z`` with ``bet
 
 from __future__ import annotations
 
-__all__ = ["Potential", "check_potential"]
+__all__ = ["Potential", "check_above_0", "check_potential"]
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import describe
+from physinv.processes.parameters import number
 
 
 @runtime_checkable
@@ -60,3 +61,21 @@ def check_potential(process: Any) -> Potential:
     process.inverse_temperature  # noqa: B018  raises where there is no Boltzmann law
     found: Potential = process
     return found
+
+
+def check_above_0(process: Any, *names: str, because: str = "") -> None:
+    """Refuse a process of which a parameter that Boltzmann's law needs is not above 0.
+
+    Args:
+        process: The process.
+        names: Names of the parameters.
+        because: What the parameter is needed for, appended to the message.
+
+    Raises:
+        ValueError: If one is 0 or less.
+    """
+    for name in names:
+        value = getattr(process, name)
+        if not number(value) > 0:
+            owner = type(process).__name__
+            raise ValueError(f"`{name}` of {owner} must be above 0 for Boltzmann's law, got {value}{because}.")

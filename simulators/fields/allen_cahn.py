@@ -15,6 +15,7 @@ from torch import Tensor
 from physinv.equations.fourier import multiplicity
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import number, parameter
+from physinv.processes.potential import check_above_0
 from simulators.numerics.priors import RandomField
 from simulators.numerics.semilinear import Semilinear
 from simulators.numerics.spectral import coloured_field, grid, normalised, reflect, squared_wavenumbers
@@ -101,8 +102,7 @@ class AllenCahn(Semilinear, RandomField):
         Raises:
             ValueError: If there is no Boltzmann law.
         """
-        if not number(self.noise) > 0:
-            raise ValueError(f"`noise` of {type(self).__name__} must be above 0 for Boltzmann's law, got {self.noise}.")
+        check_above_0(self, "noise")
         return 2 / number(self.noise) ** 2
 
     def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:

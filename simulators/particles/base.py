@@ -16,6 +16,7 @@ from torch import Tensor
 
 from physinv.processes.layout import ParticleLayout
 from physinv.processes.parameters import number, parameter
+from physinv.processes.potential import check_above_0
 from physinv.processes.simulator import Simulator
 from simulators.particles.neighbours import Pairs, all_pairs, cell_pairs, cells_per_side
 from simulators.particles.potentials import (
@@ -207,9 +208,7 @@ class Particles(Simulator):
         Raises:
             ValueError: If there is no Boltzmann law.
         """
-        owner = type(self).__name__
-        if not number(self.temperature) > 0:
-            raise ValueError(f"`temperature` of {owner} must be above 0 for Boltzmann's law, got {self.temperature}.")
+        check_above_0(self, "temperature")
         trapped = {
             "none": (),
             "harmonic": ("stiffness",),
@@ -219,6 +218,7 @@ class Particles(Simulator):
         for name in trapped or ("external",):
             value = getattr(self, name)
             if name == "external" or not number(value) > 0:
+                owner = type(self).__name__
                 raise ValueError(f"`{name}` of {owner} must confine the particles for Boltzmann's law, got {value!r}.")
         return 1 / number(self.temperature)
 

@@ -17,6 +17,7 @@ from physinv.equations.steps import Step, heun
 from physinv.laws.exact_1d import Array, ScalarPosterior
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import number, parameter
+from physinv.processes.potential import check_above_0
 from physinv.processes.simulator import Simulator
 
 
@@ -84,15 +85,9 @@ class DoubleWell(Simulator):
         Raises:
             ValueError: If there is no Boltzmann law.
         """
-        owner = type(self).__name__
-        if not number(self.temperature) > 0:
-            raise ValueError(f"`temperature` of {owner} must be above 0 for Boltzmann's law, got {self.temperature}.")
-        for name in ("barrier", "stiffness")[: self.dimension]:
-            if not number(getattr(self, name)) > 0:
-                raise ValueError(
-                    f"`{name}` of {owner} must be above 0 for Boltzmann's law, got {getattr(self, name)}: nothing else "
-                    "confines the particle."
-                )
+        check_above_0(self, "temperature")
+        walls = ("barrier", "stiffness")[: self.dimension]
+        check_above_0(self, *walls, because=": nothing else confines the particle")
         return 1 / number(self.temperature)
 
     def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:

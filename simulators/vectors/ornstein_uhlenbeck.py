@@ -18,6 +18,7 @@ from physinv.laws.exact import MixturePosterior
 from physinv.laws.mixture import Mixture
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import number, parameter
+from physinv.processes.potential import check_above_0
 from physinv.processes.simulator import Simulator
 
 
@@ -67,8 +68,7 @@ class OrnsteinUhlenbeck(Linear, Simulator):
         Raises:
             ValueError: If there is no Boltzmann law.
         """
-        if not number(self.noise) > 0:
-            raise ValueError(f"`noise` of {type(self).__name__} must be above 0 for Boltzmann's law, got {self.noise}.")
+        check_above_0(self, "noise")
         return 2 / number(self.noise) ** 2
 
     def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from physinv.laws.exact_1d import ScalarPosterior
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import number, parameter
+from physinv.processes.potential import check_above_0
 from physinv.processes.simulator import Simulator
 
 
@@ -70,10 +71,7 @@ class Quadratic(Simulator):
         Raises:
             ValueError: If there is no Boltzmann law.
         """
-        for name in ("noise", "rate"):
-            if not number(getattr(self, name)) > 0:
-                owner, value = type(self).__name__, getattr(self, name)
-                raise ValueError(f"`{name}` of {owner} must be above 0 for Boltzmann's law, got {value}.")
+        check_above_0(self, "noise", "rate")
         return 2 / number(self.noise) ** 2
 
     def potential(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:

@@ -34,7 +34,8 @@ from physinv.methods.classical.monte_carlo.path import DENSE
 from physinv.methods.classical.monte_carlo.starts import observable
 from physinv.methods.classical.monte_carlo.weak_constraint import Lower, WeakConstraint, lowered, weak_constraint
 from physinv.methods.classical.physics import Physics, fit_physics
-from physinv.methods.classical.strong_constraint import StrongConstraint, quiet, strong_constraint
+from physinv.methods.classical.record_objective import quiet
+from physinv.methods.classical.strong_constraint import StrongConstraint, strong_constraint
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
 from physinv.processes.simulator import Simulator

@@ -13,7 +13,8 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import gaussian_prior_of
 from physinv.methods.classical.minimise import gauss_newton, lbfgs
-from physinv.methods.classical.strong_constraint import quiet, states_at, strong_constraint
+from physinv.methods.classical.record_objective import quiet, states_at
+from physinv.methods.classical.strong_constraint import strong_constraint
 from physinv.methods.problem import NotApplicableError
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
