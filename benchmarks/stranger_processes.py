@@ -160,18 +160,15 @@ CoupledWells = stranger(
 
 def lorenz_96(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Drift of Lorenz (1996): every site is driven by a product of its neighbours, damped and forced by 8."""
-    n = len(x)
-    return tuple((x[(i + 1) % n] - x[i - 2]) * x[i - 1] - x[i] + 8 for i in range(n))
+    u = torch.stack(x)
+    return ((u.roll(-1, 0) - u.roll(2, 0)) * u.roll(1, 0) - u + 8).unbind(0)
 
 
 def chain(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Drift of damped double-well oscillators in a chain; positions first, then momenta."""
-    n = len(state) // 2
-    q, p = state[:n], state[n:]
-    wall = torch.zeros_like(q[0])
-    ends = (wall, *q, wall)
-    force = (q[i] - q[i] ** 3 + 0.5 * (ends[i] + ends[i + 2] - 2 * q[i]) - 0.3 * p[i] for i in range(n))
-    return (*p, *force)
+    """Drift of damped double-well oscillators in a chain between walls; positions first, then momenta."""
+    q, p = torch.stack(state).chunk(2)
+    bent = torch.nn.functional.pad(q, (0, 0, 1, 1)).diff(n=2, dim=0)
+    return (*p.unbind(0), *(q - q**3 + 0.5 * bent - 0.3 * p).unbind(0))
 
 
 def repressilator(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -147,7 +147,7 @@ def test_paths_of_many_steps_are_exact_where_burgers_is_linear(tmp_path):
     # the kernel adds .1 % to the variance of the noise, so less than that to anything here; the prior is fitted to
     # 2^16 draws, .4 % of its variances
     for late in (0.0, 0.5):
-        agrees(explored(problem, final, late=late), mean, deviation, slack=0.01)
+        agrees(explored(problem, final, late=late, particles=0), mean, deviation, slack=0.01)
 
 
 def test_noise_on_momenta_alone(tmp_path):
@@ -276,8 +276,8 @@ def test_chains_that_have_not_met_are_told():
 
 def test_an_answer_that_has_not_converged_says_so(tmp_path):
     problem, _, final = make(DoubleWell(temperature=0.05, start=1.0, width=0.05, horizon=0.1, steps=1), tmp_path)
-    posterior = fit_mcmc(problem, iterations=10, warm_up=1, most=1)
-    with pytest.warns(UserWarning, match="mcmc has not converged for . of 6 observations"):
+    posterior = fit_mcmc(problem, iterations=10, warm_up=1, most=1, particles=0)
+    with pytest.warns(UserWarning, match="mcmc has not converged for . of 6 observations.*give `particles`"):
         assert posterior.sample(final, 60).shape == (6, 60, 1)
 
 
@@ -316,6 +316,10 @@ def test_what_has_no_density_is_refused(tmp_path):
     problem, _, _ = make(Heat(size=8, dimension=1, steps=1), tmp_path)
     with pytest.raises(ValueError, match="`chains` must be at least 2, got 1"):
         fit_mcmc(problem, chains=1)
+    with pytest.raises(ValueError, match=r"`late` must be 0 where `particles` are annealed, got 0\.5"):
+        fit_mcmc(problem, late=0.5, particles=8)
+    with pytest.raises(ValueError, match="`particles` must be 0 or more, got -1"):
+        fit_mcmc(problem, particles=-1)
     with pytest.raises(NotApplicableError, match="up to 4 numbers, got 8"):
         fit_importance(problem)
     with pytest.raises(ValueError, match="`runs` must be at least 1000"):

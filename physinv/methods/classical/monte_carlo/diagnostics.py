@@ -1,17 +1,54 @@
-"""Whether chains have converged: R-hat and the effective number of draws, for many quantities at once.
+"""Draws of chains, and whether they have converged: R-hat and the effective number of draws of many quantities.
 
 Both compare chains that are split into halves, so that a drift within a chain shows as well.
 """
 
 from __future__ import annotations
 
-__all__ = ["effective_draws", "r_hat"]
+__all__ = ["Explored", "effective_draws", "joined", "merged", "r_hat", "warn_of_short"]
 
 import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+_R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
+
+
+@dataclass(frozen=True)
+class Explored:
+    """Draws of the posterior, and whether they can be relied on.
+
+    Args:
+        draws: Initial states, or trajectories at the times asked for, one after the other of each chain.
+        r_hat: The largest R-hat of all their components.
+        effective: The smallest effective number of draws.
+        accepted: Share of accepted proposals.
+    """
+
+    draws: Float[Tensor, "batch chains n *state"]
+    r_hat: Float[Tensor, " batch"]
+    effective: Float[Tensor, " batch"]
+    accepted: Float[Tensor, " batch"]
+
+    @property
+    def short(self) -> Tensor:
+        """Which observations fall short of R-hat 1.05 or of 100 effective draws."""
+        return (self.r_hat > _R_HAT) | (self.effective < _DRAWS) | ~self.r_hat.isfinite()
+
+    def thinned(self, n: int) -> Float[Tensor, "batch n *state"]:
+        """Return n draws, spread evenly over chains and iterations.
+
+        Args:
+            n: At most as many as there are.
+        """
+        together = self.draws.transpose(1, 2).flatten(1, 2)
+        at = torch.arange(n, device=together.device) * together.shape[1] // n
+        return together[:, at]
 
 
 def r_hat(draws: Float[Tensor, "batch chains n d"]) -> Float[Tensor, "batch d"]:
@@ -69,6 +106,63 @@ def effective_draws(draws: Float[Tensor, "batch chains n d"]) -> Float[Tensor, "
     number = x.shape[1] * n
     found = number / time.clamp(min=1 / math.log10(max(number, 10)))
     return torch.where(total > 0, found, torch.full_like(found, number))
+
+
+def joined(parts: Sequence[Explored]) -> Explored:
+    """Return the draws of all observations, one part after the other.
+
+    Args:
+        parts: Draws of some observations each, as many for each observation.
+
+    Returns:
+        The draws of all.
+    """
+    names = (f.name for f in fields(Explored))
+    return Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
+
+
+def merged(found: Explored, part: Explored, at: Int[Tensor, " some"]) -> Explored:
+    """Return the same with some observations replaced; of their draws as many as the others have, spread evenly.
+
+    Args:
+        found: Draws of all observations.
+        part: Draws of some of them.
+        at: Which.
+
+    Returns:
+        The draws of all.
+    """
+    n = found.draws.shape[2]
+    thin = torch.arange(n, device=at.device) * part.draws.shape[2] // n
+
+    def put(a: Tensor, b: Tensor) -> Tensor:
+        out = a.clone()
+        out[at] = b
+        return out
+
+    return Explored(
+        put(found.draws, part.draws[:, :, thin]),
+        put(found.r_hat, part.r_hat),
+        put(found.effective, part.effective),
+        put(found.accepted, part.accepted),
+    )
+
+
+def warn_of_short(found: Explored, remedy: str) -> None:
+    """Warn of observations whose chains have not converged.
+
+    Args:
+        found: The draws.
+        remedy: What to do, for the user.
+    """
+    count = int(found.short.sum())
+    if count:
+        warnings.warn(
+            f"mcmc has not converged for {count} of {len(found.short)} observations: R-hat up to "
+            f"{float(found.r_hat.nan_to_num(torch.inf).max()):.3f} (wanted: {_R_HAT}), down to "
+            f"{float(found.effective.min()):.0f} effective draws (wanted: {_DRAWS:.0f}); {remedy}.",
+            stacklevel=4,
+        )
 
 
 def _split(draws: Tensor) -> Tensor:

@@ -1,17 +1,18 @@
 """Path-space Monte Carlo: draws of ``p(x_0 | x_T)`` that are exact up to the length of the chains.
 
 Chains of Hamiltonian Monte Carlo move whole paths, ``x_0`` and the noise of every solver step, given their end
-(:mod:`~physinv.methods.classical.monte_carlo.path`).  They begin around two minima, found from different starts, wider
-apart than the posterior; step lengths and the reference are adapted before any draw is kept.  R-hat and the effective
+(:mod:`~physinv.methods.classical.monte_carlo.path`).  For small states each chain is a population that was annealed
+from the prior (:mod:`~physinv.methods.classical.monte_carlo.annealed`).  Those of fields begin around two minima, found
+from different starts, wider apart than the posterior; step lengths and the reference are adapted before any draw is
+kept.  R-hat and the effective
 number of draws of every component of ``x_0`` are computed and demanded: observations that fall short go on, and those
 that still do in the end are named by a warning.
 """
 
 from __future__ import annotations
 
-__all__ = ["Explored", "PathPosterior", "fit_mcmc", "load_mcmc"]
+__all__ = ["PathPosterior", "fit_mcmc", "load_mcmc"]
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -24,8 +25,16 @@ from physinv.config.inputs import Times
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.monte_carlo.annealed import anneal
 from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
-from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
+from physinv.methods.classical.monte_carlo.diagnostics import (
+    Explored,
+    effective_draws,
+    joined,
+    merged,
+    r_hat,
+    warn_of_short,
+)
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, values
 from physinv.methods.classical.monte_carlo.starts import observable, starts
@@ -34,44 +43,14 @@ from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, loaded_by
 from physinv.posterior.several_times.frames import frames_at
 
-_R_HAT, _DRAWS = 1.05, 100.0  # what is demanded of every component
 _WIDER = 1.2  # how much wider than Laplace's approximation the chains begin
 _BEGIN = 0.3  # length of the first steps
 _DESCENTS = 3  # Gauss-Newton steps from each start
 _HIGH = 15.0  # nats above the best minimum at which another one counts for nothing
 _QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
-
-
-@dataclass(frozen=True)
-class Explored:
-    """Draws of the posterior, and whether they can be relied on.
-
-    Args:
-        draws: Initial states, or trajectories at the times asked for, one after the other of each chain.
-        r_hat: The largest R-hat of all their components.
-        effective: The smallest effective number of draws.
-        accepted: Share of accepted proposals.
-    """
-
-    draws: Float[Tensor, "batch chains n *state"]
-    r_hat: Float[Tensor, " batch"]
-    effective: Float[Tensor, " batch"]
-    accepted: Float[Tensor, " batch"]
-
-    @property
-    def short(self) -> Tensor:
-        """Which observations fall short of R-hat 1.05 or of 100 effective draws."""
-        return (self.r_hat > _R_HAT) | (self.effective < _DRAWS) | ~self.r_hat.isfinite()
-
-    def thinned(self, n: int) -> Float[Tensor, "batch n *state"]:
-        """Return n draws, spread evenly over chains and iterations.
-
-        Args:
-            n: At most as many as there are.
-        """
-        together = self.draws.transpose(1, 2).flatten(1, 2)
-        at = torch.arange(n, device=together.device) * together.shape[1] // n
-        return together[:, at]
+_SMALL, _PARTICLES = 40, 64  # moving components up to which populations are annealed, and particles of each
+_SHORTEST = 8  # iterations of a population between two looks
+_NUMBERS = 2**26  # coordinates of particles that are moved at once
 
 
 @dataclass(frozen=True)
@@ -88,6 +67,8 @@ class PathPosterior(Answer):
         most: How many times ``iterations`` an observation may take.
         seed: Seed of the draws behind :meth:`mean`.
         late: Share of the steps, the last ones, whose noise is integrated out after linearisation.
+        particles: Paths of the population that each chain is, annealed from the prior; 0: chains of one path each,
+            that begin around two minima.
         record: What is seen at which times; None: final states are seen whole.
         frames: Times whose states :meth:`explore` draws; none: initial states.
     """
@@ -100,6 +81,7 @@ class PathPosterior(Answer):
     most: int
     seed: int
     late: float = 0.0
+    particles: int = 0
     record: ObservationRecord | None = None
     frames: tuple[float, ...] = ()
 
@@ -179,14 +161,47 @@ class PathPosterior(Answer):
         """
         if self.record is not None:
             final = self.record.accepted(final, final.new_zeros((1, *self.model.simulator.shape)))
-        parts = [self._explored(x, generator) for x in torch.split(final, self.model.observations)]
-        names = (f.name for f in fields(Explored))
-        found = Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
-        _say(found)
+        size = self.model.observations
+        if self.particles:
+            coordinates = self.model.numbers(whole=True) * self.chains * self.particles
+            size = max(1, min(size, _NUMBERS // coordinates))
+        found = joined([self._explored(x, generator) for x in torch.split(final, size)])
+        warn_of_short(found, "raise `particles`" if self.particles else "raise `iterations`, or give `particles`")
         return found
 
     def _explored(self, final: Tensor, generator: torch.Generator | None) -> Explored:
-        """Chains of a few observations."""
+        """Chains of a few observations, for longer where they fall short."""
+        begin = self._annealed if self.particles else self._around_minima
+        objective, reference, xi, lengths = begin(final, generator)
+        leaps, going = _leaps(lengths), torch.arange(len(final), device=xi.device)
+        least = max(-(-self.iterations // self.particles), _SHORTEST) if self.particles else self.iterations
+        found: Explored | None = None
+        for block in range(self.most):
+            count = least * 2 ** max(0, block - 1)
+            some, near, kept = objective.rows(going), reference.at(going), objective.numbers if self.frames else None
+            now = walk(some, near, xi, lengths, count, leaps=leaps, kept=kept, generator=generator)
+            part = self._told(now, some)
+            found = part if found is None else merged(found, part, going)
+            left = part.short.nonzero()[:, 0]
+            if not len(left):
+                break
+            going, xi, lengths = going[left], now.xi[left], now.lengths[left]
+        assert found is not None  # `most` is 1 or more
+        return found
+
+    def _annealed(
+        self, final: Tensor, generator: torch.Generator | None
+    ) -> tuple[PathObjective, Laplace, Tensor, Tensor]:
+        """Populations that came down from the prior."""
+        objective = self._objective(final)
+        found = anneal(objective, self.chains, self.particles, generator=generator)
+        reference = linearise(objective, found.paths.mean(1))
+        return objective, reference, reference.whiten(found.paths), found.lengths
+
+    def _around_minima(
+        self, final: Tensor, generator: torch.Generator | None
+    ) -> tuple[PathObjective, Laplace, Tensor, Tensor]:
+        """Chains from two minima, after a warm-up."""
         objective, reference, xi = self._begin(final, generator)
         lengths = xi.new_full((len(final),), _BEGIN)
 
@@ -199,32 +214,20 @@ class PathPosterior(Answer):
         xi = middle.whiten(reference.path(_rescued(warm.xi, warm.level, low)))
         reference, leaps = middle, _leaps(warm.lengths)
         now = walk(objective, reference, xi, warm.lengths, self.warm_up, leaps=leaps, adapt=True, generator=generator)
-        leaps = _leaps(now.lengths)
+        return objective, reference, now.xi, now.lengths
 
-        # Draw; observations that fall short go on from where they are, for longer.
-        xi, lengths, going = now.xi, now.lengths, torch.arange(len(final), device=xi.device)
-        found: Explored | None = None
-        for block in range(self.most):
-            count = self.iterations * 2 ** max(0, block - 1)
-            some, near, kept = objective.rows(going), reference.at(going), objective.numbers if self.frames else None
-            now = walk(some, near, xi, lengths, count, leaps=leaps, kept=kept, generator=generator)
-            part = self._told(now, objective.rows(going))
-            found = part if found is None else _merged(found, part, going)
-            left = part.short.nonzero()[:, 0]
-            if not len(left):
-                break
-            going, xi, lengths = going[left], now.xi[left], now.lengths[left]
-        assert found is not None  # `most` is 1 or more
-        return found
+    def _objective(self, final: Tensor) -> PathObjective:
+        """Minus the log density of paths given final states, or given the numbers of a record."""
+        if self.record is None:
+            return PathObjective(self.model, final)
+        whole = final.new_zeros((len(final), *self.model.simulator.shape))
+        return PathObjective(self.model, whole, self.record, final)
 
     def _begin(self, final: Tensor, generator: torch.Generator | None) -> tuple[PathObjective, Laplace, Tensor]:
         """The objective, the reference at the better minimum, and chains that begin around both."""
-        law, shape = self.model.law, self.model.simulator.shape
-        whole = final if self.record is None else final.new_zeros((len(final), *shape))
-        objective = PathObjective(self.model, whole, self.record, None if self.record is None else final)
-
+        law, objective = self.model.law, self._objective(final)
         minima = []
-        for start in self._starts(whole, generator):
+        for start in self._starts(objective.final, generator):
             u = law.standardise(start)
             rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
             minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
@@ -255,13 +258,15 @@ class PathPosterior(Answer):
 
     def _told(self, walked: Walk, objective: PathObjective) -> Explored:
         """Initial states of chains, or states at other times, with diagnostics of their moving components."""
-        batch, chains, n, d = walked.firsts.shape
+        batch, _, n, d = walked.firsts.shape
+        chains, n = self.chains, n * max(1, self.particles)  # a population is one chain
         like, c = objective.final.repeat_interleave(chains * n, 0), walked.firsts.reshape(-1, d)
         states = self.model.states(c, like, self.frames) if self.frames else self.model.initial(c, like)
         every = states.flatten(0, 1) if self.frames else states
         moving = self.model.simulator.layout.moving(every).reshape(batch, chains, n, -1)
         if self.joint:  # the parameters as well, by their standard normal numbers
-            moving = torch.cat([moving, walked.firsts[..., d - len(self.model.simulator.unknown) :]], -1)
+            unknown = c[:, d - len(self.model.simulator.unknown) :]
+            moving = torch.cat([moving, unknown.reshape(batch, chains, n, -1)], -1)
         worst, least = r_hat(moving).amax(1), effective_draws(moving).amin(1)
         return Explored(states.reshape(batch, chains, n, *states.shape[1:]), worst, least, walked.accepted)
 
@@ -276,6 +281,7 @@ def load_mcmc(
     most: int = 4,
     late: float = 0.0,
     substeps: int | None = None,
+    particles: int | None = None,
 ) -> PathPosterior:
     """Load Monte Carlo over the paths of a process.
 
@@ -288,12 +294,14 @@ def load_mcmc(
         most: Looks at the diagnostics.
         late: Share of the solver steps whose noise is integrated out.
         substeps: Solver steps between stored times; None: as many as the process takes.
+        particles: Paths of the population that each chain is.
 
     Returns:
         The posterior, ready for observations.
     """
-    guess = load_gauss_newton(setup, tensors)
-    return PathPosterior(_paths(setup, substeps), guess, chains, iterations, warm_up, most, setup.seed, late)
+    guess, model = load_gauss_newton(setup, tensors), _paths(setup, substeps)
+    count = _count(model, particles, late)
+    return PathPosterior(model, guess, chains, iterations, warm_up, most, setup.seed, late, count)
 
 
 @loaded_by(load_mcmc, trains=False)
@@ -306,6 +314,7 @@ def fit_mcmc(
     most: int = 4,
     late: float = 0.0,
     substeps: int | None = None,
+    particles: int | None = None,
 ) -> PathPosterior:
     """Prepare Monte Carlo over the paths of a process: exact draws, at the price of thousands of simulations each.
 
@@ -319,12 +328,16 @@ def fit_mcmc(
         late: Share of the solver steps, the last ones, whose noise is integrated out after linearisation; the chains
             of fields mix faster with .25, and nothing else changes as long as x_T tells the path of these steps.
         substeps: Solver steps between stored times; None: as many as the process takes.
+        particles: Paths of the population that each chain is, annealed from the prior: for posteriors with several
+            modes or strong bends, where chains from minima get stuck. 0: one path a chain, from minima, enough where
+            the posterior is nearly Gaussian. None: 64 for states of at most 40 numbers, else 0.
 
     Returns:
         The posterior, ready for observations.
 
     Raises:
-        ValueError: If ``chains`` is less than 2, or another number less than 1.
+        ValueError: If ``chains`` is less than 2, another number less than 1 (``particles``: less than 0), or both
+            ``late`` and ``particles`` are asked for.
         NotApplicableError: Where paths have no density
             (:func:`~physinv.methods.classical.monte_carlo.path.fit_path_model`).
     """
@@ -337,7 +350,19 @@ def fit_mcmc(
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     model = _paths(problem.setup, substeps)
-    return PathPosterior(model, fit_gauss_newton(problem), chains, iterations, warm_up, most, problem.seed, late)
+    count = _count(model, particles, late)
+    return PathPosterior(model, fit_gauss_newton(problem), chains, iterations, warm_up, most, problem.seed, late, count)
+
+
+def _count(model: PathModel, particles: int | None, late: float) -> int:
+    """Particles of each population; small states have some by default."""
+    if particles is None:
+        return _PARTICLES if len(model.whitening) <= _SMALL and not late else 0
+    if particles < 0:
+        raise ValueError(f"`particles` must be 0 or more, got {particles}.")
+    if particles and late:
+        raise ValueError(f"`late` must be 0 where `particles` are annealed, got {late}; leave one of them out.")
+    return particles
 
 
 def _paths(setup: Setup, substeps: int | None) -> PathModel:
@@ -368,33 +393,3 @@ def _better(found: list[Laplace], best: Tensor) -> Laplace:
         return found[0]
     names = (f.name for f in fields(Laplace) if f.name != "first")
     return Laplace(**{name: chosen(name) for name in names}, first=found[0].first)
-
-
-def _merged(found: Explored, part: Explored, at: Tensor) -> Explored:
-    """The same with some observations replaced; of their draws as many as the others have, spread evenly."""
-    n = found.draws.shape[2]
-    thin = torch.arange(n, device=at.device) * part.draws.shape[2] // n
-
-    def put(a: Tensor, b: Tensor) -> Tensor:
-        out = a.clone()
-        out[at] = b
-        return out
-
-    return Explored(
-        put(found.draws, part.draws[:, :, thin]),
-        put(found.r_hat, part.r_hat),
-        put(found.effective, part.effective),
-        put(found.accepted, part.accepted),
-    )
-
-
-def _say(found: Explored) -> None:
-    """Warn of observations whose chains have not converged."""
-    count = int(found.short.sum())
-    if count:
-        warnings.warn(
-            f"mcmc has not converged for {count} of {len(found.short)} observations: R-hat up to "
-            f"{float(found.r_hat.nan_to_num(torch.inf).max()):.3f} (wanted: {_R_HAT}), down to "
-            f"{float(found.effective.min()):.0f} effective draws (wanted: {_DRAWS:.0f}); raise `iterations`.",
-            stacklevel=3,
-        )

@@ -205,6 +205,7 @@ class PathObjective:
         record: What is seen at which times; None: all of ``final`` is seen.
         seen: The observed numbers of ``record``.
         late: Noise of the last steps that is integrated out.
+        degree: Power to which the density of what is seen is raised, for each row; None: 1.
     """
 
     model: PathModel
@@ -212,6 +213,7 @@ class PathObjective:
     record: ObservationRecord | None = None
     seen: Float[Tensor, "batch seen"] | None = None
     late: Late | None = None
+    degree: Float[Tensor, " batch"] | None = None
 
     @property
     def numbers(self) -> int:
@@ -228,13 +230,14 @@ class PathObjective:
         Returns:
             Flat vectors.
         """
+        if self.degree is not None:
+            return self.degree.sqrt()[:, None] * replace(self, degree=None).residual(c)
         if self.late is not None:
             r = replace(self, late=None).residual(torch.cat([c, self.late.noise], 1))
             return torch.bmm(self.late.whitening, (r - self.late.shift)[:, :, None])[:, :, 0]
         if self.record is not None and self.seen is not None:
             return self.record.residual(self.seen, self.model.states(c, self.final, self.record.times))
-        reached = self.model.end(c, self.final)
-        gap = self.model.simulator.layout.moving(reached - self.final).flatten(1)
+        gap = self.model.simulator.layout.moving(self.model.end(c, self.final) - self.final).flatten(1)
         return gap @ self.model.whitening.to(gap).T
 
     def value(self, c: Float[Tensor, "batch D"]) -> Float[Tensor, " batch"]:
@@ -259,10 +262,9 @@ class PathObjective:
         Returns:
             The same for these.
         """
-        seen, late = self.seen, self.late
-        if late is not None:
-            late = Late(late.noise[index], late.shift[index], late.whitening[index])
-        return replace(self, final=self.final[index], seen=None if seen is None else seen[index], late=late)
+        late = self.late and Late(self.late.noise[index], self.late.shift[index], self.late.whitening[index])
+        seen, degree = (None if v is None else v[index] for v in (self.seen, self.degree))
+        return replace(self, final=self.final[index], seen=seen, late=late, degree=degree)
 
     def repeated(self, n: int) -> PathObjective:
         """Return the objective of each observation n times, one after the other.
@@ -393,5 +395,4 @@ def _accumulated(
     gap = gap[gap.flatten(1).isfinite().all(1)]
     if len(gap) < 2:
         raise NotApplicableError("the solver diverges from the initial states; take shorter steps.")
-    covariance = fit_covariance(gap - gap.mean(0), layout)
-    return covariance.apply(layout.moving(directions)).flatten(1)
+    return fit_covariance(gap - gap.mean(0), layout).apply(layout.moving(directions)).flatten(1)
