@@ -68,6 +68,27 @@ def train(
     return {"updates": count, "rounds of new trajectories": count // pairs.every + 1}
 
 
+def trained(
+    simulator: Simulator,
+    data: Mapping[str, TrajectoryDataset],
+    settings: Settings,
+    budget: float,
+    seed: int,
+    *,
+    single: bool = False,
+) -> tuple[FieldJumps, dict[str, float]]:
+    """Jump kernels after some CPU seconds of fits and training, and what was done; `single`: the jump from T alone."""
+    last, begun, stream = len(data["train"].times) - 1, time.process_time(), seeds(seed).child("jumps")
+    jumps = [Jump(0, last)] if single else None
+    kernel = fit_field_jumps(simulator, data["train"], settings, jumps=jumps, seed=stream)
+    fresh = "noise" if settings.fresh == "auto" and simulator.spin_up_time else settings.fresh
+    pairs = JumpPairs(kernel, simulator, data["train"], data["valid"], fresh=choose_fresh(fresh, simulator))
+    rest, rate = budget - (time.process_time() - begun), settings.rate or data["train"].layout.default_rate
+    done = train(kernel, pairs, settings, seconds=rest, rate=rate, stream=stream.child("training"))
+    kernel.finish(data["valid"], seed=stream)
+    return kernel, done
+
+
 def scores(draws: Tensor, truth: Tensor, final: Tensor, forward: Forward) -> dict[str, float]:
     misfit = torch.stack([forward.misfit(draws[:, i], final).square().sum(1) for i in range(4)])
     return {
@@ -93,16 +114,8 @@ def once(
             data = dataset(name, seed, Path(tmp) / "data")
     config = data["train"].config
     simulator: Simulator = build(find(config["simulator"]), config["parameters"])
-    layout, last = data["train"].layout, len(data["train"].times) - 1
-    jumps = [Jump(0, last)] if options.single else None
-
-    begun, stream = time.process_time(), seeds(seed).child("jumps")
-    kernel = fit_field_jumps(simulator, data["train"], settings, jumps=jumps, seed=stream)
-    fresh = "noise" if settings.fresh == "auto" and simulator.spin_up_time else settings.fresh
-    pairs = JumpPairs(kernel, simulator, data["train"], data["valid"], fresh=choose_fresh(fresh, simulator))
-    rest, rate = budget - (time.process_time() - begun), settings.rate or layout.default_rate
-    done = train(kernel, pairs, settings, seconds=rest, rate=rate, stream=stream.child("training"))
-    kernel.finish(data["valid"], seed=stream)
+    last = len(data["train"].times) - 1
+    kernel, done = trained(simulator, data, settings, budget, seed, single=options.single)
 
     truth, final = (data["test"].states(i, limit=OBSERVATIONS) for i in (0, -1))
     generator = torch.Generator().manual_seed(seed)

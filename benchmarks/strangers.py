@@ -32,7 +32,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.evaluation.metrics import coverage, crps
+from physinv.evaluation.metrics import coverage, crps, crps_map
 from physinv.methods.auto import underlying
 from physinv.methods.classical.monte_carlo.importance import fit_importance
 from physinv.methods.classical.monte_carlo.mcmc import fit_mcmc
@@ -75,18 +75,24 @@ def exact_of(problem: Problem, test: TrajectoryDataset, observations: int) -> Ex
     return Exact(truth[good], final[good], found.thinned(DRAWS)[good], observations)
 
 
-def once(
-    name: str, seed: int, methods: list[str], budget: float, steps: int | None, settings: Settings, observations: int
-) -> dict[str, float]:
-    """Figures of all methods on one process: data, training and draws of one seed."""
+def problem_of(name: str, seed: int, budget: Budget, settings: Settings) -> tuple[Problem, TrajectoryDataset]:
+    """The data of a seed, and the test trajectories."""
     place = f"stranger_processes:{STRANGERS[name].__name__}" if name in STRANGERS else name
     simulator = find(place)()
     with tempfile.TemporaryDirectory() as tmp:
         made = generate(DatasetPlan(simulator, SPLITS, seed, place), Path(tmp) / "data")
         train, valid, test = (TrajectoryDataset(made / "data" / s).load() for s in SPLITS)
-    low, high = train.states(0).amin(0), train.states(0).amax(0)
+    return Problem(simulator, train, valid, settings, budget=budget, seed=seed), test
+
+
+def once(
+    name: str, seed: int, methods: list[str], budget: float, steps: int | None, settings: Settings, observations: int
+) -> dict[str, float]:
+    """Figures of all methods on one process: data, training and draws of one seed."""
     spend = Budget(steps=steps) if steps else Budget(seconds=budget)
-    problem = Problem(simulator, train, valid, settings, budget=spend, seed=seed)
+    problem, test = problem_of(name, seed, spend, settings)
+    simulator, begun_states = problem.simulator, problem.train.states(0)
+    low, high = begun_states.amin(0), begun_states.amax(0)
 
     begun = time.process_time()
     exact = exact_of(problem, test, observations)
@@ -118,6 +124,8 @@ def once(
             figures[f"{key}: coverage"] = float(coverage(draws, exact.truth, 0.9))
             figures[f"{key}: outside, %"] = 100 * float(((draws < low) | (draws > high)).any(-1).float().mean())
             figures[f"{key}: CRPS over exact"] = figures[f"{key}: CRPS"] / figures["exact: CRPS"]
+            gap = (crps_map(draws, exact.truth) - crps_map(exact.draws, exact.truth)).flatten(1).mean(1)
+            figures[f"{key}: standard error of that"] = float(gap.std()) / len(gap) ** 0.5 / figures["exact: CRPS"]
             figures[f"{key}: coverage beyond exact"] = figures[f"{key}: coverage"] - figures["exact: coverage"]
         if isinstance(answer, JumpAnswer):
             for ways, score in answer.found.items():
