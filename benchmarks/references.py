@@ -85,7 +85,7 @@ SYSTEMS = {
     "navier-stokes-16": lambda: of_dataset(
         "navier-stokes", 24, {"size": 16, "wavenumber": 2}, late=1.0, substeps=4, iterations=70, warm_up=20, most=2
     ),
-    "particles-3": lambda: of_dataset("particles", 24, {"particles": 3}, iterations=150, warm_up=40, most=3),
+    "particles-3": lambda: of_dataset("particles", 24, {"particles": 3}),
 }
 
 
