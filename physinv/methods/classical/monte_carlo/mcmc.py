@@ -24,6 +24,7 @@ from physinv.config.inputs import Times
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.coordinates import PriorCoordinates, given_prior
 from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
 from physinv.methods.classical.monte_carlo.diagnostics import effective_draws, r_hat
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise
@@ -180,8 +181,7 @@ class PathPosterior(Answer):
         if self.record is not None:
             final = self.record.accepted(final, final.new_zeros((1, *self.model.simulator.shape)))
         parts = [self._explored(x, generator) for x in torch.split(final, self.model.observations)]
-        names = (f.name for f in fields(Explored))
-        found = Explored(**{name: torch.cat([getattr(p, name) for p in parts]) for name in names})
+        found = Explored(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Explored)})
         _say(found)
         return found
 
@@ -296,7 +296,7 @@ def load_mcmc(
     return PathPosterior(_paths(setup, substeps), guess, chains, iterations, warm_up, most, setup.seed, late)
 
 
-@loaded_by(load_mcmc, trains=False)
+@loaded_by(load_mcmc, trains=False, prior=True)
 def fit_mcmc(
     problem: Problem,
     *,
@@ -336,14 +336,15 @@ def fit_mcmc(
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-    model = _paths(problem.setup, substeps)
-    return PathPosterior(model, fit_gauss_newton(problem), chains, iterations, warm_up, most, problem.seed, late)
+    guess = fit_gauss_newton(problem)
+    model = _paths(problem.setup, substeps, given_prior(guess.prior))
+    return PathPosterior(model, guess, chains, iterations, warm_up, most, problem.seed, late)
 
 
-def _paths(setup: Setup, substeps: int | None) -> PathModel:
+def _paths(setup: Setup, substeps: int | None, prior: PriorCoordinates | None = None) -> PathModel:
     """Coordinates of the paths, the same for the same process and seed."""
     generator = seeds(setup.seed).child("method", "paths").generator(setup.device)
-    return fit_path_model(setup.simulator, substeps=substeps, generator=generator, device=setup.device)
+    return fit_path_model(setup.simulator, substeps=substeps, prior=prior, generator=generator, device=setup.device)
 
 
 def _rescued(xi: Tensor, level: Tensor, low: Tensor) -> Tensor:
@@ -366,8 +367,7 @@ def _better(found: list[Laplace], best: Tensor) -> Laplace:
 
     if len(found) == 1:
         return found[0]
-    names = (f.name for f in fields(Laplace) if f.name != "first")
-    return Laplace(**{name: chosen(name) for name in names}, first=found[0].first)
+    return Laplace(**{f.name: chosen(f.name) for f in fields(Laplace) if f.name != "first"}, first=found[0].first)
 
 
 def _merged(found: Explored, part: Explored, at: Tensor) -> Explored:
