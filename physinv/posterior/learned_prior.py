@@ -313,7 +313,8 @@ def _axes(layout: StateLayout, z: Tensor) -> Tensor | None:
     if layout.basis == "fourier" or numbers > _AXES or len(z) < 2 * numbers or numbers == 1:
         return None
     gap = (z[::2].double() - z.double().mean(0)).flatten(1)
-    return torch.linalg.eigh(gap.T @ gap)[1].float()
+    axes: Tensor = torch.linalg.eigh(gap.T @ gap).eigenvectors.float()
+    return axes
 
 
 def _model(reference: LinearReference, layout: StateLayout, settings: Settings, seed: Seed) -> ScoreModel:

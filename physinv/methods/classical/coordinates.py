@@ -14,10 +14,10 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["Coordinates", "PriorCoordinates", "coordinates_of", "given_prior"]
+__all__ = ["ControlVariable", "Coordinates", "PriorCoordinates", "coordinates_of", "given_prior"]
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,16 +29,13 @@ from physinv.methods.classical.gaussian_prior import GaussianPrior, fit_gaussian
 from physinv.methods.problem import NotApplicableError, Problem
 
 
-class Coordinates(Protocol):
-    """What the cost functions ask of a prior."""
+@runtime_checkable
+class ControlVariable(Protocol):
+    """What the cost functions ask of a law of initial states: the states at standard normal coordinates."""
 
     @property
     def mean(self) -> Float[Tensor, "*moving"]:
         """Mean of the moving part of initial states."""
-
-    @property
-    def covariance(self) -> Covariance:
-        """Its covariance, by which solves are preconditioned."""
 
     def root(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         """Return the states at coordinates, differentiable.
@@ -47,6 +44,15 @@ class Coordinates(Protocol):
             u: Standard normal coordinates; ``d`` counts the moving components.
             final: Final states ``x_T``, whose static channels are copied.
         """
+
+
+@runtime_checkable
+class Coordinates(ControlVariable, Protocol):
+    """What methods ask of a prior beside its states: where a search begins, and by what it is preconditioned."""
+
+    @property
+    def covariance(self) -> Covariance:
+        """Covariance of the moving part of initial states."""
 
     def standardise(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
         """Return the coordinates of states, at least nearly.

@@ -125,7 +125,8 @@ class GaussianPrior(Prior):
         unit = torch.eye(self.mean.numel(), dtype=torch.float64, device=self.mean.device)
         scales = torch.linalg.svdvals(self.covariance.whiten(unit.reshape(-1, *self.mean.shape)).flatten(1))
         scales = scales[scales > 0]
-        return scales.log().sum() - (white.square().sum(1) + len(scales) * math.log(2 * math.pi)) / 2
+        density: Tensor = scales.log().sum() - (white.square().sum(1) + len(scales) * math.log(2 * math.pi)) / 2
+        return density
 
     def score(self, x: Float[Tensor, "batch *moving"]) -> Float[Tensor, "batch *moving"]:
         return -self.covariance.whiten(self.covariance.whiten(x - self.mean.to(x)))  # the roots are symmetric

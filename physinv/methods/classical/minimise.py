@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.methods.classical.coordinates import Coordinates
+from physinv.methods.classical.coordinates import ControlVariable
 from physinv.methods.classical.forward import Forward
 
 Precondition = Callable[[Tensor], Tensor]
@@ -111,7 +111,7 @@ class CostFunction(LeastSquares):
     """
 
     forward: Forward
-    prior: Coordinates
+    prior: ControlVariable
     final: Float[Tensor, "batch *state"]
 
     def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:

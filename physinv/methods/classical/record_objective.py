@@ -20,7 +20,7 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.laws.observation import jacobian
 from physinv.laws.record import ObservationRecord
-from physinv.methods.classical.coordinates import Coordinates
+from physinv.methods.classical.coordinates import ControlVariable
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import FittedCovariance, fit_covariance
 from physinv.methods.classical.minimise import LeastSquares, Linearised
@@ -50,7 +50,7 @@ class RecordObjective(LeastSquares):
 
     Args:
         simulator: The process.
-        prior: Coordinates of the prior.
+        prior: ControlVariable of the prior.
         record: What is seen at which times.
         seen: Observed numbers, NaN where one is missing.
         errors: What is seen of the noise on the way; None: the process has none.
@@ -59,7 +59,7 @@ class RecordObjective(LeastSquares):
     """
 
     simulator: Simulator
-    prior: Coordinates
+    prior: ControlVariable
     record: ObservationRecord
     seen: Float[Tensor, "batch seen"]
     errors: SeenErrors | None = None
@@ -77,7 +77,7 @@ class RecordObjective(LeastSquares):
         white: Tensor = torch.linalg.solve_triangular(self._root(there), gap[:, :, None], upper=False)[:, :, 0]
         return white / self.soft
 
-    def within(self, begin: float, soft: float, prior: Coordinates) -> RecordObjective:
+    def within(self, begin: float, soft: float, prior: ControlVariable) -> RecordObjective:
         """Return the cost function of the state at a later time, given what is seen from then on.
 
         Args:
@@ -152,12 +152,14 @@ def curvature_inverse(
 
 
 @torch.no_grad()
-def fit_seen_errors(forward: Forward, prior: Coordinates, record: ObservationRecord, seed: int) -> SeenErrors | None:
+def fit_seen_errors(
+    forward: Forward, prior: ControlVariable, record: ObservationRecord, seed: int
+) -> SeenErrors | None:
     """Fit what a record sees of the noise on the way: by the law of that at T, or from pairs of runs.
 
     Args:
         forward: The noise-free solver, and the noise on the way as final states see it.
-        prior: Coordinates of the prior.
+        prior: ControlVariable of the prior.
         record: What is seen at which times.
         seed: Seed of the pairs of runs.
 

@@ -35,7 +35,7 @@ from physinv.laws.covariance import Covariance
 from physinv.laws.noised import between, noised
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
-from physinv.methods.classical.coordinates import Coordinates, coordinates_of
+from physinv.methods.classical.coordinates import ControlVariable, Coordinates, coordinates_of
 from physinv.methods.classical.forward import Forward, fit_forward
 from physinv.methods.classical.minimise import CostFunction, LeastSquares
 from physinv.methods.classical.monte_carlo.starts import observable
@@ -53,7 +53,7 @@ _DRAWS = 16  # that a mean is taken over
 
 
 @dataclass(frozen=True)
-class _Around(Coordinates):
+class _Around(ControlVariable):
     """States ``centre + C^(1/2) u`` around the expected ones of a level of noise."""
 
     centre: Tensor
@@ -62,10 +62,6 @@ class _Around(Coordinates):
     @property
     def mean(self) -> Float[Tensor, "*moving"]:
         return self.centre[0]
-
-    @property
-    def covariance(self) -> Covariance:
-        return self.spread
 
     def root(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
         return self.centre + self.spread.root(u.reshape(self.centre.shape))
@@ -178,7 +174,7 @@ class GuidedPrior(RecordAnswer):
         u = local.solve(own + local.adjoint(data - local.residual), self.inner)
         return around.root(u, z)
 
-    def _objective(self, around: Coordinates, seen: Tensor) -> LeastSquares:
+    def _objective(self, around: ControlVariable, seen: Tensor) -> LeastSquares:
         if self.record is None:
             return CostFunction(self.forward, around, seen)
         return RecordObjective(self.forward.simulator, around, self.record, seen, self.errors)
