@@ -58,6 +58,14 @@ def test_two_peaks_are_learned_and_the_density_integrates_to_one(generator):
     at = torch.linspace(-6, 6, 121)[:, None]
     assert float(prior.log_prob(at).exp().sum() * 0.1) == pytest.approx(1, abs=0.01)
 
+    # The flow draws what the reversal does, and is undone; between the peaks it is steep.
+    u = torch.randn(1000, 1, generator=generator)
+    assert float(prior.decode(u).detach().abs().std()) < 1.1
+    near = u[u.abs()[:, 0] > 0.5]
+    assert float((prior.encode(prior.decode(near).detach()) - near).abs().mean()) < 0.1
+    again = LearnedPrior.from_tensors(prior.tensors(), VectorLayout("x", 1), Settings())
+    assert torch.equal(again.decode(u), prior.decode(u))
+
 
 def correlated(generator, n=4000):
     """Draws of two correlated numbers far from the origin, and their law."""
@@ -75,13 +83,15 @@ def test_principal_axes_make_correlated_gaussians_exact_before_training(generato
     at = law.mean + torch.tensor([[0.0, 0.0], [2.0, 0.45], [1.0, -0.3]])
     assert torch.allclose(prior.log_prob(at), law.log_prob(at), atol=0.2)  # variances to 3 %, of half of the states
     slope = -torch.linalg.solve(law.covariance_matrix, (at - law.mean).T).T
-    assert torch.allclose(prior.score(at), slope, rtol=0.15, atol=0.1)
+    gap = (prior.score(at) - slope) @ torch.linalg.cholesky(law.covariance_matrix)
+    assert float(gap.abs().max()) < 0.1  # in units where scores are 0 to 2
 
     # decode is a root of the covariance, and encode its inverse.
     u = torch.randn(4, 2, generator=generator)
     ends = prior.decode(torch.eye(2)) - prior.decode(torch.zeros(1, 2))
+    ends = ends.detach()
     assert torch.allclose(ends.T @ ends, law.covariance_matrix, rtol=0.15)
-    assert torch.allclose(prior.encode(prior.decode(u)), u, atol=0.02)
+    assert torch.allclose(prior.encode(prior.decode(u).detach()), u, atol=0.02)
 
 
 def test_states_given_noised_ones_have_mean_and_covariance_of_the_joint_gaussian(generator):
@@ -97,17 +107,6 @@ def test_states_given_noised_ones_have_mean_and_covariance_of_the_joint_gaussian
     assert torch.allclose(covariance.apply(torch.eye(2)), left, rtol=0.1, atol=0.01)
     roots = covariance.root(torch.eye(2))
     assert torch.allclose(roots.T @ roots, covariance.apply(torch.eye(2)), atol=1e-5)
-
-
-def test_the_flow_of_a_trained_prior_draws_what_it_learned_and_is_undone(generator):
-    x = 4.0 * torch.randint(0, 2, (1000, 1), generator=generator) - 2 + 0.5 * torch.randn(1000, 1, generator=generator)
-    prior = fit_prior(vectors(x), vectors(x), budget=Budget(steps=500))
-    u = torch.randn(1000, 1, generator=generator)
-    assert float(prior.decode(u).abs().std()) < 1.1  # that of the Gaussian is 1.24, that of the data .5
-    near = u[u.abs()[:, 0] > 0.5]  # between the peaks the flow is steep
-    assert float((prior.encode(prior.decode(near)) - near).abs().mean()) < 0.1
-    again = LearnedPrior.from_tensors(prior.tensors(), VectorLayout("x", 1), Settings())
-    assert torch.equal(again.decode(u), prior.decode(u))
 
 
 def test_states_with_static_parts_are_refused():
