@@ -204,7 +204,7 @@ class LearnedPrior(Prior):
         reference = LinearReference(process, weights["reference.mean0"], weights["reference.power0"])
         model = _model(reference, layout, settings, seeds(0)).to(device)
         model.load_state_dict(weights)
-        return LearnedPrior(process, model.eval(), moved["mean"], moved["scale"])
+        return LearnedPrior(process, model.eval().requires_grad_(False), moved["mean"], moved["scale"])
 
 
 class Untrained(NamedTuple):
@@ -297,7 +297,7 @@ def fit_prior(
     settings, stream = as_settings(settings), seeds(seed).child("prior")
     prior, *noised = start_prior(train, valid, settings, seed=stream)
     fit(prior.model, prior.process, *noised, settings=settings, budget=budget, seed=stream)
-    return replace(prior, model=prior.model.eval())
+    return replace(prior, model=prior.model.eval().requires_grad_(False))
 
 
 def _process(layout: StateLayout, axes: Tensor | None) -> Noising:

@@ -86,4 +86,4 @@ def fit_prior_run(problem: Problem) -> PriorAnswer:
     noised = replace(problem, train=start.train, valid=start.valid)
     noised.minimise_windows(model, start.prior.process, seed=stream)
     model.mixed = False  # bfloat16 is for training alone
-    return PriorAnswer(replace(start.prior, model=model.eval()), problem.seed)
+    return PriorAnswer(replace(start.prior, model=model.eval().requires_grad_(False)), problem.seed)

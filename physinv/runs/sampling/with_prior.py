@@ -76,15 +76,15 @@ def fit_with_prior(
     learned = load_run(run, device=device, prior=True)
     prior = _prior_of(learned, run)
     process, name = _process(learned, simulator, dict(parameters or {}))
+    if process.unknown:
+        raise ValueError(
+            f"`simulator` must have known parameters with a given prior, got {', '.join(process.unknown)}."
+        )
     shape, theirs = tuple(learned.info["shape"]), tuple(process.shape)
     if shape != theirs:
         raise ValueError(
             f"`simulator` must have states of shape {shape} as the prior in {run}, got {theirs} of {name}; set its "
             "parameters of size."
-        )
-    if process.unknown:
-        raise ValueError(
-            f"`simulator` must have known parameters with a given prior, got {', '.join(process.unknown)}."
         )
 
     # Runs of the process from initial states of the prior's data.
