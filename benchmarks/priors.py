@@ -1,22 +1,25 @@
 """One prior, many forward models: guided diffusion, Monte Carlo and 4D-Var with a prior that was learned once.
 
-    python benchmarks/priors.py [--budget 60 --seeds 0]    results/priors.json
+    python benchmarks/priors.py [--only heat walls]    results/priors.json
 
-1. Heat, 16 x 16: a prior learned from its initial states; `dps` given final states, and given a quarter of the points
+1. Heat, 8 x 8: a prior learned from its initial states; `dps` given final states, and given a quarter of the points
    (sigma .05), CRPS over that of the exact posterior; also with the diffusivity times 1.5, without training.
-2. Heat between walls, 32 cells in one dimension, initial states with two values and edges: CRPS of `mcmc` and `dps`
+2. Heat between walls, 16 cells in one dimension, initial states with two values and edges: CRPS of `mcmc` and `dps`
    with a learned prior, of `mcmc` with the Gaussian one, and of the linear estimate.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from common import dataset, repeat
+from common import ROOT, dataset, write
 from torch import Tensor
 
 from physinv.config.seeds import seeds
@@ -34,10 +37,11 @@ from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.fields.heat_walls import HeatWalls
 
-HEAT, WALLS = {"size": 16}, {"dimension": 1, "size": 32}
-OBSERVATIONS, DRAWS = 64, 32  # of heat
+HEAT, WALLS = {"size": 8}, {"dimension": 1, "size": 16}
+UPDATES = {"heat": 200, "walls": 1000}
+OBSERVATIONS, DRAWS = 64, 16  # of heat
 SHARP = 24  # observations between walls
-CHAINS = {"iterations": 150, "most": 2}
+CHAINS = {"iterations": 80, "warm_up": 20, "most": 1}
 
 
 def fresh(process: Simulator, data: TrajectoryDataset, n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -46,12 +50,18 @@ def fresh(process: Simulator, data: TrajectoryDataset, n: int, seed: int) -> tup
     return truth, process.run(truth, process.times[[0, -1]], generator=stream.generator())[:, -1]
 
 
-def heat(seed: int, budget: float) -> dict[str, float]:
+def learned(data: Mapping[str, TrajectoryDataset], updates: int, seed: int) -> LearnedPrior:
+    """The prior of a dataset."""
+    settings = Settings(validate_windows=256)
+    return fit_prior(data["train"], data["valid"], budget=Budget(steps=updates), settings=settings, seed=seed)
+
+
+def heat(seed: int) -> dict[str, float]:
     """CRPS over exact of guided diffusion, of the process that made the data and of another one."""
     with tempfile.TemporaryDirectory() as tmp:
         data = dataset("heat", seed, Path(tmp) / "data", changes=HEAT)
-    prior = fit_prior(data["train"], data["valid"], budget=Budget(seconds=budget), seed=seed)
-    figures = {}
+    prior = learned(data, UPDATES["heat"], seed)
+    figures = {"heat: updates of the prior": float(UPDATES["heat"])}
     for diffusivity in (1.0, 1.5):
         process = Heat(**HEAT, diffusivity=diffusivity)
         problem = Problem(process, data["train"], data["valid"], prior=prior, seed=seed)
@@ -73,38 +83,53 @@ def heat(seed: int, budget: float) -> dict[str, float]:
     return figures
 
 
-def walls(seed: int, budget: float) -> dict[str, float]:
+def walls(seed: int) -> dict[str, float]:
     """CRPS with a learned prior of edges, and with the Gaussian one of the same mean and covariance."""
     process = HeatWalls(**WALLS)
     with tempfile.TemporaryDirectory() as tmp:
         data = dataset("heat-walls", seed, Path(tmp) / "data", changes=WALLS, train=2000)
-    learned: LearnedPrior = fit_prior(data["train"], data["valid"], budget=Budget(seconds=budget), seed=seed)
+    prior = learned(data, UPDATES["walls"], seed)
     gaussian = gaussian_prior_of(process, data["train"].states(0), known=False)
     truth, final = fresh(process, data["test"], SHARP, seed)
-    problem, figures = Problem(process, data["train"], data["valid"], Settings(), seed=seed), {}
+    problem = Problem(process, data["train"], data["valid"], seed=seed)
+    figures = {"walls: updates of the prior": float(UPDATES["walls"])}
     cases: dict[str, tuple[str, Prior | None, dict[str, int]]] = {
-        "mcmc, learned prior": ("mcmc", learned, CHAINS),
+        "mcmc, learned prior": ("mcmc", prior, CHAINS),
         "mcmc, Gaussian prior": ("mcmc", gaussian, CHAINS),
-        "gauss-newton, learned prior": ("gauss-newton", learned, {}),
-        "dps, learned prior": ("dps", learned, {"steps": 48, "sweeps": 2}),
+        "gauss-newton, learned prior": ("gauss-newton", prior, {"outer": 6}),
+        "dps, learned prior": ("dps", prior, {"sweeps": 2}),
         "linear estimate": ("linear", None, {}),
     }
-    for name, (method, prior, options) in cases.items():
+    for name, (method, law, options) in cases.items():
         begun = time.process_time()
         stream = seeds(seed).child("reconstruction", "samples", name)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*(R-hat|effective)")
-            answer = fit_method(method, replace(problem, prior=prior), options)
+            answer = fit_method(method, replace(problem, prior=law), options)
             drawn = answer.sample(final, DRAWS, generator=stream.generator())
         figures[f"walls, {name}: CRPS"] = float(crps(drawn, truth))
         figures[f"walls, {name}: CPU seconds an observation"] = (time.process_time() - begun) / len(truth)
     return figures
 
 
-def once(seed: int, budget: float) -> dict[str, float]:
-    """All figures of a seed; each of the two priors is trained for half of the budget."""
-    return heat(seed, budget / 2) | walls(seed, budget / 2)
+PARTS = {"heat": heat, "walls": walls}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--seed", type=int, default=0, help="of data, training and sampling")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
+    args = parser.parse_args()
+    path = args.out / "priors.json"
+    for name in args.only:
+        figures = PARTS[name](args.seed)
+        print("\n".join(f"{key:64s} {value:.4g}" for key, value in figures.items()), flush=True)
+        known = json.loads(path.read_text("utf-8"))["figures"] if path.exists() else {}
+        kept = {key: value for key, value in known.items() if not key.startswith(name)}
+        head = {"benchmark": "priors", "seeds": [args.seed]}
+        write(path, head, kept | {key: [value] for key, value in figures.items()})
 
 
 if __name__ == "__main__":
-    repeat("priors", __doc__, once, budget=120.0)
+    main()

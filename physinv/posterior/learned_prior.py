@@ -36,7 +36,7 @@ from physinv.training.budget import Budget
 from physinv.training.loop import fit
 
 _FIRST = 1e-3  # of the horizon: from here on times are as many in each octave, in training and sampling
-_DECODING, _ENCODING = 12, 48  # steps of the probability flow down from noise, and up
+_DECODING, _ENCODING = 8, 48  # steps of the probability flow down from noise, and up
 _AXES = 1024  # numbers of a state up to which principal axes are sought
 
 
