@@ -38,10 +38,10 @@ from simulators.fields.heat import Heat
 from simulators.fields.heat_walls import HeatWalls
 
 HEAT, WALLS = {"size": 8}, {"dimension": 1, "size": 16}
-UPDATES = {"heat": 200, "walls": 1000}
-OBSERVATIONS, DRAWS = 64, 16  # of heat
-SHARP = 24  # observations between walls
-CHAINS = {"iterations": 80, "warm_up": 20, "most": 1}
+UPDATES = {"heat": 100, "walls": 500}
+OBSERVATIONS, DRAWS = 64, 8  # of heat
+SHARP = 16  # observations between walls
+CHAINS = {"iterations": 32, "warm_up": 12, "most": 1}
 
 
 def fresh(process: Simulator, data: TrajectoryDataset, n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -52,7 +52,7 @@ def fresh(process: Simulator, data: TrajectoryDataset, n: int, seed: int) -> tup
 
 def learned(data: Mapping[str, TrajectoryDataset], updates: int, seed: int) -> LearnedPrior:
     """The prior of a dataset."""
-    settings = Settings(validate_windows=256)
+    settings = Settings(validate_windows=128, validate_every=500)
     return fit_prior(data["train"], data["valid"], budget=Budget(steps=updates), settings=settings, seed=seed)
 
 
@@ -69,7 +69,7 @@ def heat(seed: int) -> dict[str, float]:
         sensors = named("sensors:0.25", 0.05, process.shape, seed=seed)
         stream = seeds(seed).child("reconstruction", "samples")
         y = sensors.observe(final, generator=stream.child("seen").generator())
-        answer, exact = fit_method("dps", problem), process.exact()
+        answer, exact = fit_method("dps", problem, {"steps": 16}), process.exact()
         assert exact is not None  # initial states are Gaussian
         cases = {"x_T": (answer, exact, final), "sensors": (answer.given(sensors), exact.given(sensors), y)}
         for name, (ours, right, seen) in cases.items():
@@ -96,7 +96,7 @@ def walls(seed: int) -> dict[str, float]:
     cases: dict[str, tuple[str, Prior | None, dict[str, int]]] = {
         "mcmc, learned prior": ("mcmc", prior, CHAINS),
         "mcmc, Gaussian prior": ("mcmc", gaussian, CHAINS),
-        "gauss-newton, learned prior": ("gauss-newton", prior, {"outer": 6}),
+        "gauss-newton, learned prior": ("gauss-newton", prior, {"outer": 3}),
         "dps, learned prior": ("dps", prior, {"sweeps": 2}),
         "linear estimate": ("linear", None, {}),
     }

@@ -7,6 +7,7 @@ __all__ = ["LearnedPrior", "Untrained", "fit_prior", "start_prior"]
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ from physinv.training.loop import fit
 
 _FIRST = 1e-3  # of the horizon: from here on times are as many in each octave, in training and sampling
 _DECODING, _ENCODING = 8, 48  # steps of the probability flow down from noise, and up
+_OCTAVES, _FINE = 0.2, 2000  # share of the steps down that are equal in log t, the others in the angle; times to see it
 _AXES = 1024  # numbers of a state up to which principal axes are sought
 
 
@@ -70,6 +72,21 @@ class LearnedPrior(Prior):
         """
         horizon = self.process.horizon
         return time_grids.logarithmic(horizon, steps, _FIRST * horizon).flip(0)
+
+    @cached_property
+    def _descent(self) -> Float[Tensor, " time"]:
+        """Times of the flow down: equal parts of the angle ``arctan(v^(1/2) / a)``, with some of every octave.
+
+        Along the angle standardised data of one size come out of the noise evenly: for two peaks the error of eight
+        steps is a quarter of that of octaves alone.
+        """
+        fine, like = self.levels(_FINE)[:-1].flip(0), torch.zeros(1, *[1] * self.reference.mean0.ndim)
+        a, v = (part(0.0, fine, like).flatten() for part in (self.process.decay, self.process.variance))
+        angle = torch.atan2(v.sqrt(), a)
+        turned = torch.gradient(angle, spacing=(fine,))[0] / (angle[-1] - angle[0])
+        shares = (1 - _OCTAVES) * turned + _OCTAVES / (fine * (fine[-1] / fine[0]).log())
+        found = time_grids.equidistributed(fine, shares, _DECODING - 1)
+        return torch.cat([found.new_zeros(1), found]).flip(0)
 
     @torch.no_grad()
     def draw(self, n: int, *, generator: torch.Generator | None = None, steps: int = 64) -> Float[Tensor, "n *state"]:
@@ -130,7 +147,7 @@ class LearnedPrior(Prior):
         white = u.to(self.mean).reshape(len(u), *self.reference.mean0.shape)
         z = self.reference.mean_at(horizon) + self.reference.covariance_at(horizon).root(white)
         still = torch.zeros_like(z)[None]
-        for a, b in itertools.pairwise(self.levels(_DECODING).tolist()):
+        for a, b in itertools.pairwise(self._descent.tolist()):
             z = transport2(flow, z, z.new_full((len(z),), a), z.new_full((len(z),), b), still)
         return self.mean + self.scale * z
 

@@ -60,7 +60,7 @@ def test_two_peaks_are_learned_and_the_density_integrates_to_one(generator):
 
     # The flow draws what the reversal does, and is undone; between the peaks it is steep.
     u = torch.randn(1000, 1, generator=generator)
-    assert float(prior.decode(u).abs().std()) < 1.1
+    assert float(prior.decode(u).abs().std()) == pytest.approx(float(drawn.abs().std()), rel=0.2)
     near = u[u.abs()[:, 0] > 0.5]
     assert float((prior.encode(prior.decode(near)) - near).abs().mean()) < 0.1
     again = LearnedPrior.from_tensors(prior.tensors(), VectorLayout("x", 1), Settings())
