@@ -181,7 +181,7 @@ def _run(path: Path) -> dict[str, Any]:
     else:
         out |= {name: {"steps": r.step, "seconds": r.seconds, "loss": r.best} for name, r in last.items()}
     if whole:
-        load_run(path)  # says in one line what is missing or damaged
+        load_run(path, prior=True)  # says in one line what is missing or damaged
         out["numbers"] = sum(tensor.numel() for tensor in read_model(path, info).values())
     notes: dict[str, Any] = info.get("notes", {})
     if "trials" in notes:  # of a choice: score over that of the linear estimate

@@ -6,7 +6,7 @@ __all__ = ["evaluate", "reconstruct"]
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -52,6 +52,21 @@ def reconstruct(
     ] = None,
     train: Annotated[
         Path | None, typer.Option(metavar="DATASET", help="Dataset folder that --method takes process and prior from.")
+    ] = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="A run of `physinv train --prior`, whose law of initial states --method takes."
+        ),
+    ] = None,
+    simulator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default="that of the prior's data", help="Process that --prior is used under."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Parameter of that process; repeatable.")
     ] = None,
     option: Options = None,
     answer: Annotated[
@@ -124,6 +139,7 @@ def reconstruct(
               physinv reconstruct runs/heat --data datasets/heat/data/test --out part.hdf5 --observe sensors:0.25
               physinv reconstruct runs/heat --observation measured.nc --out measured.hdf5
               physinv reconstruct runs/heat --data datasets/heat/data/test --out all.hdf5 --at 0.1,0.2 --frames all
+              physinv reconstruct --method dps --prior runs/prior --set diffusivity=1.5 --data other/test --out dps.hdf5
               physinv reconstruct --method lbfgs --train datasets/heat --data datasets/heat/data/test --out lbfgs.hdf5
     """
     from physinv.config.devices import pick_device
@@ -132,6 +148,7 @@ def reconstruct(
     from physinv.runs.records import RecordPlan
 
     _free(out, overwrite)
+    given = _Given(prior, simulator, set_)
     if at is not None or record is not None or frames is not None:
         others = {"--observation": observation, "--refine": refine, "--steps": steps, "--strict": strict}
         others |= {"--answer": answer != "samples", "--grid": grid != "stored"}
@@ -145,7 +162,7 @@ def reconstruct(
             seed=seed,
             limit=limit,
         )
-        fitted = _fitted(run, method, train, option or [], seed, pick_device(device))
+        fitted = _fitted(run, method, train, given, option or [], seed, pick_device(device))
         return _record(fitted, data, record, frames, out, asked, overwrite=overwrite, verify=verify)
     if (data is None) == (not observation):
         raise ValueError("give `--data` (trajectories) or `--observation` (final states alone), one of the two.")
@@ -164,7 +181,7 @@ def reconstruct(
         weigh=weigh,
         certify=certify,
     )
-    loaded = _fitted(run, method, train, option or [], seed, pick_device(device))
+    loaded = _fitted(run, method, train, given, option or [], seed, pick_device(device))
     source: TrajectoryDataset | FinalStates
     if data is not None:
         source = TrajectoryDataset(data, verify=verify)
@@ -328,14 +345,43 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...]:
         raise ValueError(f"`{option}` must be numbers separated by commas, such as 0.5,1, got {text}.") from None
 
 
+class _Given(NamedTuple):
+    """A prior of another run, and the process that it is used under."""
+
+    prior: Path | None
+    simulator: str | None
+    parameters: list[str] | None
+
+
 def _fitted(
-    run: Path | None, method: str | None, train: Path | None, option: list[str], seed: int, device: torch.device
+    run: Path | None,
+    method: str | None,
+    train: Path | None,
+    given: _Given,
+    option: list[str],
+    seed: int,
+    device: torch.device,
 ) -> Run:
-    """The run of a folder, or a method without training, fitted to a dataset."""
+    """The run of a folder, or a method without training, fitted to a dataset or with a prior."""
     from physinv.cli.assignments import read_assignments
     from physinv.data.dataset import TrajectoryDataset
     from physinv.runs.run import fit_run, load_run
+    from physinv.runs.sampling.with_prior import fit_with_prior
 
+    if given.prior is None and any(given):
+        raise ValueError("`--simulator` and `--set` say under which process a `--prior` is used; give that, too.")
+    if given.prior is not None:
+        if method is None or run is not None or train is not None:
+            raise ValueError("give `--prior RUN` with `--method NAME`, and neither a run nor `--train`.")
+        return fit_with_prior(
+            given.prior,
+            method=method,
+            simulator=given.simulator,
+            parameters=read_assignments(given.parameters or []),
+            options=read_assignments(option, "--option"),
+            seed=seed,
+            device=device,
+        )
     if run is not None:
         if method is not None or train is not None or option:
             raise ValueError("give a run, or `--method` with `--train`, not both.")

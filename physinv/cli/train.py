@@ -33,6 +33,9 @@ def train(
             help="Method of `physinv benchmark methods`, or module:function.",
         ),
     ] = None,
+    prior: Annotated[
+        bool, typer.Option("--prior", help="Learn the law of initial states alone, for `reconstruct --prior`.")
+    ] = False,
     option: Options = None,
     simulator: Annotated[
         str | None,
@@ -87,6 +90,7 @@ def train(
               physinv train datasets/heat --out runs/heat --budget 10m --resume
               physinv train datasets/burgers --out runs/sparse --observe every:4 --observed-noise 0.1
               physinv train imported --out run --simulator burgers --parameter viscosity=0.01
+              physinv train datasets/heat --out runs/prior --prior
     """
     from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
@@ -106,6 +110,10 @@ def train(
 
     if steps is not None and budget is not None:
         raise ValueError("give `--steps` or `--budget`, not both.")
+    if prior and (method is not None or observe is not None):
+        raise ValueError(
+            "give `--prior` or `--method`, and `--observe` to a method alone; a prior knows no observation."
+        )
     if parameter and simulator is None:
         raise ValueError("`--parameter` is for the physics of imported data; give `--simulator`, or leave it out.")
     if resume and overwrite:
@@ -142,7 +150,7 @@ def train(
             out,
             train_data,
             valid_data,
-            method=method or DEFAULT_METHOD,
+            method="prior" if prior else method or DEFAULT_METHOD,
             options=read_assignments(option or [], "--option"),
             settings=settings,
             budget=spend,

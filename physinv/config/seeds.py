@@ -58,6 +58,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / mean                           samples that a method averages for its estimate
     method / samples                        passes with dropout for samples, where no generator is given
     method / paths                          runs that the coordinates of paths are fitted to
+    method / prior                          runs of a process from initial states of a prior's data
     method / density                        random directions of a divergence
     method / noise                          passes with dropout that the size of the noise is fitted to
     method / widths                         noisy states that residuals are measured on

@@ -18,6 +18,7 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
+from physinv.laws.prior import Prior
 from physinv.laws.record import ObservationRecord
 from physinv.methods.saving import Setup
 from physinv.models.jumps.base import JumpKernel
@@ -116,6 +117,7 @@ class Problem:
         observed: What the final states of the data are replaced by, where only a part of them is observed.
         opening: Called before anything is written into ``folder``.
         histories: The log of each trained network, by its folder.
+        prior: The law of initial states, for methods that take one; None: that of the process or of the data.
     """
 
     simulator: Simulator
@@ -133,6 +135,7 @@ class Problem:
     observed: Observer | None = None
     opening: Callable[[], None] | None = None
     histories: dict[Path, History] = field(default_factory=dict, compare=False, repr=False)
+    prior: Prior | None = None
 
     @property
     def setup(self) -> Setup:
@@ -204,14 +207,15 @@ class Problem:
         ends = self.train.ends(), self.valid.ends()
         self._fit(model, self.simulator, *ends, settings, seed, loss=loss, estimates=estimates)
 
-    def minimise_windows(self, model: nn.Module, sde: SDE) -> None:
+    def minimise_windows(self, model: nn.Module, sde: SDE, *, seed: Seed | None = None) -> None:
         """Train ``model.network`` on windows of whole trajectories, by the objective that settings and model name.
 
         Args:
             model: The module to train, a score model.
             sde: The physics.
+            seed: Seed of this training; None: that of the problem.
         """
-        self._fit(model, sde, self.train, self.valid, self.settings, None)
+        self._fit(model, sde, self.train, self.valid, self.settings, seed)
 
     def minimise_trajectories(self, model: nn.Module, loss: Loss) -> None:
         """Train ``model.network`` on whole trajectories.

@@ -6,6 +6,7 @@ __all__ = [
     "DEFAULT_METHOD",
     "METHODS",
     "check_options",
+    "check_takes_prior",
     "describe_method",
     "fit_method",
     "load_method",
@@ -73,6 +74,10 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
     "dps": (
         "learned.diffusion_prior:fit_diffusion_prior",
         "unconditional diffusion prior, posterior sampling through the simulator",
+    ),
+    "prior": (
+        "learned.prior:fit_prior_run",
+        "diffusion model of x_0 that knows no observation: the prior of other methods",
     ),
     "conditional-diffusion": (
         "learned.conditional:fit_conditional_diffusion",
@@ -180,6 +185,20 @@ def trains(name: str) -> bool:
         (False, True)
     """
     return loading_of(METHODS.find(name)).trains
+
+
+def check_takes_prior(name: str) -> None:
+    """Refuse a method that no prior can be given to.
+
+    Args:
+        name: A registered name, or ``module:function``.
+
+    Raises:
+        ValueError: If none can.
+    """
+    if not loading_of(METHODS.find(name)).prior:
+        able = ", ".join(other for other in method_names() if loading_of(METHODS.find(other)).prior)
+        raise ValueError(f"method `{name}` takes no prior of a run; take one of {able}.")
 
 
 def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = None) -> Answer:

@@ -98,18 +98,22 @@ class Loading:
         trains: Whether fitting spends the budget; what does not can be fitted anew whenever it is needed.
         partial: Whether final states are inputs and nothing else, so that estimates of them may take their place.
         reason: Why it cannot be saved.
+        prior: Whether a prior can be given; then nothing is trained.
     """
 
     load: Callable[..., Any] | None
     trains: bool = True
     partial: bool = False
     reason: str = ""
+    prior: bool = False
 
 
 _LOADINGS: dict[Callable[..., Any], Loading] = {}
 
 
-def loaded_by(load: Callable[..., Any], *, trains: bool = True, partial: bool = False) -> Callable[[Fit], Fit]:
+def loaded_by(
+    load: Callable[..., Any], *, trains: bool = True, partial: bool = False, prior: bool = False
+) -> Callable[[Fit], Fit]:
     """Mark the function of a method with the one that loads its answers.
 
     Args:
@@ -117,13 +121,15 @@ def loaded_by(load: Callable[..., Any], *, trains: bool = True, partial: bool = 
         trains: False where fitting takes no training: such methods reconstruct without a run, too.
         partial: True where final states are inputs and nothing else, so that the method can be trained for partial
             observations: with estimates of final states in their place.
+        prior: True where a prior can be given (:attr:`Problem.prior <physinv.methods.problem.Problem>`), with which
+            nothing is trained.
 
     Returns:
         A decorator that returns the function as it is.
     """
 
     def mark(fit: Fit) -> Fit:
-        _LOADINGS[fit] = Loading(load, trains, partial)
+        _LOADINGS[fit] = Loading(load, trains, partial, prior=prior)
         return fit
 
     return mark

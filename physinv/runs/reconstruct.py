@@ -25,9 +25,10 @@ from physinv.data.final_states import FinalStates
 from physinv.evaluation.observed.familiarity import Familiarity
 from physinv.evaluation.observed.plausibility import Plausibility
 from physinv.laws.operators import named
+from physinv.laws.record import as_record
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
-from physinv.methods.problem import Answer
+from physinv.methods.problem import Answer, TakesRecords
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
@@ -196,6 +197,10 @@ def reconstruct(
     if observation is None and plan.observe is not None and plan.observed_noise is not None:
         observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
+    if observation is not None and reader is None and isinstance(answer, TakesRecords) and not _reversed(answer):
+        answer = answer.given(
+            as_record(observation, float(run.times[-1]))
+        )  # its numbers take the place of final states
     streams = seeds(plan.seed).child("reconstruction", "samples")
     weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
     paths = fit_path_model(run.simulator, generator=streams.generator(device), device=device) if plan.refine else None
@@ -264,7 +269,8 @@ def reconstruct(
             # What the samples are compared with, and how they were made.
             store.background(run.summary, ends.blocks() if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
-            lines = [*untrained(run.simulator, plan.observe if reader is None else None), *doubts.warnings]
+            staged = plan.observe if reader is None and _reversed(answer) else None
+            lines = [*untrained(run.simulator, staged), *doubts.warnings]
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}
@@ -349,6 +355,11 @@ def _info(
     return info
 
 
+def _reversed(answer: Answer) -> bool:
+    """Whether final states are drawn given their observed part, and then reversed."""
+    return isinstance(answer, ReverseAnswer)
+
+
 def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> Answer:
     """Return the answer of a run as a plan asks for it.
 
@@ -376,7 +387,7 @@ def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> An
     asked = {
         "steps": plan.steps is not None,
         "grid": plan.grid != "stored",
-        "observe": plan.observe is not None and run.partial is None,
+        "observe": plan.observe is not None and run.partial is None and not isinstance(answer, TakesRecords),
         "answer": plan.answer not in ("samples", "mean"),
     }
     for name in (name for name, given in asked.items() if given):

@@ -24,10 +24,20 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.process import process_of
 from physinv.equations.sde import SDE
 from physinv.evaluation.physics.increments import check_physics
+from physinv.laws.prior import Prior
 from physinv.methods.auto import underlying
+from physinv.methods.learned.prior import PriorAnswer
 from physinv.methods.parameters import SHARE, draws_parameters, fit_parameters, load_parameters
 from physinv.methods.problem import Answer, Problem
-from physinv.methods.registry import DEFAULT_METHOD, METHODS, check_options, fit_method, load_method, trains
+from physinv.methods.registry import (
+    DEFAULT_METHOD,
+    METHODS,
+    check_options,
+    check_takes_prior,
+    fit_method,
+    load_method,
+    trains,
+)
 from physinv.methods.reverse import ReverseAnswer
 from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
 from physinv.models.jumps.parameters import ParameterKernel
@@ -226,6 +236,8 @@ def fit_run(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: torch.device | None = None,
+    physics: GivenPhysics | None = None,
+    prior: Prior | None = None,
 ) -> Run:
     """Fit a method that takes no training, without a folder.
 
@@ -236,20 +248,25 @@ def fit_run(
         options: Options of the method, by name.
         seed: Seed of whatever it draws.
         device: Where to compute; None: on the CPU.
+        physics: Physics of recorded data; None: there is none, or the data are of a process.
+        prior: The law of initial states, for methods that take one; None: that of the process or the data.
 
     Returns:
         What :func:`load_run` would return.
 
     Raises:
-        ValueError: If there is no such method or option, or the method takes training.
+        ValueError: If there is no such method or option, the method takes training, or no prior.
     """
     device, options = device or torch.device("cpu"), dict(options or {})
     check_options(method, options)
-    if trains(method):
+    if prior is not None:
+        check_takes_prior(method)
+    elif trains(method):
         raise ValueError(
             f"method `{method}` takes training; run `physinv train ... --method {method}` and give the run."
         )
-    problem = _problem(train, valid, Settings(), Budget(seconds=60.0), seed, device)
+    problem = _problem(train, valid, Settings(), Budget(seconds=60.0), seed, device, physics)
+    problem = replace(problem, prior=prior)
     with threads_for(train.shape):
         answer = fit_method(method, problem, options)
     if problem.simulator.unknown and not draws_parameters(answer):
@@ -262,18 +279,19 @@ def fit_run(
     return Run(problem.simulator, underlying(answer), train.times, info, device, summary)
 
 
-def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
+def load_run(run: Path | str, *, device: torch.device | None = None, prior: bool = False) -> Run:
     """Load a finished run.
 
     Args:
         run: Folder of the run.
         device: Where the answer is needed; None: on the CPU.
+        prior: Whether it may hold a prior, which knows no observation.
 
     Returns:
         The run: process, answer and times.
 
     Raises:
-        ValueError: If the run is missing, unfinished or damaged; one line says what to do.
+        ValueError: If the run is missing, unfinished or damaged, or holds a prior unasked; one line says what to do.
     """
     run, device = _folder(run), device or torch.device("cpu")
     info = read_info(run)
@@ -289,6 +307,11 @@ def load_run(run: Path | str, *, device: torch.device | None = None) -> Run:
         lacks = isinstance(error, KeyError) and error.args
         message = f"it lacks `{error.args[0]}`" if lacks else (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{run}/model.safetensors does not fit {run}/run.json: {message}; train again.") from None
+    if isinstance(answer, PriorAnswer) and not prior:
+        raise ValueError(
+            f"{run} holds a prior, which knows no observation; give it to a method and a process: `physinv reconstruct "
+            f"--method dps --prior {run} --simulator {info['simulator']}`."
+        )
     summary, partial = _summary(run, info, simulator, device), observed_of(info, tensors, simulator)
     return Run(simulator, underlying(answer), times, info, device, summary, parameters, partial)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.file_format import Header
 from physinv.equations.fourier import fourier
-from physinv.posterior.learned_prior import fit_prior
+from physinv.posterior.learned_prior import LearnedPrior, fit_prior
 from physinv.processes.layout import VectorLayout
 from physinv.training.budget import Budget
 
@@ -56,6 +57,55 @@ def test_two_peaks_are_learned_and_the_density_integrates_to_one(generator):
     assert float(drawn.abs().std()) < 1.1
     at = torch.linspace(-6, 6, 121)[:, None]
     assert float(prior.log_prob(at).exp().sum() * 0.1) == pytest.approx(1, abs=0.01)
+
+    # The flow draws what the reversal does, and is undone; between the peaks it is steep.
+    u = torch.randn(1000, 1, generator=generator)
+    assert float(prior.decode(u).abs().std()) == pytest.approx(float(drawn.abs().std()), rel=0.2)
+    near = u[u.abs()[:, 0] > 0.5]
+    assert float((prior.encode(prior.decode(near)) - near).abs().mean()) < 0.1
+    again = LearnedPrior.from_tensors(prior.tensors(), VectorLayout("x", 1), Settings())
+    assert torch.equal(again.decode(u), prior.decode(u))
+
+
+def correlated(generator, n=4000):
+    """Draws of two correlated numbers far from the origin, and their law."""
+    mean, C = torch.tensor([3.0, -1.0]), torch.tensor([[4.0, 0.9], [0.9, 0.25]])
+    law = torch.distributions.MultivariateNormal(mean, C)
+    return mean + torch.randn(n, 2, generator=generator) @ torch.linalg.cholesky(C).T, law
+
+
+def test_principal_axes_make_correlated_gaussians_exact_before_training(generator):
+    """Draws, density, score, coordinates: of a Gaussian law everything is known but for the error of 4000 states."""
+    x, law = correlated(generator)
+    prior = fit_prior(vectors(x), vectors(x), budget=Budget(steps=1))
+    drawn = prior.draw(4000, steps=4, generator=generator)
+    assert float(torch.corrcoef(drawn.T)[0, 1]) == pytest.approx(0.9, abs=0.02)  # 5 errors (1 - .81)/sqrt(4000), twice
+    at = law.mean + torch.tensor([[0.0, 0.0], [2.0, 0.45], [1.0, -0.3]])
+    assert torch.allclose(prior.log_prob(at), law.log_prob(at), atol=0.2)  # variances to 3 %, of half of the states
+    slope = -torch.linalg.solve(law.covariance_matrix, (at - law.mean).T).T
+    gap = (prior.score(at) - slope) @ torch.linalg.cholesky(law.covariance_matrix)
+    assert float(gap.abs().max()) < 0.1  # in units where scores are 0 to 2
+
+    # decode is a root of the covariance, and encode its inverse.
+    u = torch.randn(4, 2, generator=generator)
+    ends = prior.decode(torch.eye(2)) - prior.decode(torch.zeros(1, 2))
+    assert torch.allclose(ends.T @ ends, law.covariance_matrix, rtol=0.15)
+    assert torch.allclose(prior.encode(prior.decode(u)), u, atol=0.02)
+
+
+def test_states_given_noised_ones_have_mean_and_covariance_of_the_joint_gaussian(generator):
+    x, law = correlated(generator)
+    prior = fit_prior(vectors(x), vectors(x), budget=Budget(steps=1))
+    t, z = torch.full((2,), 0.3), torch.tensor([[0.5, -1.0], [2.0, 1.0]])
+    a, v = prior.process.decay(0.0, t, z)[0], prior.process.variance(0.0, t, z)[0]
+    S = law.covariance_matrix / prior.scale / prior.scale[:, None]  # in standardised units the mean is 0
+    gain = a * torch.linalg.solve(a**2 * S + v * torch.eye(2), S).T
+    mean, covariance = prior.start_given(z, t)
+    assert torch.allclose((mean - prior.mean) / prior.scale, z @ gain.T, atol=0.05)  # variances to 3 %
+    left = (S - a * gain @ S) * prior.scale * prior.scale[:, None]
+    assert torch.allclose(covariance.apply(torch.eye(2)), left, rtol=0.1, atol=0.01)
+    roots = covariance.root(torch.eye(2))
+    assert torch.allclose(roots.T @ roots, covariance.apply(torch.eye(2)), atol=1e-5)
 
 
 def test_states_with_static_parts_are_refused():

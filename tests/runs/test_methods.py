@@ -38,7 +38,11 @@ def train(run, data, method, **more):
 
 @pytest.mark.parametrize(
     ("method", "options", "folders"),
-    [("flow-matching", {"steps": 4}, [""]), ("deep-ensemble", {"members": 2}, ["member-0", "member-1"])],
+    [
+        ("flow-matching", {"steps": 4}, [""]),
+        ("prior", {}, [""]),
+        ("deep-ensemble", {"members": 2}, ["member-0", "member-1"]),
+    ],
 )
 def test_interrupted_and_resumed_equals_uninterrupted(method, options, folders, data, tmp_path):
     whole, parts, heard = tmp_path / "whole", tmp_path / "parts", []

@@ -17,7 +17,7 @@ DDPM is ``VP(chain(betas))`` on the times ``grid(N)``, SMLD ``VE(levels(sigmas))
 """
 
 from physinv.equations.noising.chains import chain, cosine_betas, geometric_levels, grid, levels, linear_betas
-from physinv.equations.noising.processes import VE, VP, Noising, SubVP
+from physinv.equations.noising.processes import VE, VP, Noising, RotatedVP, SubVP
 from physinv.equations.noising.schedules import Cosine, Geometric, LinearRate, Schedule, Table
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Cosine",
     "Geometric",
     "Noising",
+    "RotatedVP",
     "Schedule",
     "SubVP",
     "Table",

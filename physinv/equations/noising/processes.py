@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["VE", "VP", "Noising", "SubVP"]
+__all__ = ["VE", "VP", "Noising", "RotatedVP", "SubVP"]
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -120,3 +120,28 @@ class SubVP(VP):
 
     def diffusion(self, t: Float[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
         return (self.schedule.rate(t) * -torch.expm1(-2 * self.schedule.integral(0.0, t))).sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class RotatedVP(VP):
+    """The process :class:`VP`, with modes along given directions: that of white noise is the same in any basis.
+
+    A :class:`~physinv.models.references.linear.LinearReference` then knows the variances along these directions, and
+    is the Gaussian law of the data where they are its principal axes.
+
+    Args:
+        directions: Orthonormal columns, ``(numbers, numbers)`` for states of so many numbers.
+
+    Example:
+        >>> turned = RotatedVP(directions=torch.tensor([[0.6, -0.8], [0.8, 0.6]]))
+        >>> turned.modes(torch.tensor([[3.0, 4.0]]))
+        tensor([[5., 0.]])
+    """
+
+    directions: Float[Tensor, "numbers numbers"] = field(kw_only=True)
+
+    def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
+        return (x.flatten(1) @ self.directions.to(x)).reshape(x.shape)
+
+    def unmodes(self, y: Tensor, like: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        return (y.flatten(1) @ self.directions.to(y).T).reshape(like.shape)

@@ -15,6 +15,7 @@ __all__ = [
     "load_gaussian_prior",
 ]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from torch import Tensor
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.exact import LinearGaussian
+from physinv.laws.prior import Prior
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.processes.layout import StateLayout
@@ -70,7 +72,7 @@ class FittedCovariance(Covariance):
 
 
 @dataclass(frozen=True)
-class GaussianPrior:
+class GaussianPrior(Prior):
     """The Gaussian prior ``x_0 ~ N(m, S)`` of the moving channels; static channels are those of ``x_T``.
 
     Args:
@@ -99,9 +101,7 @@ class GaussianPrior:
         Returns:
             States of the shape of ``final``.
         """
-        mean = self.mean.to(final)
-        moving = mean + self.covariance.root(u.reshape(len(u), *mean.shape))
-        return self.layout.set_moving(moving, final)
+        return self.layout.set_moving(self.decode(u.to(final)), final)
 
     def standardise(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
         """Return the shortest ``u`` whose :meth:`root` is closest to a state.
@@ -112,8 +112,30 @@ class GaussianPrior:
         Returns:
             Standard normal coordinates; components that the prior cannot reach are left out.
         """
-        gap = self.layout.moving(initial) - self.mean.to(initial)
-        return self.covariance.whiten(gap).flatten(1)
+        return self.encode(self.layout.moving(initial))
+
+    def draw(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n *moving"]:
+        device = self.mean.device if generator is None else generator.device
+        z = torch.randn((n, self.mean.numel()), generator=generator, device=device)
+        return self.decode(z.to(self.mean.device))
+
+    def log_prob(self, x: Float[Tensor, "batch *moving"]) -> Float[Tensor, " batch"]:
+        """Return log densities in nats, in the directions that vary."""
+        white = self.encode(x)
+        unit = torch.eye(self.mean.numel(), dtype=torch.float64, device=self.mean.device)
+        scales = torch.linalg.svdvals(self.covariance.whiten(unit.reshape(-1, *self.mean.shape)).flatten(1))
+        scales = scales[scales > 0]
+        density: Tensor = scales.log().sum() - (white.square().sum(1) + len(scales) * math.log(2 * math.pi)) / 2
+        return density
+
+    def score(self, x: Float[Tensor, "batch *moving"]) -> Float[Tensor, "batch *moving"]:
+        return -self.covariance.whiten(self.covariance.whiten(x - self.mean.to(x)))  # the roots are symmetric
+
+    def decode(self, u: Float[Tensor, "batch numbers"]) -> Float[Tensor, "batch *moving"]:
+        return self.mean.to(u) + self.covariance.root(u.reshape(len(u), *self.mean.shape))
+
+    def encode(self, x: Float[Tensor, "batch *moving"]) -> Float[Tensor, "batch numbers"]:
+        return self.covariance.whiten(x - self.mean.to(x)).flatten(1)
 
 
 def fit_gaussian_prior(problem: Problem) -> GaussianPrior:

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.methods.classical.coordinates import ControlVariable
 from physinv.methods.classical.forward import Forward
-from physinv.methods.classical.gaussian_prior import GaussianPrior
 
 Precondition = Callable[[Tensor], Tensor]
 
@@ -106,12 +106,12 @@ class CostFunction(LeastSquares):
 
     Args:
         forward: The observation model.
-        prior: The Gaussian prior.
+        prior: Coordinates of the prior.
         final: Observed final states ``x_T``.
     """
 
     forward: Forward
-    prior: GaussianPrior
+    prior: ControlVariable
     final: Float[Tensor, "batch *state"]
 
     def residual(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
@@ -152,8 +152,10 @@ class Linearised:
         rz = _dot(r, z)
         least = torch.finfo(rhs.dtype).eps ** 2 * rz
         for _ in range(iterations):
-            q = p + self.adjoint(self.tangent(p))
             going = rz > least
+            if not bool(going.any()):
+                break
+            q = p + self.adjoint(self.tangent(p))
             a = torch.where(going, rz / torch.where(going, _dot(p, q), 1.0), 0.0)
             x, r = x + a * p, r - a * q
             z = self.precondition(r)

@@ -8,9 +8,9 @@ of the sensors, and what they see of the noise on the way.
 
 from __future__ import annotations
 
-__all__ = ["RecordObjective", "SeenErrors", "fit_seen_errors", "quiet", "states_at"]
+__all__ = ["RecordObjective", "SeenErrors", "curvature_inverse", "fit_seen_errors", "quiet", "states_at"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,10 +20,11 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.laws.observation import jacobian
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.coordinates import ControlVariable
 from physinv.methods.classical.forward import Forward
-from physinv.methods.classical.gaussian_prior import FittedCovariance, GaussianPrior, fit_covariance
-from physinv.methods.classical.minimise import LeastSquares
-from physinv.processes.layout import VectorLayout
+from physinv.methods.classical.gaussian_prior import FittedCovariance, fit_covariance
+from physinv.methods.classical.minimise import LeastSquares, Linearised
+from physinv.processes.layout import StateLayout, VectorLayout
 from physinv.processes.simulator import Simulator
 
 _PROBES = 6  # products with white noise that the preconditioner is made of
@@ -49,7 +50,7 @@ class RecordObjective(LeastSquares):
 
     Args:
         simulator: The process.
-        prior: The Gaussian prior.
+        prior: ControlVariable of the prior.
         record: What is seen at which times.
         seen: Observed numbers, NaN where one is missing.
         errors: What is seen of the noise on the way; None: the process has none.
@@ -58,7 +59,7 @@ class RecordObjective(LeastSquares):
     """
 
     simulator: Simulator
-    prior: GaussianPrior
+    prior: ControlVariable
     record: ObservationRecord
     seen: Float[Tensor, "batch seen"]
     errors: SeenErrors | None = None
@@ -76,7 +77,7 @@ class RecordObjective(LeastSquares):
         white: Tensor = torch.linalg.solve_triangular(self._root(there), gap[:, :, None], upper=False)[:, :, 0]
         return white / self.soft
 
-    def within(self, begin: float, soft: float, prior: GaussianPrior) -> RecordObjective:
+    def within(self, begin: float, soft: float, prior: ControlVariable) -> RecordObjective:
         """Return the cost function of the state at a later time, given what is seen from then on.
 
         Args:
@@ -109,21 +110,8 @@ class RecordObjective(LeastSquares):
         Returns:
             The same cost function.
         """
-        local = self.linearise(u)
-        shape, layout = local.residual.shape, self.simulator.layout
-        probes = [
-            local.adjoint(torch.randn(shape, generator=generator, dtype=u.dtype, device=u.device))
-            for _ in range(-(-_PROBES // len(u)))
-        ]
-        curved = torch.cat(probes).nan_to_num(0.0, 0.0, 0.0).reshape(-1, *self.prior.mean.shape)
-        parts = dict(fit_covariance(curved, layout).parts)
-        parts |= {name: 1 / (1 + parts[name]) for name in ("variance", "rest") if name in parts}
-        inverse = FittedCovariance.from_tensors(parts)
-
-        def precondition(v: Tensor) -> Tensor:
-            return inverse.apply(v.reshape(len(v), *self.prior.mean.shape)).flatten(1)
-
-        return replace(self, precondition=precondition)
+        shape = tuple(self.prior.mean.shape)
+        return replace(self, precondition=curvature_inverse(self.linearise(u), self.simulator.layout, shape, generator))
 
     def _root(self, there: Tensor) -> Tensor:
         """The Cholesky factor of the covariance of the numbers that are there; one for all where none is missing."""
@@ -137,13 +125,41 @@ class RecordObjective(LeastSquares):
         return root.expand(1, *root.shape) if root.ndim == 2 else root
 
 
+def curvature_inverse(
+    local: Linearised, layout: StateLayout, shape: tuple[int, ...], generator: torch.Generator
+) -> Callable[[Tensor], Tensor]:
+    """Return the inverse of the mean of ``1 + K^T K`` over what the layout calls alike, from products with white noise.
+
+    Args:
+        local: The derivative ``K`` of a residual.
+        layout: Layout of the states.
+        shape: Shape of the moving part of a state.
+        generator: Source of the white noise.
+
+    Returns:
+        A map of coordinates ``(batch, d)``.
+    """
+    like = local.residual
+    probes = [
+        local.adjoint(torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device))
+        for _ in range(-(-_PROBES // len(like)))
+    ]
+    curved = torch.cat(probes).nan_to_num(0.0, 0.0, 0.0).reshape(-1, *shape)
+    parts = dict(fit_covariance(curved, layout).parts)
+    parts |= {name: 1 / (1 + parts[name]) for name in ("variance", "rest") if name in parts}
+    inverse = FittedCovariance.from_tensors(parts)
+    return lambda v: inverse.apply(v.reshape(len(v), *shape)).flatten(1)
+
+
 @torch.no_grad()
-def fit_seen_errors(forward: Forward, prior: GaussianPrior, record: ObservationRecord, seed: int) -> SeenErrors | None:
+def fit_seen_errors(
+    forward: Forward, prior: ControlVariable, record: ObservationRecord, seed: int
+) -> SeenErrors | None:
     """Fit what a record sees of the noise on the way: by the law of that at T, or from pairs of runs.
 
     Args:
         forward: The noise-free solver, and the noise on the way as final states see it.
-        prior: The Gaussian prior.
+        prior: ControlVariable of the prior.
         record: What is seen at which times.
         seed: Seed of the pairs of runs.
 

@@ -31,11 +31,9 @@ from torch import Tensor
 from physinv.config.inputs import Times, as_times, check_count, check_generator
 from physinv.config.seeds import seeds
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.coordinates import Coordinates
 from physinv.methods.classical.forward import Forward
-from physinv.methods.classical.gaussian_prior import (
-    GaussianPrior,
-    gaussian_prior_of,
-)
+from physinv.methods.classical.gaussian_prior import gaussian_prior_of
 from physinv.methods.classical.minimise import LeastSquares
 from physinv.methods.classical.record_objective import RecordObjective, SeenErrors, fit_seen_errors, states_at
 from physinv.methods.problem import NotApplicableError, RecordAnswer
@@ -53,7 +51,7 @@ class StrongConstraint(RecordAnswer):
 
     Args:
         forward: The noise-free solver, and the noise on the way as final states see it.
-        prior: The Gaussian prior.
+        prior: Coordinates of the prior.
         record: What is seen at which times.
         errors: What is seen of the noise on the way; None: the process has none.
         minimise: ``(objective, u) -> u``, such as :func:`~physinv.methods.classical.minimise.lbfgs`.
@@ -62,7 +60,7 @@ class StrongConstraint(RecordAnswer):
     """
 
     forward: Forward
-    prior: GaussianPrior
+    prior: Coordinates
     record: ObservationRecord
     errors: SeenErrors | None
     minimise: Callable[[LeastSquares, Tensor], Tensor]
@@ -158,7 +156,7 @@ class StrongConstraint(RecordAnswer):
         return u
 
     @cached_property
-    def _later_laws(self) -> list[tuple[float, GaussianPrior]]:
+    def _later_laws(self) -> list[tuple[float, Coordinates]]:
         """Times at which windows begin, from the last one to 0, and Gaussian laws of the states at them."""
         simulator, last = self.forward.simulator, max(self.record.times)
         begun = max(min(entry.times) for entry in self.record.entries)  # a window must hold a whole entry
@@ -187,7 +185,7 @@ class StrongConstraint(RecordAnswer):
 
 def strong_constraint(
     forward: Forward,
-    prior: GaussianPrior,
+    prior: Coordinates,
     record: ObservationRecord,
     minimise: Callable[[LeastSquares, Tensor], Tensor],
     draw: int,
@@ -198,7 +196,7 @@ def strong_constraint(
 
     Args:
         forward: The noise-free solver, and the noise on the way as final states see it.
-        prior: The Gaussian prior.
+        prior: Coordinates of the prior.
         record: What is seen at which times.
         minimise: How the minimum is sought.
         draw: Iterations of conjugate gradients for each draw.

@@ -19,14 +19,9 @@ from torch import Tensor
 
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.coordinates import Coordinates, coordinates_of, given_prior
 from physinv.methods.classical.forward import Forward, fit_forward, load_forward
-from physinv.methods.classical.gaussian_prior import (
-    FittedCovariance,
-    GaussianPrior,
-    fit_covariance,
-    fit_gaussian_prior,
-    load_gaussian_prior,
-)
+from physinv.methods.classical.gaussian_prior import FittedCovariance, fit_covariance, load_gaussian_prior
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.classical.minimise import CostFunction, LeastSquares, gauss_newton, lbfgs
 from physinv.methods.classical.monte_carlo.laplace import descend
@@ -55,7 +50,7 @@ class Variational(Answer):
 
     Args:
         forward: The observation model.
-        prior: The Gaussian prior.
+        prior: Coordinates of the prior: of the Gaussian one, unless another is given.
         start: The estimate to start from.
         missed: Covariance of the errors of ``start``: the guess at the posterior's covariance that preconditions all
             solves.
@@ -65,7 +60,7 @@ class Variational(Answer):
     """
 
     forward: Forward
-    prior: GaussianPrior
+    prior: Coordinates
     start: LinearEstimate | Physics
     missed: FittedCovariance
     minimise: Down
@@ -85,8 +80,8 @@ class Variational(Answer):
             An answer whose ``final`` are observed numbers, one row for each trajectory.
         """
         simulator, record = self.forward.simulator, observable(self.forward.simulator, observed)
-        if _small(simulator, record):
-            return weak_constraint(simulator, record, self.lower)
+        if _small(simulator, record, self.prior):
+            return weak_constraint(simulator, record, self.lower, given_prior(self.prior))
         return strong_constraint(self.forward, self.prior, record, self.minimise, self.draw)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -176,7 +171,7 @@ def load_lbfgs(
     return _load(setup, tensors, *_lbfgs(iterations, memory), draw)
 
 
-@loaded_by(load_lbfgs, trains=False)
+@loaded_by(load_lbfgs, trains=False, prior=True)
 def fit_lbfgs(problem: Problem, *, iterations: int = 60, memory: int = 10, draw: int = 30) -> Variational:
     """Fit 4D-Var by L-BFGS; an iteration costs the solver and its adjoint once.
 
@@ -214,7 +209,7 @@ def load_gauss_newton(
     return _load(setup, tensors, *_gauss_newton(outer, inner), draw)
 
 
-@loaded_by(load_gauss_newton, trains=False)
+@loaded_by(load_gauss_newton, trains=False, prior=True)
 def fit_gauss_newton(problem: Problem, *, outer: int = 15, inner: int = 6, draw: int = 30) -> Variational:
     """Fit 4D-Var by Gauss-Newton steps.
 
@@ -249,7 +244,7 @@ def _gauss_newton(outer: int, inner: int) -> tuple[Down, Lower]:
 
 
 def _fit(problem: Problem, minimise: Down, lower: Lower, draw: int) -> Variational:
-    forward, prior = fit_forward(problem), fit_gaussian_prior(problem)
+    forward, prior = fit_forward(problem), coordinates_of(problem)
     start, gap = _first_guess(problem)
     missed = fit_covariance(gap - gap.mean(0), problem.simulator.layout)
     return Variational(forward, prior, start, missed, minimise, draw, lower)
@@ -264,11 +259,12 @@ def _load(setup: Setup, tensors: Mapping[str, Tensor], minimise: Down, lower: Lo
     return Variational(forward, prior, start, missed, minimise, draw, lower)
 
 
-def _small(simulator: Simulator, record: ObservationRecord) -> bool:
+def _small(simulator: Simulator, record: ObservationRecord, prior: Coordinates) -> bool:
     """Whether whole paths are moved: at most 1024 components, whose initial law is known, and few observed numbers
     where there is no noise on the way that paths would be needed for."""
     like = torch.zeros(1, *simulator.shape)
     drawn_at_once = simulator.spin_up_time == 0 or simulator.initial_log_prob(like) is not None
+    drawn_at_once = drawn_at_once or given_prior(prior) is not None
     if simulator.layout.moving(like).numel() > DENSE or not drawn_at_once:
         return False
     return not quiet(simulator) or sum(record.sizes(like)) <= _FEW

@@ -33,6 +33,7 @@ from physinv.methods.classical.forward import Forward, fit_forward, load_forward
 from physinv.methods.learned.backbone import chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, prior_coordinates
 from physinv.methods.learned.edm import Denoiser, heun, noise_levels, train_denoiser
+from physinv.methods.learned.guided import GuidedPrior, guide
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
 from physinv.models.references.smoother_tables import Basis, from_modes, to_modes
@@ -99,13 +100,17 @@ class Guided(Answer):
         return pulled
 
 
-def load_diffusion_prior(setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32) -> Guided:
+def load_diffusion_prior(
+    setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32, sweeps: int = 0, inner: int = 20
+) -> Guided:
     """Load a diffusion prior with its guidance.
 
     Args:
         setup: What the run knows.
         tensors: What was fitted.
         steps: Sampling steps.
+        sweeps: Not used by a trained prior.
+        inner: Not used by a trained prior.
 
     Returns:
         The trained prior with its guidance.
@@ -115,16 +120,21 @@ def load_diffusion_prior(setup: Setup, tensors: Mapping[str, Tensor], *, steps: 
     return Guided(denoiser, forward, setup.layout.basis, noise_levels(steps), widths, setup.seed)
 
 
-@loaded_by(load_diffusion_prior)
-def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
-    """Train a diffusion prior and measure the residuals of its denoised states.
+@loaded_by(load_diffusion_prior, prior=True)
+def fit_diffusion_prior(problem: Problem, *, steps: int = 32, sweeps: int = 0, inner: int = 20) -> Guided | GuidedPrior:
+    """Train a diffusion prior and measure the residuals of its denoised states; or guide one that is given.
+
+    A prior that is given is not trained again, and its guidance is another one
+    (:mod:`~physinv.methods.learned.guided`): exact where prior and observation are Gaussian, and for any record.
 
     Args:
-        problem: The process and its data.
+        problem: The process and its data, and its prior if one is given.
         steps: Sampling steps.
+        sweeps: Moves at each step, of a prior that is given.
+        inner: Iterations of conjugate gradients for each draw, of a prior that is given.
 
     Returns:
-        The trained prior with its guidance.
+        The prior with its guidance.
 
     Raises:
         NotApplicableError: Where the observation model cannot be fitted
@@ -135,6 +145,8 @@ def fit_diffusion_prior(problem: Problem, *, steps: int = 32) -> Guided:
         Chung et al. (2023), Diffusion posterior sampling for general noisy inverse problems;
         Song et al. (2023), Pseudoinverse-guided diffusion models for inverse problems.
     """
+    if problem.prior is not None:
+        return guide(problem, steps=steps, sweeps=sweeps, inner=inner)
     levels, forward = noise_levels(steps), fit_forward(problem)
     denoiser = train_denoiser(problem, prior_coordinates(problem), groups=1)
     layout = problem.train.layout

@@ -18,8 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.laws.exact import LinearGaussian
-from physinv.methods.classical.gaussian_prior import GaussianPrior, gaussian_prior_of
+from physinv.methods.classical.coordinates import Coordinates, PriorCoordinates, given_prior
+from physinv.methods.classical.gaussian_prior import gaussian_prior_of
 from physinv.methods.problem import NotApplicableError
+from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
 
@@ -34,11 +36,11 @@ class InitialLaw:
     """The law of ``x_0`` in coordinates ``u``.
 
     Args:
-        gaussian: Mean and covariance of the moving channels, which define the coordinates.
-        log_prob: The log density of states, up to a constant; None where the law is the Gaussian itself.
+        gaussian: Mean and covariance of the moving channels, which define the coordinates; or those of a given prior.
+        log_prob: The log density of states, up to a constant; None where coordinates are standard normal.
     """
 
-    gaussian: GaussianPrior
+    gaussian: Coordinates
     log_prob: Callable[[Tensor], Tensor] | None = None
 
     @property
@@ -68,6 +70,29 @@ class InitialLaw:
             Whitened coordinates.
         """
         return self.gaussian.standardise(initial)
+
+    def draw(
+        self,
+        simulator: Simulator,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "n *state"]:
+        """Draw initial states: of a given prior, else of the process.
+
+        Args:
+            simulator: The process.
+            n: Number of states.
+            generator: Source of the draws, on ``device``.
+            device: Where the states are made.
+            dtype: Their precision.
+        """
+        if given_prior(self.gaussian) is None:
+            return simulator.initial(n, generator=generator, device=device, dtype=dtype)
+        u = torch.randn((n, self.numbers), generator=generator, device=device, dtype=dtype)
+        return self.root(u, u.new_zeros((n, *simulator.shape)))
 
     def penalty(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
         """Return minus the log density of ``u`` up to a constant, in float64.
@@ -117,7 +142,11 @@ class JointLaw(InitialLaw):
 
 @torch.no_grad()
 def fit_initial_law(
-    simulator: Simulator, *, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    simulator: Simulator,
+    *,
+    prior: PriorCoordinates | None = None,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
 ) -> InitialLaw:
     """Fit the coordinates to draws of the process, and look whether its initial states are Gaussian.
 
@@ -125,6 +154,7 @@ def fit_initial_law(
 
     Args:
         simulator: The process.
+        prior: A prior that is given, whose coordinates are the law's; None: the law is that of the process.
         generator: Source of the draws, on ``device``.
         device: Where the states are made.
 
@@ -134,13 +164,15 @@ def fit_initial_law(
     Raises:
         NotApplicableError: If the initial states are not Gaussian, and the process does not know their density.
     """
+    if prior is not None:
+        return InitialLaw(prior)
     n = max(1000, min(_DRAWS, _NUMBERS // math.prod(simulator.shape)))
     try:
         initial = simulator.initial(n, generator=generator, device=device)
     except (NotImplementedError, ValueError) as error:
         raise NotApplicableError(f"the process must be able to draw initial states: {error}") from None
     gaussian = gaussian_prior_of(simulator, initial)
-    if isinstance(simulator.exact(), LinearGaussian) or _is_gaussian(gaussian, initial):
+    if isinstance(simulator.exact(), LinearGaussian) or _is_gaussian(gaussian, simulator.layout, initial):
         return _law(simulator, gaussian)
     if simulator.initial_log_prob(initial[:1]) is None:
         raise NotApplicableError(
@@ -156,18 +188,16 @@ def fit_initial_law(
     return _law(simulator, gaussian, log_prob)
 
 
-def _law(
-    simulator: Simulator, gaussian: GaussianPrior, log_prob: Callable[[Tensor], Tensor] | None = None
-) -> InitialLaw:
+def _law(simulator: Simulator, gaussian: Coordinates, log_prob: Callable[[Tensor], Tensor] | None = None) -> InitialLaw:
     """The law of states, and of parameters where some are unknown."""
     if isinstance(simulator, Varying):
         return JointLaw(gaussian, log_prob, process=simulator)
     return InitialLaw(gaussian, log_prob)
 
 
-def _is_gaussian(gaussian: GaussianPrior, initial: Tensor) -> bool:
+def _is_gaussian(gaussian: Coordinates, layout: StateLayout, initial: Tensor) -> bool:
     """Whether third and fourth moments of components and whitened coordinates are those of a Gaussian."""
-    x = gaussian.layout.moving(initial)
+    x = layout.moving(initial)
     for y in (x.flatten(1).double(), gaussian.standardise(initial).double()):
         spread = y.std(0)
         kept = (spread > 1e-3 * spread.max()).nonzero()[:, 0]

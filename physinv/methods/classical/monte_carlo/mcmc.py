@@ -25,6 +25,7 @@ from physinv.config.inputs import Times
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.coordinates import PriorCoordinates, given_prior
 from physinv.methods.classical.monte_carlo.annealed import anneal
 from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
 from physinv.methods.classical.monte_carlo.diagnostics import (
@@ -304,7 +305,7 @@ def load_mcmc(
     return PathPosterior(model, guess, chains, iterations, warm_up, most, setup.seed, late, count)
 
 
-@loaded_by(load_mcmc, trains=False)
+@loaded_by(load_mcmc, trains=False, prior=True)
 def fit_mcmc(
     problem: Problem,
     *,
@@ -349,9 +350,10 @@ def fit_mcmc(
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-    model = _paths(problem.setup, substeps)
+    guess = fit_gauss_newton(problem)
+    model = _paths(problem.setup, substeps, given_prior(guess.prior))
     count = _count(model, particles, late)
-    return PathPosterior(model, fit_gauss_newton(problem), chains, iterations, warm_up, most, problem.seed, late, count)
+    return PathPosterior(model, guess, chains, iterations, warm_up, most, problem.seed, late, count)
 
 
 def _count(model: PathModel, particles: int | None, late: float) -> int:
@@ -365,10 +367,10 @@ def _count(model: PathModel, particles: int | None, late: float) -> int:
     return particles
 
 
-def _paths(setup: Setup, substeps: int | None) -> PathModel:
+def _paths(setup: Setup, substeps: int | None, prior: PriorCoordinates | None = None) -> PathModel:
     """Coordinates of the paths, the same for the same process and seed."""
     generator = seeds(setup.seed).child("method", "paths").generator(setup.device)
-    return fit_path_model(setup.simulator, substeps=substeps, generator=generator, device=setup.device)
+    return fit_path_model(setup.simulator, substeps=substeps, prior=prior, generator=generator, device=setup.device)
 
 
 def _rescued(xi: Tensor, level: Tensor, low: Tensor) -> Tensor:
@@ -391,5 +393,4 @@ def _better(found: list[Laplace], best: Tensor) -> Laplace:
 
     if len(found) == 1:
         return found[0]
-    names = (f.name for f in fields(Laplace) if f.name != "first")
-    return Laplace(**{name: chosen(name) for name in names}, first=found[0].first)
+    return Laplace(**{f.name: chosen(f.name) for f in fields(Laplace) if f.name != "first"}, first=found[0].first)

@@ -26,6 +26,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -35,6 +36,7 @@ from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.coordinates import PriorCoordinates
 from physinv.methods.classical.forward import FORGOTTEN, SEEN
 from physinv.methods.classical.gaussian_prior import fit_covariance
 from physinv.methods.classical.monte_carlo.initial_law import InitialLaw, fit_initial_law
@@ -319,6 +321,7 @@ def fit_path_model(
     simulator: Simulator,
     *,
     substeps: int | None = None,
+    prior: PriorCoordinates | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> PathModel:
@@ -327,6 +330,7 @@ def fit_path_model(
     Args:
         simulator: The process.
         substeps: Solver steps between stored times; None: as many as the process takes.
+        prior: A prior of initial states that is given; None: that of the process.
         generator: Source of the runs, on ``device``.
         device: Where to compute.
 
@@ -358,23 +362,22 @@ def fit_path_model(
     directions = layout.set_moving(unit, like.expand(d, *like.shape[1:]))
     a, b = (like.new_full((d,), t) for t in grid[-2:])
     last = layout.moving(simulator.apply_covariance(directions, a, b)).flatten(1)
-    every = last if linear else _accumulated(simulator, directions, generator, device)
+    draw = simulator.initial if prior is None else partial(InitialLaw(prior).draw, simulator)
+    begin = partial(draw, _RUNS, generator=generator, device=device)
+    every = last if linear else _accumulated(simulator, begin(), directions, generator)
     size = float(every.diagonal().mean())
     quiet = not size > 0
     if quiet:  # the initial state alone is unknown
-        every = _seen(simulator, d, generator, device).to(every)
+        every = _seen(simulator, begin(), d).to(every)
     total = every if quiet else last + (0.0 if linear else _KERNEL) * every
     values, vectors = torch.linalg.eigh((total + total.T) / 2)
     whitening = vectors / values.clamp(min=0.0 if quiet else _LEAST * size).sqrt() @ vectors.T
-    law = fit_initial_law(simulator, generator=generator, device=device)
+    law = fit_initial_law(simulator, prior=prior, generator=generator, device=device)
     return PathModel(simulator, law, tuple(grid), whitening.float(), quiet)
 
 
-def _seen(
-    simulator: Simulator, d: int, generator: torch.Generator | None, device: torch.device | str | None
-) -> Float[Tensor, "d d"]:
+def _seen(simulator: Simulator, start: Tensor, d: int) -> Float[Tensor, "d d"]:
     """The covariance with which final states of a process without noise count as seen."""
-    start = simulator.initial(_RUNS, generator=generator, device=device)
     end = simulator.layout.moving(simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
     end = end[end.flatten(1).isfinite().all(1)]
     spread = float((end - end.mean(0)).square().mean()) if len(end) > 1 else 0.0
@@ -384,12 +387,9 @@ def _seen(
     return SEEN**2 * spread * torch.eye(d, dtype=end.dtype, device=end.device)
 
 
-def _accumulated(
-    simulator: Simulator, directions: Tensor, generator: torch.Generator | None, device: torch.device | str | None
-) -> Tensor:
+def _accumulated(simulator: Simulator, start: Tensor, directions: Tensor, generator: torch.Generator | None) -> Tensor:
     """The covariance of ``x_T`` minus the noise-free end, applied to directions, from runs."""
     layout = simulator.layout
-    start = simulator.initial(_RUNS, generator=generator, device=device)
     noisy = simulator.run(start, simulator.times[[0, -1]], generator=generator)[:, -1]
     gap = layout.moving(noisy - simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
     gap = gap[gap.flatten(1).isfinite().all(1)]

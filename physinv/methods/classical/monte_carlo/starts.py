@@ -49,5 +49,5 @@ def starts(
     Returns:
         Two states for each row.
     """
-    drawn = model.simulator.initial(len(like), generator=generator, device=like.device, dtype=like.dtype)
+    drawn = model.law.draw(model.simulator, len(like), generator=generator, device=like.device, dtype=like.dtype)
     return [model.initial(like.new_zeros((len(like), model.law.numbers)), like), drawn]

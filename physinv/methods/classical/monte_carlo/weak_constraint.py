@@ -25,6 +25,7 @@ from physinv.config.inputs import Times, check_count, check_generator
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.coordinates import PriorCoordinates
 from physinv.methods.classical.minimise import lbfgs
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, gradients, values
@@ -103,7 +104,12 @@ class WeakConstraint(RecordAnswer):
         return found
 
 
-def weak_constraint(simulator: Simulator, observed: ObservationRecord | Observation, lower: Lower) -> WeakConstraint:
+def weak_constraint(
+    simulator: Simulator,
+    observed: ObservationRecord | Observation,
+    lower: Lower,
+    prior: PriorCoordinates | None = None,
+) -> WeakConstraint:
     """Return the variational answer to a record.
 
     Args:
@@ -111,6 +117,7 @@ def weak_constraint(simulator: Simulator, observed: ObservationRecord | Observat
         observed: A record, or one observation of the final state.
         lower: How the minimum is sought, such as :func:`~physinv.methods.classical.monte_carlo.laplace.descend` with a
             number of steps, or :func:`lowered`.
+        prior: A prior of initial states that is given; None: that of the process.
 
     Returns:
         The answer, whose ``final`` are observed numbers.
@@ -120,7 +127,7 @@ def weak_constraint(simulator: Simulator, observed: ObservationRecord | Observat
             (:func:`~physinv.methods.classical.monte_carlo.path.fit_path_model`).
     """
     record = observable(simulator, observed)
-    model = fit_path_model(simulator, generator=seeds(0).child("method", "paths").generator())
+    model = fit_path_model(simulator, prior=prior, generator=seeds(0).child("method", "paths").generator())
     return WeakConstraint(model.through(record.times), record, lower)
 
 
