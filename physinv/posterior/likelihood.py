@@ -252,7 +252,10 @@ def _pullback(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callabl
         value = v(x)
 
     def quadratic(z: Tensor) -> Tensor:
-        (rows,) = torch.autograd.grad(value, x, z, retain_graph=True, create_graph=kept, is_grads_batched=True)
+        if kept:  # second derivatives of normalisations and convolutions do not batch
+            each = [torch.autograd.grad(value, x, one, retain_graph=True, create_graph=True)[0] for one in z]
+            return (torch.stack(each) * z).flatten(2).sum(-1)
+        (rows,) = torch.autograd.grad(value, x, z, retain_graph=True, is_grads_batched=True)
         return (rows * z).flatten(2).sum(-1)
 
     return value if kept else value.detach(), quadratic

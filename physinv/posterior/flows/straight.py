@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["matching_error", "straight_velocity", "transport_noise"]
+__all__ = ["matching_error", "score_of_velocity", "straight_velocity", "transport_noise"]
 
 import itertools
 from collections.abc import Callable
@@ -37,6 +37,26 @@ def straight_velocity(
     u = match(t, y)
     h = (1 - u) ** 2 + u**2
     return (2 * u - 1) / h * y + network(y / h.sqrt()) / h.sqrt()
+
+
+def score_of_velocity(
+    velocity: Float[Tensor, "batch *state"], y: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch *state"]:
+    """Return the score ``(t v - y) / (1 - t)`` of the states on a straight path from noise.
+
+    Args:
+        velocity: The velocity at ``y``.
+        y: States.
+        t: Places on the path, below 1.
+
+    Example:
+        Data of variance 1, half-way: the states have variance 1/2, and no velocity.
+
+        >>> score_of_velocity(torch.zeros(1, 1), torch.ones(1, 1), torch.full((1,), 0.5))
+        tensor([[-2.]])
+    """
+    u = match(t, y)
+    return (u * velocity - y) / (1 - u)
 
 
 def transport_noise(

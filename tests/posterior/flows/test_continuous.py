@@ -60,7 +60,7 @@ def test_hutchinson_s_estimate_is_unbiased_to_1e_3_nats(generator):
 
 @pytest.mark.parametrize(("loss", "updates"), [(matching_loss, 300), (likelihood_loss, 40)])
 def test_training_finds_the_density_of_a_gaussian(loss, updates, generator):
-    """N(.5, .7^2), from which the untrained flow is .12 nats away (Kullback-Leibler): .13 - .51/2 + .357."""
+    """N(.5, .7^2), from which the untrained flow is (.49 + .25 - 1)/2 - log .7 = .227 nats away (Kullback-Leibler)."""
     torch.manual_seed(0)
     flow, law = ContinuousFlow(MLP(1, 1, width=16, depth=1)), Normal(0.5, 0.7)
     optimiser = torch.optim.Adam(flow.parameters(), lr=2e-2)
@@ -79,9 +79,9 @@ def test_training_finds_the_density_of_a_gaussian(loss, updates, generator):
         loss(flow, VE(), batch).backward()
         optimiser.step()
         schedule.step()
-    print(loss.__name__, before, divergence())
-    assert before > 0.1
-    assert divergence() < 0.005
+    assert before == pytest.approx(0.227, abs=0.01)
+    # to 1e-3 nats by matching; of the slow updates through the solver there are few
+    assert divergence() < (1e-3 if loss is matching_loss else 0.01)
 
 
 def test_the_likelihood_is_differentiated_rightly():
