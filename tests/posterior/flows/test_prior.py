@@ -26,7 +26,9 @@ def test_gaussian_vectors_are_drawn_and_weighed_exactly(loss, generator):
     """One update is no training: mean and deviation come from the data, and the density counts their units."""
     scale, mean = torch.tensor([2.0, 0.05]), torch.tensor([3.0, -1.0])
     data = vectors(mean + scale * torch.randn(4000, 2, generator=generator))
-    law = fit_flow(data, data, budget=Budget(steps=1), loss=loss, settings={"width": 8, "batch": 64, "validate_windows": 64})
+    law = fit_flow(
+        data, data, budget=Budget(steps=1), loss=loss, settings={"width": 8, "batch": 64, "validate_windows": 64}
+    )
     drawn = law.draw(4000, steps=8, generator=generator)
     assert torch.allclose(((drawn - mean) / scale).mean(0), torch.zeros(2), atol=0.1)  # 6 errors of mean and sample
     assert torch.allclose(drawn.std(0) / scale, torch.ones(2), atol=0.08)
