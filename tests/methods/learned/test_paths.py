@@ -1,5 +1,6 @@
 """Paths from an observation: bridges and rectified flows of Gaussians in closed form, and trained ones."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from learned_cases import GAUSS, MIXTURE, missed, pair
 from torch import nn
 
 from physinv.evaluation import metrics
-from physinv.methods.learned.conditional import fit_flow_matching
+from physinv.methods.learned.conditional import fit_flow_matching, load_flow_matching
 from physinv.methods.learned.coordinates import Context, TargetCoordinates
 from physinv.methods.learned.paths import Bridge, Rectified, Velocity
 from physinv.processes.layout import VectorLayout
@@ -127,6 +128,20 @@ def test_trained_paths_are_nearly_exact_on_a_mixture(path, make, generator):
     )
     assert float(metrics.crps(draws, truth) / metrics.crps(right, truth)) == pytest.approx(1, abs=0.04)
     assert missed(answer.mean(final), exact.mean(final), truth) < 0.06
+
+
+@pytest.mark.parametrize(("path", "folders"), [("rectified", ["straight", "reflow"]), ("stochastic", [""])])
+def test_paths_are_loaded_as_they_were_saved(path, folders, make, tmp_path):
+    """The same draws from the same generator; each network has a log of its own."""
+    problem, test = make(GAUSS, 2, batch=64, width=8, depth=1)
+    problem = dataclasses.replace(problem, folder=tmp_path)
+    final = test.states(-1, limit=3)
+    answer = fit_flow_matching(problem, path=path, steps=3)
+    again = load_flow_matching(problem.setup, answer.tensors(), path=path, steps=3)
+    draws = (a.sample(final, 2, generator=torch.Generator().manual_seed(0)) for a in (answer, again))
+    assert torch.equal(*draws)
+    assert torch.equal(answer.mean(final), again.mean(final))
+    assert set(problem.histories) == {tmp_path / name for name in folders}
 
 
 def test_unknown_paths_are_refused(make):
