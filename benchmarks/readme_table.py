@@ -348,6 +348,18 @@ def noising(result: Result) -> Table:
     return table(result, "Noising processes, DDPM and noise levels", ["found"], {k: [k] for k in result["figures"]})
 
 
+def rows_by_name(title: str) -> Any:
+    """The figures called ``row: column``."""
+
+    def make(result: Result) -> Table:
+        split = [k.rpartition(": ")[::2] for k in result["figures"]]
+        columns, labels = (list(dict.fromkeys(part)) for part in zip(*((c, r) for r, c in split), strict=True))
+        made = {r: [f"{r}: {c}" if f"{r}: {c}" in result["figures"] else "" for c in columns] for r in labels}
+        return table(result, title, columns, made)
+
+    return make
+
+
 DETAILS = (
     ("heat", heat),
     ("heat-edges", edges),
@@ -368,6 +380,8 @@ DETAILS = (
     ("reversals-burgers", reversals("Burgers")),
     ("reversals-kuramoto-sivashinsky", reversals("Kuramoto-Sivashinsky")),
     ("noising", noising),
+    ("paths", rows_by_name("Paths between x_T and x_0 of an Ornstein-Uhlenbeck process")),
+    ("heat-priors", rows_by_name("Laws of initial states of heat, by each generative model")),
     ("generation", generation),
     ("fft_share", fft),
     ("wrapping", wrapping),

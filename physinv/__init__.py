@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from physinv.models.references.base import ReferenceLaw
     from physinv.models.score import ScoreModel
     from physinv.posterior.bracket import bracket
+    from physinv.posterior.flows.prior import fit_flow
     from physinv.posterior.learned_prior import fit_prior
     from physinv.posterior.posterior import Posterior
     from physinv.posterior.weigh import weigh
@@ -77,6 +78,7 @@ __all__ = [
     "filter_record",
     "final_states",
     "fit",
+    "fit_flow",
     "fit_prior",
     "generate",
     "load_run",
@@ -116,6 +118,7 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "models.references.base": ("ReferenceLaw",),
     "models.score": ("ScoreModel",),
     "posterior.bracket": ("bracket",),
+    "posterior.flows.prior": ("fit_flow",),
     "posterior.learned_prior": ("fit_prior",),
     "posterior.posterior": ("Posterior",),
     "posterior.weigh": ("weigh",),

@@ -11,6 +11,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     model / network                         first weights of a network
     physics / network                       random layers of learned physics
     prior / network                         first weights of the network of a learned prior
+    prior / fill / SPLIT                    noise in the modes that do not vary, for a law of states by a flow
     prior / training / ...                  its training, with the names of training
     physics / training / ...                training of learned physics, with the names of training
     training / order / EPOCH                order of the windows in one epoch

@@ -86,7 +86,6 @@ def log_prob(
     return flow_log_prob(by_root, x, (t0**0.5, last**0.5), base, divergence=divergence, rtol=rtol, atol=atol)
 
 
-@torch.no_grad()
 def flow_log_prob(
     velocity: Callable[[Tensor, Tensor], Tensor],
     x: Float[Tensor, "batch *state"],
@@ -96,6 +95,7 @@ def flow_log_prob(
     divergence: Divergence | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
+    differentiable: bool = False,
 ) -> Float[Tensor, " batch"]:
     """Return log densities of states that a flow transports to a law whose density is known.
 
@@ -109,6 +109,7 @@ def flow_log_prob(
         divergence: How the divergence is computed: :func:`exact` (None) or :func:`hutchinson`.
         rtol: Relative tolerance of the solver.
         atol: Tolerance of the solver beside that: of states in units of their root mean square, of densities in nats.
+        differentiable: Whether gradients are kept, of what ``velocity`` and ``base`` depend on, through every step.
 
     Raises:
         ValueError: If the flow does not stay finite.
@@ -124,8 +125,9 @@ def flow_log_prob(
 
     # The tolerance of the states is in units of their root mean square, that of the density in nats.
     ends, size = torch.tensor(span, dtype=torch.float64, device=x.device), float(x.double().square().mean().sqrt())
-    reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=(atol * (size or 1.0), atol))
-    out: Tensor = base(reached[-1]) + gains[-1]
+    with torch.set_grad_enabled(differentiable):
+        reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=(atol * (size or 1.0), atol))
+        out: Tensor = base(reached[-1]) + gains[-1]
     return out
 
 
@@ -241,13 +243,19 @@ def _side_by_side(x: Tensor) -> int:
 
 
 def _pullback(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """``v(x)``, and the function ``z (probes, batch, *state) -> z . J z (probes, batch)``, from one evaluation of v."""
+    """``v(x)``, and the function ``z (probes, batch, *state) -> z . J z (probes, batch)``, from one evaluation of v.
+
+    Both can be differentiated further where gradients are enabled."""
+    kept = torch.is_grad_enabled()
     with torch.enable_grad():
-        x = x.detach().requires_grad_()
+        x = x if kept and x.requires_grad else x.detach().requires_grad_()
         value = v(x)
 
     def quadratic(z: Tensor) -> Tensor:
+        if kept:  # second derivatives of normalisations and convolutions do not batch
+            each = [torch.autograd.grad(value, x, one, retain_graph=True, create_graph=True)[0] for one in z]
+            return (torch.stack(each) * z).flatten(2).sum(-1)
         (rows,) = torch.autograd.grad(value, x, z, retain_graph=True, is_grads_batched=True)
         return (rows * z).flatten(2).sum(-1)
 
-    return value.detach(), quadratic
+    return value if kept else value.detach(), quadratic

@@ -34,7 +34,7 @@ from scipy.stats import chi2, chisquare, norm
 
 from physinv.evaluation import metrics
 from physinv.evaluation.calibration import LEVELS, calibration_error, coverage_curve, sbc, tarp
-from physinv.evaluation.two_sample import c2st, wasserstein
+from physinv.evaluation.two_sample import c2st, energy_distance, wasserstein
 from physinv.laws.exact import MixturePosterior
 from physinv.laws.mixture import Mixture
 
@@ -262,6 +262,23 @@ def test_wasserstein_distance_of_known_maps(pair):
     # sigma from its own, n = 20000
     z = torch.randn(2, 20_000, 1, generator=seeded(), dtype=torch.float64)
     assert float(wasserstein(z[0], 0.5 + 1.2 * z[1])) == pytest.approx(math.hypot(0.5, 0.2), abs=0.03)
+
+
+def test_energy_distance_of_gaussians_is_the_known_one(generator):
+    """2 E|N(m, 2)| - 2 E|N(0, 2)|, with E|N(m, v)| = (2 v / pi)^(1/2) e^(-m^2 / 2 v) + m erf(m / (2 v)^(1/2))."""
+
+    def size(m):
+        return math.sqrt(4 / math.pi) * math.exp(-(m**2) / 4) + m * math.erf(m / 2)
+
+    a, b = (torch.randn(20, 500, 1, dtype=torch.float64, generator=generator) for _ in range(2))
+    for m in (0.0, 1.0):
+        found = torch.stack([energy_distance(x, y + m) for x, y in zip(a, b, strict=True)])
+        # five standard errors of the mean of 20 sets: unbiased, so also below 0 for equal laws
+        want = 2 * (size(m) - size(0.0))
+        assert float(found.mean()) == pytest.approx(want, abs=5 * float(found.std()) / math.sqrt(20))
+        assert float(found.std()) < 0.2
+    with pytest.raises(ValueError, match="must hold two samples or more"):
+        energy_distance(a[0, :1], b[0, :1])
 
 
 def test_wasserstein_against_exact_samples_sees_every_defect(case):

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = """
     Budget Covariance DatasetPlan FieldLayout FinalStates Linear METHODS Multiplicative Observation
     ObservationRecord ParticleLayout Posterior ReferenceLaw Reverse SDE SamplingPlan ScoreModel Settings Simulator
-    TrajectoryDataset VectorLayout bracket build_model evaluate filter_record final_states fit fit_prior generate
-    load_run metrics noising parameter plots read_final_states reconstruct simulators solve thermodynamics to_arviz
-    train_run trajectory_loss weigh
+    TrajectoryDataset VectorLayout bracket build_model evaluate filter_record final_states fit fit_flow fit_prior
+    generate load_run metrics noising parameter plots read_final_states reconstruct simulators solve thermodynamics
+    to_arviz train_run trajectory_loss weigh
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Denoiser", "Flow", "denoising_error", "heun", "noise_levels", "train_denoiser"]
+__all__ = ["Denoiser", "Flow", "Noise", "denoising_error", "heun", "noise_levels", "train_denoiser"]
 
 import itertools
 import math
@@ -21,6 +21,9 @@ from physinv.training.objectives.base import Batch
 
 Flow = Callable[[Tensor, Tensor], Tensor]
 """``(s, y) -> dy/ds`` for one number s, coordinates ``(batch, *moving)``."""
+
+Noise = Callable[[], Tensor]
+"""Draws standard normal numbers ``(batch, *moving)`` anew at every call."""
 
 _LOW, _HIGH, _RHO = 0.002, 80.0, 7.0  # smallest and largest sigma, and how sampling steps are spread (their table 1)
 _MEAN, _WIDTH = 0.0, 1.6  # of log sigma in training: wider than theirs, since fields have modes of many sizes
@@ -64,18 +67,18 @@ class Denoiser(nn.Module):
         out: Tensor = self.network(self.coordinates.features(context, y / (match(sigma, y) ** 2 + 1).sqrt()), tau)
         return out
 
-    def draw(self, noise: Float[Tensor, "batch *moving"], context: Context, steps: int) -> Tensor:
+    def draw(self, noise: Noise, context: Context, steps: int) -> Tensor:
         """Transport noise to coordinates along the probability-flow ODE.
 
         Args:
-            noise: Standard normal numbers.
+            noise: Draws standard normal numbers, for each observation.
             context: What depends on the observation.
             steps: Number of steps.
 
         Returns:
             Draws of ``z``.
         """
-        return heun(lambda y, s: self(y, y.new_full((len(y),), s), context), noise, noise_levels(steps))
+        return heun(lambda y, s: self(y, y.new_full((len(y),), s), context), noise(), noise_levels(steps))
 
     def flow(self, context: Context) -> tuple[Flow, tuple[float, float], float]:
         """Return the flow from coordinates to noise: its velocity, its span, and the deviation of the noise.

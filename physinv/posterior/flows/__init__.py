@@ -1,0 +1,1 @@
+"""Continuous normalising flows: velocities from noise to data, their densities, and laws of states learned by them."""

@@ -1,0 +1,44 @@
+"""Velocities of straight paths: their score, exactness for white data, and the minimiser of the matching error."""
+
+import math
+
+import pytest
+import torch
+
+from physinv.posterior.flows.straight import matching_error, score_of_velocity, straight_velocity, transport_noise
+
+MEAN, DEVIATION = 0.5, 0.4
+
+
+def velocity(y, t):
+    """E[z - n | (1 - t) n + t z = y] for z from N(MEAN, DEVIATION^2)."""
+    u = t[:, None]
+    now = (1 - u) ** 2 + (u * DEVIATION) ** 2
+    return MEAN + (u * DEVIATION**2 - (1 - u)) / now * (y - u * MEAN)
+
+
+def test_the_score_of_a_velocity_is_that_of_its_gaussian():
+    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    y = torch.tensor([[1.0], [-0.3], [0.7]], dtype=torch.float64)
+    now = (1 - t) ** 2 + (t * DEVIATION) ** 2
+    assert torch.allclose(score_of_velocity(velocity(y, t), y, t), -(y - t[:, None] * MEAN) / now[:, None])
+
+
+def test_white_data_need_no_network(generator):
+    """Every draw keeps its variance 1: Heun's steps err by the cube of their length, .06 at most."""
+    noise = torch.randn(5, 3, dtype=torch.float64, generator=generator)
+    ends = transport_noise(lambda y, t: straight_velocity(torch.zeros_like, y, t), noise, 32)
+    assert torch.allclose(ends, noise, rtol=2e-3)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
+def test_the_true_velocity_minimises_the_matching_error(factor, generator):
+    """The error is quadratic: a factor f adds (f - 1)^2 E|v|^2 and nothing else."""
+    n, z = torch.randn(2, 400_000, 1, dtype=torch.float64, generator=generator)
+    z, t = MEAN + DEVIATION * z, torch.rand(400_000, dtype=torch.float64, generator=generator)
+    least = matching_error(velocity, n, z, t)
+    size = velocity((1 - t[:, None]) * n + t[:, None] * z, t).square().mean()
+    gap = float(matching_error(lambda y, s: factor * velocity(y, s), n, z, t) - least)
+    # the cross term has mean 0, and a standard error of 2 |f - 1| (size least / 400000)^(1/2)
+    error = 2 * abs(factor - 1) * math.sqrt(float(size * least) / 400_000)
+    assert gap == pytest.approx((factor - 1) ** 2 * float(size), abs=5 * error + 1e-12)
