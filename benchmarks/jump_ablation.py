@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,7 +65,8 @@ def of_field(name: str, seed: int, budget: float) -> Rows:
 
     def judged(draws: Tensor, count: int = OBSERVATIONS) -> dict[str, float]:
         found = scores(draws, truth[:count], final[:count], forward)
-        return found | compared(simulator, draws, truth[:count], final[:count])
+        found |= compared(simulator, draws, truth[:count], final[:count])
+        return {k: v for k, v in found.items() if math.isfinite(v)}  # what diverges has no misfit
 
     linear = fit_linear(simulator, data["train"], data["valid"])
     rows = {"the linear estimate": judged(linear.sample(final, DRAWS, generator=torch.Generator().manual_seed(seed)))}

@@ -125,7 +125,8 @@ def once(
             figures[f"{key}: outside, %"] = 100 * float(((draws < low) | (draws > high)).any(-1).float().mean())
             figures[f"{key}: CRPS over exact"] = figures[f"{key}: CRPS"] / figures["exact: CRPS"]
             gap = (crps_map(draws, exact.truth) - crps_map(exact.draws, exact.truth)).flatten(1).mean(1)
-            figures[f"{key}: standard error of that"] = float(gap.std()) / len(gap) ** 0.5 / figures["exact: CRPS"]
+            if len(gap) > 1:
+                figures[f"{key}: standard error of that"] = float(gap.std()) / len(gap) ** 0.5 / figures["exact: CRPS"]
             figures[f"{key}: coverage beyond exact"] = figures[f"{key}: coverage"] - figures["exact: coverage"]
         if isinstance(answer, JumpAnswer):
             for ways, score in answer.found.items():
