@@ -61,6 +61,22 @@ def test_small_ensembles_widen_where_the_gap_asks_for_it():
     assert 0.5 < (ratios[1] - 1) / (wide - 1) < 1.2
 
 
+def test_jitter_has_the_width_of_a_kernel_and_the_covariance_of_the_particles():
+    """A sensor that tells nothing lets each particle go on once: n^(-1/6) of a deviation is added in two dimensions."""
+    generator, n = torch.Generator().manual_seed(0), 2000
+    z = torch.randn((1, n, 2), generator=generator, dtype=F64)
+    before = torch.stack([z[..., 0], 3 * (0.8 * z[..., 0] + 0.6 * z[..., 1])], -1)
+    even = torch.zeros((1, n), dtype=F64).log_softmax(1)
+    blind = Observation(lambda x: x[:, :1], noise=1e3)
+    analysis = WeightedParticles(jitter=0.7, least=1.0)
+    known, after = analysis(Ensemble(before, even), blind, torch.zeros(1, 1), generator)
+    assert torch.equal(known.states, before)
+    found, wanted = torch.cov((after.states - before)[0].T), torch.cov(before[0].T) * (0.7 * n ** (-1 / 6)) ** 2
+    # entries of a covariance of 2000 draws: five standard errors of at most sqrt(2 / n) of the variances
+    scale = wanted.diagonal().sqrt()
+    assert float(((found - wanted) / (scale * scale[:, None])).abs().max()) < 5 * (2 / n) ** 0.5
+
+
 def test_turned_members_keep_their_mean_and_covariance():
     generator = torch.Generator().manual_seed(1)
     before = Ensemble(torch.randn((2, 12, 4), generator=generator), torch.zeros(2, 12, dtype=F64).log_softmax(1))
