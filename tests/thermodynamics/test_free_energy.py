@@ -56,6 +56,8 @@ def test_the_same_seed_gives_the_same_work_and_json_holds_it():
     told = json.loads(json.dumps(a.as_dict()))
     assert told["difference"] == told["difference_in_energy"] == a.estimates["bennett"].value
     assert told["work"]["mean"] == float(a.work.mean())
+    assert told["work_backward"]["error"] == pytest.approx(float(a.back.std()) / 10)  # root of 100 runs
+    assert told["dissipated"] == pytest.approx(float(a.work.mean() + a.back.mean()))
 
 
 def test_fast_driving_is_warned_of():

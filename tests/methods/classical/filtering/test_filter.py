@@ -44,6 +44,13 @@ def test_linear_gaussian_processes_are_filtered_exactly(analysis, members):
         assert torch.allclose(found.deviation[row, i].double(), deviation, rtol=error / math.sqrt(2))
 
 
+def test_deviations_of_few_members_count_one_less():
+    states = torch.randn((3, 5, 2), generator=torch.Generator().manual_seed(0), dtype=F64)
+    even = Ensemble(states, torch.zeros(3, 5, dtype=F64).log_softmax(1))
+    assert torch.allclose(even.deviation, states.std(1))
+    assert torch.allclose(even.mean, states.mean(1))
+
+
 def test_small_ensembles_widen_where_the_gap_asks_for_it():
     """Of members half as wide as the errors the deviation grows; of members that are wide enough it hardly does."""
     generator = torch.Generator().manual_seed(1)
