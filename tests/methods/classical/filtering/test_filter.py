@@ -68,6 +68,15 @@ def test_small_ensembles_widen_where_the_gap_asks_for_it():
     assert 0.5 < (ratios[1] - 1) / (wide - 1) < 1.2
 
 
+@pytest.mark.parametrize("m", [3, 5, 20])
+def test_where_nothing_is_seen_deviations_have_the_factor_of_the_least_j(m):
+    """J(l) = (1 + 1/m) / l^2 + 2 m / (m - 1) log l is least at l^2 = 1 - 1 / m^2."""
+    states = torch.randn((4, m, 2), generator=torch.Generator().manual_seed(0), dtype=F64)
+    even = Ensemble(states, torch.zeros(4, m, dtype=F64).log_softmax(1))
+    known, _ = EnsembleTransform(rotate=False)(even, Observation(everything, 1e6), torch.zeros(4, 2), None)
+    assert torch.allclose(known.deviation / states.std(1), torch.tensor((1 - m**-2) ** 0.5, dtype=F64), rtol=1e-4)
+
+
 def test_jitter_has_the_width_of_a_kernel_and_the_covariance_of_the_particles():
     """A sensor that tells nothing lets each particle go on once: n^(-1/6) of a deviation is added in two dimensions."""
     generator, n = torch.Generator().manual_seed(0), 2000
