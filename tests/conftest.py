@@ -1,5 +1,6 @@
 """Shared by all tests: one thread (tiny tensors), a seeded generator, and the list of slow tests."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def generator():
 def pytest_addoption(parser):
     told = f"list functions whose tests take {SECONDS:g} s of processor time each, or more, in {SLOW.name}"
     parser.addoption("--write-slow", action="store_true", help=told)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Look for no garbage among what is imported and collected, which lives as long as the tests do."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
