@@ -1,5 +1,7 @@
 """Shared by all tests: one thread (tiny tensors), a seeded generator, and the list of slow tests."""
 
+import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,13 @@ import typecheck
 torch.set_num_threads(1)
 
 SLOW = Path(__file__).with_name("slow.txt")
-SECONDS = 0.4  # from which on a test is slow: 300 of 5000 tests take nine tenths of the time
+SECONDS = 0.1  # of processor time for each test, from which on a function is slow: 70 % of the tests take less
 
 ALWAYS = {"docs/test_docstrings.py::test_docstrings_have_args_returns_and_raises"}  # every check holds these
 
-took: dict[str, float] = {}
+took: dict[str, dict[str, float]] = {}  # processor seconds of each test, by its function
+shared: dict[str, float] = {}  # those of each fixture that several tests share, by file and name
+uses: dict[str, set[str]] = {}  # the fixtures of each function, by file and name
 
 
 @pytest.fixture
@@ -22,7 +26,19 @@ def generator():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-slow", action="store_true", help=f"list tests of {SECONDS:g} s or more in {SLOW.name}")
+    told = f"list functions whose tests take {SECONDS:g} s of processor time each, or more, in {SLOW.name}"
+    parser.addoption("--write-slow", action="store_true", help=told)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Look for no garbage among what is imported and collected, which lives as long as the tests do."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
@@ -39,21 +55,75 @@ def pytest_runtest_setup(item):
     typecheck.next_test()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    if item.config.getoption("--write-slow"):
+        item.stash[BEGAN] = used()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    """Count fixtures that several tests share by themselves: whichever test comes first would bear them alone."""
+    if fixturedef.scope == "function" or not request.config.getoption("--write-slow"):
+        return (yield)
+    began = used()
+    found = yield
+    made[f"{request.node.nodeid}::{fixturedef.argname}"] = used() - began
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Tell with each phase of a test what it took; where tests run in several processes, the first one hears of it."""
+    report = yield
+    if BEGAN in item.stash:
+        now = used()
+        report.seconds, item.stash[BEGAN] = now - item.stash[BEGAN] - sum(made.values()), now
+        report.made, report.uses = dict(made), [f"{item.parent.nodeid}::{name}" for name in item.fixturenames]
+        made.clear()
+    return report
+
+
 def pytest_runtest_logreport(report):
-    took[report.nodeid] = took.get(report.nodeid, 0.0) + report.duration
+    tests = took.setdefault(function_of(report.nodeid), {})
+    tests[report.nodeid] = tests.get(report.nodeid, 0.0) + getattr(report, "seconds", 0.0)
+    shared.update(getattr(report, "made", {}))
+    uses.setdefault(function_of(report.nodeid), set()).update(getattr(report, "uses", ()))
 
 
 def pytest_sessionfinish(session):
-    """With ``--write-slow``: replace the entries of the tests that ran, keep those of the others that still exist."""
+    """With ``--write-slow``: replace the entries of functions that ran, keep those of others that still exist."""
     if not session.config.getoption("--write-slow") or hasattr(session.config, "workerinput"):
         return
-    ran: dict[str, float] = {}
-    for nodeid, seconds in took.items():
-        name = function_of(nodeid)
-        ran[name] = max(ran.get(name, 0.0), seconds)
-    kept = {name for name in SLOW.read_text("utf-8").split() if name not in ran and exists(name)}
-    slow = kept | {name for name, seconds in ran.items() if seconds >= SECONDS}
-    SLOW.write_text("".join(f"{name}\n" for name in sorted(slow - ALWAYS)), "utf-8")
+    kept = {name for name in SLOW.read_text("utf-8").split() if name not in took and exists(name)}
+    SLOW.write_text("".join(f"{name}\n" for name in sorted((kept | slow_functions()) - ALWAYS)), "utf-8")
+
+
+def slow_functions():
+    """The functions whose tests take too long on average, then those whose fixtures take too long for what is left."""
+    found = {name for name, tests in took.items() if sum(tests.values()) >= SECONDS * len(tests)}
+    for fixture, seconds in shared.items():
+        left = {name for name in took if fixture in uses[name]} - found
+        tests = [value for name in left for value in took[name].values()]
+        if seconds + sum(tests) >= SECONDS * len(tests):
+            found |= left
+    return found
+
+
+BEGAN = pytest.StashKey[float]()
+made: dict[str, float] = {}  # what shared fixtures of the phase took
+
+
+def used(pid=None):
+    """Processor seconds of a process (None: this one) and of all that it started, whether they have ended or not."""
+    place = Path(f"/proc/{pid or os.getpid()}")
+    try:
+        fields = (place / "stat").read_text().rpartition(")")[2].split()
+        children = [child for path in place.glob("task/*/children") for child in path.read_text().split()]
+    except OSError:  # it has ended, and its parent has what it took
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + sum(map(used, children))
 
 
 def function_of(nodeid):

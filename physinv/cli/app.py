@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -112,9 +113,8 @@ def _run(argv: list[str] | None) -> int:
     """The exit code of the verb, its output written out."""
     if "" in (sys.argv[1:] if argv is None else argv):  # which as a path would be the working folder
         raise ValueError("an argument must not be an empty word; has a variable of the shell no value?")
-    command: Callable[..., Any] = typer.main.get_command(app)
     try:
-        code = command(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended
+        code = _command()(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended
     except (typer.Abort, KeyboardInterrupt):
         raise Stopped(signal.SIGINT) from None
     except SystemExit as left:
@@ -130,6 +130,12 @@ def _run(argv: list[str] | None) -> int:
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard output") from None
     return code if isinstance(code, int) else 0
+
+
+@cache
+def _command() -> Callable[..., Any]:
+    """The verbs and their options as typer reads words by them, made once however often the command is called."""
+    return typer.main.get_command(app)
 
 
 def _refuse_if_stopped(hearer: Heard) -> None:

@@ -11,10 +11,9 @@ from __future__ import annotations
 __all__ = ["SIMULATORS", "file_name", "find", "name_of", "simulators"]
 
 import re
-from importlib import metadata
 from typing import Any
 
-from physinv.config.registry import Registry
+from physinv.config.registry import Registry, entries_of
 from physinv.processes.simulator import Simulator
 
 
@@ -52,7 +51,7 @@ def name_of(simulator: type[Simulator]) -> str:
         simulator: The class; nothing is imported to find it.
     """
     place = f"{simulator.__module__}:{simulator.__qualname__}"
-    return next((e.name for e in metadata.entry_points(group=SIMULATORS.group) if e.value == place), place)
+    return next((e.name for e in entries_of(SIMULATORS.group) if e.value == place), place)
 
 
 def file_name(name: str) -> str:

@@ -20,7 +20,8 @@ def system(tmp_path_factory):
     calls = [
         f"generate heat --out {folder} --train 60 --valid 20 --test 10 --seed 1 --set size=8 --set steps=4",
         f"train {folder}/heat --out {folder}/run --steps 4 --set width=4 --set depth=1 --set validate_every=2",
-        f"reconstruct {folder}/run --data {folder}/heat/data/test --out {folder}/r.hdf5 --samples 5 --limit 6",
+        f"reconstruct {folder}/run --data {folder}/heat/data/test --out {folder}/r.hdf5 --samples 5 --limit 6 "
+        "--certify 2",
     ]
     for call in calls:
         cli.main(call.split())

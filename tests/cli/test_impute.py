@@ -29,6 +29,8 @@ def test_hidden_entries_beside_the_exact_smoother(folder, physinv, tmp_path):
     recon = read_reconstruction(out)
     assert recon.frames.shape == (40, 32, 5, 1, 8)
     assert int(recon.seen.isnan().sum()) == 40 * 2 * 8
+    noise = recon.seen.flatten(1) - TrajectoryDataset(folder / "heat/data/test").trajectories().flatten(1)
+    assert float(noise[noise.isfinite()].std()) == pytest.approx(0.05, rel=0.1)  # 960 numbers: four standard errors
     code, said, err = physinv("evaluate", out, "--json", table)
     assert code == 0, err
     assert "missing entries (40%): CRPS" in said

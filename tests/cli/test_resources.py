@@ -20,7 +20,7 @@ def made(tmp_path_factory):
     calls = [
         f"generate heat --out {folder} --train 60 --valid 20 --test 10 --set size=8 --set steps=4",
         f"train {folder}/heat --out {folder}/run --steps 2 --set width=4 --set depth=1",
-        f"reconstruct {folder}/run --data {folder}/heat/data/test --out {folder}/r.hdf5 --samples 5",
+        f"reconstruct {folder}/run --data {folder}/heat/data/test --out {folder}/r.hdf5 --samples 5 --certify 2",
     ]
     for call in calls:
         main(call.split())
@@ -32,7 +32,7 @@ VERBS = {
     "generate": "generate heat --out o --train 60 --valid 20 --test 10 --set size=8 --set steps=4",
     "import": "import {made}/x.npy --dims sample,time,component --times 0:1 --out o",
     "train": "train {made}/heat --out o --steps 2 --set width=16 --set depth=1",
-    "reconstruct": "reconstruct {made}/run --data {made}/heat/data/test --out o --samples 40",
+    "reconstruct": "reconstruct {made}/run --data {made}/heat/data/test --out o --samples 40 --certify 0",
     "evaluate": "evaluate {made}/r.hdf5 --plots o",
 }
 

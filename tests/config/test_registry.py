@@ -1,12 +1,13 @@
 """Parts are found by every kind of name, and named so that they are found again."""
 
 import math
+import os
 from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
 from physinv.config import registry
-from physinv.config.registry import Registry, import_object
+from physinv.config.registry import Registry, entries_of, import_object
 
 GROUP = "physinv.test_shapes"
 
@@ -36,6 +37,19 @@ def test_parts_are_named_so_that_they_are_found_again(shapes):
     assert [shapes.name_of(part) for part in (len, math.ceil, math.floor)] == ["mine", "upper", "lower"]
     assert shapes.name_of(math.sqrt) == "math:sqrt"
     assert shapes.find(shapes.name_of(math.sqrt)) is math.sqrt
+
+
+def test_entry_points_are_read_again_only_after_an_installation(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    os.utime(tmp_path, (0, 0))
+    read = []
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: read.append(group) or EntryPoints([]))
+    for _ in range(3):
+        assert list(entries_of(GROUP)) == []
+    assert read == [GROUP]
+    (tmp_path / "new-1.0.dist-info").mkdir()
+    entries_of(GROUP)
+    assert read == [GROUP, GROUP]
 
 
 def test_what_is_not_found_is_named(shapes):

@@ -71,15 +71,21 @@ def test_docstrings_have_args_returns_and_raises(folder, violations):
     assert not lines, "\n".join(lines[:20])
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_public_names_have_docstrings(path):
+@pytest.mark.parametrize("folder", sorted(set(map(folder_of, FILES))))
+def test_public_names_have_docstrings(folder):
+    for path in FILES:
+        if folder_of(path) == folder:
+            check_docstrings(path)
+
+
+def check_docstrings(path):
     module = importlib.import_module(module_of(path))
-    assert module.__doc__ or not path.read_text("utf-8").strip(), "a module says what it is about"
+    assert module.__doc__ or not path.read_text("utf-8").strip(), f"{path}: a module says what it is about"
     for name in getattr(module, "__all__", []):
         thing = getattr(module, name)
         if not (inspect.isclass(thing) or inspect.isfunction(thing)) or thing.__module__ != module.__name__:
             continue
-        assert thing.__doc__, name
+        assert thing.__doc__, f"{path}: {name}"
         for label, member in vars(thing).items() if inspect.isclass(thing) else ():
             if label == getattr(member, "__name__", "").lstrip("_") and inspect.isfunction(
                 member

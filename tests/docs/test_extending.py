@@ -64,7 +64,8 @@ def commands(page, first):
     blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     block = next(block for block in blocks if block.startswith(f"$ physinv {first} "))
     quick = "--steps 20 " + " ".join(f"--set {name}={value}" for name, value in SMALL.items())
-    return [re.sub(r"--budget \S+", quick, line.removeprefix("$ physinv ")) for line in block.splitlines()]
+    lines = [re.sub(r"--budget \S+", quick, line.removeprefix("$ physinv ")) for line in block.splitlines()]
+    return [f"{line} --certify 2" if line.startswith("reconstruct ") else line for line in lines]
 
 
 def well_data(folder, train=200, test=20):

@@ -1,12 +1,14 @@
 """A score that is the gradient of an energy: no curl, density ratios, and Langevin moves made exact by their test."""
 
+import math
+
 import pytest
 import torch
 
 import physinv as pi
 from physinv.evaluation.two_sample import c2st
 from physinv.models.build import build_model
-from physinv.models.energy import build_energy
+from physinv.models.energy import EnergyModel, build_energy
 from physinv.thermodynamics import MALA, tuned
 from physinv.training.objectives.denoising import denoising_loss
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -51,6 +53,20 @@ def test_there_is_no_curl_whatever_the_weights(data):
     x = torch.randn(10, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     assert curl(disturbed(build_energy(OU, data[0], SETTINGS)), x) < 1e-6
     assert curl(disturbed(build_model(OU, data[0], SETTINGS)), x) > 1e-3
+
+
+def test_the_network_sees_times_from_0_to_1_by_their_logarithms(data):
+    seen = []
+
+    class Listening(torch.nn.Linear):
+        def forward(self, features, tau):
+            seen.append(tau)
+            return super().forward(features)
+
+    reference = build_energy(OU, data[0], SETTINGS).reference
+    model = EnergyModel(reference, Listening(reference.channels_in, 1), (0.25, 2.0)).double()
+    model.energy(torch.zeros(3, 2, dtype=torch.float64), torch.tensor([0.0, 0.25, 2.0], dtype=torch.float64))
+    assert seen[0].tolist() == pytest.approx([0, math.log(2) / math.log(9), 1])
 
 
 def test_the_score_is_minus_the_gradient_of_the_energy(data):

@@ -47,11 +47,11 @@ def mixture(tmp_path_factory):
 
 def test_mixture_posterior_samples_pass_c2st(mixture, generator):
     run, test = mixture
-    final = test.states(40, limit=3)
+    final = test.states(40, limit=2)
     ours = Posterior(run.simulator, run.model, resample_times(run.times, 60)).sample(final, 1000, generator=generator)
     theirs = run.simulator.exact().sample(final, 1000, generator=generator)
     scores = [float(c2st(a, b, generator=generator)) for a, b in zip(ours, theirs, strict=True)]
-    assert sum(scores) / 3 <= 0.55  # the project's bar; exact against exact scores .50 +- .018
+    assert sum(scores) / 2 <= 0.55  # the project's bar; exact against exact scores .50 +- .018, of two of them +- .013
     narrow = theirs[0].mean(0) + 0.7 * (theirs[0] - theirs[0].mean(0))
     assert float(c2st(narrow, theirs[0], generator=generator)) > 0.55
 
@@ -93,7 +93,7 @@ def test_double_well_is_calibrated(tmp_path, generator):
         tmp_path, DoubleWell(), "double-well", {"train": 2000, "valid": 100, "test": 600}, settings, 400
     )
     out = tmp_path / "recon.hdf5"
-    reconstruct(run, test, out, SamplingPlan(samples=19))
+    reconstruct(run, test, out, SamplingPlan(samples=19, certify=0))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     n = len(recon.truth)
@@ -117,7 +117,7 @@ def heat(tmp_path_factory):
 def test_heat_reaches_the_exact_posterior(heat, steps):
     folder, run, test = heat
     out = folder / f"recon-{steps}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(samples=16, steps=steps, limit=50))
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=steps, limit=50, certify=0))
     rows = {r.metric: r for r in evaluate(read_reconstruction(out))}
     for name in ("relative_l2", "crps", "energy_score", "relative_l2_mean"):
         assert rows[name].value <= 1.05 * rows[name].exact, name
@@ -130,7 +130,7 @@ def test_heat_reaches_the_exact_posterior(heat, steps):
 def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
     folder, run, test = heat
     out = folder / f"grid-{grid}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(answer="flow", steps=6, grid=grid, limit=20))
+    reconstruct(run, test, out, SamplingPlan(answer="flow", steps=6, grid=grid, limit=20, certify=0))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     assert recon.info["grid"] == grid
@@ -141,7 +141,7 @@ def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
 def crps_seen_whole(heat):
     """The CRPS of 40 observations of the whole final state."""
     folder, run, test = heat
-    reconstruct(run, test, folder / "whole.hdf5", SamplingPlan(samples=16, steps=6, limit=40))
+    reconstruct(run, test, folder / "whole.hdf5", SamplingPlan(samples=16, steps=6, limit=40, certify=0))
     return next(r.value for r in evaluate(read_reconstruction(folder / "whole.hdf5")) if r.metric == "crps")
 
 
@@ -149,7 +149,7 @@ def crps_seen_whole(heat):
 def test_partial_observations_reach_the_exact_posterior(heat, crps_seen_whole, observe):
     folder, run, test = heat
     out = folder / f"{observe.replace(':', '-')}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(samples=16, steps=6, observe=observe, limit=40))
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=6, observe=observe, limit=40, certify=0))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
     # 40 observations, the same for both: their CRPS differ by the sampling of 16 draws, about 2 % of each
@@ -165,7 +165,7 @@ def test_heat_flow_and_mean_flow(heat):
     folder, run, test = heat
     for method, other in (("flow", "mean"), ("mean-flow", "flow")):
         out = folder / f"{method}.hdf5"
-        reconstruct(run, test, out, SamplingPlan(answer=method))
+        reconstruct(run, test, out, SamplingPlan(answer=method, certify=0))
         recon = read_reconstruction(out)
         exact = run.simulator.exact()
         right = (exact.flow if method == "flow" else exact.mean)(recon.observation)
@@ -180,7 +180,7 @@ def test_heat_flow_and_mean_flow(heat):
 def test_reconstructions_are_reproducible_and_open_in_xarray(heat):
     folder, run, test = heat
     for name in ("a", "b"):
-        reconstruct(run, test, folder / f"{name}.hdf5", SamplingPlan(samples=2, limit=5, seed=7))
+        reconstruct(run, test, folder / f"{name}.hdf5", SamplingPlan(samples=2, limit=5, seed=7, certify=2))
     a, b = (read_reconstruction(folder / f"{n}.hdf5") for n in ("a", "b"))
     assert torch.equal(a.samples, b.samples)
     assert not torch.equal(a.samples[:, 0], a.samples[:, 1])

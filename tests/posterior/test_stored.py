@@ -29,9 +29,9 @@ def files(tmp_path_factory):
     )
     data = {s: TrajectoryDataset(folder / "data" / s) for s in ("train", "valid", "test")}
     run = fit_run(data["train"], data["valid"], method="exact")
-    reconstruct(run, data["test"], folder / "truth.hdf5", SamplingPlan(samples=5))
+    reconstruct(run, data["test"], folder / "truth.hdf5", SamplingPlan(samples=5, certify=2))
     seen = final_states(data["test"].states(-1), run.simulator.layout)
-    reconstruct(run, seen, folder / "alone.hdf5", SamplingPlan(samples=5))
+    reconstruct(run, seen, folder / "alone.hdf5", SamplingPlan(samples=5, certify=2))
     return {name: (folder / f"{name}.hdf5").read_bytes() for name in ("truth", "alone")}
 
 

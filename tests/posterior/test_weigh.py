@@ -210,12 +210,8 @@ class ExactJumps(JumpKernel):
     """The exact law p(x_s | x_t) of a Gaussian process, with a range beyond which draws are cut off."""
 
     def __init__(self, ou, jumps, limit=math.inf):
-        super().__init__(torch.nn.Identity(), jumps)
+        super().__init__(torch.nn.Identity(), ou, jumps)
         self.ou, self.times, self.limit = ou, ou.times, limit
-
-    @property
-    def sde(self):
-        return self.ou
 
     def prepare(self, later, jump):
         return later

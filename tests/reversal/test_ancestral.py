@@ -56,6 +56,51 @@ def test_ddpm_draws_from_the_published_posterior():
         assert (reached[1] - reached[0]) ** 2 == pytest.approx(variance, rel=1e-9)
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_adds_the_published_share_of_noise(eta):
+    """A score that knows x_0: mean and variance of one step are those of Song et al. (2021), eq. 7 and 16."""
+    betas, x0, x = linear_betas(40), -0.4, 1.3
+    process, abar = VP(chain(betas)), torch.cumprod(1 - betas, 0)
+    kept, before = float(abar[29]), float(abar[28])
+    variance = eta**2 * (1 - before) / (1 - kept) * (1 - kept / before)
+    noise = (x - math.sqrt(kept) * x0) / math.sqrt(1 - kept)
+    mean = math.sqrt(before) * x0 + math.sqrt(1 - before - variance) * noise
+
+    t0, t1 = (torch.tensor([t], dtype=F64) for t in (30 / 40, 29 / 40))
+    reverse = Reverse(process, lambda y, t: (math.sqrt(kept) * x0 - y) / (1 - kept), eta)
+    still, kicked = (
+        float(ddim(reverse, torch.full((1, 1), x, dtype=F64), t0, t1, torch.full((1, 1, 1), w, dtype=F64)))
+        for w in (0.0, math.sqrt(1 / 40))
+    )
+    assert still == pytest.approx(mean, rel=1e-9)
+    assert (kicked - still) ** 2 == pytest.approx(variance, rel=1e-9, abs=1e-15)
+
+
+class Quarter:
+    """A score of white numbers that puts the variance a quarter of the way from beta-tilde to beta."""
+
+    def __call__(self, x, t):
+        return -x
+
+    def share(self, x, t):
+        return torch.full_like(x, 0.25)
+
+
+def test_a_learned_variance_lies_where_the_share_says():
+    """Nichol and Dhariwal (2021), eq. 15: beta to the power of the share, beta-tilde to that of the rest."""
+    betas = linear_betas(40)
+    process, abar = VP(chain(betas)), torch.cumprod(1 - betas, 0)
+    beta, tilde = float(betas[9]), float((1 - abar[8]) / (1 - abar[9]) * betas[9])
+    t0, t1 = (torch.tensor([t], dtype=F64) for t in (10 / 40, 9 / 40))
+    step, x = ancestral("learned"), torch.full((1, 1), 1.3, dtype=F64)
+    still, kicked = (
+        float(step(Reverse(process, Quarter()), x, t0, t1, torch.full((1, 1, 1), w, dtype=F64)))
+        for w in (0.0, math.sqrt(1 / 40))
+    )
+    assert (kicked - still) ** 2 == pytest.approx(beta**0.25 * tilde**0.75, rel=1e-9)
+    assert tilde < 0.97 * beta
+
+
 @pytest.mark.parametrize("variance", ["lower", "upper"])
 def test_one_step_of_ddpm_is_that_of_the_reverse_sde_in_the_limit(variance):
     """Unity: a DDPM is a discretised VP SDE. One step of length h differs from euler's by O(h^2) and O(h^(3/2))."""

@@ -108,7 +108,7 @@ def test_weighed_samples_of_a_biased_run_are_exact(rivals, tmp_path):
     run.model.network = Biased()
     final, exact, off = TrajectoryDataset(data).states(-1, limit=6), HEAT.exact(), {}
     for weigh in (0, 2000):
-        plan = SamplingPlan(samples=1000, weigh=weigh, limit=6)
+        plan = SamplingPlan(samples=1000, weigh=weigh, limit=6, certify=0)
         reconstruct(run, data, tmp_path / f"{weigh}.hdf5", plan)
         found = read_reconstruction(tmp_path / f"{weigh}.hdf5")
         z = exact.sample(final, 1000, generator=torch.Generator().manual_seed(0)).std(1) / 1000**0.5

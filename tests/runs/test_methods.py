@@ -78,8 +78,8 @@ def test_a_run_gives_what_the_method_gives(data, tmp_path):
     answer, final = fit_method("flow-matching", problem, {"steps": 4}), data["test"].states(-1)
     draws = [a.sample(final, 3, generator=torch.Generator().manual_seed(0)) for a in (answer, run.answer)]
     assert torch.equal(*draws)
-    reconstruct(run, data["test"], tmp_path / "samples.hdf5", SamplingPlan(samples=3))
-    reconstruct(run, data["test"], tmp_path / "mean.hdf5", SamplingPlan(answer="mean"))
+    reconstruct(run, data["test"], tmp_path / "samples.hdf5", SamplingPlan(samples=3, certify=2))
+    reconstruct(run, data["test"], tmp_path / "mean.hdf5", SamplingPlan(answer="mean", certify=0))
     samples, mean = (read_reconstruction(tmp_path / f"{name}.hdf5") for name in ("samples", "mean"))
     assert samples.samples.shape == (10, 3, 2)
     assert (samples.info["method"], samples.info["answer"], samples.info["steps"]) == ("flow-matching", "samples", None)
@@ -112,7 +112,7 @@ def test_what_takes_no_training_needs_no_run(method, data, tmp_path):
     fitted = fit_run(data["train"], data["valid"], method=method)
     train(tmp_path / "run", data, method)
     for name, run in (("a", fitted), ("b", tmp_path / "run")):
-        reconstruct(run, data["test"], tmp_path / f"{name}.hdf5", SamplingPlan(samples=2))
+        reconstruct(run, data["test"], tmp_path / f"{name}.hdf5", SamplingPlan(samples=2, certify=2))
     a, b = (read_reconstruction(tmp_path / f"{name}.hdf5") for name in ("a", "b"))
     assert torch.equal(a.samples, b.samples)
     assert a.info["method"] == a.info["run"]["method"] == method

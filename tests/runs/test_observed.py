@@ -43,7 +43,7 @@ def test_samples_score_as_those_of_forward_runs_weighted_by_what_was_seen(method
         observe="everything",
         observed_noise=NOISE,
     )
-    reconstruct(tmp_path / "run", test, tmp_path / "r.hdf5", SamplingPlan(samples=100))
+    reconstruct(tmp_path / "run", test, tmp_path / "r.hdf5", SamplingPlan(samples=100, certify=2))
     ours = read_reconstruction(tmp_path / "r.hdf5")
     y = ours.observation  # of `everything` it is what was seen
     assert float((y - test.states(-1)).std()) == pytest.approx(NOISE, abs=0.1)  # 200 numbers: four standard errors
@@ -65,7 +65,10 @@ def test_the_observation_belongs_to_the_run(tmp_path):
     train_run(tmp_path / "run", train, valid, settings=tiny, budget=Budget(steps=10), **seen)
     run = load_run(tmp_path / "run")
     assert run.info["observation"] == {"observe": "every:4", "noise": 0.1, "seed": 0}
-    for out, plan in (("a", SamplingPlan(samples=2)), ("b", SamplingPlan(samples=2, observe="every:4"))):
+    for out, plan in (
+        ("a", SamplingPlan(samples=2, certify=1)),
+        ("b", SamplingPlan(samples=2, observe="every:4", certify=1)),
+    ):
         told = []
         reconstruct(run, test, tmp_path / out, plan, warn=told.append)
         assert not [line for line in told if "Gaussian" in line]
@@ -80,7 +83,13 @@ def test_the_observation_belongs_to_the_run(tmp_path):
     # A run of whole final states says what it does not know of a part of them.
     train_run(tmp_path / "whole", train, valid, method="physinv", settings=tiny, budget=Budget(steps=10))
     told = []
-    reconstruct(tmp_path / "whole", test, tmp_path / "d", SamplingPlan(samples=2, observe="every:4"), warn=told.append)
+    reconstruct(
+        tmp_path / "whole",
+        test,
+        tmp_path / "d",
+        SamplingPlan(samples=2, observe="every:4", certify=0),
+        warn=told.append,
+    )
     assert [line for line in told if "drawn from a Gaussian law" in line]
 
 

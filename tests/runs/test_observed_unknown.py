@@ -92,7 +92,7 @@ def test_a_run_draws_noise_and_state_and_evaluate_scores_both_beside_exact(tmp_p
         observed_noise="log_uniform:0.05:0.5",
     )
     assert load_run(tmp_path / "run").simulator.unknown == ("observed_noise",)
-    reconstruct(tmp_path / "run", test, tmp_path / "r.hdf5", SamplingPlan(samples=40))
+    reconstruct(tmp_path / "run", test, tmp_path / "r.hdf5", SamplingPlan(samples=40, certify=2))
     found = read_reconstruction(tmp_path / "r.hdf5")
     noise = found.truth[:, 1, 0]
 
@@ -129,7 +129,7 @@ def test_parameters_and_a_part_of_the_state_are_unknown_together(tmp_path):
             observe="every:2",
             observed_noise=noise,
         )
-        reconstruct(run, test, tmp_path / "r.hdf5", SamplingPlan(samples=8, limit=5))
+        reconstruct(run, test, tmp_path / "r.hdf5", SamplingPlan(samples=8, limit=5, certify=2))
         found = read_reconstruction(tmp_path / "r.hdf5")
         assert found.simulator.unknown == unknown
         assert found.seen.shape == (5, 1, 8)

@@ -56,7 +56,7 @@ def test_refined_samples_of_a_wrong_method_are_exact(tmp_path):
     generate(DatasetPlan(simulator, {"train": 50, "valid": 20, "test": 4}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
     data = {s: TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test")}
     run = fit_run(data["train"], data["valid"], method="physics")  # an estimate without spread
-    reconstruct(run, data["test"], tmp_path / "x.hdf5", SamplingPlan(samples=400, refine=40))
+    reconstruct(run, data["test"], tmp_path / "x.hdf5", SamplingPlan(samples=400, refine=40, certify=0))
     found = read_reconstruction(tmp_path / "x.hdf5")
     assert found.info["refine"] == 40
     law = simulator.exact().posterior(found.observation)
@@ -72,21 +72,29 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reconstruct")
     small = {"width": 4, "depth": 1, "batch": 4, "validate_windows": 8}
 
-    def run(method, simulator, name):
+    def run(method, simulator, name, **options):
         if not (folder / name).exists():
             generate(DatasetPlan(simulator, {"train": 40, "valid": 20, "test": 9}, 0, name), folder / name)
         data = {s: TrajectoryDataset(folder / name / "data" / s) for s in ("train", "valid", "test")}
         where = folder / f"{name}-{method}"
         if not where.exists():
-            train_run(where, data["train"], data["valid"], method=method, settings=small, budget=Budget(steps=2))
+            budget = Budget(steps=2)
+            train_run(
+                where, data["train"], data["valid"], method=method, options=options, settings=small, budget=budget
+            )
         return load_run(where), data["test"]
 
     kinds = {
-        "steps": ("physinv", Heat(size=8, steps=4), "heat"),
-        "jumps": ("physinv", DoubleWell(), "double-well"),
-        "flow": ("flow-matching", Heat(size=8, steps=4), "heat"),
+        "steps": ("physinv", Heat(size=8, dimension=1, steps=4), "heat", {}),
+        "jumps": ("physinv", DoubleWell(), "double-well", {}),
+        "flow": ("flow-matching", Heat(size=8, dimension=1, steps=4), "heat", {"steps": 4}),
     }
-    return lambda kind: run(*kinds[kind])
+
+    def trained(kind):
+        *words, options = kinds[kind]
+        return run(*words, **options)
+
+    return trained
 
 
 @pytest.mark.parametrize("kind", ["steps", "jumps", "flow"])

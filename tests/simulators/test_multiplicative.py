@@ -355,7 +355,7 @@ def test_the_whole_way(name, tmp_path):
     for call in (
         f"generate {name} --out {tmp_path} --train 600 --valid 60 --test 300",
         f"train {tmp_path}/{name} --out {tmp_path}/run {quick}",
-        f"reconstruct {tmp_path}/run --data {tmp_path}/{name}/data/test --out {tmp_path}/r.hdf5",
+        f"reconstruct {tmp_path}/run --data {tmp_path}/{name}/data/test --out {tmp_path}/r.hdf5 --certify 4",
         f"evaluate {tmp_path}/r.hdf5 --json {tmp_path}/t.json",
     ):
         cli.main(call.split())

@@ -201,8 +201,9 @@ def test_objectives(name, objective, made, fitted):
     simulator, data = made(name)
     model = randomised(fitted(name, fitting(simulator, data)[0]))
     loss = find_objective(objective).loss
-    states = data.trajectories(slice(0, 2))[:, -3:]
-    times = data.times[-3:].float().expand(2, 3)
+    count = 1 if objective == "implicit" else 2  # trajectories: it takes a gradient for each of their numbers
+    states = data.trajectories(slice(0, count))[:, -3:]
+    times = data.times[-3:].float().expand(count, 3)
 
     def value():
         batch = Batch(states, times, generator=torch.Generator().manual_seed(3))
@@ -216,6 +217,7 @@ def test_objectives(name, objective, made, fitted):
     assert bool(found.isfinite())
     with torch.no_grad():  # as for validation
         again = value()
-    assert torch.allclose(found, again, rtol=1e-4)  # sums of gradients may be taken in another order
+    # sums of gradients may be taken in another order, and terms of order one cancel: float32 leaves 1e-6 of them
+    assert torch.allclose(found, again, rtol=1e-4, atol=1e-5)
     found.backward()
     assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.network.parameters())

@@ -80,7 +80,7 @@ def test_a_vector_from_data_to_figures(asked, tmp_path):
     train, valid, test = data(DoubleWell(steps=4), "double-well", tmp_path / "d")
     settings = SMALL.model_copy(update={"physics": "learned"})
     train_run(tmp_path / "run", train, valid, settings=settings, budget=Budget(steps=8))
-    reconstruct(load_run(tmp_path / "run"), test, tmp_path / "r.hdf5", SamplingPlan(samples=4))
+    reconstruct(load_run(tmp_path / "run"), test, tmp_path / "r.hdf5", SamplingPlan(samples=4, certify=2))
     recon = read_reconstruction(tmp_path / "r.hdf5")
     evaluate(recon)
     draw_reconstruction(recon, tmp_path / "figures")

@@ -19,6 +19,18 @@ def test_a_dragged_trap():
         assert abs(estimate.value) < 4 * estimate.error, name
 
 
+def test_the_first_and_the_last_change_are_half_as_large():
+    """In two steps of .3 the mean follows the trap by .3 of its lag each; another order of changes takes 1.7."""
+    found = free_energy(Trap(), "centre", 0.0, 2.0, duration=0.6, runs=20_000, steps=2)
+    lag = wanted = 0.0
+    for change in (0.5, 1.0, 0.5):
+        wanted += ((lag + change) ** 2 - lag**2) / 2
+        lag = 0.7 * (lag + change)
+    assert wanted == pytest.approx(1.5725)
+    for work in (found.work, found.back):
+        assert abs(float(work.mean()) - wanted) < 4 * float(work.std()) / 20_000**0.5
+
+
 def test_a_stiffening_trap():
     """ln 2, from work of .9361 there and -.5465 back in a time of 1 (moments of a Gaussian, solved as an ODE)."""
     found = free_energy(Trap(), "stiffness", 1.0, 4.0, duration=1.0, runs=4000, steps=200)
@@ -44,6 +56,8 @@ def test_the_same_seed_gives_the_same_work_and_json_holds_it():
     told = json.loads(json.dumps(a.as_dict()))
     assert told["difference"] == told["difference_in_energy"] == a.estimates["bennett"].value
     assert told["work"]["mean"] == float(a.work.mean())
+    assert told["work_backward"]["error"] == pytest.approx(float(a.back.std()) / 10)  # root of 100 runs
+    assert told["dissipated"] == pytest.approx(float(a.work.mean() + a.back.mean()))
 
 
 def test_fast_driving_is_warned_of():

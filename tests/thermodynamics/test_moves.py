@@ -42,6 +42,14 @@ def test_other_states_come_to_the_law(move):
     assert abs(float(x.var()) - 0.49) < 4 * 0.49 * (2 / 4000) ** 0.5
 
 
+def test_a_langevin_step_has_the_size_that_it_is_given():
+    """Down a slope of 2 nothing is refused: steps of .3 have the mean -.6 and the variance .6."""
+    found = MALA(0.3)(lambda x: 2 * x[:, 0], torch.zeros(N, 1, dtype=F64), generator=source())
+    assert bool(found.accepted.all())
+    assert abs(float(found.x.mean()) + 0.6) < 4 * (0.6 / N) ** 0.5
+    assert abs(float(found.x.var()) - 0.6) < 4 * 0.6 * (2 / N) ** 0.5
+
+
 def test_without_the_test_the_law_is_another_one():
     """Euler's step of size e on N(0, 1) has the variance 1 / (1 - e/2): MALA with the same step has 1."""
     size, x, y, generator = 0.8, normal(N, 1), normal(N, 1), source()

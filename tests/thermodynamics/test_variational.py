@@ -41,6 +41,19 @@ def test_the_bound_lies_above_and_covers_one_of_two_wells():
     assert abs(float(found.mean[0]) - 1) < 0.05
 
 
+def test_the_error_of_a_bound_is_its_scatter():
+    """Of eight minimisations; the ratio of chi-squared with 7 degrees of freedom lies within 2.5 of 1 in both ways."""
+
+    def energy(x):
+        return x[:, 0] ** 4 + x[:, 0] ** 2 / 2
+
+    start = normal(50, 1)
+    found = [variational(energy, start, generator=source(seed)) for seed in range(8)]
+    scatter = torch.tensor([law.bound for law in found], dtype=F64).std()
+    error = sum(law.error for law in found) / 8
+    assert 1 / 2.5 < float(scatter) / error < 2.5
+
+
 def test_an_unknown_family_is_told():
     with pytest.raises(ValueError, match=r"`family` can't be 'gausian'; did you mean `gaussian`"):
         variational(pair, normal(10, 2), family="gausian")

@@ -71,6 +71,7 @@ class JumpKernel(nn.Module):
 
     Args:
         network: What is trained.
+        sde: The physics.
         jumps: The table: pairs of numbers of stored times.
 
     Attributes:
@@ -80,9 +81,10 @@ class JumpKernel(nn.Module):
     table: Int64[Tensor, "jumps 2"]
     times: Float[Tensor, " time"]
 
-    def __init__(self, network: nn.Module, jumps: Sequence[Jump]) -> None:
+    def __init__(self, network: nn.Module, sde: SDE, jumps: Sequence[Jump]) -> None:
         super().__init__()
         self.network = network
+        self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
         self.register_buffer("table", torch.tensor([list(jump) for jump in jumps], dtype=torch.int64))
 
     @property
@@ -91,9 +93,9 @@ class JumpKernel(nn.Module):
         return [Jump(*row) for row in self.table.tolist()]
 
     @property
-    @abstractmethod
     def sde(self) -> SDE:
         """The physics."""
+        return self._physics[0]
 
     @abstractmethod
     def prepare(self, later: Float[Tensor, "batch *state"], jump: int) -> Tensor:

@@ -83,8 +83,7 @@ class FieldJumps(JumpKernel):
     def __init__(
         self, network: nn.Module, sde: SDE, layout: StateLayout, times: Float[Tensor, " time"], jumps: list[Jump]
     ) -> None:
-        super().__init__(network, jumps)
-        self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
+        super().__init__(network, sde, jumps)
         self.layout, self.times = layout, times.double().cpu()
         like = mirrored(layout.moving(torch.zeros(1, *layout.shape)), layout.periodic)
         n, k, channels, one = len(times), len(jumps), layout.shape[0], [1] * len(layout.space)
@@ -96,11 +95,6 @@ class FieldJumps(JumpKernel):
         self.register_buffer("free", torch.ones(k, moving, *modes))
         self.noise = FieldNoise(k, moving, layout.periodic, tuple(modes))
         self.physical = PhysicalNoise(k, moving, layout.periodic, tuple(modes), tuple(layout.shape[1:]))
-
-    @property
-    def sde(self) -> SDE:
-        """The physics."""
-        return self._physics[0]
 
     @torch.no_grad()
     def adapt(self, data: TrajectoryDataset) -> None:

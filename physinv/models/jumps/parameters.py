@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from physinv.config.seeds import Seed, seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.fourier import fourier, multiplicity, squared_wavenumbers
-from physinv.equations.sde import SDE
 from physinv.laws.wiener import mirrored
 from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
@@ -55,7 +54,7 @@ class ParameterKernel(JumpKernel):
     width: Float[Tensor, ""]
 
     def __init__(self, network: nn.Module, process: Varying) -> None:
-        super().__init__(network, [Jump(0, 1)])
+        super().__init__(network, process, [Jump(0, 1)])
         self.process = process
         numbers = summary(process, torch.zeros(1, *process.shape)).shape[1]
         self.register_buffer("centre", torch.zeros(numbers))
@@ -63,11 +62,6 @@ class ParameterKernel(JumpKernel):
         self.register_buffer("slope", torch.zeros(1 + _POWERS * numbers, len(process.priors)))
         self.register_buffer("spread", torch.ones(len(process.priors)))
         self.register_buffer("width", torch.ones(()))
-
-    @property
-    def sde(self) -> SDE:
-        """The physics."""
-        return self.process
 
     @torch.no_grad()
     def adapt(self, data: TrajectoryDataset) -> None:

@@ -65,8 +65,7 @@ class ParticleJumps(JumpKernel):
     def __init__(
         self, network: nn.Module, sde: SDE, layout: StateLayout, times: Float[Tensor, " time"], jumps: list[Jump]
     ) -> None:
-        super().__init__(network, jumps)
-        self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
+        super().__init__(network, sde, jumps)
         self.layout, self.times = layout, times.double().cpu()
         n, m, self.dimension, self.k = len(times), len(jumps), layout.positions, layout.shape[1] - 1
         vectors = self.k // self.dimension
@@ -77,11 +76,6 @@ class ParticleJumps(JumpKernel):
         self.register_buffer("error", torch.ones(m, self.k))
         self.register_buffer("length", torch.tensor(_spacing(layout)))
         self.noise = ParticleNoise(m, self.k)
-
-    @property
-    def sde(self) -> SDE:
-        """The physics."""
-        return self._physics[0]
 
     @torch.no_grad()
     def adapt(self, data: TrajectoryDataset) -> None:

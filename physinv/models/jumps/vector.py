@@ -67,10 +67,9 @@ class VectorJumps(JumpKernel):
     def __init__(
         self, network: nn.Module, sde: SDE, times: Float[Tensor, " time"], jumps: list[Jump], layout: StateLayout
     ) -> None:
-        super().__init__(network, jumps)
+        super().__init__(network, sde, jumps)
         (d,), n, k, moving = layout.shape, len(times), len(jumps), _moving(layout)
         self.layout = layout
-        self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
         self.times = times.double().cpu()
         for name in ("low", "high", "centre", "unit"):
             self.register_buffer(name, torch.zeros(n, d))
@@ -82,11 +81,6 @@ class VectorJumps(JumpKernel):
         self.register_buffer("told", torch.cat([ends.flip(1), torch.eye(k)], 1), persistent=False)
         for name in ("factor", "whitener"):
             self.register_buffer(name, torch.eye(moving).repeat(k, 1, 1))
-
-    @property
-    def sde(self) -> SDE:
-        """The physics."""
-        return self._physics[0]
 
     @torch.no_grad()
     def adapt(self, trajectories: Float[Tensor, "n time d"]) -> None:

@@ -128,7 +128,7 @@ def test_particles_train_reconstruct_and_evaluate(tmp_path):
     splits = {part: TrajectoryDataset(tmp_path / "d" / "data" / part) for part in ("train", "valid", "test")}
     train_run(tmp_path / "run", splits["train"], splits["valid"], budget=Budget(steps=10))
     run = load_run(tmp_path / "run")
-    reconstruct(run, splits["test"], tmp_path / "x.hdf5", SamplingPlan(samples=8))
+    reconstruct(run, splits["test"], tmp_path / "x.hdf5", SamplingPlan(samples=8, certify=2))
     rows = {row.metric: row for row in evaluate(tmp_path / "x.hdf5")}
     assert rows["crps"].value < rows["crps"].climatology / 2  # it knows where the particles ended
 

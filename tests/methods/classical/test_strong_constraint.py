@@ -13,7 +13,7 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import gaussian_prior_of
 from physinv.methods.classical.minimise import gauss_newton, lbfgs
-from physinv.methods.classical.record_objective import quiet, states_at
+from physinv.methods.classical.record_objective import RecordObjective, SeenErrors, quiet, states_at
 from physinv.methods.classical.strong_constraint import strong_constraint
 from physinv.methods.problem import NotApplicableError
 from simulators.fields.burgers import Burgers
@@ -24,6 +24,8 @@ F64 = torch.float64
 HEAT = Heat(size=8, steps=2, noise=0.0)
 LATE, EARLY = named("every:2", 0.05, HEAT.shape), Observation(lambda x: x[..., 1::4, :], 0.1)
 RECORD = ObservationRecord((HEAT.horizon, LATE), (0.25 * HEAT.horizon, EARLY))
+SEEN = sum(RECORD.sizes(torch.zeros(1, *HEAT.shape)))
+SHAPES = ((SEEN,), (SEEN, SEEN), (1, SEEN))
 DOWN = {
     "lbfgs": functools.partial(lbfgs, iterations=20),
     "gauss-newton": functools.partial(gauss_newton, outer=2, inner=10),
@@ -68,6 +70,22 @@ def test_linear_processes_are_answered_exactly(name):
         assert float(drawn[row].var(0).sum().sqrt() / wide) == pytest.approx(
             1.0, abs=0.12
         )  # five errors of 100 draws, of ten numbers each
+
+
+def test_the_mean_of_what_noise_adds_is_taken_off_and_missing_numbers_do_not_count():
+    """At the mean of the prior the residual is E^(-1/2) (H F m + b - y), by dense algebra; errors count double."""
+    _, prior = plain(HEAT)
+    K, sigma, centre = dense(RECORD, HEAT, prior)
+    bias, root, y = (torch.randn(*n, generator=torch.Generator().manual_seed(3), dtype=F64) for n in SHAPES)
+    y[0, 1::3] = math.nan
+    errors = SeenErrors(bias, 0.02 * root @ root.T)
+    found = RecordObjective(HEAT, prior, RECORD, y, errors, soft=2.0).residual(torch.zeros(1, K.shape[1], dtype=F64))[0]
+    there = y[0].isfinite()
+    E = (errors.covariance + sigma.square().diag())[there][:, there]
+    gap = (centre + bias - y[0])[there, None]
+    wanted = torch.linalg.solve_triangular(torch.linalg.cholesky(E), gap, upper=False)[:, 0] / 2
+    assert torch.allclose(found[there], wanted, rtol=1e-6, atol=1e-8)
+    assert not bool(found[~there].any())
 
 
 def test_noise_on_the_way_counts_as_an_error():

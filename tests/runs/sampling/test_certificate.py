@@ -67,8 +67,9 @@ def test_the_bracket_of_a_wrong_score_is_as_wide_as_girsanov_says(data):
         assert found["width_per_number"] == pytest.approx(found["width"] / 2)
         assert found["truths"] == N
         assert found["told"] == []
-        truth = OU.exact().log_prob(data["test"].states(0).double(), final.double()).mean() / 2
-        assert found["log_prob"] == pytest.approx(float(truth), abs=1e-5)
+        truth = OU.exact().log_prob(data["test"].states(0).double(), final.double()) / 2
+        assert found["log_prob"] == pytest.approx(float(truth.mean()), abs=1e-5)
+        assert found["log_prob_error"] == pytest.approx(float(truth.std()) / N**0.5, rel=1e-4)
 
     # of true paths E|s_t|^2 = 2 / v_t; of drawn ones 2 m / v_t^2 with the second moment m of a linear equation
     t = torch.linspace(0, OU.horizon, 2001, dtype=torch.float64)

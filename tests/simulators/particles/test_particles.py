@@ -157,7 +157,7 @@ def test_the_whole_chain(name, tmp_path):
     assert set(fresh.state_dict()) == set(run.model.state_dict())
     with pytest.raises(ValueError, match="`observe` is for vectors and fields; particles are seen whole"):
         reconstruct(run, test, tmp_path / "r.hdf5", SamplingPlan(observe="sensors:0.5"))
-    reconstruct(run, test, tmp_path / "r.hdf5", SamplingPlan(samples=4))
+    reconstruct(run, test, tmp_path / "r.hdf5", SamplingPlan(samples=4, certify=2))
     recon = read_reconstruction(tmp_path / "r.hdf5")
     assert torch.equal(recon.samples[..., -1], recon.truth[:, None, :, -1].expand(-1, 4, -1))
     rows = {row.metric: row.value for row in evaluate(recon)}

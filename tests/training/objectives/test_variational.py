@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from physinv.equations.noising import VE, VP, chain, cosine_betas, geometric_levels, grid, levels, linear_betas
+from physinv.equations.noising import (
+    VE,
+    VP,
+    Geometric,
+    chain,
+    cosine_betas,
+    geometric_levels,
+    grid,
+    levels,
+    linear_betas,
+)
 from physinv.models.prediction import Prediction
 from physinv.training.objectives.base import Batch
 from physinv.training.objectives.variational import bound_terms, hybrid_loss, simple_loss, variational_loss
@@ -116,6 +126,20 @@ def test_predictions_are_scores(predicts):
     )
     found = model(torch.full((1, 1), x, dtype=F64), torch.tensor([i / 40], dtype=F64))
     assert float(found.detach()) == pytest.approx(-noise / math.sqrt(1 - a), rel=1e-9)
+
+
+class Echo(torch.nn.Module):
+    """A network that returns what it sees."""
+
+    def forward(self, features, tau):
+        return features + tau[:, None]
+
+
+def test_a_network_sees_states_of_order_one_and_the_share_of_time():
+    """Half-way to T = 4 the noise has the variance 1 - 1/4, and noised data of variance 1 that of 1.75."""
+    model = Prediction(Echo(), VE(Geometric(0.5, 2.0, horizon=4.0)), grid(4, 4.0))
+    found = float(model(torch.full((1, 1), 3.0, dtype=F64), torch.tensor([2.0], dtype=F64)))
+    assert found == pytest.approx(-(3 / math.sqrt(1.75) + 0.5) / math.sqrt(0.75), rel=1e-9)
 
 
 @pytest.mark.parametrize(("s2", "inside"), [(0.25, True), (1.69, False)])

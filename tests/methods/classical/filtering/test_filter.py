@@ -44,6 +44,13 @@ def test_linear_gaussian_processes_are_filtered_exactly(analysis, members):
         assert torch.allclose(found.deviation[row, i].double(), deviation, rtol=error / math.sqrt(2))
 
 
+def test_deviations_of_few_members_count_one_less():
+    states = torch.randn((3, 5, 2), generator=torch.Generator().manual_seed(0), dtype=F64)
+    even = Ensemble(states, torch.zeros(3, 5, dtype=F64).log_softmax(1))
+    assert torch.allclose(even.deviation, states.std(1))
+    assert torch.allclose(even.mean, states.mean(1))
+
+
 def test_small_ensembles_widen_where_the_gap_asks_for_it():
     """Of members half as wide as the errors the deviation grows; of members that are wide enough it hardly does."""
     generator = torch.Generator().manual_seed(1)
@@ -59,6 +66,31 @@ def test_small_ensembles_widen_where_the_gap_asks_for_it():
     wide = math.sqrt(4.0**2 / (4.0**2 + 0.25) / (1 / 1.25))  # after the correction, of members four times as wide
     assert abs(ratios[0] - 1) < 0.06
     assert 0.5 < (ratios[1] - 1) / (wide - 1) < 1.2
+
+
+@pytest.mark.parametrize("m", [3, 5, 20])
+def test_where_nothing_is_seen_deviations_have_the_factor_of_the_least_j(m):
+    """J(l) = (1 + 1/m) / l^2 + 2 m / (m - 1) log l is least at l^2 = 1 - 1 / m^2."""
+    states = torch.randn((4, m, 2), generator=torch.Generator().manual_seed(0), dtype=F64)
+    even = Ensemble(states, torch.zeros(4, m, dtype=F64).log_softmax(1))
+    known, _ = EnsembleTransform(rotate=False)(even, Observation(everything, 1e6), torch.zeros(4, 2), None)
+    assert torch.allclose(known.deviation / states.std(1), torch.tensor((1 - m**-2) ** 0.5, dtype=F64), rtol=1e-4)
+
+
+def test_jitter_has_the_width_of_a_kernel_and_the_covariance_of_the_particles():
+    """A sensor that tells nothing lets each particle go on once: n^(-1/6) of a deviation is added in two dimensions."""
+    generator, n = torch.Generator().manual_seed(0), 2000
+    z = torch.randn((1, n, 2), generator=generator, dtype=F64)
+    before = torch.stack([z[..., 0], 3 * (0.8 * z[..., 0] + 0.6 * z[..., 1])], -1)
+    even = torch.zeros((1, n), dtype=F64).log_softmax(1)
+    blind = Observation(lambda x: x[:, :1], noise=1e3)
+    analysis = WeightedParticles(jitter=0.7, least=1.0)
+    known, after = analysis(Ensemble(before, even), blind, torch.zeros(1, 1), generator)
+    assert torch.equal(known.states, before)
+    found, wanted = torch.cov((after.states - before)[0].T), torch.cov(before[0].T) * (0.7 * n ** (-1 / 6)) ** 2
+    # entries of a covariance of 2000 draws: five standard errors of at most sqrt(2 / n) of the variances
+    scale = wanted.diagonal().sqrt()
+    assert float(((found - wanted) / (scale * scale[:, None])).abs().max()) < 5 * (2 / n) ** 0.5
 
 
 def test_turned_members_keep_their_mean_and_covariance():
