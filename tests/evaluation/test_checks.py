@@ -48,7 +48,7 @@ WRONG = {
     "speckled": (lambda x, draw: x + 0.2 * torch.randn(x.shape, generator=draw), "speckled"),
     "smoothed": (lambda x, draw: (x + x.roll(1, -1) + x.roll(1, -2) + x.roll((1, 1), (-2, -1))) / 4, "too smooth"),
     "shifted": (lambda x, draw: x + 3.0, "do not lead to what was observed"),
-    "blown up": (lambda x, draw: 3 * x, "do not trust these intervals"),
+    "blown up": (lambda x, draw: 3 * x, "outside all data"),
 }
 
 
