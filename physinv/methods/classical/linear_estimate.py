@@ -115,8 +115,9 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
     A dense map is fitted for every state (in the span of the trajectories if they are few).  For periodic fields a map
     mode by mode with all channels (Wiener's filter) competes, which suits many points and few trajectories.  With fewer
     trajectories than components the dense map has to be better by 5 %, since networks that learn its errors would learn
-    from the too small errors on its own training data.  Symmetries of the process (``sde.images``) multiply the
-    training data.
+    from the too small errors on its own training data.  Errors count by their squares, those of recorded data by their
+    moduli, so that a sensor that fails for a while does not choose the map.  Symmetries of the process (``sde.images``)
+    multiply the training data.
 
     Args:
         sde: The process, for its symmetries.
@@ -237,10 +238,11 @@ def _best(
         kinds: list[_Kind] = [functools.partial(dense_maps, standardise=True), *list(grids)[1:]]
         grids = dict.fromkeys([*kinds, *(functools.partial(_of_increments, kind) for kind in kinds)], _RECORDED)
     few = len(x0) <= x0[0].numel()
+    power = 1 if _is_recorded(sde) else 2  # squares of a few faults of a sensor would outweigh all else
 
     def error(candidate: LinearEstimate) -> float:
         doubt = _DOUBT if few and candidate.anchors is not None else 1.0
-        return doubt * float((candidate.mean(yT) - y0).square().mean())
+        return math.pow(doubt, power / 2) * float((candidate.mean(yT) - y0).abs().pow(power).mean())
 
     # Every kind of regression with every penalty; the validation data decide.
     found = [

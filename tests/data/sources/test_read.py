@@ -260,6 +260,7 @@ BAD = {
     "a.grib": (lambda p: p.write_bytes(b"GRIB\x00\x00\x00\x02"), "physinv[grib]"),
     "a.gsd": (lambda p: p.write_bytes(b"\xdfe\xdfe\xdfe\xdfe"), "can't be read" if GSD else "physinv[particles]"),
     "none.pt": (lambda p: torch.save({"run": {"name": "u"}}, p), "{0} holds no arrays of numbers; write the states"),
+    "folder": (lambda p: p.mkdir(), "{0} is a folder and no Zarr store; give files in it."),
     "none.h5": (lambda p: None, "there is no file {0}"),
 }
 
