@@ -32,7 +32,7 @@ _OPEN: dict[bool, dict[str, Any]] = {  # settings where they are left open: vect
 }
 _MEMBERS = {False: 4, True: 1}  # networks for vectors, for fields
 _STRETCHES = (0.25, 3.0, 56)  # of the spread, 1 among them, from which validation data choose
-_DOUBT = 1.0  # standard errors by which a factor has to be worse
+_DOUBT, _SURE = 1.0, 2.0  # standard errors by which a factor has to be worse, and by which 1 has to be
 _COPIES = 16  # draws for each error by which they are compared
 _JUDGED = 2**19  # numbers in the validation fields by which noise and spread are fitted, 64 fields at least
 
@@ -94,7 +94,7 @@ def increment_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """
     assert isinstance(score, IncrementLaw)
     assert batch.estimate is not None
-    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.estimate, batch.generator)
+    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.estimate, batch.generator, judged=batch.judged)
 
 
 def load_increments(setup: Setup, tensors: Mapping[str, Tensor]) -> Increments:
@@ -165,7 +165,7 @@ def fit_increments(problem: Problem) -> Increments:
 
 @torch.no_grad()
 def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torch.Generator) -> float:
-    """A factor of the spread: of those whose CRPS is not clearly worse than the best one's 1, or else the widest.
+    """A factor of the spread: 1 unless its CRPS is clearly worse than the best one's, else the widest about as good.
 
     Each error counts in units of the spread that was predicted for it.  Validation windows may be few and alike: then
     they say little against the spread that was learned.  Where they do, too little spread is the worse mistake.  A
@@ -181,8 +181,11 @@ def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torc
     factors = torch.linspace(*_STRETCHES)
     scores = torch.stack([(((f * noise - gap).abs() - f * apart) / unit).flatten(1).mean(1) for f in factors])
     behind = scores - scores[scores.mean(1).argmin()]
-    good = factors[behind.mean(1) <= _DOUBT * mean_error(behind)]
-    return 1.0 if bool(((good - 1).abs() < 1e-6).any()) else float(good.max())
+    worse, error = behind.mean(1), mean_error(behind)
+    one = int((factors - 1).abs().argmin())
+    if bool(worse[one] <= _SURE * error[one]):
+        return 1.0
+    return float(factors[worse <= _DOUBT * error].max())
 
 
 def _folder(i: int) -> str:
