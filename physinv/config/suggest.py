@@ -29,4 +29,6 @@ def did_you_mean(name: str, known: Iterable[str], *, owner: str = "there are") -
     near = difflib.get_close_matches(name, names, n=1)
     if near:
         return f"did you mean `{near[0]}`?"
+    if len(names) == 1 and owner == "there are":
+        return f"there is only {names[0]}."
     return f"{owner} {', '.join(names)}." if names else f"{owner} none."

@@ -24,7 +24,7 @@ from torch import Tensor
 from physinv.config.inputs import States, as_tensor, joined
 from physinv.config.suggest import did_you_mean
 from physinv.data.imports.particles import Beside, beside_particles, with_species
-from physinv.data.regrid import in_order, regrid
+from physinv.data.regrid import counted, in_order, regrid
 from physinv.data.sources.roles import names_of
 from physinv.processes.layout import StateLayout
 
@@ -173,6 +173,8 @@ def _read(
         x = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
         called = list(names) or (list(layout.names) if x.shape[1] != len(given) else given)
     else:
+        found, renamed = counted(found, [str(d) for d in found[given[0]].dims], layout)
+        notes += renamed
         axes = _axes(path, found[given[0]], layout)
         x = np.stack([_ordered(found[name], axes) for name in given], axis=1)
         called = list(names) or given

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["in_order", "regrid"]
+__all__ = ["counted", "in_order", "regrid"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,6 +99,24 @@ def in_order(source: xr.Dataset, layout: StateLayout) -> xr.Dataset:
             if not ((steps > 0).all() or (steps < 0).all()) and len(np.unique(line)) == len(line):
                 source = source.load().sortby(name)
     return source
+
+
+def counted(found: xr.Dataset, dims: Sequence[str], layout: StateLayout) -> tuple[xr.Dataset, list[str]]:
+    """Call the one axis beside those of the process ``sample``: it counts observations, whatever its name is.
+
+    Args:
+        found: The variables of a file.
+        dims: Axes of a state in it.
+        layout: Layout of the states of the process.
+
+    Returns:
+        The variables, and a sentence if an axis was renamed.
+    """
+    others = [d for d in dims if d not in ("sample", "time", "component", *layout.axes)]
+    if len(others) != 1 or "sample" in dims or not set(layout.axes) <= set(dims):
+        return found, []
+    told = f"{found.attrs['path']}: the {found.sizes[others[0]]} along {others[0]} are taken for observations."
+    return found.rename({others[0]: "sample"}), [told]
 
 
 def _alike(have: NDArray[np.float64], target: NDArray[np.float64]) -> bool:

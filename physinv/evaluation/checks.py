@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.series import mean_error
 from physinv.evaluation.patches import patch_c2st, patch_size
 from physinv.evaluation.physics.forward_misfit import end_noise, forward_misfit
 from physinv.evaluation.roughness import band_power, total_variation, zigzags
@@ -75,6 +76,7 @@ def check_samples(
     simulator: Simulator,
     *,
     observation: Observation | None = None,
+    known: Float[Tensor, "count *state"] | None = None,
     generator: torch.Generator | None = None,
 ) -> list[Check]:
     """Compute all checks that apply to samples of initial states; of fields with points without data not their looks.
@@ -85,6 +87,7 @@ def check_samples(
         final: Final states, or the observed numbers.
         simulator: The process.
         observation: Partial observation of the final states; None: they were observed whole.
+        known: Other initial states of the prior, such as those of training data, beside the truths.
         generator: Source of new noise, places of patches and bootstrap samples.
 
     Returns:
@@ -93,7 +96,7 @@ def check_samples(
     if len(truth) < FEWEST:
         return []
     checks = _misfit(samples, truth, final, simulator, observation, generator) if simulator.known else []
-    checks += _range(samples, truth, simulator)
+    checks += _range(samples, truth, known, simulator)
     layout = simulator.layout
     if layout.space and not layout.mask and min(truth.shape[2:]) >= _SHORTEST:
         few, real = layout.moving(samples[:, :_LOOKED_AT]), layout.moving(truth)
@@ -157,17 +160,18 @@ def _misfit(
     return checks
 
 
-def _range(samples: Tensor, truth: Tensor, simulator: Simulator) -> list[Check]:
-    """Share of samples outside the range of the truths."""
-    far, expected = outside(samples, truth, simulator.layout)
+def _range(samples: Tensor, truth: Tensor, known: Tensor | None, simulator: Simulator) -> list[Check]:
+    """Share of samples outside the range of the truths, and of what else is known."""
+    every = truth if known is None else torch.cat([truth, known])
+    far, expected = outside(samples, every, simulator.layout)
     shares = far.double().mean(1)
-    error = float((shares.var() / len(shares) + expected * (1 - expected) / len(truth)).sqrt())
-    about = f"share of samples with a number outside the range of the {len(truth)} true initial states"
+    error = float((mean_error(shares).square() + expected * (1 - expected) / len(every)).sqrt())
+    about = f"share of samples with a number outside the range of {len(every)} known initial states"
     check = Check("outside", float(shares.mean()), expected, error, about)
     if check.significant and check.value > expected + 0.005:
         usual = f" ({_percent(expected)} are expected)" if expected > 0 else ""
         check = _warned(
-            check, f"{_percent(check.value)} of the samples lie outside all data{usual}: do not trust these intervals."
+            check, f"{_percent(check.value)} of the samples lie outside all data{usual}: do not trust them."
         )
     return [check]
 
@@ -199,7 +203,7 @@ def _roughness(samples: Tensor, truth: Tensor, generator: torch.Generator | None
 
     # Shares of zigzags, which may be zero for truths.
     ours, theirs = (x.mean(1) for x in both(lambda x: zigzags(x, size)))
-    error = float((ours - theirs).std() / n**0.5)
+    error = float(mean_error(ours - theirs))
     zigzag = Check(
         "zigzags",
         float(ours.mean()),

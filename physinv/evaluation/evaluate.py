@@ -173,7 +173,13 @@ def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
     final = recon.observation if recon.seen is None else recon.seen
     generator = seeds(seed).child("evaluation", "checks").generator()
     return check_samples(
-        recon.samples, recon.known_truth, final, recon.simulator, observation=recon.operator, generator=generator
+        recon.samples,
+        recon.known_truth,
+        final,
+        recon.simulator,
+        observation=recon.operator,
+        known=recon.climatology,
+        generator=generator,
     )
 
 

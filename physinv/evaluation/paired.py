@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.series import mean_error
 from physinv.evaluation.metrics import coverage, crps_map, energy_score, relative_l2
 from physinv.posterior.reconstruction import Reconstruction
 
@@ -31,7 +32,7 @@ class Pair:
         a: Mean over the observations for the first reconstruction.
         b: Mean for the second one.
         difference: Mean of ``b - a``.
-        error: Standard error of that mean, over the observations.
+        error: Standard error of that mean, over the observations; overlapping windows count for less.
         best: The best value: ``"low"``, or a number as text.
         verdict: Which one is better, if any is by more than two standard errors.
         about: What the metric measures.
@@ -91,7 +92,7 @@ _Score = Callable[[Tensor, Tensor], Float[Tensor, " n"]]
 def _pair(name: str, best: str, about: str, ours: Tensor, theirs: Tensor, truth: Tensor, score: _Score) -> Pair:
     x, y = (score(samples, truth).double() for samples in (ours, theirs))
     gap = y - x
-    difference, error = float(gap.mean()), float(gap.std() / math.sqrt(len(gap)))
+    difference, error = float(gap.mean()), float(mean_error(gap))
     target = None if best == "low" else float(best)
     a, b = float(x.mean()), float(y.mean())
     better = b < a if target is None else abs(b - target) < abs(a - target)

@@ -255,8 +255,9 @@ def check_same(run: Path, info: Mapping[str, Any]) -> None:
     old = read_info(run)
     for key in (*_COMPARED, "observation"):
         if old.get(key) != info.get(key):
+            before, now = _differing(old.get(key), info.get(key))
             raise ValueError(
-                f"{run} was begun with `{key}` = {_short(old.get(key))}, now {_short(info.get(key))}; "
+                f"{run} was begun with `{key}` = {_short(before)}, now {_short(now)}; "
                 f"use the same, another --out, or --overwrite."
             )
     for key in ("steps", "budget"):
@@ -290,6 +291,15 @@ def _checked_times(info: Mapping[str, Any], made: Simulator, path: Path) -> Floa
             f"that it names {made.steps + 1} to {made.horizon:g}; put back a copy, or train again."
         )
     return times
+
+
+def _differing(before: Any, now: Any) -> tuple[Any, Any]:
+    """Two values, of settings and the like only those that differ."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return before, now
+    differ = [k for k in {**before, **now} if before.get(k, ...) != now.get(k, ...)]
+    one, other = ({k: x[k] for k in differ if k in x} for x in (before, now))
+    return one, other
 
 
 def _short(value: object, longest: int = _LONGEST) -> str:

@@ -99,7 +99,7 @@ def validate(
         loss: The loss of a batch.
         generator: Source of the noise that the loss draws; seeded alike, all validations see the same noise.
     """
-    values = [loss(model, sde, dataclasses.replace(batch, generator=generator)) for batch in batches]
+    values = [loss(model, sde, dataclasses.replace(batch, generator=generator, judged=True)) for batch in batches]
     return torch.stack(values).tolist()
 
 

@@ -8,6 +8,7 @@ from physinv.config.suggest import did_you_mean
 def test_hints():
     assert did_you_mean("heta", ["wave", "heat"]) == "did you mean `heat`?"
     assert did_you_mean("zzz", ["wave", "heat"]) == "there are heat, wave."
+    assert did_you_mean("zzz", ["wave"]) == "there is only wave."
     assert did_you_mean("zzz", ["b", "a"], owner="it has") == "it has a, b."
     assert did_you_mean("zzz", [], owner="it has") == "it has none."
 

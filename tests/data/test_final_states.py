@@ -99,6 +99,18 @@ def test_axes_and_channels_go_by_their_names(tmp_path):
     assert "lat runs the other way" in again.notes[0]
 
 
+@pytest.mark.parametrize(("called", "notes"), [("obs", 0), ("station", 1)])
+def test_an_axis_beside_those_of_the_process_counts_observations(called, notes, tmp_path):
+    u = np.random.default_rng(3).normal(size=(3, 2, 8, 8)).astype("f4")
+    axes = {"lat": list(PLANE.coordinates[0]), "lon": list(PLANE.coordinates[1])}
+    stored = {name: (("lat", called, "lon"), u[:, i].swapaxes(0, 1)) for i, name in enumerate("uv")}
+    xarray.Dataset(stored, axes).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = read_final_states([tmp_path / "a.nc"], PLANE, 1.0)
+    assert torch.equal(found.states, torch.from_numpy(u))
+    assert [note for note in found.notes if "the 3 along station are taken for observations" in note] == [*found.notes]
+    assert len(found.notes) == notes
+
+
 def test_names_say_what_channels_are(tmp_path):
     u, v = np.random.default_rng(3).normal(size=(2, 3, 8, 8))
     axes = {"lat": list(PLANE.coordinates[0]), "lon": list(PLANE.coordinates[1])}

@@ -1,7 +1,9 @@
 """Checks pass exact samples and name what is wrong with others, in the function, in files and in the terminal."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +12,8 @@ from physinv.evaluation.checks import FEWEST, Check, check_samples, warnings
 from physinv.evaluation.evaluate import check, evaluate, write_json
 from physinv.evaluation.roughness import total_variation
 from physinv.posterior.reconstruction import Reconstruction
+from physinv.processes.layout import VectorLayout
+from physinv.processes.recorded import Recorded
 from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -48,7 +52,7 @@ WRONG = {
     "speckled": (lambda x, draw: x + 0.2 * torch.randn(x.shape, generator=draw), "speckled"),
     "smoothed": (lambda x, draw: (x + x.roll(1, -1) + x.roll(1, -2) + x.roll((1, 1), (-2, -1))) / 4, "too smooth"),
     "shifted": (lambda x, draw: x + 3.0, "do not lead to what was observed"),
-    "blown up": (lambda x, draw: 3 * x, "do not trust these intervals"),
+    "blown up": (lambda x, draw: 3 * x, "outside all data"),
 }
 
 
@@ -111,6 +115,24 @@ def test_checks_of_a_reconstruction_are_written_and_printed(heat, tmp_path, caps
     out = capsys.readouterr().out
     assert all(sentence in out for sentence in warnings(checks))
     assert "expected" in out
+
+
+def test_one_block_of_a_recording_is_not_all_data(generator):
+    """Overlapping windows of one block of time hardly vary: only samples beyond all data are strangers.
+
+    Truths are 3 within a hundredth, samples 3 with a deviation of 1, as they would be without any observation.
+    """
+    process = Recorded.of(VectorLayout("x", 1), np.array([0.0, 1.0]))
+    truth = 3 + 0.01 * torch.randn((60, 1), generator=generator)
+    samples, training = 3 + torch.randn((60, 8, 1), generator=generator), 3 * torch.randn((500, 1), generator=generator)
+    info = {"method": "increments", "answer": "samples", "observe": None, "seed": 0, "simulator": "recorded"}
+    alone = Reconstruction(process, truth, truth, samples, info)
+    assert any("outside all data" in line for line in warnings(check(alone)))
+    whole = dataclasses.replace(alone, climatology=training)
+    assert warnings(check(whole)) == []
+    assert "of 560 known initial states" in check(whole)[0].about
+    far = dataclasses.replace(whole, samples=40 * samples)
+    assert any("outside all data" in line for line in warnings(check(far)))
 
 
 def test_single_estimates_are_no_samples(heat):

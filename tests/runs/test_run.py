@@ -200,7 +200,7 @@ def test_a_run_with_learned_physics(tmp_path):
         reconstruct(load_run(tmp_path / name), test, tmp_path / f"{name}.hdf5", SamplingPlan(samples=4, certify=2))
     a, b = (read_reconstruction(tmp_path / f"{n}.hdf5").samples for n in ("a", "b"))
     assert torch.equal(a, b)
-    with pytest.raises(ValueError, match="was begun with `settings`"):
+    with pytest.raises(ValueError, match=r"`settings` = \{'physics': 'learned'\}, now \{'physics': 'simulator'\};"):
         train_run(tmp_path / "a", train, valid, settings=QUICK, budget=Budget(steps=20), resume=True)
     (tmp_path / "a" / "score" / "physics.safetensors").unlink()  # only training that goes on needs it
     assert torch.equal(load_run(tmp_path / "a").sde.drift(x, t), run.sde.drift(x, t))

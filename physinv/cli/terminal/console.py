@@ -178,7 +178,8 @@ def metrics(rows: Sequence[Row], title: str) -> None:
     """
     console = _out()
     wide = console.width >= _WIDE
-    table = Table(title=_text(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    # No padding beside what divides columns: all of them are 80 characters wide.
+    table = Table(title=_text(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=0)
     columns = [c for c in ("exact", *_BASELINES) if c == "exact" or any(getattr(r, c) is not None for r in rows)]
     table.add_column("metric", no_wrap=True)
     for name in ("physinv", *columns, "best"):

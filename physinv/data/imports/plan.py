@@ -88,7 +88,8 @@ class ImportPlan:
         unit = f" {self.config['time_unit']}" if self.config.get("time_unit") else ""
         units, axis_units = self.config.get("units", {}), self.config.get("axis_units", {})
         shown: dict[str, Any] = {"files": ", ".join(dict.fromkeys(r.path for r in self.recordings))}
-        shown["stored"] = f"{first.count} trajectories of {len(first.times)} times" + (
+        some = "1 trajectory" if first.count == 1 else f"{first.count} trajectories"
+        shown["stored"] = f"{some} of {len(first.times)} times" + (
             "" if len(self.recordings) == 1 else " in the first file"
         )
         names = self.config.get("components") or layout.names

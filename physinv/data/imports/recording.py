@@ -136,7 +136,7 @@ class Recording:
         if "particle" in axes:
             return self._particle_layout(names)
         if not axes:
-            size = sum(int(states[n].sizes.get(_component(states[n]), 1)) for n in states.data_vars)
+            size = sum(int(states[n].sizes.get("component", 1)) for n in states.data_vars)
             return VectorLayout(names[0] if len(names) == 1 else "state", size, [_word(n) for n in self.varying])
         names += [_word(n) for n in self.varying]
         if len(set(names)) < len(names):
@@ -233,10 +233,6 @@ def _remedy(unfit: list[str]) -> str:
 def _ordinal(a: xr.DataArray, dim: str) -> str:
     i = a.dims.index(dim)
     return f"{i} ({a.shape[i]})"
-
-
-def _component(a: xr.DataArray) -> Any:
-    return next((d for d in a.dims if d not in ("sample", "time")), "component")
 
 
 def _has_units(states: xr.Dataset, axis: str) -> bool:

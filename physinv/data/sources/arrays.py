@@ -7,6 +7,7 @@ __all__ = ["read_mat", "read_npy", "read_npz", "read_torch"]
 import math
 import warnings
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,13 @@ def read_mat(path: Path) -> xr.Dataset:
 
 
 def read_torch(path: Path) -> xr.Dataset:
-    """Read a tensor, or a dictionary of tensors, with torch's reader of weights, which runs no code.
+    """Read a tensor, or dictionaries of tensors, with torch's reader of weights, which runs no code.
 
     Args:
         path: A ``.pt`` file.
 
     Returns:
-        The tensors by name; a single tensor has the name of the file.
+        The tensors by name, in dictionaries of dictionaries ``outer/inner``; a single tensor has the name of the file.
 
     Raises:
         ValueError: If the file holds anything but tensors, numbers and text, or is damaged.
@@ -101,7 +102,7 @@ def read_torch(path: Path) -> xr.Dataset:
     named = {path.stem: found} if isinstance(found, Tensor) else found
     if not isinstance(named, dict):
         raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
-    return by_coordinates({str(k): _array(v) for k, v in named.items() if isinstance(v, (Tensor, int, float))})
+    return by_coordinates(dict(_tensors(named)))
 
 
 def _check_declared(path: Path) -> None:
@@ -125,6 +126,15 @@ def _check_members(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if (name := archive.testzip()) is not None:
                 raise ValueError(f"`{name}` in it does not have the checksum that it was written with")
+
+
+def _tensors(named: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Tensors and numbers of a dictionary, and of those in it."""
+    for key, value in named.items():
+        if isinstance(value, dict):
+            yield from _tensors(value, f"{above}{key}/")
+        elif isinstance(value, (Tensor, int, float)):
+            yield f"{above}{key}", _array(value)
 
 
 def _array(value: Any) -> Any:

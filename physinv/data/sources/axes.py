@@ -179,8 +179,10 @@ def _example(source: xr.Dataset, a: xr.DataArray, picked: Mapping[str, xr.DataAr
     lines = {"time" if role_of(k) == "time" else k: len(v) for k, v in _unused(source, a, picked).items()}
     whole = [w for w in ("sample", "time") if w not in names and (w == "time" or a.ndim > 2)]
     more = ["component"] if any(n not in (None, *_SINGLE) for n in names) else []
-    taken = {*names, *lines}
-    words = [*whole, *(k for k in lines if k != "time"), *more, *(w for w in "xyz" if w not in taken)]
+    stored, taken = [k for k in lines if k != "time"], {*names, *lines}
+    other = [w for w in "xyz" if w not in taken][: max(0, len(free) - len(whole) - len(stored))]
+    # Rows before columns, as images and matrices have them: z, y, x.
+    words = [*whole, *sorted(stored, key="zyx".find), *more, *sorted(other, key="zyx".find)]
     words += [f"axis{i}" for i in free]
     best, most = tuple(words[: len(free)]), -1
     for chosen in itertools.islice(itertools.permutations(words[:8], len(free)), 10_000):

@@ -139,5 +139,7 @@ def _family(path: Path) -> FileFamily:
             return family
     if path.is_dir() and any((path / name).exists() for name in (".zgroup", "zarr.json")):
         return next(family for family in FAMILIES if family.about == "Zarr")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder and no Zarr store; give files in it.")
     known = ", ".join(family.about for family in FAMILIES)
     raise ValueError(f"{path} is of no known format ({known}); convert it to one of them, such as netCDF.")

@@ -18,7 +18,8 @@ Role = Literal["sample", "time", "component", "particle", "space", "unnamed"]
 _WORDS: dict[Role, tuple[str, ...]] = {
     "sample": (
         *("sample", "samples", "trajectory", "trajectories", "traj", "batch", "case", "run", "simulation", "sim"),
-        *("member", "ensemble", "realization", "realisation", "number", "observation", "observation_index", "n"),
+        *("member", "members", "ensemble", "realization", "realisation", "number", "n", "cases", "runs", "simulations"),
+        *("observation", "observations", "observation_index", "obs", "event", "events", "experiment", "experiments"),
     ),
     "time": (
         *("time", "times", "t", "tt", "date", "datetime", "timestamp", "valid_time", "t-coordinate", "seconds"),

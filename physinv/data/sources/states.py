@@ -130,8 +130,9 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
     moving = [n for n in free if dated.intersection(plain[n].dims)]
     ranks = {n: _rank(plain[n]) for n in moving or free}
     if not ranks:
-        others = ", ".join(f"{n} ({source[n].dtype})" for n in list(source.data_vars)[:5]) or "nothing"
-        raise ValueError(f"{path} holds no arrays of numbers, but {others}; write the states as one array.")
+        others = ", ".join(f"{n} ({source[n].dtype})" for n in list(source.data_vars)[:5])
+        but = f", but {others}" if others else ""
+        raise ValueError(f"{path} holds no arrays of numbers{but}; write the states as one array.")
     highest = max(ranks.values())
     best = [n for n, rank in ranks.items() if rank == highest]
     if len({(plain[n].dims, plain[n].shape) for n in best}) > 1 or len(best) > _MOST:
@@ -184,7 +185,7 @@ def _real(name: str, a: xr.DataArray) -> dict[str, xr.DataArray]:
 
 
 def _channels(picked: Mapping[str, xr.DataArray], axes: list[str], path: str) -> xr.Dataset:
-    """Components of vectors over space become channels; variables must share their grid."""
+    """Components of vectors over space, and of several vectors, become channels; variables must share their grid."""
     fixed = ("sample", "time", "component")
     spaces = {n: [d for d in a.dims if role_of(str(d)) not in fixed] for n, a in picked.items()}
     whole = max(spaces.values(), key=len)
@@ -198,14 +199,12 @@ def _channels(picked: Mapping[str, xr.DataArray], axes: list[str], path: str) ->
     out: dict[str, xr.DataArray] = {}
     for name, a in picked.items():
         extra = [d for d in a.dims if role_of(str(d)) == "component"]
-        parts = {name: a} if not whole or "particle" in whole else _split(name, a, extra, axes)
+        whole_vector = "particle" in whole or (not whole and len(picked) == 1)
+        parts = {name: a} if whole_vector else _split(name, a, extra, axes)
         for part, b in parts.items():
             if part in out:
                 raise ValueError(f"{path} has two channels named `{part}`; take other variables with `--variable`.")
             out[part] = b.rename(dict.fromkeys(extra, "component")) if b is a and len(extra) == 1 else b
-    lengths = {n: a.sizes["component"] for n, a in out.items() if "component" in a.dims}
-    if len(out) > 1 and lengths and "particle" not in whole:
-        out = {n: a.rename(component=f"component_{n}") if n in lengths else a for n, a in out.items()}
     return xr.Dataset(out)
 
 

@@ -1,7 +1,7 @@
 """The verdict on samples with known truths, in sentences: better than what costs nothing? can intervals be trusted?
 
-Differences are told where they exceed two standard errors over the observations, which are independent; components of
-one observation are not.
+Differences are told where they exceed two standard errors over the observations, in whose order those of overlapping
+windows are alike (:func:`~physinv.equations.series.mean_error`); components of one observation do not count as many.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.series import mean_error
 from physinv.evaluation.metrics import coverage, crps_map
 from physinv.evaluation.observed.bands import band_passed, bands_of
 from physinv.evaluation.verdict.baselines import Baseline
@@ -116,11 +117,11 @@ def _compared(
     groups: dict[str, list[str]] = {"better than": [], "not told from": [], "worse than": []}
     for rival in rivals:
         theirs = score(layout.moving(rival.samples))
-        gap, error = float((mine - theirs).mean()), float((mine - theirs).std()) / math.sqrt(len(mine))
+        gap, error = float((mine - theirs).mean()), float(mean_error(mine - theirs))
         size = max(float(theirs.mean()), torch.finfo(torch.float64).tiny)
         word = "better than" if gap < -_SURE * error else "worse than" if gap > _SURE * error else "not told from"
         ratio = float(mine.mean()) / size
-        spread = float((mine - ratio * theirs).std()) / math.sqrt(len(mine)) / size  # both means vary, and together
+        spread = float(mean_error(mine - ratio * theirs)) / size  # both means vary, and together
         called = "the linear estimate" if rival.name == "linear" else rival.name
         groups[word].append(f"{called} ({ratio:.3g} +- {spread:.1g} times its CRPS)")
     said = [f"By CRPS the posterior is better than {_and(groups['better than'])}."] if groups["better than"] else []
@@ -172,7 +173,7 @@ def _width_of_intervals(ours: Tensor) -> Tensor:
 def _covered(ours: Tensor, real: Tensor) -> tuple[float, float]:
     """Coverage of 90 % intervals, and its standard error over the observations."""
     each = torch.stack([coverage(x[None], y[None], _LEVEL) for x, y in zip(ours, real, strict=True)]).double()
-    return float(each.mean()), float(each.std()) / math.sqrt(len(each))
+    return float(each.mean()), float(mean_error(each))
 
 
 def _peaks(ours: Tensor, real: Tensor) -> list[str]:
@@ -181,7 +182,7 @@ def _peaks(ours: Tensor, real: Tensor) -> list[str]:
     below = (ours < real[:, None]).sum(1).flatten(1)
     equal = (ours == real[:, None]).sum(1).flatten(1)
     each = torch.stack([((below <= r) & (r <= below + equal)).double().div(equal + 1).mean(1) for r in range(k + 1)], 1)
-    share, error = each.mean(0), each.std(0) / math.sqrt(len(each))
+    share, error = each.mean(0), mean_error(each.T)
     expected = 1 / (k + 1)
     over = torch.where((share > _PEAK * expected) & (share - expected > _SURE_PEAK * error), share, -torch.inf)
     if not bool((over > 0).any()):

@@ -26,6 +26,7 @@ _PENALTIES = tuple(10.0**-p for p in range(8))
 _RECORDED = tuple(10.0**-p for p in range(-3, 10))  # from persistence or the mean alone to no penalty at all
 _SHARED = 10  # errors that count for the variance of a channel, beside those at one point of a recorded field
 _DOUBT = 1.05  # by which a dense map of few trajectories has to beat a filter
+_FAR, _FAULTY, _ROUNDS = 15.0, 0.1, 3  # medians of errors beyond which a recorded vector is a fault; how many may be
 _ROWS, _ROWS_PER_NUMBER = 4096, 4  # trajectories that suffice, and those for each number in a state if that is more
 _DENSE = 2048  # trajectories, images included, that are fewer than the components and yet worth a dense map: O(n^3)
 
@@ -115,8 +116,10 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
     A dense map is fitted for every state (in the span of the trajectories if they are few).  For periodic fields a map
     mode by mode with all channels (Wiener's filter) competes, which suits many points and few trajectories.  With fewer
     trajectories than components the dense map has to be better by 5 %, since networks that learn its errors would learn
-    from the too small errors on its own training data.  Symmetries of the process (``sde.images``) multiply the
-    training data.
+    from the too small errors on its own training data.  Errors count by their squares, those of recorded data by their
+    moduli, and vectors are also fitted without those that are missed by far, so that a sensor that fails for a while
+    does not choose the map.  Symmetries of the process (``sde.images``)
+    multiply the training data.
 
     Args:
         sde: The process, for its symmetries.
@@ -234,13 +237,17 @@ def _best(
     if layout.basis == "fourier":
         grids[wiener_filters] = _PENALTIES[2:]
     if _is_recorded(sde):
-        kinds: list[_Kind] = [functools.partial(dense_maps, standardise=True), *list(grids)[1:]]
+        dense: _Kind = functools.partial(dense_maps, standardise=True)
+        kinds: list[_Kind] = (
+            [dense, *list(grids)[1:]] if layout.space else [dense, functools.partial(_without_faults, dense)]
+        )
         grids = dict.fromkeys([*kinds, *(functools.partial(_of_increments, kind) for kind in kinds)], _RECORDED)
     few = len(x0) <= x0[0].numel()
+    power = 1 if _is_recorded(sde) else 2  # squares of a few faults of a sensor would outweigh all else
 
     def error(candidate: LinearEstimate) -> float:
         doubt = _DOUBT if few and candidate.anchors is not None else 1.0
-        return doubt * float((candidate.mean(yT) - y0).square().mean())
+        return math.pow(doubt, power / 2) * float((candidate.mean(yT) - y0).abs().pow(power).mean())
 
     # Every kind of regression with every penalty; the validation data decide.
     found = [
@@ -260,6 +267,26 @@ def _best(
 def _most_rows(train: TrajectoryDataset) -> int:
     """Trajectories that a regression is fitted to, at most, so that it takes no more memory for more of them."""
     return max(_ROWS, _ROWS_PER_NUMBER * math.prod(train.shape))
+
+
+def _without_faults(
+    kind: _Kind, layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]
+) -> list[LinearEstimate]:
+    """Regressions without the trajectories that they miss by far, such as those of a sensor that fails.
+
+    A fault in ``x_T`` draws the map to itself, and shows where ``x_T`` is regressed on ``x_0``.
+    """
+    keep = torch.ones(len(x0), dtype=torch.bool, device=x0.device)
+    for _ in range(_ROUNDS):
+        near = torch.ones_like(keep)
+        for x, y in ((x0, xT), (xT, x0)):
+            errors = [(x - estimate.mean(y)).abs() for estimate in kind(layout, x[keep], y[keep], penalties)]
+            best = min(errors, key=lambda error: float(error.median(0).values.sum()))
+            near &= (best <= _FAR * best.median(0).values).all(1)
+        if torch.equal(near, keep) or float((~near).double().mean()) > _FAULTY:
+            break
+        keep = near
+    return kind(layout, x0[keep], xT[keep], penalties)
 
 
 def _of_increments(

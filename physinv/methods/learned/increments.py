@@ -16,6 +16,7 @@ from torch import Tensor
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.equations.sde import SDE, Score
+from physinv.equations.series import mean_error
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.learned.backbone import chunked
 from physinv.methods.problem import Answer, NotApplicableError, Problem
@@ -30,8 +31,8 @@ _OPEN: dict[bool, dict[str, Any]] = {  # settings where they are left open: vect
     True: {"rate": 2e-3, "network": "tokens", "width": 64, "validate_every": 50},
 }
 _MEMBERS = {False: 4, True: 1}  # networks for vectors, for fields
-_STRETCHES = (0.25, 3.0, 56)  # of the spread, among which the best one on validation data is chosen
-_DOUBT = 1.0  # standard errors by which a factor has to be worse
+_STRETCHES = (0.25, 3.0, 56)  # of the spread, 1 among them, from which validation data choose
+_DOUBT, _SURE = 1.0, 2.0  # standard errors by which a factor has to be worse, and by which 1 has to be
 _COPIES = 16  # draws for each error by which they are compared
 _JUDGED = 2**19  # numbers in the validation fields by which noise and spread are fitted, 64 fields at least
 
@@ -93,7 +94,7 @@ def increment_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
     """
     assert isinstance(score, IncrementLaw)
     assert batch.estimate is not None
-    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.estimate, batch.generator)
+    return score.loss(batch.states[:, 0], batch.states[:, 1], batch.estimate, batch.generator, judged=batch.judged)
 
 
 def load_increments(setup: Setup, tensors: Mapping[str, Tensor]) -> Increments:
@@ -164,10 +165,11 @@ def fit_increments(problem: Problem) -> Increments:
 
 @torch.no_grad()
 def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torch.Generator) -> float:
-    """The widest factor of the spread whose CRPS is not clearly worse than the best one's.
+    """A factor of the spread: 1 unless its CRPS is clearly worse than the best one's, else the widest about as good.
 
-    Each error counts in units of the spread that was predicted for it.  Validation windows may be few and alike, and
-    too little spread is the worse mistake.  A single trajectory says nothing about the spread.
+    Each error counts in units of the spread that was predicted for it.  Validation windows may be few and alike: then
+    they say little against the spread that was learned.  Where they do, too little spread is the worse mistake.  A
+    single trajectory says nothing about the spread.
     """
     if len(initial) < 2:
         return 1.0
@@ -179,16 +181,11 @@ def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torc
     factors = torch.linspace(*_STRETCHES)
     scores = torch.stack([(((f * noise - gap).abs() - f * apart) / unit).flatten(1).mean(1) for f in factors])
     behind = scores - scores[scores.mean(1).argmin()]
-    return float(factors[behind.mean(1) <= _DOUBT * _errors(behind)].max())
-
-
-def _errors(series: Float[Tensor, "many n"]) -> Float[Tensor, " many"]:
-    """Standard errors of means of series in time, whose neighbours are alike: as of an autoregression of order one."""
-    gap = series - series.mean(1, keepdim=True)
-    square = gap.square().mean(1)
-    alike = (gap[:, 1:] * gap[:, :-1]).mean(1) / square.clamp(min=torch.finfo(square.dtype).tiny)
-    alike = alike.clamp(0.0, 1 - 2 / series.shape[1])
-    return (square * (1 + alike) / (1 - alike) / series.shape[1]).sqrt()
+    worse, error = behind.mean(1), mean_error(behind)
+    one = int((factors - 1).abs().argmin())
+    if bool(worse[one] <= _SURE * error[one]):
+        return 1.0
+    return float(factors[worse <= _DOUBT * error].max())
 
 
 def _folder(i: int) -> str:

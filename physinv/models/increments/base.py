@@ -89,6 +89,8 @@ class IncrementLaw(nn.Module):
         final: Float[Tensor, "batch *state"],
         estimate: Float[Tensor, "batch *state"],
         generator: torch.Generator | None,
+        *,
+        judged: bool = False,
     ) -> Float[Tensor, ""]:
         """Return the mean of a proper score of the law.
 
@@ -97,6 +99,7 @@ class IncrementLaw(nn.Module):
             final: Final states ``x_T``.
             estimate: Linear estimates of ``x_0``.
             generator: Source of whatever the loss draws.
+            judged: Whether these are validation data: single large errors must not outweigh all others then.
         """
 
     @abstractmethod

@@ -102,6 +102,8 @@ class FieldIncrements(IncrementLaw):
         final: Float[Tensor, "batch *state"],
         estimate: Float[Tensor, "batch *state"],
         generator: torch.Generator | None,
+        *,
+        judged: bool = False,
     ) -> Float[Tensor, ""]:
         if _uniform(self.layout):  # the law is the same everywhere
             together = torch.stack([initial, final, estimate], 1)

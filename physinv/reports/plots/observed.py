@@ -80,7 +80,7 @@ def posterior(
             ax.plot(place, seen, "o", ms=4, color=ORANGE, label="observation $x_T$")
         ax.set_ylabel(layout.names[channel])
     axes[-1].set_xlabel(layout.axes[0] if layout.space else "component")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -123,5 +123,5 @@ def predicted(
         far = max(ours) > _FAR * max(expected)
         right.set(yscale="log") if far else right.set_ylim(0, 1.15 * max(*ours, *expected))
     lines = [ax.get_legend_handles_labels() for ax in (left, right)]
-    figure.legend(*map(list.__add__, *lines), loc="outside upper center", ncols=4)
+    figure.legend(*map(list.__add__, *lines), loc="outside lower center", ncols=4)
     return figure

@@ -33,6 +33,7 @@ class Batch:
         jump: For pairs of states that are the ends of jumps, the numbers of the jumps, shape ``(batch,)``.
         prepared: For such pairs, what the jump kernel computed of the later states before training (see
             :mod:`~physinv.models.jumps.base`).
+        judged: Whether the batch is validated on, so that the loss is compared and not minimised.
 
     Example:
         >>> batch = Batch(torch.zeros(8, 2, 3), torch.tensor([[0.0, 0.1]]).expand(8, 2))
@@ -47,6 +48,7 @@ class Batch:
     generator: torch.Generator | None = None
     jump: Int64[Tensor, " batch"] | None = None
     prepared: Float[Tensor, "batch ..."] | None = None
+    judged: bool = False
 
     @property
     def window(self) -> int:

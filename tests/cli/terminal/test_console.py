@@ -3,6 +3,7 @@
 import pytest
 
 from physinv.cli.terminal import console
+from physinv.evaluation.evaluate import Row
 
 
 @pytest.mark.parametrize("show", [console.say, console.note, console.fail])
@@ -23,3 +24,17 @@ def test_long_errors_keep_both_ends(capsys):
     assert len(line) < 1100
     assert line.startswith("physinv: there is no simulator nnn")
     assert line.endswith("nnn; did you mean heat?\n")
+
+
+def test_a_table_of_metrics_with_every_column_fits_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [
+        Row("reconstruction_mse", 4.514321e-4, 4.40871e-4, "low", "about"),
+        Row("energy_score", 1234.567, 1.234567e-3, "high", "about", 1.234567e-3, 98712.34, -12.3456),
+    ]
+    console.metrics(rows, "a title")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    assert out.split()[2:9] == ["metric", "physinv", "exact", "climatology", "persistence", "linear", "best"]
+    assert all(word in out for word in ("0.0004514", "0.001235", "9.871e+04", "-12.35", "high"))

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 import xarray as xr
 
 import physinv as pi
-from physinv.data.importing import import_trajectories
+from physinv.data.importing import Choices, import_trajectories
 from simulators.particles.langevin import OverdampedParticles
 
 TIMES, X, Y = np.array([0.0, 0.5, 2.0]), np.arange(4) / 4, np.array([0.0, 1.0, 3.0])
@@ -110,3 +111,28 @@ def test_simulated_trajectories_go_to_xarray_as_well(tmp_path):
     assert np.array_equal(found.species, x[:, 0, :, -1])
     found.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     assert xr.load_dataset(tmp_path / "a.nc", engine="h5netcdf").equals(found)
+
+
+@pytest.mark.parametrize("dims", [None, "time,component", "time,channel"])
+def test_vectors_side_by_side_are_one_state(dims, tmp_path):
+    """Positions, velocities and a temperature of one recording, as loggers and simulations store them."""
+    times, draw = np.linspace(0, 6, 61), np.random.default_rng(0)
+    position, velocity, heat = draw.normal(size=(61, 3)), draw.normal(size=(61, 2)), draw.normal(size=61)
+    np.savez(tmp_path / "log.npz", t=times, q=position, v=velocity, heat=heat)
+    choices = Choices(variable="q,v,heat", dims=dims, window=3, stride=1)
+    import_trajectories([tmp_path / "log.npz"], tmp_path / "d", choices)
+    data = pi.TrajectoryDataset(tmp_path / "d" / "data" / "train")
+    found = data.trajectories()[0, 1]
+    assert torch.equal(found, torch.from_numpy(np.hstack([position[1], velocity[1], heat[1]])).float())
+    assert list(data.to_xarray().data_vars) == ["q_0", "q_1", "q_2", "v_0", "v_1", "heat"]
+
+
+@pytest.mark.parametrize("axis", ["channel", "sensor"])
+def test_columns_of_one_number_are_components_whatever_their_second_axis_is_called(axis, tmp_path):
+    """MATLAB writes each sensor as n x 1."""
+    t = np.arange(40.0)
+    scipy.io.savemat(tmp_path / "log.mat", {"a": t[:, None], "b": -t[:, None]})
+    choices = Choices(variable="a,b", dims=f"time,{axis}", times="0.5", window=3)
+    import_trajectories([tmp_path / "log.mat"], tmp_path / "d", choices)
+    first = pi.TrajectoryDataset(tmp_path / "d" / "data" / "train").trajectories()[0]
+    assert first.tolist() == [[0.0, 0.0], [1.0, -1.0], [2.0, -2.0]]

@@ -18,6 +18,8 @@ def test_what_is_not_said_is_asked_for(tmp_path):
     one = {"u": u[0], "t": np.arange(8.0), "x": np.arange(7.0)}
     cases = (
         ("`--dims`, such as sample,time,x", {"u": u}, Choices()),
+        ("such as sample,time,y,x", {"u": np.zeros((9, 8, 7, 7))}, Choices()),  # rows before columns
+        ("such as sample,time,y,x", {"u": np.zeros((9, 8, 7, 7)), "x": one["x"], "y": one["x"]}, Choices()),
         ("give `--times`", {"u": u}, Choices(dims="sample,time,x")),
         ("cut it into trajectories with `--window`", one, Choices()),
     )
@@ -26,11 +28,11 @@ def test_what_is_not_said_is_asked_for(tmp_path):
         with pytest.raises(ValueError, match=re.escape(expected)):
             plan_import([tmp_path / f"{i}.npz"], choices)
     with pytest.raises(ValueError, match="`--window` spans 9 of the 8 stored times"):
-        plan_import([tmp_path / "2.npz"], Choices(window=9))
+        plan_import([tmp_path / "4.npz"], Choices(window=9))
     with pytest.raises(ValueError, match="take a longer recording"):
-        plan_import([tmp_path / "2.npz"], Choices(window=2))
+        plan_import([tmp_path / "4.npz"], Choices(window=2))
     with pytest.raises(ValueError, match="`--boundary` names the axis `y`"):
-        plan_import([tmp_path / "2.npz"], Choices(window=2, boundary="y=wall"))
+        plan_import([tmp_path / "4.npz"], Choices(window=2, boundary="y=wall"))
 
 
 @pytest.mark.parametrize(

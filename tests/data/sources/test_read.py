@@ -109,6 +109,13 @@ def test_axes_are_those_of_the_coordinates_beside_them(suffix, tmp_path):
         read_states(path, dims="sample,time,x")
 
 
+def test_tensors_in_dictionaries_of_dictionaries(tmp_path):
+    torch.save({"data": {"u": torch.from_numpy(U), "t": torch.from_numpy(T)}, "seed": 3}, tmp_path / "a.pt")
+    states = read_states(tmp_path / "a.pt", dims="sample,time,x", times="data/t")
+    assert np.array_equal(state_array(states)[:, :, 0], U)
+    assert np.allclose(states.time, T)
+
+
 def test_matlab_7_3_has_its_axes_in_matlabs_order(tmp_path):
     with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
         for name, a in {"u": U[0].T, "x": X[:, None], "t": T[:, None]}.items():
@@ -252,6 +259,8 @@ BAD = {
     "a.docx": (lambda p: p.write_bytes(b"PK\x03\x04"), "is of no known format (HDF5"),
     "a.grib": (lambda p: p.write_bytes(b"GRIB\x00\x00\x00\x02"), "physinv[grib]"),
     "a.gsd": (lambda p: p.write_bytes(b"\xdfe\xdfe\xdfe\xdfe"), "can't be read" if GSD else "physinv[particles]"),
+    "none.pt": (lambda p: torch.save({"run": {"name": "u"}}, p), "{0} holds no arrays of numbers; write the states"),
+    "folder": (lambda p: p.mkdir(), "{0} is a folder and no Zarr store; give files in it."),
     "none.h5": (lambda p: None, "there is no file {0}"),
 }
 

@@ -203,3 +203,16 @@ def test_particles_are_refused():
     gas.train = SimpleNamespace(layout=ParticleLayout(3, 2, "position"))
     with pytest.raises(NotApplicableError, match="increments are for vectors and fields"):
         fit_increments(gas)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_sensor_that_fails_now_and_then_does_not_widen_the_law(split, slab, tmp_path, generator):
+    """Of 100 windows 3 begin with a second sensor that shows anything: the law of all others stays what it was."""
+    states = {k: v.trajectories().numpy().copy() for k, v in slab.items()}
+    broken = states[split][::33]
+    broken[:, 0, 1] = np.random.default_rng(7).uniform(-2000, 2000, len(broken))
+    answer = fit_increments(problem_of(recorded(tmp_path, SLAB, TIMES, states), 600, width=16, depth=2))
+    truth, final = (slab["test"].states(i) for i in (0, -1))
+    drawn = answer.sample(final, 64, generator=generator)
+    assert float(crps(drawn, truth)) < 0.1 * float((final - truth).abs().mean())  # persistence, as without faults
+    assert 0.85 < float(coverage(drawn, truth)) < 0.95

@@ -12,7 +12,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from plot_cases import draw, every_kind, images, lines
 
-from physinv.processes.layout import FieldLayout
+from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
 from physinv.reports import plots as plot
 from physinv.reports.plots import style
 
@@ -194,3 +194,20 @@ def test_points_without_data_are_blank(space: tuple[int, ...], generator: torch.
         profiles = [line.get_ydata() for line in figures[0].axes[1].lines] if len(space) == 1 else []
         assert all(np.isnan(values[~sea]).all() for values in profiles)
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("layout", [VectorLayout("x", 1), VectorLayout("x", 3), FieldLayout("u", "x", [range(9)])])
+def test_titles_lie_over_nothing(layout: StateLayout, alone: bool, generator: torch.Generator) -> None:
+    x, y = torch.rand(4, *layout.shape, generator=generator), torch.rand(4, *layout.shape, generator=generator)
+    samples = torch.rand(4, 8, *layout.shape, generator=generator)
+    figures = [plot.posterior(y, samples, layout) if alone else plot.reconstruction(x, y, samples, layout)]
+    if alone:
+        figures.append(plot.predicted(y, samples, ([1.0] * 4, [1.0] * 4), layout))
+    for figure in figures:
+        plot.titled(figure, "a title")
+        canvas = FigureCanvasAgg(figure)
+        figure.draw(canvas.get_renderer())
+        title = next(text for text in figure.texts if text.get_text() == "a title").get_window_extent()
+        others = [*figure.legends, *figure.axes]
+        assert not [other for other in others if title.overlaps(other.get_window_extent())]
