@@ -348,6 +348,11 @@ def noising(result: Result) -> Table:
     return table(result, "Noising processes, DDPM and noise levels", ["found"], {k: [k] for k in result["figures"]})
 
 
+def priors(result: Result) -> Table:
+    """One prior under several forward models, each figure in a row."""
+    return table(result, "One prior, many forward models", ["found"], {k: [k] for k in result["figures"]})
+
+
 DETAILS = (
     ("heat", heat),
     ("heat-edges", edges),
@@ -368,6 +373,7 @@ DETAILS = (
     ("reversals-burgers", reversals("Burgers")),
     ("reversals-kuramoto-sivashinsky", reversals("Kuramoto-Sivashinsky")),
     ("noising", noising),
+    ("priors", priors),
     ("generation", generation),
     ("fft_share", fft),
     ("wrapping", wrapping),
