@@ -82,7 +82,7 @@ def test_guided_draws_are_exact_at_any_number_of_steps(observed, diffusivity, ge
     if observed is not None:
         answer, exact = answer.given(observed), exact.given(observed)
         seen = observed.observe(seen, generator=generator)
-    n = 2000
+    n = 1000
     draws, right = (a.sample(seen, n, generator=generator) for a in (answer, exact))
     deviation = right.std(1)
     size = deviation.clamp(min=0.02)  # directions that are nearly known: what float32 and the first noise leave
@@ -132,8 +132,8 @@ def test_two_peaks_and_a_sharp_sensor(generator):
     start = centre + 0.3 * torch.randn(2000, 1, generator=generator)
     process = Still()
     data = data_of(process, start, generator)
-    prior = fit_prior(data, data, budget=Budget(steps=600), settings={"width": 32})
-    answer = fit_method("dps", Problem(process, data, data, prior=prior), {"steps": 48, "sweeps": 2})
+    prior = fit_prior(data, data, budget=Budget(steps=400), settings={"width": 32})
+    answer = fit_method("dps", Problem(process, data, data, prior=prior), {"steps": 24, "sweeps": 1})
     # y = x + N(0, 1.5^2): the peaks at +-2 with variance .09 + 2.25
     y, v = 0.5, 2.25 + 0.09
     right = 1 / (1 + math.exp(((y - 2) ** 2 - (y + 2) ** 2) / (2 * v)))
