@@ -138,8 +138,8 @@ class Peaks(ScoreModel):
 def test_between_two_peaks_guidance_leans_to_the_sensor_but_too_little(generator):
     """A sensor of deviation 1.5 that reads .5 leaves weights of .70 and .30.
 
-    The covariance of a start given a noised state counts as the same for all of them: far from a Gaussian law the weight
-    of the nearer peak is too small (.61 here), which the guide says.  Each peak has the width that it should have.
+    The covariance of a start given a noised state counts as the same for all of them.  Far from a Gaussian law the
+    weight of the nearer peak is then too small (.61 here), as the guide says; each peak has its right width.
     """
     reference = LinearReference(VP(), torch.zeros(1), torch.tensor([4.09]))
     prior = LearnedPrior(
