@@ -360,6 +360,11 @@ def rows_by_name(title: str) -> Any:
     return make
 
 
+def priors(result: Result) -> Table:
+    """One prior under several forward models, each figure in a row."""
+    return table(result, "One prior, many forward models", ["found"], {k: [k] for k in result["figures"]})
+
+
 DETAILS = (
     ("heat", heat),
     ("heat-edges", edges),
@@ -382,6 +387,7 @@ DETAILS = (
     ("noising", noising),
     ("paths", rows_by_name("Paths between x_T and x_0 of an Ornstein-Uhlenbeck process")),
     ("heat-priors", rows_by_name("Laws of initial states of heat, by each generative model")),
+    ("priors", priors),
     ("generation", generation),
     ("fft_share", fft),
     ("wrapping", wrapping),

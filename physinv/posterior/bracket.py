@@ -31,7 +31,7 @@ from torch import Tensor
 from physinv.config.inputs import States, Times, as_times, check_count, check_generator, check_instance
 from physinv.posterior.chain import Chain
 from physinv.posterior.posterior import default_batch
-from physinv.posterior.prior import Prior
+from physinv.posterior.prior import PriorDensity
 from physinv.posterior.weigh import Reversal, Weighed, path_log_weight, prior_for, weigh
 
 
@@ -129,7 +129,7 @@ def bracket(
     return Bracket(torch.stack(found).mean(0), weighed, final[0].numel())
 
 
-def _log_weights(posterior: Reversal, chain: Chain, states: Tensor, prior: Prior) -> Tensor:
+def _log_weights(posterior: Reversal, chain: Chain, states: Tensor, prior: PriorDensity) -> Tensor:
     """Log weights of known paths, some at a time."""
     parts = torch.split(states, default_batch(states[:, 0]))
     return torch.cat([path_log_weight(posterior, chain, part, prior) for part in parts])

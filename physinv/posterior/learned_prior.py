@@ -31,13 +31,12 @@ from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import divergence_for, log_prob
 from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
-from physinv.reversal.ancestral import ddim
 from physinv.reversal.transport import transport, transport2
 from physinv.training.budget import Budget
 from physinv.training.loop import fit
 
 _FIRST = 1e-3  # of the horizon: from here on times are as many in each octave, in training and sampling
-_DECODING, _ENCODING = 8, 48  # steps of the probability flow down from noise, and up
+_DECODING, _CORRECTIONS = 8, 5  # steps of the probability flow down from noise, and of undoing each of them
 _OCTAVES, _FINE = 0.2, 2000  # share of the steps down that are equal in log t, the others in the angle; times to see it
 _AXES = 1024  # numbers of a state up to which principal axes are sought
 
@@ -143,27 +142,33 @@ class LearnedPrior(Prior):
 
         Without a network it is the symmetric root of the Gaussian law, whatever the number of steps.
         """
-        horizon, flow = self.process.horizon, Reverse(self.process, self.model, 0.0)
         white = u.to(self.mean).reshape(len(u), *self.reference.mean0.shape)
+        horizon = self.process.horizon
         z = self.reference.mean_at(horizon) + self.reference.covariance_at(horizon).root(white)
-        still = torch.zeros_like(z)[None]
         for a, b in itertools.pairwise(self._descent.tolist()):
-            z = transport2(flow, z, z.new_full((len(z),), a), z.new_full((len(z),), b), still)
+            z = self._flow(z, a, b)
         return self.mean + self.scale * z
 
     @torch.no_grad()
     def encode(self, x: States) -> Float[Tensor, "batch numbers"]:
-        """Return the noise that the probability flow leads to; :meth:`decode` takes longer steps."""
-        z, horizon = (self.model.accepted(x) - self.mean) / self.scale, self.process.horizon
-        first, flow = _FIRST * horizon, Reverse(self.process, self.model, 0.0)
+        """Return the noise that :meth:`decode` makes states of, up to where its flow is steep.
 
-        # The first moment by the Gaussian law, in directions that vary; then DDIM upward.
-        white = self.reference.covariance_at(0.0).whiten(z - self.reference.mean_at(0.0))
-        z = self.reference.mean_at(first) + self.reference.covariance_at(first).root(white)
-        still = torch.zeros_like(z)[None]
-        for a, b in itertools.pairwise(self.levels(_ENCODING)[:-1].flip(0).tolist()):
-            z = ddim(flow, z, z.new_full((len(z),), a), z.new_full((len(z),), b), still)
+        Each of its steps is undone by a few corrections with the derivative of the Gaussian law.
+        """
+        z = (self.model.accepted(x) - self.mean) / self.scale
+        for b, a in itertools.pairwise(self._descent.flip(0).tolist()):
+            early, late = self.reference.covariance_at(b), self.reference.covariance_at(a)
+            up = self.reference.mean_at(a) + late.root(early.whiten(z - self.reference.mean_at(b)))
+            for _ in range(_CORRECTIONS):
+                up = up + late.root(early.whiten(z - self._flow(up, a, b)))
+            z = up
+        horizon = self.process.horizon
         return self.reference.covariance_at(horizon).whiten(z - self.reference.mean_at(horizon)).flatten(1)
+
+    def _flow(self, z: Tensor, a: float, b: float) -> Tensor:
+        """One step of the probability flow from a time down to an earlier one."""
+        later, earlier = (z.new_full((len(z),), t) for t in (a, b))
+        return transport2(Reverse(self.process, self.model, 0.0), z, later, earlier, torch.zeros_like(z)[None])
 
     @torch.no_grad()
     def start_given(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CLOSED_FORM", "Prior", "prior_of"]
+__all__ = ["CLOSED_FORM", "PriorDensity", "prior_of"]
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,7 +18,7 @@ CLOSED_FORM = "closed form"
 """What a prior is called that the process knows a formula for."""
 
 
-class Prior(NamedTuple):
+class PriorDensity(NamedTuple):
     """The density of the initial states.
 
     Attributes:
@@ -30,7 +30,7 @@ class Prior(NamedTuple):
     source: str
 
 
-def prior_of(sde: SDE, reference: ReferenceLaw | None, start: float = 0.0) -> Prior:
+def prior_of(sde: SDE, reference: ReferenceLaw | None, start: float = 0.0) -> PriorDensity:
     """Return the log density of initial states: the formula of the process, else the reference law of the score.
 
     The reference law was fitted to the initial states of the training data.  What is computed with it is the evidence
@@ -53,7 +53,7 @@ def prior_of(sde: SDE, reference: ReferenceLaw | None, start: float = 0.0) -> Pr
             return found
 
         if process.log_prior(torch.zeros((1, *process.shape))) is not None:
-            return Prior(log_prior, CLOSED_FORM)
+            return PriorDensity(log_prior, CLOSED_FORM)
     if reference is None:
         raise ValueError(
             f"the log density of the initial states of {type(sde).__name__} is not known; give `log_prior`, or the "
@@ -61,4 +61,4 @@ def prior_of(sde: SDE, reference: ReferenceLaw | None, start: float = 0.0) -> Pr
         )
     law = reference
     name = f"reference law `{law.name}` fitted to the initial states of the training data"
-    return Prior(lambda x: law.log_prob(x, x.new_full((len(x),), start)), name)
+    return PriorDensity(lambda x: law.log_prob(x, x.new_full((len(x),), start)), name)

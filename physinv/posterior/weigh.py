@@ -32,7 +32,7 @@ from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.chain import Chain, forward_log_prob
 from physinv.posterior.posterior import default_batch
-from physinv.posterior.prior import Prior, prior_of
+from physinv.posterior.prior import PriorDensity, prior_of
 
 
 @runtime_checkable
@@ -208,7 +208,7 @@ def weigh(
 
 @torch.no_grad()
 def path_log_weight(
-    posterior: Reversal, chain: Chain, path: Float[Tensor, "batch time *state"], prior: Prior
+    posterior: Reversal, chain: Chain, path: Float[Tensor, "batch time *state"], prior: PriorDensity
 ) -> Float[Tensor, " batch"]:
     """Return the log weights that a chain gives to known paths.
 
@@ -228,7 +228,7 @@ def path_log_weight(
     return total
 
 
-def prior_for(posterior: Reversal, chains: list[Chain], log_prior: Callable[[Tensor], Tensor] | None) -> Prior:
+def prior_for(posterior: Reversal, chains: list[Chain], log_prior: Callable[[Tensor], Tensor] | None) -> PriorDensity:
     """Return the log density of the states that chains end in.
 
     Args:
@@ -237,7 +237,7 @@ def prior_for(posterior: Reversal, chains: list[Chain], log_prior: Callable[[Ten
         log_prior: What was given; None: see :func:`~physinv.posterior.prior.prior_of`.
     """
     if log_prior is not None:
-        return Prior(log_prior, "given")
+        return PriorDensity(log_prior, "given")
     return prior_of(posterior.sde, posterior.reference, chains[0][-1].earlier)
 
 

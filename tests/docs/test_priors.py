@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import h5py
-import torch
 
 from physinv.cli import app as cli
 from physinv.posterior.reconstruction import read_reconstruction
@@ -41,5 +40,4 @@ def test_a_newcomer_may_follow_the_page(tmp_path, monkeypatch, capsys):
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "priors.md", "exec"), names)
     assert names["samples"].shape == (2, 8, 1, 8, 8)
-    assert bool(torch.isfinite(names["densities"]).all())
     assert names["scores"].shape == (16, 1, 8, 8)

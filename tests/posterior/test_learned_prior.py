@@ -58,9 +58,11 @@ def test_two_peaks_are_learned_and_the_density_integrates_to_one(generator):
     at = torch.linspace(-6, 6, 121)[:, None]
     assert float(prior.log_prob(at).exp().sum() * 0.1) == pytest.approx(1, abs=0.01)
 
-    # The flow draws what the reversal does, and is undone; between the peaks it is steep.
+    # The flow draws peaks as well, and is undone but in the middle, where it is steep.
     u = torch.randn(1000, 1, generator=generator)
-    assert float(prior.decode(u).abs().std()) == pytest.approx(float(drawn.abs().std()), rel=0.2)
+    size = prior.decode(u).abs()
+    assert float(size.std()) < 1.1
+    assert float(size.mean()) == pytest.approx(2, abs=0.3)
     near = u[u.abs()[:, 0] > 0.5]
     assert float((prior.encode(prior.decode(near)) - near).abs().mean()) < 0.1
     again = LearnedPrior.from_tensors(prior.tensors(), VectorLayout("x", 1), Settings())
@@ -90,7 +92,7 @@ def test_principal_axes_make_correlated_gaussians_exact_before_training(generato
     u = torch.randn(4, 2, generator=generator)
     ends = prior.decode(torch.eye(2)) - prior.decode(torch.zeros(1, 2))
     assert torch.allclose(ends.T @ ends, law.covariance_matrix, rtol=0.15)
-    assert torch.allclose(prior.encode(prior.decode(u)), u, atol=0.02)
+    assert torch.allclose(prior.encode(prior.decode(u)), u, atol=0.01)
 
 
 def test_states_given_noised_ones_have_mean_and_covariance_of_the_joint_gaussian(generator):

@@ -8,7 +8,7 @@ of the sensors, and what they see of the noise on the way.
 
 from __future__ import annotations
 
-__all__ = ["RecordObjective", "SeenErrors", "curvature_inverse", "fit_seen_errors", "quiet", "states_at"]
+__all__ = ["RecordObjective", "SeenErrors", "curvature_inverse", "fit_seen_errors", "frames_from", "quiet", "states_at"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import Times, as_times
 from physinv.config.seeds import seeds
 from physinv.laws.observation import jacobian
 from physinv.laws.record import ObservationRecord
@@ -215,3 +216,24 @@ def states_at(
     grid = [begin, *(t for t in times if t > begin)]
     found = simulator.run(x, grid, noise=False)
     return found if times[0] == begin else found[:, 1:]
+
+
+def frames_from(
+    simulator: Simulator, times: Times, draw: Callable[[], Float[Tensor, "batch n *state"]]
+) -> Float[Tensor, "batch n time *state"]:
+    """Return trajectories without noise from draws of initial states.
+
+    Args:
+        simulator: The process.
+        times: Times, 0 or later, in any order.
+        draw: Draws initial states, once the times are known to be right.
+
+    Raises:
+        ValueError: If there is no time, or one is negative.
+    """
+    wanted = as_times(times).tolist()
+    if not wanted or min(wanted) < 0:
+        raise ValueError(f"`times` must be 0 or later, got {wanted}; processes begin at 0.")
+    starts, every = draw(), sorted(set(wanted))
+    found = states_at(simulator, starts.flatten(0, 1), every)[:, [every.index(t) for t in wanted]]
+    return found.reshape(*starts.shape[:2], *found.shape[1:])

@@ -35,7 +35,7 @@ from physinv.methods.classical.coordinates import Coordinates
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import gaussian_prior_of
 from physinv.methods.classical.minimise import LeastSquares
-from physinv.methods.classical.record_objective import RecordObjective, SeenErrors, fit_seen_errors, states_at
+from physinv.methods.classical.record_objective import RecordObjective, SeenErrors, fit_seen_errors, frames_from
 from physinv.methods.problem import NotApplicableError, RecordAnswer
 from physinv.processes.simulator import Simulator, refine
 
@@ -109,18 +109,12 @@ class StrongConstraint(RecordAnswer):
             ValueError: If there is no time, or one is negative.
             NotApplicableError: For later times of a process with noise, whose course the observations tell, too.
         """
-        wanted = as_times(times).tolist()
-        if not wanted or min(wanted) < 0:
-            raise ValueError(f"`times` must be 0 or later, got {wanted}; processes begin at 0.")
-        if self.errors is not None and max(wanted) > 0:
+        if self.errors is not None and max(as_times(times).tolist(), default=0) > 0:
             raise NotApplicableError(
                 "states after the initial one need whole paths, which are for at most 1024 moving components; ask for "
                 "time 0 alone, or take a smaller grid."
             )
-        starts = self.sample(y, n, generator=generator).flatten(0, 1)
-        every = sorted(set(wanted))
-        found = states_at(self.forward.simulator, starts, every)[:, [every.index(t) for t in wanted]]
-        return found.reshape(-1, n, *found.shape[1:])
+        return frames_from(self.forward.simulator, times, lambda: self.sample(y, n, generator=generator))
 
     def objectives(self, y: Any) -> list[RecordObjective]:
         """Return the cost functions of a few rows at a time.

@@ -44,7 +44,7 @@ from physinv.methods.classical.record_objective import (
     SeenErrors,
     curvature_inverse,
     fit_seen_errors,
-    states_at,
+    frames_from,
 )
 from physinv.methods.problem import NotApplicableError, Problem, RecordAnswer
 from physinv.posterior.learned_prior import LearnedPrior
@@ -123,28 +123,11 @@ class GuidedPrior(RecordAnswer):
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n time *state"]:
-        """Draw trajectories: those of the draws of initial states.
-
-        Args:
-            y: Observed numbers.
-            n: Draws for each row.
-            times: Times, 0 or later.
-            generator: Source of randomness.
-
-        Returns:
-            One trajectory for each draw.
-
-        Raises:
-            NotApplicableError: For later times of a process with noise, whose course the observations tell, too.
-        """
-        wanted = as_times(times).tolist()
-        if self.errors is not None and max(wanted) > 0:
+        if self.errors is not None and max(as_times(times).tolist(), default=0) > 0:
             raise NotApplicableError(
                 "states after the initial one need whole paths; ask for time 0 alone, or take mcmc."
             )
-        starts, every = self.sample(y, n, generator=generator).flatten(0, 1), sorted(set(wanted))
-        found = states_at(self.forward.simulator, starts, every)[:, [every.index(t) for t in wanted]]
-        return found.reshape(-1, n, *found.shape[1:])
+        return frames_from(self.forward.simulator, times, lambda: self.sample(y, n, generator=generator))
 
     @torch.no_grad()
     def _drawn(self, seen: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -20,11 +20,10 @@ from physinv.methods.registry import fit_method
 from physinv.models.build import score_network
 from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
-from physinv.posterior.learned_prior import LearnedPrior, fit_prior
+from physinv.posterior.learned_prior import LearnedPrior
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
 from physinv.processes.simulator import Simulator
-from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 
 HEAT = Heat(size=8, dimension=1, steps=2)
@@ -82,7 +81,7 @@ def test_guided_draws_are_exact_at_any_number_of_steps(observed, diffusivity, ge
     if observed is not None:
         answer, exact = answer.given(observed), exact.given(observed)
         seen = observed.observe(seen, generator=generator)
-    n = 2000
+    n = 1000
     draws, right = (a.sample(seen, n, generator=generator) for a in (answer, exact))
     deviation = right.std(1)
     size = deviation.clamp(min=0.02)  # directions that are nearly known: what float32 and the first noise leave
@@ -126,20 +125,34 @@ def test_a_record_of_two_times_is_answered_and_missing_numbers_tell_nothing(gene
         answer.given(record).sample_at(y, 2, [0.0, 0.1], generator=generator)
 
 
-def test_two_peaks_and_a_sharp_sensor(generator):
-    """Peaks at -2 and 2: a sensor of deviation 1 at .5 leaves weights e^(+-1) apart, which the guidance must find."""
-    centre = 4.0 * torch.randint(0, 2, (2000, 1), generator=generator) - 2
-    start = centre + 0.3 * torch.randn(2000, 1, generator=generator)
-    process = Still()
-    data = data_of(process, start, generator)
-    prior = fit_prior(data, data, budget=Budget(steps=600), settings={"width": 32})
+class Peaks(ScoreModel):
+    """The score of equal peaks at -2 and 2 of deviation .3, in closed form."""
+
+    def output(self, x, t, features=None):
+        law = self.reference.spectrum(t, x)
+        width = law.a**2 * 0.09 + law.v
+        score = (2 * law.a * torch.tanh(2 * law.a * x / width) - x) / width
+        return (score - self.reference.score(x, t)) / (law.a**2 * law.prior / law.now / law.v).sqrt()
+
+
+def test_between_two_peaks_guidance_leans_to_the_sensor_but_too_little(generator):
+    """A sensor of deviation 1.5 that reads .5 leaves weights of .70 and .30.
+
+    The covariance of a start given a noised state counts as the same for all of them.  Far from a Gaussian law the
+    weight of the nearer peak is then too small (.61 here), as the guide says; each peak has its right width.
+    """
+    reference = LinearReference(VP(), torch.zeros(1), torch.tensor([4.09]))
+    prior = LearnedPrior(
+        reference.sde, Peaks(reference, torch.nn.Linear(1, 1), (1e-3, 1.0)), torch.zeros(1), torch.ones(1)
+    )
+    process, y, v = Still(), 0.5, 2.25 + 0.09
+    data = data_of(process, prior.draw(50, generator=generator), generator)
     answer = fit_method("dps", Problem(process, data, data, prior=prior), {"steps": 48, "sweeps": 2})
-    # y = x + N(0, 1.5^2): the peaks at +-2 with variance .09 + 2.25
-    y, v = 0.5, 2.25 + 0.09
     right = 1 / (1 + math.exp(((y - 2) ** 2 - (y + 2) ** 2) / (2 * v)))
     drawn = answer.given(Observation(lambda x: x, 1.5)).sample(torch.tensor([[y]]), 2000, generator=generator)
-    assert float((drawn > 0).float().mean()) == pytest.approx(right, abs=0.08)  # .85; .5 without the sensor
-    assert float(drawn.abs().std()) == pytest.approx(0.3, abs=0.15)
+    error = math.sqrt(right * (1 - right) / 2000)
+    assert 0.5 + 5 * error < float((drawn > 0).float().mean()) < right + 5 * error  # the prior has .5
+    assert float(drawn.abs().std()) == pytest.approx(math.sqrt(1 / (1 / 0.09 + 1 / 2.25)), abs=0.05)
 
 
 def test_other_priors_are_for_other_methods(generator):
