@@ -38,8 +38,8 @@ from physinv.training.objectives.variational import simple_loss
 from simulators.fields.heat import Heat
 
 HEAT = Heat(size=16)
-TRAIN, VALID, DRAWS, STEPS, CHAIN = 2000, 200, 800, 8, 50
-UPDATES = 100  # a tenth of them through a solver, with a quarter of the states: each takes an order longer
+TRAIN, VALID, DRAWS, STEPS, CHAIN = 2000, 200, 500, 8, 25
+UPDATES, SOLVED = 100, 4  # the second ones go through a solver, where each takes a hundred times longer
 SETTINGS = Settings(width=8, validate_windows=64, batch=64)
 FEW = Settings(width=8, validate_windows=16, batch=16)
 Draw = Callable[[torch.Generator], Tensor]
@@ -108,7 +108,7 @@ def once(seed: int, budget: float) -> dict[str, float]:
     x, valid, truth, other = (HEAT.initial(n, generator=streams) for n in (TRAIN, VALID, DRAWS, DRAWS))
     data, check = (still(v, (0.0, 1.0)) for v in (x, valid))
     exact = HEAT.initial(20 * DRAWS, generator=streams)
-    spent, fewer = Budget(steps=UPDATES), Budget(steps=UPDATES // 10)
+    spent, fewer = Budget(steps=UPDATES), Budget(steps=SOLVED)
     none = fit_flow(data, check, budget=Budget(steps=1), settings=SETTINGS, seed=seed)
     white = torch.randn(DRAWS, *HEAT.shape, generator=streams)
 
