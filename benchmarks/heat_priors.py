@@ -3,7 +3,7 @@
 python benchmarks/heat_priors.py    power per wave number and energy distance, beside those of exact draws
 
 The law is a Gaussian random field on 16 x 16 points.  Scores are learned around the Gaussian law of the data, flows
-from whitened data: a network that learns nothing changes nothing.  DDPM has to learn the noise of white data too.
+and chains from whitened data: a network that learns nothing changes nothing.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from physinv.equations.sde import SDE, Reverse, Score
 from physinv.equations.solve import solve
 from physinv.evaluation.two_sample import energy_distance
 from physinv.models.build import score_network
-from physinv.models.networks.build import build_network
-from physinv.models.prediction import Prediction
 from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.flows.prior import FlowPrior, fit_flow
@@ -35,15 +33,15 @@ from physinv.posterior.learned_prior import LearnedPrior, fit_prior
 from physinv.reversal.ancestral import ancestral
 from physinv.training.budget import Budget
 from physinv.training.loop import fit
-from physinv.training.objectives.base import Batch
+from physinv.training.objectives.base import Batch, Loss
 from physinv.training.objectives.variational import simple_loss
 from simulators.fields.heat import Heat
 
 HEAT = Heat(size=16)
-TRAIN, VALID, DRAWS, STEPS = 2000, 200, 1000, 16
-CHAIN = 100
-UPDATES = 200  # a tenth of them through a solver, where each takes an order of magnitude longer
-SETTINGS = Settings(width=8, validate_windows=64)
+TRAIN, VALID, DRAWS, STEPS, CHAIN = 2000, 200, 500, 8, 25
+UPDATES, SOLVED = 100, 4  # the second ones go through a solver, where each takes a hundred times longer
+SETTINGS = Settings(width=8, validate_windows=64, batch=64)
+FEW = Settings(width=8, validate_windows=16, batch=16)
 Draw = Callable[[torch.Generator], Tensor]
 
 
@@ -55,31 +53,35 @@ def still(x: Tensor, times: tuple[float, ...]) -> TrajectoryDataset:
     )
 
 
-def score_of(process: Noising, x: Tensor, valid: Tensor, budget: Budget, seed: int) -> Draw:
-    """A score learned by denoising around the Gaussian law, as ``fit_prior`` does for a VP process."""
-    times = (0.0, 1e-3 * process.horizon, process.horizon)
-    size = x.std()
-    data = [still(v / size, times) for v in (x, valid)]
+def score_of(
+    process: Noising, first: float, data: list[TrajectoryDataset], budget: Budget, seed: int, loss: Loss | None = None
+) -> ScoreModel:
+    """A score around the Gaussian law, as ``fit_prior`` makes it for a VP process; ``first`` is the first time."""
     reference = LinearReference.fit(process, data[0], SETTINGS)
     network = score_network(reference, HEAT.layout, SETTINGS, seed=seed)
-    model = ScoreModel(reference, network, times[1:], shape=HEAT.shape)
-    fit(model, process, *data, settings=SETTINGS, budget=budget, seed=seed)
-    law = LearnedPrior(process, model, torch.zeros(1, 1, 1), size.reshape(1, 1, 1))
-    return lambda generator: law.draw(DRAWS, steps=STEPS, generator=generator)
+    model = ScoreModel(reference, network, (first, process.horizon), shape=HEAT.shape)
+    fit(model, process, *data, settings=SETTINGS, budget=budget, loss=loss, seed=seed)
+    return model
+
+
+def exploding(x: Tensor, valid: Tensor, budget: Budget, seed: int) -> LearnedPrior:
+    """A score learned by denoising under a VE process."""
+    process, size = VE(basis="fourier"), x.std()
+    data = [still(v / size, (0.0, 1e-3, process.horizon)) for v in (x, valid)]
+    model = score_of(process, 1e-3, data, budget, seed)
+    return LearnedPrior(process, model, torch.zeros(1, 1, 1), size.reshape(1, 1, 1))
 
 
 def ddpm(law: FlowPrior, x: Tensor, valid: Tensor, budget: Budget, seed: int) -> Draw:
-    """A chain that predicts the noise in whitened states, with the variance beta."""
-    process, times = VP(chain(linear_betas(CHAIN))), grid(CHAIN)
+    """A chain of whitened states, trained by the simple loss and drawn with the variance beta, right for white ones."""
+    process, times = VP(chain(linear_betas(CHAIN)), basis="fourier"), grid(CHAIN)
     data = [still(law.covariance.whiten(v - law.mean), (0.0, 1.0)) for v in (x, valid)]
-    network = build_network(HEAT.layout, 1, 1, SETTINGS, seed=seed)
-    model = Prediction(network, process, times)
 
     def loss(score: Score, sde: SDE, batch: Batch) -> Tensor:
         x0, clock = batch.states[:, :1], times.to(batch.states).expand(len(batch.states), -1)
         return simple_loss(score, sde, replace(batch, states=x0.expand(-1, len(times), *HEAT.shape), times=clock))
 
-    fit(model, process, *data, settings=SETTINGS, budget=budget, loss=loss, seed=seed)
+    model = score_of(process, 1 / CHAIN, data, budget, seed, loss)
 
     def draw(generator: torch.Generator) -> Tensor:
         z = torch.randn(DRAWS, *HEAT.shape, generator=generator)
@@ -106,7 +108,7 @@ def once(seed: int, budget: float) -> dict[str, float]:
     x, valid, truth, other = (HEAT.initial(n, generator=streams) for n in (TRAIN, VALID, DRAWS, DRAWS))
     data, check = (still(v, (0.0, 1.0)) for v in (x, valid))
     exact = HEAT.initial(20 * DRAWS, generator=streams)
-    spent, fewer = Budget(steps=UPDATES), Budget(steps=UPDATES // 10)
+    spent, fewer = Budget(steps=UPDATES), Budget(steps=SOLVED)
     none = fit_flow(data, check, budget=Budget(steps=1), settings=SETTINGS, seed=seed)
     white = torch.randn(DRAWS, *HEAT.shape, generator=streams)
 
@@ -115,11 +117,11 @@ def once(seed: int, budget: float) -> dict[str, float]:
 
     members: dict[str, Callable[[], Draw]] = {
         "score, VP (fit_prior)": lambda: prior(fit_prior(data, check, budget=spent, settings=SETTINGS, seed=seed)),
-        "score, VE": lambda: score_of(VE(basis="fourier"), x, valid, spent, seed),
+        "score, VE": lambda: prior(exploding(x, valid, spent, seed)),
         "DDPM": lambda: ddpm(none, x, valid, spent, seed),
         "flow matching": lambda: prior(fit_flow(data, check, budget=spent, settings=SETTINGS, seed=seed)),
         "continuous flow, likelihood": lambda: prior(
-            fit_flow(data, check, budget=fewer, loss="likelihood", settings=SETTINGS, seed=seed)
+            fit_flow(data, check, budget=fewer, loss="likelihood", settings=FEW, seed=seed)
         ),
     }
     laws = {"exact draws": other, "Gaussian of the data, nothing learned": none.mean + none.covariance.root(white)}

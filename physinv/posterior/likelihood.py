@@ -126,6 +126,7 @@ def flow_log_prob(
     # The tolerance of the states is in units of their root mean square, that of the density in nats.
     ends, size = torch.tensor(span, dtype=torch.float64, device=x.device), float(x.double().square().mean().sqrt())
     with torch.set_grad_enabled(differentiable):
+        x = x.detach().requires_grad_() if differentiable and not x.requires_grad else x
         reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=(atol * (size or 1.0), atol))
         out: Tensor = base(reached[-1]) + gains[-1]
     return out
@@ -245,10 +246,10 @@ def _side_by_side(x: Tensor) -> int:
 def _pullback(v: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """``v(x)``, and the function ``z (probes, batch, *state) -> z . J z (probes, batch)``, from one evaluation of v.
 
-    Both can be differentiated further where gradients are enabled."""
-    kept = torch.is_grad_enabled()
+    Both can be differentiated further where ``x`` is part of a graph."""
+    kept = torch.is_grad_enabled() and x.requires_grad
     with torch.enable_grad():
-        x = x if kept and x.requires_grad else x.detach().requires_grad_()
+        x = x if kept else x.detach().requires_grad_()
         value = v(x)
 
     def quadratic(z: Tensor) -> Tensor:

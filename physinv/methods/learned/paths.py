@@ -143,6 +143,9 @@ class Bridge(Denoiser):
             noise: Draws standard normal numbers, for each observation.
             context: What depends on the observation.
             steps: Number of steps, of two evaluations each and one less in all.
+
+        Returns:
+            Draws of ``z``.
         """
         y, grid = torch.zeros_like(context.centre), [1 - (1 - i / steps) ** 2 for i in range(steps + 1)]
         for a, b in itertools.pairwise(grid):

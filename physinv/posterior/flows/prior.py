@@ -65,7 +65,10 @@ class FlowPrior:
         Args:
             n: Number of states.
             generator: Source of randomness, on the device of the flow.
-            steps: Steps of Heun's method; for Gaussian data any number is exact.
+            steps: Steps of Heun's method.
+
+        Returns:
+            The draws.
         """
         shape = (check_count(n, "n"), *self.mean.shape)
         return self.decode(torch.randn(shape, generator=generator, device=self.mean.device), steps=steps)

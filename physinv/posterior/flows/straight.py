@@ -68,6 +68,9 @@ def transport_noise(
         velocity: ``(y, t) -> v``, ``t`` one number for each state.
         noise: Standard normal numbers.
         steps: Number of steps, of two evaluations each.
+
+    Returns:
+        The data that the noise becomes.
     """
     y, grid = noise, [1 - (1 - i / steps) ** 2 for i in range(steps + 1)]
     for a, b in itertools.pairwise(grid):

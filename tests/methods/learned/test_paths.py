@@ -1,14 +1,14 @@
 """Paths from an observation: bridges and rectified flows of Gaussians in closed form, and trained ones."""
 
 import dataclasses
+import functools
 import math
 
 import pytest
 import torch
-from learned_cases import GAUSS, MIXTURE, missed, pair
+from learned_cases import GAUSS, pair
 from torch import nn
 
-from physinv.evaluation import metrics
 from physinv.methods.learned.conditional import fit_flow_matching, load_flow_matching
 from physinv.methods.learned.coordinates import Context, TargetCoordinates
 from physinv.methods.learned.paths import Bridge, Rectified, Velocity
@@ -69,9 +69,30 @@ def test_a_bridge_draws_the_gaussian_that_it_expects_at_order_two():
         mean, variance = law_of_draws(model, steps)
         assert mean == pytest.approx(MEAN, abs=0.01)
         errors.append(variance - DEVIATION**2)
-    print(errors)
     assert abs(errors[1]) < 0.01
     assert abs(errors[1]) < 0.4 * abs(errors[0])
+
+
+def test_a_bridge_draws_both_peaks_in_their_shares(generator):
+    """1/3 N(-1.25, .22) + 2/3 N(.625, .22), of variance 1, whose expectation given a noisy state is known."""
+    shares, places = torch.tensor([1 / 3, 2 / 3]).double(), torch.tensor([-1.25, 0.625]).double()
+    width = 1 - float((shares * places**2).sum())
+
+    def peaks(features, tau):
+        sigma = torch.exp(math.log(0.002) + tau.double() * math.log(80 / 0.002))
+        y, now = features * (1 + sigma**2).sqrt(), width + sigma**2
+        which = torch.softmax(shares.log() - (y - places) ** 2 / (2 * now), 1)
+        d = (which * (places + width / now * (y - places))).sum(1, keepdim=True)
+        return (d - y / (1 + sigma**2)) * (1 + sigma**2).sqrt() / sigma
+
+    n = 20_000
+    noise = functools.partial(torch.randn, n, 1, dtype=torch.float64, generator=generator)
+    z = Bridge(plain(), Known(peaks)).draw(noise, context(n), 8)[:, 0]
+    # five standard errors of 20000 draws; kurtosis below 3
+    assert float(z.mean()) == pytest.approx(0, abs=5 / math.sqrt(n))
+    assert float(z.var()) == pytest.approx(1, abs=5 * math.sqrt(2 / n))
+    third = float((shares * (places**3 + 3 * places * width)).sum())
+    assert float((z**3).mean()) == pytest.approx(third, abs=5 * math.sqrt(15 / n))
 
 
 def test_a_bridge_of_white_noise_is_a_brownian_motion():
@@ -104,30 +125,16 @@ def test_a_rectified_flow_arrives_in_one_step():
 @pytest.mark.parametrize("path", ["linear", "rectified", "stochastic"])
 def test_trained_paths_have_the_posterior_of_the_pair_of_traps(path, make, generator):
     """x_T as an input: mean slope 1.0466 and deviation .7842, where a paired flow without it has 1.687 and none."""
-    problem, test = make(GAUSS, 60, batch=256, width=16, depth=1)
+    problem, test = make(GAUSS, 300, batch=512, width=16, depth=1)
     _, final = pair(test)
-    answer = fit_flow_matching(problem, path=path, steps=8)
+    answer = fit_flow_matching(problem, path=path, steps=16)
     draws = answer.sample(final, 64, generator=generator)
     mean = answer.mean(final)
     slope = float((mean * final).sum() / final.square().sum())
     # 2000 trajectories: the slope is known to .784/(.593 sqrt(2000)) = .03, the deviation to 1.6 %
     assert slope == pytest.approx(1.0466, abs=0.1)
-    assert float(draws.var(1).mean().sqrt()) == pytest.approx(0.7842, rel=0.06)
+    assert float(draws.var(1).mean().sqrt()) == pytest.approx(0.7842, rel=0.04)
     assert torch.allclose(draws.mean(1), mean, atol=5 * 0.784 / 8 + 0.05)
-
-
-@pytest.mark.parametrize("path", ["rectified", "stochastic"])
-def test_trained_paths_are_nearly_exact_on_a_mixture(path, make, generator):
-    problem, test = make(MIXTURE, 600, batch=256, width=32, depth=2)
-    (truth, final), exact = pair(test), MIXTURE.exact()
-    answer = fit_flow_matching(problem, path=path, steps=4 if path == "rectified" else 16)
-    draws, right = answer.sample(final, 16, generator=generator), exact.sample(final, 16, generator=generator)
-    print(
-        float(metrics.crps(draws, truth) / metrics.crps(right, truth)),
-        missed(answer.mean(final), exact.mean(final), truth),
-    )
-    assert float(metrics.crps(draws, truth) / metrics.crps(right, truth)) == pytest.approx(1, abs=0.04)
-    assert missed(answer.mean(final), exact.mean(final), truth) < 0.06
 
 
 @pytest.mark.parametrize(("path", "folders"), [("rectified", ["straight", "reflow"]), ("stochastic", [""])])
