@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field, ValidationError
@@ -123,7 +124,8 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
         The numbers, float32.
 
     Raises:
-        ValueError: If the file cannot be read, or has several variables and none is named.
+        ValueError: If the file cannot be read, has several variables and none is named, or its numbers are complex,
+            words, or too large for float32.
     """
     source = open_source(path)
     names = [str(name) for name in source.data_vars]
@@ -131,7 +133,16 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
     if len(known) != 1:
         raise ValueError(f"`variable` of {where} must name one of {', '.join(names)}, got {variable}.")
     array: Any = source[known[0]].values
-    return torch.as_tensor(array.astype("float32"))
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"`data`: numbers of {where} must be real, {path} has {array.dtype}; write real ones.")
+    with np.errstate(over="ignore"):
+        found = array.astype("float32")
+    if (lost := np.isfinite(array) & ~np.isfinite(found)).any():
+        most = float(np.abs(array[lost]).max())
+        raise ValueError(
+            f"`data` of {where} must be numbers of float32, below 3e38, {path} has {most:g}; change the unit."
+        )
+    return torch.as_tensor(found)
 
 
 def _places(path: Path, shape: tuple[int, ...], where: str) -> list[int]:

@@ -71,6 +71,19 @@ def test_a_dataset_seen_at_several_times(folder, physinv, tmp_path):
     assert "crps" in said
 
 
+def test_draws_and_noise_do_not_depend_on_the_limit(folder, physinv, tmp_path):
+    data, found = ("--data", folder / "heat/data/test", "--observe", "sensors:0.5", "--at", "0.1,0.2"), []
+    for limit in (8, 5, 1):
+        out = tmp_path / f"{limit}.hdf5"
+        code, _, err = physinv(*words(folder, out, *data, "--frames", "0.1", "--samples", 4, "--limit", limit))
+        assert code == 0, err
+        found.append(read_reconstruction(out))
+        assert len(found[-1].samples) == len(found[-1].seen) == len(found[-1].truth) == limit
+    for other in found[1:]:
+        for name in ("seen", "samples", "frames", "truth", "frames_truth"):
+            assert torch.equal(getattr(found[0], name)[: len(other.samples)], getattr(other, name)), name
+
+
 def test_a_record_in_files_with_a_forecast(folder, physinv, tmp_path):
     out = tmp_path / "b.hdf5"
     record = ("--record", folder / "record.toml", "--frames", "0.2,0.4", "--samples", 64)
