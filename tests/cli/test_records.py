@@ -129,6 +129,8 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
         ('observe = "every:2"', "", "`observe` or `places` must say what is seen"),
         ('mask = "mask.npy"', 'mask = "late.npy"', "`mask` of entry 1"),
         ('data = "late.npy"', 'data = "early.npy"', "`data` of entry 1"),
+        ('data = "late.npy"', 'data = "/etc/hostname"', "must lie in the folder of the record"),
+        ('data = "late.npy"', 'data = "heat/../../late.npy"', "must lie in the folder of the record"),
         ("noise = 0.02", "sigma = 0.02", "sigma"),
     ],
 )
