@@ -105,7 +105,8 @@ def _table(found: FreeEnergy, title: str) -> Table:
         table.add_column(name, justify="right")
     for name, row in told["estimates"].items():
         share = "" if row["effective"] is None else f"{row['effective']:.0%}"
-        table.add_row(name, f"{row['value']:.5g}", f"{row['error']:.2g}", share)
+        known = row["value"] is not None and row["error"] is not None
+        table.add_row(name, *((f"{row['value']:.5g}", f"{row['error']:.2g}") if known else ("not known", "")), share)
     for name, key in (("mean work forward", "work"), ("mean work backward", "work_backward")):
         table.add_row(name, f"{told[key]['mean']:.5g}", f"{told[key]['error']:.2g}", "")
     table.add_row("dissipated there and back", f"{told['dissipated']:.4g}", "", "")

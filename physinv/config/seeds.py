@@ -15,7 +15,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     prior / training / ...                  its training, with the names of training
     physics / training / ...                training of learned physics, with the names of training
     training / order / EPOCH                order of the windows in one epoch
-    training / order / UPDATE               trajectories and jumps of an update of jump kernels
+    training / order / UPDATE               trajectories and jumps of jump kernels, of this update and more
     training / fresh / ROUND                trajectories that are simulated anew
     training / images / UPDATE              image of each window under the symmetries of the process
     training / noise / UPDATE               noise that the objective draws
@@ -35,7 +35,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / refinement             noise of their refinement, in benchmarks
     reconstruction / certificate            draws of a reversal that bounds of log p(x_T) are made of
-    evidence / samples                      draws of a reversal that are weighed
+    evidence / samples / FIRST              draws of a reversal that are weighed, of the part that begins there
     free-energy / equilibrium / END         states in equilibrium at both values of a parameter
     free-energy / steps                     moves by which the number of steps is chosen
     free-energy / runs / DIRECTION          driven runs, forward and backward

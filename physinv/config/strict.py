@@ -102,5 +102,7 @@ def _in_words(problem: ErrorDetails) -> str:
             return f"`{where}` {reason}" if where else reason
         case "missing":
             return f"`{where}` is missing; add it."
+        case "too_short":
+            return f"`{where}` must have {problem['ctx']['min_length']} or more entries, got {problem['input']!r}."
     rule = problem["msg"].removeprefix("Input should be ").removeprefix("String should have ")
     return f"`{where}` must be {rule}, got {problem['input']!r}."

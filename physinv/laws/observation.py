@@ -28,6 +28,8 @@ from torch import Tensor
 
 from physinv.config.inputs import States, as_states, as_tensor, check_generator, describe
 
+_HELD = torch.finfo(torch.float32)
+
 Operator = Callable[[Tensor], Tensor]
 """``(batch, *state) -> (batch, *seen)``, on each state of the batch by itself; exact answers need linear ones."""
 
@@ -53,9 +55,10 @@ class Observation:
     noise: float
 
     def __init__(self, operator: Operator | Float[Tensor, "seen numbers"] | NDArray[Any], noise: float) -> None:
-        if not (isinstance(noise, (int, float)) and math.isfinite(noise) and noise > 0):
+        if not (isinstance(noise, (int, float)) and _HELD.tiny <= noise <= _HELD.max):
             raise ValueError(
-                f"`noise` must be positive and finite, got {noise!r}; for exact data take 1e-3 of their size."
+                f"`noise` must be positive and finite, got {noise!r}; float32 holds 1e-38 to 3e38, for exact data "
+                "take 1e-3 of their size."
             )
         object.__setattr__(self, "operator", operator if callable(operator) else _Matrix(operator))
         object.__setattr__(self, "noise", noise)

@@ -23,6 +23,7 @@ from physinv.posterior.bracket import bracket
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import weigh
 from physinv.runs.run import Run, load_run
+from physinv.runs.sampling.ends import answered_together
 from physinv.runs.sampling.weighing import few_effective
 
 _PART = 16  # observations between two reports of progress
@@ -155,26 +156,28 @@ def evidence_of(
     draws, posterior = check_count(draws, "draws"), reversal_of(run)
     _check_fits(run, data)
     n = min(limit or data.n_trajectories, data.n_trajectories)
-    generator = seeds(seed).child("evidence", "samples").generator(run.device)
+    streams, count = seeds(seed).child("evidence", "samples"), data.n_trajectories
+    together = [part for at in range(0, n, _PART) for part in answered_together(at, n, count, _PART, 1)]
 
     # Trajectories that hold the times of the reversal give bounds from above.
     whole = _holds(data.times, posterior.times)
     parts: list[tuple[Tensor, ...]] = []
     prior, uppers = "", []
     with threads_for(data.shape):
-        for at in range(0, n, _PART):
-            rows = slice(at, min(n, at + _PART))
-            x = data.trajectories(rows).to(run.device)
+        for part in together:
+            generator, kept = streams.child(part.start).generator(run.device), min(part.stop, n) - part.start
+            x = data.trajectories(slice(part.start, part.stop)).to(run.device)
             if whole:
                 found = bracket(posterior, x, data.times, draws=draws, generator=generator)
                 weighed = found.weighed
-                uppers.append(found.upper)
+                uppers.append(found.upper[:kept])
             else:
                 weighed = weigh(posterior, x[:, -1], draws, generator=generator)
             prior = weighed.prior
-            parts.append((weighed.log_evidence, weighed.error, weighed.effective, weighed.lower))
+            every = (weighed.log_evidence, weighed.error, weighed.effective, weighed.lower)
+            parts.append(tuple(v[:kept] for v in every))
             if progress is not None:
-                progress(rows.stop, n)
+                progress(part.start + kept, n)
     logs, errors, effective, lower = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
     upper = torch.cat(uppers).cpu() if uppers else None
     return Evidence(logs, errors, effective, lower, upper, math.prod(data.shape), draws, prior)

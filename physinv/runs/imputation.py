@@ -19,6 +19,7 @@ from physinv.runs.record_file import RecordData, read_numbers
 from physinv.runs.run import Run
 
 _EXACT = 1e-6  # of the least deviation of a number: the noise of entries that are known exactly
+_SPREAD_OF = 256  # trajectories, from the first on, that the noise of exact entries is chosen for
 _NEAR = 1e-6  # of the last time: how far stored times may be from those that are asked for
 _FILES = (".hdf5", ".h5")
 _KINDS = "every:N, after:T, entries:SHARE or places:SHARE"
@@ -45,7 +46,8 @@ def trajectories_with_gaps(
         noise: Standard deviation of the noise of the entries, in the unit of the state; None: they are exact.  Where
             entries are hidden, which is a test, the noise is added to what is left.
         variable: Variable of the file.
-        limit: Number of trajectories, from the first on; None: all.
+        limit: Number of trajectories that are wanted, from the first on; None: all.  Twice as many are returned, where
+            there are, since some of those are answered with the last ones.
         seed: Seed of what is hidden and of the noise.
         verify: Whether a dataset is compared with its checksums.
 
@@ -59,23 +61,27 @@ def trajectories_with_gaps(
     if path.is_dir() or (path.suffix in _FILES and variable is None):
         data = TrajectoryDataset(path, verify=verify)
         check_same_system(run.info["simulator"], run.simulator, data)
-        paths, x = list(data.paths), data.trajectories(slice(0, limit or data.n_trajectories))
+        wanted = data.n_trajectories if limit is None else max(2 * limit, _SPREAD_OF)
+        paths, x = list(data.paths), data.trajectories(slice(0, wanted))
     else:
         paths, x = [path], read_numbers(path, variable, "`--data`")
-        x = x[None] if tuple(x.shape) == shape else x[:limit]
+        x = x[None] if tuple(x.shape) == shape else x
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"`--data` must hold trajectories of shape {shape}, got {tuple(x.shape)}; see `physinv info`.")
 
-    # What is left of them, and with which noise.
+    # What is left of them, and with which noise: neither depends on the limit, nor do samples, since those that are
+    # answered together end before twice the limit.
     layout = run.simulator.layout
     valid = torch.ones((), dtype=torch.bool) if layout.valid is None else layout.valid
+    few = x[:_SPREAD_OF]
+    sigma = _EXACT * _least_spread(few, few.isfinite() & valid) if noise is None else noise
+    x = x if limit is None else x[: 2 * limit]
     there = x.isfinite() & valid
     kept = there & ~hidden(hide, run.times, shape[1:], len(x), seed=seed)
     if not bool(kept.flatten(1).any(1).all()) or not len(x):
         raise ValueError(f"`--data` and `--hide` leave a trajectory of {path} without entries; hide less.")
     if bool(kept.eq(valid.expand(kept.shape)).all()):
         raise ValueError(f"`--data`: nothing is missing in {path}; write NaN there, or give `--hide` for a test.")
-    sigma = _EXACT * _least_spread(x, there) if noise is None else noise
     seen = x
     if hide and noise is not None:
         streams = seeds(seed).child("observation", "noise")  # of each trajectory, whatever their number

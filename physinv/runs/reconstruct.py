@@ -73,7 +73,7 @@ class SamplingPlan:
         observe: Partial observation of the final states, such as ``"sensors:0.25"`` or ``"coarse:4"``; see
             :func:`~physinv.laws.operators.named`.  None: the whole final state is observed, without noise.
         observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state; None: a
-            twentieth of the standard deviation of the final states of the data.
+            twentieth of the standard deviation of the first 4096 final states of the data.
         refine: Gradients of Monte Carlo over paths that each sample moves by in the end
             (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
         weigh: Draws of the reversal for each observation that are weighed, and from which the samples are drawn in

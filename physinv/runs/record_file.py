@@ -6,17 +6,19 @@
     noise = 0.05
     data = "first.npy"       # (trajectory, *seen), or the numbers of one trajectory; NaN where one is missing
 
-Paths are relative to the TOML file.
+Paths are relative to the TOML file, and stay in its folder: a record from elsewhere reads nothing else.
 """
 
 from __future__ import annotations
 
 __all__ = ["RecordData", "read_numbers", "read_record"]
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field, ValidationError
@@ -88,7 +90,7 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
         where = f"entry {i} of {path}"
         if (entry.observe or "").startswith("sensors"):
             raise ValueError(f"`observe` of {where} draws places at random; say where they are by `mask`.")
-        places = None if entry.mask is None else _places(path.parent / entry.mask, shape, where)
+        places = None if entry.mask is None else _places(_inside(path, entry.mask, where), shape, where)
         times = entry.at if isinstance(entry.at, list) else [entry.at]
         try:
             text = EntryText(at=times, observe=entry.observe, places=places, noise=entry.noise)
@@ -97,7 +99,7 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
             raise ValueError(f"{where}: {error}") from None
 
         # Numbers of one trajectory, or of several.
-        found = read_numbers(path.parent / entry.data, entry.variable, where)
+        found = read_numbers(_inside(path, entry.data, where), entry.variable, where)
         rows = 1 if found.numel() == seen else len(found) if found.ndim else 0
         if not rows or found.numel() != rows * seen:
             raise ValueError(
@@ -123,7 +125,8 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
         The numbers, float32.
 
     Raises:
-        ValueError: If the file cannot be read, or has several variables and none is named.
+        ValueError: If the file cannot be read, has several variables and none is named, or its numbers are complex,
+            words, or too large for float32.
     """
     source = open_source(path)
     names = [str(name) for name in source.data_vars]
@@ -131,7 +134,24 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
     if len(known) != 1:
         raise ValueError(f"`variable` of {where} must name one of {', '.join(names)}, got {variable}.")
     array: Any = source[known[0]].values
-    return torch.as_tensor(array.astype("float32"))
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"`data`: numbers of {where} must be real, {path} has {array.dtype}; write real ones.")
+    with np.errstate(over="ignore"):
+        found = array.astype("float32")
+    if (lost := np.isfinite(array) & ~np.isfinite(found)).any():
+        most = float(np.abs(array[lost]).max())
+        raise ValueError(
+            f"`data` of {where} must be numbers of float32, below 3e38, {path} has {most:g}; change the unit."
+        )
+    return torch.as_tensor(found)
+
+
+def _inside(record: Path, name: str, where: str) -> Path:
+    """The path of a file that a record names, which lies in the folder of the record, wherever links lead."""
+    path = record.parent / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(record.parent)):
+        raise ValueError(f"`data`, `mask` of {where} must lie in the folder of the record, got {name}; copy it there.")
+    return path
 
 
 def _places(path: Path, shape: tuple[int, ...], where: str) -> list[int]:

@@ -32,6 +32,7 @@ from physinv.processes.parameters import describe
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
+from physinv.runs.sampling.ends import SPREAD_OF, answered_together
 from physinv.runs.sampling.store import Store, check_fits, reserved
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
@@ -109,26 +110,31 @@ def reconstruct_record(
     truth, known = None, None
     read: TrajectoryDataset | list[Path]
     if isinstance(data, RecordData):
-        entries, y, read = data.entries, data.y[: plan.limit], list(data.paths)
+        entries, y, read = data.entries, data.y, list(data.paths)
         truth, known = _known_of(data, plan, run.times)
     else:
         check_same_system(run.info["simulator"], run.simulator, data)
         entries, y = _seen(data, plan, layout.shape)
-        n = min(plan.limit or data.n_trajectories, data.n_trajectories)
-        truth, known, read = data.states(0, limit=n), _known(data, plan.frames, n), data
+        kept = min(plan.limit or len(y), len(y))
+        truth, known, read = data.states(0, limit=kept), _known(data, plan.frames, kept), data
     record = record_of(entries, layout.shape, seed=plan.seed)
     given: RecordAnswer = answer.given(record)
-    n, k, shown = len(y), plan.samples, _shown(record, y, layout.shape)
+    n, k, shown = min(plan.limit or len(y), len(y)), plan.samples, _shown(record, y, layout.shape)
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
-    generator = seeds(plan.seed).child("reconstruction", "samples").generator(run.device)
+    block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")
+    parts = [
+        part
+        for at in range(0, n, block)
+        for part in answered_together(at, n, len(y), block, k * (1 + len(plan.frames)))
+    ]
 
     def write(tmp: Path) -> None:
         with new_file(tmp) as (file, sink):
             store = Store(file, layout, n, k, run.info.get("units", {}))
             if truth is not None:
                 store.states("truth", "observation_index")[...] = store.blanked(truth)
-            store.states("observation", "observation_index")[...] = store.blanked(shown)
-            file.create_dataset("seen", data=y.numpy())
+            store.states("observation", "observation_index")[...] = store.blanked(shown[:n])
+            file.create_dataset("seen", data=y[:n].numpy())
             target, frames = store.states("samples", "observation_index", "draw"), None
             if plan.frames:
                 store.time(plan.frames)
@@ -136,22 +142,25 @@ def reconstruct_record(
                 if known is not None:
                     store.states("frames_truth", "observation_index", "time")[...] = store.blanked(known)
 
-            # Draws of whole trajectories, so that initial states and frames belong together.
-            at, told = 0, list[str]()
-            for part in torch.split(y, max(1, default_batch(shown) // (k * (1 + len(plan.frames))))):
+            # Draws of whole trajectories, so that initial states and frames belong together; of those that are answered
+            # together, the noise depends on which these are, and not on the limit.
+            told = list[str]()
+            for part in parts:
+                ask, done = y[part.start : part.stop].to(run.device), min(part.stop, n)
+                generator = streams.child(part.start).generator(run.device)
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always", UserWarning)
-                    drawn = given.sample_at(part.to(run.device), k, [0.0, *plan.frames], generator=generator)
+                    drawn = given.sample_at(ask, k, [0.0, *plan.frames], generator=generator)[: done - part.start]
                 told += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
                 if not bool(drawn.isfinite().all()):
-                    raise ValueError(f"`samples`: {divergence(drawn[:, :, 0], shown[at : at + len(part)], steps=None)}")
-                target[at : at + len(part)] = store.blanked(drawn[:, :, 0])
+                    why = divergence(drawn[:, :, 0], shown[part.start : done], steps=None)
+                    raise ValueError(f"`samples`: {why}")
+                target[part.start : done] = store.blanked(drawn[:, :, 0])
                 if frames is not None:
-                    frames[at : at + len(part)] = store.blanked(drawn[:, :, 1:])
-                at += len(part)
+                    frames[part.start : done] = store.blanked(drawn[:, :, 1:])
                 sink.check()
                 if progress is not None:
-                    progress(at, n)
+                    progress(done, n)
             store.background(run.summary, None)
             store.info(_info(run, data, plan, entries, n) | {"warnings": told})
             for line in told if warn is not None else []:
@@ -170,14 +179,20 @@ def _seen(data: TrajectoryDataset, plan: RecordPlan, shape: tuple[int, ...]) -> 
             f"`at` must be stored times, 0 to {float(data.times[-1]):g} in {len(data.times) - 1} steps of "
             f"{float(data.times[1]):g}, got {missing}; choose from these."
         )
-    n = min(plan.limit or data.n_trajectories, data.n_trajectories)
+    # A part that the limit cuts is answered whole: it ends before twice the limit.
+    n = min(2 * (plan.limit or data.n_trajectories), data.n_trajectories)
     states = {float(data.times[i]): data.states(i, limit=n) for i in places if i is not None}
-    last = states[max(states)]
-    noise = _NOISE * float(last.std()) if plan.observed_noise is None else plan.observed_noise
+    if (noise := plan.observed_noise) is None:
+        last = max(i for i in places if i is not None)
+        noise = _NOISE * float(data.states(last, limit=SPREAD_OF).std())
     entries = tuple(EntryText(at=[t], observe=plan.observe, noise=noise) for t in states)
     record = record_of(entries, shape, seed=plan.seed)
-    generator = seeds(plan.seed).child("observation", "noise").generator(last.device)
-    return entries, record.observe(torch.stack([states[t] for t in record.times], 1), generator=generator).cpu()
+
+    # Each trajectory has noise of its own, whatever their number.
+    clean = record.clean(torch.stack([states[t] for t in record.times], 1)).cpu()
+    streams = seeds(plan.seed).child("observation", "noise")
+    draws = [torch.randn(clean.shape[1:], generator=streams.child(i).generator()) for i in range(n)]
+    return entries, clean + record.deviations(torch.zeros(1, *shape)).to(clean) * torch.stack(draws)
 
 
 def _known(data: TrajectoryDataset, frames: tuple[float, ...], n: int) -> Tensor | None:

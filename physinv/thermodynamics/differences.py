@@ -25,6 +25,8 @@ from torch import Tensor
 
 from physinv.thermodynamics.weights import Weights, few_effective
 
+_OVERLAP = 0.5  # sum of the Fermi weights of one run each way whose work is the difference itself
+
 
 @dataclass(frozen=True)
 class DifferenceEstimate:
@@ -93,7 +95,8 @@ def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> DifferenceE
 
     Returns:
         The root of Bennett's equation, with its standard error and the effective share of the Fermi weights in the
-        direction where it is lower; shares below 5 % are warned of.
+        direction where it is lower; shares below 5 % are warned of.  NaN, with a warning that names the bounds of the
+        second law, where works do not overlap: the root then depends on the one or two most extreme runs.
 
     References:
         Bennett (1976), Efficient estimation of free energy differences from Monte Carlo data, eq. 10 and 12; Shirts et
@@ -114,7 +117,15 @@ def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> DifferenceE
     # The excess grows with D: far below all works it is negative, far above positive.
     edges = torch.cat([W, -V])
     D = brentq(excess, float(edges.min()) - 50 - abs(ratio), float(edges.max()) + 50 + abs(ratio), xtol=1e-10)
-    found = [_moments(torch.sigmoid(D - W - ratio)), _moments(torch.sigmoid(ratio - V - D))]
+    fermi = (torch.sigmoid(D - W - ratio), torch.sigmoid(ratio - V - D))
+    if float(fermi[0].sum()) < _OVERLAP:
+        warnings.warn(
+            "the work of the runs forward and backward does not overlap, so Bennett's estimate is not known; by the "
+            f"second law the difference is about {-float(V.mean()):.4g} to {float(W.mean()):.4g}: drive more slowly.",
+            stacklevel=2,
+        )
+        return DifferenceEstimate(math.nan, math.nan, math.nan)
+    found = [_moments(f) for f in fermi]
     variance, effective = sum(spread for spread, _ in found), min(share for _, share in found)
     for told in few_effective(effective, min(len(W), len(V)), "Bennett's estimate"):
         warnings.warn(told, stacklevel=2)

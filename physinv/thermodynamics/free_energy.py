@@ -91,14 +91,15 @@ class FreeEnergy:
             warnings.simplefilter("ignore")
             estimates = self.estimates
         best, n, beta = estimates["bennett"], len(self.work), self.betas[0]
-        line = self.line if float(torch.cat([self.work, -self.back]).std()) > 0 else Slope(math.nan, math.nan, math.nan)
+        several = math.isfinite(best.value) and float(torch.cat([self.work, -self.back]).std()) > 0
+        line = self.line if several else Slope(math.nan, math.nan, math.nan)
         forward, backward = (_mean(w) for w in (self.work, self.back))
         same = self.betas[0] == self.betas[1]
         return {
-            "difference": best.value,
-            "error": best.error,
-            "difference_in_energy": best.value / beta if same else None,
-            "error_in_energy": best.error / beta if same else None,
+            "difference": _finite(best.value),
+            "error": _finite(best.error),
+            "difference_in_energy": _finite(best.value / beta) if same else None,
+            "error_in_energy": _finite(best.error / beta) if same else None,
             "estimates": {name: _told(d) for name, d in estimates.items()},
             "work": {"mean": forward[0], "error": forward[1]},
             "work_backward": {"mean": backward[0], "error": backward[1]},
@@ -148,6 +149,8 @@ def free_energy(
             which.
     """
     runs, report = check_count(runs, "runs", 100), progress or (lambda done, text: None)
+    if steps is not None and check_count(steps, "steps") > _MOST:
+        raise ValueError(f"`steps` must be at most {_MOST}, got {steps}; take fewer, or a shorter `duration`.")
     if not (math.isfinite(duration) and duration > 0):
         raise ValueError(f"`duration` must be above 0, got {duration:g}.")
     at = along(process, name, first, last)
@@ -167,9 +170,7 @@ def free_energy(
     for i, end in enumerate(ends):
         report(0.1 * i, "equilibrium")
         laws.append(equilibrium(end, runs, generator=root.child("equilibrium", i).generator()))
-    count = (
-        _steps(ends, laws, duration, root.child("steps").generator()) if steps is None else check_count(steps, "steps")
-    )
+    count = _steps(ends, laws, duration, root.child("steps").generator()) if steps is None else steps
 
     # The states relax at the middle of each step; both directions share the values.
     middles = [at((k + 0.5) / count) for k in range(count)]

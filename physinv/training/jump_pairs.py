@@ -26,6 +26,7 @@ Fresh = Literal["off", "noise", "states"]
 """What is new in every round of trajectories: nothing, the noise from stored initial states, or these as well."""
 
 _NUMBERS = 2**19  # of the states of a round at one time
+_UPDATES, _TOGETHER = 32, 2**20  # updates whose batches are drawn at once, and numbers in the states of these
 _LEAST = 200  # updates between two rounds
 _SHARE = 8  # updates that a solver step of a round has to be worth
 
@@ -35,8 +36,8 @@ class JumpPairs:
     """Make batches of pairs ``(x_s, x_t)`` at the ends of jumps.
 
     Trajectories come in rounds.  A round is simulated anew, or read from the data, and its later states are prepared by
-    the kernel once.  Updates draw trajectories and jumps of the round at random.  What an update sees depends on the
-    seed and its number alone.
+    the kernel once.  Updates draw trajectories and jumps of the round at random, those of small states for 32 updates
+    at once.  What an update sees depends on the seed and its number alone.
 
     Args:
         kernel: The jump kernel, which names the jumps and prepares the later states.
@@ -73,18 +74,24 @@ class JumpPairs:
 
         Args:
             size: Pairs in a batch.
-            seeds: Streams ``fresh`` (per round), ``order`` and ``noise`` (per update) are below these.
+            seeds: Streams ``fresh`` (per round), ``order`` (of updates that are drawn together) and ``noise`` (per
+                update) are below these.
             start: Number of the first update.
 
         Yields:
             One batch for each update.
         """
-        every, held, pool = self.every, -1, None
+        every, held, pool, drawn = self.every, -1, None, dict[int, Batch]()
+        several = min(max(1, _TOGETHER // (size * math.prod(self.train.shape))), _UPDATES)
         for update in itertools.count(start):
             if update // every != held or pool is None:
                 held = update // every
                 pool = self._pool(self._round(held, seeds.child("fresh", held)))
-            yield self._batch(pool, size, seeds, update)
+                drawn = {}
+            if update not in drawn:
+                first = update - (update - held * every) % several
+                drawn = dict(enumerate(self._batches(pool, size, seeds, first, several), first))
+            yield drawn[update]
 
     def validation(self, *, count: int, size: int, seeds: Seeds) -> list[Batch]:
         """Return about ``count`` pairs of the validation trajectories, in equal batches, two at least.
@@ -96,7 +103,7 @@ class JumpPairs:
         """
         size = max(size, min(self.most, count // 2))
         pool = self._pool(_all_images(self.sde, self.valid.trajectories(slice(0, self.most))))
-        return [self._batch(pool, size, seeds.child("windows"), i) for i in range(max(2, count // size))]
+        return [self._batches(pool, size, seeds.child("windows"), i, 1)[0] for i in range(max(2, count // size))]
 
     @torch.no_grad()
     def _round(self, number: int, stream: Seeds) -> Float[Tensor, "n time *state"]:
@@ -128,17 +135,18 @@ class JumpPairs:
         jumps = self.kernel.jumps
         return states, torch.stack([self.kernel.prepare(states[:, j.later], i) for i, j in enumerate(jumps)], dim=1)
 
-    def _batch(self, pool: tuple[Tensor, Tensor], size: int, seeds: Seeds, update: int) -> Batch:
-        """Trajectories and jumps drawn at random."""
+    def _batches(self, pool: tuple[Tensor, Tensor], size: int, seeds: Seeds, first: int, several: int) -> list[Batch]:
+        """The batches of several updates: trajectories and jumps drawn at random, all at once."""
         states, prepared = pool
-        draws = seeds.child("order", update).generator()
-        row, jump = (torch.randint(m, (size,), generator=draws) for m in prepared.shape[:2])
+        draws = seeds.child("order", first).generator()
+        row, jump = (torch.randint(m, (several, size), generator=draws) for m in prepared.shape[:2])
         row, jump = row.to(states.device), jump.to(states.device)
         ends = self.kernel.table[jump]
-        pairs = torch.stack([states[row, ends[:, 0]], states[row, ends[:, 1]]], dim=1)
-        times = self.train.times.to(pairs)[ends]
-        noise = seeds.child("noise", update).generator(states.device)
-        return Batch(pairs, times, generator=noise, jump=jump, prepared=prepared[row, jump])
+        pairs = torch.stack([states[row, ends[..., 0]], states[row, ends[..., 1]]], dim=2)
+        times, known = self.train.times.to(pairs)[ends], prepared[row, jump]
+        noise = [seeds.child("noise", first + i).generator(states.device) for i in range(several)]
+        every = zip(pairs, times, noise, jump, known, strict=True)
+        return [Batch(x, t, generator=g, jump=j, prepared=p) for x, t, g, j, p in every]
 
 
 def choose_fresh(fresh: str, sde: SDE) -> Fresh:

@@ -37,8 +37,8 @@ class Updates:
         self._averaged: list[Tensor] = [a for a, p in pairs if p.requires_grad]
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         first = self._trainable[0]
-        fused = first.device.type in ("cpu", "cuda") and all(p.is_floating_point() for p in self._trainable)
-        self.optimiser = _optimiser(model, self._trainable, settings, rate, fused)  # complex ones can't be fused
+        self._together = first.device.type in ("cpu", "cuda") and not any(p.is_complex() for p in self._trainable)
+        self.optimiser = _optimiser(model, self._trainable, settings, rate, self._together)
         self._peaks = [group["lr"] for group in self.optimiser.param_groups]
 
     @property
@@ -58,7 +58,7 @@ class Updates:
             group["lr"] = peak * schedule(progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._trainable, self._clip)
+        torch.nn.utils.clip_grad_norm_(self._trainable, self._clip, foreach=self._together)
         self.optimiser.step()
         decay = min(self._ema, (1 + count) / (10 + count))
         torch._foreach_lerp_(self._averaged, [p.detach() for p in self._trainable], 1 - decay)

@@ -16,6 +16,20 @@ def test_json_and_table_have_the_same_numbers(physinv):
     assert "200 runs in each direction of 10 steps" in out
 
 
+def test_work_that_does_not_overlap_is_said(physinv):
+    """A trap is dragged a hundred widths at once: the work is 5000 +- 100 each way, and their sum twice that."""
+    words = ("free-energy", "trap_cases:Trap", "--vary", "centre=0:100", "--duration", "1e-6", "--runs", "200")
+    code, out, err = physinv(*words, "--steps", "1", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["difference"] is told["error"] is told["difference_in_energy"] is told["crooks_slope"]["value"] is None
+    assert any("does not overlap" in line for line in told["warnings"])
+    code, out, err = physinv(*words, "--steps", "1")
+    assert code == 0, err
+    assert "not known" in out
+    assert "does not overlap" in " ".join((out + err).split())
+
+
 def test_a_process_of_ones_own_needs_two_members_and_no_registration(physinv):
     words = ("free-energy", "trap_cases:Trap", "--vary", "stiffness=1:4", "--duration", "0.1", "--runs", "400")
     code, out, err = physinv(*words, "--steps", "5", "--json", "--seed", "3")
@@ -34,6 +48,7 @@ def test_a_process_of_ones_own_needs_two_members_and_no_registration(physinv):
         (("double-well", "--vary", "barrier=1"), "`--vary` takes KEY=A:B, such as barrier=1:3, got 'barrier=1'"),
         (("double-well", "--vary", "barrier=1:nan"), "`--vary` takes KEY=A:B"),
         (("double-well", "--vary", "barrier=1:2", "--duration", "nan"), "`duration` must be above 0, got nan"),
+        (("double-well", "--vary", "barrier=1:2", "--steps", "1000000000"), "`steps` must be at most 100000"),
         (("double-well", "--vary", "barrier=1:2", "--set", "temperature=0"), "`temperature` of DoubleWell"),
         (("particles-underdamped", "--vary", "stiffness=1:2"), "the drift of UnderdampedParticles is not"),
     ],

@@ -40,6 +40,17 @@ def test_hidden_entries_beside_the_exact_smoother(folder, physinv, tmp_path):
     assert found["crps"] < found["interpolation"]
 
 
+def test_draws_do_not_depend_on_the_limit(folder, physinv, tmp_path):
+    data, found = ("--data", folder / "heat/data/test", "--hide", "entries:0.5", "--samples", 2), []
+    for limit in (20, 5, 1):
+        code, _, err = physinv("impute", folder / "run", *data, "--out", tmp_path / f"{limit}.hdf5", "--limit", limit)
+        assert code == 0, err
+        found.append(read_reconstruction(tmp_path / f"{limit}.hdf5"))
+    for other, n in zip(found[1:], (5, 1), strict=True):
+        assert torch.equal(found[0].seen[:n].nan_to_num(9.0), other.seen.nan_to_num(9.0))
+        assert torch.equal(found[0].frames[:n], other.frames)
+
+
 def test_a_file_with_gaps(folder, physinv, tmp_path):
     x = TrajectoryDataset(folder / "heat/data/test").trajectories(slice(0, 3)).numpy()
     gaps = x.copy()
@@ -59,7 +70,12 @@ def test_a_file_with_gaps(folder, physinv, tmp_path):
 def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
     data = ("--data", folder / "heat/data/test")
     np.save(tmp_path / "other.npy", np.zeros((2, 3, 1, 8)))
+    gaps = np.where(np.arange(5)[:, None, None] == 2, np.nan, np.ones((5, 1, 8)))
+    np.save(tmp_path / "complex.npy", gaps * (1 + 1j))
+    np.save(tmp_path / "large.npy", 1e300 * gaps)
     for more, told in (
+        (("--data", tmp_path / "complex.npy"), "must be real"),
+        (("--data", tmp_path / "large.npy"), "must be below 3e38"),
         (data, "nothing is missing"),
         ((*data, "--hide", "every:1"), "`--hide` must be every:N"),
         ((*data, "--hide", "sometimes"), "`--hide` must be every:N"),

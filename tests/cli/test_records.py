@@ -71,6 +71,19 @@ def test_a_dataset_seen_at_several_times(folder, physinv, tmp_path):
     assert "crps" in said
 
 
+def test_draws_and_noise_do_not_depend_on_the_limit(folder, physinv, tmp_path):
+    data, found = ("--data", folder / "heat/data/test", "--observe", "sensors:0.5", "--at", "0.1,0.2"), []
+    for limit in (8, 5, 1):
+        out = tmp_path / f"{limit}.hdf5"
+        code, _, err = physinv(*words(folder, out, *data, "--frames", "0.1", "--samples", 4, "--limit", limit))
+        assert code == 0, err
+        found.append(read_reconstruction(out))
+        assert len(found[-1].samples) == len(found[-1].seen) == len(found[-1].truth) == limit
+    for other in found[1:]:
+        for name in ("seen", "samples", "frames", "truth", "frames_truth"):
+            assert torch.equal(getattr(found[0], name)[: len(other.samples)], getattr(other, name)), name
+
+
 def test_a_record_in_files_with_a_forecast(folder, physinv, tmp_path):
     out = tmp_path / "b.hdf5"
     record = ("--record", folder / "record.toml", "--frames", "0.2,0.4", "--samples", 64)
@@ -116,6 +129,8 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
         ('observe = "every:2"', "", "`observe` or `places` must say what is seen"),
         ('mask = "mask.npy"', 'mask = "late.npy"', "`mask` of entry 1"),
         ('data = "late.npy"', 'data = "early.npy"', "`data` of entry 1"),
+        ('data = "late.npy"', 'data = "/etc/hostname"', "must lie in the folder of the record"),
+        ('data = "late.npy"', 'data = "heat/../../late.npy"', "must lie in the folder of the record"),
         ("noise = 0.02", "sigma = 0.02", "sigma"),
     ],
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--flip", type=int, action="append", default=[], help="run this flip; its folder is kept")
     parser.add_argument("--seed", type=int, default=SEED, help="another seed has other cases under the same numbers")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no case after so many")
     parser.add_argument("--list", action="store_true", help="only name the cases")
     given = parser.parse_args()
     span = range(given.first, given.first + given.count)
@@ -41,19 +43,29 @@ def main() -> int:
     with Pool("tests.fuzz.worker", folder, given.jobs, ["keep"] * keep) as pool:
         for word, numbers in (("case", cases), ("flip", flips)):
             if numbers:
-                replies = pool.run([word, number, given.seed] for number in numbers)
-                short += _report(word, len(numbers), replies, tell_all=keep)
+                requests = _until(begun + given.seconds, [[word, number, given.seed] for number in numbers])
+                short += _report(word, pool.run(requests), tell_all=keep)
     print(f"{time.monotonic() - begun:.0f} s", f"in {folder}" if keep else "")
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if short else 0
 
 
-def _report(word: str, count: int, replies: Iterable[tuple[list[Any], dict[str, Any]]], tell_all: bool) -> int:
+def _until(end: float, requests: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """The requests that begin before a time of the monotonic clock."""
+    for request in requests:
+        if time.monotonic() > end:
+            print(f"the time is over before {request[0]} {request[1]}: go on with --first {request[1]}", flush=True)
+            return
+        yield request
+
+
+def _report(word: str, replies: Iterable[tuple[list[Any], dict[str, Any]]], tell_all: bool) -> int:
     """Print what fell short, and at the end how many did."""
-    short, slowest, largest = 0, 0.0, 0.0
+    count, short, slowest, largest = 0, 0, 0.0, 0.0
     ends: dict[str, int] = {}
     for request, reply in replies:
+        count += 1
         if BROKEN in reply:
             short += 1
             print(f"{word} {request[1]}: the fuzzer itself failed:\n{reply[BROKEN]}", flush=True)

@@ -74,18 +74,17 @@ class Pool:
 
     def run(self, requests: Iterable[list[Any]]) -> Iterator[tuple[list[Any], dict[str, Any]]]:
         """Let the workers share requests, and yield each with its reply, in the order in which they end."""
-        asked: queue.Queue[list[Any]] = queue.Queue()
+        asked, taking = iter(requests), threading.Lock()
         told: queue.Queue[tuple[list[Any], dict[str, Any]] | None] = queue.Queue()
-        for request in requests:
-            asked.put(request)
 
         def work(worker: subprocess.Popen[str]) -> None:
-            try:
-                while True:
-                    request = asked.get_nowait()
-                    told.put((request, _ask(worker, request)))
-            except queue.Empty:
-                told.put(None)
+            while True:
+                with taking:
+                    request = next(asked, None)
+                if request is None:
+                    told.put(None)
+                    return
+                told.put((request, _ask(worker, request)))
 
         for worker in self.workers:
             threading.Thread(target=work, args=(worker,), daemon=True).start()

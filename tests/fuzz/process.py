@@ -34,6 +34,7 @@ MOST_IDLE = 30.0  # seconds of sleep, not of waiting for a processor that others
 MOST_MEGABYTES = 1000.0
 MOST_DISK = 500e6  # bytes that a command may write
 NET = 8 << 30  # bytes of addresses beyond those of the worker
+_BUSY = ("R", "D")  # states of a thread that does not sleep
 TICK = 0.04  # seconds between two looks at the child
 CACHE = Path(tempfile.gettempdir()) / "physinv-fuzz-cache"
 
@@ -206,21 +207,38 @@ def _watch(pid: int, begun: float, folder: Path) -> str:
 
 
 def _use(pid: int) -> tuple[float, float, bool]:
-    """Resident megabytes and processor seconds of a process, and whether it runs or would like to."""
+    """Resident megabytes and processor seconds of a process, and whether it runs, would like to or waits for a disk."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, IndexError, ValueError):
         return 0.0, 0.0, True
     ticks = int(fields[11]) + int(fields[12])
-    runs = fields[0] == "R" or any(_use(child)[2] for child in _children(pid))
+    runs = fields[0] in _BUSY or any(_state(task) in _BUSY for task in _threads(pid))
+    runs = runs or any(_use(child)[2] for task in _threads(pid) for child in _children(task))
     return pages * resource.getpagesize() / 2**20, ticks / os.sysconf("SC_CLK_TCK"), runs
 
 
-def _children(pid: int) -> list[int]:
-    """The processes that a process waits for, such as those of a benchmark."""
+def _threads(pid: int) -> list[Path]:
+    """The threads of a process."""
     try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def _state(task: Path) -> str:
+    """What a thread does: R runs or would like to, D waits for a disk, S sleeps, and others."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _children(task: Path) -> list[int]:
+    """The processes that a thread began and may wait for, such as those of a benchmark."""
+    try:
+        return [int(word) for word in (task / "children").read_text().split()]
     except (OSError, ValueError):
         return []
 

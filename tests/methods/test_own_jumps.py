@@ -61,12 +61,13 @@ def test_samples_score_nearly_as_those_of_weighted_runs(wells, generator):
     simulator = DoubleWell(dimension=2, steps=8)
     settings = Settings(width=48, depth=2, validate_every=500)
     problem = Problem(simulator, wells["train"], wells["valid"], settings, Budget(steps=1200))
-    truth, final = (wells["test"].states(i, limit=100) for i in (0, -1))
+    truth, final = (wells["test"].states(i) for i in (0, -1))
     exact = fit_method("importance", problem, {"runs": 20_000}).sample(final, 100, generator=generator)
     answer = fit_jumps(problem)
     ours = answer.sample(final, 100, generator=generator)
     assert float(crps(ours, truth)) < 1.05 * float(crps(exact, truth))
-    assert abs(float(coverage(ours, truth)) - float(coverage(exact, truth))) < 0.05
+    # of 600 numbers: .012 is the standard error of each
+    assert abs(float(coverage(ours, truth)) - float(coverage(exact, truth))) < 3 * 2**0.5 * 0.012
     assert float((answer.mean(final) - exact.mean(1)).square().mean().sqrt()) < 0.25 * float(exact.std(1).mean())
     if STEPS not in answer.ways:
         bound = wells["train"].states(0).abs().amax(0)  # the mirror images count

@@ -75,6 +75,13 @@ def test_the_data_decide_between_rival_physics(rivals):
         assert found.verdict.endswith("for A" if expected > 0 else "for B")
 
 
+def test_the_evidence_of_an_observation_does_not_depend_on_the_limit(rivals):
+    run, data = rivals[0]
+    every, few = (evidence_of(run, data, draws=4, limit=limit) for limit in (7, 3))
+    for name in ("log_evidence", "error", "effective", "lower", "upper"):
+        assert torch.equal(getattr(every, name)[:3], getattr(few, name)), name
+
+
 def test_the_command_line_says_the_same(rivals, capsys):
     (run, data), (slow, _) = rivals
     few = ["--data", str(data), "--draws", "4", "--limit", "5", "--device", "cpu"]

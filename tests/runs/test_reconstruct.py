@@ -119,6 +119,17 @@ def test_partial_observations_do_not_depend_on_it_either(trained, tmp_path):
     assert torch.allclose(*found, atol=1e-3 * float(found[0].std()))
 
 
+def test_noise_that_nobody_names_does_not_depend_on_the_limit(trained, tmp_path):
+    run, data = trained("steps")
+    found = []
+    for limit in (None, 2):
+        plan = SamplingPlan(samples=2, observe="sensors:0.5", limit=limit, certify=0)
+        reconstruct(run, data, tmp_path / f"{limit}.hdf5", plan)
+        found.append(read_reconstruction(tmp_path / f"{limit}.hdf5"))
+    assert found[0].info["observed_noise"] == found[1].info["observed_noise"]
+    assert torch.equal(found[0].samples[:2], found[1].samples)
+
+
 @pytest.mark.parametrize("kind", ["steps", "jumps", "flow", "refined"])
 def test_samples_do_not_depend_on_the_limit(kind, trained, tmp_path):
     run, data = trained("jumps" if kind == "refined" else kind)

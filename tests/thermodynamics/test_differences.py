@@ -52,6 +52,15 @@ def test_few_effective_runs_are_warned_of():
         bennett(W, V)
 
 
+def test_work_that_does_not_overlap_gives_no_number():
+    """The difference is 1: works of 500 +- 20 and 498 +- 20 leave a gap of hundreds, in which any root is a guess."""
+    z = normal(4000)
+    with pytest.warns(UserWarning, match=r"does not overlap.* second law the difference is about -49\d.* to 50\d"):
+        found = bennett(500 + 20 * z[:2000], 498 + 20 * z[2000:])
+    assert math.isnan(found.value)
+    assert math.isnan(found.error)
+
+
 def test_no_work_is_no_difference():
     zero = torch.zeros(100)
     assert abs(bennett(zero, zero).value) < 1e-8

@@ -105,10 +105,13 @@ def read_initial_states(path: Path, layout: StateLayout) -> Float[Tensor, "n *st
     if x is None:
         held = ", ".join(f"`{n}` {tuple(v.shape)}" for n, v in found.data_vars.items())
         raise ValueError(f"{path} must hold states of shape {joined(layout.shape)}, got {held}.")
-    states = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    with np.errstate(over="ignore"):  # what float32 does not hold is refused below
+        states = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     if not bool(states.isfinite().all()):
         bad = int((~states.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise ValueError(f"state {bad} of {path} holds NaN or infinity; leave it out of the file.")
+        raise ValueError(
+            f"state {bad} of {path} holds NaN, infinity or more than float32 holds; leave it out of the file."
+        )
     return states
 
 

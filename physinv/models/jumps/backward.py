@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["way_back"]
 
+import itertools
 import math
 
 import torch
@@ -40,16 +41,19 @@ def way_back(
     """
     grid: list[float] = times.tolist()
     known: dict[str, int] = {}  # how many steps an interval takes can need longer to find out than to take them
+    path: list[tuple[int, float, float]] = []
     for m in range(jump.later, jump.earlier, -1):
         t0, t1 = grid[m], grid[m - 1]
         length = f"{t0 - t1:.9e}"
         if length not in known:
             known[length] = sde.substeps_in(t0 - t1)
-        parts = known[length]
-        for i in range(parts):
-            a, b = (x.new_full((1,), t0 + (t1 - t0) * j / parts).expand(len(x)) for j in (i, i + 1))
-            moved = sde.drift_flow(x, a, b)
-            if moved.device.type != "cpu" or not math.isfinite(float(moved.sum())):  # a sum is cheap where it is near
-                moved = torch.where(moved.isfinite(), moved, x)
-            x = moved.clamp(low[m - 1], high[m - 1])
+        ticks = [t0 + (t1 - t0) * j / known[length] for j in range(known[length] + 1)]
+        path += [(m - 1, a, b) for a, b in itertools.pairwise(ticks)]
+
+    begun, ended = (x.new_tensor([step[k] for step in path])[:, None].expand(-1, len(x)) for k in (1, 2))
+    for (m, _, _), a, b in zip(path, begun, ended, strict=True):
+        moved = sde.drift_flow(x, a, b)
+        if moved.device.type != "cpu" or not math.isfinite(float(moved.sum())):  # a sum is cheap where it is near
+            moved = torch.where(moved.isfinite(), moved, x)
+        x = moved.clamp(low[m], high[m])
     return x

@@ -94,11 +94,11 @@ class VectorJumps(JumpKernel):
         self.centre, self.unit = x.mean(0), _positive(x.std(0))
         for i, jump in enumerate(self.jumps):
             later, target = x[:, jump.later], x[:, jump.earlier]
-            back = self.prepare(later, i)
+            back = self._way_back(later, i)
             self.back_centre[i], self.back_unit[i] = back.mean(0), _positive(back.std(0))
 
             # The regression, in float64 and standardised, so that units and near collinear regressors do no harm.
-            inputs = self._regressors(later, back, torch.full((len(x),), i, device=x.device)).double()
+            inputs = self._regressors(later, back, i).double()
             gap = self.layout.moving((target - self.centre[jump.earlier]) / self.unit[jump.earlier]).double()
             square = inputs.T @ inputs / len(x)
             square += _RIDGE * torch.eye(len(square), dtype=square.dtype, device=square.device)
@@ -112,38 +112,40 @@ class VectorJumps(JumpKernel):
             factor = unit[:, None] * torch.linalg.cholesky(covariance)
             self.factor[i], self.whitener[i] = factor.to(x), torch.linalg.inv(factor).to(x)
 
-    def prepare(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch d"]:
-        """Return the way back of later states, within a box somewhat wider than the data.
+    @torch.no_grad()
+    def prepare(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch numbers"]:
+        """Return what the network is told of later states, and the regression, which is the origin of the mixtures.
+
+        Neither depends on the weights, so training computes them once for each round of trajectories.
 
         Args:
             later: States at the later time of the jump.
             jump: Number of the jump in the table.
         """
-        margin = _WIDER * (self.high - self.low)
-        return way_back(self.sde, later, self.jumps[jump], self.times, self.low - margin, self.high + margin)
+        back = self._way_back(later, jump)
+        inputs = self._regressors(later, back, jump)
+        origin = self.offset[jump] + inputs @ self.slope[jump]
+        local = ((self.layout.moving(back) - origin) @ self.whitener[jump].T).asinh()
+        told = self.told[jump].to(later).expand(len(later), -1)
+        return torch.cat([inputs, local, told.roll(-1, 1), origin], 1)
 
     def mixture(
-        self, later: Float[Tensor, "batch d"], back: Float[Tensor, "batch d"], jump: Int64[Tensor, " batch"]
+        self, prepared: Float[Tensor, "batch numbers"]
     ) -> tuple[ConditionalMixture, Float[Tensor, "batch moving"]]:
         """Return the mixtures in local units, and the regression that is their origin.
 
         Args:
-            later: States at the later times.
-            back: Their ways back.
-            jump: Numbers of the jumps.
+            prepared: What :meth:`prepare` says about later states.
         """
-        inputs = self._regressors(later, back, jump)
-        origin = self.offset[jump] + (inputs[..., None] * self.slope[jump]).sum(1)
-        local = self._white(self.layout.moving(back) - origin, jump).asinh()
-        told = self.told.to(later)[jump]
-        numbers = self.network(torch.cat([inputs, local, told[:, 1:]], 1), told[:, 0])
-        return ConditionalMixture.of(numbers, origin.shape[1], COMPONENTS), origin
+        moving = self.offset.shape[1]
+        inputs, clock, origin = torch.split(prepared, [prepared.shape[1] - 1 - moving, 1, moving], 1)
+        return ConditionalMixture.of(self.network(inputs, clock[:, 0]), moving, COMPONENTS), origin
 
     def log_prob(
         self,
         earlier: Float[Tensor, "batch d"],
         later: Float[Tensor, "batch d"],
-        prepared: Float[Tensor, "batch d"],
+        prepared: Float[Tensor, "batch numbers"],
         jump: Int64[Tensor, " batch"],
     ) -> Float[Tensor, " batch"]:
         """Return ``log p(x_s | x_t)`` in nats.
@@ -151,10 +153,10 @@ class VectorJumps(JumpKernel):
         Args:
             earlier: States at the earlier times.
             later: States at the later times.
-            prepared: Ways back of ``later``.
+            prepared: What :meth:`prepare` says about them.
             jump: Numbers of the jumps.
         """
-        mixture, origin = self.mixture(later, prepared, jump)
+        mixture, origin = self.mixture(prepared)
         inside = mixture.log_prob(self._white(self.layout.moving(earlier) - origin, jump))
         return inside + self.whitener.diagonal(dim1=1, dim2=2).log().sum(1)[jump]
 
@@ -162,7 +164,7 @@ class VectorJumps(JumpKernel):
         self,
         earlier: Float[Tensor, "batch d"],
         later: Float[Tensor, "batch d"],
-        prepared: Float[Tensor, "batch d"],
+        prepared: Float[Tensor, "batch numbers"],
         jump: Int64[Tensor, " batch"],
         *,
         generator: torch.Generator | None = None,
@@ -172,11 +174,11 @@ class VectorJumps(JumpKernel):
         Args:
             earlier: States at the earlier times.
             later: States at the later times.
-            prepared: Ways back of ``later``.
+            prepared: What :meth:`prepare` says about them.
             jump: Numbers of the jumps.
             generator: Source of whatever the loss draws, on the device of ``later``; not used.
         """
-        mixture, origin = self.mixture(later, prepared, jump)
+        mixture, origin = self.mixture(prepared)
         gap = self.layout.moving(earlier) - origin
         return -mixture.log_prob(self._white(gap, jump)).mean() / gap.shape[1]
 
@@ -188,7 +190,7 @@ class VectorJumps(JumpKernel):
         new = torch.ones(len(later), dtype=torch.bool, device=later.device)
         new[1:] = (later[1:] != later[:-1]).any(1)
         different, row = later[new], new.cumsum(0) - 1  # unique_consecutive takes a hundred times longer
-        mixture, origin = self._at(different, jump)
+        mixture, origin = self.mixture(self.prepare(different, jump))
         s = self.jumps[jump].earlier
         drawn = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
         return self.layout.set_moving(drawn, later).clamp(self.low[s], self.high[s])
@@ -207,21 +209,21 @@ class VectorJumps(JumpKernel):
 
     @torch.no_grad()
     def mean(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch d"]:
-        mixture, origin = self._at(later, jump)
+        mixture, origin = self.mixture(self.prepare(later, jump))
         return self.layout.set_moving(origin + mixture.mean() @ self.factor[jump].T, later)
 
-    def _at(self, later: Tensor, jump: int) -> tuple[ConditionalMixture, Tensor]:
-        """The mixtures of one jump."""
-        number = torch.full((len(later),), jump, dtype=torch.int64, device=later.device)
-        return self.mixture(later, self.prepare(later, jump), number)
+    def _way_back(self, later: Tensor, jump: int) -> Tensor:
+        """The way back of later states, within a box somewhat wider than the data."""
+        margin = _WIDER * (self.high - self.low)
+        return way_back(self.sde, later, self.jumps[jump], self.times, self.low - margin, self.high + margin)
 
     def _white(self, gap: Tensor, jump: Tensor) -> Tensor:
         """Differences of earlier states in local units."""
         return (self.whitener[jump] * gap[:, None]).sum(2)
 
-    def _regressors(self, later: Tensor, back: Tensor, jump: Tensor) -> Tensor:
+    def _regressors(self, later: Tensor, back: Tensor, jump: int) -> Tensor:
         """The later state and its way back, standardised."""
-        t = self.table[jump][:, 1]
+        t = self.jumps[jump].later
         return torch.cat(
             [(later - self.centre[t]) / self.unit[t], (back - self.back_centre[jump]) / self.back_unit[jump]], 1
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Ends"]
+__all__ = ["SPREAD_OF", "Ends", "answered_together"]
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,6 +22,38 @@ from physinv.posterior.posterior import default_batch
 from physinv.processes.layout import StateLayout
 from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.varying import Varying
+
+SPREAD_OF = 4096
+"""Most trajectories, from the first on, that the noise of observations is chosen for where nobody says what it is."""
+
+
+def answered_together(at: int, n: int, count: int, block: int, draws: int) -> list[range]:
+    """Divide a block of observations into parts that are answered together.
+
+    The first parts are small and grow (1, 1, 2, 4, ... observations).  Where parts begin and end does not depend on the
+    limit: a part that it cuts is answered whole, at most twice as many observations as are kept, so that the samples of
+    an observation are the same whatever the limit.
+
+    Args:
+        at: Number of the first observation of the block.
+        n: Observations that are kept: the limit.
+        count: Observations that there are.
+        block: States that are computed together.
+        draws: States for each observation.
+
+    Returns:
+        Numbers of the observations of each part; the last ones may lie beyond the limit, not beyond what there is.
+
+    Example:
+        >>> answered_together(0, 5, 100, 64, 8)
+        [range(0, 1), range(1, 2), range(2, 4), range(4, 8)]
+    """
+    most, found = max(1, block // draws), list[range]()
+    while at < n and (not found or at % block):
+        end = at + min(most, max(1, at), block - at % block)
+        found.append(range(at, min(end, count)))
+        at = end
+    return found
 
 
 class Ends:
@@ -61,10 +93,6 @@ class Ends:
     def parts(self, at: int, draws: int) -> list[range]:
         """Return the observations of a block that are answered together, each part with a stream of noise of its own.
 
-        The first parts are small and grow (1, 1, 2, 4, ... observations).  Where parts begin and end does not depend on
-        the limit: a part that it cuts is answered whole, at most twice as many observations as are kept, so that the
-        samples of an observation are the same whatever the limit.
-
         Args:
             at: Number of the first observation of the block.
             draws: States for each observation.
@@ -72,12 +100,7 @@ class Ends:
         Returns:
             Numbers of the observations of each part; the last ones may lie beyond the limit, not beyond the data.
         """
-        most, found = max(1, self.block // draws), list[range]()
-        while at < self.n and (not found or at % self.block):
-            end = at + min(most, max(1, at), self.block - at % self.block)
-            found.append(range(at, min(end, self._count)))
-            at = end
-        return found
+        return answered_together(at, self.n, self._count, self.block, draws)
 
     def final(self, first: int, last: int) -> Float[Tensor, "n *state"]:
         """Return final states.
@@ -120,14 +143,15 @@ class Ends:
         return (self.final(a, min(a + self.block, self.n)) for a in self.starts())
 
     def spread(self, layout: StateLayout) -> float:
-        """Return the standard deviation of all numbers of the final states that move.
+        """Return the standard deviation of all numbers of the first final states that move, whatever the limit.
 
         Args:
             layout: Layout of the states.
         """
         count, mean, square = 0, 0.0, 0.0
-        for block in self.blocks():
-            x = layout.moving(block).double()
+        known = min(self._count, max(self.block, SPREAD_OF))
+        for at in range(0, known, self.block):
+            x = layout.moving(self.final(at, min(at + self.block, known))).double()
             more, gap = x.numel(), float(x.mean()) - mean
             square += float((x - x.mean()).square().sum()) + gap**2 * count * more / (count + more)
             mean, count = mean + gap * more / (count + more), count + more

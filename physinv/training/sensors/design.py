@@ -15,6 +15,7 @@ from torch import Tensor
 WORD = "random"
 """How random sensors are called, as in ``random:0.05-0.5``."""
 
+_HELD = torch.finfo(torch.float32)
 _NUMBER = r"([0-9.]+(?:[eE][+-]?[0-9]+)?)"
 _RANGE = re.compile(rf"{_NUMBER}(?:-{_NUMBER})?")
 
@@ -39,8 +40,8 @@ class SensorDesign:
 
     def __post_init__(self) -> None:
         for name, (low, high), most in (("observe", self.fraction, 1.0), ("observed_noise", self.noise, math.inf)):
-            if not 0 < low <= high <= most or not math.isfinite(high):
-                told = "fractions LOW-HIGH in (0, 1]" if name == "observe" else "deviations LOW-HIGH above 0"
+            if not 0 < low <= high <= most or (name != "observe" and not _HELD.tiny <= low <= high <= _HELD.max):
+                told = "fractions LOW-HIGH in (0, 1]" if name == "observe" else "deviations LOW-HIGH of 1e-38 to 3e38"
                 raise ValueError(f"`{name}` must have {told}, got {low:g}-{high:g}; write random:0.05-0.5, 0.05-0.3.")
 
     def draw(

@@ -27,6 +27,7 @@ from physinv.training.sensors.process import Sensed
 
 _MOST = 256  # directions of the covariance that are kept
 _LEAST = 1e-3  # of the smallest variance of the noise: directions with less are left out
+_SHARPEST = 1e12  # variance of the states over that of the noise, from which on a sensor counts as exact
 _FIELD = 2048  # numbers of a state up to which its covariance is made
 _ROWS = 4096  # final states that moments are taken of
 _BLOCK = 2**24  # numbers in the matrices that are solved at the same time
@@ -66,7 +67,9 @@ class SensorEstimate:
         seen = mask.repeat(1, y[0].numel() // mask.shape[1])
         gap = torch.where(seen, y.flatten(1).double() - mean, torch.zeros_like(mean))
         precision = self.process.design.deviation(level.double()).to(mean)[:, None] ** -2
-        found, size = [], max(1, _BLOCK // (len(basis) * basis.shape[1]))
+        if len(power):
+            precision = precision.clamp(max=_SHARPEST / float(power.amax()))  # sharper ones leave no digits of the rest
+        found, size = [], max(1, _BLOCK // max(1, basis.numel()))  # no direction is left where the noise hides all
         for m, g, p in zip(*(torch.split(v, size) for v in (seen.to(mean), gap, precision)), strict=True):
             system = torch.einsum("bn,in,jn->bij", m, basis, basis) * p[:, :, None] + (1 / power).diag()
             z = torch.cholesky_solve((p * (g @ basis.T))[..., None], torch.linalg.cholesky(system))[..., 0]

@@ -52,6 +52,7 @@ def test_sensors_follow_their_law(generator):
         ("random:half", "0.1", "`observe` must be a range such as"),
         ("random", "0.1", "`observe` must be a range such as"),
         ("random:0.5", "0-0.1", "`observed_noise` must have deviations"),
+        ("random:0.5", "1e-300", "`observed_noise` must have deviations LOW-HIGH of 1e-38 to 3e38"),
         ("random:0.5", "0.1-", "`observed_noise` must be a range"),
     ],
 )
@@ -77,6 +78,27 @@ def test_estimates_are_the_best_linear_ones_of_every_mask(process, generator):
         expected = mean.flatten() + C[:, at] @ torch.linalg.solve(gram, (y[i].flatten() - mean.flatten())[at])
         # directions with less than 1e-3 of the variance of the noise are left out
         assert torch.allclose(estimate.process.state(found)[i].flatten(), expected, atol=0.02 * float(final.std()))
+
+
+def test_noise_that_hides_everything_leaves_the_mean(generator):
+    final = BURGERS.simulate(50, generator=generator)[:, -1]
+    estimate = fit_sensor_estimate(sensed(BURGERS, SensorDesign((0.25, 0.75), (1e4, 1e4))), final)
+    mask, level = estimate.process.design.draw(50, estimate.process.points, generator=generator, device=None)
+    found = estimate.seen(estimate.process.with_sensors(final, mask, level), generator=generator)
+    # of the largest variance of some .3 a share of .3 / 1e8 for each of 12 sensors is left, times a gap of 1e4
+    assert float((estimate.process.state(found) - estimate.mean.reshape(1, 1, -1)).abs().max()) < 1e-2
+
+
+def test_sensors_sharper_than_any_digit_are_exact(generator):
+    """Twelve of sixteen points of states of three directions, all of which are found then."""
+    basis = torch.randn(3, 16, generator=generator)
+    final = (torch.randn(50, 3, generator=generator) @ basis)[:, None]
+    design = SensorDesign((0.75, 0.75), (1e-30, 1e-30))
+    estimate = fit_sensor_estimate(sensed(BURGERS, design), final)
+    mask, level = design.draw(50, 16, generator=generator, device=None)
+    seen = estimate.seen(estimate.process.with_sensors(final, mask, level), generator=generator)
+    found = estimate.process.state(seen)
+    assert float((found - final).abs()[mask[:, None]].max()) < 1e-3
 
 
 def test_one_mask_of_many_is_estimated_as_that_mask_alone(generator):

@@ -63,12 +63,23 @@ class WeightedParticles:
 
         Returns:
             The weighted particles, and those that go on.
+
+        Raises:
+            ValueError: If no particle of an ensemble is finite.
         """
         batch, n = ensemble.log_weights.shape
         states = ensemble.states.flatten(0, 1)[:, None]
-        likelihood = ObservationRecord((0.0, observation)).log_prob(seen.repeat_interleave(n, 0), states)
-        added = likelihood.reshape(batch, n).double().nan_to_num(-math.inf, -math.inf, -math.inf)
-        known = Ensemble(ensemble.states, (ensemble.log_weights + added).log_softmax(1))
+        # Squares in float64: misfits of 1e19 deviations, and of one deviation beside them, have to be told apart.
+        misfit = ObservationRecord((0.0, observation)).residual(seen.repeat_interleave(n, 0), states).double()
+        added = (-misfit.square().sum(1) / 2).reshape(batch, n).nan_to_num(-math.inf, -math.inf, -math.inf)
+        total = ensemble.log_weights + added
+        if bool((lost := total.isinf().all(1)).any()):
+            raise ValueError(
+                f"no particle of trajectory {int(lost.nonzero()[0])} is finite and explains what is seen: the process "
+                "became infinite or NaN; take more stored times or substeps, or a prior that is nearer to the data."
+            )
+        # What is not finite weighs nothing, but zero times infinity would be in the mean.
+        known = Ensemble(ensemble.states.nan_to_num(0.0, 0.0, 0.0), total.log_softmax(1))
 
         few = 1 / known.log_weights.exp().square().sum(1) < self.least * n
         if not bool(few.any()):

@@ -51,6 +51,18 @@ def test_deviations_of_few_members_count_one_less():
     assert torch.allclose(even.mean, states.mean(1))
 
 
+def test_particles_that_nothing_explains():
+    """Of two that are 1e20 deviations away the nearer one is right; one that is infinite weighs nothing."""
+    even = torch.full((1, 3), -math.log(3), dtype=F64)
+    states = torch.tensor([[[1e20, 0.0], [3e20, 0.0], [math.inf, 0.0]]])
+    known, chosen = WeightedParticles()(Ensemble(states, even), SENSOR, torch.zeros(1, 2), None)
+    assert known.weights[0].tolist() == [1.0, 0.0, 0.0]
+    assert known.mean[0].tolist() == [states[0, 0, 0].item(), 0.0]
+    assert bool((chosen.states == states[:, :1]).all())
+    with pytest.raises(ValueError, match="no particle of trajectory 0 is finite"):
+        WeightedParticles()(Ensemble(torch.full_like(states, math.nan), even), SENSOR, torch.zeros(1, 2), None)
+
+
 def test_small_ensembles_widen_where_the_gap_asks_for_it():
     """Of members half as wide as the errors the deviation grows; of members that are wide enough it hardly does."""
     generator = torch.Generator().manual_seed(1)
