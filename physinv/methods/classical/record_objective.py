@@ -22,8 +22,8 @@ from physinv.laws.observation import jacobian
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import FittedCovariance, GaussianPrior, fit_covariance
-from physinv.methods.classical.minimise import LeastSquares
-from physinv.processes.layout import VectorLayout
+from physinv.methods.classical.minimise import LeastSquares, Linearised
+from physinv.processes.layout import StateLayout, VectorLayout
 from physinv.processes.simulator import Simulator
 
 _PROBES = 6  # products with white noise that the preconditioner is made of
@@ -110,15 +110,8 @@ class RecordObjective(LeastSquares):
             The same cost function.
         """
         local = self.linearise(u)
-        shape, layout = local.residual.shape, self.simulator.layout
-        probes = [
-            local.adjoint(torch.randn(shape, generator=generator, dtype=u.dtype, device=u.device))
-            for _ in range(-(-_PROBES // len(u)))
-        ]
-        curved = torch.cat(probes).nan_to_num(0.0, 0.0, 0.0).reshape(-1, *self.prior.mean.shape)
-        parts = dict(fit_covariance(curved, layout).parts)
-        parts |= {name: 1 / (1 + parts[name]) for name in ("variance", "rest") if name in parts}
-        inverse = FittedCovariance.from_tensors(parts)
+        shape, layout = self.prior.mean.shape, self.simulator.layout
+        inverse = average_inverse(local, shape, layout, -(-_PROBES // len(u)), generator)
 
         def precondition(v: Tensor) -> Tensor:
             return inverse.apply(v.reshape(len(v), *self.prior.mean.shape)).flatten(1)
@@ -135,6 +128,34 @@ class RecordObjective(LeastSquares):
             whole = torch.where(both, whole, 0.0) + alone
         root: Tensor = torch.linalg.cholesky(whole).to(self.seen)
         return root.expand(1, *root.shape) if root.ndim == 2 else root
+
+
+def average_inverse(
+    local: Linearised, shape: Sequence[int], layout: StateLayout, probes: int, generator: torch.Generator | None
+) -> FittedCovariance:
+    """Estimate ``(1 + K^T K)^-1`` as it is on average over what the layout of the states calls alike.
+
+    Args:
+        local: The derivatives ``K`` of some observations.
+        shape: The shape that coordinates have as states.
+        layout: What is alike in these.
+        probes: Products of ``K^T`` with white noise for each observation.
+        generator: Source of the white noise.
+
+    Returns:
+        A symmetric map of coordinates in the shape of states.
+    """
+    like = local.residual
+    curved = torch.cat(
+        [
+            local.adjoint(torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device))
+            for _ in range(probes)
+        ]
+    )
+    curved = curved.nan_to_num(0.0, 0.0, 0.0).reshape(-1, *shape)
+    parts = dict(fit_covariance(curved, layout).parts)
+    parts |= {name: 1 / (1 + parts[name]) for name in ("variance", "rest") if name in parts}
+    return FittedCovariance.from_tensors(parts)
 
 
 @torch.no_grad()
