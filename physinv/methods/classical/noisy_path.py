@@ -70,6 +70,9 @@ class NoisyPath:
         Args:
             simulator: The process.
             tensors: The tensors.
+
+        Returns:
+            The physics with its noise.
         """
         parts = range(len(tensors["bias"]))
         covariances = tuple(FittedCovariance.from_tensors(below(f"part-{i}", tensors)) for i in parts)
