@@ -37,11 +37,12 @@ _HALF = (
     0.5  # of the budget: the score model's share where small steps are as likely to be the better way, see fit_jumps
 )
 _CHOICE = 0.05  # of the budget: left for the choice among jumps and small steps
-_NEWTON = 0.3  # of the budget: the most that is spent on Newton's steps for a few observations, see fit_jumps
+_NEWTON = 0.3  # of the budget: meant for Newton's steps for a few observations, see fit_jumps
 _DRAWS, _LEAST_DRAWS = 16, 4  # of each way, for each observation that they are compared on; fewer of large states
 _FEWEST, _MOST, _NUMBERS = 16, 500, 2**17  # such observations, and numbers in their draws
 _DOUBT = 2.0  # standard errors by which small steps have to be better than jumps
-_NUMBERS_OF_NEWTON, _FEWEST_OF_NEWTON = 2**15, 4  # likewise of the states that Newton's steps are judged on
+_JUDGES_OF_NEWTON = 16  # most observations that Newton's steps are judged on
+_NUMBERS_OF_NEWTON, _FEWEST_OF_NEWTON = 2**15, 4  # numbers in their states, and fewest of them
 _MEAN_DRAWS = 64
 _PAIRS = 2**15  # numbers in the states that jump kernels are validated on
 
@@ -293,7 +294,8 @@ def _newton(problem: Problem, posterior: Posterior, truth: Tensor, final: Tensor
         return None, 0.0
     problem.say("Newton's steps")
     begun, budget = time.perf_counter(), problem.budget.seconds
-    n = min(max(_NUMBERS_OF_NEWTON // math.prod(problem.train.shape), _FEWEST_OF_NEWTON), len(final))
+    n = max(_NUMBERS_OF_NEWTON // math.prod(problem.train.shape), _FEWEST_OF_NEWTON)
+    n = min(n, _JUDGES_OF_NEWTON, len(final))
     generator = seeds(problem.seed).child("method", "newton").generator(problem.device)
     seconds = None if budget is None else _NEWTON * budget
     tried = try_newton(problem, _Steps(posterior), truth[:n], final[:n], seconds=seconds, generator=generator)
