@@ -188,8 +188,47 @@ def page(folder: Path) -> None:
         *rows,
         "",
         f"Measured on {records[-1]['hardware']}.",
+        *planes(folder),
     ]
     (ROOT / "docs" / "results" / "fields.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def planes(folder: Path) -> list[str]:
+    """The part of the page about fields in the plane, from the records of planes.py."""
+    columns = {
+        "CRPS": "CRPS",
+        "energy score": "energy score",
+        "coverage of 90 %": "coverage of 90 %",
+        "median forward misfit": "forward misfit",
+        "RMSE of the mean of the draws": "RMSE of the mean",
+        "seconds of a draw": "seconds of a draw",
+        "CRPS over exact": "CRPS over exact",
+    }
+    rows, records = [], [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("plane-*.json"))]
+    for record in records:
+        figures, system = record["figures"], record["benchmark"].removeprefix("plane-")
+        ends = f"{record['budget_seconds']:.0f} | {len(record['seeds'])}"
+        for method in dict.fromkeys(key.split(": ")[0] for key in figures if not key.startswith("truth")):
+            shown = [told(figures[key]) if (key := f"{method}: {k}") in figures else "" for k in columns]
+            rows.append(f"| {system} | {method} | {' | '.join(shown)} | {ends} |")
+        truth = told(figures["truth: median forward misfit"])
+        rows.append(f"| {system} | truth |  |  |  | {truth} |{'  |' * (len(columns) - 4)} {ends} |")
+    if not rows:
+        return []
+    return [
+        "",
+        "## Fields in the plane",
+        "",
+        "The default method, what it learned without [Gauss-Newton steps](../concepts/jumps.md), and `gauss-newton`,",
+        "on the same test observations; the budget is time on the clock. Written from the records of",
+        "`benchmarks/planes.py`.",
+        "",
+        f"| system | method | {' | '.join(columns.values())} | seconds | seeds |",
+        "|---" * (len(columns) + 4) + "|",
+        *rows,
+        "",
+        f"Measured on {records[-1]['hardware']}.",
+    ]
 
 
 def main() -> None:

@@ -55,6 +55,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     comparison / variogram                  pairs of components, the same for every method
     method / values                         samples that a map of values is fitted to
     method / ways                           draws by which jumps and small steps are compared
+    method / newton                         draws of Newton's steps and of what was learned, which are compared
     method / judges                         new trajectories by which it chooses
     method / mean                           samples that a method averages for its estimate
     method / samples                        passes with dropout for samples, where no generator is given

@@ -75,6 +75,11 @@ class Settings(Strict):
         description="what jump kernels see anew while they train: noise, or initial states as well; auto: states where "
         "the simulator is known, noise where these are dear, off for particles",
     )
+    newton: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: Gauss-Newton steps with the known physics behind what is learned of fields in the plane or "
+        "in space, where they are better on validation observations; off: none, and draws take less time",
+    )
     workers: int = Field(0, ge=0, le=256, description="DataLoader workers when the data are streamed")
     memory: float = Field(
         4.0,

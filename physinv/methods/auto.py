@@ -22,6 +22,7 @@ from physinv.config.seeds import seeds
 from physinv.evaluation.metrics import crps_map, energy_score
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import fit_method, load_method, trains
+from physinv.methods.reverse import ReverseAnswer
 from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
 
 _LINEAR = "linear"
@@ -238,7 +239,12 @@ class _Referee:
 
     @torch.no_grad()
     def _scores(self, answer: Answer) -> tuple[Tensor, float] | None:
-        """Fair CRPS of each observation, and energy score, of what moves; every answer draws from the same stream."""
+        """Fair CRPS of each observation, and energy score, of what moves; every answer draws from the same stream.
+
+        Newton's steps behind what was learned are dear, and were judged when they were chosen: what they are behind is
+        scored.
+        """
+        answer = answer.learned if isinstance(answer, ReverseAnswer) else answer
         generator = seeds(self.problem.seed).child("method", "choice").generator(self.problem.device)
         samples = answer.sample(self.final, self.draws, generator=generator)
         if not bool(samples.isfinite().all()):

@@ -6,8 +6,9 @@ __all__ = ["STEPS", "JumpAnswer", "JumpDensity", "fit_jumps", "load_jumps"]
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.evaluation.metrics import crps_map
+from physinv.methods.own_newton import Newton, Tried, load_newton, try_newton
 from physinv.methods.own_score import OwnPosterior, fit_posterior, load_posterior, load_values, mapped
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
@@ -25,6 +27,7 @@ from physinv.models.jumps.field import empty_field_jumps, fit_field_jumps
 from physinv.models.jumps.particles import empty_particle_jumps, fit_particle_jumps
 from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vector_jumps
 from physinv.posterior.jumps import JumpPosterior
+from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import Reversal
 
 STEPS = "steps"
@@ -34,9 +37,12 @@ _HALF = (
     0.5  # of the budget: the score model's share where small steps are as likely to be the better way, see fit_jumps
 )
 _CHOICE = 0.05  # of the budget: left for the choice among jumps and small steps
-_DRAWS = 16  # of each way, for each observation that they are compared on
+_NEWTON = 0.3  # of the budget: meant for Newton's steps for a few observations, see fit_jumps
+_DRAWS, _LEAST_DRAWS = 16, 4  # of each way, for each observation that they are compared on; fewer of large states
 _FEWEST, _MOST, _NUMBERS = 16, 500, 2**17  # such observations, and numbers in their draws
 _DOUBT = 2.0  # standard errors by which small steps have to be better than jumps
+_JUDGES_OF_NEWTON = 16  # most observations that Newton's steps are judged on
+_NUMBERS_OF_NEWTON, _FEWEST_OF_NEWTON = 2**15, 4  # numbers in their states, and fewest of them
 _MEAN_DRAWS = 64
 _PAIRS = 2**15  # numbers in the states that jump kernels are validated on
 
@@ -53,6 +59,9 @@ class JumpAnswer(OwnPosterior):
         found: CRPS on validation observations of small steps and of all pools of grids, in units of the deviation of
             ``x_0``.
         seed: Seed of the draws that :meth:`mean` averages.
+        newton: Steps with the known physics from the mean of these, and draws around their end; None: samples are what
+            was learned.
+        tried: The figures that decided about these steps; empty where they do not apply.
     """
 
     kernel: JumpKernel
@@ -60,13 +69,21 @@ class JumpAnswer(OwnPosterior):
     ways: tuple[str, ...]
     found: Mapping[str, float]
     seed: int
+    newton: Newton | None = field(default=None, kw_only=True)
+    tried: Mapping[str, float | int | str] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def learned(self) -> JumpAnswer:
+        return replace(self, newton=None)
 
     @property
     def steps(self) -> int | None:
-        return super().steps if STEPS in self.ways else None
+        return super().steps if STEPS in self.ways and self.newton is None else None
 
     @property
     def reversal(self) -> Reversal:
+        if self.newton is not None:
+            raise ValueError("samples are drawn around the end of Newton's steps, along no chain.")
         return super().reversal if STEPS in self.ways else self.jumps
 
     @property
@@ -77,17 +94,21 @@ class JumpAnswer(OwnPosterior):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
+        if self.newton is not None:
+            return self.newton.sample(final, n, generator=generator)
         if STEPS in self.ways:
             return super().sample(final, n, generator=generator)
         drawn = self.jumps.sample(final, n, generator=generator)
         return drawn if self.values is None else self.values(drawn)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        """Return the posterior mean: that of the longest jump if it is in use, else the mean of 64 draws.
+        """Return the posterior mean: the end of Newton steps, else by the longest jump if in use, else of 64 draws.
 
         Args:
             final: Observed final states ``x_T``.
         """
+        if self.newton is not None:
+            return self.newton.mean(final)
         if "1" in self.ways:
             return self.jumps.mean(final)
         generator = seeds(self.seed).child("method", "mean").generator(final.device)
@@ -95,10 +116,12 @@ class JumpAnswer(OwnPosterior):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights and tables of the score model and of the jump kernels."""
-        return prefixed("score", super().tensors()) | prefixed("jumps", dict(self.kernel.state_dict()))
+        found = prefixed("score", super().tensors()) | prefixed("jumps", dict(self.kernel.state_dict()))
+        return found if self.newton is None else found | prefixed("newton", self.newton.tensors())
 
     def notes(self) -> dict[str, Any]:
-        return {**super().notes(), "model": "jumps", "ways": list(self.ways), "found": dict(self.found)}
+        found = {**super().notes(), "model": "jumps", "ways": list(self.ways), "found": dict(self.found)}
+        return found | {"newton": {"chosen": self.newton is not None, **self.tried}} if self.tried else found
 
 
 @dataclass(frozen=True)
@@ -179,9 +202,12 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     even = _learned(problem.setup) or problem.train.shape == (1,) or len(problem.train.layout.space) > 1
     share = _HALF if even else family.share
     posterior = fit_posterior(problem.part("score", share=share))
+    truth, final = _judges(problem)
+    newton, spent = _newton(problem, posterior, truth, final)
 
     # The jump kernels, on top of the same physics.
-    rest, stream = problem.part("jumps", share=1 - share - _CHOICE, begun=share), seeds(problem.seed).child("jumps")
+    left = max(1 - share - _CHOICE - spent, _CHOICE)
+    rest, stream = problem.part("jumps", share=left, begun=share), seeds(problem.seed).child("jumps")
     rest.say("fit of the regressions")
     kernel = family.fit(posterior.sde, problem.train, settings, seed=stream).to(problem.device)
     rest.minimise_jumps(kernel, posterior.sde, settings)
@@ -192,13 +218,12 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
 
     # Small steps, and all pools of grids, judged by the CRPS of their draws.
     problem.say("choice between jumps and small steps")
-    truth, final = _judges(problem)
     unit = problem.train.layout.pooled((truth - truth.mean(0)).square()).sqrt()
     unit = unit.clamp(min=torch.finfo(truth.dtype).tiny)
-    drawn, box = {}, _box(problem)
+    drawn, box, count = {}, _box(problem), max(_LEAST_DRAWS, min(_DRAWS, _NUMBERS // truth.numel()))
     for way in [str(len(grid)) for grid in grids] + [STEPS]:
         generator = seeds(problem.seed).child("method", "ways").generator(problem.device)
-        drawn[way] = replace(answer, ways=(way,)).sample(final, _DRAWS, generator=generator)
+        drawn[way] = replace(answer, ways=(way,)).sample(final, count, generator=generator)
     moving = problem.train.layout.moving
     scores = {
         ways: moving(crps_map(torch.cat([drawn[way] for way in ways], 1), truth) / unit).flatten(1).mean(1)
@@ -207,7 +232,8 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     if not scores:
         raise ValueError(_nowhere(drawn, box))
     found = {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
-    return cast(JumpAnswer, mapped(replace(answer, ways=_best(scores), found=found), problem))
+    learned = cast(JumpAnswer, mapped(replace(answer, ways=_best(scores), found=found), problem))
+    return _with_newton(learned, newton, problem, truth, final)
 
 
 def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
@@ -227,7 +253,11 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
     kernel = kernel.to(setup.device).eval()
     grids = family.grids(len(setup.times) - 1)
     answer = family.answer(posterior, kernel, grids, tuple(notes["ways"]), notes["found"], setup.seed)
-    return replace(answer, values=load_values(setup, below("score", tensors)))
+    answer = replace(answer, values=load_values(setup, below("score", tensors)))
+
+    tried = {key: value for key, value in notes.get("newton", {}).items() if key != "chosen"}
+    newton = below("newton", tensors)
+    return replace(answer, newton=load_newton(setup, newton, _Steps(posterior)) if newton else None, tried=tried)
 
 
 def _family(setup: Setup) -> tuple[KernelFamily, Settings]:
@@ -243,6 +273,45 @@ def _family(setup: Setup) -> tuple[KernelFamily, Settings]:
         cheap = setup.simulator.startable and setup.simulator.spin_up_time == 0
         left["fresh"] = "off" if _learned(setup) or not family.cheap else "states" if cheap else "noise"
     return family, setup.settings.model_copy(update=left | {"windows": (2,)})
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The mean of the small steps, from which Newton's begin."""
+
+    posterior: Posterior
+
+    def mean(self, final: Tensor) -> Tensor:
+        return self.posterior.mean_flow(final)
+
+
+def _newton(problem: Problem, posterior: Posterior, truth: Tensor, final: Tensor) -> tuple[Tried | None, float]:
+    """Newton's steps for whole final states of fields in the plane or in space with known physics, and the share of
+    the budget that they took."""
+    layout, simulator = problem.train.layout, problem.simulator
+    known = not _learned(problem.setup) and not simulator.unknown and not layout.mask
+    if not known or len(layout.space) < 2 or problem.observed is not None or problem.settings.newton == "off":
+        return None, 0.0
+    problem.say("Newton's steps")
+    begun, budget = time.perf_counter(), problem.budget.seconds
+    n = max(_NUMBERS_OF_NEWTON // math.prod(problem.train.shape), _FEWEST_OF_NEWTON)
+    n = min(n, _JUDGES_OF_NEWTON, len(final))
+    generator = seeds(problem.seed).child("method", "newton").generator(problem.device)
+    seconds = None if budget is None else _NEWTON * budget
+    tried = try_newton(problem, _Steps(posterior), truth[:n], final[:n], seconds=seconds, generator=generator)
+    return tried, 0.0 if budget is None else (time.perf_counter() - begun) / budget
+
+
+def _with_newton(answer: JumpAnswer, tried: Tried | None, problem: Problem, truth: Tensor, final: Tensor) -> JumpAnswer:
+    """The answer, or Newton's steps where these score better."""
+    if tried is None:
+        return answer
+    if tried.newton is not None:
+        n, layout = len(tried.scores), problem.train.layout
+        generator = seeds(problem.seed).child("method", "newton").generator(problem.device)
+        drawn = answer.sample(final[:n], _DRAWS, generator=generator)
+        tried = tried.compared(crps_map(layout.scored(drawn), layout.scored(truth[:n])).flatten(1).mean(1))
+    return replace(answer, newton=tried.newton, tried=tried.notes)
 
 
 def _learned(setup: Setup) -> bool:

@@ -54,6 +54,11 @@ class ReverseAnswer(Answer):
         return TwistedReversal(self.posterior, observed)
 
     @property
+    def learned(self) -> ReverseAnswer:
+        """The same answer without what is added behind the networks for final states that are observed whole."""
+        return self
+
+    @property
     def steps(self) -> int | None:
         """Number of small steps of each sample; None where samples take none."""
         return len(self.posterior.times) - 1

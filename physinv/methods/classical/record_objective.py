@@ -8,7 +8,7 @@ of the sensors, and what they see of the noise on the way.
 
 from __future__ import annotations
 
-__all__ = ["RecordObjective", "SeenErrors", "curvature_inverse", "fit_seen_errors", "frames_from", "quiet", "states_at"]
+__all__ = ["RecordObjective", "SeenErrors", "average_inverse", "fit_seen_errors", "frames_from", "quiet", "states_at"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -111,8 +111,13 @@ class RecordObjective(LeastSquares):
         Returns:
             The same cost function.
         """
-        shape = tuple(self.prior.mean.shape)
-        return replace(self, precondition=curvature_inverse(self.linearise(u), self.simulator.layout, shape, generator))
+        local, shape = self.linearise(u), tuple(self.prior.mean.shape)
+        inverse = average_inverse(local, shape, self.simulator.layout, -(-_PROBES // len(u)), generator)
+
+        def precondition(v: Tensor) -> Tensor:
+            return inverse.apply(v.reshape(len(v), *shape)).flatten(1)
+
+        return replace(self, precondition=precondition)
 
     def _root(self, there: Tensor) -> Tensor:
         """The Cholesky factor of the covariance of the numbers that are there; one for all where none is missing."""
@@ -126,30 +131,32 @@ class RecordObjective(LeastSquares):
         return root.expand(1, *root.shape) if root.ndim == 2 else root
 
 
-def curvature_inverse(
-    local: Linearised, layout: StateLayout, shape: tuple[int, ...], generator: torch.Generator
-) -> Callable[[Tensor], Tensor]:
-    """Return the inverse of the mean of ``1 + K^T K`` over what the layout calls alike, from products with white noise.
+def average_inverse(
+    local: Linearised, shape: Sequence[int], layout: StateLayout, probes: int, generator: torch.Generator | None
+) -> FittedCovariance:
+    """Estimate ``(1 + K^T K)^-1`` as it is on average over what the layout of the states calls alike.
 
     Args:
-        local: The derivative ``K`` of a residual.
-        layout: Layout of the states.
-        shape: Shape of the moving part of a state.
+        local: The derivatives ``K`` of some observations.
+        shape: The shape that coordinates have as states.
+        layout: What is alike in these.
+        probes: Products of ``K^T`` with white noise for each observation.
         generator: Source of the white noise.
 
     Returns:
-        A map of coordinates ``(batch, d)``.
+        A symmetric map of coordinates in the shape of states.
     """
     like = local.residual
-    probes = [
-        local.adjoint(torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device))
-        for _ in range(-(-_PROBES // len(like)))
-    ]
-    curved = torch.cat(probes).nan_to_num(0.0, 0.0, 0.0).reshape(-1, *shape)
+    curved = torch.cat(
+        [
+            local.adjoint(torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device))
+            for _ in range(probes)
+        ]
+    )
+    curved = curved.nan_to_num(0.0, 0.0, 0.0).reshape(-1, *shape)
     parts = dict(fit_covariance(curved, layout).parts)
     parts |= {name: 1 / (1 + parts[name]) for name in ("variance", "rest") if name in parts}
-    inverse = FittedCovariance.from_tensors(parts)
-    return lambda v: inverse.apply(v.reshape(len(v), *shape)).flatten(1)
+    return FittedCovariance.from_tensors(parts)
 
 
 @torch.no_grad()

@@ -42,13 +42,14 @@ from physinv.methods.classical.monte_carlo.starts import observable
 from physinv.methods.classical.record_objective import (
     RecordObjective,
     SeenErrors,
-    curvature_inverse,
+    average_inverse,
     fit_seen_errors,
     frames_from,
 )
 from physinv.methods.problem import NotApplicableError, Problem, RecordAnswer
 from physinv.posterior.learned_prior import LearnedPrior
 
+_PROBES = 6  # products with white noise that the preconditioner of the equations is made of
 _DRAWS = 16  # that a mean is taken over
 
 
@@ -152,7 +153,8 @@ class GuidedPrior(RecordAnswer):
         around = _Around(*self.prior.start_given(z, t))
         local = self._objective(around, seen).linearise(z.new_zeros((len(z), z[0].numel())))
         probes, layout = seeds(self.seed).child("method", "mean").generator(z.device), self.forward.simulator.layout
-        local = replace(local, precondition=curvature_inverse(local, layout, tuple(z.shape[1:]), probes))
+        inverse = average_inverse(local, z.shape[1:], layout, -(-_PROBES // len(z)), probes)
+        local = replace(local, precondition=lambda v: inverse.apply(v.reshape(len(v), *z.shape[1:])).flatten(1))
         own, data = (_white(like, generator) for like in (z.flatten(1), local.residual))
         u = local.solve(own + local.adjoint(data - local.residual), self.inner)
         return around.root(u, z)

@@ -135,7 +135,7 @@ def _drawn(
         drawn = observation.plain(answer.sample(observation(x), count, generator=generator))
     elif isinstance(answer, ReverseAnswer) and observation is not None:
         final = sample_final(answer.posterior, observation, x, count, generator=generator)
-        drawn = answer.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
+        drawn = answer.learned.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
     elif asked.answer == "samples":
         drawn = answer.sample(x, count, generator=generator)
     elif isinstance(answer, ReverseAnswer) and asked.answer != "mean":
