@@ -138,7 +138,7 @@ def page(folder: Path) -> None:
             cells = (told(figures[f"{row}: {c}"]) if f"{row}: {c}" in figures else "" for c in kept)
             lines.append(f"| {row} | {' | '.join(cells)} |")
         hardware = record["hardware"]
-    lines += ["", f"Measured on {hardware}, 1 thread."]
+    lines += ["", f"Measured on {hardware}."]
     (ROOT / "docs" / "results" / "parts.md").write_text("\n".join(lines) + "\n", "utf-8")
 
 

@@ -140,13 +140,14 @@ def page(folder: Path) -> None:
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text("utf-8"))
         figures, hardware = record["figures"], record["hardware"]
+        seen = min(figures.get("exact: observations", [SPLITS["test"]]))
         for method in sorted({k.split(":")[0] for k in figures} - {"exact"}):
             over, beyond, outside = (
                 figures[f"{method}: {name}"] for name in ("CRPS over exact", "coverage beyond exact", "outside, %")
             )
             rows.append(
                 f"| {record['process']} | {method} | {told(over)} | {max(over):.3f} | {told(beyond)} "
-                f"| {told(outside)} | {len(over)} |"
+                f"| {told(outside)} | {seen:.0f} | {len(over)} |"
             )
     lines = [
         "# Processes of a stranger",
@@ -154,11 +155,11 @@ def page(folder: Path) -> None:
         "Vector processes that physinv does not ship, as a user would write them (`benchmarks/stranger_processes.py`),",
         "each with 2000 training trajectories and 60 s of training on one core. The exact posterior is that of",
         "importance sampling over two million forward runs, above four numbers of Monte Carlo over paths, for the",
-        "observations whose chains have converged. Gradients are those of refinement (`reconstruct --refine`).",
+        "observations whose chains have converged; the column `seen` counts them. Gradients are those of refinement (`reconstruct --refine`).",
         "Written by `benchmarks/strangers.py`.",
         "",
-        "| process | method | CRPS over exact | largest | coverage beyond exact | outside the data, % | runs |",
-        "|---|---|---|---|---|---|---|",
+        "| process | method | CRPS over exact | largest | coverage beyond exact | outside the data, % | seen | runs |",
+        "|---|---|---|---|---|---|---|---|",
         *rows,
         "",
         f"Measured on {hardware}.",
