@@ -140,9 +140,7 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
         found = array.astype("float32")
     if (lost := np.isfinite(array) & ~np.isfinite(found)).any():
         most = float(np.abs(array[lost]).max())
-        raise ValueError(
-            f"`data` of {where} must be numbers of float32, below 3e38, {path} has {most:g}; change the unit."
-        )
+        raise ValueError(f"`data`: numbers of {where} must be below 3e38, {path} has {most:g}; change the unit.")
     return torch.as_tensor(found)
 
 
