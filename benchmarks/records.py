@@ -27,6 +27,7 @@ SCRIPTS = {  # of records whose script has another name
     **{f"published-{task}": "published" for task in ("dapper", "rozet-louppe", "mosaic", "afdps", "inversebench")},
     **{f"sensors-{system}": "sensors" for system in ("burgers", "navier-stokes")},
     **{f"plane-{system}": "planes" for system in ("navier-stokes", "burgers-2d", "burgers-2d-16", "navier-stokes-16")},
+    **{f"jump-ablation-{system}": "jump_ablation" for system in ("burgers", "kpz")},
     **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }
 
@@ -63,8 +64,8 @@ def row(path: Path) -> tuple[str, str, str, str, str, str]:
         systems = {figure.split(": ")[0] for figure in record["figures"]} if name == "systems" else {name}
         spent = record.get("budget_seconds", 0.0) * len(seeds) * len(systems)
         script, _, system = SCRIPTS.get(name, name.replace("-", "_")), *name.partition("-")[1:]
-        system = system.removeprefix("kernels-")
-        of_systems = ("nonlinear", "reversals", "field_kernels", "planes", "sensors", "published")
+        system = system.removeprefix("kernels-").removeprefix("ablation-")
+        of_systems = ("nonlinear", "reversals", "field_kernels", "jump_ablation", "planes", "sensors", "published")
         file = script if (ROOT / "benchmarks" / script).is_dir() else f"{script}.py"
         command = f"python {file}" + (f" {system}" if script in of_systems else "")
     told = ", ".join(sorted(commit[:7] for commit in commits))
