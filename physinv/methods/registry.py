@@ -151,7 +151,7 @@ def method_options(name: str) -> dict[str, Any]:
         ValueError: If there is no such method.
 
     Example:
-        >>> method_options("dps")
+        >>> method_options("conditional-diffusion")
         {'steps': 32}
     """
     known = inspect.signature(METHODS.find(name)).parameters.values()

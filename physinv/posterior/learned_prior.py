@@ -255,6 +255,9 @@ def start_prior(train: TrajectoryDataset, valid: TrajectoryDataset, settings: Se
         settings: Training settings; those of the network are read.
         seed: Seed of the first weights.
 
+    Returns:
+        The law, and the states to train it on.
+
     Raises:
         ValueError: For states that are neither vectors nor fields, or have static parts.
     """

@@ -120,7 +120,7 @@ def test_registered_processes_are_found_by_name(monkeypatch: pytest.MonkeyPatch)
     assert registry.find("ornstein-uhlenbeck") is OrnsteinUhlenbeck
     with pytest.raises(ValueError, match=r"^there is no simulator `ornstein`; did you mean `ornstein-uhlenbeck`\?$"):
         registry.find("ornstein")
-    with pytest.raises(ValueError, match=r"^there is no simulator `zzz`; there are ornstein-uhlenbeck\.$"):
+    with pytest.raises(ValueError, match=r"^there is no simulator `zzz`; there is only ornstein-uhlenbeck\.$"):
         registry.find("zzz")
     entries(("gone", "no.such.module:X"), ("other", "simulators.vectors.ornstein_uhlenbeck:math"))
     with pytest.raises(ValueError, match=r"simulator `no\.such\.module:X` can't be imported: No module named"):

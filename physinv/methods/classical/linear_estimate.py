@@ -238,9 +238,9 @@ def _best(
         grids[wiener_filters] = _PENALTIES[2:]
     if _is_recorded(sde):
         dense: _Kind = functools.partial(dense_maps, standardise=True)
-        kinds: list[_Kind] = (
-            [dense, *list(grids)[1:]] if layout.space else [dense, functools.partial(_without_faults, dense)]
-        )
+        kinds: list[_Kind] = [dense, *list(grids)[1:]]
+        if not layout.space and not layout.positions:  # numbers side by side, of which one sensor may fail
+            kinds.append(functools.partial(_without_faults, dense))
         grids = dict.fromkeys([*kinds, *(functools.partial(_of_increments, kind) for kind in kinds)], _RECORDED)
     few = len(x0) <= x0[0].numel()
     power = 1 if _is_recorded(sde) else 2  # squares of a few faults of a sensor would outweigh all else

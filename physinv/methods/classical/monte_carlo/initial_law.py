@@ -88,6 +88,9 @@ class InitialLaw:
             generator: Source of the draws, on ``device``.
             device: Where the states are made.
             dtype: Their precision.
+
+        Returns:
+            The draws.
         """
         if given_prior(self.gaussian) is None:
             return simulator.initial(n, generator=generator, device=device, dtype=dtype)
