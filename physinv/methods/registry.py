@@ -76,7 +76,7 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
         "unconditional diffusion prior, posterior sampling through the simulator",
     ),
     "prior": (
-        "learned.prior:fit_prior_run",
+        "prior:fit_prior_run",
         "diffusion model of x_0 that knows no observation: the prior of other methods",
     ),
     "conditional-diffusion": (

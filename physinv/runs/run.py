@@ -26,8 +26,8 @@ from physinv.equations.sde import SDE
 from physinv.evaluation.physics.increments import check_physics
 from physinv.laws.prior import Prior
 from physinv.methods.auto import underlying
-from physinv.methods.learned.prior import PriorAnswer
 from physinv.methods.parameters import SHARE, draws_parameters, fit_parameters, load_parameters
+from physinv.methods.prior import PriorAnswer
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import (
     DEFAULT_METHOD,

@@ -56,7 +56,7 @@ def test_every_method_of_ours_can_be_imported_and_described():
     for name in method_names():
         assert callable(methods.METHODS.find(name))
         assert describe_method(name)
-        assert all(isinstance(v, int | float | tuple | None) for v in method_options(name).values())
+        assert all(isinstance(v, int | float | str | tuple | None) for v in method_options(name).values())
 
 
 def test_a_method_from_outside_is_found_by_its_place(problem, tmp_path, monkeypatch):

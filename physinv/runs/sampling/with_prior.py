@@ -13,7 +13,7 @@ import torch
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.file_format import Header
-from physinv.methods.learned.prior import PriorAnswer
+from physinv.methods.prior import PriorAnswer
 from physinv.posterior.learned_prior import LearnedPrior
 from physinv.processes.given import GivenPhysics, give_physics
 from physinv.processes.parameters import build, describe
