@@ -259,11 +259,11 @@ def start_prior(train: TrajectoryDataset, valid: TrajectoryDataset, settings: Se
         The law, and the states to train it on.
 
     Raises:
-        ValueError: For states that are neither vectors nor fields, or have static parts.
+        ValueError: For states that are neither vectors nor fields, or have static parts or masks.
     """
     layout = train.layout
-    if not isinstance(layout, (VectorLayout, FieldLayout)) or layout.static:
-        raise ValueError("`train` must hold vectors or fields without static parts for a learned prior.")
+    if not isinstance(layout, (VectorLayout, FieldLayout)) or layout.static or layout.valid is not None:
+        raise ValueError("`train` must hold vectors or fields without static parts or masks for a learned prior.")
 
     # Each channel of a field, each component of a vector, gets mean 0 and variance 1.
     x = train.states(0)
@@ -308,7 +308,7 @@ def fit_prior(
         The law.
 
     Raises:
-        ValueError: For states that are neither vectors nor fields, or have static parts.
+        ValueError: For states that are neither vectors nor fields, or have static parts or masks.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)

@@ -80,7 +80,8 @@ def trajectories_with_gaps(
     kept = there & ~hidden(hide, run.times, shape[1:], len(x), seed=seed)
     if not bool(kept.flatten(1).any(1).all()) or not len(x):
         raise ValueError(f"`--data` and `--hide` leave a trajectory of {path} without entries; hide less.")
-    if bool(kept.eq(valid.expand(kept.shape)).all()):
+    wanted_rows = kept[:limit]
+    if bool(wanted_rows.eq(valid.expand(wanted_rows.shape)).all()):
         raise ValueError(f"`--data`: nothing is missing in {path}; write NaN there, or give `--hide` for a test.")
     seen = x
     if hide and noise is not None:

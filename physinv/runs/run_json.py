@@ -30,6 +30,7 @@ from physinv.config import checksums
 from physinv.config.files import MOST_TEXT, check_regular, write_text
 from physinv.config.json_text import read_object
 from physinv.config.outputs.replace import settle
+from physinv.config.settings import Settings
 from physinv.config.strict import ConfigError
 from physinv.processes.parameters import build
 from physinv.processes.recorded import Recorded
@@ -253,6 +254,8 @@ def check_same(run: Path, info: Mapping[str, Any]) -> None:
         ValueError: If it was; one line names the first difference.
     """
     old = read_info(run)
+    if isinstance(old.get("settings"), dict):  # earlier versions had fewer of them
+        old = {**old, "settings": {**Settings().model_dump(mode="json"), **old["settings"]}}
     for key in (*_COMPARED, "observation"):
         if old.get(key) != info.get(key):
             before, now = _differing(old.get(key), info.get(key))

@@ -102,7 +102,13 @@ def read_torch(path: Path) -> xr.Dataset:
     named = {path.stem: found} if isinstance(found, Tensor) else found
     if not isinstance(named, dict):
         raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
-    return by_coordinates(dict(_tensors(named)))
+    try:
+        pairs = list(_tensors(named))
+    except RecursionError:
+        raise ValueError(f"{path} has dictionaries in dictionaries without an end; save one of tensors.") from None
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(f"{path} has two arrays of the same name; rename one of them.")
+    return by_coordinates(dict(pairs))
 
 
 def _check_declared(path: Path) -> None:

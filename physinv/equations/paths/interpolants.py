@@ -21,6 +21,7 @@ from __future__ import annotations
 
 __all__ = ["Interpolant"]
 
+import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -37,7 +38,7 @@ class Interpolant:
         noise: ``sigma``, 0 or more, in the unit of the states.
 
     Raises:
-        ValueError: If ``noise`` is negative.
+        ValueError: If ``noise`` is negative or infinite.
 
     Example:
         >>> import torch
@@ -51,8 +52,8 @@ class Interpolant:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.noise >= 0:
-            raise ValueError(f"`noise` must be at least 0, got {self.noise:g}.")
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"`noise` must be at least 0 and finite, got {self.noise:g}.")
 
     def spread(self, s: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Return ``c(s)``, the deviation of the noise in a state whose ends are known.

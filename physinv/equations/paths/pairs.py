@@ -123,7 +123,12 @@ class GaussianPair:
         Args:
             noise: ``sigma``, above 0.
             given: Whether the start is an input of the expectation.
+
+        Raises:
+            ValueError: If ``noise`` is not above 0.
         """
+        if not noise > 0:
+            raise ValueError(f"`noise` must be above 0, got {noise:g}; without noise there is `flow()`.")
         path = Interpolant(noise)
 
         def rate(u: Tensor, law: Tensor) -> Tensor:

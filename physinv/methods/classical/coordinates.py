@@ -71,7 +71,7 @@ class PriorCoordinates(Coordinates):
 
     Args:
         prior: The prior.
-        gaussian: The Gaussian law of its mean and covariance.
+        gaussian: The Gaussian law with mean and covariance of the initial states of the data.
     """
 
     prior: Prior

@@ -38,6 +38,7 @@ from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
 from physinv.models.references.smoother_tables import Basis, from_modes, to_modes
 
+_SWEEPS, _INNER = 0, 20  # what is usual for a prior that is given
 _DRAWS = 16  # that a mean is taken over
 _FEW = 256  # validation trajectories that tell the size of residuals: to 9 % each
 
@@ -101,7 +102,7 @@ class Guided(Answer):
 
 
 def load_diffusion_prior(
-    setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32, sweeps: int = 0, inner: int = 20
+    setup: Setup, tensors: Mapping[str, Tensor], *, steps: int = 32, sweeps: int = _SWEEPS, inner: int = _INNER
 ) -> Guided:
     """Load a diffusion prior with its guidance.
 
@@ -121,7 +122,9 @@ def load_diffusion_prior(
 
 
 @loaded_by(load_diffusion_prior, prior=True)
-def fit_diffusion_prior(problem: Problem, *, steps: int = 32, sweeps: int = 0, inner: int = 20) -> Guided | GuidedPrior:
+def fit_diffusion_prior(
+    problem: Problem, *, steps: int = 32, sweeps: int = _SWEEPS, inner: int = _INNER
+) -> Guided | GuidedPrior:
     """Train a diffusion prior and measure the residuals of its denoised states; or guide one that is given.
 
     A prior that is given is not trained again, and its guidance is another one
@@ -139,7 +142,7 @@ def fit_diffusion_prior(problem: Problem, *, steps: int = 32, sweeps: int = 0, i
     Raises:
         NotApplicableError: Where the observation model cannot be fitted
             (:func:`~physinv.methods.classical.forward.fit_forward`), or diverges from all denoised states.
-        ValueError: For fewer than 2 steps.
+        ValueError: For fewer than 2 steps, or options of a prior that is given where none is.
 
     References:
         Chung et al. (2023), Diffusion posterior sampling for general noisy inverse problems;
@@ -147,6 +150,8 @@ def fit_diffusion_prior(problem: Problem, *, steps: int = 32, sweeps: int = 0, i
     """
     if problem.prior is not None:
         return guide(problem, steps=steps, sweeps=sweeps, inner=inner)
+    if (sweeps, inner) != (_SWEEPS, _INNER):
+        raise ValueError("`sweeps` and `inner` are for a prior that is given; leave them out, or give `--prior RUN`.")
     levels, forward = noise_levels(steps), fit_forward(problem)
     denoiser = train_denoiser(problem, prior_coordinates(problem), groups=1)
     layout = problem.train.layout

@@ -174,10 +174,17 @@ def guide(problem: Problem, *, steps: int, sweeps: int, inner: int) -> GuidedPri
         sweeps: Gibbs moves at each of them.
         inner: Iterations of conjugate gradients for each draw.
 
+    Returns:
+        The posterior, ready for observations.
+
     Raises:
         NotApplicableError: If the prior is no diffusion model, or the forward model can't be fitted
             (:func:`~physinv.methods.classical.forward.fit_forward`).
+        ValueError: If ``steps`` is less than 2, ``inner`` less than 1, or ``sweeps`` negative.
     """
+    for name, value, least in (("steps", steps, 2), ("sweeps", sweeps, 0), ("inner", inner, 1)):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     prior = problem.prior
     if not isinstance(prior, LearnedPrior):
         raise NotApplicableError("the prior must be a diffusion model, as `fit_prior` learns one; take mcmc.")

@@ -34,7 +34,8 @@ from physinv.training.objectives.base import Loss
 LOSSES: dict[str, Loss] = {"matching": matching_loss, "likelihood": likelihood_loss}
 """What a flow can be trained by."""
 
-_LEAST = 1e-12  # of the largest power: modes with less do not vary
+_LEAST = 1e-12  # of the largest power, of a channel of a field its own: modes with less do not vary
+_ROUNDING = 1e-6  # of the mean of a number: less is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,13 @@ def fit_flow(
     # Mean and spectrum, and a flow that begins as that Gaussian.
     process = VE(basis="fourier" if layout.basis == "fourier" else "identity")
     mean, power = power_spectrum(process.modes, process, train.states(0))
-    power = torch.where(power > _LEAST * power.amax(), power, 0.0)
+    if not bool(power.isfinite().all()):
+        raise ValueError("`train` must hold states whose squares float32 can hold; change the unit.")
+    if layout.space:
+        least = _LEAST * power.flatten(1).amax(1).reshape(-1, *[1] * (power.ndim - 1))
+    else:
+        least = (_ROUNDING * mean).square()
+    power = torch.where(power > least, power, 0.0)
     channels = mean.shape[0]
     network = build_network(layout, channels, channels, settings, seed=stream.child("network"))
     law = FlowPrior(process, ContinuousFlow(network).to(mean.device), mean, power)

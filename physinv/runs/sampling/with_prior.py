@@ -23,6 +23,7 @@ from physinv.processes.simulator import Simulator
 from physinv.runs.run import Run, fit_run, load_run
 from physinv.runs.run_json import identity
 
+_FEWEST = 8  # initial states that the forward model is fitted to
 _SHARE = 4  # one of so many runs of the process is for validation
 
 
@@ -90,6 +91,11 @@ def fit_with_prior(
     # Runs of the process from initial states of the prior's data.
     assert learned.summary is not None  # runs that learn a prior keep one
     start = learned.summary.initial
+    if len(start) < _FEWEST:
+        raise ValueError(
+            f"`--prior` must be learned from {_FEWEST} trajectories or more, got {len(start)} in {run}; train it on "
+            "more."
+        )
     generator = seeds(seed).child("method", "prior").generator()
     states = process.run(start, process.times, generator=generator)
     config = {"simulator": name, "parameters": describe(process), "units": learned.info.get("units", {})}

@@ -109,6 +109,16 @@ def test_axes_are_those_of_the_coordinates_beside_them(suffix, tmp_path):
         read_states(path, dims="sample,time,x")
 
 
+def test_dictionaries_without_an_end_and_names_that_meet_are_refused(tmp_path):
+    endless = {"a": torch.zeros(3, 4)}
+    endless["self"] = endless
+    torch.save(endless, tmp_path / "endless.pt")
+    torch.save({"a/b": torch.zeros(2), "a": {"b": torch.ones(2)}}, tmp_path / "twice.pt")
+    for name, told in (("endless", "without an end"), ("twice", "two arrays of the same name")):
+        with pytest.raises(ValueError, match=told):
+            open_source(tmp_path / f"{name}.pt")
+
+
 def test_tensors_in_dictionaries_of_dictionaries(tmp_path):
     torch.save({"data": {"u": torch.from_numpy(U), "t": torch.from_numpy(T)}, "seed": 3}, tmp_path / "a.pt")
     states = read_states(tmp_path / "a.pt", dims="sample,time,x", times="data/t")

@@ -49,5 +49,5 @@ def test_the_flow_of_a_bridge_and_its_sde_have_the_same_law():
 
 
 def test_noise_below_zero_is_refused():
-    with pytest.raises(ValueError, match="`noise` must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="`noise` must be at least 0 and finite, got -1"):
         Interpolant(noise=-1.0)

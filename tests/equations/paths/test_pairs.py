@@ -81,3 +81,8 @@ def test_drawn_bridges_arrive_where_the_closed_form_says(given, generator):
 def test_numbers_that_are_no_covariance_are_refused():
     with pytest.raises(ValueError, match="must be those of a pair"):
         GaussianPair(1.0, 2.0, 1.0)
+
+
+def test_a_bridge_needs_noise():
+    with pytest.raises(ValueError, match="`noise` must be above 0, got 0; without noise there is"):
+        GaussianPair(1.0, 0.5, 1.0).bridge(0.0, given=True)

@@ -9,7 +9,7 @@ from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.annealed import anneal
-from physinv.methods.classical.monte_carlo.diagnostics import r_hat
+from physinv.methods.classical.monte_carlo.diagnostics import Explored, r_hat
 from physinv.methods.classical.monte_carlo.mcmc import PathPosterior
 from physinv.methods.classical.monte_carlo.path import PathObjective, fit_path_model
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -86,3 +86,14 @@ def test_the_same_seed_gives_the_same_populations():
     one, two = (anneal(objective, 2, 16, generator=torch.Generator().manual_seed(3)).paths for _ in range(2))
     assert torch.equal(one, two)
     assert not torch.equal(one, anneal(objective, 2, 16, generator=torch.Generator().manual_seed(4)).paths)
+
+
+@pytest.mark.parametrize("n", [3, 4, 50, 64, 150, 512, 2048])
+def test_draws_come_from_all_chains_alike_and_from_all_their_length(n):
+    which = torch.arange(4.0)[:, None].expand(4, 512) + torch.arange(512.0) / 1024
+    one = torch.ones(1)
+    drawn = Explored(which[None, :, :, None], one, one, one).thinned(n)[0, :, 0]
+    counts = torch.bincount(drawn.long(), minlength=4)
+    assert int(counts.max() - counts.min()) <= 1
+    assert len(drawn.unique()) == n
+    assert float((drawn % 1).mean()) == pytest.approx(0.25, abs=1 / n)

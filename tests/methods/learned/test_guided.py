@@ -160,3 +160,13 @@ def test_other_priors_are_for_other_methods(generator):
     gaussian = gaussian_prior_of(HEAT, data.states(0))
     with pytest.raises(NotApplicableError, match="must be a diffusion model"):
         fit_method("dps", Problem(HEAT, data, data, prior=gaussian))
+
+
+@pytest.mark.parametrize(("option", "least"), [("steps", 2), ("sweeps", 0), ("inner", 1)])
+def test_options_that_make_no_sense_are_refused(option, least, generator):
+    data = data_of(HEAT, HEAT.initial(40, generator=generator), generator)
+    given = Problem(HEAT, data, data, prior=exact_prior(HEAT.exact().power))
+    with pytest.raises(ValueError, match=f"`{option}` must be at least {least}, got {least - 1}"):
+        fit_method("dps", given, {option: least - 1})
+    with pytest.raises(ValueError, match="are for a prior that is given"):
+        fit_method("dps", Problem(HEAT, data, data), {"sweeps": 2})

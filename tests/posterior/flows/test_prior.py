@@ -56,6 +56,15 @@ def test_periodic_fields_get_their_spectrum_and_their_density(generator):
     assert torch.allclose(law.log_prob(x[:4]), want, atol=7 * 0.1)
 
 
+def test_numbers_of_very_different_size_all_vary(generator):
+    scale = torch.tensor([1e5, 1e-2])
+    data = vectors(scale * torch.randn(500, 2, generator=generator))
+    law = fit_flow(data, data, budget=Budget(steps=1), settings={"width": 8})
+    assert torch.allclose(law.draw(2000, generator=generator).std(0) / scale, torch.ones(2), atol=0.2)
+    with pytest.raises(ValueError, match="whose squares float32 can hold"):
+        fit_flow(vectors(1e25 * torch.randn(20, 1, generator=generator)), data, budget=Budget(steps=1))
+
+
 def test_noise_becomes_a_draw_differentiably(generator):
     data = vectors(3 + 2 * torch.randn(500, 1, generator=generator))
     law = fit_flow(data, data, budget=Budget(steps=1), settings={"width": 8})

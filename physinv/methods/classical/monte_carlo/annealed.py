@@ -111,7 +111,8 @@ def _next(degree: Tensor, misfit: Tensor) -> Tensor:
 
     def enough(later: Tensor) -> Tensor:
         weights = (-(later - degree)[:, None, None] * misfit).softmax(2)
-        return (1 / weights.square().sum(2) / misfit.shape[2]).mean(1) >= _KEPT
+        shares = 1 / weights.square().sum(2) / misfit.shape[2]
+        return shares.nan_to_num(0.0).mean(1) >= _KEPT  # not a number: all paths of a population diverge
 
     low, high = degree, torch.ones_like(degree)
     whole = enough(high)

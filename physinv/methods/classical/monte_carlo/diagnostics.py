@@ -41,14 +41,16 @@ class Explored:
         return (self.r_hat > _R_HAT) | (self.effective < _DRAWS) | ~self.r_hat.isfinite()
 
     def thinned(self, n: int) -> Float[Tensor, "batch n *state"]:
-        """Return n draws, spread evenly over chains and iterations.
+        """Return n draws: of the chains in turn, spread evenly over each of them.
 
         Args:
             n: At most as many as there are.
         """
-        together = self.draws.transpose(1, 2).flatten(1, 2)
-        at = torch.arange(n, device=together.device) * together.shape[1] // n
-        return together[:, at]
+        chains, length = self.draws.shape[1:3]
+        k = torch.arange(n, device=self.draws.device)
+        chain, place = k % chains, k // chains
+        each = (n - chain + chains - 1) // chains  # draws of that chain
+        return self.draws[:, chain, (2 * place + 1) * length // (2 * each)]
 
 
 def r_hat(draws: Float[Tensor, "batch chains n d"]) -> Float[Tensor, "batch d"]:
