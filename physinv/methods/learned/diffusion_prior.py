@@ -142,7 +142,7 @@ def fit_diffusion_prior(
     Raises:
         NotApplicableError: Where the observation model cannot be fitted
             (:func:`~physinv.methods.classical.forward.fit_forward`), or diverges from all denoised states.
-        ValueError: For fewer than 2 steps, or options of a prior that is given where none is.
+        ValueError: For fewer than 2 steps.
 
     References:
         Chung et al. (2023), Diffusion posterior sampling for general noisy inverse problems;
@@ -150,8 +150,6 @@ def fit_diffusion_prior(
     """
     if problem.prior is not None:
         return guide(problem, steps=steps, sweeps=sweeps, inner=inner)
-    if (sweeps, inner) != (_SWEEPS, _INNER):
-        raise ValueError("`sweeps` and `inner` are for a prior that is given; leave them out, or give `--prior RUN`.")
     levels, forward = noise_levels(steps), fit_forward(problem)
     denoiser = train_denoiser(problem, prior_coordinates(problem), groups=1)
     layout = problem.train.layout

@@ -168,5 +168,3 @@ def test_options_that_make_no_sense_are_refused(option, least, generator):
     given = Problem(HEAT, data, data, prior=exact_prior(HEAT.exact().power))
     with pytest.raises(ValueError, match=f"`{option}` must be at least {least}, got {least - 1}"):
         fit_method("dps", given, {option: least - 1})
-    with pytest.raises(ValueError, match="are for a prior that is given"):
-        fit_method("dps", Problem(HEAT, data, data), {"sweeps": 2})
