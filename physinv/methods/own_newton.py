@@ -95,7 +95,7 @@ class Newton(Answer):
             cost = self.curvature.cost(x)
             guess = cost.without_noise(self.start.mean(x))
             nothing = torch.zeros_like(guess)
-            worse = cost.value(nothing) < cost.value(guess)
+            worse = ~(cost.value(guess) <= cost.value(nothing))  # or not a number
             begin = torch.where(worse[:, None], nothing, guess)
             parts.append(gauss_newton(cost, begin, outer=_OUTER, inner=_INNER))
         return torch.cat(parts)

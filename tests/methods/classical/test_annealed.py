@@ -52,10 +52,10 @@ def test_two_modes_get_their_shares():
     draws = found.draws.flatten(1).double()
     for i in range(3):
         positive, mean, deviation = two_modes(y[i].double())
-        # 1024 particles; every fourth, to be careful, counts as one draw
-        assert float((draws[i] > 0).double().mean()) == pytest.approx(float(positive), abs=3.5 * 0.5 / 16)
-        assert float(draws[i].mean()) == pytest.approx(float(mean), abs=3.5 * float(deviation) / 16)
-        assert float(draws[i].std()) == pytest.approx(float(deviation), rel=3.5 / 16)
+        # 1024 particles whose shares, means and deviations scatter by .015, .035 and .013 over seeds: four times that
+        assert float((draws[i] > 0).double().mean()) == pytest.approx(float(positive), abs=0.06)
+        assert float(draws[i].mean()) == pytest.approx(float(mean), abs=0.14 * float(deviation))
+        assert float(draws[i].std()) == pytest.approx(float(deviation), rel=0.053)
 
 
 def test_populations_are_as_wide_as_the_posterior_across_and_along():
@@ -73,10 +73,10 @@ def test_populations_are_as_wide_as_the_posterior_across_and_along():
     gain = decay / (decay**2 + noise)
     deviation = math.sqrt(1 - gain * decay)
     assert torch.allclose(
-        x[:, :, :2].mean(1), gain * torch.tensor([[0.4, -1.0], [2.0, 0.1]]).double(), atol=deviation / 4
+        x[:, :, :2].mean(1), gain * torch.tensor([[0.4, -1.0], [2.0, 0.1]]).double(), atol=0.15 * deviation
     )
-    assert torch.allclose(x[:, :, :2].std(1), torch.full((2, 2), deviation).double(), rtol=0.25)
-    assert torch.allclose(x[:, :, 2].std(1), torch.ones(2).double(), rtol=0.25)
+    assert torch.allclose(x[:, :, :2].std(1), torch.full((2, 2), deviation).double(), rtol=0.12)
+    assert torch.allclose(x[:, :, 2].std(1), torch.ones(2).double(), rtol=0.12)
     assert float(r_hat(x.reshape(2, 4, 200, 3)).max()) < 1.1
 
 
