@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import tempfile
 import time
@@ -15,7 +13,7 @@ from typing import Any
 
 import torch
 
-from physinv.config.devices import pick_device
+from physinv.config.devices import hardware, pick_device
 from physinv.config.settings import Settings
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
@@ -83,7 +81,7 @@ def write(path: Path, head: Mapping[str, Any], figures: Mapping[str, list[float]
     result = {
         **head,
         "figures": figures,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "hardware": f"{hardware()}, {torch.get_num_threads()} threads",
         "device": str(pick_device(None)),
         "versions": versions(),
         "commit": COMMIT,

@@ -16,8 +16,6 @@ __all__ = ["Progress", "pending", "run_benchmark"]
 import datetime
 import json
 import math
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -36,7 +34,7 @@ from physinv.comparison.cells import Cell, cells
 from physinv.comparison.recipe import Benchmark
 from physinv.comparison.records import SCHEMA
 from physinv.comparison.workers import Datasets, Processes, default_jobs
-from physinv.config.devices import check_disk, check_memory
+from physinv.config.devices import check_disk, check_memory, cores, hardware
 from physinv.config.files import write_text
 from physinv.config.outputs.locks import lock_folder
 from physinv.config.versions import versions
@@ -92,7 +90,7 @@ def run_benchmark(
         journal.keep(out / "cells.jsonl", {cell.key for cell in cells(benchmark)}, out / "superseded.jsonl")
         todo = [cell for cell in pending(benchmark, out) if only is None or cell.method in only]
         jobs = jobs or default_jobs(todo, device)
-        processes = Processes(threads=max(1, (os.cpu_count() or 1) // jobs))
+        processes = Processes(threads=max(1, cores() // jobs))
         work = _Work(out, device, Datasets(out / ".work" / "data", todo), processes)
         told(0.0, f"{len(todo)} cells to do, {jobs} at a time")
         with ThreadPoolExecutor(jobs) as pool:
@@ -212,7 +210,7 @@ def _record(cell: Cell, device: torch.device, threads: int, result: dict[str, An
         **result,
         "commit": _commit(),
         "versions": versions(),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        "hardware": hardware(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": threads,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

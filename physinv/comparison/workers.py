@@ -16,6 +16,7 @@ from shutil import rmtree
 import torch
 
 from physinv.comparison.cells import Cell
+from physinv.config.devices import cores
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
 
@@ -112,8 +113,8 @@ def default_jobs(todo: Sequence[Cell], device: torch.device) -> int:
         device: Device of data and networks.
 
     Returns:
-        1 on an accelerator; otherwise the number of cores, less where memory is short: each cell takes its dataset
-        twice, and a GB of its own.
+        1 on an accelerator; otherwise the number of cores that this process may use, less where memory is short: each
+        cell takes its dataset twice, and a GB of its own.
     """
     if device.type != "cpu":
         return 1
@@ -123,4 +124,4 @@ def default_jobs(todo: Sequence[Cell], device: torch.device) -> int:
         stored = sum(cell.config["splits"].values()) * (simulator.steps + 1) * math.prod(simulator.shape)
         largest = max(largest, 4 * stored)
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**33
-    return max(1, min(os.cpu_count() or 1, free // (2 * largest + 2**30)))
+    return max(1, min(cores(), free // (2 * largest + 2**30)))

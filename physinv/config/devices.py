@@ -1,11 +1,12 @@
-"""Choose a device and how many threads of the CPU to use, and say whether memory and disk suffice."""
+"""Choose a device and how many cores and threads of the CPU to use, and say whether memory and disk suffice."""
 
 from __future__ import annotations
 
-__all__ = ["check_disk", "check_memory", "free_memory", "pick_device", "threads_for"]
+__all__ = ["check_disk", "check_memory", "cores", "free_memory", "hardware", "pick_device", "threads_for"]
 
 import math
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,19 @@ def pick_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError):
         raise ValueError(f"`device` {name!r} is not available here; leave it out to have one chosen.") from None
     return device
+
+
+def cores() -> int:
+    """Return how many cores of the CPU this process may run on; batch systems give fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # not Linux
+
+
+def hardware() -> str:
+    """Return the processor and the cores that this process may use, as records of measurements name them."""
+    count = cores()
+    return f"{platform.machine()}, {count} core{'s' * (count > 1)}"
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The runner: every cell once, whatever is killed in between."""
 
-import os
 import signal
 import subprocess
 import time
@@ -15,6 +14,7 @@ from physinv.comparison.cells import Cell, cells
 from physinv.comparison.recipe import load_benchmark
 from physinv.comparison.runner import pending, run_benchmark
 from physinv.comparison.workers import Processes, default_jobs
+from physinv.config.devices import cores
 from physinv.config.seeds import seeds
 from physinv.data.recipe import Splits
 from physinv.processes.parameters import build
@@ -166,7 +166,7 @@ def test_a_cell_that_fails_leaves_its_log_and_is_tried_again(tmp_path, monkeypat
 
 def test_memory_bounds_the_number_of_cells_at_a_time():
     one = Cell(small(), "linear", 0)
-    assert 1 <= default_jobs([one], CPU) <= (os.cpu_count() or 1)
+    assert 1 <= default_jobs([one], CPU) <= cores()
     assert default_jobs([one], torch.device("meta")) == 1
     huge = small(
         simulator="heat", parameters={"size": 256, "steps": 512}, splits=Splits(train=10**6, valid=1, test=100)

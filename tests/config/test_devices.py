@@ -1,4 +1,8 @@
-"""A device that works, and one thread for tiny states."""
+"""A device that works, the cores of this process, and one thread for tiny states."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +16,19 @@ def test_a_device_that_works():
     for name in ("cuda:77", "abacus"):
         with pytest.raises(ValueError, match=f"^`device` '{name}' is not available here; leave it out"):
             pick_device(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_a_process_held_to_one_core_counts_one():
+    code = """if True:
+        import os
+        from physinv.config.devices import cores, hardware
+        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+        print(cores(), hardware())
+    """
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("1 ")
+    assert told.strip().endswith(", 1 core")
 
 
 def test_tiny_states_get_one_thread():
