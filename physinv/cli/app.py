@@ -20,6 +20,7 @@ from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.terminal import console
 from physinv.cli.terminal.settings_help import SettingsHelp
 from physinv.cli.terminal.stopping import Heard, Stopped, heard, keeping
+from physinv.config.devices import keep_freed_memory
 from physinv.config.failures import memory_failure, os_failure
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
@@ -91,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
             the machine refuses (disk, memory, permission), 130 when interrupted, 143 when terminated; a run that
             succeeded raises nothing.
     """
+    keep_freed_memory()
     with heard() as hearer:
         try:
             code = _run(argv)

@@ -25,7 +25,7 @@ from physinv.comparison.evaluations import count_evaluations
 from physinv.comparison.examples import Example, write_example
 from physinv.comparison.metrics import Drawn, all_metrics
 from physinv.comparison.partly_seen import fitted_to
-from physinv.config.devices import threads_for
+from physinv.config.devices import keep_freed_memory, threads_for
 from physinv.config.files import write_text
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
@@ -235,6 +235,7 @@ def make_data(config: dict[str, Any], place: Path) -> None:
 def main() -> None:
     """Generate the data or run the cell, as ``sys.argv`` says; nothing is written if anything fails."""
     _die_with_parent()
+    keep_freed_memory()
     what, path = sys.argv[1:]
     job = Job(**json.loads(Path(path).read_text("utf-8")))
     if what == "data":

@@ -1,6 +1,7 @@
 """A device that works, the cores of this process, and one thread for tiny states."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -29,6 +30,30 @@ def test_a_process_held_to_one_core_counts_one():
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.startswith("1 ")
     assert told.strip().endswith(", 1 core")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_not_faulted_in_again():
+    code = """if True:
+        import resource, sys
+        import torch
+        from physinv.config.devices import keep_freed_memory
+        if sys.argv[1] == "keep":
+            keep_freed_memory()
+        def use(n):
+            for _ in range(n):
+                torch.zeros(10**7) + 1  # 40 MB, ten thousand pages
+        use(3)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        use(20)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+
+    def faults(word: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", code, word], capture_output=True, check=True).stdout)
+
+    assert faults("keep") < 20_000
+    assert faults("give") > 100_000
 
 
 def test_tiny_states_get_one_thread():
