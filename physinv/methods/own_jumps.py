@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["STEPS", "JumpAnswer", "JumpDensity", "fit_jumps", "load_jumps"]
+__all__ = ["JumpAnswer", "JumpDensity", "fit_jumps", "load_jumps"]
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from physinv.config.settings import Settings
 from physinv.evaluation.metrics import crps_map
 from physinv.methods.own_newton import Newton, Tried, load_newton, try_newton
 from physinv.methods.own_score import OwnPosterior, fit_posterior, load_posterior, load_values, mapped
+from physinv.methods.own_ways import DRAWS, STEPS, choose_ways, judges
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.jumps.base import Jump, JumpKernel, jump_grids
@@ -30,17 +30,11 @@ from physinv.posterior.jumps import JumpPosterior
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import Reversal
 
-STEPS = "steps"
-"""The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
-
 _HALF = (
     0.5  # of the budget: the score model's share where small steps are as likely to be the better way, see fit_jumps
 )
 _CHOICE = 0.05  # of the budget: left for the choice among jumps and small steps
 _NEWTON = 0.3  # of the budget: meant for Newton's steps for a few observations, see fit_jumps
-_DRAWS, _LEAST_DRAWS = 16, 4  # of each way, for each observation that they are compared on; fewer of large states
-_FEWEST, _MOST, _NUMBERS = 16, 500, 2**17  # such observations, and numbers in their draws
-_DOUBT = 2.0  # standard errors by which small steps have to be better than jumps
 _JUDGES_OF_NEWTON = 16  # most observations that Newton's steps are judged on
 _NUMBERS_OF_NEWTON, _FEWEST_OF_NEWTON = 2**15, 4  # numbers in their states, and fewest of them
 _MEAN_DRAWS = 64
@@ -202,7 +196,7 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     even = _learned(problem.setup) or problem.train.shape == (1,) or len(problem.train.layout.space) > 1
     share = _HALF if even else family.share
     posterior = fit_posterior(problem.part("score", share=share))
-    truth, final = _judges(problem)
+    truth, final = judges(problem, simulate=not _learned(problem.setup))
     newton, spent = _newton(problem, posterior, truth, final)
 
     # The jump kernels, on top of the same physics.
@@ -218,21 +212,9 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
 
     # Small steps, and all pools of grids, judged by the CRPS of their draws.
     problem.say("choice between jumps and small steps")
-    unit = problem.train.layout.pooled((truth - truth.mean(0)).square()).sqrt()
-    unit = unit.clamp(min=torch.finfo(truth.dtype).tiny)
-    drawn, box, count = {}, _box(problem), max(_LEAST_DRAWS, min(_DRAWS, _NUMBERS // truth.numel()))
-    for way in [str(len(grid)) for grid in grids] + [STEPS]:
-        generator = seeds(problem.seed).child("method", "ways").generator(problem.device)
-        drawn[way] = replace(answer, ways=(way,)).sample(final, count, generator=generator)
-    moving = problem.train.layout.moving
-    scores = {
-        ways: moving(crps_map(torch.cat([drawn[way] for way in ways], 1), truth) / unit).flatten(1).mean(1)
-        for ways in _pools(drawn, box)
-    }
-    if not scores:
-        raise ValueError(_nowhere(drawn, box))
-    found = {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
-    learned = cast(JumpAnswer, mapped(replace(answer, ways=_best(scores), found=found), problem))
+    along = {str(len(grid)): replace(answer, ways=(str(len(grid)),)) for grid in grids}
+    ways, found = choose_ways(problem, truth, final, along, replace(answer, ways=(STEPS,)))
+    learned = cast(JumpAnswer, mapped(replace(answer, ways=ways, found=found), problem))
     return _with_newton(learned, newton, problem, truth, final)
 
 
@@ -309,7 +291,7 @@ def _with_newton(answer: JumpAnswer, tried: Tried | None, problem: Problem, trut
     if tried.newton is not None:
         n, layout = len(tried.scores), problem.train.layout
         generator = seeds(problem.seed).child("method", "newton").generator(problem.device)
-        drawn = answer.sample(final[:n], _DRAWS, generator=generator)
+        drawn = answer.sample(final[:n], DRAWS, generator=generator)
         tried = tried.compared(crps_map(layout.scored(drawn), layout.scored(truth[:n])).flatten(1).mean(1))
     return replace(answer, newton=tried.newton, tried=tried.notes)
 
@@ -317,62 +299,3 @@ def _with_newton(answer: JumpAnswer, tried: Tried | None, problem: Problem, trut
 def _learned(setup: Setup) -> bool:
     """Whether the physics comes from the data, which leaves nothing to simulate."""
     return not setup.simulator.known or setup.settings.physics == "learned"
-
-
-@torch.no_grad()
-def _judges(problem: Problem) -> tuple[Tensor, Tensor]:
-    """First and last states that no training has seen."""
-    simulator, valid = problem.simulator, problem.valid
-    count = min(max(_NUMBERS // (_DRAWS * math.prod(valid.shape)), _FEWEST), _MOST)
-    if not _learned(problem.setup) and simulator.startable:
-        generator = seeds(problem.seed).child("method", "judges").generator(problem.device)
-        x = simulator.initial(count, generator=generator, device=problem.device)
-        ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
-        ends = ends[ends.flatten(1).isfinite().all(1)]
-        final = ends[:, 1]
-        return ends[:, 0], final if problem.observed is None else problem.observed.seen(final, generator=generator)
-    return valid.states(0, limit=count), valid.states(-1, limit=count)
-
-
-def _box(problem: Problem) -> tuple[Tensor | float, Tensor | float]:
-    """What draws are expected in: of recorded data the range of initial states, widened by its size on each side."""
-    if problem.simulator.startable:
-        return -math.inf, math.inf
-    x = problem.train.states(0).to(problem.device)
-    return x.amin() - (x.amax() - x.amin()), x.amax() + (x.amax() - x.amin())
-
-
-def _pools(drawn: Mapping[str, Tensor], box: tuple[Tensor | float, Tensor | float]) -> list[tuple[str, ...]]:
-    """Small steps alone, and all sets of grids of jumps, as far as their draws are finite and within a box."""
-    low, high = box
-    fine = [way for way, x in drawn.items() if bool((x.isfinite() & (x >= low) & (x <= high)).all())]
-    jumps = [way for way in fine if way != STEPS]
-    pools = [pool for n in range(1, len(jumps) + 1) for pool in itertools.combinations(jumps, n)]
-    return pools + [(STEPS,)] * (STEPS in fine)
-
-
-def _best(scores: Mapping[tuple[str, ...], Tensor]) -> tuple[str, ...]:
-    """The best pool of jumps; small steps where they are better by more than the error of the difference."""
-    pools = [ways for ways in scores if ways != (STEPS,)]
-    if not pools:
-        return (STEPS,)
-    pool = min(pools, key=lambda ways: float(scores[ways].mean()))
-    if (STEPS,) not in scores:
-        return pool
-    gap = scores[STEPS,] - scores[pool]
-    doubt = _DOUBT * float(gap.std(correction=min(1, len(gap) - 1))) / math.sqrt(len(gap))
-    return (STEPS,) if float(gap.mean()) < -doubt else pool
-
-
-def _nowhere(drawn: Mapping[str, Tensor], box: tuple[Tensor | float, Tensor | float]) -> str:
-    """Why no way is left: how many numbers are not finite, and how far the others go."""
-    every = torch.cat([x.flatten() for x in drawn.values()])
-    finite = every[every.isfinite()]
-    far = f", the others reach from {float(finite.min()):.3g} to {float(finite.max()):.3g}" if len(finite) else ""
-    low, high = (float(end) for end in box)
-    near = f"; near the data is between {low:.3g} and {high:.3g}" if math.isfinite(low) else ""
-    return (
-        f"no samples of the trained model are finite and near the data: {1 - len(finite) / len(every):.0%} of their "
-        f"numbers are not finite{far}{near}. The physics, run backward, amplifies errors, or does not explain these "
-        "data: check its parameters, or compare `--method increments` or `linear`."
-    )

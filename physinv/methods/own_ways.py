@@ -1,0 +1,169 @@
+"""The choice among ways to draw, pools of grids of jumps and small steps, by the CRPS of draws for new observations."""
+
+from __future__ import annotations
+
+__all__ = ["DRAWS", "STEPS", "choose_ways", "judges"]
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.seeds import seeds
+from physinv.evaluation.metrics import crps_map
+from physinv.methods.problem import Answer, Problem
+
+STEPS = "steps"
+"""The way of small steps by the reverse SDE, beside the numbers of jumps of the grids."""
+
+DRAWS = 16
+"""Draws of each way for each observation that ways are compared on; fewer of large states."""
+
+_LEAST_DRAWS = 4
+_FEWEST, _MOST, _NUMBERS = 16, 500, 2**17  # such observations, and numbers in their draws
+_FIRST = 32  # of them, after which small steps may be given up
+_DOUBT = 2.0  # standard errors by which one way has to be better than another
+
+
+@torch.no_grad()
+def judges(problem: Problem, *, simulate: bool) -> tuple[Float[Tensor, "n *state"], Float[Tensor, "n *state"]]:
+    """Return first and last states that no training has seen.
+
+    Args:
+        problem: The process and its data.
+        simulate: Whether new ones may be simulated, so that there are enough; else they are of the validation split.
+
+    Returns:
+        Initial states, and what is seen of the final ones.
+    """
+    simulator, valid = problem.simulator, problem.valid
+    count = min(max(_NUMBERS // (DRAWS * math.prod(valid.shape)), _FEWEST), _MOST)
+    if not simulate or not simulator.startable:
+        return valid.states(0, limit=count), valid.states(-1, limit=count)
+    generator = seeds(problem.seed).child("method", "judges").generator(problem.device)
+    x = simulator.initial(count, generator=generator, device=problem.device)
+    ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
+    ends = ends[ends.flatten(1).isfinite().all(1)]
+    final = ends[:, 1]
+    return ends[:, 0], final if problem.observed is None else problem.observed.seen(final, generator=generator)
+
+
+def choose_ways(
+    problem: Problem,
+    truth: Float[Tensor, "n *state"],
+    final: Float[Tensor, "n *state"],
+    jumps: Mapping[str, Answer],
+    steps: Answer,
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Choose the pool of grids of jumps that scores best, or small steps where these are clearly better.
+
+    Small steps cost much more than jumps.  They are drawn for more and more observations, until it is clear that they
+    are not the better way.
+
+    Args:
+        problem: The process and its data.
+        truth: True initial states of observations.
+        final: The observations.
+        jumps: What draws along each grid, by its number of jumps.
+        steps: What draws by small steps.
+
+    Returns:
+        What draws are shared among, and the CRPS of every pool, in units of the deviation of ``x_0``.
+
+    Raises:
+        ValueError: If no samples are finite and near the data.
+    """
+    judge, drawn = _Judge(problem, truth, final), {}
+    for way, answer in jumps.items():
+        drawn[way] = judge.draws(answer, slice(None), judge.stream())
+    fine = [way for way, x in drawn.items() if judge.fine(x)]
+    pools = [pool for n in range(1, len(fine) + 1) for pool in itertools.combinations(fine, n)]
+    scores = {ways: judge.crps([drawn[way] for way in ways]) for ways in pools}
+    best = min(scores, key=lambda ways: float(scores[ways].mean()), default=(STEPS,))
+
+    # Small steps, where they may be better than the best pool of jumps.
+    drawn[STEPS], by_steps = judge.small_steps(steps, scores.get(best))
+    if by_steps is not None:
+        if best in scores and _clear(scores[best][: len(by_steps)] - by_steps):
+            best = (STEPS,)
+        scores[STEPS,] = by_steps
+    if not scores:
+        raise ValueError(_nowhere(drawn, judge.box))
+    return best, {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
+
+
+class _Judge:
+    """Scores of draws for observations whose truth is known."""
+
+    def __init__(self, problem: Problem, truth: Tensor, final: Tensor) -> None:
+        self.seed, self.truth, self.final, self.moving = problem.seed, truth, final, problem.train.layout.moving
+        unit = problem.train.layout.pooled((truth - truth.mean(0)).square()).sqrt()
+        self.unit, self.box = unit.clamp(min=torch.finfo(truth.dtype).tiny), _box(problem)
+        self.count = max(_LEAST_DRAWS, min(DRAWS, _NUMBERS // truth.numel()))
+
+    def stream(self) -> torch.Generator:
+        return seeds(self.seed).child("method", "ways").generator(self.final.device)
+
+    def draws(self, answer: Answer, rows: slice, generator: torch.Generator) -> Tensor:
+        return answer.sample(self.final[rows], self.count, generator=generator)
+
+    def crps(self, drawn: Sequence[Tensor]) -> Tensor:
+        """CRPS of pooled draws for the first observations, in units of the deviation of ``x_0``."""
+        pooled = torch.cat(list(drawn), 1)
+        return self.moving(crps_map(pooled, self.truth[: len(pooled)]) / self.unit).flatten(1).mean(1)
+
+    def fine(self, x: Tensor) -> bool:
+        low, high = self.box
+        return bool((x.isfinite() & (x >= low) & (x <= high)).all())
+
+    def small_steps(self, answer: Answer, rival: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Draws by small steps and their scores, none where some are far from the data."""
+        generator, drawn = self.stream(), []
+        for rows in _doubling(len(self.final)):
+            drawn.append(self.draws(answer, rows, generator))
+            if not self.fine(drawn[-1]):
+                return torch.cat(drawn), None
+            scores = self.crps([torch.cat(drawn)])
+            if rival is not None and _clear(scores - rival[: len(scores)]):
+                break
+        return torch.cat(drawn), scores
+
+
+def _doubling(n: int) -> Iterator[slice]:
+    """Parts of n rows: 32, then as many as there were before."""
+    done = 0
+    while done < n:
+        end = max(2 * done, _FIRST)
+        yield slice(done, end)
+        done = end
+
+
+def _clear(gaps: Tensor) -> bool:
+    """Whether differences are above 0 by more than twice the error of their mean."""
+    error = float(gaps.std(correction=min(1, len(gaps) - 1))) / math.sqrt(len(gaps))
+    return float(gaps.mean()) > _DOUBT * error
+
+
+def _box(problem: Problem) -> tuple[Tensor | float, Tensor | float]:
+    """What draws are expected in: of recorded data the range of initial states, widened by its size on each side."""
+    if problem.simulator.startable:
+        return -math.inf, math.inf
+    x = problem.train.states(0).to(problem.device)
+    return x.amin() - (x.amax() - x.amin()), x.amax() + (x.amax() - x.amin())
+
+
+def _nowhere(drawn: Mapping[str, Tensor], box: tuple[Tensor | float, Tensor | float]) -> str:
+    """Why no way is left: how many numbers are not finite, and how far the others go."""
+    every = torch.cat([x.flatten() for x in drawn.values()])
+    finite = every[every.isfinite()]
+    far = f", the others reach from {float(finite.min()):.3g} to {float(finite.max()):.3g}" if len(finite) else ""
+    low, high = (float(end) for end in box)
+    near = f"; near the data is between {low:.3g} and {high:.3g}" if math.isfinite(low) else ""
+    return (
+        f"no samples of the trained model are finite and near the data: {1 - len(finite) / len(every):.0%} of their "
+        f"numbers are not finite{far}{near}. The physics, run backward, amplifies errors, or does not explain these "
+        "data: check its parameters, or compare `--method increments` or `linear`."
+    )

@@ -1,0 +1,94 @@
+"""The choice among ways to draw, with answers whose scores are known."""
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.methods.own_ways import STEPS, choose_ways, judges
+from physinv.methods.problem import Answer, Problem
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+N = 400
+
+
+@dataclass(frozen=True)
+class Normal(Answer):
+    """Draws around the observation, and a count of the observations that were asked for."""
+
+    shift: float = 0.0
+    deviation: float = 1.0
+    asked: list[int] = field(default_factory=list)
+
+    def sample(self, final: Tensor, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        self.asked.append(len(final))
+        noise = torch.randn((len(final), n, *final.shape[1:]), generator=generator)
+        return final[:, None] + self.shift + self.deviation * noise
+
+    def mean(self, final: Tensor) -> Tensor:
+        return final + self.shift
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory):
+    ou, folder = OrnsteinUhlenbeck(dim=1, steps=2), tmp_path_factory.mktemp("ou")
+    generate(DatasetPlan(ou, {"train": 50, "valid": 20, "test": 1}, 0, "ornstein-uhlenbeck"), folder / "d")
+    train, valid = (TrajectoryDataset(folder / "d" / "data" / s).load() for s in ("train", "valid"))
+    return Problem(ou, train, valid)
+
+
+@pytest.fixture(scope="module")
+def observed():
+    """Truths that are N(observation, 1)."""
+    g = torch.Generator().manual_seed(5)
+    final = 2 * torch.randn(N, 1, generator=g)
+    return final + torch.randn(N, 1, generator=g), final
+
+
+def test_small_steps_that_are_clearly_worse_are_given_up_after_few_observations(problem, observed):
+    steps = Normal(shift=1.5)
+    ways, found = choose_ways(problem, *observed, {"1": Normal()}, steps)
+    assert ways == ("1",)
+    assert steps.asked == [32]
+    # CRPS of N(0, 1) for N(0, 1) truths is 1 / sqrt(pi), in units of the deviation of the truth.
+    assert found["1"] == pytest.approx(1 / math.sqrt(math.pi) / float(observed[0].std()), rel=0.06)
+    assert found[STEPS] > 1.3 * found["1"]
+
+
+def test_small_steps_that_are_as_good_see_all_observations_and_do_not_win(problem, observed):
+    steps = Normal()
+    assert choose_ways(problem, *observed, {"1": Normal()}, steps)[0] == ("1",)
+    assert steps.asked == [32, 32, 64, 128, N - 256]
+
+
+def test_small_steps_win_where_they_are_clearly_better(problem, observed):
+    steps = Normal()
+    ways, found = choose_ways(problem, *observed, {"1": Normal(shift=0.8), "2": Normal(deviation=3.0)}, steps)
+    assert ways == (STEPS,)
+    assert sum(steps.asked) == N
+    assert min(found, key=found.__getitem__) == STEPS
+
+
+def test_pools_of_grids_that_err_to_both_sides_win(problem, observed):
+    jumps = {"1": Normal(shift=1.0, deviation=0.1), "2": Normal(shift=-1.0, deviation=0.1), "4": Normal(shift=9.0)}
+    assert choose_ways(problem, *observed, jumps, Normal(shift=9.0))[0] == ("1", "2")
+
+
+def test_ways_that_are_not_finite_are_left_out_and_none_is_an_error(problem, observed):
+    broken = Normal(shift=math.nan)
+    assert choose_ways(problem, *observed, {"1": broken}, Normal(shift=0.5))[0] == (STEPS,)
+    assert choose_ways(problem, *observed, {"1": Normal()}, broken)[0] == ("1",)
+    with pytest.raises(ValueError, match=r"^no samples of the trained model are finite and near the data: 100%"):
+        choose_ways(problem, *observed, {"1": broken}, broken)
+
+
+def test_judges_are_simulated_anew_or_validation_trajectories(problem):
+    truth, final = judges(problem, simulate=True)
+    assert len(truth) == len(final) == 500
+    assert not torch.isin(problem.valid.states(0), truth).any()
+    assert torch.equal(judges(problem, simulate=False)[0], problem.valid.states(0))
