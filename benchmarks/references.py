@@ -33,7 +33,8 @@ from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.evaluation import metrics
 from physinv.evaluation.references import FOLDER, StoredReference, read_reference, write_reference
-from physinv.methods.classical.monte_carlo.mcmc import fit_mcmc
+from physinv.methods.classical.monte_carlo.diagnostics import Explored, joined
+from physinv.methods.classical.monte_carlo.mcmc import PathPosterior, fit_mcmc
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Problem
@@ -43,6 +44,8 @@ from physinv.processes.registry import find
 from physinv.training.budget import Budget
 
 DRAWS = 64  # of a method, for each observation
+UPDATES = 500  # of physinv, at whose samples chains begin
+TOGETHER = 8  # observations whose chains run at once
 
 
 @dataclass(frozen=True)
@@ -55,37 +58,35 @@ class System:
     observations: int
     draws: int = 16
     options: dict[str, Any] = field(default_factory=dict)
+    begin: int = 0  # chains that begin at samples of physinv, trained for some updates; 0: where mcmc begins
 
 
-def of_recipe(name: str, observations: int, **options: Any) -> System:
+def of_recipe(name: str, observations: int, begin: int = 0, **options: Any) -> System:
     recipe = find_benchmark(name)
     splits = recipe.splits.model_dump()
-    return System(recipe.simulator, dict(recipe.parameters), splits, observations, options=options)
+    return System(recipe.simulator, dict(recipe.parameters), splits, observations, options=options, begin=begin)
 
 
-def of_dataset(name: str, observations: int, changes: dict[str, Any] | None = None, **options: Any) -> System:
+def of_dataset(
+    name: str, observations: int, changes: dict[str, Any] | None = None, begin: int = 0, **options: Any
+) -> System:
     """The process of datasets/NAME/recipe.toml, or one with some parameters changed."""
     recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
     parameters = {**recipe.parameters, **(changes or {})}
-    return System(recipe.simulator, parameters, recipe.splits.model_dump(), observations, options=options)
+    splits = recipe.splits.model_dump()
+    return System(recipe.simulator, parameters, splits, observations, options=options, begin=begin)
 
+
+FIELD = {"begin": 32, "late": 1.0, "iterations": 64, "warm_up": 30, "most": 2}
 
 SYSTEMS = {
-    "burgers": lambda: of_recipe("burgers", 100, late=1.0, substeps=12, iterations=70, warm_up=20, most=2),
-    "kpz": lambda: of_dataset("kpz", 24, late=1.0, substeps=12, iterations=70, warm_up=20, most=2),
-    "kuramoto-sivashinsky": lambda: of_dataset(
-        "kuramoto-sivashinsky", 24, late=1.0, substeps=8, iterations=70, warm_up=20, most=2
-    ),
-    "allen-cahn-16": lambda: of_dataset(
-        "allen-cahn", 24, {"size": 16}, late=1.0, substeps=4, iterations=70, warm_up=20, most=2
-    ),
-    "burgers-2d-16": lambda: of_dataset(
-        "burgers-2d", 24, {"size": 16}, late=1.0, substeps=15, iterations=70, warm_up=20, most=2
-    ),
-    "navier-stokes-16": lambda: of_dataset(
-        "navier-stokes", 24, {"size": 16, "wavenumber": 2}, late=1.0, substeps=4, iterations=70, warm_up=20, most=2
-    ),
-    "particles-3": lambda: of_dataset("particles", 24, {"particles": 3}),
+    "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
+    "kpz": lambda: of_dataset("kpz", 16, substeps=12, **FIELD),
+    "kuramoto-sivashinsky": lambda: of_dataset("kuramoto-sivashinsky", 16, substeps=8, **FIELD),
+    "allen-cahn-16": lambda: of_dataset("allen-cahn", 16, {"size": 16}, substeps=4, **FIELD),
+    "burgers-2d-16": lambda: of_dataset("burgers-2d", 16, {"size": 16}, substeps=15, **FIELD),
+    "navier-stokes-16": lambda: of_dataset("navier-stokes", 16, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
+    "particles-3": lambda: of_dataset("particles", 16, {"particles": 3}, **FIELD),
 }
 
 
@@ -119,6 +120,16 @@ def scores(draws: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     return crps, energy
 
 
+def explored(
+    posterior: PathPosterior, final: Tensor, begin: Tensor | None, rows: slice, generator: torch.Generator
+) -> Explored:
+    """Chains of some observations, with a line of progress."""
+    found = posterior.explore(final[rows], begin=None if begin is None else begin[rows], generator=generator)
+    told = f"R-hat {', '.join(f'{float(r):.3f}' for r in found.r_hat)}"
+    print(f"observations from {rows.start} on: {told}; {time.process_time():.0f} s of CPU", flush=True)
+    return found
+
+
 def make(name: str, seed: int) -> None:
     """Make one reference and print its figures."""
     system = SYSTEMS[name]()
@@ -126,7 +137,12 @@ def make(name: str, seed: int) -> None:
     simulator, begun = data.problem.simulator, time.process_time()
     posterior = fit_mcmc(data.problem, **system.options)
     generator = seeds(seed).child("comparison", "samples").generator()
-    found = posterior.explore(data.final, generator=generator)
+    begin = None
+    if system.begin:  # spread as the posterior is, in all of its modes
+        trained = fit_method("physinv", replace(data.problem, budget=Budget(steps=UPDATES)))
+        begin = trained.sample(data.final, system.begin, generator=generator)
+    parts = [slice(i, i + TOGETHER) for i in range(0, len(data.final), TOGETHER)]
+    found = joined([explored(posterior, data.final, begin, rows, generator) for rows in parts])
     moving = simulator.layout.moving
     whole = found.draws.transpose(1, 2).flatten(1, 2)
     crps, energy = scores(moving(found.thinned(min(200, whole.shape[1]))), moving(data.truth))
@@ -145,6 +161,7 @@ def make(name: str, seed: int) -> None:
         "command": f"python benchmarks/references.py make {name} --seed {seed}",
         "method": "mcmc",
         "options": system.options,
+        "begin": system.begin,
         "simulator": system.simulator,
         "class": type(simulator).__name__,
         "parameters": describe(simulator),

@@ -14,7 +14,7 @@ from __future__ import annotations
 __all__ = ["PathPosterior", "fit_mcmc", "load_mcmc"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,18 +36,22 @@ from physinv.methods.classical.monte_carlo.diagnostics import (
     r_hat,
     warn_of_short,
 )
-from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise
-from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, values
-from physinv.methods.classical.monte_carlo.starts import observable, starts
+from physinv.methods.classical.monte_carlo.laplace import Laplace, linearise
+from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
+from physinv.methods.classical.monte_carlo.starts import (
+    HIGH,
+    around_minima,
+    around_samples,
+    observable,
+    rescued,
+    starts,
+)
 from physinv.methods.classical.variational import Variational, fit_gauss_newton, load_gauss_newton
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, loaded_by
 from physinv.posterior.several_times.frames import frames_at
 
-_WIDER = 1.2  # how much wider than Laplace's approximation the chains begin
 _BEGIN = 0.3  # length of the first steps
-_DESCENTS = 3  # Gauss-Newton steps from each start
-_HIGH = 15.0  # nats above the best minimum at which another one counts for nothing
 _QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
 _SMALL, _PARTICLES = 40, 64  # moving components up to which populations are annealed, and particles of each
 _SHORTEST = 8  # iterations of a population between two looks
@@ -150,30 +154,51 @@ class PathPosterior(Answer):
         return self.explore(final, generator=generator).draws.mean((1, 2))
 
     @torch.no_grad()
-    def explore(self, final: Float[Tensor, "batch *seen"], *, generator: torch.Generator | None = None) -> Explored:
+    def explore(
+        self,
+        final: Float[Tensor, "batch *seen"],
+        *,
+        begin: Float[Tensor, "batch chains *state"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Explored:
         """Run the chains of all observations until they have converged, or as long as they may.
 
         Args:
             final: Observed final states ``x_T``, or observed numbers.
+            begin: Initial states at which chains begin, samples of another method: one for each chain, of which there
+                may be others than ``chains`` then.  None: around minima, or from the prior.
             generator: Source of randomness.
 
         Returns:
             Draws with their diagnostics; a warning names the observations that fall short.
+
+        Raises:
+            ValueError: If ``begin`` has fewer than two states for each observation.
         """
+        if begin is not None:
+            if begin.shape[:1] != final.shape[:1] or begin.shape[1] < 2:
+                raise ValueError(
+                    f"`begin` must hold two states or more for each of {len(final)} observations, got "
+                    f"{tuple(begin.shape)}."
+                )
+            self = replace(self, chains=begin.shape[1], particles=0)
         if self.record is not None:
             final = self.record.accepted(final, final.new_zeros((1, *self.model.simulator.shape)))
         size = self.model.observations
         if self.particles:
             coordinates = self.model.numbers(whole=True) * self.chains * self.particles
             size = max(1, min(size, _NUMBERS // coordinates))
-        found = joined([self._explored(x, generator) for x in torch.split(final, size)])
+        parts = torch.split(torch.arange(len(final), device=final.device), size)
+        found = joined([self._explored(final[i], None if begin is None else begin[i], generator) for i in parts])
         warn_of_short(found, "raise `particles`" if self.particles else "raise `iterations`, or give `particles`")
         return found
 
-    def _explored(self, final: Tensor, generator: torch.Generator | None) -> Explored:
+    def _explored(self, final: Tensor, samples: Tensor | None, generator: torch.Generator | None) -> Explored:
         """Chains of a few observations, for longer where they fall short."""
-        begin = self._annealed if self.particles else self._around_minima
-        objective, reference, xi, lengths = begin(final, generator)
+        if self.particles:
+            objective, reference, xi, lengths = self._annealed(final, generator)
+        else:
+            objective, reference, xi, lengths = self._adapted(*self._begun(final, samples, generator), generator)
         leaps, going = _leaps(lengths), torch.arange(len(final), device=xi.device)
         least = max(-(-self.iterations // self.particles), _SHORTEST) if self.particles else self.iterations
         found: Explored | None = None
@@ -199,20 +224,29 @@ class PathPosterior(Answer):
         reference = linearise(objective, found.paths.mean(1))
         return objective, reference, reference.whiten(found.paths), found.lengths
 
-    def _around_minima(
-        self, final: Tensor, generator: torch.Generator | None
+    def _begun(
+        self, final: Tensor, samples: Tensor | None, generator: torch.Generator | None
+    ) -> tuple[PathObjective, Laplace, Tensor]:
+        """Chains that begin at samples, or around two minima."""
+        objective = self._objective(final)
+        if samples is not None:
+            return around_samples(objective, samples, self.late, generator=generator)
+        candidates = self._starts(objective.final, generator)
+        return around_minima(objective, candidates, self.chains, self.late, generator=generator)
+
+    def _adapted(
+        self, objective: PathObjective, reference: Laplace, xi: Tensor, generator: torch.Generator | None
     ) -> tuple[PathObjective, Laplace, Tensor, Tensor]:
-        """Chains from two minima, after a warm-up."""
-        objective, reference, xi = self._begin(final, generator)
-        lengths = xi.new_full((len(final),), _BEGIN)
+        """Chains after a warm-up."""
+        lengths = xi.new_full((len(xi),), _BEGIN)
 
         # Adapt: step lengths, then the reference, which moves to the middle of the chains.  Chains that are still far
         # above the best one, in minima without weight, go on from there.
         warm = walk(objective, reference, xi, lengths, self.warm_up, adapt=True, generator=generator)
-        low = warm.level < warm.level.amin(1, keepdim=True) + _HIGH
+        low = warm.level < warm.level.amin(1, keepdim=True) + HIGH
         mean = (warm.mean * low[..., None]).sum(1, keepdim=True) / low.sum(1)[:, None, None]
         middle = linearise(objective, reference.path(mean)[:, 0])
-        xi = middle.whiten(reference.path(_rescued(warm.xi, warm.level, low)))
+        xi = middle.whiten(reference.path(rescued(warm.xi, warm.level, low)))
         reference, leaps = middle, _leaps(warm.lengths)
         now = walk(objective, reference, xi, warm.lengths, self.warm_up, leaps=leaps, adapt=True, generator=generator)
         return objective, reference, now.xi, now.lengths
@@ -223,33 +257,6 @@ class PathPosterior(Answer):
             return PathObjective(self.model, final)
         whole = final.new_zeros((len(final), *self.model.simulator.shape))
         return PathObjective(self.model, whole, self.record, final)
-
-    def _begin(self, final: Tensor, generator: torch.Generator | None) -> tuple[PathObjective, Laplace, Tensor]:
-        """The objective, the reference at the better minimum, and chains that begin around both."""
-        law, objective = self.model.law, self._objective(final)
-        minima = []
-        for start in self._starts(objective.final, generator):
-            u = law.standardise(start)
-            rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
-            minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
-        heights = torch.stack([values(objective, m.centre) for m in minima])
-        reference = _better(minima, heights.argmin(0))
-
-        # Chains begin around the minima in turn, wider than the approximation in x_0, with noise that fits; not around
-        # a minimum so high that next to nothing of the posterior is there.
-        paths = []
-        for i in range(self.chains):
-            k = i % len(minima)
-            low = (heights[k] < heights.amin(0) + _HIGH).long()
-            near = _better([reference, minima[k]], low)
-            z = torch.randn(near.centre.shape, generator=generator, dtype=final.dtype, device=final.device)
-            u = near.centre + _WIDER * near.power(z[:, None], 0.5)[:, 0]
-            paths.append(near.given(u[:, None, : near.first], generator=generator)[:, 0])
-        begun = torch.stack(paths, 1)
-
-        # The noise of the last steps is integrated out.
-        some, reference = integrate_late(objective, reference, self.late)
-        return some, reference, reference.whiten(begun[:, :, : some.numbers])
 
     def _starts(self, final: Tensor, generator: torch.Generator | None) -> list[Tensor]:
         """Initial states from which minima are sought: an estimate and a draw, the better guess first."""
@@ -373,24 +380,6 @@ def _paths(setup: Setup, substeps: int | None, prior: PriorCoordinates | None = 
     return fit_path_model(setup.simulator, substeps=substeps, prior=prior, generator=generator, device=setup.device)
 
 
-def _rescued(xi: Tensor, level: Tensor, low: Tensor) -> Tensor:
-    """Chains, those that are not low replaced by the lowest of their observation."""
-    best = xi[torch.arange(len(xi), device=xi.device), level.argmin(1)]
-    return torch.where(low[..., None], xi, best[:, None])
-
-
 def _leaps(lengths: Tensor) -> int:
     """Steps of an iteration that turn most observations by about a quarter."""
     return round(min(max(_QUARTER / float(lengths.median()), LEAPS), _MOST_LEAPS))
-
-
-def _better(found: list[Laplace], best: Tensor) -> Laplace:
-    """The approximation of each observation that is called the best."""
-
-    def chosen(name: str) -> Tensor:
-        parts = torch.stack([getattr(m, name) for m in found])
-        return parts[best, torch.arange(len(best), device=best.device)]
-
-    if len(found) == 1:
-        return found[0]
-    return Laplace(**{f.name: chosen(f.name) for f in fields(Laplace) if f.name != "first"}, first=found[0].first)

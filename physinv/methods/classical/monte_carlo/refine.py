@@ -9,11 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.methods.classical.monte_carlo.chain import LEAPS, walk
-from physinv.methods.classical.monte_carlo.laplace import Laplace, integrate_late, linearise, newton
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
+from physinv.methods.classical.monte_carlo.starts import around_samples
 from physinv.processes.simulator import Simulator
 
-_STEPS = 5  # Gauss-Newton steps from the mean of the samples to the centre of the reference
 _BEGIN = 0.4  # length of the first steps
 
 
@@ -66,24 +65,8 @@ def _refined(
     model: PathModel, samples: Tensor, final: Tensor, iterations: int, generator: torch.Generator | None
 ) -> Tensor:
     batch, n = samples.shape[:2]
-    objective = PathObjective(model, final)
-
-    # The samples in coordinates, and the reference near their mean.
-    u = model.law.standardise(samples.flatten(0, 1)).reshape(batch, n, -1)
-    finite = u.isfinite().all(2, keepdim=True)
-    mean = torch.where(finite, u, 0.0).sum(1) / finite.sum(1).clamp(min=1)
-    u = torch.where(finite, u, mean[:, None])
-    rest = u.new_zeros((batch, objective.numbers - u.shape[2]))
-    for _ in range(_STEPS):
-        mean = newton(*_without_noise(objective, torch.cat([mean, rest], 1)))
-    some, reference = _without_noise(objective, torch.cat([mean, rest], 1))
-
-    xi, lengths = reference.whiten(u), u.new_full((batch,), _BEGIN)
+    some, reference, xi = around_samples(PathObjective(model, final), samples, 1.0)
+    lengths = xi.new_full((batch,), _BEGIN)
     moved = walk(some, reference, xi, lengths, iterations, adapt=True, generator=generator)
     like = final.repeat_interleave(n, 0)
     return model.initial(moved.firsts[:, :, -1].flatten(0, 1), like).reshape(samples.shape)
-
-
-def _without_noise(objective: PathObjective, c: Tensor) -> tuple[PathObjective, Laplace]:
-    """The objective of ``x_0`` alone, all noise on the way integrated out near a path."""
-    return integrate_late(objective, linearise(objective, c), 1.0)

@@ -1,18 +1,29 @@
-"""Where the search for paths given a record begins, and which processes have records."""
+"""Where chains of paths begin: around minima, or at samples of another method; and which processes have records."""
 
 from __future__ import annotations
 
-__all__ = ["observable", "starts"]
+__all__ = ["HIGH", "around_minima", "around_samples", "observable", "rescued", "starts"]
+
+from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord, as_record
-from physinv.methods.classical.monte_carlo.path import PathModel
+from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, integrate_late, linearise, newton
+from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, values
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator
+
+HIGH = 15.0
+"""Nats above the best minimum at which another one counts for nothing."""
+
+_WIDER = 1.2  # how much wider than Laplace's approximation the chains begin
+_DESCENTS = 3  # Gauss-Newton steps from each start
+_CENTRING = 5  # such steps from the mean of samples
 
 
 def observable(simulator: Simulator, observed: ObservationRecord | Observation) -> ObservationRecord:
@@ -51,3 +62,116 @@ def starts(
     """
     drawn = model.law.draw(model.simulator, len(like), generator=generator, device=like.device, dtype=like.dtype)
     return [model.initial(like.new_zeros((len(like), model.law.numbers)), like), drawn]
+
+
+def around_minima(
+    objective: PathObjective,
+    candidates: Sequence[Float[Tensor, "batch *state"]],
+    chains: int,
+    late: float,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[PathObjective, Laplace, Float[Tensor, "batch chains D"]]:
+    """Return chains that begin around minima, wider apart than the posterior.
+
+    Args:
+        objective: Minus the log density of paths, one row for each observation.
+        candidates: Initial states from which minima are sought.
+        chains: Chains for each observation.
+        late: Share of the steps, the last ones, whose noise is integrated out.
+        generator: Source of randomness.
+
+    Returns:
+        The objective without that noise, Laplace's approximation at the better minimum, and where chains begin in its
+        coordinates.
+    """
+    law, minima = objective.model.law, []
+    for start in candidates:
+        u = law.standardise(start)
+        rest = u.new_zeros((len(u), objective.numbers - u.shape[1]))
+        minima.append(descend(objective, torch.cat([u, rest], 1), _DESCENTS))
+    heights = torch.stack([values(objective, m.centre) for m in minima])
+    reference = _better(minima, heights.argmin(0))
+
+    # Chains begin around the minima in turn, wider than the approximation in x_0, with noise that fits; not around a
+    # minimum so high that next to nothing of the posterior is there.
+    paths = []
+    for i in range(chains):
+        k = i % len(minima)
+        low = (heights[k] < heights.amin(0) + HIGH).long()
+        near = _better([reference, minima[k]], low)
+        c = near.centre
+        z = torch.randn(c.shape, generator=generator, dtype=c.dtype, device=c.device)
+        u = c + _WIDER * near.power(z[:, None], 0.5)[:, 0]
+        paths.append(near.given(u[:, None, : near.first], generator=generator)[:, 0])
+    return _without_late(objective, reference, torch.stack(paths, 1), late)
+
+
+def around_samples(
+    objective: PathObjective,
+    samples: Float[Tensor, "batch chains *state"],
+    late: float,
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[PathObjective, Laplace, Float[Tensor, "batch chains D"]]:
+    """Return chains that begin at samples of another method.
+
+    Args:
+        objective: Minus the log density of paths, one row for each observation.
+        samples: Initial states; those that are not finite begin at the mean of the others.
+        late: Share of the steps, the last ones, whose noise is integrated out; 1: all noise.
+        generator: Source of the noise on the way, where it is not integrated out.
+
+    Returns:
+        The objective without that noise, Laplace's approximation a few Gauss-Newton steps from the mean of the samples,
+        and where chains begin in its coordinates.
+    """
+    u = objective.model.law.standardise(samples.flatten(0, 1)).reshape(*samples.shape[:2], -1)
+    finite = u.isfinite().all(2, keepdim=True)
+    mean = torch.where(finite, u, 0.0).sum(1) / finite.sum(1).clamp(min=1)
+    u = torch.where(finite, u, mean[:, None])
+
+    # The centre, all noise on the way integrated out.
+    rest = u.new_zeros((len(u), objective.numbers - u.shape[2]))
+    for _ in range(_CENTRING):
+        near = linearise(objective, torch.cat([mean, rest], 1))
+        mean = newton(*integrate_late(objective, near, 1.0))[:, : u.shape[2]]
+    reference = linearise(objective, torch.cat([mean, rest], 1))
+    if late >= 1:
+        some, reference = integrate_late(objective, reference, late)
+        return some, reference, reference.whiten(u)
+    return _without_late(objective, reference, reference.given(u, generator=generator), late)
+
+
+def rescued(
+    xi: Float[Tensor, "batch chains D"], level: Float[Tensor, "batch chains"], low: Bool[Tensor, "batch chains"]
+) -> Float[Tensor, "batch chains D"]:
+    """Return chains, those that are not low replaced by the lowest of their observation.
+
+    Args:
+        xi: The chains.
+        level: How high they are, in nats.
+        low: Which are low enough.
+    """
+    best = xi[torch.arange(len(xi), device=xi.device), level.argmin(1)]
+    return torch.where(low[..., None], xi, best[:, None])
+
+
+def _without_late(
+    objective: PathObjective, reference: Laplace, paths: Tensor, late: float
+) -> tuple[PathObjective, Laplace, Tensor]:
+    """The noise of the last steps is integrated out."""
+    some, reference = integrate_late(objective, reference, late)
+    return some, reference, reference.whiten(paths[:, :, : some.numbers])
+
+
+def _better(found: list[Laplace], best: Tensor) -> Laplace:
+    """The approximation of each observation that is called the best."""
+
+    def chosen(name: str) -> Tensor:
+        parts = torch.stack([getattr(m, name) for m in found])
+        return parts[best, torch.arange(len(best), device=best.device)]
+
+    if len(found) == 1:
+        return found[0]
+    return Laplace(**{f.name: chosen(f.name) for f in fields(Laplace) if f.name != "first"}, first=found[0].first)
