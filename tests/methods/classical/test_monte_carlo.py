@@ -87,11 +87,11 @@ def make(simulator, folder, train=200, test=6):
     return Problem(simulator, *splits), states[:, 0], states[:, -1]
 
 
-def explored(problem, final, **options):
+def explored(problem, final, begin=None, **options):
     given = {"iterations": 60, "warm_up": 10, "most": 1} | options
     with warnings.catch_warnings():  # short chains: tolerances follow the effective draws
         warnings.simplefilter("ignore", UserWarning)
-        return fit_mcmc(problem, **given).explore(final, generator=torch.Generator().manual_seed(1))
+        return fit_mcmc(problem, **given).explore(final, begin=begin, generator=torch.Generator().manual_seed(1))
 
 
 def agrees(found, mean, deviation, *, slack=0.0):
@@ -148,6 +148,22 @@ def test_paths_of_many_steps_are_exact_where_burgers_is_linear(tmp_path):
     # 2^16 draws, .4 % of its variances
     for late in (0.0, 0.5):
         agrees(explored(problem, final, late=late, particles=0), mean, deviation, slack=0.01)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5, 1.0])
+def test_chains_that_begin_at_samples_of_another_law_come_to_the_posterior(tmp_path, late):
+    problem, _, final = make(LINEAR, tmp_path, test=3)
+    prior = LINEAR.initial(3 * 8, generator=torch.Generator().manual_seed(2)).reshape(3, 8, *LINEAR.shape)
+    prior[0, 3] = math.nan  # one that another method failed for begins in the middle
+    found = explored(problem, final, prior, late=late)
+    assert found.draws.shape[:2] == (3, 8)
+    agrees(found, *linear_posterior(LINEAR, final), slack=0.01)
+
+
+def test_chains_begin_at_two_samples_or_more(tmp_path):
+    problem, _, final = make(LINEAR, tmp_path, test=2)
+    with pytest.raises(ValueError, match="^`begin` must hold two states or more for each of 2 observations, got"):
+        explored(problem, final, final[:, None])
 
 
 def test_noise_on_momenta_alone(tmp_path):
