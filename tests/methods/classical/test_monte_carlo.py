@@ -162,7 +162,7 @@ def test_chains_that_begin_at_samples_of_another_law_come_to_the_posterior(tmp_p
 
 def test_chains_begin_at_two_samples_or_more(tmp_path):
     problem, _, final = make(LINEAR, tmp_path, test=2)
-    with pytest.raises(ValueError, match="^`begin` must hold two states or more for each of 2 observations, got"):
+    with pytest.raises(ValueError, match=r"^`begin` must hold two states or more for each of 2 observations, got"):
         explored(problem, final, final[:, None])
 
 
