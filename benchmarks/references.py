@@ -77,16 +77,16 @@ def of_dataset(
     return System(recipe.simulator, parameters, splits, observations, options=options, begin=begin)
 
 
-FIELD = {"begin": 32, "late": 1.0, "iterations": 64, "warm_up": 30, "most": 2}
+FIELD = {"begin": 16, "late": 1.0, "iterations": 48, "warm_up": 30, "most": 2}
 
 SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
-    "kpz": lambda: of_dataset("kpz", 16, substeps=12, **FIELD),
-    "kuramoto-sivashinsky": lambda: of_dataset("kuramoto-sivashinsky", 16, substeps=8, **FIELD),
-    "allen-cahn-16": lambda: of_dataset("allen-cahn", 16, {"size": 16}, substeps=4, **FIELD),
-    "burgers-2d-16": lambda: of_dataset("burgers-2d", 16, {"size": 16}, substeps=15, **FIELD),
-    "navier-stokes-16": lambda: of_dataset("navier-stokes", 16, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
-    "particles-3": lambda: of_dataset("particles", 16, {"particles": 3}, **FIELD),
+    "kpz": lambda: of_dataset("kpz", 8, substeps=12, **FIELD),
+    "kuramoto-sivashinsky": lambda: of_dataset("kuramoto-sivashinsky", 8, substeps=8, **FIELD),
+    "allen-cahn-16": lambda: of_dataset("allen-cahn", 8, {"size": 16}, substeps=4, **FIELD),
+    "burgers-2d-16": lambda: of_dataset("burgers-2d", 8, {"size": 16}, substeps=15, **FIELD),
+    "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
+    "particles-3": lambda: of_dataset("particles", 8, {"particles": 3}, **FIELD),
 }
 
 
