@@ -77,7 +77,7 @@ def of_dataset(
     return System(recipe.simulator, parameters, splits, observations, options=options, begin=begin)
 
 
-FIELD = {"begin": 16, "late": 1.0, "iterations": 48, "warm_up": 30, "most": 2}
+FIELD = {"begin": 16, "late": 1.0, "iterations": 64, "warm_up": 40, "most": 2}
 
 SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),

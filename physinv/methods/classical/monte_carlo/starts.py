@@ -24,6 +24,7 @@ HIGH = 15.0
 _WIDER = 1.2  # how much wider than Laplace's approximation the chains begin
 _DESCENTS = 3  # Gauss-Newton steps from each start
 _CENTRING = 5  # such steps from the mean of samples
+_TOLD = 0.1  # variance of the prior over that of the noise, in directions of which an observation tells something
 
 
 def observable(simulator: Simulator, observed: ObservationRecord | Observation) -> ObservationRecord:
@@ -137,10 +138,10 @@ def around_samples(
         near = linearise(objective, torch.cat([mean, rest], 1))
         mean = newton(*integrate_late(objective, near, 1.0))[:, : u.shape[2]]
     reference = linearise(objective, torch.cat([mean, rest], 1))
-    if late >= 1:
-        some, reference = integrate_late(objective, reference, late)
-        return some, reference, reference.whiten(u)
-    return _without_late(objective, reference, reference.given(u, generator=generator), late)
+    if late < 1:
+        return _without_late(objective, reference, reference.given(u, generator=generator), late)
+    some, reference = integrate_late(objective, reference, late)
+    return some, reference, _calmed(reference, reference.whiten(u))
 
 
 def rescued(
@@ -155,6 +156,18 @@ def rescued(
     """
     best = xi[torch.arange(len(xi), device=xi.device), level.argmin(1)]
     return torch.where(low[..., None], xi, best[:, None])
+
+
+def _calmed(reference: Laplace, xi: Tensor) -> Tensor:
+    """Chains whose size is at most that of draws in all directions of which the observation tells nothing.
+
+    Samples of a network have a little of everything there, which may be many deviations of a smooth prior.
+    """
+    seen = (reference.squares > _TOLD).to(xi)
+    told = torch.bmm(torch.bmm(xi, reference.rows.mT) * seen[:, None], reference.rows)
+    rest, count = xi - told, (xi.shape[2] - seen.sum(1)).clamp(min=1)
+    size = rest.square().sum(2).div(count[:, None]).sqrt().clamp(min=1)
+    return told + rest / size[..., None]
 
 
 def _without_late(
