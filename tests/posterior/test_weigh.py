@@ -247,6 +247,33 @@ def test_exact_jumps_of_any_length_have_constant_weights_on_every_grid():
     torch.testing.assert_close(found.log_weights, truth[:, None].expand(-1, 4), rtol=0, atol=1e-9)
 
 
+class WideJumps(ExactJumps):
+    """Jumps whose draws spread half as much again as the exact law."""
+
+    def law(self, later, jump):
+        exact = super().law(later, jump)
+        return torch.distributions.Normal(exact.mean, 1.5 * exact.stddev)
+
+
+def test_a_bracket_from_above_is_the_mean_over_the_chains_of_the_posterior():
+    """What a trajectory loses on a chain is the sum of log q(x_s | x_t) - log p(x_s | x_t) over its jumps."""
+    x = OU.simulate(6, generator=seed(3), dtype=torch.float64)
+    truth = OU.marginal(OU.horizon).log_prob(x[:, -1])
+    exact = bracket(JumpPosterior(ExactJumps(OU, JUMPS), GRIDS), x, OU.times, draws=2, generator=seed())
+    torch.testing.assert_close(exact.upper, truth, rtol=0, atol=1e-9)
+    assert abs(exact.width) < 1e-9
+
+    wide, right = WideJumps(OU, JUMPS), ExactJumps(OU, JUMPS)
+    found = bracket(JumpPosterior(wide, GRIDS), x, OU.times, draws=2, generator=seed()).upper
+    lost = torch.zeros(2, len(x), dtype=torch.float64)
+    for chain, grid in enumerate(GRIDS):
+        for jump in grid:
+            pair = x[:, jump.later], x[:, jump.earlier], JUMPS.index(jump)
+            lost[chain] += wide.log_density(*pair) - right.log_density(*pair)
+    assert not torch.allclose(lost[0], lost[1], atol=0.1)
+    torch.testing.assert_close(found, truth - lost.mean(0), rtol=0, atol=1e-9)
+
+
 def test_draws_that_were_cut_off_weigh_nothing():
     """The rest weighs p(x_T) each: the mean is p(x_T) times the share of the posterior within the range."""
     x, truth = torch.full((1, 2), 1.5, dtype=torch.float64), OU.marginal(2.0).log_prob(torch.full((1, 2), 1.5).double())
