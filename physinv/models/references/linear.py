@@ -53,7 +53,8 @@ class LinearReference(ReferenceLaw):
     Args:
         sde: The linear process.
         mean0: Mean of the initial states.
-        power0: Variance ``S_0`` of each orthonormal mode of the initial states, ``(*modes)``.
+        power0: Variance ``S_0`` of each orthonormal mode of the initial states, ``(*modes)``.  What is no more than the
+            rounding of states counts as 0: such modes do not vary, and densities leave them out.
     """
 
     name: ClassVar[str] = "linear"
@@ -63,7 +64,7 @@ class LinearReference(ReferenceLaw):
         self.sde = sde
         self.channels_in, self.channels_out = 2 * mean0.shape[0], mean0.shape[0]
         self.register_buffer("mean0", mean0)
-        self.register_buffer("power0", power0)
+        self.register_buffer("power0", torch.where(power0 > _rounding(power0), power0, 0.0))
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
@@ -154,6 +155,11 @@ class LinearReference(ReferenceLaw):
     def default_step(self, sde: SDE) -> str:
         """Return ``transport``, which is exact for this law, where the SDE is linear."""
         return "transport" if isinstance(sde, Linear) else "split"
+
+
+def _rounding(power: Tensor) -> Tensor:
+    """The variance that rounding leaves in modes that do not vary, such as the mean of fields whose mean is 0."""
+    return torch.finfo(power.dtype).eps ** 2 * power.amax()
 
 
 def power_spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:

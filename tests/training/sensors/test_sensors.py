@@ -40,6 +40,7 @@ def test_sensors_follow_their_law(generator):
     assert bool((mask.double().mean(0) - 0.5).abs().max() < 0.02)  # 5 x .5 / root of 20000
     assert DESIGN.deviation(torch.tensor([-1.0, 0.0, 1.0])).tolist() == pytest.approx([0.1, 0.2, 0.4])
     assert DESIGN.level(0.2) == pytest.approx(0)
+    assert float(level.mean()) == pytest.approx(0, abs=0.02)  # numbers from 0 to 1 have the mean square below as well
     assert float(level.square().mean()) == pytest.approx(1 / 3, abs=0.01)
     assert read_design("random:.25-.75", "0.1-0.4") == DESIGN
 
