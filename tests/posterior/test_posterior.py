@@ -110,14 +110,14 @@ def test_double_well_is_calibrated(tmp_path, generator):
 def heat(tmp_path_factory):
     settings = Settings(width=8, depth=1, batch=32, validate_every=20, validate_windows=128)
     folder = tmp_path_factory.mktemp("heat")
-    return folder, *pipeline(folder, Heat(size=8), "heat", {"train": 1500, "valid": 50, "test": 100}, settings, 40)
+    return folder, *pipeline(folder, Heat(size=16), "heat", {"train": 1500, "valid": 50, "test": 100}, settings, 40)
 
 
 @pytest.mark.parametrize("steps", [8, 32])
 def test_heat_reaches_the_exact_posterior(heat, steps):
     folder, run, test = heat
     out = folder / f"recon-{steps}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(samples=16, steps=steps, limit=100, certify=0))
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=steps, limit=50, certify=0))
     rows = {r.metric: r for r in evaluate(read_reconstruction(out))}
     for name in ("relative_l2", "crps", "energy_score", "relative_l2_mean"):
         assert rows[name].value <= 1.05 * rows[name].exact, name
@@ -139,9 +139,9 @@ def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
 
 @pytest.fixture(scope="module")
 def crps_seen_whole(heat):
-    """The CRPS of 100 observations of the whole final state."""
+    """The CRPS of 40 observations of the whole final state."""
     folder, run, test = heat
-    reconstruct(run, test, folder / "whole.hdf5", SamplingPlan(samples=16, steps=6, limit=100, certify=0))
+    reconstruct(run, test, folder / "whole.hdf5", SamplingPlan(samples=16, steps=6, limit=40, certify=0))
     return next(r.value for r in evaluate(read_reconstruction(folder / "whole.hdf5")) if r.metric == "crps")
 
 
@@ -149,10 +149,10 @@ def crps_seen_whole(heat):
 def test_partial_observations_reach_the_exact_posterior(heat, crps_seen_whole, observe):
     folder, run, test = heat
     out = folder / f"{observe.replace(':', '-')}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(samples=16, steps=6, observe=observe, limit=100, certify=0))
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=6, observe=observe, limit=40, certify=0))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
-    # 100 observations, the same for both: their CRPS differ by the sampling of 16 draws, about 3 % of each
+    # 40 observations, the same for both: their CRPS differ by the sampling of 16 draws, about 2 % of each
     assert rows["crps"].value == pytest.approx(rows["crps"].exact, rel=0.1)
     assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.15)
     assert rows["crps"].value > 1.02 * crps_seen_whole  # less was seen
@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_refused(heat, mixture):
     out = folder / "never.hdf5"
     with pytest.raises(ValueError, match="trained on `heat`, the data are `ornstein-uhlenbeck`"):
         reconstruct(run, other, out)
-    generate(DatasetPlan(Heat(size=8, noise=0.2), {"train": 3}, 0, "heat"), folder / "noisy")
+    generate(DatasetPlan(Heat(size=16, noise=0.2), {"train": 3}, 0, "heat"), folder / "noisy")
     with pytest.raises(ValueError, match=r"trained with `noise` = 0\.1, the data have 0\.2"):
         reconstruct(run, TrajectoryDataset(folder / "noisy" / "data" / "train"), out)
     with pytest.raises(ValueError, match="`answer` must be one of samples, mean, flow, mean-flow, got 'ode'"):
