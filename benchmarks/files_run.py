@@ -9,6 +9,7 @@ does the lazy ``__getattr__`` of the package.  The fewer files, the less a newco
 from __future__ import annotations
 
 import argparse
+import collections
 import inspect
 import json
 import subprocess
@@ -76,7 +77,8 @@ def main() -> None:
         print(json.dumps(traced(words.split())))
         return
     for name, files in measure().items():
-        print(f"physinv {name}: {len(files)} files")
+        folders = collections.Counter("/".join(path.split("/")[: 1 + path.startswith("physinv")]) for path in files)
+        print(f"physinv {name}: {len(files)} files,", ", ".join(f"{n} of {folder}" for folder, n in folders.items()))
         print("\n".join(f"  {path}" for path in files))
 
 

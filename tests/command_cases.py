@@ -26,6 +26,7 @@ FORKS.set_forkserver_preload(
         "physinv.reports.plots",
         "physinv.runs.reconstruct",
         "physinv.runs.run",
+        "scipy.stats",
         "torch._dynamo",  # which the first step of an optimiser imports: two seconds
     ]
 )

@@ -22,6 +22,11 @@ SOLVING = {
     "numpy-log-prob": ("assert torch.equal(posterior.log_prob(x.numpy()), posterior.log_prob(x))", WORKS),
     "one-final": ("posterior.sample(final[0], 4)", "`final` must have shape (batch, 1), got (1,); ... final[None]"),
     "no-samples": ("posterior.sample(final, 0)", "`n` must be at least 1, got 0"),
+    "no-final": ("posterior.sample(final[:0], 2)", "`final` must hold one state or more, got shape (0, 1)"),
+    "numpy-generator": (
+        "posterior.sample(final, 2, generator=np.random.default_rng(0))",
+        "`generator` must be a torch.Generator, got Generator",
+    ),
     "half-a-sample": ("posterior.sample(final, 2.5)", "`n` must be a whole number, got float 2.5"),
     "swapped-final": ("posterior.sample(4, final)", "`n` must be a whole number, got Tensor of shape"),
     "int-generator": ("posterior.sample(final, 4, generator=0)", "`generator` must be a torch.Generator, got int 0"),
@@ -93,6 +98,38 @@ SOLVING = {
         "`drift` of",
     ),
     "flat-drift-reverse": ("pi.Posterior(Flat(), lambda x, t: -x, [0, 1]).flow(final)", "`drift` of Flat must return"),
+    "numpy-drift": (
+        """
+        class Array(Mine):
+            def drift(self, x, t): return -np.asarray(x)
+        pi.solve(Array(), x, times)
+        """,
+        "`drift` of Array must return a tensor (batch, 1), got ndarray of shape (3, 1); compute with torch",
+    ),
+    "no-drift": (
+        """
+        class Mute(Mine):
+            def drift(self, x, t): -x
+        pi.solve(Mute(), x, times)
+        """,
+        "`drift` of Mute must return a tensor (batch, 1), got None; ... return the result",
+    ),
+    "list-drift": (
+        """
+        class Listed(Mine):
+            def drift(self, x, t): return [0.0]
+        pi.solve(Listed(), x, times)
+        """,
+        "`drift` of Listed must return a tensor (batch, 1), got list [0.0]",
+    ),
+    "no-diffusion": (
+        """
+        class Mute(Mine):
+            def diffusion(self, t): 0.5 * t
+        pi.solve(Mute(), x, times)
+        """,
+        "`diffusion` of Mute must return (batch,), or a float, got None",
+    ),
     "float-diffusion": (
         "assert torch.equal(pi.solve(Plain(), x, times, generator=seed()), pi.solve(Mine(), x, times, generator=seed()))",
         WORKS,
@@ -139,6 +176,8 @@ SOLVING = {
         "model(x, torch.zeros(7))",
         "`t` must be one number or one for each of 3 states, got shape (7,)",
     ),
+    "model-beyond": ("model(x, 5.0)", "`t` must lie between 0 and 0.1, the last time of the data ... got 5"),
+    "model-nan-time": ("model(x, float('nan'))", "`t` must lie between 0 and 0.1, ... got nan"),
     "model-other": ("model(hot.states(0), 0.05)", "`x` must have shape (batch, 1), got (24, 1, 8)"),
     # Observations.
     "matrix-observation": (
@@ -156,6 +195,14 @@ SOLVING = {
     ),
     "no-matrix": ("pi.Observation(torch.ones(3), 0.1)", "`operator` must be a function of states or a matrix"),
     "word-operator": ("pi.Observation('coarse:2', 0.1)", "`operator` must be a function ... named("),
+    "flat-operator": (
+        "pi.Observation(lambda x: x.flatten(), 0.1).observe(hot.states(-1))",
+        "`operator` must return a tensor (24, *seen) for 24 states, got Tensor of shape (192,)",
+    ),
+    "number-operator": (
+        "pi.Observation(lambda x: 3, 0.1).observe(final)",
+        "`operator` must return a tensor (3, *seen) for 3 states, got int 3; let it keep the first axis",
+    ),
     "no-noise": ("pi.Observation(lambda x: x, noise=0)", "`noise` must be positive and finite, got 0"),
     "word-noise": ("pi.Observation(lambda x: x, noise='small')", "`noise` must be positive and finite, got"),
     "numpy-y": (

@@ -34,6 +34,7 @@ TRAINING = {
         "`budget` must be ... Budget(seconds=60)",
     ),
     "both-budgets": ("pi.Budget(steps=5, seconds=2)", "give exactly one of `steps` and `seconds`"),
+    "word-budget": ("pi.Budget(seconds='5m')", "`seconds` of a Budget must be positive and finite, got '5m'"),
     "half-a-step": ("pi.Budget(steps=1.5)", "`steps` of a Budget must be a whole number"),
     "train-run-dict": (
         "assert len(pi.train_run('run', train, valid, settings={'width': 8}, budget=pi.Budget(steps=1)).records)",
@@ -45,6 +46,10 @@ TRAINING = {
     ),
     "misspelt-setting": ("pi.Settings(widht=8)", "unknown setting `widht`; did you mean `width`?"),
     "word-setting": ("pi.Settings(width='a')", "`width` must be a valid integer, got 'a'"),
+    "numpy-setting": (
+        "assert pi.Settings(width=np.int64(8), rate=np.float64(1e-3)) == pi.Settings(width=8, rate=1e-3)",
+        WORKS,
+    ),
     "negative-setting": ("pi.Settings(width=-1)", "`width` must be greater than or equal to 0, got -1"),
     "build-class": ("pi.build_model(DoubleWell, train, tiny)", "`sde` must be an SDE, got the class DoubleWell; give"),
     "build-path": ("pi.build_model(well, 'well/data/train', tiny)", "`data` must be a TrajectoryDataset, got str"),
@@ -68,6 +73,20 @@ TRAINING = {
     "evaluate-type": ("pi.evaluate(samples)", "`recon` must be a Reconstruction, got Tensor"),
     "no-data": ("pi.TrajectoryDataset('nowhere')", "there is no file or folder nowhere; make it with `physinv gen"),
     "whole-data": ("pi.TrajectoryDataset('well')", "well holds no .hdf5 files; did you mean well/data/train?"),
+    "folders-of-data": (
+        """
+        both = pi.TrajectoryDataset(["well/data/train", Path("well/data/train")])
+        assert torch.equal(both.states(0), torch.cat([train.states(0), train.states(0)]))
+        """,
+        WORKS,
+    ),
+    "folders-of-two-splits": (
+        "pi.TrajectoryDataset(['well/data/train', 'well/data/valid'])",
+        "differ in `config`; give files of one split of one dataset",
+    ),
+    "time-for-index": ("train.states(0.1)", "`time_index` must be the number of a time, 0 to 4, got float 0.1"),
+    "word-seed": ("pi.SamplingPlan(seed='a')", "`seed` must be a whole number, got str 'a'"),
+    "half-samples": ("pi.SamplingPlan(samples=2.5)", "`samples` must be a whole number, got float 2.5"),
     "no-path": ("pi.TrajectoryDataset(well)", "`source` must be a path or several, got DoubleWell"),
     # Processes and plans.
     "int-for-float": (
@@ -143,6 +162,14 @@ TRAINING = {
         """,
         "`initial` of Three must return (batch, 3), as `layout` says, got (5, 2)",
     ),
+    "method-layout": (
+        """
+        class Called(Own):
+            def layout(self): return pi.VectorLayout("x", 2)
+        Called().simulate(5)
+        """,
+        "`layout` of Called must be a property; put @property above",
+    ),
     "deaf-initial": (
         """
         class Deaf(Own):
@@ -186,6 +213,7 @@ TRAINING = {
         """,
         WORKS,
     ),
+    "word-coverage": ("pi.metrics.coverage(samples, truth, '90')", "`level` must be a probability ... got '90'"),
     "batch-crps": (
         "pi.metrics.crps(samples, truth[:2])",
         "`samples` must have shape ... (2, 2), got (3, 5, 2); give one truth for each ensemble",

@@ -68,7 +68,7 @@ def as_states(
         name: Name of the argument, for messages.
         shape: Shape of one state, where it is known.
         like: A tensor whose dtype and device the states are brought to; without it their own stay.
-        finite: Whether NaN and infinity are refused.
+        finite: Whether NaN, infinity and an empty batch are refused.
 
     Returns:
         States ``(batch, *state)``.
@@ -89,6 +89,8 @@ def as_states(
         raise ValueError(f"`{name}` must have shape {wanted}, got {found}; is it of another process?")
     if x.ndim < 2 and shape is None:
         raise ValueError(f"`{name}` must have shape (batch, *state), got {found}; for one state give {name}[None].")
+    if finite and not len(x):
+        raise ValueError(f"`{name}` must hold one state or more, got shape {found}.")
     if finite and not bool(x.isfinite().all()):
         row = int(torch.nonzero(~x.flatten(1).isfinite())[0, 0])
         raise ValueError(f"`{name}` must be finite, got NaN or infinity in state {row}; leave that state out.")
@@ -179,7 +181,8 @@ def check_instance(value: Any, kind: type[Any], name: str, remedy: str = "") -> 
         return
     if isinstance(value, type) and issubclass(value, kind):
         remedy = f"give {value.__name__}(...), an instance"
-    article = "an" if kind.__name__[0] in "AEIO" or kind.__name__ == "SDE" else "a"
+    spelt = kind.__name__.isupper()  # an SDE, which is read letter by letter
+    article = "an" if kind.__name__[0] in ("AEFHILMNORSX" if spelt else "AEIO") else "a"
     ending = f"; {remedy}." if remedy else "."
     raise ValueError(f"`{name}` must be {article} {kind.__name__}, got {describe(value)}{ending}")
 

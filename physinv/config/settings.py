@@ -7,7 +7,8 @@ __all__ = ["Settings", "as_settings"]
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+import numpy as np
+from pydantic import Field, field_validator, model_validator
 
 from physinv.config.inputs import describe
 from physinv.config.strict import Strict
@@ -86,6 +87,14 @@ class Settings(Strict):
         gt=0,
         description="GiB up to which a dataset is kept in memory, not streamed; nonlinear fields take as much again",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        """Numbers of NumPy, which strict fields refuse, as those of Python."""
+        if not isinstance(values, dict):
+            return values
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
     @field_validator("windows")
     @classmethod

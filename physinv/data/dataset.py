@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -315,9 +316,14 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             One state of each trajectory, shape ``(n, *state)``.
 
         Raises:
-            ValueError: If there is no such time, ``limit`` is less than 1, or a state is not finite.
+            ValueError: If there is no time of this number, ``limit`` is less than 1, or a state is not finite.
         """
         steps, n = len(self.times), self.n_trajectories
+        if not isinstance(time_index, Integral):
+            raise ValueError(
+                f"`time_index` must be the number of a time, 0 to {steps - 1}, got {describe(time_index)}; "
+                "`times` lists the times."
+            )
         if not -steps <= time_index < steps:
             raise ValueError(f"`time_index` must be between {-steps} and {steps - 1}, got {time_index}.")
         if limit is not None and limit < 1:

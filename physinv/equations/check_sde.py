@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import joined
+from physinv.config.inputs import describe, joined
 from physinv.equations.broadcast import expand
 from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.sde import SDE, Reverse
@@ -39,12 +39,12 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
     """
     physics = sde.sde if isinstance(sde, Reverse) else sde
     owner, wanted = type(physics).__name__, f"must return {joined(x.shape[1:])}"
-    found = tuple(physics.drift(x, t).shape)
+    found = _shape(physics.drift(x, t), f"`drift` of {owner}", x)
     if found != x.shape:
         remedy = "index with x[:, :1], not x[:, 0]" if len(found) < x.ndim else "return one number per component"
         raise ValueError(f"`drift` of {owner} {wanted}, got {_batched(found, x)}; {remedy}.")
     if isinstance(sde, Reverse):
-        found = tuple(sde.score(x, t).shape)
+        found = _shape(sde.score(x, t), "`score`", x)
         if found != x.shape:
             raise ValueError(f"`score` {wanted}, got {_batched(found, x)}; is it of another process?")
     if isinstance(physics, Multiplicative):
@@ -52,11 +52,19 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
     g = physics.diffusion(t)
     try:
         fits = (expand(g, x) * x).shape == x.shape
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         fits = False
     if not fits:
         got = _batched(tuple(g.shape), x) if isinstance(g, Tensor) else repr(g)
         raise ValueError(f"`diffusion` of {owner} must return (batch,), or a float, got {got}; give one g per time.")
+
+
+def _shape(value: object, name: str, x: Tensor) -> tuple[int, ...]:
+    """The shape of what a part of an equation returns, which must be a tensor."""
+    if not isinstance(value, Tensor):
+        wanted = f"must return a tensor {joined(x.shape[1:])}"
+        raise ValueError(f"{name} {wanted}, got {describe(value)}; compute with torch, and return the result.")
+    return tuple(value.shape)
 
 
 def _batched(shape: tuple[int, ...], x: Tensor) -> str:

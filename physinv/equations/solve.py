@@ -157,7 +157,7 @@ def _march(
             dw = dw.mul_(math.sqrt(abs(b - a)))
         try:
             reached = step(sde, x, t0, t1, dw)
-        except RuntimeError:
+        except (RuntimeError, TypeError, AttributeError):  # of a shape that does not fit, or of what is no tensor
             check_shapes(sde, x, t0)
             raise
         if reached.shape != x.shape:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 from jaxtyping import Float, Int
@@ -243,8 +244,8 @@ def coverage(samples: Numbers, truth: Numbers, level: float = 0.9) -> Float[Tens
     Raises:
         ValueError: If the shapes do not match, ``level`` is no probability, or a state is not finite.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must be a probability between 0 and 1, such as .9, got {level}.")
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"`level` must be a probability between 0 and 1, such as .9, got {level!r}.")
     samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
     below, equal = _rank(samples, truth)
     k = samples.shape[1]

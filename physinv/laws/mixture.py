@@ -48,7 +48,7 @@ class Mixture:
             ``C_k``, ``(*batch, k, d)``.
         """
         chol = torch.linalg.cholesky(self.covs)
-        z = torch.linalg.solve_triangular(chol, (x.unsqueeze(-2) - self.means).unsqueeze(-1), upper=False).squeeze(-1)
+        z = _solved(chol, x.unsqueeze(-2) - self.means, upper=False)
         half_logdet = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         d = x.shape[-1]
         return self.weights.log() - half_logdet - (z**2).sum(-1) / 2 - d / 2 * math.log(2 * math.pi), z
@@ -68,10 +68,8 @@ class Mixture:
             x: States.
         """
         logs, z = self.components(x)
-        pulls = torch.linalg.solve_triangular(
-            torch.linalg.cholesky(self.covs).mT.expand(*z.shape, z.shape[-1]), z.unsqueeze(-1), upper=True
-        )
-        score: Tensor = -(logs.softmax(-1).unsqueeze(-1) * pulls.squeeze(-1)).sum(-2)
+        pulls = _solved(torch.linalg.cholesky(self.covs).mT, z, upper=True)
+        score: Tensor = -(logs.softmax(-1).unsqueeze(-1) * pulls).sum(-2)
         return score
 
     def mean(self) -> Float[Tensor, "*lead d"]:
@@ -160,7 +158,7 @@ def fit_mixture(
         counts = r.sum(0) + 1e-9 * n
         means = (r.T @ x) / counts[:, None]
         centred = x[None] - means[:, None]
-        covs = torch.einsum("nk,knd,kne->kde", r, centred, centred) / counts[:, None, None] + ridge
+        covs = (r.T[:, :, None] * centred).mT @ centred / counts[:, None, None] + ridge
         mix = Mixture(counts / counts.sum(), means, covs)
     return mix, last
 
@@ -198,6 +196,16 @@ def cluster(
             if bic < lowest - 1e-9 * n or not math.isfinite(lowest):
                 best, lowest = mix.components(x)[0].softmax(-1), bic
     return best
+
+
+def _solved(factor: Tensor, gaps: Tensor, *, upper: bool) -> Tensor:
+    """Triangular factors against gaps ``(*batch, k, d)``: factors ``(k, d, d)`` solve for all of the batch at once."""
+    if factor.ndim > 3:  # each state has its own
+        each: Tensor = torch.linalg.solve_triangular(factor, gaps.unsqueeze(-1), upper=upper)
+        return each.squeeze(-1)
+    columns = gaps.reshape(-1, *gaps.shape[-2:]).permute(1, 2, 0)
+    found: Tensor = torch.linalg.solve_triangular(factor, columns, upper=upper)
+    return found.permute(2, 0, 1).reshape(gaps.shape)
 
 
 def _spread(x: Tensor, k: int, generator: torch.Generator | None) -> Tensor:

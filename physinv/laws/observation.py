@@ -72,9 +72,16 @@ class Observation:
 
         Returns:
             Observed numbers ``(batch, *seen)``.
+
+        Raises:
+            ValueError: If the operator makes no numbers for each state.
         """
         check_generator(generator)
-        clean = self.operator(as_states(x, "x"))
+        x = as_states(x, "x")
+        clean = self.operator(x)
+        if not isinstance(clean, Tensor) or clean.shape[:1] != x.shape[:1]:
+            told = f"must return a tensor ({len(x)}, *seen) for {len(x)} states"
+            raise ValueError(f"`operator` {told}, got {describe(clean)}; let it keep the first axis.")
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
         return clean + self.noise * n
 

@@ -69,11 +69,14 @@ class ScoreModel(nn.Module):
             t: Times, or one time for all states.
 
         Raises:
-            ValueError: If they are no states of the process that the model was built for, or the number of times is
-                another.
+            ValueError: If they are no states of the process that the model was built for, the number of times is
+                another, or one time for all lies beyond those of the data.
         """
         if not (isinstance(x, Tensor) and isinstance(t, Tensor) and t.shape == x.shape[:1]):
             x = self.accepted(x)
+            if isinstance(t, (int, float)) and not 0 <= t <= self.clock[1] * (1 + 1e-6):
+                last = f"{self.clock[1]:g}, the last time of the data that the model was trained on"
+                raise ValueError(f"`t` must lie between 0 and {last}, got {t:g}.")
             t = as_tensor(t, "t").to(x)
             if t.ndim > 1 or t.numel() not in (1, len(x)):
                 raise ValueError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -60,8 +60,7 @@ class LearnedPrior(Prior):
     @property
     def reference(self) -> LinearReference:
         """The Gaussian law of noised states, around which a network learned the rest."""
-        assert isinstance(self.model.reference, LinearReference)  # start_prior builds no other
-        return self.model.reference
+        return cast(LinearReference, self.model.reference)  # start_prior builds no other
 
     def levels(self, steps: int) -> Float[Tensor, " time"]:
         """Return times of noise from the horizon down to 0, as many in each octave.

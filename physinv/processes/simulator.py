@@ -105,7 +105,10 @@ class Simulator(SDE):
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:  # solvers ask in every step
-        return self.layout.shape
+        layout = self.layout
+        if callable(layout):
+            raise ValueError(f"`layout` of {type(self).__name__} must be a property; put @property above `def layout`.")
+        return layout.shape
 
     @property
     @abstractmethod

@@ -17,7 +17,7 @@ from torch import Tensor
 from physinv.config.devices import check_memory, threads_for
 from physinv.config.files import write_atomically
 from physinv.config.hdf5_sink import new_file
-from physinv.config.inputs import check_instance
+from physinv.config.inputs import check_count, check_instance
 from physinv.config.seeds import Seeds, seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
@@ -110,8 +110,9 @@ class SamplingPlan:
         check_grid(self.grid)
         for name in ("samples", "limit", "steps"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+            if value is not None:
+                check_count(value, name)
+        check_count(self.seed, "seed", least=0)
         check_memory(_TIME * (self.steps or 0), f"`steps` = {self.steps}", "take fewer steps")
         if self.observe is not None and self.answer != "samples":
             raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")

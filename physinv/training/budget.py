@@ -6,6 +6,7 @@ __all__ = ["Budget", "check_budget"]
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from physinv.config.inputs import check_count, check_instance
@@ -41,8 +42,8 @@ class Budget:
                 raise ValueError(
                     f"`steps` of a Budget must be at most {_MOST_STEPS}, got {self.steps}; that takes years."
                 )
-        elif not 0 < (self.seconds or 0.0) < math.inf:
-            raise ValueError(f"`seconds` of a Budget must be positive and finite, got {self.seconds}.")
+        elif not isinstance(self.seconds, Real) or not 0 < self.seconds < math.inf:
+            raise ValueError(f"`seconds` of a Budget must be positive and finite, got {self.seconds!r}.")
 
     def share(self, part: float) -> Budget:
         """Return a part of the budget, at least one update.

@@ -68,7 +68,7 @@ def preload() -> None:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    for name in ("matplotlib.pyplot", "scipy.io", "xarray", "pandas", "h5netcdf", "zarr"):
+    for name in ("matplotlib.pyplot", "scipy.io", "scipy.stats", "xarray", "pandas", "h5netcdf", "zarr"):
         importlib.import_module(name)
     import torch
     import typer

@@ -144,6 +144,8 @@ def simulators(listing: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         console.print(f"  {_text(entry['equation'])}")
         console.print(f"  state {tuple(entry['state_shape'])} by default; {exact}")
         table = Table(box=None, padding=(0, 2), show_header=False)
+        for _ in range(6):
+            table.add_column(overflow="fold")  # whole units, in narrow windows too
         for p in entry["parameters"]:
             doc = p["doc"] + (f": {', '.join(p['choices'])}" if "choices" in p else "")
             table.add_row(

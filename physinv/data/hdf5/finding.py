@@ -15,7 +15,7 @@ def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
     """List the files of trajectories that a source names.
 
     Args:
-        source: A file, several files, or the folder of a split, whose files must be those that dataset.json lists.
+        source: A file, the folder of a split, whose files must be those that dataset.json lists, or several of both.
 
     Returns:
         The files, those of a folder in the order of their names.
@@ -25,9 +25,10 @@ def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
         ValueError: If a file of a dataset has another size than it was made with.
     """
     if not isinstance(source, (str, Path)):
-        if not (paths := [Path(p) for p in source]):
+        named = [Path(p) for p in source]
+        if not named:
             raise FileNotFoundError("`source` must name at least one file, got none.")
-        return paths
+        return [file for path in named for file in (find_files(path) if path.is_dir() else [path])]
     path = Path(source)
     if path.is_file():
         return [path]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from physinv.config.seeds import Seed
 from physinv.config.settings import Settings
@@ -53,7 +53,8 @@ class LinearReference(ReferenceLaw):
     Args:
         sde: The linear process.
         mean0: Mean of the initial states.
-        power0: Variance ``S_0`` of each orthonormal mode of the initial states, ``(*modes)``.
+        power0: Variance ``S_0`` of each orthonormal mode of the initial states, ``(*modes)``.  What is no more than the
+            rounding of states counts as 0: such modes do not vary, and densities leave them out.
     """
 
     name: ClassVar[str] = "linear"
@@ -63,7 +64,8 @@ class LinearReference(ReferenceLaw):
         self.sde = sde
         self.channels_in, self.channels_out = 2 * mean0.shape[0], mean0.shape[0]
         self.register_buffer("mean0", mean0)
-        self.register_buffer("power0", power0)
+        self.register_buffer("power0", _varying(power0))
+        self.register_load_state_dict_post_hook(_clear_rounding)  # type: ignore[no-untyped-call]  # of earlier versions
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
@@ -154,6 +156,16 @@ class LinearReference(ReferenceLaw):
     def default_step(self, sde: SDE) -> str:
         """Return ``transport``, which is exact for this law, where the SDE is linear."""
         return "transport" if isinstance(sde, Linear) else "split"
+
+
+def _varying(power: Tensor) -> Tensor:
+    """The power without what rounding leaves in modes that do not vary, such as the mean of fields whose mean is 0."""
+    return torch.where(power > torch.finfo(power.dtype).eps ** 2 * power.amax(), power, 0.0)
+
+
+def _clear_rounding(law: nn.Module, _: object) -> None:
+    power = law.get_buffer("power0")
+    power.copy_(_varying(power))
 
 
 def power_spectrum(modes: Callable[[Tensor], Tensor], sde: SDE, x: Float[Tensor, "n *state"]) -> tuple[Tensor, Tensor]:

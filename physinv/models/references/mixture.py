@@ -116,7 +116,7 @@ class MixtureReference(ReferenceLaw):
             mean = member.T @ x / (share * rows)[:, None]
             gap = x[None] - mean[:, None]
             means.append(mean)
-            covs.append(torch.einsum("nk,knd,kne->kde", member, gap, gap) / (share * rows)[:, None, None])
+            covs.append((member.T[:, :, None] * gap).mT @ gap / (share * rows)[:, None, None])
             sizes.append(x.var(0, unbiased=False).mean())
             bounds.append(torch.stack([x.amin(0), x.amax(0)]))
         ridges = 1e-6 * raised(torch.stack(sizes), _POINT_MASS)[:, None, None, None]

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from physinv.equations.fourier import full_fourier
 from physinv.processes.layout import StateLayout
 
 LEAST = 1e-5
@@ -286,7 +287,7 @@ def _components(u: Float[Tensor, "n time number"], rank: int) -> Float[Tensor, "
 def _waves(u: Float[Tensor, "n time *state"], axes: tuple[int, ...], rank: int) -> Float[Tensor, "entry rank"]:
     """Waves with the frames and channels of each, of the largest variances, each as long as its standard deviation."""
     space, lead = u.shape[len(u.shape) - len(axes) :], u.shape[1:3]
-    spectrum = torch.fft.fftn(u, dim=axes, norm="ortho").flatten(3).flatten(1, 2)  # (n, entry, wave)
+    spectrum = full_fourier(u.flatten(0, 1)).reshape(len(u), math.prod(lead), -1)  # (n, entry, wave)
     grids = torch.meshgrid(*(torch.arange(n, device=u.device) for n in space), indexing="ij")
     number = torch.arange(math.prod(space), device=u.device).reshape(space)
     opposite = number[tuple((-g) % n for g, n in zip(grids, space, strict=True))].flatten()

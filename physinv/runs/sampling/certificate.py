@@ -34,8 +34,8 @@ def certified(numbers: int) -> int:
         numbers: Numbers in a state.
 
     Example:
-        >>> certified(2), certified(1024)
-        (64, 8)
+        >>> certified(2), certified(256), certified(1024)
+        (64, 32, 8)
     """
     return min(_MOST, max(_FEWEST, _NUMBERS // numbers))
 

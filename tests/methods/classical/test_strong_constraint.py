@@ -88,6 +88,20 @@ def test_the_mean_of_what_noise_adds_is_taken_off_and_missing_numbers_do_not_cou
     assert not bool(found[~there].any())
 
 
+def test_what_was_seen_in_part_before_a_window_is_left_out_of_it():
+    """A mean over times on both sides of the beginning says nothing of the states after it alone."""
+    _, prior = plain(HEAT)
+    T = HEAT.horizon
+    mean = Observation(lambda x: x[..., ::4, :], 0.1)
+    record = ObservationRecord(((0.25 * T, 0.75 * T), mean), (T, LATE))
+    sizes = record.sizes(torch.zeros(1, *HEAT.shape))
+    y = torch.randn(1, sum(sizes), generator=torch.Generator().manual_seed(3))
+    later = RecordObjective(HEAT, prior, record, y).within(0.5 * T, 1.0, prior)
+    assert [entry.times for entry in later.record.entries] == [(T,)]
+    last = [entry.times for entry in record.entries].index((T,))
+    assert torch.equal(later.seen, y[:, sum(sizes[:last]) : sum(sizes[: last + 1])])
+
+
 def test_noise_on_the_way_counts_as_an_error():
     """At T by the law of final states; at other times from pairs of runs, to the error of 200 of them."""
     process = Heat(size=8, steps=2, noise=1.0)

@@ -40,6 +40,7 @@ def test_sensors_follow_their_law(generator):
     assert bool((mask.double().mean(0) - 0.5).abs().max() < 0.02)  # 5 x .5 / root of 20000
     assert DESIGN.deviation(torch.tensor([-1.0, 0.0, 1.0])).tolist() == pytest.approx([0.1, 0.2, 0.4])
     assert DESIGN.level(0.2) == pytest.approx(0)
+    assert float(level.mean()) == pytest.approx(0, abs=0.02)  # numbers from 0 to 1 have the mean square below as well
     assert float(level.square().mean()) == pytest.approx(1 / 3, abs=0.01)
     assert read_design("random:.25-.75", "0.1-0.4") == DESIGN
 
@@ -87,6 +88,21 @@ def test_noise_that_hides_everything_leaves_the_mean(generator):
     found = estimate.seen(estimate.process.with_sensors(final, mask, level), generator=generator)
     # of the largest variance of some .3 a share of .3 / 1e8 for each of 12 sensors is left, times a gap of 1e4
     assert float((estimate.process.state(found) - estimate.mean.reshape(1, 1, -1)).abs().max()) < 1e-2
+
+
+def test_noise_of_a_sensor_has_the_deviation_of_its_design(generator):
+    """Estimates are linear in what is seen: they scatter around that of the state itself by gain times deviation."""
+    process = OrnsteinUhlenbeck(dim=1, steps=4)
+    final = process.simulate(2000, generator=generator)[:, -1]
+    estimate = fit_sensor_estimate(sensed(process, SensorDesign((1.0, 1.0), (0.2, 0.2))), final)
+    mask, level = torch.ones(2000, 1, dtype=torch.bool), torch.zeros(2000)
+    start = estimate.process.with_sensors(final, mask, level)
+    found = estimate.process.state(estimate.seen(start, generator=generator))
+    still = estimate.process.state(estimate(final, mask, level))
+    V = final.var()
+    gain = V / (V + 0.2**2)
+    # of 2000 numbers the deviation is known to 1.6 %, here to three standard errors
+    assert float((found - still).std() / gain) == pytest.approx(0.2, rel=0.05)
 
 
 def test_sensors_sharper_than_any_digit_are_exact(generator):
