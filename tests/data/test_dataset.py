@@ -109,6 +109,7 @@ def test_whole_states_and_trajectories(shards: tuple[Path, Tensor]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core only
 @pytest.mark.parametrize("method", ["fork", FORKS], ids=["fork", "forkserver"])
 def test_workers(tmp_path: Path, method: Any) -> None:
     states = numbers(6)
