@@ -41,6 +41,7 @@ from physinv.methods.registry import (
 from physinv.methods.reverse import ReverseAnswer
 from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
 from physinv.models.jumps.parameters import ParameterKernel
+from physinv.models.references.registry import check_reference
 from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.layout import StateLayout
@@ -205,6 +206,7 @@ def train_run(
 
     # Check all input before anything is written or removed.
     check_objective(problem.settings)
+    check_reference(problem.settings)
     for window in problem.settings.windows:
         train.with_window(window), valid.with_window(window)
 
