@@ -165,6 +165,7 @@ class PathPosterior(Answer):
         size = self.model.observations
         if self.particles:
             coordinates = self.model.numbers(whole=True) * self.chains * self.particles
+            coordinates *= self._iterations(self.most - 1) if self.frames else 1  # whole paths are kept of each
             size = max(1, min(size, _NUMBERS // coordinates))
         found = joined([self._explored(x, generator) for x in torch.split(final, size)])
         warn_of_short(found, "raise `particles`" if self.particles else "raise `iterations`, or give `particles`")
@@ -175,12 +176,10 @@ class PathPosterior(Answer):
         begin = self._annealed if self.particles else self._around_minima
         objective, reference, xi, lengths = begin(final, generator)
         leaps, going = _leaps(lengths), torch.arange(len(final), device=xi.device)
-        least = max(-(-self.iterations // self.particles), _SHORTEST) if self.particles else self.iterations
         found: Explored | None = None
         for block in range(self.most):
-            count = least * 2 ** max(0, block - 1)
             some, near, kept = objective.rows(going), reference.at(going), objective.numbers if self.frames else None
-            now = walk(some, near, xi, lengths, count, leaps=leaps, kept=kept, generator=generator)
+            now = walk(some, near, xi, lengths, self._iterations(block), leaps=leaps, kept=kept, generator=generator)
             part = self._told(now, some)
             found = part if found is None else merged(found, part, going)
             left = part.short.nonzero()[:, 0]
@@ -189,6 +188,11 @@ class PathPosterior(Answer):
             going, xi, lengths = going[left], now.xi[left], now.lengths[left]
         assert found is not None  # `most` is 1 or more
         return found
+
+    def _iterations(self, look: int) -> int:
+        """Iterations before a look at the diagnostics: twice as many each time, from the second on."""
+        least = max(-(-self.iterations // self.particles), _SHORTEST) if self.particles else self.iterations
+        return int(least * 2 ** max(0, look - 1))
 
     def _annealed(
         self, final: Tensor, generator: torch.Generator | None
