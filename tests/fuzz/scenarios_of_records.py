@@ -12,7 +12,7 @@ HIDE = ("impute", "gaps", *words_of("--data vector/data/test --hide every:2 --ob
 OWN_RECORD = (*words_of("reconstruct run --record records/record.toml --frames all"), *DRAWN)
 STORED_RECORD = (*words_of("reconstruct run --data vector/data/test --at 0.25,0.5 --frames all"), *DRAWN)
 GUIDED = (*words_of("reconstruct --method dps --prior prior --data vector/data/test --limit 1"), *DRAWN)
-GUIDED = (*GUIDED, *words_of("--option steps=2 --set temperature=0.75 --observed-noise 0.1"))
+GUIDED = (*GUIDED, *words_of("--option steps=2 --set temperature=0.75 --observe everything --observed-noise 0.1"))
 SENSORS = (*words_of("reconstruct sensors --data field/data/test --observe sensors:0.5 --limit 2"), *DRAWN)
 EVIDENCE = words_of("evidence run --data vector/data/test --draws 8 --limit 3 --json")
 COMPARED = words_of("compare run run2 --data vector/data/test --evidence --draws 8 --limit 3 --json")
