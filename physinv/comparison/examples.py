@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["MOST_BYTES", "Example", "read_examples", "write_example"]
 
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _DAMAGE = (
     RuntimeError,
     OverflowError,
     MemoryError,
+    tokenize.TokenError,  # of the header of an array
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -87,9 +87,11 @@ class Benchmark(Strict):
 
     @model_validator(mode="after")
     def _enough(self) -> Benchmark:
-        from physinv.training.objectives.choose import check_objective  # torch takes two seconds
+        from physinv.models.references.registry import check_reference  # torch takes two seconds
+        from physinv.training.objectives.choose import check_objective
 
         check_objective(self.settings)
+        check_reference(self.settings)
         if self.observations > self.splits.test:
             raise ValueError(f"`observations` must be at most the {self.splits.test} of `splits.test`.")
         listed: dict[str, list[Any]] = {

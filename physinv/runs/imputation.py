@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["hidden", "trajectories_with_gaps"]
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from physinv.laws.described import EntryText
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData, read_numbers
 from physinv.runs.run import Run
+from physinv.runs.sampling.ends import rows_of_spread
 
 _EXACT = 1e-6  # of the least deviation of a number: the noise of entries that are known exactly
-_SPREAD_OF = 256  # trajectories, from the first on, that the noise of exact entries is chosen for
+_SPREAD_OF = 256  # trajectories, from the first on, that the noise of exact entries is chosen for, at most
 _NEAR = 1e-6  # of the last time: how far stored times may be from those that are asked for
 _FILES = (".hdf5", ".h5")
 _KINDS = "every:N, after:T, entries:SHARE or places:SHARE"
@@ -58,10 +60,11 @@ def trajectories_with_gaps(
         ValueError: If the file does not hold such trajectories, nothing is missing, or nothing is left.
     """
     shape = (len(run.times), *run.simulator.shape)
+    first = rows_of_spread(math.prod(shape), _SPREAD_OF)
     if path.is_dir() or (path.suffix in _FILES and variable is None):
         data = TrajectoryDataset(path, verify=verify)
         check_same_system(run.info["simulator"], run.simulator, data)
-        wanted = data.n_trajectories if limit is None else max(2 * limit, _SPREAD_OF)
+        wanted = data.n_trajectories if limit is None else max(2 * limit, first)
         paths, x = list(data.paths), data.trajectories(slice(0, wanted))
     else:
         paths, x = [path], read_numbers(path, variable, "`--data`")
@@ -73,7 +76,7 @@ def trajectories_with_gaps(
     # answered together end before twice the limit.
     layout = run.simulator.layout
     valid = torch.ones((), dtype=torch.bool) if layout.valid is None else layout.valid
-    few = x[:_SPREAD_OF]
+    few = x[:first]
     sigma = _EXACT * _least_spread(few, few.isfinite() & valid) if noise is None else noise
     x = x if limit is None else x[: 2 * limit]
     there = x.isfinite() & valid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["RecordPlan", "reconstruct_record"]
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from physinv.processes.parameters import describe
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
-from physinv.runs.sampling.ends import SPREAD_OF, answered_together
+from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, reserved
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
@@ -184,7 +185,7 @@ def _seen(data: TrajectoryDataset, plan: RecordPlan, shape: tuple[int, ...]) -> 
     states = {float(data.times[i]): data.states(i, limit=n) for i in places if i is not None}
     if (noise := plan.observed_noise) is None:
         last = max(i for i in places if i is not None)
-        noise = _NOISE * float(data.states(last, limit=SPREAD_OF).std())
+        noise = _NOISE * float(data.states(last, limit=rows_of_spread(math.prod(shape))).std())
     entries = tuple(EntryText(at=[t], observe=plan.observe, noise=noise) for t in states)
     record = record_of(entries, shape, seed=plan.seed)
 

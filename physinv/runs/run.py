@@ -41,6 +41,7 @@ from physinv.methods.registry import (
 from physinv.methods.reverse import ReverseAnswer
 from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
 from physinv.models.jumps.parameters import ParameterKernel
+from physinv.models.references.registry import check_reference
 from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.layout import StateLayout
@@ -205,6 +206,7 @@ def train_run(
 
     # Check all input before anything is written or removed.
     check_objective(problem.settings)
+    check_reference(problem.settings)
     for window in problem.settings.windows:
         train.with_window(window), valid.with_window(window)
 
@@ -213,9 +215,11 @@ def train_run(
         place = place_of(run, info, resume=resume, overwrite=overwrite)
         opening = Opening(place, info, resume=resume)
         problem = replace(problem, folder=place, resume=resume, progress=progress, announce=announce, opening=opening)
-        with threads_for(train.shape):
-            parameters, problem = _parameters_first(problem)
-            answer = fit_method(method, problem, options)
+        with threads_for(train.shape):  # the method first: it refuses what it cannot take before anything is spent
+            share = SHARE if problem.simulator.unknown else 0.0
+            answer = fit_method(method, _begun(problem, 1 - share), options)
+            rest = problem.part(_PARAMETERS, share=SHARE, begun=1 - SHARE)
+            parameters = fit_parameters(rest) if share else None
         opening()
         unknown = {} if parameters is None else prefixed(_PARAMETERS, dict(parameters.state_dict()))
         tensors = tensors_of(method, answer) | unknown | observed_tensors(problem)
@@ -224,8 +228,9 @@ def train_run(
             write_summary(folder, summarise(*plain_data(problem)))
             write_info(folder, info)
             write_model(folder, tensors, info)
-    done = list(problem.histories.values())
-    return History([line for history in done for line in history.records], done[-1].best_step if done else 0)
+    done = sorted(problem.histories.items(), key=lambda item: item[0].name != _PARAMETERS)
+    lines = [line for _, history in done for line in history.records]
+    return History(lines, done[-1][1].best_step if done else 0)
 
 
 def fit_run(
@@ -316,12 +321,9 @@ def load_run(run: Path | str, *, device: torch.device | None = None, prior: bool
     return Run(simulator, underlying(answer), times, info, device, summary, parameters, partial)
 
 
-def _parameters_first(problem: Problem) -> tuple[ParameterKernel | None, Problem]:
-    """The law of unknown parameters, trained with a share of the budget, and the problem with the rest of it."""
-    if not problem.simulator.unknown:
-        return None, problem
-    found = fit_parameters(problem.part(_PARAMETERS, share=SHARE))
-    return found, replace(problem, budget=problem.budget.share(1 - SHARE), progress=problem.shifted(1 - SHARE, SHARE))
+def _begun(problem: Problem, share: float) -> Problem:
+    """The problem with the first share of its budget."""
+    return replace(problem, budget=problem.budget.share(share), progress=problem.shifted(share, 0.0))
 
 
 def _summary(run: Path, info: Mapping[str, Any], simulator: Simulator, device: torch.device) -> TrainingSummary | None:

@@ -13,8 +13,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from physinv.config.inputs import describe
 from physinv.equations.sde import SDE
 from physinv.training.checkpoint import Checkpoint, append_log, save_checkpoint
 from physinv.training.objectives.base import Batch, Loss
@@ -98,8 +99,14 @@ def validate(
         batches: Batches of one size.
         loss: The loss of a batch.
         generator: Source of the noise that the loss draws; seeded alike, all validations see the same noise.
+
+    Raises:
+        ValueError: If the loss of a batch is not a single number.
     """
     values = [loss(model, sde, dataclasses.replace(batch, generator=generator, judged=True)) for batch in batches]
+    for value in values:
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise ValueError(f"`loss` must return a tensor of one number for a batch, got {describe(value)}.")
     return torch.stack(values).tolist()
 
 

@@ -31,6 +31,7 @@ def layout(text):
         {"truth": member("(-1,)")},
         {"truth": member("(1,)", "'|O'")},
         {"truth": b""},
+        {"truth": member("((((")[:60].ljust(128)},
         {"layout": layout("[" * 50_000)},
         {"layout": layout("[1]")},
         {"layout": layout(json.dumps({"kind": "other"}))},

@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.fuzz import contents
 from tests.fuzz.inputs import IMPORT, SMALL
+from tests.fuzz.inputs_of_records import FEW
+from tests.fuzz.scenarios_of_records import ENERGY, EVIDENCE
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 TRAIN = ("train", "vector", "--out", "out", "--steps", "3", *SMALL)
 RECON = _words("reconstruct run --data vector/data/test --out out.hdf5 --samples 2")
+PRIOR = ("train", "vector", "--out", "out", "--prior", *FEW)
+IMPUTE = _words("impute gaps --data g.npy --out out.hdf5 --samples 2")
+RECORD = _words("reconstruct run --record records/record.toml --frames all --out out.hdf5 --samples 2")
 FILE = ("import", "s.npy", *IMPORT, "--out", "out")
 
 
@@ -85,6 +90,19 @@ def deeds() -> list[Deed]:
             _dataset("out"),
             over=True,
         ),
+        Deed("train prior", PRIOR, ("vector",), "out", c.run, again=(*PRIOR, "--resume")),
+        Deed("impute", IMPUTE, ("gaps", "g.npy"), "out.hdf5", c.reconstruction),
+        Deed(
+            "impute over",
+            (*IMPUTE, "--seed", "5", "--overwrite"),
+            ("gaps", "g.npy", "i.hdf5>out.hdf5"),
+            "out.hdf5",
+            c.reconstruction,
+            over=True,
+        ),
+        Deed("record", RECORD, ("run", "records"), "out.hdf5", c.reconstruction),
+        Deed("evidence", EVIDENCE, run, "", c.printed, faults=False),
+        Deed("free energy", ENERGY, (), "", c.printed, faults=False),
         Deed("evaluate", _words("evaluate r.hdf5 --json out.json"), ("r.hdf5",), "out.json", c.table),
         Deed("info", _words("info vector --json"), ("vector",), "", c.printed, faults=False),
         Deed("compare", _words("compare r.hdf5 r2.hdf5 --json"), ("r.hdf5", "r2.hdf5"), "", c.printed, faults=False),

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from physinv.comparison import journal
+from tests.fuzz import inputs_of_records
 from tests.fuzz.process import Ended, command, forked
 
 STORED = Path(__file__).resolve().parents[1] / "data" / "stored"
@@ -86,6 +87,9 @@ def make(base: Path) -> None:
     for name, shift in (("a", 0.0), ("b", 0.02)):
         _results(base / name, shift)
     _check(forked(_example, base / "a"))
+
+    # Records, gaps, priors.
+    inputs_of_records.make(base, _run, BENCHMARK)
 
     # Files of earlier versions.
     for kind in ("vector", "field", "particles"):

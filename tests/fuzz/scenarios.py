@@ -22,6 +22,7 @@ from tests.fuzz.scenario import (
     words_of,
 )
 from tests.fuzz.scenarios_of_others import arguments, sources
+from tests.fuzz.scenarios_of_records import around_records, words_around_records
 
 
 def _trajectories() -> list[Scenario]:
@@ -346,5 +347,6 @@ def _benchmarks() -> list[Scenario]:
 
 def scenarios() -> list[Scenario]:
     """All scenarios."""
-    groups = (_trajectories, _datasets, _runs, _reconstructions, _benchmarks, sources, arguments)
+    ours = (_trajectories, _datasets, _runs, _reconstructions, _benchmarks, around_records)
+    groups = (*ours, sources, arguments, words_around_records)
     return [one for group in groups for one in group()]

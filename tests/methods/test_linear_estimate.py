@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,10 +10,13 @@ import physinv.methods.classical.linear_estimate as module
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
+from physinv.data.process import process_of
 from physinv.methods.classical.linear_estimate import cross_fit, fit_linear
+from physinv.processes.layout import VectorLayout
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from tests.recorded_cases import recorded
 
 N = 2000
 
@@ -125,6 +129,24 @@ class _Told(module.LinearEstimate):
 
     def mean(self, final):
         return self.answers
+
+
+def test_what_is_rare_in_numbers_that_are_mostly_the_same_is_no_fault(tmp_path):
+    """Rain in 3 % of the windows, of which the end tells nothing: the estimate is its mean, and not 0."""
+    rng = np.random.default_rng(5)
+    splits = {}
+    for split, n in (("train", 4000), ("valid", 1000), ("test", 4000)):
+        states = rng.normal(size=(n, 3, 2))
+        states[:, 0, 0] += 2 * states[:, -1, 0]
+        states[..., 1] = 20.0 * (rng.uniform(size=(n, 3)) < 0.03)
+        splits[split] = states
+    data = recorded(tmp_path, VectorLayout("weather", 2), [0.0, 1.0, 2.0], splits)
+    found = fit_linear(process_of(data["train"]), data["train"], data["valid"])
+    rain, true = found.mean(data["test"].states(-1))[:, 1], data["test"].states(0)[:, 1]
+    doubt = (
+        float(true.std()) * (2 / 4000) ** 0.5
+    )  # of the difference: truths on one side, those of the fit on the other
+    assert abs(float(rain.mean() - true.mean())) < 4 * doubt < 0.8 * float(true.mean())
 
 
 def test_more_trajectories_than_suffice_take_no_memory():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from physinv.laws.observation import Observation
 from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
 from simulators.vectors.double_well import DoubleWell
@@ -47,6 +48,23 @@ def test_score_is_the_gradient_and_precision_its_curvature_within_a_component(di
     r = (each.log_prob(x[:, None]) + reference.weights.log()).softmax(-1)
     expected = (r[..., None] * torch.linalg.inv(factor @ factor.mT).diagonal(dim1=-2, dim2=-1)).sum(1)
     assert torch.allclose(reference.precision(x, t), expected)
+
+
+@pytest.mark.parametrize("noise", [1e-7, 1e-5])
+def test_what_a_sharp_sensor_leaves_is_drawn(noise):
+    """Of two numbers that go along with each other the sum is seen: the difference is as wide as given that."""
+    reference = law(2)
+    reference.means[:] = reference.means[:, :1]
+    reference.factors[:] = torch.tensor([[1.0, 0.0], [0.999, 0.04]])
+    y = torch.tensor([[0.3], [-2.0]])
+    seen = Observation(lambda x: x.sum(1, keepdim=True), noise)
+    drawn = reference.sample_given(seen, y, 4000, 0.0, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn.sum(2), y.expand(2, 4000), atol=1e-6 + 6 * noise)
+    cov = reference.law(0.0).covs[0].double()
+    total, mixed = cov.sum(), cov[0, 0] - cov[1, 1]
+    left = cov[0, 0] + cov[1, 1] - 2 * cov[0, 1] - mixed**2 / total
+    # the deviation of 4000 draws has a standard error of 1.1 %
+    assert torch.allclose((drawn[..., 0] - drawn[..., 1]).std(1).double(), left.sqrt().expand(2), rtol=0.045)
 
 
 class Twice(torch.nn.Module):

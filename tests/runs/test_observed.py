@@ -9,7 +9,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, crps
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.reconstruct import SamplingPlan, reconstruct
-from physinv.runs.run import load_run, train_run
+from physinv.runs.run import fit_run, load_run, train_run
 from physinv.training.budget import Budget
 from simulators.fields.burgers import Burgers
 from simulators.vectors.double_well import DoubleWell
@@ -118,3 +118,10 @@ def test_what_cannot_be_trained_for_it_is_refused(simulator, name, method, text,
 def test_noise_without_an_observation_is_refused(wells, tmp_path):
     with pytest.raises(ValueError, match="belongs to a partial observation, got 1; give `observe`"):
         train_run(tmp_path / "run", *wells[:2], budget=Budget(steps=2), observed_noise=1.0)
+
+
+def test_noise_that_nothing_is_seen_with_is_refused(wells, tmp_path):
+    run = fit_run(*wells[:2], method="linear")
+    with pytest.raises(ValueError, match="belongs to a partial observation, got nan; give `observe`"):
+        reconstruct(run, wells[2], tmp_path / "r.hdf5", SamplingPlan(samples=2, observed_noise=float("nan")))
+    assert not list(tmp_path.iterdir())

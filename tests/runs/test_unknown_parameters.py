@@ -36,6 +36,15 @@ def trained(tmp_path_factory):
     return folder, test
 
 
+@pytest.mark.parametrize("method", ["prior", "imputation"])
+def test_methods_that_take_no_unknown_parameters_refuse_before_anything_is_trained(trained, tmp_path, method):
+    train = TrajectoryDataset(trained[0] / "data" / "data" / "train")
+    said: list[str] = []
+    with pytest.raises(ValueError, match=r"without static parts|unknown parameters"):
+        train_run(tmp_path / "run", train, train, method=method, budget=Budget(steps=10), announce=said.append)
+    assert not [phase for phase in said if "training" in phase]
+
+
 def test_parameter_and_state_are_drawn_together_and_scored(trained):
     folder, test = trained
     reconstruct(folder / "run", test, folder / "out.hdf5", SamplingPlan(samples=40, certify=2))

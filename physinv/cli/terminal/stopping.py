@@ -6,6 +6,7 @@ __all__ = ["NOTHING", "Heard", "Stopped", "heard", "keeping"]
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,12 @@ class Heard:
         self._raised = time.monotonic()
         raise Stopped(self.number)
 
+    def lost(self) -> None:
+        """Hear the signal again a moment later: what it raised was lost where Python ignores exceptions."""
+        self._raised = float("-inf")
+        if hasattr(signal, "SIGALRM"):
+            signal.setitimer(signal.ITIMER_REAL, _WAIT)
+
 
 @contextmanager
 def heard() -> Iterator[Heard]:
@@ -99,9 +106,20 @@ def heard() -> Iterator[Heard]:
     taken = {s: handler for s, handler in usual.items() if ours and signal.getsignal(s) is handler}
     for number in taken:
         signal.signal(number, hearer)
+    ignored = sys.unraisablehook
+
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        """Told of exceptions in finalisers, which Python prints and forgets."""
+        if isinstance(what.exc_value, Stopped):
+            hearer.lost()
+        else:
+            ignored(what)
+
+    sys.unraisablehook = unraisable if taken else ignored
     try:
         yield hearer
     finally:
+        sys.unraisablehook = ignored
         if hasattr(signal, "SIGALRM") and signal.SIGALRM in taken:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in taken.items():

@@ -34,7 +34,7 @@ def read_npy(path: Path) -> xr.Dataset:
     """
     try:
         return by_coordinates({path.stem: np.load(path, mmap_mode="r", allow_pickle=False)})
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy reads the header as Python does, and raises what that raises
         raise _damaged(path, error) from None
 
 

@@ -159,20 +159,28 @@ class MixtureReference(ReferenceLaw):
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch n *state"]:
-        """Draw from the mixture with ``w_k N(y; H m_k, M_k)``, ``m_k + K_k (y - H m_k)``, ``C_k - K_k H C_k``."""
+        """Draw from the mixture with ``w_k N(y; H m_k, M_k)``, ``m_k + K_k (y - H m_k)`` and covariance.
+
+        The covariance is ``(I - K H) C (I - K H)^T + K R K^T``, in float64: sharp sensors leave little of what float32
+        knows.
+        """
         law = self.law(t)
-        H = jacobian(observation.operator, law.mean()[None])
-        M = H @ law.covs @ H.mT + observation.covariance(H)
+        H = jacobian(observation.operator, law.mean()[None]).double()
+        law = Mixture(law.weights.double(), law.means.double(), law.covs.double())
+        noise = observation.covariance(H)
+        M = H @ law.covs @ H.mT + noise
         seen = Mixture(law.weights, law.means @ H.mT, (M + M.mT) / 2)
         K = torch.linalg.solve(seen.covs, H @ law.covs).mT
-        gap = y.flatten(1)[:, None] - seen.means
-        covs = law.covs - K @ M @ K.mT
+        told = y.flatten(1).double()
+        gap = told[:, None] - seen.means
+        left = torch.eye(H.shape[1], dtype=H.dtype, device=H.device) - K @ H
+        covs = left @ law.covs @ left.mT + K @ noise @ K.mT
         given = Mixture(
-            seen.components(y.flatten(1))[0].softmax(-1),
+            seen.components(told)[0].softmax(-1),
             law.means + (K @ gap.unsqueeze(-1)).squeeze(-1),
             ((covs + covs.mT) / 2).expand(len(y), *covs.shape),
         )
-        return given.sample(n, generator=generator)
+        return given.sample(n, generator=generator).to(y)
 
     def limits(self, t: Float[Tensor, " batch"]) -> tuple[Tensor, Tensor]:
         """Return the lowest and highest states in the data at ``t``, widened by half of their distance on each side.

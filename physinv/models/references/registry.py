@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["REFERENCES", "fit_reference", "load_reference"]
+__all__ = ["REFERENCES", "check_reference", "fit_reference", "load_reference"]
 
 from collections.abc import Mapping
 
@@ -29,6 +29,19 @@ REFERENCES: Registry[type[ReferenceLaw]] = Registry(
     },
 )
 """Reference laws by name; the name is what run files hold."""
+
+
+def check_reference(settings: Settings) -> None:
+    """Check that ``settings.reference`` names a reference law, whatever a method makes of it.
+
+    Args:
+        settings: Training settings.
+
+    Raises:
+        ValueError: If there is no law of that name; one line names the nearest one.
+    """
+    if settings.reference:
+        REFERENCES.find(settings.reference)
 
 
 def fit_reference(

@@ -29,10 +29,12 @@ def observation_for(
         noise by the names that :class:`~physinv.runs.reconstruct.SamplingPlan` has for them.
 
     Raises:
-        ValueError: If the run is trained for another observation.
+        ValueError: If the run is trained for another observation, or noise is given and nothing that has it.
     """
     seen, asked = run.info.get("observation"), {"observe": observe, "observed_noise": noise}
     if seen is None:
+        if observe is None and noise is not None:
+            raise ValueError(f"`observed_noise` belongs to a partial observation, got {noise:g}; give `observe`.")
         return None, asked
     if isinstance(run.partial, SensorEstimate):
         if observe is None or for_sensors(observe):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SPREAD_OF", "Ends", "answered_together"]
+__all__ = ["SPREAD_OF", "Ends", "answered_together", "rows_of_spread"]
 
 import math
 from collections.abc import Callable, Iterator
@@ -25,6 +25,22 @@ from physinv.processes.varying import Varying
 
 SPREAD_OF = 4096
 """Most trajectories, from the first on, that the noise of observations is chosen for where nobody says what it is."""
+
+_NUMBERS = 2**26  # numbers that are read at once for it, at most
+
+
+def rows_of_spread(numbers: int, most: int = SPREAD_OF) -> int:
+    """Return how many trajectories are read at once to choose a noise for: few of large ones.
+
+    Args:
+        numbers: Numbers that are read of each.
+        most: How many they are at most.
+
+    Example:
+        >>> rows_of_spread(100), rows_of_spread(256 * 256), rows_of_spread(10**9)
+        (4096, 1024, 1)
+    """
+    return max(1, min(most, _NUMBERS // numbers))
 
 
 def answered_together(at: int, n: int, count: int, block: int, draws: int) -> list[range]:

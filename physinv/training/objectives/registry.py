@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["AUTO", "OBJECTIVES", "as_objective", "find_objective"]
 
+import inspect
 from typing import Any
 
 from physinv.config.registry import Registry
@@ -16,7 +17,14 @@ _HERE = "physinv.training.objectives"
 
 
 def _fits(part: Any) -> bool:
-    return isinstance(part, Objective) or (callable(part) and not isinstance(part, type))
+    """Whether it is an objective, or a function that can be called with a model, physics and a batch."""
+    if isinstance(part, Objective) or not callable(part) or isinstance(part, type):
+        return isinstance(part, Objective)
+    try:
+        inspect.signature(part).bind(None, None, None)
+    except (TypeError, ValueError):  # takes other arguments, or does not say which
+        return False
+    return True
 
 
 OBJECTIVES: Registry[Objective | Loss] = Registry(

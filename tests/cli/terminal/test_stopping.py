@@ -69,6 +69,26 @@ def test_a_benchmark_keeps_finished_cells(tmp_path):
     assert last == "physinv: terminated: finished cells in o are kept; the same command goes on."
 
 
+class Finalised:
+    """Receives a signal while it is removed, where Python prints exceptions and forgets them."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_in_a_finaliser_is_heard_a_moment_later(capsys):
+    known = [Finalised()]
+
+    def work():
+        known.clear()
+        for _ in range(500):
+            time.sleep(0.01)
+
+    with pytest.raises(Stopped, match="terminated"), heard():
+        work()
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_verb_without_words_of_its_own(number, code, monkeypatch, capsys):
     monkeypatch.setattr("physinv.cli.info.describe_path", lambda path, verify: os.kill(os.getpid(), number))

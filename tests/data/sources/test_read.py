@@ -261,6 +261,7 @@ BAD = {
     "text.h5": (text, "`u` of {0} holds text, not numbers"),
     "compound.h5": (compound, "`u` of {0} holds records of several numbers"),
     "objects.npy": (objects, "it holds Python objects, which are never loaded"),
+    "cut.npy": (lambda p: p.write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'," + bytes(200)), "can't be read"),
     "model.pt": (lambda p: torch.save(torch.nn.Linear(2, 2), p), "it holds Python objects, which are never loaded"),
     "cut.npz": (lambda p: p.write_bytes(b"PK\x03\x04 and no more"), "can't be read"),
     "cut.mat": (lambda p: p.write_bytes(b"MATLAB 5.0 MAT-file and no more"), "can't be read"),

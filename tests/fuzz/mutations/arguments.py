@@ -20,6 +20,8 @@ COUNTS = (
     "--every",
     "--seed",
     "--jobs",
+    "--draws",
+    "--runs",
 )
 PLACES = ("pipe", "/proc/x", ".", "", "n" * 300, "no/such/folder/x", "p/" * 3000, "\x1b[2J", "link/x", "loop")
 
@@ -61,12 +63,11 @@ SETS = {
         "boundary=[1,2]",
     ),
     "train": (
-        "width=100000",
+        "width=1000000000",
         "width=-1",
-        "width=1e3",
-        "depth=1000",
+        "width=1e-3",
         "depth=100000000",
-        "components=1000000000",
+        "components=0",
         "windows=[1]",
         "windows=[1000000]",
         "windows=2",
@@ -96,6 +97,26 @@ SETS = {
         "workers=-1",
         "workers=100000",
     ),
+}
+SETS["reconstruct"] = tuple(word for word in SETS["generate"] if not word.startswith("inner"))
+SETS["free-energy"] = SETS["generate"]
+VALUES = {
+    "--hide": ("every:0", "every:1", "every:2.5", "every:1e400", "after:nan", "after:-1", "after:9", "entries:0"),
+    "--at": ("nan", "-1", "9", "0.25,", "0.25,x", "0.3", "1e999", "0.25;0.5", "0.1:0.5"),
+    "--frames": ("nan", "-1", "x", "all,all", "0.25,,0.5", "inf"),
+    "--observe": ("sensors:0", "sensors:2", "sensors:nan", "every:0", "coarse:-2", "low-pass:x", "random:1-0.5"),
+    "--observed-noise": ("nan", "-1", "inf", "1e-300", "1e300", "0.2-0.1", "x-y", "-"),
+    "--vary": (
+        "barrier=1",
+        "barrier=1:nan",
+        "barrier=1:2:3",
+        "=1:2",
+        "x=1:2",
+        "barrier=0:1",
+        "steps=1:2",
+        "barrier=-1:2",
+    ),
+    "--duration": ("nan", "inf", "-1", "0"),
 }
 COMMON_SETS = ("", "=", "=1", "x", "x=1", "a.b.c=1", "__class__=1", "\x1b[31m=1", "z" * 5000 + "=1", "ä=1", "x\n=1")
 
@@ -230,6 +251,17 @@ def set_deep(attempt: Attempt) -> Expected:
     """A value that is very deep or very long."""
     values = ("[" * 50_000, "[" * 900 + "]" * 900, "{a=" * 3000 + "1" + "}" * 3000, "9" * 5000, "y" * 90_000)
     attempt.argv += ["--set", f"{attempt.random.choice(('steps', 'width', 'x'))}={attempt.random.choice(values)}"]
+    return REFUSED
+
+
+@mutation("values")
+def value_out_of_range(attempt: Attempt) -> Expected:
+    """A value of the right kind that means nothing."""
+    found = [i for i, word in enumerate(attempt.argv[:-1]) if word in VALUES]
+    if not found:
+        raise InapplicableError
+    at = attempt.random.choice(found)
+    attempt.argv[at + 1] = attempt.random.choice(VALUES[attempt.argv[at]])
     return REFUSED
 
 

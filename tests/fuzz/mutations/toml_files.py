@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -172,3 +173,30 @@ def other_setting(attempt: Attempt) -> Expected:
     """Another setting: as if it had been given on the command line."""
     width = attempt.random.randrange(5, 9)
     return _twin(lambda values, rng: ("width = 4", f"width = {width}", ["--set", f"width={width}"]))(attempt)
+
+
+@mutation("record")
+def elsewhere(attempt: Attempt) -> Expected:
+    """Numbers that lie outside of the folder of the record."""
+    secret = attempt.outside / "secret.npy"
+    shutil.copyfile(attempt.target.parent / "early.npy", secret)
+    (attempt.target.parent / "link.npy").symlink_to(secret)
+    places = (str(secret), "../../outside/secret.npy", "link.npy", "/etc/passwd", "../records/../../outside/secret.npy")
+    text = attempt.target.read_text("utf-8")
+    attempt.target.write_text(text.replace("early.npy", attempt.random.choice(places)), "utf-8")
+    return REFUSED
+
+
+@mutation("record")
+def other_entry(attempt: Attempt) -> Expected:
+    """A time, an operator or a noise that there is not."""
+    wrong = (
+        ("at = 0.25", ("at = -1.0", "at = nan", "at = []", "at = [0.25, inf]", "at = 1e308", 'at = "early"')),
+        ("noise = 0.1", ("noise = 0", "noise = -1", "noise = inf", "noise = [0.1]", "noise = 1e-300")),
+        ('observe = "everything"', ('observe = "sensors:0.5"', 'observe = "every:9"', 'observe = "os:system"')),
+        ('data = "early.npy"', ('data = ""', 'data = "."', 'data = "no.npy"', 'data = "record.toml"')),
+    )
+    old, new = attempt.random.choice(wrong)
+    text = attempt.target.read_text("utf-8")
+    attempt.target.write_text(text.replace(old, attempt.random.choice(new)), "utf-8")
+    return REFUSED

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import physinv.methods.classical.monte_carlo.mcmc as module
 from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
@@ -56,6 +57,23 @@ def test_two_modes_get_their_shares():
         assert float((draws[i] > 0).double().mean()) == pytest.approx(float(positive), abs=0.06)
         assert float(draws[i].mean()) == pytest.approx(float(mean), abs=0.14 * float(deviation))
         assert float(draws[i].std()) == pytest.approx(float(deviation), rel=0.053)
+
+
+@pytest.mark.filterwarnings("ignore:mcmc has not converged")
+def test_memory_does_not_grow_with_the_observations_of_whole_paths(monkeypatch):
+    """Initial states of three observations are drawn at once; of whole paths every iteration is kept."""
+    model = fit_path_model(OU, generator=torch.Generator().manual_seed(0))
+    posterior = PathPosterior(model, None, 2, 8, 1, 1, 0, particles=8).given(RECORD)
+    coordinates = posterior.model.numbers(whole=True) * 2 * 8
+    monkeypatch.setattr(module, "_NUMBERS", 3 * coordinates)
+    rows, plain = [], anneal
+    monkeypatch.setattr(
+        module, "anneal", lambda objective, *a, **k: rows.append(len(objective.final)) or plain(objective, *a, **k)
+    )
+    y = torch.tensor([[0.9, 0.64], [-0.3, 0.36], [0.0, 1.0]])
+    posterior.sample(y, 2, generator=torch.Generator().manual_seed(1))
+    posterior.sample_at(y, 2, [0.0, 0.25], generator=torch.Generator().manual_seed(1))
+    assert rows == [3, 1, 1, 1]
 
 
 def test_populations_are_as_wide_as_the_posterior_across_and_along():

@@ -110,6 +110,12 @@ def test_objectives_from_outside(tmp_path, monkeypatch):
         check_objective(Settings(loss="own_objective:gone"))
 
 
+@pytest.mark.parametrize("name", ["os:system", "json:loads", "builtins:dict"])
+def test_functions_of_other_arguments_are_no_objectives(name):
+    with pytest.raises(ValueError, match=r"must be an Objective or a function \(score, sde, batch\) -> loss"):
+        check_objective(Settings(loss=name))
+
+
 def test_unknown_names_are_refused_with_the_nearest_one():
     check_objective(Settings())
     with pytest.raises(ValueError, match="there is no objective `denoise`; did you mean `denoising`"):

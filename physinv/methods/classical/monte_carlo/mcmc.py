@@ -187,6 +187,7 @@ class PathPosterior(Answer):
         size = self.model.observations
         if self.particles:
             coordinates = self.model.numbers(whole=True) * self.chains * self.particles
+            coordinates *= self._iterations(self.most - 1) if self.frames else 1  # whole paths are kept of each
             size = max(1, min(size, _NUMBERS // coordinates))
         parts = torch.split(torch.arange(len(final), device=final.device), size)
         found = joined([self._explored(final[i], None if begin is None else begin[i], generator) for i in parts])
@@ -200,12 +201,10 @@ class PathPosterior(Answer):
         else:
             objective, reference, xi, lengths = self._adapted(*self._begun(final, samples, generator), generator)
         leaps, going = _leaps(lengths), torch.arange(len(final), device=xi.device)
-        least = max(-(-self.iterations // self.particles), _SHORTEST) if self.particles else self.iterations
         found: Explored | None = None
         for block in range(self.most):
-            count = least * 2 ** max(0, block - 1)
             some, near, kept = objective.rows(going), reference.at(going), objective.numbers if self.frames else None
-            now = walk(some, near, xi, lengths, count, leaps=leaps, kept=kept, generator=generator)
+            now = walk(some, near, xi, lengths, self._iterations(block), leaps=leaps, kept=kept, generator=generator)
             part = self._told(now, some)
             found = part if found is None else merged(found, part, going)
             left = part.short.nonzero()[:, 0]
@@ -214,6 +213,11 @@ class PathPosterior(Answer):
             going, xi, lengths = going[left], now.xi[left], now.lengths[left]
         assert found is not None  # `most` is 1 or more
         return found
+
+    def _iterations(self, look: int) -> int:
+        """Iterations before a look at the diagnostics: twice as many each time, from the second on."""
+        least = max(-(-self.iterations // self.particles), _SHORTEST) if self.particles else self.iterations
+        return int(least * 2 ** max(0, look - 1))
 
     def _annealed(
         self, final: Tensor, generator: torch.Generator | None
