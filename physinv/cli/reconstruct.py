@@ -232,11 +232,9 @@ def evaluate(
     loaded = read_reconstruction(recon)
     info = loaded.info
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
-    chosen = info["run"].get("notes", {}).get("chosen")
-    method = info["method"] if chosen is None else f"{info['method']} ({chosen})"
     physics = loaded.simulator
     named = f"{physics.physics} (given)" if isinstance(physics, GivenPhysics) else info["simulator"]
-    title = f"{named}, {method} {info['answer']}{steps}"
+    title = f"{named}, {loaded.called} {info['answer']}{steps}"
 
     # Everything is computed before anything is written, so that `--strict` leaves nothing behind.
     if loaded.truth is None:

@@ -45,6 +45,7 @@ from physinv.runs.sampling.forward import ForwardSamples
 from physinv.runs.sampling.grids import check_grid, step_grid
 from physinv.runs.sampling.store import Store, check_fits, reserved
 from physinv.runs.sampling.weighing import WeighedSamples
+from physinv.runs.summary import seen_in_training
 from physinv.training.final_estimate import FinalEstimate, Reader
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
@@ -271,6 +272,7 @@ def reconstruct(
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             staged = plan.observe if reader is None and _reversed(answer) else None
             lines = [*untrained(run.simulator, staged), *doubts.warnings]
+            lines += seen_in_training(run.summary, ends.truth(0, min(ends.n, ends.block))) if ends.known else []
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}

@@ -20,6 +20,7 @@ from physinv.equations.series import mean_error
 from physinv.evaluation.metrics import coverage, crps_map
 from physinv.evaluation.observed.bands import band_passed, bands_of
 from physinv.evaluation.verdict.baselines import Baseline
+from physinv.evaluation.verdict.parts import judge_parts
 from physinv.processes.layout import StateLayout
 
 COMPARED, TRUSTED = 8, 20
@@ -56,6 +57,7 @@ def verdict(
     rivals: Sequence[Baseline],
     metrics: dict[str, float],
     unit: str = "",
+    names: Sequence[str] = (),
 ) -> Verdict:
     """Judge samples of initial states whose truths are known.
 
@@ -66,6 +68,7 @@ def verdict(
         rivals: Answers that cost nothing.
         metrics: Values of all metrics, by name.
         unit: Unit of the states, if they have one.
+        names: Names of the channels or components that move, where the layout does not have them.
 
     Returns:
         The verdict: sentences that begin with the comparison, go on with intervals and scales, and end with warnings.
@@ -96,8 +99,9 @@ def verdict(
         warned.append(f"{_count(n)} {_is(n)} too few to say whether intervals can be trusted: {TRUSTED} are needed.")
     else:
         good, bad = _intervals(samples, truth, layout)
-        said += good
-        warned += bad
+        parts, faulty = judge_parts(samples, truth, layout, names)
+        said += good + parts
+        warned += bad + faulty
         warned += _peaks(layout.scored(samples), layout.scored(truth))
     warned += _bounds(ours, real, layout)
     return Verdict((*said, *warned), tuple(warned))
