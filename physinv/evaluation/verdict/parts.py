@@ -49,22 +49,25 @@ def judge_parts(
     shares = torch.stack(held).double()
 
     # Parts whose coverage is off by more than chance explains; 0 or all of few observations have no scatter to show.
-    n = shares.shape[1]
-    sure = NormalDist().inv_cdf(1 - _CHANCE / 2 / len(each))
-    error = mean_error(shares).clamp(min=(_LEVEL * (1 - _LEVEL) / n) ** 0.5)
-    gap = shares.mean(1) - _LEVEL
-    off = (gap.abs() > _OFF + sure * error).nonzero().flatten().tolist()
+    n, gap = shares.shape[1], shares.mean(1) - _LEVEL
+    sure, apart = NormalDist().inv_cdf(1 - _CHANCE / 2 / len(each)), (_LEVEL * (1 - _LEVEL) / n) ** 0.5
+    off = (gap.abs() > _OFF + sure * mean_error(shares).clamp(min=apart)).tolist()
+    doubtful = (gap.abs() > _OFF + sure * apart).tolist()  # by more than it does were observations independent
     said, warned = [], []
     for word, sign in (("narrow", -1), ("wide", 1)):
-        found = sorted((i for i in off if gap[i] * sign > 0), key=lambda i: -float(gap[i]) * sign)
-        if found:
-            text = _listed([f"{names[i]} ({100 * float(shares[i].mean()):.0f} %)" for i in found])
-            warned.append(f"Intervals of {text} are too {word}, and cannot be trusted.")
-    rest = [i for i in range(len(each)) if i not in off]
-    if off and rest:
+        found = sorted((i for i in range(len(each)) if gap[i] * sign > 0), key=lambda i: -float(gap[i]) * sign)
+        text = {i: f"{names[i]} ({100 * float(shares[i].mean()):.0f} %)" for i in found}
+        if some := [text[i] for i in found if off[i]]:
+            warned.append(f"Intervals of {_listed(some)} are too {word}, and cannot be trusted.")
+        if some := [text[i] for i in found if doubtful[i] and not off[i]]:
+            said.append(
+                f"Intervals of {_listed(some)} may be too {word}: neighbouring observations are too much alike to say."
+            )
+    named, rest = sum(doubtful), [i for i in range(len(each)) if not doubtful[i]]
+    if named and rest:
         share = float(shares[rest].mean())
         others = f"those of the other {len(rest)} hold" if len(rest) > 1 else f"those of {names[rest[0]]} hold"
-        said.append(f"Without {'it' if len(off) == 1 else 'them'}, {others} the truth in {100 * share:.1f} %.")
+        said.append(f"Without {'it' if named == 1 else 'them'}, {others} the truth in {100 * share:.1f} %.")
     return said, warned + _faults(each, names)
 
 

@@ -1,6 +1,6 @@
 """The verdict on samples with known truths, in sentences: better than what costs nothing? can intervals be trusted?
 
-Differences are told where they exceed two standard errors over the observations, in whose order those of overlapping
+Ratios are told from 1 by two standard errors over the observations, in whose order those of overlapping
 windows are alike (:func:`~physinv.equations.series.mean_error`); components of one observation do not count as many.
 """
 
@@ -29,6 +29,7 @@ COMPARED, TRUSTED = 8, 20
 _SURE = 2.0  # standard errors
 _LEVEL = 0.9
 _OFF, _OFF_BAND = 0.02, 0.03  # of the coverage: smaller errors do no harm
+_CLOSE = 0.05  # of the coverage: intervals that are not shown to be off by more are trusted
 _SURE_BAND = 3.0  # standard errors, for several bands
 _SILENT = 1e-10  # of the power of the truths: bands with less hold rounding only
 _SHORTEST = 8  # points along each axis from which there are bands
@@ -121,11 +122,11 @@ def _compared(
     groups: dict[str, list[str]] = {"better than": [], "not told from": [], "worse than": []}
     for rival in rivals:
         theirs = score(layout.moving(rival.samples))
-        gap, error = float((mine - theirs).mean()), float(mean_error(mine - theirs))
         size = max(float(theirs.mean()), torch.finfo(torch.float64).tiny)
-        word = "better than" if gap < -_SURE * error else "worse than" if gap > _SURE * error else "not told from"
         ratio = float(mine.mean()) / size
         spread = float(mean_error(mine - ratio * theirs)) / size  # both means vary, and together
+        gap, sure = ratio - 1, _SURE * spread
+        word = "better than" if gap < -sure else "worse than" if gap > sure else "not told from"
         called = "the linear estimate" if rival.name == "linear" else rival.name
         groups[word].append(f"{called} ({ratio:.3g} +- {spread:.1g} times its CRPS)")
     said = [f"By CRPS the posterior is better than {_and(groups['better than'])}."] if groups["better than"] else []
@@ -152,6 +153,8 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[lis
             part, spread = _covered(band_passed(ours, layout, band), passed)
             text = f"{name} scales ({100 * part:.0f} %)"
             (off if abs(part - _LEVEL) > _OFF_BAND + _SURE_BAND * spread else fine).append((text, part))
+    if not wrong and not off and abs(share - _LEVEL) > _CLOSE:
+        return [f"{held}: too few observations differ enough to say whether they can be trusted."], []
     if not wrong and not off:
         return [f"{held}: they can be trusted{', at all scales' if fine else ''}."], []
     said, warned = [], []

@@ -71,3 +71,19 @@ def test_many_parts_are_counted_and_a_single_one_is_not_told_apart(generator):
     assert "and 4 more are too narrow" in found[1][0]
     assert found[0] == []
     assert judge_parts(0.2 * samples[..., :1], truth[:, :1], VectorLayout("x", 1)) == ([], [])
+
+
+def test_what_neighbours_that_are_alike_cannot_tell_is_said_to_be_doubtful(generator):
+    """A sensor off in one stretch of a recording: a fifth of the observations, and yet a single event."""
+    truth, samples = exact(generator, 4)
+    truth[: N // 5, 3] += 6.0
+    said, warned = judge_parts(samples, truth, VECTOR, SENSORS)
+    assert warned == []
+    assert said[0].startswith("Intervals of outlet (7")  # 90 % of four fifths
+    assert "may be too narrow: neighbouring observations are too much alike" in said[0]
+    assert said[1].startswith("Without it, those of the other 3 hold the truth in ")
+
+    # The same misses here and there are no chance.
+    mixed = torch.randperm(N, generator=generator)
+    said, warned = judge_parts(samples[mixed], truth[mixed], VECTOR, SENSORS)
+    assert [w for w in warned if w.startswith("Intervals of outlet (7")] == warned != []
