@@ -25,8 +25,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, read_info, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.vectors.double_well import DoubleWell
 

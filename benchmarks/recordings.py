@@ -25,8 +25,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.evaluation.metrics import coverage, crps_map
 from physinv.evaluation.verdict.baselines import baselines
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 
 SAMPLES = 32

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from physinv.evaluation import metrics
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 
 NOISE, OBSERVATIONS, SAMPLES, FACTORS = 0.1, 50, 16, (2, 4, 8)

@@ -22,8 +22,9 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.evaluate import evaluate
 from physinv.processes.parameters import build
 from physinv.processes.registry import find
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 
 SYSTEMS = {

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from physinv.processes.simulator import Simulator
     from physinv.reports import plots
     from physinv.reports.inference_data import to_arviz
-    from physinv.runs.reconstruct import SamplingPlan, reconstruct
+    from physinv.runs.reconstruct import reconstruct
     from physinv.runs.run import load_run, train_run
+    from physinv.runs.sampling.plan import SamplingPlan
     from physinv.training.budget import Budget
     from physinv.training.loop import fit
     from physinv.training.objectives.trajectory import trajectory_loss
@@ -128,7 +129,8 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "processes.simulator": ("Simulator",),
     "reports.inference_data": ("to_arviz",),
     "reports.plots": (),
-    "runs.reconstruct": ("SamplingPlan", "reconstruct"),
+    "runs.reconstruct": ("reconstruct",),
+    "runs.sampling.plan": ("SamplingPlan",),
     "runs.run": ("load_run", "train_run"),
     "thermodynamics": (),
     "training.budget": ("Budget",),

@@ -24,8 +24,9 @@ from common import ROOT, write
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.recipe import load_recipe
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 
 BUDGET = 300.0  # seconds of training by default

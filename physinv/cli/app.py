@@ -20,6 +20,7 @@ from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.terminal import console
 from physinv.cli.terminal.settings_help import SettingsHelp
 from physinv.cli.terminal.stopping import Heard, Stopped, heard, keeping
+from physinv.cli.terminal.usage import usage_line
 from physinv.config.devices import keep_freed_memory
 from physinv.config.failures import memory_failure, os_failure
 
@@ -160,7 +161,7 @@ def _end(text: str, code: int) -> NoReturn:
 def _message(error: Exception) -> str | None:
     """One line about what a user or the machine has to change; None for faults of the program."""
     if isinstance(error, _UsageError):
-        return str(error.format_message())  # type: ignore[attr-defined]
+        return usage_line(error)
     if (told := memory_failure(error)) is not None:
         return told
     if isinstance(error, OSError):

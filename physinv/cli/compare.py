@@ -93,8 +93,9 @@ def _reconstruction(
     """A reconstruction as it is, or that by a run."""
     from physinv.config.devices import pick_device
     from physinv.posterior.reconstruction import read_reconstruction
-    from physinv.runs.reconstruct import SamplingPlan, reconstruct
+    from physinv.runs.reconstruct import reconstruct
     from physinv.runs.run import load_run
+    from physinv.runs.sampling.plan import SamplingPlan
 
     if not path.is_dir():
         return read_reconstruction(path)

@@ -18,8 +18,9 @@ from physinv.evaluation.evaluate import evaluate, write_json
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.registry import find
 from physinv.reports.reconstruction import draw_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from physinv.training.validation import ValidationRecord
 

@@ -75,7 +75,7 @@ def import_(
     """
     from physinv.data.checks import few_warnings, precision_warnings, size_warnings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.data.importing import Choices, check_values, refuse_existing, write_import
+    from physinv.data.importing import Choices, Planned, check_values, refuse_existing, write_import
     from physinv.data.imports.plan import plan_import
 
     if out is None and not dry_run:
@@ -102,10 +102,12 @@ def import_(
         refuse_existing(out, overwrite)
     plan = plan_import(sources, choices)
     if dry_run or out is None:
-        checked = (
-            "finite, in float32 too" if check_values(plan) else "not checked, since there are many: the import does"
-        )
+        few = check_values(plan)
+        checked = "finite, in float32 too" if few else "not checked, since there are many: the import does"
         console.mapping({**plan.summary(), "values": checked}, as_json=False)
+        console.warn(few_warnings(plan.picks, len(plan.recorded.times)))
+        if few:
+            console.warn([*size_warnings(Planned(plan)), *precision_warnings(Planned(plan))])
         return
     for text in plan.notes:
         console.note(text)

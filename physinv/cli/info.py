@@ -16,6 +16,7 @@ from physinv.data.hdf5.finding import check_listed
 from physinv.data.hdf5.opening import open_file
 from physinv.data.inspect import FileSummary, inspect
 from physinv.data.plan import SPLITS
+from physinv.data.sources.read import FAMILIES
 from physinv.posterior.reconstruction import read_reconstruction
 
 _UNSEALED = "no: the file has no checksums, being of an earlier version or changed by another program"
@@ -44,6 +45,8 @@ def describe_path(path: Path, *, verify: bool = False) -> dict[str, Any]:
         raise ValueError(f"{path} holds neither a run (run.json) nor a dataset (data/); give one of those or a file.")
     if not path.exists():
         raise ValueError(f"there is no {path}; give a dataset, a run or an HDF5 file.")
+    if _is_of_others(path):
+        raise ValueError(f"{path} was not written by physinv; `physinv import {path} --dry-run` says what it holds.")
     return _reconstruction(path) if _is_reconstruction(path) else _trajectories(inspect(path, verify=verify))
 
 
@@ -82,6 +85,15 @@ def draw_path(path: Path, figure: Path) -> None:
         drawn = plot.trajectory(states, data.times, data.layout, channel=first_moving(data.layout))
         shown = f"{len(many)} trajectories" if together > 1 else "a trajectory"
         plot.save(plot.titled(drawn, f"{data.name}: {shown}"), figure)
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether a file is of a format that physinv reads and never writes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(16)
+    return any(family.fits(path, head) for family in FAMILIES if "HDF5" not in family.about)
 
 
 def _is_reconstruction(path: Path) -> bool:

@@ -144,8 +144,9 @@ def reconstruct(
     """
     from physinv.config.devices import pick_device
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.runs.reconstruct import SamplingPlan, reconstruct
+    from physinv.runs.reconstruct import reconstruct
     from physinv.runs.records import RecordPlan
+    from physinv.runs.sampling.plan import SamplingPlan
 
     _free(out, overwrite)
     given = _Given(prior, simulator, set_)
@@ -232,11 +233,9 @@ def evaluate(
     loaded = read_reconstruction(recon)
     info = loaded.info
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
-    chosen = info["run"].get("notes", {}).get("chosen")
-    method = info["method"] if chosen is None else f"{info['method']} ({chosen})"
     physics = loaded.simulator
     named = f"{physics.physics} (given)" if isinstance(physics, GivenPhysics) else info["simulator"]
-    title = f"{named}, {method} {info['answer']}{steps}"
+    title = f"{named}, {loaded.called} {info['answer']}{steps}"
 
     # Everything is computed before anything is written, so that `--strict` leaves nothing behind.
     if loaded.truth is None:

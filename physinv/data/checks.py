@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
-__all__ = ["check_moving", "check_sizes", "check_trajectories", "few_warnings", "precision_warnings", "size_warnings"]
+__all__ = [
+    "Blocks",
+    "check_moving",
+    "check_sizes",
+    "check_trajectories",
+    "few_warnings",
+    "precision_warnings",
+    "size_warnings",
+]
 
 import math
-from collections.abc import Mapping, Sized
-from typing import Any
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from physinv.config.inputs import check_instance
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.check_sde import state_shape
 from physinv.equations.sde import SDE
+from physinv.processes.layout import StateLayout
 
 _LOOKED_AT = 256  # trajectories
 _SIZES = 1e-20, 1e17  # between which squares of values, and their sums, are float32 numbers of full precision
 _RESOLVED = 16.0  # roundings of float32 that the changes from one stored time to the next have to exceed
+
+
+@runtime_checkable
+class Blocks(Protocol):
+    """Trajectories that are read in blocks: a dataset, or what an import would write."""
+
+    @property
+    def layout(self) -> StateLayout:
+        """The layout of the states."""
+
+    def blocks(self, limit: int | None = None) -> Iterator[Tensor]:
+        """Read the first trajectories.
+
+        Args:
+            limit: How many; None for all.
+        """
 
 
 def few_warnings(splits: Mapping[str, Sized], times: int) -> list[str]:
@@ -40,7 +66,7 @@ def few_warnings(splits: Mapping[str, Sized], times: int) -> list[str]:
     ]
 
 
-def precision_warnings(data: TrajectoryDataset) -> list[str]:
+def precision_warnings(data: Blocks) -> list[str]:
     """Say which parts of the state change too little for float32, in which data are stored.
 
     Numbers around 1e7 are rounded to whole ones: noise of .1 on top of them is lost.
@@ -138,7 +164,7 @@ def check_trajectories(data: Any, name: str, sde: SDE) -> None:
         )
 
 
-def size_warnings(data: TrajectoryDataset) -> list[str]:
+def size_warnings(data: Blocks) -> list[str]:
     """Say whether values are so large, or all so small, that float32 cannot hold their squares.
 
     Args:

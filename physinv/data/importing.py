@@ -9,7 +9,7 @@ are streamed, a part at a time.
 
 from __future__ import annotations
 
-__all__ = ["Choices", "check_values", "import_trajectories", "refuse_existing", "write_import"]
+__all__ = ["Choices", "Planned", "check_values", "import_trajectories", "refuse_existing", "write_import"]
 
 import json
 import math
@@ -22,7 +22,9 @@ import numpy as np
 import torch
 import xarray as xr
 import yaml
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from physinv.config.files import write_text
 from physinv.config.outputs.locks import lock_folder
@@ -162,6 +164,34 @@ def check_values(plan: ImportPlan, *, most_bytes: int = _MOST_CHECKED, chunk_byt
         for _ in _read(picked, plan, max(1, chunk_bytes // one), chunk_bytes):
             pass
     return True
+
+
+class Planned:
+    """What an import would write for training, read as a dataset is (:class:`~physinv.data.checks.Blocks`).
+
+    Args:
+        plan: What would be written.
+
+    Attributes:
+        layout: The layout of the states.
+    """
+
+    def __init__(self, plan: ImportPlan) -> None:
+        self._plan, self.layout = plan, plan.recorded.layout
+
+    def blocks(self, limit: int | None = None) -> Iterator[Float[Tensor, "n time *state"]]:
+        """Read the first trajectories, a chunk at a time.
+
+        Args:
+            limit: How many; None for all.
+
+        Yields:
+            States, shape ``(n, time, *state)``.
+        """
+        one = 8 * len(self._plan.recorded.times) * math.prod(self._plan.recorded.shape)
+        picked = self._plan.picks["train"][:limit]
+        for states in _read(picked, self._plan, max(1, CHUNK_BYTES // one), CHUNK_BYTES):
+            yield torch.from_numpy(states)
 
 
 def refuse_existing(out: Path, overwrite: bool) -> None:

@@ -119,7 +119,8 @@ def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int 
     recon = _read(recon)
     values = {row.metric: row.value for row in rows}
     rivals = baselines(recon, seed=seed)
-    return verdict(recon.samples, recon.known_truth, recon.simulator.layout, rivals, values, _unit(recon))
+    names = recon.info["run"].get("components", ())
+    return verdict(recon.samples, recon.known_truth, recon.simulator.layout, rivals, values, _unit(recon), names)
 
 
 def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tuple[PredictedFinals, Predictive] | None:

@@ -73,6 +73,12 @@ class Reconstruction:
         return self.truth
 
     @property
+    def called(self) -> str:
+        """Return the name of the method, with the one that it chose: ``auto (increments)``."""
+        chosen = self.info.get("run", {}).get("notes", {}).get("chosen")
+        return str(self.info["method"]) if chosen is None else f"{self.info['method']} ({chosen})"
+
+    @property
     def operator(self) -> Observation | None:
         """Return the partial observation of the final states, or None if they were observed whole, without noise.
 

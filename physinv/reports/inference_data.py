@@ -44,7 +44,7 @@ def to_arviz(recon: Reconstruction | Path | str) -> xr.DataTree:
         layout = recon.simulator.layout
         along = dict(zip(layout.axes, layout.coordinates, strict=True))
         groups[name] = group.assign_coords({**leading, **{a: list(along[a]) for a in along if a in group.dims}})
-        groups[name].attrs |= {"inference_library": "physinv", "method": recon.info["method"]}
+        groups[name].attrs |= {"inference_library": "physinv", "method": recon.called}
     return xr.DataTree.from_dict(groups)
 
 

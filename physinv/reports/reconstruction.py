@@ -118,7 +118,7 @@ def _saved(figures: dict[str, Figure], folder: Path) -> list[Path]:
 
 def _name(recon: Reconstruction) -> str:
     """The process and the method, for titles."""
-    return f"{recon.info['simulator']}, {recon.info['method']}"
+    return f"{recon.info['simulator']}, {recon.called}"
 
 
 def _shown(recon: Reconstruction) -> Tensor:

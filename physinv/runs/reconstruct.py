@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["ANSWERS", "SamplingPlan", "reconstruct"]
+__all__ = ["reconstruct"]
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import h5py
 from torch import Tensor
 
-from physinv.config.devices import check_memory, threads_for
+from physinv.config.devices import threads_for
 from physinv.config.files import write_atomically
 from physinv.config.hdf5_sink import new_file
-from physinv.config.inputs import check_count, check_instance
+from physinv.config.inputs import check_instance
 from physinv.config.seeds import Seeds, seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
@@ -42,97 +42,12 @@ from physinv.runs.sampling.certificate import certified, certify
 from physinv.runs.sampling.draws import check_unknown, drawn_states, steps_of
 from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
-from physinv.runs.sampling.grids import check_grid, step_grid
+from physinv.runs.sampling.grids import step_grid
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.runs.sampling.store import Store, check_fits, reserved
 from physinv.runs.sampling.weighing import WeighedSamples
+from physinv.runs.summary import seen_in_training
 from physinv.training.final_estimate import FinalEstimate, Reader
-
-ANSWERS = ("samples", "mean", "flow", "mean-flow")
-"""What is computed from each observation: posterior samples, the method's best single estimate, or, by a score model,
-the probability flow or the reversal without noise."""
-
-_TIME = 100.0  # bytes for each time of a solver
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingPlan:
-    """How the initial states of a dataset are reconstructed.
-
-    Args:
-        answer: ``"samples"`` draws from the posterior; the others give one state for each observation: ``"mean"`` the
-            best single estimate of the method, and with a score model ``"flow"`` the solution of the probability flow,
-            ``"mean-flow"`` that of the reversal without noise.
-        samples: Draws for each observation (``"samples"`` only).
-        steps: Solver steps from T to 0 of a score model; None: as many as the run has stored intervals.
-        grid: Placement of the steps: ``"stored"``, ``"linear"``, ``"log"`` or ``"learned"``; see
-            :func:`~physinv.runs.sampling.grids.step_grid`.
-        seed: Seed of the draws, of the noise of a partial observation and of the places of its sensors.
-        batch: Largest number of states that a score model computes at the same time, where that has to be fewer than
-            suits the device; None: as many.  Samples do not depend on it, but for rounding.
-        limit: Number of trajectories to reconstruct, from the first on; None: all.
-        observe: Partial observation of the final states, such as ``"sensors:0.25"`` or ``"coarse:4"``; see
-            :func:`~physinv.laws.operators.named`.  None: the whole final state is observed, without noise.
-        observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state; None: a
-            twentieth of the standard deviation of the first 4096 final states of the data.
-        refine: Gradients of Monte Carlo over paths that each sample moves by in the end
-            (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
-        weigh: Draws of the reversal for each observation that are weighed, and from which the samples are drawn in
-            proportion to their weights (:func:`~physinv.posterior.weigh.weigh`); 0: samples are not weighed.
-        certify: Trajectories whose log density ``log p(x_0 | x_T)`` and whose bracket of ``log p(x_T)`` are stored with
-            the samples (:func:`~physinv.runs.sampling.certificate.certify`); 0: none; None: 64, down to 8 of large
-            states.
-
-    Raises:
-        ValueError: If a name is unknown, a number is smaller than 1, or a partial observation is combined with an
-            answer other than ``"samples"``.
-
-    Example:
-        >>> SamplingPlan(samples=4, steps=8).answer
-        'samples'
-    """
-
-    answer: str = "samples"
-    samples: int = 16
-    steps: int | None = None
-    grid: str = "stored"
-    seed: int = 0
-    batch: int | None = None
-    limit: int | None = None
-    observe: str | None = None
-    observed_noise: float | None = None
-    refine: int = 0
-    weigh: int = 0
-    certify: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.answer not in ANSWERS:
-            raise ValueError(f"`answer` must be one of {', '.join(ANSWERS)}, got {self.answer!r}.")
-        check_grid(self.grid)
-        for name in ("samples", "limit", "steps"):
-            value = getattr(self, name)
-            if value is not None:
-                check_count(value, name)
-        check_count(self.seed, "seed", least=0)
-        check_memory(_TIME * (self.steps or 0), f"`steps` = {self.steps}", "take fewer steps")
-        if self.observe is not None and self.answer != "samples":
-            raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")
-        if self.certify is not None and self.certify < 0:
-            raise ValueError(f"`certify` must be 0 or more, got {self.certify}.")
-        if self.refine < 0 or (self.refine and (self.answer != "samples" or self.observe is not None)):
-            raise ValueError(
-                f"`refine` must be 0 or more, and moves samples given the whole final state, got {self.refine} with "
-                f"`answer` {self.answer!r} and `observe` {self.observe!r}."
-            )
-        if self.weigh and (self.weigh < self.samples or self.answer != "samples" or self.observe is not None):
-            raise ValueError(
-                f"`weigh` must be 0 or at least `samples`, and weighs samples given the whole final state, got "
-                f"{self.weigh} with `samples` {self.samples}, `answer` {self.answer!r} and `observe` {self.observe!r}."
-            )
-
-    @property
-    def draws(self) -> int:
-        """Return the number of states computed for each observation: ``samples``, or 1 of a single estimate."""
-        return self.samples if self.answer == "samples" else 1
 
 
 def reconstruct(
@@ -272,6 +187,7 @@ def reconstruct(
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             staged = plan.observe if reader is None and _reversed(answer) else None
             lines = [*untrained(run.simulator, staged), *doubts.warnings]
+            lines += seen_in_training(run.summary, ends.truth(0, min(ends.n, ends.block))) if ends.known else []
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}

@@ -10,7 +10,7 @@ Stored as ``summary.safetensors`` beside the model.  Runs of earlier versions ha
 
 from __future__ import annotations
 
-__all__ = ["TrainingSummary", "read_summary", "summarise", "write_summary"]
+__all__ = ["TrainingSummary", "read_summary", "seen_in_training", "summarise", "write_summary"]
 
 import math
 from collections.abc import Mapping
@@ -34,6 +34,7 @@ from physinv.runs.forward_law import ForwardLaw, fit_forward_law
 _FORMAT = {"format": "physinv training summary 1"}
 _INITIAL_NUMBERS, _MOST_INITIAL = 2**20, 512  # numbers in the initial states that are kept, and states
 _LAW_ROWS = 4096  # final states that are read for their law, which looks at fewer
+_LOOKED_UP = 64  # initial states that are looked up among those of training
 _LINEAR_NUMBERS = 2**24  # numbers in a linear estimate that is kept
 
 
@@ -78,6 +79,29 @@ def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     if forward is not None and _numbers(forward.map.tensors()) > _LINEAR_NUMBERS:
         forward = None
     return TrainingSummary(law, initial.cpu(), linear, forward)
+
+
+def seen_in_training(summary: TrainingSummary | None, truth: Float[Tensor, "n *state"]) -> list[str]:
+    """Return the warning of a reconstruction of the data that its run was trained on.
+
+    Args:
+        summary: What the run kept.
+        truth: True initial states; the first ones are looked up, number for number, among those that it kept.
+
+    Returns:
+        One sentence where half of them or more are there; none where initial states repeat anyway.
+    """
+    known = set() if summary is None else {x.numpy().tobytes() for x in summary.initial}
+    if summary is None or len(known) < len(summary.initial):
+        return []
+    asked = [x.numpy().tobytes() for x in truth[:_LOOKED_UP].cpu()]
+    same = sum(x in known for x in asked)
+    if 2 * same < len(asked):
+        return []
+    return [
+        f"{same} of the first {len(asked)} initial states are those that the run was trained on: figures of them say "
+        "nothing about new data; give the `test` folder of the dataset."
+    ]
 
 
 def write_summary(run: Path, summary: TrainingSummary) -> None:

@@ -177,3 +177,16 @@ def test_numbers_that_json_does_not_know_are_null(system, tmp_path):
 
     table = json.loads((tmp_path / "t.json").read_text(), parse_constant=refuse)
     assert [(row["value"], row["exact"]) for row in table["metrics"]] == [(None, None), (1.0, None)]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "a.npy"])
+def test_info_of_a_file_of_others_points_to_import(name, tmp_path, capsys):
+    import numpy as np
+
+    path = tmp_path / name
+    np.save(path, np.zeros((3, 4))) if name.endswith("npy") else path.write_text("time,a\n0,1\n1,2\n")
+    with pytest.raises(SystemExit):
+        main(["info", str(path)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was not written by physinv; `physinv import" in said
+    assert "--dry-run` says what it holds" in said

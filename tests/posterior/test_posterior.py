@@ -16,8 +16,9 @@ from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.two_sample import c2st
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell

@@ -14,8 +14,9 @@ from physinv.data.final_states import final_states
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import fit_run
+from physinv.runs.sampling.plan import SamplingPlan
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 

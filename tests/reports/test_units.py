@@ -67,3 +67,10 @@ def test_the_verdict_tells_errors_in_the_unit():
     assert abs(float(words[words.index("wide") - 2]) - 6.58) < 0.1
     assert " K wide" in said
     assert not any("CRPS is" in text for text in verdict(samples, truth, layout, [], {}).sentences)
+
+
+def test_sizes_of_labels_stay_those_of_the_figure():
+    figure = drawn(FIELD, False)
+    sizes = [text.get_size() for ax in figure.axes for text in (ax.xaxis.label, ax.yaxis.label, ax.title)]
+    plots.with_units(figure, FIELD, UNITS)
+    assert [t.get_size() for ax in figure.axes for t in (ax.xaxis.label, ax.yaxis.label, ax.title)] == sizes

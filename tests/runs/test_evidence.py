@@ -16,8 +16,9 @@ from physinv.data.plan import DatasetPlan
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.evidence import BayesFactor, Evidence, bayes_factor, evidence_of
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.numerics.spectral import power_law

@@ -4,12 +4,15 @@ import pytest
 import torch
 
 from physinv.data.final_states import final_states
+from physinv.data.process import process_of
 from physinv.evaluation.evaluate import check_predictive
 from physinv.evaluation.observed.predictive import check_prediction
 from physinv.posterior.reconstruction import read_reconstruction
+from physinv.processes.layout import FieldLayout
 from physinv.runs.forward_law import fit_forward_law
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.runs.summary import read_summary
 from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
@@ -102,3 +105,24 @@ def test_runs_of_recordings_check_their_samples(case, tmp_path):
 
     reconstruct(run, final_states(1000 * final, layout), tmp_path / "y.hdf5", SamplingPlan(samples=16))
     assert len(check_predictive(tmp_path / "y.hdf5")[1].warnings) > 0
+
+
+def test_roughness_that_no_state_has_leads_nowhere(tmp_path, generator):
+    """Waves of two lengths, bent on their way: what the map makes of a ripple the data cannot say.
+
+    Samples with a ripple of a fiftieth of the states are no worse than ones without, after any physics that they show.
+    """
+    x = torch.arange(16) / 16 * 2 * torch.pi
+    a, b = torch.randn(2, 520, 1, generator=generator)
+    first = a * x.cos() + b * x.sin() + 0.3 * a * b * (2 * x).cos()
+    last = 0.5 * a * (x + 0.5 * b).cos() + 0.5 * b * (x + 0.5 * a).sin()
+    states = torch.stack([first, last], 1)[:, :, None]
+    layout = FieldLayout("u", "x", [x.tolist()], "PERIODIC")
+    splits = {"train": states[:400], "valid": states[400:500]}
+    data = recorded(tmp_path, layout, torch.tensor([0.0, 1.0]), splits)
+    law = fit_forward_law(process_of(data["train"]), data["train"], data["valid"])
+    truth, final = states[500:, 0], states[500:, 1]
+    for ripple in (0.0, 0.02):
+        samples = truth[:, None] + ripple * torch.randn(20, 16, 1, 16, generator=generator)
+        found = check_prediction(law.predict(samples, generator=generator), final, layout, "regression")
+        assert found.warnings == (), (ripple, found.warnings)

@@ -12,9 +12,10 @@ from physinv.data.plan import DatasetPlan
 from physinv.methods import Problem, fit_method
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.files import files_of, logs
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import fit_run, load_run, train_run
 from physinv.runs.run_json import read_info
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 

@@ -8,8 +8,9 @@ from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, crps
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import fit_run, load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.fields.burgers import Burgers
 from simulators.vectors.double_well import DoubleWell

@@ -17,8 +17,9 @@ from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.parameters import build
 from physinv.processes.priors import LogUniform
 from physinv.processes.varying import vary
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat

@@ -10,8 +10,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import ANSWERS, SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import fit_run, load_run, train_run
+from physinv.runs.sampling.plan import ANSWERS, SamplingPlan
 from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell

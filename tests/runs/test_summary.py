@@ -10,10 +10,11 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.evaluate import check_predictive, evaluate
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.files import SUMMARY
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
 from physinv.runs.run_json import read_info, write_info
-from physinv.runs.summary import read_summary, summarise, write_summary
+from physinv.runs.sampling.plan import SamplingPlan
+from physinv.runs.summary import TrainingSummary, read_summary, seen_in_training, summarise, write_summary
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -68,3 +69,30 @@ def test_strict_refuses_before_anything_is_written(data, tmp_path):
     assert not (tmp_path / "x.hdf5").exists()
     found = reconstruct(tmp_path / "run", seen, tmp_path / "x.hdf5", SamplingPlan(samples=8))
     assert read_reconstruction(tmp_path / "x.hdf5").info["familiarity"]["warnings"] == found.warnings
+
+
+def test_training_data_are_known_again(data, tmp_path):
+    """Samples of the data that a run was trained on are no test of it, in whatever folder they lie."""
+    train_run(tmp_path / "run", data["train"], data["valid"], method="exact", budget=Budget(steps=1))
+    told: list[str] = []
+    for split in ("train", "test"):
+        reconstruct(
+            tmp_path / "run", data[split], tmp_path / f"{split}.hdf5", SamplingPlan(samples=2), warn=told.append
+        )
+    assert len(told) == 1
+    assert "64 of the first 64 initial states are those that the run was trained on" in told[0]
+    assert "`test` folder" in told[0]
+    assert read_reconstruction(tmp_path / "train.hdf5").info["warnings"] == told
+    with pytest.raises(ValueError, match="was trained on"):
+        reconstruct(tmp_path / "run", data["train"], tmp_path / "no.hdf5", SamplingPlan(samples=2), strict=True)
+    assert not (tmp_path / "no.hdf5").exists()
+
+
+def test_initial_states_that_repeat_say_nothing():
+    """Where all trajectories begin at the same state, new ones do as well."""
+    same = torch.zeros(20, 2)
+    assert seen_in_training(TrainingSummary(None, same, None), same) == []
+    assert seen_in_training(None, same) == []
+    known = torch.arange(40.0).reshape(20, 2)
+    assert seen_in_training(TrainingSummary(None, known, None), torch.cat([known[:4], known[:5] + 0.5])) == []
+    assert seen_in_training(TrainingSummary(None, known, None), torch.cat([known[:5], known[:5] + 0.5])) != []

@@ -14,8 +14,9 @@ from physinv.evaluation.evaluate import check, check_predictive, evaluate
 from physinv.methods.registry import METHODS
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.parameters import build
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import fit_run, load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck

@@ -19,8 +19,9 @@ from physinv.methods.own import fit_physinv
 from physinv.methods.problem import Problem
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.reports.reconstruction import draw_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.fields.burgers import Burgers
 from simulators.vectors.double_well import DoubleWell

@@ -298,7 +298,10 @@ def familiarity(found: Familiarity | None) -> None:
     """
     console = _err()
     if found is None:
-        console.print("how usual the observations are is not known: the run keeps no summary of its training data")
+        console.print(
+            "how usual the observations are is not known: the run keeps no law of final states, as where there "
+            "are few trajectories"
+        )
         return
     far = [f"{d:.2g}" for d in found.distance]
     shown = ", ".join(far[:_SHOWN]) + (f" ... (at most {max(found.distance):.2g})" if len(far) > _SHOWN else "")

@@ -185,7 +185,10 @@ def _open(sources: Sequence[Path | str | xr.Dataset], choices: Choices) -> dict[
             if (base / "train").is_dir():
                 found = {s: _files(base / s) for s in SPLITS if (base / s).is_dir()}
                 if "valid" not in found:
-                    raise ValueError(f"{base} must hold a folder `valid` beside `train`, for validation.")
+                    raise ValueError(
+                        f"{base} must hold a folder `valid` beside `train`, for validation; put some of the training "
+                        f"files there, or import {base / 'train'} alone, which is then divided."
+                    )
                 return {s: [_recording(p, choices) for p in files] for s, files in found.items()}
     paths = (_files(Path(s)) if not isinstance(s, xr.Dataset) and _is_folder(Path(s)) else [s] for s in sources)
     return {"": [_recording(p, choices) for p in itertools.chain(*paths)]}

@@ -104,8 +104,9 @@ def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, ch
                 starts[split] += [(r, start) for start in starts_in(a, b, window)]
 
     # All windows have one grid of times, and those that do not keep it are left out.
+    unit = str(next(iter(found.values()))[0].about.get("time_unit", ""))
     flat = [(r.times, start) for places in starts.values() for r, start in places]
-    grid, kept, notes = common_grid(flat, window)
+    grid, kept, notes = common_grid(flat, window, unit)
     left = iter(kept)
     taken = {split: [place for place in places if next(left)] for split, places in starts.items()}
     picks = {split: _windows(places) for split, places in taken.items()}

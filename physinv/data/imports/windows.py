@@ -102,13 +102,14 @@ def blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tu
 
 
 def common_grid(
-    windows: Sequence[tuple[NDArray[np.float64], int]], window: Window
+    windows: Sequence[tuple[NDArray[np.float64], int]], window: Window, unit: str = ""
 ) -> tuple[NDArray[np.float64], list[bool], list[str]]:
     """Find the times that all windows share, counted from their starts.
 
     Args:
         windows: For each window the stored times of its recording, and where it begins.
         window: How long windows are.
+        unit: Unit of the times, for sentences.
 
     Returns:
         Times from 0, whether each window keeps them, and sentences about those that do not.
@@ -116,7 +117,7 @@ def common_grid(
     Raises:
         ValueError: If more than half of the windows have times of their own.
     """
-    offsets = window.every * np.arange(window.states)
+    unit, offsets = f" {unit}" if unit else "", window.every * np.arange(window.states)
     if not windows:
         raise ValueError("no window is left; take shorter windows or a smaller `--stride`.")
     relative = np.stack([times[start + offsets] - times[start] for times, start in windows])
@@ -127,14 +128,14 @@ def common_grid(
     if kept.mean() <= 0.5:
         step = float(np.median(np.diff(windows[0][0])))
         raise ValueError(
-            f"the stored times are uneven, so that windows differ in theirs by up to {error.max():.3g}; interpolate "
-            f"with `--resample`, for example {step:.2g}."
+            f"the stored times are uneven, so that windows differ in theirs by up to {error.max():.3g}{unit}; "
+            f"interpolate with `--resample`, for example {step:.2g}."
         )
     notes = []
     grid = relative[kept].mean(axis=0)
     spread = float(np.abs(relative[kept] - grid).max())
     if spread > 1e-3 * allowed:
-        notes.append(f"times of windows differ by up to {spread:.3g} and are stored as their mean")
+        notes.append(f"times of windows differ by up to {spread:.3g}{unit} and are stored as their mean")
     if not kept.all():
         notes.append(f"{int((~kept).sum())} of {len(windows)} windows left out: they lie across gaps or uneven times")
     return grid, kept.tolist(), notes

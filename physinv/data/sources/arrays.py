@@ -104,6 +104,8 @@ def read_torch(path: Path) -> xr.Dataset:
         raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
     try:
         pairs = list(_tensors(named))
+    except TypeError as error:  # layouts and types that NumPy has no like of
+        raise _damaged(path, error, "save dense tensors of numbers (`x.to_dense()`)") from None
     except RecursionError:
         raise ValueError(f"{path} has dictionaries in dictionaries without an end; save one of tensors.") from None
     if len(dict(pairs)) < len(pairs):

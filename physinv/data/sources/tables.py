@@ -29,7 +29,7 @@ def read_csv(path: Path) -> xr.Dataset:
 
     Args:
         path: Text with columns separated by commas, semicolons, tabs or spaces. A line of words under the names holds
-            units.
+            units; names may also stand in a comment right above the numbers.
 
     Returns:
         The columns of numbers and dates; without names they are ``column_0``, ``column_1``, ...  A first line that
@@ -87,8 +87,11 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     )
     if counted and not heads[0]:  # pandas' own numbers of the rows
         table = table.iloc[:, 1:]
-    table.columns = [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
-    notes = [f"units are those of line {at + 1}"] if units else []
+    told = [] if named else _commented(path, separator, len(table.columns))
+    known = told or [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
+    table.columns = pd.Index(known)
+    notes = ["names of the columns are those of the comment above them"] if told else []
+    notes += [f"units are those of line {at + 1}"] if units else []
     for name in table.columns:
         if table[name].dtype.kind not in "biuf" and role_of(name) == "time":
             try:
@@ -99,6 +102,19 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     marks = (c.strip("[]()") for c in cells)
     of_numbers = {c: mark for c, mark in zip(table.columns, marks, strict=False) if table[c].dtype.kind in "iuf"}
     return table, notes, {c: mark for c, mark in of_numbers.items() if mark} if units else {}
+
+
+def _commented(path: Path, separator: str, count: int) -> list[str]:
+    """Names of all columns in the comment right above the numbers, as ``numpy.savetxt`` writes them; else none."""
+    last = ""
+    with path.open(encoding="utf-8-sig") as file:
+        for line in itertools.takewhile(lambda line: not line.strip() or line.startswith("#"), file):
+            last = line.lstrip("# ").strip() or last
+    for cut in (",", separator, r"\s+"):
+        words = _cells(last, cut, ".")
+        if len(words) == len(set(words)) == count and not any(not w or _is_number(w) for w in words):
+            return words
+    return []
 
 
 def _check_cells(table: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,6 @@
 """The verdict on samples with known truths, in sentences: better than what costs nothing? can intervals be trusted?
 
-Differences are told where they exceed two standard errors over the observations, in whose order those of overlapping
+Ratios are told from 1 by two standard errors over the observations, in whose order those of overlapping
 windows are alike (:func:`~physinv.equations.series.mean_error`); components of one observation do not count as many.
 """
 
@@ -20,6 +20,7 @@ from physinv.equations.series import mean_error
 from physinv.evaluation.metrics import coverage, crps_map
 from physinv.evaluation.observed.bands import band_passed, bands_of
 from physinv.evaluation.verdict.baselines import Baseline
+from physinv.evaluation.verdict.parts import judge_parts
 from physinv.processes.layout import StateLayout
 
 COMPARED, TRUSTED = 8, 20
@@ -28,6 +29,7 @@ COMPARED, TRUSTED = 8, 20
 _SURE = 2.0  # standard errors
 _LEVEL = 0.9
 _OFF, _OFF_BAND = 0.02, 0.03  # of the coverage: smaller errors do no harm
+_CLOSE = 0.05  # of the coverage: intervals that are not shown to be off by more are trusted
 _SURE_BAND = 3.0  # standard errors, for several bands
 _SILENT = 1e-10  # of the power of the truths: bands with less hold rounding only
 _SHORTEST = 8  # points along each axis from which there are bands
@@ -56,6 +58,7 @@ def verdict(
     rivals: Sequence[Baseline],
     metrics: dict[str, float],
     unit: str = "",
+    names: Sequence[str] = (),
 ) -> Verdict:
     """Judge samples of initial states whose truths are known.
 
@@ -66,6 +69,7 @@ def verdict(
         rivals: Answers that cost nothing.
         metrics: Values of all metrics, by name.
         unit: Unit of the states, if they have one.
+        names: Names of the channels or components that move, where the layout does not have them.
 
     Returns:
         The verdict: sentences that begin with the comparison, go on with intervals and scales, and end with warnings.
@@ -96,8 +100,9 @@ def verdict(
         warned.append(f"{_count(n)} {_is(n)} too few to say whether intervals can be trusted: {TRUSTED} are needed.")
     else:
         good, bad = _intervals(samples, truth, layout)
-        said += good
-        warned += bad
+        parts, faulty = judge_parts(samples, truth, layout, names)
+        said += good + parts
+        warned += bad + faulty
         warned += _peaks(layout.scored(samples), layout.scored(truth))
     warned += _bounds(ours, real, layout)
     return Verdict((*said, *warned), tuple(warned))
@@ -117,11 +122,11 @@ def _compared(
     groups: dict[str, list[str]] = {"better than": [], "not told from": [], "worse than": []}
     for rival in rivals:
         theirs = score(layout.moving(rival.samples))
-        gap, error = float((mine - theirs).mean()), float(mean_error(mine - theirs))
         size = max(float(theirs.mean()), torch.finfo(torch.float64).tiny)
-        word = "better than" if gap < -_SURE * error else "worse than" if gap > _SURE * error else "not told from"
         ratio = float(mine.mean()) / size
         spread = float(mean_error(mine - ratio * theirs)) / size  # both means vary, and together
+        gap, sure = ratio - 1, _SURE * spread
+        word = "better than" if gap < -sure else "worse than" if gap > sure else "not told from"
         called = "the linear estimate" if rival.name == "linear" else rival.name
         groups[word].append(f"{called} ({ratio:.3g} +- {spread:.1g} times its CRPS)")
     said = [f"By CRPS the posterior is better than {_and(groups['better than'])}."] if groups["better than"] else []
@@ -148,6 +153,8 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[lis
             part, spread = _covered(band_passed(ours, layout, band), passed)
             text = f"{name} scales ({100 * part:.0f} %)"
             (off if abs(part - _LEVEL) > _OFF_BAND + _SURE_BAND * spread else fine).append((text, part))
+    if not wrong and not off and abs(share - _LEVEL) > _CLOSE:
+        return [f"{held}: too few observations differ enough to say whether they can be trusted."], []
     if not wrong and not off:
         return [f"{held}: they can be trusted{', at all scales' if fine else ''}."], []
     said, warned = [], []

@@ -25,6 +25,7 @@ _Kind = Callable[..., "list[LinearEstimate]"]
 _PENALTIES = tuple(10.0**-p for p in range(8))
 _RECORDED = tuple(10.0**-p for p in range(-3, 10))  # from persistence or the mean alone to no penalty at all
 _SHARED = 10  # errors that count for the variance of a channel, beside those at one point of a recorded field
+_ALIKE = 1.02  # times the least error of validation data, up to which a regression is about as good
 _DOUBT = 1.05  # by which a dense map of few trajectories has to beat a filter
 _FAR, _FAULTY, _ROUNDS = 15.0, 0.1, 3  # medians of errors beyond which a recorded vector is a fault; how many may be
 _ROWS, _ROWS_PER_NUMBER = 4096, 4  # trajectories that suffice, and those for each number in a state if that is more
@@ -137,7 +138,13 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
 
 @torch.no_grad()
 def cross_fit(
-    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset, folds: int = 5, *, ends: tuple[int, int] = (0, -1)
+    sde: SDE,
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    folds: int = 5,
+    *,
+    ends: tuple[int, int] = (0, -1),
+    damped: bool = False,
 ) -> tuple[LinearEstimate, Float[Tensor, "n *state"]]:
     """Fit the linear estimate, and estimate every training trajectory by a fit without its fold.
 
@@ -151,6 +158,8 @@ def cross_fit(
         folds: Number of folds.
         ends: Stored state that is estimated, and the one that it is estimated from: ``(-1, 0)`` regresses ``x_T`` on
             ``x_0``.
+        damped: Whether the most damped of the regressions that are about as good as the best one is taken: what the
+            data do not show, such as roughness that no state has, then leads nowhere.
 
     Returns:
         The estimate of :func:`fit_linear`, and the cross-fitted estimates of ``x_0`` of the training trajectories.
@@ -158,7 +167,7 @@ def cross_fit(
     References:
         Chernozhukov et al. (2018), Double/debiased machine learning (cross-fitting).
     """
-    best, kind, penalty = _best(sde, train, valid, ends)
+    best, kind, penalty = _best(sde, train, valid, ends, damped=damped)
     x0, xT = (train.states(i) for i in ends)
     fold = torch.arange(len(x0), device=x0.device) % folds
     if _is_recorded(sde):  # windows of one recording overlap their neighbours
@@ -228,7 +237,12 @@ def wiener_filters(layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple
 
 
 def _best(
-    sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset, ends: tuple[int, int] = (0, -1)
+    sde: SDE,
+    train: TrajectoryDataset,
+    valid: TrajectoryDataset,
+    ends: tuple[int, int] = (0, -1),
+    *,
+    damped: bool = False,
 ) -> tuple[LinearEstimate, _Kind, float]:
     """The estimate, the kind of regression and the penalty that it came from."""
     layout, y0, yT = train.layout, valid.states(ends[0]).double(), valid.states(ends[1])
@@ -253,7 +267,9 @@ def _best(
     found = [
         (e, kind, p) for kind, grid in grids.items() for e, p in zip(kind(layout, x0, xT, grid), grid, strict=True)
     ]
-    best, kind, penalty = min(found, key=lambda item: error(item[0]))
+    errors = [error(item[0]) for item in found]
+    alike = [item for item, e in zip(found, errors, strict=True) if e <= (_ALIKE if damped else 1.0) * min(errors)]
+    best, kind, penalty = min(alike, key=lambda item: (item[0].relative, -item[2])) if damped else alike[0]
 
     # Its errors on the validation data, in float64: their squares must not underflow in small units.
     miss = (best.mean(yT) - y0).square().mean(0)

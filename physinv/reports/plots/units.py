@@ -50,9 +50,8 @@ def with_units(figure: Figure, layout: StateLayout, units: Mapping[str, str], co
         return name
 
     for ax in figure.axes:
-        ax.set_xlabel(told(ax.get_xlabel()))
-        ax.set_ylabel(told(ax.get_ylabel()))
-        ax.set_title(told(ax.get_title()))
+        for label in (ax.xaxis.label, ax.yaxis.label, ax.title):  # their text alone: sizes stay those of the figure
+            label.set_text(told(label.get_text()))
     for text in figure.texts:  # labels that panels share
         text.set_text(told(text.get_text()))
     return figure

@@ -26,7 +26,7 @@ def observation_for(
 
     Returns:
         What estimates final states from what is observed, None where the run is not trained for that; and words and
-        noise by the names that :class:`~physinv.runs.reconstruct.SamplingPlan` has for them.
+        noise by the names that :class:`~physinv.runs.sampling.plan.SamplingPlan` has for them.
 
     Raises:
         ValueError: If the run is trained for another observation, or noise is given and nothing that has it.

@@ -26,7 +26,7 @@ _MEAN_DRAWS = 32  # of unknown parameters, over which single estimates of a stat
 
 @runtime_checkable
 class Asked(Protocol):
-    """What is asked of each observation; :class:`~physinv.runs.reconstruct.SamplingPlan` says what it means."""
+    """What is asked of each observation; :class:`~physinv.runs.sampling.plan.SamplingPlan` says what it means."""
 
     @property
     def answer(self) -> str:

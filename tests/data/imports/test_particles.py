@@ -8,8 +8,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import read_final_states
 from physinv.data.importing import Choices, import_trajectories
 from physinv.evaluation.evaluate import check_predictive, evaluate
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 
 FRAMES, COUNT, SIDE = 60, 5, 4.0

@@ -105,3 +105,24 @@ def test_a_dry_run_shows_what_was_understood_and_writes_nothing(tmp_path, capsys
     assert "16 points, 0 to 5.89049, open" in shown
     assert "finite, in float32 too" in shown
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_what_float32_rounds(tmp_path, capsys):
+    """A level of 1e7 with changes of .1 arrives as whole numbers: to be known before anything is written."""
+    u = 1e7 + 0.1 * np.random.default_rng(0).normal(size=(20, 6, 8))
+    np.savez(tmp_path / "a.npz", u=u, t=np.arange(6.0), x=np.arange(8.0))
+    cli.main(["import", str(tmp_path / "a.npz"), "--dry-run"])
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "`u` has values up to 1e+07" in said
+    assert "subtract a constant" in said
+    np.savez(tmp_path / "a.npz", u=u - 1e7, t=np.arange(6.0), x=np.arange(8.0))
+    cli.main(["import", str(tmp_path / "a.npz"), "--dry-run"])
+    assert "subtract a constant" not in " ".join("".join(capsys.readouterr()).split())
+
+
+def test_a_folder_without_validation_says_what_to_do(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        np.savez(tmp_path / split / "a.npz", u=np.zeros((20, 6, 8)), t=np.arange(6.0), x=np.arange(8.0))
+    with pytest.raises(ValueError, match=r"must hold a folder `valid` beside `train`.* import .*train alone, which is"):
+        plan_import([tmp_path], Choices())

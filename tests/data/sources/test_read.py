@@ -126,6 +126,12 @@ def test_tensors_in_dictionaries_of_dictionaries(tmp_path):
     assert np.allclose(states.time, T)
 
 
+def test_tensors_that_numpy_has_no_like_of_are_refused(tmp_path):
+    torch.save({"u": torch.eye(3).to_sparse()}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt can't be read \(.*\); save dense tensors of numbers"):
+        open_source(tmp_path / "a.pt")
+
+
 def test_matlab_7_3_has_its_axes_in_matlabs_order(tmp_path):
     with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
         for name, a in {"u": U[0].T, "x": X[:, None], "t": T[:, None]}.items():

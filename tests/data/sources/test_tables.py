@@ -126,3 +126,24 @@ def test_a_word_among_the_numbers_of_a_column_is_told_with_its_row(cell, tmp_pat
     path.write_text(f"time,a,b\n0.0,1.5,2\n0.5,{cell},3\n1.0,2.5,4\n", "utf-8")
     with pytest.raises(ValueError, match=r"^column `a` of .*t\.csv holds .* in row 2 among numbers"):
         open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        ("# time a b", ["time", "a", "b"]),
+        ("# measured in May\n# time, a, b", ["time", "a", "b"]),
+        ("# 1 2 3", ["column_0", "column_1", "column_2"]),  # numbers name nothing
+        ("# time a", ["column_0", "column_1", "column_2"]),
+        ("# time a a", ["column_0", "column_1", "column_2"]),
+    ],
+)
+def test_names_in_the_comment_above_the_numbers(head, names, tmp_path):
+    """As ``numpy.savetxt`` writes them; a comment that names other columns than there are names none."""
+    np.savetxt(tmp_path / "a.txt", np.c_[T, U[0, :, :2]])
+    (tmp_path / "a.txt").write_text(f"{head}\n{(tmp_path / 'a.txt').read_text()}")
+    found = open_source(tmp_path / "a.txt")
+    assert sorted(map(str, found.variables)) == sorted(names)
+    if "time" in names:
+        assert np.allclose(found.a, U[0, :, 0])
+        assert np.allclose(found.time, T)

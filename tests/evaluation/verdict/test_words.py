@@ -70,6 +70,27 @@ def test_the_error_of_a_ratio_is_that_of_repeated_experiments(generator):
     assert float(torch.tensor(errors).mean()) == pytest.approx(float(spread), rel=0.35)
 
 
+def test_a_rival_that_fails_now_and_then_is_told_from_one_that_is_alike(generator):
+    """Persistence is wrong in one of twenty observations alone: the difference varies more than the ratio."""
+    truth = torch.randn(40, 3, generator=generator)
+    ours = truth[:, None] + 0.1 * torch.randn(40, K, 3, generator=generator)
+    rare = torch.zeros(40, 1).index_fill_(0, torch.tensor([7, 31]), 100.0)
+    theirs = Baseline("persistence", (truth + rare)[:, None].expand(-1, K, -1), False)
+    found = verdict(ours, truth, VECTOR, [theirs], {}).sentences[0]
+    assert found.startswith("By CRPS the posterior is better than persistence (0.004"), (
+        found
+    )  # .1 (2^.5 - 1) / pi^.5 over 5
+
+
+def test_few_that_differ_are_too_few_to_trust_intervals(generator):
+    """Forty observations in five groups of alike ones, of which one is missed: nobody knows."""
+    truth, samples = torch.zeros(40, 3), torch.randn(40, K, 3, generator=generator)
+    truth[:8] = 8.0
+    found = verdict(samples, truth, VECTOR, [], {})
+    assert any("too few observations differ enough to say" in line for line in found.sentences), found
+    assert not any("can be trusted" in line and "too few" not in line for line in found.sentences)
+
+
 @pytest.mark.parametrize(("factor", "word"), [(0.4, "too narrow"), (3.0, "too wide")])
 def test_wrong_widths(factor, word, generator):
     truth, samples, _ = posterior(generator)

@@ -14,8 +14,9 @@ from physinv.methods.parameters import draws_parameters
 from physinv.methods.problem import Problem
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.parameters import build
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import fit_run
+from physinv.runs.sampling.plan import SamplingPlan
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 

@@ -21,8 +21,9 @@ from physinv.methods.saving import Setup
 from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
 from physinv.processes.parameters import build
 from physinv.processes.recorded import Recorded
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 
 SLAB = VectorLayout("temperature", 2)

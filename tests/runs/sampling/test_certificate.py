@@ -16,9 +16,10 @@ from physinv.evaluation.verdict.certificate import certificate_rows, certificate
 from physinv.methods.own_score import OwnDensity
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import Run, fit_run
 from physinv.runs.sampling.certificate import certify, reversal_behind, truth_density
+from physinv.runs.sampling.plan import SamplingPlan
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 OU = OrnsteinUhlenbeck(dim=2, components=1, spread=0.0, width=1.0, steps=80)

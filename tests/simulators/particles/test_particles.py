@@ -24,8 +24,9 @@ from physinv.processes.parameters import build, describe, parameters
 from physinv.processes.registry import find
 from physinv.reports import plots as plot
 from physinv.reports.reconstruction import draw_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
 

@@ -13,8 +13,9 @@ from physinv.evaluation.metrics import coverage, crps
 from physinv.laws.observation import Observation
 from physinv.laws.operators import everything, named
 from physinv.posterior.reconstruction import read_reconstruction
-from physinv.runs.reconstruct import SamplingPlan, reconstruct
+from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
+from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from physinv.training.final_estimate import covariance_rows, fit_final_estimate
 from physinv.training.sensors.design import SensorDesign, read_design
