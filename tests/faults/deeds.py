@@ -102,7 +102,6 @@ def deeds() -> list[Deed]:
         ),
         Deed("record", RECORD, ("run", "records"), "out.hdf5", c.reconstruction),
         Deed("evidence", EVIDENCE, run, "", c.printed, faults=False),
-        Deed("free energy", ENERGY, (), "", c.printed, faults=False),
         Deed("evaluate", _words("evaluate r.hdf5 --json out.json"), ("r.hdf5",), "out.json", c.table),
         Deed("info", _words("info vector --json"), ("vector",), "", c.printed, faults=False),
         Deed("compare", _words("compare r.hdf5 r2.hdf5 --json"), ("r.hdf5", "r2.hdf5"), "", c.printed, faults=False),
