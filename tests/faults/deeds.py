@@ -10,7 +10,7 @@ from typing import Any
 from tests.fuzz import contents
 from tests.fuzz.inputs import IMPORT, SMALL
 from tests.fuzz.inputs_of_records import FEW
-from tests.fuzz.scenarios_of_records import ENERGY, EVIDENCE
+from tests.fuzz.scenarios_of_records import EVIDENCE
 
 
 @dataclass(frozen=True)
