@@ -30,7 +30,7 @@ FRAMES = ("together", "in-turn")
 _GROUPS, _TURN = 4, 5  # of features for each entry
 _MEMORY = 32  # numbers of the recurrent state
 _DRAWS = 16  # that a mean is taken over
-_JUDGED = 16  # batches that the network is judged by
+_JUDGED, _GAIN = 16, 1e-3  # batches that the network is judged by, and the share of the error that it has to find
 _AT_ONCE = 2**24  # numbers of the draws that are made together
 _NEAR = 1e-6  # of the horizon: times that are the same
 
@@ -236,7 +236,7 @@ def imputation_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
 
 @torch.no_grad()
 def _useful(problem: Problem, model: WindowScore | FrameScore) -> bool:
-    """Whether the network lowers the error for validation data, by two standard errors, below that without one."""
+    """Whether the network lowers the error for validation data by a share that counts, and two standard errors."""
     x, rows = problem.valid.trajectories(), problem.train.layout.default_batch
     gains = []
     for i in range(_JUDGED):
@@ -245,9 +245,9 @@ def _useful(problem: Problem, model: WindowScore | FrameScore) -> bool:
         model.useful = False
         without = model.loss(batch, stream.generator(x.device))
         model.useful = True
-        gains.append(without - model.loss(batch, stream.generator(x.device)))
+        gains.append(1 - model.loss(batch, stream.generator(x.device)) / without)
     gain = torch.stack(gains)
-    return bool(gain.mean() > 2 * gain.std() / _JUDGED**0.5)
+    return bool(gain.mean() > max(_GAIN, 2 * float(gain.std()) / _JUDGED**0.5))
 
 
 def _model(law: WindowLaw, layout: StateLayout, settings: Settings, seed: int, frames: str) -> WindowScore | FrameScore:
