@@ -3,7 +3,8 @@
 python benchmarks/heat_priors.py    power per wave number and energy distance, beside those of exact draws
 
 The law is a Gaussian random field on 16 x 16 points.  Scores are learned around the Gaussian law of the data, flows
-and chains from whitened data: a network that learns nothing changes nothing.
+and chains from whitened data: a network that learns nothing changes nothing.  The shell of wave numbers with the fewest
+modes has 8 of them, so 3000 draws know its power to 100 (2 / 24000)^(1/2) = .9 %, 8000 states to learn from to .56 %.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from physinv.training.objectives.variational import simple_loss
 from simulators.fields.heat import Heat
 
 HEAT = Heat(size=16)
-TRAIN, VALID, DRAWS, STEPS, CHAIN = 2000, 200, 500, 8, 25
+TRAIN, VALID, DRAWS, STEPS, CHAIN = 8000, 200, 3000, 4, 25
+FEWER = 500  # draws of an energy distance, whose time grows by their square
 UPDATES, SOLVED = 100, 4  # the second ones go through a solver, where each takes a hundred times longer
 SETTINGS = Settings(width=8, validate_windows=64, batch=64)
 FEW = Settings(width=8, validate_windows=16, batch=16)
@@ -132,9 +134,10 @@ def once(seed: int, budget: float) -> dict[str, float]:
         laws[name] = draw(streams)
         spans = trained - begun, time.process_time() - trained
         found |= dict(zip((f"{name}: seconds of training", f"{name}: seconds of {DRAWS} draws"), spans, strict=True))
+        print(name, power_error(laws[name], exact), flush=True)
     for name, drawn in laws.items():
         found[f"{name}: power, largest error"] = power_error(drawn, exact)
-        found[f"{name}: energy distance"] = float(energy_distance(drawn, truth))
+        found[f"{name}: energy distance"] = float(energy_distance(drawn[:FEWER], truth[:FEWER]))
     return found
 
 

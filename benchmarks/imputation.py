@@ -2,18 +2,23 @@
 
     python benchmarks/imputation.py                          Ornstein-Uhlenbeck and heat, beside the exact smoother
     python benchmarks/imputation.py furnace sea --steps 500  datasets that `physinv import` wrote, beside interpolation
+    ... --models together state-space in-turn                by all frames at once, state-space layers, frame by frame
 
-Every second frame is known: with noise .3 (Ornstein-Uhlenbeck), noise .05 (heat, 16 points), exactly (recordings).
+Every second frame is known: with noise .3 (Ornstein-Uhlenbeck), noise .05 (heat, 16 points), exactly (recordings).  Of
+the processes also the first half, of which the rest is forecast.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
+import time
 from pathlib import Path
 
 import torch
 
+from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.evaluation.frames import missing_metrics
 from physinv.evaluation.metrics import crps
@@ -32,10 +37,17 @@ from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 F64 = torch.float64
+MODELS = ("together", "state-space", "in-turn")
 TRAIN, VALID, TEST, DRAWS = 2000, 200, 200, 64
 
 
-def known_processes(steps: int, seed: int) -> None:
+def choices(model: str) -> tuple[Settings, dict[str, str]]:
+    """Settings and options of a model."""
+    network = "state-space" if model == "state-space" else ""
+    return Settings(network=network), {"frames": "in-turn" if model == "in-turn" else "together"}
+
+
+def known_processes(models: list[str], steps: int, seed: int) -> None:
     """Print CRPS beside the exact smoother."""
     ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=40)
     prior = LinearGaussian(ou, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
@@ -50,30 +62,42 @@ def known_processes(steps: int, seed: int) -> None:
         along = {"coordinates": {"x": process.layout.coordinates[0]}, "names": "u"} if process.layout.space else {}
         axis = {"boundary": "periodic"} if process.layout.space else {}
         data = [make(part, times=process.times, **along, **axis) for part in (train, valid)]
-        answer = fit_imputation(Problem(process, *data, budget=Budget(steps=steps), seed=seed))
-        seen = list(range(0, len(process.times), 2))
-        record = ObservationRecord(*((float(process.times[i]), Observation(everything, noise)) for i in seen))
-        y, times = record.observe(truth[:, seen], generator=g), process.times.tolist()
-        ours = answer.given(record).sample_at(y, DRAWS, times, generator=g)
-        best = law.given(record).sample_at(y, DRAWS, times, generator=g)
-        for part, which in (("all frames", range(len(times))), ("missing frames", set(range(len(times))) - set(seen))):
-            at = sorted(which)
-            a, b = (float(crps(draws[:, :, at].float(), truth[:, at])) for draws in (ours, best))
-            print(f"{name}, {part}: CRPS {a:.5f}, exact {b:.5f}, {a / b - 1:+.1%}", flush=True)
+        half = len(process.times) // 2 + 1
+        cases = {"every second frame": range(0, len(process.times), 2), "first half": range(half)}
+        for model in models:
+            settings, options = choices(model)
+            problem = Problem(process, *data, settings=settings, budget=Budget(steps=steps), seed=seed)
+            answer = fit_imputation(problem, **options)
+            kept = "" if answer.model.useful else ", without its network"
+            for case, seen in cases.items():
+                record = ObservationRecord(*((float(process.times[i]), Observation(everything, noise)) for i in seen))
+                g = torch.Generator().manual_seed(seed + 1)
+                y, times = record.observe(truth[:, list(seen)], generator=g), process.times.tolist()
+                ours = answer.given(record).sample_at(y, DRAWS, times, generator=g)
+                best = law.given(record).sample_at(y, DRAWS, times, generator=g)
+                at = sorted(set(range(len(times))) - set(seen))
+                a, b = (float(crps(draws[:, :, at].float(), truth[:, at])) for draws in (ours, best))
+                told = f"{name}, {model}{kept}, {case}: CRPS of the missing frames"
+                print(f"{told} {a:.5f}, exact {b:.5f}, {a / b - 1:+.1%}", flush=True)
 
 
-def recordings(folders: list[Path], steps: int, seed: int, limit: int) -> None:
+def recordings(folders: list[Path], models: list[str], steps: int, seed: int, limit: int) -> None:
     """Print CRPS beside linear interpolation in time."""
-    for folder in folders:
+    for folder, model in itertools.product(folders, models):
+        (settings, options), begun = choices(model), time.process_time()
         with tempfile.TemporaryDirectory() as tmp:
             run, out = Path(tmp) / "run", Path(tmp) / "x.hdf5"
             train, valid = (TrajectoryDataset(folder / "data" / split) for split in ("train", "valid"))
-            train_run(run, train, valid, method="imputation", budget=Budget(steps=steps), seed=seed)
+            budget = Budget(steps=steps)
+            train_run(
+                run, train, valid, method="imputation", settings=settings, options=options, budget=budget, seed=seed
+            )
             fitted = load_run(run)
             gaps = trajectories_with_gaps(fitted, folder / "data" / "test", hide=["every:2"], limit=limit)
             plan = RecordPlan(frames=tuple(fitted.times.tolist()), samples=16, seed=seed, limit=limit)
             reconstruct_record(fitted, gaps, out, plan)
-            print(f"{folder.name}: {missing_metrics(read_reconstruction(out))}", flush=True)
+            spent = time.process_time() - begun
+            print(f"{folder.name}, {model}, {spent:.0f} s: {missing_metrics(read_reconstruction(out))}", flush=True)
 
 
 def main() -> None:
@@ -82,12 +106,13 @@ def main() -> None:
     parser.add_argument("datasets", type=Path, nargs="*", help="folders that `physinv import` wrote")
     parser.add_argument("--steps", type=int, default=1, help="updates of the network (default %(default)s)")
     parser.add_argument("--limit", type=int, default=30, help="test windows, at most (default %(default)s)")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["together"])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.datasets:
-        recordings(args.datasets, args.steps, args.seed, args.limit)
+        recordings(args.datasets, args.models, args.steps, args.seed, args.limit)
     else:
-        known_processes(args.steps, args.seed)
+        known_processes(args.models, args.steps, args.seed)
 
 
 if __name__ == "__main__":

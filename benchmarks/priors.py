@@ -1,11 +1,14 @@
 """One prior, many forward models: guided diffusion, Monte Carlo and 4D-Var with a prior that was learned once.
 
-    python benchmarks/priors.py [--only heat walls]    results/priors.json
+    python benchmarks/priors.py [--only heat walls chains]    results/priors.json
 
 1. Heat, 8 x 8: a prior learned from its initial states; `dps` given final states, and given a quarter of the points
    (sigma .05), CRPS over that of the exact posterior; also with the diffusivity times 1.5, without training.
-2. Heat between walls, 16 cells in one dimension, initial states with two values and edges: CRPS of `mcmc` and `dps`
-   with a learned prior, of `mcmc` with the Gaussian one, and of the linear estimate.
+2. Heat between walls, 16 cells in one dimension, initial states with two values and edges: CRPS of `dps` and
+   `gauss-newton` with a learned prior, of `mcmc` with the Gaussian one, and of the linear estimate.
+3. The same of `mcmc` with the learned prior.  One stored step, which the
+   process takes exactly, so that a path has 32 numbers; a small token network, since every move of a chain
+   differentiates sixteen evaluations of it; populations, since edges may lie in several places.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from common import ROOT, dataset, write
@@ -37,11 +41,15 @@ from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.fields.heat_walls import HeatWalls
 
-HEAT, WALLS = {"size": 8}, {"dimension": 1, "size": 16}
-UPDATES = {"heat": 100, "walls": 500}
+HEAT, WALLS = {"size": 8}, {"dimension": 1, "size": 16, "steps": 1}
+UPDATES = {"heat": 100, "walls": 1500}
+SETTINGS = {
+    "heat": Settings(validate_windows=128, validate_every=500),
+    "walls": Settings(network="tokens", width=32, depth=3, validate_windows=256, validate_every=500),
+}
 OBSERVATIONS, DRAWS = 64, 8  # of heat
-SHARP = 16  # observations between walls
-CHAINS = {"iterations": 32, "warm_up": 12, "most": 1}
+SHARP, SHARP_DRAWS = 12, 32  # between walls
+CHAINS = {"chains": 2, "particles": 24, "most": 1}
 
 
 def fresh(process: Simulator, data: TrajectoryDataset, n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -50,17 +58,17 @@ def fresh(process: Simulator, data: TrajectoryDataset, n: int, seed: int) -> tup
     return truth, process.run(truth, process.times[[0, -1]], generator=stream.generator())[:, -1]
 
 
-def learned(data: Mapping[str, TrajectoryDataset], updates: int, seed: int) -> LearnedPrior:
+def learned(data: Mapping[str, TrajectoryDataset], part: str, seed: int) -> LearnedPrior:
     """The prior of a dataset."""
-    settings = Settings(validate_windows=128, validate_every=500)
-    return fit_prior(data["train"], data["valid"], budget=Budget(steps=updates), settings=settings, seed=seed)
+    budget = Budget(steps=UPDATES[part])
+    return fit_prior(data["train"], data["valid"], budget=budget, settings=SETTINGS[part], seed=seed)
 
 
 def heat(seed: int) -> dict[str, float]:
     """CRPS over exact of guided diffusion, of the process that made the data and of another one."""
     with tempfile.TemporaryDirectory() as tmp:
         data = dataset("heat", seed, Path(tmp) / "data", changes=HEAT)
-    prior = learned(data, UPDATES["heat"], seed)
+    prior = learned(data, "heat", seed)
     figures = {"heat: updates of the prior": float(UPDATES["heat"])}
     for diffusivity in (1.0, 1.5):
         process = Heat(**HEAT, diffusivity=diffusivity)
@@ -83,36 +91,42 @@ def heat(seed: int) -> dict[str, float]:
     return figures
 
 
-def walls(seed: int) -> dict[str, float]:
+def walls(seed: int, *, chains: bool = False) -> dict[str, float]:
     """CRPS with a learned prior of edges, and with the Gaussian one of the same mean and covariance."""
-    process = HeatWalls(**WALLS)
+    part, process = "chains" if chains else "walls", HeatWalls(**WALLS)
     with tempfile.TemporaryDirectory() as tmp:
         data = dataset("heat-walls", seed, Path(tmp) / "data", changes=WALLS, train=2000)
-    prior = learned(data, UPDATES["walls"], seed)
+    prior = learned(data, "walls", seed)
     gaussian = gaussian_prior_of(process, data["train"].states(0), known=False)
     truth, final = fresh(process, data["test"], SHARP, seed)
     problem = Problem(process, data["train"], data["valid"], seed=seed)
-    figures = {"walls: updates of the prior": float(UPDATES["walls"])}
+    figures = {f"{part}: updates of the prior": float(UPDATES["walls"])}
     cases: dict[str, tuple[str, Prior | None, dict[str, int]]] = {
-        "mcmc, learned prior": ("mcmc", prior, CHAINS),
         "mcmc, Gaussian prior": ("mcmc", gaussian, CHAINS),
         "gauss-newton, learned prior": ("gauss-newton", prior, {"outer": 3}),
         "dps, learned prior": ("dps", prior, {"sweeps": 2}),
         "linear estimate": ("linear", None, {}),
     }
+    if chains:
+        cases = {"mcmc, learned prior": ("mcmc", prior, CHAINS)}
     for name, (method, law, options) in cases.items():
         begun = time.process_time()
         stream = seeds(seed).child("reconstruction", "samples", name)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*(R-hat|effective)")
             answer = fit_method(method, replace(problem, prior=law), options)
-            drawn = answer.sample(final, DRAWS, generator=stream.generator())
-        figures[f"walls, {name}: CRPS"] = float(crps(drawn, truth))
-        figures[f"walls, {name}: CPU seconds an observation"] = (time.process_time() - begun) / len(truth)
+            drawn = answer.sample(final, SHARP_DRAWS, generator=stream.generator())
+        figures[f"{part}, {name}: CRPS"] = float(crps(drawn, truth))
+        print(name, figures[f"{part}, {name}: CRPS"], flush=True)
+        figures[f"{part}, {name}: CPU seconds an observation"] = (time.process_time() - begun) / len(truth)
     return figures
 
 
-PARTS = {"heat": heat, "walls": walls}
+PARTS: dict[str, Callable[[int], dict[str, float]]] = {
+    "heat": heat,
+    "walls": walls,
+    "chains": partial(walls, chains=True),
+}
 
 
 def main() -> None:

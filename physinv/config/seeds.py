@@ -9,6 +9,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     import / shares                         which imported trajectories are set aside
     model / reference                       starts of the fit of a mixture
     model / network                         first weights of a network
+    model / network / memory                first weights of the recurrent state that reads frames
     physics / network                       random layers of learned physics
     prior / network                         first weights of the network of a learned prior
     prior / fill / SPLIT                    noise in the modes that do not vary, for a law of states by a flow
@@ -65,6 +66,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / noise                          passes with dropout that the size of the noise is fitted to
     method / widths                         noisy states that residuals are measured on
     method / choice                         samples of the candidates that a choice is made among
+    method / network / NUMBER               masks and noise by which a network of trajectories is compared with none
     method / increments                     draws by which the spread of increments is fitted
     method / package                        another package, which draws from the global stream
     parameters / ...                        the law of unknown parameters, with the names of model and training

@@ -43,7 +43,7 @@ class Settings(Strict):
     )
     network: str = Field(
         "",
-        description="network by name (mlp, unet, tokens, particles) or as module:Class; none: that of the layout",
+        description="network: mlp, unet, tokens, particles, state-space, or module:Class; none: that of the layout",
     )
     width: int = Field(0, ge=0, description="channels of the network; 0: 64 for vectors, 16 for fields")
     depth: int = Field(

@@ -88,6 +88,10 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
         "learned.imputation:fit_imputation",
         "conditional diffusion of whole trajectories, given any of their entries",
     ),
+    "latent": (
+        "latent:fit_latent",
+        "another method on codes of fewer points, for large fields",
+    ),
     "npse": (
         "learned.simulation_based:fit_npse",
         "neural posterior score estimation (package sbi), vectors",

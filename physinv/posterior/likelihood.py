@@ -124,7 +124,8 @@ def flow_log_prob(
         return divergence(lambda y: velocity(inside, y), state[0])
 
     # The tolerance of the states is in units of their root mean square, that of the density in nats.
-    ends, size = torch.tensor(span, dtype=torch.float64, device=x.device), float(x.double().square().mean().sqrt())
+    ends = torch.tensor(span, dtype=torch.float64, device=x.device)
+    size = float(x.detach().double().square().mean().sqrt())
     with torch.set_grad_enabled(differentiable):
         x = x.detach().requires_grad_() if differentiable and not x.requires_grad else x
         reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=(atol * (size or 1.0), atol))

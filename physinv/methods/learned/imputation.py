@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["GivenEntries", "Imputation", "fit_imputation", "load_imputation"]
+__all__ = ["FRAMES", "GivenEntries", "Imputation", "fit_imputation", "load_imputation"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,19 +14,23 @@ from torch import Tensor
 from physinv.config.inputs import Times, as_times
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
-from physinv.equations.sde import SDE, Reverse, Score
-from physinv.equations.solve import solve
-from physinv.equations.steps import euler, heun
+from physinv.config.suggest import did_you_mean
+from physinv.equations.sde import SDE, Score
 from physinv.laws.record import ObservationRecord
 from physinv.methods.problem import Answer, NotApplicableError, Problem, RecordAnswer
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
 from physinv.models.networks.build import build_network
-from physinv.models.windows import LEAST, Conditional, WindowLaw, WindowScore, fit_window_law
+from physinv.models.windows import LEAST, FrameNetwork, FrameScore, WindowLaw, WindowScore, fit_window_law
 from physinv.processes.layout import StateLayout
 from physinv.training.objectives.base import Batch
 
-_GROUPS = 4  # of features for each entry
+FRAMES = ("together", "in-turn")
+"""How the frames of a trajectory are drawn: all at once, or one after the other by a model with a recurrent state."""
+
+_GROUPS, _TURN = 4, 5  # of features for each entry
+_MEMORY = 32  # numbers of the recurrent state
 _DRAWS = 16  # that a mean is taken over
+_JUDGED, _GAIN = 16, 1e-3  # batches that the network is judged by, and the share of the error that it has to find
 _AT_ONCE = 2**24  # numbers of the draws that are made together
 _NEAR = 1e-6  # of the horizon: times that are the same
 
@@ -42,7 +46,7 @@ class Imputation(Answer):
         seed: Seed of the draws that a mean is taken over.
     """
 
-    model: WindowScore
+    model: WindowScore | FrameScore
     times: Float[Tensor, " time"]
     steps: int
     seed: int = 0
@@ -102,32 +106,16 @@ class Imputation(Answer):
         for i, pattern in enumerate(patterns):
             rows = (which == i).nonzero()[:, 0]
             for part in torch.split(rows, max(1, _AT_ONCE // (n * units[0].numel()))):
-                known = law.given(units[part][None], pattern[None], sure[None]).repeated(n)
-                u = self._drawn(known, generator).reshape(len(part), n, *units.shape[1:])
+                u = self.model.drawn(units[part], pattern, sure, n, steps=self.steps, generator=generator)
                 out[part] = law.states(u, shape).to(out)
         exact = y.isfinite() & (sure < LEAST).reshape(y.shape[1:])
         return torch.where(exact[:, None], y[:, None].to(out), out)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tables of the law and the weights of the network."""
-        return prefixed("law", dict(self.model.law.state_dict())) | prefixed(
-            "network", dict(self.model.network.state_dict())
-        )
-
-    @torch.no_grad()
-    def _drawn(self, known: Conditional, generator: torch.Generator | None) -> Tensor:
-        """Draw trajectories in units of the law."""
-        like = known.mean[0]
-        e = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-        process = self.model.process
-        times = torch.linspace(process.horizon, 0, self.steps + 1, dtype=torch.float64)
-        reverse = Reverse(process, lambda x, t: self.model.score(x, t, known), 0.0)
-
-        # Of second order, but for the last step: the score ends where the noise does.
-        if len(times) > 2:
-            e = solve(reverse, e, times[:-1], step=heun)[:, -1]
-        e = solve(reverse, e, times[-2:], step=euler)[:, -1]
-        return self.model.law.completed(known.mean + known.deviation(e[None]), known, generator)
+        """Return the tables of the law, the weights of the network, and whether it counts."""
+        found = prefixed("law", dict(self.model.law.state_dict()))
+        found |= prefixed("network", dict(self.model.network.state_dict()))
+        return found | {"useful": torch.tensor(self.model.useful)}
 
     def _only_last(self, final: Tensor) -> Tensor:
         """Trajectories of which the last frame alone is known."""
@@ -172,7 +160,9 @@ class GivenEntries(RecordAnswer):
         return self.imputation.impute(x, n, noise=noise, generator=generator)[:, :, found]
 
 
-def load_imputation(setup: Setup, tensors: Mapping[str, Tensor], *, rank: int = 512, steps: int = 16) -> Imputation:
+def load_imputation(
+    setup: Setup, tensors: Mapping[str, Tensor], *, rank: int = 512, steps: int = 16, frames: str = "together"
+) -> Imputation:
     """Load what :func:`fit_imputation` returned.
 
     Args:
@@ -180,31 +170,40 @@ def load_imputation(setup: Setup, tensors: Mapping[str, Tensor], *, rank: int = 
         tensors: What was fitted.
         rank: Not used: the tables have it.
         steps: Sampling steps.
+        frames: How they are drawn.
 
     Returns:
         The law of trajectories.
     """
     law = WindowLaw(below("law", tensors))
-    model = _model(law, setup.layout, setup.settings, setup.seed)
+    model = _model(law, setup.layout, setup.settings, setup.seed, frames)
     model.network.load_state_dict(below("network", tensors))
+    model.useful = bool(tensors.get("useful", True))
     return Imputation(model.to(setup.device).eval(), setup.times, steps, setup.seed)
 
 
 @loaded_by(load_imputation)
-def fit_imputation(problem: Problem, *, rank: int = 512, steps: int = 16) -> Imputation:
+def fit_imputation(problem: Problem, *, rank: int = 512, steps: int = 16, frames: str = "together") -> Imputation:
     """Fit the Gaussian law of trajectories, and train a network on what it misses.
 
     Args:
         problem: The process and its data; physics is neither used nor learned.
         rank: Largest rank of the part of the law that knows correlations between the numbers of a state.
-        steps: Sampling steps.
+        steps: Sampling steps, of each frame where they are drawn in turn.
+        frames: ``"together"``, or ``"in-turn"``: frame by frame, away from the known ones, each given all those before
+            it by a recurrent state.
 
     Returns:
         The law of trajectories given any of their entries.
 
     Raises:
         NotApplicableError: For particles, and for unknown parameters.
-        ValueError: For a rank or steps below 1.
+        ValueError: For a rank or steps below 1, and for another word for the frames.
+
+    References:
+        Tashiro et al. (2021), CSDI: conditional score-based diffusion models for probabilistic time series imputation;
+        Rasul et al. (2021), Autoregressive denoising diffusion models for multivariate probabilistic time series
+        forecasting.
     """
     layout = problem.train.layout
     if layout.positions:
@@ -214,29 +213,52 @@ def fit_imputation(problem: Problem, *, rank: int = 512, steps: int = 16) -> Imp
     for name, value in {"rank": rank, "steps": steps}.items():
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    if frames not in FRAMES:
+        raise ValueError(f"`frames` must be one of {', '.join(FRAMES)}, got {frames!r}; {did_you_mean(frames, FRAMES)}")
     law = fit_window_law(layout, problem.train.trajectories(), problem.valid.trajectories(), rank=rank)
-    model = _model(law, layout, problem.settings, problem.seed).to(problem.device)
+    model = _model(law, layout, problem.settings, problem.seed, frames).to(problem.device)
     problem.minimise_trajectories(model, imputation_loss)
-    return Imputation(model.eval(), problem.train.times, steps, problem.seed)
+    model.useful = _useful(problem, model.eval())
+    return Imputation(model, problem.train.times, steps, problem.seed)
 
 
 def imputation_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
-    """Return the loss of a :class:`~physinv.models.windows.score.WindowScore` for whole trajectories.
+    """Return the loss of a model of windows for whole trajectories.
 
     Args:
         score: The model.
         sde: Not used.
         batch: Whole trajectories.
     """
-    assert isinstance(score, WindowScore)
+    assert isinstance(score, WindowScore | FrameScore)
     return score.loss(batch.states, batch.generator)
 
 
-def _model(law: WindowLaw, layout: StateLayout, settings: Settings, seed: int) -> WindowScore:
-    """The untrained model: frames are channels of a field, and of a vector more components."""
-    outputs = law.frames * layout.shape[0]
-    stream = seeds(seed).child("model", "network")
-    return WindowScore(law, build_network(layout, _GROUPS * outputs, outputs, settings, seed=stream), layout)
+@torch.no_grad()
+def _useful(problem: Problem, model: WindowScore | FrameScore) -> bool:
+    """Whether the network lowers the error for validation data by a share that counts, and two standard errors."""
+    x, rows = problem.valid.trajectories(), problem.train.layout.default_batch
+    gains = []
+    for i in range(_JUDGED):
+        stream, some = seeds(problem.seed).child("method", "network", i), torch.arange(i * rows, (i + 1) * rows)
+        batch = x[some.to(x.device) % len(x)]
+        model.useful = False
+        without = model.loss(batch, stream.generator(x.device))
+        model.useful = True
+        gains.append(1 - model.loss(batch, stream.generator(x.device)) / without)
+    gain = torch.stack(gains)
+    return bool(gain.mean() > max(_GAIN, 2 * float(gain.std()) / _JUDGED**0.5))
+
+
+def _model(law: WindowLaw, layout: StateLayout, settings: Settings, seed: int, frames: str) -> WindowScore | FrameScore:
+    """The untrained model: frames are channels of a field, and of a vector more components, or come one by one."""
+    stream, channels = seeds(seed).child("model", "network"), layout.shape[0]
+    if frames == "together":
+        outputs = law.frames * channels
+        return WindowScore(law, build_network(layout, _GROUPS * outputs, outputs, settings, seed=stream), layout)
+    step = build_network(layout, _TURN * channels + _MEMORY, channels, settings, seed=stream)
+    with stream.child("memory").as_global():
+        return FrameScore(law, FrameNetwork(step, law.numbers, _MEMORY), layout)
 
 
 def _entries_of(

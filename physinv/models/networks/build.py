@@ -59,6 +59,7 @@ NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
         "unet": "physinv.models.networks.unet:unet",
         "tokens": "physinv.models.networks.tokens:token_net",
         "particles": "physinv.models.networks.particles:particle_net",
+        "state-space": "physinv.models.networks.state_space:state_space_net",
     },
 )
 """Networks by name; those of other packages register under the entry points ``physinv.networks``."""

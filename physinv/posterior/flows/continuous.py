@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from physinv.config.inputs import check_count
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE, Score
-from physinv.posterior.flows.straight import matching_error, straight_velocity, transport_noise
+from physinv.posterior.flows.straight import matching_error, straight_velocity, turn, turn_back
 from physinv.posterior.likelihood import Divergence, divergence_for, flow_log_prob
 from physinv.training.objectives.base import Batch
 
@@ -57,7 +57,16 @@ class ContinuousFlow(nn.Module):
             noise: Standard normal numbers.
             steps: Steps of Heun's method.
         """
-        return transport_noise(self, noise, check_count(steps, "steps"))
+        return turn(self.network, noise, check_count(steps, "steps"))
+
+    def untransport(self, data: Float[Tensor, "batch *state"], *, steps: int = 32) -> Float[Tensor, "batch *state"]:
+        """Return the noise that :meth:`transport` makes data of.
+
+        Args:
+            data: Data.
+            steps: Steps of :meth:`transport`.
+        """
+        return turn_back(self.network, data, check_count(steps, "steps"))
 
     def log_prob(
         self,

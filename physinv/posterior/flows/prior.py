@@ -22,6 +22,7 @@ from physinv.data.file_format import Header
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.noising import VE, Noising
 from physinv.laws.covariance import Covariance, diagonal
+from physinv.laws.prior import Prior
 from physinv.models.networks.build import build_network
 from physinv.models.references.linear import power_spectrum
 from physinv.posterior.flows.continuous import ContinuousFlow, likelihood_loss, matching_loss
@@ -39,7 +40,7 @@ _ROUNDING = 1e-6  # of the mean of a number: less is rounding
 
 
 @dataclass(frozen=True, eq=False)
-class FlowPrior:
+class FlowPrior(Prior):
     """A law ``p(x)`` as a flow of whitened states.
 
     Args:
@@ -84,8 +85,36 @@ class FlowPrior:
         noise = u.to(self.mean).reshape(len(u), *self.mean.shape)
         return self.mean + self.covariance.root(self.flow.transport(noise, steps=steps))
 
+    def encode(self, x: States, *, steps: int = 32) -> Float[Tensor, "batch numbers"]:
+        """Return the noise that :meth:`decode` makes states of; 0 in modes that do not vary.
+
+        Args:
+            x: States.
+            steps: Steps of :meth:`decode`.
+        """
+        gap = as_states(x, "x", tuple(self.mean.shape), like=self.mean) - self.mean
+        return self.flow.untransport(self.covariance.whiten(gap), steps=steps).flatten(1)
+
+    @torch.enable_grad()
+    def score(self, x: States, *, generator: torch.Generator | None = None) -> Float[Tensor, "batch *state"]:
+        """Return the gradient of :meth:`log_prob`, through every step of its solver.
+
+        Args:
+            x: States.
+            generator: Source of a random probe, on the device of the flow.
+        """
+        states = as_states(x, "x", tuple(self.mean.shape), like=self.mean).detach().requires_grad_()
+        logs = self.log_prob(states, generator=generator, differentiable=True)
+        (found,) = torch.autograd.grad(logs.sum(), states)
+        return found
+
     def log_prob(
-        self, x: States, *, divergence: Divergence | None = None, generator: torch.Generator | None = None
+        self,
+        x: States,
+        *,
+        divergence: Divergence | None = None,
+        generator: torch.Generator | None = None,
+        differentiable: bool = False,
     ) -> Float[Tensor, " batch"]:
         """Return log densities in nats, in the modes that vary.
 
@@ -93,13 +122,15 @@ class FlowPrior:
             x: States.
             divergence: See :meth:`~physinv.posterior.flows.continuous.ContinuousFlow.log_prob`.
             generator: Source of a random probe, on the device of the flow.
+            differentiable: Whether the result can be differentiated by the states.
         """
         gap = as_states(x, "x", tuple(self.mean.shape), like=self.mean) - self.mean
         z = self.covariance.whiten(gap)
         # the whitened law at z stands for the Gaussian one at x; what the flow adds is the same for both
         gaussian = gaussian_log_prob(self.process.modes(gap), self.power, gap)
         white = gaussian_log_prob(z, torch.ones_like(z[0]), z)
-        return self.flow.log_prob(z, divergence=divergence, generator=generator) - white + gaussian
+        flow = self.flow.log_prob(z, divergence=divergence, generator=generator, differentiable=differentiable)
+        return flow - white + gaussian
 
 
 def fit_flow(

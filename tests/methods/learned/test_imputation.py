@@ -3,29 +3,36 @@
 import pytest
 import torch
 
+from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.evaluation.metrics import crps
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
-from physinv.methods.learned.imputation import fit_imputation
+from physinv.methods.learned.imputation import fit_imputation, load_imputation
 from physinv.methods.problem import Problem
+from physinv.models.windows import FrameScore
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 F64 = torch.float64
 
 
-@pytest.fixture(scope="module")
-def fitted():
+@pytest.fixture(scope="module", params=["together", "in-turn", "state-space"])
+def fitted(request):
     """Ornstein-Uhlenbeck in one dimension, its law of trajectories from 1500 of them, and 150 others."""
     process = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=12)
     g = torch.Generator().manual_seed(0)
     parts = process.simulate(1800, process.times, generator=g).split([1500, 150, 150])
     train, valid = (TrajectoryDataset.from_arrays(x, times=process.times) for x in parts[:2])
-    problem = Problem(process, train, valid, budget=Budget(steps=1))
-    return process, fit_imputation(problem), parts[2], g, problem
+    settings = Settings(network="state-space" if request.param == "state-space" else "", validate_windows=64)
+    problem = Problem(process, train, valid, settings=settings, budget=Budget(steps=1))
+    frames = "in-turn" if request.param == "in-turn" else "together"
+    answer = fit_imputation(problem, frames=frames)
+    assert not answer.model.useful  # of Gaussian data it learns nothing
+    answer.model.useful = True  # so that the sampler is tested as well
+    return process, answer, parts[2], g, problem
 
 
 def test_half_of_the_times_missing(fitted):
@@ -76,3 +83,15 @@ def test_averages_and_other_times_are_refused(fitted):
             answer.given(record)
     with pytest.raises(ValueError, match="`rank` must be at least 1"):
         fit_imputation(problem, rank=0)
+    with pytest.raises(ValueError, match="`frames` must be one of together, in-turn, got 'one'"):
+        fit_imputation(problem, frames="one")
+
+
+def test_a_stored_answer_draws_the_same(fitted):
+    _, answer, truth, _, problem = fitted
+    frames = "in-turn" if isinstance(answer.model, FrameScore) else "together"
+    again = load_imputation(problem.setup, answer.tensors(), frames=frames)
+    y = truth[:3].clone()
+    y[:, 6:] = torch.nan
+    one, two = (a.impute(y, 2, generator=torch.Generator().manual_seed(1)) for a in (answer, again))
+    assert torch.equal(one, two)
