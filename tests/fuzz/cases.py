@@ -13,7 +13,6 @@ from tests.fuzz.attempt import FAMILIES, Attempt, Expected, InapplicableError, M
 from tests.fuzz.scenario import Scenario
 from tests.fuzz.scenarios import scenarios
 
-TRIES = 20  # mutations that are asked before a case is given up
 SEED = 21
 
 
@@ -74,7 +73,7 @@ def set_up(one: Case, base: Path, folder: Path) -> tuple[Attempt, Expected, str]
     """
     scenario, rng = one.scenario, random.Random(one.seed)
     others = [m for family in scenario.families for m in FAMILIES[family]]
-    for mutation in (one.mutation, *(rng.choice(others) for _ in range(TRIES))):
+    for mutation in (one.mutation, *random.Random(f"{one.seed} others").sample(others, len(others))):
         attempt = _fresh(scenario, base, folder, rng)
         if not attempt.target.exists():
             raise RuntimeError(f"{scenario.name}: there is no {scenario.target} to mutate")
