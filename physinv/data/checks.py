@@ -43,6 +43,9 @@ class Blocks(Protocol):
 
         Args:
             limit: How many; None for all.
+
+        Returns:
+            Blocks of states, one after the other.
         """
 
 

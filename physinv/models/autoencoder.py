@@ -185,8 +185,8 @@ def axis_code(n: int, m: int, *, wraps: bool) -> Float[Tensor, "m n"]:
     Example:
         A constant stays what it is.
 
-        >>> axis_code(8, 2, wraps=False).sum(1)
-        tensor([1., 1.], dtype=torch.float64)
+        >>> [round(x, 6) for x in axis_code(8, 2, wraps=False).sum(1).tolist()]
+        [1.0, 1.0]
     """
     fine, coarse = (_waves(k, m, wraps=wraps) for k in (n, m))
     return math.sqrt(m / n) * coarse.T @ fine

@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from physinv.equations.noising import VP, Cosine
 from physinv.models.windows.law import LEAST, Conditional, WindowLaw
 from physinv.models.windows.score import denoised, masked, velocity_error, velocity_score
+from physinv.models.windows.trajectories import TrajectoryScore
 from physinv.processes.layout import StateLayout
 
 _BLANK = 0.5  # share of the frames of which nothing is known in training
@@ -41,7 +41,7 @@ class FrameNetwork(nn.Module):
         self.step, self.reader = step, nn.GRU(2 * numbers + 1, memory, batch_first=True)
 
 
-class FrameScore(nn.Module):
+class FrameScore(TrajectoryScore):
     """The score of the next frame of a trajectory, in white coordinates ``e'`` of the module's docstring.
 
     Where ``useful`` is False, draws are those of the Gaussian law.
@@ -56,18 +56,12 @@ class FrameScore(nn.Module):
         forecasting.
     """
 
+    network: FrameNetwork
+
     def __init__(self, law: WindowLaw, network: FrameNetwork, layout: StateLayout) -> None:
-        super().__init__()
-        self.law, self.network, self.layout = law, network, layout
-        self.process, self.useful = VP(Cosine()), True
+        super().__init__(law, network, layout)
 
     def loss(self, states: Float[Tensor, "batch time *state"], generator: torch.Generator | None) -> Float[Tensor, ""]:
-        """Return the error of the prediction of ``v`` for a frame, entries, noise and times that are drawn.
-
-        Args:
-            states: Whole trajectories.
-            generator: Source of randomness.
-        """
         u, y, seen, noise = masked(self.law, self.layout, states, generator, most=_GROUPS)
         frames, device = self.law.frames, states.device
         draw = torch.rand((2, len(u)), generator=generator, device=device)
@@ -89,27 +83,9 @@ class FrameScore(nn.Module):
             errors.append(velocity_error(self.process, _Velocity(self, known, place, basis, context), e, generator))
         return torch.stack(errors).mean()
 
-    @torch.no_grad()
-    def drawn(
-        self,
-        y: Float[Tensor, "row time number"],
-        seen: Bool[Tensor, "time number"],
-        noise: Float[Tensor, "time number"],
-        n: int,
-        *,
-        steps: int,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "row n time number"]:
-        """Draw trajectories frame by frame, in units of the law.
-
-        Args:
-            y: Entries in units of the law.
-            seen: Which of them are known.
-            noise: Deviation of their noise, in units of the law.
-            n: Draws for each row.
-            steps: Sampling steps for each frame.
-            generator: Source of randomness.
-        """
+    def _drawn(
+        self, y: Tensor, seen: Tensor, noise: Tensor, n: int, steps: int, generator: torch.Generator | None
+    ) -> Tensor:
         order, before = _order(seen), torch.zeros(len(seen), dtype=torch.bool, device=y.device)
         u = torch.where(seen, y, 0.0).repeat_interleave(n, 0)
         for k, place in enumerate(order):

@@ -8,15 +8,16 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from physinv.equations.noising import VP, Cosine, Noising
+from physinv.equations.noising import Noising
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import solve
 from physinv.equations.steps import euler, heun
 from physinv.models.windows.law import LEAST, Conditional, WindowLaw
 from physinv.models.windows.masks import draw_masks
+from physinv.models.windows.trajectories import TrajectoryScore
 from physinv.processes.layout import StateLayout
 
 _EXACT = 0.5  # share of the trajectories of a batch whose entries are known without noise
@@ -24,7 +25,7 @@ _LOWEST = math.log(1e-2)  # of the noise of the others, in units of the law, up 
 _WORK = 2e8  # multiplications of an update that go into laws given masks
 
 
-class WindowScore(nn.Module):
+class WindowScore(TrajectoryScore):
     """The score of ``e_t`` given some entries, ``e_0`` the white coordinates of a trajectory given the same entries.
 
     ``e_t = a e_0 + s n`` by the variance-preserving process.  For Gaussian data ``e_0`` is white, and the score is
@@ -45,9 +46,7 @@ class WindowScore(nn.Module):
     """
 
     def __init__(self, law: WindowLaw, network: nn.Module, layout: StateLayout) -> None:
-        super().__init__()
-        self.law, self.network, self.layout = law, network, layout
-        self.process, self.useful = VP(Cosine()), True
+        super().__init__(law, network, layout)
         flat = law.factor.flatten(0, 1)
         self.reach = math.sqrt(len(flat) * float(flat.square().sum(0).max()))
 
@@ -83,38 +82,14 @@ class WindowScore(nn.Module):
         return velocity_score(self.process, self.velocity(e.reshape(known.mean.shape), t, known).reshape(e.shape), e, t)
 
     def loss(self, states: Float[Tensor, "batch time *state"], generator: torch.Generator | None) -> Float[Tensor, ""]:
-        """Return the error of the prediction of ``v`` for entries, noise and times that are drawn.
-
-        Args:
-            states: Whole trajectories.
-            generator: Source of randomness.
-        """
         u, y, seen, noise = masked(self.law, self.layout, states, generator)
         known = self.law.given(y, seen, noise)
         e = known.whitened(self.law.coordinates(u))
         return velocity_error(self.process, lambda noisy, t: self.velocity(noisy, t, known), e, generator)
 
-    @torch.no_grad()
-    def drawn(
-        self,
-        y: Float[Tensor, "row time number"],
-        seen: Bool[Tensor, "time number"],
-        noise: Float[Tensor, "time number"],
-        n: int,
-        *,
-        steps: int,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "row n time number"]:
-        """Draw trajectories, in units of the law.
-
-        Args:
-            y: Entries in units of the law.
-            seen: Which of them are known.
-            noise: Deviation of their noise, in units of the law.
-            n: Draws for each row.
-            steps: Sampling steps.
-            generator: Source of randomness.
-        """
+    def _drawn(
+        self, y: Tensor, seen: Tensor, noise: Tensor, n: int, steps: int, generator: torch.Generator | None
+    ) -> Tensor:
         known = self.law.given(y[None], seen[None], noise[None]).repeated(n)
         like = known.mean[0]
         e = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
@@ -210,6 +185,9 @@ def denoised(
         score: The score of noisy coordinates.
         e: Standard normal numbers.
         steps: Number of steps, of second order but for the last: the score ends where the noise does.
+
+    Returns:
+        The coordinates.
     """
     times = torch.linspace(process.horizon, 0, steps + 1, dtype=torch.float64)
     reverse = Reverse(process, score, 0.0)

@@ -26,7 +26,8 @@ def fitted(request):
     g = torch.Generator().manual_seed(0)
     parts = process.simulate(1800, process.times, generator=g).split([1500, 150, 150])
     train, valid = (TrajectoryDataset.from_arrays(x, times=process.times) for x in parts[:2])
-    settings = Settings(network="state-space" if request.param == "state-space" else "", validate_windows=64)
+    network = "state-space" if request.param == "state-space" else ""
+    settings = Settings(network=network, width=16, depth=1, validate_windows=64)
     problem = Problem(process, train, valid, settings=settings, budget=Budget(steps=1))
     frames = "in-turn" if request.param == "in-turn" else "together"
     answer = fit_imputation(problem, frames=frames)
