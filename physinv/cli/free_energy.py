@@ -49,7 +49,10 @@ def free_energy(
     from physinv.thermodynamics.free_energy import free_energy
 
     name, first, last = parse_change(vary)
-    made = build(find(process), read_assignments(set_ or []))
+    given = read_assignments(set_ or [])
+    if name in given:
+        raise ValueError(f"`--set {name}` must be another parameter than that of `--vary`; leave it out.")
+    made = build(find(process), given)
     with keeping(NOTHING), progress("changing the energy") as report, threads_for(made.shape):
         found = free_energy(
             made, name, first, last, duration=duration, runs=runs, steps=steps, seed=seed, progress=report

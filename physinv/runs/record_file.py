@@ -126,7 +126,7 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
 
     Raises:
         ValueError: If the file cannot be read, has several variables and none is named, or its numbers are complex,
-            words, or too large for float32.
+            words, infinite, or too large for float32.
     """
     source = open_source(path)
     names = [str(name) for name in source.data_vars]
@@ -136,6 +136,10 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
     array: Any = source[known[0]].values
     if array.dtype.kind not in "biuf":
         raise ValueError(f"`data`: numbers of {where} must be real, {path} has {array.dtype}; write real ones.")
+    if (count := int(np.isinf(array).sum())) and array.dtype.kind == "f":
+        raise ValueError(
+            f"`data`: numbers of {where} must be finite, {path} has {count} infinite ones; missing ones are NaN."
+        )
     with np.errstate(over="ignore"):
         found = array.astype("float32")
     if (lost := np.isfinite(array) & ~np.isfinite(found)).any():

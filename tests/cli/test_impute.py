@@ -73,9 +73,11 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
     gaps = np.where(np.arange(5)[:, None, None] == 2, np.nan, np.ones((5, 1, 8)))
     np.save(tmp_path / "complex.npy", gaps * (1 + 1j))
     np.save(tmp_path / "large.npy", 1e300 * gaps)
+    np.save(tmp_path / "infinite.npy", np.where(np.arange(5)[:, None, None] == 3, np.inf, gaps))
     for more, told in (
         (("--data", tmp_path / "complex.npy"), "must be real"),
         (("--data", tmp_path / "large.npy"), "must be below 3e38"),
+        (("--data", tmp_path / "infinite.npy"), "has 8 infinite ones; missing ones are NaN"),
         (data, "nothing is missing"),
         ((*data, "--hide", "every:1"), "`--hide` must be every:N"),
         ((*data, "--hide", "sometimes"), "`--hide` must be every:N"),

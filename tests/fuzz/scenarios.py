@@ -92,6 +92,7 @@ def _trajectories() -> list[Scenario]:
             c.dataset,
             "old/field.hdf5",
             ("old",),
+            refused=True,  # it was written by physinv
         ),
         Scenario(
             "import field file",

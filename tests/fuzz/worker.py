@@ -63,7 +63,11 @@ class Worker:
 
     def _content(self, scenario: Scenario, expected: Expected, work: Path, ended: Ended) -> str:
         if ended.code == 2:
-            return "" if expected.refuse else f"refused, though the content is as good: {ended.err.strip()[-200:]}"
+            return (
+                ""
+                if expected.refuse or scenario.refused
+                else f"refused, though the content is as good: {ended.err.strip()[-200:]}"
+            )
         if not expected.accept:
             return f"{ended.how}, though it cannot be right"
         if not expected.known:

@@ -99,6 +99,8 @@ def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, ch
     for name, recordings in found.items():
         for r in recordings:
             n = len(r.times)
+            if window.stride > n:
+                raise ValueError(f"`--stride` must be at most {n}, the times of a recording, got {window.stride}.")
             blocks = blocks_of_time(n, window, choices.valid, choices.test) if by_time else [(name, 0, n)]
             for split, a, b in blocks:
                 starts[split] += [(r, start) for start in starts_in(a, b, window)]
