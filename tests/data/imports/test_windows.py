@@ -97,7 +97,7 @@ def test_uneven_times(tmp_path):
     for split in ("train", "valid", "test"):
         assert (TrajectoryDataset(out / "data" / split).trajectories().diff(dim=1) == 1).all()
 
-    with pytest.raises(ValueError, match="^`--stride` must be at most 120, the times of a recording, got 121"):
+    with pytest.raises(ValueError, match=r"^`--stride` must be at most 120, the times of a recording, got 121"):
         plan_import([tmp_path / "g.npz"], Choices(window=3, stride=121))
 
     wild = np.cumsum(np.random.default_rng(0).exponential(size=60))
