@@ -33,7 +33,8 @@ def read_npy(path: Path) -> xr.Dataset:
         ValueError: If it holds Python objects, or less than its header says.
     """
     try:
-        return by_coordinates({path.stem: np.load(path, mmap_mode="r", allow_pickle=False)})
+        with np.errstate(over="ignore"):  # of the sizes that a header claims; too large ones are refused
+            return by_coordinates({path.stem: np.load(path, mmap_mode="r", allow_pickle=False)})
     except Exception as error:  # numpy reads the header as Python does, and raises what that raises
         raise _damaged(path, error) from None
 
