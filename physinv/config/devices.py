@@ -1,4 +1,7 @@
-"""Choose a device and how many cores and threads of the CPU to use, and say whether memory and disk suffice."""
+"""Choose a device and how many cores and threads of the CPU to use, and say whether memory and disk suffice.
+
+Commands begin with this module, so that torch is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from physinv.config.failures import told_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 try:
     import resource
@@ -45,6 +50,8 @@ def pick_device(name: str | None = None) -> torch.device:
     Raises:
         ValueError: If it is not available.
     """
+    import torch
+
     if name in (None, "auto"):
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -76,10 +83,13 @@ def threads_for(shape: tuple[int, ...]) -> Iterator[None]:
         shape: Shape of one state.
 
     Example:
+        >>> import torch
         >>> with threads_for((2,)):
         ...     torch.get_num_threads()
         1
     """
+    import torch
+
     before = torch.get_num_threads()
     if math.prod(shape) < _TINY_NUMBERS:
         torch.set_num_threads(1)
