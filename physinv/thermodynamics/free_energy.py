@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.devices import check_memory
 from physinv.config.inputs import check_count
 from physinv.config.seeds import Seed, seeds
 from physinv.processes.potential import check_potential
@@ -24,6 +25,7 @@ from physinv.thermodynamics.driving import drive
 from physinv.thermodynamics.energy import along, reduced
 
 _LEAST, _MOST = 100, 100_000  # steps
+_COPIES = 20  # of all states that are held at once, in bytes that grow with the runs (measured)
 _ACCEPTED = 0.97  # share of accepted steps at both ends that the number of steps is chosen for
 _SLOW = 0.9  # below which the relaxation is slower than that of the process
 _LOOK = 1000  # states on which that is measured
@@ -164,6 +166,7 @@ def free_energy(
         )
     for end in ends:
         check_overdamped(end, look)
+    check_memory(_COPIES * runs * look[0].numel() * look.element_size(), f"`runs` = {runs}", "take fewer")
 
     # Both equilibria.
     laws = []

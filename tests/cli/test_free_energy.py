@@ -49,6 +49,7 @@ def test_a_process_of_ones_own_needs_two_members_and_no_registration(physinv):
             ("double-well", "--vary", "barrier=1:2", "--set", "barrier=9"),
             "`--set barrier` must be another parameter than",
         ),
+        (("double-well", "--vary", "barrier=1:2", "--runs", "100000000000"), "`runs` = 100000000000 takes"),
         (("double-well", "--vary", "barrier=1"), "`--vary` takes KEY=A:B, such as barrier=1:3, got 'barrier=1'"),
         (("double-well", "--vary", "barrier=1:nan"), "`--vary` takes KEY=A:B"),
         (("double-well", "--vary", "barrier=1:2", "--duration", "nan"), "`duration` must be above 0, got nan"),
