@@ -163,7 +163,6 @@ def make(name: str, seed: int) -> None:
         "options": system.options,
         "begin": system.begin,
         "simulator": system.simulator,
-        "class": type(simulator).__name__,
         "parameters": describe(simulator),
         "seed": seed,
         "split": "test",

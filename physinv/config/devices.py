@@ -39,6 +39,7 @@ except ImportError:  # not a POSIX system
 _TINY_NUMBERS = 256  # of a state, below which a second thread costs more than it brings (measured: up to 100 x)
 
 _TRIM_FROM, _MAP_FROM, _KEPT = -1, -3, 2**30  # of mallopt: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, and bytes for both
+_MOST_MAPPED = 2**25
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -108,7 +109,8 @@ def keep_freed_memory() -> None:
     """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         choose = ctypes.CDLL(None).mallopt
-        choose(_MAP_FROM, _KEPT)
+        if not choose(_MAP_FROM, _KEPT):  # earlier versions map larger arrays in any case
+            choose(_MAP_FROM, _MOST_MAPPED)
         choose(_TRIM_FROM, _KEPT)
 
 

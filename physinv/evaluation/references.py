@@ -29,6 +29,7 @@ from torch import Tensor
 
 from physinv.config.files import write_atomically
 from physinv.processes.parameters import describe
+from physinv.processes.registry import name_of
 from physinv.processes.simulator import Simulator
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "references"
@@ -143,7 +144,7 @@ def reference_for(simulator: Simulator, *, folder: Path = FOLDER) -> StoredRefer
     for path in sorted(folder.glob("*.hdf5")):
         with h5py.File(path, "r") as file:
             told = json.loads(file["info_json"][()])
-        if told["class"] == type(simulator).__name__ and told["parameters"] == _plain(describe(simulator)):
+        if told["simulator"] == name_of(type(simulator)) and told["parameters"] == _plain(describe(simulator)):
             return read_reference(path)
     return None
 

@@ -50,6 +50,11 @@ class Latent(Answer):
         return fields.reshape(len(final), n, *final.shape[1:])
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        """Return the field of the mean code, which is the mean of fields where the code is linear.
+
+        Args:
+            final: Observed final states ``x_T``.
+        """
         return chunked(self.code.decode, self.answer.mean(chunked(self.code.encode, final)))
 
     def tensors(self) -> dict[str, Tensor]:

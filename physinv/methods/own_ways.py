@@ -100,7 +100,8 @@ class _Judge:
 
     def __init__(self, problem: Problem, truth: Tensor, final: Tensor) -> None:
         self.seed, self.truth, self.final, self.moving = problem.seed, truth, final, problem.train.layout.moving
-        unit = problem.train.layout.pooled((truth - truth.mean(0)).square()).sqrt()
+        known = truth if len(truth) > 1 else problem.train.states(0).to(truth)  # one truth has no spread
+        unit = problem.train.layout.pooled((known - known.mean(0)).square()).sqrt()
         self.unit, self.box = unit.clamp(min=torch.finfo(truth.dtype).tiny), _box(problem)
         self.count = max(_LEAST_DRAWS, min(DRAWS, _NUMBERS // truth.numel()))
 
@@ -142,8 +143,10 @@ def _doubling(n: int) -> Iterator[slice]:
 
 
 def _clear(gaps: Tensor) -> bool:
-    """Whether differences are above 0 by more than twice the error of their mean."""
-    error = float(gaps.std(correction=min(1, len(gaps) - 1))) / math.sqrt(len(gaps))
+    """Whether differences are above 0 by more than twice the error of their mean, which a single one does not have."""
+    if len(gaps) < 2:
+        return False
+    error = float(gaps.std()) / math.sqrt(len(gaps))
     return float(gaps.mean()) > _DOUBT * error
 
 

@@ -6,13 +6,11 @@ __all__ = ["Run", "fit_run", "load_run", "read_info", "train_run"]
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.inputs import check_instance, describe
@@ -22,13 +20,12 @@ from physinv.config.versions import versions
 from physinv.data.checks import check_moving, check_sizes
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.process import process_of
-from physinv.equations.sde import SDE
 from physinv.evaluation.physics.increments import check_physics
 from physinv.laws.prior import Prior
 from physinv.methods.auto import underlying
 from physinv.methods.parameters import SHARE, draws_parameters, fit_parameters, load_parameters
 from physinv.methods.prior import PriorAnswer
-from physinv.methods.problem import Answer, Problem
+from physinv.methods.problem import Problem
 from physinv.methods.registry import (
     DEFAULT_METHOD,
     METHODS,
@@ -38,13 +35,9 @@ from physinv.methods.registry import (
     load_method,
     trains,
 )
-from physinv.methods.reverse import ReverseAnswer
 from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
-from physinv.models.jumps.parameters import ParameterKernel
 from physinv.models.references.registry import check_reference
-from physinv.models.score import ScoreModel
 from physinv.processes.given import GIVEN, GivenPhysics
-from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import describe as parameters_of
 from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.simulator import Simulator
@@ -63,64 +56,12 @@ from physinv.runs.observed import (
 from physinv.runs.places import Opening, finish, place_of
 from physinv.runs.run_json import SCHEMA, process_of_run, read_info, write_info
 from physinv.runs.summary import TrainingSummary, read_summary, summarise, write_summary
+from physinv.runs.trained import Run
 from physinv.training.budget import Budget, check_budget
-from physinv.training.final_estimate import Observer
 from physinv.training.objectives.choose import check_objective
 from physinv.training.validation import Announce, History, Progress
 
 _PARAMETERS = "parameters"  # folder, and first part of the names of tensors, of the law of unknown parameters
-
-
-@dataclass(frozen=True)
-class Run:
-    """Hold a fitted method with all that a reconstruction needs.
-
-    Args:
-        simulator: The process that made the data.
-        answer: The posterior of the method, or its approximation.
-        times: Stored times, from 0 to T, float64.
-        info: What run.json says.
-        device: Device of the answer's tensors.
-        summary: What is kept of the training data; None for runs of earlier versions.
-        parameters: The law of the unknown parameters given a final state; None where none is unknown.
-        partial: Estimates of final states from the partial observations that it is trained for; None: it is trained
-            for whole final states.
-    """
-
-    simulator: Simulator
-    answer: Answer
-    times: Float[Tensor, " time"]
-    info: dict[str, Any]
-    device: torch.device
-    summary: TrainingSummary | None = None
-    parameters: ParameterKernel | None = None
-    partial: Observer | None = None
-
-    @property
-    def method(self) -> str:
-        """Name of the method."""
-        return cast(str, self.info["method"])
-
-    @property
-    def sde(self) -> SDE:
-        """The physics: the simulator, or a drift learned from the data (setting ``physics``)."""
-        return self.answer.posterior.sde if isinstance(self.answer, ReverseAnswer) else self.simulator
-
-    @property
-    def observed(self) -> StateLayout:
-        """The layout of final states that are observed: without parameters that are unknown."""
-        return self.simulator.inner.layout if isinstance(self.simulator, Varying) else self.simulator.layout
-
-    @property
-    def model(self) -> ScoreModel:
-        """The trained score model.
-
-        Raises:
-            ValueError: If the method has none.
-        """
-        if not isinstance(self.answer, ReverseAnswer):
-            raise ValueError(f"a run of method `{self.method}` has no score model; take `run.answer`.")
-        return self.answer.model
 
 
 def train_run(

@@ -94,7 +94,7 @@ def seen_in_training(summary: TrainingSummary | None, truth: Float[Tensor, "n *s
     known = set() if summary is None else {x.numpy().tobytes() for x in summary.initial}
     if summary is None or len(known) < len(summary.initial):
         return []
-    asked = [x.numpy().tobytes() for x in truth[:_LOOKED_UP].cpu()]
+    asked = [x.numpy().tobytes() for x in truth[: min(_LOOKED_UP, len(summary.initial))].cpu()]
     same = sum(x in known for x in asked)
     if 2 * same < len(asked):
         return []

@@ -14,7 +14,7 @@ SIMULATOR = Burgers(size=16, steps=2)
 def stored():
     z = torch.randn(7, 5, 1, 16, generator=torch.Generator().manual_seed(0))
     one = torch.arange(5.0)
-    info = {"class": "Burgers", "parameters": describe(SIMULATOR), "seed": 0}
+    info = {"simulator": "burgers", "parameters": describe(SIMULATOR), "seed": 0}
     r_hat = torch.tensor([1.2, 1.0, 1.0, 1.09, 1.0])
     return StoredReference(z[0], z[1], z[2], z[3].abs(), z[4:].transpose(0, 1), one, one, r_hat, one, info)
 

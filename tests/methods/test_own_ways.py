@@ -92,3 +92,10 @@ def test_judges_are_simulated_anew_or_validation_trajectories(problem):
     assert len(truth) == len(final) == 500
     assert not torch.isin(problem.valid.states(0), truth).any()
     assert torch.equal(judges(problem, simulate=False)[0], problem.valid.states(0))
+
+
+def test_one_observation_decides_nothing_and_is_measured_by_the_data(problem, observed):
+    truth, final = (x[:1] for x in observed)
+    ways, found = choose_ways(problem, truth, final, {"1": Normal(shift=1.0)}, Normal())
+    assert ways == ("1",)
+    assert 0 < found["1"] < 10  # in units of the deviation of the training states: a single truth has none

@@ -96,3 +96,10 @@ def test_initial_states_that_repeat_say_nothing():
     known = torch.arange(40.0).reshape(20, 2)
     assert seen_in_training(TrainingSummary(None, known, None), torch.cat([known[:4], known[:5] + 0.5])) == []
     assert seen_in_training(TrainingSummary(None, known, None), torch.cat([known[:5], known[:5] + 0.5])) != []
+
+
+def test_the_training_data_of_large_fields_are_told_by_the_few_that_are_kept():
+    known = torch.arange(40.0).reshape(20, 2)
+    few = TrainingSummary(None, known[:3], None)  # of large states no more are kept
+    assert seen_in_training(few, known) != []
+    assert seen_in_training(few, known + 0.5) == []

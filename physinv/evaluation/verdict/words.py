@@ -126,9 +126,12 @@ def _compared(
         ratio = float(mine.mean()) / size
         spread = float(mean_error(mine - ratio * theirs)) / size  # both means vary, and together
         gap, sure = ratio - 1, _SURE * spread
-        word = "better than" if gap < -sure else "worse than" if gap > sure else "not told from"
         called = "the linear estimate" if rival.name == "linear" else rival.name
-        groups[word].append(f"{called} ({ratio:.3g} +- {spread:.1g} times its CRPS)")
+        told = f"{called} ({ratio:.3g} +- {spread:.1g} times its CRPS)"
+        if not float(theirs.mean()) > 0:  # exact, so that there is no ratio
+            gap, sure, told = float(mine.mean()), _SURE * float(mean_error(mine)), f"{called} (whose CRPS is 0)"
+        word = "better than" if gap < -sure else "worse than" if gap > sure else "not told from"
+        groups[word].append(told)
     said = [f"By CRPS the posterior is better than {_and(groups['better than'])}."] if groups["better than"] else []
     if groups["not told from"]:
         said.append(f"By CRPS the posterior cannot be told from {_and(groups['not told from'])}.")

@@ -108,9 +108,9 @@ class LinearReference(ReferenceLaw):
         return self.sde.modes(x) - s.a * self.sde.modes(self.mean0[None]), s
 
     def score(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        """Return the score ``-(y - a m_0) / S`` of the reference law, mode by mode."""
+        """Return the score ``-(y - a m_0) / S`` of the reference law, mode by mode; 0 in modes that do not vary."""
         y, s = self.centred(x, t)
-        return -self.sde.unmodes(y / s.now, x)
+        return -self.sde.unmodes(torch.where(s.now > torch.finfo(s.now.dtype).tiny, y / s.now, 0.0), x)
 
     def log_prob(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """Return the log density ``log q_t(x)``, mode by mode."""
@@ -138,9 +138,10 @@ class LinearReference(ReferenceLaw):
         return self.sde.unmodes(s.a * self.sde.modes(like), like)
 
     def covariance_at(self, t: float) -> Covariance:
-        """Return the covariance, diagonal in the modes of the SDE."""
+        """Return the covariance, diagonal in the modes of the SDE; 0 in modes that do not vary."""
         like = self.mean0[None]
-        return diagonal(self.sde.modes, self.sde.unmodes, self.spectrum(like.new_full((1,), t), like).now)
+        now = self.spectrum(like.new_full((1,), t), like).now
+        return diagonal(self.sde.modes, self.sde.unmodes, torch.where(now > torch.finfo(now.dtype).tiny, now, 0.0))
 
     def error_size(
         self, error: Float[Tensor, "batch *state"], x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
@@ -159,8 +160,14 @@ class LinearReference(ReferenceLaw):
 
 
 def _varying(power: Tensor) -> Tensor:
-    """The power without what rounding leaves in modes that do not vary, such as the mean of fields whose mean is 0."""
-    return torch.where(power > torch.finfo(power.dtype).eps ** 2 * power.amax(), power, 0.0)
+    """The power without what rounding leaves in modes that do not vary, such as the mean of fields whose mean is 0.
+
+    Channels may be in units of very different size; powers that are no numbers stay, for a failure that is seen.
+    """
+    if not bool(power.isfinite().all()):
+        return power
+    most = power.flatten(1).amax(1).reshape(-1, *[1] * (power.ndim - 1)) if power.ndim > 1 else power.amax()
+    return torch.where(power > torch.finfo(power.dtype).eps ** 2 * most, power, 0.0)
 
 
 def _clear_rounding(law: nn.Module, _: object) -> None:

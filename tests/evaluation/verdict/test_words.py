@@ -173,3 +173,13 @@ def test_windows_that_overlap_say_one_thing_once(generator):
         held = next(line for line in told if "hold the truth" in line)
         found.append(float(held.partition(" +- ")[2].partition(" ")[0]))
     assert found[1] > 0.6 * found[0]
+
+
+def test_a_rival_without_any_error_has_no_ratio(generator):
+    truth, samples, _ = posterior(generator)
+    exact = truth[:, None].expand(-1, K, -1)
+    rival = [Baseline("linear", exact, False)]
+    said = verdict(samples, truth, VECTOR, rival, {}).sentences
+    assert any("worse than the linear estimate (whose CRPS is 0)" in s for s in said)
+    same = verdict(exact, truth, VECTOR, rival, {}).sentences
+    assert any("cannot be told from the linear estimate" in s for s in same)
