@@ -97,3 +97,8 @@ def test_settings_survive_toml_and_json():
     settings = Settings(windows=[2, 4], rate=1)
     assert settings.windows == (2, 4)
     assert Settings(**settings.model_dump(mode="json")) == settings
+
+
+def test_a_key_called_self_is_one_like_any_other():
+    with pytest.raises(ConfigError, match="^unknown setting `self`; there are"):
+        Settings(**{"self": 1})
