@@ -100,5 +100,5 @@ def test_settings_survive_toml_and_json():
 
 
 def test_a_key_called_self_is_one_like_any_other():
-    with pytest.raises(ConfigError, match="^unknown setting `self`; there are"):
+    with pytest.raises(ConfigError, match=r"^unknown setting `self`; there are"):
         Settings(**{"self": 1})
