@@ -47,6 +47,8 @@ def judges(problem: Problem, *, simulate: bool) -> tuple[Float[Tensor, "n *state
     x = simulator.initial(count, generator=generator, device=problem.device)
     ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
     ends = ends[ends.flatten(1).isfinite().all(1)]
+    if not len(ends):  # new trajectories diverge
+        return judges(problem, simulate=False)
     final = ends[:, 1]
     return ends[:, 0], final if problem.observed is None else problem.observed.seen(final, generator=generator)
 

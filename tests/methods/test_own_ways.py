@@ -1,7 +1,7 @@
 """The choice among ways to draw, with answers whose scores are known."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -92,6 +92,20 @@ def test_judges_are_simulated_anew_or_validation_trajectories(problem):
     assert len(truth) == len(final) == 500
     assert not torch.isin(problem.valid.states(0), truth).any()
     assert torch.equal(judges(problem, simulate=False)[0], problem.valid.states(0))
+
+
+@dataclass(frozen=True)
+class Diverging(OrnsteinUhlenbeck):
+    """New trajectories are not finite."""
+
+    def run(self, *args, **kwargs):
+        return super().run(*args, **kwargs) * math.inf
+
+
+def test_validation_trajectories_judge_where_new_ones_diverge(problem):
+    truth, final = judges(replace(problem, simulator=Diverging(dim=1, steps=2)), simulate=True)
+    assert torch.equal(truth, problem.valid.states(0))
+    assert torch.equal(final, problem.valid.states(-1))
 
 
 def test_one_observation_decides_nothing_and_is_measured_by_the_data(problem, observed):
