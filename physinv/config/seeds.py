@@ -22,6 +22,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / noise / UPDATE               noise that the objective draws
     training / doubts                       noise whose size is looked at before training
     training / validation / windows         which windows are validated on
+    training / validation / images          images of the trajectories that jump kernels are validated on
     training / validation / noise           noise that the objective draws there, the same at every validation
     training / observed / SPLIT             noise of the partial observations that a run is trained for
     training / smoother-noise / steps       what single steps of the calibration see their states from
@@ -71,6 +72,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     method / package                        another package, which draws from the global stream
     parameters / ...                        the law of unknown parameters, with the names of model and training
     jumps / ...                             jump kernels beside a score, with the names of model and training
+    jumps / further / ...                   jump kernels that are trained further, with the names of training
     jumps / finish / JUMP                   noise of draws of fields that is compared with errors
     member / NUMBER / ...                   a member of an ensemble of networks, with the names of model and training
     member / NUMBER / method / increments   noise of draws of fields that is compared with errors

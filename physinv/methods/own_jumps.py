@@ -17,9 +17,17 @@ from torch import Tensor
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.evaluation.metrics import crps_map
-from physinv.methods.own_newton import Newton, Tried, load_newton, try_newton
-from physinv.methods.own_score import OwnPosterior, fit_posterior, load_posterior, load_values, mapped
-from physinv.methods.own_ways import DRAWS, STEPS, choose_ways, judges
+from physinv.methods.own_newton import FirstGuess, Newton, Tried, load_newton, try_newton
+from physinv.methods.own_score import (
+    OwnPosterior,
+    begin_posterior,
+    fit_posterior,
+    load_posterior,
+    load_values,
+    mapped,
+    train_posterior,
+)
+from physinv.methods.own_ways import DRAWS, STEPS, choose_ways, clearly_better, judges, scores_of
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.jumps.base import Jump, JumpKernel, jump_grids
@@ -30,11 +38,11 @@ from physinv.posterior.jumps import JumpPosterior
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import Reversal
 
-_HALF = (
-    0.5  # of the budget: the score model's share where small steps are as likely to be the better way, see fit_jumps
-)
+_HALF = 0.5  # of the budget: for the score model where its small steps are as likely to be the better way
+_TRIAL = 0.15  # of the budget: of jump kernels at first, where that says which of the two gets more
+_JUMPS, _FURTHER = "jumps", "jumps-further"  # folders of their training, and of more of it after a trial
 _CHOICE = 0.05  # of the budget: left for the choice among jumps and small steps
-_NEWTON = 0.3  # of the budget: meant for Newton's steps for a few observations, see fit_jumps
+_NEWTON = 0.3  # of the budget: meant for Newton's steps for a few observations
 _JUDGES_OF_NEWTON = 16  # most observations that Newton's steps are judged on
 _NUMBERS_OF_NEWTON, _FEWEST_OF_NEWTON = 2**15, 4  # numbers in their states, and fewest of them
 _MEAN_DRAWS = 64
@@ -180,7 +188,9 @@ PARTICLES = KernelFamily(
 def fit_jumps(problem: Problem) -> JumpAnswer:
     """Train a score model and jump kernels, and keep what scores best on validation observations.
 
-    The observations are simulated anew where the simulator is known, so that there are enough of them to tell.
+    The observations are simulated anew where the simulator is known, so that there are enough of them to tell.  For
+    fields in the plane or in space with known physics a short training of the jump kernels says which of the two gets
+    more of the budget.
 
     Args:
         problem: The process and its data.
@@ -191,31 +201,28 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     Raises:
         ValueError: If no samples are finite and near the data.
     """
-    family, settings = _family(problem.setup)
-    # Single numbers, fields in the plane or in space, and physics that has to be learned first: either may be better.
-    even = _learned(problem.setup) or problem.train.shape == (1,) or len(problem.train.layout.space) > 1
-    share = _HALF if even else family.share
-    posterior = fit_posterior(problem.part("score", share=share))
-    truth, final = judges(problem, simulate=not _learned(problem.setup))
-    newton, spent = _newton(problem, posterior, truth, final)
+    learned = _learned(problem.setup)
+    truth, final = judges(problem, simulate=not learned)
+    training, tried, share = _Training(problem), None, _family(problem.setup)[0].share
+    if learned or len(problem.train.layout.space) < 2:
+        # Single numbers, and physics that has to be learned first: either may be better.
+        training.score(_HALF if learned or problem.train.shape == (1,) else share)
+        training.jumps(_JUMPS, training.left)
+    elif training.jumps_lead(truth, final):
+        tried = training.newton("1", truth, final)
+        training.jumps(_FURTHER, training.left - share)
+        training.score(share)
+    else:
+        training.score(_HALF)
+        tried = training.newton(STEPS, truth, final)
+        training.jumps(_FURTHER, training.left)
+    problem.say("calibration (jumps)")
+    answer = training.answer
+    answer.kernel.finish(problem.valid, seed=training.stream)
 
-    # The jump kernels, on top of the same physics.
-    left = max(1 - share - _CHOICE - spent, _CHOICE)
-    rest, stream = problem.part("jumps", share=left, begun=share), seeds(problem.seed).child("jumps")
-    rest.say("fit of the regressions")
-    kernel = family.fit(posterior.sde, problem.train, settings, seed=stream).to(problem.device)
-    rest.minimise_jumps(kernel, posterior.sde, settings)
-    rest.say("calibration")
-    kernel.finish(problem.valid, seed=stream)
-    grids = family.grids(len(problem.train.times) - 1)
-    answer = family.answer(posterior, kernel.eval(), grids, (), {}, problem.seed)
-
-    # Small steps, and all pools of grids, judged by the CRPS of their draws.
-    problem.say("choice between jumps and small steps")
-    along = {str(len(grid)): replace(answer, ways=(str(len(grid)),)) for grid in grids}
-    ways, found = choose_ways(problem, truth, final, along, replace(answer, ways=(STEPS,)))
-    learned = cast(JumpAnswer, mapped(replace(answer, ways=ways, found=found), problem))
-    return _with_newton(learned, newton, problem, truth, final)
+    ways, found = training.ways(truth, final)
+    answer = cast(JumpAnswer, mapped(replace(answer, ways=ways, found=found), problem))
+    return answer if tried is None else _with_newton(answer, tried, problem, truth, final)
 
 
 def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
@@ -239,7 +246,10 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
 
     tried = {key: value for key, value in notes.get("newton", {}).items() if key != "chosen"}
     newton = below("newton", tensors)
-    return replace(answer, newton=load_newton(setup, newton, _Steps(posterior)) if newton else None, tried=tried)
+    if not newton:
+        return replace(answer, tried=tried)
+    start = _first_guess(answer, str(tried.get("start", STEPS)))
+    return replace(answer, newton=load_newton(setup, newton, start), tried=tried)
 
 
 def _family(setup: Setup) -> tuple[KernelFamily, Settings]:
@@ -257,6 +267,87 @@ def _family(setup: Setup) -> tuple[KernelFamily, Settings]:
     return family, setup.settings.model_copy(update=left | {"windows": (2,)})
 
 
+class _Training:
+    """The score model and the jump kernels of a process, trained by shares of one budget.
+
+    Args:
+        problem: The process and its data.
+
+    Attributes:
+        left: Share of the budget that is left.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.left = problem, 1 - _CHOICE
+        self.family, self.settings = _family(problem.setup)
+        self.stream = seeds(problem.seed).child("jumps")
+        self.grids = self.family.grids(len(problem.train.times) - 1)
+        self.posterior: Posterior | None = None
+        self.kernel: JumpKernel | None = None
+
+    def score(self, share: float) -> None:
+        """Train the score model."""
+        part = self._part("score", share)
+        self.posterior = fit_posterior(part) if self.posterior is None else train_posterior(part, self.posterior)
+
+    def jumps(self, name: str, share: float) -> None:
+        """Train the jump kernels on top of the same physics, in a folder of this name."""
+        part, answer = self._part(name, share), self.answer
+        stream = self.stream if name == _JUMPS else self.stream.child("further")
+        part.minimise_jumps(answer.kernel, answer.posterior.sde, self.settings, stream=stream)
+        answer.kernel.eval()
+
+    def jumps_lead(self, truth: Tensor, final: Tensor) -> bool:
+        """Train the jump kernels for a short time, and return whether they are the ones to train further.
+
+        They are where they have learned something, and are ahead of the small steps of the reference law.  Where the
+        small steps are ahead, they stay so; where jumps have learned nothing, small steps may still do.
+        """
+        self.posterior = begin_posterior(self.problem, self.problem.simulator)
+        before = scores_of(self.problem, truth, final, replace(self.answer, ways=("1",)))
+        self.jumps(_JUMPS, _TRIAL)
+        after = scores_of(self.problem, truth, final, replace(self.answer, ways=("1",)))
+        return clearly_better(after, before) and STEPS not in self.ways(truth, final)[0]
+
+    def newton(self, way: str, truth: Tensor, final: Tensor) -> Tried | None:
+        """Newton's steps from the mean of one of the two; None: they are for whole final states with known physics."""
+        problem, layout = self.problem, self.problem.train.layout
+        if problem.simulator.unknown or layout.mask or problem.observed is not None or problem.settings.newton == "off":
+            return None
+        problem.say("Newton's steps")
+        begun, budget = time.perf_counter(), problem.budget.seconds
+        n = max(_NUMBERS_OF_NEWTON // math.prod(problem.train.shape), _FEWEST_OF_NEWTON)
+        n = min(n, _JUDGES_OF_NEWTON, len(final))
+        generator = seeds(problem.seed).child("method", "newton").generator(problem.device)
+        seconds, start = None if budget is None else _NEWTON * budget, _first_guess(self.answer, way)
+        tried = try_newton(problem, start, truth[:n], final[:n], seconds=seconds, generator=generator)
+        self.left -= 0.0 if budget is None else (time.perf_counter() - begun) / budget
+        return replace(tried, notes={**tried.notes, "start": way})
+
+    @property
+    def answer(self) -> JumpAnswer:
+        """What is trained so far, as an answer without ways; the kernels are new where nothing is."""
+        assert self.posterior is not None
+        if self.kernel is None:
+            self.problem.say("fit of the regressions (jumps)")
+            kernel = self.family.fit(self.posterior.sde, self.problem.train, self.settings, seed=self.stream)
+            self.kernel = kernel.to(self.problem.device).eval()
+        return self.family.answer(self.posterior, self.kernel, self.grids, (), {}, self.problem.seed)
+
+    def ways(self, truth: Tensor, final: Tensor) -> tuple[tuple[str, ...], dict[str, float]]:
+        """Small steps, or the best set of grids of jumps, judged by the CRPS of their draws; with all figures."""
+        self.problem.say("choice between jumps and small steps")
+        answer = self.answer
+        along = {str(len(grid)): replace(answer, ways=(str(len(grid)),)) for grid in self.grids}
+        return choose_ways(self.problem, truth, final, along, replace(answer, ways=(STEPS,)))
+
+    def _part(self, name: str, share: float) -> Problem:
+        """A share of the budget, at least that of a choice; training may have taken longer than it should."""
+        part = self.problem.part(name, share=max(share, _CHOICE), begun=1 - _CHOICE - self.left)
+        self.left -= share
+        return part
+
+
 @dataclass(frozen=True)
 class _Steps:
     """The mean of the small steps, from which Newton's begin."""
@@ -267,27 +358,13 @@ class _Steps:
         return self.posterior.mean_flow(final)
 
 
-def _newton(problem: Problem, posterior: Posterior, truth: Tensor, final: Tensor) -> tuple[Tried | None, float]:
-    """Newton's steps for whole final states of fields in the plane or in space with known physics, and the share of
-    the budget that they took."""
-    layout, simulator = problem.train.layout, problem.simulator
-    known = not _learned(problem.setup) and not simulator.unknown and not layout.mask
-    if not known or len(layout.space) < 2 or problem.observed is not None or problem.settings.newton == "off":
-        return None, 0.0
-    problem.say("Newton's steps")
-    begun, budget = time.perf_counter(), problem.budget.seconds
-    n = max(_NUMBERS_OF_NEWTON // math.prod(problem.train.shape), _FEWEST_OF_NEWTON)
-    n = min(n, _JUDGES_OF_NEWTON, len(final))
-    generator = seeds(problem.seed).child("method", "newton").generator(problem.device)
-    seconds = None if budget is None else _NEWTON * budget
-    tried = try_newton(problem, _Steps(posterior), truth[:n], final[:n], seconds=seconds, generator=generator)
-    return tried, 0.0 if budget is None else (time.perf_counter() - begun) / budget
+def _first_guess(answer: JumpAnswer, way: str) -> FirstGuess:
+    """The mean of what was learned, in one of the two ways, from which Newton's steps begin."""
+    return _Steps(answer.posterior) if way == STEPS else replace(answer, ways=(way,)).jumps
 
 
-def _with_newton(answer: JumpAnswer, tried: Tried | None, problem: Problem, truth: Tensor, final: Tensor) -> JumpAnswer:
+def _with_newton(answer: JumpAnswer, tried: Tried, problem: Problem, truth: Tensor, final: Tensor) -> JumpAnswer:
     """The answer, or Newton's steps where these score better."""
-    if tried is None:
-        return answer
     if tried.newton is not None:
         n, layout = len(tried.scores), problem.train.layout
         generator = seeds(problem.seed).child("method", "newton").generator(problem.device)

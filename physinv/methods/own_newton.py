@@ -29,6 +29,7 @@ from physinv.methods.classical.gaussian_prior import load_gaussian_prior
 from physinv.methods.classical.lanczos import lanczos_draws
 from physinv.methods.classical.minimise import gauss_newton
 from physinv.methods.classical.noisy_path import fit_noisy_path
+from physinv.methods.own_ways import clearly_better
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.jumps.field_noise import best_factor
@@ -42,7 +43,6 @@ _ELSEWHERE = 2**22
 _DRAWS = 2  # of each observation that is judged
 _FEWEST = 2  # observations that are judged, at least
 _LATE = 2.0  # times the seconds there are for it that these may take
-_DOUBT, _WORTH = 2.0, 0.01  # standard errors, and share of an error, by which the steps have to be better
 _COST = _OUTER * (6 * _INNER + 10) + _DRAWS * 6 * _PRODUCTS  # runs of the physics that one of them takes, about
 
 
@@ -179,7 +179,7 @@ class Tried:
             learned: CRPS of draws of the learned answer for the same observations.
         """
         notes = {**self.notes, "CRPS of what was learned": _mean(learned)}
-        return replace(self, newton=self.newton if _better(self.scores, learned) else None, notes=notes)
+        return replace(self, newton=self.newton if clearly_better(self.scores, learned) else None, notes=notes)
 
 
 def try_newton(
@@ -223,7 +223,7 @@ def try_newton(
             mean, before = newton.curvature.cost(final[:last]).initial(end), start.mean(final[:last])
             errors = [_distance(layout, x, truth[:last]) for x in (mean, before)]
             notes = {"observations": len(mean), "error": _mean(errors[0]), "error of the start": _mean(errors[1])}
-            if not _better(*errors):
+            if not clearly_better(*errors):
                 return Tried(None, truth.new_zeros(0), notes)
     except NotApplicableError as error:
         return _untried(str(error), truth)
@@ -268,10 +268,3 @@ def _distance(layout: StateLayout, x: Tensor, truth: Tensor) -> Float[Tensor, " 
 def _mean(x: Tensor) -> float:
     """The mean, in few digits."""
     return round(float(x.mean()), 5)
-
-
-def _better(ours: Float[Tensor, " n"], theirs: Float[Tensor, " n"]) -> bool:
-    """Whether errors are smaller than others by more than the doubt about that, and by enough to be worth it."""
-    gain = theirs.double() - ours.double()
-    doubt = _DOUBT * float(gain.std()) / math.sqrt(len(gain))
-    return float(gain.mean()) > doubt + _WORTH * float(theirs.double().mean())

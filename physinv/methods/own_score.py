@@ -6,12 +6,14 @@ __all__ = [
     "Flow",
     "OwnDensity",
     "OwnPosterior",
+    "begin_posterior",
     "fit_posterior",
     "fit_score",
     "load_posterior",
     "load_score",
     "load_values",
     "mapped",
+    "train_posterior",
 ]
 
 from collections.abc import Mapping
@@ -34,6 +36,7 @@ from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.build import build_model
 from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.linear import LinearReference
+from physinv.models.score import ScoreModel
 from physinv.posterior.likelihood import EXACT_DIVERGENCE
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.value_map import ValueMap
@@ -222,11 +225,38 @@ def fit_posterior(problem: Problem) -> Posterior:
         The posterior of the trained score.
     """
     sde, rest = _physics(problem)
+    return train_posterior(rest, begin_posterior(problem, sde))
+
+
+def begin_posterior(problem: Problem, sde: SDE) -> Posterior:
+    """Return the posterior of the reference law, in a score model whose network is not trained.
+
+    Args:
+        problem: The process and its data.
+        sde: The physics.
+    """
     problem.say("fit of the reference law")
-    model = build_model(sde, problem.train, problem.settings, seed=problem.seed, mixed=problem.mixed)
-    rest.minimise_windows(model.to(problem.device), sde)
+    model = build_model(sde, problem.train, problem.settings, seed=problem.seed)
+    return Posterior(sde, model.to(problem.device).eval(), problem.train.times)
+
+
+def train_posterior(problem: Problem, posterior: Posterior) -> Posterior:
+    """Train the score model of a posterior in place.
+
+    Args:
+        problem: The process, its data, and the budget.
+        posterior: What :func:`begin_posterior` returned.
+
+    Returns:
+        The same posterior.
+    """
+    model = posterior.score
+    assert isinstance(model, ScoreModel)
+    model.mixed = problem.mixed
+    problem.minimise_windows(model.train(), posterior.sde)
     model.mixed = False  # bfloat16 is for training alone
-    return Posterior(sde, model.eval(), problem.train.times)
+    model.eval()
+    return posterior
 
 
 def load_posterior(setup: Setup, tensors: Mapping[str, Tensor]) -> Posterior:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DRAWS", "STEPS", "choose_ways", "judges"]
+__all__ = ["DRAWS", "STEPS", "choose_ways", "clearly_better", "judges", "scores_of"]
 
 import itertools
 import math
@@ -26,6 +26,7 @@ _LEAST_DRAWS = 4
 _FEWEST, _MOST, _NUMBERS = 16, 500, 2**17  # such observations, and numbers in their draws
 _FIRST = 32  # of them, after which small steps may be given up
 _DOUBT = 2.0  # standard errors by which one way has to be better than another
+_WORTH = 0.01  # share of an error by which it has to be better to be worth a higher cost
 
 
 @torch.no_grad()
@@ -95,6 +96,33 @@ def choose_ways(
     if not scores:
         raise ValueError(_nowhere(drawn, judge.box))
     return best, {"+".join(ways): round(float(each.mean()), 5) for ways, each in scores.items()}
+
+
+@torch.no_grad()
+def scores_of(
+    problem: Problem, truth: Float[Tensor, "n *state"], final: Float[Tensor, "n *state"], answer: Answer
+) -> Float[Tensor, " n"]:
+    """Return the CRPS of an answer for each observation, in units of the deviation of ``x_0``.
+
+    Args:
+        problem: The process and its data.
+        truth: True initial states of observations.
+        final: The observations.
+        answer: What draws.
+    """
+    judge = _Judge(problem, truth, final)
+    return judge.crps([judge.draws(answer, slice(None), judge.stream())])
+
+
+def clearly_better(ours: Float[Tensor, " n"], theirs: Float[Tensor, " n"]) -> bool:
+    """Return whether errors are smaller than others by two standard errors, and by enough to be worth it: by 1 %.
+
+    Args:
+        ours: Errors, one for each observation.
+        theirs: Those of a rival, for the same observations.
+    """
+    gain = theirs.double() - ours.double()
+    return _clear(gain - _WORTH * float(theirs.double().mean()))
 
 
 class _Judge:

@@ -29,6 +29,9 @@ _NUMBERS = 2**19  # of the states of a round at one time
 _UPDATES, _TOGETHER = 32, 2**20  # updates whose batches are drawn at once, and numbers in the states of these
 _LEAST = 200  # updates between two rounds
 _SHARE = 8  # updates that a solver step of a round has to be worth
+_SEVERAL = 4  # times the pairs of validation: states that these are drawn from
+_PARTS = 16  # of the trajectories whose images are made at once
+_ENOUGH = 0.25  # of the trajectories of a round: with so many stored ones, these are the first round
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class JumpPairs:
     """Make batches of pairs ``(x_s, x_t)`` at the ends of jumps.
 
     Trajectories come in rounds.  A round is simulated anew, or read from the data, and its later states are prepared by
-    the kernel once.  Updates draw trajectories and jumps of the round at random, those of small states for 32 updates
-    at once.  What an update sees depends on the seed and its number alone.
+    the kernel once.  The first round is read in any case where the data are not few: a training that is short spends no
+    time on simulating.  Updates draw trajectories and jumps of the round at random, those of small states for 32
+    updates at once.  What an update sees depends on the seed and its number alone.
 
     Args:
         kernel: The jump kernel, which names the jumps and prepares the later states.
@@ -101,8 +105,9 @@ class JumpPairs:
             size: Pairs in a batch, at least: without gradients larger batches take less time.
             seeds: Streams ``windows`` are below these.
         """
-        size = max(size, min(self.most, count // 2))
-        pool = self._pool(_all_images(self.sde, self.valid.trajectories(slice(0, self.most))))
+        size, rows = max(size, min(self.most, count // 2)), slice(0, min(self.most, count))
+        images = seeds.child("images").generator()
+        pool = self._pool(_imaged(self.sde, self.valid.trajectories(rows), min(self.most, _SEVERAL * count), images))
         return [self._batches(pool, size, seeds.child("windows"), i, 1)[0] for i in range(max(2, count // size))]
 
     @torch.no_grad()
@@ -110,9 +115,11 @@ class JumpPairs:
         """The trajectories of a round."""
         data, device = self.train, self.train.device
         n = data.n_trajectories
-        if self.fresh == "off" or not isinstance(self.sde, Simulator):
+        stored = self.fresh == "off" or (number == 0 and n >= _ENOUGH * self.most)
+        if stored or not isinstance(self.sde, Simulator):
             first = number * self.most % max(1, n - self.most + 1)  # every round is full, or holds all there are
-            return _all_images(self.sde, data.trajectories(slice(first, first + self.most)))
+            held = data.trajectories(slice(first, first + self.most))
+            return _imaged(self.sde, held, self.most, stream.generator())
         generator = stream.generator(device)
         if self.fresh == "states":
             x = self.sde.initial(self.most, generator=generator, device=device)
@@ -180,6 +187,15 @@ def _picked(data: TrajectoryDataset, rows: Tensor) -> Float[Tensor, "n *state"]:
     return out
 
 
-def _all_images(sde: SDE, states: Float[Tensor, "n time *state"]) -> Float[Tensor, "m time *state"]:
-    """Trajectories and their images under the symmetries of the process."""
-    return torch.cat([x.reshape(states.shape) for x in sde.images(states.flatten(0, 1))])
+def _imaged(
+    sde: SDE, states: Float[Tensor, "n time *state"], most: int, generator: torch.Generator
+) -> Float[Tensor, "m time *state"]:
+    """As many different images of each trajectory under the symmetries of the process as make up to ``most``, one at
+    least, chosen at random."""
+    found: list[Tensor] = []
+    for part in torch.split(states, max(1, len(states) // _PARTS)):
+        images = torch.stack([x.reshape(part.shape) for x in sde.images(part.flatten(0, 1))])
+        each, rows = min(max(1, most // len(states)), len(images)), torch.arange(len(part))
+        first = torch.randint(len(images), (len(part),), generator=generator)
+        found += [images[((first + i) % len(images)).to(part.device), rows.to(part.device)] for i in range(each)]
+    return torch.cat(found)

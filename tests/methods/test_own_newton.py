@@ -83,16 +83,26 @@ def test_they_say_when_there_is_no_time(heat):
     assert "observations would take" in tried.notes["failed"]
 
 
-def test_of_fields_in_the_plane_they_are_tried_and_saved(tmp_path, monkeypatch):
+@pytest.mark.parametrize("way", ["1", "steps"])
+def test_of_fields_in_the_plane_they_are_tried_from_what_leads_and_saved(tmp_path, monkeypatch, way):
     simulator = Burgers(size=8, dimension=2, steps=2, horizon=0.05, inner=1)
     data = made(simulator, "burgers", tmp_path / "d", train=24, valid=16, test=2)
     settings = Settings(width=8, depth=1, batch=4, validate_every=2, validate_windows=8)
-    monkeypatch.setattr("physinv.methods.own_newton._better", lambda ours, theirs: True)
-    answer = fit_jumps(Problem(simulator, data["train"], data["valid"], settings, Budget(steps=4)))
+    for module in ("own_newton", "own_jumps"):
+        monkeypatch.setattr(f"physinv.methods.{module}.clearly_better", lambda ours, theirs: True)
+    monkeypatch.setattr("physinv.methods.own_jumps.choose_ways", lambda *given: ((way,), {way: 0.5}))
+    problem = Problem(simulator, data["train"], data["valid"], settings, Budget(steps=40), folder=tmp_path / "run")
+    answer = fit_jumps(problem)
     assert isinstance(answer, JumpAnswer)
     assert answer.notes()["newton"]["chosen"] is True
+    assert answer.notes()["newton"]["start"] == way
     assert answer.newton is not None
     assert answer.steps is None
+
+    # Shares of the forty updates: what leads is trained further, the other one is not.
+    updates = {folder.name: history.records[-1].step for folder, history in problem.histories.items()}
+    wanted = {"1": {"jumps-further": 28, "score": 4}, "steps": {"jumps-further": 12, "score": 20}}
+    assert updates == wanted[way] | {"jumps": 6}
 
     # The same after saving, to the byte.
     again = load_jumps(Setup(simulator, data["train"].times, settings, notes=answer.notes()), answer.tensors())

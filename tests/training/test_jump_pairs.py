@@ -12,6 +12,7 @@ from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.models.jumps.vector import fit_vector_jumps
 from physinv.training.jump_pairs import JumpPairs
+from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 PROCESS = OrnsteinUhlenbeck(dim=1, steps=8)
@@ -52,10 +53,30 @@ def test_new_noise_keeps_the_initial_states_and_new_states_do_not(data):
     initial = torch.cat([data["train"].states(0), -data["train"].states(0)])
     final = torch.cat([data["train"].states(-1), -data["train"].states(-1)])
     for fresh, kept in (("noise", True), ("states", False)):
-        (batch,) = batches(source(data, fresh), 1)
+        pairs = source(data, fresh)
+        (batch,) = batches(pairs, 1, start=pairs.every)
         whole = batch.jump == 0
         assert contained(batch.states[whole, 0], initial).all() == kept
         assert not contained(batch.states[whole, 1], final).any()
+
+
+@pytest.mark.parametrize(("rows", "read"), [(160, True), (164, False)])
+def test_the_first_round_is_read_where_the_data_are_a_quarter_of_it(data, rows, read):
+    initial = torch.cat([data["train"].states(0), -data["train"].states(0)])
+    (batch,) = batches(source(data, "states", rows=rows), 1)
+    assert contained(batch.states[batch.jump == 0, 0], initial).all() == read
+
+
+@pytest.mark.parametrize(("rows", "images"), [(40, 1), (79, 1), (80, 2), (4096, 2)])
+def test_a_round_holds_as_many_images_as_there_is_room_for(rows, images, tmp_path):
+    well = DoubleWell(steps=2)  # symmetric: -x is as likely as x
+    generate(DatasetPlan(well, {"train": 40, "valid": 20}, 0, "double-well"), tmp_path / "d")
+    train, valid = (TrajectoryDataset(tmp_path / "d" / "data" / s).load() for s in ("train", "valid"))
+    pairs = JumpPairs(fit_vector_jumps(well, train, Settings()), well, train, valid, rows=rows)
+    many = next(pairs.training(size=4096, seeds=seeds(0).child("training"), start=0))
+    first = many.states[many.jump == 0][:, 0]
+    assert len(first.unique()) == images * 40
+    assert len(first.abs().unique()) == 40
 
 
 def test_rounds_of_large_states_hold_fewer(data, tmp_path):
