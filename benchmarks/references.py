@@ -78,6 +78,7 @@ def of_dataset(
 
 
 FIELD = {"begin": 16, "late": 1.0, "iterations": 64, "warm_up": 40, "most": 2}
+SMALL = {"chains": 4, "particles": 32, "iterations": 64, "most": 2}
 
 SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
@@ -86,7 +87,7 @@ SYSTEMS = {
     "allen-cahn-16": lambda: of_dataset("allen-cahn", 8, {"size": 16}, substeps=4, **FIELD),
     "burgers-2d-16": lambda: of_dataset("burgers-2d", 8, {"size": 16}, substeps=15, **FIELD),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
-    "particles-3": lambda: of_dataset("particles", 8, {"particles": 3}, **FIELD),
+    "particles-3": lambda: of_dataset("particles", 8, {"particles": 3}, substeps=2, **SMALL),
 }
 
 
