@@ -84,10 +84,12 @@ SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
     "kpz": lambda: of_dataset("kpz", 8, substeps=12, **FIELD),
     "kuramoto-sivashinsky": lambda: of_dataset("kuramoto-sivashinsky", 8, substeps=8, **FIELD),
-    "allen-cahn-16": lambda: of_dataset("allen-cahn", 8, {"size": 16}, substeps=4, **FIELD),
+    "allen-cahn-16": lambda: of_dataset(
+        "allen-cahn", 8, {"size": 16}, substeps=4, **FIELD | {"iterations": 128, "warm_up": 80}
+    ),
     "burgers-2d-16": lambda: of_dataset("burgers-2d", 8, {"size": 16}, substeps=15, **FIELD),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
-    "particles-3": lambda: of_dataset("particles", 8, {"particles": 3}, substeps=2, **SMALL),
+    "particles-3": lambda: of_dataset("particles", 40, {"particles": 3}, substeps=2, **SMALL),
 }
 
 
