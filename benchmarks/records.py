@@ -28,6 +28,7 @@ SCRIPTS = {  # of records whose script has another name
     **{f"sensors-{system}": "sensors" for system in ("burgers", "navier-stokes")},
     **{f"plane-{system}": "planes" for system in ("navier-stokes", "burgers-2d", "burgers-2d-16", "navier-stokes-16")},
     **{f"jump-ablation-{system}": "jump_ablation" for system in ("burgers", "kpz")},
+    **{f"exact-{system}": "references" for system in ("allen-cahn-16", "kpz", "navier-stokes-16", "particles-3")},
     **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }
 
@@ -65,7 +66,17 @@ def row(path: Path) -> tuple[str, str, str, str, str, str]:
         spent = record.get("budget_seconds", 0.0) * len(seeds) * len(systems)
         script, _, system = SCRIPTS.get(name, name.replace("-", "_")), *name.partition("-")[1:]
         system = system.removeprefix("kernels-").removeprefix("ablation-")
-        of_systems = ("nonlinear", "reversals", "field_kernels", "jump_ablation", "planes", "sensors", "published")
+        of_systems = (
+            "nonlinear",
+            "reversals",
+            "field_kernels",
+            "jump_ablation",
+            "planes",
+            "sensors",
+            "published",
+            "references",
+        )
+        system = f"compare {system}" if script == "references" else system
         file = script if (ROOT / "benchmarks" / script).is_dir() else f"{script}.py"
         command = f"python {file}" + (f" {system}" if script in of_systems else "")
     told = ", ".join(sorted(commit[:7] for commit in commits))
