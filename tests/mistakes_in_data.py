@@ -80,7 +80,7 @@ DATA = {
             layout = property(lambda self: pi.VectorLayout("x", 3))
         pi.generate(pi.DatasetPlan(Three(), {"train": 2}, name="three"), "three")
         """,
-        "`initial` of Three must return (batch, 3), as `layout` says, got (64, 2)",
+        "`initial` of Three must return (batch, 3), as `layout` says, got (21, 2)",
     ),
     "other-layout-simulate": (
         """
