@@ -169,11 +169,8 @@ TRAINING = {
         "`valid` has states of shape (1, 8), those of `train` (1,)",
     ),
     "changed-setting": (
-        """
-        try: tiny.width = 9
-        except AttributeError as error: assert "make another one, Settings(width=...)" in str(error)
-        """,
-        WORKS,
+        "tiny.width = 9",
+        "`width` of Settings is frozen, and can't be changed; make another one, Settings(",
     ),
     "misspelt-setting": ("pi.Settings(widht=8)", "unknown setting `widht`; did you mean `width`?"),
     "word-setting": ("pi.Settings(width='a')", "`width` must be a valid integer, got 'a'"),

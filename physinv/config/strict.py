@@ -67,7 +67,7 @@ class Strict(BaseModel):
 
     def __setattr__(self, name: str, value: Any) -> None:
         owner = type(self).__name__
-        raise AttributeError(f"`{name}` of {owner} can't be changed; make another one, {owner}({name}=...).")
+        raise ValueError(f"`{name}` of {owner} is frozen, and can't be changed; make another one, {owner}({name}=...).")
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
