@@ -1,4 +1,4 @@
-"""Sharp initial states: what the map of values brings to the samples of a method, and what it leaves.
+"""Sharp initial states: what the quantile mapping brings to the samples of a method, and what it leaves.
 
 Of each system the method is trained once; the same draws are evaluated without and with the map (``with_value_map``),
 beside what the truth has: CRPS, coverage, total variation, zigzags and a two-sample test of patches.
@@ -114,8 +114,9 @@ def page(path: Path, method: str) -> None:
         "# Sharp initial states",
         "",
         f"Samples of `{method}` for test observations of processes whose initial states have plateaus and edges,",
-        "before and after the map of values ([what can be done](../trust.md)), which smooths samples first where they",
-        "are rougher than the training states. Zigzags: the share of points that stick out from both neighbours.",
+        "before and after the quantile mapping ([what can be done](../trust.md)), which smooths samples first",
+        "where they are rougher than the training states. Zigzags: the share of points that stick out from both",
+        "neighbours.",
         "Patches told apart: how often a classifier tells patches of samples from patches of truths; .5 is chance.",
         "Written by `benchmarks/sharp_priors.py --page`.",
         "",

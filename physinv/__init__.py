@@ -4,7 +4,8 @@ One equation, ``dx = f(x, t) dt + g(t) dW``, is the only mathematical object: a 
 states; its :class:`Reverse` is one; :func:`solve` solves both.  A :class:`ScoreModel` learns what the reversal needs,
 by :func:`fit` on a :class:`TrajectoryDataset`; a :class:`Posterior` draws initial states given final ones.
 
-``import physinv as pi`` offers the names below, each loaded when it is first used.
+``import physinv as pi`` offers the names below, each loaded when it is first used; all others are imported from the
+module that the reference names.
 """
 
 import importlib
@@ -14,31 +15,24 @@ if TYPE_CHECKING:
     from physinv import thermodynamics
     from physinv.config.settings import Settings
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.data.final_states import FinalStates, final_states, read_final_states
+    from physinv.data.final_states import final_states, read_final_states
     from physinv.data.generate import generate
     from physinv.data.plan import DatasetPlan
     from physinv.equations import noising
-    from physinv.equations.multiplicative import Multiplicative
     from physinv.equations.sde import SDE, Linear, Reverse
     from physinv.equations.solve import solve
     from physinv.evaluation import metrics
     from physinv.evaluation.evaluate import evaluate
-    from physinv.laws.covariance import Covariance
     from physinv.laws.observation import Observation
     from physinv.laws.record import ObservationRecord
     from physinv.methods.classical.filtering.filter import filter_record
-    from physinv.methods.registry import METHODS
     from physinv.models.build import build_model
-    from physinv.models.references.base import ReferenceLaw
     from physinv.models.score import ScoreModel
-    from physinv.posterior.bracket import bracket
-    from physinv.posterior.flows.prior import fit_flow
     from physinv.posterior.learned_prior import fit_prior
     from physinv.posterior.posterior import Posterior
     from physinv.posterior.weigh import weigh
     from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
     from physinv.processes.parameters import parameter
-    from physinv.processes.registry import simulators
     from physinv.processes.simulator import Simulator
     from physinv.reports import plots
     from physinv.reports.inference_data import to_arviz
@@ -47,25 +41,19 @@ if TYPE_CHECKING:
     from physinv.runs.sampling.plan import SamplingPlan
     from physinv.training.budget import Budget
     from physinv.training.loop import fit
-    from physinv.training.objectives.trajectory import trajectory_loss
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "METHODS",
     "SDE",
     "Budget",
-    "Covariance",
     "DatasetPlan",
     "FieldLayout",
-    "FinalStates",
     "Linear",
-    "Multiplicative",
     "Observation",
     "ObservationRecord",
     "ParticleLayout",
     "Posterior",
-    "ReferenceLaw",
     "Reverse",
     "SamplingPlan",
     "ScoreModel",
@@ -73,13 +61,11 @@ __all__ = [
     "Simulator",
     "TrajectoryDataset",
     "VectorLayout",
-    "bracket",
     "build_model",
     "evaluate",
     "filter_record",
     "final_states",
     "fit",
-    "fit_flow",
     "fit_prior",
     "generate",
     "load_run",
@@ -89,42 +75,33 @@ __all__ = [
     "plots",
     "read_final_states",
     "reconstruct",
-    "simulators",
     "solve",
     "thermodynamics",
     "to_arviz",
     "train_run",
-    "trajectory_loss",
     "weigh",
 ]
 
 _HOME = {  # module below physinv -> its public names; a module without names is public itself
     "config.settings": ("Settings",),
     "data.dataset": ("TrajectoryDataset",),
-    "data.final_states": ("FinalStates", "final_states", "read_final_states"),
+    "data.final_states": ("final_states", "read_final_states"),
     "data.generate": ("generate",),
     "data.plan": ("DatasetPlan",),
-    "equations.multiplicative": ("Multiplicative",),
     "equations.noising": (),
     "equations.sde": ("SDE", "Linear", "Reverse"),
     "equations.solve": ("solve",),
     "evaluation.evaluate": ("evaluate",),
     "evaluation.metrics": (),
-    "laws.covariance": ("Covariance",),
     "laws.observation": ("Observation",),
     "laws.record": ("ObservationRecord",),
     "methods.classical.filtering.filter": ("filter_record",),
-    "methods.registry": ("METHODS",),
     "models.build": ("build_model",),
-    "models.references.base": ("ReferenceLaw",),
     "models.score": ("ScoreModel",),
-    "posterior.bracket": ("bracket",),
-    "posterior.flows.prior": ("fit_flow",),
     "posterior.learned_prior": ("fit_prior",),
     "posterior.posterior": ("Posterior",),
     "posterior.weigh": ("weigh",),
     "processes.layout": ("FieldLayout", "ParticleLayout", "VectorLayout"),
-    "processes.registry": ("simulators",),
     "processes.parameters": ("parameter",),
     "processes.simulator": ("Simulator",),
     "reports.inference_data": ("to_arviz",),
@@ -135,7 +112,6 @@ _HOME = {  # module below physinv -> its public names; a module without names is
     "thermodynamics": (),
     "training.budget": ("Budget",),
     "training.loop": ("fit",),
-    "training.objectives.trajectory": ("trajectory_loss",),
 }
 
 

@@ -63,7 +63,56 @@ SOLVING = {
     "step-posterior": ("pi.Posterior(well, model, times, step='split')", "`step` must be a Step, got str 'split'"),
     "batch-posterior": ("pi.Posterior(well, model, times, batch=0)", "`batch` must be at least 1, got 0"),
     "score-shape": ("pi.Posterior(Mine(), lambda x, t: -x[:, 0], [0, 1]).flow(final)", "`score` ... (batch, 1), got"),
+    "nan-score": (
+        "pi.Posterior(well, lambda x, t: x * float('nan'), times).sample(final, 2)",
+        "`score` must be finite, got NaN or infinity at t = 0",
+    ),
+    "nan-score-late": (
+        "pi.Posterior(Mine(), lambda x, t: torch.where(t[:, None] > 0.1, x / 0, -x), [0, .1, .2]).flow(final)",
+        "`score` must be finite, got NaN or infinity at t = 0.2",
+    ),
+    "steep-score": (
+        "pi.Posterior(Mine(), lambda x, t: -1e30 * x**3, [0, .1, .2, .3]).mean_flow(final)",
+        "the states became infinite or NaN backward in time; take more `times`",
+    ),
+    "layer-score": (
+        "pi.Posterior(well, torch.nn.Linear(1, 1), times)",
+        "`score` must be a function (x, t) -> score, got one of (input); give a trained ScoreModel",
+    ),
+    "score-without-time": (
+        "pi.Reverse(well, lambda x: -x)",
+        "`score` must be a function (x, t) -> score, got one of (x)",
+    ),
+    "score-of-one-number": (
+        "pi.Posterior(Own(), lambda x, t: -x[:, :1], [0, 1]).flow(torch.ones(3, 2))",
+        "`score` must return (batch, 2), got (batch, 1)",
+    ),
+    "base-without-states": ("posterior.log_prob(x, base=3)", "`base` must be a function (x) -> log density, got int 3"),
+    "base-of-components": (
+        "posterior.log_prob(x, base=lambda x: 0 * x)",
+        "`base` must return one number for each state",
+    ),
+    "unequal-log-prob": (
+        "law = pi.Posterior(heat, heat_model, heat.times); law.log_prob(hot.states(0)[:3], hot.states(-1)[:2])",
+        "`final` must hold one row for each of the 3 of `initial`, got 2",
+    ),
+    "number-prior-weigh": (
+        "pi.weigh(posterior, final, 2, log_prior=3)",
+        "`log_prior` must be a function (x) -> log density",
+    ),
+    "prior-of-components": (
+        "pi.weigh(pi.Posterior(well, model, times, step=euler), final, 2, log_prior=lambda x: x)",
+        "`log_prior` must return one number for each state",
+    ),
+    "number-prior-bracket": (
+        "bracket(pi.Posterior(well, model, times, step=euler), train.trajectories(), draws=2, log_prior=3)",
+        "`log_prior` must be a function (x) -> log density, got int 3",
+    ),
+    "word-start": ("posterior.log_prob(x, start='a')", "`start` must be a number, got str 'a'"),
+    "word-tolerance": ("posterior.log_prob(x, rtol='a')", "`rtol` must be a number, got str 'a'"),
+    "no-probes": ("posterior.log_prob(x, probes='a')", "`probes` must be a whole number, got str 'a'"),
     # Solving.
+    "nan-states": ("pi.solve(well, wrong, times)", "`x` must be finite, got NaN or infinity in state 0"),
     "list-times": ("assert torch.equal(pi.solve(well, x, [0, .1, .2], noise=False)[:, 0], x)", WORKS),
     "numpy-states": (
         """
@@ -161,6 +210,11 @@ SOLVING = {
     "simulate-text": ("well.simulate('5')", "`batch` must be a whole number, got str '5'"),
     "simulate-0": ("well.simulate(0)", "`batch` must be at least 1, got 0"),
     "simulate-negative": ("well.simulate(-1)", "`batch` must be at least 1, got -1"),
+    "simulate-device": ("well.simulate(2, device='gpu')", "`device` 'gpu' is not available here"),
+    "simulate-dtype": (
+        "well.simulate(2, dtype='float64')",
+        "`dtype` must be a dtype, got str 'float64'; give torch.float32",
+    ),
     "simulate-numpy": ("assert well.simulate(np.int64(2)).shape == (2, 5, 1)", WORKS),
     "simulate-generator": ("well.simulate(2, generator=0)", "`generator` must be a torch.Generator"),
     # The reversal.

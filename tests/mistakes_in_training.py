@@ -1,4 +1,5 @@
-"""Likely mistakes with training, runs, data, processes and metrics: a snippet, and the message or that it works."""
+# ruff: noqa: E501
+"""Likely mistakes with training, runs and data: a snippet, and the message or that it works."""
 
 WORKS = ""
 
@@ -25,6 +26,99 @@ TRAINING = {
         "pi.fit(model, well, hot, hot, settings=tiny, budget=pi.Budget(steps=1))",
         "`train` has states of shape (1, 8), ... (1,)",
     ),
+    "other-model": (
+        "pi.fit(heat_model, well, train, valid, **brief)",
+        "`model` is for states of shape (1, 8), got data of (1,)",
+    ),
+    "one-estimate": (
+        "pi.fit(model, well, train, valid, **brief, estimates=train.states(0))",
+        "`estimates` must be two tensors, of `train` and of `valid`, got Tensor",
+    ),
+    "int-pairs": ("pi.fit(model, well, train, valid, **brief, pairs=3)", "`pairs` must be a JumpPairs, got int 3"),
+    "new-folder": (
+        "pi.fit(copy.deepcopy(model), well, train, valid, **brief, run='deep/er'); assert Path('deep/er/log.jsonl').exists()",
+        WORKS,
+    ),
+    "file-as-run": (
+        """
+        Path("taken").write_text("")
+        try: pi.train_run("taken", train, valid, **brief)
+        except NotADirectoryError as error: assert "taken must be a folder, and there is a file" in str(error)
+        else: raise AssertionError
+        """,
+        WORKS,
+    ),
+    "function-observe": (
+        "pi.SamplingPlan(observe=lambda x: x)",
+        "`observe` must be a word such as sensors:0.25, got function",
+    ),
+    "word-observed-noise": ("pi.SamplingPlan(observed_noise='a')", "`observed_noise` must be a number, got str 'a'"),
+    "prior-draws": (
+        """
+        prior, flow = pi.fit_prior(train, valid, **brief), fit_flow(train, valid, **brief)
+        for call in (prior.draw, flow.draw):
+            try: call(2, generator=0)
+            except ValueError as error: assert "`generator` must be a torch.Generator" in str(error)
+            else: raise AssertionError
+        for call in (prior.log_prob, flow.log_prob):
+            try: call(wrong)
+            except ValueError as error: assert "`x` must be finite" in str(error)
+            else: raise AssertionError
+        """,
+        WORKS,
+    ),
+    "loss-name": ("assert len(pi.fit(model, well, train, valid, **brief, loss='trajectory').records) == 2", WORKS),
+    "loss-misspelt": (
+        "pi.fit(model, well, train, valid, **brief, loss='denoise')",
+        "there is no objective `denoise`; did you",
+    ),
+    "loss-of-torch": (
+        "pi.fit(model, well, train, valid, **brief, loss=torch.nn.MSELoss())",
+        "`loss` must be a function (score, sde, batch) -> loss, got one of (input, target)",
+    ),
+    "loss-class": ("pi.fit(model, well, train, valid, **brief, loss=torch.nn.MSELoss)", "got the class MSELoss"),
+    "loss-without-batch": ("pi.fit(model, well, train, valid, **brief, loss=lambda s, sde: 0)", "got one of (s, sde)"),
+    "loss-detached": (
+        "pi.fit(model, well, train, valid, **brief, loss=lambda s, sde, b: trajectory_loss(s, sde, b).detach())",
+        "`loss` must depend on the weights of `model`, got one without a gradient",
+    ),
+    "loss-with-an-axis": (
+        "pi.fit(copy.deepcopy(model), well, train, valid, **brief, loss=lambda s, sde, b: trajectory_loss(s, sde, b)[None])",
+        WORKS,
+    ),
+    "frozen-model": (
+        "pi.fit(copy.deepcopy(model).requires_grad_(False), well, train, valid, **brief)",
+        "`model` must have weights to train, got none; call model.requires_grad_()",
+    ),
+    "layer-model": (
+        "pi.fit(torch.nn.Linear(1, 1), well, train, valid, **brief)",
+        "`network` of Linear must be a module, got NoneType; give a ScoreModel of build_model",
+    ),
+    "class-model": (
+        "pi.fit(torch.nn.Linear, well, train, valid, **brief)",
+        "`model` must be a Module, got the class Linear",
+    ),
+    "no-progress": (
+        "pi.fit(model, well, train, valid, **brief, progress=True)",
+        "`progress` must be a function (done, record)",
+    ),
+    "states-as-batch": (
+        "trajectory_loss(model, well, train.trajectories())",
+        "`batch` must be a Batch, got Tensor of shape (24, 5, 1); give Batch(states, times)",
+    ),
+    "path-prior": (
+        "pi.fit_prior('well/data/train', valid, budget=pi.Budget(steps=1))",
+        "`train` must be a TrajectoryDataset",
+    ),
+    "other-prior": (
+        "pi.fit_prior(train, hot, budget=pi.Budget(steps=1))",
+        "`valid` has states of shape (1, 8), those of `train`",
+    ),
+    "other-flow": (
+        "fit_flow(train, hot, budget=pi.Budget(steps=1))",
+        "`valid` has states of shape (1, 8), those of `train`",
+    ),
+    "int-budget-flow": ("fit_flow(train, valid, budget=5)", "`budget` must be a Budget, got int 5"),
     "no-budget": (
         "pi.fit(model, well, train, valid, settings=tiny)",
         "TypeError: fit() missing 1 required keyword-only argument: 'budget'",
@@ -44,6 +138,40 @@ TRAINING = {
         "pi.train_run('r', 'a', valid, settings=tiny, budget=pi.Budget(steps=1))",
         "`train` must be a T",
     ),
+    "train-run-method": (
+        "pi.train_run('r', train, valid, **brief, method=lambda problem: problem)",
+        "method must be a name or module:name, got function; ... register(name, part)",
+    ),
+    "train-run-device": (
+        "pi.train_run('r', train, valid, **brief, device='gpu')",
+        "`device` 'gpu' is not available here",
+    ),
+    "train-run-words": ("assert pi.train_run('words', train, valid, **brief, device='cpu').records", WORKS),
+    "train-run-options": (
+        "pi.train_run('r', train, valid, **brief, options='steps')",
+        "`options` must be a dict, got str",
+    ),
+    "train-run-option": (
+        "pi.train_run('r', train, valid, **brief, method='conditional-diffusion', options={'steps': 'a'})",
+        "option `steps` of method `conditional-diffusion` must be of type int, got str 'a'; its default is 32",
+    ),
+    "train-run-seed": (
+        "pi.train_run('r', train, valid, **brief, seed=seed())",
+        "`seed` must be a whole number, got Generator",
+    ),
+    "train-run-observe": (
+        "pi.train_run('r', train, valid, **brief, observe=lambda x: x)",
+        "`observe` must be a word such as sensors:0.25, got function",
+    ),
+    "train-run-physics": ("pi.train_run('r', train, valid, **brief, physics=well)", "`physics` must be a GivenPhysics"),
+    "train-run-other": (
+        "pi.train_run('r', train, hot, **brief)",
+        "`valid` has states of shape (1, 8), those of `train` (1,)",
+    ),
+    "changed-setting": (
+        "tiny.width = 9",
+        "`width` of Settings is frozen, and can't be changed; make another one, Settings(",
+    ),
     "misspelt-setting": ("pi.Settings(widht=8)", "unknown setting `widht`; did you mean `width`?"),
     "word-setting": ("pi.Settings(width='a')", "`width` must be a valid integer, got 'a'"),
     "numpy-setting": (
@@ -58,7 +186,50 @@ TRAINING = {
     # Runs and data.
     "run-path": ("assert pi.load_run('run').simulator == well", WORKS),
     "no-run": ("pi.load_run('nowhere')", "nowhere is not a run: there is no nowhere/run.json; make one with"),
-    "run-type": ("pi.load_run(3)", "`run` must be a folder, got int 3"),
+    "run-type": ("pi.load_run(3)", "`run` must be a path, got int 3; give the folder"),
+    "run-file": ("pi.load_run('run/run.json')", "run/run.json is not a run: ... give the folder of the run, run."),
+    "run-weights": ("pi.load_run('run/model.safetensors')", "give the folder of the run, run."),
+    "run-device": ("pi.load_run('run', device='gpu')", "`device` 'gpu' is not available here"),
+    "run-module": (
+        """
+        Path("mynet.py").write_text("")
+        pi.build_model(well, train, pi.Settings(network="mynet"))
+        """,
+        "there is no network `mynet`; mynet.py is a module: give `mynet:NAME`",
+    ),
+    "run-nan": (
+        "dataclasses.replace(pi.load_run('run'), answer=NotFinite()).sample(final, 2)",
+        "the reconstruction is not finite in 6 of 6 states",
+    ),
+    "reconstruct-nowhere": (
+        "pi.reconstruct('run', valid, None)",
+        "`out` must be a path, got None; give the file to write",
+    ),
+    "reconstruct-progress": (
+        "pi.reconstruct('run', valid, 'c.hdf5', progress=True)",
+        "`progress` must be a function (done, all)",
+    ),
+    "reconstruct-batch": ("pi.SamplingPlan(batch=0)", "`batch` must be at least 1, got 0"),
+    "reconstruct-weigh": ("pi.SamplingPlan(weigh='many')", "`weigh` must be a whole number, got str 'many'"),
+    "arviz-type": ("pi.to_arviz(samples)", "`recon` must be a Reconstruction, got Tensor"),
+    "process-finals": (
+        "pi.final_states(final, well)",
+        "`layout` must be a StateLayout, got DoubleWell; give that of the process",
+    ),
+    "swapped-finals": ("pi.final_states(well.layout, final)", "`layout` must be a StateLayout, got Tensor"),
+    "path-finals": ("pi.final_states('finals.csv', well.layout)", "`values` must be a tensor or an array of numbers"),
+    "one-file-of-finals": (
+        """
+        Path("finals.csv").write_text("0.5\\n0.6\\n")
+        assert len(pi.read_final_states("finals.csv", well.layout, 0.1)) == 2
+        """,
+        WORKS,
+    ),
+    "finals-of-states": (
+        "pi.read_final_states(final, well.layout, 0.1)",
+        "`paths` must be a path or several, got Tensor",
+    ),
+    "no-finals": ("pi.final_states(final, well.layout).first(0)", "`n` must be at least 1, got 0"),
     "reconstruct-path": (
         """
         pi.reconstruct(pi.load_run('run'), valid, 'a.hdf5', pi.SamplingPlan(samples=2))
@@ -85,153 +256,25 @@ TRAINING = {
         "differ in `config`; give files of one split of one dataset",
     ),
     "time-for-index": ("train.states(0.1)", "`time_index` must be the number of a time, 0 to 4, got float 0.1"),
+    "one-trajectory": ("train.trajectories(3)", "`which` must be a slice, such as slice(0, 10), got int 3"),
+    "word-window": ("train.with_window('3')", "`window` must be a whole number, got str '3'"),
+    "half-a-limit": ("train.states(0, limit=2.5)", "`limit` must be a whole number, got float 2.5"),
+    "beyond-the-last": ("train.states(0, first=24)", "`first` must be below 24, the number of trajectories, got 24"),
+    "before-the-first": ("train.states(0, first=-2)", "`first` must be at least 0, got -2"),
+    "slice-of-windows": ("train[0:3]", "TypeError: `index` must be the number of a window, got slice"),
+    "load-device": ("train.load('gpu')", "`device` 'gpu' is not available here"),
+    "load-number": ("train.load(0)", "`device` must be a torch.device or a name, got int"),
+    "shuffled-seed": ("list(train.shuffled(generator=0))", "`generator` must be a torch.Generator, got int 0"),
+    "numbers-as-paths": ("pi.TrajectoryDataset([1, 2])", "`source` must be a path, got int 1"),
+    "list-coordinates": (
+        "pi.TrajectoryDataset.from_arrays(np.ones((4, 5, 1, 8)), times=range(5), coordinates=[range(8)])",
+        "`coordinates` must be positions by name of an axis, got list",
+    ),
+    "nan-arrays": (
+        "pi.TrajectoryDataset.from_arrays(np.full((4, 5, 2), np.nan), times=range(5))",
+        "`data` holds numbers that are missing (NaN) at all times",
+    ),
     "word-seed": ("pi.SamplingPlan(seed='a')", "`seed` must be a whole number, got str 'a'"),
     "half-samples": ("pi.SamplingPlan(samples=2.5)", "`samples` must be a whole number, got float 2.5"),
     "no-path": ("pi.TrajectoryDataset(well)", "`source` must be a path or several, got DoubleWell"),
-    # Processes and plans.
-    "int-for-float": (
-        """
-        a, b = DoubleWell(temperature=1), DoubleWell(temperature=1.0)
-        assert a == b and type(a.temperature) is float and repr(a) == repr(b)
-        assert pi.DatasetPlan(a, {'train': 2}).config == pi.DatasetPlan(b, {'train': 2}).config
-        """,
-        WORKS,
-    ),
-    "numpy-for-float": ("assert type(DoubleWell(temperature=np.float32(1), steps=np.int64(3)).steps) is int", WORKS),
-    "word-for-float": ("DoubleWell(temperature='hot')", "`temperature` of DoubleWell must be of type float, got 'hot'"),
-    "nan-for-float": ("DoubleWell(temperature=float('nan'))", "`temperature` of DoubleWell must be finite, got nan"),
-    "float-for-int": ("DoubleWell(steps=2.0)", "`steps` of DoubleWell must be of type int, got 2.0"),
-    "class-plan": (
-        "pi.DatasetPlan(DoubleWell, {'train': 2})",
-        "`simulator` must be a Simulator, got the class DoubleWell",
-    ),
-    "misspelt-split": ("pi.DatasetPlan(well, {'trian': 5})", "got `trian`; did you mean `train`?"),
-    "no-train-split": ("pi.DatasetPlan(well, {'valid': 5})", "`splits` must name train"),
-    "number-splits": (
-        "pi.DatasetPlan(well, 5)",
-        "`splits` must map names to numbers, such as {'train': 100}, got int 5",
-    ),
-    "no-trajectories": (
-        "pi.DatasetPlan(well, {'train': 0})",
-        "`splits.train` must be at least 1, got 0",
-    ),
-    "negative-seed": (
-        "pi.DatasetPlan(well, {'train': 2}, seed=-1)",
-        "`seed` must be between 0 and 2^63 - 1, got -1",
-    ),
-    "half-a-seed": ("pi.DatasetPlan(well, {'train': 2}, seed=1.5)", "`seed` must be a whole number ... got float 1.5"),
-    "no-plan": ("pi.generate(well, 'out')", "`plan` must be a DatasetPlan, got DoubleWell; ... DatasetPlan(DoubleWell"),
-    "swapped-layout": ("pi.VectorLayout(3, 'x')", "`name` of a vector must be a word, got int 3"),
-    "float-layout": (
-        "pi.VectorLayout('x', 3.0)",
-        "`size` of a vector must be a whole number, got float 3.0",
-    ),
-    "axes-layout": (
-        "pi.FieldLayout('u', ('x', 'y'), [range(4)])",
-        "`coordinates` must hold one list for each of ('x', 'y'), got 1",
-    ),
-    "flat-layout": (
-        "pi.FieldLayout('u', 'x', range(4))",
-        "`coordinates` must hold one list for each of ('x',), got range",
-    ),
-    "swapped-particles": ("pi.ParticleLayout('position', 4, 2)", "`count` of particles must be a whole number"),
-    # A process of one's own.
-    "no-layout": (
-        """
-        @dataclasses.dataclass(frozen=True)
-        class Bare(pi.Simulator):
-            def drift(self, x, t): return -x
-            def diffusion(self, t): return torch.ones_like(t)
-        Bare()
-        """,
-        "TypeError: Can't instantiate abstract class Bare ... initial ... layout",
-    ),
-    "other-layout": (
-        """
-        class Three(Own):
-            layout = property(lambda self: pi.VectorLayout("x", 3))
-        pi.generate(pi.DatasetPlan(Three(), {"train": 2}, name="three"), "three")
-        """,
-        "`initial` of Three must return (batch, 3), as `layout` says, got (2048, 2)",
-    ),
-    "other-layout-simulate": (
-        """
-        class Three(Own):
-            layout = property(lambda self: pi.VectorLayout("x", 3))
-        Three().simulate(5)
-        """,
-        "`initial` of Three must return (batch, 3), as `layout` says, got (5, 2)",
-    ),
-    "method-layout": (
-        """
-        class Called(Own):
-            def layout(self): return pi.VectorLayout("x", 2)
-        Called().simulate(5)
-        """,
-        "`layout` of Called must be a property; put @property above",
-    ),
-    "deaf-initial": (
-        """
-        class Deaf(Own):
-            def initial(self, batch, **rest): return torch.zeros(1, 2)
-        Deaf().simulate(5)
-        """,
-        "`initial` of Deaf must return 5 states, as many as `batch` says, got 1",
-    ),
-    "float-own": (
-        """
-        class Calm(Own):
-            def diffusion(self, t): return 0.5
-        pi.generate(pi.DatasetPlan(Calm(), {"train": 20}, name="calm"), "calm")
-        data = pi.TrajectoryDataset("calm/data/train")
-        fresh = pi.build_model(Calm(), data, tiny)
-        pi.fit(fresh, Calm(), data, data, settings=tiny, budget=pi.Budget(steps=1))
-        assert pi.Posterior(Calm(), fresh, Calm().times).sample(data.states(-1), 2).isfinite().all()
-        """,
-        WORKS,
-    ),
-    # Metrics.
-    "swapped-crps": ("pi.metrics.crps(truth, samples)", "`samples` must have shape (batch, members, *state) ... swap"),
-    "numpy-crps": (
-        "assert torch.equal(pi.metrics.crps(samples.numpy(), truth.numpy()), pi.metrics.crps(samples, truth))",
-        WORKS,
-    ),
-    "mixed-crps": (
-        "assert torch.equal(pi.metrics.crps(samples, truth.double()).float(), pi.metrics.crps(samples, truth))",
-        WORKS,
-    ),
-    "numpy-metrics": (
-        """
-        s, t = samples.numpy(), truth.numpy()
-        for name in ("energy_score", "spread_skill", "coverage", "variogram_score", "sample_relative_l2",
-                     "crps_map", "rank_histogram"):
-            a, b = (getattr(pi.metrics, name)(*pair) for pair in ((s, t), (samples, truth)))
-            assert torch.equal(a, b), name
-        assert torch.equal(pi.metrics.relative_l2(t, t + 1), pi.metrics.relative_l2(truth, truth + 1))
-        assert torch.equal(two_sample.wasserstein(t, t + 1), two_sample.wasserstein(truth, truth + 1))
-        assert torch.equal(calibration.calibration_error(s, t), calibration.calibration_error(samples, truth))
-        """,
-        WORKS,
-    ),
-    "word-coverage": ("pi.metrics.coverage(samples, truth, '90')", "`level` must be a probability ... got '90'"),
-    "batch-crps": (
-        "pi.metrics.crps(samples, truth[:2])",
-        "`samples` must have shape ... (2, 2), got (3, 5, 2); give one truth for each ensemble",
-    ),
-    "swapped-residual": (
-        "physics_residual(train.trajectories(), times, well)",
-        "`sde` must be an SDE, got Tensor of shape (5,); give physics_residual(states, sde, times)",
-    ),
-    "array-residual": (
-        "assert physics_residual(train.trajectories().numpy(), well, times.tolist()) > 0",
-        WORKS,
-    ),
-    "word-spectrum": ("spectra.radial_spectrum('u')", "`field` must be a tensor or an array of numbers, got str 'u'"),
-    "nan-spectrum": ("spectra.radial_spectrum(wrong[:, None])", "`field` must be finite, got NaN or infinity"),
-    "word-crps": ("pi.metrics.crps('samples', truth)", "`samples` must be a tensor or an array of numbers, got str"),
-    "shape-l2": (
-        "pi.metrics.relative_l2(truth, truth[:2])",
-        "`estimate` must have the shape (2, 2) of `truth`, got (3, 2)",
-    ),
-    "pair-wasserstein": ("two_sample.wasserstein(truth, truth[:2])", "`b` must have the shape (3, 2) of `a`"),
 }

@@ -126,7 +126,7 @@ def all_metrics(
             truth,
             generator=streams.child("variogram").generator(),  # the same pairs for every method
         )
-    if layout.space and min(drawn.truth.shape[2:]) >= 8:
+    if layout.has_bands:
         figures["spectral_error"] = _few(samples, lambda x: spectral_error(x, truth))
         curves |= _spectra(samples, truth)
     if whole and truth[0].numel() <= _SMALL:

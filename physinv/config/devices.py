@@ -6,6 +6,7 @@ Commands begin with this module, so that torch is imported where it is used.
 from __future__ import annotations
 
 __all__ = [
+    "as_device",
     "check_disk",
     "check_memory",
     "cores",
@@ -61,6 +62,26 @@ def pick_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError):
         raise ValueError(f"`device` {name!r} is not available here; leave it out to have one chosen.") from None
     return device
+
+
+def as_device(device: torch.device | str | None) -> torch.device:
+    """Return the device that an argument names, the CPU for None.
+
+    Args:
+        device: A device, or its name, such as ``"cuda:1"``.
+
+    Raises:
+        ValueError: If it is neither, or not available.
+    """
+    import torch
+
+    if isinstance(device, torch.device):
+        return device
+    if device is not None and not isinstance(device, str):
+        raise ValueError(
+            f"`device` must be a torch.device or a name, got {type(device).__name__}; give 'cpu' or 'cuda'."
+        )
+    return pick_device(device or "cpu")
 
 
 def cores() -> int:

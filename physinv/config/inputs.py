@@ -6,18 +6,26 @@ __all__ = [
     "Numbers",
     "States",
     "Times",
+    "as_path",
+    "as_paths",
     "as_states",
     "as_tensor",
     "as_times",
+    "check_batch",
     "check_count",
+    "check_function",
     "check_generator",
     "check_instance",
     "describe",
+    "home_of",
     "joined",
+    "one_each",
 ]
 
+import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,6 +134,62 @@ def as_times(value: Any, name: str = "times", *, increasing: bool = False) -> Te
     return times
 
 
+def as_path(value: Any, name: str, remedy: str) -> Path:
+    """Turn a name or a path into a ``Path``.
+
+    Args:
+        value: What was given.
+        name: Name of the argument, for messages.
+        remedy: What to give, as a clause.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If it names no place.
+    """
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError(f"`{name}` must be a path, got {describe(value)}; {remedy}.")
+    return Path(value)
+
+
+def as_paths(value: Any, name: str, remedy: str) -> list[Path]:
+    """Turn one path or several into a list.
+
+    Args:
+        value: What was given.
+        name: Name of the argument, for messages.
+        remedy: What to give, as a clause.
+
+    Returns:
+        The paths, in their order.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not isinstance(value, (str, Path, Sequence)):
+        raise ValueError(f"`{name}` must be a path or several, got {describe(value)}; {remedy}.")
+    return [as_path(path, name, remedy) for path in ([value] if isinstance(value, (str, Path)) else value)]
+
+
+def check_batch(value: Tensor, name: str, other: Tensor, others: str) -> None:
+    """Raise ValueError unless two batches have as many rows.
+
+    Args:
+        value: Tensor whose first axis counts.
+        name: Name of the argument, for messages.
+        other: Tensor that it goes with.
+        others: Name of that argument.
+
+    Raises:
+        ValueError: If the numbers of rows differ: nothing is broadcast.
+    """
+    if len(value) != len(other):
+        raise ValueError(
+            f"`{name}` must hold one row for each of the {len(other)} of `{others}`, got {len(value)}; give as many."
+        )
+
+
 def check_count(value: Any, name: str, least: int = 1) -> int:
     """Return a whole number as an int.
 
@@ -137,7 +201,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     Raises:
         ValueError: If it is no whole number, or smaller than ``least``.
     """
-    label = name if "`" in name else f"`{name}`"
+    label = _label(name)
     try:
         if isinstance(value, (bool, Tensor)):
             raise TypeError
@@ -148,6 +212,40 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     if found < least:
         raise ValueError(f"{label} must be at least {least}, got {found}.")
     return found
+
+
+def check_function(value: Any, name: str, form: str, remedy: str = "") -> None:
+    """Raise ValueError unless ``value`` can be called as its form says.
+
+    Args:
+        value: What was given: a function, or an instance that can be called.
+        name: Name of the argument, for messages; backticks are added to a single word.
+        form: Arguments and result, such as ``"(x, t) -> score"``.
+        remedy: What to do, as a clause.
+
+    Raises:
+        ValueError: If it can't be called, is a class, or does not take that many arguments.
+
+    Example:
+        >>> check_function(len, "size", "(x, t) -> size")
+        Traceback (most recent call last):
+        ValueError: `size` must be a function (x, t) -> size, got one of (obj).
+    """
+    label = _label(name)
+    told = f"{label} must be a function {form}, got "
+    ending = f"; {remedy}." if remedy else "."
+    if isinstance(value, type) or not callable(value):
+        raise ValueError(f"{told}{describe(value)}{ending}")
+    count = len(form.partition(")")[0].split(","))
+    try:
+        taken = inspect.signature(value.forward if isinstance(value, torch.nn.Module) else value)
+    except (TypeError, ValueError):  # some that are written in C do not say
+        return
+    try:
+        taken.bind(*[None] * count)
+    except TypeError:
+        names = ", ".join(str(p).partition(":")[0] for p in taken.parameters.values())
+        raise ValueError(f"{told}one of ({names}){ending}") from None
 
 
 def check_generator(generator: Any) -> None:
@@ -163,6 +261,20 @@ def check_generator(generator: Any) -> None:
         raise ValueError(
             f"`generator` must be a torch.Generator, got {describe(generator)}; give torch.Generator().manual_seed(0)."
         )
+
+
+def home_of(generator: torch.Generator | None, x: Tensor) -> torch.device:
+    """Return the device on which random numbers are drawn: that of the generator, or of the tensor they are for.
+
+    Args:
+        generator: Source of randomness; None: torch's global one.
+        x: The tensor.
+
+    Raises:
+        ValueError: If ``generator`` is of another kind.
+    """
+    check_generator(generator)
+    return x.device if generator is None else generator.device
 
 
 def check_instance(value: Any, kind: type[Any], name: str, remedy: str = "") -> None:
@@ -184,7 +296,30 @@ def check_instance(value: Any, kind: type[Any], name: str, remedy: str = "") -> 
     spelt = kind.__name__.isupper()  # an SDE, which is read letter by letter
     article = "an" if kind.__name__[0] in ("AEFHILMNORSX" if spelt else "AEIO") else "a"
     ending = f"; {remedy}." if remedy else "."
-    raise ValueError(f"`{name}` must be {article} {kind.__name__}, got {describe(value)}{ending}")
+    raise ValueError(f"{_label(name)} must be {article} {kind.__name__}, got {describe(value)}{ending}")
+
+
+def one_each(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> Tensor:
+    """Return what a function of states makes of them, which must be one number for each.
+
+    Args:
+        function: A log density, or an energy.
+        x: States, ``(batch, *state)``.
+        name: Name of the argument, for messages.
+
+    Returns:
+        Numbers, ``(batch,)``.
+
+    Raises:
+        ValueError: If it returns anything else: numbers of components would be broadcast.
+    """
+    found = function(x)
+    if not isinstance(found, Tensor) or found.shape != (len(x),):
+        got = describe(found)
+        raise ValueError(
+            f"`{name}` must return one number for each state, ({len(x)},), got {got}; sum over components."
+        )
+    return found
 
 
 def joined(shape: Sequence[int]) -> str:
@@ -225,6 +360,11 @@ def describe(value: Any) -> str:
         return f"{kind} of shape {tuple(value.shape)}"
     text = repr(value)
     return f"{kind} {text}" if len(text) <= 40 and not text.startswith("<") else kind
+
+
+def _label(name: str) -> str:
+    """The name of an argument in backticks."""
+    return name if "`" in name else f"`{name}`"
 
 
 def _array(value: Any) -> NDArray[Any]:

@@ -59,8 +59,10 @@ class Registry(Generic[T]):
             ``part``, so that a class can be registered where it is defined.
 
         Raises:
-            ValueError: If the name is taken by another part, or the part is of another kind.
+            ValueError: If the name is no word, or taken by another part, or the part is of another kind.
         """
+        if not isinstance(name, str):
+            raise ValueError(f"`name` must be a word, got {type(name).__name__}; give register(name, part).")
         if name in self._parts and self.find(name) is not part:
             raise ValueError(f"there is a {self.kind} `{name}` already; take another name.")
         self._parts[name] = self._checked(name, part)
@@ -90,6 +92,9 @@ class Registry(Generic[T]):
 
     def _find(self, name: str, entries: metadata.EntryPoints | None) -> T:
         """The part called ``name``, among entry points that were read before."""
+        if not isinstance(name, str):
+            told = f"{self.kind} must be a name or module:name, got {type(name).__name__}"
+            raise ValueError(f"{told}; one of your own has a name once it is registered, `register(name, part)`.")
         if name in self._parts:
             part = self._parts[name]
             return self._checked(name, import_object(part, self.kind) if isinstance(part, str) else part)
@@ -103,7 +108,10 @@ class Registry(Generic[T]):
             raise ValueError(
                 f"there is no {self.kind} `{name}`: none is registered; run `pip install -e .` in the clone."
             )
-        raise ValueError(f"there is no {self.kind} `{name}`; {did_you_mean(name, known)}")
+        hint = (
+            f"{name}.py is a module: give `{name}:NAME`." if os.path.isfile(f"{name}.py") else did_you_mean(name, known)
+        )
+        raise ValueError(f"there is no {self.kind} `{name}`; {hint}")
 
     def working(self) -> tuple[dict[str, T], list[str]]:
         """Find all parts, and leave out what is broken.

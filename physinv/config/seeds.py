@@ -55,7 +55,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     comparison / laws                       random choices of the tests of the law of the samples
     comparison / checks                     the same in a comparison of methods
     comparison / variogram                  pairs of components, the same for every method
-    method / values                         samples that a map of values is fitted to
+    method / values                         samples that a quantile mapping is fitted to
     method / ways                           draws by which jumps and small steps are compared
     method / newton                         draws of Newton's steps and of what was learned, which are compared
     method / judges                         new trajectories by which it chooses

@@ -65,6 +65,10 @@ class Strict(BaseModel):
         except ValidationError as error:
             raise ConfigError(error) from None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        owner = type(self).__name__
+        raise ValueError(f"`{name}` of {owner} is frozen, and can't be changed; make another one, {owner}({name}=...).")
+
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         about = {name: field.description for name, field in cls.model_fields.items() if field.description}

@@ -6,6 +6,7 @@ __all__ = [
     "Blocks",
     "check_moving",
     "check_sizes",
+    "check_splits",
     "check_trajectories",
     "few_warnings",
     "precision_warnings",
@@ -164,6 +165,25 @@ def check_trajectories(data: Any, name: str, sde: SDE) -> None:
         raise ValueError(
             f"`{name}` has states of shape {tuple(data.shape)}, those of {type(sde).__name__} {shape}; "
             "give data of the same process."
+        )
+
+
+def check_splits(train: Any, valid: Any) -> None:
+    """Raise ValueError unless both are trajectory datasets, with states of one shape.
+
+    Args:
+        train: What was given to train on.
+        valid: What was given to validate on.
+
+    Raises:
+        ValueError: If one is something else, or they are of different processes.
+    """
+    for name, data in (("train", train), ("valid", valid)):
+        check_instance(data, TrajectoryDataset, name, "give TrajectoryDataset(folder of a split)")
+    if tuple(train.shape) != tuple(valid.shape):
+        raise ValueError(
+            f"`valid` has states of shape {tuple(valid.shape)}, those of `train` {tuple(train.shape)}; give two splits "
+            "of one dataset."
         )
 
 

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from physinv.config.inputs import Numbers, Times, describe
+from physinv.config.devices import as_device
+from physinv.config.inputs import Numbers, Times, as_paths, check_count, check_generator, describe
 from physinv.config.outputs.replace import settle_above
 from physinv.data.file_format import Header, read_header
 from physinv.data.hdf5.finding import find_files
@@ -59,9 +60,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, source: Path | str | Sequence[Path | str], window: int = 2, *, verify: bool = True) -> None:
-        if not isinstance(source, (str, Path, Sequence)):
-            raise ValueError(f"`source` must be a path or several, got {describe(source)}; give the folder of a split.")
-        self.path = Path(source) if isinstance(source, (str, Path)) else Path(source[0]) if source else Path()
+        self.path = next(iter(as_paths(source, "source", "give the folder of a split")), Path())
         settle_above(self.path)
         self.paths = find_files(source)
         headers = [read_header(path, verify=verify) for path in self.paths]
@@ -198,6 +197,8 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.n_trajectories * self._starts
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "window *state"], Float[Tensor, " window"]]:
+        if not isinstance(index, Integral):
+            raise TypeError(f"`index` must be the number of a window, got {describe(index)}; see `states` for many.")
         if not -len(self) <= index < len(self):
             raise IndexError(f"`index` must be between {-len(self)} and {len(self) - 1}, got {index}.")
         states, times = self.__getitems__([index % len(self)])
@@ -261,6 +262,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         Yields:
             Numbers of items, for :meth:`__getitems__`.
         """
+        check_generator(generator)
         yield from self._states.parts(self._starts, generator=generator)
 
     def ends(self) -> TrajectoryDataset:
@@ -294,7 +296,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
         Raises:
             ValueError: If a state is not finite.
         """
-        target = torch.device("cpu" if device is None else device)
+        target = as_device(device)
         states = torch.empty(self.n_trajectories, len(self.times), *self.shape, device=target)
         at = 0
         for block in self.blocks():
@@ -316,7 +318,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             One state of each trajectory, shape ``(n, *state)``.
 
         Raises:
-            ValueError: If there is no time of this number, ``limit`` is less than 1, or a state is not finite.
+            ValueError: If there is no such time or trajectory, ``limit`` is less than 1, or a state is not finite.
         """
         steps, n = len(self.times), self.n_trajectories
         if not isinstance(time_index, Integral):
@@ -326,8 +328,10 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             )
         if not -steps <= time_index < steps:
             raise ValueError(f"`time_index` must be between {-steps} and {steps - 1}, got {time_index}.")
-        if limit is not None and limit < 1:
+        if limit is not None and check_count(limit, "limit", -n) < 1:
             raise ValueError(f"`limit` must be at least 1, got {limit}; leave it out to get all {n} trajectories.")
+        if check_count(first, "first", 0) >= n:
+            raise ValueError(f"`first` must be below {n}, the number of trajectories, got {first}.")
         at = time_index % steps
         last = n if limit is None else min(first + limit, n)
         return self._finite(self._states.read(first, last, slice(at, at + 1))[:, 0])
@@ -342,8 +346,10 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
             All states, shape ``(n, time, *state)``, as they are stored.
 
         Raises:
-            ValueError: If the slice has a step.
+            ValueError: If it is no slice, or has a step.
         """
+        if not isinstance(which, slice):
+            raise ValueError(f"`which` must be a slice, such as slice(0, 10), got {describe(which)}.")
         first, last, step = which.indices(self.n_trajectories)
         if step != 1:
             raise ValueError(f"`which` must be a slice without a step, got step {step}; stride the result instead.")
@@ -374,7 +380,7 @@ class TrajectoryDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _checked(self, window: int) -> int:
         most = len(self.times)
-        if not 2 <= window <= most:
+        if not 2 <= check_count(window, "window", -most) <= most:
             where = f"the {most} states per trajectory of {self.paths[0].name}"
             raise ValueError(f"`window` must be between 2 and {where}, got {window}.")
         return window

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physinv.config.inputs import States, as_tensor, joined
+from physinv.config.inputs import States, as_paths, as_tensor, check_count, check_instance, joined
 from physinv.config.suggest import did_you_mean
 from physinv.data.imports.particles import Beside, beside_particles, with_species
 from physinv.data.regrid import counted, in_order, regrid
@@ -62,6 +62,7 @@ class FinalStates:
         Args:
             n: How many at most; None: all.
         """
+        n = None if n is None else check_count(n, "n")
         return FinalStates(self.states[:n], self.sources[:n], self.indices[:n], self.notes)
 
 
@@ -85,12 +86,13 @@ def final_states(values: States, layout: StateLayout, *, source: str = "array") 
         >>> final_states([0.5, 1.0], VectorLayout("x", 2)).states
         tensor([[0.5000, 1.0000]])
     """
-    x = as_tensor(values, "observation").detach().cpu().double().numpy()
+    check_instance(layout, StateLayout, "layout", "give that of the process, such as process.layout")
+    x = as_tensor(values, "values").detach().cpu().double().numpy()
     return _checked(_by_shape(x, layout, source), layout, source)
 
 
 def read_final_states(
-    paths: Sequence[Path | str],
+    paths: Path | str | Sequence[Path | str],
     layout: StateLayout,
     horizon: float,
     *,
@@ -102,7 +104,7 @@ def read_final_states(
     """Read observed final states from files.
 
     Args:
-        paths: Files, each with one state or many.  Of files with several times the last one counts.
+        paths: One file or several, each with one state or many.  Of files with several times the last one counts.
         layout: Layout of the states of the process.
         horizon: Final time T of the process, in its unit of time, counted from its initial states.
         variable: Name of the variable in the files, or several, separated by commas; None: as the file says.
@@ -117,9 +119,10 @@ def read_final_states(
         ValueError: If a file cannot be read, holds other channels, another final time, points that do not cover the
             grid of the process, or numbers that are not finite.
     """
-    if not paths:
+    check_instance(layout, StateLayout, "layout", "give that of the process, such as process.layout")
+    if not (named := as_paths(paths, "paths", "give files; for arrays take final_states")):
         raise ValueError("`observation` must name at least one file, got none.")
-    parts = [_read(Path(path), layout, horizon, variable, tuple(names), dims, units or {}) for path in paths]
+    parts = [_read(path, layout, horizon, variable, tuple(names), dims, units or {}) for path in named]
     return FinalStates(
         torch.cat([p.states for p in parts]),
         sum((p.sources for p in parts), ()),

@@ -24,8 +24,9 @@ from typing import Any
 import torch
 import yaml
 
+from physinv.config.devices import as_device
 from physinv.config.files import sha256, write_text
-from physinv.config.inputs import check_instance
+from physinv.config.inputs import as_path, check_function, check_instance
 from physinv.config.outputs.locks import lock_folder
 from physinv.config.outputs.replace import complete, staging, swap
 from physinv.config.versions import versions
@@ -42,6 +43,7 @@ from physinv.data.resume import (
     remove_leftovers,
 )
 from physinv.data.writer import TrajectoryWriter
+from physinv.processes.check_process import check_draws
 from physinv.processes.check_steps import check_steps
 from physinv.processes.parameters import describe
 from physinv.processes.simulator import Simulator
@@ -66,7 +68,7 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
     Raises:
         FileExistsError: If ``out`` holds a complete dataset, or data of another plan, and ``overwrite`` is not set.
         BlockingIOError: If another process writes there.
-        ValueError: If the simulation diverges.
+        ValueError: If the simulation diverges, or initial states do not come from their generator.
         OSError: If the disk is full, or may not be written to.
 
     Example:
@@ -80,7 +82,10 @@ def generate(plan: DatasetPlan, out: Path | str, *, overwrite: bool = False, pro
     """
     name = type(plan).__name__ if isinstance(plan, Simulator) else "simulator"
     check_instance(plan, DatasetPlan, "plan", f"give DatasetPlan({name}(...), {{'train': 100, 'valid': 10}})")
-    out = Path(out)
+    out = as_path(out, "out", "give the folder of the dataset")
+    if progress is not None:
+        check_function(progress, "progress", "(done, all) -> None")
+    check_draws(plan.simulator)
     check_steps(plan.simulator)
     with lock_folder(out, "generate"):
         complete(out)
@@ -127,7 +132,7 @@ def _simulate_missing(root: Path, plan: DatasetPlan, statistics: FieldStatistics
     done = plan.total - sum(s.count for s in missing)
     if progress is not None:
         progress(done, plan.total)
-    device, dtype = torch.device(plan.device), getattr(torch, plan.dtype)
+    device, dtype = as_device(plan.device), getattr(torch, plan.dtype)
     for shard in plan.shards:
         path = root / shard.split / shard.file
         if shard not in missing:

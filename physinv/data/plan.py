@@ -240,7 +240,7 @@ def _check_size(plan: DatasetPlan) -> None:
 
 
 def _check(plan: DatasetPlan) -> None:
-    if not re.fullmatch(r"([A-Za-z_][\w.]*:)?[A-Za-z0-9][A-Za-z0-9._-]*", plan.name):
+    if not isinstance(plan.name, str) or not re.fullmatch(r"([A-Za-z_][\w.]*:)?[A-Za-z0-9][A-Za-z0-9._-]*", plan.name):
         raise ValueError(
             f"`name` must consist of letters, digits, '.', '_' and '-' (it names files), or be module:Class, "
             f"got {plan.name!r}; give `name`, or define the class at the top of a module."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 __all__ = ["check_shapes", "state_shape"]
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import describe, joined
+from physinv.config.inputs import check_function, describe, joined
 from physinv.equations.broadcast import expand
 from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.sde import SDE, Reverse
@@ -34,12 +36,17 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
         t: Their times.
 
     Raises:
-        ValueError: If ``drift``, ``diffusion``, or the score of a ``Reverse`` returns another shape; one line says
-            which.
+        ValueError: If ``drift``, ``diffusion``, or the score of a ``Reverse`` takes other arguments or returns another
+            shape, or ``drift`` changes the states; one line says which.
     """
     physics = sde.sde if isinstance(sde, Reverse) else sde
-    owner, wanted = type(physics).__name__, f"must return {joined(x.shape[1:])}"
+    owner, wanted, before = type(physics).__name__, f"must return {joined(x.shape[1:])}", x.clone()
+    check_function(physics.drift, f"`drift` of {owner}", "(x, t) -> f", "take both, self first")
     found = _shape(physics.drift(x, t), f"`drift` of {owner}", x)
+    if not torch.equal(x.nan_to_num(), before.nan_to_num()):
+        raise ValueError(
+            f"`drift` of {owner} must leave `x` as it is, got another one; compute without `x *=` and such."
+        )
     if found != x.shape:
         remedy = "index with x[:, :1], not x[:, 0]" if len(found) < x.ndim else "return one number per component"
         raise ValueError(f"`drift` of {owner} {wanted}, got {_batched(found, x)}; {remedy}.")
@@ -48,15 +55,29 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
         if found != x.shape:
             raise ValueError(f"`score` {wanted}, got {_batched(found, x)}; is it of another process?")
     if isinstance(physics, Multiplicative):
+        amplitude = physics.amplitude(x, t)
+        if not isinstance(amplitude, (int, float)) and not _fits(amplitude, x, padded=False):
+            got = _got(amplitude, x)
+            raise ValueError(f"`amplitude` of {owner} {wanted}, got {got}; give one number per component.")
         return
+    check_function(physics.diffusion, f"`diffusion` of {owner}", "(t) -> g", "take the times alone, self first")
     g = physics.diffusion(t)
-    try:
-        fits = (expand(g, x) * x).shape == x.shape
-    except (RuntimeError, TypeError):
-        fits = False
-    if not fits:
-        got = _batched(tuple(g.shape), x) if isinstance(g, Tensor) else repr(g)
+    if not _fits(g, x, padded=True):
+        got = _got(g, x)
         raise ValueError(f"`diffusion` of {owner} must return (batch,), or a float, got {got}; give one g per time.")
+
+
+def _fits(g: Any, x: Tensor, *, padded: bool) -> bool:
+    """Whether an amplitude of noise multiplies states, with axes added on the right or with as many as they have."""
+    try:
+        return (expand(g, x) * x).shape == x.shape and (padded or g.ndim == x.ndim)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+
+
+def _got(g: Any, x: Tensor) -> str:
+    """An amplitude of noise in words."""
+    return _batched(tuple(g.shape), x) if isinstance(g, Tensor) else repr(g)
 
 
 def _shape(value: object, name: str, x: Tensor) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import check_instance, describe
+from physinv.config.inputs import check_function, check_instance, describe
 from physinv.equations.broadcast import expand, match
 from physinv.equations.fourier import fourier, inverse_fourier
 
@@ -351,8 +351,9 @@ def check_score(score: Score) -> None:
         score: What was given.
 
     Raises:
-        ValueError: If it cannot be called; one line says what to give.
+        ValueError: If it cannot be called with both; one line says what to give.
     """
-    if isinstance(score, (type, SDE)) or not callable(score):
-        told = f"`score` must be a function (x, t) -> score, got {describe(score)}"
-        raise ValueError(f"{told}; give a trained ScoreModel or a function of your own.")
+    remedy = "give a trained ScoreModel or a function of your own"
+    if isinstance(score, SDE):
+        raise ValueError(f"`score` must be a function (x, t) -> score, got {describe(score)}; {remedy}.")
+    check_function(score, "score", "(x, t) -> score", remedy)

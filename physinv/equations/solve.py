@@ -49,7 +49,7 @@ def solve(
         times: Two or more times in units of time, strictly monotone.  float64 where their origin is far away: the
             length of a step is the difference of its times in float64 (see :func:`march`).
         step: The scheme.  Default: :data:`~physinv.equations.steps.euler`.
-        noise: False leaves out ``dW``.  Of ``Reverse(sde, score)`` that gives the posterior-mean flow.
+        noise: False leaves out ``dW``.  Of ``Reverse(sde, score)`` that is the noise-free reversal.
         generator: Source of the noise, on the device of ``x``.
 
     Returns:
@@ -70,14 +70,18 @@ def solve(
         >>> round(float(solve(Decay(), torch.ones(1, 1), times, step=heun)[0, -1]), 3)  # e^-1 = .368
         0.369
     """
-    return gather(march(sde, x, times, step=step, noise=noise, generator=generator), len(times))
+    states = march(sde, x, times, step=step, noise=noise, generator=generator)
+    first = next(states)
+    if len(as_states(first, "x", finite=True)) and not isinstance(sde, Reverse):  # whose score may be dear
+        check_shapes(sde, first, first.new_full((len(first),), float(times[0])))
+    return gather(itertools.chain([first], states), len(times))
 
 
 def gather(states: Iterator[Float[Tensor, "batch *state"]], count: int) -> Float[Tensor, "batch count *state"]:
     """Stack states that come one after another along a new second axis.
 
     While no gradients are recorded each state is written to its place as it comes: half the memory of a stack, and no
-    copy of everything at the end.  (Autograd would copy all of it on the way back, once per state.)
+    copy of everything at the end.  (Autograd would copy all of it for the derivatives, once per state.)
 
     Args:
         states: The states, each ``(batch, *state)``.

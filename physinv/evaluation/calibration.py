@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import Numbers
-from physinv.evaluation.ensembles import check_finite, ensemble
+from physinv.config.inputs import Numbers, as_tensor, home_of
+from physinv.evaluation.ensembles import ensemble
 from physinv.evaluation.metrics import coverage, rank_histogram
 
 LEVELS = torch.arange(1, 20, dtype=torch.float64) / 20
@@ -57,7 +57,7 @@ class Tarp(NamedTuple):
 def coverage_curve(
     samples: Numbers,
     truth: Numbers,
-    levels: Float[Tensor, " levels"] = LEVELS,
+    levels: Numbers = LEVELS,
 ) -> Float[Tensor, " levels"]:
     """Return the coverage of central intervals at several levels.
 
@@ -72,7 +72,7 @@ def coverage_curve(
     Raises:
         ValueError: If the shapes do not match, a level is no probability, or a state is not finite.
     """
-    return torch.stack([coverage(samples, truth, level) for level in levels.tolist()])
+    return torch.stack([coverage(samples, truth, level) for level in as_tensor(levels, "levels").tolist()])
 
 
 def calibration_error(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
@@ -179,7 +179,7 @@ def tarp(
     """
     samples, truth = _checked(samples, truth, least=2)
     n, members = samples.shape[:2]
-    home = truth.device if generator is None else generator.device
+    home = home_of(generator, truth)
     if references is None:
         references = truth.roll(int(torch.randint(1, n, (), generator=generator, device=home)), 0)
 
@@ -201,7 +201,7 @@ def _summaries(samples: Tensor, truth: Tensor, generator: torch.Generator | None
     d = truth[0].numel()
     if d <= _COMPONENTS:
         return lambda x: x.flatten(1)
-    home = truth.device if generator is None else generator.device
+    home = home_of(generator, truth)
     rows = torch.randn((d, _PROJECTIONS), generator=generator, dtype=truth.dtype, device=home).to(truth.device)
     mean, scale = _moments(samples, truth)
 
@@ -217,7 +217,6 @@ def _checked(samples: Numbers, truth: Numbers, least: int) -> tuple[Tensor, Tens
     samples, truth = ensemble(samples, truth)
     if len(truth) < least:
         raise ValueError(f"`truth` must hold at least {least} observations for a test, got {len(truth)}.")
-    check_finite(samples=samples, truth=truth)
     return samples, truth
 
 

@@ -31,7 +31,6 @@ FEWEST = 8
 _FORWARD = 400  # samples that are run forward again, of all observations together
 _LOOKED_AT = 8  # draws of each observation whose roughness is measured
 _PATCHES = 40  # observations from which a classifier can learn anything
-_SHORTEST = 8  # points along an axis from which there are bands of wave numbers
 _BANDS = ("low", "middle", "high")
 _FLOOR = 1e-8  # of the largest power of any band: below it, power is rounding
 _RESAMPLED = 100  # bootstrap samples of the observations
@@ -98,7 +97,7 @@ def check_samples(
     checks = _misfit(samples, truth, final, simulator, observation, generator) if simulator.known else []
     checks += _range(samples, truth, known, simulator)
     layout = simulator.layout
-    if layout.space and not layout.mask and min(truth.shape[2:]) >= _SHORTEST:
+    if layout.has_bands:
         few, real = layout.moving(samples[:, :_LOOKED_AT]), layout.moving(truth)
         checks += _roughness(few, real, generator)
         if len(truth) >= _PATCHES:

@@ -13,19 +13,21 @@ from torch import Tensor
 from physinv.config.inputs import Numbers, as_tensor
 
 
-def ensemble(samples: Numbers, truth: Numbers, *, least: int = 1) -> tuple[Tensor, Tensor]:
-    """Check the shapes of an ensemble and its truth, and give scalar states an axis.
+def ensemble(samples: Numbers, truth: Numbers, *, least: int = 1, finite: bool = True) -> tuple[Tensor, Tensor]:
+    """Check an ensemble and its truth, and give scalar states an axis.
 
     Args:
         samples: Ensemble of states for each truth, ``(batch, members, *state)``.
         truth: True states, ``(batch, *state)``.
         least: Fewest members allowed.
+        finite: Whether NaN and infinity are refused: one of them would spoil a mean over everything, unseen.
 
     Returns:
         ``samples`` and ``truth`` as tensors, or with a last axis of length 1 for states without an axis.
 
     Raises:
-        ValueError: If the shapes do not match, or there are fewer than ``least`` members.
+        ValueError: If the shapes do not match, there is no truth, there are fewer than ``least`` members, or a number
+            is not finite.
 
     Example:
         >>> [tuple(x.shape) for x in ensemble(torch.zeros(3, 8), torch.zeros(3))]
@@ -42,8 +44,12 @@ def ensemble(samples: Numbers, truth: Numbers, *, least: int = 1) -> tuple[Tenso
             f"`samples` must have shape (batch, members, *state) for a truth of shape {tuple(truth.shape)}, "
             f"got {tuple(samples.shape)}; {remedy}."
         )
+    if not len(truth):
+        raise ValueError(f"`truth` must hold one state or more, got shape {tuple(truth.shape)}.")
     if samples.shape[1] < least:
         raise ValueError(f"`samples` must hold at least {least} members, got {samples.shape[1]}; draw more.")
+    if finite:
+        check_finite(samples=samples, truth=truth)
     return (samples[..., None], truth[:, None]) if truth.ndim == 1 else (samples, truth)
 
 

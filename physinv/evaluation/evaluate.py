@@ -36,7 +36,6 @@ _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
 _OF_SINGLE = ("relative_l2", "crps", "energy_score")  # metrics that baselines without spread are given
 _OF_ALL = (*_OF_SINGLE, "relative_l2_mean", "coverage_90", "spread_skill")
-_SHORTEST = 8  # points along an axis from which a spectrum has shells to compare
 
 
 @dataclass(frozen=True)
@@ -263,7 +262,7 @@ def metrics_of(recon: Reconstruction) -> list[Metric]:
         about = "pushed forward without noise, against the truth pushed forward"
         value = single(lambda x: metrics.reconstruction_error(x, initial, forward))
         found.append(Metric("reconstruction_mse", "low", about, value))
-    if simulator.layout.space and not simulator.layout.mask and min(initial.shape[2:]) >= _SHORTEST:
+    if simulator.layout.has_bands:
         about = "log radial spectrum of one reconstruction against the truth's"
         found.append(Metric("spectral_error", "low", about, single(lambda x: spectral_error(moving(x), truth))))
     if recon.samples.shape[1] < _ENSEMBLE:

@@ -36,7 +36,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from physinv.config.inputs import Numbers
+from physinv.config.inputs import Numbers, check_count, check_function, describe, home_of
 from physinv.evaluation.ensembles import check_finite, check_pair, ensemble, numbers
 
 
@@ -51,13 +51,14 @@ def relative_l2(estimate: Numbers, truth: Numbers) -> Float[Tensor, ""]:
         A scalar: 0 is perfect, 1 is the error of the estimate zero.  The posterior mean is (nearly) the best estimate.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or a number is not finite.
 
     Example:
         >>> relative_l2(torch.tensor([[3.0, 5.0]]), torch.tensor([[3.0, 4.0]]))
         tensor(0.2000)
     """
     estimate, truth = check_pair(estimate, truth)
+    check_finite(estimate=estimate, truth=truth)
     return (_norm(estimate - truth, 1) / _norm(truth, 1)).mean().to(truth.dtype)
 
 
@@ -72,7 +73,7 @@ def sample_relative_l2(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
         A scalar; samples of the exact posterior have about sqrt(2) times the error of its mean, which is no defect.
 
     Raises:
-        ValueError: If the shapes do not match.
+        ValueError: If the shapes do not match, or a number is not finite.
     """
     samples, truth = ensemble(samples, truth)
     return (_norm(samples - truth.unsqueeze(1), 2) / _norm(truth, 1).unsqueeze(1)).mean().to(truth.dtype)
@@ -94,14 +95,16 @@ def reconstruction_error(
 
     Returns:
         A scalar in the square of the state's unit, float64; the best value is that of the exact posterior, not 0.
+        NaN or infinite where the solver diverges.
 
     Raises:
-        ValueError: If the shapes differ.
+        ValueError: If the shapes differ, or ``forward`` is no function.
 
     References:
         Holzschuh, Vegetti and Thuerey (2023), Solving inverse physics problems with score matching, section 3.2.
     """
     estimate, truth = check_pair(estimate, truth)
+    check_function(forward, "forward", "(x) -> x_T", "give the solver without noise")
     return (forward(estimate) - forward(truth)).double().square().mean()
 
 
@@ -116,13 +119,13 @@ def crps(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
         A scalar in the unit of the state; a calibrated Gaussian of standard deviation sigma has ``sigma / sqrt(pi)``.
 
     Raises:
-        ValueError: If the shapes do not match or there are fewer than 2 members.
+        ValueError: If the shapes do not match, there are fewer than 2 members, or a number is not finite.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules, eq. 21; Ferro (2014), Fair scores for ensemble
         forecasts.
     """
-    return crps_map(samples, truth).mean()
+    return crps_map(*ensemble(samples, truth, least=2)).mean()
 
 
 def crps_map(samples: Numbers, truth: Numbers) -> Float[Tensor, "batch *state"]:
@@ -136,13 +139,13 @@ def crps_map(samples: Numbers, truth: Numbers) -> Float[Tensor, "batch *state"]:
         truth: The true states.
 
     Returns:
-        One value for each component of each truth, in the unit of the state.
+        One value for each component of each truth, in the unit of the state; NaN where a member or the truth is.
 
     Raises:
         ValueError: If the shapes do not match or there are fewer than 2 members.
     """
     samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
-    x, y = ensemble(samples, truth, least=2)
+    x, y = ensemble(samples, truth, least=2, finite=False)
     x = (x - y.unsqueeze(1)).sort(dim=1).values
     k = x.shape[1]
     weight = torch.arange(1 - k, k, 2, dtype=x.dtype, device=x.device).reshape(1, k, *[1] * (x.ndim - 2))
@@ -162,7 +165,7 @@ def energy_score(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
         A scalar in the unit of the state.
 
     Raises:
-        ValueError: If the shapes do not match or there are fewer than 2 members.
+        ValueError: If the shapes do not match, there are fewer than 2 members, or a number is not finite.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules, eq. 22, with the unbiased second term.
@@ -199,13 +202,15 @@ def variogram_score(
         A scalar in ``(unit of the state)^2p``.
 
     Raises:
-        ValueError: If the shapes do not match, ``p`` or ``pairs`` are not positive, or states have one component.
+        ValueError: If the shapes do not match, ``p`` or ``pairs`` are not positive, states have one component, or a
+            number is not finite.
 
     References:
         Scheuerer and Hamill (2015), Variogram-based proper scoring rules, with unit weights.
     """
-    if not (p > 0 and pairs >= 1):
-        raise ValueError(f"`p` must be positive and `pairs` at least 1, got {p} and {pairs}.")
+    if not isinstance(p, Real) or not p > 0:
+        raise ValueError(f"`p` must be a positive number, such as .5, got {describe(p)}.")
+    check_count(pairs, "pairs")
     samples, truth = ensemble(samples, truth, least=2)
     x, y = samples.flatten(2), truth.flatten(1)
     d = y.shape[1]
@@ -216,7 +221,7 @@ def variogram_score(
     if d * (d - 1) // 2 <= pairs:
         i, j = torch.triu_indices(d, d, 1, device=y.device)
     else:
-        home = y.device if generator is None else generator.device
+        home = home_of(generator, y)
         i = torch.randint(d, (pairs,), generator=generator, device=home)
         j = (i + torch.randint(1, d, (pairs,), generator=generator, device=home)) % d
         i, j = i.to(y.device), j.to(y.device)
@@ -270,7 +275,7 @@ def spread_skill(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
         look at spectra as well.
 
     Raises:
-        ValueError: If the shapes do not match or there are fewer than 2 members.
+        ValueError: If the shapes do not match, there are fewer than 2 members, or a number is not finite.
 
     References:
         Fortin et al. (2014), Why should ensemble spread match the RMSE of the ensemble mean?
@@ -307,10 +312,15 @@ def rank_histogram(
     """
     samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
     below, equal = _rank(samples, truth)
-    home = below.device if generator is None else generator.device
+    home = home_of(generator, below)
     u = torch.rand(below.shape, generator=generator, dtype=torch.float64, device=home).to(below.device)
     rank = below + (u * (equal + 1)).floor().long()
     return torch.bincount(rank.flatten(), minlength=samples.shape[1] + 1)
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion in notebooks."""
+    return sorted(__all__)
 
 
 def _norm(x: Tensor, lead: int) -> Tensor:
@@ -322,6 +332,5 @@ def _norm(x: Tensor, lead: int) -> Tensor:
 def _rank(samples: Numbers, truth: Numbers) -> tuple[Tensor, Tensor]:
     """How many members are below the truth, and how many equal to it; ``(n, *state)`` each, int64."""
     samples, truth = ensemble(samples, truth)
-    check_finite(samples=samples, truth=truth)
     y = truth.unsqueeze(1)
     return (samples < y).sum(dim=1), (samples == y).sum(dim=1)

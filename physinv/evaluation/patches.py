@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import home_of
 from physinv.evaluation.two_sample import c2st
 
 _SIDE = {1: 16, 2: 8, 3: 4}  # points along each side of a patch, by the number of space axes
@@ -43,7 +44,7 @@ def draw_patches(
     """
     space = tuple(x.shape[2:])
     side = patch_size(space)
-    home = x.device if generator is None else generator.device
+    home = home_of(generator, x)
     for axis, (n, width) in enumerate(zip(space, side, strict=True), start=2):
         first = torch.randint(n - width + 1, (len(x),), generator=generator, device=home).to(x.device)
         index = first[:, None] + torch.arange(width, device=x.device)

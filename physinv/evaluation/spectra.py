@@ -112,7 +112,6 @@ def ensemble_spectra(samples: Numbers, truth: Numbers) -> tuple[Float[Tensor, " 
     """
     samples, truth = ensemble(samples, truth, least=2)
     _space(truth, "truth")
-    check_finite(samples=samples, truth=truth)
     count, mean = samples.shape[1], samples.mean(dim=1)
     k, real = radial_spectrum(truth)
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from physinv.config.inputs import Numbers
+from physinv.config.inputs import Numbers, home_of
 from physinv.evaluation.ensembles import check_finite, numbers
 
 
@@ -63,7 +63,7 @@ def c2st(
     y = torch.cat([torch.zeros_like(x[:n, 0]), torch.ones_like(x[n:, 0])])
 
     # Deal the samples out to the folds, pairs together where numbers are shared.
-    home = x.device if generator is None else generator.device
+    home = home_of(generator, x)
     first = torch.randperm(n, generator=generator, device=home)
     second = first if paired else torch.randperm(n, generator=generator, device=home)
     order = torch.cat([first, second]).to(x.device)
@@ -154,7 +154,7 @@ _STEPS, _RATE, _DECAY = 150, 2e-2, 1.0
 def _fit(x: Tensor, y: Tensor, train: Tensor, width: int, generator: torch.Generator | None) -> Tensor:
     """Logits ``(folds, n)`` of one network per fold, fitted to labels y ``(n,)`` at x ``(n, d)`` where ``train``."""
     folds, d = train.shape[0], x.shape[1]
-    home = x.device if generator is None else generator.device
+    home = home_of(generator, x)
     theta: list[Tensor] = []
     for fan_in, fan_out in pairwise([d, width, width, 1]):
         weight = torch.randn(folds, fan_in, fan_out, generator=generator, dtype=x.dtype, device=home).to(x.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Density", "ExactPosterior", "LinearGaussian", "MixturePosterior", "States", "check_final"]
+__all__ = ["Density", "ExactPosterior", "LinearGaussian", "MixturePosterior", "States", "check_ends", "check_final"]
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, as_states, check_count, check_generator
+from physinv.config.inputs import States, as_states, check_batch, check_count, check_generator
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import Linear
 from physinv.laws.mixture import Mixture
@@ -104,6 +104,25 @@ def check_final(
     return as_states(final, "final", shape, finite=True)
 
 
+def check_ends(
+    initial: States, final: States, shape: Sequence[int]
+) -> tuple[Float[Tensor, "batch *state"], Float[Tensor, "batch *state"]]:
+    """Return initial and final states as tensors of one precision, after checks that they belong together.
+
+    Args:
+        initial: Initial states.
+        final: Final states, one for each initial one.
+        shape: Shape of one state.
+
+    Raises:
+        ValueError: If they have another shape, are not finite, or are not as many.
+    """
+    final = check_final(final, shape)
+    initial = as_states(initial, "initial", shape, like=final, finite=True)
+    check_batch(initial, "initial", final, "final")
+    return initial, final
+
+
 @dataclass(frozen=True)
 class LinearGaussian(ExactPosterior):
     """The posterior of a linear process whose initial states are Gaussian and diagonal in the same basis.
@@ -158,18 +177,17 @@ class LinearGaussian(ExactPosterior):
         wiggle = self.sde.unmodes((s * v / (a**2 * s + v)).sqrt() * self.sde.modes(z), z)
         return self.mean(final)[:, None] + wiggle.reshape(len(final), n, *final.shape[1:])
 
-    def final_log_prob(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+    def final_log_prob(self, final: States) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_T)`` of final states; modes without variance are left out.
 
         Args:
             final: Final states ``x_T``.
         """
+        final = check_final(final, self.mean0.shape)
         y, a, v, s = self._parts(final)
         return gaussian_log_prob(y, a**2 * s + v, final)
 
-    def log_prob(
-        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
-    ) -> Float[Tensor, " batch"]:
+    def log_prob(self, initial: States, final: States) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_0 | x_T)``.
 
         Modes without posterior variance (the prior holds them at its mean) are left out; see
@@ -184,6 +202,7 @@ class LinearGaussian(ExactPosterior):
         """
         if not self.sde.noise > 0:
             raise ValueError(f"`sde.noise` must be positive for a density, got {self.sde.noise:g}.")
+        initial, final = check_ends(initial, final, self.mean0.shape)
         _, a, v, s = self._parts(final)
         return gaussian_log_prob(self.sde.modes(initial - self.mean(final)), s * v / (a**2 * s + v), initial)
 
@@ -234,17 +253,17 @@ class MixturePosterior(ExactPosterior):
         """The prior in the dtype and on the device of ``like``."""
         return Mixture(self.prior.weights.to(like), self.prior.means.to(like), self.prior.covs.to(like))
 
-    def posterior(self, final: Float[Tensor, "batch d"]) -> Mixture:
+    def posterior(self, final: States) -> Mixture:
         """Return ``p(x_0 | x_T)`` as one Gaussian mixture for each final state.
 
         Args:
             final: Final states ``x_T``.
         """
+        final = check_final(final, self.prior.means.shape[-1:])
         return self._prior(final).given(final, *self._law(self.horizon))
 
     def mean(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return the posterior mean ``E[x_0 | x_T]``, that of the mixture."""
-        final = check_final(final, self.prior.means.shape[-1:])
         return self.posterior(final).mean()
 
     def sample(
@@ -254,23 +273,23 @@ class MixturePosterior(ExactPosterior):
         final = check_final(final, self.prior.means.shape[-1:], n, generator)
         return self.posterior(final).sample(n, generator=generator)
 
-    def final_log_prob(self, final: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
+    def final_log_prob(self, final: States) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_T)`` of final states.
 
         Args:
             final: Final states ``x_T``.
         """
+        final = check_final(final, self.prior.means.shape[-1:])
         return self._prior(final).through(*self._law(self.horizon)).log_prob(final)
 
-    def log_prob(
-        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
-    ) -> Float[Tensor, " batch"]:
+    def log_prob(self, initial: States, final: States) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_0 | x_T)``.
 
         Args:
             initial: One initial state for each final state.
             final: Final states ``x_T``.
         """
+        initial, final = check_ends(initial, final, self.prior.means.shape[-1:])
         return self.posterior(final).log_prob(initial)
 
     def flow(self, final: States) -> Float[Tensor, "batch *state"]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physinv.config.inputs import States
-from physinv.laws.exact import ExactPosterior, check_final
+from physinv.laws.exact import ExactPosterior, check_ends, check_final
 from physinv.laws.fokker_planck import FokkerPlanck
 
 Array = NDArray[np.float64]
@@ -77,7 +77,7 @@ class ScalarPosterior(ExactPosterior):
         """Return the distribution function of the final state at the edges of the cells."""
         return np.append(0.0, np.cumsum(self.weights @ self.likelihood * np.diff(self.edges)))
 
-    def probabilities(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch points"]:
+    def probabilities(self, final: States) -> Float[Tensor, "batch points"]:
         """Return the posterior probability of each point of the prior, given each final state.
 
         Args:
@@ -89,7 +89,7 @@ class ScalarPosterior(ExactPosterior):
         Raises:
             ValueError: If a final state has probability 0.
         """
-        x = final.detach().reshape(-1).double().cpu().numpy()
+        x = check_final(final, (1,)).detach().reshape(-1).double().cpu().numpy()
         seen = np.stack([np.interp(x, self.centers, row) for row in self.likelihood], axis=1)
         joint = np.maximum(seen, 0) * self.weights
         total = joint.sum(1, keepdims=True)
@@ -129,9 +129,7 @@ class ScalarPosterior(ExactPosterior):
             back = self.points[np.minimum(np.searchsorted(cdf, level), len(cdf) - 1)]
         return torch.from_numpy(back).reshape(final.shape).to(final)
 
-    def log_prob(
-        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
-    ) -> Float[Tensor, " batch"]:
+    def log_prob(self, initial: States, final: States) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_0 | x_T)``.
 
         For a prior with a density, its logarithm is interpolated linearly between cell centres (the error is of second
@@ -142,6 +140,7 @@ class ScalarPosterior(ExactPosterior):
             initial: One initial state for each final state.
             final: Final states ``x_T``.
         """
+        initial, final = check_ends(initial, final, (1,))
         p, x = self.probabilities(final), initial.detach().reshape(-1, 1).double().cpu()
         points, edges = (torch.from_numpy(np.ascontiguousarray(a)) for a in (self.points, self.edges))
         if not self.spread:

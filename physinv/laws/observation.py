@@ -14,11 +14,13 @@ __all__ = [
     "jacobian",
     "linearised",
     "seen_components",
+    "shown",
 ]
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -26,7 +28,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physinv.config.inputs import States, as_states, as_tensor, check_generator, describe
+from physinv.config.inputs import Numbers, States, as_states, as_tensor, check_function, check_generator, describe
 
 _HELD = torch.finfo(torch.float32)
 
@@ -55,13 +57,16 @@ class Observation:
     noise: float
 
     def __init__(self, operator: Operator | Float[Tensor, "seen numbers"] | NDArray[Any], noise: float) -> None:
-        if not (isinstance(noise, (int, float)) and _HELD.tiny <= noise <= _HELD.max):
-            raise ValueError(
-                f"`noise` must be positive and finite, got {noise!r}; float32 holds 1e-38 to 3e38, for exact data "
-                "take 1e-3 of their size."
-            )
+        if not (isinstance(noise, Real) and _HELD.tiny <= float(noise) <= _HELD.max):
+            remedy = "float32 holds 1e-38 to 3e38, for exact data take 1e-3 of their size"
+            if not isinstance(noise, Real):
+                remedy = "give Observation(operator, noise) with one number for all that is seen"
+            got = noise if isinstance(noise, Real) else describe(noise)
+            raise ValueError(f"`noise` must be positive and finite, got {got}; {remedy}.")
+        if callable(operator):
+            check_function(operator, "operator", "(x) -> seen", "give a function of batched states, or a matrix")
         object.__setattr__(self, "operator", operator if callable(operator) else _Matrix(operator))
-        object.__setattr__(self, "noise", noise)
+        object.__setattr__(self, "noise", float(noise))
 
     def observe(self, x: States, *, generator: torch.Generator | None = None) -> Float[Tensor, "batch *seen"]:
         """Draw an observation ``y = H x + sigma n`` of each state.
@@ -77,22 +82,22 @@ class Observation:
             ValueError: If the operator makes no numbers for each state.
         """
         check_generator(generator)
-        x = as_states(x, "x")
-        clean = self.operator(x)
-        if not isinstance(clean, Tensor) or clean.shape[:1] != x.shape[:1]:
-            told = f"must return a tensor ({len(x)}, *seen) for {len(x)} states"
-            raise ValueError(f"`operator` {told}, got {describe(clean)}; let it keep the first axis.")
+        clean = shown(self.operator, as_states(x, "x"))
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
         return clean + self.noise * n
 
-    def log_prob(self, y: Float[Tensor, "batch *seen"], x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+    def log_prob(self, y: Numbers, x: States) -> Float[Tensor, " batch"]:
         """Return the log-likelihood ``log p(y | x)``.
 
         Args:
-            y: Observed numbers.
+            y: Observed numbers, ``(batch, *seen)``.
             x: One state for each observation.
+
+        Raises:
+            ValueError: If there are not as many numbers as the operator makes of the states.
         """
-        n = ((y - self.operator(x)) / self.noise).flatten(1)
+        y, x = as_tensor(y, "y"), as_states(x, "x")
+        n = (_gap(y, shown(self.operator, x)) / self.noise).flatten(1)
         return -n.square().sum(1) / 2 - n.shape[1] * math.log(math.sqrt(2 * math.pi) * self.noise)
 
     def covariance(self, rows: Float[Tensor, "seen *state"]) -> Float[Tensor, "seen seen"]:
@@ -101,17 +106,22 @@ class Observation:
         Args:
             rows: The operator as a matrix (:func:`jacobian`), from which size, dtype and device are taken.
         """
+        rows = as_tensor(rows, "rows")
         return self.noise**2 * torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
 
-    def score(self, y: Float[Tensor, "batch *seen"], x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    def score(self, y: Numbers, x: States) -> Float[Tensor, "batch *state"]:
         """Return the score of the likelihood, ``grad_x log p(y | x) = H^T (y - H x) / sigma^2``.
 
         Args:
-            y: Observed numbers.
+            y: Observed numbers, ``(batch, *seen)``.
             x: One state for each observation.
+
+        Raises:
+            ValueError: If there are not as many numbers as the operator makes of the states.
         """
+        y, x = as_tensor(y, "y"), as_states(x, "x")
         clean, adjoint = linearised(self.operator, x)
-        return adjoint((y - clean) / self.noise**2)
+        return adjoint(_gap(y, clean) / self.noise**2)
 
 
 class _Matrix:
@@ -136,6 +146,33 @@ class _Matrix:
                 f"{tuple(self.matrix.shape)}; is it transposed?"
             )
         return flat @ self.matrix.to(flat).T
+
+
+def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`operator`") -> Float[Tensor, "batch ..."]:
+    """Return what is seen of states without noise, or say in one line why an operator is not one.
+
+    Args:
+        operator: A function of batched states, linear or not.
+        x: States.
+        name: What to call it in messages.
+
+    Returns:
+        ``(batch, *seen)``.
+
+    Raises:
+        ValueError: If it fails for such states, or does not return numbers for each of them.
+    """
+    try:
+        found = operator(x)
+    except (IndexError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name} must take states of shape {tuple(x.shape[1:])}, got: {reason}.") from error
+    if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(x):
+        flat = isinstance(found, Tensor) and tuple(found.shape) == (len(x),)
+        remedy = "index with x[:, :1], not x[:, 0]" if flat else "let it keep the first axis"
+        told = f"must return a tensor ({len(x)}, *seen) for {len(x)} states"
+        raise ValueError(f"{name} {told}, got {describe(found)}; {remedy}.")
+    return found
 
 
 def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor, "seen *state"]:
@@ -205,3 +242,13 @@ def displayed_state(observation: Observation, y: Float[Tensor, "batch *seen"], s
     H = jacobian(observation.operator, y.new_zeros(1, *shape)).flatten(1)
     state: Tensor = y.flatten(1) @ torch.linalg.pinv(H).T
     return state.reshape(len(y), *shape)
+
+
+def _gap(y: Tensor, clean: Tensor) -> Tensor:
+    """Observed numbers minus those without noise, where there are as many: nothing is broadcast."""
+    if y.shape != clean.shape:
+        raise ValueError(
+            f"`y` must have shape {tuple(clean.shape)}, what `operator` makes of `x`, got {tuple(y.shape)}; "
+            "give one state for each observation."
+        )
+    return y - clean

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import as_states, as_tensor, as_times, check_generator, check_instance, describe
-from physinv.laws.observation import Observation
+from physinv.config.inputs import as_states, as_tensor, as_times, check_batch, check_generator, check_instance, describe
+from physinv.laws.observation import Observation, shown
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class ObservationRecord:
             Observed numbers, one row for each trajectory.
         """
         check_generator(generator)
+        states = as_tensor(states, "states")
         clean = self.clean(states)
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
         return clean + self.deviations(states[:1, 0]).to(clean) * n
@@ -179,6 +180,8 @@ class ObservationRecord:
         Returns:
             One number for each observed one; 0 where it is missing.
         """
+        y, states = as_states(y, "y"), as_tensor(states, "states")
+        check_batch(y, "y", states, "states")
         there = y.isfinite()
         gap = (self.clean(states) - torch.where(there, y, 0.0)) / self.deviations(states[:1, 0]).to(y)
         return torch.where(there, gap, torch.zeros_like(gap))
@@ -192,6 +195,7 @@ class ObservationRecord:
             y: Observed numbers.
             states: States at :attr:`times`, a trajectory for each row.
         """
+        y, states = as_states(y, "y"), as_tensor(states, "states")
         scale = self.deviations(states[:1, 0]).log() + math.log(2 * math.pi) / 2
         each = self.residual(y, states).square() / 2 + torch.where(y.isfinite(), scale.to(y), 0.0)
         return -each.sum(1)
@@ -207,6 +211,7 @@ class ObservationRecord:
 
     def _parts(self, states: Tensor) -> list[Tensor]:
         """What each entry sees of trajectories, without noise."""
+        states = as_tensor(states, "states")
         times = self.times
         if states.ndim < 3 or states.shape[1] != len(times):
             raise ValueError(
@@ -222,18 +227,7 @@ class ObservationRecord:
 
     def _shown(self, i: int, like: Tensor) -> Tensor:
         """What an entry sees of one state, or one line that says which fails."""
-        try:
-            found = self.entries[i].observation.operator(like)
-        except (IndexError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"`operator` of entry {i} must take states of shape {tuple(like.shape[1:])}, got: {reason}."
-            ) from None
-        if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(like):
-            raise ValueError(
-                f"`operator` of entry {i} must return (batch, *seen), got {describe(found)} for a batch of {len(like)}."
-            )
-        return found
+        return shown(self.entries[i].observation.operator, like, f"`operator` of entry {i}")
 
 
 def as_record(observed: ObservationRecord | Observation, horizon: float) -> ObservationRecord:
@@ -259,7 +253,10 @@ def _of(entries: tuple[Entry, ...]) -> ObservationRecord:
 def _entry(pair: Any) -> Entry:
     """An entry of a pair, or one line that says what is wrong with it."""
     if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], Observation):
-        raise ValueError(f"`pairs` must be (time, Observation), got {describe(pair)}; write them as tuples.")
+        got = f"({', '.join(map(describe, pair))})" if isinstance(pair, tuple) else describe(pair)
+        raise ValueError(
+            f"`pairs` must be (time, Observation), got {got}; write ObservationRecord((time, observation), ...)."
+        )
     times = as_times(pair[0] if isinstance(pair[0], (Tensor, Sequence)) or hasattr(pair[0], "__len__") else [pair[0]])
     if not len(times) or bool((times < 0).any()):
         raise ValueError(f"`times` of an entry must be 0 or later, got {times.tolist()}; processes begin at 0.")

@@ -1,4 +1,4 @@
-"""A map of values behind any method, applied where it helps and left out where it does not."""
+"""A quantile mapping behind any method, applied where it helps and left out where it does not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MappedAnswer(Answer):
 
     Args:
         answer: The posterior.
-        value_map: The map of values.
+        value_map: The quantile mapping.
     """
 
     answer: Answer
@@ -54,7 +54,7 @@ def with_value_map(
     valid: TrajectoryDataset,
     generator: torch.Generator | None = None,
 ) -> Answer:
-    """Put a map of values behind an answer, where that is right on validation data.
+    """Put a quantile mapping behind an answer, where that is right on validation data.
 
     Two things are asked.  The values of samples have to be farther from those of the training states, by the
     Kolmogorov-Smirnov distance, than the values of the validation states are (1.5 times as far, in any channel): exact

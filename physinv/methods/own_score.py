@@ -54,7 +54,7 @@ class OwnPosterior(ReverseAnswer):
 
     Args:
         posterior: The posterior of the score model.
-        values: A map of values that samples go through, for sharp initial states; None: none.
+        values: A quantile mapping that samples go through, for sharp initial states; None: none.
     """
 
     values: ValueMap | None = field(default=None, kw_only=True)
@@ -74,7 +74,7 @@ class OwnPosterior(ReverseAnswer):
         return self.posterior.mean_flow(final)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return weights, tables of the reference law, and learned physics and a map of values where there are some."""
+        """Return weights, tables of the reference law, and learned physics and a quantile mapping, if any."""
         values = {} if self.values is None else prefixed("values", self.values.tensors())
         return super().tensors() | _physics_tensors(self.posterior.sde) | values
 
@@ -167,7 +167,7 @@ def fit_score(problem: Problem) -> OwnPosterior:
 
 
 def mapped(answer: OwnPosterior, problem: Problem) -> OwnPosterior:
-    """Put a map of values behind the samples of fields, where their values are not those of initial states.
+    """Put a quantile mapping behind the samples of fields, where their values are not those of initial states.
 
     Args:
         answer: The answer.
@@ -178,7 +178,7 @@ def mapped(answer: OwnPosterior, problem: Problem) -> OwnPosterior:
     """
     if not problem.train.layout.space:
         return answer
-    problem.say("choice of a map of values")
+    problem.say("choice of a quantile mapping")
     generator = seeds(problem.seed).child("method", "values").generator(problem.device)
     found = with_value_map(answer, problem.simulator, problem.train, problem.valid, generator)
     if not isinstance(found, MappedAnswer):
@@ -202,7 +202,7 @@ def load_score(setup: Setup, tensors: Mapping[str, Tensor]) -> OwnPosterior:
 
 
 def load_values(setup: Setup, tensors: Mapping[str, Tensor]) -> ValueMap | None:
-    """Load the map of values of an answer, or None.
+    """Load the quantile mapping of an answer, or None.
 
     Args:
         setup: What the run knows.

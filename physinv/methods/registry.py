@@ -21,6 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
+from physinv.config.inputs import describe
 from physinv.config.registry import Registry
 from physinv.config.suggest import did_you_mean
 from physinv.methods.problem import Answer, Method, Problem
@@ -162,20 +163,27 @@ def method_options(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in known if p.kind == p.KEYWORD_ONLY}
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
+def check_options(name: str, options: Mapping[str, Any] | None) -> None:
     """Check that a method has the options given.
 
     Args:
         name: A registered name, or ``module:function``.
-        options: Options, by name.
+        options: Options, by name; None: there are none.
 
     Raises:
-        ValueError: If there is no such method or option.
+        ValueError: If there is no such method or option, or a value is of another type than the default.
     """
     known = method_options(name)
-    for option in options:
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"`options` must be a dict, got {describe(options)}; give {{name: value}}.")
+    for option, value in (options or {}).items():
         if option not in known:
             raise ValueError(f"method `{name}` has no option `{option}`; {did_you_mean(option, known, owner='it has')}")
+        kind = type(known[option])
+        fitting = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
+        if known[option] is not None and (not isinstance(value, fitting) or isinstance(value, bool) != (kind is bool)):
+            told = f"option `{option}` of method `{name}` must be of type {kind.__name__}"
+            raise ValueError(f"{told}, got {describe(value)}; its default is {known[option]!r}.")
 
 
 def trains(name: str) -> bool:

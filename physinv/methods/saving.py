@@ -91,7 +91,7 @@ class Noted(Protocol):
 
 @dataclass(frozen=True)
 class Loading:
-    """The way back from tensors, and what is known of a method without running it.
+    """How an answer is made again from tensors, and what is known of a method without running it.
 
     Args:
         load: ``load(setup, tensors, **options)``, which makes the answer again; None: it cannot be saved.

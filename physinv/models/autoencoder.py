@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.inputs import home_of
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.equations.gaussian import gaussian_log_prob
@@ -39,7 +40,7 @@ _ROWS = 4096  # states that scales and spectra are measured on, at most
 
 
 class Autoencoder(nn.Module):
-    """A code of fields, and the way back.
+    """A code of fields, and its decoder.
 
     Args:
         layout: Layout of the fields.
@@ -100,7 +101,7 @@ class Autoencoder(nn.Module):
             generator: Source of randomness.
         """
         x = self.decode(z)
-        home = x.device if generator is None else generator.device
+        home = home_of(generator, x)
         white = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=home).to(x.device)
         rest = self.fine.unmodes(self.tail.sqrt() * self.fine.modes(white), x)
         if self.fine.basis == "identity":  # not in the waves that the code has

@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, check_count
+from physinv.config.inputs import States, as_states, check_count, check_generator
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings, as_settings
+from physinv.data.checks import check_splits
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.file_format import Header
 from physinv.equations import time_grids
@@ -98,6 +99,7 @@ class LearnedPrior(Prior):
         Returns:
             The draws.
         """
+        check_generator(generator)
         z = self.reference.sample(check_count(n, "n"), self.process.horizon, generator=generator)
         backward = Reverse(self.process, self.model)
         for reached in march(backward, z, self.levels(steps), step=transport, generator=generator):
@@ -115,7 +117,7 @@ class LearnedPrior(Prior):
             generator: Source of the probe, on the device of the model.
         """
         horizon, reference = self.process.horizon, self.model.reference
-        z = (self.model.accepted(x) - self.mean) / self.scale
+        z = (as_states(self.model.accepted(x, "x"), "x", finite=True) - self.mean) / self.scale
         flow, span = Reverse(self.process, self.model, 0.0), (_FIRST * horizon, horizon)
         density = log_prob(
             flow,
@@ -260,6 +262,7 @@ def start_prior(train: TrajectoryDataset, valid: TrajectoryDataset, settings: Se
     Raises:
         ValueError: For states that are neither vectors nor fields, or have static parts or masks.
     """
+    check_splits(train, valid)
     layout = train.layout
     if not isinstance(layout, (VectorLayout, FieldLayout)) or layout.static or layout.valid is not None:
         raise ValueError("`train` must hold vectors or fields without static parts or masks for a learned prior.")

@@ -1,15 +1,29 @@
-"""Reconstruct ``x_0`` from ``x_T`` with a trained score: posterior samples, probability flow, mean flow, density."""
+"""Reconstruct ``x_0`` from ``x_T`` with a trained score: samples, probability flow, noise-free reversal, density."""
 
 from __future__ import annotations
 
 __all__ = ["Posterior", "default_batch"]
 
+from numbers import Real
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, check_instance
-from physinv.equations.check_sde import state_shape
+from physinv.config.inputs import (
+    States,
+    Times,
+    as_states,
+    as_times,
+    check_batch,
+    check_count,
+    check_function,
+    check_generator,
+    check_instance,
+    describe,
+    one_each,
+)
+from physinv.equations.check_sde import check_shapes, state_shape
 from physinv.equations.sde import SDE, Linear, Reverse, Score, check_score
 from physinv.equations.solve import Step, march
 from physinv.equations.steps import in_parts
@@ -96,7 +110,8 @@ class Posterior:
             Initial states ``(batch, n, *state)``.
 
         Raises:
-            ValueError: If ``n`` is smaller than 1, or ``final`` are no finite states of this process.
+            ValueError: If ``n`` is smaller than 1, ``final`` are no finite states of this process, or a score that is
+                no :class:`~physinv.models.score.ScoreModel` leads to states that are not finite.
         """
         n = check_count(n, "n")
         check_generator(generator)
@@ -186,8 +201,14 @@ class Posterior:
             See :func:`~physinv.posterior.likelihood.log_prob`.
         """
         check_generator(generator)
+        for name, value in (("start", 0.0 if start is None else start), ("rtol", rtol), ("atol", atol)):
+            if not isinstance(value, Real):
+                raise ValueError(f"`{name}` must be a number, got {describe(value)}.")
+        probes = None if probes is None else check_count(probes, "probes")
         initial = self.accepted(initial, "initial")
-        final = None if final is None else self.accepted(final)
+        if final is not None:
+            final = self.accepted(final)
+            check_batch(final, "final", initial, "initial")
         horizon = float(self.times[-1])
         if base is None:
             reference = ReferenceLaw.of(self.score)
@@ -197,6 +218,13 @@ class Posterior:
 
             def base(x: Tensor) -> Tensor:
                 return law.log_prob(x, x.new_full((len(x),), horizon))
+
+        else:
+            given = base
+            check_function(given, "base", "(x) -> log density")
+
+            def base(x: Tensor) -> Tensor:
+                return one_each(given, x, "base")
 
         if final is not None and not isinstance(self.sde, Linear):
             raise ValueError(
@@ -224,12 +252,25 @@ class Posterior:
         Noise is drawn for blocks whose size depends on the states alone, so that draws do not depend on ``batch``.
         """
         reverse, step = Reverse(self.sde, self.score, eta), in_parts(self.step, self.batch)
+        if not isinstance(self.score, ScoreModel):
+            some = x[: default_batch(x)]
+            check_shapes(reverse, some, some.new_full((len(some),), float(self.times[-1])))
         times, parts = self.times.flip(0), []
         for block in torch.split(x, default_batch(x)):
             for state in march(reverse, block, times, step=step, noise=noise, generator=generator):
                 last = state
             parts.append(last)
-        return torch.cat(parts)
+        start = torch.cat(parts)
+        if not isinstance(self.score, ScoreModel) and not bool(start.isfinite().all()):
+            raise ValueError(self._divergence(x))
+        return start
+
+    def _divergence(self, x: Tensor) -> str:
+        """Why states of a score of the user's own are not finite: because the score is not, or the steps are long."""
+        for t in self.times.tolist():
+            if not bool(self.score(x, x.new_full((len(x),), t)).isfinite().all()):
+                return f"`score` must be finite, got NaN or infinity at t = {t:g}; keep `times` away from there."
+        return "the states became infinite or NaN backward in time; take more `times`, or look for a sign of `score`."
 
 
 def default_batch(x: Float[Tensor, "batch *state"]) -> int:

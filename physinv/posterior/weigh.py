@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, check_count, check_generator, check_instance
+from physinv.config.inputs import States, check_count, check_function, check_generator, check_instance, one_each
 from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.chain import Chain, forward_log_prob
@@ -237,7 +237,9 @@ def prior_for(posterior: Reversal, chains: list[Chain], log_prior: Callable[[Ten
         log_prior: What was given; None: see :func:`~physinv.posterior.prior.prior_of`.
     """
     if log_prior is not None:
-        return PriorDensity(log_prior, "given")
+        given = log_prior
+        check_function(given, "log_prior", "(x) -> log density")
+        return PriorDensity(lambda x: one_each(given, x, "log_prior"), "given")
     return prior_of(posterior.sde, posterior.reference, chains[0][-1].earlier)
 
 

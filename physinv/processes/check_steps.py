@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from physinv.processes.check_initial import check_initial
+from physinv.processes.check_process import check_process, draw_initial
 from physinv.processes.simulator import Simulator, refine
 
 _PARTS = 4  # of a solver step, in the finer solution
@@ -46,8 +46,8 @@ def check_steps(
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     small = min(2048, _NUMBERS // math.prod(simulator.shape))
     batch = trajectories or max(64, small)
-    x = y = simulator.initial(batch, generator=generator)
-    check_initial(simulator, x, batch)
+    x = y = draw_initial(simulator, batch, generator=generator)
+    check_process(simulator, x)
     times, counts = simulator.intervals()
     ends = iter(itertools.pairwise(refine(times, counts).tolist()))
     for t, n in zip(times[1:].tolist(), counts, strict=True):

@@ -15,6 +15,7 @@ __all__ = ["BOUNDARIES", "FieldLayout", "ParticleLayout", "StateLayout", "Vector
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -133,7 +134,7 @@ class FieldLayout(StateLayout):
     ) -> None:
         try:
             places = tuple(tuple(float(x) for x in along) for along in coordinates)
-        except TypeError:
+        except (TypeError, ValueError):
             raise ValueError(
                 f"`coordinates` must hold one list for each of {_words(axes)!r}, got {describe(coordinates)}; "
                 "give a list of lists."
@@ -145,6 +146,8 @@ class FieldLayout(StateLayout):
         for what, words in (("names", self.names), ("axes", self.axes)):
             if not words or len(set(words)) < len(words):
                 raise ValueError(f"`{what}` of a field must be one or more different names, got {words!r}.")
+        if not all(math.isfinite(x) for along in places for x in along):
+            raise ValueError("`coordinates` must be finite, got NaN or infinity; give the position of each point.")
         if len(places) != len(self.axes):
             raise ValueError(f"`coordinates` must hold one list for each of {self.axes!r}, got {len(places)} of them.")
         ends = self.boundaries
@@ -248,6 +251,8 @@ class ParticleLayout(StateLayout):
             check_count(count, "`count` of particles"),
             check_count(dimension, "`dimension` of particles"),
         )
+        if not isinstance(box, Real) or box < 0:
+            raise ValueError(f"`box` of particles must be 0 or the period of their positions, got {describe(box)}.")
         if not names:
             raise ValueError(f"`names` of particles must hold at least one name, got {names!r}; add `position`.")
         words, places = (*_words(names), "species"), (_numbered(count), _numbered(dimension))
@@ -364,4 +369,7 @@ def _joined(boundary: str) -> str:
 
 
 def _words(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    words = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError(f"the names of a layout must be words, got {describe(given)}; give one or a tuple of them.")
+    return words

@@ -21,6 +21,8 @@ Place = tuple[int | slice, ...]
 BOUNDARIES = ("PERIODIC", "WALL", "OPEN")
 """What can lie at the ends of an axis, in the words of The Well's file format."""
 
+_FEWEST_POINTS = 8  # along an axis, from which there are low, middle and high wave numbers
+
 
 @dataclass(frozen=True)
 class StateLayout(ABC):
@@ -89,6 +91,11 @@ class StateLayout(ABC):
     def space(self) -> tuple[str, ...]:
         """Axes of space, if states are functions of position; else empty."""
         return ()
+
+    @property
+    def has_bands(self) -> bool:
+        """Whether spectra have bands of wave numbers: of fields without a mask, of enough points along each axis."""
+        return bool(self.space) and not self.mask and min(map(len, self.coordinates)) >= _FEWEST_POINTS
 
     @property
     def boundaries(self) -> tuple[str, ...]:

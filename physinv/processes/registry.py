@@ -14,6 +14,7 @@ import re
 from typing import Any
 
 from physinv.config.registry import Registry, entries_of
+from physinv.processes.check_process import check_fields
 from physinv.processes.simulator import Simulator
 
 
@@ -39,9 +40,13 @@ def find(name: str) -> type[Simulator]:
         name: The name that it is registered under, or ``module:Class``.
 
     Raises:
-        ValueError: If there is none of this name; one line names the nearest one.
+        ValueError: If there is none of this name, which one line tells with the nearest one, or the class is not whole.
     """
-    return SIMULATORS.find(name)
+    found = SIMULATORS.find(name)
+    check_fields(found, Simulator)
+    if missing := sorted(found.__abstractmethods__):
+        raise ValueError(f"`{found.__name__}` must define {', '.join(missing)}; add what it lacks.")
+    return found
 
 
 def name_of(simulator: type[Simulator]) -> str:

@@ -20,12 +20,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator
+from physinv.config.devices import as_device
+from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, check_instance
 from physinv.equations.sde import SDE
 from physinv.equations.solve import check_times, gather, march
 from physinv.equations.steps import Step, euler
 from physinv.laws.exact import ExactPosterior
-from physinv.processes.check_initial import check_initial
+from physinv.processes.check_process import check_fields, check_process, draw_initial
 from physinv.processes.documented import with_parameters
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import check_value, coerced, parameter
@@ -75,6 +76,10 @@ class Simulator(SDE):
     horizon: float = parameter(1.0, "T", "final time", unit="time", above=0)
     steps: int = parameter(32, "M", "stored time steps", minimum=1)
 
+    def __new__(cls, *args: Any, **values: Any) -> Any:
+        check_fields(cls, Simulator, values)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             given = getattr(self, field.name)
@@ -108,6 +113,7 @@ class Simulator(SDE):
         layout = self.layout
         if callable(layout):
             raise ValueError(f"`layout` of {type(self).__name__} must be a property; put @property above `def layout`.")
+        check_instance(layout, StateLayout, f"`layout` of {type(self).__name__}", "return a VectorLayout, for example")
         return layout.shape
 
     @property
@@ -250,8 +256,10 @@ class Simulator(SDE):
         """
         batch = check_count(batch, "batch")
         check_generator(generator)
-        x = self.initial(batch, generator=generator, device=device, dtype=dtype)
-        check_initial(self, x, batch)
+        check_instance(dtype, torch.dtype, "dtype", "give torch.float32 or torch.float64")
+        device = None if device is None else as_device(device)
+        x = draw_initial(self, batch, generator=generator, device=device, dtype=dtype)
+        check_process(self, x)
         states = self.run(x, times, generator=generator)
         if not bool(states.isfinite().all()):
             first = int((~states.isfinite()).transpose(0, 1).flatten(1).any(1).nonzero()[0])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from physinv.config.inputs import check_instance
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def to_arviz(recon: Reconstruction | Path | str) -> xr.DataTree:
     import xarray as xr
 
     recon = read_reconstruction(recon) if isinstance(recon, (str, Path)) else recon
+    check_instance(recon, Reconstruction, "recon", "give the file that reconstruct(run, data, out) wrote")
     groups: dict[str, xr.Dataset] = {"posterior": xr.Dataset(_parts(recon, recon.samples, drawn=True))}
     if recon.predicted is not None:
         groups["posterior_predictive"] = xr.Dataset(_parts(recon, recon.predicted, drawn=True))

@@ -64,7 +64,7 @@ def frames_of(model: ScoreModel, x: Float[Tensor, "batch *state"], z: Float[Tens
         z: Standard normal numbers that decide.
 
     Returns:
-        A view of each state, and the way back from it.
+        A view of each state, and what undoes it.
 
     Raises:
         ValueError: If the reference law is not the smoother.

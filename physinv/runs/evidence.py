@@ -205,7 +205,7 @@ def bayes_factor(a: Evidence, b: Evidence) -> BayesFactor:
 def reversal_of(run: Run) -> Posterior:
     """Return the reversal of a run by small steps, which can be weighed.
 
-    A map of values behind it is left out: weights do what it is there for.
+    A quantile mapping behind it is left out: weights do what it is there for.
 
     Args:
         run: The run.

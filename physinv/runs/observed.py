@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physinv.config.inputs import describe
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import Linear
@@ -75,6 +76,8 @@ def observation_info(problem: Problem, observe: str, noise: float | str | None) 
     Raises:
         ValueError: If the words are no observation, or a range is given to one that has a single noise.
     """
+    if not isinstance(observe, str):
+        raise ValueError(f"`observe` must be a word such as sensors:0.25, got {describe(observe)}; see the guide.")
     if noise is None:
         noise = DEFAULT_NOISE * float(problem.train.layout.moving(problem.train.states(-1)).std())
     if for_sensors(observe):

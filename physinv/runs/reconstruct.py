@@ -17,7 +17,7 @@ from torch import Tensor
 from physinv.config.devices import threads_for
 from physinv.config.files import write_atomically
 from physinv.config.hdf5_sink import new_file
-from physinv.config.inputs import check_instance
+from physinv.config.inputs import as_path, check_function, check_instance
 from physinv.config.seeds import Seeds, seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
@@ -95,7 +95,10 @@ def reconstruct(
     if not isinstance(data, FinalStates):
         check_instance(data, TrajectoryDataset, "data", "give TrajectoryDataset(folder of a split) or FinalStates")
         check_same_system(run.info["simulator"], run.simulator, data)
-    plan, out = SamplingPlan() if plan is None else plan, Path(out)
+    plan, out = SamplingPlan() if plan is None else plan, as_path(out, "out", "give the file to write")
+    for name, told, form in (("progress", progress, "(done, all) -> None"), ("warn", warn, "(sentence) -> None")):
+        if told is not None:
+            check_function(told, name, form)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
     layout = run.simulator.layout
     levels = seeds(plan.seed).child("observation", "level")

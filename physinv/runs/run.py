@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from physinv.config.devices import threads_for
-from physinv.config.inputs import check_instance, describe
+from physinv.config.devices import as_device, threads_for
+from physinv.config.inputs import as_path, check_instance
 from physinv.config.outputs.locks import lock_folder
+from physinv.config.seeds import seeds
 from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
-from physinv.data.checks import check_moving, check_sizes
+from physinv.data.checks import check_moving, check_sizes, check_splits
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.process import process_of
 from physinv.evaluation.physics.increments import check_physics
@@ -59,7 +60,7 @@ from physinv.runs.summary import TrainingSummary, read_summary, summarise, write
 from physinv.runs.trained import Run
 from physinv.training.budget import Budget, check_budget
 from physinv.training.objectives.choose import check_objective
-from physinv.training.validation import Announce, History, Progress
+from physinv.training.validation import Announce, History, Progress, check_listeners
 
 _PARAMETERS = "parameters"  # folder, and first part of the names of tensors, of the law of unknown parameters
 
@@ -74,7 +75,7 @@ def train_run(
     settings: Settings | Mapping[str, Any] | None = None,
     budget: Budget,
     seed: int = 0,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -102,7 +103,7 @@ def train_run(
         settings: Training settings, or their values by name.
         budget: Number of updates (reproducible to the byte on one device), or a time.
         seed: Seed of the networks' first weights and of the training.
-        device: Where to train; None: on the CPU.
+        device: Where to train, such as ``"cuda"``; None: on the CPU.
         resume: Whether to go on with a run that was begun in this folder.
         overwrite: Whether to replace a run that is there, when the new one is finished.
         progress: Hears of every validation, and twice a second of the share that is done.
@@ -125,8 +126,10 @@ def train_run(
         ValueError: If the run to resume was begun with other data or settings, the method can't be saved, or a
             setting does not fit.
     """
-    run, device, options = _folder(run), device or torch.device("cpu"), dict(options or {})
+    run, device = as_path(run, "run", "give the folder of the run"), as_device(device)
     check_options(method, options)
+    check_listeners(progress, announce)
+    options = dict(options or {})
     check_saveable(method, METHODS.find(method))
     problem = _problem(train, valid, as_settings(settings), budget, seed, device, physics)
     if observe is not None and (own := _noise_of_data(problem.simulator)) is not None:
@@ -181,7 +184,7 @@ def fit_run(
     method: str,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
     physics: GivenPhysics | None = None,
     prior: Prior | None = None,
 ) -> Run:
@@ -203,8 +206,9 @@ def fit_run(
     Raises:
         ValueError: If there is no such method or option, the method takes training, or no prior.
     """
-    device, options = device or torch.device("cpu"), dict(options or {})
+    device = as_device(device)
     check_options(method, options)
+    options = dict(options or {})
     if prior is not None:
         check_takes_prior(method)
     elif trains(method):
@@ -225,12 +229,12 @@ def fit_run(
     return Run(problem.simulator, underlying(answer), train.times, info, device, summary)
 
 
-def load_run(run: Path | str, *, device: torch.device | None = None, prior: bool = False) -> Run:
+def load_run(run: Path | str, *, device: torch.device | str | None = None, prior: bool = False) -> Run:
     """Load a finished run.
 
     Args:
         run: Folder of the run.
-        device: Where the answer is needed; None: on the CPU.
+        device: Where the answer is needed, such as ``"cuda"``; None: on the CPU.
         prior: Whether it may hold a prior, which knows no observation.
 
     Returns:
@@ -239,7 +243,7 @@ def load_run(run: Path | str, *, device: torch.device | None = None, prior: bool
     Raises:
         ValueError: If the run is missing, unfinished or damaged, or holds a prior unasked; one line says what to do.
     """
-    run, device = _folder(run), device or torch.device("cpu")
+    run, device = as_path(run, "run", "give the folder of a run"), as_device(device)
     info = read_info(run)
     simulator, times = process_of_run(info, run)
     tensors = read_model(run, info)
@@ -285,9 +289,11 @@ def _problem(
     physics: GivenPhysics | None = None,
 ) -> Problem:
     """The problem of a dataset, with data in memory unless they are too large."""
-    for role, data in (("train", train), ("valid", valid)):
-        check_instance(data, TrajectoryDataset, role, "give TrajectoryDataset(folder of a split)")
+    check_splits(train, valid)
     check_budget(budget)
+    seeds(seed)
+    if physics is not None:
+        check_instance(physics, GivenPhysics, "physics", "make it with physics_of of physinv.runs.physics")
     simulator = physics or process_of(train)
     if not simulator.known:
         settings = settings.model_copy(update={"physics": "learned"})
@@ -320,13 +326,6 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
     }
     out: dict[str, Any] = json.loads(json.dumps(info))
     return out
-
-
-def _folder(run: Path | str) -> Path:
-    """The folder of a run."""
-    if not isinstance(run, (str, Path)):
-        raise ValueError(f"`run` must be a folder, got {describe(run)}; give its path.")
-    return Path(run)
 
 
 def _noise_of_data(simulator: Simulator) -> float | None:

@@ -110,6 +110,8 @@ def read_info(run: Path | str) -> dict[str, Any]:
         info = read_object(path.read_bytes(), str(path))
     except (FileNotFoundError, NotADirectoryError):
         hint = "make one with `physinv train`."
+        if Path(run).is_file() and (Path(run).parent / _INFO).is_file():
+            hint = f"give the folder of the run, {Path(run).parent}."
         if (Path(run) / "data").is_dir():
             hint = f"it is a dataset: train on it, `physinv train {run} --out runs/NAME`, and give that run."
         raise ValueError(f"{run} is not a run: there is no {path}; {hint}") from None

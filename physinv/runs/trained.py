@@ -13,6 +13,7 @@ from torch import Tensor
 
 from physinv.config.inputs import States, as_states, check_count, check_generator
 from physinv.equations.sde import SDE
+from physinv.evaluation.observed.plausibility import divergence
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.models.jumps.parameters import ParameterKernel
@@ -90,11 +91,13 @@ class Run:
             Initial states.
 
         Raises:
-            ValueError: If ``final`` are no finite states of this process, ``n`` is smaller than 1, or the run draws
-                parameters as well or is for partial observations (take :func:`~physinv.runs.reconstruct.reconstruct`).
+            ValueError: If ``final`` are no finite states of this process, ``n`` is smaller than 1, a sample is not
+                finite, or the run draws parameters as well or is for partial observations (take
+                :func:`~physinv.runs.reconstruct.reconstruct`).
         """
         check_generator(generator)
-        return self.answer.sample(self.accepted(final), check_count(n, "n"), generator=generator)
+        final = self.accepted(final)
+        return _finite(self.answer.sample(final, check_count(n, "n"), generator=generator), final)
 
     @torch.no_grad()
     def mean(self, final: States) -> Float[Tensor, "batch *state"]:
@@ -109,7 +112,8 @@ class Run:
         Raises:
             ValueError: As for :meth:`sample`.
         """
-        return self.answer.mean(self.accepted(final))
+        final = self.accepted(final)
+        return _finite(self.answer.mean(final)[:, None], final)[:, 0]
 
     def accepted(self, final: States) -> Float[Tensor, "batch *state"]:
         """Return whole final states in the precision and on the device of the run.
@@ -127,3 +131,10 @@ class Run:
             raise ValueError("`final` alone does not do for this run; call pi.reconstruct(run, data, out).")
         like, layout = torch.zeros((), device=self.device), self.simulator.layout
         return as_states(final, "final", layout.shape, like=like, finite=not layout.mask)
+
+
+def _finite(drawn: Tensor, final: Tensor) -> Tensor:
+    """Draws ``(batch, k, *state)``, or one line that says why some are not finite."""
+    if not bool(drawn.isfinite().all()):
+        raise ValueError(divergence(drawn, final))
+    return drawn

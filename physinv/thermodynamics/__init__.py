@@ -56,3 +56,8 @@ from physinv.thermodynamics.free_energy import FreeEnergy, free_energy
 from physinv.thermodynamics.moves import HMC, MALA, Metropolis, Move, tuned
 from physinv.thermodynamics.variational import FAMILIES, TrialLaw, variational
 from physinv.thermodynamics.weights import Weights, importance
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion in notebooks."""
+    return sorted(__all__)

@@ -7,7 +7,7 @@ done on runs from 0 to 1, and ``V`` that of runs from 1 to 0.
     Crooks      log p(W) - log p_back(V = -W) = W - D
     Bennett     sum 1 / (1 + (n / m) exp(W - D)) = sum 1 / (1 + (m / n) exp(V + D))
 
-The mean work bounds ``D`` from above, and minus that of the way back from below.
+The mean work bounds ``D`` from above, and minus that of runs in the other direction from below.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from scipy.optimize import brentq
 from torch import Tensor
 
+from physinv.config.inputs import Numbers, as_tensor, describe
 from physinv.thermodynamics.weights import Weights, few_effective
 
 _OVERLAP = 0.5  # sum of the Fermi weights of one run each way whose work is the difference itself
@@ -58,7 +58,7 @@ class Slope:
     offset: float
 
 
-def jarzynski(work: Float[Tensor, " n"], *, of: str = "Jarzynski's equality") -> DifferenceEstimate:
+def jarzynski(work: Numbers, *, of: str = "Jarzynski's equality") -> DifferenceEstimate:
     """Estimate a free-energy difference from the work of runs in one direction.
 
     Minus the value of runs from 1 to 0 is an estimate of the same difference.  An effective share below 5 % is warned
@@ -71,6 +71,9 @@ def jarzynski(work: Float[Tensor, " n"], *, of: str = "Jarzynski's equality") ->
     Returns:
         ``-log mean exp(-W)``.
 
+    Raises:
+        ValueError: If these are not the works of two runs or more.
+
     References:
         Jarzynski (1997), Nonequilibrium equality for free energy differences.
 
@@ -80,13 +83,14 @@ def jarzynski(work: Float[Tensor, " n"], *, of: str = "Jarzynski's equality") ->
         >>> abs(found.value) < 3 * found.error
         True
     """
+    work = _checked(work, "work")
     found = Weights(work[:, None], -work)
     for told in few_effective(found.effective, len(work), of):
         warnings.warn(told, stacklevel=2)
     return DifferenceEstimate(-found.log_mean, found.error, found.effective)
 
 
-def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> DifferenceEstimate:
+def bennett(work: Numbers, back: Numbers) -> DifferenceEstimate:
     """Estimate a free-energy difference from the work of runs in both directions, with the least variance.
 
     Args:
@@ -98,6 +102,9 @@ def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> DifferenceE
         direction where it is lower; shares below 5 % are warned of.  NaN, with a warning that names the bounds of the
         second law, where works do not overlap: the root then depends on the one or two most extreme runs.
 
+    Raises:
+        ValueError: If these are not the works of two runs or more in each direction.
+
     References:
         Bennett (1976), Efficient estimation of free energy differences from Monte Carlo data, eq. 10 and 12; Shirts et
         al. (2003), Equilibrium free energies from nonequilibrium measurements using maximum-likelihood methods.
@@ -108,7 +115,7 @@ def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> DifferenceE
         >>> abs(found.value) < 3 * found.error, found.error < 0.01
         (True, True)
     """
-    W, V = work.double(), back.double()
+    W, V = _checked(work, "work").double(), _checked(back, "back").double()
     ratio = math.log(len(W) / len(V))
 
     def excess(D: float) -> float:
@@ -132,7 +139,7 @@ def bennett(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> DifferenceE
     return DifferenceEstimate(D, math.sqrt(variance), effective)
 
 
-def crooks(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> Slope:
+def crooks(work: Numbers, back: Numbers) -> Slope:
     """Fit the line of Crooks' theorem, whose slope is 1 if work, starts and moves are right.
 
     ``log p(W) - log p_back(-W)`` is the log odds that a run with the work ``W`` went forward, so the line is a logistic
@@ -145,6 +152,9 @@ def crooks(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> Slope:
     Returns:
         Slope, its standard error, and offset.
 
+    Raises:
+        ValueError: If these are not the works of two runs or more in each direction.
+
     References:
         Crooks (1999), Entropy production fluctuation theorem and the nonequilibrium work relation.
 
@@ -154,6 +164,7 @@ def crooks(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> Slope:
         >>> abs(line.slope - 1) < 3 * line.error
         True
     """
+    work, back = _checked(work, "work"), _checked(back, "back")
     x, y = torch.cat([work, -back]).double(), torch.cat([torch.ones_like(work), torch.zeros_like(back)]).double()
     middle, scale = x.mean(), x.std().clamp(min=1e-12)
     design = torch.stack([(x - middle) / scale, torch.ones_like(x)], dim=1)
@@ -171,6 +182,16 @@ def crooks(work: Float[Tensor, " n"], back: Float[Tensor, " m"]) -> Slope:
     error = float(torch.linalg.inv(information)[0, 0].clamp(min=0).sqrt() / scale)
     slope = float(beta[0] / scale)
     return Slope(slope, error, float(beta[0] * middle / scale - beta[1]))
+
+
+def _checked(work: Numbers, name: str) -> Tensor:
+    """Work of two runs or more; that of lost runs may be infinite."""
+    found = as_tensor(work, name)
+    if found.ndim != 1 or len(found) < 2:
+        raise ValueError(f"`{name}` must hold the work of two runs or more along one axis, got {describe(found)}.")
+    if bool(found.isnan().any()):
+        raise ValueError(f"`{name}` must be numbers, got NaN; leave those runs out.")
+    return found
 
 
 def _moments(f: Tensor) -> tuple[float, float]:

@@ -20,7 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import check_count
+from physinv.config.inputs import (
+    as_states,
+    as_times,
+    check_count,
+    check_function,
+    check_generator,
+    check_instance,
+    describe,
+    one_each,
+)
 from physinv.thermodynamics.energy import Energy, Path
 from physinv.thermodynamics.moves import Move
 from physinv.thermodynamics.weights import Weights
@@ -71,7 +80,8 @@ def drive(
         The work of each run.
 
     Raises:
-        ValueError: If there are fewer than two energies, or another number of moves than of energies between the ends.
+        ValueError: If there are fewer than two energies, or another number of moves than of energies between the ends;
+            or if an argument is of another kind or shape, in one line that says what to give.
 
     Example:
         Two levels and no move are importance sampling; :math:`E[exp(-W)] = 1/2` for a trap that becomes four times as
@@ -82,15 +92,23 @@ def drive(
         >>> round(drive(u, x, []).weights.log_mean, 1)
         -0.7
     """
+    if not isinstance(energies, Sequence):
+        raise ValueError(f"`energies` must be a list of two or more functions, got {describe(energies)}.")
+    for each in energies:
+        check_function(each, "energies", "(x) -> u")
+    check_generator(generator)
+    x = as_states(x, "x", finite=True)
     between = len(energies) - 2
     if between < 0:
         raise ValueError(f"`energies` must hold the first and the last one at least, got {len(energies)}.")
-    relax = [moves] * between if isinstance(moves, Move) else list(moves)
+    relax = [moves] * between if isinstance(moves, Move) or not isinstance(moves, Sequence) else list(moves)
+    for move in relax:
+        check_instance(move, Move, "moves", "take one of physinv.thermodynamics, such as MALA(0.1)")
     if len(relax) != between:
         raise ValueError(f"`moves` must be one, or one for each of the {between} energies between, got {len(relax)}.")
 
     work, accepted = torch.zeros(len(x), dtype=torch.float64, device=x.device), 0.0
-    energy = energies[0](x)
+    energy = one_each(energies[0], x, "energies")
     for k, later in enumerate(energies[1:]):
         # The energy changes at fixed states, and that alone is work; then heat is exchanged.
         work = torch.where(work == torch.inf, work, work + later(x).double() - energy.double())  # lost runs stay so
@@ -130,12 +148,21 @@ def annealed_importance(
     Returns:
         Ends of the runs and their weights.
 
+    Raises:
+        ValueError: If an argument is of another kind or shape; one line says what to give.
+
     References:
         Neal (2001), Annealed importance sampling; Grosse, Ghahramani and Adams (2015), Sandwiching the marginal
         likelihood using bidirectional Monte Carlo; Burda, Grosse and Salakhutdinov (2015), for RAISE.
     """
     levels = check_count(levels, "levels")
-    energies = [path(k / levels) for k in range(levels + 1)]
+    check_function(path, "path", "(share) -> energy", "make one with geometric(first, last)")
+    try:
+        energies = [path(k / levels) for k in range(levels + 1)]
+    except (AttributeError, IndexError, TypeError) as error:  # of an energy, which takes states
+        raise ValueError(
+            "`path` must give the energy at a share of the way; make it with geometric(first, last)."
+        ) from error
     return drive(energies[::-1] if reverse else energies, x, move, generator=generator).weights
 
 
@@ -215,15 +242,19 @@ def simulated_annealing(
         The lowest state of each run, and its energy.
 
     Raises:
-        ValueError: If a temperature is not positive.
+        ValueError: If a temperature is not positive, or an argument is of another kind or shape.
 
     References:
         Kirkpatrick, Gelatt and Vecchi (1983).
     """
-    best, least = x, energy(x)
-    for T in temperatures:
+    check_function(energy, "energy", "(x) -> u")
+    check_instance(move, Move, "move", "take one of physinv.thermodynamics, such as MALA(0.1)")
+    check_generator(generator)
+    x = as_states(x, "x", finite=True)
+    best, least = x, one_each(energy, x, "energy")
+    for T in as_times(temperatures, "temperatures").tolist():
         if not T > 0:
-            raise ValueError(f"`temperatures` must be positive, got {T}; leave 0 out.")
+            raise ValueError(f"`temperatures` must be positive, got {T:g}; leave 0 out.")
         x = move.scaled(T**0.5)(_over(energy, T), x, generator=generator).x
         u = energy(x)
         lower = u < least

@@ -6,12 +6,14 @@ __all__ = ["Energy", "Path", "along", "geometric", "reduced", "slope"]
 
 import dataclasses
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import check_function, describe
 from physinv.config.suggest import did_you_mean
 from physinv.processes.parameters import check_value
 from physinv.processes.potential import check_potential
@@ -70,11 +72,16 @@ def geometric(first: Energy, last: Energy) -> Path:
         first: Energy ``u_0`` at 0.
         last: Energy ``u_1`` at 1.
 
+    Raises:
+        ValueError: If one of them is no function of states.
+
     Example:
         >>> path = geometric(lambda x: 0 * x[:, 0], lambda x: 4 * x[:, 0])
         >>> path(0.25)(torch.ones(1, 1)).item()
         1.0
     """
+    for name, energy in (("first", first), ("last", last)):
+        check_function(energy, name, "(x) -> u")
     # At the ends the other energy must not count, not even where it is infinite.
     return lambda s: first if s == 0 else last if s == 1 else lambda x: (1 - s) * first(x) + s * last(x)
 
@@ -98,6 +105,9 @@ def along(process: Simulator, name: str, first: float, last: float) -> Callable[
     fields, owner = {f.name: f for f in dataclasses.fields(process)}, type(process).__name__
     if name not in fields:
         raise ValueError(f"{owner} has no parameter `{name}`; {did_you_mean(name, fields, owner='it has')}")
+    for end in (first, last):
+        if not isinstance(end, Real):
+            raise ValueError(f"`{name}` of {owner} must be a real number at both ends, got {describe(end)}.")
     field, first, last = fields[name], float(first), float(last)
     if not isinstance(field.default, float):
         raise ValueError(f"`{name}` of {owner} is no real number, and can't be changed bit by bit; take another one.")

@@ -30,7 +30,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import Times, as_times
+from physinv.config.inputs import (
+    Numbers,
+    Times,
+    as_states,
+    as_times,
+    check_batch,
+    check_function,
+    check_instance,
+    one_each,
+)
 from physinv.equations.sde import SDE
 from physinv.posterior.chain import forward_log_prob
 
@@ -54,9 +63,8 @@ def bath_entropy(sde: SDE, paths: Float[Tensor, "n time *state"], times: Times) 
     Raises:
         ValueError: If ``times`` do not fit, or transitions have no density.
     """
-    found = as_times(times, increasing=True).tolist()
-    if len(found) != paths.shape[1]:
-        raise ValueError(f"`times` must hold the {paths.shape[1]} times of `paths`, got {len(found)}.")
+    check_instance(sde, SDE, "sde", "give bath_entropy(sde, paths, times)")
+    paths, found = _paths(paths, times)
     total = torch.zeros(len(paths), dtype=torch.float64, device=paths.device)
     for m in range(len(found) - 1):
         x, y, a, b = paths[:, m], paths[:, m + 1], found[m], found[m + 1]
@@ -80,8 +88,12 @@ def entropy_production(
 
     Returns:
         Nats, float64.
+
+    Raises:
+        ValueError: If an argument is of another kind or shape, or transitions have no density.
     """
-    return first(paths[:, 0]).double() - last(paths[:, -1]).double() + bath_entropy(sde, paths, times)
+    bath = bath_entropy(sde, paths, times)
+    return _fallen(_paths(paths, times)[0], first, last) + bath
 
 
 def lost_information(
@@ -107,12 +119,34 @@ def lost_information(
 
     Returns:
         Nats, float64; single paths may be negative, the mean is not.
+
+    Raises:
+        ValueError: If an argument is of another kind or shape; one line says what to give.
     """
-    found = as_times(times, increasing=True).tolist()
+    paths, found = _paths(paths, times)
+    start = as_states(start, "start", paths.shape[2:])
+    check_batch(start, "start", paths, "paths")
 
     def given(x: Tensor, t: float) -> Tensor:
         return forward_log_prob(sde, start, x, 0.0, t)
 
     # The bath's entropy is that of the same paths, and cancels.
     own = given(paths[:, 0], found[0]) - given(paths[:, -1], found[-1])
-    return own - (first(paths[:, 0]).double() - last(paths[:, -1]).double())
+    return own - _fallen(paths, first, last)
+
+
+def _paths(paths: Numbers, times: Times) -> tuple[Tensor, list[float]]:
+    """Trajectories and as many times."""
+    found, x = as_times(times, increasing=True).tolist(), as_states(paths, "paths", finite=True)
+    if x.ndim < 3:
+        raise ValueError(f"`paths` must have shape (n, time, *state), got {tuple(x.shape)}; for one give paths[None].")
+    if len(found) != x.shape[1]:
+        raise ValueError(f"`times` must hold the {x.shape[1]} times of `paths`, got {len(found)}.")
+    return x, found
+
+
+def _fallen(paths: Tensor, first: LogDensity, last: LogDensity) -> Tensor:
+    """How far log densities fall along paths."""
+    for name, density in (("first", first), ("last", last)):
+        check_function(density, name, "(x) -> log density")
+    return one_each(first, paths[:, 0], "first").double() - one_each(last, paths[:, -1], "last").double()

@@ -21,7 +21,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from physinv.config.inputs import check_count
+from physinv.config.inputs import (
+    as_states,
+    as_tensor,
+    check_count,
+    check_function,
+    check_generator,
+    check_instance,
+    one_each,
+)
 from physinv.thermodynamics.energy import Energy, slope
 
 _JITTER = 0.15  # relative half width of the random lengths of HMC, against resonance
@@ -57,7 +65,7 @@ class Move(ABC):
     wanted: ClassVar[float]
 
     def __post_init__(self) -> None:
-        if not bool((torch.as_tensor(self.size) >= 0).all()):
+        if not bool((as_tensor(self.size, "size") >= 0).all()):
             raise ValueError(f"`size` of {type(self).__name__} must not be negative, got {self.size}.")
 
     @abstractmethod
@@ -171,8 +179,16 @@ def tuned(
 
     Returns:
         The move with its new size, and where the states went.
+
+    Raises:
+        ValueError: If an argument is of another kind or shape; one line says what to give.
     """
-    for i in range(rounds):
+    check_instance(move, Move, "move", "give tuned(move, energy, x)")
+    check_function(energy, "energy", "(x) -> u")
+    check_generator(generator)
+    x = as_states(x, "x", finite=True)
+    one_each(energy, x, "energy")
+    for i in range(check_count(rounds, "rounds")):
         found = move(energy, x, generator=generator)
         x, rate = found.x, float(found.accepted.to(x.dtype).mean())
         move = move.scaled(math.exp((rate - move.wanted) / math.sqrt(1 + i / 4)))

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import check_generator
+from physinv.config.inputs import as_states, check_function, check_generator, one_each
 from physinv.config.suggest import did_you_mean
 from physinv.thermodynamics.energy import Energy
 
@@ -75,7 +75,7 @@ def variational(
         The best member and its bound of ``-log Z = beta F``.
 
     Raises:
-        ValueError: If there is no such family.
+        ValueError: If there is no such family, or an argument is of another kind or shape.
 
     Example:
         >>> start = torch.randn(100, 2, dtype=torch.float64)
@@ -85,7 +85,10 @@ def variational(
     """
     if family not in FAMILIES:
         raise ValueError(f"`family` can't be {family!r}; {did_you_mean(family, FAMILIES, owner='it must be one of')}")
+    check_function(energy, "energy", "(x) -> u")
     check_generator(generator)
+    start = as_states(start, "start", finite=True)
+    one_each(energy, start, "energy")
     shape, x = start.shape[1:], start.flatten(1).double()
     d = x.shape[1]
     mean = x.mean(0).requires_grad_()

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import as_states, as_tensor, check_batch, check_function, describe, one_each
 from physinv.posterior.weigh import Weighed
 from physinv.thermodynamics.energy import Energy
 
@@ -37,6 +38,9 @@ class Weights:
 
     samples: Float[Tensor, "n *state"]
     log_weights: Float[Tensor, " n"]
+
+    def __post_init__(self) -> None:
+        check_batch(self.log_weights, "log_weights", self.samples, "samples")
 
     @cached_property
     def _weighed(self) -> Weighed:
@@ -94,6 +98,9 @@ def importance(energy: Energy, samples: Float[Tensor, "n *state"], log_prob: Flo
         The weights: ``log_mean`` is ``log Z``, and ``-lower`` bounds ``-log Z = beta F`` from above (Gibbs, Bogoliubov,
         Feynman).
 
+    Raises:
+        ValueError: If an argument is of another kind or shape; one line says what to give.
+
     Example:
         >>> z = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         >>> wide = torch.distributions.Normal(0.0, 2.0).log_prob(2 * z)[:, 0]
@@ -101,7 +108,14 @@ def importance(energy: Energy, samples: Float[Tensor, "n *state"], log_prob: Flo
         >>> abs(found.log_mean - 0.9189) < 3 * found.error  # log(2 pi) / 2
         True
     """
-    return Weights(samples, -energy(samples).detach() - log_prob)
+    check_function(energy, "energy", "(x) -> u")
+    samples = as_states(samples, "samples", finite=True)
+    log_prob = as_tensor(log_prob, "log_prob").to(samples.device)
+    if log_prob.shape != (len(samples),):
+        raise ValueError(
+            f"`log_prob` must hold one number for each of {len(samples)} samples, got {describe(log_prob)}."
+        )
+    return Weights(samples, -one_each(energy, samples, "energy").detach() - log_prob)
 
 
 def few_effective(effective: float, n: int, of: str) -> list[str]:

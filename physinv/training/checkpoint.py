@@ -102,7 +102,10 @@ def trained_part(model: nn.Module) -> nn.Module:
     """
     network = getattr(model, "network", None)
     if not isinstance(network, nn.Module):
-        raise ValueError(f"`network` of {type(model).__name__} must be a module, got {type(network).__name__}.")
+        raise ValueError(
+            f"`network` of {type(model).__name__} must be a module, got {type(network).__name__}; give a ScoreModel of "
+            "build_model, or a module that holds what is trained as `network`."
+        )
     return network
 
 

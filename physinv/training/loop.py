@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.config.devices import check_memory
-from physinv.config.inputs import check_instance
+from physinv.config.inputs import as_path, check_instance, describe
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings, as_settings
 from physinv.data.checks import check_trajectories
@@ -31,7 +31,7 @@ from physinv.training.jump_pairs import JumpPairs
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
 from physinv.training.updates import Updates
-from physinv.training.validation import Announce, History, Log, Progress, as_record, validate
+from physinv.training.validation import Announce, History, Log, Progress, as_record, check_listeners, validate
 
 
 def fit(
@@ -42,7 +42,7 @@ def fit(
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     budget: Budget,
-    loss: Objective | Loss | None = None,
+    loss: Objective | Loss | str | None = None,
     estimates: tuple[Float[Tensor, "n *state"], Float[Tensor, "m *state"]] | None = None,
     pairs: JumpPairs | None = None,
     seed: Seed = 0,
@@ -66,8 +66,8 @@ def fit(
         valid: Trajectories to validate on, and to calibrate the model on where its reference law asks for it.
         settings: Training settings, or their values by name.
         budget: Number of updates (reproducible to the byte on one device), or a time.
-        loss: An objective, or a function ``(score, sde, batch) -> loss``; None: the one that ``settings.loss`` names
-            (see :mod:`~physinv.training.objectives.choose`).
+        loss: An objective, its name, or a function ``(score, sde, batch) -> loss``; None: the one that
+            ``settings.loss`` names (see :mod:`~physinv.training.objectives.choose`).
         estimates: Estimates of the first states of the trajectories of ``train`` and of ``valid``, for an objective
             that makes use of :attr:`~physinv.training.objectives.base.Batch.estimate`.
         pairs: Where batches come from instead of the windows of ``train`` and ``valid``, for jump kernels.
@@ -84,11 +84,24 @@ def fit(
         ValueError: If a validation loss is not finite, there is no such objective, or an argument is of another kind;
             one line says what to give.
     """
+    check_instance(model, nn.Module, "model", "make one with build_model(sde, train, settings)")
+    trained_part(model)
     check_instance(sde, SDE, "sde", "give fit(model, sde, train, valid, ...)")
     check_trajectories(train, "train", sde)
+    if isinstance(model, ScoreModel) and model.shape not in (None, tuple(train.shape)):
+        raise ValueError(
+            f"`model` is for states of shape {model.shape}, got data of {tuple(train.shape)}; build another."
+        )
     check_trajectories(valid, "valid", sde)
     check_budget(budget)
-    settings, run = as_settings(settings), None if run is None else Path(run)
+    check_listeners(progress, announce)
+    if pairs is not None:
+        check_instance(pairs, JumpPairs, "pairs")
+    if estimates is not None and (not isinstance(estimates, tuple) or len(estimates) != 2):
+        raise ValueError(f"`estimates` must be two tensors, of `train` and of `valid`, got {describe(estimates)}.")
+    settings, run = as_settings(settings), None if run is None else as_path(run, "run", "give a folder")
+    if run is not None:
+        run.mkdir(parents=True, exist_ok=True)
     told = announce or (lambda phase: None)
     told("training")
 
@@ -154,7 +167,7 @@ def fit(
         value = objective.loss(model, sde, next(batches))
         state.step, since = state.step + 1, since + 1
         updates.step(value, progress=done, count=state.step)
-        total += value.detach()
+        total += value.detach().reshape(())
         log.report(done)
 
     # Keep the best averaged weights, and finish the model on data that it was not trained on.

@@ -25,6 +25,9 @@ class Updates:
         settings: Training settings, of which ``optimiser``, ``weight_decay``, ``clip`` and ``ema`` count.
         rate: The highest learning rate of AdamW, from which ``schedule`` starts.
 
+    Raises:
+        ValueError: If no parameter requires gradients.
+
     Attributes:
         average: A copy of the model with averaged weights.
         optimiser: AdamW, or :class:`~physinv.training.muon.Muon` where the network has hidden matrices for it.
@@ -36,6 +39,10 @@ class Updates:
         pairs = zip(self.average.parameters(), model.parameters(), strict=True)
         self._averaged: list[Tensor] = [a for a, p in pairs if p.requires_grad]
         self._trainable = [p for p in model.parameters() if p.requires_grad]
+        if not self._trainable:
+            raise ValueError(
+                "`model` must have weights to train, got none; call model.requires_grad_() on frozen ones."
+            )
         first = self._trainable[0]
         self._together = first.device.type in ("cpu", "cuda") and not any(p.is_complex() for p in self._trainable)
         self.optimiser = _optimiser(model, self._trainable, settings, rate, self._together)
@@ -53,7 +60,15 @@ class Updates:
             loss: The loss of a batch, a scalar with its graph.
             progress: Share of the training that is done, which sets the learning rate.
             count: Number of this update, from 1 on: the average forgets the first weights faster.
+
+        Raises:
+            ValueError: If the loss has no gradient.
         """
+        if not loss.requires_grad:
+            raise ValueError(
+                "`loss` must depend on the weights of `model`, got one without a gradient; compute it of the model's "
+                "output with torch, without detach and no_grad."
+            )
         for group, peak in zip(self.optimiser.param_groups, self._peaks, strict=True):
             group["lr"] = peak * schedule(progress)
         self.optimiser.zero_grad(set_to_none=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Announce", "History", "Log", "Progress", "ValidationRecord", "as_record", "validate"]
+__all__ = ["Announce", "History", "Log", "Progress", "ValidationRecord", "as_record", "check_listeners", "validate"]
 
 import dataclasses
 import time
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from physinv.config.inputs import describe
+from physinv.config.inputs import check_function, describe
 from physinv.equations.sde import SDE
 from physinv.training.checkpoint import Checkpoint, append_log, save_checkpoint
 from physinv.training.objectives.base import Batch, Loss
@@ -74,6 +74,22 @@ Announce = Callable[[str], None]
 """``(phase) -> None``: hears what is being done from now on, such as ``"fit of the reference law"``."""
 
 
+def check_listeners(progress: Progress | None, announce: Announce | None) -> None:
+    """Refuse what cannot be told how far the training is.
+
+    Args:
+        progress: Hears of every validation; None: nobody does.
+        announce: Hears what is being done; None: nobody does.
+
+    Raises:
+        ValueError: If one of them is no function of what it hears.
+    """
+    if progress is not None:
+        check_function(progress, "progress", "(done, record) -> None")
+    if announce is not None:
+        check_function(announce, "announce", "(phase) -> None")
+
+
 @dataclass
 class History:
     """Hold what training leaves behind.
@@ -107,7 +123,7 @@ def validate(
     for value in values:
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise ValueError(f"`loss` must return a tensor of one number for a batch, got {describe(value)}.")
-    return torch.stack(values).tolist()
+    return torch.stack([value.reshape(()) for value in values]).tolist()
 
 
 class Log:

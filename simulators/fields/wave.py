@@ -16,7 +16,7 @@ from torch import Tensor
 from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.gaussian import gaussian_log_prob
-from physinv.laws.exact import ExactPosterior, States, check_final
+from physinv.laws.exact import ExactPosterior, States, check_ends, check_final
 from physinv.processes.layout import FieldLayout
 from physinv.processes.parameters import parameter
 from simulators.numerics.oscillator import Block, inverse_root, noise_block, noise_root, product, propagator, transposed
@@ -200,9 +200,7 @@ class WaveGaussian(ExactPosterior):
         drawn = start + self.mean(final.repeat_interleave(n, 0) - end)
         return drawn.reshape(len(final), n, *final.shape[1:])
 
-    def log_prob(
-        self, initial: Float[Tensor, "batch *state"], final: Float[Tensor, "batch *state"]
-    ) -> Float[Tensor, " batch"]:
+    def log_prob(self, initial: States, final: States) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_0 | x_T)``, of covariance ``C = P - K F P`` in each mode.
 
         Modes that the prior leaves at 0 are left out (:func:`~physinv.equations.gaussian.gaussian_log_prob`).
@@ -216,6 +214,7 @@ class WaveGaussian(ExactPosterior):
         """
         if not self.sde.noise > 0:
             raise ValueError(f"`sde.noise` must be positive for a density, got {self.sde.noise:g}.")
+        initial, final = check_ends(initial, final, self.sde.shape)
         cross, (a, b, c, d) = self._law(final.new_full((1,), float(self.sde.horizon)), final)
         det = a * d - b * c
         gained = product(product(cross, (d / det, -b / det, -c / det, a / det)), transposed(cross))

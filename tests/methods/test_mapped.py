@@ -1,4 +1,4 @@
-"""The map of values is put where it helps, and nowhere else."""
+"""The quantile mapping is put where it helps, and nowhere else."""
 
 from dataclasses import replace
 

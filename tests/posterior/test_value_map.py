@@ -1,4 +1,4 @@
-"""The map of values: the identity for exact samples, quantiles to quantiles for others, atoms to atoms."""
+"""The quantile mapping: the identity for exact samples, quantiles to quantiles for others, atoms to atoms."""
 
 import pytest
 import torch

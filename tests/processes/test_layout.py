@@ -186,3 +186,16 @@ def test_what_a_user_has_at_hand_will_do() -> None:
 def test_mistakes_are_told_in_one_line(make, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_fields_of_few_points_masks_and_others_have_no_bands() -> None:
+    fine = FieldLayout("u", ("x", "y"), [range(8), range(9)])
+    holes = [i > 0 for i in range(72)]
+    assert fine.has_bands
+    others = [
+        FieldLayout("u", ("x", "y"), [range(7), range(9)]),
+        FieldLayout("u", ("x", "y"), [range(8), range(9)], mask=holes),
+        VectorLayout("x", 9),
+        ParticleLayout(9, 9, "position"),
+    ]
+    assert not any(layout.has_bands for layout in others)

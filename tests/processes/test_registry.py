@@ -48,6 +48,32 @@ class DampedPendulum(Simulator):
 """
 
 
+@pytest.mark.parametrize(
+    ("written", "read", "options", "told"),
+    [
+        ("@dataclass(frozen=True)\n", "", "", "put @dataclass(frozen=True) above it, so that `steps` is a parameter"),
+        ("@dataclass(frozen=True)\n", "", "--set damping=1", "`DampedPendulum` must be a dataclass; put @dataclass"),
+        ("(frozen=True)", "", "", "its module ends with TypeError: cannot inherit non-frozen dataclass"),
+        ("def initial", "def start", "", "`DampedPendulum` must define initial"),
+        ("def drift(self, x, t)", "def drift(self, x)", "", "`drift` of DampedPendulum must be a function (x, t) -> f"),
+        ("dtype=dtype)", "dtype=dtype).numpy()", "", "`initial` of DampedPendulum must return a tensor (batch, 2)"),
+        ("generator=generator, ", "", "", "must draw the same states from the same generator"),
+    ],
+    ids=["no dataclass", "no field", "not frozen", "abstract", "no time", "numpy", "no generator"],
+)
+def test_mistakes_in_a_class_are_one_line(written, read, options, told, tmp_path, monkeypatch, capsys):
+    name = tmp_path.name  # a module is imported once
+    (tmp_path / f"{name}.py").write_text(OWN.replace(written, read))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(f"generate {name}:DampedPendulum --train 4 --out out {options}".split())
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.startswith("physinv: ")
+    assert error.count("\n") == 1
+
+
 def test_a_process_of_the_working_directory_goes_all_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

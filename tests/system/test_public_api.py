@@ -12,11 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Who changes this list changes the programs of users: add a line to CHANGELOG.md.
 NAMES = """
-    Budget Covariance DatasetPlan FieldLayout FinalStates Linear METHODS Multiplicative Observation
-    ObservationRecord ParticleLayout Posterior ReferenceLaw Reverse SDE SamplingPlan ScoreModel Settings Simulator
-    TrajectoryDataset VectorLayout bracket build_model evaluate filter_record final_states fit fit_flow fit_prior
-    generate load_run metrics noising parameter plots read_final_states reconstruct simulators solve thermodynamics
-    to_arviz train_run trajectory_loss weigh
+    Budget DatasetPlan FieldLayout Linear Observation ObservationRecord ParticleLayout Posterior Reverse SDE
+    SamplingPlan ScoreModel Settings Simulator TrajectoryDataset VectorLayout build_model evaluate filter_record
+    final_states fit fit_prior generate load_run metrics noising parameter plots read_final_states reconstruct solve
+    thermodynamics to_arviz train_run weigh
 """
 
 
@@ -35,6 +34,12 @@ def test_names_are_these():
 def test_each_name_loads(name):
     assert getattr(pi, name) is getattr(pi, name)
     assert getattr(pi, name).__doc__
+
+
+@pytest.mark.parametrize("name", ["metrics", "noising", "plots", "thermodynamics"])
+def test_a_module_shows_its_public_names_alone(name):
+    module = getattr(pi, name)
+    assert dir(module) == sorted(module.__all__)
 
 
 def test_nothing_is_loaded_before_it_is_used():

@@ -8,21 +8,28 @@ from pathlib import Path
 
 import pytest
 from command_cases import run_code
+from mistakes_in_data import DATA
+from mistakes_in_processes import PROCESSES
 from mistakes_in_solving import SOLVING
 from mistakes_in_training import TRAINING
 
 ROOT = Path(__file__).parents[2]
 
 SETUP = """
-import dataclasses, math, tempfile
+import copy, dataclasses, math, tempfile
 from pathlib import Path
 import numpy as np, torch
 import physinv as pi
+from physinv.equations.solve import euler
+from physinv.equations.multiplicative import Multiplicative
 from physinv.evaluation import calibration, spectra, two_sample
 from physinv.evaluation.physics.residual import physics_residual
 from physinv.models.references.mixture import MixtureReference
+from physinv.posterior.bracket import bracket
+from physinv.posterior.flows.prior import fit_flow
 from physinv.posterior.partial import sample_given
 from physinv.processes.layout import layout_from
+from physinv.training.objectives.trajectory import trajectory_loss
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 
@@ -39,6 +46,12 @@ times, x, final = well.times, train.states(0, limit=3), train.states(-1, limit=3
 posterior = pi.Posterior(well, model, times)
 samples, truth = torch.randn(3, 5, 2, generator=seed()), torch.randn(3, 2, generator=seed())
 wrong = torch.full((3, 1), float("nan"))
+energy, walk = pi.thermodynamics.reduced(well), pi.thermodynamics.MALA(0.1)
+brief = {"settings": tiny, "budget": pi.Budget(steps=1)}
+
+class NotFinite:
+    def sample(self, final, n, *, generator=None): return final[:, None].expand(-1, n, -1) * float("inf")
+    def mean(self, final): return final / 0
 
 class Mine(pi.SDE):
     def drift(self, x, t): return -x
@@ -60,7 +73,7 @@ class Own(pi.Simulator):
     def diffusion(self, t): return torch.ones_like(t)
 """
 
-CASES = {**SOLVING, **TRAINING}
+CASES = {**SOLVING, **TRAINING, **DATA, **PROCESSES}
 
 RUNNER = """
 import json, sys, textwrap, warnings

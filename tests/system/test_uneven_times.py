@@ -11,7 +11,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.physics.residual import physics_residual
 from physinv.methods.classical.physics import fit_physics
 from physinv.methods.problem import Problem
-from physinv.models.jumps.backward import way_back
+from physinv.models.jumps.backward import backward_solution
 from physinv.models.jumps.base import Jump
 from physinv.models.references.smoother_tables import physics_backward
 from physinv.processes.layout import VectorLayout
@@ -67,7 +67,7 @@ def test_the_physics_backward_takes_the_steps_of_each_state_of_a_batch(asked, ge
 
 def test_a_jump_over_both_intervals_takes_five_steps_back(asked, generator):
     box = torch.full((3, 1), 9.0)
-    way_back(Stiff(), torch.randn(1, 1, generator=generator), Jump(0, 2), Stiff().times, -box, box)
+    backward_solution(Stiff(), torch.randn(1, 1, generator=generator), Jump(0, 2), Stiff().times, -box, box)
     assert asked == pytest.approx([-0.1] * 5)
 
 

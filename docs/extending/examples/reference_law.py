@@ -4,11 +4,11 @@ import math
 
 import torch
 
-import physinv as pi
+from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.tables import between
 
 
-class DiagonalLaw(pi.ReferenceLaw):
+class DiagonalLaw(ReferenceLaw):
     """``q_t = N(mean_t, diag(deviation_t^2))`` of vectors, interpolated between the stored times."""
 
     name = "diagonal"

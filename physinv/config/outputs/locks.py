@@ -49,6 +49,8 @@ def lock_folder(folder: Path, verb: str, *, wait: float = 0.0) -> Iterator[None]
         ['run']
     """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} must be a folder, and there is a file of that name; take another name.")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(folder.resolve() / _NAME, folder, verb, wait):

@@ -49,6 +49,10 @@ def from_arrays(
     Raises:
         ValueError: If shapes, times or names do not fit each other.
     """
+    if coordinates is not None and not isinstance(coordinates, Mapping):
+        raise ValueError(
+            f"`coordinates` must be positions by name of an axis, got {describe(coordinates)}; give a dict."
+        )
     values = as_tensor(x, "x").detach().cpu().numpy()
     places = {a: np.asarray(c, dtype=np.float64) for a, c in (coordinates or {}).items()}
     clock = as_times(times, increasing=True).cpu().numpy()
@@ -106,6 +110,7 @@ def from_xarray(
     x = x if mask is None else np.where(mask, x, 0.0)
     if np.isnan(x).any():
         refuse_missing([recording], CHUNK_BYTES)
+        raise ValueError("`data` holds numbers that are missing (NaN) at all times; leave those components out.")
     recorded = Recorded.of(layout, recording.times - recording.times[0])
     config = {"simulator": "recorded", "parameters": describe_process(recorded), "physics": recording.constants}
     grid = tuple(recorded.times.tolist())

@@ -38,3 +38,8 @@ __all__ = [
     "levels",
     "linear_betas",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion in notebooks."""
+    return sorted(__all__)

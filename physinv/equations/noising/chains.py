@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import check_count
+from physinv.config.inputs import as_tensor, check_count
 from physinv.equations.noising.schedules import Table
 
 
@@ -38,7 +38,7 @@ def chain(betas: Tensor | Sequence[float], horizon: float = 1.0) -> Table:
         >>> round(process.variance(0.5, torch.ones(1), like).item(), 6)
         0.5
     """
-    beta = torch.as_tensor(betas, dtype=torch.float64).cpu()
+    beta = as_tensor(betas, "betas").double().cpu()
     if beta.ndim != 1 or not len(beta):
         raise ValueError(f"`betas` must be one row of numbers, got shape {tuple(beta.shape)}.")
     wrong = (~((beta > 0) & (beta < 1))).nonzero()
@@ -67,7 +67,7 @@ def levels(sigmas: Float[Tensor, " level"] | Sequence[float], horizon: float = 1
         >>> process.variance(0.0, torch.ones(1), like).item()
         4.0
     """
-    given = torch.as_tensor(sigmas, dtype=torch.float64).cpu()
+    given = as_tensor(sigmas, "sigmas").double().cpu()
     variance = given.reshape(-1) ** 2
     steps = torch.cat([variance[:1], variance.diff()])
     if given.ndim != 1 or not len(given) or not bool((given > 0).all() and (steps > 0).all()):

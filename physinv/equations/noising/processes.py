@@ -12,9 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import as_tensor, check_instance, describe
 from physinv.equations.broadcast import match
 from physinv.equations.noising.schedules import Geometric, LinearRate, Schedule
 from physinv.equations.sde import Linear
+
+_ORTHONORMAL = 1e-3  # of products of columns: rounding of float32 adds up to 1e-4 for a thousand numbers
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Noising(Linear):
     steady: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_instance(self.schedule, Schedule, "schedule", "give LinearRate(), for example")
         if self.basis not in ("identity", "fourier"):
             raise ValueError(f"`basis` must be identity or fourier, got {self.basis!r}.")
 
@@ -139,6 +143,13 @@ class RotatedVP(VP):
     """
 
     directions: Float[Tensor, "numbers numbers"] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        found = as_tensor(self.directions, "directions")
+        square = found.ndim == 2 and found.shape[0] == found.shape[1]
+        if not square or float((found.T @ found - torch.eye(len(found)).to(found)).abs().max()) > _ORTHONORMAL:
+            raise ValueError(f"`directions` must be square with orthonormal columns, got {describe(found)}; take eigh.")
 
     def modes(self, x: Float[Tensor, "batch *state"]) -> Tensor:
         return (x.flatten(1) @ self.directions.to(x)).reshape(x.shape)

@@ -6,12 +6,15 @@ __all__ = ["Cosine", "Geometric", "Schedule", "Table", "LinearRate"]
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from physinv.config.inputs import describe
 
 _ROUNDING = 1.2e-7  # of float32, relative
 
@@ -72,6 +75,7 @@ class LinearRate(Schedule):
     horizon: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if not (min(self.first, self.last) >= 0 and max(self.first, self.last) > 0):
             raise ValueError(f"`first` and `last` must be rates of 0 or more, got {self.first:g} and {self.last:g}.")
         _check_horizon(self.horizon)
@@ -114,6 +118,7 @@ class Cosine(Schedule):
     horizon: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if not (0 < self.left < 1 and self.offset >= 0):
             raise ValueError(f"`left` must lie in (0, 1) and `offset` be >= 0, got {self.left:g}, {self.offset:g}.")
         _check_horizon(self.horizon)
@@ -161,6 +166,7 @@ class Geometric(Schedule):
     horizon: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         if not 0 < self.low < self.high:
             raise ValueError(f"`low` and `high` must be 0 < low < high, got {self.low:g} and {self.high:g}.")
         _check_horizon(self.horizon)
@@ -246,6 +252,13 @@ class Table(Schedule):
         times, integrals = times.to(t.device), integrals.to(t.device)
         i = torch.searchsorted(times, (t.double() - rounding).contiguous())
         return times, integrals, i.clamp(1, len(times) - 1)
+
+
+def _check_numbers(schedule: LinearRate | Cosine | Geometric) -> None:
+    """Refuse words and arrays in the place of numbers."""
+    for field in fields(schedule):
+        if not isinstance(value := getattr(schedule, field.name), Real):
+            raise ValueError(f"`{field.name}` of {type(schedule).__name__} must be a number, got {describe(value)}.")
 
 
 def _check_horizon(horizon: float) -> None:

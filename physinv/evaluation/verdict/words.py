@@ -32,7 +32,6 @@ _OFF, _OFF_BAND = 0.02, 0.03  # of the coverage: smaller errors do no harm
 _CLOSE = 0.05  # of the coverage: intervals that are not shown to be off by more are trusted
 _SURE_BAND = 3.0  # standard errors, for several bands
 _SILENT = 1e-10  # of the power of the truths: bands with less hold rounding only
-_SHORTEST = 8  # points along each axis from which there are bands
 _BOUND = 0.005  # share of samples with the same extreme value from which it is a bound
 _PEAK = 2.0  # times the expected frequency of a rank
 _SURE_PEAK = 4.0  # standard errors, for many ranks
@@ -147,7 +146,7 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[lis
     off: list[tuple[str, float]] = []
     fine: list[tuple[str, float]] = []
     ours, real = layout.moving(samples), layout.moving(truth)
-    if layout.space and not layout.mask and min(real.shape[2:]) >= _SHORTEST:
+    if layout.has_bands:
         total = float(real.double().square().mean())
         for name, band in bands_of(layout).items():
             passed = band_passed(real, layout, band)

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import home_of
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.exact import LinearGaussian
@@ -115,7 +116,7 @@ class GaussianPrior(Prior):
         return self.encode(self.layout.moving(initial))
 
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "n *moving"]:
-        device = self.mean.device if generator is None else generator.device
+        device = home_of(generator, self.mean)
         z = torch.randn((n, self.mean.numel()), generator=generator, device=device)
         return self.decode(z.to(self.mean.device))
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import check_count
+from physinv.config.inputs import check_count, home_of
 from physinv.config.seeds import seeds
 from physinv.config.suggest import did_you_mean
 from physinv.equations.gaussian import gaussian_log_prob
@@ -65,7 +65,7 @@ class Amortised(Answer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        home = final.device if generator is None else generator.device
+        home = home_of(generator, final)
 
         def work(x: Tensor) -> Tensor:
             context = self.model.coordinates.context(x)

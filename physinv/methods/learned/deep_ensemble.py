@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from physinv.config.inputs import home_of
 from physinv.config.seeds import Seeds, seeds
 from physinv.config.settings import Settings
 from physinv.equations.sde import SDE, Score
@@ -109,7 +110,7 @@ class DeepEnsemble(Answer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        home = final.device if generator is None else generator.device
+        home = home_of(generator, final)
 
         def work(x: Tensor) -> Tensor:
             coordinates, context = self.members[0].coordinates, self.members[0].coordinates.context(x)

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import home_of
 from physinv.config.seeds import seeds
 from physinv.equations.broadcast import match
 from physinv.methods.classical.forward import Forward, fit_forward, load_forward
@@ -74,7 +75,7 @@ class Guided(Answer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        home = final.device if generator is None else generator.device
+        home = home_of(generator, final)
         width = dict(zip(self.levels, self.widths, strict=False))
 
         def work(x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import Times, as_times, check_count, check_generator
+from physinv.config.inputs import Times, as_times, check_count, check_generator, home_of
 from physinv.config.seeds import seeds
 from physinv.laws.covariance import Covariance
 from physinv.laws.noised import between, noised
@@ -194,5 +194,5 @@ def guide(problem: Problem, *, steps: int, sweeps: int, inner: int) -> GuidedPri
 
 def _white(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """White noise of the shape of a tensor."""
-    home = like.device if generator is None else generator.device
+    home = home_of(generator, like)
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=home).to(like.device)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import home_of
 from physinv.config.seeds import seeds
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import unsaved
@@ -47,7 +48,7 @@ class Inferred(Answer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        home = final.device if generator is None else generator.device
+        home = home_of(generator, final)
         seed = int(torch.randint(2**31, (), generator=generator, device=home))
         parts = []
         with _quietly(seed, final.device):

@@ -1,8 +1,8 @@
-"""The way back: states taken from a later stored time to an earlier one by the physics alone, within the data's box."""
+"""The backward solution: states at a later time taken to an earlier one by the physics alone, within the data's box."""
 
 from __future__ import annotations
 
-__all__ = ["way_back"]
+__all__ = ["backward_solution"]
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from physinv.models.jumps.base import Jump
 
 
 @torch.no_grad()
-def way_back(
+def backward_solution(
     sde: SDE,
     x: Float[Tensor, "batch *state"],
     jump: Jump,
@@ -26,7 +26,8 @@ def way_back(
 ) -> Float[Tensor, "batch *state"]:
     """Solve the physics alone backward over the stored intervals of a jump, clamped to a box after every step.
 
-    Dissipative physics grows without bounds backward in time.  Within the box the way back stays where states can be.
+    Dissipative physics grows without bounds backward in time.  Within the box the backward solution stays where states
+    can be.
 
     Args:
         sde: The physics.

@@ -1,4 +1,4 @@
-"""Jump kernels of vector processes: Gaussian mixtures in local units around a regression on the way back."""
+"""Jump kernels of vector processes: Gaussian mixtures in local units around a regression on the backward solution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.jumps.backward import way_back
+from physinv.models.jumps.backward import backward_solution
 from physinv.models.jumps.base import Jump, JumpKernel, jump_grids, jumps_of
 from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
 from physinv.models.networks.build import build_network
@@ -21,7 +21,7 @@ from physinv.processes.layout import StateLayout
 COMPONENTS = 4
 """Gaussians of the mixture of each jump."""
 
-_WIDER = 0.25  # of the range of the data: by how much the way back may leave it on either side
+_WIDER = 0.25  # of the range of the data: by how much the backward solution may leave it on either side
 _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-4  # of the deviation of an earlier state: the smallest local unit
 _ROWS = 4096  # trajectories that locations and regressions are fitted to
@@ -30,7 +30,7 @@ _ROWS = 4096  # trajectories that locations and regressions are fitted to
 class VectorJumps(JumpKernel):
     """Mixtures of Gaussians ``p(x_s | x_t)`` in local units, whose parameters a network gives.
 
-    With the way back ``b`` of ``x_t`` through the physics (:func:`~physinv.models.jumps.backward.way_back`), the
+    With the backward solution ``b`` of ``x_t`` (:func:`~physinv.models.jumps.backward.backward_solution`), the
     regression ``m = A [x_t, b] + c`` of ``x_s`` and the Cholesky factor ``U`` of the covariance of its residuals,
 
         x_s = m + U r,    r ~ sum_k w_k N(m_k, L^-1 D_k^2 L^-T),
@@ -94,7 +94,7 @@ class VectorJumps(JumpKernel):
         self.centre, self.unit = x.mean(0), _positive(x.std(0))
         for i, jump in enumerate(self.jumps):
             later, target = x[:, jump.later], x[:, jump.earlier]
-            back = self._way_back(later, i)
+            back = self._backward(later, i)
             self.back_centre[i], self.back_unit[i] = back.mean(0), _positive(back.std(0))
 
             # The regression, in float64 and standardised, so that units and near collinear regressors do no harm.
@@ -122,7 +122,7 @@ class VectorJumps(JumpKernel):
             later: States at the later time of the jump.
             jump: Number of the jump in the table.
         """
-        back = self._way_back(later, jump)
+        back = self._backward(later, jump)
         inputs = self._regressors(later, back, jump)
         origin = self.offset[jump] + inputs @ self.slope[jump]
         local = ((self.layout.moving(back) - origin) @ self.whitener[jump].T).asinh()
@@ -212,17 +212,17 @@ class VectorJumps(JumpKernel):
         mixture, origin = self.mixture(self.prepare(later, jump))
         return self.layout.set_moving(origin + mixture.mean() @ self.factor[jump].T, later)
 
-    def _way_back(self, later: Tensor, jump: int) -> Tensor:
-        """The way back of later states, within a box somewhat wider than the data."""
+    def _backward(self, later: Tensor, jump: int) -> Tensor:
+        """The backward solution from later states, within a box somewhat wider than the data."""
         margin = _WIDER * (self.high - self.low)
-        return way_back(self.sde, later, self.jumps[jump], self.times, self.low - margin, self.high + margin)
+        return backward_solution(self.sde, later, self.jumps[jump], self.times, self.low - margin, self.high + margin)
 
     def _white(self, gap: Tensor, jump: Tensor) -> Tensor:
         """Differences of earlier states in local units."""
         return (self.whitener[jump] * gap[:, None]).sum(2)
 
     def _regressors(self, later: Tensor, back: Tensor, jump: int) -> Tensor:
-        """The later state and its way back, standardised."""
+        """The later state and its backward solution, standardised."""
         t = self.jumps[jump].later
         return torch.cat(
             [(later - self.centre[t]) / self.unit[t], (back - self.back_centre[jump]) / self.back_unit[jump]], 1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from physinv.equations.noising import Noising
 from physinv.equations.sde import Reverse
-from physinv.equations.solve import solve
+from physinv.equations.solve import march
 from physinv.equations.steps import euler, heun
 from physinv.models.windows.law import LEAST, Conditional, WindowLaw
 from physinv.models.windows.masks import draw_masks
@@ -192,8 +192,9 @@ def denoised(
     times = torch.linspace(process.horizon, 0, steps + 1, dtype=torch.float64)
     reverse = Reverse(process, score, 0.0)
     if len(times) > 2:
-        e = solve(reverse, e, times[:-1], step=heun)[:, -1]
-    return solve(reverse, e, times[-2:], step=euler)[:, -1]
+        *_, e = march(reverse, e, times[:-1], step=heun)
+    *_, e = march(reverse, e, times[-2:], step=euler)
+    return e
 
 
 def _signal(process: Noising, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

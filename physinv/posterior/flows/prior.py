@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import States, as_states, check_count
+from physinv.config.inputs import States, as_states, check_count, check_generator
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings, as_settings
 from physinv.config.suggest import did_you_mean
+from physinv.data.checks import check_splits
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.file_format import Header
 from physinv.equations.gaussian import gaussian_log_prob
@@ -28,7 +29,7 @@ from physinv.models.references.linear import power_spectrum
 from physinv.posterior.flows.continuous import ContinuousFlow, likelihood_loss, matching_loss
 from physinv.posterior.likelihood import Divergence
 from physinv.processes.layout import FieldLayout, VectorLayout
-from physinv.training.budget import Budget
+from physinv.training.budget import Budget, check_budget
 from physinv.training.loop import fit
 from physinv.training.objectives.base import Loss
 
@@ -72,6 +73,7 @@ class FlowPrior(Prior):
         Returns:
             The draws.
         """
+        check_generator(generator)
         shape = (check_count(n, "n"), *self.mean.shape)
         return self.decode(torch.randn(shape, generator=generator, device=self.mean.device), steps=steps)
 
@@ -124,7 +126,7 @@ class FlowPrior(Prior):
             generator: Source of a random probe, on the device of the flow.
             differentiable: Whether the result can be differentiated by the states.
         """
-        gap = as_states(x, "x", tuple(self.mean.shape), like=self.mean) - self.mean
+        gap = as_states(x, "x", tuple(self.mean.shape), like=self.mean, finite=True) - self.mean
         z = self.covariance.whiten(gap)
         # the whitened law at z stands for the Gaussian one at x; what the flow adds is the same for both
         gaussian = gaussian_log_prob(self.process.modes(gap), self.power, gap)
@@ -170,6 +172,8 @@ def fit_flow(
         >>> abs(drawn.mean().item() - 3) < 0.3, abs(drawn.std().item() - 2) < 0.2
         (True, True)
     """
+    check_splits(train, valid)
+    check_budget(budget)
     layout, settings = train.layout, as_settings(settings)
     if not isinstance(layout, (VectorLayout, FieldLayout)) or layout.static:
         raise ValueError("`train` must hold vectors or fields without static parts for a law of states.")

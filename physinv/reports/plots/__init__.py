@@ -26,3 +26,8 @@ from physinv.reports.plots.observed import posterior, predicted
 from physinv.reports.plots.states import reconstruction, trajectory
 from physinv.reports.plots.style import save, titled
 from physinv.reports.plots.units import with_units
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion in notebooks."""
+    return sorted(__all__)

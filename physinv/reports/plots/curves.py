@@ -11,26 +11,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from physinv.config.inputs import describe
 from physinv.reports.plots.style import BLACK, BLUE, RED, Array, house_style
-from physinv.training.validation import ValidationRecord
+from physinv.training.validation import History, ValidationRecord
 
 
 @house_style()
-def training(records: Sequence[ValidationRecord]) -> Figure:
+def training(records: History | Sequence[ValidationRecord]) -> Figure:
     """Draw losses, the validation loss above its best (logarithmic, since late gains are small) and the learning rate.
 
     A loss is mostly noise in its targets, drawn anew for training and validation: changes along each line mean more
     than the gap between them. Loss and rate begin at the second record, since the first precedes all updates.
 
     Args:
-        records: Lines of the training log, at least one.
+        records: The log of a training, or its lines, at least one.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If there are no records.
+        ValueError: If there are none.
     """
+    records = records.records if isinstance(records, History) else records
+    if not isinstance(records, Sequence) or not all(isinstance(record, ValidationRecord) for record in records):
+        raise ValueError(f"`records` must be the log of a training, got {describe(records)}; give what fit returned.")
     if not records:
         raise ValueError("`records` must hold at least one record; train for longer.")
     step, valid = np.array([float(r.step) for r in records]), np.array([r.valid for r in records])

@@ -8,11 +8,12 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from torch import Tensor
 
+from physinv.config.inputs import Numbers, States, as_states, as_tensor, describe
 from physinv.evaluation.metrics import coverage
 from physinv.evaluation.spectra import radial_spectrum
 from physinv.processes.layout import StateLayout
@@ -26,6 +27,7 @@ from physinv.reports.plots.style import (
     TRUTH,
     Look,
     array,
+    check_layout,
     check_members,
     house_style,
 )
@@ -33,9 +35,9 @@ from physinv.reports.plots.style import (
 
 @house_style()
 def spectra(
-    truth: Float[Tensor, "n *state"],
-    observation: Float[Tensor, "n *state"],
-    samples: Float[Tensor, "n k *state"],
+    truth: States,
+    observation: States,
+    samples: Numbers,
     layout: StateLayout,
     exact_samples: Float[Tensor, "n m *state"] | None = None,
     *,
@@ -61,9 +63,11 @@ def spectra(
     Raises:
         ValueError: If the states are no fields, or the shapes do not fit each other.
     """
+    check_layout(layout, channel)
     if not layout.space:
         raise ValueError(f"`layout` must be that of a field to have spectra, got states of shape {layout.shape}.")
-    check_members(samples, truth)
+    truth, observation = as_states(truth, "truth", layout.shape), as_states(observation, "observation", layout.shape)
+    samples, truth = check_members(samples, truth)
     k, sample = samples.shape[1], samples[:, 0]
     lines: list[tuple[Tensor, Look]] = [
         (truth, {**TRUTH, "lw": 2.4}),
@@ -99,7 +103,7 @@ def spectra(
 
 
 @house_style()
-def ranks(counts: Int[Tensor, " ranks"], layout: StateLayout | None = None) -> Figure:
+def ranks(counts: Numbers, layout: StateLayout | None = None) -> Figure:
     """Draw a rank histogram over its mean, and the 95 % band of a calibrated one.
 
     A count of N independent ranks is binomial with probability 1/(K + 1). Components of one state are dependent: if
@@ -115,6 +119,9 @@ def ranks(counts: Int[Tensor, " ranks"], layout: StateLayout | None = None) -> F
     Raises:
         ValueError: If there are no ranks.
     """
+    counts = as_tensor(counts, "counts")
+    if counts.ndim != 1:
+        raise ValueError(f"`counts` must be numbers along one axis, got {describe(counts)}; give a rank_histogram.")
     k, total = len(counts) - 1, int(counts.sum())
     if total < 1:
         raise ValueError("`counts` must hold at least one rank, got none.")

@@ -5,11 +5,10 @@ from __future__ import annotations
 __all__ = ["posterior", "predicted"]
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
+from physinv.config.inputs import Numbers, States, as_states, as_tensor
 from physinv.processes.layout import StateLayout
 from physinv.reports.plots.style import (
     BLACK,
@@ -19,6 +18,8 @@ from physinv.reports.plots.style import (
     WIDTH,
     array,
     central_plane,
+    check_layout,
+    check_members,
     colour_scale,
     draw_image,
     house_style,
@@ -30,9 +31,7 @@ _POINTS = 600  # numbers that are drawn
 
 
 @house_style()
-def posterior(
-    observation: Float[Tensor, "n *state"], samples: Float[Tensor, "n k *state"], layout: StateLayout
-) -> Figure:
+def posterior(observation: States, samples: Numbers, layout: StateLayout) -> Figure:
     """Draw the first observations beside the samples of their initial states.
 
     Fields in the plane: images of observation, mean and standard deviation of the samples, and a sample. All others:
@@ -45,7 +44,13 @@ def posterior(
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: If the states have not the shape of ``layout``, or do not fit each other.
     """
+    check_layout(layout)
+    observation, samples = as_states(observation, "observation", layout.shape), as_tensor(samples, "samples")
+    check_members(samples, observation)
     rows = min(_ROWS, len(observation))
     channel = next((c for c, name in enumerate(layout.names) if name not in layout.static), 0)
     y, x = array(observation[:rows], layout), array(samples[:rows], layout)
@@ -86,8 +91,8 @@ def posterior(
 
 @house_style()
 def predicted(
-    observation: Float[Tensor, "n *state"],
-    noisy: Float[Tensor, "n m *state"],
+    observation: States,
+    noisy: Numbers,
     distances: tuple[list[float], list[float]],
     layout: StateLayout,
 ) -> Figure:
@@ -101,7 +106,13 @@ def predicted(
 
     Returns:
         The figure.
+
+    Raises:
+        ValueError: If the states have not the shape of ``layout``, or do not fit each other.
     """
+    check_layout(layout)
+    observation, noisy = as_states(observation, "observation", layout.shape), as_tensor(noisy, "noisy")
+    check_members(noisy, observation)
     y, x = array(layout.scored(observation)), array(layout.scored(noisy))
     y, x = y.reshape(-1), np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
     pick = np.unique(np.linspace(0, len(y) - 1, min(_POINTS, len(y))).round().astype(int))

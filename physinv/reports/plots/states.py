@@ -4,19 +4,18 @@ from __future__ import annotations
 
 __all__ = ["reconstruction", "trajectory"]
 
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from physinv.config.inputs import Numbers, States, Times, as_states, as_tensor, as_times, check_batch, check_count
 from physinv.processes.layout import StateLayout
 from physinv.reports.plots.pictures import picture_of
-from physinv.reports.plots.style import array, check_members, house_style
+from physinv.reports.plots.style import array, check_layout, check_members, house_style
 
 
 @house_style()
 def trajectory(
-    states: Float[Tensor, "..."],
-    times: Float[Tensor, " time"],
+    states: Numbers,
+    times: Times,
     layout: StateLayout,
     *,
     channel: int = 0,
@@ -42,6 +41,9 @@ def trajectory(
     Raises:
         ValueError: If ``states`` do not fit ``times`` and ``layout``.
     """
+    check_layout(layout, channel)
+    check_count(frames, "frames")
+    states, times = as_tensor(states, "states"), as_times(times)
     picture, one = picture_of(layout), len(layout.shape) + 1
     many = picture.together > 1 and states.ndim == one + 1
     if states.ndim != one + many or states.shape[int(many)] != len(times):
@@ -54,9 +56,9 @@ def trajectory(
 
 @house_style()
 def reconstruction(
-    truth: Float[Tensor, "n *state"],
-    observation: Float[Tensor, "n *state"],
-    samples: Float[Tensor, "n k *state"],
+    truth: States,
+    observation: States,
+    samples: Numbers,
     layout: StateLayout,
     rows: int = 3,
     *,
@@ -82,8 +84,12 @@ def reconstruction(
         A figure of its own.
 
     Raises:
-        ValueError: If the shapes of ``samples`` and ``truth`` do not fit each other.
+        ValueError: If the states have not the shape of ``layout``, or do not fit each other.
     """
-    check_members(samples, truth)
+    check_layout(layout, channel)
+    check_count(rows, "rows")
+    truth, observation = as_states(truth, "truth", layout.shape), as_states(observation, "observation", layout.shape)
+    check_batch(observation, "observation", truth, "truth")
+    samples, truth = check_members(samples, truth)
     x, y, ensemble = (array(states[:rows], layout) for states in (truth, observation, samples))
     return picture_of(layout).reconstruction(x, y, ensemble, layout, channel)

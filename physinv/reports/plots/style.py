@@ -25,6 +25,7 @@ __all__ = [
     "angles",
     "array",
     "central_plane",
+    "check_layout",
     "check_members",
     "colour_scale",
     "draw_image",
@@ -52,6 +53,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physinv.config.files import write_atomically
+from physinv.config.inputs import Numbers, as_path, as_tensor, check_count, check_instance
 from physinv.processes.layout import StateLayout
 
 Array = NDArray[np.float64]
@@ -89,7 +91,7 @@ def house_style() -> Iterator[None]:
 
 
 @house_style()
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path | str) -> None:
     """Write a figure to a file, whole or not at all; the same data give the same bytes.
 
     Args:
@@ -97,8 +99,10 @@ def save(figure: Figure, path: Path) -> None:
         path: File to write, whose suffix is ``.png`` or ``.pdf``.
 
     Raises:
-        ValueError: If the suffix is another one.
+        ValueError: If the suffix is another one, or an argument is of another kind.
     """
+    check_instance(figure, Figure, "figure", "give save(figure, path)")
+    path = as_path(path, "path", "give the file to write")
     suffix = path.suffix.lower()
     if suffix not in _UNDATED:
         raise ValueError(f"`path` must end in {' or '.join(_UNDATED)}, got {path.name!r}.")
@@ -192,31 +196,52 @@ def colour_scale(fields: Array) -> tuple[str, Normalize]:
     return POSITIVE, Normalize(low, high if high > low else low + (abs(low) or 1.0))
 
 
-def array(x: Tensor, layout: StateLayout | None = None) -> Array:
+def array(x: Numbers, layout: StateLayout | None = None) -> Array:
     """Return a tensor as a float64 array on the CPU.
 
     Args:
-        x: The tensor.
+        x: The tensor, or an array.
         layout: Layout of states, with any axes before them, whose points without data become NaN; None: as they are.
     """
-    found = np.asarray(x.detach().cpu().double())
+    found = np.asarray(as_tensor(x, "states").detach().cpu().double())
     if layout is None or layout.valid is None:
         return found
     return np.where(np.asarray(layout.valid), found, np.nan)
 
 
-def check_members(samples: Tensor, truth: Tensor) -> None:
+def check_layout(layout: StateLayout, channel: int = 0) -> None:
+    """Check the layout of states that are to be drawn, and the channel of fields.
+
+    Args:
+        layout: Layout of the states.
+        channel: Number of the channel that is shown.
+
+    Raises:
+        ValueError: If it is no layout, or has no such channel.
+    """
+    check_instance(layout, StateLayout, "layout", "give that of the process, such as process.layout")
+    if check_count(channel, "channel", 0) >= layout.shape[0] and layout.space:
+        names = ", ".join(f"{i} {name}" for i, name in enumerate(layout.names))
+        raise ValueError(f"`channel` must be the number of a channel, {names}, got {channel}.")
+
+
+def check_members(samples: Numbers, truth: Numbers) -> tuple[Tensor, Tensor]:
     """Check that samples fit the truth.
 
     Args:
         samples: Samples that should have shape ``(n, K, *state)``.
         truth: States ``(n, *state)``.
 
+    Returns:
+        Both as tensors.
+
     Raises:
         ValueError: If they do not.
     """
+    samples, truth = as_tensor(samples, "samples"), as_tensor(truth, "truth")
     if samples.ndim != truth.ndim + 1 or samples.shape[:1] + samples.shape[2:] != truth.shape:
         raise ValueError(
             f"`samples` must have shape (n, K, *state) for a truth of shape {tuple(truth.shape)}, "
             f"got {tuple(samples.shape)}; put the members on axis 1."
         )
+    return samples, truth

@@ -5,9 +5,10 @@ from __future__ import annotations
 __all__ = ["ANSWERS", "SamplingPlan"]
 
 from dataclasses import dataclass
+from numbers import Real
 
 from physinv.config.devices import check_memory
-from physinv.config.inputs import check_count
+from physinv.config.inputs import check_count, describe
 from physinv.runs.sampling.grids import check_grid
 
 ANSWERS = ("samples", "mean", "flow", "mean-flow")
@@ -71,11 +72,20 @@ class SamplingPlan:
         if self.answer not in ANSWERS:
             raise ValueError(f"`answer` must be one of {', '.join(ANSWERS)}, got {self.answer!r}.")
         check_grid(self.grid)
-        for name in ("samples", "limit", "steps"):
+        for name in ("samples", "limit", "steps", "batch"):
             value = getattr(self, name)
             if value is not None:
                 check_count(value, name)
         check_count(self.seed, "seed", least=0)
+        for name in ("certify", "refine", "weigh"):
+            if not isinstance(value := getattr(self, name), int | None):
+                raise ValueError(f"`{name}` must be a whole number, got {describe(value)}; give 0 or more.")
+        if self.observe is not None and not isinstance(self.observe, str):
+            raise ValueError(
+                f"`observe` must be a word such as sensors:0.25, got {describe(self.observe)}; see the guide."
+            )
+        if self.observed_noise is not None and not isinstance(self.observed_noise, Real):
+            raise ValueError(f"`observed_noise` must be a number, got {describe(self.observed_noise)}.")
         check_memory(_TIME * (self.steps or 0), f"`steps` = {self.steps}", "take fewer steps")
         if self.observe is not None and self.answer != "samples":
             raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from physinv.config.inputs import check_instance
 from physinv.config.seeds import Seed
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE, Score
@@ -102,7 +103,8 @@ def check_window(batch: Batch) -> None:
         batch: Windows of trajectories.
 
     Raises:
-        ValueError: If the windows hold fewer than 2 states.
+        ValueError: If it is no batch, or the windows hold fewer than 2 states.
     """
+    check_instance(batch, Batch, "batch", "give Batch(states, times) of physinv.training.objectives.base")
     if batch.window < 2:
         raise ValueError(f"`states` must hold windows of 2 or more states, got {batch.window}; take window=2.")

@@ -16,7 +16,9 @@ from physinv.training.objectives.base import Loss, Objective
 from physinv.training.objectives.registry import AUTO, as_objective, find_objective
 
 
-def choose_objective(settings: Settings, sde: SDE, model: nn.Module, loss: Objective | Loss | None = None) -> Objective:
+def choose_objective(
+    settings: Settings, sde: SDE, model: nn.Module, loss: Objective | Loss | str | None = None
+) -> Objective:
     """Return the objective that ``model`` is trained with.
 
     In this order: ``loss`` if it is given, the objective that ``settings.loss`` names, or for ``"auto"`` the one that
@@ -28,13 +30,14 @@ def choose_objective(settings: Settings, sde: SDE, model: nn.Module, loss: Objec
         settings: Training settings, of which ``loss`` counts.
         sde: The physics.
         model: A score model, or another module, for which ``"auto"`` depends on the physics alone.
-        loss: An objective, or a function ``(score, sde, batch) -> loss``.
+        loss: An objective, its name, or a function ``(score, sde, batch) -> loss``.
 
     Raises:
-        ValueError: If there is no objective of the name ``settings.loss``.
+        ValueError: If there is no objective of the name ``settings.loss`` or ``loss``, or the function takes other
+            arguments.
     """
     own = find_objective(model.reference.objective(sde) if isinstance(model, ScoreModel) else default_objective(sde))
-    if loss is not None:
+    if loss not in (None, AUTO):
         chosen = own if loss is own.loss else as_objective(loss)
     elif settings.loss in (AUTO, own.replaces):
         chosen = own

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["AUTO", "OBJECTIVES", "as_objective", "find_objective"]
 
-import inspect
 from typing import Any
 
+from physinv.config.inputs import check_function
 from physinv.config.registry import Registry
 from physinv.training.objectives.base import Loss, Objective
 
@@ -14,15 +14,16 @@ AUTO = "auto"
 """The value of the setting ``loss`` that leaves the choice to the reference law."""
 
 _HERE = "physinv.training.objectives"
+_FORM = "(score, sde, batch) -> loss"
 
 
 def _fits(part: Any) -> bool:
     """Whether it is an objective, or a function that can be called with a model, physics and a batch."""
-    if isinstance(part, Objective) or not callable(part) or isinstance(part, type):
-        return isinstance(part, Objective)
+    if isinstance(part, Objective):
+        return True
     try:
-        inspect.signature(part).bind(None, None, None)
-    except (TypeError, ValueError):  # takes other arguments, or does not say which
+        check_function(part, "loss", _FORM)
+    except ValueError:
         return False
     return True
 
@@ -31,7 +32,7 @@ OBJECTIVES: Registry[Objective | Loss] = Registry(
     "objective",
     "physinv.objectives",
     _fits,
-    "an Objective or a function (score, sde, batch) -> loss",
+    f"an Objective or a function {_FORM}",
     {
         "trajectory": f"{_HERE}.trajectory:TRAJECTORY",
         "bidirectional": f"{_HERE}.trajectory:BIDIRECTIONAL",
@@ -61,10 +62,18 @@ def find_objective(name: str) -> Objective:
     return as_objective(OBJECTIVES.find(name))
 
 
-def as_objective(part: Objective | Loss) -> Objective:
+def as_objective(part: Objective | Loss | str) -> Objective:
     """Return the objective of a bare loss: windows of 2, no cache, no calibration; objectives are returned as they are.
 
     Args:
-        part: An objective, or a function ``(score, sde, batch) -> loss``.
+        part: An objective, its name, or a function ``(score, sde, batch) -> loss``.
+
+    Raises:
+        ValueError: If there is no objective of that name, or the function takes other arguments.
     """
-    return part if isinstance(part, Objective) else Objective(part)
+    if isinstance(part, Objective):
+        return part
+    if isinstance(part, str):
+        return find_objective(part)
+    check_function(part, "loss", _FORM, "give one, or a name such as denoising")
+    return Objective(part)

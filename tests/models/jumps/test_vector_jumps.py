@@ -1,4 +1,4 @@
-"""Jump kernels of vector processes: the way back, the regression, and the law of the draws after training."""
+"""Jump kernels of vector processes: the backward solution, the regression, and the law of the draws after training."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import crps
-from physinv.models.jumps.backward import way_back
+from physinv.models.jumps.backward import backward_solution
 from physinv.models.jumps.base import Jump, jump_grids
 from physinv.models.jumps.vector import empty_vector_jumps, fit_vector_jumps
 from physinv.posterior.jumps import JumpPosterior
@@ -93,14 +93,14 @@ def test_a_saved_state_gives_the_same_draws(kernel, process, data):
     assert torch.equal(one, two)
 
 
-def test_the_way_back_undoes_the_physics_and_stays_in_its_box():
+def test_the_backward_undoes_the_physics_and_stays_in_its_box():
     process = DoubleWell(temperature=1e-4, steps=8)
     x = torch.tensor([[-0.3], [0.2], [0.6]])
     forward = process.run(x, noise=False)
     n = len(process.times)
     low, high = torch.full((n, 1), -3.0), torch.full((n, 1), 3.0)
-    back = way_back(process, forward[:, 2], Jump(0, 2), process.times, low, high)
+    back = backward_solution(process, forward[:, 2], Jump(0, 2), process.times, low, high)
     assert torch.allclose(back, x, atol=0.05)
-    tight = way_back(process, 50 * forward[:, -1], Jump(0, n - 1), process.times, low / 3, high / 3)
+    tight = backward_solution(process, 50 * forward[:, -1], Jump(0, n - 1), process.times, low / 3, high / 3)
     assert tight.isfinite().all()
     assert (tight.abs() <= 1).all()

@@ -63,7 +63,7 @@ def test_numbers_of_very_different_size_all_vary(generator):
     law = fit_flow(data, data, budget=Budget(steps=1), settings={"width": 8})
     assert torch.allclose(law.draw(2000, generator=generator).std(0) / scale, torch.ones(2), atol=0.2)
     with pytest.raises(ValueError, match="whose squares float32 can hold"):
-        fit_flow(vectors(1e25 * torch.randn(20, 1, generator=generator)), data, budget=Budget(steps=1))
+        fit_flow(vectors(1e25 * torch.randn(20, 2, generator=generator)), data, budget=Budget(steps=1))
 
 
 def test_noise_becomes_a_draw_differentiably(generator):

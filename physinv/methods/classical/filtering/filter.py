@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import check_count, check_generator
+from physinv.config.inputs import check_count, check_function, check_generator, check_instance
 from physinv.laws.observation import Observation
 from physinv.laws.record import Entry, ObservationRecord
 from physinv.methods.classical.monte_carlo.starts import observable
@@ -126,7 +126,7 @@ def filter_record(
         Estimates with their deviations, and the last ensemble.
 
     Raises:
-        ValueError: If an entry is an average over several times, or members diverge.
+        ValueError: If an entry is an average over several times, members diverge, or an argument is of another kind.
         NotApplicableError: For processes with static channels, which observations do not tell.
 
     Example:
@@ -140,6 +140,8 @@ def filter_record(
         >>> found.mean.shape
         torch.Size([1, 2, 3])
     """
+    check_instance(simulator, Simulator, "simulator", "give filter_record(simulator, record, y, analysis, members)")
+    check_function(analysis, "analysis", "(ensemble, observation, seen, generator) -> (after, next)")
     members, record = check_count(members, "members", 2), observable(simulator, record)
     check_generator(generator)
     for i, entry in enumerate(record.entries):
