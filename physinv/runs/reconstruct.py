@@ -96,6 +96,10 @@ def reconstruct(
         check_same_system(run.info["simulator"], run.simulator, data)
     plan, out = SamplingPlan() if plan is None else plan, Path(out)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
+    if isinstance(data, FinalStates) and plan.certify:
+        raise ValueError(
+            f"`certify` is for trajectories, not for observations alone, got {plan.certify}; leave it out."
+        )
     layout = run.simulator.layout
     levels = seeds(plan.seed).child("observation", "level")
     ends = Ends(data, plan.limit, run.simulator if isinstance(run.simulator, Varying) else None, levels)

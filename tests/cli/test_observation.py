@@ -149,6 +149,11 @@ REFUSED = {
     "both": (("--observation", "x.npy", "--data", "heat/data/test"), "one of the two"),
     "neither": ((), "one of the two"),
     "names of data": (("--data", "heat/data/test", "--names", "u"), "are for `--observation`"),
+    "a certificate": (("--observation", "x.npy", "--certify", "2"), "`certify` is for trajectories, not for"),
+    "a certificate of a mean": (
+        ("--data", "heat/data/test", "--answer", "mean", "--certify", "2"),
+        "needs `answer` sam",
+    ),
     "partial": (("--observation", "x.npy", "--observe", "coarse:2"), "`observe` takes numbers from whole trajectories"),
 }
 
