@@ -134,6 +134,11 @@ class BayesFactor:
     b: Evidence
 
     @property
+    def observations(self) -> int:
+        """Return how many observations are known under both."""
+        return int((self.a.known & self.b.known).sum())
+
+    @property
     def verdict(self) -> str:
         """Return which of both the observations speak for, in words."""
         if not abs(self.value) > 2 * self.error:

@@ -277,7 +277,8 @@ def bayes_factor(found: BayesFactor, a: str, b: str) -> None:
     """
     evidence(found.a, f"A: {a}")
     evidence(found.b, f"B: {b}")
-    say(f"log Bayes factor A over B: {found.value:.5g} +- {found.error:.2g} nats ({found.verdict})")
+    part = f" of the {found.observations} that both know" if found.observations < len(found.a.known) else ""
+    say(f"log Bayes factor A over B{part}: {found.value:.5g} +- {found.error:.2g} nats ({found.verdict})")
 
 
 def verdict(found: Verdict | None) -> None:
