@@ -155,6 +155,7 @@ def read_stored(path: Path) -> StoredReconstruction:
         Its content, on the CPU; arrays may still hold values that are not finite.
 
     Raises:
+        BlockingIOError: If another process writes it.
         ValueError: If there is no such file, it is no complete reconstruction, or a part of it is damaged.
     """
     try:
@@ -162,6 +163,8 @@ def read_stored(path: Path) -> StoredReconstruction:
             return _read(file, path)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
+    except BlockingIOError:
+        raise
     except _RefusedError as error:
         raise ValueError(str(error)) from None
     except DAMAGE as error:

@@ -1,5 +1,6 @@
 """Reconstruction files are read strictly: no changed bit, no array of another place or shape, no more than is there."""
 
+import fcntl
 import json
 import random
 import resource
@@ -97,6 +98,13 @@ def test_no_damaged_byte_is_given_to_hdf5(path):
     data[at : at + 2000] = bytes(2000)
     path.write_bytes(data)
     refused(path, r"r\.hdf5 is damaged: its texts, from byte \d+ on, have no end")
+
+
+def test_a_file_that_is_being_written_is_not_called_damaged(path):
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError, match="is being written by another process; wait"):
+            read_reconstruction(path)
 
 
 def test_a_changed_number_or_attribute_is_told_and_can_be_meant(path):

@@ -16,6 +16,7 @@ from pathlib import Path
 _SIGN = b"GCOL\x01\x00\x00\x00"
 _HEAD, _OBJECT = struct.Struct("<8sQ"), struct.Struct("<HHIQ")
 _MOST = 2**28  # bytes of files that are looked through: of longer ones the heap is too small a part to be hit
+_OBJECTS = 10**6  # objects that are looked at, in less than a second: a file of texts alone may claim many more
 
 
 def check_heaps(path: Path) -> None:
@@ -31,25 +32,27 @@ def check_heaps(path: Path) -> None:
         if not 0 < (size := file.seek(0, 2)) <= _MOST:
             return
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
-            at = content.find(_SIGN)
-            while at >= 0:
-                if _endless(content, at, size):
+            at, left = content.find(_SIGN), _OBJECTS
+            while at >= 0 and left > 0:
+                endless, passed = _walked(content, at, size, left)
+                if endless:
                     raise ValueError(
                         f"{path} is damaged: its texts, from byte {at} on, have no end; copy or generate it again."
                     )
-                at = content.find(_SIGN, at + 1)
+                at, left = content.find(_SIGN, at + 1), left - passed
 
 
-def _endless(content: mmap.mmap, at: int, size: int) -> bool:
-    """Whether HDF5, going through a collection of texts, comes to an object that takes no bytes."""
+def _walked(content: mmap.mmap, at: int, size: int, most: int) -> tuple[bool, int]:
+    """Whether HDF5, going through a collection of texts, comes to an object of no bytes; and how many it passes."""
+    passed = 1
     if at + _HEAD.size > size:
-        return False
+        return False, passed
     end = at + _HEAD.unpack_from(content, at)[1]
     at += _HEAD.size
-    while at + _OBJECT.size <= end <= size:
+    while at + _OBJECT.size <= end <= size and passed < most:
         number, _, _, length = _OBJECT.unpack_from(content, at)
         step = (_OBJECT.size + -(-length // 8) * 8 if number else length) % 2**64
         if step == 0:
-            return True
-        at += step
-    return False
+            return True, passed
+        at, passed = at + step, passed + 1
+    return False, passed

@@ -1,5 +1,7 @@
 """Text of variable length whose collection was overwritten with zeros hangs HDF5, and is refused before."""
 
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -50,6 +52,16 @@ def test_other_damage_is_left_to_hdf5(path):
     check_heaps(path)
     with open_file(path) as file, pytest.raises(OSError, match=r"heap|read"):
         file.attrs["title"]
+
+
+def test_a_file_that_claims_collections_in_each_other_takes_no_time(tmp_path):
+    """64 thousand of them, each of as many objects as there are behind it: two thousand million in all."""
+    many, size = 2**16, 32
+    one = [b"GCOL\x01\x00\x00\x00" + ((many - i) * size).to_bytes(8, "little") for i in range(many)]
+    (tmp_path / "a").write_bytes(b"".join(head + b"\x01\x00" + bytes(6) + (0).to_bytes(8, "little") for head in one))
+    began = time.process_time()
+    check_heaps(tmp_path / "a")
+    assert time.process_time() - began < 5
 
 
 def test_what_is_no_hdf5_is_not_looked_at(tmp_path):
