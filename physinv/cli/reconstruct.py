@@ -163,8 +163,8 @@ def reconstruct(
         raise ValueError(f"`--out` must lie in an existing folder, {out.parent} is none; make it first.")
     given = _Given(prior, simulator, set_)
     if at is not None or record is not None or frames is not None:
-        others = {"--observation": observation, "--refine": refine, "--steps": steps, "--strict": strict}
-        others |= {"--variable": variable, "--names": names, "--dims": dims, "--weigh": weigh}
+        others: dict[str, object] = {"--observation": observation, "--refine": refine, "--steps": steps}
+        others |= {"--variable": variable, "--names": names, "--dims": dims, "--weigh": weigh, "--strict": strict}
         others |= {"--answer": answer != "samples", "--grid": grid != "stored", "--certify": certify is not None}
         refuse_options(others, "is not for observations at several times")
         if record is not None:
