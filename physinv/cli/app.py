@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -94,6 +95,8 @@ def main(argv: list[str] | None = None) -> None:
             succeeded raises nothing.
     """
     keep_freed_memory()
+    # Of numbers of users that another type does not hold, such as forms of NaN; what reads them refuses these itself.
+    warnings.filterwarnings("ignore", r"(invalid value|overflow) encountered in cast", RuntimeWarning)
     with heard() as hearer:
         try:
             code = _run(argv)

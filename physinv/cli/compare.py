@@ -81,7 +81,8 @@ def _bayes_factor(
     found = bayes_factor(mine, theirs)
     if json_:
         sides = {"A": mine.as_dict(), "B": theirs.as_dict()}
-        told = {"log_bayes_factor": found.value, "error": found.error, "verdict": found.verdict, **sides}
+        told = {"log_bayes_factor": found.value, "error": found.error, "verdict": found.verdict}
+        told |= {"observations": found.observations, **sides}
         console.plain(json.dumps(told, indent=1))
         return
     console.bayes_factor(found, str(a), str(b))

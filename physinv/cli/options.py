@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["Device", "Json", "Options", "Overwrite", "Seed", "Set", "Strict", "Verify", "check_output", "parse_seconds"]
+__all__ = [
+    "Device",
+    "Json",
+    "Options",
+    "Overwrite",
+    "Seed",
+    "Set",
+    "Strict",
+    "Verify",
+    "check_output",
+    "numbers_of",
+    "parse_seconds",
+    "refuse_options",
+]
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,6 +67,40 @@ def parse_seconds(text: str) -> float:
     if match is None or float(match[1]) <= 0:
         raise ValueError(f"`--budget` must be a time such as 90s, 5m or 1h, got {text!r}.")
     return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def numbers_of(text: str | None, option: str) -> tuple[float, ...]:
+    """Return the numbers that an option lists; none where it was not given.
+
+    Args:
+        text: Numbers with commas between them; None: the option was not given.
+        option: The option, for messages.
+
+    Raises:
+        ValueError: If ``text`` is anything else.
+
+    Example:
+        >>> numbers_of("0.5,1", "--at")
+        (0.5, 1.0)
+    """
+    try:
+        return tuple(float(word) for word in text.split(",")) if text is not None else ()
+    except ValueError:
+        raise ValueError(f"`{option}` must be numbers separated by commas, such as 0.5,1, got {text}.") from None
+
+
+def refuse_options(given: Mapping[str, Any], why: str) -> None:
+    """Refuse options that do not go together with another one, which would be ignored in silence.
+
+    Args:
+        given: For each such option something that is true where it was given.
+        why: What is said of the first that was.
+
+    Raises:
+        ValueError: If one was given.
+    """
+    for name in (name for name, value in given.items() if value):
+        raise ValueError(f"`{name}` {why}; leave it out.")
 
 
 def check_output(path: Path | None, option: str, *inputs: Path, overwrite: bool = False) -> None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from physinv.cli.options import Device, Options, Overwrite, Seed, Strict, Verify, check_output
+from physinv.cli.options import (
+    Device,
+    Options,
+    Overwrite,
+    Seed,
+    Strict,
+    Verify,
+    check_output,
+    numbers_of,
+    refuse_options,
+)
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
@@ -148,16 +158,21 @@ def reconstruct(
     from physinv.runs.records import RecordPlan
     from physinv.runs.sampling.plan import SamplingPlan
 
-    _free(out, overwrite)
+    refuse_existing(out, "--out", overwrite=overwrite)
+    if not out.parent.is_dir():
+        raise ValueError(f"`--out` must lie in an existing folder, {out.parent} is none; make it first.")
     given = _Given(prior, simulator, set_)
     if at is not None or record is not None or frames is not None:
-        others = {"--observation": observation, "--refine": refine, "--steps": steps, "--strict": strict}
-        others |= {"--answer": answer != "samples", "--grid": grid != "stored"}
-        for name in (name for name, value in others.items() if value):
-            raise ValueError(f"`{name}` is not for observations at several times; leave it out.")
+        others: dict[str, object] = {"--observation": observation, "--refine": refine, "--steps": steps}
+        others |= {"--variable": variable, "--names": names, "--dims": dims, "--weigh": weigh, "--strict": strict}
+        others |= {"--answer": answer != "samples", "--grid": grid != "stored", "--certify": certify is not None}
+        refuse_options(others, "is not for observations at several times")
+        if record is not None:
+            said = {"--observe": observe, "--observed-noise": observed_noise is not None}
+            refuse_options(said, "is said in the file of `--record`, entry by entry")
         asked = RecordPlan(
             observe="everything" if observe is None else observe,
-            at=_numbers(at, "--at"),
+            at=numbers_of(at, "--at"),
             observed_noise=observed_noise,
             samples=samples,
             seed=seed,
@@ -313,7 +328,7 @@ def _record(
 
     if (data is None) == (record is None) or (record is None) != bool(plan.at):
         raise ValueError("give `--data` with `--at` (trajectories and when they are seen), or `--record`.")
-    times = tuple(run.times.tolist()) if frames == "all" else _numbers(frames, "--frames")
+    times = tuple(run.times.tolist()) if frames == "all" else numbers_of(frames, "--frames")
     source: TrajectoryDataset | RecordData
     if data is not None:
         source = TrajectoryDataset(data, verify=verify)
@@ -334,14 +349,6 @@ def _record(
     with keeping(f"the reconstruction in {out} is whole"):
         console.warn(told)
         console.say(f"reconstruction in {out}, made in {time.perf_counter() - begun:.3g} s")
-
-
-def _numbers(text: str | None, option: str) -> tuple[float, ...]:
-    """Numbers that an option lists."""
-    try:
-        return tuple(float(word) for word in text.split(",")) if text is not None else ()
-    except ValueError:
-        raise ValueError(f"`{option}` must be numbers separated by commas, such as 0.5,1, got {text}.") from None
 
 
 class _Given(NamedTuple):
@@ -390,10 +397,3 @@ def _fitted(
     data, valid = (TrajectoryDataset(train / "data" / split) for split in ("train", "valid"))
     options = read_assignments(option, "--option")
     return fit_run(data, valid, method=method, options=options, seed=seed, device=device)
-
-
-def _free(path: Path, overwrite: bool) -> None:
-    """Refuse an output before anything is computed for it."""
-    refuse_existing(path, "--out", overwrite=overwrite)
-    if not path.parent.is_dir():
-        raise ValueError(f"`--out` must lie in an existing folder, {path.parent} is none; make it first.")

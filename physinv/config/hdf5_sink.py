@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["HDF5Sink", "new_file"]
 
+import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,20 +38,15 @@ class HDF5Sink:
     """
 
     def __init__(self, path: Path) -> None:
-        path.touch()
-        self.raw = path.open("r+b", buffering=0)
+        # In one call, so that one that fails leaves no file; emptied when it is locked.
+        self.raw = io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
         self.error: OSError | None = None
         try:
-            if fcntl is not None:
-                fcntl.flock(self.raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(self.raw.fileno(), path)
+            self.raw.truncate(0)
+        except BaseException:
             self.raw.close()
-            raise BlockingIOError(
-                f"{path} is being written by another process; wait until that has finished."
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        self.raw.truncate(0)
+            raise
 
     def check(self) -> None:
         """Raise what the first failed write raised, if any did.
@@ -102,7 +99,11 @@ class HDF5Sink:
 
         Returns:
             The bytes.
+
+        Raises:
+            OSError: If a write failed: what is there is not what HDF5 wrote, and may lead it anywhere.
         """
+        self.check()
         return self.raw.read(size)
 
     def readinto(self, buffer: Any) -> int | None:
@@ -113,7 +114,11 @@ class HDF5Sink:
 
         Returns:
             Their number.
+
+        Raises:
+            OSError: As :meth:`read`.
         """
+        self.check()
         return self.raw.readinto(buffer)
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -138,6 +143,17 @@ class HDF5Sink:
     def close(self) -> None:
         """Close the file, which releases its lock."""
         self.raw.close()
+
+
+def _lock(file: int, path: Path) -> None:
+    """Lock a file against other writers, where its file system knows locks."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(f"{path} is being written by another process; wait until that has finished.") from None
+    except OSError:
+        pass
 
 
 @contextmanager

@@ -36,7 +36,9 @@ class Recipe(Strict):
     parameters: dict[str, Any] = Field(default_factory=dict, description="its parameters; others keep their defaults")
     splits: Splits = Field(description="numbers of trajectories")
     seed: int = Field(0, ge=0, lt=2**63, description="number from which all noise is derived")
-    trajectories_per_shard: int | None = Field(None, ge=1, description="trajectories per file; default: 500 or more")
+    trajectories_per_shard: int | None = Field(
+        None, ge=1, le=2**53, description="trajectories per file; default: 500 or more"
+    )
     dtype: Literal["float32", "float64"] = Field(
         "float32", description="precision of the simulation; files hold float32"
     )

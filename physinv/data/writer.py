@@ -97,10 +97,12 @@ class TrajectoryWriter:
         self._states: list[h5py.Dataset] = []
 
     def __enter__(self) -> TrajectoryWriter:
-        self._sink = HDF5Sink(self._temporary)
         try:
+            self._sink = HDF5Sink(self._temporary)
             self._file = h5py.File(self._sink, "w")
             self._states = write_header(self._file, self.header)
+        except BlockingIOError:  # of another writer, whose file it is
+            raise
         except BaseException:
             self._discard()
             raise

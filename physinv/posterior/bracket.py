@@ -93,6 +93,7 @@ def bracket(
     *,
     draws: int = 16,
     log_prior: Callable[[Tensor], Tensor] | None = None,
+    keep_lost: bool = False,
     generator: torch.Generator | None = None,
 ) -> Bracket:
     """Bound the log evidence of trajectories from both sides: how far a posterior is from exact, without an exact one.
@@ -103,6 +104,7 @@ def bracket(
         times: Their times; None: those of the reversal.  All times of the reversal must be among them.
         draws: Draws of the reversal for each trajectory.
         log_prior: Log density of initial states, as for ``weigh``.
+        keep_lost: Whether trajectories none of whose draws has a weight keep their place, as for ``weigh``.
         generator: Source of randomness, on the device of ``trajectories``.
 
     Returns:
@@ -124,7 +126,7 @@ def bracket(
     for chain in chains:
         states = first[:, _places(chain, first, times)].to(final)
         found.append(_log_weights(posterior, chain, states, prior))
-    weighed = weigh(posterior, final, draws, log_prior=prior.log_prob, generator=generator)
+    weighed = weigh(posterior, final, draws, log_prior=prior.log_prob, keep_lost=keep_lost, generator=generator)
     weighed = Weighed(weighed.samples, weighed.log_weights, prior.source)
     return Bracket(torch.stack(found).mean(0), weighed, final[0].numel())
 

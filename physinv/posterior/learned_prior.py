@@ -7,7 +7,7 @@ __all__ = ["LearnedPrior", "Untrained", "fit_prior", "start_prior"]
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +30,7 @@ from physinv.laws.prior import Prior
 from physinv.models.build import score_network
 from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
+from physinv.posterior.flows.straight import undone
 from physinv.posterior.likelihood import divergence_for, log_prob
 from physinv.processes.layout import FieldLayout, StateLayout, VectorLayout
 from physinv.reversal.transport import transport, transport2
@@ -37,7 +38,7 @@ from physinv.training.budget import Budget
 from physinv.training.loop import fit
 
 _FIRST = 1e-3  # of the horizon: from here on times are as many in each octave, in training and sampling
-_DECODING, _CORRECTIONS = 8, 5  # steps of the probability flow down from noise, and of undoing each of them
+_DECODING, _CORRECTIONS = 8, 16  # steps of the flow down from noise, and corrections that undo each of them, at most
 _OCTAVES, _FINE = 0.5, 2000  # share of the steps down that are equal in log t, the others in the angle; times to see it
 _AXES = 1024  # numbers of a state up to which principal axes are sought
 
@@ -152,17 +153,20 @@ class LearnedPrior(Prior):
 
     @torch.no_grad()
     def encode(self, x: States) -> Float[Tensor, "batch numbers"]:
-        """Return the noise that :meth:`decode` makes states of, up to where its flow is steep.
+        """Return the noise that :meth:`decode` makes states of, nearly where its flow is steep.
 
-        Each of its steps is undone by a few corrections with the derivative of the Gaussian law.
+        Each of its steps is undone by a few corrections with the derivative of the Gaussian law
+        (:func:`~physinv.posterior.flows.straight.undone`).
         """
         z = (self.model.accepted(x) - self.mean) / self.scale
         for b, a in itertools.pairwise(self._descent.flip(0).tolist()):
             early, late = self.reference.covariance_at(b), self.reference.covariance_at(a)
-            up = self.reference.mean_at(a) + late.root(early.whiten(z - self.reference.mean_at(b)))
-            for _ in range(_CORRECTIONS):
-                up = up + late.root(early.whiten(z - self._flow(up, a, b)))
-            z = up
+
+            def moved(gap: Tensor, early: Covariance = early, late: Covariance = late) -> Tensor:
+                return late.root(early.whiten(gap))
+
+            guess = self.reference.mean_at(a) + moved(z - self.reference.mean_at(b))
+            z = undone(partial(self._flow, a=a, b=b), z, guess, moved=moved, most=_CORRECTIONS)
         horizon = self.process.horizon
         return self.reference.covariance_at(horizon).whiten(z - self.reference.mean_at(horizon)).flatten(1)
 

@@ -36,6 +36,8 @@ EXACT_DIVERGENCE = 64
 MAX_NUMBERS = 2**20
 """Numbers computed at the same time when products with a Jacobian are taken side by side."""
 
+_SMALL = 1e-8  # of sqrt(T): variance that noise brings until then is less than that of any number that varies
+
 
 @torch.no_grad()
 def log_prob(
@@ -55,8 +57,8 @@ def log_prob(
     The adaptive method of Dormand and Prince solves for ``(x, log p)`` in the variable ``sqrt(t)``, in which a score
     that grows like ``1/sqrt(t)`` towards t = 0 is smooth.  The result is not differentiable.
 
-    Initial laws without a density (point masses, fields with modes of no power) have none at ``t0 = 0`` either: give a
-    ``t0 > 0`` to get the density of ``x`` as a state at ``t0``.
+    Initial laws without a density (point masses, fields with modes of no power) have none at ``t0 = 0`` either, and are
+    refused there: give a ``t0 > 0`` to get the density of ``x`` as a state at ``t0``.
 
     Args:
         flow: The probability flow ``Reverse(sde, score, eta=0)``.
@@ -69,7 +71,8 @@ def log_prob(
         atol: Tolerance of the solver beside that: of states in units of their root mean square, of densities in nats.
 
     Raises:
-        ValueError: If ``span`` is not increasing from at least 0, or the flow does not stay finite.
+        ValueError: If ``span`` is not increasing from at least 0, the law at 0 has no density, or the flow does not
+            stay finite.
 
     References:
         Chen et al. (2018), Neural ordinary differential equations, eq. 8; Song et al. (2021), Score-based generative
@@ -83,6 +86,11 @@ def log_prob(
     def by_root(root: Tensor, x: Tensor) -> Tensor:
         return 2 * root.to(x.dtype) * field(root**2, x)
 
+    if t0 == 0 and (flat := _without_power(by_root, x, last**0.5, divergence or exact)) > 0.5:
+        raise ValueError(
+            f"the law has no density at t = 0, where {flat:.0f} or so of the {x[0].numel()} numbers of a state do not "
+            f"vary; give `span` = (t0, {last:g}) with t0 > 0 for the density of states at t0."
+        )
     return flow_log_prob(by_root, x, (t0**0.5, last**0.5), base, divergence=divergence, rtol=rtol, atol=atol)
 
 
@@ -237,6 +245,18 @@ def transition_log_prob(
         raise ValueError(f"`sde.noise` and `dt` must be positive for a density, got {sde.noise:g} and {dt:g}.")
     t = x.new_full((1,), dt)
     return gaussian_log_prob(sde.modes(later) - sde.decay(0.0, t, x) * sde.modes(x), sde.variance(0.0, t, x), x)
+
+
+def _without_power(
+    velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, last: float, divergence: Divergence
+) -> float:
+    """How many numbers of a state have no variance at t = 0, in the mean over states.
+
+    The noise drives each of them apart like sqrt(t), so that the divergence in the variable sqrt(t) is one over it.
+    """
+    root = torch.tensor(_SMALL * last, dtype=torch.float64, device=x.device)
+    _, found = divergence(lambda y: velocity(root, y), x)
+    return float((root * found.double()).mean())
 
 
 def _side_by_side(x: Tensor) -> int:

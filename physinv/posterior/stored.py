@@ -21,6 +21,7 @@ from physinv.config.files import check_regular
 from physinv.config.hdf5_arrays import DAMAGE, array_of, is_group
 from physinv.config.json_text import read_object
 from physinv.config.strict import ConfigError
+from physinv.data.hdf5.opening import open_file
 from physinv.processes.parameters import build
 from physinv.processes.recorded import Recorded
 from physinv.processes.registry import find
@@ -154,17 +155,21 @@ def read_stored(path: Path) -> StoredReconstruction:
         Its content, on the CPU; arrays may still hold values that are not finite.
 
     Raises:
+        BlockingIOError: If another process writes it.
         ValueError: If there is no such file, it is no complete reconstruction, or a part of it is damaged.
     """
-    check_regular(path)
     try:
-        with h5py.File(path, "r") as file:
+        with open_file(path) as file:
             return _read(file, path)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; make one with `physinv reconstruct`.") from None
+    except BlockingIOError:
+        raise
     except _RefusedError as error:
         raise ValueError(str(error)) from None
     except DAMAGE as error:
+        if isinstance(error, ValueError) and str(path) in str(error):  # of the checksums of all bytes
+            raise
         if (refused := as_os_error(error, path)) is not None:
             raise refused from None
         reason = (str(error.args[0] if isinstance(error, KeyError) else error).splitlines() or ["damaged"])[0]
@@ -184,7 +189,7 @@ def check_replaceable(path: Path) -> None:
     with path.open("rb") as start:
         first = start.read(len(_HDF5))
     try:
-        with h5py.File(path, "r") as file:
+        with open_file(path, known=True) as file:  # of one that leads elsewhere only the names matter
             ours = {"samples", "info_json"} <= set(file)
     except DAMAGE:
         ours = first in (b"", _HDF5)

@@ -147,6 +147,7 @@ def weigh(
     n: int,
     *,
     log_prior: Callable[[Tensor], Tensor] | None = None,
+    keep_lost: bool = False,
     generator: torch.Generator | None = None,
 ) -> Weighed:
     """Draw initial states by a reversal, and weigh each by how likely the process is to make its whole path.
@@ -158,6 +159,8 @@ def weigh(
         n: Number of draws for each final state.
         log_prior: Log density of initial states in nats, ``(batch, *state) -> (batch,)``; None: that of the process
             where there is a formula, else that of the score model's reference law.
+        keep_lost: Whether a final state none of whose draws has a weight keeps its place, with a log evidence of minus
+            infinity and a share that is NaN; otherwise one is refused, and all others with it.
         generator: Source of randomness, on the device of ``final``.
 
     Returns:
@@ -198,7 +201,7 @@ def weigh(
         place.copy_(torch.cat(ended).reshape(place.shape))
         logs.copy_(_finite(torch.cat(found)).reshape(logs.shape))
     lost = (weights == -math.inf).all(1)
-    if bool(lost.any()):
+    if bool(lost.any()) and not keep_lost:
         raise ValueError(
             f"all draws of final state {int(lost.nonzero()[0])} left the range of the data or diverged, and none has a "
             "weight; take more steps or draws, or train on data that look like it."

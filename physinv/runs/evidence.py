@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.config.devices import threads_for
@@ -27,6 +27,7 @@ from physinv.runs.sampling.ends import answered_together
 from physinv.runs.sampling.weighing import few_effective
 
 _PART = 16  # observations between two reports of progress
+_NAMED = 8  # observations without a weight
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Evidence:
     """Evidence of observations under a run, in nats.
 
     Args:
-        log_evidence: ``log p(x_T)`` of each observation.
+        log_evidence: ``log p(x_T)`` of each observation; NaN where none of its draws has a weight.
         error: Its standard error.
         effective: Effective share of the draws, between 0 and 1.
         lower: Mean log weight of the draws, a lower bound on average.
@@ -55,45 +56,65 @@ class Evidence:
     prior: str
 
     @property
+    def known(self) -> Bool[Tensor, " n"]:
+        """Return of which observations the log evidence is known."""
+        return self.log_evidence.isfinite()
+
+    @property
     def total(self) -> tuple[float, float]:
-        """Return the log evidence of all observations together, and its standard error."""
-        return float(self.log_evidence.sum()), float(self.error.square().sum().sqrt())
+        """Return the log evidence of all known observations together, and its standard error."""
+        return _total(self, self.known)
 
     @property
     def width(self) -> tuple[float, float] | None:
         """Return the mean distance of the bounds and its standard error; None without upper bounds."""
         if self.upper is None:
             return None
-        gap = self.upper - self.lower
+        gap = (self.upper - self.lower)[self.known]
         return float(gap.mean()), float(gap.std()) / math.sqrt(len(gap)) if len(gap) > 1 else math.nan
+
+    def mean(self, values: Float[Tensor, " n"]) -> float:
+        """Return the mean of one value for each observation, over those that are known.
+
+        Args:
+            values: The values, such as :attr:`lower`.
+        """
+        return float(values[self.known].mean())
 
     @property
     def warnings(self) -> list[str]:
         """Return what speaks against the numbers, in sentences."""
-        return few_effective(self.effective, self.draws)
+        lost = (~self.known).nonzero()[:, 0].tolist()
+        told = few_effective(self.effective[self.known], self.draws)
+        if not lost:
+            return told
+        named = ", ".join(map(str, lost[:_NAMED])) + (f" and {len(lost) - _NAMED} more" * (len(lost) > _NAMED))
+        return [
+            f"No draw of {len(lost)} of {len(self.known)} observations has a weight (number {named}): all left the "
+            "range of the data or diverged, and the others are told without them. Take more steps or draws, or train "
+            "on data that look like these.",
+            *told,
+        ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as numbers and lists, for JSON."""
+        """Return everything as numbers and lists, for JSON; what is not known or not finite is None."""
         total, doubt = self.total
-        width = self.width
+        means = {"log_evidence": self.log_evidence, "effective": self.effective, "lower": self.lower}
+        means |= {} if self.upper is None else {"upper": self.upper}
         out: dict[str, Any] = {
             "log_evidence": total,
-            "error": doubt,
-            "observations": len(self.log_evidence),
+            "error": _plain(doubt),
+            "observations": int(self.known.sum()),
             "draws": self.draws,
             "prior": self.prior,
-            "mean": {
-                "log_evidence": float(self.log_evidence.mean()),
-                "effective": float(self.effective.mean()),
-                "lower": float(self.lower.mean()),
-            },
+            "mean": {k: _plain(self.mean(v)) for k, v in means.items()},
         }
-        if self.upper is not None and width is not None:
-            out["mean"]["upper"] = float(self.upper.mean())
-            error = width[1] if math.isfinite(width[1]) else None  # of one observation it is not known
-            out |= {"width": width[0], "width_error": error, "width_per_number": width[0] / self.numbers}
+        if (width := self.width) is not None:
+            wide, error = map(_plain, width)  # of one observation the error is not known
+            out |= {"width": wide, "width_error": error, "width_per_number": _plain(width[0] / self.numbers)}
         columns = {"log_evidence": self.log_evidence, "error": self.error, "effective": self.effective}
-        return out | {"each": {k: v.tolist() for k, v in columns.items()}, "warnings": self.warnings}
+        each = {k: [_plain(x) for x in v.tolist()] for k, v in columns.items()}
+        return out | {"each": each, "warnings": self.warnings}
 
 
 @dataclass(frozen=True)
@@ -101,7 +122,7 @@ class BayesFactor:
     """How much more likely observations are under one run than under another.
 
     Args:
-        value: ``log p(x_T | A) - log p(x_T | B)`` of all observations together, in nats.
+        value: ``log p(x_T | A) - log p(x_T | B)`` of all observations that are known under both, in nats.
         error: Its standard error, of the draws of both.
         a: The evidence under A.
         b: The evidence under B.
@@ -111,6 +132,11 @@ class BayesFactor:
     error: float
     a: Evidence
     b: Evidence
+
+    @property
+    def observations(self) -> int:
+        """Return how many observations are known under both."""
+        return int((self.a.known & self.b.known).sum())
 
     @property
     def verdict(self) -> str:
@@ -149,7 +175,8 @@ def evidence_of(
         Log evidence, effective share and bounds of each observation.
 
     Raises:
-        ValueError: If the run has no reversal with log densities, or the data have other states or another final time.
+        ValueError: If the run has no reversal with log densities, the data have other states or another final time, or
+            no draw of any observation has a weight.
     """
     run = load_run(run) if isinstance(run, (str, Path)) else run
     data = TrajectoryDataset(data) if isinstance(data, (str, Path)) else data
@@ -168,11 +195,11 @@ def evidence_of(
             generator, kept = streams.child(part.start).generator(run.device), min(part.stop, n) - part.start
             x = data.trajectories(slice(part.start, part.stop)).to(run.device)
             if whole:
-                found = bracket(posterior, x, data.times, draws=draws, generator=generator)
+                found = bracket(posterior, x, data.times, draws=draws, keep_lost=True, generator=generator)
                 weighed = found.weighed
                 uppers.append(found.upper[:kept])
             else:
-                weighed = weigh(posterior, x[:, -1], draws, generator=generator)
+                weighed = weigh(posterior, x[:, -1], draws, keep_lost=True, generator=generator)
             prior = weighed.prior
             every = (weighed.log_evidence, weighed.error, weighed.effective, weighed.lower)
             parts.append(tuple(v[:kept] for v in every))
@@ -180,6 +207,12 @@ def evidence_of(
                 progress(part.start + kept, n)
     logs, errors, effective, lower = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
     upper = torch.cat(uppers).cpu() if uppers else None
+    logs = torch.where(logs == -math.inf, math.nan, logs)
+    if not bool(logs.isfinite().any()):
+        raise ValueError(
+            f"no draw of any of the {n} observations has a weight: all left the range of the data or diverged; take "
+            "more steps or draws, or train on data that look like them."
+        )
     return Evidence(logs, errors, effective, lower, upper, math.prod(data.shape), draws, prior)
 
 
@@ -191,14 +224,17 @@ def bayes_factor(a: Evidence, b: Evidence) -> BayesFactor:
         b: Evidence under the second run.
 
     Raises:
-        ValueError: If the numbers of observations differ.
+        ValueError: If the numbers of observations differ, or none is known under both.
     """
     if len(a.log_evidence) != len(b.log_evidence):
         raise ValueError(
             f"both runs must have the evidence of the same observations, got {len(a.log_evidence)} and "
             f"{len(b.log_evidence)}; take the same data and `limit`."
         )
-    (mine, doubt), (theirs, other) = a.total, b.total
+    both = a.known & b.known
+    if not bool(both.any()):
+        raise ValueError("no observation has evidence under both runs; train both on data that look like these.")
+    (mine, doubt), (theirs, other) = _total(a, both), _total(b, both)
     return BayesFactor(mine - theirs, math.hypot(doubt, other), a, b)
 
 
@@ -219,6 +255,16 @@ def reversal_of(run: Run) -> Posterior:
             "run of `physinv`."
         )
     return run.answer.posterior
+
+
+def _total(found: Evidence, which: Tensor) -> tuple[float, float]:
+    """The log evidence of some observations together, and its standard error."""
+    return float(found.log_evidence[which].sum()), float(found.error[which].square().sum().sqrt())
+
+
+def _plain(x: float) -> float | None:
+    """A number, as JSON knows it."""
+    return x if math.isfinite(x) else None
 
 
 def _check_fits(run: Run, data: TrajectoryDataset) -> None:

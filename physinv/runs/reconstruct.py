@@ -16,7 +16,6 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.files import write_atomically
-from physinv.config.hdf5_sink import new_file
 from physinv.config.inputs import as_path, check_function, check_instance
 from physinv.config.seeds import Seeds, seeds
 from physinv.config.versions import versions
@@ -44,7 +43,7 @@ from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
 from physinv.runs.sampling.grids import step_grid
 from physinv.runs.sampling.plan import SamplingPlan
-from physinv.runs.sampling.store import Store, check_fits, reserved
+from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.weighing import WeighedSamples
 from physinv.runs.summary import seen_in_training
 from physinv.training.final_estimate import FinalEstimate, Reader
@@ -100,6 +99,10 @@ def reconstruct(
         if told is not None:
             check_function(told, name, form)
     check_instance(plan, SamplingPlan, "plan", "give SamplingPlan(samples=16)")
+    if isinstance(data, FinalStates) and plan.certify:
+        raise ValueError(
+            f"`certify` is for trajectories, not for observations alone, got {plan.certify}; leave it out."
+        )
     layout = run.simulator.layout
     levels = seeds(plan.seed).child("observation", "level")
     ends = Ends(data, plan.limit, run.simulator if isinstance(run.simulator, Varying) else None, levels)
@@ -132,7 +135,7 @@ def reconstruct(
     _refuse(familiar.warnings if familiar is not None else [], strict)
 
     def write(tmp: Path) -> None:
-        with new_file(tmp) as (file, sink):
+        with new_store(tmp) as (file, sink):
             # Truth and observation come first, so that the file has the same order whatever the method.
             store = Store(file, layout, ends.n, plan.draws, run.info.get("units", {}))
             truth = store.states("truth", "observation_index") if ends.known else None

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from physinv.config.devices import threads_for
 from physinv.config.files import write_atomically
-from physinv.config.hdf5_sink import new_file
 from physinv.config.inputs import check_count
 from physinv.config.seeds import seeds
 from physinv.config.versions import versions
@@ -34,7 +33,7 @@ from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
-from physinv.runs.sampling.store import Store, check_fits, reserved
+from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
 _NEAR = 1e-6  # of the horizon: times that are the same
@@ -130,7 +129,7 @@ def reconstruct_record(
     ]
 
     def write(tmp: Path) -> None:
-        with new_file(tmp) as (file, sink):
+        with new_store(tmp) as (file, sink):
             store = Store(file, layout, n, k, run.info.get("units", {}))
             if truth is not None:
                 store.states("truth", "observation_index")[...] = store.blanked(truth)

@@ -65,6 +65,15 @@ def test_observations_get_a_posterior_and_a_predictive_check(system, physinv, tm
     assert (summary["kind"], summary["observations"]) == ("reconstruction", 6)
 
 
+def test_a_signalling_nan_is_refused_without_a_warning_of_its_cast(system, physinv, tmp_path):
+    x = np.load(system / "x.npy")
+    x.view("u4")[2, 0, 3, 3] = 0x7FA00000  # which NumPy warns of as it becomes float64
+    np.save(tmp_path / "s.npy", x)
+    code, _, err = physinv(*arguments(system, tmp_path / "s.npy", tmp_path / "s.hdf5"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "NaN" in err
+
+
 def test_samples_are_those_of_the_same_states_in_a_dataset(system, physinv, tmp_path):
     a, b = tmp_path / "a.hdf5", tmp_path / "b.hdf5"
     assert physinv(*arguments(system, "x.npy", a))[0] == 0
@@ -140,6 +149,11 @@ REFUSED = {
     "both": (("--observation", "x.npy", "--data", "heat/data/test"), "one of the two"),
     "neither": ((), "one of the two"),
     "names of data": (("--data", "heat/data/test", "--names", "u"), "are for `--observation`"),
+    "a certificate": (("--observation", "x.npy", "--certify", "2"), "`certify` is for trajectories, not for"),
+    "a certificate of a mean": (
+        ("--data", "heat/data/test", "--answer", "mean", "--certify", "2"),
+        "needs `answer` sam",
+    ),
     "partial": (("--observation", "x.npy", "--observe", "coarse:2"), "`observe` takes numbers from whole trajectories"),
 }
 

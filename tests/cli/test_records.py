@@ -111,7 +111,14 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
         ((*data, "--at", "a"), "`--at` must be numbers separated by commas"),
         ((*data, "--frames", "all"), "give `--data` with `--at`"),
         ((*data, "--at", "0.1", "--refine", 8), "`--refine` is not for observations at several times"),
+        ((*data, "--at", "0.1", "--certify", 0), "`--certify` is not for observations at several times"),
+        ((*data, "--at", "0.1", "--variable", "u"), "`--variable` is not for observations at several times"),
         (("--record", folder / "record.toml", "--at", "0.1"), "give `--data` with `--at`"),
+        (("--record", folder / "record.toml", "--observe", "every:2"), "`--observe` is said in the file of `--record`"),
+        (
+            ("--record", folder / "record.toml", "--observed-noise", 0),
+            "`--observed-noise` is said in the file of `--re",
+        ),
         (("--record", folder / "none.toml"), "none.toml"),
     ):
         code, _, err = physinv(*words(folder, out, *more))

@@ -39,6 +39,11 @@ def test_recipes(tmp_path: Path) -> None:
         ("seed = 3", "zzz = 3", "unknown key `zzz`; there are dtype, parameters, seed, simulator, spl"),
         ("test = 2", "", "`splits.test` is missing; add it."),
         ("test = 2", "test = 0", "`splits.test` must be greater than or equal to 1, got 0."),
+        (
+            "seed = 3",
+            f"trajectories_per_shard = {10**30}",
+            "`trajectories_per_shard` must be less than or equal to 9007",
+        ),
         ("seed = 3", 'seed = "3"', "`seed` must be a valid integer, got '3'."),
         ("seed = 3", 'dtype = "half"', "`dtype` must be 'float32' or 'float64', got 'half'."),
         ("seed = 3", "seed = ", "recipe.toml is not valid TOML: Invalid value"),

@@ -163,3 +163,12 @@ def test_more_trajectories_than_suffice_take_no_memory():
     ]
     assert torch.equal(found[0], found[1])
     assert not torch.allclose(found[0], found[2], atol=0.1)
+
+
+def test_states_whose_means_overflow_are_refused_in_one_line():
+    """No regression of them is finite, and none is the best one."""
+    process = OrnsteinUhlenbeck(dim=3, steps=2)
+    x = 3e37 * process.simulate(60, process.times, generator=torch.Generator().manual_seed(0))
+    train, valid = (TrajectoryDataset.from_arrays(part, times=process.times) for part in (x[:40], x[40:]))
+    with pytest.raises(ValueError, match=r"no regression of these states is finite in float32: .* in larger units\.$"):
+        fit_linear(process, train, valid)

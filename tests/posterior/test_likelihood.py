@@ -154,6 +154,26 @@ def test_modes_without_power_are_left_out():
     assert torch.allclose(flat - whole, x.new_full((2,), math.log(2 * math.pi) / 2), atol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_law_with_numbers_that_do_not_vary_has_no_density_at_the_start(dtype):
+    """The flow leads there through 1 / t, and would be followed until float underflows; from a later time on it is one.
+
+    A hundred-millionth of the variance is no lack of it."""
+    ou, x = OrnsteinUhlenbeck(dim=3), torch.tensor([[0.3, -0.4, 0.0]], dtype=dtype)
+    for power, start in ((0.0, 0.0), (0.0, 1e-3), (1e-8, 0.0)):
+        law = LinearReference(ou, torch.zeros(3, dtype=dtype), torch.tensor([1.0, 1.0, power], dtype=dtype))
+
+        def base(y, law=law):
+            return law.log_prob(y, y.new_full((len(y),), ou.horizon))
+
+        flow, span = Reverse(ou, law.score, 0.0), (start, ou.horizon)
+        if power == start == 0:
+            with pytest.raises(ValueError, match="no density at t = 0, where 1 or so of the 3 numbers of a state do n"):
+                log_prob(flow, x, span, base)
+        else:
+            assert torch.allclose(log_prob(flow, x, span, base), law.log_prob(x, x.new_full((1,), start)), atol=1e-3)
+
+
 def test_mixture_reference_density_is_the_mixture_s(generator):
     ou = OrnsteinUhlenbeck(dim=2)
     p = ou.prior

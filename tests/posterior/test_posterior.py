@@ -205,5 +205,5 @@ def test_what_does_not_fit_is_refused(heat, mixture):
     with pytest.raises(ValueError, match="there is no file"):
         read_reconstruction(out)
     out.write_bytes(b"not HDF5")
-    with pytest.raises(ValueError, match="not a whole reconstruction file"):
+    with pytest.raises(ValueError, match="not a whole HDF5 file"):
         read_reconstruction(out)

@@ -9,6 +9,7 @@ import torch
 
 from physinv.cli import main
 from physinv.cli.app import app
+from physinv.cli.terminal import console
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
@@ -101,6 +102,38 @@ def test_the_command_line_says_the_same(rivals, capsys):
     main(["compare", str(run), str(slow), "--evidence", *few, "--json"])
     told = json.loads(capsys.readouterr().out)
     assert told["log_bayes_factor"] == pytest.approx(told["A"]["log_evidence"] - told["B"]["log_evidence"])
+
+
+def test_an_observation_without_weights_does_not_lose_the_others(rivals, capsys):
+    """It is named, its figures are null, and those of the others are what they are without it."""
+    (run, data), (slow, _) = rivals
+    whole = TrajectoryDataset(data)
+    x = whole.trajectories(slice(0, 40)).clone()
+    x[2, -1] *= 1e30
+    spoilt = whole.with_states(x)
+    found, before = (evidence_of(run, d, draws=4, limit=5) for d in (spoilt, whole))
+    others = torch.tensor([0, 1, 3, 4])
+    assert found.known.tolist() == [True, True, False, True, True]
+    for name in ("log_evidence", "error", "effective", "lower", "upper"):
+        assert torch.equal(getattr(found, name)[others], getattr(before, name)[others]), name
+    assert found.total[0] == pytest.approx(float(before.log_evidence[others].sum()))
+    assert found.warnings[0].startswith("No draw of 1 of 5 observations has a weight (number 2): all left the range")
+    told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert told["observations"] == 4
+    assert [told["each"][name][2] for name in ("log_evidence", "error", "effective")] == [None] * 3
+
+    # Runs are compared on what is known under both.
+    rival = evidence_of(slow, whole, draws=4, limit=5)
+    factor = bayes_factor(found, rival)
+    assert factor.value == pytest.approx(float((before.log_evidence - rival.log_evidence)[others].sum()))
+    assert factor.observations == 4
+    console.bayes_factor(factor, "run", "slow")
+    shown = capsys.readouterr().out
+    for words in ("log p of 4 final states", "log p of 5 final states", "A over B of the 4 that both know: "):
+        assert words in shown
+
+    with pytest.raises(ValueError, match="no draw of any of the 1 observations has a weight"):
+        evidence_of(run, whole.with_states(x[2:3]), draws=4)
 
 
 class Biased(torch.nn.Module):

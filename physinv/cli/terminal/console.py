@@ -250,20 +250,20 @@ def evidence(found: Evidence, title: str) -> None:
         found: The evidence.
         title: Name of the run.
     """
-    total, error = found.total
+    (total, error), n = found.total, int(found.known.sum())
     table = Table(title=_text(title), title_justify="left", title_style="bold")
     for name in ("", "nats", "+-"):
         table.add_column(name, justify="right" if name else "left")
-    table.add_row(f"log p of {len(found.log_evidence)} final states", f"{total:.6g}", f"{error:.2g}")
-    table.add_row("log p of one, mean", f"{float(found.log_evidence.mean()):.6g}", f"{error / len(found.error):.2g}")
+    table.add_row(f"log p of {n} final states", f"{total:.6g}", f"{error:.2g}")
+    table.add_row("log p of one, mean", f"{found.mean(found.log_evidence):.6g}", f"{error / n:.2g}")
     if found.upper is not None and found.width is not None:
         width, doubt = found.width
-        table.add_row("bound from below, mean", f"{float(found.lower.mean()):.6g}", "")
-        table.add_row("bound from above, mean", f"{float(found.upper.mean()):.6g}", "")
+        table.add_row("bound from below, mean", f"{found.mean(found.lower):.6g}", "")
+        table.add_row("bound from above, mean", f"{found.mean(found.upper):.6g}", "")
         table.add_row("width", f"{width:.4g}", f"{doubt:.2g}")
         table.add_row("width per number", f"{width / found.numbers:.4g}", f"{doubt / found.numbers:.2g}")
     _out().print(table)
-    say(f"effective share of {found.draws} draws: {float(found.effective.mean()):.0%}; prior: {found.prior}")
+    say(f"effective share of {found.draws} draws: {found.mean(found.effective):.0%}; prior: {found.prior}")
     red(found.warnings)
 
 
@@ -277,7 +277,8 @@ def bayes_factor(found: BayesFactor, a: str, b: str) -> None:
     """
     evidence(found.a, f"A: {a}")
     evidence(found.b, f"B: {b}")
-    say(f"log Bayes factor A over B: {found.value:.5g} +- {found.error:.2g} nats ({found.verdict})")
+    part = f" of the {found.observations} that both know" if found.observations < len(found.a.known) else ""
+    say(f"log Bayes factor A over B{part}: {found.value:.5g} +- {found.error:.2g} nats ({found.verdict})")
 
 
 def verdict(found: Verdict | None) -> None:

@@ -13,6 +13,12 @@ _RULES = (  # as parsers of different versions say it, and as every other refusa
     (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
     (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
     (r"Input should be (.*?)\.?", r"must be \1"),
+    (r"\S+ is not in the range x>=(\S+?)\.?", r"must be at least \1"),
+    (r"\S+ is not in the range x<=(\S+?)\.?", r"must be at most \1"),
+    (r"\S+ is not in the range (\S+?)<=x<=(\S+?)\.?", r"must be from \1 to \2"),
+    (r"\S+ is not in the range x>(\S+?)\.?", r"must be above \1"),
+    (r"\S+ is not in the range x<(\S+?)\.?", r"must be below \1"),
+    (r"\S+ is not in the range (\S+?)\.?", r"must have \1 for `x`"),
 )
 
 
@@ -56,8 +62,8 @@ def _given(error: Exception, said: str) -> str | None:
     for cause in (error.__cause__, error.__context__):
         with contextlib.suppress(AttributeError, LookupError, TypeError):
             return str(cause.errors()[0]["input"])  # type: ignore[union-attr]
-    quoted = re.match(r"'(.*)' is not", said)
-    return quoted[1] if quoted else None
+    quoted = re.match(r"'(.*)' is not|(\S+) is not in the range", said)
+    return quoted and (quoted[1] or quoted[2])
 
 
 def _got(given: str | None) -> str:

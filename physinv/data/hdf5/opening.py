@@ -12,6 +12,7 @@ import h5py
 from physinv.config.failures import as_os_error
 from physinv.config.files import check_regular
 from physinv.data.hdf5.blocks import CheckedFile, check_end, sealed_size
+from physinv.data.hdf5.heaps import check_heaps
 from physinv.data.hdf5.links import refuse_foreign
 
 
@@ -37,6 +38,8 @@ def open_file(path: Path, *, verify: bool = True, known: bool = False) -> h5py.F
         sealed = verify and path.is_file() and sealed_size(path) is not None
         if verify and path.is_file() and not sealed:
             check_end(path)
+            if not known:
+                check_heaps(path)
         file = _checked(path) if sealed else h5py.File(path, "r")
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}; make it with `physinv generate`.") from None

@@ -17,6 +17,11 @@ from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.clock import dates_of
 from physinv.data.sources.roles import role_of
 
+_OF_SENTENCES = re.compile(
+    r"an|and|are|at|been|by|for|from|has|have|in|into|is|it|its|of|than|that|the|this|was|we|were|which|with", re.I
+)
+"""Words that no column is called by: a comment that holds one is a note."""
+
 _BYTES = 8  # of memory, at least, for each byte of a table
 
 
@@ -112,6 +117,8 @@ def _commented(path: Path, separator: str, count: int) -> list[str]:
             last = line.lstrip("# ").strip() or last
     for cut in (",", separator, r"\s+"):
         words = _cells(last, cut, ".")
+        if last.endswith((".", ":", "!", "?")) or any(map(_OF_SENTENCES.fullmatch, words)):
+            continue
         if len(words) == len(set(words)) == count and not any(not w or _is_number(w) for w in words):
             return words
     return []

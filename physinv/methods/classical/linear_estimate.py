@@ -267,7 +267,13 @@ def _best(
     found = [
         (e, kind, p) for kind, grid in grids.items() for e, p in zip(kind(layout, x0, xT, grid), grid, strict=True)
     ]
-    errors = [error(item[0]) for item in found]
+    errors = [e if math.isfinite(e := error(item[0])) else math.inf for item in found]
+    if min(errors) == math.inf:
+        largest = max(float(x.abs().max()) for x in (x0, xT, y0, yT))
+        raise ValueError(
+            f"no regression of these states is finite in float32: they have values up to {largest:.3g}; write the data "
+            "in larger units."
+        )
     alike = [item for item, e in zip(found, errors, strict=True) if e <= (_ALIKE if damped else 1.0) * min(errors)]
     best, kind, penalty = min(alike, key=lambda item: (item[0].relative, -item[2])) if damped else alike[0]
 

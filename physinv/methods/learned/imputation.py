@@ -236,18 +236,24 @@ def imputation_loss(score: Score, sde: SDE, batch: Batch) -> Float[Tensor, ""]:
 
 @torch.no_grad()
 def _useful(problem: Problem, model: WindowScore | FrameScore) -> bool:
-    """Whether the network lowers the error for validation data by a share that counts, and two standard errors."""
+    """Whether the network lowers the error for validation data by a share that counts, and two standard errors.
+
+    Batches have no trajectory in common: the error of their mean is that of the trajectories, however few these are.
+    """
     x, rows = problem.valid.trajectories(), problem.train.layout.default_batch
+    parts = torch.arange(min(len(x), _JUDGED * rows)).chunk(_JUDGED)
+    if len(parts) < 2:  # of which no error is known
+        return False
     gains = []
-    for i in range(_JUDGED):
-        stream, some = seeds(problem.seed).child("method", "network", i), torch.arange(i * rows, (i + 1) * rows)
-        batch = x[some.to(x.device) % len(x)]
+    for i, part in enumerate(parts):
+        stream = seeds(problem.seed).child("method", "network", i)
+        batch = x[part.repeat(-(-rows // len(part))).to(x.device)]  # with other entries and noise each time
         model.useful = False
         without = model.loss(batch, stream.generator(x.device))
         model.useful = True
         gains.append(1 - model.loss(batch, stream.generator(x.device)) / without)
     gain = torch.stack(gains)
-    return bool(gain.mean() > max(_GAIN, 2 * float(gain.std()) / _JUDGED**0.5))
+    return bool(gain.mean() > max(_GAIN, 2 * float(gain.std()) / len(gains) ** 0.5))
 
 
 def _model(law: WindowLaw, layout: StateLayout, settings: Settings, seed: int, frames: str) -> WindowScore | FrameScore:

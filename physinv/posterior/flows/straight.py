@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["matching_error", "score_of_velocity", "straight_velocity", "transport_noise", "turn", "turn_back"]
+__all__ = [
+    "matching_error",
+    "score_of_velocity",
+    "straight_velocity",
+    "transport_noise",
+    "turn",
+    "turn_back",
+    "undone",
+]
 
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -16,7 +25,7 @@ from physinv.equations.broadcast import match
 from physinv.equations.paths import Interpolant
 
 _STRAIGHT = Interpolant()
-_CORRECTIONS = 8  # of each step that is undone
+_CORRECTIONS, _KEPT = 32, 8  # of a step that is undone, at most, and of those before that tell how far to go
 
 
 def straight_velocity(
@@ -116,7 +125,9 @@ def turn(
 def turn_back(
     network: Callable[[Tensor, Tensor], Tensor], data: Float[Tensor, "batch *state"], steps: int
 ) -> Float[Tensor, "batch *state"]:
-    """Return the noise that :func:`turn` makes data of, each of its steps undone by a few corrections.
+    """Return the noise that :func:`turn` makes data of, each of its steps undone (:func:`undone`).
+
+    Few steps of a steep network fold, and have no inverse there: then this is noise that they make nearly the data of.
 
     Args:
         network: Output for states of variance 1.
@@ -125,11 +136,61 @@ def turn_back(
     """
     w = data
     for b, a in itertools.pairwise(reversed(_angles(steps))):
-        up = _turned(network, w, b, a)
-        for _ in range(_CORRECTIONS):
-            up = up + (w - _turned(network, up, a, b))
-        w = up
+        w = undone(partial(_turned, network, a=a, b=b), w, _turned(network, w, b, a))
     return w
+
+
+def undone(
+    step: Callable[[Tensor], Tensor],
+    target: Float[Tensor, "batch *state"],
+    guess: Float[Tensor, "batch *state"],
+    *,
+    moved: Callable[[Tensor], Tensor] = lambda gap: gap,
+    most: int = _CORRECTIONS,
+) -> Float[Tensor, "batch *state"]:
+    """Return what a step makes given states of, by corrections of a guess.
+
+    Each row moves by what its result lacks, as far as what was lacking before and what became of it tell how far that
+    is (Anderson's method), and stays where that does not lessen it.  Undamped corrections of a step that is steeper
+    than the identity would lead away.
+
+    Args:
+        step: The step, which acts on each row by itself.
+        target: Its results.
+        guess: Where to begin.
+        moved: What a gap of the results is before the step, nearly.
+        most: Corrections, at most.
+
+    Returns:
+        For each row the best that was found.
+
+    Example:
+        >>> x = undone(lambda x: 4 * x, torch.ones(1, 1), torch.ones(1, 1))
+        >>> round(x.item(), 5)
+        0.25
+
+    References:
+        Walker and Ni (2011), Anderson acceleration for fixed-point iterations.
+    """
+    shape, small = target.shape, 8 * torch.finfo(target.dtype).eps * _size(target.flatten(1))
+    x, gap = guess.flatten(1), moved(target - step(guess)).flatten(1)
+    left, tried = _size(gap), list[tuple[Tensor, Tensor]]()
+    for _ in range(most):
+        if bool((left <= small).all()):
+            break
+        toward = gap
+        if tried:
+            changes, effects = (torch.stack(pair, 1) for pair in zip(*tried[-_KEPT:], strict=True))
+            toward = gap + _combined(effects, gap, changes + effects)
+        y = x + toward
+        found = moved(target - step(y.reshape(shape))).flatten(1)
+        size = _size(found)
+        sound = size.isfinite()[:, None]
+        tried.append((torch.where(sound, y - x, 0.0), torch.where(sound, found - gap, 0.0)))
+        better = size < left.nan_to_num(math.inf)  # which is not so of what is no number
+        x, gap = (torch.where(better[:, None], new, old) for new, old in ((y, x), (found, gap)))
+        left = torch.where(better, size, left)
+    return x.reshape(shape)
 
 
 def matching_error(
@@ -165,6 +226,21 @@ def _angles(steps: int) -> list[float]:
     """Angles of the grid of :func:`transport_noise`."""
     grid = [1 - (1 - i / steps) ** 2 for i in range(steps + 1)]
     return [math.atan(2 * t - 1) + math.pi / 4 for t in grid]
+
+
+def _combined(effects: Tensor, gap: Tensor, changes: Tensor) -> Tensor:
+    """Those changes of each row whose effects together are minus its gap, in the sense of least squares."""
+    rows = effects.double()
+    inner = rows @ rows.mT
+    ridge = (torch.finfo(inner.dtype).eps * inner.diagonal(dim1=1, dim2=2).amax(1)).clamp(min=1e-200)
+    inner = inner + torch.diag_embed(ridge[:, None].expand(inner.shape[:2]))
+    weights = torch.linalg.solve(inner, rows @ -gap.double()[..., None])[..., 0]
+    return torch.einsum("bk,bkn->bn", weights.to(changes), changes)
+
+
+def _size(x: Tensor) -> Tensor:
+    """Root mean square of each row."""
+    return x.square().mean(1).sqrt()
 
 
 def _turned(network: Callable[[Tensor, Tensor], Tensor], w: Tensor, a: float, b: float) -> Tensor:

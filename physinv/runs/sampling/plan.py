@@ -91,6 +91,8 @@ class SamplingPlan:
             raise ValueError(f"`observe` needs `answer` samples, got {self.answer!r}.")
         if self.certify is not None and self.certify < 0:
             raise ValueError(f"`certify` must be 0 or more, got {self.certify}.")
+        if self.certify and self.answer != "samples":
+            raise ValueError(f"`certify` needs `answer` samples, got {self.answer!r}; leave it out.")
         if self.refine < 0 or (self.refine and (self.answer != "samples" or self.observe is not None)):
             raise ValueError(
                 f"`refine` must be 0 or more, and moves samples given the whole final state, got {self.refine} with "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Store", "check_fits", "reserved"]
+__all__ = ["Store", "check_fits", "new_store", "reserved"]
 
 import json
 import math
@@ -19,10 +19,12 @@ from torch import Tensor
 
 from physinv.config.checksums import seal_hdf5
 from physinv.config.devices import check_disk, check_memory
+from physinv.config.hdf5_sink import HDF5Sink, new_file
 from physinv.config.outputs.locks import lock_file
 from physinv.config.outputs.refusals import refuse_existing, refuse_inputs
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
+from physinv.data.hdf5.blocks import seal
 from physinv.evaluation.observed.familiarity import Familiarity
 from physinv.posterior.stored import check_replaceable
 from physinv.processes.layout import StateLayout
@@ -201,6 +203,24 @@ class Store:
         scale.make_scale(name)
         self.sizes[name] = length
         return name
+
+
+@contextmanager
+def new_store(path: Path) -> Iterator[tuple[h5py.File, HDF5Sink]]:
+    """Make the file of a reconstruction inside a ``with`` block, and put checksums of all its bytes behind its end.
+
+    Args:
+        path: The file, which is made or emptied.
+
+    Yields:
+        The file, open for writing, for a :class:`Store`, and its sink, which tells early that the disk is full.
+
+    Raises:
+        OSError: If something could not be written.
+    """
+    with new_file(path) as opened:
+        yield opened
+    seal(path)  # HDF5 itself may hang over damaged bytes, so that none are given to it
 
 
 def check_fits(n: int, k: int, layout: StateLayout, path: Path) -> None:

@@ -135,6 +135,9 @@ def test_a_word_among_the_numbers_of_a_column_is_told_with_its_row(cell, tmp_pat
         ("# measured in May\n# time, a, b", ["time", "a", "b"]),
         ("# 1 2 3", ["column_0", "column_1", "column_2"]),  # numbers name nothing
         ("# time a", ["column_0", "column_1", "column_2"]),
+        ("# measured in Berlin", ["column_0", "column_1", "column_2"]),  # as many words as columns are a note
+        ("# pump was off", ["column_0", "column_1", "column_2"]),
+        ("# three heated rods.", ["column_0", "column_1", "column_2"]),
         ("# time a a", ["column_0", "column_1", "column_2"]),
     ],
 )

@@ -12,7 +12,7 @@ from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
 from physinv.methods.learned.imputation import fit_imputation, load_imputation
 from physinv.methods.problem import Problem
-from physinv.models.windows import FrameScore
+from physinv.models.windows import FrameScore, WindowScore
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -96,3 +96,22 @@ def test_a_stored_answer_draws_the_same(fitted):
     y[:, 6:] = torch.nan
     one, two = (a.impute(y, 2, generator=torch.Generator().manual_seed(1)) for a in (answer, again))
     assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(("helped", "useful"), [(1, False), (4, True)])
+def test_a_network_that_helps_one_of_four_trajectories_is_not_trusted(helped, useful, monkeypatch):
+    """The gain is half of the error of each helped trajectory: of one in four it is no larger than its own error."""
+    process = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=3)
+    parts = process.simulate(44, process.times, generator=torch.Generator().manual_seed(0)).split([40, 4])
+    train, valid = (TrajectoryDataset.from_arrays(x, times=process.times) for x in parts)
+    known = parts[1][:helped].flatten(1)
+
+    def loss(self, states, generator):
+        better = (states.flatten(1)[:, None] == known).all(2).any(1)
+        untouched = sum(p.sum() for p in self.parameters())
+        return torch.where(better & self.useful, 0.5, 1.0).mean() + 0 * untouched
+
+    monkeypatch.setattr(WindowScore, "loss", loss)
+    settings = Settings(width=4, depth=1, validate_windows=4)
+    answer = fit_imputation(Problem(process, train, valid, settings=settings, budget=Budget(steps=1)))
+    assert answer.model.useful == useful

@@ -12,6 +12,7 @@ from physinv.posterior.flows.straight import (
     transport_noise,
     turn,
     turn_back,
+    undone,
 )
 
 MEAN, DEVIATION = 0.5, 0.4
@@ -77,3 +78,23 @@ def test_turned_noise_has_the_law_of_the_data_to_second_order(generator):
 def test_turning_back_undoes_the_steps_themselves(generator):
     n = torch.randn(50, 1, dtype=torch.float64, generator=generator)
     assert torch.allclose(turn_back(network, turn(network, n, 8), 8), n, atol=1e-9)
+
+
+def test_two_steps_of_a_steep_network_are_undone_too(generator):
+    """Each multiplies states by 3.9 or 7.5, so that undamped corrections would grow by as much each time."""
+    n = torch.randn(50, 3, dtype=torch.float64, generator=generator)
+    for steep in (lambda w, t: 3 * w, lambda w, t: 3 * w + torch.sin(w)):
+        assert torch.allclose(turn_back(steep, turn(steep, n, 2), 2), n, atol=1e-9)
+
+
+def test_where_steps_fold_what_is_found_is_finite_and_leads_nearer_than_no_correction(generator):
+    """They have no inverse there: these take several states to the same one, and leave others out."""
+    data = 3 * torch.randn(200, 1, dtype=torch.float64, generator=generator)
+
+    def step(w):
+        return w + 2 * torch.sin(3 * w)
+
+    found = undone(step, data, data)
+    left, before = ((step(w) - data).abs() for w in (found, data))
+    assert bool((left <= before).all())
+    assert float(left.median()) < 1e-9
