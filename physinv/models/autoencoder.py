@@ -37,6 +37,7 @@ from physinv.processes.layout import FieldLayout
 
 _LEAST = 1e-3  # of the standardised fields: the smallest deviation of what a code cannot tell
 _ROWS = 4096  # states that scales and spectra are measured on, at most
+_AT_ONCE = 2**19  # numbers in the states that are coded at the same time
 
 
 class Autoencoder(nn.Module):
@@ -132,7 +133,7 @@ class Autoencoder(nn.Module):
         Args:
             x: Fields that the networks were not trained on.
         """
-        parts = [(p - self.decode(self.encode(p))) / self.scale for p in torch.split(x[:_ROWS], 64)]
+        parts = [(p - self.decode(self.encode(p))) / self.scale for p in _split(x[:_ROWS])]
         power = sum(self.fine.modes(r).abs().square().sum(0) for r in parts)
         self.tail.copy_(torch.as_tensor(power) / len(x[:_ROWS]))
 
@@ -243,7 +244,7 @@ def fit_code(
 
     # The spectrum of the codes, and what they lose.
     codes, lost = [], 0.0
-    for part in torch.split((x - mean) / scale, 64):
+    for part in _split((x - mean) / scale):
         codes.append(code.compressed(part))
         lost += float((part - code.expanded(codes[-1])).double().square().sum())
     noise = max(math.sqrt(lost / x.numel() / (1 - code.share)), _LEAST)
@@ -273,6 +274,11 @@ def build_code(
         }
     )
     return Autoencoder(layout, latent, tables, network)
+
+
+def _split(x: Tensor) -> tuple[Tensor, ...]:
+    """A few states at a time."""
+    return torch.split(x, max(1, _AT_ONCE // x[0].numel()))
 
 
 def _codes(layout: FieldLayout, latent: FieldLayout) -> list[Tensor]:
