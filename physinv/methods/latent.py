@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import home_of
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.file_format import Header
 from physinv.equations.sde import SDE, Score
@@ -151,9 +152,12 @@ def fit_latent(
 
 
 def _bound(score: Score, sde: SDE, batch: Batch) -> Tensor:
-    """The loss of an autoencoder, of the states of windows."""
+    """The loss of an autoencoder, of one end of each window, drawn anew: both would take twice the memory."""
     assert isinstance(score, Autoencoder)
-    return score.loss(batch.states.flatten(0, 1), batch.generator)
+    n, ends = batch.states.shape[:2]
+    some, home = torch.arange(n, device=batch.states.device), home_of(batch.generator, batch.states)
+    end = torch.randint(ends, (n,), generator=batch.generator, device=home).to(some.device)
+    return score.loss(batch.states[some, end], batch.generator)
 
 
 def _coded(code: Autoencoder, data: TrajectoryDataset, times: Float[Tensor, " time"]) -> TrajectoryDataset:
