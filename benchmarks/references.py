@@ -32,7 +32,7 @@ from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
 from physinv.evaluation import metrics
-from physinv.evaluation.references import FOLDER, StoredReference, read_reference, write_reference
+from physinv.evaluation.references import FOLDER, StoredReference, read_reference, scores_of_chains, write_reference
 from physinv.methods.classical.monte_carlo.diagnostics import Explored, joined
 from physinv.methods.classical.monte_carlo.mcmc import PathPosterior, fit_mcmc
 from physinv.methods.classical.monte_carlo.path import fit_path_model
@@ -45,6 +45,7 @@ from physinv.training.budget import Budget
 
 DRAWS = 64  # of a method, for each observation
 UPDATES = 500  # of physinv, at whose samples chains begin
+SCORED = 400  # draws of a reference that are scored, about
 TOGETHER = 8  # observations whose chains run at once
 
 
@@ -148,7 +149,10 @@ def make(name: str, seed: int) -> None:
     found = joined([explored(posterior, data.final, begin, rows, generator) for rows in parts])
     moving = simulator.layout.moving
     whole = found.draws.transpose(1, 2).flatten(1, 2)
-    crps, energy = scores(moving(found.thinned(min(200, whole.shape[1]))), moving(data.truth))
+    chains, length = found.draws.shape[1:3]
+    some = found.draws[:, :, :: max(1, chains * length // SCORED)]
+    seen = moving(some.flatten(0, 2)).reshape(*some.shape[:3], *moving(data.truth).shape[1:])
+    crps, energy = scores_of_chains(seen, moving(data.truth))
     figures = {
         "crps": float(crps.mean()),
         "crps_error": error(crps),

@@ -15,9 +15,10 @@ Observations whose chains have not converged (R-hat above 1.1) are kept for what
 
 from __future__ import annotations
 
-__all__ = ["FOLDER", "StoredReference", "read_reference", "reference_for", "write_reference"]
+__all__ = ["FOLDER", "StoredReference", "read_reference", "reference_for", "scores_of_chains", "write_reference"]
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from physinv.config.files import write_atomically
+from physinv.evaluation import metrics
 from physinv.processes.parameters import describe
 from physinv.processes.registry import name_of
 from physinv.processes.simulator import Simulator
@@ -50,8 +52,8 @@ class StoredReference:
         mean: Posterior mean.
         deviation: Posterior standard deviation of each component.
         draws: A few posterior draws.
-        crps: Fair CRPS of all draws against each truth.
-        energy: Their fair energy score.
+        crps: CRPS of all draws against each truth, whose spread is that between chains (:func:`scores_of_chains`).
+        energy: Their energy score, likewise.
         r_hat: The largest R-hat of each observation; 1 where draws are independent.
         effective: The smallest effective number of draws.
         info: How it was made.
@@ -168,6 +170,45 @@ def read_reference(path: Path) -> StoredReference:
     except (OSError, KeyError, json.JSONDecodeError) as error:
         told = str(error).splitlines()[0]
         raise ValueError(f"{path} must be a whole reference file, got: {told}; make it again.") from None
+
+
+def scores_of_chains(
+    draws: Float[Tensor, "batch chains n *state"], truth: Float[Tensor, "batch *state"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Return CRPS and energy score of draws of several chains, unbiased although the draws of a chain are alike.
+
+    Both are the mean distance to the truth less half of the mean distance between draws.  That is taken between draws
+    of different chains here: within one they are closer than independent ones, and the score would come out higher than
+    that of the posterior by a share of about 1 over the effective number of draws.
+
+    Args:
+        draws: Draws, two chains and two draws of each at least.
+        truth: The true states.
+
+    Returns:
+        CRPS, averaged over components, and energy score, one of each for each observation.
+
+    References:
+        Gneiting and Raftery (2007), Strictly proper scoring rules, eq. 21 and 22.
+    """
+    chains, n = draws.shape[1:3]
+    total = chains * n
+
+    def unbiased(score: Callable[[Tensor], Tensor], far: Callable[[Tensor], Tensor]) -> Tensor:
+        def apart(x: Tensor) -> Tensor:  # half of the mean distance between draws
+            return far(x - truth[:, None]) - score(x)
+
+        every, own = draws.flatten(1, 2), sum(apart(x) for x in draws.unbind(1))
+        across = (total * (total - 1) * apart(every) - n * (n - 1) * own) / (total * (total - n))
+        return far(every - truth[:, None]) - across
+
+    def energy(x: Tensor) -> Tensor:
+        return torch.stack([metrics.energy_score(a[None], b[None]) for a, b in zip(x, truth, strict=True)])
+
+    return (
+        unbiased(lambda x: metrics.crps_map(x, truth).flatten(1).mean(1), lambda gap: gap.abs().flatten(1).mean(1)),
+        unbiased(energy, lambda gap: gap.flatten(2).norm(dim=2).mean(1)),
+    )
 
 
 def write_reference(path: Path, reference: StoredReference) -> None:

@@ -1,9 +1,18 @@
 """Stored reference posteriors: found again by the numbers of an observation, and by the parameters of a process."""
 
+import math
+
 import pytest
 import torch
 
-from physinv.evaluation.references import StoredReference, read_reference, reference_for, write_reference
+from physinv.evaluation.metrics import crps_map
+from physinv.evaluation.references import (
+    StoredReference,
+    read_reference,
+    reference_for,
+    scores_of_chains,
+    write_reference,
+)
 from physinv.processes.parameters import describe
 from simulators.fields.burgers import Burgers
 
@@ -46,3 +55,18 @@ def test_observations_are_found_by_their_numbers(stored):
         stored.sample(few, 4)
     with pytest.raises(ValueError, match="`final` must be observations of the stored reference"):
         stored.sample(few + 1, 1)
+
+
+def test_scores_of_chains_are_those_of_the_posterior_although_draws_are_alike(generator):
+    """Four chains of ten draws that hardly move: a fair score of all forty counts them as forty independent ones."""
+    batch, chains, n, keep = 4000, 4, 10, 0.95
+    x = torch.randn(batch, chains, 1, 2, generator=generator)
+    draws = [x]
+    for _ in range(n - 1):
+        draws.append(keep * draws[-1] + math.sqrt(1 - keep**2) * torch.randn(x.shape, generator=generator))
+    draws, truth = torch.cat(draws, 2), torch.randn(batch, 2, generator=generator)
+    crps, energy = scores_of_chains(draws, truth)
+    # For a truth of the same law both are E|x - x'| / 2: of a number 1 / sqrt(pi), of two numbers sqrt(pi) / 2.
+    assert float(crps.mean()) == pytest.approx(1 / math.sqrt(math.pi), abs=4 * float(crps.std()) / math.sqrt(batch))
+    assert float(energy.mean()) == pytest.approx(math.sqrt(math.pi) / 2, abs=4 * float(energy.std()) / math.sqrt(batch))
+    assert float(crps_map(draws.flatten(1, 2), truth).mean()) > 1.1 / math.sqrt(math.pi)
