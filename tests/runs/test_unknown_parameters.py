@@ -71,7 +71,7 @@ def test_parameter_and_state_are_drawn_together_and_scored(trained):
 
 def test_the_truth_in_the_data_is_not_looked_at(trained):
     folder, test = trained
-    run, plan = load_run(folder / "run"), SamplingPlan(samples=8, certify=2)
+    run, plan = load_run(folder / "run"), SamplingPlan(samples=8)
     given = test.states(-1)[:, :1]
     reconstruct(run, final_states(given, run.observed), folder / "alone.hdf5", plan)
     reconstruct(run, test, folder / "whole.hdf5", plan)
