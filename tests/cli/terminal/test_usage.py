@@ -27,6 +27,7 @@ class WrongError(Exception):
             ["benchmark", "heat", "--zzz"],
             "there is no option `--zzz`; `physinv benchmark run --help` shows what it takes.",
         ),
+        (["simulators", "heat"], "there is no place for `heat`; `physinv simulators --help` shows what it takes."),
         (["generat"], "there is no verb `generat`. Did you mean 'generate'?"),
     ],
 )
