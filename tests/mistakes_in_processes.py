@@ -50,6 +50,37 @@ PROCESSES = {
         """,
         WORKS,
     ),
+    "whole-default": (
+        """
+        @dataclasses.dataclass(frozen=True)
+        class Whole(Own):
+            rate: float = pi.parameter(1, "k", "rate")
+        assert type(Whole().rate) is type(Whole(rate=0.5).rate) is float
+        """,
+        WORKS,
+    ),
+    "swapped-parameter": (
+        "pi.parameter('k', 1.0, 'rate')",
+        "`symbol` of a parameter must be words, got float 1.0; default, symbol, doc.",
+    ),
+    "no-basis": (
+        """
+        class Bare(pi.Linear):
+            noise = 0.1
+            def rates(self, like): return -torch.ones_like(like)
+        pi.solve(Bare(), x, times)
+        """,
+        "`basis` of Bare must be identity or fourier, got None; set the attribute.",
+    ),
+    "misspelt-basis": (
+        """
+        class Misspelt(pi.Linear):
+            basis, noise = "furier", 0.1
+            def rates(self, like): return -torch.ones_like(like)
+        pi.solve(Misspelt(), x, times)
+        """,
+        "`basis` of Misspelt must be identity or fourier, got 'furier'",
+    ),
     "misspelt-parameter": (
         "DoubleWell(temprature=1)",
         "TypeError: DoubleWell has no parameter `temprature`; did you mean `temperature`?",
@@ -220,6 +251,9 @@ PROCESSES = {
     ),
     # Layouts and noising.
     "nan-layout": ("pi.FieldLayout('u', 'x', [[0, float('nan')]])", "`coordinates` must be finite"),
+    "repeated-layout": ("pi.FieldLayout('u', 'x', [[0, 0, 1]])", "`coordinates` must increase or decrease along each"),
+    "unsorted-layout": ("pi.FieldLayout('u', 'x', [[0, 2, 1]])", "`coordinates` must increase or decrease along each"),
+    "falling-layout": ("assert pi.FieldLayout('u', 'x', [[2, 1, 0]]).shape == (1, 3)", WORKS),
     "words-layout": ("pi.FieldLayout('u', 'x', 'abc')", "`coordinates` must hold one list for each"),
     "box-layout": ("pi.ParticleLayout(4, 2, 'position', box=-1)", "`box` of particles must be 0 or the period"),
     "names-layout": ("pi.ParticleLayout(4, 2, 3)", "the names of a layout must be words, got int 3"),

@@ -172,6 +172,19 @@ TRAINING = {
         "tiny.width = 9",
         "`width` of Settings is frozen, and can't be changed; make another one, Settings(",
     ),
+    "class-setting": (
+        "pi.Settings(network=torch.nn.Linear)",
+        "`network` must be a name, got Linear itself; give 'torch.nn.modules.linear:Linear'.",
+    ),
+    "function-setting": (
+        "pi.Settings(loss=trajectory_loss)",
+        "`loss` must be a name, got trajectory_loss itself; give 'physinv.training.objectives.trajectory:trajectory_loss'",
+    ),
+    "number-for-list": ("pi.Settings(windows=4)", "`windows` must be a list, got 4; give [4]."),
+    "table-as-array": (
+        "import pandas; pi.TrajectoryDataset.from_xarray(pandas.DataFrame({'a': [1]}))",
+        "`data` must be a Dataset or DataArray of xarray, got DataFrame",
+    ),
     "misspelt-setting": ("pi.Settings(widht=8)", "unknown setting `widht`; did you mean `width`?"),
     "word-setting": ("pi.Settings(width='a')", "`width` must be a valid integer, got 'a'"),
     "numpy-setting": (

@@ -359,7 +359,7 @@ def describe(value: Any) -> str:
     if isinstance(value, (Tensor, np.ndarray)):
         return f"{kind} of shape {tuple(value.shape)}"
     text = repr(value)
-    return f"{kind} {text}" if len(text) <= 40 and not text.startswith("<") else kind
+    return f"{kind} {text}" if len(text) <= 40 and text[:1] != "<" and "\n" not in text else kind
 
 
 def _label(name: str) -> str:

@@ -108,5 +108,11 @@ def _in_words(problem: ErrorDetails) -> str:
             return f"`{where}` is missing; add it."
         case "too_short":
             return f"`{where}` must have {problem['ctx']['min_length']} or more entries, got {problem['input']!r}."
+    match problem["type"], problem["input"]:
+        case "string_type", given if hasattr(given, "__qualname__"):  # a class or a function: files hold its name
+            named = f"{given.__module__}:{given.__qualname__}"
+            return f"`{where}` must be a name, got {given.__qualname__} itself; give '{named}'."
+        case "tuple_type", given:
+            return f"`{where}` must be a list, got {given!r}; give [{given!r}]."
     rule = problem["msg"].removeprefix("Input should be ").removeprefix("String should have ")
     return f"`{where}` must be {rule}, got {problem['input']!r}."

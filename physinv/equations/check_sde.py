@@ -13,7 +13,7 @@ from torch import Tensor
 from physinv.config.inputs import check_function, describe, joined
 from physinv.equations.broadcast import expand
 from physinv.equations.multiplicative import Multiplicative
-from physinv.equations.sde import SDE, Reverse
+from physinv.equations.sde import SDE, Linear, Reverse
 
 
 def state_shape(sde: SDE) -> tuple[int, ...] | None:
@@ -37,10 +37,14 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
 
     Raises:
         ValueError: If ``drift``, ``diffusion``, or the score of a ``Reverse`` takes other arguments or returns another
-            shape, or ``drift`` changes the states; one line says which.
+            shape, ``drift`` changes the states, or a ``Linear`` has no known basis; one line says which.
     """
     physics = sde.sde if isinstance(sde, Reverse) else sde
     owner, wanted, before = type(physics).__name__, f"must return {joined(x.shape[1:])}", x.clone()
+    if isinstance(physics, Linear) and type(physics).modes is Linear.modes:
+        basis = getattr(physics, "basis", None)  # without one `modes` would be a riddle, with an unknown one nonsense
+        if basis not in ("identity", "fourier"):
+            raise ValueError(f"`basis` of {owner} must be identity or fourier, got {basis!r}; set the attribute.")
     check_function(physics.drift, f"`drift` of {owner}", "(x, t) -> f", "take both, self first")
     found = _shape(physics.drift(x, t), f"`drift` of {owner}", x)
     if not torch.equal(x.nan_to_num(), before.nan_to_num()):

@@ -15,6 +15,7 @@ __all__ = ["BOUNDARIES", "FieldLayout", "ParticleLayout", "StateLayout", "Vector
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
 from typing import ClassVar, Literal, final
 
@@ -146,8 +147,11 @@ class FieldLayout(StateLayout):
         for what, words in (("names", self.names), ("axes", self.axes)):
             if not words or len(set(words)) < len(words):
                 raise ValueError(f"`{what}` of a field must be one or more different names, got {words!r}.")
-        if not all(math.isfinite(x) for along in places for x in along):
-            raise ValueError("`coordinates` must be finite, got NaN or infinity; give the position of each point.")
+        for along in places:
+            if not all(math.isfinite(x) for x in along):
+                raise ValueError("`coordinates` must be finite, got NaN or infinity; give the position of each point.")
+            if len({a < b for a, b in pairwise(along)}) > 1 or len(set(along)) < len(along):
+                raise ValueError("`coordinates` must increase or decrease along each axis; sort them, no point twice.")
         if len(places) != len(self.axes):
             raise ValueError(f"`coordinates` must hold one list for each of {self.axes!r}, got {len(places)} of them.")
         ends = self.boundaries

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from torch import Tensor
 
+from physinv.config.inputs import describe as told
 from physinv.config.suggest import did_you_mean
 from physinv.processes.priors import OBSERVED_NOISE, prior_from
 
@@ -49,7 +50,13 @@ def parameter(
 
     Returns:
         The field, in the place of a default.
+
+    Raises:
+        ValueError: If symbol, meaning or unit are no words: the default comes first.
     """
+    for name, value in (("symbol", symbol), ("doc", doc), ("unit", unit)):
+        if not isinstance(value, str):
+            raise ValueError(f"`{name}` of a parameter must be words, got {told(value)}; default, symbol, doc.")
     bounds = {"above": above, "minimum": minimum, "maximum": maximum, "choices": choices}
     bounds |= {"varies": True} if varies else {}
     about = {"symbol": symbol, "doc": doc, "unit": unit, **bounds}
@@ -138,7 +145,7 @@ def coerced(field: dataclasses.Field[Any], value: Any) -> Any:
     """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(field.default, float) and isinstance(value, int) and not isinstance(value, bool):
+    if _kind(field) is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return tuple(value) if isinstance(field.default, tuple) and isinstance(value, list) else value
 
@@ -155,7 +162,7 @@ def check_value(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
         ValueError: If type, bounds or choices do not fit; one line says what does.
     """
     about, name = field.metadata, f"`{field.name}` of {owner}"
-    kind = type(field.default)
+    kind = _kind(field)
     if kind is float and isinstance(value, Tensor) and value.ndim == 0:
         value = float(value.detach())  # a parameter to differentiate with respect to
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
@@ -176,3 +183,9 @@ def check_value(owner: str, field: dataclasses.Field[Any], value: Any) -> None:
     if (choices := about.get("choices")) and value not in choices:
         hint = did_you_mean(str(value), choices, owner="it must be one of")
         raise ValueError(f"{name} can't be {value!r}; {hint}")
+
+
+def _kind(field: dataclasses.Field[Any]) -> type[Any]:
+    """The type of a parameter: that of its default, where it is not declared to be a float and begins at 1."""
+    whole = isinstance(field.default, int) and not isinstance(field.default, bool)
+    return float if whole and field.type in (float, "float") else type(field.default)

@@ -6,6 +6,7 @@ __all__ = ["usage_line"]
 
 import contextlib
 import re
+from typing import Any
 
 _RULES = (  # as parsers of different versions say it, and as every other refusal does
     (r"Input should be a valid integer.*|'.*' is not a valid int(eger)?( range)?\.?", "must be a whole number"),
@@ -50,11 +51,20 @@ def usage_line(error: Exception) -> str:
     text = re.sub(r"^No such command '([^']*)'", r"there is no verb `\1`", text)
     text = re.sub(r"^Missing (option|argument) '([^']*)'\.?$", r"`\2` is missing", text)
     text = re.sub(r"^Option '([^']*)' requires an argument\.?$", r"`\1` needs a value behind it", text)
+    text = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)\.?$", r"there is no place for `\1`", text)
     text = re.sub(r"'(-{1,2}[\w-]+)'", r"`\1`", text)
-    verb = getattr(getattr(getattr(error, "ctx", None), "command", None), "name", None)
-    if verb and not text.endswith("?"):
+    if (verb := _verb(getattr(error, "ctx", None))) and not text.endswith("?"):
         return f"{text.removesuffix('.')}; `physinv {verb} --help` shows what it takes."
     return text
+
+
+def _verb(context: Any) -> str:
+    """The verb that was called, such as "benchmark run", from the parser's contexts: the inner one knows the outer."""
+    names: list[str] = []
+    while context is not None and context.parent is not None:
+        names.insert(0, context.command.name)
+        context = context.parent
+    return " ".join(names)
 
 
 def _given(error: Exception, said: str) -> str | None:

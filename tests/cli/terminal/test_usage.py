@@ -23,6 +23,11 @@ class WrongError(Exception):
         (["generate", "heat", "--train", "0"], "`--train` must be at least 1, got '0'."),
         (["reconstruct", "x", "--observed-noise", "q"], "`--observed-noise` must be a number, got 'q'."),
         (["train", "x"], "`--out` is missing; `physinv train --help` shows what it takes."),
+        (
+            ["benchmark", "heat", "--zzz"],
+            "there is no option `--zzz`; `physinv benchmark run --help` shows what it takes.",
+        ),
+        (["simulators", "heat"], "there is no place for `heat`; `physinv simulators --help` shows what it takes."),
         (["generat"], "there is no verb `generat`. Did you mean 'generate'?"),
     ],
 )
