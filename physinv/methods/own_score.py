@@ -67,7 +67,7 @@ class OwnPosterior(ReverseAnswer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        drawn = self.posterior.sample(final, n, generator=generator)
+        drawn = self.posterior.draws(final, n, generator=generator)
         return drawn if self.values is None else self.values(drawn)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:

@@ -54,7 +54,7 @@ def sample_given(
     final = sample_final(
         posterior, observation, y, n, sweeps=sweeps, size=size, reference=reference, generator=generator
     )
-    return posterior.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
+    return posterior.draws(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
 
 
 @torch.no_grad()

@@ -110,8 +110,30 @@ class Posterior:
             Initial states ``(batch, n, *state)``.
 
         Raises:
-            ValueError: If ``n`` is smaller than 1, ``final`` are no finite states of this process, or a score that is
-                no :class:`~physinv.models.score.ScoreModel` leads to states that are not finite.
+            ValueError: If ``n`` is smaller than 1, ``final`` are no finite states of this process, or a draw is not
+                finite; :meth:`draws` returns all.
+        """
+        out = self.draws(final, n, generator=generator)
+        lost = 1 - float(out.flatten(2).isfinite().all(2).double().mean())
+        if lost:
+            raise ValueError(
+                f"{lost:.1%} of the draws are not finite: the score is not, or states ran away backward in time; look "
+                "for NaN in the score and its reference law, train longer, or take what is finite of `draws`."
+            )
+        return out
+
+    def draws(
+        self, final: States, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """Return what :meth:`sample` draws, whether it is finite or not.
+
+        Args:
+            final: Final states ``x_T``.
+            n: Number of draws for each final state.
+            generator: Source of randomness.
+
+        Returns:
+            Initial states ``(batch, n, *state)``, of which some may be NaN or infinite.
         """
         n = check_count(n, "n")
         check_generator(generator)

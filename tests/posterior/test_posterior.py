@@ -14,6 +14,7 @@ from physinv.equations.time_grids import resample_times
 from physinv.evaluation import metrics
 from physinv.evaluation.evaluate import evaluate
 from physinv.evaluation.two_sample import c2st
+from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.reconstruct import reconstruct
@@ -207,3 +208,27 @@ def test_what_does_not_fit_is_refused(heat, mixture):
     out.write_bytes(b"not HDF5")
     with pytest.raises(ValueError, match="not a whole HDF5 file"):
         read_reconstruction(out)
+
+
+class Odd(torch.nn.Module):
+    """A network that fails for half of the states."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, features, tau):
+        out = self.network(features, tau).clone()
+        out[::2] = math.nan
+        return out
+
+
+def test_draws_that_are_not_finite_are_refused_and_can_be_had(generator):
+    ou = OrnsteinUhlenbeck(dim=1, steps=2)
+    x = TrajectoryDataset.from_arrays(ou.simulate(50, generator=generator), times=ou.times, names="x")
+    model = build_model(ou, x, Settings(width=8))
+    model.network = Odd(model.network)
+    posterior, final = Posterior(ou, model, ou.times), x.states(-1)[:6]
+    with pytest.raises(ValueError, match=r"50.0% of the draws are not finite: .* take what is finite of `draws`"):
+        posterior.sample(final, 4, generator=generator)
+    assert posterior.draws(final, 4, generator=generator).isfinite().double().mean() == 0.5

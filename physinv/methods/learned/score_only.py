@@ -69,7 +69,7 @@ class Reversed(ReverseAnswer):
     def sample(
         self, final: Float[Tensor, "batch *state"], n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
-        draws = self.posterior.sample(final.float(), n, generator=generator).to(final.dtype)
+        draws = self.posterior.draws(final.float(), n, generator=generator).to(final.dtype)
         return self._known(draws, final[:, None])
 
     def _known(self, x: Tensor, final: Tensor) -> Tensor:
