@@ -101,15 +101,15 @@ def main(argv: list[str] | None = None) -> None:
         try:
             code = _run(argv)
         except Stopped as stop:
-            _end(str(stop), stop.code)
+            _end(hearer, str(stop), stop.code)
         except Exception as error:  # a signal may have broken what reports it
             if hearer.number is not None:
                 found = Stopped(hearer.number)
-                _end(str(found), found.code)
+                _end(hearer, str(found), found.code)
             told = _message(error)
             if told is None:
                 raise
-            _end(told, 2)
+            _end(hearer, told, 2)
         _refuse_if_stopped(hearer)
     if code:
         sys.exit(code)
@@ -148,11 +148,12 @@ def _refuse_if_stopped(hearer: Heard) -> None:
     """Say so where a signal arrived, and something made nothing of it."""
     if hearer.number is not None:
         stop = Stopped(hearer.number, "the command had ended all the same, and its result is whole")
-        _end(str(stop), stop.code)
+        _end(hearer, str(stop), stop.code)
 
 
-def _end(text: str, code: int) -> NoReturn:
-    """Say what is wrong and exit; what cannot be written to standard output is given up."""
+def _end(hearer: Heard, text: str, code: int) -> NoReturn:
+    """Say what is wrong, once, and exit; what cannot be written to standard output is given up."""
+    hearer.done()
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -79,8 +79,16 @@ class Heard:
         self._raised = time.monotonic()
         raise Stopped(self.number)
 
+    def done(self) -> None:
+        """Raise nothing any more: the command is about to say how it ended, and says it once."""
+        self._raised = float("inf")
+        if hasattr(signal, "SIGALRM"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
     def lost(self) -> None:
         """Hear the signal again a moment later: what it raised was lost where Python ignores exceptions."""
+        if self._raised == float("inf"):
+            return
         self._raised = float("-inf")
         if hasattr(signal, "SIGALRM"):
             signal.setitimer(signal.ITIMER_REAL, _WAIT)

@@ -163,6 +163,18 @@ def test_a_signal_is_heard_after_an_import_and_not_in_the_middle(tmp_path, monke
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
+def test_a_command_that_says_how_it_ended_is_not_stopped_again():
+    """One signal was lost in a finaliser, and would be heard a moment later; another one comes."""
+    with heard() as hearer:
+        hearer.lost()
+        hearer.done()
+        hearer.lost()
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+    assert hearer.number == signal.SIGTERM
+
+
 def test_two_signals_at_once_are_one_wish():
     """The second one comes while the first one's cleaning up goes on."""
     cleaned = []
