@@ -59,7 +59,7 @@ def test_observations_are_found_by_their_numbers(stored):
 
 def test_scores_of_chains_are_those_of_the_posterior_although_draws_are_alike(generator):
     """Four chains of ten draws that hardly move: a fair score of all forty counts them as forty independent ones."""
-    batch, chains, n, keep = 4000, 4, 10, 0.95
+    batch, chains, n, keep = 1000, 4, 10, 0.95
     x = torch.randn(batch, chains, 1, 2, generator=generator)
     draws = [x]
     for _ in range(n - 1):
