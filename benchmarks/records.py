@@ -18,7 +18,7 @@ STREAMS = "ffd4c970ed"  # the commit since which every random number comes from 
 SCRIPTS = {  # of records whose script has another name
     **{f"nonlinear-{system}": "nonlinear" for system in ("burgers", "kuramoto-sivashinsky", "navier-stokes")},
     **{f"reversals-{system}": "reversals" for system in ("burgers", "kuramoto-sivashinsky")},
-    **{name: f"speed/{name}" for name in ("fft_share", "generation", "verifying", "wrapping")},
+    **{name: f"speed/{name}" for name in ("fft_share", "generation", "latent", "verifying", "wrapping")},
     "trajectory-flips": "trajectory_flips",
     **{
         name: f"speed/{name.replace('-', '_')}"
