@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HDF5Sink", "new_file"]
+__all__ = ["HDF5Sink", "lock_against_writers", "new_file"]
 
 import io
 import os
@@ -42,7 +42,7 @@ class HDF5Sink:
         self.raw = io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
         self.error: OSError | None = None
         try:
-            _lock(self.raw.fileno(), path)
+            lock_against_writers(self.raw.fileno(), path, writing=True)
             self.raw.truncate(0)
         except BaseException:
             self.raw.close()
@@ -145,15 +145,24 @@ class HDF5Sink:
         self.raw.close()
 
 
-def _lock(file: int, path: Path) -> None:
-    """Lock a file against other writers, where its file system knows locks."""
+def lock_against_writers(file: int, path: Path, *, writing: bool) -> None:
+    """Lock an open file, where its file system knows locks, until it is closed: one writes, or several read.
+
+    Args:
+        file: Its descriptor.
+        path: The file, for the message.
+        writing: Whether it is to be written to.
+
+    Raises:
+        BlockingIOError: If another process writes to it, or reads it while it is to be written to.
+    """
     try:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_EX if writing else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BlockingIOError(f"{path} is being written by another process; wait until that has finished.") from None
     except OSError:
-        pass
+        pass  # a file system without locks
 
 
 @contextmanager

@@ -203,7 +203,8 @@ def fit_jumps(problem: Problem) -> JumpAnswer:
     """
     learned = _learned(problem.setup)
     truth, final = judges(problem, simulate=not learned)
-    training, tried, share = _Training(problem), None, _family(problem.setup)[0].share
+    training, tried = _Training(problem), None
+    share = training.family.share
     if learned or len(problem.train.layout.space) < 2:
         # Single numbers, and physics that has to be learned first: either may be better.
         training.score(_HALF if learned or problem.train.shape == (1,) else share)
@@ -283,7 +284,7 @@ class _Training:
         self.stream = seeds(problem.seed).child("jumps")
         self.grids = self.family.grids(len(problem.train.times) - 1)
         self.posterior: Posterior | None = None
-        self.kernel: JumpKernel | None = None
+        self.kernel: JumpKernel | None = None  # built on top of the physics, which may have to be learned first
 
     def score(self, share: float) -> None:
         """Train the score model."""
@@ -292,18 +293,28 @@ class _Training:
 
     def jumps(self, name: str, share: float) -> None:
         """Train the jump kernels on top of the same physics, in a folder of this name."""
+        self.build()
         part, answer = self._part(name, share), self.answer
         stream = self.stream if name == _JUMPS else self.stream.child("further")
         part.minimise_jumps(answer.kernel, answer.posterior.sde, self.settings, stream=stream)
         answer.kernel.eval()
 
-    def jumps_lead(self, truth: Tensor, final: Tensor) -> bool:
-        """Train the jump kernels for a short time, and return whether they are the ones to train further.
+    def build(self) -> None:
+        """Fit the regressions of the jump kernels, once."""
+        if self.kernel is None:
+            assert self.posterior is not None
+            self.problem.say("fit of the regressions (jumps)")
+            kernel = self.family.fit(self.posterior.sde, self.problem.train, self.settings, seed=self.stream)
+            self.kernel = kernel.to(self.problem.device).eval()
 
-        They are where they have learned something, and are ahead of the small steps of the reference law.  Where the
-        small steps are ahead, they stay so; where jumps have learned nothing, small steps may still do.
+    def jumps_lead(self, truth: Tensor, final: Tensor) -> bool:
+        """Train the jump kernels for a short time, and return whether they are to be trained further.
+
+        They are if training has made their draws clearly better than the linear estimate, with which they begin, and
+        if the small steps of the reference law, whose network is not trained, are not clearly better than they.
         """
         self.posterior = begin_posterior(self.problem, self.problem.simulator)
+        self.build()
         before = scores_of(self.problem, truth, final, replace(self.answer, ways=("1",)))
         self.jumps(_JUMPS, _TRIAL)
         after = scores_of(self.problem, truth, final, replace(self.answer, ways=("1",)))
@@ -326,12 +337,9 @@ class _Training:
 
     @property
     def answer(self) -> JumpAnswer:
-        """What is trained so far, as an answer without ways; the kernels are new where nothing is."""
+        """What is trained so far, as an answer without ways."""
         assert self.posterior is not None
-        if self.kernel is None:
-            self.problem.say("fit of the regressions (jumps)")
-            kernel = self.family.fit(self.posterior.sde, self.problem.train, self.settings, seed=self.stream)
-            self.kernel = kernel.to(self.problem.device).eval()
+        assert self.kernel is not None
         return self.family.answer(self.posterior, self.kernel, self.grids, (), {}, self.problem.seed)
 
     def ways(self, truth: Tensor, final: Tensor) -> tuple[tuple[str, ...], dict[str, float]]:

@@ -57,6 +57,17 @@ def test_observations_are_found_by_their_numbers(stored):
         stored.sample(few + 1, 1)
 
 
+def test_scores_of_chains_count_pairs_of_different_chains(generator):
+    draws, truth = torch.randn(3, 2, 4, 5, generator=generator), torch.randn(3, 5, generator=generator)
+    crps, energy = scores_of_chains(draws, truth)
+    for i in range(3):
+        x, y = draws[i].double(), truth[i].double()
+        far, pairs = (x - y).abs().mean(), (x[0][:, None] - x[1][None]).abs().mean()
+        assert float(crps[i]) == pytest.approx(float(far - pairs / 2), rel=1e-5)
+        far, pairs = (x - y).norm(dim=-1).mean(), (x[0][:, None] - x[1][None]).norm(dim=-1).mean()
+        assert float(energy[i]) == pytest.approx(float(far - pairs / 2), rel=1e-5)
+
+
 def test_scores_of_chains_are_those_of_the_posterior_although_draws_are_alike(generator):
     """Four chains of ten draws that hardly move: a fair score of all forty counts them as forty independent ones."""
     batch, chains, n, keep = 1000, 4, 10, 0.95

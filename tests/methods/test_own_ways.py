@@ -10,7 +10,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.methods.own_ways import STEPS, choose_ways, judges
+from physinv.methods.own_ways import STEPS, choose_ways, clearly_better, judges, scores_of
 from physinv.methods.problem import Answer, Problem
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -113,3 +113,20 @@ def test_one_observation_decides_nothing_and_is_measured_by_the_data(problem, ob
     ways, found = choose_ways(problem, truth, final, {"1": Normal(shift=1.0)}, Normal())
     assert ways == ("1",)
     assert 0 < found["1"] < 10  # in units of the deviation of the training states: a single truth has none
+
+
+def test_scores_are_those_of_the_law_in_units_of_the_truth(problem, observed):
+    found = scores_of(problem, *observed, Normal())
+    assert found.shape == (N,)
+    doubt = 4 * float(found.std()) / math.sqrt(N)
+    assert float(found.mean()) == pytest.approx(1 / math.sqrt(math.pi) / float(observed[0].std()), abs=doubt)
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "better"),
+    [(0.02, 0.0, True), (0.005, 0.0, False), (0.02, 0.05, False), (0.08, 0.05, True), (-0.02, 0.0, False)],
+)
+def test_better_is_by_one_percent_and_two_standard_errors(gain, spread, better):
+    """16 errors of 1 against errors that are smaller by a gain, with a standard error of the spread over 4 / 1.03."""
+    signs = torch.tensor([1.0, -1.0]).repeat(8)
+    assert clearly_better(1 - gain + spread * signs, torch.ones(16)) == better

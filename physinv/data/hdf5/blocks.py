@@ -22,10 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    import fcntl
-except ImportError:  # Windows locks open files anyway
-    fcntl = None  # type: ignore[assignment]
+from physinv.config.hdf5_sink import lock_against_writers
 
 _BLOCK = 2**16  # bytes that have a checksum of their own
 _TAIL = struct.Struct("<17sQI")
@@ -113,7 +110,7 @@ class CheckedFile:
         self._path, self._at = path, 0
         self._raw = path.open("rb", buffering=0)
         try:
-            _lock(self._raw, path)
+            lock_against_writers(self._raw.fileno(), path, writing=False)
             size = _tail(self._raw)
             if size is None:
                 raise ValueError(f"{path} has no checksums.")
@@ -234,13 +231,3 @@ def _read(file: Any, size: int) -> bytes:
     while done < size and (n := file.readinto(view[done:])):
         done += n
     return bytes(content[:done])
-
-
-def _lock(file: Any, path: Path) -> None:
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BlockingIOError(f"{path} is being written by another process; wait until that has finished.") from None
-    except OSError:
-        pass  # a file system without locks
