@@ -33,8 +33,8 @@ from physinv.methods.auto import underlying
 from physinv.methods.classical.forward import fit_forward
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.classical.monte_carlo.refine import refine
-from physinv.methods.own_jumps import JumpAnswer
-from physinv.methods.own_ways import STEPS
+from physinv.methods.own.jumps import JumpAnswer
+from physinv.methods.own.ways import STEPS
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import fit_method
 from physinv.models.jumps.base import Jump

@@ -25,7 +25,7 @@ from physinv.config.settings import Settings
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import check_samples
 from physinv.methods.mapped import with_value_map
-from physinv.methods.own_score import OwnPosterior
+from physinv.methods.own.score import OwnPosterior
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import fit_method, method_names
 from physinv.processes.parameters import build

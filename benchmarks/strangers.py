@@ -37,7 +37,7 @@ from physinv.methods.auto import underlying
 from physinv.methods.classical.monte_carlo.importance import fit_importance
 from physinv.methods.classical.monte_carlo.mcmc import fit_mcmc
 from physinv.methods.classical.monte_carlo.refine import refine
-from physinv.methods.own_jumps import JumpAnswer
+from physinv.methods.own.jumps import JumpAnswer
 from physinv.methods.problem import Problem
 from physinv.methods.registry import DEFAULT_METHOD, fit_method
 from physinv.processes.registry import find

@@ -22,7 +22,7 @@ FORKS.set_forkserver_preload(
         "physinv.comparison.cell",
         "physinv.comparison.runner",
         "physinv.evaluation.evaluate",
-        "physinv.methods.own",
+        "physinv.methods.own.method",
         "physinv.reports.plots",
         "physinv.runs.reconstruct",
         "physinv.runs.run",

@@ -45,7 +45,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.data.recipe import load_recipe
-from physinv.methods.own_jumps import FIELDS, PARTICLES, VECTORS
+from physinv.methods.own.jumps import FIELDS, PARTICLES, VECTORS
 from physinv.models.build import build_model
 from physinv.posterior.jumps import JumpPosterior
 from physinv.posterior.posterior import Posterior

@@ -31,15 +31,15 @@ DEFAULT_METHOD = "auto"
 """The method of `physinv train` where none is named."""
 
 _OURS = {  # name: (place below physinv.methods, one line about it), in the order of tables
-    "exact": ("own:fit_exact", "the exact posterior, where one is known"),
+    "exact": ("exact:fit_exact", "the exact posterior, where one is known"),
     "auto": ("auto:fit_auto", "the best of a few methods by a proper score on validation data"),
     "physinv": (
-        "own:fit_physinv",
+        "own.method:fit_physinv",
         "jump kernels or a reverse SDE, with known physics (this package)",
     ),
-    "physinv-flow": ("own:fit_flow", "probability-flow ODE with the same score: one pre-image"),
+    "physinv-flow": ("own.method:fit_flow", "probability-flow ODE with the same score: one pre-image"),
     "linear": (
-        "own:fit_linear_estimate",
+        "classical.linear_estimate:fit_linear_estimate",
         "linear estimate (LMMSE, Wiener filter) with the variance that it misses",
     ),
     "increments": (

@@ -18,7 +18,7 @@ from physinv.config.devices import threads_for
 from physinv.config.inputs import check_count
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
-from physinv.methods.own_score import OwnPosterior
+from physinv.methods.own.score import OwnPosterior
 from physinv.posterior.bracket import bracket
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import weigh

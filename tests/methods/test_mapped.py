@@ -11,7 +11,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import crps
 from physinv.methods.classical.linear_estimate import fit_linear
 from physinv.methods.mapped import MappedAnswer, with_value_map
-from physinv.methods.own_score import OwnPosterior
+from physinv.methods.own.score import OwnPosterior
 from physinv.posterior.value_map import fit_value_map
 from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget

@@ -15,7 +15,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.evaluation.evaluate import evaluate
 from physinv.methods.learned.deep_ensemble import fit_deep_ensemble
 from physinv.methods.learned.regression import fit_dropout
-from physinv.methods.own import fit_physinv
+from physinv.methods.own.method import fit_physinv
 from physinv.methods.problem import Problem
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.reports.reconstruction import draw_reconstruction

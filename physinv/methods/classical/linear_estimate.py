@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["LinearEstimate", "cross_fit", "dense_maps", "fit_linear", "wiener_filters"]
+__all__ = [
+    "LinearEstimate",
+    "cross_fit",
+    "dense_maps",
+    "fit_linear",
+    "fit_linear_estimate",
+    "load_linear_estimate",
+    "wiener_filters",
+]
 
 import functools
 import math
@@ -17,7 +25,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
 from physinv.laws.wiener import filter_channels, wiener_gains
-from physinv.methods.problem import Answer
+from physinv.methods.problem import Answer, Problem
+from physinv.methods.saving import Setup, loaded_by
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
 
@@ -137,6 +146,32 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
 
 
 @torch.no_grad()
+def load_linear_estimate(setup: Setup, tensors: Mapping[str, Tensor]) -> LinearEstimate:
+    """Load the linear estimate.
+
+    Args:
+        setup: What the run knows.
+        tensors: What was fitted.
+
+    Returns:
+        The linear estimate.
+    """
+    return LinearEstimate.from_tensors(setup.layout, tensors)
+
+
+@loaded_by(load_linear_estimate, trains=False, partial=True)
+def fit_linear_estimate(problem: Problem) -> LinearEstimate:
+    """Fit the linear estimate of a problem (:func:`fit_linear`).
+
+    Args:
+        problem: The process and its data.
+
+    Returns:
+        The linear estimate.
+    """
+    return fit_linear(problem.simulator, problem.train, problem.valid)
+
+
 def cross_fit(
     sde: SDE,
     train: TrajectoryDataset,

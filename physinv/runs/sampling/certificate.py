@@ -17,7 +17,7 @@ from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.laws.exact import Density
-from physinv.methods.own_score import OwnPosterior
+from physinv.methods.own.score import OwnPosterior
 from physinv.methods.problem import Answer
 from physinv.posterior.bracket import Bracket, bracket
 from physinv.posterior.weigh import Reversal

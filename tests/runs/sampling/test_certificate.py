@@ -13,7 +13,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
-from physinv.methods.own_score import OwnDensity
+from physinv.methods.own.score import OwnDensity
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.reconstruct import reconstruct

@@ -8,7 +8,8 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.methods.own_jumps import fit_jumps, load_jumps
+from physinv.methods.own.jumps import load_jumps
+from physinv.methods.own.training import fit_jumps
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup
 from physinv.training.budget import Budget

@@ -29,7 +29,7 @@ from physinv.methods.classical.gaussian_prior import load_gaussian_prior
 from physinv.methods.classical.lanczos import lanczos_draws
 from physinv.methods.classical.minimise import gauss_newton
 from physinv.methods.classical.noisy_path import fit_noisy_path
-from physinv.methods.own_ways import clearly_better
+from physinv.methods.own.ways import clearly_better
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.jumps.field_noise import best_factor

@@ -11,8 +11,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import crps, relative_l2
-from physinv.methods.own_jumps import JumpAnswer, fit_jumps, load_jumps
-from physinv.methods.own_newton import try_newton
+from physinv.methods.own.jumps import JumpAnswer, load_jumps
+from physinv.methods.own.newton import try_newton
+from physinv.methods.own.training import fit_jumps
 from physinv.methods.problem import Problem
 from physinv.methods.saving import Setup
 from physinv.runs.sampling.certificate import reversal_behind
@@ -88,9 +89,9 @@ def test_of_fields_in_the_plane_they_are_tried_from_what_leads_and_saved(tmp_pat
     simulator = Burgers(size=8, dimension=2, steps=2, horizon=0.05, inner=1)
     data = made(simulator, "burgers", tmp_path / "d", train=24, valid=16, test=2)
     settings = Settings(width=8, depth=1, batch=4, validate_every=40, validate_windows=8)
-    for module in ("own_newton", "own_jumps"):
-        monkeypatch.setattr(f"physinv.methods.{module}.clearly_better", lambda ours, theirs: True)
-    monkeypatch.setattr("physinv.methods.own_jumps.choose_ways", lambda *given: ((way,), {way: 0.5}))
+    for module in ("newton", "training"):
+        monkeypatch.setattr(f"physinv.methods.own.{module}.clearly_better", lambda ours, theirs: True)
+    monkeypatch.setattr("physinv.methods.own.training.choose_ways", lambda *given: ((way,), {way: 0.5}))
     problem = Problem(simulator, data["train"], data["valid"], settings, Budget(steps=40), folder=tmp_path / "run")
     answer = fit_jumps(problem)
     assert isinstance(answer, JumpAnswer)

@@ -10,9 +10,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, crps
-from physinv.methods.own import kind_of
-from physinv.methods.own_jumps import fit_jumps
-from physinv.methods.own_ways import STEPS
+from physinv.methods.own.method import kind_of
+from physinv.methods.own.training import fit_jumps
+from physinv.methods.own.ways import STEPS
 from physinv.methods.problem import Problem
 from physinv.methods.registry import fit_method
 from physinv.runs.run import load_run, train_run

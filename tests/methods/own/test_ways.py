@@ -10,7 +10,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.methods.own_ways import STEPS, choose_ways, clearly_better, judges, scores_of
+from physinv.methods.own.ways import STEPS, choose_ways, clearly_better, judges, scores_of
 from physinv.methods.problem import Answer, Problem
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 

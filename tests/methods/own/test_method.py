@@ -3,7 +3,7 @@
 import pytest
 from learned_cases import MIXTURE, RING, pair
 
-from physinv.methods.own import fit_physinv
+from physinv.methods.own.method import fit_physinv
 
 
 @pytest.mark.parametrize(
