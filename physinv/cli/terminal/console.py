@@ -184,7 +184,7 @@ def metrics(rows: Sequence[Row], title: str) -> None:
     table = Table(title=_text(title), title_justify="left", title_style="bold", box=box.SIMPLE, padding=0)
     columns = [c for c in ("exact", *_BASELINES) if c == "exact" or any(getattr(r, c) is not None for r in rows)]
     table.add_column("metric", no_wrap=True)
-    for name in ("physinv", *columns, "best"):
+    for name in ("samples", *columns, "best"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("what")
@@ -375,7 +375,7 @@ def checks(found: Sequence[Check]) -> None:
         return
     table = Table(title="Checks that need no exact posterior", title_justify="left", title_style="bold")
     table.add_column("check")
-    table.add_column("physinv", justify="right")
+    table.add_column("samples", justify="right")
     table.add_column("expected", justify="right")
     table.add_column("+-", justify="right")
     table.add_column("what")

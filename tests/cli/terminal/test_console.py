@@ -36,5 +36,5 @@ def test_a_table_of_metrics_with_every_column_fits_80_columns(capsys, monkeypatc
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert "…" not in out
-    assert out.split()[2:9] == ["metric", "physinv", "exact", "climatology", "persistence", "linear", "best"]
+    assert out.split()[2:9] == ["metric", "samples", "exact", "climatology", "persistence", "linear", "best"]
     assert all(word in out for word in ("0.0004514", "0.001235", "9.871e+04", "-12.35", "high"))
