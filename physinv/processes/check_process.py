@@ -43,7 +43,9 @@ def check_fields(cls: type[Any], base: type[Any], given: Iterable[str] = ()) -> 
     for part in cls.__mro__[: cls.__mro__.index(base)]:
         if "__dataclass_fields__" in vars(part) or not issubclass(part, base):
             continue
-        told = [name for name, kind in vars(part).get("__annotations__", {}).items() if _is_field(part, name, kind)]
+        told = [
+            name for name, kind in vars(part).get("__annotations__", {}).items() if _is_field(cls, part, name, kind)
+        ]
         if told or "__init__" in vars(part):
             about = f"that `{told[0]}` is a parameter" if told else "that its parameters are fields, without `__init__`"
             raise ValueError(
@@ -144,9 +146,13 @@ def check_draws(simulator: Simulator) -> None:
         raise ValueError(f"`initial` of {owner} must draw other states from another generator; {remedy}.")
 
 
-def _is_field(part: type, name: str, kind: Any) -> bool:
-    """Whether an annotation of a class that is no dataclass was meant as a parameter."""
+def _is_field(cls: type, part: type, name: str, kind: Any) -> bool:
+    """Whether an annotation was meant as a parameter, in a class that is no dataclass and that another is derived from.
+
+    Without a value it declares what the derived class has.
+    """
     if "ClassVar" in str(kind):
         return False
-    value = vars(part).get(name, 0.0)
-    return isinstance(value, (dataclasses.Field, Real, str))
+    if name not in vars(part):
+        return not hasattr(cls, name) and name not in (field.name for field in dataclasses.fields(cls))
+    return isinstance(vars(part)[name], (dataclasses.Field, Real, str))
