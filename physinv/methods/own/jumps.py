@@ -116,6 +116,8 @@ class JumpAnswer(OwnPosterior):
 
     def notes(self) -> dict[str, Any]:
         found = {**super().notes(), "model": "jumps", "ways": list(self.ways), "found": dict(self.found)}
+        if self.kernel.built_with:
+            found["kernel"] = self.kernel.built_with
         return found | {"newton": {"chosen": self.newton is not None, **self.tried}} if self.tried else found
 
 
@@ -154,6 +156,7 @@ class KernelFamily:
         rate: Learning rate, likewise.
         share: Share of the budget of the score model beside them.
         cheap: Whether new trajectories cost little beside the updates that see them.
+        before: What kernels were built with, beside the settings, in runs that do not say so.
     """
 
     fit: Callable[..., JumpKernel]
@@ -164,9 +167,12 @@ class KernelFamily:
     rate: float
     share: float
     cheap: bool = True
+    before: Mapping[str, int] = field(default_factory=dict)
 
 
-VECTORS = KernelFamily(fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25)
+VECTORS = KernelFamily(
+    fit_vector_jumps, empty_vector_jumps, jump_grids, JumpDensity, 512, 1e-2, 0.25, before={"components": 4}
+)
 """Mixtures along grids of 1, 2 and 4 jumps."""
 
 FIELDS = KernelFamily(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 32, 4e-3, 0.1)
@@ -190,7 +196,8 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
     """
     (family, settings), notes = family_of(setup), setup.notes
     posterior, stream = load_posterior(setup, below("score", tensors)), seeds(setup.seed).child("jumps")
-    kernel = family.empty(posterior.sde, setup.times, setup.layout, settings, seed=stream)
+    built_with = notes.get("kernel", family.before)
+    kernel = family.empty(posterior.sde, setup.times, setup.layout, settings, **built_with, seed=stream)
     kernel.load_state_dict(below("jumps", tensors))
     kernel = kernel.to(setup.device).eval()
     grids = family.grids(len(setup.times) - 1)

@@ -97,6 +97,11 @@ class JumpKernel(nn.Module):
         """The physics."""
         return self._physics[0]
 
+    @property
+    def built_with(self) -> dict[str, int]:
+        """Arguments, beside the settings, that an empty kernel is built with into which the weights are loaded."""
+        return {}
+
     @abstractmethod
     def prepare(self, later: Float[Tensor, "batch *state"], jump: int) -> Tensor:
         """Return what the kernel has to know about later states besides the states, without gradients.

@@ -18,7 +18,7 @@ from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture
 from physinv.models.networks.build import build_network
 from physinv.processes.layout import StateLayout
 
-COMPONENTS = 4
+COMPONENTS = 8
 """Gaussians of the mixture of each jump."""
 
 _WIDER = 0.25  # of the range of the data: by how much the backward solution may leave it on either side
@@ -45,6 +45,7 @@ class VectorJumps(JumpKernel):
         times: Stored times, float64.
         jumps: The table of jumps.
         layout: Layout of the states.
+        components: Gaussians of each mixture.
 
     References:
         Bishop (1994), Mixture density networks.
@@ -65,11 +66,17 @@ class VectorJumps(JumpKernel):
     told: Float[Tensor, "jumps told"]  # what the network hears of each jump: its later and earlier end, and which it is
 
     def __init__(
-        self, network: nn.Module, sde: SDE, times: Float[Tensor, " time"], jumps: list[Jump], layout: StateLayout
+        self,
+        network: nn.Module,
+        sde: SDE,
+        times: Float[Tensor, " time"],
+        jumps: list[Jump],
+        layout: StateLayout,
+        components: int = COMPONENTS,
     ) -> None:
         super().__init__(network, sde, jumps)
         (d,), n, k, moving = layout.shape, len(times), len(jumps), _moving(layout)
-        self.layout = layout
+        self.layout, self.components = layout, components
         self.times = times.double().cpu()
         for name in ("low", "high", "centre", "unit"):
             self.register_buffer(name, torch.zeros(n, d))
@@ -81,6 +88,10 @@ class VectorJumps(JumpKernel):
         self.register_buffer("told", torch.cat([ends.flip(1), torch.eye(k)], 1), persistent=False)
         for name in ("factor", "whitener"):
             self.register_buffer(name, torch.eye(moving).repeat(k, 1, 1))
+
+    @property
+    def built_with(self) -> dict[str, int]:
+        return {"components": self.components}
 
     @torch.no_grad()
     def adapt(self, trajectories: Float[Tensor, "n time d"]) -> None:
@@ -139,7 +150,7 @@ class VectorJumps(JumpKernel):
         """
         moving = self.offset.shape[1]
         inputs, clock, origin = torch.split(prepared, [prepared.shape[1] - 1 - moving, 1, moving], 1)
-        return ConditionalMixture.of(self.network(inputs, clock[:, 0]), moving, COMPONENTS), origin
+        return ConditionalMixture.of(self.network(inputs, clock[:, 0]), moving, self.components), origin
 
     def log_prob(
         self,
@@ -257,6 +268,7 @@ def empty_vector_jumps(
     settings: Settings,
     *,
     parts: tuple[int, ...] = (1, 2, 4),
+    components: int = COMPONENTS,
     seed: Seed = 0,
 ) -> VectorJumps:
     """Build jump kernels that know no data yet: into these a saved state is loaded.
@@ -267,6 +279,7 @@ def empty_vector_jumps(
         layout: Layout of the states.
         settings: Training settings, of which those of the network count.
         parts: Numbers of jumps of the grids.
+        components: Gaussians of the mixture of each jump.
         seed: Seed of the network's first weights.
 
     Returns:
@@ -275,9 +288,9 @@ def empty_vector_jumps(
     (d,) = layout.shape
     jumps = jumps_of(jump_grids(len(times) - 1, parts))
     moving = _moving(layout)
-    inputs, outputs = 2 * d + moving + 1 + len(jumps), mixture_outputs(moving, COMPONENTS)
+    inputs, outputs = 2 * d + moving + 1 + len(jumps), mixture_outputs(moving, components)
     network = build_network(layout, inputs, outputs, settings, seed=seeds(seed).child("model", "network"))
-    return VectorJumps(network, sde, times, jumps, layout)
+    return VectorJumps(network, sde, times, jumps, layout, components)
 
 
 def _moving(layout: StateLayout) -> int:
