@@ -66,8 +66,8 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE|LAW:A:B",
-            help="A parameter of the simulator, or its prior: every trajectory draws its own value from uniform:A:B, "
-            "log_uniform:A:B or normal:MEAN:DEVIATION; repeatable.",
+            help="A parameter of the simulator, or its prior: every trajectory draws its own value from "
+            "uniform:LOW:HIGH, log_uniform:LOW:HIGH or normal:MEAN:DEVIATION; repeatable.",
         ),
     ] = None,
     initial: Annotated[

@@ -31,6 +31,7 @@ from torch import Tensor
 from physinv.config.inputs import Numbers, States, as_states, as_tensor, check_function, check_generator, describe
 
 _HELD = torch.finfo(torch.float32)
+_SHOWN_TO, _SHOWN_AFTER = 1e-6, 200  # error of a displayed state, and the most steps to it
 
 Operator = Callable[[Tensor], Tensor]
 """``(batch, *state) -> (batch, *seen)``, on each state of the batch by itself; exact answers need linear ones."""
@@ -239,9 +240,35 @@ def displayed_state(observation: Observation, y: Float[Tensor, "batch *seen"], s
         >>> displayed_state(first, torch.tensor([[2.0]]), (2,))
         tensor([[2., 0.]])
     """
-    H = jacobian(observation.operator, y.new_zeros(1, *shape)).flatten(1)
-    state: Tensor = y.flatten(1) @ torch.linalg.pinv(H).T
-    return state.reshape(len(y), *shape)
+    # Conjugate gradients from 0 stay among the states that the operator sees, where the least norm is. They need no
+    # matrix, which of a field of a hundred points along each axis would take gigabytes and hours.
+    nothing, least = y.new_zeros(len(y), *shape), torch.finfo(y.dtype).tiny
+    adjoint, offset = linearised(observation.operator, nothing)[1], observation.operator(nothing)
+
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).flatten(1).sum(1)
+
+    def times(size: Tensor, x: Tensor) -> Tensor:
+        return size.reshape(-1, *[1] * (x.ndim - 1)) * x
+
+    gap = y.reshape(offset.shape) - offset
+    unit = (
+        gap.abs().flatten(1).amax(1).clamp(min=least)
+    )  # so that squares are numbers in float32, whatever the unit of y
+    state, gap = nothing, times(1 / unit, gap)
+    gradient = direction = adjoint(gap)
+    left = product(gradient, gradient)
+    aim = (left * _SHOWN_TO**2).clamp(min=least)
+    for _ in range(min(gap[:1].numel(), _SHOWN_AFTER)):
+        if not bool((left > aim).any()):
+            break
+        seen = observation.operator(direction) - offset
+        size = torch.where(left > aim, left / product(seen, seen).clamp(min=least), 0.0)
+        state, gap = state + times(size, direction), gap - times(size, seen)
+        gradient, before = adjoint(gap), left
+        left = product(gradient, gradient)
+        direction = gradient + times(left / before.clamp(min=least), direction)
+    return times(unit, state)
 
 
 def _gap(y: Tensor, clean: Tensor) -> Tensor:

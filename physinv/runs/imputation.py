@@ -68,6 +68,9 @@ def trajectories_with_gaps(
         paths, x = list(data.paths), data.trajectories(slice(0, wanted))
     else:
         paths, x = [path], read_numbers(path, variable, "`--data`")
+        bare = (shape[0], *shape[2:])  # of a field of one channel, as other files have it
+        if run.simulator.layout.space and shape[1] == 1 and tuple(x.shape[-len(bare) :]) == bare:
+            x = x.unsqueeze(-len(bare[1:]) - 1)
         x = x[None] if tuple(x.shape) == shape else x
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"`--data` must hold trajectories of shape {shape}, got {tuple(x.shape)}; see `physinv info`.")

@@ -66,6 +66,13 @@ def test_a_file_with_gaps(folder, physinv, tmp_path):
     assert bool((recon.frames.std(1)[~known] > 0).all())
     assert physinv("evaluate", out)[0] == 0
 
+    # Other files have no axis for the one channel of a field.
+    for name, bare, n in (("several.npy", gaps[:, :, 0], 3), ("one.npy", gaps[0, :, 0], 1)):
+        np.save(tmp_path / name, bare)
+        code, _, err = physinv("impute", folder / "run", "--data", tmp_path / name, "--out", tmp_path / f"{n}.hdf5")
+        assert code == 0, err
+        assert torch.equal(read_reconstruction(tmp_path / f"{n}.hdf5").seen.nan_to_num(9), recon.seen[:n].nan_to_num(9))
+
 
 def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
     data = ("--data", folder / "heat/data/test")

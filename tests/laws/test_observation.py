@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from physinv.laws.observation import Observation, jacobian
+from physinv.laws.observation import Observation, displayed_state, jacobian
 from physinv.laws.operators import coarse, every, everything, low_pass, named, random_mask, sensors
 
 MASK = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(1)) < 0.3
@@ -145,3 +145,29 @@ def test_wrong_arguments_are_refused():
         every(0)
     with pytest.raises(ValueError, match="`kmax` must be at least 0"):
         low_pass(-1)
+
+
+@pytest.mark.parametrize("text", ["everything", "every:2", "sensors:0.25", "coarse:4", "low-pass:3"])
+@pytest.mark.parametrize("unit", [1.0, 1e-20, 1e25])
+def test_what_is_displayed_is_the_smallest_state_that_is_seen_so(text, unit, generator):
+    observation = named(text, 0.1, (1, 8, 8))
+    y = unit * observation.operator(torch.randn(3, 1, 8, 8, generator=generator))
+    H = jacobian(observation.operator, torch.zeros(1, 1, 8, 8)).flatten(1)
+    expected = (y.flatten(1) / unit) @ torch.linalg.pinv(H).T
+    torch.testing.assert_close(
+        displayed_state(observation, y, (1, 8, 8)).flatten(1) / unit, expected, atol=1e-5, rtol=0
+    )
+
+
+def test_what_is_displayed_of_a_dense_operator_follows_the_pseudoinverse(generator):
+    for seen, numbers in ((5, 8), (8, 5)):
+        H = torch.randn(seen, numbers, generator=generator, dtype=torch.float64)
+        y = torch.randn(4, seen, generator=generator, dtype=torch.float64)
+        found = displayed_state(Observation(H, 0.1), y, (numbers,))
+        torch.testing.assert_close(found, y @ torch.linalg.pinv(H).T, atol=1e-5, rtol=0)
+
+
+def test_a_large_field_that_is_seen_whole_is_displayed_without_a_matrix(generator):
+    """Of 40,000 numbers a matrix would take 6 GB."""
+    y = torch.randn(1, 1, 200, 200, generator=generator)
+    torch.testing.assert_close(displayed_state(Observation(everything, 0.1), y, (1, 200, 200)), y)

@@ -7,11 +7,14 @@ import torch
 
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import crps
 from physinv.methods.latent import load_latent
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.methods.registry import fit_method
 from physinv.methods.saving import notes_of
+from physinv.runs.run import train_run
 from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -69,3 +72,35 @@ def test_what_has_no_codes_is_refused(fitted):
     data = TrajectoryDataset.from_arrays(x, times=process.times)
     with pytest.raises(NotApplicableError, match="a latent space is for fields"):
         fit_method("latent", Problem(process, data, data))
+
+
+class StopError(Exception):
+    """What ends a training from outside."""
+
+
+def test_a_run_that_is_stopped_in_the_code_and_behind_it_goes_on_to_the_same_bytes(tmp_path):
+    generate(DatasetPlan(Heat(size=16, dimension=1, steps=2), {"train": 60, "valid": 20}, 0, "heat"), tmp_path / "d")
+    train, valid = (TrajectoryDataset(tmp_path / "d" / "data" / split) for split in ("train", "valid"))
+    settings = SETTINGS.model_copy(update={"batch": 8, "validate_every": 1})
+
+    def run(name, stop_at=1.0, **more):
+        def stop(done, record):
+            if stop_at < done < 1:
+                raise StopError
+
+        options = {"method": "regression", "factor": 2}
+        told = {"settings": settings, "options": options, "budget": Budget(steps=10), "progress": stop}
+        train_run(tmp_path / name, train, valid, method="latent", **told, **more)
+
+    run("whole")
+    kept = [(tmp_path / "parts" / part / "checkpoint.safetensors") for part in ("autoencoder", "regression")]
+    with pytest.raises(StopError):
+        run("parts", stop_at=0.15)  # the code is three tenths of the work
+    assert [path.exists() for path in kept] == [True, False]
+    with pytest.raises(StopError):
+        run("parts", stop_at=0.6, resume=True)
+    first = kept[0].stat().st_mtime_ns
+    run("parts", resume=True)
+    assert kept[0].stat().st_mtime_ns == first  # a code that is finished is not trained again
+    whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts

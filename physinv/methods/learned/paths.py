@@ -22,7 +22,7 @@ from physinv.methods.learned.backbone import build_backbone
 from physinv.methods.learned.coordinates import Context, TargetCoordinates
 from physinv.methods.learned.edm import Denoiser, Flow, Noise
 from physinv.methods.problem import Problem
-from physinv.posterior.flows.straight import matching_error, straight_velocity, transport_noise
+from physinv.posterior.flows.straight import matching_error, straight_velocity, transport_noise, turn
 from physinv.training.objectives.base import Batch
 
 _TEACHER = 8  # steps by which the first flow leads noise to data for the second one
@@ -60,7 +60,7 @@ class Velocity(nn.Module):
         Returns:
             Draws of ``z``.
         """
-        return transport_noise(lambda y, t: self(y, t, context), noise(), steps)
+        return turn(lambda w, t: self.network(self.coordinates.features(context, w), t), noise(), steps)
 
     def flow(self, context: Context) -> tuple[Flow, tuple[float, float], float]:
         """Return the flow from coordinates to noise: its velocity, its span, and the deviation of the noise.
@@ -92,6 +92,19 @@ class Rectified(Velocity):
 
     At ``t = 0`` it aims at the data that belong to one draw of noise, and not at their mean as :class:`Velocity` does.
     """
+
+    def draw(self, noise: Noise, context: Context, steps: int) -> Tensor:
+        """Transport noise to coordinates along lines, on which one step is exact where the flow is straight.
+
+        Args:
+            noise: Draws standard normal numbers, for each observation.
+            context: What depends on the observation.
+            steps: Number of steps of Heun's method.
+
+        Returns:
+            Draws of ``z``.
+        """
+        return transport_noise(lambda y, t: self(y, t, context), noise(), steps)
 
     def expected(self, context: Context) -> Float[Tensor, "batch *moving"]:
         """Return the mean of where 32 draws of noise aim, the same for all observations.
