@@ -252,9 +252,7 @@ def displayed_state(observation: Observation, y: Float[Tensor, "batch *seen"], s
         return size.reshape(-1, *[1] * (x.ndim - 1)) * x
 
     gap = y.reshape(offset.shape) - offset
-    unit = (
-        gap.abs().flatten(1).amax(1).clamp(min=least)
-    )  # so that squares are numbers in float32, whatever the unit of y
+    unit = gap.abs().flatten(1).amax(1).clamp(min=least)  # squares are numbers in float32, whatever the unit of y
     state, gap = nothing, times(1 / unit, gap)
     gradient = direction = adjoint(gap)
     left = product(gradient, gradient)
