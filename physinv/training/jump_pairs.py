@@ -28,7 +28,7 @@ Fresh = Literal["off", "noise", "states"]
 _NUMBERS = 2**19  # of the states of a round at one time
 _UPDATES, _TOGETHER = 32, 2**20  # updates whose batches are drawn at once, and numbers in the states of these
 _LEAST = 200  # updates between two rounds
-_WORTH = 8  # updates that a solver step of a round of fields or particles has to be worth; of vectors one
+_WORTH, _SMALL = 8, 4  # most updates that a solver step of a round has to be worth, and numbers in states worth one
 _SEVERAL = 4  # times the pairs of validation: states that these are drawn from
 _PARTS = 16  # of the trajectories whose images are made at once
 _ENOUGH = 0.25  # of the trajectories of a round: with so many stored ones, these are the first round
@@ -71,11 +71,12 @@ class JumpPairs:
     def every(self) -> int:
         """Number of updates that a round serves: simulating takes a small share of the time.
 
-        A kernel of vectors learns a round by heart in a few hundred updates, and each of these takes longer than a
-        solver step of the few numbers in its states.
+        A solver step of few numbers takes less time than an update, and networks of vectors learn a round by heart
+        within a few hundred updates.
         """
         steps = sum(self.sde.substeps_in(interval) for interval in self.train.times.diff().tolist())
-        return max(_LEAST, steps * (1 if len(self.train.shape) == 1 else _WORTH))
+        worth = min(max(math.prod(self.train.shape) // _SMALL, 1), _WORTH)
+        return max(_LEAST, worth * steps)
 
     def training(self, *, size: int, seeds: Seeds, start: int) -> Iterator[Batch]:
         """Yield the batches of all updates from number ``start`` on, without end.
