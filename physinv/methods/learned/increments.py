@@ -34,7 +34,7 @@ _OPEN: dict[bool, dict[str, Any]] = {  # settings where they are left open: vect
 _MEMBERS = {False: 4, True: 1}  # networks for vectors, for fields
 _STRETCHES = (0.25, 3.0, 56)  # of the spread, 1 among them, from which validation data choose
 _DOUBT, _SURE = 1.0, 2.0  # standard errors by which a factor has to be worse, and by which 1 has to be
-_FEWEST = 2  # independent validation trajectories, below which they say nothing about the spread
+_FEWEST = 2  # independent validation trajectories, below which they do not narrow the spread
 _COPIES = 16  # draws for each error by which they are compared
 _JUDGED = 2**19  # numbers in the validation fields by which noise and spread are fitted, 64 fields at least
 
@@ -162,9 +162,10 @@ def fit_increments(problem: Problem) -> Increments:
         laws.append(law.eval())
     answer = Increments(linear, tuple(laws))
     generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
+    stretch = _stretch(answer, judges[0][at], judges[1][at], generator)
     if independent(problem.valid.n_trajectories, problem.valid.config) < _FEWEST:
-        return answer
-    return replace(answer, stretch=_stretch(answer, judges[0][at], judges[1][at], generator))
+        stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
+    return replace(answer, stretch=stretch)
 
 
 @torch.no_grad()
@@ -172,8 +173,11 @@ def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torc
     """A factor of the spread: 1 unless its CRPS is clearly worse than the best one's, else the widest about as good.
 
     Each error counts in units of the spread that was predicted for it.  Validation windows may be few and alike: then
-    they say little against the spread that was learned.  Where they do, too little spread is the worse mistake.
+    they say little against the spread that was learned.  Where they do, too little spread is the worse mistake.  A
+    single trajectory says nothing about the spread.
     """
+    if len(initial) < 2:
+        return 1.0
     mean = answer.mean(final)[:, None]
     noise, gap = answer.sample(final, _COPIES, generator=generator) - mean, initial[:, None] - mean
     unit = noise.square().mean(1, keepdim=True).sqrt()

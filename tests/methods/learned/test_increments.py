@@ -220,7 +220,7 @@ def test_a_sensor_that_fails_now_and_then_does_not_widen_the_law(split, slab, tm
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_validation_windows_that_all_overlap_do_not_change_the_spread(overlap, tmp_path, generator):
+def test_validation_windows_that_all_overlap_do_not_narrow_the_spread(overlap, tmp_path, generator):
     """Errors of 40 validation windows are a third of those of training, in a window's length or in forty of them."""
     rng = np.random.default_rng(0)
     first = {s: rng.normal(size=(n, 1, 1)) for s, n in (("train", 400), ("valid", 40))}
