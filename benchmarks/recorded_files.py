@@ -131,12 +131,17 @@ def page(record: dict[str, object]) -> str:
     """The page of the documentation."""
     rows = []
     for file in FILES:
-        values = {k.removeprefix(f"{file.row}: "): v[0] for k, v in record["figures"].items() if k.startswith(file.row)}
+        values = {
+            k.removeprefix(f"{file.row}: "): v[0] for k, v in record["figures"].items() if k.startswith(f"{file.row}: ")
+        }
         cells = [f"{values[c]:.3g}" if c in values else "" for c in ("observations", *COLUMNS)]
         if values:
             rows.append(f"| `{file.row}` | {file.what} | {' | '.join(cells)} |")
+    done = {*record["refused"], *(key.rpartition(": ")[0] for key in record["figures"])}
     refused = [f"- `{name}`: {line}" for name, line in record["refused"].items()]
-    ways = [f"    physinv import {f.names} {f.options.replace('{folder}/', '')} --out data" for f in FILES]
+    ways = [
+        f"    physinv import {f.names} {f.options.replace('{folder}/', '')} --out data" for f in FILES if f.row in done
+    ]
     heads = ["file", "what", "test windows", "CRPS", *COLUMNS[1:]]
     lines = [
         "# Files that others wrote",

@@ -144,7 +144,7 @@ def _count(numbers: int, *, quadratic: bool) -> int:
 def _terms(known: Tensor, numbers: Tensor, *, quadratic: bool) -> Tensor:
     """Standardised numbers, and their products."""
     centre, deviation, low, high = numbers
-    z = (known.clamp(low, high) - centre) / deviation
+    z: Tensor = (known.clamp(low, high) - centre) / deviation
     if not quadratic:
         return z
     i, j = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)

@@ -183,14 +183,17 @@ def test_states_whose_means_overflow_are_refused_in_one_line():
 
 
 def sea(years, seed):
-    """Months of a field of 20 points: a season with two harmonics, and anomalies of which .6 persist, 6 months apart."""
+    """Months of a field of 20 points: a season with two harmonics, and anomalies, of which .6 persist half a year."""
     rng = np.random.default_rng(seed)
     angle = 2 * np.pi * np.arange(12 * years) / 12
     season = [np.outer(3 * np.sin(a) + 2 * np.cos(2 * a), np.linspace(1, 2, 20)) for a in (angle, angle + np.pi)]
     last = rng.normal(size=(12 * years, 20))
     first = 0.6 * last + 0.8 * rng.normal(size=last.shape)
     still = np.repeat(np.stack([np.sin(angle), np.cos(angle)], 1)[:, :, None], 20, 2)
-    ends = [np.concatenate([(part + anomaly)[:, None], still], 1) for part, anomaly in zip(season, (first, last))]
+    ends = [
+        np.concatenate([(part + anomaly)[:, None], still], 1)
+        for part, anomaly in zip(season, (first, last), strict=True)
+    ]
     return np.stack(ends, 1)
 
 
