@@ -130,8 +130,8 @@ class LinearEstimate(Answer):
         means, maps = (tensors["mean_initial"], tensors["mean_final"]), (tensors["weights"], tensors.get("anchors"))
         context = below("context", tensors)
         known = ContextMeans.from_tensors(layout, context) if context else None
-        more = {"relative": "relative" in tensors, "kept": tensors.get("kept"), "context": known}
-        return LinearEstimate(layout, *means, *maps, tensors["deviation"], **more)
+        size, kept = tensors["deviation"], tensors.get("kept")
+        return LinearEstimate(layout, *means, *maps, size, relative="relative" in tensors, kept=kept, context=known)
 
     def _mapped(self, gap: Tensor) -> Tensor:
         if self.anchors is not None:
