@@ -20,6 +20,7 @@ SCRIPTS = {  # of records whose script has another name
     **{f"reversals-{system}": "reversals" for system in ("burgers", "kuramoto-sivashinsky")},
     **{name: f"speed/{name}" for name in ("fft_share", "generation", "latent", "verifying", "wrapping")},
     "trajectory-flips": "trajectory_flips",
+    "recorded-files": "recorded_files",
     **{
         name: f"speed/{name.replace('-', '_')}"
         for name in ("time-to-accuracy", "small-trajectories", "memory", "overhead", "physics-backward")

@@ -11,14 +11,25 @@ from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
 
 
-def recorded(folder, layout, times, splits):
+def recorded(folder, layout, times, splits, **about):
     """Write trajectories ``{split: (n, time, *state)}`` as ``physinv import`` does, and open the splits.
+
+    Args:
+        folder: Where to write.
+        layout: Layout of the states.
+        times: Stored times.
+        splits: The trajectories.
+        **about: What else the configuration says, such as how windows were cut.
 
     Returns:
         One dataset in memory for each split, by name.
     """
     times = np.asarray(times, dtype=float)
-    config = {"simulator": "recorded", "parameters": json.loads(json.dumps(describe(Recorded.of(layout, times))))}
+    config = {
+        "simulator": "recorded",
+        "parameters": json.loads(json.dumps(describe(Recorded.of(layout, times)))),
+        **about,
+    }
     found = {}
     for split, states in splits.items():
         (folder / "data" / split).mkdir(parents=True)

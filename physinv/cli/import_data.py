@@ -105,7 +105,7 @@ def import_(
         few = check_values(plan)
         checked = "finite, in float32 too" if few else "not checked, since there are many: the import does"
         console.mapping({**plan.summary(), "values": checked}, as_json=False)
-        console.warn(few_warnings(plan.picks, len(plan.recorded.times)))
+        console.warn(few_warnings(plan.picks, len(plan.recorded.times), cut=choices.window is not None))
         if few:
             console.warn([*size_warnings(Planned(plan)), *precision_warnings(Planned(plan))])
         return
@@ -120,7 +120,8 @@ def import_(
         )
     with keeping(f"the dataset in {folder} is complete"):
         data = TrajectoryDataset(folder / "data" / "train")
-        console.warn([*few_warnings(plan.picks, len(data.times)), *size_warnings(data), *precision_warnings(data)])
+        few_of = few_warnings(plan.picks, len(data.times), cut=choices.window is not None)
+        console.warn([*few_of, *size_warnings(data), *precision_warnings(data)])
         splits = ", ".join(f"{split} {len(picks)}" for split, picks in plan.picks.items())
         console.say(f"dataset in {folder}: {splits} trajectories ({plan.config['split']})")
 

@@ -50,12 +50,13 @@ class Blocks(Protocol):
         """
 
 
-def few_warnings(splits: Mapping[str, Sized], times: int) -> list[str]:
+def few_warnings(splits: Mapping[str, Sized], times: int, *, cut: bool = False) -> list[str]:
     """Say which splits hold a single trajectory, from which no spread can be learned or measured.
 
     Args:
         splits: Trajectories by split.
         times: Stored times of a trajectory.
+        cut: Whether trajectories are windows of a recording already.
 
     Returns:
         One sentence that names them and says what to do, or none.
@@ -63,10 +64,13 @@ def few_warnings(splits: Mapping[str, Sized], times: int) -> list[str]:
     single = [name for name, trajectories in splits.items() if len(trajectories) < 2]
     if not single:
         return []
-    cut = f", or cut them into shorter ones (`--window {times // 2} --split-by trajectory`)" if times > 3 else ""
+    more = f", or cut them into shorter ones (`--window {times // 2} --split-by trajectory`)" if times > 3 else ""
+    if cut:
+        shorter = f"cut shorter windows (`--window {times // 2}`), or " if times > 3 else ""
+        more = f", or {shorter}set more of the recording aside (`--valid 0.2 --test 0.2`)"
     return [
         f"a single trajectory for {', '.join(single)}: 2 are the least that shows a spread, and 100 or more are needed "
-        f"to learn it; give more trajectories{cut}."
+        f"to learn it; give more trajectories{more}."
     ]
 
 

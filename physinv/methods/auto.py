@@ -19,6 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
+from physinv.data.imports.windows import independent
+from physinv.equations.series import mean_error
 from physinv.evaluation.metrics import crps_map, energy_score
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.registry import fit_method, load_method, trains
@@ -28,6 +30,7 @@ from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
 _LINEAR = "linear"
 _NUMBERS = 2**13  # of all observations that candidates are scored on: drawing for them takes time
 _FEWEST = 16  # observations all the same
+_INDEPENDENT = 2  # validation trajectories, below which they don't speak for the linear estimate
 
 
 @dataclass(frozen=True)
@@ -183,9 +186,11 @@ def fit_auto(
         answer = fit_method(best, problem.part(f"rest-{best}", share=rest, begun=begun))
         tried.append((referee.judge(best, rest, answer), answer))
     # The best of them; the linear estimate where it is better by more than the error of the difference, since among
-    # equals the one with the right correlations is to be preferred.
+    # equals the one with the right correlations is to be preferred.  Its spread is that of its errors on these very
+    # data: windows that all overlap decide nothing.
     first, answer = min(tried[1:], key=lambda item: item[0].relative)
-    if first.failed or first.relative - first.error > 1.0:
+    few = independent(problem.valid.n_trajectories, problem.valid.config) < _INDEPENDENT
+    if first.failed or (first.relative - first.error > 1.0 and not few):
         first, answer = tried[0]
     return Chosen(answer, first.method, tuple(trial for trial, _ in tried))
 
@@ -234,7 +239,7 @@ class _Referee:
         found = (float(each.mean()), energy)
         relative = sum(s / u if u > 0 else math.inf for s, u in zip(found, self.unit, strict=True)) / len(found)
         gap = each - (each if self.linear is None else self.linear)
-        error = float(gap.std(correction=0)) / math.sqrt(len(gap)) / self.unit[0] if self.unit[0] > 0 else 0.0
+        error = float(mean_error(gap)) / self.unit[0] if self.unit[0] > 0 and len(gap) > 1 else 0.0
         return Trial(name, share, *found, relative, error)
 
     @torch.no_grad()

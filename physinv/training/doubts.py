@@ -34,7 +34,7 @@ def training_warnings(simulator: Simulator, train: TrajectoryDataset, valid: Tra
         A sentence for each doubt, with the quantity, its size, and what to do; none where all is well.
     """
     splits = {"train": range(train.n_trajectories), "valid": range(valid.n_trajectories)}
-    found = few_warnings(splits, len(train.times)) + _constant(train)
+    found = few_warnings(splits, len(train.times), cut="window" in train.config) + _constant(train)
     if simulator.known:
         found += _noise(simulator, train)
         if not isinstance(simulator, Linear):

@@ -55,6 +55,11 @@ def test_splits_of_one_trajectory_are_named():
     assert "--window 3 --split-by trajectory" in told
     assert "--window" not in few_warnings({"train": range(1)}, 3)[0]
     assert few_warnings({"train": range(2), "valid": range(2)}, 6) == []
+    # windows of one recording are no trajectories that could be set aside whole
+    (told,) = few_warnings({"valid": range(1)}, 6, cut=True)
+    assert "`--window 3`" in told
+    assert "--split-by" not in told
+    assert "--valid 0.2" in few_warnings({"valid": range(1)}, 3, cut=True)[0]
 
 
 @pytest.mark.parametrize("unit", [1e-40, 1e-22, 1e18, 1e30])

@@ -17,6 +17,7 @@ from physinv.runs.run import load_run, train_run
 from physinv.runs.run_json import choice, read_info
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from tests.recorded_cases import recorded
 
 QUICK = Settings(width=8, depth=1, batch=64, validate_every=5, validate_windows=64)
 TWO = OrnsteinUhlenbeck(dim=2, components=2, width=0.3, noise=0.8, steps=2)  # far from Gaussian: linear is poor
@@ -119,6 +120,17 @@ def test_it_is_never_worse_than_the_linear_estimate(problem, monkeypatch):
         fit_auto(problem, candidates=("inapplicable",))
     with pytest.raises(ValueError, match="`share` must be positive and leave something of the budget to the best of 2"):
         fit_auto(problem, candidates=("bad", "infinite"), share=0.5)
+
+
+@pytest.mark.parametrize("stride", [1, 100])
+def test_windows_that_all_overlap_do_not_speak_for_the_linear_estimate(stride, data, tmp_path, monkeypatch):
+    """Whose spread is that of its errors on these very windows."""
+    candidate("other", lambda steps: 5.0, monkeypatch)
+    states = {split: data[split].trajectories() for split in ("train", "valid")}
+    about = {"states": 2, "every": 99, "stride": stride}
+    cut = recorded(tmp_path, TWO.layout, data["train"].times, states, window=about)
+    found = fit_auto(Problem(TWO, cut["train"], cut["valid"], QUICK, Budget(steps=100)), candidates=("other",))
+    assert found.method == ("other" if stride == 1 else "linear")
 
 
 def test_scores_are_those_of_the_samples(tmp_path):

@@ -11,14 +11,22 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.data.process import process_of
-from physinv.methods.classical.linear_estimate import cross_fit, fit_linear
-from physinv.processes.layout import VectorLayout
+from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit, fit_linear
+from physinv.processes.layout import FieldLayout, VectorLayout
+from physinv.processes.parameters import build
+from physinv.processes.recorded import Recorded
 from simulators.fields.heat import Heat
 from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from tests.recorded_cases import recorded
 
 N = 2000
+YEARS = {"train": 6, "valid": 2, "test": 5}
+
+
+def ends_of(data):
+    """Initial and final states."""
+    return data.states(0), data.states(-1)
 
 
 def splits(simulator, name, folder, n=N):
@@ -172,3 +180,34 @@ def test_states_whose_means_overflow_are_refused_in_one_line():
     train, valid = (TrajectoryDataset.from_arrays(part, times=process.times) for part in (x[:40], x[40:]))
     with pytest.raises(ValueError, match=r"no regression of these states is finite in float32: .* in larger units\.$"):
         fit_linear(process, train, valid)
+
+
+def sea(years, seed):
+    """Months of a field of 20 points: a season with two harmonics, and anomalies, of which .6 persist half a year."""
+    rng = np.random.default_rng(seed)
+    angle = 2 * np.pi * np.arange(12 * years) / 12
+    season = [np.outer(3 * np.sin(a) + 2 * np.cos(2 * a), np.linspace(1, 2, 20)) for a in (angle, angle + np.pi)]
+    last = rng.normal(size=(12 * years, 20))
+    first = 0.6 * last + 0.8 * rng.normal(size=last.shape)
+    still = np.repeat(np.stack([np.sin(angle), np.cos(angle)], 1)[:, :, None], 20, 2)
+    ends = [
+        np.concatenate([(part + anomaly)[:, None], still], 1)
+        for part, anomaly in zip(season, (first, last), strict=True)
+    ]
+    return np.stack(ends, 1)
+
+
+def test_recordings_with_a_season_are_estimated_around_it(tmp_path):
+    layout = FieldLayout(
+        ("T", "phase_sine", "phase_cosine"), "x", [range(20)], "OPEN", static=("phase_sine", "phase_cosine")
+    )
+    data = recorded(tmp_path, layout, [0.0, 1.0], {s: sea(n, i) for i, (s, n) in enumerate(YEARS.items())})
+    simulator = build(Recorded, data["train"].config["parameters"])
+    found, (truth, final) = fit_linear(simulator, data["train"], data["valid"]), ends_of(data["test"])
+    error = float((found.mean(final) - truth)[:, 0].square().mean())
+    # .64 is left of an anomaly; six coefficients of 72 months add 6/72, and damping and the choice of a penalty some
+    assert 0.64 * (1 - 5 * (2 / truth[:, 0].numel()) ** 0.5) < error < 0.64 * (1 + 2 * 6 / 72)
+    assert found.context is not None
+    assert found.persists
+    again = LinearEstimate.from_tensors(layout, found.tensors())
+    assert torch.equal(again.mean(final), found.mean(final))

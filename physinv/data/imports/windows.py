@@ -7,11 +7,12 @@ over where it is long, so that every block sees all of its regimes and seasons.
 
 from __future__ import annotations
 
-__all__ = ["Window", "blocks_of_time", "common_grid", "starts_in"]
+__all__ = ["Window", "blocks_of_time", "common_grid", "independent", "starts_in"]
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +140,29 @@ def common_grid(
     if not kept.all():
         notes.append(f"{int((~kept).sum())} of {len(windows)} windows left out: they lie across gaps or uneven times")
     return grid, kept.tolist(), notes
+
+
+def independent(count: int, config: Mapping[str, Any]) -> float:
+    """Return about how many trajectories of a split have no times in common.
+
+    Args:
+        count: Trajectories in the split.
+        config: Configuration of the dataset, which says how windows were cut, if they were.
+
+    Returns:
+        Their number: all of them where none overlap.
+
+    Example:
+        >>> independent(102, {"window": {"states": 6, "every": 10, "stride": 1}})
+        2.0
+        >>> independent(100, {})
+        100.0
+    """
+    about = config.get("window")
+    if not about:
+        return float(count)
+    window = Window(about["states"], about["every"], about["stride"])
+    return count * min(1.0, window.stride / window.span)
 
 
 def _shorter(n: int, window: Window) -> str:

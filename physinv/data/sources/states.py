@@ -62,7 +62,8 @@ def states_of(
     states = _channels(picked, list(source.attrs.get("axes", ())), path)
     states, more = place_states(source, states, times, dict(positions or {}), path)
     told_of = parameters(source, states, names)
-    notes += _left_out([n for n in left if n.removeprefix("scalars/") not in told_of], "choose with --variable")
+    used = {*told_of, times, *(positions or {}).values()}  # times and positions that a user names are not left out
+    notes += _left_out([n for n in left if n.removeprefix("scalars/") not in used], "choose with --variable")
     notes += _left_out(text, "text, not numbers")
     ends, about = boundaries(states, boundary, source.attrs.get("boundary", {}))
     states.attrs.update(

@@ -26,7 +26,8 @@ from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
 from physinv.laws.wiener import filter_channels, wiener_gains
 from physinv.methods.problem import Answer, Problem
-from physinv.methods.saving import Setup, loaded_by
+from physinv.methods.saving import Setup, below, loaded_by, prefixed
+from physinv.models.context_means import ContextMeans, persisting
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
 
@@ -54,6 +55,9 @@ class LinearEstimate(Answer):
         anchors: Directions in the space of ``x_T``, ``(n, d)``; None for the factor per mode.
         deviation: Standard deviation ``D^(1/2)`` of the errors of the estimate.
         relative: Whether ``m_0`` and ``G`` are those of ``x_0 - x_T``, to which ``x_T`` is added.
+        kept: Share ``a`` of the deviation ``x_T - m_T`` that persists, for each channel, so that ``G + a`` stands for
+            ``G``; None: 0.
+        context: How far both means depend on what is known of a trajectory; None: not at all.
     """
 
     layout: StateLayout
@@ -63,10 +67,17 @@ class LinearEstimate(Answer):
     anchors: Float[Tensor, "n d"] | None
     deviation: Float[Tensor, "*state"]
     relative: bool = field(default=False, kw_only=True)
+    kept: Float[Tensor, "*one_state"] | None = field(default=None, kw_only=True)
+    context: ContextMeans | None = field(default=None, kw_only=True)
 
     def mean(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
-        out = self.mean_initial + self._mapped(final - self.mean_final)
+        start, gap = self.mean_initial, final - self.mean_final
+        if self.context is not None:
+            first, last = self.context.shifts(final)
+            start, gap = start + first, gap - last
+        out = start + self._mapped(gap)
         out = out + final if self.relative else out
+        out = out if self.kept is None else out + self.kept * gap
         return self.layout.set_moving(self.layout.moving(out), final)
 
     def sample(
@@ -91,12 +102,19 @@ class LinearEstimate(Answer):
         """
         return gaussian_log_prob(initial - self.mean(final), self.deviation.square(), initial)
 
+    @property
+    def persists(self) -> bool:
+        """Whether what is observed is itself a part of the estimate."""
+        return self.relative or self.kept is not None
+
     def tensors(self) -> dict[str, Tensor]:
         """Return means, map and deviation."""
         names = ("mean_initial", "mean_final", "weights", "deviation")
         anchors = {} if self.anchors is None else {"anchors": self.anchors}
         relative = {"relative": torch.ones(1)} if self.relative else {}
-        return {name: getattr(self, name) for name in names} | anchors | relative
+        kept = {} if self.kept is None else {"kept": self.kept}
+        context = {} if self.context is None else prefixed("context", self.context.tensors())
+        return {name: getattr(self, name) for name in names} | anchors | relative | kept | context
 
     @staticmethod
     def from_tensors(layout: StateLayout, tensors: Mapping[str, Tensor]) -> LinearEstimate:
@@ -110,7 +128,10 @@ class LinearEstimate(Answer):
             The estimate.
         """
         means, maps = (tensors["mean_initial"], tensors["mean_final"]), (tensors["weights"], tensors.get("anchors"))
-        return LinearEstimate(layout, *means, *maps, tensors["deviation"], relative="relative" in tensors)
+        context = below("context", tensors)
+        known = ContextMeans.from_tensors(layout, context) if context else None
+        size, kept = tensors["deviation"], tensors.get("kept")
+        return LinearEstimate(layout, *means, *maps, size, relative="relative" in tensors, kept=kept, context=known)
 
     def _mapped(self, gap: Tensor) -> Tensor:
         if self.anchors is not None:
@@ -290,7 +311,8 @@ def _best(
         kinds: list[_Kind] = [dense, *list(grids)[1:]]
         if not layout.space and not layout.positions:  # numbers side by side, of which one sensor may fail
             kinds.append(functools.partial(_without_faults, dense))
-        grids = dict.fromkeys([*kinds, *(functools.partial(_of_increments, kind) for kind in kinds)], _RECORDED)
+        around = [functools.partial(form, kind) for form in (_of_increments, _of_deviations) for kind in kinds]
+        grids = dict.fromkeys([*kinds, *around], _RECORDED)
     few = len(x0) <= x0[0].numel()
     power = 1 if _is_recorded(sde) else 2  # squares of a few faults of a sensor would outweigh all else
 
@@ -310,7 +332,7 @@ def _best(
             "in larger units."
         )
     alike = [item for item, e in zip(found, errors, strict=True) if e <= (_ALIKE if damped else 1.0) * min(errors)]
-    best, kind, penalty = min(alike, key=lambda item: (item[0].relative, -item[2])) if damped else alike[0]
+    best, kind, penalty = min(alike, key=lambda item: (item[0].persists, -item[2])) if damped else alike[0]
 
     # Its errors on the validation data, in float64: their squares must not underflow in small units.
     miss = (best.mean(yT) - y0).square().mean(0)
@@ -353,6 +375,23 @@ def _of_increments(
 ) -> list[LinearEstimate]:
     """Regressions of what is to be added to ``x_T``."""
     return [replace(estimate, relative=True) for estimate in kind(layout, x0 - xT, xT, penalties)]
+
+
+def _of_deviations(
+    kind: _Kind, layout: StateLayout, x0: Tensor, xT: Tensor, penalties: tuple[float, ...]
+) -> list[LinearEstimate]:
+    """Regressions around what persists of a deviation from the mean, which may depend on what is known.
+
+    This is how anomalies from the season are forecast: a regression with one penalty for both shrinks the season, or
+    learns what the few years of a recording have in common by chance.
+    """
+    context = ContextMeans.fit(layout, x0, xT)
+    if context is not None:
+        first, last = context.shifts(xT)
+        x0, xT = x0 - first, layout.set_moving(layout.moving(xT - last), torch.zeros_like(xT))
+    kept = persisting(layout, x0, xT)
+    found = kind(layout, x0 - kept * (xT - xT.mean(0)), xT, penalties)
+    return [replace(estimate, kept=kept, context=context) for estimate in found]
 
 
 def _is_recorded(sde: SDE) -> bool:

@@ -19,6 +19,7 @@ from physinv.models.jumps.field_noise import FieldNoise
 from physinv.processes.layout import StateLayout
 
 _FAR = 8.0  # deviations to which features are clamped
+_SHARED = 10  # errors that count for the scale of a channel, beside those at one point
 _LOGS = 6.0  # largest modulus of the logarithm of a deviation
 
 
@@ -89,10 +90,11 @@ class FieldIncrements(IncrementLaw):
         deviation = size((final - place[0]).square()).sqrt()
         self.scale.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
 
-        # Errors point by point, as far as there are enough of them to tell one point from another.
+        # Errors point by point, shrunk to those of the channel as far as they are few.
         error = layout.moving(initial - estimate).square()
         channel = size(error).expand_as(error[0])
-        mean = channel if _uniform(layout) else (error.mean(0) + channel) / 2
+        n = 0 if _uniform(layout) else len(error)
+        mean = (n * error.mean(0) + _SHARED * channel) / (n + _SHARED)
         floor = (LEAST * layout.moving(self.scale)).square()
         self.unit.copy_(torch.maximum(mean, floor).sqrt())
 

@@ -185,6 +185,12 @@ def test_complex_fields_are_two_channels(tmp_path):
     assert np.array_equal(state_array(states)[0].transpose(1, 0, 2), U[:2])
 
 
+def test_times_and_positions_that_are_named_are_not_left_out(tmp_path):
+    path = archive(tmp_path / "a.npz", u=U, Zeit=T, Ort=X, other=np.zeros((3, 2)))
+    states = read_states(path, "u", "sample,time,x", times="Zeit", positions={"x": "Ort"})
+    assert [n for n in states.attrs["notes"] if n.startswith("left")] == ["left out: other (choose with --variable)"]
+
+
 def test_only_what_is_not_stored_is_left_out(tmp_path):
     """A number for each sample is a parameter; another array is not."""
     path = archive(tmp_path / "a.npz", u=U, t=T, x=X, kappa=np.arange(6.0), other=np.zeros((3, 2)))

@@ -217,3 +217,18 @@ def test_a_sensor_that_fails_now_and_then_does_not_widen_the_law(split, slab, tm
     drawn = answer.sample(final, 64, generator=generator)
     assert float(crps(drawn, truth)) < 0.1 * float((final - truth).abs().mean())  # persistence, as without faults
     assert 0.85 < float(coverage(drawn, truth)) < 0.95
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_validation_windows_that_all_overlap_do_not_narrow_the_spread(overlap, tmp_path, generator):
+    """Errors of 40 validation windows are a third of those of training, in a window's length or in forty of them."""
+    rng = np.random.default_rng(0)
+    first = {s: rng.normal(size=(n, 1, 1)) for s, n in (("train", 400), ("valid", 40))}
+    size = {"train": 0.3, "valid": 0.1}
+    splits = {s: np.concatenate([x, x + size[s] * rng.normal(size=x.shape)], 1) for s, x in first.items()}
+    about = {"window": {"states": 2, "every": 39, "stride": 1 if overlap else 40}}
+    data = recorded(tmp_path, VectorLayout("x", 1), [0.0, 1.0], splits, **about)
+    answer = fit_increments(problem_of(data, 200, width=8, depth=1))
+    spread = float(answer.sample(data["valid"].states(-1), 32, generator=generator).std(1).mean())
+    # .3 as in training, or .1 as in validation, each with the error of the weights
+    assert spread == pytest.approx(0.3 if overlap else 0.1, rel=0.4)
