@@ -185,7 +185,7 @@ PARTICLES = KernelFamily(
 
 
 def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
-    """Load what :func:`fit_jumps` returned.
+    """Load what :func:`~physinv.methods.own.training.fit_jumps` returned.
 
     Args:
         setup: What the run knows.
