@@ -217,8 +217,9 @@ class Table(Schedule):
     def __post_init__(self) -> None:
         for name in ("times", "integrals"):
             found = getattr(self, name)
-            if len(found) < 2 or found[0] != 0 or any(a >= b for a, b in itertools.pairwise(found)):
-                raise ValueError(f"`{name}` must increase from 0, got {list(found[:4])}.")
+            rising = all(a < b < math.inf for a, b in itertools.pairwise(found))  # false for NaN, too
+            if len(found) < 2 or found[0] != 0 or not rising:
+                raise ValueError(f"`{name}` must be finite and increase from 0, got {list(found[:4])}.")
 
     @property
     def horizon(self) -> float:
@@ -255,10 +256,12 @@ class Table(Schedule):
 
 
 def _check_numbers(schedule: LinearRate | Cosine | Geometric) -> None:
-    """Refuse words and arrays in the place of numbers."""
+    """Refuse words, arrays and infinities in the place of numbers."""
     for field in fields(schedule):
         if not isinstance(value := getattr(schedule, field.name), Real):
             raise ValueError(f"`{field.name}` of {type(schedule).__name__} must be a number, got {describe(value)}.")
+        if math.isinf(value):  # NaN is refused by the rules of each schedule, infinity may keep them
+            raise ValueError(f"`{field.name}` of {type(schedule).__name__} must be finite, got {value:g}.")
 
 
 def _check_horizon(horizon: float) -> None:

@@ -111,6 +111,10 @@ def test_likelihood_of_a_gaussian_through_posterior(process):
         (lambda: Geometric(2.0, 1.0), "`low` and `high`"),
         (lambda: Table((0.0, 1.0), (0.0, 0.0)), "`integrals`"),
         (lambda: VP(basis="wavelet"), "`basis`"),
+        (lambda: LinearRate(0.1, math.inf), "`last` of LinearRate must be finite"),
+        (lambda: Geometric(0.1, math.inf), "`high` of Geometric must be finite"),
+        (lambda: Cosine(offset=math.inf), "`offset` of Cosine must be finite"),
+        (lambda: Table((0.0, 1.0), (0.0, math.nan)), "`integrals` must be finite"),
     ],
 )
 def test_wrong_schedules_are_refused_in_one_line(wrong, message):
