@@ -36,6 +36,11 @@ class SDE(ABC):
 
     direction: int = 1
 
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Times at which drift or diffusion jump: adaptive solvers go from one to the next.  Here none."""
+        return ()
+
     def substeps_in(self, duration: float) -> int:
         """Return how many steps of :meth:`drift_flow`, and of the solver, a duration takes: here always one.
 

@@ -14,7 +14,8 @@ __all__ = [
     "transition_log_prob",
 ]
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -36,6 +37,7 @@ EXACT_DIVERGENCE = 64
 MAX_NUMBERS = 2**20
 """Numbers computed at the same time when products with a Jacobian are taken side by side."""
 
+_INSIDE = 1e-6  # of an interval between two kinks: by which times stay away from both
 _SMALL = 1e-8  # of sqrt(T): variance that noise brings until then is less than that of any number that varies
 
 
@@ -91,7 +93,9 @@ def log_prob(
             f"the law has no density at t = 0, where {flat:.0f} or so of the {x[0].numel()} numbers of a state do not "
             f"vary; give `span` = (t0, {last:g}) with t0 > 0 for the density of states at t0."
         )
-    return flow_log_prob(by_root, x, (t0**0.5, last**0.5), base, divergence=divergence, rtol=rtol, atol=atol)
+    kinks = [t**0.5 for t in flow.sde.kinks]
+    ends = (t0**0.5, last**0.5)
+    return flow_log_prob(by_root, x, ends, base, kinks=kinks, divergence=divergence, rtol=rtol, atol=atol)
 
 
 def flow_log_prob(
@@ -100,6 +104,7 @@ def flow_log_prob(
     span: tuple[float, float],
     base: Density,
     *,
+    kinks: Sequence[float] = (),
     divergence: Divergence | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
@@ -114,6 +119,7 @@ def flow_log_prob(
         x: States at ``a``.
         span: ``(a, b)``, increasing.
         base: Log density at ``b``.
+        kinks: Increasing values of ``s`` at which the velocity jumps.
         divergence: How the divergence is computed: :func:`exact` (None) or :func:`hutchinson`.
         rtol: Relative tolerance of the solver.
         atol: Tolerance of the solver beside that: of states in units of their root mean square, of densities in nats.
@@ -127,17 +133,28 @@ def flow_log_prob(
     """
     divergence = exact if divergence is None else divergence
 
-    def rate(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        inside = s.clamp(*span)  # the solver may probe beyond the end for its first step
-        return divergence(lambda y: velocity(inside, y), state[0])
+    def between(low: float, high: float) -> Callable[[Tensor, tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:
+        def rate(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            inside = s.clamp(low, high)  # the solver may probe beyond the end for its first step
+            return divergence(lambda y: velocity(inside, y), state[0])
 
+        return rate
+
+    # From kink to kink.  Times stay off both, so that rounding to float32 does not show the velocity of the other side.
+    places = [span[0], *(s for s in kinks if span[0] < s < span[1]), span[1]]
+    rounding = 4 * torch.finfo(torch.float32).eps * span[1]
     # The tolerance of the states is in units of their root mean square, that of the density in nats.
-    ends = torch.tensor(span, dtype=torch.float64, device=x.device)
     size = float(x.detach().double().square().mean().sqrt())
     with torch.set_grad_enabled(differentiable):
         x = x.detach().requires_grad_() if differentiable and not x.requires_grad else x
-        reached, gains = adaptive(rate, (x, x.new_zeros(len(x))), ends, rtol=rtol, atol=(atol * (size or 1.0), atol))
-        out: Tensor = base(reached[-1]) + gains[-1]
+        state = x, x.new_zeros(len(x))
+        for a, b in itertools.pairwise(places):
+            ends = torch.tensor((a, b), dtype=torch.float64, device=x.device)
+            margin = max(_INSIDE * (b - a), min(rounding, (b - a) / 4)) if len(places) > 2 else 0.0
+            field = between(a + margin, b - margin)
+            reached, gains = adaptive(field, state, ends, rtol=rtol, atol=(atol * (size or 1.0), atol))
+            state = reached[-1], gains[-1]
+        out: Tensor = base(state[0]) + state[1]
     return out
 
 

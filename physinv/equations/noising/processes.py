@@ -47,6 +47,11 @@ class Noising(Linear):
         return self.schedule.horizon
 
     @property
+    def kinks(self) -> tuple[float, ...]:
+        """Times at which the rate jumps, of schedules that are chains."""
+        return tuple(getattr(self.schedule, "kinks", ()))
+
+    @property
     @abstractmethod
     def pull(self) -> float:
         """The rate ``r`` of decay in units of ``beta``: -1/2, or 0."""

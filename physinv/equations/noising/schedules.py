@@ -23,6 +23,8 @@ _ROUNDING = 1.2e-7  # of float32, relative
 class Schedule(Protocol):
     """The rate of a noising process as a function of time, with its integral.
 
+    A schedule whose rate jumps may say when, by ``kinks``, increasing times: likelihoods are accurate then.
+
     Attributes:
         horizon: Last time ``T`` of the schedule.
     """
@@ -225,6 +227,11 @@ class Table(Schedule):
     def horizon(self) -> float:
         """Last time."""
         return self.times[-1]
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Times at which one rate follows another."""
+        return self.times[1:-1]
 
     def rate(self, t: Tensor) -> Tensor:
         """Return the rate of the interval that ends at ``t`` or contains it."""
