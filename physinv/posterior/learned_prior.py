@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LearnedPrior", "Untrained", "fit_prior", "start_prior"]
+__all__ = ["LearnedPrior", "Untrained", "fit_prior", "principal_axes", "start_prior"]
 
 import itertools
 from collections.abc import Mapping
@@ -280,7 +280,7 @@ def start_prior(train: TrajectoryDataset, valid: TrajectoryDataset, settings: Se
     first, other = ((d.states(0) - mean) / scale for d in (train, valid))
 
     # The same start at the times that training draws from, which the objective noises anew at every update.
-    process = _process(layout, _axes(layout, first))
+    process = _process(layout, principal_axes(layout, first))
     times = (0.0, _FIRST * process.horizon, process.horizon)
     noised = [_still(z, layout, times) for z in (first, other)]
     reference = LinearReference.fit(process, noised[0], settings)
@@ -338,8 +338,16 @@ def _process(layout: StateLayout, axes: Tensor | None) -> Noising:
     return VP(basis="fourier" if layout.basis == "fourier" else "identity")
 
 
-def _axes(layout: StateLayout, z: Tensor) -> Tensor | None:
-    """Principal axes of every other state; None where modes are known, or states too few or too large."""
+def principal_axes(layout: StateLayout, z: Float[Tensor, "n *state"]) -> Float[Tensor, "numbers numbers"] | None:
+    """Return the principal axes of every other state, so that the rest can tell the variances along them.
+
+    Args:
+        layout: Layout of the states.
+        z: Standardised states.
+
+    Returns:
+        Orthonormal columns; None where the modes are known, or states are too few or too large.
+    """
     numbers = z[0].numel()
     if layout.basis == "fourier" or numbers > _AXES or len(z) < 2 * numbers or numbers == 1:
         return None

@@ -21,12 +21,13 @@ from physinv.data.checks import check_splits
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.file_format import Header
 from physinv.equations.gaussian import gaussian_log_prob
-from physinv.equations.noising import VE, Noising
+from physinv.equations.noising import VE, Noising, RotatedVP
 from physinv.laws.covariance import Covariance, diagonal
 from physinv.laws.prior import Prior
 from physinv.models.networks.build import build_network
 from physinv.models.references.linear import power_spectrum
 from physinv.posterior.flows.continuous import ContinuousFlow, likelihood_loss, matching_loss
+from physinv.posterior.learned_prior import principal_axes
 from physinv.posterior.likelihood import Divergence
 from physinv.processes.layout import FieldLayout, VectorLayout
 from physinv.training.budget import Budget, check_budget
@@ -45,21 +46,28 @@ class FlowPrior(Prior):
     """A law ``p(x)`` as a flow of whitened states.
 
     Args:
-        process: Of whose modes the states are whitened: those of Fourier, or the components.
+        process: Of whose modes the states are whitened: those of Fourier, principal axes, or the components.
         flow: The flow from noise to ``z``, where ``x = mean + C^(1/2) z``.
         mean: Mean of the states.
-        power: Variance of each mode; those without any stay at the mean.
+        power: Variance of each mode of ``(x - mean)/scale``; modes without any stay at the mean.
+        scale: Units of the numbers in a state.
     """
 
     process: Noising
     flow: ContinuousFlow
     mean: Tensor
     power: Tensor
+    scale: Tensor
 
     @property
     def covariance(self) -> Covariance:
         """Covariance of the states, diagonal in the modes."""
-        return diagonal(self.process.modes, self.process.unmodes, self.power)
+        held, scale = diagonal(self.process.modes, self.process.unmodes, self.power), self.scale
+        return Covariance(
+            lambda v: scale.to(v) * held.apply(scale.to(v) * v),
+            lambda z: scale.to(z) * held.root(z),
+            lambda v: held.whiten(v / scale.to(v)),
+        )
 
     @torch.no_grad()
     def draw(self, n: int, *, generator: torch.Generator | None = None, steps: int = 32) -> Float[Tensor, "n *state"]:
@@ -129,7 +137,8 @@ class FlowPrior(Prior):
         gap = as_states(x, "x", tuple(self.mean.shape), like=self.mean, finite=True) - self.mean
         z = self.covariance.whiten(gap)
         # the whitened law at z stands for the Gaussian one at x; what the flow adds is the same for both
-        gaussian = gaussian_log_prob(self.process.modes(gap), self.power, gap)
+        gap = gap / self.scale
+        gaussian = gaussian_log_prob(self.process.modes(gap), self.power, gap) - self.scale.log().sum()
         white = gaussian_log_prob(z, torch.ones_like(z[0]), z)
         flow = self.flow.log_prob(z, divergence=divergence, generator=generator, differentiable=differentiable)
         return flow - white + gaussian
@@ -146,8 +155,8 @@ def fit_flow(
 ) -> FlowPrior:
     """Learn the law of initial states by a continuous flow.
 
-    States are whitened, mode by mode where fields are periodic and component by component elsewhere; a network learns
-    what is not Gaussian.
+    States are whitened, mode by mode where fields are periodic, along principal axes where others are small beside the
+    number of trajectories, and else component by component; a network learns what is not Gaussian.
 
     Args:
         train: Trajectories, of which the first states count.
@@ -182,7 +191,7 @@ def fit_flow(
     stream = seeds(seed).child("prior")
 
     # Mean and spectrum, and a flow that begins as that Gaussian.
-    process = VE(basis="fourier" if layout.basis == "fourier" else "identity")
+    process: Noising = VE(basis="fourier" if layout.basis == "fourier" else "identity")
     mean, power = power_spectrum(process.modes, process, train.states(0))
     if not bool(power.isfinite().all()):
         raise ValueError("`train` must hold states whose squares float32 can hold; change the unit.")
@@ -190,10 +199,19 @@ def fit_flow(
         least = _LEAST * power.flatten(1).amax(1).reshape(-1, *[1] * (power.ndim - 1))
     else:
         least = (_ROUNDING * mean).square()
-    power = torch.where(power > least, power, 0.0)
+    power, scale = torch.where(power > least, power, 0.0), torch.ones_like(mean)
+    axes = None
+    if layout.basis != "fourier" and bool((power > 0).all()):
+        standard = (train.states(0) - mean) / power.sqrt()
+        axes = principal_axes(layout, standard)
+    if axes is not None:
+        # Along the axes, with the variances of states that did not choose these.
+        process, scale = RotatedVP(directions=axes), power.sqrt()
+        power = process.modes(standard[1::2]).square().mean(0)
+        power = torch.where(power > _LEAST * power.amax(), power, 0.0)
     channels = mean.shape[0]
     network = build_network(layout, channels, channels, settings, seed=stream.child("network"))
-    law = FlowPrior(process, ContinuousFlow(network).to(mean.device), mean, power)
+    law = FlowPrior(process, ContinuousFlow(network).to(mean.device), mean, power, scale)
 
     # Modes that do not vary are filled with noise, so that the flow has nothing to learn in them.
     covariance, whitened = law.covariance, []
