@@ -29,6 +29,7 @@ _COPIES = 20  # of all states that are held at once, in bytes that grow with the
 _ACCEPTED = 0.97  # share of accepted steps at both ends that the number of steps is chosen for
 _SLOW = 0.9  # below which the relaxation is slower than that of the process
 _LOOK = 1000  # states on which that is measured
+_APART = 4.0  # standard errors by which Jarzynski's estimates and Bennett's may differ
 
 Progress = Callable[[float, str], None]
 
@@ -78,8 +79,16 @@ class FreeEnergy:
         """Return what speaks against the numbers, in sentences."""
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            _ = self.estimates
-        found = [str(w.message) for w in told]
+            estimates = self.estimates
+        found, best = [str(w.message) for w in told], estimates["bennett"]
+        for name, way in (("jarzynski", "forward"), ("jarzynski backward", "backward")):
+            other = estimates[name]
+            if abs(other.value - best.value) > _APART * math.hypot(other.error, best.error):
+                found.append(
+                    f"Jarzynski's equality {way} gives {other.value:.3g} +- {other.error:.1g} and Bennett's estimate "
+                    f"{best.value:.3g} +- {best.error:.1g}: among {len(self.work)} runs those that decide are missing, "
+                    "which the effective share can't tell; raise `duration` or `runs`."
+                )
         if self.accepted < _SLOW:
             found.append(
                 f"only {self.accepted:.0%} of the steps were accepted, so the states relaxed more slowly than the "

@@ -6,6 +6,7 @@ import torch
 from trap_cases import Trap
 
 from physinv.thermodynamics import free_energy
+from simulators.vectors.double_well import DoubleWell
 
 
 def test_a_dragged_trap():
@@ -63,6 +64,15 @@ def test_the_same_seed_gives_the_same_work_and_json_holds_it():
 def test_fast_driving_is_warned_of():
     found = free_energy(Trap(), "centre", 0.0, 8.0, duration=0.1, runs=200, steps=10)
     assert any("an effective share of" in told for told in found.warnings)
+
+
+def test_estimates_that_contradict_each_other_are_warned_of():
+    """Wells 1000 times as high, at once: the effective share looks fine, since no run of those that decide is there."""
+    found = free_energy(DoubleWell(), "barrier", 1.0, 1000.0, duration=0.001, runs=200, seed=0)
+    assert found.estimates["jarzynski backward"].effective > 0.05
+    assert any(told.startswith("Jarzynski's equality backward gives ") for told in found.warnings)
+    slow = free_energy(Trap(), "stiffness", 1.0, 4.0, duration=2.0, runs=1000, steps=200)
+    assert not slow.warnings
 
 
 @pytest.mark.parametrize(
