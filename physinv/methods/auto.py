@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
-from physinv.data.imports.windows import independent
+from physinv.data.imports.windows import FEWEST_INDEPENDENT, independent
 from physinv.equations.series import mean_error
 from physinv.evaluation.metrics import crps_map, energy_score
 from physinv.methods.problem import Answer, Problem
@@ -30,7 +30,6 @@ from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
 _LINEAR = "linear"
 _NUMBERS = 2**13  # of all observations that candidates are scored on: drawing for them takes time
 _FEWEST = 16  # observations all the same
-_INDEPENDENT = 2  # validation trajectories, below which they don't speak for the linear estimate
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def fit_auto(
     # equals the one with the right correlations is to be preferred.  Its spread is that of its errors on these very
     # data: windows that all overlap decide nothing.
     first, answer = min(tried[1:], key=lambda item: item[0].relative)
-    few = independent(problem.valid.n_trajectories, problem.valid.config) < _INDEPENDENT
+    few = independent(problem.valid.n_trajectories, problem.valid.config) < FEWEST_INDEPENDENT
     if first.failed or (first.relative - first.error > 1.0 and not few):
         first, answer = tried[0]
     return Chosen(answer, first.method, tuple(trial for trial, _ in tried))

@@ -7,7 +7,7 @@ over where it is long, so that every block sees all of its regimes and seasons.
 
 from __future__ import annotations
 
-__all__ = ["Window", "blocks_of_time", "common_grid", "independent", "starts_in"]
+__all__ = ["FEWEST_INDEPENDENT", "Window", "blocks_of_time", "common_grid", "independent", "starts_in"]
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 _CYCLES = 10  # most times that train, validation and test follow each other
 _SPANS = 20  # windows' lengths that one such cycle holds at least
 _EVEN = 0.1  # of a step: by how much times of windows may differ, as the lengths of months do
+
+FEWEST_INDEPENDENT = 2
+"""Validation trajectories without times in common, below which they neither narrow a spread nor choose a method."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
-from physinv.data.imports.windows import independent
+from physinv.data.imports.windows import FEWEST_INDEPENDENT, independent
 from physinv.equations.sde import SDE, Score
 from physinv.equations.series import mean_error
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
@@ -34,7 +34,6 @@ _OPEN: dict[bool, dict[str, Any]] = {  # settings where they are left open: vect
 _MEMBERS = {False: 4, True: 1}  # networks for vectors, for fields
 _STRETCHES = (0.25, 3.0, 56)  # of the spread, 1 among them, from which validation data choose
 _DOUBT, _SURE = 1.0, 2.0  # standard errors by which a factor has to be worse, and by which 1 has to be
-_FEWEST = 2  # independent validation trajectories, below which they do not narrow the spread
 _COPIES = 16  # draws for each error by which they are compared
 _JUDGED = 2**19  # numbers in the validation fields by which noise and spread are fitted, 64 fields at least
 
@@ -163,7 +162,7 @@ def fit_increments(problem: Problem) -> Increments:
     answer = Increments(linear, tuple(laws))
     generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
     stretch = _stretch(answer, judges[0][at], judges[1][at], generator)
-    if independent(problem.valid.n_trajectories, problem.valid.config) < _FEWEST:
+    if independent(problem.valid.n_trajectories, problem.valid.config) < FEWEST_INDEPENDENT:
         stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
     return replace(answer, stretch=stretch)
 

@@ -206,9 +206,10 @@ def fit_flow(
         axes = principal_axes(layout, standard)
     if axes is not None:
         # Along the axes, with the variances of states that did not choose these.
-        process, scale = RotatedVP(directions=axes), power.sqrt()
-        power = process.modes(standard[1::2]).square().mean(0)
-        power = torch.where(power > _LEAST * power.amax(), power, 0.0)
+        turned = RotatedVP(directions=axes)
+        along = turned.modes(standard[1::2]).square().mean(0)
+        if bool((along > _ROUNDING**2 * along.amax()).all()):  # else there is no density in all directions
+            process, power, scale = turned, along, power.sqrt()
     channels = mean.shape[0]
     network = build_network(layout, channels, channels, settings, seed=stream.child("network"))
     law = FlowPrior(process, ContinuousFlow(network).to(mean.device), mean, power, scale)

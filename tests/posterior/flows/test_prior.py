@@ -55,6 +55,26 @@ def test_correlated_vectors_in_very_different_units_are_exact_before_any_trainin
     assert torch.allclose((law.decode(law.encode(x)) - x) / scale, torch.zeros(20, 2), atol=1e-3)
 
 
+@pytest.mark.parametrize("copy", [True, False])
+def test_fields_between_walls_have_the_density_of_their_points(copy, generator):
+    """Also where one point repeats another, so that there is no density along their difference to be exact about."""
+    covariance = 4 * 0.8 ** (torch.arange(6.0)[:, None] - torch.arange(6.0)).abs()
+    x = torch.randn(8000, 6, generator=generator) @ torch.linalg.cholesky(covariance).T
+    x = torch.cat([x[:, :5], x[:, 4:5]], 1) if copy else x
+    frames = x[:, None, None].expand(-1, 2, -1, -1).numpy()
+    place = {"x": range(6)}
+    data = TrajectoryDataset.from_arrays(frames, times=[0.0, 1.0], coordinates=place, names="u", boundary="wall")
+    law = fit_flow(data, data, budget=Budget(steps=1), settings={"width": 8, "validate_windows": 64})
+    seen = x[:50, None]
+    found = law.log_prob(seen)
+    assert found.isfinite().all()
+    if not copy:
+        exact = MultivariateNormal(torch.zeros(6), covariance).log_prob(x[:50])
+        # half of the data tell six variances to (2 / 4000)^.5 = .022 each; axes and mean add as much again
+        assert float((found - exact).square().mean().sqrt()) < 0.2
+        assert abs(float((found - exact).mean())) < 0.05
+
+
 def test_periodic_fields_get_their_spectrum_and_their_density(generator):
     """Also where a mode does not vary, as the mean of heat: it stays, and is left out of the density."""
     white = torch.randn(2000, 1, 8, generator=generator)
