@@ -241,7 +241,13 @@ class VectorJumps(JumpKernel):
 
 
 def fit_vector_jumps(
-    sde: SDE, data: TrajectoryDataset, settings: Settings, *, parts: tuple[int, ...] = (1, 2, 4), seed: Seed = 0
+    sde: SDE,
+    data: TrajectoryDataset,
+    settings: Settings,
+    *,
+    parts: tuple[int, ...] = (1, 2, 4),
+    components: int = COMPONENTS,
+    seed: Seed = 0,
 ) -> VectorJumps:
     """Build the jump kernels of a vector process, with regressions fitted to data and an untrained network.
 
@@ -250,12 +256,15 @@ def fit_vector_jumps(
         data: Training trajectories.
         settings: Training settings, of which those of the network count.
         parts: Numbers of jumps of the grids.
+        components: Gaussians of the mixture of each jump.
         seed: Seed of the network's first weights.
 
     Returns:
         The kernels, before training.
     """
-    kernel = empty_vector_jumps(sde, data.times, data.layout, settings, parts=parts, seed=seed).to(data.device)
+    kernel = empty_vector_jumps(
+        sde, data.times, data.layout, settings, parts=parts, components=components, seed=seed
+    ).to(data.device)
     x = data.trajectories(slice(0, _ROWS))
     kernel.adapt(torch.cat(sde.images(x)))
     return kernel
