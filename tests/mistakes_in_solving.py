@@ -291,5 +291,10 @@ SOLVING = {
     "exact-none": ("well.exact().sample(final, 0)", "`n` must be at least 1, got 0"),
     "exact-one": ("heat.exact().sample(hot.states(-1)[0], 2)", "`final` must have shape (batch, 1, 8), got (1, 8)"),
     "exact-one-scalar": ("well.exact().mean(final[0])", "`final` must have shape (batch, 1), got (1,)"),
+    "word-for-noise": (
+        "pi.solve(well, x, times, noise='no')",
+        "`noise` must be a bool, got str 'no'; give True or False",
+    ),
+    "negative-ranks": ("pi.plots.ranks([-3, 5, 2])", "`counts` must be whole numbers from 0, got [-3.0, 5.0, 2.0]"),
     "exact-generator": ("well.exact().sample(final, 2, generator=1)", "`generator` must be a torch.Generator"),
 }

@@ -252,6 +252,14 @@ TRAINING = {
         """,
         WORKS,
     ),
+    "fit-other-parameters": (
+        "pi.fit(model, DoubleWell(steps=4, horizon=0.1, barrier=9.0), train, valid, **brief)",
+        "`train` was made with `barrier` = 1.0, `sde` has 9.0; give the process that made the data",
+    ),
+    "generate-twice": (
+        "pi.generate(pi.DatasetPlan(well, {'train': 24, 'valid': 8}, seed=1), 'well')",
+        "well holds this dataset already, complete; add `--overwrite` (Python: `overwrite=True`) to make it anew",
+    ),
     "reconstruct-swapped": ("pi.reconstruct(valid, pi.load_run('run'), 'a.hdf5')", "`run` must be a Run, got Traj"),
     "evaluate-path": ("from physinv.reports import plots; assert pi.evaluate('a.hdf5')", WORKS),
     "evaluate-type": ("pi.evaluate(samples)", "`recon` must be a Reconstruction, got Tensor"),

@@ -107,8 +107,8 @@ def memory_failure(error: BaseException) -> str | None:
     size = "" if found is None else told_bytes(int(found[1])) if found[2] == "bytes" else f"{found[1]} {found[2]}"
     needed = f", {size} more were needed at once" if size else ""
     return (
-        f"out of memory{needed}; take less at a time (training: smaller `--set batch=` or `--set width=`; samples: "
-        "fewer `--samples`), close other programs, or take a machine with more."
+        f"out of memory{needed}; take less at a time (training: smaller `batch` or `width`; samples: "
+        "fewer `samples`), close other programs, or take a machine with more."
     )
 
 

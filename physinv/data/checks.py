@@ -22,6 +22,7 @@ from torch import Tensor
 
 from physinv.config.inputs import check_instance
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.process import other_parameters
 from physinv.equations.check_sde import state_shape
 from physinv.equations.sde import SDE
 from physinv.processes.layout import StateLayout
@@ -153,7 +154,7 @@ def check_sizes(data: TrajectoryDataset, name: str) -> None:
 
 
 def check_trajectories(data: Any, name: str, sde: SDE) -> None:
-    """Raise ValueError unless ``data`` is a trajectory dataset with states of the shape that a process has.
+    """Raise ValueError unless ``data`` is a trajectory dataset of states and parameters that a process has.
 
     Args:
         data: What was given.
@@ -170,6 +171,8 @@ def check_trajectories(data: Any, name: str, sde: SDE) -> None:
             f"`{name}` has states of shape {tuple(data.shape)}, those of {type(sde).__name__} {shape}; "
             "give data of the same process."
         )
+    if told := other_parameters(data.config, sde):
+        raise ValueError(f"`{name}` was made {told}; give the process that made the data.")
 
 
 def check_splits(train: Any, valid: Any) -> None:

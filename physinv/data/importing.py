@@ -28,6 +28,7 @@ from torch import Tensor
 
 from physinv.config.files import write_text
 from physinv.config.outputs.locks import lock_folder
+from physinv.config.outputs.refusals import OVERWRITE
 from physinv.config.outputs.replace import complete, staging, swap
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
@@ -205,7 +206,7 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
         FileExistsError: If it holds one that may not.
     """
     if not overwrite and any((out / name).exists() for name in ("dataset.json", "data")):
-        raise FileExistsError(f"{out} holds data already; choose another --out, or add --overwrite.")
+        raise FileExistsError(f"{out} holds data already; choose another --out, or add {OVERWRITE}.")
 
 
 def _write_whole(place: Path, plan: ImportPlan, shard: int, chunk_bytes: int, progress: Progress | None) -> None:

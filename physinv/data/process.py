@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["check_config_times", "check_times", "process_of"]
+__all__ = ["check_config_times", "check_times", "other_parameters", "process_of"]
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from physinv.processes.parameters import build
+from physinv.equations.sde import SDE
+from physinv.processes.parameters import build, describe
 from physinv.processes.recorded import Recorded
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
@@ -108,3 +110,30 @@ def check_times(path: Path, times: Sequence[float], process: Simulator) -> None:
         f"{path} contradicts itself: it has {len(times)} times from {times[0]:g} to {times[-1]:g}, the process that it "
         f"names {len(expected)} from {expected[0]:g} to {expected[-1]:g}; generate or import it again."
     )
+
+
+def other_parameters(config: Mapping[str, Any], sde: SDE) -> str | None:
+    """Compare the parameters that data were made with to those of a process of the same kind.
+
+    No module is imported that a file names by its place, ``module:Class``.
+
+    Args:
+        config: The configuration of the data.
+        sde: The process.
+
+    Returns:
+        The first parameter that differs, as ``with `rate` = 1.0, `sde` has 2.0``; None: they are the same, or the data
+        come from elsewhere.
+    """
+    name = config.get("simulator", ":")
+    if ":" in name or not isinstance(sde, Simulator):
+        return None
+    try:
+        same = find(name) is sde.process
+    except ValueError:  # none of this name is installed
+        return None
+    given = config.get("parameters", {}) if same else {}
+    ours = json.loads(json.dumps(describe(sde))) if same else {}
+    differ = (key for key in given if key in ours and given[key] != ours[key])
+    key = next(differ, None)
+    return None if key is None else f"with `{key}` = {given[key]}, `sde` has {ours[key]}"

@@ -22,6 +22,7 @@ from pathlib import Path
 from physinv.config.failures import told_bytes
 from physinv.config.files import MOST_TEXT, check_regular
 from physinv.config.json_text import read_object
+from physinv.config.outputs.refusals import OVERWRITE
 from physinv.config.outputs.replace import staging
 from physinv.config.outputs.temporary import sweep
 from physinv.data.file_format import read_header
@@ -61,11 +62,11 @@ def refuse_finished(out: Path, plan: DatasetPlan) -> None:
     except ValueError:
         config = None
     if not isinstance(config, dict):
-        raise ValueError(f"{path} is damaged: delete it to complete the data, or add `--overwrite`.") from None
+        raise ValueError(f"{path} is damaged: delete it to complete the data, or add {OVERWRITE}.") from None
     if told := differences(config, plan.config):
         raise FileExistsError(_other_configuration(out, told))
     if all((out / "data" / s.split / s.file).exists() for s in plan.shards):
-        raise FileExistsError(f"{out} holds this dataset already, complete; add `--overwrite` to make it anew.")
+        raise FileExistsError(f"{out} holds this dataset already, complete; add {OVERWRITE} to make it anew.")
 
 
 def refuse_other_files(root: Path, plan: DatasetPlan, out: Path) -> None:
@@ -185,4 +186,4 @@ def _memory() -> float:
 
 
 def _other_configuration(out: Path, told: str) -> str:
-    return f"{out} holds data of another configuration ({told}); take another folder, or add `--overwrite`."
+    return f"{out} holds data of another configuration ({told}); take another folder, or add {OVERWRITE}."

@@ -134,6 +134,7 @@ def march(
     """
     check_instance(sde, SDE, "sde", "give solve(sde, x, times)")
     check_generator(generator)
+    check_instance(noise, bool, "noise", "give True or False")
     step = euler if step is None else step
     check_instance(step, Step, "step", "import one from physinv.equations.steps, such as heun")
     x = as_states(x, "x", state_shape(sde))

@@ -165,7 +165,7 @@ def unpack_mask(text: str) -> tuple[bool, ...]:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise ValueError(f"recorded data come without {what}; learn the physics from them (`--set physics=learned`).")
+    raise ValueError(f"recorded data come without {what}; learn the physics from them (setting `physics=learned`).")
 
 
 def _is_even(values: Float[np.ndarray, " n"]) -> bool:

@@ -30,6 +30,7 @@ from typing import Any
 from torch import Tensor
 
 from physinv.config.files import load_tensors, save_tensors
+from physinv.config.outputs.refusals import OVERWRITE
 from physinv.config.outputs.replace import staging
 from physinv.methods.saving import prefixed
 from physinv.runs.run_json import identity
@@ -131,7 +132,7 @@ def check_unused(run: Path) -> None:
     found = next((name for name in _WRITTEN if (run / name).exists()), None)
     if found is not None:
         raise FileExistsError(
-            f"{run} holds {found} of a run without its run.json; put that back, take another --out, or add --overwrite."
+            f"{run} holds {found} of a run without its run.json; put that back, take another folder or add {OVERWRITE}."
         )
 
 

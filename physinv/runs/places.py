@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from physinv.config.outputs.refusals import OVERWRITE
 from physinv.config.outputs.replace import complete, staging, swap
 from physinv.runs.files import check_unused, files_of
 from physinv.runs.run_json import check_same, is_begun, read_info, write_info
@@ -60,7 +61,9 @@ def place_of(run: Path, info: Mapping[str, Any], *, resume: bool, overwrite: boo
     if begun:
         check_same(run, info)
         if not resume:
-            raise FileExistsError(f"{run} holds a run already; add --resume to go on with it, or --overwrite.")
+            raise FileExistsError(
+                f"{run} holds a run already; add `--resume` (Python: `resume=True`) to go on with it, or {OVERWRITE}."
+            )
         return run
     check_unused(run)
     return run

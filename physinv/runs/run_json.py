@@ -29,6 +29,7 @@ from torch import Tensor
 from physinv.config import checksums
 from physinv.config.files import MOST_TEXT, check_regular, write_text
 from physinv.config.json_text import read_object
+from physinv.config.outputs.refusals import OVERWRITE
 from physinv.config.outputs.replace import settle
 from physinv.config.settings import Settings
 from physinv.config.strict import ConfigError
@@ -263,14 +264,14 @@ def check_same(run: Path, info: Mapping[str, Any]) -> None:
             before, now = _differing(old.get(key), info.get(key))
             raise ValueError(
                 f"{run} was begun with `{key}` = {_short(before)}, now {_short(now)}; "
-                f"use the same, another --out, or --overwrite."
+                f"use the same, another folder, or {OVERWRITE}."
             )
     for key in ("steps", "budget"):
         before, now = old.get(key), info[key]
         if (before is None) != (now is None) or (now is not None and now < before):
             raise ValueError(
                 f"{run} was begun with `{key}` = {before}, now {now}; a budget may grow, in the same kind of number: "
-                "give the same or more, another --out, or --overwrite."
+                f"give the same or more, another folder, or {OVERWRITE}."
             )
 
 

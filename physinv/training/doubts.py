@@ -111,7 +111,7 @@ def _backward(simulator: Simulator, data: TrajectoryDataset) -> list[str]:
     return [
         f"the physics run backward from t = {float(times[where]):.3g} to {float(times[where - 1]):.3g} misses the "
         f"states that the data came from by {worst:.2g} times their spread: it amplifies noise without bound (the "
-        "problem is ill-posed), and samples that follow it are worth nothing; store more times (`--set steps=`), or "
+        "problem is ill-posed), and samples that follow it are worth nothing; store more times (`steps`), or "
         "end earlier."
     ]
 

@@ -156,7 +156,7 @@ WRONG = {
     "physics of ours": ("train {0}/heat --out {1}/x --steps 1 --simulator heat", "`simulator` is for imported data"),
     "no dataset": ("train {1}/none --out {1}/x --steps 1", "none/data/train"),
     "run exists": ("train {0}/heat --out {0}/run --steps 4 --set width=4 --set depth=1 --set validate_every=2",
-                   "add --resume"),
+                   "add `--resume`"),
     "not a run": ("reconstruct {1} --data {0}/heat/data/test --out {1}/r.hdf5", "is not a run"),
     "output exists": ("reconstruct {0}/run --data {0}/heat/data/test --out {0}/r.hdf5", "--overwrite"),
     "no folder": ("reconstruct {0}/run --data {0}/heat/data/test --out {1}/no/r.hdf5", "make it first"),

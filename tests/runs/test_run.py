@@ -123,7 +123,7 @@ train_run(Path({str(run)!r}), train, valid, settings=settings, budget=Budget(ste
     assert tensors
     assert 0 <= counters["step"] < 4000
     settings = Settings(width=16, depth=2, batch=128, validate_every=10, validate_windows=256)
-    with pytest.raises(FileExistsError, match="add --resume"):
+    with pytest.raises(FileExistsError, match="add `--resume`"):
         train_run(run, data["train"], data["valid"], settings=settings, budget=Budget(steps=4000), seed=3)
     with pytest.raises(ValueError, match="was begun with `seed` = 3, now 4"):
         train_run(run, data["train"], data["valid"], settings=settings, budget=Budget(steps=4000), seed=4, resume=True)

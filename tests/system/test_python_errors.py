@@ -87,7 +87,8 @@ for case, snippet in snippets.items():
         exec(textwrap.dedent(snippet), dict(names))
         outcomes[case] = ("", "")
     except Exception as error:
-        outcomes[case] = (type(error).__name__, str(error), isinstance(error, (ValueError, FileNotFoundError)))
+        ours = isinstance(error, (ValueError, FileNotFoundError, FileExistsError))
+        outcomes[case] = (type(error).__name__, str(error), ours)
 print(json.dumps(outcomes))
 """
 

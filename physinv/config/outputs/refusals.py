@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["refuse_existing", "refuse_inputs"]
+__all__ = ["OVERWRITE", "refuse_existing", "refuse_inputs"]
 
 from collections.abc import Iterable
 from pathlib import Path
+
+OVERWRITE = "`--overwrite` (Python: `overwrite=True`)"  # for messages, which both the command line and Python show
 
 
 def refuse_inputs(path: Path, option: str, inputs: Iterable[Path | str]) -> None:
@@ -41,4 +43,4 @@ def refuse_existing(path: Path, option: str, *, overwrite: bool) -> None:
     if path.is_dir():
         raise FileExistsError(f"`{option}` must name a file, {path} is a folder; add a name to it.")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another {option}, or add --overwrite.")
+        raise FileExistsError(f"{path} exists; choose another {option}, or add {OVERWRITE}.")

@@ -68,7 +68,7 @@ def divergence(
         f"values up to {float(final.abs().max()):.3g}"
     )
     if steps is not None:
-        return f"{told}, with {steps} solver steps; take more `--steps`, or leave them out."
+        return f"{told}, with {steps} solver steps; take more `steps`, or leave them out."
     return (
         f"{told}: run backward, errors grow without bound (the problem is ill-posed there, or these observations are "
         "unlike the training data); compare another method, such as `linear`, or reconstruct from an earlier time."
@@ -107,7 +107,7 @@ def _sentence(name: str, part: _Part, known: _Part) -> str:
         return (
             f"samples of `{name}` reach {largest:.3g}, and {ends}: run backward, the physics amplifies errors without "
             "bound (the problem is ill-posed), and more solver steps change nothing; do not use these samples, compare "
-            "`--method linear`, or reconstruct from an earlier time."
+            "the method `linear`, or reconstruct from an earlier time."
         )
     if part.count >= _FEWEST and part.cut > _CUT and known.cut < part.cut / 2:
         return (

@@ -198,5 +198,5 @@ def _nowhere(drawn: Mapping[str, Tensor], box: tuple[Tensor | float, Tensor | fl
     return (
         f"no samples of the trained model are finite and near the data: {1 - len(finite) / len(every):.0%} of their "
         f"numbers are not finite{far}{near}. The physics, run backward, amplifies errors, or does not explain these "
-        "data: check its parameters, or compare `--method increments` or `linear`."
+        "data: check its parameters, or compare the methods `increments` and `linear`."
     )

@@ -117,11 +117,13 @@ def ranks(counts: Numbers, layout: StateLayout | None = None) -> Figure:
         The figure.
 
     Raises:
-        ValueError: If there are no ranks.
+        ValueError: If there are no ranks, or counts that are none.
     """
     counts = as_tensor(counts, "counts")
     if counts.ndim != 1:
         raise ValueError(f"`counts` must be numbers along one axis, got {describe(counts)}; give a rank_histogram.")
+    if bool((counts < 0).any() | (counts != counts.round()).any()):
+        raise ValueError(f"`counts` must be whole numbers from 0, got {counts.tolist()[:4]}; give a rank_histogram.")
     k, total = len(counts) - 1, int(counts.sum())
     if total < 1:
         raise ValueError("`counts` must hold at least one rank, got none.")
