@@ -12,11 +12,12 @@ import physinv as pi
 
 
 class Stranger(pi.Simulator):
-    """A process with constant noise on each component and Gaussian initial states."""
+    """A process with constant noise on each component; initial states are Gaussian, around one of some places."""
 
     amplitudes: tuple[float, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    places: tuple[tuple[float, ...], ...]
     lag: float
 
     def diffusion(self, t):
@@ -25,7 +26,12 @@ class Stranger(pi.Simulator):
     def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
         shape = (batch, len(self.mean))
         z = torch.randn(shape, generator=generator, device=device, dtype=dtype)
-        return torch.tensor(self.mean).to(z) + torch.tensor(self.deviation).to(z) * z
+        mean = torch.tensor(self.mean).to(z)
+        if self.places:
+            mean = torch.tensor(self.places).to(z)[
+                torch.randint(len(self.places), (batch,), generator=generator, device=device)
+            ]
+        return mean + torch.tensor(self.deviation).to(z) * z
 
 
 def stranger(
@@ -38,6 +44,7 @@ def stranger(
     horizon: float,
     longest: float,
     lag: float,
+    places: tuple[tuple[float, ...], ...] = (),
 ) -> type[Stranger]:
     """Make a process of the components of its drift; `lag` is for the exact answer (see strangers.py)."""
     end = horizon
@@ -57,6 +64,7 @@ def stranger(
             return torch.stack(drift(*x.unbind(1)), dim=1)
 
     Process.amplitudes, Process.mean, Process.deviation, Process.lag = noise, mean, deviation, lag
+    Process.places = places
     Process.__name__ = Process.__qualname__ = name
     return Process
 
@@ -228,6 +236,57 @@ TenOscillators = stranger(
     longest=0.02,
     lag=0.1,
 )
+Selkov = stranger(
+    "Selkov",
+    lambda x, y: (-x + 0.08 * y + x * x * y, 0.6 - 0.08 * y - x * x * y),
+    noise=(0.06, 0.06),
+    mean=(1.0, 1.2),
+    deviation=(0.4, 0.4),
+    horizon=6.0,
+    longest=0.02,
+    lag=0.1,
+)
+MaierStein = stranger(
+    "MaierStein",
+    lambda x, y: (x - x**3 - 5 * x * y**2, -(1 + x * x) * y),
+    noise=(0.3, 0.3),
+    mean=(0.0, 0.3),
+    deviation=(0.8, 0.5),
+    horizon=2.0,
+    longest=0.02,
+    lag=0.1,
+)
+HindmarshRose = stranger(
+    "HindmarshRose",
+    lambda x, y, z: (y - x**3 + 3 * x * x - z + 2.0, 1 - 5 * x * x - y, 0.05 * (4 * (x + 1.6) - z)),
+    noise=(0.2, 0.2, 0.05),
+    mean=(-1.0, -4.0, 2.0),
+    deviation=(0.5, 1.5, 0.4),
+    horizon=3.0,
+    longest=0.005,
+    lag=0.05,
+)
+FromRest = stranger(
+    "FromRest",  # a damped pendulum that is let go
+    lambda a, w: (w, -torch.sin(a) - 0.2 * w),
+    noise=(0.1, 0.3),
+    mean=(0.0, 0.0),
+    deviation=(1.5, 0.0),
+    horizon=3.0,
+    longest=0.02,
+    lag=0.1,
+)
+SixSites = stranger(
+    "SixSites",  # sources in a double well
+    lambda a, b: (a - a**3, -b),
+    noise=(0.5, 0.5),
+    mean=(0.0, 0.0),
+    deviation=(0.0, 0.0),
+    places=((-1.0, 0.0), (-0.5, 1.0), (0.2, -1.0), (0.6, 0.5), (1.2, 0.0), (1.2, 1.0)),
+    horizon=1.0,
+    longest=0.02,
+    lag=0.1,
+)
 
 STRANGERS = {
     "fitzhugh-nagumo": FitzHughNagumo,
@@ -236,6 +295,11 @@ STRANGERS = {
     "duffing": Duffing,
     "pendulum": Pendulum,
     "hopf": Hopf,
+    "selkov": Selkov,
+    "maier-stein": MaierStein,
+    "hindmarsh-rose": HindmarshRose,
+    "from-rest": FromRest,
+    "six-sites": SixSites,
     "toggle": Toggle,
     "three-wells": ThreeWells,
     "coupled-wells": CoupledWells,

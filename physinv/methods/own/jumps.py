@@ -34,8 +34,10 @@ from physinv.models.jumps.base import Jump, JumpKernel, jump_grids
 from physinv.models.jumps.field import empty_field_jumps, fit_field_jumps
 from physinv.models.jumps.particles import empty_particle_jumps, fit_particle_jumps
 from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vector_jumps
+from physinv.posterior.atoms import Atoms
 from physinv.posterior.jumps import JumpPosterior
 from physinv.posterior.posterior import Posterior
+from physinv.posterior.value_map import ValueMap
 from physinv.posterior.weigh import Reversal
 
 _MEAN_DRAWS = 64
@@ -151,7 +153,7 @@ class KernelFamily:
         fit: Builds them from data.
         empty: Builds them without data.
         grids: The grids that draws may follow, for a number of stored intervals.
-        answer: The class of the answer.
+        answer: The class of the answer, where samples are what was drawn.
         batch: Pairs per update, where the settings leave that open.
         rate: Learning rate, likewise.
         share: Share of the budget of the score model beside them.
@@ -168,6 +170,14 @@ class KernelFamily:
     share: float
     cheap: bool = True
     before: Mapping[str, int] = field(default_factory=dict)
+
+    def answer_of(self, values: ValueMap | Atoms | None) -> type[JumpAnswer]:
+        """Return the class of the answer: without a density where samples go through a map.
+
+        Args:
+            values: The map; None: none.
+        """
+        return self.answer if values is None else JumpAnswer
 
 
 VECTORS = KernelFamily(
@@ -201,8 +211,9 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
     kernel.load_state_dict(below("jumps", tensors))
     kernel = kernel.to(setup.device).eval()
     grids = family.grids(len(setup.times) - 1)
-    answer = family.answer(posterior, kernel, grids, tuple(notes["ways"]), notes["found"], setup.seed)
-    answer = replace(answer, values=load_values(setup, below("score", tensors)))
+    values = load_values(setup, below("score", tensors))
+    kind = family.answer_of(values)
+    answer = kind(posterior, kernel, grids, tuple(notes["ways"]), notes["found"], setup.seed, values=values)
 
     tried = {key: value for key, value in notes.get("newton", {}).items() if key != "chosen"}
     newton = below("newton", tensors)

@@ -6,6 +6,7 @@ __all__ = [
     "Flow",
     "OwnDensity",
     "OwnPosterior",
+    "atoms_of",
     "begin_posterior",
     "fit_posterior",
     "fit_score",
@@ -37,6 +38,7 @@ from physinv.models.build import build_model
 from physinv.models.learned_drift import LearnedDrift, load_drift
 from physinv.models.references.linear import LinearReference
 from physinv.models.score import ScoreModel
+from physinv.posterior.atoms import Atoms, find_atoms
 from physinv.posterior.likelihood import EXACT_DIVERGENCE
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.value_map import ValueMap
@@ -54,10 +56,11 @@ class OwnPosterior(ReverseAnswer):
 
     Args:
         posterior: The posterior of the score model.
-        values: A quantile mapping that samples go through, for sharp initial states; None: none.
+        values: What samples go through for sharp initial states, a quantile mapping of fields or the few values that
+            components of vectors take; None: nothing.
     """
 
-    values: ValueMap | None = field(default=None, kw_only=True)
+    values: ValueMap | Atoms | None = field(default=None, kw_only=True)
 
     @property
     def reversal(self) -> Reversal:
@@ -74,7 +77,7 @@ class OwnPosterior(ReverseAnswer):
         return self.posterior.mean_flow(final)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return weights, tables of the reference law, and learned physics and a quantile mapping, if any."""
+        """Return weights, tables of the reference law, and learned physics and a map of values, if any."""
         values = {} if self.values is None else prefixed("values", self.values.tensors())
         return super().tensors() | _physics_tensors(self.posterior.sde) | values
 
@@ -169,6 +172,8 @@ def fit_score(problem: Problem) -> OwnPosterior:
 def mapped(answer: OwnPosterior, problem: Problem) -> OwnPosterior:
     """Put a quantile mapping behind the samples of fields, where their values are not those of initial states.
 
+    Components of vectors that begin at few values keep to these.
+
     Args:
         answer: The answer.
         problem: The process and its data.
@@ -176,15 +181,26 @@ def mapped(answer: OwnPosterior, problem: Problem) -> OwnPosterior:
     Returns:
         The answer, without a density where values are mapped.
     """
-    if not problem.train.layout.space:
-        return answer
-    problem.say("choice of a quantile mapping")
-    generator = seeds(problem.seed).child("method", "values").generator(problem.device)
-    found = with_value_map(answer, problem.simulator, problem.train, problem.valid, generator)
-    if not isinstance(found, MappedAnswer):
+    values: ValueMap | Atoms | None = atoms_of(problem)
+    if problem.train.layout.space:
+        problem.say("choice of a quantile mapping")
+        generator = seeds(problem.seed).child("method", "values").generator(problem.device)
+        found = with_value_map(answer, problem.simulator, problem.train, problem.valid, generator)
+        values = found.value_map if isinstance(found, MappedAnswer) else None
+    if values is None:
         return answer
     plain = OwnPosterior(answer.posterior) if isinstance(answer, OwnDensity) else answer
-    return replace(plain, values=found.value_map)
+    return replace(plain, values=values)
+
+
+def atoms_of(problem: Problem) -> Atoms | None:
+    """Return the few values at which components of vectors begin, or None.
+
+    Args:
+        problem: The process and its data.
+    """
+    layout = problem.train.layout
+    return None if layout.space or layout.positions else find_atoms(problem.train.states(0))
 
 
 def load_score(setup: Setup, tensors: Mapping[str, Tensor]) -> OwnPosterior:
@@ -201,8 +217,8 @@ def load_score(setup: Setup, tensors: Mapping[str, Tensor]) -> OwnPosterior:
     return _with_density(posterior, setup.seed) if values is None else OwnPosterior(posterior, values=values)
 
 
-def load_values(setup: Setup, tensors: Mapping[str, Tensor]) -> ValueMap | None:
-    """Load the quantile mapping of an answer, or None.
+def load_values(setup: Setup, tensors: Mapping[str, Tensor]) -> ValueMap | Atoms | None:
+    """Load what samples of an answer go through, or None.
 
     Args:
         setup: What the run knows.
@@ -212,7 +228,9 @@ def load_values(setup: Setup, tensors: Mapping[str, Tensor]) -> ValueMap | None:
         The map.
     """
     stored = {k: v.to(setup.device) for k, v in below("values", tensors).items()}
-    return ValueMap.from_tensors(stored, setup.layout) if stored else None
+    if not stored:
+        return None
+    return Atoms(stored["atoms"]) if "atoms" in stored else ValueMap.from_tensors(stored, setup.layout)
 
 
 def fit_posterior(problem: Problem) -> Posterior:

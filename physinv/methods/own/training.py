@@ -15,7 +15,7 @@ from physinv.config.seeds import seeds
 from physinv.evaluation.metrics import crps_map
 from physinv.methods.own.jumps import JumpAnswer, family_of, first_guess, physics_is_learned
 from physinv.methods.own.newton import Tried, try_newton
-from physinv.methods.own.score import begin_posterior, fit_posterior, mapped, train_posterior
+from physinv.methods.own.score import atoms_of, begin_posterior, fit_posterior, mapped, train_posterior
 from physinv.methods.own.ways import DRAWS, STEPS, choose_ways, clearly_better, judges, scores_of
 from physinv.methods.problem import Problem
 from physinv.models.jumps.base import JumpKernel
@@ -86,6 +86,7 @@ class _Training:
         self.family, self.settings = family_of(problem.setup)
         self.stream = seeds(problem.seed).child("jumps")
         self.grids = self.family.grids(len(problem.train.times) - 1)
+        self.atoms = atoms_of(problem)
         self.posterior: Posterior | None = None
         self.kernel: JumpKernel | None = None  # built on top of the physics, which may have to be learned first
 
@@ -143,7 +144,8 @@ class _Training:
         """What is trained so far, as an answer without ways."""
         assert self.posterior is not None
         assert self.kernel is not None
-        return self.family.answer(self.posterior, self.kernel, self.grids, (), {}, self.problem.seed)
+        kind = self.family.answer_of(self.atoms)
+        return kind(self.posterior, self.kernel, self.grids, (), {}, self.problem.seed, values=self.atoms)
 
     def ways(self, truth: Tensor, final: Tensor) -> tuple[tuple[str, ...], dict[str, float]]:
         """Small steps, or the best set of grids of jumps, judged by the CRPS of their draws; with all figures."""

@@ -83,6 +83,33 @@ def test_the_choice_is_the_best_score(wells):
     assert "+".join(answer.ways) in (min(jumps, key=jumps.get), STEPS)
 
 
+@dataclass(frozen=True)
+class FromSites(DoubleWell):
+    """A double well whose particles set out from one of two sites of the first axis, at rest on the second."""
+
+    def initial(self, batch, *, generator=None, device=None, dtype=torch.float32):
+        side = torch.randint(2, (batch, 1), generator=generator, device=device)
+        return torch.cat([torch.where(side == 0, -1.0, 0.5), torch.zeros_like(side)], 1).to(dtype)
+
+
+@pytest.mark.filterwarnings("ignore:importance sampling has fewer")
+def test_samples_begin_where_trajectories_can_as_often_as_bayes_has_it(tmp_path, generator):
+    """Between two sites the exact posterior is a probability, here from 20,000 weighted runs."""
+    simulator = FromSites(dimension=2, steps=4, horizon=0.5)
+    data = made(simulator, "sites", tmp_path)
+    problem = Problem(simulator, data["train"], data["valid"], QUICK, Budget(steps=300))
+    answer, final = fit_jumps(problem), data["test"].states(-1)
+    ours = answer.sample(final, 200, generator=generator)
+    sites = torch.tensor([[-1.0, 0.0], [0.5, 0.0]])
+    assert bool((ours[:, :, None] == sites).all(-1).any(-1).all())
+    exact = fit_method("importance", problem, {"runs": 20_000}).sample(final, 200, generator=generator)
+    ours, exact = ((x[..., 0] > 0).float().mean(1) for x in (ours, exact))
+    # .035 is the error of a share of 200 draws, which both have
+    assert float((ours - exact).square().mean().sqrt()) < 0.1
+    assert float((exact - 0.5).square().mean().sqrt()) > 0.2  # which is no coin
+    assert not hasattr(answer, "log_prob")
+
+
 class StopError(Exception):
     """What ends a training from outside."""
 
