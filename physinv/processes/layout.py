@@ -105,7 +105,7 @@ class FieldLayout(StateLayout):
         axes: One name per axis of space; a single name may stand alone.
         coordinates: Positions of the grid points along each axis, in the process's unit of length.
         boundary: What lies at the ends of all axes: ``"PERIODIC"``, ``"WALL"`` or ``"OPEN"``; where axes differ, one
-            word for each of them, joined by commas, such as ``"WALL,PERIODIC"``.
+            word for each of them, joined by commas, such as ``"WALL,PERIODIC"``; small letters will do.
         static: Names of the channels that never change in time.
         mask: Which points hold data, an array over space or its numbers in a row; empty: all of them.
 
@@ -367,9 +367,9 @@ def _numbered(n: int) -> tuple[float, ...]:
 
 
 def _joined(boundary: str) -> str:
-    """What lies at the ends of the axes, as one word where all of them are alike."""
-    kinds = str(boundary).split(",")
-    return kinds[0] if len(set(kinds)) == 1 else boundary
+    """What lies at the ends of the axes in capitals, as one word where all of them are alike."""
+    kinds = [kind.strip().upper() for kind in str(boundary).split(",")]
+    return kinds[0] if len(set(kinds)) == 1 else ",".join(kinds)
 
 
 def _words(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -118,6 +118,12 @@ def test_space_and_basis() -> None:
     assert plane.dims == ("channel", "x", "y")
 
 
+def test_words_for_the_ends_of_axes_may_be_small_letters():
+    grid = [range(4), range(6)]
+    assert FieldLayout("u", ("x", "y"), grid, "wall, Periodic") == FieldLayout("u", ("x", "y"), grid, "WALL,PERIODIC")
+    assert FieldLayout("u", ("x", "y"), grid, "open,open").boundary == "OPEN"
+
+
 def test_each_axis_has_its_own_ends() -> None:
     globe = FieldLayout("u", ("lat", "lon"), [range(4), range(6)], "WALL,PERIODIC")
     assert (globe.boundaries, globe.wraps) == (("WALL", "PERIODIC"), (False, True))
