@@ -120,7 +120,7 @@ def reversal_behind(answer: Answer) -> Reversal:
     if not isinstance(answer, OwnPosterior):
         raise ValueError("this method has no reversal in steps.")
     if answer.values is not None:
-        raise ValueError("a quantile mapping stands behind the reversal, and samples are what comes out of the map.")
+        raise ValueError("a map of values stands behind the reversal, and samples are what comes out of the map.")
     return answer.reversal
 
 
