@@ -1,11 +1,11 @@
 """Time and memory of conditional diffusion on fields of 256 x 256 by codes of 64 x 64, beside fields of either size.
 
-python benchmarks/speed/latent.py     results/latent.json.  To show: as fields of 64 x 64, but for the code itself
+python benchmarks/speed/latent.py     results/latent.json.  To show: as fields of 64 x 64
 
 Each case trains for a few updates of 8 windows on fields of one power law and draws, in a process of its own, whose
 largest resident set counts above that of a process that holds the same data and does nothing.  Times are of the
-processor: of an update beyond the first one, and of a draw.  The code is trained for as many updates, with its networks
-on 64 x 64 points as well.
+processor: of an update beyond the first one, and of a draw.  Of the updates by codes half are the code's, whose two
+networks see half as many windows, and half are the diffusion's.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def spent(name: str, updates: int) -> dict[str, float]:
 
     def fitted(count: int) -> tuple[float, object]:
         problem, begun = problem_of(size, count), time.process_time()
-        # half of the updates are the code's: an update of both is one of each
         answer = fit_latent(problem, factor=4, share=0.5) if coded else fit_conditional_diffusion(problem)
         return time.process_time() - begun, answer
 
@@ -70,7 +69,7 @@ def spent(name: str, updates: int) -> dict[str, float]:
     drawn = (time.process_time() - begun) / DRAWS
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"seconds an update": (more - first) / updates, "seconds a draw": drawn, "MB": used * unit / 1e6}
+    return {"seconds an update": (more - first) / (both * updates), "seconds a draw": drawn, "MB": used * unit / 1e6}
 
 
 def main() -> None:

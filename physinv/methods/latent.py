@@ -140,7 +140,10 @@ def fit_latent(
     # The code, trained on both ends, and what it cannot tell of initial states.
     ends = torch.cat([problem.train.states(i, limit=_ROWS) for i in (0, -1)])
     code = fit_code(layout, ends, problem.settings, factor=factor, seed=problem.seed)
-    problem.part("autoencoder", share=share).minimise(code, _bound)
+    part, batch = problem.part("autoencoder", share=share), problem.settings.batch or layout.default_batch
+    # Two networks on half of the windows: time and memory of one.
+    half = part.settings.model_copy(update={"batch": -(-batch // 2)})
+    replace(part, settings=half).minimise(code, _bound)
     code.eval().measure(problem.valid.states(0))
 
     # The posterior of the codes.

@@ -41,10 +41,7 @@ def chain(betas: Tensor | Sequence[float], horizon: float = 1.0) -> Table:
     beta = as_tensor(betas, "betas").double().cpu()
     if beta.ndim != 1 or not len(beta):
         raise ValueError(f"`betas` must be one row of numbers, got shape {tuple(beta.shape)}.")
-    wrong = (~((beta > 0) & (beta < 1))).nonzero()
-    if len(wrong):
-        i = int(wrong[0])
-        raise ValueError(f"`betas` must lie between 0 and 1, got {float(beta[i]):g} at step {i + 1}; take more steps.")
+    beta = _checked(beta)
     return Table(_times(len(beta), horizon), _increasing(-torch.log1p(-beta)))
 
 
@@ -96,11 +93,14 @@ def linear_betas(steps: int, first: float = 0.1, last: float = 20.0) -> Float[Te
     Returns:
         ``(steps,)``, float64.
 
+    Raises:
+        ValueError: If one is not between 0 and 1.
+
     Example:
         >>> [round(beta, 4) for beta in linear_betas(1000)[[0, -1]].tolist()]
         [0.0001, 0.02]
     """
-    return torch.linspace(first, last, check_count(steps, "steps"), dtype=torch.float64) / steps
+    return _checked(torch.linspace(first, last, check_count(steps, "steps"), dtype=torch.float64) / steps)
 
 
 def cosine_betas(steps: int, offset: float = 0.008, most: float = 0.999) -> Float[Tensor, " step"]:
@@ -114,6 +114,9 @@ def cosine_betas(steps: int, offset: float = 0.008, most: float = 0.999) -> Floa
     Returns:
         ``(steps,)``, float64.
 
+    Raises:
+        ValueError: If one is not between 0 and 1.
+
     References:
         Nichol and Dhariwal (2021), Improved denoising diffusion probabilistic models, eq. 17.
 
@@ -123,7 +126,7 @@ def cosine_betas(steps: int, offset: float = 0.008, most: float = 0.999) -> Floa
     """
     share = torch.linspace(0, 1, check_count(steps, "steps") + 1, dtype=torch.float64)
     kept = ((share + offset) / (1 + offset) * math.pi / 2).cos() ** 2
-    return (1 - kept[1:] / kept[:-1]).clamp(max=most)
+    return _checked((1 - kept[1:] / kept[:-1]).clamp(max=most))
 
 
 def geometric_levels(count: int, low: float = 0.01, high: float = 1.0) -> Float[Tensor, " level"]:
@@ -148,6 +151,16 @@ def geometric_levels(count: int, low: float = 0.01, high: float = 1.0) -> Float[
         raise ValueError(f"`low` and `high` must be 0 < low < high, got {low:g} and {high:g}.")
     steps = torch.linspace(0, 1, check_count(count, "count"), dtype=torch.float64)
     return low * (high / low) ** steps
+
+
+def _checked(beta: Tensor) -> Tensor:
+    """The same numbers, if all are variances of steps that leave some of the data."""
+    wrong = (~((beta > 0) & (beta < 1))).nonzero()
+    if len(wrong):
+        i = int(wrong[0])
+        remedy = "; take more steps" if beta[i] >= 1 else ""
+        raise ValueError(f"`betas` must lie between 0 and 1, got {float(beta[i]):g} at step {i + 1}{remedy}.")
+    return beta
 
 
 def _times(steps: int, horizon: float) -> tuple[float, ...]:
