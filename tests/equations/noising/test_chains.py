@@ -46,7 +46,7 @@ def test_published_schedules():
     ("wrong", "message"),
     [
         (lambda: linear_betas(40, first=-1.0), "`betas` must lie between 0 and 1, got -0.025 at step 1."),
-        (lambda: cosine_betas(40, offset=-2.0), "`betas` must lie between 0 and 1, got"),
+        (lambda: cosine_betas(40, most=2.0), "`betas` must lie between 0 and 1, got 1 at step 40; take more steps"),
         (lambda: chain(linear_betas(20)), r"`betas` must lie between 0 and 1, got 1 at step 20; take more steps"),
         (lambda: chain(cosine_betas(20, most=1.0)), "`betas` must lie between 0 and 1, got 1"),
         (lambda: chain([0.1, -0.1]), "got -0.1 at step 2"),
