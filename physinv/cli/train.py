@@ -171,6 +171,7 @@ def train(
 def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> None:
     """What was chosen, how far given physics explains the data, the loss, and time beyond the budget."""
     from physinv.evaluation.physics.increments import ChannelCheck, physics_warnings
+    from physinv.runs.files import logs
     from physinv.runs.run_json import choice, read_info
 
     for line in choice(out):
@@ -187,8 +188,11 @@ def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> Non
     if not history.records:
         console.say(f"run in {out}: nothing to train")
         return
-    last = history.records[-1]
-    console.say(f"run in {out}: {last.step} steps in {last.seconds:.0f} s, best validation loss {last.best:.4f}")
+    last = [lines[-1] for lines in logs(out).values()]  # of each network, all of which the budget was for
+    step, seconds, best = sum(r.step for r in last), sum(r.seconds for r in last), history.records[-1].best
+    many = f" of {len(last)} networks" if len(last) > 1 else ""
+    said = f"best validation loss{' of the last' if many else ''} {best:.4f}"
+    console.say(f"run in {out}: {step} steps{many} in {seconds:.0f} s, {said}")
     beyond = [f"{name} {seconds:.0f} s" for name, seconds in phases.ended() if seconds >= _WORTH_SAYING]
     if beyond:
         console.say(f"beyond the budget of training: {', '.join(beyond)}")

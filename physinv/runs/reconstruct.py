@@ -193,7 +193,9 @@ def reconstruct(
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             staged = plan.observe if reader is None and _reversed(answer) else None
             lines = [*untrained(run.simulator, staged), *doubts.warnings]
-            lines += seen_in_training(run.summary, ends.truth(0, min(ends.n, ends.block))) if ends.known else []
+            if ends.known:
+                truth = ends.truth(0, min(ends.n, ends.block))
+                lines += seen_in_training(run.summary, truth, run.info.get("trajectories"))
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}

@@ -32,9 +32,10 @@ from physinv.runs.files import SUMMARY
 from physinv.runs.forward_law import ForwardLaw, fit_forward_law
 
 _FORMAT = {"format": "physinv training summary 1"}
-_INITIAL_NUMBERS, _MOST_INITIAL = 2**20, 512  # numbers in the initial states that are kept, and states
+_INITIAL_NUMBERS, _MOST_INITIAL = 2**22, 512  # numbers in the initial states that are kept, and states
 _LAW_ROWS = 4096  # final states that are read for their law, which looks at fewer
-_LOOKED_UP = 64  # initial states that are looked up among those of training
+_LOOKED_UP = 4096  # initial states that are looked up among those of training, at most
+_SAME, _FEWEST_SAME = 0.5, 2  # of those expected to be found there, from which on it is no accident, and how many
 _LINEAR_NUMBERS = 2**24  # numbers in a linear estimate that is kept
 
 
@@ -67,9 +68,9 @@ def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     Returns:
         The summary, on the CPU.
     """
-    law = fit_final_law(train.layout, *(data.states(-1, limit=_LAW_ROWS).cpu() for data in (train, valid)))
+    law = fit_final_law(train.layout, *(_some(simulator, data, -1, _LAW_ROWS).cpu() for data in (train, valid)))
     numbers = math.prod(train.shape)
-    initial = train.states(0, limit=max(2, min(_MOST_INITIAL, _INITIAL_NUMBERS // numbers)))
+    initial = _some(simulator, train, 0, max(2, min(_MOST_INITIAL, _INITIAL_NUMBERS // numbers)))
     dense = 2 * min(train.n_trajectories, numbers) * numbers  # numbers in a map of all components
     small = dense <= _LINEAR_NUMBERS or train.layout.basis == "fourier"
     linear = fit_linear(simulator, train, valid) if small else None
@@ -81,26 +82,30 @@ def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     return TrainingSummary(law, initial.cpu(), linear, forward)
 
 
-def seen_in_training(summary: TrainingSummary | None, truth: Float[Tensor, "n *state"]) -> list[str]:
+def seen_in_training(
+    summary: TrainingSummary | None, truth: Float[Tensor, "n *state"], trained: int | None = None
+) -> list[str]:
     """Return the warning of a reconstruction of the data that its run was trained on.
 
     Args:
         summary: What the run kept.
         truth: True initial states; the first ones are looked up, number for number, among those that it kept.
+        trained: Number of trajectories that it was trained on; None: as many as it kept.
 
     Returns:
-        One sentence where half of them or more are there; none where initial states repeat anyway.
+        One sentence where there are half as many of them or more as there would be; none where initial states repeat
+        anyway.
     """
     known = set() if summary is None else {x.numpy().tobytes() for x in summary.initial}
     if summary is None or len(known) < len(summary.initial):
         return []
-    asked = [x.numpy().tobytes() for x in truth[: min(_LOOKED_UP, len(summary.initial))].cpu()]
-    same = sum(x in known for x in asked)
-    if 2 * same < len(asked):
+    asked = [x.numpy().tobytes() for x in truth[:_LOOKED_UP].cpu()]
+    same, kept = sum(x in known for x in asked), len(known) / max(trained or 0, len(known))
+    if same < min(max(_FEWEST_SAME, _SAME * kept * len(asked)), len(asked), len(known)):
         return []
     return [
-        f"{same} of the first {len(asked)} initial states are those that the run was trained on: figures of them say "
-        "nothing about new data; give the `test` folder of the dataset."
+        f"{same} of the first {len(asked)} initial states are among those that the run was trained on, of which it "
+        f"kept {len(known)}: figures of them say nothing about new data; give the `test` folder of the dataset."
     ]
 
 
@@ -150,6 +155,16 @@ def read_summary(run: Path, layout: StateLayout, device: torch.device) -> Traini
         )
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; train again.") from None
+
+
+def _some(simulator: Simulator, data: TrajectoryDataset, time_index: int, most: int) -> Tensor:
+    """States of some trajectories: of simulated ones the first, of recorded ones evenly over all of the time."""
+    n = data.n_trajectories
+    if simulator.startable or n <= most:
+        return data.states(time_index, limit=most)
+    return torch.cat(
+        [data.states(time_index, 1, first=i) for i in torch.linspace(0, n - 1, most).round().int().tolist()]
+    )
 
 
 def _numbers(tensors: Mapping[str, Tensor]) -> int:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from physinv.cli.app import main
@@ -190,3 +191,15 @@ def test_info_of_a_file_of_others_points_to_import(name, tmp_path, capsys):
     said = " ".join(capsys.readouterr().err.split())
     assert "was not written by physinv; `physinv import" in said
     assert "--dry-run` says what it holds" in said
+
+
+def test_the_steps_of_all_networks_are_told_together(physinv, tmp_path):
+    """Of a recording of numbers four networks share the steps: they are what was asked for, not those of the last."""
+    generator = np.random.default_rng(0)
+    np.savetxt(tmp_path / "walk.csv", generator.normal(size=(200, 2)).cumsum(0), delimiter=",")
+    code, _, err = physinv("import", tmp_path / "walk.csv", "--times", 1, "--window", 3, "--out", tmp_path / "walk")
+    assert code == 0, err
+    few = ("--set", "width=4", "--set", "depth=1", "--set", "validate_windows=20")
+    code, out, err = physinv("train", tmp_path / "walk", "--steps", 12, *few, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert "12 steps of 4 networks in" in out

@@ -7,6 +7,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import final_states
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
+from physinv.data.process import process_of
 from physinv.evaluation.evaluate import check_predictive, evaluate
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.files import SUMMARY
@@ -80,7 +81,7 @@ def test_training_data_are_known_again(data, tmp_path):
             tmp_path / "run", data[split], tmp_path / f"{split}.hdf5", SamplingPlan(samples=2), warn=told.append
         )
     assert len(told) == 1
-    assert "64 of the first 64 initial states are those that the run was trained on" in told[0]
+    assert "100 of the first 100 initial states are among those that the run was trained on" in told[0]
     assert "`test` folder" in told[0]
     assert read_reconstruction(tmp_path / "train.hdf5").info["warnings"] == told
     with pytest.raises(ValueError, match="was trained on"):
@@ -103,3 +104,18 @@ def test_the_training_data_of_large_fields_are_told_by_the_few_that_are_kept():
     few = TrainingSummary(None, known[:3], None)  # of large states no more are kept
     assert seen_in_training(few, known) != []
     assert seen_in_training(few, known + 0.5) == []
+
+
+def test_recordings_keep_initial_states_of_all_of_their_time(tmp_path):
+    """Of a trend the first windows alone would be no climatology, and the others would be far from the law at T."""
+    n = 700
+    x = torch.arange(float(n))[:, None, None] + torch.tensor([0.0, 0.5])[None, :, None]
+    train, valid = (TrajectoryDataset.from_arrays(x[part], times=[0.0, 1.0]) for part in (slice(0, 680), slice(680, n)))
+    summary = summarise(process_of(train), train, valid)
+    assert float(summary.initial.min()) == 0
+    assert float(summary.initial.max()) == 679
+    assert float(summary.initial.mean()) == pytest.approx(339.5, abs=1)
+    # 512 of 680 were kept: three of four of the training states are found again, wherever they begin, and no others
+    assert seen_in_training(summary, x[300:360, 0], 680) != []
+    assert seen_in_training(summary, x[680:, 0], 680) == []
+    assert seen_in_training(summary, x[300:360, 0] + 0.25, 680) == []

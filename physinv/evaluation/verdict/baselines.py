@@ -1,6 +1,7 @@
 """What costs nothing and should be beaten: climatology, persistence, and the linear estimate.
 
-climatology    initial states of the training data, whatever was observed
+climatology    initial states of the training data, whatever was observed; of recordings, shifted to the mean of the
+               season and of whatever else is known of each trajectory
 persistence    x_0 = x_T: a single estimate
 linear         the best linear estimate of x_0 from x_T with the spread of its errors, normal and independent
 """
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
+from physinv.models.context_means import ContextMeans
 from physinv.posterior.reconstruction import Reconstruction
 
 _FEWEST = 8  # initial states from which on there is a climatology
@@ -52,8 +54,12 @@ def baselines(recon: Reconstruction, *, seed: int = 0) -> list[Baseline]:
     every = final[:, None].expand(n, k, *final.shape[1:])
     found = []
     if recon.climatology is not None and len(recon.climatology) >= _FEWEST:
-        pick = torch.randint(len(recon.climatology), (n, k), generator=generator)
-        found.append(Baseline("climatology", layout.set_moving(layout.moving(recon.climatology[pick]), every), True))
+        known, pick = recon.climatology, torch.randint(len(recon.climatology), (n, k), generator=generator)
+        drawn = known[pick]
+        means = None if recon.simulator.startable else ContextMeans.fit(layout, known, known)
+        if means is not None:  # summer is no surprise in summer
+            drawn = drawn - means.shifts(known)[0][pick] + means.shifts(final)[0][:, None]
+        found.append(Baseline("climatology", layout.set_moving(layout.moving(drawn), every), True))
     if recon.seen is not None:  # the displayed states are estimates themselves
         return found
     found.append(Baseline("persistence", every, False))

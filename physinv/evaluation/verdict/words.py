@@ -31,6 +31,7 @@ _LEVEL = 0.9
 _OFF, _OFF_BAND = 0.02, 0.03  # of the coverage: smaller errors do no harm
 _CLOSE = 0.05  # of the coverage: intervals that are not shown to be off by more are trusted
 _SURE_BAND = 3.0  # standard errors, for several bands
+_ROUNDING = 8.0  # units in the last place by which samples of what was observed exactly may differ from it
 _SILENT = 1e-10  # of the power of the truths: bands with less hold rounding only
 _BOUND = 0.005  # share of samples with the same extreme value from which it is a bound
 _PEAK = 2.0  # times the expected frequency of a rank
@@ -79,6 +80,10 @@ def verdict(
     n, k = ours.shape[:2]
     if k < 2:
         return Verdict((*said, *warned), tuple(warned))
+    known = _known(layout.scored(samples), layout.scored(truth))
+    if bool(known.all()):
+        same = "Every sample is the true initial state, as where it was observed exactly: there is nothing to judge."
+        return Verdict((same,), ())  # ratios of no error and no spread are not finite, and no fault
 
     # In the unit of the states.
     if unit:
@@ -97,6 +102,10 @@ def verdict(
     # Intervals, as a whole and scale by scale.
     if n < TRUSTED:
         warned.append(f"{_count(n)} {_is(n)} too few to say whether intervals can be trusted: {TRUSTED} are needed.")
+    elif bool(known.any()):  # whose intervals, without any width, say nothing
+        good, bad = _of_unknown(layout.scored(samples), layout.scored(truth), known)
+        said += good
+        warned += bad
     else:
         good, bad = _intervals(samples, truth, layout)
         parts, faulty = judge_parts(samples, truth, layout, names)
@@ -169,6 +178,29 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[lis
     if off and fine:
         said.append(f"Scale by scale they can be trusted at {_and([text for text, _ in fine])}.")
     return said, warned
+
+
+def _known(ours: Tensor, real: Tensor) -> Tensor:
+    """Which numbers of each observation all samples have right, but for rounding: those that were observed exactly."""
+    rounding = _ROUNDING * torch.finfo(real.dtype).eps * real.abs().amax()
+    return ((ours - real[:, None]).abs() <= rounding).all(1)
+
+
+def _of_unknown(ours: Tensor, real: Tensor, known: Tensor) -> tuple[list[str], list[str]]:
+    """Sentences about the coverage of 90 % intervals of the numbers that were not observed exactly."""
+    each = []
+    for x, y, skip in zip(ours, real, known, strict=True):
+        if not bool(skip.all()):
+            each.append(coverage(x[:, ~skip][None], y[~skip][None], _LEVEL))
+    left = f"{100 * float(known.double().mean()):.0f} % of the numbers were observed exactly. Of the others"
+    if len(each) < TRUSTED:
+        return [], [f"{left} {_count(len(each))} {_is(len(each))} too few to say whether intervals can be trusted."]
+    covered = torch.stack(each).double()
+    share, error = float(covered.mean()), float(mean_error(covered))
+    held = f"{left}, 90 % intervals hold the truth in {100 * share:.1f} +- {100 * error:.1g} % of the cases"
+    if abs(share - _LEVEL) > _OFF + _SURE * error:
+        return [], [f"{held}: they are too {_width(share)} and cannot be trusted."]
+    return [f"{held}."], []
 
 
 def _width_of_intervals(ours: Tensor) -> Tensor:

@@ -1,5 +1,9 @@
 """The verdict says in words what is known by construction: better, worse, too narrow, at which scales, at a bound."""
 
+import math
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +12,7 @@ from physinv.evaluation.verdict.baselines import Baseline, baselines
 from physinv.evaluation.verdict.words import verdict
 from physinv.posterior.reconstruction import Reconstruction
 from physinv.processes.layout import FieldLayout, VectorLayout
+from physinv.processes.recorded import Recorded
 from simulators.fields.heat import Heat
 
 VECTOR = VectorLayout("x", 3)
@@ -181,5 +186,42 @@ def test_a_rival_without_any_error_has_no_ratio(generator):
     rival = [Baseline("linear", exact, False)]
     said = verdict(samples, truth, VECTOR, rival, {}).sentences
     assert any("worse than the linear estimate (whose CRPS is 0)" in s for s in said)
-    same = verdict(exact, truth, VECTOR, rival, {}).sentences
-    assert any("cannot be told from the linear estimate" in s for s in same)
+
+
+def test_climatology_of_recordings_knows_the_season(generator):
+    """A season of amplitude 1, and weather of deviation .1: what is usual for the season errs by the weather."""
+    layout = VectorLayout("temperature", 1, ("sine", "cosine"))
+    angle = 2 * math.pi * torch.arange(120) / 12
+    weather = 0.1 * torch.randn(120, generator=generator)
+    states = torch.stack([angle.sin() + weather, angle.sin(), angle.cos()], 1)
+    process = Recorded.of(layout, np.array([0.0, 1.0]))
+    samples, truth, info = torch.zeros(24, 40, 3), states[96:], {"method": "x"}
+    recon = Reconstruction(process, truth, truth.roll(3, 0), samples, info, climatology=states[:96])
+    recon = replace(recon, observation=torch.cat([truth[:, :1].roll(3, 0), truth[:, 1:]], 1))  # three months later
+    found = baselines(recon)[0]
+    drawn = layout.moving(found.samples)
+    gap = drawn - angle[96:].sin()[:, None, None]
+    assert float(gap.std()) == pytest.approx(0.1, rel=0.15)  # a deviation of 96 known states, to 7 %
+    assert float(gap.mean(1).abs().max()) < 0.1  # six standard errors of 40 draws
+    assert torch.equal(found.samples[:, 5, 1:], truth[:, 1:])
+
+
+def test_what_was_observed_exactly_is_not_judged(generator):
+    """That a CRPS of 0 is better than climatology says nothing, nor do intervals without width."""
+    truth, samples, seen = posterior(generator)
+    same = truth[:, None].expand_as(samples)
+    found = verdict(same, truth, VECTOR, rivals(truth, seen, generator), {"crps": 0.0, "spread_skill": math.nan})
+    assert found.sentences == (
+        "Every sample is the true initial state, as where it was observed exactly: there is nothing to judge.",
+    )
+    assert found.warnings == ()
+    two = torch.cat([same[..., :2], samples[..., 2:]], -1)
+    some = verdict(two, truth, VECTOR, rivals(truth, seen, generator), {"crps": 0.1})
+    assert some.warnings == ()
+    assert any("67 % of the numbers were observed exactly. Of the others, 90 % intervals" in s for s in some.sentences)
+    narrow = torch.cat(
+        [same[..., :2], seen[:, None, 2:] + 0.3 * (samples[..., 2:] - samples[..., 2:].mean(1)[:, None])], -1
+    )
+    assert any("too narrow" in line for line in verdict(narrow, truth, VECTOR, [], {}).warnings)
+    few = verdict(two[:10], truth[:10], VECTOR, [], {})
+    assert any("too few to say whether" in line for line in few.warnings)
