@@ -30,6 +30,7 @@ from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
 _LINEAR = "linear"
 _NUMBERS = 2**13  # of all observations that candidates are scored on: drawing for them takes time
 _FEWEST = 16  # observations all the same
+_FEW_PARTICLES = 4  # of particles: many of them are many cases, and a draw takes a sum over neighbours of each
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ class _Referee:
     """Scores answers on validation data, relative to the linear estimate."""
 
     def __init__(self, problem: Problem, linear: Answer, observations: int, draws: int) -> None:
-        n = min(observations, max(_FEWEST, _NUMBERS // math.prod(problem.train.shape)))
+        few = _FEW_PARTICLES if problem.train.layout.positions else _FEWEST
+        n = min(observations, max(few, _NUMBERS // math.prod(problem.train.shape)))
         self.truth, self.final = (_spread(problem, i, n).to(problem.device) for i in (0, -1))
         self.problem, self.draws = problem, draws
         found = self._scores(linear)

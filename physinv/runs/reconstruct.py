@@ -45,7 +45,7 @@ from physinv.runs.sampling.grids import step_grid
 from physinv.runs.sampling.plan import SamplingPlan
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.weighing import WeighedSamples
-from physinv.runs.summary import seen_in_training
+from physinv.runs.summary import few_windows, seen_in_training
 from physinv.training.final_estimate import FinalEstimate, Reader
 
 
@@ -192,7 +192,7 @@ def reconstruct(
             store.background(run.summary, ends.blocks() if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
             staged = plan.observe if reader is None and _reversed(answer) else None
-            lines = [*untrained(run.simulator, staged), *doubts.warnings]
+            lines = [*untrained(run.simulator, staged), *few_windows(run.info), *doubts.warnings]
             if ends.known:
                 truth = ends.truth(0, min(ends.n, ends.block))
                 lines += seen_in_training(run.summary, truth, run.info.get("trajectories"))

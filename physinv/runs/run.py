@@ -20,6 +20,7 @@ from physinv.config.settings import Settings, as_settings
 from physinv.config.versions import versions
 from physinv.data.checks import check_moving, check_sizes, check_splits
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.imports.windows import independent
 from physinv.data.process import process_of
 from physinv.evaluation.physics.increments import check_physics
 from physinv.laws.prior import Prior
@@ -317,6 +318,7 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
         "units": {**train.config.get("units", {}), **train.config.get("axis_units", {})},
         "components": list(train.config.get("components", ())),
         "trajectories": train.n_trajectories,
+        **_judges(problem),
         "settings": problem.settings.model_dump(mode="json"),
         "seed": problem.seed,
         "steps": problem.budget.steps,
@@ -326,6 +328,13 @@ def _info(problem: Problem, train: TrajectoryDataset, method: str, options: Mapp
     }
     out: dict[str, Any] = json.loads(json.dumps(info))
     return out
+
+
+def _judges(problem: Problem) -> dict[str, float]:
+    """Of recorded data, about how many validation trajectories have no times in common."""
+    if problem.simulator.startable:
+        return {}
+    return {"independent": independent(problem.valid.n_trajectories, problem.valid.config)}
 
 
 def _noise_of_data(simulator: Simulator) -> float | None:

@@ -80,6 +80,7 @@ class _Info(BaseModel):
     times: list[_Time]
     shape: list[_Count]
     trajectories: _Count
+    independent: _Time = math.inf
     method: str
     options: dict[str, Any]
     settings: dict[str, Any]

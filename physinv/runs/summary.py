@@ -10,12 +10,13 @@ Stored as ``summary.safetensors`` beside the model.  Runs of earlier versions ha
 
 from __future__ import annotations
 
-__all__ = ["TrainingSummary", "read_summary", "seen_in_training", "summarise", "write_summary"]
+__all__ = ["TrainingSummary", "few_windows", "read_summary", "seen_in_training", "summarise", "write_summary"]
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from physinv.config.files import load_tensors, save_tensors
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.imports.windows import FEWEST_INDEPENDENT
 from physinv.evaluation.observed.final_law import FinalLaw, fit_final_law
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.saving import below, prefixed
@@ -106,6 +108,25 @@ def seen_in_training(
     return [
         f"{same} of the first {len(asked)} initial states are among those that the run was trained on, of which it "
         f"kept {len(known)}: figures of them say nothing about new data; give the `test` folder of the dataset."
+    ]
+
+
+def few_windows(info: Mapping[str, Any]) -> list[str]:
+    """Return the warning of a run whose validation windows all overlap.
+
+    Args:
+        info: What run.json says; that of earlier versions does not know.
+
+    Returns:
+        One sentence where fewer than two of them are independent of each other.
+    """
+    count = info.get("independent", math.inf)
+    if count >= FEWEST_INDEPENDENT:
+        return []
+    return [
+        f"The validation windows of the run overlap, and are worth {count:.1f} independent ones: too few to say how wide "
+        "intervals have to be. Where the process changes with time they are too narrow; record for longer, or import "
+        "with a shorter `--window` or a larger share `--valid`."
     ]
 
 

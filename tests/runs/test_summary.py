@@ -1,11 +1,14 @@
 """What a run keeps of its training data: it is read as it was written, and runs without it still reconstruct."""
 
+import numpy as np
 import pytest
 import torch
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import final_states
 from physinv.data.generate import generate
+from physinv.data.importing import import_trajectories
+from physinv.data.imports.choices import Choices
 from physinv.data.plan import DatasetPlan
 from physinv.data.process import process_of
 from physinv.evaluation.evaluate import check_predictive, evaluate
@@ -15,7 +18,14 @@ from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import load_run, train_run
 from physinv.runs.run_json import read_info, write_info
 from physinv.runs.sampling.plan import SamplingPlan
-from physinv.runs.summary import TrainingSummary, read_summary, seen_in_training, summarise, write_summary
+from physinv.runs.summary import (
+    TrainingSummary,
+    few_windows,
+    read_summary,
+    seen_in_training,
+    summarise,
+    write_summary,
+)
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -119,3 +129,23 @@ def test_recordings_keep_initial_states_of_all_of_their_time(tmp_path):
     assert seen_in_training(summary, x[300:360, 0], 680) != []
     assert seen_in_training(summary, x[680:, 0], 680) == []
     assert seen_in_training(summary, x[300:360, 0] + 0.25, 680) == []
+
+
+def test_validation_windows_that_all_overlap_say_nothing_of_the_width(tmp_path):
+    told = few_windows({"independent": 1.6})
+    assert len(told) == 1
+    assert "worth 1.6 independent ones" in told[0]
+    assert few_windows({"independent": 2.0}) == few_windows({}) == []  # {}: of an earlier version, or simulated
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 1, generator=generator).cumsum(0)
+    np.save(tmp_path / "x.npy", x.numpy())
+    for window, warned in ((5, 0), (40, 1)):  # 300 times: 30 for validation
+        data = tmp_path / f"d{window}"
+        import_trajectories([tmp_path / "x.npy"], data, Choices(times="1", dims="time,component", window=window))
+        train, valid, test = (TrajectoryDataset(data / "data" / part) for part in ("train", "valid", "test"))
+        train_run(tmp_path / f"r{window}", train, valid, method="linear", budget=Budget(steps=1))
+        told = []
+        out = tmp_path / f"{window}.hdf5"
+        reconstruct(tmp_path / f"r{window}", test, out, SamplingPlan(samples=2), warn=told.append)
+        assert sum("validation windows of the run overlap" in line for line in told) == warned
