@@ -5,7 +5,8 @@
     python benchmarks/recorded_files.py --page                    # docs/results/recordings.md, from the record
 
 Each file is imported by the command of the list below, in the words of `physinv import --help`; then `physinv train`,
-`reconstruct` and `evaluate` run as a user would type them.  The project holds none of these files; `FOLDER` does.  The
+`reconstruct` and `evaluate` run as a user would type them.  Observations alone are given to the run of the file
+`TRAINED` by `physinv reconstruct RUN --observation FILE`.  The project holds none of these files; `FOLDER` does.  The
 record keeps the rows of files that are not run again.
 """
 
@@ -20,6 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from common import ROOT, write
 from recordings import figures
@@ -41,6 +43,9 @@ class File:
         what: What it holds, in a few words.
         options: Options of `physinv import`.
         steps: Updates of the network.
+        training: More options of `physinv train`.
+        draws: Options of `physinv reconstruct`.
+        run: Name of another file, whose run is asked instead of one of its own.
         label: What tells it from another row of the same file.
     """
 
@@ -48,6 +53,9 @@ class File:
     what: str
     options: str = ""
     steps: int = 400
+    training: str = ""
+    draws: str = "--samples 32 --limit 200"
+    run: str = ""
     label: str = ""
 
     @property
@@ -56,6 +64,8 @@ class File:
         return f"{self.names}, {self.label}" if self.label else self.names
 
 
+TRAINED = "burgers_train_16.pt"
+BURGERS = "--variable y --dims sample,time,x --times 0:1 --positions x=0:0.9375 --boundary periodic"
 FILES = (
     File(
         "FurnaceHeating.mat",
@@ -76,11 +86,8 @@ FILES = (
         "--window 3 --period 8766 --boundary latitude=wall --valid 0.2 --test 0.25",
         200,
     ),
-    File(
-        "burgers_train_16.pt",
-        "Burgers, 800 trajectories",
-        "--variable y --dims sample,time,x --times 0:1 --positions x=0:0.9375 --boundary periodic",
-    ),
+    File(TRAINED, "Burgers, 800 trajectories", BURGERS),
+    File("burgers_test_16.pt", "Burgers, asked of the run of the row above", BURGERS, run=TRAINED),
     File("pysindy_kuramoto_sivishinky.mat", "Kuramoto-Sivashinsky", "--window 8 --boundary periodic", 100),
     File("deepxde_reaction.npz", "two species", "--variable Ca,Cb --dims time,x --window 8 --boundary wall", 200),
     File("deepxde_Lorenz.npz", "Lorenz, 25 uneven times", "--window 3 --resample 0.05"),
@@ -91,40 +98,82 @@ FILES = (
         "500 particles in a box that changes",
         "--dims time,particle,component --times 0.1 --box {folder}/xyz_boxes.npy --window 6",
         10,
+        "--set width=16 --set depth=2 --set validate_windows=4 --option draws=2",
+        "--samples 8 --limit 4",
     ),
     File("LJsampletraj.gsd", "particles", "--window 6", 10),
     File("wrf_mercator.nc", "wind of a weather model, 4 times", "--variable U --window 2"),
 )
+OBSERVED = (
+    ("obs_xT.npy", ""),
+    ("obs_xT.nc", ""),
+    ("obs_xT_pdebench.hdf5", ""),
+    ("obs_one.hdf5", ""),
+    ("obs_same_but_linspace_x.hdf5", ""),
+    ("obs_finer_grid.hdf5", ""),
+    ("obs_other_horizon.hdf5", ""),
+    ("obs_xT.npy", "times 1000"),
+    ("obs_xT.npy", "plus 2"),
+    ("obs_xT.npy", "NaN in one pixel"),
+)
+"""Final states alone, as they are or changed."""
+
 COLUMNS = ("crps", "ridge", "ridge with spread", "persistence", "climatology", "coverage", "outside 3 x range")
 
 
-def command(*words: str) -> str | None:
-    """Run a verb of physinv; None, or the line that it ends with where it fails."""
-    said = io.StringIO()
+def command(*words: str) -> tuple[int, list[str]]:
+    """Run a verb of physinv: its exit code, and the lines that it says."""
+    said, shown = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(shown):
             code = physinv(list(words))
     except SystemExit as left:
         code = left.code
-    return said.getvalue().strip().splitlines()[-1] if code else None
+    return int(code or 0), [*said.getvalue().strip().splitlines(), *shown.getvalue().strip().splitlines()]
 
 
-def once(folder: Path, file: File) -> dict[str, float] | str:
+def first_failure(folder: Path, way: list[list[str]]) -> str:
+    """Run verbs until one fails, and return what that one says; empty where all went well."""
+    for words in way:
+        code, said = command(*words)
+        if code:
+            return f"{words[0]}: {said[-1].removeprefix('physinv: ').replace(f'{folder}/', '')}"
+    return ""
+
+
+def once(folder: Path, file: File, runs: Path) -> dict[str, float] | str:
     """Figures of one file, or the line that says why it has none."""
     with tempfile.TemporaryDirectory() as tmp:
-        data, run, out = (f"{tmp}/{name}" for name in ("data", "run", "x.hdf5"))
-        way = (
-            ("import", f"{folder}/{file.names}", *shlex.split(file.options.format(folder=folder)), "--out", data),
-            ("train", data, "--out", run, "--steps", str(file.steps)),
-            ("reconstruct", run, "--data", f"{data}/data/test", "--out", out, "--samples", "32", "--limit", "200"),
-            ("evaluate", out),
-        )
-        for words in way:
-            if failed := command(*words):
-                return f"{words[0]}: {failed.removeprefix('physinv: ').replace(f'{folder}/', '')}"
+        data, out, run = f"{tmp}/data", f"{tmp}/x.hdf5", runs / (file.run or file.row)
+        way = [["import", f"{folder}/{file.names}", *shlex.split(file.options.format(folder=folder)), "--out", data]]
+        if not file.run:
+            words = ["train", data, "--out", str(run), "--steps", str(file.steps), *shlex.split(file.training)]
+            way.append(words)
+        asked = f"{data}/data/{'train' if file.run else 'test'}"  # all are new to the run of another file
+        way.append(["reconstruct", str(run), "--data", asked, "--out", out, *shlex.split(file.draws)])
+        if failed := first_failure(folder, [*way, ["evaluate", out]]):
+            return failed
         train, found = TrajectoryDataset(f"{data}/data/train"), read_reconstruction(Path(out))
         states = torch.cat([train.states(i) for i in (0, -1)])
         return {"observations": float(len(found.samples)), **figures(found, states)}
+
+
+def observed(folder: Path, name: str, change: str, run: Path) -> dict[str, object]:
+    """What a run makes of final states alone: exit code, lines, and what the predictive check finds."""
+    with tempfile.TemporaryDirectory() as tmp:
+        path, out = folder / name, f"{tmp}/x.hdf5"
+        if change:
+            states = np.load(path)
+            path = Path(tmp) / name
+            states = {"times 1000": 1000 * states, "plus 2": states + 2}.get(change, states)
+            if "NaN" in change:
+                states[0, 3] = np.nan
+            np.save(path, states)
+        code, said = command("reconstruct", str(run), "--observation", str(path), "--out", out, "--samples", "32")
+        lines = [line.removeprefix("physinv: ").replace(f"{path.parent}/", "") for line in said]
+        told = [line for line in lines if not line.startswith(("distance", "reconstruct"))]
+        checked = command("evaluate", out)[1][-1:] if code == 0 else []
+        return {"code": code, "said": told, "check": checked}
 
 
 def page(record: dict[str, object]) -> str:
@@ -142,6 +191,11 @@ def page(record: dict[str, object]) -> str:
     ways = [
         f"    physinv import {f.names} {f.options.replace('{folder}/', '')} --out data" for f in FILES if f.row in done
     ]
+    seen = [
+        f"| `{name}` | {'posterior' if told['code'] == 0 else 'refused'} | {' '.join(told['said'])} | "
+        f"{' '.join(told['check'])} |"
+        for name, told in record.get("observed", {}).items()
+    ]
     heads = ["file", "what", "test windows", "CRPS", *COLUMNS[1:]]
     lines = [
         "# Files that others wrote",
@@ -155,7 +209,10 @@ def page(record: dict[str, object]) -> str:
         "50 s, one comes loose, falls by 2 K and is put back. Nothing like that is in the training block, and",
         "no honest interval holds it. Of the two species and of the complex field there is one nearly deterministic",
         "course each: windows late in it differ from all that training saw, and intervals are too narrow. The",
-        "climatology of the sea does not know the season; ridge regression does.",
+        "climatology of the sea and of the bar is that of the season, and of the heater.",
+        "",
+        "Of 500 particles a draw takes long: their network is narrow, and few are drawn (`--set width=16 --set depth=2",
+        "--set validate_windows=4 --option draws=2` of `train`, `--samples 8 --limit 4` of `reconstruct`).",
         "",
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
@@ -166,10 +223,20 @@ def page(record: dict[str, object]) -> str:
         "```",
         "",
         *(["What is refused, and the line that says so:", "", *refused, ""] if refused else []),
+        *(["## Final states alone", "", *_OF_OBSERVED, "", *seen, ""] if seen else []),
         f"Measured on {record['hardware']}.",
         "",
     ]
     return "\n".join(lines)
+
+
+_OF_OBSERVED = [
+    f"Given to the run of `{TRAINED}` by `physinv reconstruct RUN --observation FILE`: what that says beside the",
+    "distances, and the last sentence of `physinv evaluate`.",
+    "",
+    "| file | | what is said | predictive check |",
+    "|---|---|---|---|",
+]
 
 
 def main() -> None:
@@ -180,20 +247,27 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write the page of the documentation from the record")
     args = parser.parse_args()
     old = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {"figures": {}, "refused": {}}
-    every, refused = dict(old["figures"]), dict(old["refused"])
-    for file in FILES if args.folder else ():
-        if (args.only and file.names not in args.only) or not (args.folder / file.names).exists():
-            continue
-        found = once(args.folder, file)
-        every = {k: v for k, v in every.items() if not k.startswith(f"{file.row}: ")}
-        refused.pop(file.row, None)
-        if isinstance(found, str):
-            refused[file.row] = found
-            print(f"{file.row}: {found}", flush=True)
-        else:
-            every |= {f"{file.row}: {name}": [value] for name, value in found.items()}
-            print(f"{file.row}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()), flush=True)
-        write(RECORD, {"benchmark": "recorded-files", "seeds": [0], "refused": refused}, every)
+    every, refused, seen = dict(old["figures"]), dict(old["refused"]), dict(old.get("observed", {}))
+    head = {"benchmark": "recorded-files", "seeds": [0], "refused": refused, "observed": seen}
+    with tempfile.TemporaryDirectory() as tmp:
+        runs = Path(tmp)
+        for file in FILES if args.folder else ():
+            if (args.only and file.names not in args.only) or not (args.folder / file.names).exists():
+                continue
+            found = once(args.folder, file, runs)
+            every = {k: v for k, v in every.items() if not k.startswith(f"{file.row}: ")}
+            refused.pop(file.row, None)
+            if isinstance(found, str):
+                refused[file.row] = found
+                print(f"{file.row}: {found}", flush=True)
+            else:
+                every |= {f"{file.row}: {name}": [value] for name, value in found.items()}
+                print(f"{file.row}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()), flush=True)
+            write(RECORD, head, every)
+        for name, change in OBSERVED if (runs / TRAINED).exists() else ():
+            told = seen[f"{name}, {change}" if change else name] = observed(args.folder, name, change, runs / TRAINED)
+            print(f"{name} {change}: {told}", flush=True)
+            write(RECORD, head, every)
     if args.page:
         PAGE.write_text(page(json.loads(RECORD.read_text("utf-8"))), "utf-8")
 

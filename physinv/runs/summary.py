@@ -124,9 +124,9 @@ def few_windows(info: Mapping[str, Any]) -> list[str]:
     if count >= FEWEST_INDEPENDENT:
         return []
     return [
-        f"The validation windows of the run overlap, and are worth {count:.1f} independent ones: too few to say how wide "
-        "intervals have to be. Where the process changes with time they are too narrow; record for longer, or import "
-        "with a shorter `--window` or a larger share `--valid`."
+        f"The validation windows of the run overlap, and are worth {count:.1f} independent ones: too few to say how "
+        "wide intervals have to be. Where the process changes with time they are too narrow; record for longer, or "
+        "import with a shorter `--window` or a larger share `--valid`."
     ]
 
 
