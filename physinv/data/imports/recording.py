@@ -52,9 +52,11 @@ class Recording:
         _check_axes(states, self.path)
         self.times: NDArray[np.float64] = np.asarray(states["time"].values, dtype=np.float64)
         if len(self.times) < 2 or not np.isfinite(self.times).all() or (np.diff(self.times) <= 0).any():
+            repeated = len(np.unique(self.times)) < len(self.times)  # a table with a row for each time and each sensor
+            remedy = "make one row of all that belongs to a time" if repeated else "sort the states"
             raise ValueError(
-                f"the times of {self.path} must be 2 or more finite numbers, strictly increasing; sort the states, or "
-                "say the times with `--times`."
+                f"the times of {self.path} must be 2 or more finite numbers, strictly increasing"
+                f"{', and some repeat' if repeated else ''}; {remedy}, or say the times with `--times`."
             )
         self.count = int(states.sizes.get("sample", 1))
         self.context = {_word(k): self._along(k, v) for k, v in (context or {}).items()}
@@ -200,6 +202,11 @@ class Recording:
 
 def _check_axes(states: xr.Dataset, path: str) -> None:
     """Raise ValueError unless every axis has a name, time among them, with its times."""
+    if not states.data_vars:
+        raise ValueError(
+            f"the states of {path} have the name of an axis in `--dims`, and would be positions; call the axis "
+            "otherwise."
+        )
     name, a = max(((str(n), states[n]) for n in states.data_vars), key=lambda item: item[1].ndim)
     lengths = " x ".join(str(n) for n in a.shape)
     if unnamed := [str(d) for d in a.dims if re.match(r"axis_\d", str(d))]:
@@ -215,7 +222,8 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
     if "time" not in a.dims:
         raise ValueError(
             f"`{name}` of {path} has the axes {', '.join(map(str, a.dims))}, none of which is time; name all in their "
-            "order with `--dims`."
+            "order with `--dims`. Initial and final states that are two arrays have to be stacked along time: "
+            "`np.stack([initial, final], 1)`."
         )
     if "time" not in states.coords:
         raise ValueError(

@@ -66,7 +66,8 @@ def read_mat(path: Path) -> xr.Dataset:
         path: A ``.mat`` file.
 
     Returns:
-        The arrays by name, without those that MATLAB calls cells, structures and objects.
+        The arrays by name, those of structures ``outer/inner`` unless all are in one structure.  Cells that hold arrays
+        of one shape are stacked along a new first axis; other cells and objects are left out.
 
     Raises:
         ValueError: If it is damaged.
@@ -74,10 +75,12 @@ def read_mat(path: Path) -> xr.Dataset:
     from scipy.io import loadmat
 
     try:
-        found = loadmat(path)
+        found = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+        while len(found) == 1 and (inner := _structure(*found.values())):
+            found = inner
+        arrays = dict(_numeric(found))
     except Exception as error:  # scipy's reader has no error of its own for damaged files
         raise _damaged(path, error) from None
-    arrays = {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
     return by_coordinates(arrays)
 
 
@@ -135,6 +138,25 @@ def _check_members(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if (name := archive.testzip()) is not None:
                 raise ValueError(f"`{name}` in it does not have the checksum that it was written with")
+
+
+def _structure(value: Any) -> dict[str, Any]:
+    """The fields of a MATLAB structure of one element; empty for anything else."""
+    names = value.dtype.names if isinstance(value, np.ndarray) and value.size == 1 else None
+    return {name: value.flat[0][name] for name in names or ()}
+
+
+def _numeric(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Arrays of numbers, those in structures, and cells of arrays of one shape."""
+    for key, value in found.items():
+        if inner := _structure(value):
+            yield from _numeric(inner, f"{above}{key}/")
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+            yield f"{above}{key}", value
+        elif isinstance(value, np.ndarray) and value.dtype == object and value.size:
+            cells = [np.asarray(cell) for cell in value.flat]
+            if len({cell.shape for cell in cells}) == 1 and all(cell.dtype.kind in "biuf" for cell in cells):
+                yield f"{above}{key}", np.stack(cells)
 
 
 def _tensors(named: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:

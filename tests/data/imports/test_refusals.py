@@ -119,3 +119,21 @@ def test_a_dry_run_refuses_the_values_that_the_import_refuses(bad, expected, tmp
     for look in (lambda: check_values(plan), lambda: import_trajectories([path], tmp_path / "out")):
         with pytest.raises(ValueError, match=re.escape(expected.format(path=path))):
             look()
+
+
+def test_a_row_for_each_sensor_and_time_is_no_recording(tmp_path):
+    """A long table, as pandas melts one: its rows in their order are no states."""
+    rows = [f"2020-01-{d:02d},{name},{d + i}" for d in range(1, 20) for i, name in enumerate(("north", "south"))]
+    (tmp_path / "long.csv").write_text("\n".join(["date,station,temp", *rows]))
+    with pytest.raises(ValueError, match=r"some repeat; make one row of all that belongs to a time"):
+        plan_import([tmp_path / "long.csv"], Choices(dims="time", window=3))
+
+
+def test_pairs_of_functions_have_no_time(tmp_path):
+    """Input and output of an operator, as neuraloperator stores them: `x` is the name of states, and of an axis."""
+    pair = np.random.default_rng(0).normal(size=(2, 30, 1, 16))
+    np.savez(tmp_path / "pairs.npz", x=pair[0], y=pair[1])
+    with pytest.raises(ValueError, match=r"have the name of an axis in `--dims`.* call the axis otherwise"):
+        plan_import([tmp_path / "pairs.npz"], Choices(variable="x", dims="sample,channel,x"))
+    with pytest.raises(ValueError, match=r"none of which is time.*np\.stack\(\[initial, final\], 1\)"):
+        plan_import([tmp_path / "pairs.npz"], Choices(variable="x,y", dims="sample,channel,s"))

@@ -45,6 +45,22 @@ def archive(path, **arrays):
     return path
 
 
+def test_structures_and_cells_of_matlab(tmp_path):
+    """A structure as `save` writes it, a cell with a trajectory in each element, and what has no numbers."""
+    scipy.io.savemat(tmp_path / "s.mat", {"run": {"u": U[0], "t": T[:, None], "x": X[None]}})
+    states = read_states(tmp_path / "s.mat")
+    assert np.array_equal(state_array(states)[0, :, 0], U[0])
+    assert states["time"].values.tolist() == T.tolist()
+    cell = np.empty((1, 6), object)
+    cell[0, :] = list(U)
+    scipy.io.savemat(tmp_path / "c.mat", {"Y": cell, "note": "text", "odd": np.array([T, "x"], object)})
+    found = open_source(tmp_path / "c.mat")
+    assert list(found.data_vars) == ["Y"]
+    assert np.array_equal(found["Y"].values, U)
+    scipy.io.savemat(tmp_path / "two.mat", {"a": {"u": U}, "b": {"c": {"v": U}}})
+    assert list(open_source(tmp_path / "two.mat").data_vars) == ["a/u", "b/c/v"]
+
+
 @pytest.mark.parametrize("fmt", ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT"])
 def test_netcdf_says_everything_itself(fmt, tmp_path):
     states = read_states(grid(tmp_path / "a.nc", fmt=fmt))
