@@ -64,7 +64,7 @@ def refuse_missing(recordings: Sequence[Recording], chunk_bytes: int) -> None:
         who = f", first in trajectory {int(bad.argmax())}" if recording.count > 1 else ""
         raise ValueError(
             f"{points} of {ever.size} numbers of a state of {recording.path} are missing (NaN) at some times only"
-            f"{who}; fill them (xarray: `interpolate_na`), or leave those times out."
+            f"{who}; fill them (`interpolate_na` of xarray, `interpolate` of pandas), or leave those times out."
         )
 
 
