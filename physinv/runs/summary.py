@@ -112,7 +112,7 @@ def seen_in_training(
 
 
 def few_windows(info: Mapping[str, Any]) -> list[str]:
-    """Return the warning of a run whose validation windows all overlap.
+    """Return the warning of a run whose validation windows all overlap, or that has a single one.
 
     Args:
         info: What run.json says; that of earlier versions does not know.
@@ -124,8 +124,8 @@ def few_windows(info: Mapping[str, Any]) -> list[str]:
     if count >= FEWEST_INDEPENDENT:
         return []
     return [
-        f"The validation windows of the run overlap, and are worth {count:.1f} independent ones: too few to say how "
-        "wide intervals have to be. Where the process changes with time they are too narrow; record for longer, or "
+        f"The validation data of the run are worth {count:.1f} independent trajectories: too few to say how wide "
+        "intervals have to be. Where the process changes with time they may be too narrow; record for longer, or "
         "import with a shorter `--window` or a larger share `--valid`."
     ]
 

@@ -134,7 +134,7 @@ def test_recordings_keep_initial_states_of_all_of_their_time(tmp_path):
 def test_validation_windows_that_all_overlap_say_nothing_of_the_width(tmp_path):
     told = few_windows({"independent": 1.6})
     assert len(told) == 1
-    assert "worth 1.6 independent ones" in told[0]
+    assert "worth 1.6 independent trajectories" in told[0]
     assert few_windows({"independent": 2.0}) == few_windows({}) == []  # {}: of an earlier version, or simulated
 
     generator = torch.Generator().manual_seed(0)
@@ -148,4 +148,4 @@ def test_validation_windows_that_all_overlap_say_nothing_of_the_width(tmp_path):
         told = []
         out = tmp_path / f"{window}.hdf5"
         reconstruct(tmp_path / f"r{window}", test, out, SamplingPlan(samples=2), warn=told.append)
-        assert sum("validation windows of the run overlap" in line for line in told) == warned
+        assert sum("independent trajectories: too few" in line for line in told) == warned
