@@ -264,7 +264,7 @@ def main() -> None:
                 every |= {f"{file.row}: {name}": [value] for name, value in found.items()}
                 print(f"{file.row}: " + ", ".join(f"{k} {v:.4g}" for k, v in found.items()), flush=True)
             write(RECORD, head, every)
-        for name, change in OBSERVED if (runs / TRAINED).exists() else ():
+        for name, change in OBSERVED if (runs / TRAINED / "model.safetensors").exists() else ():
             told = seen[f"{name}, {change}" if change else name] = observed(args.folder, name, change, runs / TRAINED)
             print(f"{name} {change}: {told}", flush=True)
             write(RECORD, head, every)
