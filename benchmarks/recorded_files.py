@@ -193,7 +193,7 @@ def page(record: dict[str, object]) -> str:
     ]
     seen = [
         f"| `{name}` | {'posterior' if told['code'] == 0 else 'refused'} | {' '.join(told['said'])} | "
-        f"{' '.join(told['check'])} |"
+        f"{' '.join(told['check']).partition('. ')[0]} |"
         for name, told in record.get("observed", {}).items()
     ]
     heads = ["file", "what", "test windows", "CRPS", *COLUMNS[1:]]
@@ -223,7 +223,7 @@ def page(record: dict[str, object]) -> str:
         "```",
         "",
         *(["What is refused, and the line that says so:", "", *refused, ""] if refused else []),
-        *(["## Final states alone", "", *_OF_OBSERVED, "", *seen, ""] if seen else []),
+        *(["## Final states alone", "", *_OF_OBSERVED, *seen, ""] if seen else []),
         f"Measured on {record['hardware']}.",
         "",
     ]

@@ -132,8 +132,8 @@ def other_parameters(config: Mapping[str, Any], sde: SDE) -> str | None:
         same = find(name) is sde.process
     except ValueError:  # none of this name is installed
         return None
-    given = config.get("parameters", {}) if same else {}
-    ours = json.loads(json.dumps(describe(sde))) if same else {}
+    # As files hold them: tuples are lists there, and not in data that were made in memory.
+    given, ours = (json.loads(json.dumps(x)) if same else {} for x in (config.get("parameters", {}), describe(sde)))
     differ = (key for key in given if key in ours and given[key] != ours[key])
     key = next(differ, None)
     return None if key is None else f"with `{key}` = {given[key]}, `sde` has {ours[key]}"

@@ -1,10 +1,12 @@
 """What float32 cannot hold is said, in any unit, and nothing else is."""
 
+import numpy as np
 import pytest
 import torch
 
 from physinv.data.checks import check_moving, check_sizes, few_warnings, precision_warnings, size_warnings
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.process import other_parameters, process_of
 from physinv.data.writer import TrajectoryWriter
 from physinv.processes.layout import VectorLayout
 
@@ -74,3 +76,11 @@ def test_sizes_whose_squares_float32_cannot_hold_are_refused(unit, tmp_path, gen
 @pytest.mark.parametrize("unit", [1e-15, 1.0, 1e15])
 def test_other_sizes_are_fine(unit, tmp_path, generator):
     assert size_warnings(written(tmp_path, unit * torch.rand(20, 6, 1, generator=generator))) == []
+
+
+def test_arrays_in_memory_are_of_the_process_that_is_made_of_them():
+    """Names and sizes are tuples in memory and lists in files: the same parameters all the same."""
+    data = TrajectoryDataset.from_arrays(np.random.default_rng(0).normal(size=(6, 2, 3)), times=[0.0, 1.0], names="y")
+    assert other_parameters(data.config, process_of(data)) is None
+    other = TrajectoryDataset.from_arrays(np.zeros((6, 2, 3)), times=[0.0, 1.0], names="z")
+    assert other_parameters(other.config, process_of(data)) == "with `names` = ['z'], `sde` has ['y']"
