@@ -208,12 +208,11 @@ def page(record: dict[str, object]) -> str:
         "In the windows of the bar that last two minutes two sensors fail within the test block: one shows 70 C for",
         "50 s, one comes loose, falls by 2 K and is put back. Nothing like that is in the training block, and",
         "no honest interval holds it. Of the two species and of the complex field there is one nearly deterministic",
-        "course each: windows late in it differ from all that training saw, and intervals are too narrow. The",
-        "climatology of the sea and of the bar is that of the season, and of the heater.",
+        "course each: windows late in it differ from all that training saw, and intervals are too narrow. Of these,",
+        "and of the bar in windows of two minutes, `reconstruct` warns that validation data are worth fewer than two",
+        "independent trajectories. The climatology of the sea and of the bar is that of the season, and of the heater.",
         "",
-        "Of 500 particles a draw takes long: their network is narrow, and few are drawn (`--set width=16 --set depth=2",
-        "--set validate_windows=4 --option draws=2` of `train`, `--samples 8 --limit 4` of `reconstruct`).",
-        "",
+        *(_OF_PARTICLES if "xyz_positions.npy" in done else []),
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
         *rows,
@@ -230,6 +229,11 @@ def page(record: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+_OF_PARTICLES = [
+    "Of 500 particles a draw takes long: their network is narrow, and few are drawn (`--set width=16 --set depth=2",
+    "--set validate_windows=4 --option draws=2` of `train`, `--samples 8 --limit 4` of `reconstruct`).",
+    "",
+]
 _OF_OBSERVED = [
     f"Given to the run of `{TRAINED}` by `physinv reconstruct RUN --observation FILE`: what that says beside the",
     "distances, and the last sentence of `physinv evaluate`.",
