@@ -97,9 +97,11 @@ def reconstruct(
         ),
     ] = None,
     observed_noise: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            show_default="a twentieth of that of the final states", help="Standard deviation of that observation."
+            metavar="SIGMA",
+            show_default="a twentieth of that of the final states",
+            help="Standard deviation of that observation; with --at also a prior, such as log_uniform:0.02:0.5.",
         ),
     ] = None,
     at: Annotated[
@@ -154,6 +156,7 @@ def reconstruct(
     """
     from physinv.config.devices import pick_device
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.runs.observed import noise_of
     from physinv.runs.reconstruct import reconstruct
     from physinv.runs.records import RecordPlan
     from physinv.runs.sampling.plan import SamplingPlan
@@ -192,7 +195,7 @@ def reconstruct(
         seed=seed,
         limit=limit,
         observe=observe,
-        observed_noise=observed_noise,
+        observed_noise=None if observed_noise is None else noise_of(observed_noise),
         refine=refine,
         weigh=weigh,
         certify=certify,

@@ -71,7 +71,7 @@ class ImportancePosterior(Answer):
         Returns:
             A particle smoother with as many particles for each row of observed numbers as there are runs.
         """
-        record = observable(self.simulator, observed)
+        record = observable(self.simulator, observed, joint=True)
         return ParticleSmoother(self.simulator, record, len(self.starts), self.seed, self.starts.device)
 
     def tensors(self) -> dict[str, Tensor]:
