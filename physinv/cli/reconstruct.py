@@ -99,9 +99,8 @@ def reconstruct(
     observed_noise: Annotated[
         str | None,
         typer.Option(
-            metavar="SIGMA",
             show_default="a twentieth of that of the final states",
-            help="Standard deviation of that observation; with --at also a prior, such as log_uniform:0.02:0.5.",
+            help="Standard deviation of its noise; with --at also a prior, such as log_uniform:0.02:0.5.",
         ),
     ] = None,
     at: Annotated[
@@ -156,7 +155,6 @@ def reconstruct(
     """
     from physinv.config.devices import pick_device
     from physinv.data.dataset import TrajectoryDataset
-    from physinv.runs.observed import noise_of
     from physinv.runs.reconstruct import reconstruct
     from physinv.runs.records import RecordPlan
     from physinv.runs.sampling.plan import SamplingPlan
@@ -195,7 +193,7 @@ def reconstruct(
         seed=seed,
         limit=limit,
         observe=observe,
-        observed_noise=None if observed_noise is None else noise_of(observed_noise),
+        observed_noise=observed_noise if observed_noise is None else noise_of(observed_noise),
         refine=refine,
         weigh=weigh,
         certify=certify,
