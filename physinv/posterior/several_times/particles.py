@@ -115,8 +115,9 @@ class Cloud:
 
     @property
     def ancestors(self) -> Float[Tensor, " batch"]:
-        """How many of the first particles still have descendants."""
-        return torch.stack([row.unique().numel() * torch.ones(()) for row in self.origin]).to(self.y)
+        """How many of the first particles count, ``1 / sum p^2``, with ``p`` the weight of all descendants of one."""
+        shares = torch.zeros_like(self.log_weights).scatter_add_(1, self.origin, self.log_weights.softmax(1))
+        return (1 / shares.square().sum(1)).to(self.y)
 
     def draw(
         self, n: int, times: Sequence[float], *, generator: torch.Generator | None = None

@@ -107,6 +107,9 @@ class InitialLaw:
             simulator: The process.
             like: States of the number, precision and device in question.
             generator: Source of the draws.
+
+        Returns:
+            One row for each state.
         """
         start = self.draw(simulator, len(like), generator=generator, device=like.device, dtype=like.dtype)
         return self.standardise(start).to(like)
@@ -116,6 +119,9 @@ class InitialLaw:
 
         Args:
             u: Whitened coordinates.
+
+        Returns:
+            One level for each row.
         """
         return None
 
