@@ -180,7 +180,8 @@ class SmoothedGaussian:
             y: Observed numbers.
         """
         y, dtype = self._accepted(y)
-        gap, found = y - self._expected, y.new_zeros(len(y))
+        gap = y - self._expected
+        found: Tensor = y.new_zeros(len(y))
         for rows, kept, factor in self._patterns(gap):
             z = torch.linalg.solve_triangular(factor, gap[rows][:, kept].T, upper=False)
             total = factor.diagonal().log().sum() + len(factor) * math.log(2 * math.pi) / 2

@@ -276,8 +276,9 @@ def unknown_noise(
         quantile: Shares of the prior of the level, from 0 to 1, to values.
         joined: Puts values of the level, one for each state, behind states.
     """
-    alone = isinstance(observed, Observation)
-    record = as_record(Observation(observed.operator, 1.0) if alone else observed, exact.horizon)
+    if isinstance(observed, Observation):
+        observed = Observation(observed.operator, 1.0)
+    record = as_record(observed, exact.horizon)
     plain = exact.given(record.known(1.0))
 
     def at(noise: float) -> GivenNoise:

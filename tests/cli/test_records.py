@@ -197,3 +197,13 @@ def test_a_record_of_unknown_noise_in_a_file(folder, physinv, tmp_path):
     code, _, err = physinv(*words(folder, out, "--record", record, "--overwrite"))
     assert code == 2
     assert "or give `observed_noise` a law before all entries" in err
+
+
+def test_a_number_of_noise_belongs_to_the_final_time_as_well(folder, physinv, tmp_path):
+    """Without `--at` the noise is one number; a prior is refused, and says where it belongs."""
+    part = (*words(folder, tmp_path / "part.hdf5"), "--data", folder / "heat/data/test", "--observe", "sensors:0.5")
+    code, _, err = physinv(*part, "--samples", 2, "--observed-noise", 0.1)
+    assert code == 0, err
+    code, _, err = physinv(*part, "--overwrite", "--observed-noise", "log_uniform:0.02:0.5")
+    assert code == 2
+    assert "priors such as log_uniform:0.02:0.5 for `train`, and for records of some times (`at`)" in err
