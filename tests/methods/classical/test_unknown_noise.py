@@ -46,7 +46,7 @@ def summary(x):
     return torch.stack([part for y in (level.log(), first, last) for part in (y.mean(1), y.std(1))])
 
 
-@pytest.mark.filterwarnings("ignore:mcmc has not converged")
+@pytest.mark.filterwarnings("ignore:mcmc has not converged", "ignore:the particle smoother has fewer")
 @pytest.mark.parametrize("name", ["populations", "particles"])
 def test_draws_have_the_exact_joint_law(seen, exact, name):
     generator = torch.Generator().manual_seed(2)
