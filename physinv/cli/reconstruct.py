@@ -97,9 +97,10 @@ def reconstruct(
         ),
     ] = None,
     observed_noise: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            show_default="a twentieth of that of the final states", help="Standard deviation of that observation."
+            show_default="a twentieth of that of the final states",
+            help="Standard deviation of its noise; with --at also a prior: log_uniform:0.02:0.5.",
         ),
     ] = None,
     at: Annotated[
@@ -147,13 +148,13 @@ def reconstruct(
 
     Examples: physinv reconstruct runs/heat --data datasets/heat/data/test --out heat.hdf5 --samples 16 --steps 32
               physinv reconstruct runs/heat --data datasets/heat/data/test --out part.hdf5 --observe sensors:0.25
-              physinv reconstruct runs/heat --observation measured.nc --out measured.hdf5
               physinv reconstruct runs/heat --data datasets/heat/data/test --out all.hdf5 --at 0.1,0.2 --frames all
               physinv reconstruct --method dps --prior runs/prior --set diffusivity=1.5 --data other/test --out dps.hdf5
               physinv reconstruct --method lbfgs --train datasets/heat --data datasets/heat/data/test --out lbfgs.hdf5
     """
     from physinv.config.devices import pick_device
     from physinv.data.dataset import TrajectoryDataset
+    from physinv.runs.observed import noise_of
     from physinv.runs.reconstruct import reconstruct
     from physinv.runs.records import RecordPlan
     from physinv.runs.sampling.plan import SamplingPlan
@@ -192,7 +193,7 @@ def reconstruct(
         seed=seed,
         limit=limit,
         observe=observe,
-        observed_noise=observed_noise,
+        observed_noise=observed_noise if observed_noise is None else noise_of(observed_noise),
         refine=refine,
         weigh=weigh,
         certify=certify,

@@ -27,7 +27,6 @@ from physinv.evaluation.verdict.baselines import baselines
 from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
 from physinv.evaluation.verdict.words import Verdict, verdict
 from physinv.laws.exact import LinearGaussian
-from physinv.laws.unknown import unknown_noise
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
 from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.varying import Varying
@@ -323,10 +322,7 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
 def _exact_with_noise(recon: Reconstruction, generator: torch.Generator) -> Tensor | None:
     """Exact samples of state and noise, where nothing else is unknown."""
     process = recon.simulator
-    if not isinstance(process, Varying) or len(process.priors) > 1 or recon.operator is None or recon.seen is None:
+    if not isinstance(process, Varying) or recon.operator is None or recon.seen is None:
         return None
-    exact, ((_, prior),) = process.inner.exact(), process.priors
-    if not isinstance(exact, LinearGaussian):
-        return None
-    law = unknown_noise(exact, recon.operator, prior.quantile, process.joined)
-    return law.sample(recon.seen, recon.samples.shape[1], generator=generator)
+    law = process.exact_of_noise(recon.record or recon.operator)
+    return None if law is None else law.sample(recon.seen, recon.samples.shape[1], generator=generator)

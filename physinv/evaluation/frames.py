@@ -15,6 +15,7 @@ from physinv.config.seeds import Seed, seeds
 from physinv.evaluation import metrics
 from physinv.laws.exact import LinearGaussian
 from physinv.posterior.reconstruction import Reconstruction
+from physinv.processes.varying import Varying
 
 _TOGETHER = 2  # draws that have a spread
 
@@ -129,12 +130,18 @@ def exact_frames(recon: Reconstruction, *, seed: Seed = 0) -> Float[Tensor, "n k
     Returns:
         As many trajectories as it has; None where the process is not linear and Gaussian.
     """
-    exact, record = recon.simulator.exact(), recon.record
-    if not isinstance(exact, LinearGaussian) or record is None or recon.seen is None or recon.time is None:
+    process, record = recon.simulator, recon.record
+    if record is None or recon.seen is None or recon.time is None:
         return None
     generator: torch.Generator = seeds(seed).child("evaluation", "exact").generator()
-    n = recon.samples.shape[1]
-    return exact.given(record).sample_at(recon.seen, n, recon.time.tolist(), generator=generator)
+    n, times = recon.samples.shape[1], recon.time.tolist()
+    if isinstance(process, Varying):
+        joint = process.exact_of_noise(record) if record.level is not None else None
+        return None if joint is None else joint.sample_at(recon.seen, n, times, generator=generator)
+    exact = process.exact()
+    if not isinstance(exact, LinearGaussian):
+        return None
+    return exact.given(record).sample_at(recon.seen, n, times, generator=generator)
 
 
 def _of(draws: Float[Tensor, "n k *rest"], asked: Bool[Tensor, "n *rest"]) -> Float[Tensor, "entry k 1"]:

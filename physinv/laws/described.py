@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from physinv.config.strict import Strict
 from physinv.laws.observation import Observation
 from physinv.laws.operators import named, sensors
-from physinv.laws.record import ObservationRecord
+from physinv.laws.record import Level, ObservationRecord
 
 _Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -41,13 +41,16 @@ class EntryText(Strict):
         return self
 
 
-def record_of(entries: Sequence[EntryText], shape: tuple[int, ...], *, seed: int = 0) -> ObservationRecord:
+def record_of(
+    entries: Sequence[EntryText], shape: tuple[int, ...], *, seed: int = 0, level: Level | None = None
+) -> ObservationRecord:
     """Return the record that is described.
 
     Args:
         entries: Its entries.
         shape: Shape of one state.
         seed: Seed of the places of sensors that are given as a fraction.
+        level: The law of an unknown factor of the noise; None: the noise is known.
 
     Returns:
         The record.
@@ -60,7 +63,7 @@ def record_of(entries: Sequence[EntryText], shape: tuple[int, ...], *, seed: int
         >>> record_of([first], (2,)).clean(torch.tensor([[[3.0, 4.0]]]))
         tensor([[3.]])
     """
-    return ObservationRecord(*((entry.at, _observation(entry, shape, seed)) for entry in entries))
+    return ObservationRecord(*((entry.at, _observation(entry, shape, seed)) for entry in entries), level=level)
 
 
 def _observation(entry: EntryText, shape: tuple[int, ...], seed: int) -> Observation:

@@ -8,18 +8,27 @@ side by side, with NaN where a number is missing.  A single observation of the f
 
 from __future__ import annotations
 
-__all__ = ["Entry", "ObservationRecord", "as_record"]
+__all__ = ["Entry", "Level", "ObservationRecord", "as_record"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import as_states, as_tensor, as_times, check_batch, check_generator, check_instance, describe
+from physinv.config.inputs import (
+    as_states,
+    as_tensor,
+    as_times,
+    check_batch,
+    check_function,
+    check_generator,
+    check_instance,
+    describe,
+)
 from physinv.laws.observation import Observation, shown
 
 
@@ -36,6 +45,31 @@ class Entry:
     observation: Observation
 
 
+class Level(Protocol):
+    """The law of a noise level that is unknown, such as ``physinv.processes.priors.LogUniform(0.02, 0.5)``."""
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Smallest and largest level."""
+
+    def quantile(self, u: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the levels below which a share ``u`` lies.
+
+        Args:
+            u: Shares, from 0 to 1.
+        """
+
+    def value(self, z: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the levels that standard normal numbers stand for.
+
+        Args:
+            z: Standard normal numbers.
+        """
+
+    def described(self) -> dict[str, list[float]]:
+        """Return the law as recipes have it."""
+
+
 @dataclass(frozen=True, init=False)
 class ObservationRecord:
     """A record of observations of one trajectory, in any order of time.
@@ -44,9 +78,11 @@ class ObservationRecord:
 
     Args:
         *pairs: ``(time, Observation)`` for each entry; in the place of the time several, whose average is observed.
+        level: The law of a factor, unknown and the same for all entries, that the noise of each is multiplied by; with
+            noise 1 it is the standard deviation itself.  None: the noise is known.
 
     Raises:
-        ValueError: If there is no entry, a pair is none, or a time is negative or not finite.
+        ValueError: If there is no entry, a pair is none, a time is negative or not finite, or a level is not above 0.
 
     Example:
         >>> first = Observation(lambda x: x[:, :1], noise=0.5)
@@ -58,11 +94,18 @@ class ObservationRecord:
     """
 
     entries: tuple[Entry, ...]
+    level: Level | None
 
-    def __init__(self, *pairs: Any) -> None:
+    def __init__(self, *pairs: Any, level: Level | None = None) -> None:
         if not pairs:
             raise ValueError("`pairs` must hold one or more (time, Observation), got none; add the first.")
+        if level is not None:
+            told = "give a law such as physinv.processes.priors.LogUniform(0.02, 0.5)"
+            check_function(getattr(level, "quantile", level), "level", "(u) -> level", told)
+            if not level.support[0] > 0:
+                raise ValueError(f"`level` must be above 0, its law begins at {level.support[0]:g}; raise it.")
         object.__setattr__(self, "entries", tuple(_entry(pair) for pair in pairs))
+        object.__setattr__(self, "level", level)
 
     @property
     def times(self) -> tuple[float, ...]:
@@ -84,12 +127,17 @@ class ObservationRecord:
         return torch.cat([part.flatten(1) for part in self._parts(states)], 1)
 
     def observe(
-        self, states: Float[Tensor, "batch time *state"], *, generator: torch.Generator | None = None
+        self,
+        states: Float[Tensor, "batch time *state"],
+        *,
+        level: Float[Tensor, " batch"] | None = None,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch seen"]:
         """Draw a record of each trajectory.
 
         Args:
             states: States at :attr:`times`.
+            level: The noise level of each trajectory, where it is unknown to others.
             generator: Source of randomness, on the device of the states.
 
         Returns:
@@ -99,7 +147,7 @@ class ObservationRecord:
         states = as_tensor(states, "states")
         clean = self.clean(states)
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
-        return clean + self.deviations(states[:1, 0]).to(clean) * n
+        return clean + self.deviations(states[:1, 0], level).to(clean) * n
 
     def sizes(self, like: Float[Tensor, "1 *state"]) -> tuple[int, ...]:
         """Return how many numbers each entry has.
@@ -112,17 +160,30 @@ class ObservationRecord:
         """
         return tuple(math.prod(self._shown(i, like).shape[1:]) for i in range(len(self.entries)))
 
-    def deviations(self, like: Float[Tensor, "1 *state"]) -> Float[Tensor, " seen"]:
+    def deviations(
+        self, like: Float[Tensor, "1 *state"], level: Float[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "*batch seen"]:
         """Return the standard deviation of the noise of each number.
 
         Args:
             like: A state of the shape in question.
+            level: The noise level of each trajectory, where it is unknown to others.
+
+        Returns:
+            One row, or one for each level.
+
+        Raises:
+            ValueError: If the level is unknown, and not given.
         """
+        if (level is None) != (self.level is None):
+            told = "is unknown, and must be drawn together with the state; take mcmc, importance or exact"
+            raise ValueError(f"the noise of this record {told if level is None else 'is known; leave `level` out'}.")
         parts = [
             like.new_full((size,), entry.observation.noise)
             for size, entry in zip(self.sizes(like), self.entries, strict=True)
         ]
-        return torch.cat(parts)
+        each = torch.cat(parts)
+        return each if level is None else level[:, None] * each.to(level)
 
     def joined(self, values: Sequence[Any]) -> Float[Tensor, "batch seen"]:
         """Return observed numbers of all entries as one row for each trajectory.
@@ -169,13 +230,17 @@ class ObservationRecord:
         return found
 
     def residual(
-        self, y: Float[Tensor, "batch seen"], states: Float[Tensor, "batch time *state"]
+        self,
+        y: Float[Tensor, "batch seen"],
+        states: Float[Tensor, "batch time *state"],
+        level: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch seen"]:
         """Return what trajectories miss in units of the noise, standard normal at the truth; differentiable.
 
         Args:
             y: Observed numbers.
             states: States at :attr:`times`, a trajectory for each row.
+            level: The noise level of each trajectory, where it is unknown to others.
 
         Returns:
             One number for each observed one; 0 where it is missing.
@@ -183,21 +248,25 @@ class ObservationRecord:
         y, states = as_states(y, "y"), as_tensor(states, "states")
         check_batch(y, "y", states, "states")
         there = y.isfinite()
-        gap = (self.clean(states) - torch.where(there, y, 0.0)) / self.deviations(states[:1, 0]).to(y)
+        gap = (self.clean(states) - torch.where(there, y, 0.0)) / self.deviations(states[:1, 0], level).to(y)
         return torch.where(there, gap, torch.zeros_like(gap))
 
     def log_prob(
-        self, y: Float[Tensor, "batch seen"], states: Float[Tensor, "batch time *state"]
+        self,
+        y: Float[Tensor, "batch seen"],
+        states: Float[Tensor, "batch time *state"],
+        level: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, " batch"]:
         """Return the log-likelihood ``log p(y | x)`` of trajectories, of the numbers that are not missing.
 
         Args:
             y: Observed numbers.
             states: States at :attr:`times`, a trajectory for each row.
+            level: The noise level of each trajectory, where it is unknown to others.
         """
         y, states = as_states(y, "y"), as_tensor(states, "states")
-        scale = self.deviations(states[:1, 0]).log() + math.log(2 * math.pi) / 2
-        each = self.residual(y, states).square() / 2 + torch.where(y.isfinite(), scale.to(y), 0.0)
+        scale = self.deviations(states[:1, 0], level).log() + math.log(2 * math.pi) / 2
+        each = self.residual(y, states, level).square() / 2 + torch.where(y.isfinite(), scale.to(y), 0.0)
         return -each.sum(1)
 
     def until(self, last: float) -> ObservationRecord | None:
@@ -207,7 +276,36 @@ class ObservationRecord:
             last: The time.
         """
         kept = tuple(entry for entry in self.entries if max(entry.times) <= last)
-        return _of(kept) if kept else None
+        return _of(kept, self.level) if kept else None
+
+    def alone(self, i: int) -> ObservationRecord:
+        """Return one of the entries as a record.
+
+        Args:
+            i: Its number.
+        """
+        return _of((self.entries[i],), self.level)
+
+    def known(self, level: float) -> ObservationRecord:
+        """Return the record with a noise that is known.
+
+        Args:
+            level: What the noise of all entries is multiplied by.
+        """
+        return _of([_with(e, e.observation.operator, level * e.observation.noise) for e in self.entries], None)
+
+    def through(self, part: Callable[[Tensor], Tensor]) -> ObservationRecord:
+        """Return the same record of larger states.
+
+        Args:
+            part: Takes the states that the operators are made for out of larger ones.
+        """
+
+        def of_part(operator: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            return lambda x: operator(part(x))
+
+        made = [_with(e, of_part(e.observation.operator), e.observation.noise) for e in self.entries]
+        return _of(made, self.level)
 
     def _parts(self, states: Tensor) -> list[Tensor]:
         """What each entry sees of trajectories, without noise."""
@@ -246,8 +344,13 @@ def as_record(observed: ObservationRecord | Observation, horizon: float) -> Obse
     return ObservationRecord((horizon, observed))
 
 
-def _of(entries: tuple[Entry, ...]) -> ObservationRecord:
-    return ObservationRecord(*((entry.times, entry.observation) for entry in entries))
+def _of(entries: Sequence[Entry], level: Level | None) -> ObservationRecord:
+    return ObservationRecord(*((entry.times, entry.observation) for entry in entries), level=level)
+
+
+def _with(entry: Entry, operator: Callable[[Tensor], Tensor], noise: float) -> Entry:
+    """The entry with another observation."""
+    return Entry(entry.times, Observation(operator, noise))
 
 
 def _entry(pair: Any) -> Entry:

@@ -162,21 +162,30 @@ class SmoothedGaussian:
         found: Tensor = torch.cat(prior) - hidden.T @ hidden
         return found
 
+    def scaled(self, level: float) -> SmoothedGaussian:
+        """Return the posterior given the same record with other noise, without computing anew what is not of the noise.
+
+        Args:
+            level: What the noise is multiplied by.
+        """
+        found = SmoothedGaussian(self.law, self.record.known(level))
+        kept = {name: getattr(self, name) for name in ("_rows", "_expected", "_clean_gram")}
+        found.__dict__.update(kept)  # where cached properties are
+        return found
+
     def log_evidence(self, y: Any) -> Float[Tensor, " batch"]:
-        """Return the log density of records, ``log p(y)``, with no number missing.
+        """Return the log density of records, ``log p(y)``, of the numbers that are not missing.
 
         Args:
             y: Observed numbers.
-
-        Raises:
-            ValueError: If a number is missing.
         """
         y, dtype = self._accepted(y)
-        if bool(y.isnan().any()):
-            raise ValueError("`y` must be complete for its density, got NaN; leave those sensors out of the record.")
-        z = torch.linalg.solve_triangular(self._factor, (y - self._expected).T, upper=False)
-        total = self._factor.diagonal().log().sum() + len(self._factor) * math.log(2 * math.pi) / 2
-        found: Tensor = -z.square().sum(0) / 2 - total
+        gap = y - self._expected
+        found: Tensor = y.new_zeros(len(y))
+        for rows, kept, factor in self._patterns(gap):
+            z = torch.linalg.solve_triangular(factor, gap[rows][:, kept].T, upper=False)
+            total = factor.diagonal().log().sum() + len(factor) * math.log(2 * math.pi) / 2
+            found[rows] = -z.square().sum(0) / 2 - total
         return found.to(dtype)
 
     @property
@@ -197,9 +206,14 @@ class SmoothedGaussian:
     @cached_property
     def _gram(self) -> Tensor:
         """``G``, the covariance of the observed numbers."""
+        return self._clean_gram + self.record.deviations(self._like).square().diag()
+
+    @cached_property
+    def _clean_gram(self) -> Tensor:
+        """The covariance of what is seen without noise."""
         columns = [self.record.clean(self._seen_from(i).movedim(0, 1)) for i in range(len(self._rows))]
         total = torch.cat(columns)
-        return (total + total.T) / 2 + self.record.deviations(self._like).square().diag()
+        return (total + total.T) / 2
 
     @cached_property
     def _factor(self) -> Tensor:
@@ -267,18 +281,18 @@ class SmoothedGaussian:
 
     def _solved(self, gap: Tensor) -> Tensor:
         """``G^-1 gap`` row by row; of rows with the same numbers missing, without those."""
-        there = gap.isfinite()
-        if bool(there.all()):
-            whole: Tensor = torch.cholesky_solve(gap.T, self._factor).T
-            return whole
         out = torch.zeros_like(gap)
-        patterns, which = torch.unique(there, dim=0, return_inverse=True)
-        for i, kept in enumerate(patterns):
-            rows = (which == i).nonzero()[:, 0]
-            factor = _cholesky(self._gram[kept][:, kept])
+        for rows, kept, factor in self._patterns(gap):
             solved = torch.cholesky_solve(gap[rows][:, kept].T, factor).T
             out[rows[:, None], kept.nonzero()[:, 0][None]] = solved
         return out
+
+    def _patterns(self, gap: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Rows with the same numbers missing, which are there, and the Cholesky factor of the covariance of these."""
+        patterns, which = torch.unique(gap.isfinite(), dim=0, return_inverse=True)
+        for i, kept in enumerate(patterns):
+            factor = self._factor if bool(kept.all()) else _cholesky(self._gram[kept][:, kept])
+            yield (which == i).nonzero()[:, 0], kept, factor
 
     def _units(self) -> Iterator[Tensor]:
         """Unit vectors of the space of states, some at a time."""

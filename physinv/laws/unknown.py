@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["GivenNoise", "Marginal", "UnknownParameter", "unknown_noise"]
+__all__ = ["GivenNoise", "Marginal", "UnknownNoise", "UnknownParameter", "unknown_noise"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from physinv.config.inputs import States, as_states, check_count, check_generator
+from physinv.config.inputs import States, Times, as_states, check_count, check_generator
 from physinv.equations.broadcast import match
 from physinv.laws.exact import ExactPosterior, LinearGaussian
 from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord, as_record
 from physinv.laws.smoothing import SmoothedGaussian
 
 _FEWEST, _MOST = 64, 4096  # cells of the quadrature
@@ -116,17 +117,8 @@ class UnknownParameter(ExactPosterior):
         self, final: States, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *joint"]:
         """Draw parameter and state together; the static part of the samples is the parameter."""
-        final = self._checked(final, n, generator)
-        cell, cells = self._cells(final, n, generator)
-        value, seen = self._inside(cell, cells, generator), self.state(final)
-        flat, rows = cell.flatten(), torch.arange(len(final), device=final.device).repeat_interleave(n)
-        drawn, order, middles = [], [], self._values(cells)
-        for number in sorted(set(flat.tolist())):
-            chosen = (flat == number).nonzero()[:, 0]
-            drawn.append(self.at(middles[number]).sample(seen[rows[chosen]], 1, generator=generator)[:, 0])
-            order.append(chosen)
-        out = torch.cat(drawn)[torch.cat(order).argsort()]
-        whole = self.joined(out, value.reshape(-1, 1).to(out))
+        out, value = self._drawn(final, n, lambda law, x: law.sample(x, 1, generator=generator)[:, 0], generator)
+        whole = self.joined(out, value)
         return whole.reshape(len(final), n, *whole.shape[1:])
 
     def mean(self, final: States) -> Float[Tensor, "batch *joint"]:
@@ -151,6 +143,22 @@ class UnknownParameter(ExactPosterior):
             ValueError: Always.
         """
         raise ValueError("`flow` needs known parameters, some are unknown here; take samples or mean.")
+
+    def _drawn(
+        self, final: States, n: int, draw: Callable[[Any, Tensor], Tensor], generator: torch.Generator | None
+    ) -> tuple[Tensor, Float[Tensor, "draws 1"]]:
+        """What each observation draws n times from the law of a value, and these values."""
+        final = self._checked(final, n, generator)
+        cell, cells = self._cells(final, n, generator)
+        value, seen = self._inside(cell, cells, generator), self.state(final)
+        flat, rows = cell.flatten(), torch.arange(len(final), device=final.device).repeat_interleave(n)
+        drawn, order, middles = [], [], self._values(cells)
+        for number in sorted(set(flat.tolist())):
+            chosen = (flat == number).nonzero()[:, 0]
+            drawn.append(draw(self.at(middles[number]), seen[rows[chosen]]))
+            order.append(chosen)
+        out = torch.cat(drawn)[torch.cat(order).argsort()]
+        return out, value.reshape(-1, 1).to(out)
 
     def _checked(self, final: States, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
         check_count(n, "n")
@@ -215,24 +223,65 @@ class GivenNoise:
         return self.law.mean(final)
 
 
+@dataclass(frozen=True)
+class UnknownNoise(UnknownParameter):
+    """The joint posterior ``p(sigma, x | y)`` of the level of the noise and the states, given records of noisy numbers.
+
+    Its "final states" are observed numbers, one row for each trajectory, NaN where one is missing.
+    """
+
+    def sample_at(
+        self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n time *joint"]:
+        """Draw trajectories: smoothed up to the last time of the record, forecasts from there on.
+
+        Args:
+            y: Observed numbers.
+            n: Draws for each row.
+            times: Times, 0 or later.
+            generator: Source of randomness.
+
+        Returns:
+            One trajectory for each draw, the level a static part of its states.
+        """
+
+        def draw(given: GivenNoise, some: Tensor) -> Tensor:
+            return given.law.sample_at(some, 1, times, generator=generator)[:, 0]
+
+        out, value = self._drawn(y, n, draw, generator)
+        steps = out.shape[1]
+        whole = self.joined(out.flatten(0, 1), value.repeat_interleave(steps, 0))
+        return whole.reshape(-1, n, steps, *whole.shape[1:])
+
+    def _checked(self, final: States, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        check_count(n, "n")
+        check_generator(generator)
+        return as_states(final, "y", None)
+
+
 def unknown_noise(
     exact: LinearGaussian,
-    observation: Observation,
+    observed: Observation | ObservationRecord,
     quantile: Callable[[Tensor], Tensor],
     joined: Callable[[Tensor, Tensor], Tensor],
-) -> UnknownParameter:
-    """Return the exact joint posterior of the noise of an observation and the state, ``p(sigma, x_0 | y)``.
+) -> UnknownNoise:
+    """Return the exact joint posterior of the noise of observations and the state, ``p(sigma, x_0 | y)``.
 
     Its "final states" are observed numbers.
 
     Args:
         exact: The posterior of the process given whole final states.
-        observation: The operator; its own noise does not count.
-        quantile: Shares of the prior of the deviation, from 0 to 1, to values.
-        joined: Puts values of the deviation, one for each state, behind states.
+        observed: The operator of one observation, whose own noise does not count, or a record, whose noise is
+            multiplied by the level.
+        quantile: Shares of the prior of the level, from 0 to 1, to values.
+        joined: Puts values of the level, one for each state, behind states.
     """
+    if isinstance(observed, Observation):
+        observed = Observation(observed.operator, 1.0)
+    record = as_record(observed, exact.horizon)
+    plain = exact.given(record.known(1.0))
 
     def at(noise: float) -> GivenNoise:
-        return GivenNoise(exact.given(Observation(observation.operator, noise)))
+        return GivenNoise(plain.scaled(noise))
 
-    return UnknownParameter(at, quantile, lambda y: y, joined)
+    return UnknownNoise(at, quantile, lambda y: y, joined)

@@ -16,6 +16,7 @@ from physinv.laws.observation import Observation
 from physinv.laws.operators import named
 from physinv.laws.record import ObservationRecord
 from physinv.posterior.stored import read_stored
+from physinv.processes.priors import OBSERVED_NOISE, prior_from
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
 
@@ -103,8 +104,11 @@ class Reconstruction:
         """Return the record of several times that was observed, whose numbers are :attr:`seen`; None without one."""
         if (entries := self.info.get("record")) is None:
             return None
-        shape = tuple(self.observation.shape[1:])
-        return record_of([EntryText(**entry) for entry in entries], shape, seed=self.info["seed"])
+        process, level = self.simulator, self.info.get("level")
+        law = None if level is None else prior_from(OBSERVED_NOISE, level)
+        shape = process.inner.shape if isinstance(process, Varying) else process.shape
+        record = record_of([EntryText(**entry) for entry in entries], shape, seed=self.info["seed"], level=law)
+        return record.through(process.state) if isinstance(process, Varying) else record
 
 
 def read_reconstruction(path: Path | str) -> Reconstruction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Varying", "vary"]
+__all__ = ["Varying", "vary", "with_observed_noise"]
 
 import dataclasses
 import itertools
@@ -15,10 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import check_instance
 from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.steps import Step
-from physinv.laws.exact import ExactPosterior
-from physinv.laws.unknown import Marginal, UnknownParameter
+from physinv.laws.exact import ExactPosterior, LinearGaussian
+from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord
+from physinv.laws.unknown import Marginal, UnknownNoise, UnknownParameter, unknown_noise
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import check_value, describe
 from physinv.processes.priors import OBSERVED_NOISE, ParameterPrior
@@ -324,6 +327,21 @@ class Varying(Simulator):
 
         return UnknownParameter(at, prior.quantile, self.state, self.joined)
 
+    def exact_of_noise(self, observed: Observation | ObservationRecord) -> UnknownNoise | None:
+        """Return the exact joint posterior of state and noise given what is observed, where nothing else is unknown.
+
+        Args:
+            observed: One observation of the final state, whose own noise does not count, or a record, whose noise is
+                multiplied by the level.
+
+        Returns:
+            The posterior; None where the process is not linear and Gaussian.
+        """
+        exact = self.inner.exact()
+        if self.unknown != (OBSERVED_NOISE,) or not isinstance(exact, LinearGaussian):
+            return None
+        return unknown_noise(exact, observed, self.priors[0][1].quantile, self.joined)
+
 
 def vary(simulator: Simulator, priors: Mapping[str, ParameterPrior]) -> Varying:
     """Let parameters of a process vary from trajectory to trajectory.
@@ -361,3 +379,21 @@ def vary(simulator: Simulator, priors: Mapping[str, ParameterPrior]) -> Varying:
     made = Varying(horizon=inner.horizon, steps=inner.steps, inner=inner, priors=tuple(priors.items()))
     made.layout  # noqa: B018  states that can't have one more part are told here
     return made
+
+
+def with_observed_noise(simulator: Simulator, prior: Any) -> Varying:
+    """Return a process whose states have one more static part: the level of the noise of what is observed of them.
+
+    Args:
+        simulator: The process, with or without other unknown parameters.
+        prior: The law of the level.
+
+    Returns:
+        The process.
+
+    Raises:
+        ValueError: If the law is none of :mod:`physinv.processes.priors`, or reaches down to 0.
+    """
+    check_instance(prior, ParameterPrior, "level", "give a law such as physinv.processes.priors.LogUniform(0.02, 0.5)")
+    inner, others = (simulator.inner, dict(simulator.priors)) if isinstance(simulator, Varying) else (simulator, {})
+    return vary(inner, {**others, OBSERVED_NOISE: prior})

@@ -18,16 +18,21 @@ from physinv.config.devices import threads_for
 from physinv.config.inputs import check_count
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.sde import Linear
+from physinv.methods.classical.monte_carlo.importance import forward_runs
 from physinv.methods.own.score import OwnPosterior
+from physinv.methods.problem import NotApplicableError
 from physinv.posterior.bracket import bracket
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.weigh import weigh
 from physinv.runs.run import Run, load_run
 from physinv.runs.sampling.ends import answered_together
-from physinv.runs.sampling.weighing import few_effective
+from physinv.runs.sampling.weighing import FEW, few_effective
 
 _PART = 16  # observations between two reports of progress
 _NAMED = 8  # observations without a weight
+_COUNT = 1.5  # draws that count, in the median over observations, below which weights say nothing
+_FEWEST = 100  # runs forward that should count for each observation
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,18 @@ class Evidence:
         log_evidence: ``log p(x_T)`` of each observation; NaN where none of its draws has a weight.
         error: Its standard error.
         effective: Effective share of the draws, between 0 and 1.
-        lower: Mean log weight of the draws, a lower bound on average.
+        lower: Mean log weight of the draws, a lower bound on average; None where nothing was drawn backward.
         upper: Log weight of the true trajectory, an upper bound on average; None where its states at the times of the
             reversal are not known.
         numbers: Numbers of a state.
-        draws: Draws for each observation.
+        draws: Draws for each observation: of the reversal, or runs forward.
         prior: Where the density of the initial states comes from.
     """
 
     log_evidence: Float[Tensor, " n"]
     error: Float[Tensor, " n"]
     effective: Float[Tensor, " n"]
-    lower: Float[Tensor, " n"]
+    lower: Float[Tensor, " n"] | None
     upper: Float[Tensor, " n"] | None
     numbers: int
     draws: int
@@ -68,7 +73,7 @@ class Evidence:
     @property
     def width(self) -> tuple[float, float] | None:
         """Return the mean distance of the bounds and its standard error; None without upper bounds."""
-        if self.upper is None:
+        if self.upper is None or self.lower is None:
             return None
         gap = (self.upper - self.lower)[self.known]
         return float(gap.mean()), float(gap.std()) / math.sqrt(len(gap)) if len(gap) > 1 else math.nan
@@ -85,7 +90,7 @@ class Evidence:
     def warnings(self) -> list[str]:
         """Return what speaks against the numbers, in sentences."""
         lost = (~self.known).nonzero()[:, 0].tolist()
-        told = few_effective(self.effective[self.known], self.draws)
+        told = few_effective(self.effective[self.known], self.draws) if self.lower is not None else self._few_runs
         if not lost:
             return told
         named = ", ".join(map(str, lost[:_NAMED])) + (f" and {len(lost) - _NAMED} more" * (len(lost) > _NAMED))
@@ -96,10 +101,20 @@ class Evidence:
             *told,
         ]
 
+    @property
+    def _few_runs(self) -> list[str]:
+        """A sentence where too few runs forward count."""
+        counts = self.effective[self.known] * self.draws
+        if not int((counts < _FEWEST).sum()):
+            return []
+        few = f"{int((counts < _FEWEST).sum())} of {len(counts)} observations, down to {float(counts.min()):.0f}"
+        return [f"Fewer than {_FEWEST} runs count for {few}: errors of evidence are too small."]
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as numbers and lists, for JSON; what is not known or not finite is None."""
         total, doubt = self.total
-        means = {"log_evidence": self.log_evidence, "effective": self.effective, "lower": self.lower}
+        means = {"log_evidence": self.log_evidence, "effective": self.effective}
+        means |= {} if self.lower is None else {"lower": self.lower}
         means |= {} if self.upper is None else {"upper": self.upper}
         out: dict[str, Any] = {
             "log_evidence": total,
@@ -157,6 +172,7 @@ def evidence_of(
     draws: int = 64,
     limit: int | None = None,
     seed: int = 0,
+    runs: int = 2**19,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evidence:
     """Compute the evidence of the last states of trajectories under the physics, the prior and the score of a run.
@@ -169,14 +185,18 @@ def evidence_of(
         draws: Draws of the reversal for each observation.
         limit: Number of trajectories, from the first on; None: all.
         seed: Seed of the draws.
+        runs: Runs forward, where few draws count.
         progress: Called with the number of observations done and their total.
+
+    Where few draws of the reversal count, and a nonlinear process has states of up to four numbers, runs of the process
+    forward tell the evidence, without bounds.
 
     Returns:
         Log evidence, effective share and bounds of each observation.
 
     Raises:
         ValueError: If the run has no reversal with log densities, the data have other states or another final time, or
-            no draw of any observation has a weight.
+            at most one draw of most observations has a weight.
     """
     run = load_run(run) if isinstance(run, (str, Path)) else run
     data = TrajectoryDataset(data) if isinstance(data, (str, Path)) else data
@@ -189,7 +209,7 @@ def evidence_of(
     # Trajectories that hold the times of the reversal give bounds from above.
     whole = _holds(data.times, posterior.times)
     parts: list[tuple[Tensor, ...]] = []
-    prior, uppers = "", []
+    prior, uppers, why = "", list[Tensor](), "."
     with threads_for(data.shape):
         for part in together:
             generator, kept = streams.child(part.start).generator(run.device), min(part.stop, n) - part.start
@@ -208,10 +228,17 @@ def evidence_of(
     logs, errors, effective, lower = (torch.cat(p).cpu() for p in zip(*parts, strict=True))
     upper = torch.cat(uppers).cpu() if uppers else None
     logs = torch.where(logs == -math.inf, math.nan, logs)
-    if not bool(logs.isfinite().any()):
+    share = float(torch.where(logs.isfinite(), effective, torch.zeros_like(effective)).median())
+    alone = not share * draws >= _COUNT
+    if (alone or share < FEW) and not isinstance(run.simulator, Linear):
+        try:
+            return _by_runs(run, data.states(-1, limit=n), runs, seed)
+        except NotApplicableError as error:
+            why = f"; nor by runs forward: {error}"
+    if alone:
         raise ValueError(
-            f"no draw of any of the {n} observations has a weight: all left the range of the data or diverged; take "
-            "more steps or draws, or train on data that look like them."
+            f"evidence needs several draws that count, at most one of {draws} does for most of the {n} observations: "
+            f"the others left the range of the data, diverged, or weigh nothing; take more steps or draws{why}"
         )
     return Evidence(logs, errors, effective, lower, upper, math.prod(data.shape), draws, prior)
 
@@ -255,6 +282,14 @@ def reversal_of(run: Run) -> Posterior:
             "run of `physinv`."
         )
     return run.answer.posterior
+
+
+def _by_runs(run: Run, final: Tensor, runs: int, seed: int) -> Evidence:
+    """Evidence by runs of the process forward, where the reversal has no draws that count."""
+    found = forward_runs(run.simulator, final[:_PART], runs=runs, seed=seed, device=run.device)
+    logs, error, count = (part.cpu() for part in found.log_evidence(final.to(run.device)))
+    logs = torch.where(logs == -math.inf, math.nan, logs)
+    return Evidence(logs, error, count / runs, None, None, math.prod(final.shape[1:]), runs, "runs of the process")
 
 
 def _total(found: Evidence, which: Tensor) -> tuple[float, float]:

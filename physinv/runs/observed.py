@@ -36,7 +36,7 @@ from physinv.methods.saving import below, loading_of, prefixed
 from physinv.processes.layout import StateLayout
 from physinv.processes.priors import OBSERVED_NOISE, ParameterPrior, prior_from, read_prior
 from physinv.processes.simulator import Simulator
-from physinv.processes.varying import Varying, vary
+from physinv.processes.varying import Varying, with_observed_noise
 from physinv.training.final_estimate import FinalEstimate, Observer, fit_final_estimate
 from physinv.training.sensors.design import WORD, SensorDesign, read_design
 from physinv.training.sensors.estimate import SensorEstimate, fit_sensor_estimate
@@ -116,10 +116,7 @@ def with_unknown_noise(problem: Problem, prior: ParameterPrior) -> Problem:
     Returns:
         The problem, whose process and states have one more unknown parameter.
     """
-    process = problem.simulator
-    inner, others = (process.inner, dict(process.priors)) if isinstance(process, Varying) else (process, {})
-    made = vary(inner, {**others, OBSERVED_NOISE: prior})
-    assert isinstance(made, Varying)
+    made = with_observed_noise(problem.simulator, prior)
     stream = seeds(problem.seed).child("training", "observed", "level")
     found = []
     for role, data in (("train", problem.train), ("valid", problem.valid)):
@@ -145,7 +142,7 @@ def noise_of(noise: float | str) -> float:
     except ValueError:
         raise ValueError(
             f"`observed_noise` must be one number, got {noise!r}; ranges such as 0.05-0.3 are for `observe` = "
-            "random:LOW-HIGH."
+            "random:LOW-HIGH, priors such as log_uniform:0.02:0.5 for `train`, and for records of some times (`at`)."
         ) from None
 
 

@@ -6,6 +6,9 @@
     noise = 0.05
     data = "first.npy"       # (trajectory, *seen), or the numbers of one trajectory; NaN where one is missing
 
+``observed_noise = {log_uniform = [0.02, 0.5]}`` before the entries says that the noise is unknown: ``noise`` then is
+what that level is multiplied by, 1 where it is left out.
+
 Paths are relative to the TOML file, and stay in its folder: a record from elsewhere reads nothing else.
 """
 
@@ -28,6 +31,7 @@ from physinv.config.files import read_toml
 from physinv.config.strict import ConfigError, Strict
 from physinv.data.sources.read import open_source
 from physinv.laws.described import EntryText, record_of
+from physinv.processes.priors import OBSERVED_NOISE, ParameterPrior, prior_from
 
 _Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -38,7 +42,7 @@ class _Entry(Strict):
     at: _Time | list[_Time]
     observe: str | None = None
     mask: str | None = None
-    noise: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     data: str
     variable: str | None = None
 
@@ -47,6 +51,7 @@ class _File(Strict):
     """The whole file."""
 
     entry: Annotated[list[_Entry], Field(min_length=1)]
+    observed_noise: dict[str, list[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,14 @@ class RecordData:
         y: The numbers, one row for each trajectory, NaN where one is missing.
         paths: The files that were read.
         whole: The true states at all stored times, NaN where they are not known; None: nothing is known of them.
+        level: The law of an unknown factor of the noise; None: the noise is known.
     """
 
     entries: tuple[EntryText, ...]
     y: Float[Tensor, "batch seen"]
     paths: tuple[Path, ...]
     whole: Float[Tensor, "batch time *state"] | None = None
+    level: ParameterPrior | None = None
 
 
 def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
@@ -85,15 +92,18 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
         raise ValueError(f"{path}: {ConfigError(error)}") from None
     except ConfigError as error:
         raise ValueError(f"{path}: {error}") from None
+    level = None if told.observed_noise is None else prior_from(OBSERVED_NOISE, told.observed_noise)
     entries, values, paths = [], [], [path]
     for i, entry in enumerate(told.entry):
         where = f"entry {i} of {path}"
+        if entry.noise is None and level is None:
+            raise ValueError(f"`noise` of {where} must be a number; or give `observed_noise` a law before all entries.")
         if (entry.observe or "").startswith("sensors"):
             raise ValueError(f"`observe` of {where} draws places at random; say where they are by `mask`.")
         places = None if entry.mask is None else _places(_inside(path, entry.mask, where), shape, where)
         times = entry.at if isinstance(entry.at, list) else [entry.at]
         try:
-            text = EntryText(at=times, observe=entry.observe, places=places, noise=entry.noise)
+            text = EntryText(at=times, observe=entry.observe, places=places, noise=entry.noise or 1.0)
             seen = record_of([text], shape).sizes(torch.zeros(1, *shape))[0]
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
@@ -110,7 +120,7 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
         paths += [path.parent / name for name in (entry.data, entry.mask) if name is not None]
     if len({len(v) for v in values}) > 1:
         raise ValueError(f"`data` of {path} must be of the same trajectories, got {[len(v) for v in values]} of them.")
-    return RecordData(tuple(entries), torch.cat(values, 1), tuple(dict.fromkeys(paths)))
+    return RecordData(tuple(entries), torch.cat(values, 1), tuple(dict.fromkeys(paths)), level=level)
 
 
 def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:

@@ -7,7 +7,7 @@ __all__ = ["RecordPlan", "reconstruct_record"]
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.evaluation.observed.plausibility import divergence
 from physinv.laws.described import EntryText, record_of
+from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.record import ObservationRecord
 from physinv.methods.auto import underlying
@@ -29,6 +30,10 @@ from physinv.methods.problem import RecordAnswer, TakesRecords
 from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
+from physinv.processes.priors import ParameterPrior
+from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying, with_observed_noise
+from physinv.runs.observed import noise_of, prior_of_noise
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
@@ -46,8 +51,9 @@ class RecordPlan:
     Args:
         observe: What is seen at each time (:func:`~physinv.laws.operators.named`); not for data of one's own.
         at: When, in units of time; stored times of the dataset.
-        observed_noise: Standard deviation of the noise, in the unit of the state; None: a twentieth of the standard
-            deviation of the states at the last of these times.
+        observed_noise: Standard deviation of the noise, in the unit of the state, or its prior, such as
+            ``"log_uniform:0.02:0.5"``, of which each trajectory has a value of its own; None: a twentieth of the
+            standard deviation of the states at the last of these times.
         frames: Times whose states are written beside the initial ones; those after the last observation are forecasts.
         samples: Draws for each trajectory.
         seed: Seed of the draws, of the noise and of the places of sensors.
@@ -59,7 +65,7 @@ class RecordPlan:
 
     observe: str = "everything"
     at: tuple[float, ...] = ()
-    observed_noise: float | None = None
+    observed_noise: float | str | None = None
     frames: tuple[float, ...] = ()
     samples: int = 16
     seed: int = 0
@@ -97,8 +103,7 @@ def reconstruct_record(
     Raises:
         ValueError: If the method answers no records, a time is not stored, or draws are not finite.
     """
-    layout = run.simulator.layout
-    if not layout.partly_observable:
+    if not run.simulator.layout.partly_observable:
         raise ValueError("records are for vectors and fields; particles are seen whole, leave `--at` out.")
     answer = underlying(run.answer)
     if not isinstance(answer, TakesRecords):
@@ -109,17 +114,25 @@ def reconstruct_record(
     # What is seen: of stored states with noise, or what the user has.
     truth, known = None, None
     read: TrajectoryDataset | list[Path]
+    level = data.level if isinstance(data, RecordData) else prior_of_noise(plan.observed_noise)
+    process = run.simulator if level is None else with_observed_noise(run.simulator, level)
+    layout = process.layout
     if isinstance(data, RecordData):
         entries, y, read = data.entries, data.y, list(data.paths)
         truth, known = _known_of(data, plan, run.times)
     else:
         check_same_system(run.info["simulator"], run.simulator, data)
-        entries, y = _seen(data, plan, layout.shape)
+        entries, y, levels = _seen(data, plan, run.simulator, level)
         kept = min(plan.limit or len(y), len(y))
         truth, known, read = data.states(0, limit=kept), _known(data, plan.frames, kept), data
-    record = record_of(entries, layout.shape, seed=plan.seed)
-    given: RecordAnswer = answer.given(record)
-    n, k, shown = min(plan.limit or len(y), len(y)), plan.samples, _shown(record, y, layout.shape)
+        if levels is not None:
+            truth, known = _joined(process, truth, levels), _joined(process, known, levels)
+    shape = process.inner.shape if isinstance(process, Varying) else process.shape
+    record = record_of(entries, shape, seed=plan.seed, level=level)
+    given = _given(answer, process, record)
+    n, k, shown = min(plan.limit or len(y), len(y)), plan.samples, _shown(record, y, shape)
+    if isinstance(process, Varying):
+        shown = process.hidden(shown)
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")
     parts = [
@@ -136,6 +149,9 @@ def reconstruct_record(
             store.states("observation", "observation_index")[...] = store.blanked(shown[:n])
             file.create_dataset("seen", data=y[:n].numpy())
             target, frames = store.states("samples", "observation_index", "draw"), None
+            unknown, true = store.parameters(process.unknown, known=truth is not None)
+            if true is not None and isinstance(process, Varying) and truth is not None:
+                true[...] = process.values(truth).numpy()
             if plan.frames:
                 store.time(plan.frames)
                 frames = store.states("frames", "observation_index", "draw", "time")
@@ -156,13 +172,19 @@ def reconstruct_record(
                     why = divergence(drawn[:, :, 0], shown[part.start : done], steps=None)
                     raise ValueError(f"`samples`: {why}")
                 target[part.start : done] = store.blanked(drawn[:, :, 0])
+                if unknown is not None and isinstance(process, Varying):
+                    values = process.values(drawn[:, :, 0].flatten(0, 1))
+                    unknown[part.start : done] = values.reshape(*drawn.shape[:2], -1).cpu().numpy()
                 if frames is not None:
                     frames[part.start : done] = store.blanked(drawn[:, :, 1:])
                 sink.check()
                 if progress is not None:
                     progress(done, n)
-            store.background(run.summary, None)
-            store.info(_info(run, data, plan, entries, n) | {"warnings": told})
+            summary = run.summary
+            if summary is not None and isinstance(process, Varying):
+                summary = replace(summary, initial=process.hidden(summary.initial))
+            store.background(summary, None)
+            store.info(_info(run, data, plan, entries, n, process, level) | {"warnings": told})
             for line in told if warn is not None else []:
                 warn(line)  # type: ignore[misc]
 
@@ -170,8 +192,30 @@ def reconstruct_record(
         write_atomically(out, write)
 
 
-def _seen(data: TrajectoryDataset, plan: RecordPlan, shape: tuple[int, ...]) -> tuple[tuple[EntryText, ...], Tensor]:
-    """The entries that a plan asks for, and noisy numbers of the stored states at their times."""
+def _given(answer: TakesRecords, process: Simulator, record: ObservationRecord) -> RecordAnswer:
+    """The answer to a record; the exact one of an unknown noise is that of the process with this noise."""
+    if record.level is None or not isinstance(answer, LinearGaussian) or not isinstance(process, Varying):
+        return answer.given(record)
+    found = process.exact_of_noise(record)
+    if found is None:
+        raise ValueError("noise and parameters are unknown, and their exact law is not known; take mcmc.")
+    return found
+
+
+def _joined(process: Simulator, states: Tensor | None, levels: Tensor) -> Tensor | None:
+    """States ``(n, *time, *state)`` with the level of each trajectory as a static part."""
+    if states is None or not isinstance(process, Varying):
+        return states
+    lead = states.ndim - len(process.shape)
+    each = levels[: len(states)].repeat_interleave(math.prod(states.shape[1:lead]), 0)
+    flat = process.joined(states.flatten(0, lead - 1), each[:, None])
+    return flat.reshape(*states.shape[:lead], *process.shape)
+
+
+def _seen(
+    data: TrajectoryDataset, plan: RecordPlan, process: Simulator, level: ParameterPrior | None
+) -> tuple[tuple[EntryText, ...], Tensor, Tensor | None]:
+    """The entries that a plan asks for, noisy numbers of the stored states at their times, levels of their noise."""
     places = [_stored(data, t) for t in plan.at]
     if None in places or not places:
         missing = [t for t, place in zip(plan.at, places, strict=True) if place is None]
@@ -182,17 +226,29 @@ def _seen(data: TrajectoryDataset, plan: RecordPlan, shape: tuple[int, ...]) -> 
     # A part that the limit cuts is answered whole: it ends before twice the limit.
     n = min(2 * (plan.limit or data.n_trajectories), data.n_trajectories)
     states = {float(data.times[i]): data.states(i, limit=n) for i in places if i is not None}
-    if (noise := plan.observed_noise) is None:
+    shape = process.inner.shape if isinstance(process, Varying) else process.shape
+    if level is not None:
+        noise = 1.0
+    elif plan.observed_noise is not None:
+        noise = noise_of(plan.observed_noise)
+    else:
         last = max(i for i in places if i is not None)
         noise = _NOISE * float(data.states(last, limit=rows_of_spread(math.prod(shape))).std())
     entries = tuple(EntryText(at=[t], observe=plan.observe, noise=noise) for t in states)
     record = record_of(entries, shape, seed=plan.seed)
 
-    # Each trajectory has noise of its own, whatever their number.
-    clean = record.clean(torch.stack([states[t] for t in record.times], 1)).cpu()
+    # Each trajectory has noise of its own, whatever their number, and where that is unknown a level of its own.
+    paths = torch.stack([states[t] for t in record.times], 1)
+    clean = record.clean(paths[:, :, : shape[0]]).cpu()
     streams = seeds(plan.seed).child("observation", "noise")
     draws = [torch.randn(clean.shape[1:], generator=streams.child(i).generator()) for i in range(n)]
-    return entries, clean + record.deviations(torch.zeros(1, *shape)).to(clean) * torch.stack(draws)
+    noisy = record.deviations(torch.zeros(1, *shape)).to(clean) * torch.stack(draws)
+    if level is None:
+        return entries, clean + noisy, None
+    of_levels = seeds(plan.seed).child("observation", "level")
+    u = torch.stack([torch.rand((), generator=of_levels.child(i).generator()) for i in range(n)])
+    levels = level.quantile(u.double().clamp(1e-7, 1 - 1e-7)).to(clean)
+    return entries, clean + levels[:, None] * noisy, levels
 
 
 def _known(data: TrajectoryDataset, frames: tuple[float, ...], n: int) -> Tensor | None:
@@ -228,7 +284,13 @@ def _shown(record: ObservationRecord, y: Tensor, shape: tuple[int, ...]) -> Tens
 
 
 def _info(
-    run: Run, data: TrajectoryDataset | RecordData, plan: RecordPlan, entries: tuple[EntryText, ...], n: int
+    run: Run,
+    data: TrajectoryDataset | RecordData,
+    plan: RecordPlan,
+    entries: tuple[EntryText, ...],
+    n: int,
+    process: Simulator,
+    level: ParameterPrior | None,
 ) -> dict[str, Any]:
     """How the samples were made, fit for JSON."""
     info: dict[str, Any] = {
@@ -244,12 +306,14 @@ def _info(
         "refine": 0,
         "seed": plan.seed,
         "simulator": run.info["simulator"],
-        "parameters": describe(run.simulator),
+        "parameters": describe(process),
         "data": str(data.paths[0]) if isinstance(data, RecordData) else str(data.path),
         "device": str(run.device),
         "run": run.info,
         "versions": versions(),
     }
+    if level is not None:
+        info["level"] = level.described()
     if isinstance(data, RecordData) and data.whole is None:
         info["observations"] = {"sources": [str(data.paths[0])] * n, "indices": list(range(n)), "notes": []}
     return info

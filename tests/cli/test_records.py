@@ -1,5 +1,6 @@
 """Observations at several times on the command line: of a dataset, of a TOML file, forecasts, and what is refused."""
 
+import json
 import math
 
 import h5py
@@ -156,3 +157,53 @@ def test_methods_without_records_say_so(folder, physinv, tmp_path):
     code, _, err = physinv("reconstruct", "--method", "physics", "--train", folder / "heat", *more)
     assert code == 2
     assert "method `physics` answers no records of several times; take mcmc" in err
+
+
+def test_noise_that_nobody_knows(folder, physinv, tmp_path):
+    """Every trajectory has a level of its own, drawn with the states; evaluate scores both beside exact ones."""
+    out, law = tmp_path / "unknown.hdf5", "log_uniform:0.02:0.5"
+    at = ("--observe", "sensors:0.5", "--observed-noise", law, "--at", "0.1,0.2", "--frames", "0.1,0.3")
+    code, _, err = physinv(*words(folder, out, "--data", folder / "heat/data/test", "--samples", 8, *at))
+    assert code == 0, err
+    recon = read_reconstruction(out)
+    assert recon.simulator.unknown == ("observed_noise",)
+    assert recon.samples.shape == (8, 8, 2, 8, 8)
+    assert torch.equal(recon.frames[:, :, 1, 1], recon.samples[:, :, 1])  # the level does not move
+    levels = recon.truth[:, 1, 0, 0]
+    assert len(levels.unique()) == 8
+    missed = recon.record.clean(recon.frames_truth[:, :1].expand(-1, 2, -1, -1, -1))
+    assert missed.shape == recon.seen.shape
+    with h5py.File(out) as file:
+        assert file["parameters"].shape == (8, 8, 1)
+        assert np.allclose(file["true_parameters"][:, 0], levels)
+    code, _, err = physinv("evaluate", out, "--json", tmp_path / "table.json")
+    assert code == 0, err
+    rows = {row["metric"]: row for row in json.loads((tmp_path / "table.json").read_text())["metrics"]}
+    assert rows["crps_observed_noise"]["exact"] is not None
+    other = ("reconstruct", "--method", "gauss-newton", "--train", folder / "heat", "--out", tmp_path / "other.hdf5")
+    code, _, err = physinv(*other, "--data", folder / "heat/data/test", *at)
+    assert code == 2
+    assert err.strip() == "physinv: the noise must be known; take mcmc, importance or exact, which draw its level."
+
+
+def test_a_record_of_unknown_noise_in_a_file(folder, physinv, tmp_path):
+    text, out = (folder / "record.toml").read_text(), tmp_path / "own.hdf5"
+    record = folder / "unknown.toml"
+    record.write_text("observed_noise = {log_uniform = [0.01, 0.5]}\n" + text.replace("noise = 0.02", ""))
+    code, _, err = physinv(*words(folder, out, "--record", record, "--samples", 4, "--frames", "0.2"))
+    assert code == 0, err
+    assert read_reconstruction(out).samples.shape == (3, 4, 2, 8, 8)
+    record.write_text(text.replace("noise = 0.02", ""))
+    code, _, err = physinv(*words(folder, out, "--record", record, "--overwrite"))
+    assert code == 2
+    assert "or give `observed_noise` a law before all entries" in err
+
+
+def test_a_number_of_noise_belongs_to_the_final_time_as_well(folder, physinv, tmp_path):
+    """Without `--at` the noise is one number; a prior is refused, and says where it belongs."""
+    part = (*words(folder, tmp_path / "part.hdf5"), "--data", folder / "heat/data/test", "--observe", "sensors:0.5")
+    code, _, err = physinv(*part, "--samples", 2, "--observed-noise", 0.1)
+    assert code == 0, err
+    code, _, err = physinv(*part, "--overwrite", "--observed-noise", "log_uniform:0.02:0.5")
+    assert code == 2
+    assert "priors such as log_uniform:0.02:0.5 for `train`, and for records of some times (`at`)" in err

@@ -256,14 +256,18 @@ def evidence(found: Evidence, title: str) -> None:
         table.add_column(name, justify="right" if name else "left")
     table.add_row(f"log p of {n} final states", f"{total:.6g}", f"{error:.2g}")
     table.add_row("log p of one, mean", f"{found.mean(found.log_evidence):.6g}", f"{error / n:.2g}")
-    if found.upper is not None and found.width is not None:
+    if found.upper is not None and found.lower is not None and found.width is not None:
         width, doubt = found.width
         table.add_row("bound from below, mean", f"{found.mean(found.lower):.6g}", "")
         table.add_row("bound from above, mean", f"{found.mean(found.upper):.6g}", "")
         table.add_row("width", f"{width:.4g}", f"{doubt:.2g}")
         table.add_row("width per number", f"{width / found.numbers:.4g}", f"{doubt / found.numbers:.2g}")
     _out().print(table)
-    say(f"effective share of {found.draws} draws: {found.mean(found.effective):.0%}; prior: {found.prior}")
+    share = found.mean(found.effective)
+    if found.lower is None:
+        say(f"by {found.draws} runs of the process forward, of which {share * found.draws:.0f} count: few draws did")
+    else:
+        say(f"effective share of {found.draws} draws: {share:.0%}; prior: {found.prior}")
     red(found.warnings)
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 __all__ = ["StrongConstraint", "strong_constraint"]
 
 import itertools
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,7 +36,7 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.coordinates import Coordinates
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import gaussian_prior_of
-from physinv.methods.classical.minimise import LeastSquares
+from physinv.methods.classical.minimise import LeastSquares, Linearised
 from physinv.methods.classical.record_objective import RecordObjective, SeenErrors, fit_seen_errors, frames_from
 from physinv.methods.problem import NotApplicableError, RecordAnswer
 from physinv.processes.simulator import Simulator, refine
@@ -43,6 +45,11 @@ _WINDOWS = 4  # steps in which the window grows backward
 _SOFT = (8.0, 3.0, 1.0)  # errors of these steps, in units of their size; then of the whole window
 _STATES, _FEWEST = 2**18, 16  # numbers of all states that laws at later times are fitted to, and fewest states
 _RUNS = 200  # most of these
+_ROUNDS, _ENOUGH, _NARROW = (
+    4,
+    0.98,
+    0.95,
+)  # most rounds of a draw; shares of its directions at which it ends, or is told
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class StrongConstraint(RecordAnswer):
         record: What is seen at which times.
         errors: What is seen of the noise on the way; None: the process has none.
         minimise: ``(objective, u) -> u``, such as :func:`~physinv.methods.classical.minimise.lbfgs`.
-        draw: Iterations of conjugate gradients for each draw.
+        draw: Iterations of conjugate gradients for each draw; a warning tells where they were too few.
         seed: Seed of the preconditioners.
     """
 
@@ -75,7 +82,7 @@ class StrongConstraint(RecordAnswer):
     ) -> Float[Tensor, "batch n *state"]:
         n = check_count(n, "n")
         check_generator(generator)
-        parts = []
+        parts, shares = [], []
         for some in self.objectives(final):
             centre = self._minimum(some)
             near = some.preconditioned(centre, self._generator())
@@ -86,9 +93,11 @@ class StrongConstraint(RecordAnswer):
                     torch.randn(like.shape, generator=generator, dtype=u.dtype, device=u.device)
                     for like in (u[rows], local.residual)
                 )
-                wiggle = local.solve(prior + local.adjoint(data), self.draw)
+                wiggle, share = _drawn(local, prior + local.adjoint(data), self.draw)
                 parts.append(self._states(u[rows] + wiggle))
+                shares.append(share)
         found = torch.cat(parts)
+        _say(torch.cat(shares), self.prior.mean.numel())
         return found.reshape(-1, n, *found.shape[1:])
 
     def sample_at(
@@ -205,6 +214,27 @@ def strong_constraint(
 def _better(objective: RecordObjective, u: Tensor, other: Tensor) -> Tensor:
     """Where the first point has the smaller value, finite."""
     return objective.value(u) < objective.value(other)
+
+
+def _drawn(local: Linearised, right: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """Solutions ``w`` of ``A w = b`` for ``b`` from ``N(0, A)``, which are draws from ``N(0, A^-1)``, and their width.
+
+    ``w . b`` of a draw is chi-squared with as many degrees of freedom as there are directions, and each one that the
+    iterations have not reached yet is missing in it: the mean over that number is the share that is right.
+    """
+    w, d = local.solve(right, iterations), right.shape[1]
+    return w, (w * right).sum(1) / d
+
+
+def _say(shares: Tensor, numbers: int) -> None:
+    """Warn of draws that are too narrow."""
+    chance = 2 * math.sqrt(2 / (numbers * len(shares)))
+    if (share := float(shares.mean())) < _NARROW - chance:
+        warnings.warn(
+            f"draws of Laplace's Gaussian are too narrow: conjugate gradients have found {share:.0%} of their "
+            "directions, the others are sharp and lack their width; raise `draw`.",
+            stacklevel=3,
+        )
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
+from physinv.laws.record import ObservationRecord
 from physinv.methods.own.newton import FirstGuess, Newton, load_newton
 from physinv.methods.own.score import OwnPosterior, load_posterior, load_values
 from physinv.methods.own.ways import STEPS
@@ -37,10 +38,12 @@ from physinv.models.jumps.vector import VectorJumps, empty_vector_jumps, fit_vec
 from physinv.posterior.atoms import Atoms
 from physinv.posterior.jumps import JumpPosterior
 from physinv.posterior.posterior import Posterior
+from physinv.posterior.several_times.twisted import TwistedReversal
 from physinv.posterior.value_map import ValueMap
 from physinv.posterior.weigh import Reversal
 
 _MEAN_DRAWS = 64
+_WORSE = 1.1  # CRPS of small steps over the best one, from which they are told to be the worse way
 _PAIRS = 2**15  # numbers in the states that jump kernels are validated on
 
 
@@ -115,6 +118,25 @@ class JumpAnswer(OwnPosterior):
         """Return weights and tables of the score model and of the jump kernels."""
         found = prefixed("score", super().tensors()) | prefixed("jumps", dict(self.kernel.state_dict()))
         return found if self.newton is None else found | prefixed("newton", self.newton.tensors())
+
+    def given(self, observed: ObservationRecord) -> TwistedReversal:
+        """Return the answer to a record, by particles of small steps, with a warning where these are the worse way.
+
+        Args:
+            observed: The record.
+
+        Returns:
+            The answer.
+        """
+        answer, steps = super().given(observed), self.found.get(STEPS, 0.0)
+        worse = steps / min(self.found.values(), default=1.0)
+        if not worse > _WORSE:
+            return answer
+        told = (
+            f"records are answered by small steps, whose CRPS on validation data is {worse:.2g} times that of the "
+            "jumps by which this run answers whole final states: train longer, or take importance or mcmc."
+        )
+        return replace(answer, doubt=told)
 
     def notes(self) -> dict[str, Any]:
         found = {**super().notes(), "model": "jumps", "ways": list(self.ways), "found": dict(self.found)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Cloud", "systematic"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,7 @@ class Cloud:
         record: What is observed.
         y: Observed numbers, one row for each trajectory.
         log_weights: Log weights.
+        level: The noise level of states, where a record has one that is unknown.
 
     Attributes:
         times: Times of the states held, in the order in which they came.
@@ -57,6 +58,7 @@ class Cloud:
     record: ObservationRecord
     y: Float[Tensor, "batch seen"]
     log_weights: Float[Tensor, "batch particles"]
+    level: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         batch, count = self.log_weights.shape
@@ -113,8 +115,9 @@ class Cloud:
 
     @property
     def ancestors(self) -> Float[Tensor, " batch"]:
-        """How many of the first particles still have descendants."""
-        return torch.stack([row.unique().numel() * torch.ones(()) for row in self.origin]).to(self.y)
+        """How many of the first particles count, ``1 / sum p^2``, with ``p`` the weight of all descendants of one."""
+        shares = torch.zeros_like(self.log_weights).scatter_add_(1, self.origin, self.log_weights.softmax(1))
+        return (1 / shares.square().sum(1)).to(self.y)
 
     def draw(
         self, n: int, times: Sequence[float], *, generator: torch.Generator | None = None
@@ -140,12 +143,13 @@ class Cloud:
         entry = self.record.entries[i]
         seen = [self.states[self.times.index(t)] for t in entry.times]
         batch, count = seen[0].shape[:2]
-        alone = ObservationRecord((entry.times, entry.observation))
+        alone = self.record.alone(i)
         paths = {t: x.flatten(0, 1) for t, x in zip(entry.times, seen, strict=True)}
         begin = sum(self.record.sizes(seen[0][:1, 0])[:i])
         size = alone.sizes(seen[0][:1, 0])[0]
         y = self.y[:, begin : begin + size].repeat_interleave(count, 0)
-        found = alone.log_prob(y, torch.stack([paths[t] for t in alone.times], 1))
+        states = torch.stack([paths[t] for t in alone.times], 1)
+        found = alone.log_prob(y, states, None if self.level is None else self.level(states[:, 0]))
         return found.reshape(batch, count).double().nan_to_num(-math.inf, -math.inf, -math.inf)
 
     def _resample(self, few: Tensor, generator: torch.Generator | None) -> None:

@@ -47,6 +47,7 @@ class TwistedReversal:
         record: What is seen at which times, up to the last time of the posterior.
         particles: Particles for each row of observed numbers.
         seed: Seed of the draws behind :meth:`mean`.
+        doubt: What speaks against these small steps, told with every draw; empty: nothing is known.
 
     Raises:
         ValueError: If the record goes on after the last time of the posterior, or the physics is no simulator.
@@ -56,6 +57,7 @@ class TwistedReversal:
     record: ObservationRecord
     particles: int = 1024
     seed: int = 0
+    doubt: str = ""
 
     def __post_init__(self) -> None:
         check_count(self.particles, "particles", 2)
@@ -116,6 +118,8 @@ class TwistedReversal:
         def inside(early: list[float]) -> Tensor:
             cloud = self.run(y, early, generator=generator)
             _say(cloud.least)
+            if self.doubt:
+                warnings.warn(self.doubt, stacklevel=4)
             return cloud.draw(n, early, generator=generator)
 
         return frames_at(simulator, times, max(self.record.times), inside, generator=generator)

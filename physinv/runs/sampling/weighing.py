@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["WeighedSamples", "few_effective"]
+__all__ = ["FEW", "WeighedSamples", "few_effective"]
 
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from physinv.posterior.weigh import Reversal, weigh
 
-_FEW = 0.1  # of the draws: effective shares below this are told
+FEW = 0.1
+"""Effective share of the draws below which it is told that few count."""
 
 
 class WeighedSamples:
@@ -70,7 +71,7 @@ def few_effective(effective: Float[Tensor, " n"], draws: int) -> list[str]:
         >>> few_effective(torch.tensor([0.5, 0.9]), 64)
         []
     """
-    few = int((effective < _FEW).sum())
+    few = int((effective < FEW).sum())
     if not few:
         return []
     return [

@@ -17,6 +17,8 @@ from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoo
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.weak_constraint import lowered, weak_constraint
 from physinv.methods.problem import NotApplicableError, RecordAnswer
+from physinv.posterior.several_times.particles import Cloud
+from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 F64 = torch.float64
@@ -116,3 +118,26 @@ def test_what_has_no_answer_is_refused():
     with pytest.raises(ValueError, match="`times` must be 0 or later"), warnings.catch_warnings():
         ParticleSmoother(OU, RECORD, 100).sample_at(torch.zeros(1, 4), 1, [-1.0])
     assert issubclass(NotApplicableError, ValueError)
+
+
+def test_laplace_says_where_the_posterior_is_not_gaussian():
+    """The square of a number leaves its sign open: one Gaussian holds one of both, and log densities differ by nats."""
+    well = DoubleWell(steps=4)
+    square = ObservationRecord((well.horizon, Observation(lambda x: x.square(), 0.3)))
+    answer = weak_constraint(well, square, functools.partial(descend, steps=5))
+    with pytest.warns(UserWarning, match="the posterior is not nearly Gaussian for 2 of 2 records"):
+        answer.sample(torch.ones(2, 1), 64, generator=torch.Generator().manual_seed(0))
+    ou = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=4)
+    linear = weak_constraint(
+        ou, ObservationRecord((1.0, Observation(everything, 0.3))), functools.partial(descend, steps=1)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linear.sample(torch.ones(2, 1), 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_copies_of_few_ancestors_count_as_few():
+    """Of four particles of which one has nearly all of the weight, one counts, though all have descendants."""
+    cloud = Cloud(ObservationRecord((1.0, Observation(everything, 1.0))), torch.zeros(1, 1), torch.zeros(1, 4))
+    cloud.log_weights = torch.tensor([[0.97, 0.01, 0.01, 0.01]], dtype=torch.float64).log()
+    assert float(cloud.ancestors) == pytest.approx(1 / (0.97**2 + 3e-4))

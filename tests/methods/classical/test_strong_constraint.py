@@ -167,3 +167,23 @@ def test_the_size_of_a_process_decides_how_a_record_is_answered(tmp_path):
         given = answer.given(ObservationRecord((process.horizon, named("every:2", 0.1, process.shape))))
         assert isinstance(given, kind)
         assert bool(given.mean(torch.zeros(1, 16)).isfinite().all())
+
+
+def test_draws_given_sharp_sensors_are_wide_enough_or_say_that_they_are_not():
+    """Few iterations leave out what is seen least sharply: the variance of draws falls short, and a warning says so."""
+    forward, prior = plain(HEAT)
+    generator = torch.Generator().manual_seed(0)
+    sharp = ObservationRecord((0.25 * HEAT.horizon, named("every:2", 1e-3, HEAT.shape)), (HEAT.horizon, LATE))
+    y = sharp.observe(states_at(HEAT, HEAT.initial(1, generator=generator), sharp.times), generator=generator)
+    K, sigma, _ = dense(sharp, HEAT, prior)
+    white = (K / sigma[:, None]).T @ (K / sigma[:, None])
+    exact = float(torch.linalg.inv(torch.eye(len(white), dtype=F64) + white).trace())
+
+    def variance(iterations):
+        answer = strong_constraint(forward, prior, sharp, DOWN["lbfgs"], iterations)
+        u = prior.standardise(answer.sample(y, 100, generator=generator)[0])
+        return float(u.var(0).sum())
+
+    assert variance(200) == pytest.approx(exact, rel=0.1)
+    with pytest.warns(UserWarning, match="draws of Laplace's Gaussian are too narrow"):
+        assert variance(2) < 0.9 * exact

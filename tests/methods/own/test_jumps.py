@@ -1,6 +1,6 @@
 """physinv's own method for nonlinear vectors: near the exact posterior, its choice by scores, saved and resumed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,6 +10,9 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, crps
+from physinv.laws.observation import Observation
+from physinv.laws.operators import everything
+from physinv.laws.record import ObservationRecord
 from physinv.methods.own.method import kind_of
 from physinv.methods.own.training import fit_jumps
 from physinv.methods.own.ways import STEPS
@@ -70,6 +73,12 @@ def test_samples_score_nearly_as_those_of_weighted_runs(wells, generator):
     # of 600 numbers: .012 is the standard error of each
     assert abs(float(coverage(ours, truth)) - float(coverage(exact, truth))) < 3 * 2**0.5 * 0.012
     assert float((answer.mean(final) - exact.mean(1)).square().mean().sqrt()) < 0.25 * float(exact.std(1).mean())
+    # records go by small steps: a run that found these much worse says so
+    record = ObservationRecord((simulator.horizon, Observation(everything, 0.1)))
+    assert replace(answer, found={STEPS: 0.30, "1": 0.29}).given(record).doubt == ""
+    told = replace(answer, found={STEPS: 0.52, "1": 0.36}).given(record)
+    with pytest.warns(UserWarning, match=r"records are answered by small steps, whose CRPS .* is 1.4 times"):
+        replace(told, particles=64).sample(final[:1], 4, generator=generator)
     if STEPS not in answer.ways:
         bound = wells["train"].states(0).abs().amax(0)  # the mirror images count
         assert (ours.abs() <= bound).all()

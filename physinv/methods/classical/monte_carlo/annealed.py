@@ -92,8 +92,8 @@ def anneal(
 def _prior_draws(objective: PathObjective, n: int, generator: torch.Generator | None) -> Tensor:
     """Paths of the process itself, n for each observation."""
     model, like = objective.model, objective.final
-    start = model.law.draw(model.simulator, len(like) * n, generator=generator, device=like.device, dtype=like.dtype)
-    u = model.law.standardise(start).to(like).reshape(len(like), n, -1)
+    every = like.repeat_interleave(n, 0)
+    u = model.law.coordinates(model.simulator, every, generator=generator).reshape(len(like), n, -1)
     shape = (len(like), n, objective.numbers - u.shape[2])
     return torch.cat([u, torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)], 2)
 

@@ -12,7 +12,7 @@ for which all but a twentieth of the validation observations get 100 effective r
 
 from __future__ import annotations
 
-__all__ = ["ImportancePosterior", "fit_importance", "load_importance"]
+__all__ = ["ImportancePosterior", "fit_importance", "forward_runs", "load_importance"]
 
 import itertools
 import math
@@ -71,7 +71,7 @@ class ImportancePosterior(Answer):
         Returns:
             A particle smoother with as many particles for each row of observed numbers as there are runs.
         """
-        record = observable(self.simulator, observed)
+        record = observable(self.simulator, observed, joint=True)
         return ParticleSmoother(self.simulator, record, len(self.starts), self.seed, self.starts.device)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -108,6 +108,25 @@ class ImportancePosterior(Answer):
             final: Observed final states ``x_T``.
         """
         return _effective(self.kernel, torch.cat(list(self._split(final))))
+
+    def log_evidence(
+        self, final: Float[Tensor, "batch *state"]
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+        """Return ``log p(x_T)``: the log of the mean density of final states over all runs.
+
+        Args:
+            final: Observed final states ``x_T``.
+
+        Returns:
+            One value for each, its standard error, and how many runs it effectively averages over.
+        """
+        parts, runs = [], len(self.starts)
+        for x in self._split(final):
+            logs = self.kernel.log_weights(x).double() - x.shape[1] * math.log(2 * math.pi) / 2
+            share = logs.softmax(1).square().sum(1)
+            parts.append((logs.logsumexp(1) - math.log(runs), (share - 1 / runs).clamp(min=0).sqrt(), 1 / share))
+        value, error, count = (torch.cat(part) for part in zip(*parts, strict=True))
+        return value, error, count.nan_to_num(0.0)
 
     def _split(self, final: Tensor) -> tuple[Tensor, ...]:
         return torch.split(final.flatten(1), max(1, _WEIGHTS // len(self.starts)))
@@ -146,20 +165,47 @@ def fit_importance(problem: Problem, *, runs: int = 2_000_000) -> ImportancePost
     """
     if runs < 1000:
         raise ValueError(f"`runs` must be at least 1000, got {runs}.")
-    simulator = problem.simulator
+    seen = problem.valid.states(-1, limit=_LOOKED)
+    return forward_runs(problem.simulator, seen, runs=runs, seed=problem.seed, device=problem.device)
+
+
+@torch.no_grad()
+def forward_runs(
+    simulator: Simulator,
+    final: Float[Tensor, "batch *state"],
+    *,
+    runs: int,
+    seed: int,
+    device: torch.device,
+) -> ImportancePosterior:
+    """Run a process from its initial states.
+
+    Args:
+        simulator: The process.
+        final: Final states, by which it is decided how many last steps are integrated over.
+        runs: Number of runs.
+        seed: Seed of the runs.
+        device: Where to compute.
+
+    Returns:
+        The posterior of the weighted runs.
+
+    Raises:
+        NotApplicableError: For states of more than four numbers, and without physics.
+    """
     numbers = math.prod(simulator.shape)
     if not simulator.known:
         raise NotApplicableError("the physics must be known to be run forward; these data come without any.")
     if numbers > _NUMBERS or simulator.layout.static:
         raise NotApplicableError(f"weights of runs are for moving states of up to {_NUMBERS} numbers, got {numbers}.")
-    generator = seeds(problem.seed).child("method", "paths").generator(problem.device)
+    generator = seeds(seed).child("method", "paths").generator(device)
 
     # Run to 1, 2, 4, ... steps before the end, in blocks.
     step, grid = _solver(simulator)
     backs = [2**i for i in range(32) if 2**i <= max(1, (len(grid) - 1) // _SHARE)]
     parts: list[list[Tensor]] = []
     for at in range(0, runs, _BLOCK):
-        x = simulator.initial(min(_BLOCK, runs - at), generator=generator, device=problem.device)
+        x = simulator.initial(min(_BLOCK, runs - at), generator=generator, device=device)
         kept = [x]
         for i, (a, b) in enumerate(itertools.pairwise(grid)):
             if len(grid) - 1 - i in backs:
@@ -170,12 +216,12 @@ def fit_importance(problem: Problem, *, runs: int = 2_000_000) -> ImportancePost
     starts, *snapshots = (torch.cat(p) for p in zip(*parts, strict=True))
 
     # As few last steps as give enough effective runs.
-    seen = problem.valid.states(-1, limit=_LOOKED).to(starts).flatten(1)
+    seen = final.to(starts).flatten(1)
     for back, x in zip(backs, reversed(snapshots), strict=True):
         kernel = fit_kernel(simulator, step, x, grid[-back - 1 :])
         if float((_effective(kernel, seen) < _DRAWS).double().mean()) <= 1 / 20:
             break
-    return ImportancePosterior(starts.flatten(1), kernel, tuple(simulator.shape), simulator, problem.seed)
+    return ImportancePosterior(starts.flatten(1), kernel, tuple(simulator.shape), simulator, seed)
 
 
 def _solver(simulator: Simulator) -> tuple[Step, list[float]]:

@@ -7,7 +7,7 @@ process itself, 2^16 of small states: standard errors of a variance of half a pe
 
 from __future__ import annotations
 
-__all__ = ["InitialLaw", "JointLaw", "fit_initial_law"]
+__all__ = ["InitialLaw", "JointLaw", "LawWithNoise", "fit_initial_law"]
 
 import math
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.laws.exact import LinearGaussian
+from physinv.laws.record import Level
 from physinv.methods.classical.coordinates import Coordinates, PriorCoordinates, given_prior
 from physinv.methods.classical.gaussian_prior import gaussian_prior_of
 from physinv.methods.problem import NotApplicableError
@@ -97,6 +98,33 @@ class InitialLaw:
         u = torch.randn((n, self.numbers), generator=generator, device=device, dtype=dtype)
         return self.root(u, u.new_zeros((n, *simulator.shape)))
 
+    def coordinates(
+        self, simulator: Simulator, like: Float[Tensor, "n *state"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n d"]:
+        """Draw whitened coordinates from the law.
+
+        Args:
+            simulator: The process.
+            like: States of the number, precision and device in question.
+            generator: Source of the draws.
+
+        Returns:
+            One row for each state.
+        """
+        start = self.draw(simulator, len(like), generator=generator, device=like.device, dtype=like.dtype)
+        return self.standardise(start).to(like)
+
+    def level(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"] | None:
+        """Return the levels of the noise of observations; None where they are no unknowns.
+
+        Args:
+            u: Whitened coordinates.
+
+        Returns:
+            One level for each row.
+        """
+        return None
+
     def penalty(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
         """Return minus the log density of ``u`` up to a constant, in float64.
 
@@ -141,6 +169,60 @@ class JointLaw(InitialLaw):
         if self.log_prob is None:
             return u.double().square().sum(1) / 2
         return -self.log_prob(self.root(u, final)).double() + u[:, super().numbers :].double().square().sum(1) / 2
+
+
+@dataclass(frozen=True)
+class LawWithNoise(InitialLaw):
+    """The law of ``x_0`` and of the level of the noise: the coordinates of ``x_0``, then a standard normal number.
+
+    Args:
+        gaussian: Mean and covariance of the moving channels, which define the first coordinates.
+        log_prob: Unused: ``law`` has it.
+        law: The law of ``x_0``.
+        prior: The law of the level.
+    """
+
+    law: InitialLaw = field(kw_only=True)
+    prior: Level = field(kw_only=True)
+
+    @property
+    def numbers(self) -> int:
+        return self.law.numbers + 1
+
+    def root(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+        return self.law.root(u[:, :-1], final)
+
+    def standardise(self, initial: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch d"]:
+        """Return the coordinates of states, with the level in the middle of its law.
+
+        Args:
+            initial: Initial states.
+        """
+        u = self.law.standardise(initial)
+        return torch.cat([u, u.new_zeros(len(u), 1)], 1)
+
+    def draw(
+        self,
+        simulator: Simulator,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "n *state"]:
+        return self.law.draw(simulator, n, generator=generator, device=device, dtype=dtype)
+
+    def coordinates(
+        self, simulator: Simulator, like: Float[Tensor, "n *state"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n d"]:
+        u = self.law.coordinates(simulator, like, generator=generator)
+        return torch.cat([u, torch.randn((len(u), 1), generator=generator, dtype=u.dtype, device=u.device)], 1)
+
+    def level(self, u: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"] | None:
+        return self.prior.value(u[:, -1])
+
+    def penalty(self, u: Float[Tensor, "batch d"], final: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+        return self.law.penalty(u[:, :-1], final) + u[:, -1].double().square() / 2
 
 
 @torch.no_grad()

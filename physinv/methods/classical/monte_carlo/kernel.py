@@ -3,25 +3,31 @@
     P <- A P A^T + B B^T,   A = d step / dx,   B = d step / dw
 
 along the path without noise: exact for one step of additive noise, right for more as long as they are nearly linear
-over the width of their own noise.
+over the width of their own noise.  Beside it the covariance with which paths meet a final state that is seen whole.
 """
 
 from __future__ import annotations
 
-__all__ = ["Kernel", "fit_kernel"]
+__all__ = ["Kernel", "end_whitening", "fit_kernel"]
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.sde import Linear
 from physinv.equations.steps import Step
+from physinv.methods.classical.forward import FORGOTTEN, SEEN
+from physinv.methods.classical.gaussian_prior import fit_covariance
+from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator
 
+_KERNEL = 1e-3  # share of the variance of the accumulated noise with which every direction is seen at least
+_LEAST = 1e-7  # of its mean variance: directions without any noise
 _BLOCK = 2**18  # states whose law is computed at once
 
 
@@ -95,6 +101,69 @@ def _propagated(simulator: Simulator, step: Step, x: Tensor, grid: Sequence[floa
         P = A @ P @ A.mT + B @ B.mT
         x = y.detach()
     return x.flatten(1), P
+
+
+def end_whitening(
+    simulator: Simulator,
+    last: Sequence[float],
+    begin: Callable[[], Tensor],
+    like: Float[Tensor, "1 *state"],
+    *,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "d d"], bool]:
+    """Return ``C^(-1/2)`` of the last step of a path, which meets a final state that is seen whole.
+
+    Args:
+        simulator: The process.
+        last: Begin and end of the last solver step.
+        begin: Draws initial states of the runs that tell how much noise is accumulated.
+        like: A state in float64, on the device in question.
+        generator: Source of these runs.
+
+    Returns:
+        A matrix over the moving components, and whether the process has no noise.
+
+    Raises:
+        NotApplicableError: If the solver diverges, or final states do not vary.
+    """
+    # The covariance of the last step's noise, plus a little of all noise.
+    layout, linear = simulator.layout, isinstance(simulator, Linear)
+    d = layout.moving(like).numel()
+    unit = torch.eye(d, dtype=like.dtype, device=like.device).reshape(d, *layout.moving(like).shape[1:])
+    directions = layout.set_moving(unit, like.expand(d, *like.shape[1:]))
+    a, b = (like.new_full((d,), t) for t in last)
+    noise = layout.moving(simulator.apply_covariance(directions, a, b)).flatten(1)
+    every = noise if linear else _accumulated(simulator, begin(), directions, generator)
+    size = float(every.diagonal().mean())
+    quiet = not size > 0
+    if quiet:  # the initial state alone is unknown
+        every = _seen(simulator, begin(), d).to(every)
+    total = every if quiet else noise + (0.0 if linear else _KERNEL) * every
+    values, vectors = torch.linalg.eigh((total + total.T) / 2)
+    whitening: Tensor = vectors / values.clamp(min=0.0 if quiet else _LEAST * size).sqrt() @ vectors.T
+    return whitening.float(), quiet
+
+
+def _seen(simulator: Simulator, start: Tensor, d: int) -> Float[Tensor, "d d"]:
+    """The covariance with which final states of a process without noise count as seen."""
+    end = simulator.layout.moving(simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
+    end = end[end.flatten(1).isfinite().all(1)]
+    spread = float((end - end.mean(0)).square().mean()) if len(end) > 1 else 0.0
+    begun = simulator.layout.moving(start).double()
+    if not spread > FORGOTTEN * float((begun - begun.mean(0)).square().mean()):
+        raise NotApplicableError("final states do not vary, and tell nothing of initial states.")
+    return SEEN**2 * spread * torch.eye(d, dtype=end.dtype, device=end.device)
+
+
+def _accumulated(simulator: Simulator, start: Tensor, directions: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The covariance of ``x_T`` minus the noise-free end, applied to directions, from runs."""
+    layout = simulator.layout
+    noisy = simulator.run(start, simulator.times[[0, -1]], generator=generator)[:, -1]
+    gap = layout.moving(noisy - simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
+    gap = gap[gap.flatten(1).isfinite().all(1)]
+    if len(gap) < 2:
+        raise NotApplicableError("the solver diverges from the initial states; take shorter steps.")
+    return fit_covariance(gap - gap.mean(0), layout).apply(layout.moving(directions)).flatten(1)
 
 
 def _times(x: Tensor, a: float, b: float) -> tuple[Tensor, Tensor]:

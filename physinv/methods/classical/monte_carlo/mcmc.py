@@ -4,9 +4,8 @@ Chains of Hamiltonian Monte Carlo move whole paths, ``x_0`` and the noise of eve
 (:mod:`~physinv.methods.classical.monte_carlo.path`).  For small states each chain is a population that was annealed
 from the prior (:mod:`~physinv.methods.classical.monte_carlo.annealed`).  Those of fields begin around two minima, found
 from different starts, wider apart than the posterior; step lengths and the reference are adapted before any draw is
-kept.  R-hat and the effective
-number of draws of every component of ``x_0`` are computed and demanded: observations that fall short go on, and those
-that still do in the end are named by a warning.
+kept.  R-hat and the effective number of draws of every component of ``x_0`` are computed and demanded: observations
+that fall short go on, and those that still do in the end are named by a warning.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from physinv.methods.classical.monte_carlo.diagnostics import (
     r_hat,
     warn_of_short,
 )
+from physinv.methods.classical.monte_carlo.initial_law import LawWithNoise
 from physinv.methods.classical.monte_carlo.laplace import Laplace, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
 from physinv.methods.classical.monte_carlo.starts import (
@@ -44,12 +44,14 @@ from physinv.methods.classical.monte_carlo.starts import (
     around_samples,
     observable,
     rescued,
+    seen_process,
     starts,
 )
 from physinv.methods.classical.variational import Variational, fit_gauss_newton, load_gauss_newton
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, loaded_by
 from physinv.posterior.several_times.frames import frames_at
+from physinv.processes.varying import Varying
 
 _BEGIN = 0.3  # length of the first steps
 _QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
@@ -92,23 +94,27 @@ class PathPosterior(Answer):
 
     @property
     def joint(self) -> bool:
-        """Whether unknown parameters are drawn together with the states; those of final states do not count then."""
+        """Whether parameters are drawn together with the states; those of final states do not count then."""
         return bool(self.model.simulator.unknown)
 
     def given(self, observed: ObservationRecord | Observation) -> PathPosterior:
-        """Return the posterior given noisy observations ``y``, at one or several times, in the place of final states.
+        """Return the posterior given noisy observations ``y``, at one or several times.
 
         Args:
             observed: A record, or one observation of the final state.
 
         Returns:
-            An answer whose ``final`` are observed numbers, one row for each trajectory, NaN where one is missing.
+            An answer whose ``final`` are observed numbers, one row for each trajectory, NaN where one is missing; the
+            level of an unknown noise is a static part of its states.
 
         Raises:
-            NotApplicableError: For processes with static channels, which ``y`` does not tell.
+            NotApplicableError: For static channels, which ``y`` does not tell.
         """
-        record = observable(self.model.simulator, observed)
-        return replace(self, model=self.model.through(record.times), record=record)
+        record = observable(self.model.simulator, observed, joint=True)
+        law = self.model.law
+        if record.level is not None:
+            law = LawWithNoise(law.gaussian, law=law, prior=record.level)
+        return replace(self, model=replace(self.model.through(record.times), law=law), record=record)
 
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
@@ -135,7 +141,8 @@ class PathPosterior(Answer):
             model = self.model.through((*early, *seen))
             return replace(self, model=model, frames=tuple(early), late=0.0).sample(y, n, generator=generator)
 
-        return frames_at(self.model.simulator, times, max(seen), inside, generator=generator)
+        process = seen_process(self.model.simulator, self.record)
+        return frames_at(process, times, max(seen), inside, generator=generator)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the first guess; the model of the paths follows from process and seed."""
@@ -275,10 +282,14 @@ class PathPosterior(Answer):
         like, c = objective.final.repeat_interleave(chains * n, 0), walked.firsts.reshape(-1, d)
         states = self.model.states(c, like, self.frames) if self.frames else self.model.initial(c, like)
         every = states.flatten(0, 1) if self.frames else states
-        moving = self.model.simulator.layout.moving(every).reshape(batch, chains, n, -1)
-        if self.joint:  # the parameters as well, by their standard normal numbers
-            unknown = c[:, d - len(self.model.simulator.unknown) :]
+        moving, law = self.model.simulator.layout.moving(every).reshape(batch, chains, n, -1), self.model.law
+        if law.numbers > law.gaussian.mean.numel():  # the unknowns as well, by their standard normal numbers
+            unknown = c[:, law.gaussian.mean.numel() : law.numbers]
             moving = torch.cat([moving, unknown.reshape(batch, chains, n, -1)], -1)
+        process, level = seen_process(self.model.simulator, self.record), law.level(c[:, : law.numbers])
+        if level is not None and isinstance(process, Varying):
+            every = process.joined(every, level.repeat_interleave(max(1, len(self.frames)))[:, None])
+            states = every.reshape(*states.shape[: 1 + bool(self.frames)], *process.shape)
         worst, least = r_hat(moving).amax(1), effective_draws(moving).amin(1)
         return Explored(states.reshape(batch, chains, n, *states.shape[1:]), worst, least, walked.accepted)
 

@@ -32,10 +32,12 @@ from physinv.equations.steps import Step, exponential
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.backward_draws import Passed, draw_backward
 from physinv.methods.classical.monte_carlo.kernel import fit_kernel
+from physinv.methods.classical.monte_carlo.starts import seen_process
 from physinv.methods.problem import RecordAnswer
 from physinv.posterior.several_times.frames import frames_at
 from physinv.posterior.several_times.particles import Cloud
 from physinv.processes.simulator import Simulator, refine
+from physinv.processes.varying import Varying
 
 _WANTED = 100  # ancestors left, or particles that count, below which a warning is given
 _NUMBERS = 4  # of a state, up to which trajectories are drawn backward
@@ -84,13 +86,15 @@ class ParticleSmoother(RecordAnswer):
             _say(torch.cat([cloud.ancestors for cloud in clouds]), "initial states left")
             return torch.cat([cloud.draw(n, early, generator=generator) for cloud in clouds])
 
-        return frames_at(self.simulator, times, max(self.record.times), inside, generator=generator)
+        process = seen_process(self.simulator, self.record)
+        return frames_at(process, times, max(self.record.times), inside, generator=generator)
 
     @property
     def backward(self) -> bool:
         """Whether trajectories are drawn backward: the law of one step must have a density, and entries one time."""
         process, probe = self.simulator, torch.zeros(1, *self.simulator.shape)
-        if probe.numel() > _NUMBERS or any(len(entry.times) > 1 for entry in self.record.entries):
+        unknown = process.unknown or self.record.level is not None  # these stay as they were drawn
+        if unknown or probe.numel() > _NUMBERS or any(len(entry.times) > 1 for entry in self.record.entries):
             return False
         step, grid = _solver(process, [0.0, max(self.record.times)])
         return len(grid) > 1 and bool(fit_kernel(process, step, probe, grid[:2]).whitening.isfinite().all())
@@ -137,8 +141,13 @@ class ParticleSmoother(RecordAnswer):
 
     def _run(self, row: Tensor, grid: list[float], generator: torch.Generator | None) -> tuple[Cloud, list[Passed]]:
         """The particles of one row with their past, and those of each time as they were."""
-        simulator, count = self.simulator, self.particles
-        cloud = Cloud(self.record, row, torch.full((1, count), -math.log(count), dtype=torch.float64).to(row.device))
+        simulator, record, count = seen_process(self.simulator, self.record), self.record, self.particles
+        equal, level = torch.full((1, count), -math.log(count), dtype=torch.float64).to(row.device), None
+        if record.level is not None:
+            assert isinstance(simulator, Varying)
+            values = simulator.values
+            record, level = record.through(simulator.state), lambda x: values(x)[:, -1]
+        cloud = Cloud(record, row, equal, level)
         x, passed = simulator.initial(count, generator=generator, device=row.device), list[Passed]()
         for i, t in enumerate(grid):
             if i > 0:

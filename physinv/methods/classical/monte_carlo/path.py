@@ -37,14 +37,11 @@ from physinv.equations.sde import Linear
 from physinv.equations.steps import Step, exponential
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.coordinates import PriorCoordinates
-from physinv.methods.classical.forward import FORGOTTEN, SEEN
-from physinv.methods.classical.gaussian_prior import fit_covariance
 from physinv.methods.classical.monte_carlo.initial_law import InitialLaw, fit_initial_law
+from physinv.methods.classical.monte_carlo.kernel import end_whitening
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator, refine
 
-_KERNEL = 1e-3  # share of the variance of the accumulated noise with which every direction is seen at least
-_LEAST = 1e-7  # of its mean variance: directions without any noise
 _RUNS = 400  # trajectories from which the covariance of the accumulated noise is estimated
 DENSE = 1024
 """Moving components up to which covariances are matrices, and paths are moved as a whole."""
@@ -238,7 +235,10 @@ class PathObjective:
             r = replace(self, late=None).residual(torch.cat([c, self.late.noise], 1))
             return torch.bmm(self.late.whitening, (r - self.late.shift)[:, :, None])[:, :, 0]
         if self.record is not None and self.seen is not None:
-            return self.record.residual(self.seen, self.model.states(c, self.final, self.record.times))
+            states = self.model.states(c, self.final, self.record.times)
+            level = self.model.law.level(c[:, : self.model.law.numbers])
+            r = self.record.residual(self.seen, states, level)
+            return r if level is None else torch.cat([r, self._widened(level)[:, None]], 1)
         gap = self.model.simulator.layout.moving(self.model.end(c, self.final) - self.final).flatten(1)
         return gap @ self.model.whitening.to(gap).T
 
@@ -254,6 +254,14 @@ class PathObjective:
         d = self.model.law.numbers
         squares = c[:, d:].double().square().sum(1) + self.residual(c).double().square().sum(1)
         return self.model.law.penalty(c[:, :d], self.final) + squares / 2
+
+    def _widened(self, level: Tensor) -> Tensor:
+        """The normalisation of n numbers whose noise has an unknown level, ``n log level``, as half of a square."""
+        assert self.record is not None
+        assert self.record.level is not None
+        assert self.seen is not None
+        count = self.seen.isfinite().sum(1)
+        return (1 + 2 * count * (level / self.record.level.support[0]).clamp(min=1).log()).sqrt()
 
     def rows(self, index: Tensor | slice) -> PathObjective:
         """Return the objective of some observations.
@@ -345,9 +353,8 @@ def fit_path_model(
         raise NotApplicableError("the physics must be known to run paths; these data come without any.")
     if isinstance(simulator, Multiplicative):
         raise NotApplicableError("the noise depends on the state; take coordinates y = int dx / g.")
-    layout = simulator.layout
     like = torch.zeros((1, *simulator.shape), dtype=torch.float64, device=device)
-    d = layout.moving(like).numel()
+    d = simulator.layout.moving(like).numel()
     if d > DENSE:
         raise NotApplicableError(f"a state must have at most {DENSE} moving components, got {d}; take a smaller grid.")
 
@@ -356,43 +363,8 @@ def fit_path_model(
     counts = counts if substeps is None else [substeps] * len(counts)
     linear = isinstance(simulator, Linear)
     grid = times[[0, -1]].tolist() if linear else refine(times, counts).tolist()
-
-    # The covariance of the last step's noise, plus a little of all noise.
-    unit = torch.eye(d, dtype=like.dtype, device=device).reshape(d, *layout.moving(like).shape[1:])
-    directions = layout.set_moving(unit, like.expand(d, *like.shape[1:]))
-    a, b = (like.new_full((d,), t) for t in grid[-2:])
-    last = layout.moving(simulator.apply_covariance(directions, a, b)).flatten(1)
     draw = simulator.initial if prior is None else partial(InitialLaw(prior).draw, simulator)
     begin = partial(draw, _RUNS, generator=generator, device=device)
-    every = last if linear else _accumulated(simulator, begin(), directions, generator)
-    size = float(every.diagonal().mean())
-    quiet = not size > 0
-    if quiet:  # the initial state alone is unknown
-        every = _seen(simulator, begin(), d).to(every)
-    total = every if quiet else last + (0.0 if linear else _KERNEL) * every
-    values, vectors = torch.linalg.eigh((total + total.T) / 2)
-    whitening = vectors / values.clamp(min=0.0 if quiet else _LEAST * size).sqrt() @ vectors.T
+    whitening, quiet = end_whitening(simulator, grid[-2:], begin, like, generator=generator)
     law = fit_initial_law(simulator, prior=prior, generator=generator, device=device)
-    return PathModel(simulator, law, tuple(grid), whitening.float(), quiet)
-
-
-def _seen(simulator: Simulator, start: Tensor, d: int) -> Float[Tensor, "d d"]:
-    """The covariance with which final states of a process without noise count as seen."""
-    end = simulator.layout.moving(simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
-    end = end[end.flatten(1).isfinite().all(1)]
-    spread = float((end - end.mean(0)).square().mean()) if len(end) > 1 else 0.0
-    begun = simulator.layout.moving(start).double()
-    if not spread > FORGOTTEN * float((begun - begun.mean(0)).square().mean()):
-        raise NotApplicableError("final states do not vary, and tell nothing of initial states.")
-    return SEEN**2 * spread * torch.eye(d, dtype=end.dtype, device=end.device)
-
-
-def _accumulated(simulator: Simulator, start: Tensor, directions: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The covariance of ``x_T`` minus the noise-free end, applied to directions, from runs."""
-    layout = simulator.layout
-    noisy = simulator.run(start, simulator.times[[0, -1]], generator=generator)[:, -1]
-    gap = layout.moving(noisy - simulator.run(start, simulator.times[[0, -1]], noise=False)[:, -1]).double()
-    gap = gap[gap.flatten(1).isfinite().all(1)]
-    if len(gap) < 2:
-        raise NotApplicableError("the solver diverges from the initial states; take shorter steps.")
-    return fit_covariance(gap - gap.mean(0), layout).apply(layout.moving(directions)).flatten(1)
+    return PathModel(simulator, law, tuple(grid), whitening, quiet)

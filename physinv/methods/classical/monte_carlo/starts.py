@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HIGH", "around_minima", "around_samples", "observable", "rescued", "starts"]
+__all__ = ["HIGH", "around_minima", "around_samples", "observable", "rescued", "seen_process", "starts"]
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,6 +17,7 @@ from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, inte
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, values
 from physinv.methods.problem import NotApplicableError
 from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying, with_observed_noise
 
 HIGH = 15.0
 """Nats above the best minimum at which another one counts for nothing."""
@@ -27,25 +28,45 @@ _CENTRING = 5  # such steps from the mean of samples
 _TOLD = 0.1  # variance of the prior over that of the noise, in directions of which an observation tells something
 
 
-def observable(simulator: Simulator, observed: ObservationRecord | Observation) -> ObservationRecord:
+def observable(
+    simulator: Simulator, observed: ObservationRecord | Observation, *, joint: bool = False
+) -> ObservationRecord:
     """Return the record of what is observed of a process, or refuse it.
 
     Args:
         simulator: The process.
         observed: A record, or one observation of the final state.
+        joint: Whether the method draws unknown parameters and an unknown level of the noise together with the state.
 
     Returns:
-        The record, whose operators take states of the process.
+        The record, whose operators take states of the process; where parameters are unknown, without these.
 
     Raises:
         ValueError: If an operator fails for such states.
-        NotApplicableError: For processes with static channels, which noisy numbers do not tell.
+        NotApplicableError: For processes with static channels, which noisy numbers do not tell, and for unknowns that
+            the method does not draw.
     """
-    if simulator.layout.static:
-        raise NotApplicableError("the static channels must be seen; give the whole final state.")
     record = as_record(observed, float(simulator.horizon))
-    record.sizes(torch.zeros(1, *simulator.shape))
-    return record
+    if simulator.unknown and not joint:
+        told = ", ".join(simulator.unknown)
+        raise NotApplicableError(f"the parameters must be known, {told} is not; take mcmc.")
+    if record.level is not None and not joint:
+        raise NotApplicableError("the noise must be known; take mcmc, importance or exact, which draw its level.")
+    inner = simulator.inner if isinstance(simulator, Varying) else simulator
+    if inner.layout.static:
+        raise NotApplicableError("the static channels must be seen; give the whole final state.")
+    record.sizes(torch.zeros(1, *inner.shape))
+    return record.through(simulator.state) if isinstance(simulator, Varying) else record
+
+
+def seen_process(simulator: Simulator, record: ObservationRecord | None) -> Simulator:
+    """Return the process whose states are drawn: given a record of unknown noise, with its level as a static part.
+
+    Args:
+        simulator: The process.
+        record: What is seen of it; None: whole final states.
+    """
+    return simulator if record is None or record.level is None else with_observed_noise(simulator, record.level)
 
 
 def starts(

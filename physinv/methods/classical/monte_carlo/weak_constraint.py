@@ -13,6 +13,8 @@ from __future__ import annotations
 
 __all__ = ["WeakConstraint", "lowered", "weak_constraint"]
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +35,8 @@ from physinv.methods.classical.monte_carlo.starts import observable, starts
 from physinv.methods.problem import RecordAnswer
 from physinv.posterior.several_times.frames import frames_at
 from physinv.processes.simulator import Simulator
+
+_NATS, _DRAWS = 1.0, 8  # spread of log densities from which it is told that they differ, and fewest draws that have one
 
 Lower = Callable[[PathObjective, Tensor], Laplace]
 """Paths to begin with, to Laplace's approximation at a minimum below each."""
@@ -70,7 +74,7 @@ class WeakConstraint(RecordAnswer):
         check_generator(generator)
 
         def inside(early: list[float]) -> Tensor:
-            parts = []
+            parts, off = [], []
             for some, law in self._laws(y, self.model.through((*early, *self.record.times))):
                 z = torch.randn(
                     (len(law.centre), n, law.centre.shape[1]),
@@ -78,9 +82,11 @@ class WeakConstraint(RecordAnswer):
                     dtype=law.centre.dtype,
                     device=law.centre.device,
                 )
-                like = some.final.repeat_interleave(n, 0)
-                states = some.model.states(law.path(z).flatten(0, 1), like, early)
+                like, paths = some.final.repeat_interleave(n, 0), law.path(z).flatten(0, 1)
+                states = some.model.states(paths, like, early)
                 parts.append(states.reshape(len(z), n, *states.shape[1:]))
+                off.append(values(some.repeated(n), paths).reshape(len(z), n) - z.double().square().sum(2) / 2)
+            _say(torch.cat(off))
             return torch.cat(parts)
 
         found = frames_at(self.model.simulator, times, last, inside, generator=generator)
@@ -146,6 +152,20 @@ def lowered(objective: PathObjective, c: Float[Tensor, "batch D"], iterations: i
     near = descend(objective, c, 0)
     cost = _Cost(objective, near)
     return replace(near, centre=lbfgs(cost, c, iterations=iterations, memory=memory))
+
+
+def _say(off: Float[Tensor, "batch n"]) -> None:
+    """Warn of records whose posterior is not the Gaussian: minus the log density of draws over it should not vary."""
+    if off.shape[1] < _DRAWS:
+        return
+    spread = off.std(1).nan_to_num(math.inf, math.inf)
+    if count := int((spread > _NATS).sum()):
+        warnings.warn(
+            f"the posterior is not nearly Gaussian for {count} of {len(off)} records: its log density over that of "
+            f"Laplace's Gaussian varies by {float(spread.median()):.2g} nats among draws in the median, up to "
+            f"{float(spread.max()):.2g} (nothing: right); intervals and means may be off, take mcmc or importance.",
+            stacklevel=4,
+        )
 
 
 def _precision(y: Any) -> torch.dtype:
