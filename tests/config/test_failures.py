@@ -27,7 +27,7 @@ def test_memory_that_is_not_there_is_told_with_its_size(allocate):
     told = memory_failure(found.value)
     assert told.startswith("out of memory, ")
     assert any(size in told for size in ("4 PB", "8 PB", "7.11 PiB"))
-    assert "`--set batch=`" in told
+    assert "smaller `batch`" in told
     assert "\n" not in told
 
 

@@ -133,7 +133,7 @@ def mixture_loss(
         x: One state for each mixture.
         components: Gaussians of the mixture.
     """
-    loss: Tensor = _Loss.apply(numbers, x, components)
+    loss: Tensor = _Loss.apply(numbers, x, components)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -175,10 +175,11 @@ class _Loss(torch.autograd.Function):
             triangle = [(turned[:, i, None] * gap[:, :i]).sum(0) for i in range(1, d)]
             ctx.save_for_backward(torch.cat([w - r, back, narrow, *triangle]))
             ctx.count = n * d
-        return (norm - inside).mean() / d + math.log(2 * math.pi) / 2
+        loss: Tensor = (norm - inside).mean() / d + math.log(2 * math.pi) / 2
+        return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         (found,) = ctx.saved_tensors
         return (found * (slope / ctx.count)).T, None, None
