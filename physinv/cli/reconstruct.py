@@ -248,9 +248,8 @@ def evaluate(
     if plots is not None:
         check_folder(plots)
     loaded = read_reconstruction(recon)
-    info = loaded.info
+    info, physics = loaded.info, loaded.simulator
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
-    physics = loaded.simulator
     named = f"{physics.physics} (given)" if isinstance(physics, GivenPhysics) else info["simulator"]
     title = f"{named}, {loaded.called} {info['answer']}{steps}"
 

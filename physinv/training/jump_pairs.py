@@ -183,7 +183,7 @@ def choose_fresh(fresh: str, sde: SDE) -> Fresh:
 
 def _rows(values: Float[Tensor, "n *any"] | Int64[Tensor, "n *any"], numbers: Int64[Tensor, "*rows"]) -> Tensor:
     """``values[numbers]``, in a fraction of the time."""
-    return values.index_select(0, numbers.flatten()).unflatten(0, numbers.shape)
+    return values.index_select(0, numbers.flatten()).reshape(*numbers.shape, *values.shape[1:])
 
 
 def _picked(data: TrajectoryDataset, rows: Tensor) -> Float[Tensor, "n *state"]:
