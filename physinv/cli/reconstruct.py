@@ -24,7 +24,7 @@ from physinv.cli.options import (
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
-from physinv.config.outputs.refusals import refuse_existing
+from physinv.config.outputs.refusals import check_folder, refuse_existing
 
 if TYPE_CHECKING:
     import torch
@@ -246,10 +246,11 @@ def evaluate(
     from physinv.processes.given import GivenPhysics
 
     check_output(json, "--json", recon, overwrite=overwrite)
+    if plots is not None:
+        check_folder(plots)
     loaded = read_reconstruction(recon)
-    info = loaded.info
+    info, physics = loaded.info, loaded.simulator
     steps = "" if info["steps"] is None else f", {info['steps']} steps"
-    physics = loaded.simulator
     named = f"{physics.physics} (given)" if isinstance(physics, GivenPhysics) else info["simulator"]
     title = f"{named}, {loaded.called} {info['answer']}{steps}"
 

@@ -58,7 +58,7 @@ def pick_device(name: str | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        float(torch.zeros(1, device=device))  # which a device of shapes alone, "meta", refuses
     except (RuntimeError, AssertionError):
         raise ValueError(f"`device` {name!r} is not available here; leave it out to have one chosen.") from None
     return device

@@ -79,6 +79,8 @@ def os_failure(error: OSError) -> str:
     """
     if not error.strerror:
         return " ".join(str(error).split())
+    if error.errno == errno.ENOENT and error.filename is None and not _placed():
+        return "the working folder is gone; change to one that is there (`cd`)."
     remedy = _REMEDIES.get(error.errno or 0)
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror}" + (f"; {remedy}." if remedy else "")
@@ -129,3 +131,12 @@ def told_bytes(size: float) -> str:
     while size >= 1000 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size:.3g} {_UNITS[unit]}"
+
+
+def _placed() -> bool:
+    """Whether this process has a working folder, which others may have removed."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True

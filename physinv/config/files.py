@@ -36,6 +36,7 @@ from torch import Tensor
 from physinv.config.checksums import of_tensors
 from physinv.config.failures import as_os_error
 from physinv.config.json_text import read_object
+from physinv.config.outputs.refusals import check_replaced
 from physinv.config.outputs.temporary import sweep, temporary_path
 
 MOST_TEXT = 2**26
@@ -64,6 +65,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         ...     [path.name for path in Path(folder).iterdir()]
         ['note.txt']
     """
+    check_replaced(path)
     temporary = temporary_path(path)
     sweep(path.parent, path.name)
     try:
@@ -93,7 +95,11 @@ def publish(temporary: Path, path: Path) -> None:
     Args:
         temporary: The closed file.
         path: Its name from now on; a file of this name is replaced.
+
+    Raises:
+        FileExistsError: If it is the name of a pipe or a device.
     """
+    check_replaced(path)
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)

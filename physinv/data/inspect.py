@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.files import read_json, sha256
+from physinv.config.files import check_regular, read_json, sha256
 from physinv.data.dataset import TrajectoryDataset
 from physinv.processes.layout import StateLayout
 
@@ -202,6 +202,7 @@ def inspect(path: Path | str, *, verify: bool = False) -> FileSummary:
         FileNotFoundError: If there is no such file.
     """
     path = Path(path)
+    check_regular(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
     found = FileSummary(path, path.stat().st_size, checksum=_as_listed(path, verify), verified=verify)

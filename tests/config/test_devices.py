@@ -14,7 +14,7 @@ from physinv.config.devices import pick_device, threads_for
 def test_a_device_that_works():
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device(None) == pick_device("auto")
-    for name in ("cuda:77", "abacus"):
+    for name in ("cuda:77", "abacus", "meta"):
         with pytest.raises(ValueError, match=f"^`device` '{name}' is not available here; leave it out"):
             pick_device(name)
 

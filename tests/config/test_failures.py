@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -26,7 +27,7 @@ def test_memory_that_is_not_there_is_told_with_its_size(allocate):
     told = memory_failure(found.value)
     assert told.startswith("out of memory, ")
     assert any(size in told for size in ("4 PB", "8 PB", "7.11 PiB"))
-    assert "`--set batch=`" in told
+    assert "smaller `batch`" in told
     assert "\n" not in told
 
 
@@ -113,3 +114,14 @@ def test_a_full_disk_is_told_by_the_system_s_own_number(tmp_path):
     assert found.value.errno == errno.EFBIG
     assert found.value.filename == str(tmp_path / "x.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_working_folder_that_was_removed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError) as found:
+        Path("x").resolve()
+    assert os_failure(found.value) == "the working folder is gone; change to one that is there (`cd`)."
+    monkeypatch.chdir(tmp_path)
+    assert os_failure(found.value) == "No such file or directory"

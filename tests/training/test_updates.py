@@ -58,3 +58,11 @@ def test_gradients_are_clipped():
     # m = (-.1 + .9 * .1) / (1 - .9^2), v = 1: a move of +.1 * .01 / .19
     assert float(line.slope.detach()) == pytest.approx(0.9 + 0.1 * 0.01 / 0.19, rel=1e-4)
     assert not math.isclose(float(line.slope.detach()), 0.9 - 0.1 * 0.09 / 0.19, rel_tol=1e-3)
+
+
+def test_weights_of_two_kinds_are_clipped_together():
+    model = torch.nn.ModuleList([torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False).double()])
+    updates = Updates(model, Settings(clip=1.0), 1e-3)
+    one, two = (layer.weight for layer in model)
+    updates.step(3.0 * one.sum() + 4.0 * two.sum(), progress=0.5, count=1)
+    assert torch.allclose(torch.stack([one.grad.double(), two.grad]).flatten(), torch.tensor([0.6, 0.8]).double())

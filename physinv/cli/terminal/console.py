@@ -63,11 +63,11 @@ class _Console(Console):
 
 
 def _out() -> Console:
-    return _Console(highlight=False, soft_wrap=True)
+    return _Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def _err() -> Console:
-    return _Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -122,6 +122,7 @@ def fail(text: str) -> None:
     Args:
         text: What is wrong and what to do.
     """
+    text = text.replace("\n", "\ufffd")  # of a name: an error is one line
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     _err().print(f"[bold red]physinv:[/] {_text(short)}")
 

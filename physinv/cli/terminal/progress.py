@@ -50,7 +50,7 @@ def progress(title: str) -> Iterator[Report]:
     Yields:
         The function that moves the bar, and names the phases.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         lines = _Lines(title)
         try:
@@ -108,4 +108,4 @@ class _Lines:
         while not self._ended.wait(wait):
             wait, seconds = PAUSE, time.monotonic() - self._begun
             line = f"{self._title}{self._phase}{self._state}, {seconds:.0f} s"
-            Console(stderr=True, highlight=False, soft_wrap=True).print(escape(line))
+            Console(stderr=True, highlight=False, emoji=False, soft_wrap=True).print(escape(line))

@@ -31,4 +31,4 @@ class SettingsHelp(TyperCommand):
         for name, field in Settings.model_fields.items():
             default = "" if field.default in ("", ()) else str(field.default)
             table.add_row(name, escape(default), escape(field.description or ""))
-        Console(highlight=False).print(table)
+        Console(highlight=False, emoji=False).print(table)

@@ -40,6 +40,9 @@ def usage_line(error: Exception) -> str:
         "`--train` must be a whole number, got '1e2'; write 100."
     """
     text = " ".join(str(error.format_message()).split())  # type: ignore[attr-defined]
+    verb = _verb(getattr(error, "ctx", None))
+    if not text:  # of a command without words, whose help was printed
+        return f"a verb is missing; `{' '.join(['physinv', *verb.split(), '--help'])}` lists them."
     if found := re.fullmatch(r"Invalid value for '([^']+)'(?: / '[^']*')*: (.*)", text):
         name, said = found.groups()
         for pattern, rule in _RULES:
@@ -53,7 +56,7 @@ def usage_line(error: Exception) -> str:
     text = re.sub(r"^Option '([^']*)' requires an argument\.?$", r"`\1` needs a value behind it", text)
     text = re.sub(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)\.?$", r"there is no place for `\1`", text)
     text = re.sub(r"'(-{1,2}[\w-]+)'", r"`\1`", text)
-    if (verb := _verb(getattr(error, "ctx", None))) and not text.endswith("?"):
+    if verb and not text.endswith("?"):
         return f"{text.removesuffix('.')}; `physinv {verb} --help` shows what it takes."
     return text
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from physinv.config.json_text import read_object
+from physinv.config.outputs.refusals import check_folder
 
 _NAME = ".physinv.lock"
 _NONE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # of file systems that know no locks
@@ -49,8 +50,7 @@ def lock_folder(folder: Path, verb: str, *, wait: float = 0.0) -> Iterator[None]
         ['run']
     """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} must be a folder, and there is a file of that name; take another name.")
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _locked(folder.resolve() / _NAME, folder, verb, wait):

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-__all__ = ["OVERWRITE", "refuse_existing", "refuse_inputs"]
+__all__ = ["OVERWRITE", "check_folder", "check_replaced", "refuse_existing", "refuse_inputs"]
 
 from collections.abc import Iterable
 from pathlib import Path
 
 OVERWRITE = "`--overwrite` (Python: `overwrite=True`)"  # for messages, which both the command line and Python show
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a path that no folder can have, before anything is computed for it.
+
+    Args:
+        path: A folder that is to be written into, or made.
+
+    Raises:
+        NotADirectoryError: If it, or a part of the path to it, is something else, or a link that leads nowhere.
+    """
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise NotADirectoryError(f"{place} must be a folder, and there is a file of that name; take another name.")
+        if place.is_symlink():
+            raise NotADirectoryError(f"{place} must be a folder, and is a link that leads nowhere; take another name.")
+
+
+def check_replaced(path: Path) -> None:
+    """Refuse to replace a pipe, a socket or a device by a file: others use it.
+
+    Args:
+        path: A file that is to be written.
+
+    Raises:
+        FileExistsError: If it is one of these.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileExistsError(f"{path} is a pipe or a device, which no file replaces; take the name of a file.")
 
 
 def refuse_inputs(path: Path, option: str, inputs: Iterable[Path | str]) -> None:
@@ -38,9 +69,10 @@ def refuse_existing(path: Path, option: str, *, overwrite: bool) -> None:
         overwrite: Whether it may replace a file.
 
     Raises:
-        FileExistsError: If there is a file that may not be replaced, or a folder.
+        FileExistsError: If there is a file that may not be replaced, a folder, or a device.
     """
     if path.is_dir():
         raise FileExistsError(f"`{option}` must name a file, {path} is a folder; add a name to it.")
+    check_replaced(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another {option}, or add {OVERWRITE}.")

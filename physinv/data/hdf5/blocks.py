@@ -140,13 +140,15 @@ class CheckedFile:
             Their number.
 
         Raises:
-            ValueError: If what was read differs from its checksum.
+            ValueError: If what was read differs from its checksum, or the file is shorter than it was.
         """
         view, at = memoryview(buffer).cast("B")[: max(self.size - self._at, 0)], self._at
         done = 0
         self._raw.seek(at)
         while done < len(view) and (n := self._raw.readinto(view[done:])):
             done += n
+        if done < len(view):  # HDF5 takes what it did not get for zeros
+            raise ValueError(f"{self._path} was cut off while it was read; copy or generate it again.")
         if done:
             first, last = at // _BLOCK, (at + done - 1) // _BLOCK
             while (first := self._unseen.find(1, first, last + 1)) >= 0:

@@ -32,6 +32,7 @@ def find_files(source: Path | str | Iterable[Path | str]) -> list[Path]:
     path = Path(source)
     if path.is_file():
         return [path]
+    check_regular(path)
     if not path.is_dir():
         inside = sorted(path.parent.parent.glob(f"*/data/{path.name}")) if path.parent.name == "data" else []
         hint = f"did you mean {inside[0].parent.parent}?" if inside else "make it with `physinv generate`."

@@ -15,12 +15,14 @@ from pathlib import Path
 
 _SIGN = b"GCOL\x01\x00\x00\x00"
 _HEAD, _OBJECT = struct.Struct("<8sQ"), struct.Struct("<HHIQ")
-_MOST = 2**28  # bytes of files that are looked through: of longer ones the heap is too small a part to be hit
+_ENDS = 2**27  # bytes at both ends of a file that are looked through: texts are written before numbers, or behind them
 _OBJECTS = 10**6  # objects that are looked at, in less than a second: a file of texts alone may claim many more
 
 
 def check_heaps(path: Path) -> None:
     """Refuse a file without checksums in which HDF5 would hang as soon as it reads a text.
+
+    Of a file of more than 256 MB only the ends are looked through, so that it takes no longer than for one of 256 MB.
 
     Args:
         path: The file; nothing is said of one that is no HDF5.
@@ -29,17 +31,24 @@ def check_heaps(path: Path) -> None:
         ValueError: If a collection of texts has no end.
     """
     with path.open("rb") as file:
-        if not 0 < (size := file.seek(0, 2)) <= _MOST:
+        if not (size := file.seek(0, 2)):
             return
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
-            at, left = content.find(_SIGN), _OBJECTS
+            at, left = _found(content, 0, size), _OBJECTS
             while at >= 0 and left > 0:
                 endless, passed = _walked(content, at, size, left)
                 if endless:
                     raise ValueError(
                         f"{path} is damaged: its texts, from byte {at} on, have no end; copy or generate it again."
                     )
-                at, left = content.find(_SIGN, at + 1), left - passed
+                at, left = _found(content, at + 1, size), left - passed
+
+
+def _found(content: mmap.mmap, start: int, size: int) -> int:
+    """Where the next collection begins within an end of the file; -1 if there is none."""
+    if start < _ENDS and (at := content.find(_SIGN, start, _ENDS + len(_SIGN))) >= 0:
+        return at
+    return content.find(_SIGN, max(start, size - _ENDS))
 
 
 def _walked(content: mmap.mmap, at: int, size: int, most: int) -> tuple[bool, int]:

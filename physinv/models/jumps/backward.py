@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["backward_solution"]
+__all__ = ["backward_solution", "backward_solutions"]
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,6 @@ from physinv.equations.sde import SDE
 from physinv.models.jumps.base import Jump
 
 
-@torch.no_grad()
 def backward_solution(
     sde: SDE,
     x: Float[Tensor, "batch *state"],
@@ -24,10 +24,7 @@ def backward_solution(
     low: Float[Tensor, "time *state"],
     high: Float[Tensor, "time *state"],
 ) -> Float[Tensor, "batch *state"]:
-    """Solve the physics alone backward over the stored intervals of a jump, clamped to a box after every step.
-
-    Dissipative physics grows without bounds backward in time.  Within the box the backward solution stays where states
-    can be.
+    """Return the backward solution at the earlier time of one jump; see :func:`backward_solutions`.
 
     Args:
         sde: The physics.
@@ -36,14 +33,41 @@ def backward_solution(
         times: Stored times, in units of time, float64.
         low: Lowest values allowed at each stored time.
         high: Highest values allowed at each stored time.
+    """
+    return backward_solutions(sde, x, jump.later, [jump.earlier], times, low, high)[jump.earlier]
+
+
+@torch.no_grad()
+def backward_solutions(
+    sde: SDE,
+    x: Float[Tensor, "batch *state"],
+    later: int,
+    earlier: Sequence[int],
+    times: Float[Tensor, " time"],
+    low: Float[Tensor, "time *state"],
+    high: Float[Tensor, "time *state"],
+) -> dict[int, Float[Tensor, "batch *state"]]:
+    """Solve the physics alone backward over stored intervals, clamped to a box after every step.
+
+    Dissipative physics grows without bounds backward in time.  Within the box the backward solution stays where states
+    can be.
+
+    Args:
+        sde: The physics.
+        x: States at the later time.
+        later: Number of that time among the stored ones.
+        earlier: Numbers of earlier ones.
+        times: Stored times, in units of time, float64.
+        low: Lowest values allowed at each stored time.
+        high: Highest values allowed at each stored time.
 
     Returns:
-        States at the earlier time of the jump.
+        States at each of the earlier times, by its number.
     """
     grid: list[float] = times.tolist()
     known: dict[str, int] = {}  # how many steps an interval takes can need longer to find out than to take them
     path: list[tuple[int, float, float]] = []
-    for m in range(jump.later, jump.earlier, -1):
+    for m in range(later, min(earlier), -1):
         t0, t1 = grid[m], grid[m - 1]
         length = f"{t0 - t1:.9e}"
         if length not in known:
@@ -51,10 +75,13 @@ def backward_solution(
         ticks = [t0 + (t1 - t0) * j / known[length] for j in range(known[length] + 1)]
         path += [(m - 1, a, b) for a, b in itertools.pairwise(ticks)]
 
+    found: dict[int, Tensor] = {}
     begun, ended = (x.new_tensor([step[k] for step in path])[:, None].expand(-1, len(x)) for k in (1, 2))
     for (m, _, _), a, b in zip(path, begun, ended, strict=True):
         moved = sde.drift_flow(x, a, b)
         if moved.device.type != "cpu" or not math.isfinite(float(moved.sum())):  # a sum is cheap where it is near
             moved = torch.where(moved.isfinite(), moved, x)
         x = moved.clamp(low[m], high[m])
-    return x
+        if m in earlier:
+            found[m] = x  # the last one that is reached within the interval stays
+    return found

@@ -114,6 +114,17 @@ class JumpKernel(nn.Module):
             One tensor for each state, ``(batch, ...)``.
         """
 
+    def prepare_all(self, states: Float[Tensor, "n time *state"]) -> Tensor:
+        """Return what :meth:`prepare` says about the later end of each jump of trajectories.
+
+        Args:
+            states: States at all stored times.
+
+        Returns:
+            ``(n, jumps, ...)``.
+        """
+        return torch.stack([self.prepare(states[:, jump.later], i) for i, jump in enumerate(self.jumps)], dim=1)
+
     @abstractmethod
     def loss(
         self,

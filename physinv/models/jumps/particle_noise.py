@@ -90,11 +90,12 @@ class ParticleNoise(nn.Module):
         w = torch.randn((len(z), 2 * k), generator=generator, dtype=dtype, device=device)
         Y = (w @ self.shared[jump]).reshape(len(z), 2, k)
         member = torch.stack(_members(species[..., 0]), dim=-1).to(z)  # (batch, n, species)
-        e = torch.einsum("bns,skl,bnl->bnk", member, self.within[jump], z)
-        mean = torch.einsum("bns,bnk->bsk", member, e) / member.sum(1).clamp(min=1)[..., None]
+        one, two = (z @ W.T for W in self.within[jump])
+        e = torch.where(species > 0, one, two)
+        mean = member.mT @ e / member.sum(1).clamp(min=1)[..., None]
 
         # A species of one particle has no deviations from its mean: all of its error is shared.
-        return deviation * (e + torch.einsum("bns,bsk->bnk", member, Y - mean))
+        return deviation * (e + member @ (Y - mean))
 
 
 def _members(species: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,9 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.jumps.backward import backward_solution
+from physinv.models.jumps.backward import backward_solution, backward_solutions
 from physinv.models.jumps.base import Jump, JumpKernel, jump_grids, jumps_of
-from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
+from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_loss, mixture_outputs
 from physinv.models.networks.build import build_network
 from physinv.processes.layout import StateLayout
 
@@ -133,7 +133,20 @@ class VectorJumps(JumpKernel):
             later: States at the later time of the jump.
             jump: Number of the jump in the table.
         """
-        back = self._backward(later, jump)
+        return self._prepared(later, self._backward(later, jump), jump)
+
+    @torch.no_grad()
+    def prepare_all(self, states: Float[Tensor, "n time d"]) -> Float[Tensor, "n jumps numbers"]:
+        """Prepare the later ends of all jumps; those with the same later end share one backward solution."""
+        jumps, found = self.jumps, dict[Jump, Tensor]()
+        for later in {jump.later for jump in jumps}:
+            ends = [jump.earlier for jump in jumps if jump.later == later]
+            back = backward_solutions(self.sde, states[:, later], later, ends, self.times, *self._box())
+            found |= {Jump(earlier, later): x for earlier, x in back.items()}
+        return torch.stack([self._prepared(states[:, j.later], found[j], i) for i, j in enumerate(jumps)], dim=1)
+
+    def _prepared(self, later: Tensor, back: Tensor, jump: int) -> Tensor:
+        """What :meth:`prepare` returns, from the backward solution."""
         inputs = self._regressors(later, back, jump)
         origin = self.offset[jump] + inputs @ self.slope[jump]
         local = ((self.layout.moving(back) - origin) @ self.whitener[jump].T).asinh()
@@ -148,9 +161,8 @@ class VectorJumps(JumpKernel):
         Args:
             prepared: What :meth:`prepare` says about later states.
         """
-        moving = self.offset.shape[1]
-        inputs, clock, origin = torch.split(prepared, [prepared.shape[1] - 1 - moving, 1, moving], 1)
-        return ConditionalMixture.of(self.network(inputs, clock[:, 0]), moving, self.components), origin
+        numbers, origin = self._numbers(prepared)
+        return ConditionalMixture.of(numbers, origin.shape[1], self.components), origin
 
     def log_prob(
         self,
@@ -189,9 +201,8 @@ class VectorJumps(JumpKernel):
             jump: Numbers of the jumps.
             generator: Source of whatever the loss draws, on the device of ``later``; not used.
         """
-        mixture, origin = self.mixture(prepared)
-        gap = self.layout.moving(earlier) - origin
-        return -mixture.log_prob(self._white(gap, jump)).mean() / gap.shape[1]
+        numbers, origin = self._numbers(prepared)
+        return mixture_loss(numbers, self._white(self.layout.moving(earlier) - origin, jump), self.components)
 
     @torch.no_grad()
     def draw(
@@ -223,14 +234,24 @@ class VectorJumps(JumpKernel):
         mixture, origin = self.mixture(self.prepare(later, jump))
         return self.layout.set_moving(origin + mixture.mean() @ self.factor[jump].T, later)
 
+    def _numbers(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """The output of the network, and the regression."""
+        moving = self.offset.shape[1]
+        inputs, clock, origin = torch.split(prepared, [prepared.shape[1] - 1 - moving, 1, moving], 1)
+        return self.network(inputs, clock[:, 0]), origin
+
     def _backward(self, later: Tensor, jump: int) -> Tensor:
-        """The backward solution from later states, within a box somewhat wider than the data."""
+        """The backward solution from later states."""
+        return backward_solution(self.sde, later, self.jumps[jump], self.times, *self._box())
+
+    def _box(self) -> tuple[Tensor, Tensor]:
+        """The box of backward solutions, somewhat wider than the data."""
         margin = _WIDER * (self.high - self.low)
-        return backward_solution(self.sde, later, self.jumps[jump], self.times, self.low - margin, self.high + margin)
+        return self.low - margin, self.high + margin
 
     def _white(self, gap: Tensor, jump: Tensor) -> Tensor:
         """Differences of earlier states in local units."""
-        return (self.whitener[jump] * gap[:, None]).sum(2)
+        return torch.bmm(self.whitener.index_select(0, jump), gap[..., None])[..., 0]
 
     def _regressors(self, later: Tensor, back: Tensor, jump: int) -> Tensor:
         """The later state and its backward solution, standardised."""

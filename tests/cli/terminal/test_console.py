@@ -18,6 +18,22 @@ def test_so_they_are_in_tables(capsys):
     assert "b\ufffdc" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("show", [console.say, console.note, console.fail])
+def test_colons_of_a_name_are_no_picture(show, capsys):
+    show("run in a:b: 1 step")
+    assert "".join(capsys.readouterr()).endswith("run in a:b: 1 step\n")
+
+
+def test_nor_are_they_in_tables(capsys):
+    console.mapping({"path": "a:b:"}, as_json=False)
+    assert "a:b:" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_whatever_it_names(capsys):
+    console.fail("there is no a\nb.hdf5")
+    assert capsys.readouterr().err == "physinv: there is no a\ufffdb.hdf5\n"
+
+
 def test_long_errors_keep_both_ends(capsys):
     console.fail(f"there is no simulator {'n' * 5000}; did you mean heat?")
     line = capsys.readouterr().err

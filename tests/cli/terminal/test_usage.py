@@ -28,6 +28,8 @@ class WrongError(Exception):
             "there is no option `--zzz`; `physinv benchmark run --help` shows what it takes.",
         ),
         (["simulators", "heat"], "there is no place for `heat`; `physinv simulators --help` shows what it takes."),
+        ([], "a verb is missing; `physinv --help` lists them."),
+        (["benchmark"], "a verb is missing; `physinv benchmark --help` lists them."),
         (["generat"], "there is no verb `generat`. Did you mean 'generate'?"),
     ],
 )

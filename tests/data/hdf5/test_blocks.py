@@ -73,6 +73,19 @@ def test_only_blocks_that_are_read_are_compared(tmp_path: Path) -> None:
         file.read(1)
 
 
+@pytest.mark.parametrize("left", [0, 1000, 100_000])
+def test_what_is_cut_off_while_it_is_read_is_not_taken_for_zeros(left: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.hdf5"
+    with h5py.File(path, "w") as file:
+        file["u"] = np.ones(10**6, "f4")
+    seal(path)
+    with h5py.File(CheckedFile(path), "r") as file:
+        assert file["u"].shape == (10**6,)
+        os.truncate(path, left)
+        with pytest.raises(ValueError, match=r"x\.hdf5 was cut off while it was read"):
+            file["u"][:]
+
+
 def test_a_block_is_compared_once(tmp_path: Path) -> None:
     path = sealed(tmp_path / "x")
     file = CheckedFile(path)

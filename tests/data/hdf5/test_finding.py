@@ -1,10 +1,14 @@
 """All files of a split are read, or the one that is missing is named."""
 
+import os
+
 import h5py
 import pytest
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
+from physinv.data.hdf5.finding import find_files
+from physinv.data.inspect import inspect
 from physinv.data.plan import DatasetPlan
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -35,3 +39,11 @@ def test_a_file_that_was_written_to_is_another_one(tmp_path):
     with pytest.raises(ValueError, match=r"is not the file that dataset\.json lists"):
         TrajectoryDataset(path.parent)
     assert TrajectoryDataset([path]).n_trajectories == 5
+
+
+def test_a_pipe_is_no_missing_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"pipe is a pipe, not a file; write what it holds into a file"):
+        find_files(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a pipe, not a file"):
+        inspect(tmp_path / "pipe")

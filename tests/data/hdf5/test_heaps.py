@@ -41,6 +41,36 @@ def test_a_collection_of_zeros_is_refused_by_all_that_opens_it(path):
             reading(path)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_heap_at_either_end_of_a_large_file_is_found_without_reading_all(first, tmp_path):
+    def text(file):
+        file.attrs["title"] = "of variable length" * 20
+
+    path, texts = tmp_path / "large.hdf5", []
+    with h5py.File(path, "w") as file:
+        if first:
+            text(file)
+        space, made = h5py.h5s.create_simple((2**33,)), h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        made.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        h5py.h5d.create(file.id, b"u", h5py.h5t.NATIVE_INT8, space, made)  # a hole of 8 GB, which the disk leaves out
+        if not first:
+            text(file)
+    check_heaps(path)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        for begin in (0, size - 2**16):
+            file.seek(begin)
+            texts += [begin + i for i in [file.read(2**16).find(b"GCOL")] if i >= 0]
+        file.seek(texts[0] + 64)
+        file.write(bytes(512))
+    assert (texts[0] < size // 2) == first
+    began = time.process_time()
+    with pytest.raises(ValueError, match=r"large\.hdf5 is damaged: its texts, from byte \d+ on, have no end"):
+        open_file(path)
+    assert time.process_time() - began < 5
+
+
 def test_a_size_that_leads_back_to_itself_is_refused(path):
     overwritten(path, 16, b"\x01\x00" + bytes(6) + (2**64 - 16).to_bytes(8, "little"))
     with pytest.raises(ValueError, match="have no end"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_outputs
+from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_loss, mixture_outputs
 
 
 def random_mixture(dimension: int, components: int, batch: int = 3) -> ConditionalMixture:
@@ -49,3 +49,21 @@ def test_draws_have_the_mean_and_the_covariance_of_the_mixture() -> None:
 def test_components_of_an_untrained_mixture_differ() -> None:
     mixture = ConditionalMixture.of(torch.zeros(1, mixture_outputs(2, 4)), 2, 4)
     assert len(mixture.means[0].unique(dim=0)) == 4
+
+
+@pytest.mark.parametrize(("dimension", "components"), [(1, 1), (1, 4), (2, 3), (4, 2)])
+def test_the_loss_and_its_gradient_are_those_of_the_density(dimension: int, components: int) -> None:
+    generator, count = torch.Generator().manual_seed(4), mixture_outputs(dimension, components)
+    numbers = 2 * torch.randn(5, count, generator=generator, dtype=torch.float64)
+    numbers[0, components:] *= 20  # some deviations beyond their limits, some components without any share
+    x = torch.randn(5, dimension, generator=generator, dtype=torch.float64)
+    numbers.requires_grad_()
+    plain = -ConditionalMixture.of(numbers, dimension, components).log_prob(x).mean() / dimension
+    loss = mixture_loss(numbers, x, components)
+    assert torch.allclose(loss, plain, rtol=1e-12)
+    found, right = (torch.autograd.grad(3 * value, numbers)[0] for value in (loss, plain))
+    assert torch.allclose(found, right, rtol=1e-10, atol=1e-14)
+    regular = numbers[1:].detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda n: mixture_loss(n, x[1:], components), regular)
+    with torch.no_grad():
+        assert torch.equal(mixture_loss(numbers, x, components), loss)

@@ -104,3 +104,16 @@ def test_the_backward_undoes_the_physics_and_stays_in_its_box():
     tight = backward_solution(process, 50 * forward[:, -1], Jump(0, n - 1), process.times, low / 3, high / 3)
     assert tight.isfinite().all()
     assert (tight.abs() <= 1).all()
+
+
+def test_jumps_prepared_together_are_as_each_alone(data):
+    process = OrnsteinUhlenbeck(dim=2, steps=8)
+    kernel = fit_vector_jumps(process, data["train"], SETTINGS)
+    states, calls = data["test"].trajectories(slice(0, 7)), []
+    object.__setattr__(process, "drift_flow", lambda *a: calls.append(a) or type(process).drift_flow(process, *a))
+    together = kernel.prepare_all(states)
+    shared = len(calls)
+    alone = [kernel.prepare(states[:, jump.later], i) for i, jump in enumerate(kernel.jumps)]
+    assert torch.equal(together, torch.stack(alone, 1))
+    # From 8 to 0, from 4 to 0, from 6 to 4 and from 2 to 0 alone: 16 intervals of the 24 of all jumps.
+    assert 3 * shared == 2 * (len(calls) - shared)
