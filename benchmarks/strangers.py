@@ -26,7 +26,7 @@ from common import ROOT, told, write
 from stranger_processes import STRANGERS
 from torch import Tensor
 
-from physinv.cli.assignments import read_assignments
+from physinv.cli.options import read_assignments
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset

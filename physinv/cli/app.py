@@ -16,7 +16,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from physinv.cli import benchmark, compare, data, evidence, free_energy, import_data, impute, reconstruct, train
+from physinv.cli import (
+    benchmark,
+    compare,
+    data,
+    evaluate,
+    evidence,
+    free_energy,
+    import_data,
+    impute,
+    reconstruct,
+    train,
+)
 from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.terminal import console
 from physinv.cli.terminal.settings_help import SettingsHelp
@@ -72,7 +83,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "reconstruct": reconstruct.reconstruct,
     "impute": impute.impute,
-    "evaluate": reconstruct.evaluate,
+    "evaluate": evaluate.evaluate,
     "evidence": evidence.evidence,
     "free-energy": free_energy.free_energy,
     "compare": compare.compare,

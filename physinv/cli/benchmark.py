@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from physinv.cli.options import Device, Json, Set
+from physinv.cli.options import Device, Json, Set, read_assignments
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import keeping
@@ -71,7 +71,6 @@ def run(
     Examples: physinv benchmark heat --quick
               physinv benchmark burgers --methods physinv,mymodule:fit_mine --jobs 1
     """
-    from physinv.cli.assignments import read_assignments
     from physinv.comparison.cells import check_methods
     from physinv.comparison.recipe import changed, quickened
     from physinv.comparison.runner import run_benchmark

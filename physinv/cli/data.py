@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from physinv.cli.options import Device, Json, Overwrite, Set
+from physinv.cli.options import Device, Json, Overwrite, Set, read_assignments, read_parameters
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
@@ -87,7 +87,6 @@ def generate(
               physinv generate burgers --parameter viscosity=log_uniform:0.01:0.1
               physinv generate heat --initial starts.npy --out mine
     """
-    from physinv.cli.assignments import read_assignments, read_parameters
     from physinv.config.devices import pick_device
     from physinv.data.checks import precision_warnings
     from physinv.data.dataset import TrajectoryDataset

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from physinv.cli.options import Json, Seed, Set
+from physinv.cli.options import Json, Seed, Set, read_assignments
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
@@ -42,7 +42,6 @@ def free_energy(
 
     Example: physinv free-energy double-well --vary barrier=1:3 --duration 2 --runs 10000
     """
-    from physinv.cli.assignments import read_assignments
     from physinv.config.devices import threads_for
     from physinv.processes.parameters import build
     from physinv.processes.registry import find

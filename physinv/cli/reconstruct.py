@@ -1,8 +1,8 @@
-"""Verbs around reconstructions: `physinv reconstruct` and `evaluate`.  Heavy imports happen inside the verbs."""
+"""The verb `physinv reconstruct`.  Heavy imports happen inside."""
 
 from __future__ import annotations
 
-__all__ = ["evaluate", "reconstruct"]
+__all__ = ["reconstruct"]
 
 import time
 from pathlib import Path
@@ -17,14 +17,14 @@ from physinv.cli.options import (
     Seed,
     Strict,
     Verify,
-    check_output,
     numbers_of,
+    read_assignments,
     refuse_options,
 )
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
-from physinv.config.outputs.refusals import check_folder, refuse_existing
+from physinv.config.outputs.refusals import refuse_existing
 
 if TYPE_CHECKING:
     import torch
@@ -223,75 +223,6 @@ def reconstruct(
         console.say(f"reconstruction in {out}, made in {time.perf_counter() - begun:.3g} s")
 
 
-def evaluate(
-    recon: Annotated[Path, typer.Argument(help="A file made by `physinv reconstruct`.")],
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
-    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Evaluate a reconstruction: metrics beside the exact posterior's, checks that need none, and a verdict in words.
-
-    Of observations without true initial states it makes the posterior predictive check instead: do samples that are run
-    forward lead to what was observed?
-
-    Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
-    """
-    from physinv.config.outputs.locks import lock_file
-    from physinv.evaluation.checks import warnings
-    from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
-    from physinv.evaluation.frames import frame_metrics, missing_metrics
-    from physinv.evaluation.verdict.certificate import certificate_sentences
-    from physinv.posterior.reconstruction import read_reconstruction
-    from physinv.processes.given import GivenPhysics
-
-    check_output(json, "--json", recon, overwrite=overwrite)
-    if plots is not None:
-        check_folder(plots)
-    loaded = read_reconstruction(recon)
-    info, physics = loaded.info, loaded.simulator
-    steps = "" if info["steps"] is None else f", {info['steps']} steps"
-    named = f"{physics.physics} (given)" if isinstance(physics, GivenPhysics) else info["simulator"]
-    title = f"{named}, {loaded.called} {info['answer']}{steps}"
-
-    # Everything is computed before anything is written, so that `--strict` leaves nothing behind.
-    if loaded.truth is None:
-        rows, checks, said, seen_at, gaps = [], [], None, [], None
-        found = check_predictive(loaded)
-        predictive = None if found is None else found[1]
-        told = [] if predictive is None else list(predictive.warnings)
-    else:
-        rows, checks, predictive, seen_at = evaluate(loaded), check(loaded), None, frame_metrics(loaded)
-        said, gaps = judge(loaded, rows), missing_metrics(loaded)
-        told = warnings(checks) + list(said.warnings)
-    unlike = [*info.get("familiarity", {}).get("warnings", []), *info.get("warnings", [])]
-    told += unlike
-    if strict and told:
-        raise ValueError(" ".join(told))
-    if loaded.truth is None:
-        console.predictive(predictive, loaded, title)
-    else:
-        console.metrics(rows, title)
-        console.frames(seen_at)
-        console.missing(gaps)
-        console.checks(checks)
-        console.verdict(said)
-        console.say("\n".join(certificate_sentences(info)))
-    console.red(unlike)
-    if json is not None:
-        with lock_file(json, "evaluate"):
-            check_output(json, "--json", recon, overwrite=overwrite)
-            write_json(rows, loaded, json, checks, said, predictive, seen_at, gaps)
-        console.note(f"table in {json}")
-    if plots is not None:
-        from physinv.reports.reconstruction import draw_reconstruction
-
-        tables = f"the table in {json} is written, and" if json is not None else "no table was asked for, and"
-        with keeping(f"{tables} finished figures are in {plots}; the same command draws all of them"):
-            for path in draw_reconstruction(loaded, plots):
-                console.note(f"figure in {path}")
-
-
 def _observed(paths: list[Path], run: Run, variable: str | None, names: str | None, dims: str | None) -> FinalStates:
     """Observations alone, brought to the channels and the grid of a run; what was changed is said."""
     from physinv.data.final_states import read_final_states
@@ -371,7 +302,6 @@ def _fitted(
     device: torch.device,
 ) -> Run:
     """The run of a folder, or a method without training, fitted to a dataset or with a prior."""
-    from physinv.cli.assignments import read_assignments
     from physinv.data.dataset import TrajectoryDataset
     from physinv.runs.run import fit_run, load_run
     from physinv.runs.sampling.with_prior import fit_with_prior

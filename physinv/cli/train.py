@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from physinv.cli.options import Device, Options, Overwrite, Seed, Set, Verify, parse_seconds
+from physinv.cli.options import Device, Options, Overwrite, Seed, Set, Verify, parse_seconds, read_assignments
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
@@ -92,7 +92,6 @@ def train(
               physinv train imported --out run --simulator burgers --parameter viscosity=0.01
               physinv train datasets/heat --out runs/prior --prior
     """
-    from physinv.cli.assignments import read_assignments
     from physinv.config.devices import pick_device
     from physinv.config.files import read_toml
     from physinv.config.settings import Settings

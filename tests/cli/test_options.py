@@ -2,7 +2,7 @@
 
 import pytest
 
-from physinv.cli.assignments import read_assignments
+from physinv.cli.options import read_assignments
 
 
 def test_words_become_values():
