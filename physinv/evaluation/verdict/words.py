@@ -21,6 +21,7 @@ from physinv.evaluation.metrics import coverage, crps_map
 from physinv.evaluation.observed.bands import band_passed, bands_of
 from physinv.evaluation.verdict.baselines import Baseline
 from physinv.evaluation.verdict.parts import judge_parts
+from physinv.posterior.atoms import find_atoms
 from physinv.processes.layout import StateLayout
 
 COMPARED, TRUSTED = 8, 20
@@ -80,7 +81,7 @@ def verdict(
     n, k = ours.shape[:2]
     if k < 2:
         return Verdict((*said, *warned), tuple(warned))
-    known = _known(layout.scored(samples), layout.scored(truth))
+    known = _known(layout.scored(samples), layout.scored(truth), layout)
     if bool(known.all()):
         same = "Every sample is the true initial state, as where it was observed exactly: there is nothing to judge."
         return Verdict((same,), ())  # ratios of no error and no spread are not finite, and no fault
@@ -180,10 +181,14 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[lis
     return said, warned
 
 
-def _known(ours: Tensor, real: Tensor) -> Tensor:
+def _known(ours: Tensor, real: Tensor, layout: StateLayout) -> Tensor:
     """Which numbers of each observation all samples have right, but for rounding: those that were observed exactly."""
     rounding = _ROUNDING * torch.finfo(real.dtype).eps * real.abs().amax()
-    return ((ours - real[:, None]).abs() <= rounding).all(1)
+    found = ((ours - real[:, None]).abs() <= rounding).all(1)
+    if layout.space or layout.positions or (atoms := find_atoms(real)) is None:
+        return found
+    choices = (~atoms.values.isnan()).sum(1) > 1  # of a few values, of which samples may well be sure
+    return found & ~choices.to(found.device)
 
 
 def _of_unknown(ours: Tensor, real: Tensor, known: Tensor) -> tuple[list[str], list[str]]:

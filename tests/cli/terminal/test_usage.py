@@ -21,7 +21,7 @@ class WrongError(Exception):
         (["generate", "heat", "--train", "1e2"], "`--train` must be a whole number, got '1e2'; write 100."),
         (["generate", "heat", "--train", "ten"], "`--train` must be a whole number, got 'ten'."),
         (["generate", "heat", "--train", "0"], "`--train` must be at least 1, got '0'."),
-        (["reconstruct", "x", "--observed-noise", "q"], "`--observed-noise` must be a number, got 'q'."),
+        (["free-energy", "x", "--duration", "q"], "`--duration` must be a number, got 'q'."),
         (["train", "x"], "`--out` is missing; `physinv train --help` shows what it takes."),
         (
             ["benchmark", "heat", "--zzz"],

@@ -225,3 +225,17 @@ def test_what_was_observed_exactly_is_not_judged(generator):
     assert any("too narrow" in line for line in verdict(narrow, truth, VECTOR, [], {}).warnings)
     few = verdict(two[:10], truth[:10], VECTOR, [], {})
     assert any("too few to say whether" in line for line in few.warnings)
+
+
+def test_choices_among_few_values_are_judged_where_samples_are_sure(generator):
+    """Of one of two places samples may be sure; that is no exact observation, and their intervals count."""
+    layout = VectorLayout("x", 1)
+    place = torch.where(torch.rand((400, 1), generator=generator) < 0.5, -1.0, 1.0)
+    sure = torch.rand((400, 1, 1), generator=generator) < 0.6
+    chance = torch.where(torch.rand((400, 40, 1), generator=generator) < 0.75, 1.0, -1.0) * place[:, None]
+    right = torch.rand((400, 1), generator=generator) < 0.75  # of those that are not sure
+    truth = torch.where(sure[:, 0] | right, place, -place)
+    samples = torch.where(sure, place[:, None], chance)
+    found = verdict(samples, truth, layout, [], {})
+    assert not any("observed exactly" in line for line in found.sentences)
+    assert any("they can be trusted" in line for line in found.sentences)
