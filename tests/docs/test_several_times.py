@@ -19,7 +19,8 @@ def blocks(kind):
 def test_a_newcomer_may_follow_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = re.findall(r"^\$ physinv (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert [line.split()[0] for line in lines] == ["generate", "reconstruct", "evaluate", "reconstruct"]
+    verbs = ["generate", "reconstruct", "evaluate", "reconstruct", "reconstruct", "evaluate"]
+    assert [line.split()[0] for line in lines] == verbs
     for line in lines[:3]:
         cli.main(line.split())
 
@@ -43,6 +44,13 @@ def test_a_newcomer_may_follow_the_page(tmp_path, monkeypatch, capsys):
         # Laplace's law is exact here: the mean state at the last time is near what was seen of it, with noise .03.
         gap = own["frames"][:, :, 0, 0].mean(1)[:, mask] - own["seen"][:, 16:]
         assert float(np.sqrt(np.mean(gap**2))) < 0.03
+
+    # Noise that nobody knows: its level is drawn with the states, and scored beside them.
+    for line in lines[4:]:
+        cli.main(line.split())
+    assert "observed_noise" in capsys.readouterr().out
+    with h5py.File("unknown.hdf5") as file:
+        assert file["samples"].shape[0] == 8
 
 
 def test_the_python_runs():

@@ -140,6 +140,7 @@ def _check_size(path: Path, frames: int, particles: int) -> None:
 
 def _module(name: str, path: Path) -> Any:
     package = name.partition(".")[0]
-    if importlib.util.find_spec(package) is None:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:  # a folder of that name is no library
         raise ValueError(f"{path} needs {package}, which is not installed; `pip install 'physinv[particles]'`.")
     return importlib.import_module(name)

@@ -278,7 +278,7 @@ def objects(path):
     np.save(path, np.array([{}, 1], dtype=object), allow_pickle=True)
 
 
-GSD = importlib.util.find_spec("gsd") is not None
+GSD = importlib.util.find_spec("gsd.hoomd") is not None if importlib.util.find_spec("gsd") else False
 
 BAD = {
     "declared.h5": (declared, "`u` of {0} has parts that were never written"),
@@ -313,6 +313,15 @@ def test_what_is_no_data_gets_one_line(name, tmp_path):
         state_array(read_states(path).isel(sample=slice(0, 9)))
     assert expected.format(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(GSD, reason="the library is installed")
+def test_a_folder_with_the_name_of_a_library_is_none(tmp_path, monkeypatch):
+    (tmp_path / "gsd").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "a.gsd").write_bytes(b"\xdfe\xdfe\xdfe\xdfe")
+    with pytest.raises(ValueError, match="needs gsd, which is not installed"):
+        read_states(tmp_path / "a.gsd")
 
 
 def test_variables_on_different_points_are_not_mixed(tmp_path):

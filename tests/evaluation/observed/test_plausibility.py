@@ -78,4 +78,4 @@ def test_what_is_not_finite_is_counted_and_steps_are_advised_only_where_few_were
     assert "not finite in 4 of 12 states, from final states with values up to 7" in line
     assert "ill-posed" in line
     assert "steps" not in line
-    assert divergence(samples, final, steps=3).endswith("with 3 solver steps; take more `--steps`, or leave them out.")
+    assert divergence(samples, final, steps=3).endswith("with 3 solver steps; take more `steps`, or leave them out.")
