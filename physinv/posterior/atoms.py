@@ -24,17 +24,18 @@ class Atoms:
     """A map of every number to the nearest value that its component takes.
 
     Args:
-        values: Values of each component, increasing; NaN fills the rows, and a component with any values has no other.
+        values: Values of each component, increasing, with infinity for none; components without any stay as they are,
+            and so do numbers behind these components, which are known.
 
     Example:
-        >>> Atoms(torch.tensor([[-1.0, 1.0], [torch.nan, torch.nan]]))(torch.tensor([[0.9, 0.9], [-0.2, 0.3]]))
+        >>> Atoms(torch.tensor([[-1.0, 1.0], [torch.inf, torch.inf]]))(torch.tensor([[0.9, 0.9], [-0.2, 0.3]]))
         tensor([[ 1.0000,  0.9000],
                 [-1.0000,  0.3000]])
     """
 
     values: Float[Tensor, "components most"]
 
-    def __call__(self, x: Float[Tensor, "*batch components"]) -> Float[Tensor, "*batch components"]:
+    def __call__(self, x: Float[Tensor, "*batch numbers"]) -> Float[Tensor, "*batch numbers"]:
         """Move the numbers of states.
 
         Args:
@@ -46,7 +47,7 @@ class Atoms:
         values = self.values.to(x)
         found = x.clone()
         for i, row in enumerate(values):
-            known = row[~row.isnan()]
+            known = row[row.isfinite()]
             if len(known):
                 at = torch.bucketize(x[..., i].contiguous(), (known[1:] + known[:-1]) / 2)
                 found[..., i] = torch.where(x[..., i].isfinite(), known[at], x[..., i])
@@ -61,7 +62,7 @@ def find_atoms(states: Float[Tensor, "n components"]) -> Atoms | None:
     """Look for components of initial states that take few values.
 
     Args:
-        states: Initial states of the training data.
+        states: Initial states of the training data, without what never changes.
 
     Returns:
         The values, at most 32 of a component and one of 20 states or fewer; None: no component has so few.
@@ -71,7 +72,7 @@ def find_atoms(states: Float[Tensor, "n components"]) -> Atoms | None:
     most = max(map(len, rows), default=0)
     if most == 0:
         return None
-    values = states.new_full((len(rows), most), torch.nan)
+    values = states.new_full((len(rows), most), torch.inf)
     for place, row in zip(values, rows, strict=True):
         place[: len(row)] = row
     return Atoms(values)

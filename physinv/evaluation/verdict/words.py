@@ -187,7 +187,7 @@ def _known(ours: Tensor, real: Tensor, layout: StateLayout) -> Tensor:
     found = ((ours - real[:, None]).abs() <= rounding).all(1)
     if layout.space or layout.positions or (atoms := find_atoms(real)) is None:
         return found
-    choices = (~atoms.values.isnan()).sum(1) > 1  # of a few values, of which samples may well be sure
+    choices = atoms.values.isfinite().sum(1) > 1  # of a few values, of which samples may well be sure
     return found & ~choices.to(found.device)
 
 

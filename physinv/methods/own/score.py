@@ -200,7 +200,7 @@ def atoms_of(problem: Problem) -> Atoms | None:
         problem: The process and its data.
     """
     layout = problem.train.layout
-    return None if layout.space or layout.positions else find_atoms(problem.train.states(0))
+    return None if layout.space or layout.positions else find_atoms(layout.moving(problem.train.states(0)))
 
 
 def load_score(setup: Setup, tensors: Mapping[str, Tensor]) -> OwnPosterior:

@@ -119,6 +119,16 @@ def test_samples_begin_where_trajectories_can_as_often_as_bayes_has_it(tmp_path,
     assert not hasattr(answer, "log_prob")
 
 
+def test_a_run_keeps_the_places_that_its_samples_begin_at(tmp_path, generator):
+    simulator, name = FromSites(dimension=2, steps=4, horizon=0.5), f"{__name__}:FromSites"
+    data = made(simulator, name, tmp_path, train=60, valid=20, test=5)
+    settings = QUICK.model_copy(update={"validate_every": 5})
+    train_run(tmp_path / "run", data["train"], data["valid"], settings=settings, budget=Budget(steps=20))
+    draws = load_run(tmp_path / "run").answer.sample(data["test"].states(-1), 30, generator=generator)
+    assert sorted(set(draws[..., 0].flatten().tolist())) == [-1.0, 0.5]
+    assert draws[..., 1].unique().tolist() == [0.0]
+
+
 class StopError(Exception):
     """What ends a training from outside."""
 
