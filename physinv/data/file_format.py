@@ -159,6 +159,8 @@ def read_header(path: Path, *, verify: bool = True) -> Header:
 def _check_version(path: Path, file: h5py.File) -> None:
     own = file.get("physinv")
     if own is None or "schema_version" not in own.attrs:
+        if "samples" in file:
+            raise ValueError(f"{path} holds samples of a reconstruction; give the trajectories that they are of.")
         raise ValueError(f"{path} was not written by physinv: it has no /physinv@schema_version.")
     found = own.attrs["schema_version"]
     if not isinstance(found, np.integer) or found != SCHEMA_VERSION:

@@ -179,11 +179,19 @@ def check_options(name: str, options: Mapping[str, Any] | None) -> None:
     for option, value in (options or {}).items():
         if option not in known:
             raise ValueError(f"method `{name}` has no option `{option}`; {did_you_mean(option, known, owner='it has')}")
-        kind = type(known[option])
+        kind = _kind_of(name, option) if known[option] is None else type(known[option])
         fitting = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
-        if known[option] is not None and (not isinstance(value, fitting) or isinstance(value, bool) != (kind is bool)):
+        if value is None and known[option] is None:
+            continue
+        if kind is not None and (not isinstance(value, fitting) or isinstance(value, bool) != (kind is bool)):
             told = f"option `{option}` of method `{name}` must be of type {kind.__name__}"
             raise ValueError(f"{told}, got {describe(value)}; its default is {known[option]!r}.")
+
+
+def _kind_of(name: str, option: str) -> type[Any] | None:
+    """The type of an option whose default is None, as ``int | None`` says it; None: another one."""
+    said = inspect.signature(METHODS.find(name)).parameters[option].annotation
+    return {"int": int, "float": float, "str": str}.get(str(said).partition(" | ")[0])
 
 
 def trains(name: str) -> bool:

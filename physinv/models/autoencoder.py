@@ -128,14 +128,21 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def measure(self, x: Float[Tensor, "n *state"]) -> None:
-        """Measure the variance of what codes cannot tell, mode by mode.
+        """Measure the variance of what codes cannot tell, mode by mode: the power that decoded fields lack.
+
+        Of expected fields given codes it is the power of the errors.  But decoders are trained on codes with noise and
+        given codes without, which makes fields smaller than expected ones: errors go with the field then, and as much
+        noise as there are errors would leave samples with too little power.
 
         Args:
             x: Fields that the networks were not trained on.
         """
-        parts = [(p - self.decode(self.encode(p))) / self.scale for p in _split(x[:_ROWS])]
-        power = sum(self.fine.modes(r).abs().square().sum(0) for r in parts)
-        self.tail.copy_(torch.as_tensor(power) / len(x[:_ROWS]))
+        lacking: Tensor | float = 0.0
+        for part in _split(x[:_ROWS]):
+            u, told = (part - self.mean) / self.scale, self._decoded(self.encode(part))
+            has, gets = (self.fine.modes(v).abs().square().sum(0) for v in (u, told))
+            lacking = lacking + has - gets
+        self.tail.copy_((torch.as_tensor(lacking) / len(x[:_ROWS])).clamp(min=0))
 
     def _decoded(self, z: Tensor) -> Tensor:
         out = self.network["decoder"](z, z.new_zeros(len(z)))

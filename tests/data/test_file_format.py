@@ -110,6 +110,10 @@ def test_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
         file.create_group("dimensions")
     with pytest.raises(ValueError, match=r"x\.hdf5 was not written by physinv: it has no /physinv@schema_version"):
         TrajectoryDataset(path)
+    with h5py.File(path, "a") as file:
+        file["samples"] = numbers(3)
+    with pytest.raises(ValueError, match=r"x\.hdf5 holds samples of a reconstruction; give the trajectories"):
+        TrajectoryDataset(path)
     path.write_bytes(whole)
     with h5py.File(path, "r+") as file:
         file["physinv"].attrs["schema_version"] = 7

@@ -114,3 +114,21 @@ def test_fields_that_cannot_be_divided_are_refused():
         coarse_layout(LINE, 32)
     with pytest.raises(ValueError, match="without masks and static channels"):
         coarse_layout(LINE.with_static(["wall"]), 2)
+
+
+def test_draws_of_trained_codes_have_the_power_of_the_fields(generator):
+    """Decoders are trained on codes with noise, and shrink what they cannot tell from it; the rest makes up for it."""
+    x = gaussian(1200, generator)
+    code = fit_code(LINE, x[:800], SETTINGS, factor=2)
+    optimiser = torch.optim.Adam(code.network.parameters(), 3e-3)
+    for _ in range(250):
+        optimiser.zero_grad()
+        code.loss(x[torch.randint(800, (64,), generator=generator)], generator).backward()
+        optimiser.step()
+    code.measure(x[800:])
+    with torch.no_grad():
+        drawn = code.draw(code.encode(x[800:]), generator=generator)
+    ours, theirs = (torch.fft.rfft(u)[:, 0].abs().square().mean(0)[1:] for u in (drawn, x[800:]))
+    # .05 is the error of the power of a wave of 400 fields; 15 waves
+    assert float((ours / theirs - 1).abs().max()) < 0.15
+    assert float((ours / theirs)[4:8].mean()) == pytest.approx(1, abs=0.05)

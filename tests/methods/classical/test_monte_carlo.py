@@ -24,6 +24,7 @@ from physinv.methods.classical.monte_carlo.path import PathObjective, fit_path_m
 from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.classical.variational import fit_gauss_newton, fit_lbfgs
 from physinv.methods.problem import NotApplicableError, Problem
+from physinv.methods.registry import fit_method
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
 from physinv.processes.simulator import Simulator
@@ -340,6 +341,12 @@ def test_what_has_no_density_is_refused(tmp_path):
         fit_mcmc(problem, late=0.5, particles=8)
     with pytest.raises(ValueError, match="`particles` must be 0 or more, got -1"):
         fit_mcmc(problem, particles=-1)
+    with pytest.raises(ValueError, match="`late` must be a share, from 0 to 1, got -1"):
+        fit_mcmc(problem, late=-1)
+    with pytest.raises(ValueError, match="`substeps` must be at least 1, got 0"):
+        fit_mcmc(problem, substeps=0)
+    with pytest.raises(ValueError, match=r"option `particles` of method `mcmc` must be of type int, got float 1\.5"):
+        fit_method("mcmc", problem, {"particles": 1.5})
     with pytest.raises(NotApplicableError, match="up to 4 numbers, got 8"):
         fit_importance(problem)
     with pytest.raises(ValueError, match="`runs` must be at least 1000"):

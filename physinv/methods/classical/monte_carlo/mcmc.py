@@ -359,8 +359,8 @@ def fit_mcmc(
         The posterior, ready for observations.
 
     Raises:
-        ValueError: If ``chains`` is less than 2, another number less than 1 (``particles``: less than 0), or both
-            ``late`` and ``particles`` are asked for.
+        ValueError: If ``chains`` is less than 2, another number less than 1 (``particles``: less than 0),
+            ``late`` is no share, or both ``late`` and ``particles`` are asked for.
         NotApplicableError: Where paths have no density
             (:func:`~physinv.methods.classical.monte_carlo.path.fit_path_model`).
     """
@@ -369,9 +369,12 @@ def fit_mcmc(
         ("iterations", iterations, 4),
         ("warm_up", warm_up, 1),
         ("most", most, 1),
+        ("substeps", 1 if substeps is None else substeps, 1),
     ):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    if not 0 <= late <= 1:
+        raise ValueError(f"`late` must be a share, from 0 to 1, got {late}.")
     guess = fit_gauss_newton(problem)
     model = _paths(problem.setup, substeps, given_prior(guess.prior))
     count = _count(model, particles, late)
