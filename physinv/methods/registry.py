@@ -180,10 +180,10 @@ def check_options(name: str, options: Mapping[str, Any] | None) -> None:
         if option not in known:
             raise ValueError(f"method `{name}` has no option `{option}`; {did_you_mean(option, known, owner='it has')}")
         kind = _kind_of(name, option) if known[option] is None else type(known[option])
-        fitting = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
-        if value is None and known[option] is None:
+        if kind is None or (value is None and known[option] is None):
             continue
-        if kind is not None and (not isinstance(value, fitting) or isinstance(value, bool) != (kind is bool)):
+        fitting = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
+        if not isinstance(value, fitting) or isinstance(value, bool) != (kind is bool):
             told = f"option `{option}` of method `{name}` must be of type {kind.__name__}"
             raise ValueError(f"{told}, got {describe(value)}; its default is {known[option]!r}.")
 

@@ -1,7 +1,6 @@
 """What costs nothing and should be beaten: climatology, persistence, and the linear estimate.
 
-climatology    initial states of the training data, whatever was observed; of recordings, shifted to the mean of the
-               season and of whatever else is known of each trajectory
+climatology    initial states of the training data, whatever was observed; of recordings, around the mean of the season
 persistence    x_0 = x_T: a single estimate
 linear         the best linear estimate of x_0 from x_T with the spread of its errors, normal and independent
 """

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import Times
+from physinv.config.inputs import Times, check_count
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
@@ -364,15 +364,10 @@ def fit_mcmc(
         NotApplicableError: Where paths have no density
             (:func:`~physinv.methods.classical.monte_carlo.path.fit_path_model`).
     """
-    for name, value, least in (
-        ("chains", chains, 2),
-        ("iterations", iterations, 4),
-        ("warm_up", warm_up, 1),
-        ("most", most, 1),
-        ("substeps", 1 if substeps is None else substeps, 1),
-    ):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    for name, value, least in (("chains", chains, 2), ("iterations", iterations, 4), ("warm_up", warm_up, 1)):
+        check_count(value, name, least)
+    for name, value in (("most", most), ("substeps", 1 if substeps is None else substeps)):
+        check_count(value, name)
     if not 0 <= late <= 1:
         raise ValueError(f"`late` must be a share, from 0 to 1, got {late}.")
     guess = fit_gauss_newton(problem)
