@@ -54,7 +54,7 @@ class Atoms:
         return found
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what :meth:`from_tensors` makes the map of again, to be saved."""
+        """Return the values by name, to be saved."""
         return {"atoms": self.values}
 
 
