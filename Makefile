@@ -32,7 +32,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-slow: $(READY)  ## run all tests and write the list of slow ones that `make check` leaves out
+slow: $(READY)  ## run all tests and write the list of slow ones: `make check` leaves them out, lines of long ones are not counted
 	$(BIN)/python -m pytest -n 2 -q --write-slow
 
 fuzz: $(READY)  ## 3000 hostile files and command lines, then 1000 flips of single bits: half an hour on two cores

@@ -68,6 +68,13 @@ def of_recipe(name: str, observations: int, begin: int = 0, **options: Any) -> S
     return System(recipe.simulator, dict(recipe.parameters), splits, observations, options=options, begin=begin)
 
 
+def of_stranger(
+    process: str, splits: dict[str, int], observations: int, begin: int = 0, **options: Any
+) -> System:
+    """A process of benchmarks/stranger_fields.py with its defaults."""
+    return System(f"stranger_fields:{process}", {}, splits, observations, options=options, begin=begin)
+
+
 def of_dataset(
     name: str, observations: int, changes: dict[str, Any] | None = None, begin: int = 0, **options: Any
 ) -> System:
@@ -79,6 +86,7 @@ def of_dataset(
 
 
 FIELD = {"begin": 16, "late": 1.0, "iterations": 64, "warm_up": 40, "most": 2}
+STRANGER = {"train": 2000, "valid": 200, "test": 100}
 SMALL = {"chains": 4, "particles": 32, "iterations": 64, "most": 2}
 
 SYSTEMS = {
@@ -90,6 +98,7 @@ SYSTEMS = {
     ),
     "burgers-2d-16": lambda: of_dataset("burgers-2d", 8, {"size": 16}, substeps=15, **FIELD),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
+    "swift-hohenberg": lambda: of_stranger("SwiftHohenberg", STRANGER, 8, substeps=4, **FIELD),
     "particles-3": lambda: of_dataset("particles", 40, {"particles": 3}, substeps=2, **SMALL),
 }
 

@@ -12,6 +12,7 @@ torch.set_num_threads(1)
 
 SLOW = Path(__file__).with_name("slow.txt")
 SECONDS = 0.1  # of processor time for each test, from which on a function is slow: 70 % of the tests take less
+LONG = 1.5  # likewise, from which on its lines are not counted: shorter tests run them, and counting takes a third more
 
 ALWAYS = {"docs/test_docstrings.py::test_docstrings_have_args_returns_and_raises"}  # every check holds these
 
@@ -26,7 +27,7 @@ def generator():
 
 
 def pytest_addoption(parser):
-    told = f"list functions whose tests take {SECONDS:g} s of processor time each, or more, in {SLOW.name}"
+    told = f"list functions whose tests take {SECONDS:g} s of processor time each (long: {LONG:g} s) in {SLOW.name}"
     parser.addoption("--write-slow", action="store_true", help=told)
 
 
@@ -42,11 +43,14 @@ def pytest_collection():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the listed tests (with all their parameters) as slow."""
-    slow = set(SLOW.read_text("utf-8").split())
+    """Mark the listed tests (with all their parameters) as slow, and take the long ones out of the count of lines."""
+    slow = listed()
     for item in items:
-        if function_of(item.nodeid) in slow:
+        name = function_of(item.nodeid)
+        if name in slow:
             item.add_marker(pytest.mark.slow)
+        if slow.get(name):
+            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,8 +100,20 @@ def pytest_sessionfinish(session):
     """With ``--write-slow``: replace the entries of functions that ran, keep those of others that still exist."""
     if not session.config.getoption("--write-slow") or hasattr(session.config, "workerinput"):
         return
-    kept = {name for name in SLOW.read_text("utf-8").split() if name not in took and exists(name)}
-    SLOW.write_text("".join(f"{name}\n" for name in sorted((kept | slow_functions()) - ALWAYS)), "utf-8")
+    kept = {name: mark for name, mark in listed().items() if name not in took and exists(name)}
+    found = kept | {name: is_long(took[name]) for name in slow_functions() - ALWAYS}
+    SLOW.write_text("".join(f"{name}{' long' * found[name]}\n" for name in sorted(found)), "utf-8")
+
+
+def listed():
+    """The functions of the list, and whether each is long."""
+    lines = (line.split() for line in SLOW.read_text("utf-8").splitlines())
+    return {name: bool(mark) for name, *mark in lines}
+
+
+def is_long(tests):
+    """Whether the tests of a function take so long that their lines are not counted."""
+    return sum(tests.values()) >= LONG * len(tests)
 
 
 def slow_functions():

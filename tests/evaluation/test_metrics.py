@@ -293,7 +293,6 @@ def test_c2st_of_shifted_gaussians_is_the_bayes_accuracy(distance: float) -> Non
     assert bayes - 0.065 < accuracy < bayes + 0.045
 
 
-@pytest.mark.no_cover
 def test_c2st_of_joint_draws_that_share_the_observation_is_a_coin_toss_if_pairs_stay_together() -> None:
     """Exact posterior draws, 20 sets of 100: the mean accuracy of the 4000 verdicts has a standard error of .011 at
     most, were pairs of verdicts equal; parted, what was learned under the other label pulls it far below."""

@@ -52,10 +52,10 @@ def main() -> int:
     return 1 if short else 0
 
 
-def open_pool(folder: Path, jobs: int) -> Pool:
+def open_pool(folder: Path, jobs: int, base: Path | None = None) -> Pool:
     """Workers with the library of failing calls."""
     library = build(folder)
-    return Pool("tests.faults.worker", folder, jobs, [str(library)], {"LD_PRELOAD": str(library)})
+    return Pool("tests.faults.worker", folder, jobs, [str(library)], {"LD_PRELOAD": str(library)}, base)
 
 
 def planned(pool: Pool, names: Sequence[str]) -> dict[str, list[Call]]:

@@ -8,7 +8,7 @@ from tests.faults.__main__ import chosen, describe, open_pool, planned
 from tests.faults.deeds import deeds
 from tests.faults.faults import KILL
 from tests.faults.library import compiler
-from tests.fuzz.pool import BROKEN
+from tests.fuzz.pool import BROKEN, inputs_of_all
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler for the library of failing calls")
 
@@ -18,7 +18,8 @@ FAULTS, KILLS = 3, 1  # of each command
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    with open_pool(tmp_path_factory.mktemp("faults") / "here", 1) as workers:
+    base = inputs_of_all(tmp_path_factory.getbasetemp())
+    with open_pool(tmp_path_factory.mktemp("faults") / "here", 1, base) as workers:
         yield workers
 
 

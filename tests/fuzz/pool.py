@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,10 +25,11 @@ class Pool:
 
     Args:
         module: The module that a worker runs.
-        folder: Where to work; gets the untouched inputs, ``base``, and a folder for each worker.
+        folder: Where to work; gets a folder for each worker.
         jobs: Number of workers.
         words: More words for the workers, after the untouched inputs and their own folder.
         environment: More variables of their environment.
+        base: Where the untouched inputs are, or will be, which several pools may share; None: ``base`` in the folder.
     """
 
     def __init__(
@@ -36,14 +39,16 @@ class Pool:
         jobs: int = 1,
         words: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        base: Path | None = None,
     ) -> None:
-        self.folder = folder
+        base = folder / "base" if base is None else base
+        base.parent.mkdir(parents=True, exist_ok=True)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         settings = {**os.environ, **threads, "PYTHONPATH": path, "COLUMNS": "100", "MPLBACKEND": "agg"}
         self.workers = [
             subprocess.Popen(
-                [sys.executable, "-m", module, str(folder / "base"), str(folder / f"worker-{i}"), *words],
+                [sys.executable, "-m", module, str(base), str(folder / f"worker-{i}"), *words],
                 cwd=ROOT,
                 env={**settings, **(environment or {})},
                 stdin=subprocess.PIPE,
@@ -52,10 +57,12 @@ class Pool:
             )
             for i in range(jobs)
         ]
-        if not (folder / "base").exists():
-            reply = _ask(self.workers[0], ["make"])
-            if BROKEN in reply:
-                raise RuntimeError(reply[BROKEN])
+        with base.with_name(f"{base.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            reply: dict[str, Any] = {} if base.exists() else _ask(self.workers[0], ["make"])
+        if BROKEN in reply:
+            shutil.rmtree(base, ignore_errors=True)
+            raise RuntimeError(reply[BROKEN])
 
     def __enter__(self) -> Pool:
         return self
@@ -95,6 +102,15 @@ class Pool:
                 left -= 1
             else:
                 yield found
+
+
+def inputs_of_all(basetemp: Path) -> Path:
+    """Where the untouched inputs of all tests lie, which the first pool makes.
+
+    Args:
+        basetemp: Where pytest keeps temporary folders; where tests run in several processes, each has one of its own.
+    """
+    return (basetemp.parent if "PYTEST_XDIST_WORKER" in os.environ else basetemp) / "inputs"
 
 
 def serve(answers: Mapping[str, Callable[..., Any]]) -> None:

@@ -4,14 +4,15 @@ import pytest
 
 from tests.fuzz.__main__ import describe
 from tests.fuzz.cases import case, flip
-from tests.fuzz.pool import BROKEN, Pool
+from tests.fuzz.pool import BROKEN, Pool, inputs_of_all
 
 CASES, FLIPS, AT_ONCE = 200, 100, 20
 
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    with Pool("tests.fuzz.worker", tmp_path_factory.mktemp("fuzz") / "here") as workers:
+    base = inputs_of_all(tmp_path_factory.getbasetemp())
+    with Pool("tests.fuzz.worker", tmp_path_factory.mktemp("fuzz") / "here", base=base) as workers:
         yield workers
 
 

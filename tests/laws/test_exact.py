@@ -50,7 +50,6 @@ def test_samples_given_final_states_have_the_prior_as_their_law(name, generator)
 
 
 @pytest.mark.parametrize("name", ["ou", "heat", "well", "quadratic"])
-@pytest.mark.no_cover
 def test_flow_maps_the_final_law_onto_the_prior(name, generator):
     sim = {"ou": OrnsteinUhlenbeck(), "heat": Heat(size=8), "well": DoubleWell(), "quadratic": Quadratic()}[name]
     n = 1500  # five standard errors of the second moments are .2 of them: wrong laws miss by more

@@ -83,7 +83,6 @@ def test_untrained_it_is_the_reference_law(data):
     torch.testing.assert_close(model.energy(x, t), -model.reference.log_prob(x, t))
 
 
-@pytest.mark.no_cover
 def test_energies_tell_log_density_ratios(trained):
     """Up to a constant, and at least twice as well as the reference law; an energy twice too large would fail."""
     law = OU.marginal(TIME)

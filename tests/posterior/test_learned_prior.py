@@ -51,7 +51,6 @@ def test_periodic_fields_get_their_spectrum(generator):
     assert torch.allclose(power / modes.double(), torch.ones(5, dtype=torch.float64), atol=6 * math.sqrt(4 / 2000))
 
 
-@pytest.mark.no_cover
 def test_two_peaks_are_learned_and_the_density_integrates_to_one(generator):
     """Peaks at -2 and 2 of deviation 1/2: |x| has the deviation .5, that of the Gaussian to begin with is 1.24."""
     x = 4.0 * torch.randint(0, 2, (1000, 1), generator=generator) - 2 + 0.5 * torch.randn(1000, 1, generator=generator)

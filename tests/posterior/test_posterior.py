@@ -47,7 +47,6 @@ def mixture(tmp_path_factory):
     )
 
 
-@pytest.mark.no_cover
 def test_mixture_posterior_samples_pass_c2st(mixture, generator):
     run, test = mixture
     final = test.states(40, limit=2)
@@ -73,7 +72,6 @@ def test_three_methods_answer_three_questions(mixture, generator):
     assert gap(mean, exact.mean(final)) < 0.5 * gap(mean, exact.flow(final))
 
 
-@pytest.mark.no_cover
 def test_quadratic_from_250_trajectories(tmp_path, generator):
     """Q and the posterior odds against Fokker-Planck, with a tenth of the training of benchmarks/quadratic.py."""
     settings = Settings(width=32, batch=1024, validate_every=100)
@@ -91,7 +89,6 @@ def test_quadratic_from_250_trajectories(tmp_path, generator):
     assert float((exact[2] - exact[0]).abs()) > 0.15  # so a sampler blind to x_T fails
 
 
-@pytest.mark.no_cover
 def test_double_well_is_calibrated(tmp_path, generator):
     settings = Settings(width=32, batch=1024, validate_every=100)
     run, test = pipeline(
@@ -119,7 +116,6 @@ def heat(tmp_path_factory):
 
 
 @pytest.mark.parametrize("steps", [8, 32])
-@pytest.mark.no_cover
 def test_heat_reaches_the_exact_posterior(heat, steps):
     folder, run, test = heat
     out = folder / f"recon-{steps}.hdf5"
@@ -152,7 +148,6 @@ def crps_seen_whole(heat):
 
 
 @pytest.mark.parametrize("observe", ["sensors:0.5", "coarse:2", "low-pass:3"])
-@pytest.mark.no_cover
 def test_partial_observations_reach_the_exact_posterior(heat, crps_seen_whole, observe):
     folder, run, test = heat
     out = folder / f"{observe.replace(':', '-')}.hdf5"
@@ -168,7 +163,6 @@ def test_partial_observations_reach_the_exact_posterior(heat, crps_seen_whole, o
     assert torch.allclose(again, recon.seen, atol=1e-4)  # the displayed state is observed as the same numbers
 
 
-@pytest.mark.no_cover
 def test_heat_flow_and_mean_flow(heat):
     folder, run, test = heat
     for method, other in (("flow", "mean"), ("mean-flow", "flow")):

@@ -30,7 +30,6 @@ def wells(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", ["physinv", "flow-matching"])
-@pytest.mark.no_cover
 def test_samples_score_as_those_of_forward_runs_weighted_by_what_was_seen(method, wells, tmp_path, generator):
     """Noise half as wide as a well: taken for x_T itself, what is seen leads to far too narrow intervals."""
     train, valid, test = wells

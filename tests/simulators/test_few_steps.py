@@ -36,7 +36,6 @@ def deviation(sim, starts, times=None):
 
 
 @pytest.mark.parametrize("name", sorted(set(simulators()) - {"recorded"}))
-@pytest.mark.no_cover
 def test_few_stored_times_give_the_same_spread_at_the_end(name):
     if name == "buoyancy" and importlib.util.find_spec("phi") is None:
         pytest.skip('needs phiflow: pip install "physinv[flow]"')

@@ -118,7 +118,6 @@ def answer(simulator, unit, settings, folder):
 
 @pytest.mark.parametrize(("settings", "units"), [(KNOWN, EXACT), (LEARNED, EXACT[:1])], ids=["known", "learned"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.no_cover
 def test_powers_of_two_change_nothing(kind, settings, units, tmp_path):
     """Linear processes compare log densities, whose rounding depends on the unit: 1e-5 of a logarithm of 30."""
     samples, score, checks = in_one(kind, settings)
@@ -133,7 +132,6 @@ def test_powers_of_two_change_nothing(kind, settings, units, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.no_cover
 def test_other_units_change_what_rounding_does(kind, tmp_path):
     """The CRPS within 1 %: data and weights differ in the seventh digit, and training amplifies that a little.
 

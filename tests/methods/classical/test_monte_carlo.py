@@ -117,7 +117,6 @@ def test_it_is_exact_for_an_ornstein_uhlenbeck_process(tmp_path):
     assert not bool(found.short.any())
 
 
-@pytest.mark.no_cover
 def test_the_scores_of_heat_are_exact(tmp_path):
     simulator = Heat(size=8, dimension=1, steps=2)
     problem, truth, final = make(simulator, tmp_path, test=40)
@@ -143,7 +142,6 @@ def linear_posterior(simulator, final):
 LINEAR = LinearBurgers(size=16, viscosity=0.1, horizon=1.0, steps=1, inner=4, scale=2.0, noise=0.2)
 
 
-@pytest.mark.no_cover
 def test_paths_of_many_steps_are_exact_where_burgers_is_linear(tmp_path):
     problem, _, final = make(LINEAR, tmp_path, test=3)  # of 16 numbers each
     mean, deviation = linear_posterior(LINEAR, final)
@@ -154,7 +152,6 @@ def test_paths_of_many_steps_are_exact_where_burgers_is_linear(tmp_path):
 
 
 @pytest.mark.parametrize("late", [0.0, 0.5, 1.0])
-@pytest.mark.no_cover
 def test_chains_that_begin_at_samples_of_another_law_come_to_the_posterior(tmp_path, late):
     problem, _, final = make(LINEAR, tmp_path, test=3)
     prior = LINEAR.initial(3 * 8, generator=torch.Generator().manual_seed(2)).reshape(3, 8, *LINEAR.shape)
@@ -301,7 +298,6 @@ def test_an_answer_that_has_not_converged_says_so(tmp_path):
         assert posterior.sample(final, 60).shape == (6, 60, 1)
 
 
-@pytest.mark.no_cover
 def test_without_noise_the_initial_state_alone_is_unknown(tmp_path):
     """Heat: every mode is seen up to a thousandth of the deviation of x_T; damped ones stay as the prior has them."""
     simulator = Heat(size=8, dimension=1, noise=0.0, diffusivity=2.0, horizon=0.5, steps=1)

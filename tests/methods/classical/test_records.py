@@ -54,7 +54,6 @@ def seen():
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.filterwarnings("ignore:mcmc has not converged:UserWarning")  # of frames, 100 effective draws are wanted
-@pytest.mark.no_cover
 def test_smoothed_states_and_forecasts_are_exact(name, seen):
     make, n = METHODS[name]
     answer = make()

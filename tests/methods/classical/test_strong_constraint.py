@@ -127,7 +127,6 @@ def test_noise_on_the_way_counts_as_an_error():
         answer.sample_at(y.flatten(1), 1, [0.0, 0.1])
 
 
-@pytest.mark.no_cover
 def test_a_nonlinear_process_is_brought_below_the_truth():
     """The minimum has a smaller cost than the truth, and half of the prior's error at most."""
     process = Burgers(size=32, noise=0.0, steps=2)

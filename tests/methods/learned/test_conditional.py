@@ -11,7 +11,6 @@ from physinv.methods.learned.conditional import fit_conditional_diffusion, fit_f
 
 @pytest.mark.parametrize("fit", [fit_conditional_diffusion, fit_flow_matching])
 @pytest.mark.parametrize("simulator", [GAUSS, MIXTURE], ids=["gauss", "mixture"])
-@pytest.mark.no_cover
 def test_amortised_posteriors_are_exact_on_vectors(fit, simulator, make, generator):
     problem, test = make(simulator, 200 if simulator is GAUSS else 1000, batch=512)
     (truth, final), exact = pair(test), simulator.exact()
@@ -24,7 +23,6 @@ def test_amortised_posteriors_are_exact_on_vectors(fit, simulator, make, generat
 
 
 @pytest.mark.parametrize("fit", [fit_conditional_diffusion, fit_flow_matching])
-@pytest.mark.no_cover
 def test_amortised_posteriors_spread_rightly_in_every_mode(fit, make, generator):
     problem, test = make(RING, 300, width=8, depth=1)
     (_, final), exact = (x[:32] for x in pair(test)), RING.exact()

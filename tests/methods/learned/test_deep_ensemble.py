@@ -8,7 +8,6 @@ from physinv.evaluation import metrics
 from physinv.methods.learned.deep_ensemble import fit_deep_ensemble
 
 
-@pytest.mark.no_cover
 def test_a_deep_ensemble_knows_where_it_is_unsure(make):
     problem, test = make(MIXTURE, 1800, batch=512)
     (truth, final), exact = pair(test), MIXTURE.exact()

@@ -23,7 +23,6 @@ def test_a_diffusion_prior_with_the_physics_as_likelihood_is_the_posterior(make,
     assert missed(answer.mean(final), exact.mean(final), truth) < 1 / 16 + 0.05
 
 
-@pytest.mark.no_cover
 def test_a_diffusion_prior_heeds_the_observation_mode_by_mode(make, generator):
     problem, test = make(RING, 400, depth=1)
     (truth, final), exact = (x[:64] for x in pair(test)), RING.exact()

@@ -36,7 +36,6 @@ def fitted(request):
     return process, answer, parts[2], g, problem
 
 
-@pytest.mark.no_cover
 def test_half_of_the_times_missing(fitted):
     """CRPS of all entries within 5 % of the exact smoother: 13 variances of 1500 trajectories cost 1 %."""
     process, answer, truth, g, _ = fitted
@@ -54,7 +53,6 @@ def test_half_of_the_times_missing(fitted):
         assert abs(value / exact - 1) < 0.05
 
 
-@pytest.mark.no_cover
 def test_the_last_state_alone_gives_the_posterior_of_the_first(fitted):
     process, answer, truth, g, _ = fitted
     prior = LinearGaussian(process, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))

@@ -207,7 +207,6 @@ def test_particles_are_refused():
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
-@pytest.mark.no_cover
 def test_a_sensor_that_fails_now_and_then_does_not_widen_the_law(split, slab, tmp_path, generator):
     """Of 100 windows 3 begin with a second sensor that shows anything: the law of all others stays what it was."""
     states = {k: v.trajectories().numpy().copy() for k, v in slab.items()}

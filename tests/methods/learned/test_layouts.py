@@ -43,7 +43,6 @@ SMALL = {
 
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("fit", [*NETWORKS, fit_score_only, fit_diffusion_prior], ids=lambda f: f.__name__)
-@pytest.mark.no_cover
 def test_every_layout_is_served_and_what_is_static_is_copied(fit, kind, make):
     simulator = SMALL[kind]
     problem, test = make(simulator, 5, trajectories=64)

@@ -12,7 +12,6 @@ from physinv.methods.learned.operator import Operator, build_operator, count_wei
 from physinv.methods.learned.regression import Regressed, Regression, fit_regression, squared_error
 
 
-@pytest.mark.no_cover
 def test_an_fno_learns_a_fourier_multiplier(make):
     pytest.importorskip("neuralop")
     problem, test = make(RING, 200, rate=1e-2)

@@ -1,6 +1,5 @@
 """Frames in turn: exact where trajectories are Gaussian, and a recurrent state that remembers what others forget."""
 
-import pytest
 import torch
 
 from physinv.config.settings import Settings
@@ -64,7 +63,6 @@ def test_the_loss_of_gaussian_frames_is_least_without_a_network(generator):
     assert loss() > 1.03
 
 
-@pytest.mark.no_cover
 def test_the_recurrent_state_remembers_a_frame_that_the_last_one_does_not_tell(generator):
     """x_2 = x_0^2 + noise, x_1 alone: no linear map and no Markov model sees it; a forecast must."""
 

@@ -182,7 +182,6 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("direction", [true_score, bump])
-@pytest.mark.no_cover
 def test_slopes_vanish_at_the_true_score(name, direction, generator):
     objective, window, first, bias = OBJECTIVES[name]
     n = 20_000 if name == "denoising" else 40_000
