@@ -68,9 +68,7 @@ def of_recipe(name: str, observations: int, begin: int = 0, **options: Any) -> S
     return System(recipe.simulator, dict(recipe.parameters), splits, observations, options=options, begin=begin)
 
 
-def of_stranger(
-    process: str, splits: dict[str, int], observations: int, begin: int = 0, **options: Any
-) -> System:
+def of_stranger(process: str, splits: dict[str, int], observations: int, begin: int = 0, **options: Any) -> System:
     """A process of benchmarks/stranger_fields.py with its defaults."""
     return System(f"stranger_fields:{process}", {}, splits, observations, options=options, begin=begin)
 

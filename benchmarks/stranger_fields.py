@@ -1,4 +1,4 @@
-"""Equations that physinv does not ship, as a user would write them by the page on PDEs: on these its posterior is judged."""
+"""Equations that physinv does not ship, as a user would write them: on these its posterior of fields is judged."""
 
 from __future__ import annotations
 

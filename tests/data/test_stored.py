@@ -57,6 +57,16 @@ def test_runs_of_jump_kernels(expected: dict[str, Any]) -> None:
     assert answer.log_prob(point, point).item() == pytest.approx(expected["jumps"]["log_prob"], rel=1e-4)
 
 
+def test_runs_of_particles_with_one_jump(expected: dict[str, Any]) -> None:
+    """Later versions train more grids of jumps."""
+    answer, numbers = load_run(STORED / "particle-jumps").answer, expected["particle-jumps"]
+    final = torch.tensor([[[0.3, -0.2, 1.0], [-0.5, 0.4, 1.0], [0.9, 0.1, -1.0]]])
+    found = dict(zip(("mean", "deviation"), answer.kernel.moments(final, 0), strict=True))
+    for key, values in found.items():
+        assert values.flatten().tolist() == pytest.approx(numbers[key], rel=1e-4)
+    assert torch.equal(answer.mean(final)[..., :2], found["mean"])
+
+
 def test_reconstructions(expected: dict[str, Any]) -> None:
     found, numbers = read_reconstruction(STORED / "reconstruction.hdf5"), expected["reconstruction"]
     for key in ("truth", "observation", "samples"):
@@ -76,5 +86,5 @@ def test_the_script_makes_the_same_files(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
     stored = {p.relative_to(STORED) for p in STORED.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    older = {p for p in stored if p.parts[0] in ("run", "reconstruction.hdf5")}
+    older = {p for p in stored if p.parts[0] in ("run", "reconstruction.hdf5", "particle-jumps")}
     assert made == stored - older - {Path("make.py")}

@@ -211,9 +211,17 @@ FIELDS = KernelFamily(fit_field_jumps, empty_field_jumps, lambda n: [[Jump(0, n)
 """Normal laws around a learned mean, in one jump."""
 
 PARTICLES = KernelFamily(
-    fit_particle_jumps, empty_particle_jumps, lambda n: [[Jump(0, n)]], JumpAnswer, 64, 4e-3, 0.1, cheap=False
+    fit_particle_jumps,
+    empty_particle_jumps,
+    jump_grids,
+    JumpAnswer,
+    64,
+    4e-3,
+    0.1,
+    cheap=False,
+    before={"grids": 1},
 )
-"""Likewise, for every particle."""
+"""Normal laws around the learned mean of every particle, along grids of 1, 2 and 4 jumps."""
 
 
 def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:

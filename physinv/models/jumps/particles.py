@@ -1,10 +1,11 @@
 """Jump kernels of particles: a normal law around a learned mean of every particle, equivariant.
 
-    x_s = m(x_t) + unit (mean + deviation xi),    (mean, log deviation) = network(features(x_t), t / T),
+    x_s = m(x_t) + unit (mean + deviation xi),    (mean, log deviation) = network(features(x_t), (s + t) / T),
 
 ``m`` a linear estimate, ``unit`` the size of its errors.  Mean and deviation are trained by the continuous ranked
 probability score; the deviation is the same for all components of a vector.  Correlations between particles come from
-the physics where a state has few numbers (:mod:`physinv.models.jumps.particle_noise`).
+the errors on validation data (:mod:`physinv.models.jumps.particle_noise`).  A chain of such jumps has laws that are far
+from normal, such as that of two species which lay opposite to each other in a direction that nobody knows.
 
 Features are ``x_t``, the linear estimate, and the drift at ``x_t``.  (The physics run backward within the range of the
 data tells hardly more, and takes longer than the training.)
@@ -12,7 +13,7 @@ data tells hardly more, and takes longer than the training.)
 
 from __future__ import annotations
 
-__all__ = ["ParticleJumps", "empty_particle_jumps", "fit_particle_jumps"]
+__all__ = ["GRIDS", "ParticleJumps", "empty_particle_jumps", "fit_particle_jumps"]
 
 import math
 
@@ -24,7 +25,7 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.jumps.base import Jump, JumpKernel
+from physinv.models.jumps.base import Jump, JumpKernel, jump_grids, jumps_of
 from physinv.models.jumps.crps import gaussian_crps
 from physinv.models.jumps.field import field_jumps
 from physinv.models.jumps.particle_noise import ParticleNoise
@@ -32,6 +33,7 @@ from physinv.models.networks.build import build_network
 from physinv.models.references.particles import length_unit
 from physinv.processes.layout import StateLayout
 
+GRIDS = 3  # of 1, 2 and 4 jumps
 _ROWS = 4096  # trajectories that suffice for linear estimates
 _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-6  # of the largest scale: what hardly varies is not scaled up
@@ -45,11 +47,12 @@ class ParticleJumps(JumpKernel):
     """The laws ``p(x_s | x_t)`` of particles for a table of jumps; see the module.
 
     Args:
-        network: A network of features and a time in [0, 1]: vectors of every particle, then a scalar for each of them.
+        network: A network of features and a number in [0, 2], which tells jumps apart: it gives vectors of every
+            particle, then a scalar for each of them.
         sde: The physics.
         layout: Layout of the states.
         times: Stored times, float64.
-        jumps: The table of jumps.
+        grids: Number of grids: 1, for a jump from the last time to the first, or :data:`GRIDS`.
 
     References:
         Satorras, Hoogeboom and Welling (2021), E(n) equivariant graph neural networks.
@@ -63,10 +66,11 @@ class ParticleJumps(JumpKernel):
     length: Float[Tensor, ""]
 
     def __init__(
-        self, network: nn.Module, sde: SDE, layout: StateLayout, times: Float[Tensor, " time"], jumps: list[Jump]
+        self, network: nn.Module, sde: SDE, layout: StateLayout, times: Float[Tensor, " time"], grids: int = GRIDS
     ) -> None:
+        jumps = _table(len(times) - 1, grids)
         super().__init__(network, sde, jumps)
-        self.layout, self.times = layout, times.double().cpu()
+        self.layout, self.times, self.grids = layout, times.double().cpu(), grids
         n, m, self.dimension, self.k = len(times), len(jumps), layout.positions, layout.shape[1] - 1
         vectors = self.k // self.dimension
         for name in ("centre", "unit"):
@@ -76,6 +80,10 @@ class ParticleJumps(JumpKernel):
         self.register_buffer("error", torch.ones(m, self.k))
         self.register_buffer("length", torch.tensor(_spacing(layout)))
         self.noise = ParticleNoise(m, self.k)
+
+    @property
+    def built_with(self) -> dict[str, int]:
+        return {"grids": self.grids}
 
     @torch.no_grad()
     def adapt(self, data: TrajectoryDataset) -> None:
@@ -179,9 +187,9 @@ class ParticleJumps(JumpKernel):
         t, k = self.table[jump][:, 1], self.k
         here = (later[..., :k] - self.centre[t][:, None]) / self.unit[t][:, None]
         place = later[..., : self.dimension] / self.length
-        part = (self.times / self.times[-1]).to(later)[t]
+        number = (self.times / self.times[-1]).to(later)[self.table].sum(1)[jump]
         features = torch.cat([place, here, *prepared.unbind(1), later[..., k:]], dim=-1)
-        mean, logs = self.network(features, part).split([k, k // self.dimension], dim=-1)
+        mean, logs = self.network(features, number).split([k, k // self.dimension], dim=-1)
         logs = (_LOGS * torch.tanh(logs / _LOGS)).repeat_interleave(self.dimension, dim=-1)
         return mean, logs.exp()
 
@@ -242,7 +250,13 @@ def fit_particle_jumps(sde: SDE, data: TrajectoryDataset, settings: Settings, *,
 
 
 def empty_particle_jumps(
-    sde: SDE, times: Float[Tensor, " time"], layout: StateLayout, settings: Settings, *, seed: Seed = 0
+    sde: SDE,
+    times: Float[Tensor, " time"],
+    layout: StateLayout,
+    settings: Settings,
+    *,
+    grids: int = GRIDS,
+    seed: Seed = 0,
 ) -> ParticleJumps:
     """Build jump kernels that know no data yet: into these a saved state is loaded.
 
@@ -251,6 +265,7 @@ def empty_particle_jumps(
         times: Stored times.
         layout: Layout of the states.
         settings: Training settings, of which those of the network count.
+        grids: Number of grids of jumps: 1 or :data:`GRIDS`.
         seed: Seed of the network's first weights.
 
     Returns:
@@ -266,7 +281,12 @@ def empty_particle_jumps(
         numbers=k // d,
         unit=_spacing(layout),
     )
-    return ParticleJumps(network, sde, layout, times, field_jumps(len(times) - 1))
+    return ParticleJumps(network, sde, layout, times, grids)
+
+
+def _table(intervals: int, grids: int) -> list[Jump]:
+    """The jumps that are trained: those of all grids, or one to the first time with another that teaches it."""
+    return field_jumps(intervals) if grids == 1 else jumps_of(jump_grids(intervals))
 
 
 def _spacing(layout: StateLayout) -> float:

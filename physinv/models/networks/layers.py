@@ -78,12 +78,12 @@ def dropping(network: nn.Module, generator: torch.Generator | None) -> Iterator[
 
 
 def embed(t: Float[Tensor, " batch"], features: int) -> Float[Tensor, "batch features"]:
-    """Embed times in [0, 1] in sines and cosines, from slow to fast oscillations.
+    """Embed times in sines and cosines, from slow to fast oscillations; the slowest one tells times in [0, 2] apart.
 
         (sin, cos)(2^j pi t / 2),    j = 0 ... features/2 - 1
 
     Args:
-        t: Times between 0 and 1.
+        t: Times between 0 and 2.
         features: Number of sines and cosines together, even.
 
     Returns:

@@ -1,7 +1,8 @@
 """Write files that every later version must read: ``python tests/data/stored/make.py`` makes all of them again.
 
 One dataset file of each kind of state, a run, and expected.json with numbers that are in them.  The run ``run`` and its
-reconstruction were written before there were jump kernels, and stay as they are; ``jumps`` is made again.
+reconstruction were written before there were jump kernels, and stay as they are, as does the run ``particle-jumps``,
+which was written when particles had one jump; ``jumps`` is made again.
 The numbers about trajectories come from simulating them once more, so they do not depend on how files are read.
 """
 
@@ -56,7 +57,7 @@ def make(out: Path) -> None:
     point = torch.tensor([POINT])
     expected["jumps"] = {"log_prob": answer.log_prob(point, point).item()}
     kept = json.loads((Path(__file__).resolve().parent / "expected.json").read_text("utf-8"))
-    expected |= {key: kept[key] for key in ("run", "reconstruction")}
+    expected |= {key: kept[key] for key in ("run", "reconstruction", "particle-jumps")}
     (out / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", "utf-8")
 
 

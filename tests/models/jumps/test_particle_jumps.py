@@ -11,8 +11,10 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, crps
+from physinv.models.jumps.base import jump_grids
+from physinv.models.jumps.field import field_jumps
 from physinv.models.jumps.particle_noise import ParticleNoise
-from physinv.models.jumps.particles import empty_particle_jumps, fit_particle_jumps
+from physinv.models.jumps.particles import GRIDS, empty_particle_jumps, fit_particle_jumps
 from physinv.posterior.jumps import JumpPosterior
 from physinv.training.budget import Budget
 from physinv.training.jump_pairs import JumpPairs
@@ -112,6 +114,24 @@ def test_training_learns_what_a_linear_estimate_misses_with_the_right_spread(tmp
     assert after < 0.97 * before
     # 4000 numbers, of which particles of a state share their errors: about .01; a spread 20 % too narrow gives .81
     assert inside == pytest.approx(0.9, abs=0.03)
+
+    # One normal law smears the ring on which the centres of the species lie; two jumps keep to it.
+    def apart(x):
+        return (x[..., :2, :2].mean(-2) - x[..., 2:, :2].mean(-2)).norm(dim=-1)
+
+    one, two = (JumpPosterior(kernel, [grid]) for grid in jump_grids(2))
+    drawn = [a.sample(final, 32, generator=torch.Generator().manual_seed(0)) for a in (one, two)]
+    wide, narrow = (float(apart(x).std()) for x in drawn)
+    assert wide > 2 * float(apart(truth).std())
+    assert narrow < 0.85 * wide  # .73 after this short training
+    better = [float(crps(moving(x), moving(truth))) for x in drawn]
+    assert better[1] < better[0]
+
+
+def test_a_run_of_before_has_the_jumps_that_it_was_trained_for(free):
+    times = free.times
+    assert empty_particle_jumps(free, times, free.layout, Settings(), grids=1).jumps == field_jumps(len(times) - 1)
+    assert empty_particle_jumps(free, times, free.layout, Settings()).built_with == {"grids": GRIDS}
 
 
 def errors(n, generator, species=(1.0, 1.0, 1.0, -1.0, -1.0)):
