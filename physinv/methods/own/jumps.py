@@ -174,7 +174,7 @@ class KernelFamily:
     Args:
         fit: Builds them from data.
         empty: Builds them without data.
-        grids: The grids that draws may follow, for a number of stored intervals.
+        grids: The grids that draws may follow, for a number of stored intervals, where a kernel knows their jumps.
         answer: The class of the answer, where samples are what was drawn.
         batch: Pairs per update, where the settings leave that open.
         rate: Learning rate, likewise.
@@ -221,7 +221,7 @@ PARTICLES = KernelFamily(
     cheap=False,
     before={"grids": 1},
 )
-"""Normal laws around the learned mean of every particle, along grids of 1, 2 and 4 jumps."""
+"""Normal laws around the learned mean of every particle, along grids of 1, 2 and 4 jumps; one jump of many of them."""
 
 
 def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
@@ -240,7 +240,7 @@ def load_jumps(setup: Setup, tensors: Mapping[str, Tensor]) -> JumpAnswer:
     kernel = family.empty(posterior.sde, setup.times, setup.layout, settings, **built_with, seed=stream)
     kernel.load_state_dict(below("jumps", tensors))
     kernel = kernel.to(setup.device).eval()
-    grids = family.grids(len(setup.times) - 1)
+    grids = kernel.known(family.grids(len(setup.times) - 1))
     values = load_values(setup, below("score", tensors))
     kind = family.answer_of(values)
     answer = kind(posterior, kernel, grids, tuple(notes["ways"]), notes["found"], setup.seed, values=values)

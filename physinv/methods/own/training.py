@@ -145,13 +145,14 @@ class _Training:
         assert self.posterior is not None
         assert self.kernel is not None
         kind = self.family.answer_of(self.atoms)
-        return kind(self.posterior, self.kernel, self.grids, (), {}, self.problem.seed, values=self.atoms)
+        grids = self.kernel.known(self.grids)
+        return kind(self.posterior, self.kernel, grids, (), {}, self.problem.seed, values=self.atoms)
 
     def ways(self, truth: Tensor, final: Tensor) -> tuple[tuple[str, ...], dict[str, float]]:
         """Small steps, or the best set of grids of jumps, judged by the CRPS of their draws; with all figures."""
         self.problem.say("choice between jumps and small steps")
         answer = self.answer
-        along = {str(len(grid)): replace(answer, ways=(str(len(grid)),)) for grid in self.grids}
+        along = {str(len(grid)): replace(answer, ways=(str(len(grid)),)) for grid in answer.grids}
         return choose_ways(self.problem, truth, final, along, replace(answer, ways=(STEPS,)))
 
     def _part(self, name: str, share: float) -> Problem:

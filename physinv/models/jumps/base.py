@@ -97,6 +97,15 @@ class JumpKernel(nn.Module):
         """The physics."""
         return self._physics[0]
 
+    def known(self, grids: Sequence[Sequence[Jump]]) -> list[Sequence[Jump]]:
+        """Return the grids that consist of jumps of the table.
+
+        Args:
+            grids: Grids of jumps, see :func:`jump_grids`.
+        """
+        table = set(self.jumps)
+        return [grid for grid in grids if table.issuperset(grid)]
+
     @property
     def built_with(self) -> dict[str, int]:
         """Arguments, beside the settings, that an empty kernel is built with into which the weights are loaded."""

@@ -34,6 +34,7 @@ from physinv.models.references.particles import length_unit
 from physinv.processes.layout import StateLayout
 
 GRIDS = 3  # of 1, 2 and 4 jumps
+_MANY = 64  # particles up to which there are so many: draws after the first jump take a network for each
 _ROWS = 4096  # trajectories that suffice for linear estimates
 _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-6  # of the largest scale: what hardly varies is not scaled up
@@ -255,7 +256,7 @@ def empty_particle_jumps(
     layout: StateLayout,
     settings: Settings,
     *,
-    grids: int = GRIDS,
+    grids: int | None = None,
     seed: Seed = 0,
 ) -> ParticleJumps:
     """Build jump kernels that know no data yet: into these a saved state is loaded.
@@ -265,13 +266,14 @@ def empty_particle_jumps(
         times: Stored times.
         layout: Layout of the states.
         settings: Training settings, of which those of the network count.
-        grids: Number of grids of jumps: 1 or :data:`GRIDS`.
+        grids: Number of grids of jumps: 1 or :data:`GRIDS`; None: 1 of more than 64 particles.
         seed: Seed of the network's first weights.
 
     Returns:
         The kernels, with empty tables.
     """
     d, k = layout.positions, layout.shape[1] - 1
+    grids = grids or (GRIDS if layout.shape[0] <= _MANY else 1)
     network = build_network(
         layout,
         d + _GROUPS * k + 1,

@@ -11,7 +11,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.metrics import coverage, crps
-from physinv.models.jumps.base import jump_grids
+from physinv.models.jumps.base import Jump, jump_grids
 from physinv.models.jumps.field import field_jumps
 from physinv.models.jumps.particle_noise import ParticleNoise
 from physinv.models.jumps.particles import GRIDS, empty_particle_jumps, fit_particle_jumps
@@ -132,6 +132,13 @@ def test_a_run_of_before_has_the_jumps_that_it_was_trained_for(free):
     times = free.times
     assert empty_particle_jumps(free, times, free.layout, Settings(), grids=1).jumps == field_jumps(len(times) - 1)
     assert empty_particle_jumps(free, times, free.layout, Settings()).built_with == {"grids": GRIDS}
+
+
+def test_many_particles_have_one_jump():
+    many = OverdampedParticles(pair="none", **{**CLOUD, "particles": 65, "steps": 4})
+    kernel = empty_particle_jumps(many, many.times, many.layout, Settings(width=4, depth=1))
+    assert kernel.built_with == {"grids": 1}
+    assert kernel.known(jump_grids(4)) == [[Jump(0, 4)]]
 
 
 def errors(n, generator, species=(1.0, 1.0, 1.0, -1.0, -1.0)):
