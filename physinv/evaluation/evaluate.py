@@ -26,7 +26,7 @@ from physinv.evaluation.unknown import parameter_metrics
 from physinv.evaluation.verdict.baselines import baselines
 from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
 from physinv.evaluation.verdict.words import Verdict, verdict
-from physinv.laws.exact import LinearGaussian
+from physinv.laws.exact import Smoothable
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
 from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.varying import Varying
@@ -304,7 +304,7 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     if recon.operator is not None:
         if OBSERVED_NOISE in recon.simulator.unknown:
             return _exact_with_noise(recon, generator)
-        if isinstance(exact, LinearGaussian) and recon.seen is not None:
+        if isinstance(exact, Smoothable) and recon.seen is not None:
             return exact.given(recon.record or recon.operator).sample(recon.seen, n, generator=generator)
         return None
     if exact is None:

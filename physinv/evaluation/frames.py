@@ -13,7 +13,7 @@ from torch import Tensor
 
 from physinv.config.seeds import Seed, seeds
 from physinv.evaluation import metrics
-from physinv.laws.exact import LinearGaussian
+from physinv.laws.exact import Smoothable
 from physinv.posterior.reconstruction import Reconstruction
 from physinv.processes.varying import Varying
 
@@ -139,7 +139,7 @@ def exact_frames(recon: Reconstruction, *, seed: Seed = 0) -> Float[Tensor, "n k
         joint = process.exact_of_noise(record) if record.level is not None else None
         return None if joint is None else joint.sample_at(recon.seen, n, times, generator=generator)
     exact = process.exact()
-    if not isinstance(exact, LinearGaussian):
+    if not isinstance(exact, Smoothable):
         return None
     return exact.given(record).sample_at(recon.seen, n, times, generator=generator)
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Density", "ExactPosterior", "LinearGaussian", "MixturePosterior", "States", "check_ends", "check_final"]
+__all__ = [
+    "Density",
+    "ExactPosterior",
+    "LinearGaussian",
+    "MixturePosterior",
+    "Smoothable",
+    "States",
+    "check_ends",
+    "check_final",
+]
 
 import math
 from abc import ABC, abstractmethod
@@ -20,7 +29,9 @@ from physinv.equations.sde import Linear
 from physinv.laws.mixture import Mixture
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord, as_record
-from physinv.laws.smoothing import SmoothedGaussian
+from physinv.laws.smoothing.base import Smoothed
+from physinv.laws.smoothing.gaussian import SmoothedGaussian
+from physinv.laws.smoothing.mixture import SmoothedMixture
 
 
 class ExactPosterior(ABC):
@@ -82,6 +93,22 @@ class Density(Protocol):
 
         Returns:
             Log densities in nats, ``(batch,)``.
+        """
+
+
+@runtime_checkable
+class Smoothable(Protocol):
+    """An exact posterior that is known given records of noisy linear observations as well."""
+
+    @property
+    def horizon(self) -> float:
+        """Time T of the final states."""
+
+    def given(self, observed: ObservationRecord | Observation) -> Smoothed:
+        """Return the posterior given a record, or one observation of the final state.
+
+        Args:
+            observed: What is observed.
         """
 
 
@@ -282,6 +309,20 @@ class MixturePosterior(ExactPosterior):
         final = check_final(final, self.prior.means.shape[-1:])
         return self._prior(final).through(*self._law(self.horizon)).log_prob(final)
 
+    def given(self, observed: ObservationRecord | Observation) -> SmoothedMixture:
+        """Return the posterior given noisy observations: of the final state, or a record of several times.
+
+        Args:
+            observed: Linear operators, standard deviations of the noise and times; an observation alone is one of the
+                final state.
+        """
+        record, parts = as_record(observed, self.horizon), []
+        for mean, cov in zip(self.prior.means.double(), self.prior.covs.double(), strict=True):
+            power, vectors = torch.linalg.eigh(cov)
+            alone = LinearGaussian(_Relaxation(self.rate, self.noise, vectors), self.horizon, mean, power.clamp(min=0))
+            parts.append(alone.given(record))
+        return SmoothedMixture(self.prior.weights.double(), tuple(parts))
+
     def log_prob(self, initial: States, final: States) -> Float[Tensor, " batch"]:
         """Return the log density ``log p(x_0 | x_T)``.
 
@@ -309,3 +350,21 @@ class MixturePosterior(ExactPosterior):
             k4 = slope(x - h * k3, t - h)
             x = x - h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         return x
+
+
+class _Relaxation(Linear):
+    """``dx = -rate x dt + noise dW``, which is diagonal in any orthonormal basis, in the one given."""
+
+    basis = "vectors"
+
+    def __init__(self, rate: float, noise: float, vectors: Float[Tensor, "d d"]) -> None:
+        self.rate, self.noise, self.vectors = rate, noise, vectors
+
+    def rates(self, like: Float[Tensor, "batch d"]) -> Tensor:
+        return like.new_full((1,), -self.rate)
+
+    def modes(self, x: Float[Tensor, "*batch d"]) -> Tensor:
+        return x @ self.vectors.to(x)
+
+    def unmodes(self, y: Float[Tensor, "*batch d"], like: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        return y @ self.vectors.to(y).T

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from physinv.config.inputs import States, Times, as_states, check_count, check_generator
 from physinv.equations.broadcast import match
-from physinv.laws.exact import ExactPosterior, LinearGaussian
+from physinv.laws.exact import ExactPosterior, Smoothable
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord, as_record
-from physinv.laws.smoothing import SmoothedGaussian
+from physinv.laws.smoothing.base import Smoothed
 
 _FEWEST, _MOST = 64, 4096  # cells of the quadrature
 _PER_DEVIATION = 4.0  # cells in a standard deviation of the posterior, at least
@@ -189,7 +189,7 @@ class GivenNoise:
         law: The posterior.
     """
 
-    law: SmoothedGaussian
+    law: Smoothed
 
     def final_log_prob(self, final: Float[Tensor, "batch *seen"]) -> Float[Tensor, " batch"]:
         """Return the log density of observed numbers.
@@ -260,7 +260,7 @@ class UnknownNoise(UnknownParameter):
 
 
 def unknown_noise(
-    exact: LinearGaussian,
+    exact: Smoothable,
     observed: Observation | ObservationRecord,
     quantile: Callable[[Tensor], Tensor],
     joined: Callable[[Tensor, Tensor], Tensor],

@@ -18,7 +18,7 @@ from torch import Tensor
 from physinv.config.inputs import check_instance
 from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.steps import Step
-from physinv.laws.exact import ExactPosterior, LinearGaussian
+from physinv.laws.exact import ExactPosterior, Smoothable
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
 from physinv.laws.unknown import Marginal, UnknownNoise, UnknownParameter, unknown_noise
@@ -338,7 +338,7 @@ class Varying(Simulator):
             The posterior; None where the process is not linear and Gaussian.
         """
         exact = self.inner.exact()
-        if self.unknown != (OBSERVED_NOISE,) or not isinstance(exact, LinearGaussian):
+        if self.unknown != (OBSERVED_NOISE,) or not isinstance(exact, Smoothable):
             return None
         return unknown_noise(exact, observed, self.priors[0][1].quantile, self.joined)
 

@@ -22,7 +22,7 @@ from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
 from physinv.evaluation.observed.plausibility import divergence
 from physinv.laws.described import EntryText, record_of
-from physinv.laws.exact import LinearGaussian
+from physinv.laws.exact import ExactPosterior
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.record import ObservationRecord
 from physinv.methods.auto import underlying
@@ -194,7 +194,7 @@ def reconstruct_record(
 
 def _given(answer: TakesRecords, process: Simulator, record: ObservationRecord) -> RecordAnswer:
     """The answer to a record; the exact one of an unknown noise is that of the process with this noise."""
-    if record.level is None or not isinstance(answer, LinearGaussian) or not isinstance(process, Varying):
+    if record.level is None or not isinstance(answer, ExactPosterior) or not isinstance(process, Varying):
         return answer.given(record)
     found = process.exact_of_noise(record)
     if found is None:

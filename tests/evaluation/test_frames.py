@@ -10,11 +10,14 @@ from physinv.cli import main
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.evaluation.frames import exact_frames, frame_metrics
+from physinv.evaluation.evaluate import evaluate
+from physinv.evaluation.frames import exact_frames, frame_metrics, missing_metrics
 from physinv.posterior.reconstruction import read_reconstruction
+from physinv.runs.imputation import trajectories_with_gaps
 from physinv.runs.records import RecordPlan, reconstruct_record
 from physinv.runs.run import fit_run
 from simulators.fields.heat import Heat
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 HEAT = Heat(size=8, dimension=1, steps=4)
 
@@ -73,3 +76,37 @@ def test_without_frames_or_a_linear_process_there_is_nothing_to_show(smoothed):
     assert exact_frames(dataclasses.replace(recon, seen=None)) is None
     alone = [dataclasses.asdict(f) for f in frame_metrics(dataclasses.replace(recon, seen=None))]
     assert {frame["exact_crps"] for frame in alone} == {None}
+
+
+def test_initial_states_that_are_a_mixture_have_an_exact_smoother_too(tmp_path):
+    """Ornstein-Uhlenbeck from three Gaussians: method exact beside the exact law, also with the noise unknown."""
+    process = OrnsteinUhlenbeck(dim=2, steps=4)
+    generate(DatasetPlan(process, {"train": 20, "valid": 10, "test": 60}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
+    data = {s: TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test")}
+    run, times = fit_run(data["train"], data["valid"], method="exact"), process.times.tolist()
+    plan = RecordPlan(at=(times[1], times[4]), observed_noise=0.2, frames=tuple(times), samples=32)
+    reconstruct_record(run, data["test"], tmp_path / "r.hdf5", plan)
+    recon = read_reconstruction(tmp_path / "r.hdf5")
+    for frame in frame_metrics(recon):
+        # 60 trajectories of 2 numbers, two ensembles of 32 draws of the same law
+        assert frame.crps == pytest.approx(frame.exact_crps, rel=0.1)
+        assert frame.coverage_90 == pytest.approx(frame.exact_coverage_90, abs=0.09)
+    rows = {row.metric: row for row in evaluate(recon)}
+    assert rows["crps"].value == pytest.approx(rows["crps"].exact, rel=0.1)
+    unknown = dataclasses.replace(plan, observed_noise="log_uniform:0.1:0.4", samples=4, limit=2)
+    reconstruct_record(run, data["test"], tmp_path / "u.hdf5", unknown)
+    rows = {row.metric: row for row in evaluate(tmp_path / "u.hdf5")}
+    assert rows["crps"].exact is not None
+    assert rows["crps_observed_noise"].exact is not None
+
+
+def test_missing_entries_of_such_a_process_are_scored_beside_the_exact_smoother(tmp_path):
+    process = OrnsteinUhlenbeck(dim=1, steps=4)
+    generate(DatasetPlan(process, {"train": 20, "valid": 10, "test": 200}, 0, "ornstein-uhlenbeck"), tmp_path / "d")
+    data = {s: TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test")}
+    run = fit_run(data["train"], data["valid"], method="exact")
+    gaps = trajectories_with_gaps(run, tmp_path / "d" / "data" / "test", hide=["every:2"], seed=0)
+    plan = RecordPlan(frames=tuple(process.times.tolist()), samples=32)
+    reconstruct_record(run, gaps, tmp_path / "r.hdf5", plan)
+    told = missing_metrics(read_reconstruction(tmp_path / "r.hdf5"))
+    assert told.crps == pytest.approx(told.exact_crps, rel=0.1)

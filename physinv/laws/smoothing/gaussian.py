@@ -26,6 +26,7 @@ from torch import Tensor
 from physinv.config.inputs import Times, as_times, check_count, check_generator
 from physinv.laws.observation import jacobian
 from physinv.laws.record import ObservationRecord
+from physinv.laws.smoothing.base import Smoothed
 
 if TYPE_CHECKING:
     from physinv.laws.exact import LinearGaussian
@@ -35,7 +36,7 @@ _BLOCK = 2**22  # numbers of directions whose covariance is computed at once
 
 
 @dataclass(frozen=True)
-class SmoothedGaussian:
+class SmoothedGaussian(Smoothed):
     """The laws ``p(x_t | y)`` of a linear-Gaussian process given a record ``y``, at any times ``t``.
 
     Times before the last observation are smoothed, later ones are forecasts, and 0 is that of the initial state.
@@ -67,59 +68,18 @@ class SmoothedGaussian:
                     "its value at 0 from y and from it."
                 )
 
-    def mean(self, y: Any) -> Float[Tensor, "batch *state"]:
-        """Return the posterior mean of the initial state, ``E[x_0 | y]``.
-
-        Args:
-            y: Observed numbers.
-        """
-        return self.mean_at(y, [0.0])[:, 0]
-
     def mean_at(self, y: Any, times: Times) -> Float[Tensor, "batch time *state"]:
-        """Return the posterior mean of states, ``E[x_t | y]``.
-
-        Args:
-            y: Observed numbers.
-            times: Times, 0 or later, in any order.
-
-        Returns:
-            One state for each time.
-        """
-        times, y, dtype = _times(times), *self._accepted(y)
+        times, y, dtype = _times(times), *self.accepted(y)
         w = self._solved(y - self._expected)
         found = self._prior_mean(times.tolist()) + self._pulled(w, times.tolist())
         return found.to(dtype)
 
-    def sample(self, y: Any, n: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "batch n *state"]:
-        """Draw independent initial states from ``p(x_0 | y)``.
-
-        Args:
-            y: Observed numbers.
-            n: Number of draws for each row.
-            generator: Source of randomness, on the device of the law.
-
-        Returns:
-            Initial states.
-        """
-        return self.sample_at(y, n, [0.0], generator=generator)[:, :, 0]
-
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n time *state"]:
-        """Draw whole trajectories from the posterior: states at several times that belong together.
-
-        Args:
-            y: Observed numbers.
-            n: Number of draws for each row.
-            times: Times, 0 or later, in any order.
-            generator: Source of randomness, on the device of the law.
-
-        Returns:
-            One trajectory for each draw.
-        """
         times, n = _times(times), check_count(n, "n")
         check_generator(generator)
-        y, dtype = self._accepted(y)
+        y, dtype = self.accepted(y)
 
         # Trajectories of the prior, with what would be seen of them.
         every = sorted({*times.tolist(), *self.record.times})
@@ -163,23 +123,13 @@ class SmoothedGaussian:
         return found
 
     def scaled(self, level: float) -> SmoothedGaussian:
-        """Return the posterior given the same record with other noise, without computing anew what is not of the noise.
-
-        Args:
-            level: What the noise is multiplied by.
-        """
         found = SmoothedGaussian(self.law, self.record.known(level))
         kept = {name: getattr(self, name) for name in ("_rows", "_expected", "_clean_gram")}
         found.__dict__.update(kept)  # where cached properties are
         return found
 
     def log_evidence(self, y: Any) -> Float[Tensor, " batch"]:
-        """Return the log density of records, ``log p(y)``, of the numbers that are not missing.
-
-        Args:
-            y: Observed numbers.
-        """
-        y, dtype = self._accepted(y)
+        y, dtype = self.accepted(y)
         gap = y - self._expected
         found: Tensor = y.new_zeros(len(y))
         for rows, kept, factor in self._patterns(gap):
@@ -187,6 +137,15 @@ class SmoothedGaussian:
             total = factor.diagonal().log().sum() + len(factor) * math.log(2 * math.pi) / 2
             found[rows] = -z.square().sum(0) / 2 - total
         return found.to(dtype)
+
+    def accepted(self, y: Any) -> tuple[Float[Tensor, "batch seen"], torch.dtype]:
+        """Return observed numbers in float64, and the precision they came in.
+
+        Args:
+            y: Observed numbers.
+        """
+        dtype = y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.get_default_dtype()
+        return self.record.accepted(y, self._like), dtype
 
     @property
     def _like(self) -> Tensor:
@@ -301,11 +260,6 @@ class SmoothedGaussian:
         for at in range(0, d, max(1, _BLOCK // d)):
             rows = torch.arange(at, min(d, at + max(1, _BLOCK // d)), device=like.device)
             yield torch.nn.functional.one_hot(rows, d).to(like).reshape(-1, *like.shape[1:])
-
-    def _accepted(self, y: Any) -> tuple[Tensor, torch.dtype]:
-        """Observed numbers in float64, and the precision they came in."""
-        dtype = y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.get_default_dtype()
-        return self.record.accepted(y, self._like), dtype
 
 
 def _times(times: Times) -> Tensor:
