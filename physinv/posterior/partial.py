@@ -68,6 +68,7 @@ def sample_final(
     generator: torch.Generator | None = None,
     sweeps: int = 20,
     size: float = 0.1,
+    finals: Float[Tensor, "m *state"] | None = None,
 ) -> Float[Tensor, "batch n *state"]:
     """Draw final states from ``p(x_T | y)``: exact draws from the reference law, moved to the learned law by Langevin
     moves.
@@ -86,6 +87,9 @@ def sample_final(
         generator: Source of randomness, on the device of ``y``.
         sweeps: Number of Langevin moves.
         size: Size of a move, in (0, 1].
+        finals: Final states of other trajectories.  Draws then begin at these, each moved by what it misses,
+            ``x + K (y - H x - sigma n)`` with the gain ``K`` of the reference law, and not at that law: its draws are
+            unlike states of a nonlinear process.
 
     Returns:
         Final states ``(batch, n, *state)``.
@@ -102,10 +106,15 @@ def sample_final(
     prior = reference.mean_at(horizon)
     y, n = check_observed(observation, y, n, prior), int(n)
 
-    # Exact draws from the reference law, and its covariance given y as preconditioner.
+    # Exact draws from the reference law or moved final states, and its covariance given y as preconditioner.
     H = jacobian(observation.operator, prior)
-    _, C = reference.covariance_at(horizon).given(H, observation.covariance(H))
-    x = reference.sample_given(observation, y, n, horizon, generator=generator).flatten(0, 1)
+    gain, C = reference.covariance_at(horizon).given(H, observation.covariance(H))
+    if finals is None:
+        x = reference.sample_given(observation, y, n, horizon, generator=generator).flatten(0, 1)
+    else:
+        pick = torch.randint(len(finals), (n * len(y),), generator=generator, device=y.device)
+        x = finals.to(y)[pick]
+        x = x + gain(y.repeat_interleave(n, 0) - observation.observe(x, generator=generator))
 
     # Langevin moves to the learned law: noise for blocks of a fixed size, scores a part at a time.
     every, block, parts = y.repeat_interleave(n, dim=0), default_batch(prior), []

@@ -254,9 +254,9 @@ def untrained(simulator: Simulator, observe: str | None) -> list[str]:
     if observe is None or isinstance(simulator, Linear) or not simulator.layout.space:
         return []
     return [
-        "whole final states were drawn from a Gaussian law given the observed part, and states of a nonlinear process "
-        f"have another: intervals are too narrow or too wide; train a run for this, `physinv train ... --observe "
-        f"{observe}`."
+        "whole final states were drawn by a Gaussian update given the observed part, and states of a nonlinear process "
+        "have another law: intervals may be too narrow or too wide; train a run for this, `physinv train ... "
+        f"--observe {observe}`."
     ]
 
 

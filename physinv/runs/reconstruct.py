@@ -43,6 +43,7 @@ from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
 from physinv.runs.sampling.grids import step_grid
 from physinv.runs.sampling.plan import SamplingPlan
+from physinv.runs.sampling.staged import prepare_stages
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.weighing import WeighedSamples
 from physinv.runs.summary import few_windows, seen_in_training
@@ -127,6 +128,16 @@ def reconstruct(
     weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
     paths = fit_path_model(run.simulator, generator=streams.generator(device), device=device) if plan.refine else None
 
+    # Nonlinear fields that are seen in part, by a run that is not trained for that.
+    told_before, staged = untrained(run.simulator, plan.observe if reader is None and _reversed(answer) else None), None
+    if told_before and observation is not None:
+
+        def two_stages(y: Tensor, finals: Tensor, n: int, generator: torch.Generator) -> Tensor:
+            return drawn_states(None, answer, observation, y, replace(plan, samples=n), generator, finals)
+
+        staged = prepare_stages(run, observation, two_stages, seeds(plan.seed).child("reconstruction", "stages"))
+        told_before += [] if staged is None else staged.warnings
+
     # What is observed: the last states, or noisy numbers of them, which are displayed as states.
     noise, told = seeds(plan.seed).child("observation", "noise"), warn or (lambda line: None)
     known = None if run.summary is None or (observation and reader is None) else run.summary.law
@@ -171,7 +182,9 @@ def reconstruct(
                     if weighed is not None:
                         drawn = weighed.draw(x, done - part.start, generator=generator)
                     else:
-                        drawn = drawn_states(run.parameters, answer, reader or observation, x, plan, generator)
+                        finals = None if staged is None else staged.finals
+                        drawn = drawn_states(run.parameters, answer, reader or observation, x, plan, generator, finals)
+                        drawn = drawn if staged is None else staged.mixed(drawn, generator)
                     if paths is not None:
                         drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
                     drawn = drawn[: done - part.start]
@@ -191,8 +204,7 @@ def reconstruct(
             # What the samples are compared with, and how they were made.
             store.background(run.summary, ends.blocks() if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
-            staged = plan.observe if reader is None and _reversed(answer) else None
-            lines = [*untrained(run.simulator, staged), *few_windows(run.info), *doubts.warnings]
+            lines = [*told_before, *few_windows(run.info), *doubts.warnings]
             if ends.known:
                 truth = ends.truth(0, min(ends.n, ends.block))
                 lines += seen_in_training(run.summary, truth, run.info.get("trajectories"))

@@ -91,7 +91,7 @@ def test_the_observation_belongs_to_the_run(tmp_path):
         SamplingPlan(samples=2, observe="every:4", certify=0),
         warn=told.append,
     )
-    assert [line for line in told if "drawn from a Gaussian law" in line]
+    assert [line for line in told if "drawn by a Gaussian update" in line]
 
 
 @pytest.mark.parametrize(

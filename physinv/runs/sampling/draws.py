@@ -88,6 +88,7 @@ def drawn_states(
     x: Float[Tensor, "batch *seen"],
     asked: Asked,
     generator: torch.Generator,
+    finals: Float[Tensor, "m *state"] | None = None,
 ) -> Float[Tensor, "batch k *state"]:
     """Reconstruct the states of one batch of observations.
 
@@ -99,6 +100,7 @@ def drawn_states(
         x: Final states, or the observed numbers.
         asked: What is asked for.
         generator: Source of randomness.
+        finals: Final states at which draws given a part of them begin; None: those of the reference law.
 
     Returns:
         As many states as are asked for.
@@ -107,7 +109,7 @@ def drawn_states(
         ValueError: If a number is not finite.
     """
     if parameters is None or draws_parameters(answer):
-        return _drawn(answer, observation, x, asked, asked.draws, generator)
+        return _drawn(answer, observation, x, asked, asked.draws, generator, finals)
     if isinstance(observation, Reader):
         x, observation = observation(x), None
     samples = asked.answer == "samples"
@@ -129,12 +131,13 @@ def _drawn(
     asked: Asked,
     count: int,
     generator: torch.Generator,
+    finals: Tensor | None = None,
 ) -> Float[Tensor, "batch k *state"]:
     """States given observations, whose parameters are known."""
     if isinstance(observation, Reader):
         drawn = observation.plain(answer.sample(observation(x), count, generator=generator))
     elif isinstance(answer, ReverseAnswer) and observation is not None:
-        final = sample_final(answer.posterior, observation, x, count, generator=generator)
+        final = sample_final(answer.posterior, observation, x, count, generator=generator, finals=finals)
         drawn = answer.learned.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
     elif asked.answer == "samples":
         drawn = answer.sample(x, count, generator=generator)
