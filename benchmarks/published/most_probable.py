@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,20 +12,48 @@ import physinv as pi
 from physinv.laws.covariance import isotropic
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import gaussian_prior_of
-from physinv.methods.classical.minimise import lbfgs
+from physinv.methods.classical.minimise import LeastSquares, lbfgs
+from physinv.methods.classical.record_objective import RecordObjective
 from physinv.methods.classical.strong_constraint import StrongConstraint, strong_constraint
 
 WINDOWS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # shares of the time that the searches of strong_constraint run over
 PROBES = 6
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A cost function that tells of each point at which its gradient is asked for."""
+
+    objective: RecordObjective
+    hear: Callable[[RecordObjective, Tensor, Tensor], None]
+
+    def gradient(self, u: Tensor, /) -> tuple[Tensor, Tensor]:
+        value, gradient = self.objective.gradient(u)
+        self.hear(self.objective, u, value)
+        return value, gradient
+
+    def precondition(self, v: Tensor, /) -> Tensor:
+        return self.objective.precondition(v)
+
+
 def most_probable(
-    process: pi.Simulator, known: Tensor, record: pi.ObservationRecord, iterations: int, draw: int = 100
+    process: pi.Simulator,
+    known: Tensor,
+    record: pi.ObservationRecord,
+    iterations: int,
+    draw: int = 100,
+    hear: Callable[[RecordObjective, Tensor, Tensor], None] | None = None,
 ) -> StrongConstraint:
     """The answer to a record of a process without noise, with the Gaussian prior of known states."""
     forward = Forward(process, torch.zeros(process.shape), isotropic(1.0))
     prior = gaussian_prior_of(process, known)
-    return strong_constraint(forward, prior, record, functools.partial(lbfgs, iterations=iterations), draw)
+
+    def minimise(objective: LeastSquares, u: Tensor) -> Tensor:
+        if hear is not None and isinstance(objective, RecordObjective):
+            return lbfgs(Watched(objective, hear), u, iterations=iterations)
+        return lbfgs(objective, u, iterations=iterations)
+
+    return strong_constraint(forward, prior, record, minimise, draw)
 
 
 def solves(iterations: int) -> float:
