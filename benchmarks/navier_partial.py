@@ -6,7 +6,9 @@ python benchmarks/navier_partial.py --seeds 0    400 trajectories, two minutes o
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 from common import repeat, trained
@@ -14,9 +16,10 @@ from torch import Tensor
 
 from physinv.config.settings import Settings
 from physinv.evaluation import metrics
-from physinv.laws.operators import named
-from physinv.posterior.partial import sample_given
 from physinv.posterior.posterior import Posterior
+from physinv.posterior.reconstruction import read_reconstruction
+from physinv.runs.reconstruct import reconstruct
+from physinv.runs.sampling.plan import SamplingPlan
 
 OBSERVATIONS, SAMPLES, TRAJECTORIES, NOISE, FACTORS = 16, 8, 400, 0.1, (2, 4, 8)
 
@@ -30,11 +33,14 @@ def once(seed: int, budget: float) -> dict[str, float]:
     figures = {"training seconds": seconds}
     figures |= scores("all of x_T", posterior.sample(final, SAMPLES, generator=generator), truth, begun)
     for factor in FACTORS:
-        observation = named(f"every:{factor}", NOISE, test.shape)
-        y = observation.observe(final, generator=generator)
+        plan = SamplingPlan(
+            samples=SAMPLES, limit=OBSERVATIONS, seed=seed, observe=f"every:{factor}", observed_noise=NOISE, certify=0
+        )
         begun = time.perf_counter()
-        samples = sample_given(posterior, observation, y, SAMPLES, generator=generator)
-        figures |= scores(f"{len(y[0].flatten())} points, every:{factor}", samples, truth, begun)
+        with tempfile.TemporaryDirectory() as tmp:
+            reconstruct(run, test, Path(tmp) / "r.hdf5", plan)
+            samples = read_reconstruction(Path(tmp) / "r.hdf5").samples
+        figures |= scores(f"{test.shape[-1] ** 2 // factor**2} points, every:{factor}", samples, truth, begun)
     begun = time.perf_counter()
     known = run.simulator.initial(OBSERVATIONS * SAMPLES, generator=generator)
     return figures | scores("nothing (draws of the prior)", known.reshape(-1, SAMPLES, *test.shape), truth, begun)

@@ -31,6 +31,7 @@ def sample_given(
     size: float = 0.1,
     reference: ReferenceLaw | None = None,
     generator: torch.Generator | None = None,
+    finals: Float[Tensor, "m *state"] | None = None,
 ) -> Float[Tensor, "batch n *state"]:
     """Draw initial states from ``p(x_0 | y)``: final states by :func:`sample_final`, each followed by the reversal.
 
@@ -43,6 +44,7 @@ def sample_given(
         size: Size of a move, in (0, 1].
         reference: Reference law; None: that of the score model.
         generator: Source of randomness, on the device of ``y``.
+        finals: Final states of other trajectories; see :func:`sample_final`.
 
     Returns:
         Initial states ``(batch, n, *state)``.
@@ -52,7 +54,7 @@ def sample_given(
     """
     check_instance(posterior, Posterior, "posterior", "give sample_given(posterior, observation, y, n)")
     final = sample_final(
-        posterior, observation, y, n, sweeps=sweeps, size=size, reference=reference, generator=generator
+        posterior, observation, y, n, sweeps=sweeps, size=size, reference=reference, generator=generator, finals=finals
     )
     return posterior.draws(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
 

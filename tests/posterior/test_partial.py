@@ -107,6 +107,19 @@ def test_two_stages_give_the_exact_posterior_of_a_linear_gaussian_process(sweeps
         assert_standard(whitened(x, mean, C))
 
 
+def test_draws_that_begin_at_final_states_of_the_same_law_are_exact(generator):
+    """Final states that were reached, moved to what is observed: the posterior where all is Gaussian."""
+    heat, law, posterior, observation = gaussian_heat(0.5)
+    n, like = 5000, torch.zeros(1, *heat.shape, dtype=F64)
+    y = observation.observe(heat.simulate(1, generator=generator, dtype=F64)[:, -1], generator=generator)
+    z, t = torch.randn(50_000, *heat.shape, generator=generator, dtype=F64), torch.tensor(heat.horizon, dtype=F64)
+    power = heat.decay(0.0, t, like) ** 2 * law.power + heat.variance(0.0, t, like)
+    mean = heat.unmodes(heat.decay(0.0, t, like) * heat.modes(law.mean0[None]), like)
+    finals = mean + heat.unmodes(power.sqrt() * heat.modes(z), z)
+    drawn = sample_given(posterior, observation, y, n, sweeps=0, finals=finals, generator=generator)[0]
+    assert_standard(whitened(drawn, law.given(observation).mean(y), dense(heat, law.power, observation)[1]))
+
+
 @pytest.mark.parametrize("noise", [0.1, 1e-3])
 def test_guidance_by_moment_matching_gives_the_exact_posterior(noise, generator):
     """The reversal starts from draws that do not depend on y; also for very small observation noise."""

@@ -33,9 +33,10 @@ def test_right_draws_are_kept(generator):
 
 
 def test_draws_that_know_nothing_are_those_of_the_prior(generator):
+    """The parabola has its minimum at 0 then, up to the chance of 200 truths, over the distance of the two laws."""
     _, prior, truth = case(0.3, 0.0, generator)
-    assert best_share(LAYOUT, 3 * torch.randn(200, 50, 2, generator=generator), prior, truth) < 0.05
-    assert best_share(LAYOUT, prior[None, :10].expand(200, 10, 2) + 5, prior, truth) == 0
+    assert best_share(LAYOUT, 5 + 3 * torch.randn(200, 50, 2, generator=generator), prior, truth) < 0.05
+    assert best_share(LAYOUT, prior[None, :10].expand(200, 10, 2) + 5, prior, truth) < 0.05
 
 
 def test_in_between_the_share_is_that_of_the_best_mixture(generator):
