@@ -244,7 +244,9 @@ def unknown(result: Result) -> Table:
     """Scores of parameters that were unknown, beside those of the exact joint posterior where it is known."""
     keys = [k for k in result["figures"] if not k.endswith(", exact")]
     rows = {k: [k, f"{k}, exact" if f"{k}, exact" in result["figures"] else "–"] for k in keys}
-    return table(result, "Unknown parameters, and noise of sensors", ["drawn", "exact"], rows)
+    made = [f"{name} {m['updates']} updates, {m['observations']} observations" for name, m in result["made"].items()]
+    note = f"Training and test: {'; '.join(made)}."
+    return table(result, "Unknown parameters, and noise of sensors", ["drawn", "exact"], rows, note)
 
 
 def race(result: Result) -> Table:
@@ -374,6 +376,7 @@ DETAILS = (
     ("heat-partial", partial),
     ("sensors-burgers", sensors("Burgers' equation")),
     ("navier-partial", navier),
+    ("candidates", rows_by_name("Navier-Stokes 16 x 16, few sensors: the ways to x_0")),
     ("several-times", grouped("Observations at several times", "Ornstein-Uhlenbeck, four sensors")),
     ("several-times", grouped("Observations at several times", "heat 16")),
     ("unknown-parameters", unknown),

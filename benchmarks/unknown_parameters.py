@@ -3,17 +3,18 @@
 physinv's own method is trained on trajectories that each have a parameter of their own, and draws parameter and state
 together for fresh observations.  The exact joint posterior, by quadrature over the parameter, answers the same where it
 is known (rate and diffusivity).  CRPS, coverage of 90 % intervals and the p value of the ranks (SBC) of the parameter,
-CRPS of the state, and the energy score of both together.
+CRPS of the state, and the energy score of both together.  The record keeps the systems that are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
 import torch
-from common import ROOT, write
+from common import COMMIT, ROOT, write
 
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
@@ -79,13 +80,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    figures = {}
+    file = args.out / "unknown-parameters.json"
+    before = json.loads(file.read_text("utf-8")) if file.exists() else {"figures": {}, "made": {}}
+    figures, made = before["figures"], before["made"]
     for name in args.only:
         found = once(name, args.seed, args.updates, args.observations, args.draws)
         print("\n".join(f"{name}: {key:45s} {value:.4g}" for key, value in found.items()), flush=True)
+        figures = {key: value for key, value in figures.items() if not key.startswith(f"{name}: ")}
         figures |= {f"{name}: {key}": [value] for key, value in found.items()}
-    about = {"benchmark": "unknown-parameters", "seeds": [args.seed], "updates": args.updates}
-    write(args.out / "unknown-parameters.json", about | {"observations": args.observations}, figures)
+        made[name] = {"updates": args.updates, "observations": args.observations, "commit": COMMIT}
+        write(file, {"benchmark": "unknown-parameters", "seeds": [args.seed], "made": made}, figures)
 
 
 if __name__ == "__main__":

@@ -278,6 +278,7 @@ def _record(
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
             warn=told.append,
+            announce=console.note,
         )
     with keeping(f"the reconstruction in {out} is whole"):
         console.warn(told)

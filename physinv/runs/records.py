@@ -39,6 +39,7 @@ from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
+from physinv.runs.sampling.waiting import waiting
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
 _NEAR = 1e-6  # of the horizon: times that are the same
@@ -86,6 +87,7 @@ def reconstruct_record(
     overwrite: bool = True,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> None:
     """Reconstruct trajectories from observations at several times.
 
@@ -99,6 +101,7 @@ def reconstruct_record(
         overwrite: Whether an older reconstruction in ``out`` is replaced.
         progress: Called with the number of trajectories done and their total.
         warn: Called with each sentence that the method says of its draws.
+        announce: Called with a sentence on how long draws will take, where that is long, before they begin.
 
     Raises:
         ValueError: If the method answers no records, a time is not stored, or draws are not finite.
@@ -134,6 +137,8 @@ def reconstruct_record(
     if isinstance(process, Varying):
         shown = process.hidden(shown)
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
+    if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
+        announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")
     parts = [
         part
