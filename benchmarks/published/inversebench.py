@@ -22,7 +22,7 @@ PUBLISHED = {
     "every 2, noise 0: relative L2 of the most probable state": 0.120,
     "solves for each observation": 319_488,
 }
-TOLD = (1, 10, 20, 30, 40, 60, 80, 100, 150, 200, 300)  # gradients of a window after which the error is told
+TOLD = (1, 10, 20, 40, 60, 80, 100, 150, 200, 250, 300, 400, 600)  # gradients of a window after which the error is told
 
 
 class Curve:
@@ -55,8 +55,9 @@ class Curve:
 def figures(
     seed: int,
     observations: int = 1,
-    iterations: int = 40,
-    known: int = 48,
+    iterations: int = 12,
+    last: int = 300,
+    known: int = 16,
     factor: int = 2,
     noise: float = 0.0,
     draws: int = 0,
@@ -71,7 +72,9 @@ def figures(
     observation = named(f"every:{factor}", noise or 1e-3 * float(final.std()), process.shape)
     y = observation.observe(final, generator=generator) if noise else observation.operator(final)
     curve, record = Curve(process, truth), pi.ObservationRecord((1.0, observation))
-    answer = most_probable(process, fields[:known], record, iterations, hear=curve if observations == 1 else None)
+    answer = most_probable(
+        process, fields[:known], record, iterations, last=last, hear=curve if observations == 1 else None
+    )
     name = f"every {factor}, noise {noise:g}"
     found = {f"{name}: relative L2 of the most probable state": relative(answer.mean(y), truth)}
     found |= {f"{name}: after {n} gradients of the last search": error for n, error in curve.found.items()}
@@ -81,4 +84,4 @@ def figures(
             f"{name}: CRPS": float(pi.metrics.crps(samples, truth)),
             f"{name}: coverage of 90 %": float(pi.metrics.coverage(samples, truth)),
         }
-    return found | {"solves for each observation": solves(iterations)}
+    return found | {"solves for each observation": solves(iterations, last)}

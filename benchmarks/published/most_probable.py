@@ -18,6 +18,7 @@ from physinv.methods.classical.strong_constraint import StrongConstraint, strong
 
 WINDOWS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # shares of the time that the searches of strong_constraint run over
 PROBES = 6
+MEMORY, LONG_MEMORY = 10, 50  # pairs of steps that a search remembers
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,30 @@ def most_probable(
     record: pi.ObservationRecord,
     iterations: int,
     draw: int = 100,
+    last: int | None = None,
     hear: Callable[[RecordObjective, Tensor, Tensor], None] | None = None,
 ) -> StrongConstraint:
-    """The answer to a record of a process without noise, with the Gaussian prior of known states."""
+    """The answer to a record of a process without noise, with the Gaussian prior of known states.
+
+    The last search, for the initial state with errors as they are, has ``last`` iterations, and a longer memory.
+    """
     forward = Forward(process, torch.zeros(process.shape), isotropic(1.0))
     prior = gaussian_prior_of(process, known)
 
     def minimise(objective: LeastSquares, u: Tensor) -> Tensor:
-        if hear is not None and isinstance(objective, RecordObjective):
-            return lbfgs(Watched(objective, hear), u, iterations=iterations)
-        return lbfgs(objective, u, iterations=iterations)
+        assert isinstance(objective, RecordObjective)
+        count, memory = iterations, MEMORY
+        if last is not None and objective.begin == 0:
+            count, memory = (last, LONG_MEMORY) if objective.soft == 1 else (iterations, MEMORY)
+        return lbfgs(objective if hear is None else Watched(objective, hear), u, iterations=count, memory=memory)
 
     return strong_constraint(forward, prior, record, minimise, draw)
 
 
-def solves(iterations: int) -> float:
+def solves(iterations: int, last: int | None = None) -> float:
     """Solves of the whole window: a gradient counts as three, the probes of the preconditioner as two each."""
-    return sum(share * (3 * (iterations + 1) + 2 * (PROBES + 1) + 2) for share in WINDOWS)
+    counts = [*[iterations] * (len(WINDOWS) - 1), iterations if last is None else last]
+    return sum(share * (3 * (count + 1) + 2 * (PROBES + 1) + 2) for share, count in zip(WINDOWS, counts, strict=True))
 
 
 def relative(found: Tensor, truth: Tensor) -> float:
