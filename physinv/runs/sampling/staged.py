@@ -58,6 +58,9 @@ class Staged:
         Args:
             drawn: Draws of the two stages.
             generator: Source of randomness, on the device of the draws.
+
+        Returns:
+            As many states.
         """
         if self.share >= _ALL:
             return drawn
