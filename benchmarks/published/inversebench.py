@@ -37,11 +37,13 @@ class Curve:
     def __call__(self, objective: RecordObjective, u: Tensor, value: Tensor) -> None:
         """Hear of a gradient."""
         t, soft = objective.begin, objective.soft
+        if t not in self.states:
+            self.states[t] = self.process.run(self.truth, [0.0, t], noise=False)[:, -1]
         if (t, soft) != self.last:
             self.last, self.gradients = (t, soft), 0
             self.found.clear()
-        if t not in self.states:
-            self.states[t] = self.process.run(self.truth, [0.0, t], noise=False)[:, -1]
+            of_truth = float(objective.value(objective.prior.standardise(self.states[t])).mean())
+            print(f"state at {t:g}, errors times {soft:g}: cost of the truth {of_truth:.5g}", flush=True)
         self.gradients += 1
         if self.gradients in TOLD:
             truth = self.states[t]
