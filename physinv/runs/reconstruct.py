@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import torch
 from torch import Tensor
 
 from physinv.config.devices import threads_for
