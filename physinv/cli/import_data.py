@@ -22,6 +22,10 @@ def import_(
     dims: Annotated[
         str | None, typer.Option(help="Names of their axes as the file has them, such as sample,time,y,x.")
     ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(help="Variables that are the states at one time each: INITIAL,FINAL; needs --times, such as 0:1."),
+    ] = None,
     times: Annotated[str | None, typer.Option(help="Times: a step, FIRST:LAST, or the name of a variable.")] = None,
     positions: Annotated[
         list[str] | None,
@@ -83,6 +87,7 @@ def import_(
     choices = Choices(
         variable=variable,
         dims=dims,
+        frames=frames,
         times=times,
         positions=_pairs(positions or []),
         boundary=boundary,

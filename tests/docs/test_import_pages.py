@@ -75,13 +75,28 @@ def test_commands(page, tmp_path, monkeypatch, capsys):
     assert "crps" in capsys.readouterr().out
 
 
+def test_pairs(tmp_path, monkeypatch):
+    """The block about initial and final states as two arrays."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x0 = rng.normal(size=(60, 3))
+    xT = 0.5 * x0 + 0.3 * rng.normal(size=(60, 3))
+    np.savez("pairs.npz", x0=x0, xT=xT)
+    np.save("x0.npy", x0)
+    np.save("xT.npy", xT)
+    block = re.findall(r"```console\n(.*?)```", (GUIDE / "own_arrays.md").read_text("utf-8"), re.DOTALL)[1]
+    for line in block.splitlines():
+        cli.main(re.sub(r"--budget \S+", "--steps 4", line.removeprefix("$ physinv ")).split())
+    assert xr.open_dataset("pairs.hdf5", engine="h5netcdf", phony_dims="sort").samples.shape == (60, 16, 3)
+
+
 def test_particles(tmp_path, monkeypatch, capsys):
     """The block about particles, as far as it does not need what reads GSD."""
     monkeypatch.chdir(tmp_path)
     walk = np.random.default_rng(0).normal(0, 0.2, (120, 4, 2)).cumsum(0)
     np.save("positions.npy", (walk + 2) % 4 - 2)
     np.save("boxes.npy", np.full((120, 2), 4.0))
-    block = re.findall(r"```console\n(.*?)```", (GUIDE / "own_arrays.md").read_text("utf-8"), re.DOTALL)[1]
+    block = re.findall(r"```console\n(.*?)```", (GUIDE / "own_arrays.md").read_text("utf-8"), re.DOTALL)[2]
     for line in block.splitlines():
         words = re.sub(r"--budget \S+", "--steps 3 --set width=8", line.removeprefix("$ physinv "))
         if "run.gsd" not in words:

@@ -17,6 +17,7 @@ class Choices:
     Args:
         variable: Names of the variables that make up a state, separated by commas.
         dims: Names of their axes in the order of the file, separated by commas.
+        frames: Names of variables that are the states at one time each, in that order, such as ``initial,final``.
         times: Name of a variable with the times, a time step, or ``first:last``.
         positions: By axis of space the name of a variable, a spacing, or ``first:last``.
         boundary: What lies at the ends: ``periodic``, ``wall`` or ``open``, or ``axis=word`` for each axis.
@@ -38,6 +39,7 @@ class Choices:
 
     variable: str | None = None
     dims: str | None = None
+    frames: str | None = None
     times: str | None = None
     positions: Mapping[str, str] = field(default_factory=dict)
     boundary: str | None = None
@@ -56,6 +58,8 @@ class Choices:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"`every` must be at least 1, got {self.every}.")
+        if self.frames is not None and self.variable is not None:
+            raise ValueError("`frames` and `variable` both say what a state is made of; give one of them.")
         if self.window is not None and self.window < 2:
             raise ValueError(f"`window` must be at least 2 states, got {self.window}.")
         if self.stride is not None and (self.window is None or self.stride < 1):

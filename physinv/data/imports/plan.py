@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from physinv.data.imports.choices import Choices
 from physinv.data.imports.context import context_of
+from physinv.data.imports.frames import stacked, together
 from physinv.data.imports.missing import find_mask
 from physinv.data.imports.particles import beside_particles
 from physinv.data.imports.recording import Recording
@@ -189,20 +190,33 @@ def _open(sources: Sequence[Path | str | xr.Dataset], choices: Choices) -> dict[
                         f"{base} must hold a folder `valid` beside `train`, for validation; put some of the training "
                         f"files there, or import {base / 'train'} alone, which is then divided."
                     )
-                return {s: [_recording(p, choices) for p in files] for s, files in found.items()}
+                return {s: _recordings(files, choices) for s, files in found.items()}
     paths = (_files(Path(s)) if not isinstance(s, xr.Dataset) and _is_folder(Path(s)) else [s] for s in sources)
-    return {"": [_recording(p, choices) for p in itertools.chain(*paths)]}
+    return {"": _recordings(list(itertools.chain(*paths)), choices)}
 
 
-def _recording(source: Path | str | xr.Dataset, choices: Choices) -> Recording:
+def _recordings(sources: Sequence[Path | str | xr.Dataset], choices: Choices) -> list[Recording]:
+    """A recording of each source; where initial and final states are files of their own, one of all of them."""
+    frames = names_of(choices.frames)
+    if not frames:
+        return [_recording(_opened(source), names_of(choices.dims), choices) for source in sources]
+    found = [stacked(one, frames, names_of(choices.dims)) for one in together([_opened(s) for s in sources], frames)]
+    return [_recording(one, dims, choices) for one, dims in found]
+
+
+def _opened(source: Path | str | xr.Dataset) -> xr.Dataset:
     opened = source if isinstance(source, xr.Dataset) else open_source(source)
     if opened.attrs.get("physinv"):
         raise ValueError(f"{source} was written by physinv; it needs no import, use it as it is.")
-    c, beside = choices, names_of(choices.context)
+    return opened
+
+
+def _recording(opened: xr.Dataset, dims: list[str], choices: Choices) -> Recording:
+    c, beside, path = choices, names_of(choices.context), str(opened.attrs.get("path", "the dataset"))
     context = context_of(opened, beside, c.times) if beside else {}
     left = opened.drop_vars([name for name in beside if name in opened.data_vars])
-    left, particles = beside_particles(left, names_of(c.dims), c.box, str(source)[:200])
-    states = states_of(left, c.variable, c.dims, times=c.times, positions=c.positions, boundary=c.boundary)
+    left, particles = beside_particles(left, dims, c.box, path)
+    states = states_of(left, c.variable, dims, times=c.times, positions=c.positions, boundary=c.boundary)
     recording = Recording(states, context, particles)
     return recording if c.resample is None else recording.resampled(c.resample)
 

@@ -17,6 +17,8 @@ from physinv.data.sources.roles import role_of
 from physinv.data.sources.states import state_array
 from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
 
+_FRAMES = "`--frames`, such as `--frames initial,final --times 0:1`"
+
 
 class Recording:
     """Describe the states of one file and read them.
@@ -217,19 +219,26 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
             )
         raise ValueError(
             f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "
-            f"with `--dims`, such as {states.attrs['dims_example']}."
+            f"with `--dims`, such as {states.attrs['dims_example']}.{_pair(states)}"
         )
     if "time" not in a.dims:
         raise ValueError(
             f"`{name}` of {path} has the axes {', '.join(map(str, a.dims))}, none of which is time; name all in their "
-            "order with `--dims`. Initial and final states that are two arrays have to be stacked along time: "
-            "`np.stack([initial, final], 1)`."
+            f"order with `--dims`. Initial and final states that are two arrays are named by {_FRAMES}."
         )
     if "time" not in states.coords:
         raise ValueError(
             f"{path} does not say at which times its {a.sizes['time']} states were taken; give `--times`, a step such "
             "as 0.1, first:last, or the name of a variable."
         )
+
+
+def _pair(states: xr.Dataset) -> str:
+    """How two arrays of one shape are imported, if they are initial and final states."""
+    names = [str(n) for n in states.data_vars]
+    if len(names) != 2 or len({states[n].shape for n in names}) > 1:
+        return ""
+    return f" If these are initial and final states, two arrays, add `--frames {','.join(names)} --times 0:1`."
 
 
 def _remedy(unfit: list[str]) -> str:

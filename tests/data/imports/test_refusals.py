@@ -135,5 +135,7 @@ def test_pairs_of_functions_have_no_time(tmp_path):
     np.savez(tmp_path / "pairs.npz", x=pair[0], y=pair[1])
     with pytest.raises(ValueError, match=r"have the name of an axis in `--dims`.* call the axis otherwise"):
         plan_import([tmp_path / "pairs.npz"], Choices(variable="x", dims="sample,channel,x"))
-    with pytest.raises(ValueError, match=r"none of which is time.*np\.stack\(\[initial, final\], 1\)"):
+    with pytest.raises(ValueError, match=r"none of which is time.*are named by `--frames`, such as `--frames initial"):
         plan_import([tmp_path / "pairs.npz"], Choices(variable="x,y", dims="sample,channel,s"))
+    pairs = plan_import([tmp_path / "pairs.npz"], Choices(frames="x,y", dims="sample,channel,s", times="0:1"))
+    assert pairs.recorded.layout.shape == (1, 16)
