@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["mean_error"]
+__all__ = ["effective_number", "mean_error"]
 
 import torch
 from jaxtyping import Float
@@ -33,8 +33,23 @@ def mean_error(series: Float[Tensor, "*many n"]) -> Float[Tensor, "*many"]:
         series.
     """
     n = series.shape[-1]
+    square = (series - series.mean(-1, keepdim=True)).square().mean(-1)
+    return (square * n / effective_number(series) / (n - 1)).sqrt()
+
+
+def effective_number(series: Float[Tensor, "*many n"]) -> Float[Tensor, "*many"]:
+    r"""Return how many independent numbers have a mean as uncertain as that of a series: :math:`n (1 - r) / (1 + r)`.
+
+    Args:
+        series: Numbers in the order of time, along the last axis; two or more.
+
+    Returns:
+        The number for each series, as of an autoregression of order one; ``n`` where neighbours are alike by no more
+        than chance explains.
+    """
+    n = series.shape[-1]
     gap = series - series.mean(-1, keepdim=True)
     square = gap.square().mean(-1)
     r = (gap[..., 1:] * gap[..., :-1]).mean(-1) / square.clamp(min=torch.finfo(square.dtype).tiny)
     r = torch.where(r > _CHANCE / n**0.5, r.clamp(max=1 - 2 / n), torch.zeros_like(r))
-    return (square * (1 + r) / (1 - r) / (n - 1)).sqrt()
+    return n * (1 - r) / (1 + r)

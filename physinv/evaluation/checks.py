@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.series import mean_error
+from physinv.equations.series import effective_number, mean_error
 from physinv.evaluation.patches import patch_c2st, patch_size
 from physinv.evaluation.physics.forward_misfit import end_noise, forward_misfit
 from physinv.evaluation.roughness import band_power, total_variation, zigzags
-from physinv.evaluation.value_range import outside
+from physinv.evaluation.value_range import beyond_by, outside, value_range
 from physinv.laws.observation import Observation
 from physinv.processes.simulator import Simulator
 
@@ -160,19 +160,36 @@ def _misfit(
 
 
 def _range(samples: Tensor, truth: Tensor, known: Tensor | None, simulator: Simulator) -> list[Check]:
-    """Share of samples outside the range of the truths, and of what else is known."""
-    every = truth if known is None else torch.cat([truth, known])
-    far, expected = outside(samples, every, simulator.layout)
+    """Share of samples outside the range of the truths, and of what else is known.
+
+    Known states that follow each other in time are alike: few of them are worth many, and exact samples lie outside
+    their range more often than each of them lies outside that of the others.
+    """
+    layout, every = simulator.layout, truth if known is None else torch.cat([truth, known])
+    far, expected = outside(samples, every, layout)
     shares = far.double().mean(1)
-    error = float((mean_error(shares).square() + expected * (1 - expected) / len(every)).sqrt())
+
+    # How often a known state would lie outside by chance, were each as likely to as the samples are.
+    value = float(shares.mean())
+    chance = max(value, expected) * (1 - max(value, expected))
+    worth = sum(_worth(states, layout) for states in (truth, known) if states is not None and len(states) > 1)
+    error = float((mean_error(shares).square() + chance / max(worth, 1.0)).sqrt())
     about = f"share of samples with a number outside the range of {len(every)} known initial states"
-    check = Check("outside", float(shares.mean()), expected, error, about)
+    check = Check("outside", value, expected, error, about)
     if check.significant and check.value > expected + 0.005:
         usual = f" ({_percent(expected)} are expected)" if expected > 0 else ""
+        numbers, by = beyond_by(samples, every, layout)
+        how = f"with {_percent(numbers)} of their numbers, by up to {_percent(by)} of the range"
         check = _warned(
-            check, f"{_percent(check.value)} of the samples lie outside all data{usual}: do not trust them."
+            check, f"{_percent(value)} of the samples lie outside all data{usual}, {how}: do not trust them."
         )
     return [check]
+
+
+def _worth(states: Tensor, layout: StateLayout) -> float:
+    """How many independent states give as good a range as states in the order of time."""
+    ends = torch.cat([end.flatten(1) for end in value_range(states, layout)], 1).double()
+    return float(effective_number(ends.T).mean())
 
 
 def _roughness(samples: Tensor, truth: Tensor, generator: torch.Generator | None) -> list[Check]:

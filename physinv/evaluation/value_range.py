@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["outside", "value_range"]
+__all__ = ["beyond_by", "outside", "value_range"]
 
 import torch
 from jaxtyping import Bool, Float
@@ -73,6 +73,34 @@ def outside(
     least = torch.where(low == lows[0], lows[1], lows[0])
     most = torch.where(high == highs[-1], highs[-2], highs[-1])
     return out, float(_beyond(low, high, least, most).double().mean())
+
+
+def beyond_by(
+    samples: Float[Tensor, "n members *state"], known: Float[Tensor, "count *state"], layout: StateLayout
+) -> tuple[float, float]:
+    """Return which share of the numbers in samples lies outside the range of known states, and by how much at most.
+
+    Args:
+        samples: Samples of initial states.
+        known: Initial states from the prior.
+        layout: What the axes of a state are.
+
+    Returns:
+        The share of numbers outside, a hundredth of the range being allowed, and the largest distance from the range
+        over its size.
+    """
+    lows, highs = value_range(known, layout)
+    low, high = lows.amin(0, keepdim=True), highs.amax(0, keepdim=True)
+    share, most = 0.0, 0.0
+    for drawn in samples:  # one observation after the other: there may be many points
+        x = layout.moving(drawn)
+        beyond = torch.maximum(low - x, x - high)
+        valid = beyond if layout.valid is None else beyond[..., layout.valid.to(x.device)]
+        size = (high - low).expand_as(beyond)
+        size = size if layout.valid is None else size[..., layout.valid.to(x.device)]
+        share += float((valid > _MARGIN * size).double().mean()) / len(samples)
+        most = max(most, float((valid / size.clamp(min=torch.finfo(size.dtype).tiny)).max()))
+    return share, most
 
 
 def _beyond(lower: Tensor, upper: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from physinv.equations.series import mean_error
+from physinv.equations.series import effective_number, mean_error
 
 
 def autoregression(generator, many, n, r):
@@ -38,3 +38,10 @@ def test_repeating_every_number_leaves_the_error(generator):
     once, often = float(mean_error(x)), float(mean_error(x.repeat_interleave(20)))
     assert often == pytest.approx(once, rel=0.5)
     assert often > 3 * float(x.repeat_interleave(20).std()) / 800**0.5
+
+
+def test_alike_numbers_count_for_less(generator):
+    """Of an autoregression (1 - r) / (1 + r) of them count, and of independent numbers all."""
+    assert float(effective_number(autoregression(generator, 200, 400, 0.6)).mean()) == pytest.approx(100, rel=0.1)
+    free = effective_number(torch.randn(2000, 30, generator=generator))
+    assert float((free == 30).double().mean()) == pytest.approx(0.98, abs=0.02)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from physinv.evaluation.value_range import outside, value_range
+from physinv.evaluation.value_range import beyond_by, outside, value_range
 from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
 
 FIELD = FieldLayout(("u", "medium"), ("x",), [range(4)], "PERIODIC", static=("medium",))
@@ -66,3 +66,10 @@ def test_particles_have_one_range_for_all():
 def test_one_state_has_no_range():
     with pytest.raises(ValueError, match="at least 2 states"):
         outside(torch.zeros(1, 1, 1), torch.zeros(1, 1), VectorLayout("x", 1))
+
+
+def test_how_many_numbers_are_outside_and_by_how_much():
+    """A range of 2 for x and of 4 for y: one of six numbers is outside, by half of the range of y."""
+    known = torch.tensor([[-1.0, 0.0], [1.0, 4.0]])
+    samples = torch.tensor([[[0.0, 6.0], [1.01, 1.0], [0.5, 4.03]]])  # a hundredth of the range is allowed
+    assert beyond_by(samples, known, VectorLayout("x", 2)) == (pytest.approx(1 / 6), pytest.approx(0.5))
