@@ -24,7 +24,6 @@ from torch import Tensor
 
 from physinv.config.files import load_tensors, save_tensors
 from physinv.data.dataset import TrajectoryDataset
-from physinv.data.imports.windows import FEWEST_INDEPENDENT
 from physinv.evaluation.observed.final_law import FinalLaw, fit_final_law
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
 from physinv.methods.saving import below, prefixed
@@ -38,6 +37,7 @@ _INITIAL_NUMBERS, _MOST_INITIAL = 2**22, 512  # numbers in the initial states th
 _LAW_ROWS = 4096  # final states that are read for their law, which looks at fewer
 _LOOKED_UP = 4096  # initial states that are looked up among those of training, at most
 _SAME, _FEWEST_SAME = 0.5, 2  # of those expected to be found there, from which on it is no accident, and how many
+_FEW = 8  # independent trajectories from which a spread is known to 1 / (2 n)^(1/2), a quarter
 _LINEAR_NUMBERS = 2**24  # numbers in a linear estimate that is kept
 
 
@@ -112,21 +112,21 @@ def seen_in_training(
 
 
 def few_windows(info: Mapping[str, Any]) -> list[str]:
-    """Return the warning of a run whose validation windows all overlap, or that has a single one.
+    """Return the warning of a run whose validation windows are too few, or too much alike, to check a spread.
 
     Args:
         info: What run.json says; that of earlier versions does not know.
 
     Returns:
-        One sentence where fewer than two of them are independent of each other.
+        One sentence where fewer than eight of them are independent of each other.
     """
     count = info.get("independent", math.inf)
-    if count >= FEWEST_INDEPENDENT:
+    if count >= _FEW:
         return []
     return [
-        f"The validation data of the run are worth {count:.1f} independent trajectories: too few to say how wide "
-        "intervals have to be. Where the process changes with time they may be too narrow; record for longer, or "
-        "import with a shorter `--window` or a larger share `--valid`."
+        f"The validation data of the run are worth {count:.1f} independent trajectories: too few to check how "
+        f"wide intervals have to be, for which {_FEW} are needed. They may be too narrow, or too wide; record for "
+        "longer, or import with a shorter `--window` or a larger share `--valid`."
     ]
 
 

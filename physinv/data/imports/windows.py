@@ -7,9 +7,10 @@ over where it is long, so that every block sees all of its regimes and seasons.
 
 from __future__ import annotations
 
-__all__ = ["FEWEST_INDEPENDENT", "Window", "blocks_of_time", "common_grid", "independent", "starts_in"]
+__all__ = ["FEWEST_INDEPENDENT", "Window", "blocks_of_time", "common_grid", "held_out", "independent", "starts_in"]
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,6 +167,33 @@ def independent(count: int, config: Mapping[str, Any]) -> float:
         return float(count)
     window = Window(about["states"], about["every"], about["stride"])
     return count * min(1.0, window.stride / window.span)
+
+
+def held_out(count: int, parts: int, config: Mapping[str, Any]) -> list[tuple[slice, NDArray[np.int64]]]:
+    """Divide the trajectories of a split into blocks of time, and find those that have no times in common with each.
+
+    Args:
+        count: Trajectories in the split, in the order of time.
+        parts: Number of blocks.
+        config: Configuration of the dataset, which says how windows were cut, if they were.
+
+    Returns:
+        Each block, and the numbers of the trajectories that are left; none at all where a block would be worth less
+        than two trajectories.
+
+    Example:
+        >>> [(b.start, b.stop, rest.tolist()) for b, rest in held_out(8, 2, {})]
+        [(0, 4, [4, 5, 6, 7]), (4, 8, [0, 1, 2, 3])]
+        >>> overlapping = {"window": {"states": 2, "every": 1, "stride": 1}}
+        >>> [(b.start, b.stop, rest.tolist()) for b, rest in held_out(8, 2, overlapping)]
+        [(0, 4, [5, 6, 7]), (4, 8, [0, 1, 2])]
+    """
+    if independent(count, config) < parts * FEWEST_INDEPENDENT:
+        return []
+    alike = math.ceil(count / independent(count, config)) - 1  # neighbours on either side that share times
+    edges = np.linspace(0, count, parts + 1).round().astype(int).tolist()
+    every = np.arange(count)
+    return [(slice(a, b), every[(every < a - alike) | (every >= b + alike)]) for a, b in itertools.pairwise(edges)]
 
 
 def _shorter(n: int, window: Window) -> str:

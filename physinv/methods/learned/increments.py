@@ -15,14 +15,19 @@ from torch import Tensor
 
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
-from physinv.data.imports.windows import FEWEST_INDEPENDENT, independent
+from physinv.data.imports.windows import FEWEST_INDEPENDENT, held_out, independent
 from physinv.equations.sde import SDE, Score
-from physinv.equations.series import mean_error
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.learned.backbone import chunked
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, below, loaded_by, prefixed
-from physinv.models.increments import LEAST, FieldIncrements, IncrementLaw, VectorIncrements
+from physinv.models.increments import (
+    FieldIncrements,
+    IncrementLaw,
+    VectorIncrements,
+    spread_factor,
+    spread_scores,
+)
 from physinv.models.networks.build import build_network
 from physinv.processes.layout import StateLayout
 from physinv.training.objectives.base import Batch
@@ -31,9 +36,7 @@ _OPEN: dict[bool, dict[str, Any]] = {  # settings where they are left open: vect
     False: {"batch": 512, "rate": 3e-3, "validate_every": 50, "validate_windows": 4096},
     True: {"rate": 2e-3, "network": "tokens", "width": 64, "validate_every": 50},
 }
-_MEMBERS = {False: 4, True: 1}  # networks for vectors, for fields
-_STRETCHES = (0.25, 3.0, 56)  # of the spread, 1 among them, from which validation data choose
-_DOUBT, _SURE = 1.0, 2.0  # standard errors by which a factor has to be worse, and by which 1 has to be
+_MEMBERS = {False: 4, True: 2}  # networks for vectors, for fields
 _COPIES = 16  # draws for each error by which they are compared
 _JUDGED = 2**19  # numbers in the validation fields by which noise and spread are fitted, 64 fields at least
 
@@ -110,7 +113,8 @@ def load_increments(setup: Setup, tensors: Mapping[str, Tensor]) -> Increments:
     """
     on = {k: v.to(setup.device) for k, v in tensors.items()}
     settings, laws = _settings(setup.settings, setup.layout), []
-    for i in range(_MEMBERS[bool(setup.layout.space)]):
+    members = {name.partition(".")[0] for name in on if name.startswith(_folder(""))}  # fields had one once
+    for i in range(len(members)):
         law = _law(setup.layout, settings, seeds(setup.seed).child("member", i))
         law.load_state_dict(below(_folder(i), on))
         laws.append(law.to(setup.device).eval())
@@ -125,8 +129,9 @@ def fit_increments(problem: Problem) -> Increments:
     The linear estimate is the best of ridge regressions of ``x_0`` and of ``x_0 - x_T`` on validation data
     (:func:`~physinv.methods.classical.linear_estimate.fit_linear`).  Networks learn the law around it from
     cross-fitted estimates, whose errors are as large as on new data: of a vector four, from
-    different first weights.  Validation data set the spread.  No physics is learned, and nothing is run backward in
-    time.
+    different first weights, each without a quarter of the training data, a block of time.  What each of them says
+    about its block sets the spread; that of fields, of which there is one network, and of few trajectories is set by
+    validation data.  No physics is learned, and nothing is run backward in time.
 
     Args:
         problem: The process and its data.
@@ -145,54 +150,59 @@ def fit_increments(problem: Problem) -> Increments:
     first, last = (problem.train.states(i) for i in (0, -1))
     judges = [problem.valid.states(i) for i in (0, -1)]
 
-    # Train around the estimates; what remains is fitted to validation data, evenly over all of them.
+    # Train around the estimates, of several laws each without a block of time; what remains is fitted to validation
+    # data, evenly over all of them, and the spread to the blocks that were left out, where there are such.
     laws: list[IncrementLaw] = []
-    at = _evenly(len(judges[0]), max(64, _JUDGED // math.prod(layout.shape))).to(problem.device)
+    unseen: list[Tensor] = []
+    most = max(64, _JUDGED // math.prod(layout.shape))
+    at = _evenly(len(judges[0]), most).to(problem.device)
+    n, ends = problem.train.n_trajectories, problem.train.ends()
+    blocks = held_out(n, members, problem.train.config) if members > 1 else []
     for i in range(members):
         stream = seeds(problem.seed).child("member", i)
         law = _law(layout, part.settings, stream).to(problem.device)
         law.adapt(first, last, estimates)
         seen = law.seen(judges[1])
-        known = linear.mean(seen)
-        mine = part.part(_folder(i), share=1 / members, begun=i / members)
-        mine.minimise(law, increment_loss, estimates=(estimates, known), seed=stream)
+        known, mine = linear.mean(seen), part.part(_folder(i), share=1 / members, begun=i / members)
         generator = stream.child("method", "increments").generator(problem.device)
-        law.finish(judges[0][at], seen[at], known[at], generator)
+        judged = judges[0][at], seen[at], known[at]
+        if blocks:
+            block, rest = blocks[i][0], torch.from_numpy(blocks[i][1]).to(problem.device)
+            mine = replace(mine, train=ends.with_states(torch.stack([first[rest], last[rest]], 1)))
+            mine.minimise(law, increment_loss, estimates=(estimates[rest], known), seed=stream)
+            some = (block.start + _evenly(block.stop - block.start, max(64, most // members))).to(problem.device)
+            left_out = first[some], law.seen(last[some]), estimates[some]
+            law.finish(*(torch.cat(both) for both in zip(left_out, judged, strict=True)), generator)
+            unseen.append(_unseen(law.eval(), *left_out, generator))
+        else:
+            mine.minimise(law, increment_loss, estimates=(estimates, known), seed=stream)
+            law.finish(*judged, generator)
         laws.append(law.eval())
     answer = Increments(linear, tuple(laws))
+    if blocks:
+        return replace(answer, stretch=spread_factor(torch.cat(unseen, 1)))
     generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
-    stretch = _stretch(answer, judges[0][at], judges[1][at], generator)
+    stretch = spread_factor(_validated(answer, judges[0][at], judges[1][at], generator))
     if independent(problem.valid.n_trajectories, problem.valid.config) < FEWEST_INDEPENDENT:
         stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
     return replace(answer, stretch=stretch)
 
 
 @torch.no_grad()
-def _stretch(answer: Increments, initial: Tensor, final: Tensor, generator: torch.Generator) -> float:
-    """A factor of the spread: 1 unless its CRPS is clearly worse than the best one's, else the widest about as good.
-
-    Each error counts in units of the spread that was predicted for it.  Validation windows may be few and alike: then
-    they say little against the spread that was learned.  Where they do, too little spread is the worse mistake.  A
-    single trajectory says nothing about the spread.
-    """
-    if len(initial) < 2:
-        return 1.0
-    mean = answer.mean(final)[:, None]
-    noise, gap = answer.sample(final, _COPIES, generator=generator) - mean, initial[:, None] - mean
-    unit = noise.square().mean(1, keepdim=True).sqrt()
-    unit = unit.clamp(min=LEAST * float(unit.amax()) + torch.finfo(unit.dtype).tiny)
-    apart = (noise - noise.roll(1, 1)).abs() / 2
-    factors = torch.linspace(*_STRETCHES)
-    scores = torch.stack([(((f * noise - gap).abs() - f * apart) / unit).flatten(1).mean(1) for f in factors])
-    behind = scores - scores[scores.mean(1).argmin()]
-    worse, error = behind.mean(1), mean_error(behind)
-    one = int((factors - 1).abs().argmin())
-    if bool(worse[one] <= _SURE * error[one]):
-        return 1.0
-    return float(factors[worse <= _DOUBT * error].max())
+def _validated(answer: Increments, initial: Tensor, final: Tensor, generator: torch.Generator) -> Tensor:
+    """Scores of factors of the spread of an answer on validation data."""
+    mean = answer.mean(final)
+    return spread_scores(answer.sample(final, _COPIES, generator=generator) - mean[:, None], initial - mean)
 
 
-def _folder(i: int) -> str:
+@torch.no_grad()
+def _unseen(law: IncrementLaw, initial: Tensor, seen: Tensor, estimate: Tensor, generator: torch.Generator) -> Tensor:
+    """Scores of factors of the spread of a law on the training data that it was not trained on."""
+    mean = law.mean(seen, estimate)
+    return spread_scores(law.draw(seen, estimate, _COPIES, generator=generator) - mean[:, None], initial - mean)
+
+
+def _folder(i: int | str) -> str:
     """Name of a member among folders and tensors."""
     return f"member-{i}"
 

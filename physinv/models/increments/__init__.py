@@ -7,6 +7,7 @@ which continues a trend where a network cannot.
 
 from physinv.models.increments.base import LEAST, IncrementLaw
 from physinv.models.increments.field import FieldIncrements
+from physinv.models.increments.spread import spread_factor, spread_scores
 from physinv.models.increments.vector import VectorIncrements
 
-__all__ = ["LEAST", "FieldIncrements", "IncrementLaw", "VectorIncrements"]
+__all__ = ["LEAST", "FieldIncrements", "IncrementLaw", "VectorIncrements", "spread_factor", "spread_scores"]

@@ -1,0 +1,44 @@
+"""The factor of a spread is found from errors, as far as they are many and not alike."""
+
+import math
+
+import pytest
+import torch
+
+from physinv.models.increments import spread_factor, spread_scores
+
+
+def errors(generator, n, size, repeats=1, d=3):
+    """Normal draws of unit spread, and errors of another size, each repeated."""
+    noise = torch.randn(n, 16, d, generator=generator).repeat_interleave(repeats, 0)
+    gap = size * torch.randn(n, d, generator=generator).repeat_interleave(repeats, 0)
+    return spread_scores(noise, gap)
+
+
+@pytest.mark.parametrize("size", [0.5, 0.8, 1.0, 1.7])
+def test_many_errors_say_the_factor(size, generator):
+    # 3000 errors know a deviation to 1.3 %, and the vertex of a parabola is off by a little more
+    assert spread_factor(errors(generator, 1000, size)) == pytest.approx(size, rel=0.06)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_the_unit_does_not_matter(scale, generator):
+    noise, gap = torch.randn(50, 16, 2, generator=generator), torch.randn(50, 2, generator=generator)
+    assert torch.allclose(spread_scores(scale * noise, scale * gap), spread_scores(noise, gap), rtol=1e-4)
+
+
+def test_few_and_alike_errors_say_little(generator):
+    """Four errors, and windows that overlap: fifty times the same four are no two hundred."""
+    few = [spread_factor(errors(generator, 4, 2.0, d=1)) for _ in range(40)]
+    alike = [spread_factor(errors(generator, 4, 2.0, 50, d=1)) for _ in range(40)]
+    many = [spread_factor(errors(generator, 200, 2.0, d=1)) for _ in range(10)]
+    logs = [math.fsum(map(math.log, found)) / len(found) for found in (few, alike, many)]
+    assert max(logs[:2]) < 0.6 * math.log(2) < 0.9 * math.log(2) < logs[2]
+    assert spread_factor(errors(generator, 1, 2.0)) == 1.0
+
+
+def test_a_fault_of_a_sensor_does_not_set_the_spread(generator):
+    """One error of a hundred is a thousand deviations: its slope counts as any other's, its size does not."""
+    noise, gap = torch.randn(200, 16, 1, generator=generator), torch.randn(200, 1, generator=generator)
+    gap[::100] = 1000.0
+    assert spread_factor(spread_scores(noise, gap)) == pytest.approx(1.0, abs=0.12)
