@@ -138,9 +138,9 @@ def test_validation_windows_that_overlap_say_little_of_the_width(tmp_path):
     assert few_windows({"independent": 8.0}) == few_windows({}) == []  # {}: of an earlier version, or simulated
 
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(300, 1, generator=generator).cumsum(0)
+    x = torch.randn(1000, 1, generator=generator).cumsum(0)
     np.save(tmp_path / "x.npy", x.numpy())
-    for window, warned in ((3, 0), (9, 1), (40, 1)):  # of 300 times 30 for validation
+    for window, warned in ((3, 0), (9, 1), (40, 1)):  # of 1000 times 100 for validation, in up to ten blocks
         data = tmp_path / f"d{window}"
         import_trajectories([tmp_path / "x.npy"], data, Choices(times="1", dims="time,component", window=window))
         train, valid, test = (TrajectoryDataset(data / "data" / part) for part in ("train", "valid", "test"))

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from physinv.data.imports.particles import Beside, in_cube, side_of
+from physinv.data.sources.build import is_line
 from physinv.data.sources.roles import role_of
 from physinv.data.sources.states import state_array
 from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
@@ -216,6 +217,13 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
         if unfit := states.attrs["unfit"]:
             raise ValueError(
                 f"{'; '.join(unfit)}; correct the file, or name the axes with `--dims` and give `{_remedy(unfit)}`."
+            )
+        if a.ndim == 1:  # columns of a table
+            lines = [str(n) for n, v in states.data_vars.items() if v.ndim == 1 and is_line(v.variable)]
+            such = f', such as `--times "{lines[0]}"`' if lines else ""
+            raise ValueError(
+                f"{path} does not say at which times its {lengths} rows were taken; name the column of times with "
+                f"`--times`{such}, or give a step, such as `--times 0.1`."
             )
         raise ValueError(
             f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "

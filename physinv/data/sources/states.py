@@ -52,7 +52,8 @@ def states_of(
         ValueError: If something needed is not said; the line names the argument that says it.
     """
     path, notes = str(source.attrs.get("path", "the dataset")), list(source.attrs.get("read_notes", ()))
-    names, left = _picked(source, names_of(variable), path)
+    named = {times, *(positions or {}).values()}  # of the user: these are no states
+    names, left = _picked(source, names_of(variable), named, path)
     picked = {n: _plain(source, n, path) for n in names}
     example, unfit = named_axes.about_axes(source, picked, times, path)
     picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
@@ -62,7 +63,7 @@ def states_of(
     states = _channels(picked, list(source.attrs.get("axes", ())), path)
     states, more = place_states(source, states, times, dict(positions or {}), path)
     told_of = parameters(source, states, names)
-    used = {*told_of, times, *(positions or {}).values()}  # times and positions that a user names are not left out
+    used = {*told_of, *named}
     notes += _left_out([n for n in left if n.removeprefix("scalars/") not in used], "choose with --variable")
     notes += _left_out(text, "text, not numbers")
     ends, about = boundaries(states, boundary, source.attrs.get("boundary", {}))
@@ -111,7 +112,7 @@ def _space(states: xr.Dataset) -> list[str]:
     return [str(d) for d in longest.dims if d not in ("sample", "time", "component")]
 
 
-def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str], list[str]]:
+def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path: str) -> tuple[list[str], list[str]]:
     """Names of the variables that make up a state, and of the other arrays."""
     plain = source.variables  # source[name] would look through all variables for each of them
     numeric = [str(n) for n in source.data_vars if plain[n].dtype.kind in "biufc" and plain[n].size > 1]
@@ -125,7 +126,7 @@ def _picked(source: xr.Dataset, wanted: list[str], path: str) -> tuple[list[str]
     if fields := [str(n) for n in source.attrs.get("fields", ())]:
         return fields, [n for n in numeric if n not in fields]
     bounds = {str(v.attrs["bounds"]) for v in source.variables.values() if "bounds" in v.attrs}
-    free = [n for n in numeric if n not in bounds and "grid_mapping_name" not in plain[n].attrs]
+    free = [n for n in numeric if n not in bounds | named and "grid_mapping_name" not in plain[n].attrs]
     dated = {d for n in free for d in plain[n].dims}
     dated = {d for d in dated if _role(source, d) == "time"}
     moving = [n for n in free if dated.intersection(plain[n].dims)]
