@@ -36,7 +36,8 @@ _OPEN: dict[bool, dict[str, Any]] = {  # settings where they are left open: vect
     False: {"batch": 512, "rate": 3e-3, "validate_every": 50, "validate_windows": 4096},
     True: {"rate": 2e-3, "network": "tokens", "width": 64, "validate_every": 50},
 }
-_MEMBERS = {False: 4, True: 2}  # networks for vectors, for fields
+_NETWORKS, _OF_FIELDS = 4, 2  # for vectors, and for fields with few validation data; one for other fields
+_PLENTY = 32  # independent validation trajectories from which on they know a spread: to 1 / (2 n)^(1/2), an eighth
 _COPIES = 16  # draws for each error by which they are compared
 _JUDGED = 2**19  # numbers in the validation fields by which noise and spread are fitted, 64 fields at least
 
@@ -113,7 +114,7 @@ def load_increments(setup: Setup, tensors: Mapping[str, Tensor]) -> Increments:
     """
     on = {k: v.to(setup.device) for k, v in tensors.items()}
     settings, laws = _settings(setup.settings, setup.layout), []
-    members = {name.partition(".")[0] for name in on if name.startswith(_folder(""))}  # fields had one once
+    members = {name.partition(".")[0] for name in on if name.startswith(_folder(""))}
     for i in range(len(members)):
         law = _law(setup.layout, settings, seeds(setup.seed).child("member", i))
         law.load_state_dict(below(_folder(i), on))
@@ -128,10 +129,10 @@ def fit_increments(problem: Problem) -> Increments:
 
     The linear estimate is the best of ridge regressions of ``x_0`` and of ``x_0 - x_T`` on validation data
     (:func:`~physinv.methods.classical.linear_estimate.fit_linear`).  Networks learn the law around it from
-    cross-fitted estimates, whose errors are as large as on new data: of a vector four, from
-    different first weights, each without a quarter of the training data, a block of time.  What each of them says
-    about its block sets the spread; that of fields, of which there is one network, and of few trajectories is set by
-    validation data.  No physics is learned, and nothing is run backward in time.
+    cross-fitted estimates, whose errors are as large as on new data: of a vector four, of a field with few
+    validation data two, from different first weights, each without a quarter or a half of the training data, a block
+    of time.  What each of them says about its block sets the spread.  Of other fields there is one network, and
+    validation data set the spread.  No physics is learned, and nothing is run backward in time.
 
     Args:
         problem: The process and its data.
@@ -146,7 +147,12 @@ def fit_increments(problem: Problem) -> Increments:
     if layout.positions:
         raise NotApplicableError("increments are for vectors and fields, got particles; take physinv.")
     linear, estimates = cross_fit(problem.simulator, problem.train, problem.valid)
-    part, members = replace(problem, settings=_settings(problem.settings, layout)), _MEMBERS[bool(layout.space)]
+    part = replace(problem, settings=_settings(problem.settings, layout))
+    judges_worth = independent(problem.valid.n_trajectories, problem.valid.config)
+    members, n = _OF_FIELDS if layout.space else _NETWORKS, problem.train.n_trajectories
+    blocks = held_out(n, members, problem.train.config)
+    if layout.space and (judges_worth >= _PLENTY or not blocks):  # networks of fields are dear
+        members, blocks = 1, []
     first, last = (problem.train.states(i) for i in (0, -1))
     judges = [problem.valid.states(i) for i in (0, -1)]
 
@@ -156,8 +162,7 @@ def fit_increments(problem: Problem) -> Increments:
     unseen: list[Tensor] = []
     most = max(64, _JUDGED // math.prod(layout.shape))
     at = _evenly(len(judges[0]), most).to(problem.device)
-    n, ends = problem.train.n_trajectories, problem.train.ends()
-    blocks = held_out(n, members, problem.train.config) if members > 1 else []
+    ends = problem.train.ends()
     for i in range(members):
         stream = seeds(problem.seed).child("member", i)
         law = _law(layout, part.settings, stream).to(problem.device)
@@ -183,7 +188,7 @@ def fit_increments(problem: Problem) -> Increments:
         return replace(answer, stretch=spread_factor(torch.cat(unseen, 1)))
     generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
     stretch = spread_factor(_validated(answer, judges[0][at], judges[1][at], generator))
-    if independent(problem.valid.n_trajectories, problem.valid.config) < FEWEST_INDEPENDENT:
+    if judges_worth < FEWEST_INDEPENDENT:
         stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
     return replace(answer, stretch=stretch)
 
