@@ -177,7 +177,8 @@ def fit_increments(problem: Problem) -> Increments:
             mine.minimise(law, increment_loss, estimates=(estimates[rest], known), seed=stream)
             some = (block.start + _evenly(block.stop - block.start, max(64, most // members))).to(problem.device)
             left_out = first[some], law.seen(last[some]), estimates[some]
-            law.finish(*(torch.cat(both) for both in zip(left_out, judged, strict=True)), generator)
+            x0, xT, guessed = (torch.cat(both) for both in zip(left_out, judged, strict=True))
+            law.finish(x0, xT, guessed, generator)
             unseen.append(_unseen(law.eval(), *left_out, generator))
         else:
             mine.minimise(law, increment_loss, estimates=(estimates, known), seed=stream)
