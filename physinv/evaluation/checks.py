@@ -23,6 +23,7 @@ from physinv.evaluation.physics.forward_misfit import end_noise, forward_misfit
 from physinv.evaluation.roughness import band_power, total_variation, zigzags
 from physinv.evaluation.value_range import beyond_by, outside, value_range
 from physinv.laws.observation import Observation
+from physinv.processes.layout_base import StateLayout
 from physinv.processes.simulator import Simulator
 
 FEWEST = 8
