@@ -130,8 +130,8 @@ def fit_increments(problem: Problem) -> Increments:
     The linear estimate is the best of ridge regressions of ``x_0`` and of ``x_0 - x_T`` on validation data
     (:func:`~physinv.methods.classical.linear_estimate.fit_linear`).  Networks learn the law around it from
     cross-fitted estimates, whose errors are as large as on new data: of a vector four, of a field with few
-    validation data two, from different first weights, each without a quarter or a half of the training data, a block
-    of time.  What each of them says about its block sets the spread.  Of other fields there is one network, and
+    validation data two, from different first weights, each without a quarter of the training data, a block of time.
+    What each of them says about its block sets the spread.  Of other fields there is one network, and
     validation data set the spread.  No physics is learned, and nothing is run backward in time.
 
     Args:
@@ -150,7 +150,7 @@ def fit_increments(problem: Problem) -> Increments:
     part = replace(problem, settings=_settings(problem.settings, layout))
     judges_worth = independent(problem.valid.n_trajectories, problem.valid.config)
     members, n = _OF_FIELDS if layout.space else _NETWORKS, problem.train.n_trajectories
-    blocks = held_out(n, members, problem.train.config)
+    blocks = held_out(n, _NETWORKS, problem.train.config)[:: _NETWORKS // members]
     if layout.space and (judges_worth >= _PLENTY or not blocks):  # networks of fields are dear
         members, blocks = 1, []
     first, last = (problem.train.states(i) for i in (0, -1))
