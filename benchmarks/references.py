@@ -96,7 +96,7 @@ SYSTEMS = {
     ),
     "burgers-2d-16": lambda: of_dataset("burgers-2d", 8, {"size": 16}, substeps=15, **FIELD),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
-    "swift-hohenberg": lambda: of_stranger("SwiftHohenberg", STRANGER, 8, substeps=4, **FIELD),
+    "swift-hohenberg": lambda: of_stranger("SwiftHohenberg", STRANGER, 24, substeps=4, **FIELD | {"iterations": 96}),
     "particles-3": lambda: of_dataset("particles", 40, {"particles": 3}, substeps=2, **SMALL),
 }
 
