@@ -58,7 +58,8 @@ def row(path: Path) -> tuple[str, str, str, str, str, str]:
             sum((cell["cost"] or {}).get(f"{part}_seconds") or 0.0 for part in ("training", "sampling"))
             for cell in cells
         )
-        command = f"physinv benchmark {path.parent.name}"
+        name = path.parent.name
+        command = f"physinv benchmark {name}" + ".toml" * (ROOT / "benchmarks" / f"{name}.toml").exists()
     else:
         record = json.loads(path.read_text("utf-8"))
         commits = {word.strip("(,)") for word in record["commit"].split() if len(word.strip("(,)")) == 40}
