@@ -215,9 +215,10 @@ def test_objectives(name, objective, made, fitted):
         return
     assert found.shape == ()
     assert bool(found.isfinite())
-    with torch.no_grad():  # as for validation
-        again = value()
-    # sums of gradients may be taken in another order, and terms of order one cancel: float32 leaves 1e-6 of them
-    assert torch.allclose(found, again, rtol=1e-4, atol=1e-5)
+    if objective != "implicit" or states.numel() < 100:  # whose gradients would be taken once more
+        with torch.no_grad():  # as for validation
+            again = value()
+        # sums of gradients may be taken in another order, and terms of order one cancel: float32 leaves 1e-6 of them
+        assert torch.allclose(found, again, rtol=1e-4, atol=1e-5)
     found.backward()
     assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.network.parameters())
