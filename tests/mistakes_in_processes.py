@@ -250,6 +250,11 @@ PROCESSES = {
         "`analysis` must be a function (ensemble, observation, seen, generator)",
     ),
     # Layouts and noising.
+    "empty-layout": ("pi.FieldLayout('u', 'x', [[]])", "`coordinates` must hold one or more positions along each axis"),
+    "tensor-parameter": (
+        "from physinv.processes.parameters import describe; assert describe(type(well)(barrier=torch.tensor(2.0)))['barrier'] == 2.0",
+        WORKS,
+    ),
     "nan-layout": ("pi.FieldLayout('u', 'x', [[0, float('nan')]])", "`coordinates` must be finite"),
     "repeated-layout": ("pi.FieldLayout('u', 'x', [[0, 0, 1]])", "`coordinates` must increase or decrease along each"),
     "unsorted-layout": ("pi.FieldLayout('u', 'x', [[0, 2, 1]])", "`coordinates` must increase or decrease along each"),

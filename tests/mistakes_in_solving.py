@@ -247,6 +247,8 @@ SOLVING = {
         "pi.Observation(torch.ones(2, 3), 0.1).observe(final)",
         "`operator` must have as many columns as a state has numbers, 1, got a matrix of shape (2, 3)",
     ),
+    "nan-matrix": ("pi.Observation(torch.tensor([[math.nan]]), 0.1)", "`operator` must be a matrix of ... got NaN"),
+    "empty-matrix": ("pi.Observation(torch.zeros(0, 2), 0.1)", "`operator` must be a matrix of ... got none"),
     "no-matrix": ("pi.Observation(torch.ones(3), 0.1)", "`operator` must be a function of states or a matrix"),
     "word-operator": ("pi.Observation('coarse:2', 0.1)", "`operator` must be a function ... named("),
     "flat-operator": (

@@ -34,6 +34,18 @@ TRAINING = {
         "pi.fit(model, well, train, valid, **brief, estimates=train.states(0))",
         "`estimates` must be two tensors, of `train` and of `valid`, got Tensor",
     ),
+    "resume-nothing": (
+        "pi.fit(model, well, train, valid, **brief, resume=True)",
+        "`resume` goes on from the checkpoint",
+    ),
+    "double-model": (
+        "pi.fit(copy.deepcopy(model).double(), well, train, valid, **brief)",
+        "`model` must have weights in float32, as data are, got torch.float64; call model.float()",
+    ),
+    "complex-loss": (
+        "pi.fit(copy.deepcopy(model), well, train, valid, **brief, loss=lambda s, d, b: s(b.states[:, 1], b.times[:, 1]).sum() * 1j)",
+        "`loss` must return a real number for a batch, got a complex one",
+    ),
     "int-pairs": ("pi.fit(model, well, train, valid, **brief, pairs=3)", "`pairs` must be a JumpPairs, got int 3"),
     "new-folder": (
         "pi.fit(copy.deepcopy(model), well, train, valid, **brief, run='deep/er'); assert Path('deep/er/log.jsonl').exists()",

@@ -138,6 +138,9 @@ class _Matrix:
                 f"`operator` must be a function of states or a matrix (seen, numbers), got {describe(matrix)}; "
                 "give it two axes."
             )
+        if not len(self.matrix) or not bool(self.matrix.isfinite().all()):
+            told = "NaN or infinity" if len(self.matrix) else "none"
+            raise ValueError(f"`operator` must be a matrix of one or more rows of finite numbers, got {told}.")
 
     def __call__(self, x: Tensor) -> Tensor:
         flat = x.flatten(1)

@@ -148,6 +148,8 @@ class FieldLayout(StateLayout):
             if not words or len(set(words)) < len(words):
                 raise ValueError(f"`{what}` of a field must be one or more different names, got {words!r}.")
         for along in places:
+            if not along:
+                raise ValueError("`coordinates` must hold one or more positions along each axis, got none.")
             if not all(math.isfinite(x) for x in along):
                 raise ValueError("`coordinates` must be finite, got NaN or infinity; give the position of each point.")
             if len({a < b for a, b in pairwise(along)}) > 1 or len(set(along)) < len(along):

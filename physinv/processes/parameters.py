@@ -98,7 +98,8 @@ def describe(simulator: Any) -> dict[str, Any]:
     """
     if (own := getattr(simulator, "described", None)) is not None:
         return cast(dict[str, Any], own())
-    return {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
+    found = {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
+    return {name: value.item() if isinstance(value, Tensor) else value for name, value in found.items()}
 
 
 def build(simulator: type[Process], values: Mapping[str, Any]) -> Process:

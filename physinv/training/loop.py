@@ -99,6 +99,10 @@ def fit(
         check_instance(pairs, JumpPairs, "pairs")
     if estimates is not None and (not isinstance(estimates, tuple) or len(estimates) != 2):
         raise ValueError(f"`estimates` must be two tensors, of `train` and of `valid`, got {describe(estimates)}.")
+    if resume and run is None:
+        raise ValueError("`resume` goes on from the checkpoint of a folder; give its `run`, or leave `resume` out.")
+    if other := {p.dtype for p in model.parameters() if p.is_floating_point()} - {torch.float32}:
+        raise ValueError(f"`model` must have weights in float32, as data are, got {other.pop()}; call model.float().")
     settings, run = as_settings(settings), None if run is None else as_path(run, "run", "give a folder")
     if run is not None:
         run.mkdir(parents=True, exist_ok=True)

@@ -123,6 +123,8 @@ def validate(
     for value in values:
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise ValueError(f"`loss` must return a tensor of one number for a batch, got {describe(value)}.")
+        if value.is_complex():
+            raise ValueError("`loss` must return a real number for a batch, got a complex one; take its real part.")
     return torch.stack([value.reshape(()) for value in values]).tolist()
 
 

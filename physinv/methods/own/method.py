@@ -15,6 +15,7 @@ from physinv.methods.own.score import Flow, fit_posterior, fit_score, load_poste
 from physinv.methods.own.training import fit_jumps
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, loaded_by
+from physinv.training.objectives.registry import AUTO
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ KINDS: dict[str, Kind] = {
 def kind_of(problem: Problem) -> str:
     """Return which kind of model suits a process, a name of :data:`KINDS`.
 
+    Whoever names an objective wants a score model: jump kernels have one of their own.
+
     Args:
         problem: The process and its data.
     """
-    return "score" if isinstance(problem.simulator, Linear) else "jumps"
+    named = problem.settings.loss != AUTO and problem.observed is None
+    return "score" if named or isinstance(problem.simulator, Linear) else "jumps"
 
 
 def load_physinv(setup: Setup, tensors: Mapping[str, Tensor]) -> Answer:

@@ -51,6 +51,8 @@ def test_linear_processes_keep_the_score_and_nonlinear_ones_get_jumps(wells, tmp
     lines = made(ou, "ornstein-uhlenbeck", tmp_path, train=20, valid=4, test=1)
     assert kind_of(Problem(ou, lines["train"], lines["valid"])) == "score"
     assert kind_of(Problem(DoubleWell(dimension=2, steps=8), wells["train"], wells["valid"])) == "jumps"
+    named = Settings(loss="trajectory")  # an objective is what a score model minimises
+    assert kind_of(Problem(DoubleWell(dimension=2, steps=8), wells["train"], wells["valid"], named)) == "score"
     plane = AllenCahn(size=8, dimension=2, steps=2)
     fields = made(plane, "allen-cahn", tmp_path / "plane", train=4, valid=4, test=1)
     assert kind_of(Problem(plane, fields["train"], fields["valid"])) == "jumps"
