@@ -29,7 +29,10 @@ SCRIPTS = {  # of records whose script has another name
     **{f"sensors-{system}": "sensors" for system in ("burgers", "navier-stokes")},
     **{f"plane-{system}": "planes" for system in ("navier-stokes", "burgers-2d", "burgers-2d-16", "navier-stokes-16")},
     **{f"jump-ablation-{system}": "jump_ablation" for system in ("burgers", "kpz")},
-    **{f"exact-{system}": "references" for system in ("allen-cahn-16", "kpz", "navier-stokes-16", "particles-3")},
+    **{
+        f"exact-{system}": "references"
+        for system in ("allen-cahn-16", "kpz", "navier-stokes-16", "particles-3", "swift-hohenberg")
+    },
     **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }
 
