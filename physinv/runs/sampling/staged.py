@@ -6,8 +6,8 @@ states of the training data lead to, each moved by what it misses, ``x + K (y - 
 Gaussian law: one update of an ensemble Kalman filter (Evensen 1994).  Where little is observed they stay what they are.
 
 The guard compares the two stages with draws of the prior on trajectories whose initial states are known, and mixes
-both: of all shares of either the one with the smallest CRPS, which for a mixture is a parabola in the share.  However
-little is observed, and however badly the law fits, draws are not worse than those of the prior.
+both: of all shares of either the one with the smallest CRPS, which for a mixture is a parabola in the share.  So draws
+are worse than those of the prior only by what 16 trajectories can't tell: 2 % of the CRPS at most in the tests.
 """
 
 from __future__ import annotations
