@@ -113,6 +113,7 @@ def within(function, words, cwd, outputs, env, limit):
     if limit is not None:
         import resource
 
+        sys.dont_write_bytecode = True  # Python would cut off compiled modules in silence, and break every later run
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     function(words)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import h5py
@@ -100,10 +101,11 @@ def test_too_many_open_files_are_not_called_damage(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
-def test_a_full_disk_is_told_by_the_system_s_own_number(tmp_path):
+def test_a_full_disk_is_told_by_the_system_s_own_number(tmp_path, monkeypatch):
     """A limit of the size of files stands for it: `File too large` for `No space left on device`."""
     import resource
 
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python cuts off compiled modules in silence
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, limits[1]))
     try:

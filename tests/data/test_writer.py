@@ -48,10 +48,11 @@ def test_nothing_is_left_of_an_interrupted_file(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
     """A limit on file sizes stands in for a full disk."""
     code = f"""
-import resource, torch
+import resource, sys, torch
 from pathlib import Path
 from physinv.processes.layout import VectorLayout
 from physinv.data.writer import TrajectoryWriter
+sys.dont_write_bytecode = True  # Python would cut off compiled modules in silence
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 times, layout = torch.arange(100.0), VectorLayout("p", 50)
 writer = TrajectoryWriter("{tmp_path}/x.hdf5", name="p", layout=layout, shape=(50,), times=times, count=90)
