@@ -57,6 +57,18 @@ SOLVING = {
         "pi.Posterior(well, model, [0, .1, .2])",
         "`times` must end at 0.1 at the latest, ... got 0.2; ",
     ),
+    "finer-posterior": (
+        "assert pi.Posterior(DoubleWell(steps=8, horizon=0.1), model, times).sample(final, 2).shape == (3, 2, 1)",
+        WORKS,
+    ),
+    "other-parameters-posterior": (
+        "pi.Posterior(DoubleWell(steps=4, horizon=0.1, temperature=0.7), model, times)",
+        "`score` was trained on DoubleWell with `temperature` = ... `sde` has 0.7; give the model that was trained on",
+    ),
+    "other-process-posterior": (
+        "pi.Posterior(Own(), model, times)",
+        "`score` was trained on DoubleWell, `sde` is Own; give the model that was trained on this process",
+    ),
     "later-posterior": ("assert pi.Posterior(well, model, [.05, .1]).sample(final, 2).shape == (3, 2, 1)", WORKS),
     "negative-posterior": ("pi.Posterior(well, model, [-1, .1])", "`times` must begin at 0 or later, got -1"),
     "other-model": ("pi.Posterior(heat, model, times)", "`score` is for states of shape (1,), Heat has (1, 8)"),

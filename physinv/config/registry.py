@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import metadata
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from physinv.config.suggest import did_you_mean
@@ -192,7 +193,7 @@ def import_object(place: str, kind: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{kind} `{place}` can't be imported: {error}.") from error
+        raise ValueError(f"{kind} `{place}` can't be imported: {_advised(error, module)}") from error
     except (Exception, SystemExit) as error:  # whatever a module does that others wrote
         told = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
         raise ValueError(f"{kind} `{place}` can't be imported, its module ends with {told}.") from error
@@ -200,6 +201,16 @@ def import_object(place: str, kind: str) -> Any:
         if added:
             sys.path.remove(here)
     return found
+
+
+def _advised(error: ImportError | AttributeError, module: str) -> str:
+    """The message of an error, and what to do about a module or a name that is not there."""
+    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+        return f"{error}; run where its file lies, or put that folder on the path (`export PYTHONPATH=FOLDER`)."
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType) and error.name is not None:
+        own = [name for name, part in vars(error.obj).items() if getattr(part, "__module__", None) == module]
+        return f"{error}; {did_you_mean(error.name, own, owner='it has')}"
+    return f"{error}."
 
 
 @lru_cache(maxsize=32)

@@ -99,6 +99,6 @@ def load_score_model(setup: Setup, sde: SDE, tensors: Mapping[str, Tensor]) -> S
     layout, stream = setup.layout, seeds(setup.seed).child("model", "network")
     network = score_network(reference, layout, setup.settings, seed=stream)
     images = symmetries(sde, layout.shape)
-    model = ScoreModel(reference, network, clock(setup.times), images=images, shape=layout.shape)
+    model = ScoreModel(reference, network, clock(setup.times), images=images, shape=layout.shape, physics=sde)
     model.load_state_dict(dict(tensors))
     return model.to(setup.device).eval()

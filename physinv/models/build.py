@@ -54,7 +54,7 @@ def build_model(
     reference = fit_reference(sde, data, settings, seed=stream.child("reference"))
     network = score_network(reference, data.layout, settings, seed=stream.child("network"))
     images = symmetries(sde, data.shape)
-    return ScoreModel(reference, network, clock(data.times), images=images, mixed=mixed, shape=data.shape)
+    return ScoreModel(reference, network, clock(data.times), images=images, mixed=mixed, shape=data.shape, physics=sde)
 
 
 def score_network(reference: ReferenceLaw, layout: StateLayout, settings: Settings, *, seed: Seed) -> nn.Module:

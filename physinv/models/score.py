@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from physinv.config.inputs import States, as_states, as_tensor
 from physinv.equations.broadcast import repeated
+from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw
 from physinv.models.references.here import Here
 
@@ -32,6 +33,7 @@ class ScoreModel(nn.Module):
             other, no error of the network then favours one of them.
         mixed: Whether the network (never the reference law or the physics) runs in bfloat16.
         shape: Shape of one state, which inputs are then checked for; None: they are not.
+        physics: The process that it learns the score of; None: it is not known.
     """
 
     def __init__(
@@ -43,10 +45,17 @@ class ScoreModel(nn.Module):
         images: Callable[[Tensor], list[Tensor]] | None = None,
         mixed: bool = False,
         shape: tuple[int, ...] | None = None,
+        physics: SDE | None = None,
     ) -> None:
         super().__init__()
         self.reference, self.network, self.clock, self.images, self.mixed = reference, network, clock, images, mixed
         self.shape = shape
+        self._physics = (physics,)  # no part of the model, of whose weights those of learned physics are none
+
+    @property
+    def physics(self) -> SDE | None:
+        """The process that it learns the score of; None where it is not known."""
+        return self._physics[0]
 
     def accepted(self, x: States, name: str = "x", *, finite: bool = False) -> Float[Tensor, "batch *state"]:
         """Return states in the precision and on the device of the weights.

@@ -31,6 +31,8 @@ from physinv.models.references.base import ReferenceLaw
 from physinv.models.score import ScoreModel
 from physinv.posterior.chain import Chain, reverse_links
 from physinv.posterior.likelihood import Density, exact, hutchinson, log_prob, rademacher, transition_log_prob
+from physinv.processes.parameters import differing
+from physinv.processes.simulator import Simulator
 from physinv.reversal.choose import default_step
 
 
@@ -52,9 +54,10 @@ class Posterior:
             CPU or the width of a GPU (:func:`default_batch`); None: as many.  Draws do not depend on it.
 
     Raises:
-        ValueError: If an argument is of another kind, ``score`` and ``sde`` are for states of different shapes,
-            ``times`` do not increase or leave the interval that the score model was trained on, ``batch`` is smaller
-            than 1, or the default step cannot go backward along ``times`` (``smooth`` needs consecutive stored times).
+        ValueError: If an argument is of another kind, ``score`` was trained on another process than ``sde`` or with
+            other parameters of it, they are for states of different shapes, ``times`` do not increase or leave the
+            interval that the score model was trained on, ``batch`` is smaller than 1, or the default step cannot go
+            backward along ``times`` (``smooth`` needs consecutive stored times).
 
     Example:
         >>> from physinv.equations.sde import SDE
@@ -87,6 +90,7 @@ class Posterior:
         self._shape = state_shape(sde)
         if isinstance(score, ScoreModel):
             self._shape = _common_shape(self._shape, score, sde)
+            _check_physics(sde, score)
             _check_horizon(times, score)
         self.sde, self.score, self.times, self.batch = sde, score, times, batch
         reference = ReferenceLaw.of(score)
@@ -316,6 +320,13 @@ def _common_shape(shape: tuple[int, ...] | None, score: ScoreModel, sde: SDE) ->
             "give the model that was trained on this process."
         )
     return score.shape if shape is None else shape
+
+
+def _check_physics(sde: SDE, score: ScoreModel) -> None:
+    """Refuse a score model of another process, or of one with other physical parameters."""
+    known = isinstance(sde, Simulator) and isinstance(score.physics, Simulator)
+    if known and (told := differing(sde, score.physics)):
+        raise ValueError(f"`score` was trained on {told}; give the model that was trained on this process.")
 
 
 def _check_horizon(times: Tensor, score: ScoreModel) -> None:

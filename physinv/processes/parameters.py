@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MOST", "build", "check_value", "coerced", "describe", "number", "parameter", "parameters"]
+__all__ = ["MOST", "build", "check_value", "coerced", "describe", "differing", "number", "parameter", "parameters"]
 
 import dataclasses
 import math
@@ -20,6 +20,8 @@ Process = TypeVar("Process")
 
 MOST = 2**21
 """Largest value of parameters that are whole numbers, where nothing else is said: each time and point is listed."""
+
+_TIMES = ("horizon", "steps", "inner")  # when states are stored and solved for: one law whatever they are
 
 
 def parameter(
@@ -100,6 +102,25 @@ def describe(simulator: Any) -> dict[str, Any]:
         return cast(dict[str, Any], own())
     found = {f.name: getattr(simulator, f.name) for f in dataclasses.fields(simulator)}
     return {name: value.item() if isinstance(value, Tensor) else value for name, value in found.items()}
+
+
+def differing(ours: Any, theirs: Any) -> str | None:
+    """Compare two processes in everything but the times at which states are stored and solved for.
+
+    Args:
+        ours: The process at hand.
+        theirs: The other one.
+
+    Returns:
+        The other process and the first parameter that differs, as ``Heat with `diffusivity` = 0.5, `sde` has 0.1``;
+        None where there is no difference.
+    """
+    if ours.process is not theirs.process:
+        return f"{theirs.process.__name__}, `sde` is {ours.process.__name__}"
+    mine, other = describe(ours), describe(theirs)
+    differ = (key for key in mine if key not in _TIMES and mine[key] != other.get(key))
+    key = next(differ, None)
+    return None if key is None else f"{ours.process.__name__} with `{key}` = {other.get(key)}, `sde` has {mine[key]}"
 
 
 def build(simulator: type[Process], values: Mapping[str, Any]) -> Process:

@@ -94,7 +94,11 @@ class Move(ABC):
 
 @dataclass(frozen=True)
 class Metropolis(Move):
-    """A random walk ``x' = x + size z`` with Metropolis' test, which needs no gradient."""
+    """A random walk ``x' = x + size z`` with Metropolis' test, which needs no gradient.
+
+    Args:
+        size: Standard deviation of a proposal, in units of the state.
+    """
 
     wanted = 0.234
 
@@ -136,6 +140,9 @@ class MALA(Move):
 
     With ``size = g^2 dt / 2`` it is an Euler step ``dt`` of a process of noise ``g`` in a potential, made exact for
     Boltzmann's law.  It is the same as one leapfrog step of length ``sqrt(2 size)``.
+
+    Args:
+        size: Pseudo-time of a step, in squared units of the state.
 
     Example:
         >>> move, x = MALA(0.5), torch.full((2000, 1), 3.0)

@@ -167,6 +167,10 @@ class WaveGaussian(ExactPosterior):
     (Matheron's rule).  The flow ``dx/dt = (A + g^2/2 e_w e_w^T S^-1) x``, S the covariance at t, keeps
     ``xi = L^-1 x`` on circles, ``S = L L^T``, ``L = [[a, b], [0, d]]``: it turns by
     ``theta' = -(omega^2 + g^2/2 S_uw / (a d)^2) a / d``, which is summed over ``nodes`` times, dense near 0.
+
+    Args:
+        sde: The process.
+        nodes: Times of the sum.
     """
 
     sde: Wave

@@ -35,6 +35,11 @@ class PairLaw:
 
     Below ``closest`` the energy goes on as a straight line: the force is capped there, which keeps explicit steps
     finite where particles start at the same place.  Energy and force stay consistent.
+
+    Args:
+        law: Energy and slope as functions of the distance in diameters.
+        reach: Distance from which on both are 0, in diameters.
+        closest: Distance below which the energy is straight, in diameters.
     """
 
     law: Law

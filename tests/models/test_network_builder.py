@@ -15,7 +15,7 @@ from torch import nn
 from physinv.cli.app import main
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings
-from physinv.models.networks import MLP, NETWORKS, ParticleNet, UNet, build_network
+from physinv.models.networks import MLP, ParticleNet, UNet, build_network
 from physinv.processes.layout import FieldLayout, ParticleLayout, VectorLayout
 from physinv.runs.run import load_run
 
@@ -49,9 +49,6 @@ class Pointwise(nn.Module):
 
     def forward(self, x, t):  # type: ignore[no-untyped-def]
         return self.map(x)
-
-
-NETWORKS.register("test-pointwise", Pointwise)
 
 
 def weights(network: nn.Module) -> torch.Tensor:
@@ -110,7 +107,7 @@ def test_preparing_draws_on_from_the_layers() -> None:
 
 
 def test_a_registered_network_gets_what_it_names() -> None:
-    network = build_network(FIELD, 4, 2, Settings(network="test-pointwise", width=5), seed=0)
+    network = build_network(FIELD, 4, 2, Settings(network=f"{__name__}:Pointwise", width=5), seed=0)
     assert isinstance(network, Pointwise)
     assert (network.sides, network.width) == ((8, 8), 5)
 
@@ -133,10 +130,8 @@ class Greedy(nn.Module):
     def __init__(self, inputs: int, outputs: int, heads: int) -> None: ...
 
 
-NETWORKS.register("test-none", NoModule)  # type: ignore[arg-type]
-NETWORKS.register("test-narrow", Narrow)
-NETWORKS.register("test-greedy", Greedy)
-NETWORKS.register("test-lonely", lambda inputs: nn.Linear(inputs, 1))
+def lonely(inputs: int) -> nn.Module:
+    return nn.Linear(inputs, 1)
 
 
 @pytest.mark.parametrize(
@@ -144,12 +139,16 @@ NETWORKS.register("test-lonely", lambda inputs: nn.Linear(inputs, 1))
     [
         ({"network": "mpl"}, {}, "there is no network `mpl`; did you mean `mlp`"),
         ({"network": "nowhere:Net"}, {}, "network `nowhere:Net` can't be imported: No module named 'nowhere'"),
-        ({"network": "test-none"}, {}, "network `test-none` must make a torch.nn.Module, got NoModule"),
-        ({"network": "test-narrow"}, {}, r"must turn features of shape \(2, 4\) into \(2, 3\), got \(2, 2\)"),
-        ({"network": "test-greedy"}, {}, "network `test-greedy` asks for `heads`; give it a default, or name some of"),
-        ({"network": "test-lonely"}, {}, r"network `test-lonely` must take the arguments \(inputs, outputs\)"),
-        ({"network": "test-narrow", "width": 9}, {}, "network `test-narrow` takes no `width`, got 9; leave it out"),
-        ({"network": "test-narrow"}, {"dropout": 0.1}, "network `test-narrow` takes no `dropout`, got 0.1"),
+        ({"network": f"{__name__}:NoModule"}, {}, "network .*:NoModule` must make a torch.nn.Module, got NoModule"),
+        ({"network": f"{__name__}:Narrow"}, {}, r"must turn features of shape \(2, 4\) into \(2, 3\), got \(2, 2\)"),
+        (
+            {"network": f"{__name__}:Greedy"},
+            {},
+            "network .*:Greedy` asks for `heads`; give it a default, or name some of",
+        ),
+        ({"network": f"{__name__}:lonely"}, {}, r"network .*:lonely` must take the arguments \(inputs, outputs\)"),
+        ({"network": f"{__name__}:Narrow", "width": 9}, {}, "network .*:Narrow` takes no `width`, got 9; leave it out"),
+        ({"network": f"{__name__}:Narrow"}, {"dropout": 0.1}, "network .*:Narrow` takes no `dropout`, got 0.1"),
         ({"network": "unet"}, {}, r"network `unet` is for fields, got states of shape \(3,\); leave `network` out"),
         ({"network": "particles"}, {}, r"network `particles` is for particles, got states of shape \(3,\)"),
     ],

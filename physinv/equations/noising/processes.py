@@ -73,6 +73,10 @@ class Noising(Linear):
 class VE(Noising):
     """The variance-exploding process ``dx = beta^(1/2) dW``, of which SMLD is a discretisation.
 
+    Args:
+        schedule: Rate as a function of time.
+        basis: ``"identity"``, or ``"fourier"`` for periodic fields, whose spectrum is then known.
+
     Example:
         >>> process = VE(Geometric(0.5, 2.0))
         >>> process.variance(0.0, torch.ones(1), torch.zeros(1, 3))
@@ -90,6 +94,10 @@ class VE(Noising):
 @dataclass(frozen=True)
 class VP(Noising):
     """The variance-preserving process ``dx = -beta/2 x dt + beta^(1/2) dW``, of which DDPM is a discretisation.
+
+    Args:
+        schedule: Rate as a function of time.
+        basis: ``"identity"``, or ``"fourier"`` for periodic fields, whose spectrum is then known.
 
     Example:
         >>> process, like = VP(LinearRate(0.1, 20.0)), torch.zeros(1, 3)
@@ -109,6 +117,10 @@ class SubVP(VP):
     """The sub-VP process: the drift of :class:`VP` with ``g^2 = beta (1 - e^(-2 B(0, t)))``, less noise at each time.
 
     From ``t0`` to ``t1`` the noise accumulates ``(1 - e^(-B(t0, t1))) (1 - e^(-B(0, t0) - B(0, t1)))``.
+
+    Args:
+        schedule: Rate as a function of time.
+        basis: ``"identity"``, or ``"fourier"`` for periodic fields, whose spectrum is then known.
 
     References:
         Song et al. (2021), Score-based generative modeling through stochastic differential equations, eq. 28 and 29.

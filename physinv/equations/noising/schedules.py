@@ -83,11 +83,20 @@ class LinearRate(Schedule):
         _check_horizon(self.horizon)
 
     def rate(self, t: Tensor) -> Tensor:
-        """Return ``beta(t)``."""
+        """Return ``beta(t)``.
+
+        Args:
+            t: Times.
+        """
         return self.first + (self.last - self.first) / self.horizon * t
 
     def integral(self, t0: Tensor | float, t1: Tensor) -> Tensor:
-        """Return ``(t1 - t0)`` times the rate at their middle."""
+        """Return ``(t1 - t0)`` times the rate at their middle.
+
+        Args:
+            t0: Times at which intervals begin.
+            t1: Times at which they end.
+        """
         return (t1 - t0) * self.rate((t0 + t1) / 2)
 
 
@@ -126,12 +135,21 @@ class Cosine(Schedule):
         _check_horizon(self.horizon)
 
     def rate(self, t: Tensor) -> Tensor:
-        """Return ``beta(t) = 2 tan(theta) dtheta/dt``."""
+        """Return ``beta(t) = 2 tan(theta) dtheta/dt``.
+
+        Args:
+            t: Times.
+        """
         start, speed = self._angle
         return 2 * speed * torch.tan(start + speed * t)
 
     def integral(self, t0: Tensor | float, t1: Tensor) -> Tensor:
-        """Return ``2 log(cos(theta_0) / cos(theta_1))``, without cancellation for short steps."""
+        """Return ``2 log(cos(theta_0) / cos(theta_1))``, without cancellation for short steps.
+
+        Args:
+            t0: Times at which intervals begin.
+            t1: Times at which they end.
+        """
         start, speed = self._angle
         a, h = start + speed * t0, speed * (t1 - t0)
         tangent = torch.as_tensor(a, dtype=t1.dtype, device=t1.device).tan()
@@ -186,12 +204,21 @@ class Geometric(Schedule):
         return deviation
 
     def rate(self, t: Tensor) -> Tensor:
-        """Return ``2 sigma^2 log(high / low) / T``."""
+        """Return ``2 sigma^2 log(high / low) / T``.
+
+        Args:
+            t: Times.
+        """
         rate: Tensor = 2 * torch.as_tensor(self.sigma(t)) ** 2 * (math.log(self.high / self.low) / self.horizon)
         return rate
 
     def integral(self, t0: Tensor | float, t1: Tensor) -> Tensor:
-        """Return ``sigma^2(t1) - sigma^2(t0)``."""
+        """Return ``sigma^2(t1) - sigma^2(t0)``.
+
+        Args:
+            t0: Times at which intervals begin.
+            t1: Times at which they end.
+        """
         growth = torch.expm1(2 * math.log(self.high / self.low) / self.horizon * (t1 - t0))
         grown: Tensor = self.sigma(t0) ** 2 * growth
         return grown
@@ -234,12 +261,21 @@ class Table(Schedule):
         return self.times[1:-1]
 
     def rate(self, t: Tensor) -> Tensor:
-        """Return the rate of the interval that ends at ``t`` or contains it."""
+        """Return the rate of the interval that ends at ``t`` or contains it.
+
+        Args:
+            t: Times.
+        """
         times, integrals, i = self._interval(t)
         return ((integrals[i] - integrals[i - 1]) / (times[i] - times[i - 1])).to(t)
 
     def integral(self, t0: Tensor | float, t1: Tensor) -> Tensor:
-        """Return the difference of the interpolated integrals, taken in float64."""
+        """Return the difference of the interpolated integrals, taken in float64.
+
+        Args:
+            t0: Times at which intervals begin.
+            t1: Times at which they end.
+        """
         start = torch.as_tensor(t0, dtype=torch.float64, device=t1.device)
         return (self._total(t1.double()) - self._total(start)).to(t1.dtype)
 
