@@ -66,8 +66,8 @@ SOLVING = {
         "`score` was trained on DoubleWell with `temperature` = ... `sde` has 0.7; give the model that was trained on",
     ),
     "other-process-posterior": (
-        "pi.Posterior(Own(), model, times)",
-        "`score` was trained on DoubleWell, `sde` is Own; give the model that was trained on this process",
+        "pi.Posterior(Quadratic(), model, times)",
+        "`score` was trained on DoubleWell, `sde` is Quadratic; give the model that was trained on this process",
     ),
     "later-posterior": ("assert pi.Posterior(well, model, [.05, .1]).sample(final, 2).shape == (3, 2, 1)", WORKS),
     "negative-posterior": ("pi.Posterior(well, model, [-1, .1])", "`times` must begin at 0 or later, got -1"),
@@ -263,6 +263,18 @@ SOLVING = {
     "empty-matrix": ("pi.Observation(torch.zeros(0, 2), 0.1)", "`operator` must be a matrix of ... got none"),
     "no-matrix": ("pi.Observation(torch.ones(3), 0.1)", "`operator` must be a function of states or a matrix"),
     "word-operator": ("pi.Observation('coarse:2', 0.1)", "`operator` must be a function ... named("),
+    "mixing-operator": (
+        "pi.Observation(lambda x: x - x.mean(0), 0.1).observe(x)",
+        "`operator` must see each state of a batch by itself ... x.mean(1, keepdim=True)",
+    ),
+    "operator-of-chance": (
+        "pi.Observation(lambda x: x + torch.randn_like(x), 0.1).observe(x[:1])",
+        "`operator` must see each state of a batch by itself and always in the same way",
+    ),
+    "sum-of-nothing": (
+        "h = hot.states(-1); h = h - h.mean((1, 2), keepdim=True); pi.Observation(lambda x: x.sum(2), 0.1).observe(h)",
+        WORKS,
+    ),
     "flat-operator": (
         "pi.Observation(lambda x: x.flatten(), 0.1).observe(hot.states(-1))",
         "`operator` must return a tensor (24, *seen) for 24 states, got Tensor of shape (192,)",

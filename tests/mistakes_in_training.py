@@ -158,6 +158,14 @@ TRAINING = {
         "pi.train_run('r', train, valid, **brief, device='gpu')",
         "`device` 'gpu' is not available here",
     ),
+    "mistyped-network": (
+        """
+        told = []
+        try: pi.train_run('r', train, valid, settings={'network': 'mpl'}, budget=brief['budget'], announce=told.append)
+        finally: assert not told, told  # nothing is fitted before
+        """,
+        "there is no network `mpl`; did you mean `mlp`",
+    ),
     "train-run-words": ("assert pi.train_run('words', train, valid, **brief, device='cpu').records", WORKS),
     "train-run-options": (
         "pi.train_run('r', train, valid, **brief, options='steps')",

@@ -137,7 +137,8 @@ def train(
     with keeping(lambda: _kept(out, overwrite)), progress("training") as report:
 
         def show(done: float, record: ValidationRecord) -> None:
-            report(done, f"step {record.step}  loss {record.loss:.4f}  valid {record.valid:.4f}")
+            trained = f"  loss {record.loss:.4f}" if record.step else ""
+            report(done, f"step {record.step}{trained}  valid {record.valid:.4f}")
             if board is not None:
                 board(record)
 

@@ -87,11 +87,13 @@ class Benchmark(Strict):
 
     @model_validator(mode="after")
     def _enough(self) -> Benchmark:
+        from physinv.models.networks.build import check_network
         from physinv.models.references.registry import check_reference  # torch takes two seconds
         from physinv.training.objectives.choose import check_objective
 
         check_objective(self.settings)
         check_reference(self.settings)
+        check_network(self.settings)
         if self.observations > self.splits.test:
             raise ValueError(f"`observations` must be at most the {self.splits.test} of `splits.test`.")
         listed: dict[str, list[Any]] = {

@@ -164,7 +164,7 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
         ``(batch, *seen)``.
 
     Raises:
-        ValueError: If it fails for such states, or does not return numbers for each of them.
+        ValueError: If it fails for such states, does not return numbers for each of them, or mixes states.
     """
     try:
         found = operator(x)
@@ -176,7 +176,21 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
         remedy = "index with x[:, :1], not x[:, 0]" if flat else "let it keep the first axis"
         told = f"must return a tensor ({len(x)}, *seen) for {len(x)} states"
         raise ValueError(f"{name} {told}, got {describe(found)}; {remedy}.")
+    _check_alone(operator, x, name)
     return found
+
+
+@torch.no_grad()
+def _check_alone(operator: Operator, x: Tensor, name: str) -> None:
+    """Refuse an operator whose value for a state depends on the other states of a batch, or on chance."""
+    pair = torch.cat([x[:1], x[:1] + 1]) if len(x) == 1 else x[:2]
+    both, alone = operator(pair), operator(pair[:1])
+    rounding = 1e-2 * both.abs().max() + 1e-5 * pair.abs().max()  # sums of a batch may be taken in another order
+    if bool(((both[:1] - alone).abs() > rounding).any()):
+        raise ValueError(
+            f"{name} must see each state of a batch by itself and always in the same way, it sees the first of two "
+            "differently alone; keep the first axis out of means and sums, as in x.mean(1, keepdim=True)."
+        )
 
 
 def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor, "seen *state"]:

@@ -38,6 +38,7 @@ from physinv.methods.registry import (
     trains,
 )
 from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
+from physinv.models.networks.build import check_network
 from physinv.models.references.registry import check_reference
 from physinv.processes.given import GIVEN, GivenPhysics
 from physinv.processes.parameters import describe as parameters_of
@@ -152,6 +153,7 @@ def train_run(
     # Check all input before anything is written or removed.
     check_objective(problem.settings)
     check_reference(problem.settings)
+    check_network(problem.settings)
     for window in problem.settings.windows:
         train.with_window(window), valid.with_window(window)
 

@@ -32,6 +32,7 @@ from physinv.processes.layout import layout_from
 from physinv.training.objectives.trajectory import trajectory_loss
 from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
+from simulators.vectors.quadratic import Quadratic
 
 def seed(): return torch.Generator().manual_seed(0)
 

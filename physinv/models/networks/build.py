@@ -32,7 +32,7 @@ may name any of these arguments and gets what it names:
 
 from __future__ import annotations
 
-__all__ = ["NETWORKS", "build_network"]
+__all__ = ["NETWORKS", "build_network", "check_network"]
 
 import inspect
 from collections.abc import Callable
@@ -63,6 +63,16 @@ NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     },
 )
 """Networks by name; those of other packages register under the entry points ``physinv.networks``."""
+
+
+def check_network(settings: Settings) -> None:
+    """Raise ValueError if the settings name a network that is not there, before anything is spent on training.
+
+    Args:
+        settings: Of which ``network`` counts.
+    """
+    if settings.network:
+        NETWORKS.find(settings.network)
 
 
 def build_network(
