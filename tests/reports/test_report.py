@@ -122,8 +122,6 @@ def results(path: Path, layout: StateLayout, *, curves: bool = True) -> Path:
 
 LAYOUTS = {
     "field 2-D": FIELD,
-    "field 1-D": FieldLayout(("u",), ("x",), (GRID,)),
-    "scalar": VectorLayout("x", 1),
     "vector": VectorLayout("x", 3),
     "particles": ParticleLayout(4, 2, ("position",)),
 }

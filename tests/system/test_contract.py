@@ -201,9 +201,9 @@ def test_objectives(name, objective, made, fitted):
     simulator, data = made(name)
     model = randomised(fitted(name, fitting(simulator, data)[0]))
     loss = find_objective(objective).loss
-    count = 1 if objective == "implicit" else 2  # trajectories: it takes a gradient for each of their numbers
-    states = data.trajectories(slice(0, count))[:, -3:]
-    times = data.times[-3:].float().expand(count, 3)
+    count, length = (1, 2) if objective == "implicit" else (2, 3)  # it takes a gradient for each of their numbers
+    states = data.trajectories(slice(0, count))[:, -length:]
+    times = data.times[-length:].float().expand(count, length)
 
     def value():
         batch = Batch(states, times, generator=torch.Generator().manual_seed(3))
