@@ -36,11 +36,11 @@ from physinv.evaluation.references import FOLDER, StoredReference, read_referenc
 from physinv.methods.classical.monte_carlo.diagnostics import Explored, joined
 from physinv.methods.classical.monte_carlo.mcmc import PathPosterior, fit_mcmc
 from physinv.methods.classical.monte_carlo.path import fit_path_model
-from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Problem
 from physinv.methods.registry import fit_method, method_names
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
+from physinv.runs.sampling.refining import prepare_refinement
 from physinv.training.budget import Budget
 
 DRAWS = 64  # of a method, for each observation
@@ -218,7 +218,11 @@ def compare(name: str, method: str, seed: int, budget: float, gradients: list[in
     begun = time.process_time()
     answer = fit_method(method, problem)
     spent = time.process_time() - begun
-    samples = answer.sample(final, DRAWS, generator=seeds(seed).child("comparison", "samples").generator()).detach()
+
+    def draw(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        return answer.sample(x, n, generator=generator).detach()
+
+    samples = draw(final, DRAWS, seeds(seed).child("comparison", "samples").generator())
     figures = {"observations": float(len(rows)), "CPU seconds of training": spent}
     moving, model = problem.simulator.layout.moving, None
     for count in gradients:
@@ -226,7 +230,10 @@ def compare(name: str, method: str, seed: int, budget: float, gradients: list[in
         if count and model is None:
             paths = seeds(seed).child("method", "paths").generator()
             model = fit_path_model(problem.simulator, substeps=system.options.get("substeps"), generator=paths)
-        moved = samples if model is None else refine(model, samples, final, count, generator=generator)
+        moved = samples
+        if count and model is not None:  # as `reconstruct --refine` does
+            stream = seeds(seed).child("reconstruction", "refinement")
+            moved = prepare_refinement(model, draw, count, stream)(samples, final, generator)
         took = 1e3 * (time.process_time() - begun) / (DRAWS * len(rows))
         after = f", {count} gradients" if count else ""
         for label, ours, theirs in zip(

@@ -27,7 +27,6 @@ from physinv.evaluation.observed.plausibility import Plausibility
 from physinv.laws.operators import named
 from physinv.laws.record import as_record
 from physinv.methods.classical.monte_carlo.path import fit_path_model
-from physinv.methods.classical.monte_carlo.refine import refine
 from physinv.methods.problem import Answer, TakesRecords
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.stored import SCHEMA
@@ -44,6 +43,7 @@ from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
 from physinv.runs.sampling.grids import step_grid
 from physinv.runs.sampling.plan import SamplingPlan
+from physinv.runs.sampling.refining import prepare_refinement
 from physinv.runs.sampling.staged import prepare_stages
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.weighing import WeighedSamples
@@ -127,7 +127,15 @@ def reconstruct(
         )  # its numbers take the place of final states
     streams = seeds(plan.seed).child("reconstruction", "samples")
     weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
-    paths = fit_path_model(run.simulator, generator=streams.generator(device), device=device) if plan.refine else None
+    refined = None
+    if plan.refine:
+        paths = fit_path_model(run.simulator, generator=streams.generator(device), device=device)
+
+        def plain(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+            return drawn_states(run.parameters, answer, None, x, replace(plan, samples=n), generator, None)
+
+        trial = seeds(plan.seed).child("reconstruction", "refinement")
+        refined = prepare_refinement(paths, plain, plan.refine, trial)
 
     # Nonlinear fields that are seen in part, by a run that is not trained for that.
     told_before, staged = untrained(run.simulator, plan.observe if reader is None and _reversed(answer) else None), None
@@ -186,8 +194,8 @@ def reconstruct(
                         finals = None if staged is None else staged.finals
                         drawn = drawn_states(run.parameters, answer, reader or observation, x, plan, generator, finals)
                         drawn = drawn if staged is None else staged.mixed(drawn, generator)
-                    if paths is not None:
-                        drawn = refine(paths, drawn, x.to(drawn), plan.refine, generator=generator)
+                    if refined is not None:
+                        drawn = refined(drawn, x.to(drawn), generator)
                     drawn = drawn[: done - part.start]
                     doubts.add(drawn)
                     target[part.start : done] = store.blanked(drawn)
@@ -205,13 +213,14 @@ def reconstruct(
             # What the samples are compared with, and how they were made.
             store.background(run.summary, ends.blocks() if observation is None else None)
             store.origin(data if isinstance(data, FinalStates) else None, familiar)
-            lines = [*told_before, *few_windows(run.info), *doubts.warnings]
+            lines = [*told_before, *few_windows(run.info), *doubts.warnings, *(refined.warnings if refined else ())]
             if ends.known:
                 truth = ends.truth(0, min(ends.n, ends.block))
                 lines += seen_in_training(run.summary, truth, run.info.get("trajectories"))
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}
+            told_of |= {"refinement": {"integrated_noise": refined.late}} if refined is not None else {}
             told_of |= _certificate(run, answer, data, plan, ends, reader)
             _refuse(lines, strict)
             store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | told_of)
