@@ -263,6 +263,30 @@ SOLVING = {
     "empty-matrix": ("pi.Observation(torch.zeros(0, 2), 0.1)", "`operator` must be a matrix of ... got none"),
     "no-matrix": ("pi.Observation(torch.ones(3), 0.1)", "`operator` must be a function of states or a matrix"),
     "word-operator": ("pi.Observation('coarse:2', 0.1)", "`operator` must be a function ... named("),
+    "largest-number": (
+        "h = hot.states(-1); seen = pi.Observation(lambda x: x.flatten(1).amax(1, keepdim=True), 0.1);"
+        " sample_given(pi.Posterior(heat, heat_model, heat.times), seen, seen.observe(h), 2)",
+        "`operator` must be linear, and this one is not",
+    ),
+    "absolute-slope": (
+        "h = hot.states(-1); seen = pi.Observation(lambda x: x.diff(dim=2).abs().mean(2), 0.1);"
+        " sample_given(pi.Posterior(heat, heat_model, heat.times), seen, seen.observe(h), 2)",
+        "`operator` must be linear, and this one is not",
+    ),
+    "detached-operator": (
+        "h = hot.states(-1); seen = pi.Observation(lambda x: x[..., :1].detach(), 0.1);"
+        " sample_given(pi.Posterior(heat, heat_model, heat.times), seen, seen.observe(h), 2)",
+        "`operator` must be differentiable by torch, and its derivative is not what it does; use torch alone, without",
+    ),
+    "operator-without-gradients": (
+        "h = hot.states(-1); seen = pi.Observation(torch.no_grad()(lambda x: x[..., :1]), 0.1);"
+        " sample_given(pi.Posterior(heat, heat_model, heat.times), seen, seen.observe(h), 2)",
+        "`operator` must be differentiable by torch",
+    ),
+    "logical-operator": (
+        "pi.Observation(lambda x: x > 0, 0.1).observe(x)",
+        "`operator` must return numbers of the precision of the states, got Tensor of shape (3, 1) of torch.bool",
+    ),
     "mixing-operator": (
         "pi.Observation(lambda x: x - x.mean(0), 0.1).observe(x)",
         "`operator` must see each state of a batch by itself ... x.mean(1, keepdim=True)",

@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "Observation",
     "Operator",
+    "check_linear",
     "displayed_state",
     "jacobian",
     "linearised",
@@ -176,6 +177,9 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
         remedy = "index with x[:, :1], not x[:, 0]" if flat else "let it keep the first axis"
         told = f"must return a tensor ({len(x)}, *seen) for {len(x)} states"
         raise ValueError(f"{name} {told}, got {describe(found)}; {remedy}.")
+    if not found.is_floating_point():
+        told = f"got {describe(found)} of {found.dtype}; add .to(x)"
+        raise ValueError(f"{name} must return numbers of the precision of the states, {told}.")
     _check_alone(operator, x, name)
     return found
 
@@ -191,6 +195,37 @@ def _check_alone(operator: Operator, x: Tensor, name: str) -> None:
             f"{name} must see each state of a batch by itself and always in the same way, it sees the first of two "
             "differently alone; keep the first axis out of means and sums, as in x.mean(1, keepdim=True)."
         )
+
+
+@torch.no_grad()
+def check_linear(operator: Operator, like: Float[Tensor, "1 *state"], name: str = "`operator`") -> None:
+    """Raise ValueError unless an operator is linear, and torch can differentiate it: its derivative is then itself.
+
+    Args:
+        operator: A function of batched states.
+        like: A state of the shape in question.
+        name: What to call it in messages.
+
+    Raises:
+        ValueError: If it is no operator, is not linear, or is hidden from torch, by ``detach``, ``round`` or NumPy say.
+    """
+    places = torch.linspace(0.5, 3.0, like.numel(), dtype=like.dtype, device=like.device)
+    x = places.sin().reshape(like.shape)  # neither constant nor of one sign nor near 0
+    value = shown(operator, x - 0.4, name)
+    size = float(value.abs().max())
+    if not torch.allclose(operator(-2 * (x - 0.4)), -2 * value, rtol=1e-3, atol=1e-4 * size):
+        told = "subtract its value at 0 from y and from it, or take method mcmc, for which any function will do"
+        raise ValueError(f"{name} must be linear, and this one is not; {told}.")
+    w = torch.linspace(0.5, 3.0, value.numel(), dtype=value.dtype, device=value.device).cos().reshape(value.shape)
+    told = f"{name} must be differentiable by torch, and its derivative is not what it does"
+    remedy = "use torch alone, without detach, round, no_grad or NumPy"
+    try:
+        slope = linearised(operator, torch.zeros_like(like))[1](w)
+    except RuntimeError as error:
+        raise ValueError(f"{told}; {remedy}.") from error
+    both = float((slope * (x - 0.4)).double().sum()), float((w * value).double().sum())
+    if not math.isclose(*both, rel_tol=1e-3, abs_tol=1e-3 * float((w * value).abs().sum())):
+        raise ValueError(f"{told}; {remedy}.")
 
 
 def jacobian(operator: Operator, at: Float[Tensor, "1 *state"]) -> Float[Tensor, "seen *state"]:

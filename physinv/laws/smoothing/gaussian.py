@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import Times, as_times, check_count, check_generator
-from physinv.laws.observation import jacobian
+from physinv.laws.observation import check_linear, jacobian
 from physinv.laws.record import ObservationRecord
 from physinv.laws.smoothing.base import Smoothed
 
@@ -59,14 +59,8 @@ class SmoothedGaussian(Smoothed):
         if (seen := sum(self.record.sizes(like))) > _MOST:
             told = f"at most {_MOST} numbers for dense algebra"
             raise ValueError(f"`record` must hold {told}, got {seen}; leave some out.")
-        probe = torch.linspace(0.5, 3.0, like.numel(), dtype=like.dtype, device=like.device).sin().reshape(like.shape)
         for i, entry in enumerate(self.record.entries):
-            H = entry.observation.operator
-            if not torch.allclose(H(-2 * probe), -2 * H(probe), rtol=1e-3, atol=1e-4 * float(H(probe).abs().max())):
-                raise ValueError(
-                    f"`operator` of entry {i} must be linear for an exact answer, and is not; take mcmc, or subtract "
-                    "its value at 0 from y and from it."
-                )
+            check_linear(entry.observation.operator, like, f"`operator` of entry {i}")
 
     def mean_at(self, y: Any, times: Times) -> Float[Tensor, "batch time *state"]:
         times, y, dtype = _times(times), *self.accepted(y)

@@ -136,7 +136,7 @@ def test_draws_given_numbers_of_which_some_are_missing(generator):
 
 
 def test_what_has_no_exact_answer_is_refused():
-    with pytest.raises(ValueError, match="`operator` of entry 0 must be linear for an exact answer"):
+    with pytest.raises(ValueError, match=r"`operator` of entry 0 must be linear, .* take method mcmc"):
         STANDARD.given(Observation(torch.square, 0.1))
     with pytest.raises(ValueError, match="`times` must be 0 or later"):
         STANDARD.given(SEVERAL).mean_at([[0.0] * 4], [-1.0])
