@@ -220,7 +220,7 @@ def reconstruct(
             lines += weighed.warnings if weighed is not None else []
             told_of: dict[str, Any] = {} if weighed is None else {"evidence": weighed.info}
             told_of |= {"forward": ahead.by} if ahead is not None else {}
-            told_of |= {"refinement": {"integrated_noise": refined.late}} if refined is not None else {}
+            told_of |= {"refinement": {"gradients": refined.gradients}} if refined is not None else {}
             told_of |= _certificate(run, answer, data, plan, ends, reader)
             _refuse(lines, strict)
             store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | told_of)

@@ -1,8 +1,8 @@
-"""Refinement of samples: what becomes of the noise on the way is tried on trajectories whose initial states are known.
+"""Refinement of samples, where it helps: it is tried on trajectories whose initial states are known.
 
 Refinement integrates the noise on the way out after linearisation, with which few gradients do.  Where noise is large
-and bends paths, as it does those of particles in a warm trap, that law is another one, and samples come out too narrow:
-chains have to move whole paths then.  For small states both are tried, and the samples as they are.
+and bends paths, as it does those of particles in a warm trap, that law is another one, and samples come out too narrow.
+They stay what they are then.  For small states a trial tells.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from physinv.methods.classical.monte_carlo.path import PathModel
 from physinv.methods.classical.monte_carlo.refine import refine
 
 _SMALL = 40  # moving components up to which there is a trial: a draw takes milliseconds there
-_TRIED, _DRAWS = 24, 8  # trajectories of the trial, and draws for each
-_INTEGRATED, _MOVED = 1.0, 0.0  # share of the steps whose noise is integrated out
-_SURE = 2.0  # standard errors by which refined samples have to be worse for a warning
+_TRIED, _DRAWS = 48, 12  # trajectories of the trial, and draws for each
 _LEAST = 1e-6  # variance of draws that are the same, in units of the prior's
 
 Draw = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -33,18 +31,16 @@ Draw = Callable[[Tensor, int, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Refinement:
-    """Refinement as the trial has chosen it.
+    """Refinement by gradients of Monte Carlo over paths, or none where the trial says so.
 
     Args:
         model: Coordinates of paths.
-        gradients: Gradients for each sample.
-        late: Share of the steps, the last ones, whose noise is integrated out.
-        warnings: One sentence where refined samples were worse than the others, or none.
+        gradients: Gradients for each sample; 0: samples stay what they are.
+        warnings: One sentence where refinement is left out.
     """
 
     model: PathModel
     gradients: int
-    late: float = _INTEGRATED
     warnings: tuple[str, ...] = ()
 
     def __call__(
@@ -60,15 +56,16 @@ class Refinement:
         Returns:
             As many samples.
         """
-        return refine(self.model, samples, final, self.gradients, late=self.late, generator=generator)
+        return refine(self.model, samples, final, self.gradients, generator=generator)
 
 
 @torch.no_grad()
 def prepare_refinement(model: PathModel, draw: Draw, gradients: int, stream: Seeds) -> Refinement:
-    """Choose what becomes of the noise on the way.
+    """Try refinement on new trajectories, and leave it out where it makes samples worse.
 
-    Samples for new trajectories are compared by the score of Dawid and Sebastiani (1999), which is proper for mean and
-    variance and sees narrow samples sooner than others do: ``(x_0 - m)^2 / v + log v``, the mean over all components.
+    Samples are compared by the score of Dawid and Sebastiani (1999), which is proper for mean and variance and sees
+    narrow samples sooner than others do: ``(x_0 - m)^2 / v + log v``, the mean over all components.  Refinement is left
+    out where it is worse by more than a standard error.
 
     Args:
         model: Coordinates of paths.
@@ -77,8 +74,8 @@ def prepare_refinement(model: PathModel, draw: Draw, gradients: int, stream: See
         stream: Where the random numbers of the trial come from.
 
     Returns:
-        The refinement; without a trial, and with the noise integrated out, for large states, for parameters that are
-        drawn too, and where no initial states can be drawn.
+        The refinement.  There is no trial for large states, for parameters that are drawn too, for processes without
+        noise, and where no initial states can be drawn.
     """
     process, device = model.simulator, model.whitening.device
     if len(model.whitening) > _SMALL or process.unknown or not process.startable or model.quiet:
@@ -87,24 +84,16 @@ def prepare_refinement(model: PathModel, draw: Draw, gradients: int, stream: See
     truth = process.initial(_TRIED, generator=generator, device=device)
     final = process.run(truth, process.times[[0, -1]], generator=generator)[:, -1]
     samples = draw(final, _DRAWS, generator)
-    plain = _scores(model, samples, truth)
-    tried = {}
-    for late in (_INTEGRATED, _MOVED):
-        moved = refine(model, samples, final, gradients, late=late, generator=generator)
-        tried[late] = _scores(model, moved, truth)
-    best = min(tried, key=lambda late: float(tried[late].mean()))
-    loss = tried[best] - plain
-    if not float(loss.mean()) > _SURE * float(loss.std()) / math.sqrt(len(loss)):
-        return Refinement(model, gradients, best)
-    return Refinement(
-        model,
-        gradients,
-        best,
-        (
-            f"refined samples are worse than the others, by {float(loss.mean()):.2g} nats a number on {len(loss)} "
-            "trajectories of known initial states; leave `--refine` out (Python: `refine=0`), or take more gradients.",
-        ),
+    refined = refine(model, samples, final, gradients, generator=generator)
+    loss = _scores(model, refined, truth) - _scores(model, samples, truth)
+    mean, error = float(loss.mean()), float(loss.std()) / math.sqrt(len(loss))
+    if not mean > error:
+        return Refinement(model, gradients)
+    told = (
+        f"refinement is left out: on {len(loss)} new trajectories it makes samples worse, by {mean:.2g} +- {error:.1g} "
+        "nats a number; the noise on the way is too large for it, take method mcmc for exact samples."
     )
+    return Refinement(model, 0, (told,))
 
 
 def _scores(model: PathModel, samples: Tensor, truth: Tensor) -> Tensor:

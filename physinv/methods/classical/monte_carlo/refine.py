@@ -23,36 +23,31 @@ def refine(
     final: Float[Tensor, "batch *state"],
     n_gradients: int,
     *,
-    late: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "batch n *state"]:
     """Move samples of ``x_0`` towards the posterior by Hamiltonian Monte Carlo, each as a chain of its own.
 
     The noise on the way is integrated out, linearised a few Gauss-Newton steps from the mean of the samples: few
-    gradients do, and in the limit of many the samples are exact as far as the noise is small.  Where it is not, take
-    ``late = 0``: chains move whole paths then, and are exact in the limit whatever the noise, of which small states
-    alone see something in few gradients.
+    gradients do, and in the limit of many the samples are exact as far as the noise is small.
+    Method ``mcmc`` moves whole paths.
 
     Args:
         simulator: The process, or the coordinates of its paths where they are known already.
         samples: Samples of any method, n for each observation; those that are not finite begin at the mean.
         final: Observed final states ``x_T``.
         n_gradients: Gradients for each sample, rounded down to a multiple of 4; 0 returns the samples.
-        late: Share of the steps, the last ones, whose noise is integrated out; 1: all, 0: none.
         generator: Source of randomness, on the device of ``final``.
 
     Returns:
         Samples of the same shape.
 
     Raises:
-        ValueError: If ``n_gradients`` is negative, or ``late`` does not lie between 0 and 1.
+        ValueError: If ``n_gradients`` is negative.
         NotApplicableError: Where paths have no density
             (:func:`~physinv.methods.classical.monte_carlo.path.fit_path_model`).
     """
     if n_gradients < 0:
         raise ValueError(f"`n_gradients` must be 0 or more, got {n_gradients}.")
-    if not 0 <= late <= 1:
-        raise ValueError(f"`late` must lie between 0 and 1, got {late}.")
     if n_gradients < LEAPS:
         return samples
     if isinstance(simulator, PathModel):
@@ -60,22 +55,17 @@ def refine(
     else:
         model = fit_path_model(simulator, generator=generator, device=final.device)
     parts = [
-        _refined(model, some, x, n_gradients // LEAPS, late, generator)
+        _refined(model, some, x, n_gradients // LEAPS, generator)
         for some, x in zip(*(torch.split(v, model.observations) for v in (samples, final)), strict=True)
     ]
     return torch.cat(parts)
 
 
 def _refined(
-    model: PathModel,
-    samples: Tensor,
-    final: Tensor,
-    iterations: int,
-    late: float,
-    generator: torch.Generator | None,
+    model: PathModel, samples: Tensor, final: Tensor, iterations: int, generator: torch.Generator | None
 ) -> Tensor:
     batch, n = samples.shape[:2]
-    some, reference, xi = around_samples(PathObjective(model, final), samples, late, generator=generator)
+    some, reference, xi = around_samples(PathObjective(model, final), samples, 1.0)
     lengths = xi.new_full((batch,), _BEGIN)
     moved = walk(some, reference, xi, lengths, iterations, adapt=True, generator=generator)
     like = final.repeat_interleave(n, 0)
