@@ -158,6 +158,24 @@ TRAINING = {
         "pi.train_run('r', train, valid, **brief, device='gpu')",
         "`device` 'gpu' is not available here",
     ),
+    "loss-in-place": (
+        """
+        def loss(score, sde, batch):
+            batch.states[:, 0] += 1
+            return score(batch.states[:, 0], batch.times[:, 0]).square().mean()
+        pi.fit(model, well, train, valid, loss=loss, settings=tiny, budget=pi.Budget(steps=1))
+        """,
+        "`loss` must not change `batch.states` in place; clone it first",
+    ),
+    "loss-with-noise-of-its-own": (
+        """
+        def loss(score, sde, batch):
+            x = batch.states[:, 0]
+            return (score(x, batch.times[:, 0]) - torch.randn_like(x)).square().mean()
+        pi.fit(model, well, train, valid, loss=loss, settings=tiny, budget=pi.Budget(steps=1))
+        """,
+        "`loss` must draw its noise from `batch.generator`, got",
+    ),
     "mistyped-network": (
         """
         told = []

@@ -31,7 +31,16 @@ from physinv.training.jump_pairs import JumpPairs
 from physinv.training.objectives.base import Batch, Loss, Objective
 from physinv.training.objectives.choose import choose_objective
 from physinv.training.updates import Updates
-from physinv.training.validation import Announce, History, Log, Progress, as_record, check_listeners, validate
+from physinv.training.validation import (
+    Announce,
+    History,
+    Log,
+    Progress,
+    as_record,
+    check_listeners,
+    check_loss,
+    validate,
+)
 
 
 def fit(
@@ -136,6 +145,8 @@ def fit(
         checks = validation_batches(check, sde, count=count, size=max(size, 64), seeds=apart, device=device)
     else:
         checks = pairs.validation(count=count, size=max(size, 64), seeds=apart)
+
+    check_loss(updates.average, sde, checks[0], objective.loss, seed=apart.number)
 
     def used() -> float:
         return budget.used(state.step, time.perf_counter() - begun)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Announce", "History", "Log", "Progress", "ValidationRecord", "as_record", "check_listeners", "validate"]
+__all__ = [
+    "Announce",
+    "History",
+    "Log",
+    "Progress",
+    "ValidationRecord",
+    "as_record",
+    "check_listeners",
+    "check_loss",
+    "validate",
+]
 
 import dataclasses
 import time
@@ -21,6 +31,8 @@ from physinv.training.checkpoint import Checkpoint, append_log, save_checkpoint
 from physinv.training.objectives.base import Batch, Loss
 
 _PAUSE = 0.5  # seconds between two calls of ``progress``
+_FEW = 4  # windows on which a loss is tried
+_SAME = 1e-3  # relative difference of two values that differ by the order of sums alone
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,38 @@ class History:
 
 
 @torch.no_grad()
+def check_loss(model: nn.Module, sde: SDE, batch: Batch, loss: Loss, *, seed: int) -> None:
+    """Refuse a loss that changes the data, or that takes noise from elsewhere than the generator of its batch.
+
+    Validation sees the same windows again and again, and training of one seed gives one result: neither would hold.
+
+    Args:
+        model: The model, or whatever ``loss`` accepts as its first argument.
+        sde: The physics.
+        batch: A batch, of which the first windows count.
+        loss: The loss.
+        seed: Seed of the noise.
+
+    Raises:
+        ValueError: If the loss does one or the other.
+    """
+    tensors = {f.name: v for f in dataclasses.fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
+    few = {name: value[:_FEW].clone() for name, value in tensors.items()}
+    values = []
+    for _ in range(2):
+        noise = torch.Generator(device=batch.states.device).manual_seed(seed)
+        values.append(loss(model, sde, dataclasses.replace(batch, **few, generator=noise, judged=True)))
+        if changed := [name for name, value in few.items() if _differ(value, tensors[name][:_FEW])]:
+            raise ValueError(f"`loss` must not change `batch.{changed[0]}` in place; clone it first.")
+    if all(isinstance(v, Tensor) and v.numel() == 1 and not v.is_complex() for v in values):
+        first, second = (float(v) for v in values)
+        if abs(first - second) > _SAME * max(abs(first), abs(second)):
+            told = f"got {first:.6g} and {second:.6g} for one batch and one generator"
+            remedy = "draw by torch.randn(..., generator=batch.generator)"
+            raise ValueError(f"`loss` must draw its noise from `batch.generator`, {told}; {remedy}.")
+
+
+@torch.no_grad()
 def validate(
     model: nn.Module, sde: SDE, batches: Sequence[Batch], loss: Loss, *, generator: torch.Generator
 ) -> list[float]:
@@ -126,6 +170,10 @@ def validate(
         if value.is_complex():
             raise ValueError("`loss` must return a real number for a batch, got a complex one; take its real part.")
     return torch.stack([value.reshape(()) for value in values]).tolist()
+
+
+def _differ(a: Tensor, b: Tensor) -> bool:
+    return not torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 class Log:
