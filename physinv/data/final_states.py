@@ -23,6 +23,7 @@ from torch import Tensor
 
 from physinv.config.inputs import States, as_paths, as_tensor, check_count, check_instance, joined
 from physinv.config.suggest import did_you_mean
+from physinv.data.imports.columns import in_order_of, is_table, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
 from physinv.data.regrid import counted, in_order, regrid
 from physinv.data.sources.roles import names_of
@@ -100,6 +101,7 @@ def read_final_states(
     names: Sequence[str] = (),
     dims: str | None = None,
     units: Mapping[str, str] | None = None,
+    components: Sequence[str] = (),
 ) -> FinalStates:
     """Read observed final states from files.
 
@@ -111,6 +113,7 @@ def read_final_states(
         names: Names of the channels in the order in which the file has them; none: as the file says.
         dims: Names of the axes in the files, in their order, separated by commas; None: as the file says.
         units: Units of the channels in the training data, by name, to be compared with those that files say.
+        components: Names of the numbers of a vector in the training data: columns are taken by them.
 
     Returns:
         The observations of all files, one after another.
@@ -122,7 +125,8 @@ def read_final_states(
     check_instance(layout, StateLayout, "layout", "give that of the process, such as process.layout")
     if not (named := as_paths(paths, "paths", "give files; for arrays take final_states")):
         raise ValueError("`observation` must name at least one file, got none.")
-    parts = [_read(path, layout, horizon, variable, tuple(names), dims, units or {}) for path in named]
+    known = (*components, *layout.static) if components else ()
+    parts = [_read(path, layout, horizon, variable, tuple(names), dims, units or {}, known) for path in named]
     return FinalStates(
         torch.cat([p.states for p in parts]),
         sum((p.sources for p in parts), ()),
@@ -139,6 +143,7 @@ def _read(
     names: tuple[str, ...],
     dims: str | None,
     units: Mapping[str, str],
+    known: Sequence[str],
 ) -> FinalStates:
     """The observations of one file."""
     from physinv.data.sources.read import open_source
@@ -147,23 +152,27 @@ def _read(
     notes: list[str] = []
     coordinates: dict[str, NDArray[np.float64]] = {}
     source, beside = beside_particles(in_order(open_source(path), layout), names_of(dims), None, str(path))
-    if variable is None and dims is None and _is_table(source):
-        x, called, coordinates = _table(path, source, layout)
+    if variable is None and dims is None and is_table(source):
+        source = _by_name(source, known, names, path, notes)
+        x, called, coordinates = table_of(source, layout)
+        if not coordinates:
+            x, called = _by_shape(x, layout, str(path)), list(layout.names)
         if layout.space:
             x = _channels(path, x, list(names) or called, layout, notes)
             x, changed = regrid(x, coordinates, layout, str(path))
             notes += changed
-        return _checked(x, layout, str(path), notes)
+        return _checked(x, layout, str(path), tuple(notes))
 
     # Channels that the file has under the names of the process are taken by name, whatever else it holds.
     chosen: str | list[str] | None = variable
-    if variable is None and not names and set(layout.names) <= set(source.data_vars):
-        chosen = list(layout.names)
+    if variable is None and not names and set(known or layout.names) <= set(source.data_vars):
+        chosen = list(known or layout.names)
     found = states_of(source, chosen, dims)
     _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
     found = _at_the_end(path, found, horizon)
     if not layout.space:
-        return _checked(_vectors(path, found, layout, beside), layout, str(path))
+        found = _by_name(found, known, names, path, notes) if len(found.data_vars) > 1 else found
+        return _checked(_vectors(path, found, layout, beside), layout, str(path), tuple(notes))
 
     # Each variable as (sample, *space), its channels in the order of the process.
     given = [str(name) for name in found.data_vars]
@@ -222,31 +231,14 @@ def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dat
     return found.isel(time=-1) if "time" in found.dims else found
 
 
-def _is_table(source: xarray.Dataset) -> bool:
-    """Whether a file is a table whose rows are not numbered by times or samples."""
-    return source.attrs.get("family") == "csv" and list(source.sizes) == ["axis_0"]
-
-
-def _table(
-    path: Path, source: xarray.Dataset, layout: StateLayout
-) -> tuple[NDArray[np.float64], list[str], dict[str, NDArray[np.float64]]]:
-    """States, names of channels and positions in a table.
-
-    A column that is called like the only axis of space holds positions, and the others are channels.  Otherwise the
-    rows are states, or the whole table is one.
-    """
-    plain = source.variables  # data_vars would look through all columns for each of them
-    columns = {str(name): np.asarray(plain[name].values, dtype=float) for name in source.data_vars}
-    axis = layout.axes[0]
-    if len(layout.space) == 1 and axis in columns and len(columns) > 1:
-        positions = {axis: columns.pop(axis)}
-        return np.stack(list(columns.values()))[None], list(columns), positions
-    matrix = np.stack(list(columns.values()), axis=1)
-    if layout.space and matrix.shape[1] == 1:
-        matrix = matrix[:, 0]
-    elif layout.space and matrix.T.shape == layout.shape and matrix.shape != layout.shape:
-        matrix = matrix.T
-    return _by_shape(matrix, layout, str(path)), list(layout.names), {}
+def _by_name(
+    found: xarray.Dataset, known: Sequence[str], names: Sequence[str], path: Path, notes: list[str]
+) -> xarray.Dataset:
+    """The variables that are the numbers of a vector, in its order."""
+    own = [str(name) for name in found.data_vars]
+    order, told = in_order_of(known, names or own, str(path))
+    notes += told
+    return found[[own[i] for i in order]]
 
 
 def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout, beside: Beside | None) -> NDArray[np.float64]:

@@ -58,6 +58,35 @@ def test_vectors_from_csv_and_arrays(tmp_path):
     assert one.indices == (0, 1, 2, 3, 4, 0, 1, 2, 3, 4)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "npz"])
+def test_numbers_of_a_vector_are_taken_by_name(suffix, tmp_path):
+    """In whatever order, and whatever else is there: heights and speeds are not exchanged."""
+    values = {"speed": [1.0, 2.0], "day": [8.0, 9.0], "height": [3.0, 4.0]}
+    if suffix == "npz":
+        np.savez(tmp_path / "a.npz", **values)
+    else:
+        rows = np.stack(list(values.values()), 1)
+        np.savetxt(tmp_path / "a.csv", rows, delimiter=",", header=",".join(values), comments="")
+    two = VectorLayout("state", 2)
+    found = read_final_states(tmp_path / f"a.{suffix}", two, 1.0, components=["height", "speed"])
+    assert found.states.tolist() == [[3, 1], [4, 2]]
+    assert [note.rpartition(": ")[2] for note in found.notes] == (["day"] if suffix == "csv" else [])
+
+
+def test_columns_under_other_names_are_taken_in_order_with_a_notice(tmp_path):
+    two, known = VectorLayout("state", 2), ["height", "speed"]
+    for head, order in {"h,v": [1, 2], "speed,height": [2, 1]}.items():
+        (tmp_path / "a.csv").write_text(f"{head}\n1,2\n")
+        found = read_final_states(tmp_path / "a.csv", two, 1.0, components=known)
+        assert found.states.tolist() == [order]
+        assert bool(found.notes) == (head == "h,v")
+    (tmp_path / "a.csv").write_text("speed,x\n1,2\n")
+    with pytest.raises(ValueError, match="trained on height, speed, where speed has another place"):
+        read_final_states(tmp_path / "a.csv", two, 1.0, components=known)
+    named = read_final_states(tmp_path / "a.csv", two, 1.0, names=("speed", "height"), components=known)
+    assert named.states.tolist() == [[2, 1]]
+
+
 def test_fields_from_tables(tmp_path):
     np.savetxt(tmp_path / "rows.csv", STATES, delimiter=",")
     assert torch.allclose(
