@@ -7,7 +7,8 @@
 Each file is imported by the command of the list below, in the words of `physinv import --help`; then `physinv train`,
 `reconstruct` and `evaluate` run as a user would type them.  Observations alone are given to the run of the file
 `TRAINED` by `physinv reconstruct RUN --observation FILE`.  The project holds none of these files; `FOLDER` does.  The
-record keeps the rows of files that are not run again.
+record keeps the rows of files that are not run again, and of each row the state of the code that it ran on, which the
+page names where rows are of several.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import io
 import json
 import shlex
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +178,23 @@ def observed(folder: Path, name: str, change: str, run: Path) -> dict[str, objec
         return {"code": code, "said": told, "check": checked}
 
 
+def state_of_code() -> str:
+    """Name of the folder `physinv/` as git has it, with a plus where files differ from that."""
+    told = [("rev-parse", "--short", "HEAD:physinv"), ("status", "--porcelain", "physinv")]
+    tree, changed = (subprocess.run(["git", *t], cwd=ROOT, capture_output=True, text=True).stdout for t in told)
+    return tree.strip() + "+" * bool(changed.strip())
+
+
+def states_of_rows(code: dict[str, str]) -> str:
+    """Which rows ran on which state of the code, in a sentence."""
+    rows: dict[str, list[str]] = {}
+    for row, state in code.items():
+        rows.setdefault(state, []).append(row)
+    if len(rows) == 1:
+        return f"All rows ran on one state of `physinv/`, `{next(iter(rows))}` in git."
+    return "Rows ran on several states of `physinv/`: " + "; ".join(f"`{s}` {', '.join(r)}" for s, r in rows.items())
+
+
 def page(record: dict[str, object]) -> str:
     """The page of the documentation."""
     rows = []
@@ -223,6 +242,7 @@ def page(record: dict[str, object]) -> str:
         "",
         *(["What is refused, and the line that says so:", "", *refused, ""] if refused else []),
         *(["## Final states alone", "", *_OF_OBSERVED, *seen, ""] if seen else []),
+        states_of_rows(record.get("code", {})),
         f"Measured on {record['hardware']}.",
         "",
     ]
@@ -252,7 +272,9 @@ def main() -> None:
     args = parser.parse_args()
     old = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {"figures": {}, "refused": {}}
     every, refused, seen = dict(old["figures"]), dict(old["refused"]), dict(old.get("observed", {}))
-    head = {"benchmark": "recorded-files", "seeds": [0], "refused": refused, "observed": seen}
+    code = dict(old.get("code", {}))
+    head = {"benchmark": "recorded-files", "seeds": [0], "refused": refused, "observed": seen, "code": code}
+    state = state_of_code()
     with tempfile.TemporaryDirectory() as tmp:
         runs = Path(tmp)
         for file in FILES if args.folder else ():
@@ -261,6 +283,7 @@ def main() -> None:
             found = once(args.folder, file, runs)
             every = {k: v for k, v in every.items() if not k.startswith(f"{file.row}: ")}
             refused.pop(file.row, None)
+            code[file.row] = state
             if isinstance(found, str):
                 refused[file.row] = found
                 print(f"{file.row}: {found}", flush=True)
