@@ -267,7 +267,7 @@ def main() -> None:
     """Read the command line, run the files that are there, and write the record or the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="folder with the files")
-    parser.add_argument("--only", nargs="+", default=[], help="names of files")
+    parser.add_argument("--only", nargs="+", default=[], help="names of files, or of rows")
     parser.add_argument("--page", action="store_true", help="write the page of the documentation from the record")
     args = parser.parse_args()
     old = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {"figures": {}, "refused": {}}
@@ -278,7 +278,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as tmp:
         runs = Path(tmp)
         for file in FILES if args.folder else ():
-            if (args.only and file.names not in args.only) or not (args.folder / file.names).exists():
+            if (args.only and not {file.names, file.row} & {*args.only}) or not (args.folder / file.names).exists():
                 continue
             found = once(args.folder, file, runs)
             every = {k: v for k, v in every.items() if not k.startswith(f"{file.row}: ")}

@@ -13,7 +13,7 @@ __all__ = ["FinalStates", "final_states", "read_final_states"]
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from torch import Tensor
 
 from physinv.config.inputs import States, as_paths, as_tensor, check_count, check_instance, joined
 from physinv.config.suggest import did_you_mean
+from physinv.data.imports.beside_fields import numbers_beside, without_static
 from physinv.data.imports.columns import in_order_of, is_table, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
-from physinv.data.regrid import counted, in_order, regrid
+from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
 from physinv.data.sources.roles import names_of
 from physinv.processes.layout import StateLayout
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 _SAME_TIME = 1e-3  # of the horizon: how far a final time may be from that of the process
 _FIXED = ("sample", "time", "component")  # names of axes that are no axes of space
 _FINAL = ("t", "tt", "time", "times", "t_final", "final_time", "tfinal", "t_end", "end_time", "horizon")
-_CALLED = {"lat": "latitude", "lon": "longitude", "latitude": "lat", "longitude": "lon"}  # other names of positions
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def read_final_states(
     if not (named := as_paths(paths, "paths", "give files; for arrays take final_states")):
         raise ValueError("`observation` must name at least one file, got none.")
     known = (*components, *layout.static) if components else ()
-    parts = [_read(path, layout, horizon, variable, tuple(names), dims, units or {}, known) for path in named]
+    parts = [_read_all(path, layout, horizon, variable, tuple(names), dims, units or {}, known) for path in named]
     return FinalStates(
         torch.cat([p.states for p in parts]),
         sum((p.sources for p in parts), ()),
@@ -135,7 +135,36 @@ def read_final_states(
     )
 
 
+def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
+    """The observations of one file, with the static channels that it holds as numbers beside them."""
+    from physinv.data.sources.read import open_source
+
+    source = open_source(path)
+    numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]
+    if not numbers and not (layout.space and absent):
+        return _read(source, path, layout, *told)
+    try:
+        found = _read(source.drop_vars(numbers), path, without_static(layout, [*numbers, *absent]), *told)
+    except ValueError:
+        if numbers:
+            raise
+        return _read(source, path, layout, *told)  # it may hold them as channels that have no name
+    if absent:
+        raise ValueError(
+            f"the run knows {', '.join(f'`{name}`' for name in absent)} of each trajectory beside the state, "
+            f"{path} does not say it; add a variable of this name, with one number for each observation."
+        )
+    n, names = len(found), [*without_static(layout, [*numbers]).names, *numbers]
+    if wrong := [name for name, v in numbers.items() if len(v) not in (1, n)]:
+        raise ValueError(f"`{wrong[0]}` of {path} must hold one number for each of its {n} observations.")
+    values = np.stack([np.broadcast_to(v, n) for v in numbers.values()], axis=1)
+    beside = np.broadcast_to(values[(...,) + (None,) * len(layout.space)], (n, len(numbers), *layout.shape[1:]))
+    every = np.concatenate([found.states.numpy(), beside], axis=1)[:, [names.index(name) for name in layout.names]]
+    return _checked(every, layout, str(path), found.notes)
+
+
 def _read(
+    source: xarray.Dataset,
     path: Path,
     layout: StateLayout,
     horizon: float,
@@ -146,12 +175,11 @@ def _read(
     known: Sequence[str],
 ) -> FinalStates:
     """The observations of one file."""
-    from physinv.data.sources.read import open_source
     from physinv.data.sources.states import states_of
 
     notes: list[str] = []
     coordinates: dict[str, NDArray[np.float64]] = {}
-    source, beside = beside_particles(in_order(open_source(path), layout), names_of(dims), None, str(path))
+    source, beside = beside_particles(in_order(source, layout), names_of(dims), None, str(path))
     if variable is None and dims is None and is_table(source):
         source = _by_name(source, known, names, path, notes)
         x, called, coordinates = table_of(source, layout)
@@ -179,8 +207,8 @@ def _read(
     if names and len(names) != len(given):
         raise ValueError(f"`--names` must name the {len(given)} channels of {path}, {', '.join(given)}, got {names}.")
     if any(str(d).startswith("axis_") for v in found.data_vars.values() for d in v.dims):
-        spaces = _places(found[given[0]], layout)
-        coordinates = _positions(source, found, dict(zip(layout.axes, spaces, strict=True)))
+        spaces = space_of(found[given[0]], layout)
+        coordinates = positions_of(source, found, dict(zip(layout.axes, spaces, strict=True)))
         values = [_unnamed(path, found[name], spaces, coordinates, layout, len(given) == 1) for name in given]
         x = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
         called = list(names) or (list(layout.names) if x.shape[1] != len(given) else given)
@@ -272,29 +300,6 @@ def _ordered(variable: xarray.DataArray, axes: Sequence[str]) -> NDArray[np.floa
     lead = ["sample"] if "sample" in variable.dims else []
     values = np.asarray(variable.transpose(*lead, *axes).values, dtype=float)
     return values if lead else values[None]
-
-
-def _places(variable: xarray.DataArray, layout: StateLayout) -> list[str]:
-    """Which axes of a variable are those of space, some without names: by name, else the last ones in their order."""
-    bare = [str(d) for d in variable.dims if d not in (*_FIXED, *layout.axes)]
-    missing = [axis for axis in layout.axes if axis not in variable.dims]
-    rest = dict(zip(missing, bare[len(bare) - len(missing) :], strict=False))
-    return [rest.get(axis, axis) for axis in layout.axes]
-
-
-def _positions(
-    source: xarray.Dataset, found: xarray.Dataset, places: Mapping[str, str]
-) -> dict[str, NDArray[np.float64]]:
-    """Positions by axis: those of an axis of the file, or numbers beside the states that are called like the axis."""
-    positions: dict[str, NDArray[np.float64]] = {}
-    for axis, dim in places.items():
-        words = (axis.lower(), 2 * axis.lower(), f"{axis.lower()}-coordinate", _CALLED.get(axis.lower(), axis))
-        held = [n for n in source.variables if str(n).rpartition("/")[2].lower() in words and n not in found.data_vars]
-        lines = [found[dim].values] if dim in found.coords else [np.squeeze(source[n].values) for n in held]
-        for line in lines:
-            if line.ndim == 1 and line.dtype.kind in "iuf":
-                positions[axis] = np.asarray(line, dtype=float)
-    return positions
 
 
 def _unnamed(

@@ -188,7 +188,7 @@ def fit_increments(problem: Problem) -> Increments:
         laws.append(law.eval())
     answer = Increments(linear, tuple(laws))
     if blocks:
-        return replace(answer, stretch=spread_factor(*unseen))
+        return replace(answer, stretch=spread_factor(torch.cat(unseen, 1)))
     generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
     stretch = spread_factor(_validated(answer, judges[0][at], judges[1][at], generator))
     if judges_worth < FEWEST_INDEPENDENT:

@@ -38,50 +38,34 @@ def spread_scores(noise: Float[Tensor, "n k *state"], gap: Float[Tensor, "n *sta
     )
 
 
-def spread_factor(*scores: Float[Tensor, "factor _"]) -> float:
+def spread_factor(scores: Float[Tensor, "factor n"]) -> float:
     """Return the factor of the least score, shrunk towards 1 as far as it is uncertain.
 
     The logarithm of the factor has a normal prior of deviation .3.  Its error follows from that of the slope of the
-    score, of which states that follow each other in time and are alike count for less, and from how far the best
-    factors of several parts are apart: whichever is larger.
+    score, of which states that follow each other in time and are alike count for less.
 
     Args:
-        scores: Scores by :func:`spread_scores` of the states of each part, in the order of time.
+        scores: Scores by :func:`spread_scores`, in the order of time.
 
     Returns:
         The factor; 1 for a single state, which says nothing about a spread.
 
     References:
-        Gneiting and Raftery (2007) for the score; Huber (1967) for the error of its minimum; Liang and Zeger (1986)
-        for that of parts within which errors are alike.
+        Gneiting and Raftery (2007) for the score; Huber (1967) for the error of its minimum.
     """
-    every = torch.cat(scores, 1)
-    if every.shape[1] < 2:
+    if scores.shape[1] < 2:
         return 1.0
-    vertex, curve = _least(every)
-    if not curve > 0:
-        return 1.0
-    low, high = _ends(every)
-    slopes = (every[high] - every[low]) / float(_LOGS[high] - _LOGS[low])
-    error = float(mean_error(slopes)) / (2 * curve)
-    if len(scores) > 1:
-        apart = torch.tensor([_least(part)[0] for part in scores])
-        error = max(error, float(apart.std()) / len(scores) ** 0.5)
-    return math.exp(vertex * _USUAL**2 / (_USUAL**2 + error**2))
+    logs, mean = _LOGS.double(), scores.mean(1).cpu()
+    at = min(max(int(mean.argmin()), _NEAR), len(logs) - 1 - _NEAR)
+    low, high = at - _NEAR, at + _NEAR
 
-
-def _ends(scores: Float[Tensor, "factor n"]) -> tuple[int, int]:
-    """The factors around the best one to which a parabola is fitted: the first and the last."""
-    at = min(max(int(scores.mean(1).argmin()), _NEAR), len(_LOGS) - 1 - _NEAR)
-    return at - _NEAR, at + _NEAR
-
-
-def _least(scores: Float[Tensor, "factor n"]) -> tuple[float, float]:
-    """Logarithm of the factor of the least score, as the vertex of a parabola around it, and its curvature."""
-    (low, high), mean, logs = _ends(scores), scores.mean(1).cpu(), _LOGS.double()
-    x = logs[low : high + 1] - logs[low + _NEAR]
+    # A parabola around the least score: its vertex, and the error of that by the slopes of single states.
+    x = logs[low : high + 1] - logs[at]
     terms = torch.stack([torch.ones_like(x), x, x.square()], 1)
     _, slope, curve = torch.linalg.lstsq(terms, mean[low : high + 1, None]).solution[:, 0].tolist()
     if not curve > 0:
-        return float(logs[mean.argmin()]), curve
-    return float((logs[low + _NEAR] - slope / (2 * curve)).clamp(logs[0], logs[-1])), curve
+        return 1.0
+    vertex = float((logs[at] - slope / (2 * curve)).clamp(logs[0], logs[-1]))
+    slopes = (scores[high] - scores[low]) / float(logs[high] - logs[low])
+    error = float(mean_error(slopes)) / (2 * curve)
+    return math.exp(vertex * _USUAL**2 / (_USUAL**2 + error**2))

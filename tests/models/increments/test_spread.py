@@ -42,11 +42,3 @@ def test_a_fault_of_a_sensor_does_not_set_the_spread(generator):
     noise, gap = torch.randn(200, 16, 1, generator=generator), torch.randn(200, 1, generator=generator)
     gap[::100] = 1000.0
     assert spread_factor(spread_scores(noise, gap)) == pytest.approx(1.0, abs=0.12)
-
-
-def test_parts_that_contradict_each_other_say_little(generator):
-    """Two parts of four are three times as far off as the others, and no one knows what the next one is."""
-    apart = [errors(generator, 200, size) for size in (0.6, 0.6, 2.0, 2.0)]
-    alike = [errors(generator, 200, 1.5) for _ in range(4)]
-    assert abs(math.log(spread_factor(*apart))) < 0.7 * abs(math.log(spread_factor(torch.cat(apart, 1))))
-    assert spread_factor(*alike) == pytest.approx(spread_factor(torch.cat(alike, 1)), rel=0.02)
