@@ -151,8 +151,8 @@ def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
         return _read(source, path, layout, *told)  # it may hold them as channels that have no name
     if absent:
         raise ValueError(
-            f"the run knows {', '.join(f'`{name}`' for name in absent)} of each trajectory beside the state, "
-            f"{path} does not say it; add a variable of this name, with one number for each observation."
+            f"{path} must also hold {', '.join(f'`{name}`' for name in absent)}, which the run was trained to be given: "
+            "fields, or variables of one number for each observation."
         )
     n, names = len(found), [*without_static(layout, [*numbers]).names, *numbers]
     if wrong := [name for name, v in numbers.items() if len(v) not in (1, n)]:
@@ -350,11 +350,6 @@ def _channels(
     wanted = layout.names
     if set(wanted) <= set(called):
         return x[:, [list(called).index(name) for name in wanted]]
-    missing = [name for name in wanted if name in layout.static and name not in called]
-    if missing and len(called) != len(wanted):
-        raise ValueError(
-            f"{path} must also hold `{missing[0]}`, which the run was trained to be given, got {', '.join(called)}."
-        )
     if len(called) != len(wanted):
         raise ValueError(
             f"{path} holds {len(called)} channel{'s' * (len(called) != 1)} ({', '.join(called)}), the run needs "

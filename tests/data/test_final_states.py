@@ -315,3 +315,42 @@ def test_a_wide_table_is_not_looked_through_for_each_of_its_columns(tmp_path, mo
     with pytest.raises(ValueError, match=r"must hold states of shape \(batch, 3\), .* got an array \(1, 300\)"):
         read_final_states([tmp_path / "o.csv"], VECTOR, 1.0)
     assert len(calls) < 30
+
+
+KNOWN = FieldLayout(("u", "viscosity"), "x", [X], "PERIODIC", "viscosity")
+
+
+@pytest.mark.parametrize("form", ["npz", "mat", "nc", "one number", "channels"])
+def test_what_is_known_of_each_observation_is_a_number_beside_the_fields(form, tmp_path):
+    numbers = np.array([0.1, 0.2, 0.3, 0.4])
+    if form == "nc":
+        data = xarray.Dataset({"u": (("case", "x"), STATES), "viscosity": ("case", numbers)}, {"x": X})
+        data.to_netcdf(tmp_path / "a", engine="h5netcdf")
+    elif form == "mat":
+        scipy.io.savemat(tmp_path / "a", {"u": STATES, "viscosity": numbers, "x": X}, appendmat=False)
+    elif form == "channels":
+        np.save(tmp_path / "a.npy", np.stack([STATES, np.repeat(numbers[:, None], 16, 1)], 1))
+    else:
+        numbers = numbers if form == "npz" else np.array(0.7)
+        np.savez(tmp_path / "a.npz", u=STATES, viscosity=numbers, x=X)
+    found = read_final_states(next(tmp_path.iterdir()), KNOWN, 1.0).states.numpy()
+    assert np.array_equal(found[:, 0], STATES)
+    assert np.allclose(found[:, 1], np.broadcast_to(numbers, 4)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ({}, "must also hold `viscosity`, which the run was trained to be given"),
+        ({"viscosity": np.ones(3)}, "`viscosity` of .* must hold one number for each of its 4 observations"),
+    ],
+)
+def test_what_is_known_but_not_told_is_one_line(held, expected, tmp_path):
+    np.savez(tmp_path / "a.npz", u=STATES, x=X, **held)
+    with pytest.raises(ValueError, match=expected):
+        read_final_states(tmp_path / "a.npz", KNOWN, 1.0)
+    broken = STATES.copy()
+    broken[1, 2] = np.nan
+    np.savez(tmp_path / "b.npz", u=broken, x=X, viscosity=np.ones(4))
+    with pytest.raises(ValueError, match="observation 1 of .* holds NaN at `u`, x = 0.125"):
+        read_final_states(tmp_path / "b.npz", KNOWN, 1.0)
