@@ -150,9 +150,10 @@ def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
             raise
         return _read(source, path, layout, *told)  # it may hold them as channels that have no name
     if absent:
+        those = ", ".join(f"`{name}`" for name in absent)
         raise ValueError(
-            f"{path} must also hold {', '.join(f'`{name}`' for name in absent)}, which the run was trained to be given: "
-            "fields, or variables of one number for each observation."
+            f"{path} must also hold {those}, which the run was trained to be given: as fields, or as one number for "
+            "each observation."
         )
     n, names = len(found), [*without_static(layout, [*numbers]).names, *numbers]
     if wrong := [name for name, v in numbers.items() if len(v) not in (1, n)]:
@@ -254,7 +255,8 @@ def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dat
         if not (dated and len(times) == 1) and not any(abs(t - horizon) <= _SAME_TIME * horizon for t in ends):
             raise ValueError(
                 f"{path} ends at time {ends[-1]:g}, the run was trained on final states at T = {horizon:g}; "
-                "give states at that time, or train on trajectories that end as these do."
+                "give states at that time, without times if each is an observation of its own, or train on "
+                "trajectories that end as these do."
             )
     return found.isel(time=-1) if "time" in found.dims else found
 

@@ -352,5 +352,5 @@ def test_what_is_known_but_not_told_is_one_line(held, expected, tmp_path):
     broken = STATES.copy()
     broken[1, 2] = np.nan
     np.savez(tmp_path / "b.npz", u=broken, x=X, viscosity=np.ones(4))
-    with pytest.raises(ValueError, match="observation 1 of .* holds NaN at `u`, x = 0.125"):
+    with pytest.raises(ValueError, match=r"observation 1 of .* holds NaN at `u`, x = 0\.125"):
         read_final_states(tmp_path / "b.npz", KNOWN, 1.0)
