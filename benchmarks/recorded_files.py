@@ -32,6 +32,7 @@ from physinv.cli.app import main as physinv
 from physinv.data.dataset import TrajectoryDataset
 from physinv.posterior.reconstruction import read_reconstruction
 
+PLACES = ROOT / "benchmarks" / "results" / "recording-places.json"
 RECORD, PAGE = ROOT / "benchmarks" / "results" / "recorded-files.json", ROOT / "docs" / "results" / "recordings.md"
 BAR = "--variable column_2,column_4,column_6,column_8,column_10 --times column_0 --context column_12"
 
@@ -236,6 +237,7 @@ def page(record: dict[str, object]) -> str:
         f"|{'---|' * len(heads)}",
         *rows,
         "",
+        *(places(json.loads(PLACES.read_text("utf-8"))) if PLACES.exists() else []),
         "```console",
         *(f"$ {way.strip()}" for way in dict.fromkeys(ways)),
         "```",
@@ -249,6 +251,29 @@ def page(record: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def places(record: dict[str, object]) -> list[str]:
+    """What `recording_places.py` found, as a table."""
+    figures, rows = record["figures"], []
+    for row in dict.fromkeys(key.partition("; ")[0] for key in figures):
+        worth, held, linear, crps = (
+            np.array([v[0] for key, v in figures.items() if key.startswith(f"{row}; ") and key.endswith(f"; {name}")])
+            for name in ("worth", "coverage", "coverage of linear", "crps over linear")
+        )
+        rows.append(
+            f"| `{row}` | {len(held)} | {worth.mean():.1f} | {held.mean():.3f} | {held.std(ddof=1):.3f} | "
+            f"{linear.mean():.3f} | {np.exp(np.log(crps).mean()):.3f} |"
+        )
+    return [*_OF_PLACES, *rows, ""]
+
+
+_OF_PLACES = [
+    "A test block holds a few independent windows, and its coverage is chance as far as the table below says: in it the",
+    "same files are tested at other places in time (`benchmarks/recording_places.py`).",
+    "",
+    "| file | places | independent windows of a test | coverage, mean | deviation from place to place | of ridge with "
+    "spread | CRPS over that of ridge with spread |",
+    "|---|---|---|---|---|---|---|",
+]
 _OF_PARTICLES = [
     "Of 500 particles a draw takes long: their network is narrow, and few are drawn (`--set width=16 --set depth=2",
     "--set validate_windows=4 --option draws=2` of `train`, `--samples 8 --limit 4` of `reconstruct`).",

@@ -13,6 +13,7 @@ One line is printed for each: how many independent windows the tests are worth, 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shlex
 import tempfile
@@ -59,24 +60,25 @@ def main() -> None:
     """Read the command line, print a line for each place, and the means for each file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with the files")
-    parser.add_argument("--only", nargs="+", default=list(MEASURED), help="names of files")
+    parser.add_argument("--only", nargs="+", default=list(MEASURED), help="names of files, or of rows")
     parser.add_argument("--skip", type=float, nargs="+", default=[0.0, 0.06, 0.12, 0.18], help="shares left out")
-    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.add_argument("--out", type=Path, help="JSON to write, which keeps places that are not tested again")
     args = parser.parse_args()
-    every: dict[str, list[float]] = {}
-    for file in [f for f in FILES if f.names in args.only]:
+    old = json.loads(args.out.read_text("utf-8")) if args.out and args.out.exists() else {}
+    every: dict[str, list[float]] = dict(old.get("figures", {}))
+    for file in [f for f in FILES if not {f.names, f.row}.isdisjoint(args.only)]:
         rows = []
         for share in args.skip:
             for found, where in zip(places(args.folder, file, share), ("tests", "validation"), strict=True):
                 rows.append(found)
                 told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
                 print(f"{file.row}, without {share:g}, {where}: {told}", flush=True)
+                every |= {f"{file.row}; {share:g} {where}; {name}": [value] for name, value in found.items()}
         means = {name: math.fsum(row[name] for row in rows) / len(rows) for name in rows[0]}
         means["deviation of coverage"] = float(np.std([row["coverage"] for row in rows], ddof=1))
         print(f"{file.row}, mean of {len(rows)}: " + ", ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
-        every |= {f"{file.row}: {name}": [row[name] for row in rows] for name in rows[0]}
-    if args.out:
-        write(args.out, {"benchmark": "recording-places", "seeds": [0], "skip": args.skip}, every)
+        if args.out:
+            write(args.out, {"benchmark": "recording-places", "seeds": [0]}, every)
 
 
 if __name__ == "__main__":
