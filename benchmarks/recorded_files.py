@@ -267,7 +267,7 @@ def places(record: dict[str, object]) -> list[str]:
 
 
 _OF_PLACES = [
-    "A test block holds a few independent windows, and its coverage is chance as far as the table below says: in it the",
+    "A test block holds a few independent windows, and its coverage is chance as far as this table says, in which the",
     "same files are tested at other places in time (`benchmarks/recording_places.py`).",
     "",
     "| file | places | independent windows of a test | coverage, mean | deviation from place to place | of ridge with "
