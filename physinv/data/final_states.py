@@ -24,7 +24,7 @@ from torch import Tensor
 from physinv.config.inputs import States, as_paths, as_tensor, check_count, check_instance, joined
 from physinv.config.suggest import did_you_mean
 from physinv.data.imports.beside_fields import numbers_beside, without_static
-from physinv.data.imports.columns import in_order_of, is_table, table_of
+from physinv.data.imports.columns import by_name, is_table, named_by, other_units, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
 from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
 from physinv.data.sources.roles import names_of
@@ -182,7 +182,7 @@ def _read(
     coordinates: dict[str, NDArray[np.float64]] = {}
     source, beside = beside_particles(in_order(source, layout), names_of(dims), None, str(path))
     if variable is None and dims is None and is_table(source):
-        source = _by_name(source, known, names, path, notes)
+        source = by_name(source, known, names, path, units, notes)
         x, called, coordinates = table_of(source, layout)
         if not coordinates:
             x, called = _by_shape(x, layout, str(path)), list(layout.names)
@@ -200,32 +200,28 @@ def _read(
     _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
     found = _at_the_end(path, found, horizon)
     if not layout.space:
-        found = _by_name(found, known, names, path, notes) if len(found.data_vars) > 1 else found
+        found = by_name(found, known, names, path, units, notes)
         return _checked(_vectors(path, found, layout, beside), layout, str(path), tuple(notes))
 
     # Each variable as (sample, *space), its channels in the order of the process.
     given = [str(name) for name in found.data_vars]
-    if names and len(names) != len(given):
-        raise ValueError(f"`--names` must name the {len(given)} channels of {path}, {', '.join(given)}, got {names}.")
+    named = named_by(path, given, names)
     if any(str(d).startswith("axis_") for v in found.data_vars.values() for d in v.dims):
         spaces = space_of(found[given[0]], layout)
         coordinates = positions_of(source, found, dict(zip(layout.axes, spaces, strict=True)))
         values = [_unnamed(path, found[name], spaces, coordinates, layout, len(given) == 1) for name in given]
         x = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
-        called = list(names) or (list(layout.names) if x.shape[1] != len(given) else given)
+        called = named if names or x.shape[1] == len(given) else list(layout.names)
     else:
         found, renamed = counted(found, [str(d) for d in found[given[0]].dims], layout)
         notes += renamed
         axes = _axes(path, found[given[0]], layout)
         x = np.stack([_ordered(found[name], axes) for name in given], axis=1)
-        called = list(names) or given
+        called = named
         pairs = zip(layout.axes, axes, strict=True)
         coordinates = {ours: np.asarray(found[a].values, dtype=float) for ours, a in pairs if a in found.coords}
     x = _channels(path, x, called, layout, notes)
-    for name, own in zip(called, given, strict=False):
-        told = str(found[own].attrs.get("units", ""))
-        if told and units.get(name, told) != told:
-            notes.append(f"{path}: `{own}` is in {told}, the run was trained on `{name}` in {units[name]}.")
+    notes += other_units(path, found, zip(called, given, strict=False), units)
     x, changed = regrid(x, coordinates, layout, str(path))
     return _checked(x, layout, str(path), (*notes, *changed))
 
@@ -259,16 +255,6 @@ def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dat
                 "trajectories that end as these do."
             )
     return found.isel(time=-1) if "time" in found.dims else found
-
-
-def _by_name(
-    found: xarray.Dataset, known: Sequence[str], names: Sequence[str], path: Path, notes: list[str]
-) -> xarray.Dataset:
-    """The variables that are the numbers of a vector, in its order."""
-    own = [str(name) for name in found.data_vars]
-    order, told = in_order_of(known, names or own, str(path))
-    notes += told
-    return found[[own[i] for i in order]]
 
 
 def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout, beside: Beside | None) -> NDArray[np.float64]:

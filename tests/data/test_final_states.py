@@ -85,6 +85,17 @@ def test_columns_under_other_names_are_taken_in_order_with_a_notice(tmp_path):
         read_final_states(tmp_path / "a.csv", two, 1.0, components=known)
     named = read_final_states(tmp_path / "a.csv", two, 1.0, names=("speed", "height"), components=known)
     assert named.states.tolist() == [[2, 1]]
+    with pytest.raises(ValueError, match="`--names` must name the 2 channels of"):
+        read_final_states(tmp_path / "a.csv", two, 1.0, names=("speed", "height", "day"), components=known)
+
+
+def test_numbers_of_a_vector_in_another_unit_are_told(tmp_path):
+    told = {"speed": "m/s", "height": "ft"}
+    data = xarray.Dataset({name: ("case", [1.0, 2.0], {"units": unit}) for name, unit in told.items()})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    call = {"components": ["height", "speed"], "units": {"speed": "m/s", "height": "m"}}
+    notes = read_final_states(tmp_path / "a.nc", VectorLayout("state", 2), 1.0, **call).notes
+    assert [note.partition(": ")[2] for note in notes] == ["`height` is in ft, the run was trained on `height` in m."]
 
 
 def test_fields_from_tables(tmp_path):

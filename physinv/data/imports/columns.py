@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["in_order_of", "is_table", "table_of"]
+__all__ = ["by_name", "in_order_of", "is_table", "named_by", "other_units", "table_of"]
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -48,6 +49,71 @@ def in_order_of(known: Sequence[str], called: Sequence[str], source: str) -> tup
         )
     note = f"{source}: {', '.join(called)} taken for {', '.join(known)} of the run."
     return every, [note] * (list(called) != list(known))
+
+
+def by_name(
+    found: xr.Dataset,
+    known: Sequence[str],
+    names: Sequence[str],
+    path: Path,
+    units: Mapping[str, str],
+    notes: list[str],
+) -> xr.Dataset:
+    """Take the variables that are the numbers of a vector, in its order, if their names are known.
+
+    Args:
+        found: What a file holds.
+        known: Names of the numbers, in their order.
+        names: What the user calls the variables; none: as the file does.
+        path: The file, for messages.
+        units: Units of the numbers in the training data, by name.
+        notes: Gets sentences about what was understood.
+
+    Returns:
+        The variables.
+
+    Raises:
+        ValueError: If there are other names than variables, or they contradict those that are known.
+    """
+    own = [str(name) for name in found.data_vars]
+    if not known or (len(own) == 1 < len(known)):
+        return found
+    order, told = in_order_of(known, named_by(path, own, names), str(path))
+    notes += [*told, *other_units(path, found, zip(known, (own[i] for i in order), strict=False), units)]
+    return found[[own[i] for i in order]]
+
+
+def named_by(path: Path, given: list[str], names: Sequence[str]) -> list[str]:
+    """Return what variables are called by the user, or else by the file.
+
+    Args:
+        path: The file, for messages.
+        given: Their names in the file.
+        names: What the user calls them; none: nothing.
+
+    Raises:
+        ValueError: If there are more or fewer names than variables.
+    """
+    if names and len(names) != len(given):
+        raise ValueError(f"`--names` must name the {len(given)} channels of {path}, {', '.join(given)}, got {names}.")
+    return list(names) or given
+
+
+def other_units(path: Path, found: xr.Dataset, pairs: Iterable[tuple[str, str]], units: Mapping[str, str]) -> list[str]:
+    """Return sentences about variables that are in another unit than the training data.
+
+    Args:
+        path: The file, for messages.
+        found: What it holds.
+        pairs: Name in the run and name in the file of each variable.
+        units: Units in the training data, by name.
+    """
+    told = [(name, own, str(found[own].attrs.get("units", ""))) for name, own in pairs]
+    return [
+        f"{path}: `{own}` is in {unit}, the run was trained on `{name}` in {units[name]}."
+        for name, own, unit in told
+        if unit and units.get(name, unit) != unit
+    ]
 
 
 def is_table(source: xr.Dataset) -> bool:
