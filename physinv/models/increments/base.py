@@ -179,7 +179,8 @@ def _hard(numbers: Float[Tensor, " n"]) -> Float[Tensor, ""]:
 
     Where a sensor rests at its least number, the next ones are not far less frequent.
     """
-    values, counts = numbers.unique(return_counts=True)
-    if len(values) > 1 and counts[0] >= max(_AT_BOUND * len(numbers), _ALONE * counts[1]):
-        return values[0]
-    return numbers.new_tensor(-torch.inf)
+    least = numbers.amin()
+    at_least, above = numbers == least, numbers[numbers > least]
+    next_one = above.amin() if len(above) else least  # of a constant it is the same, and no bound
+    often, next_often = int(at_least.sum()), int((numbers == next_one).sum())
+    return least if often >= max(_AT_BOUND * len(numbers), _ALONE * next_often) else least.new_tensor(-torch.inf)
