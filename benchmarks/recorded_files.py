@@ -186,14 +186,15 @@ def state_of_code() -> str:
     return tree.strip() + "+" * bool(changed.strip())
 
 
-def states_of_rows(code: dict[str, str]) -> str:
+def states_of_rows(code: dict[str, str], done: list[str]) -> str:
     """Which rows ran on which state of the code, in a sentence."""
     rows: dict[str, list[str]] = {}
-    for row, state in code.items():
-        rows.setdefault(state, []).append(row)
+    for row in done:
+        rows.setdefault(code.get(row, "an earlier one"), []).append(row)
     if len(rows) == 1:
         return f"All rows ran on one state of `physinv/`, `{next(iter(rows))}` in git."
-    return "Rows ran on several states of `physinv/`: " + "; ".join(f"`{s}` {', '.join(r)}" for s, r in rows.items())
+    told = "; ".join(f"{state}: " + ", ".join(f"`{row}`" for row in which) for state, which in rows.items())
+    return f"Rows ran on several states of `physinv/` in git. {told}."
 
 
 def page(record: dict[str, object]) -> str:
@@ -244,7 +245,7 @@ def page(record: dict[str, object]) -> str:
         "",
         *(["What is refused, and the line that says so:", "", *refused, ""] if refused else []),
         *(["## Final states alone", "", *_OF_OBSERVED, *seen, ""] if seen else []),
-        states_of_rows(record.get("code", {})),
+        states_of_rows(record.get("code", {}), [f.row for f in FILES if f.row in done]),
         f"Measured on {record['hardware']}.",
         "",
     ]
