@@ -7,7 +7,8 @@
 Each file is imported by the command of the list below, in the words of `physinv import --help`; then `physinv train`,
 `reconstruct` and `evaluate` run as a user would type them.  Observations alone are given to the run of the file
 `TRAINED` by `physinv reconstruct RUN --observation FILE`.  The project holds none of these files; `FOLDER` does.  The
-record keeps the rows of files that are not run again.
+record keeps the rows of files that are not run again, and of each row the state of the code that it ran on, which the
+page names where rows are of several.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import io
 import json
 import shlex
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from physinv.cli.app import main as physinv
 from physinv.data.dataset import TrajectoryDataset
 from physinv.posterior.reconstruction import read_reconstruction
 
+PLACES = ROOT / "benchmarks" / "results" / "recording-places.json"
 RECORD, PAGE = ROOT / "benchmarks" / "results" / "recorded-files.json", ROOT / "docs" / "results" / "recordings.md"
 BAR = "--variable column_2,column_4,column_6,column_8,column_10 --times column_0 --context column_12"
 
@@ -176,6 +179,24 @@ def observed(folder: Path, name: str, change: str, run: Path) -> dict[str, objec
         return {"code": code, "said": told, "check": checked}
 
 
+def state_of_code() -> str:
+    """Name of the folder `physinv/` as git has it, with a plus where files differ from that."""
+    told = [("rev-parse", "--short", "HEAD:physinv"), ("status", "--porcelain", "physinv")]
+    tree, changed = (subprocess.run(["git", *t], cwd=ROOT, capture_output=True, text=True).stdout for t in told)
+    return tree.strip() + "+" * bool(changed.strip())
+
+
+def states_of_rows(code: dict[str, str], done: list[str]) -> str:
+    """Which rows ran on which state of the code, in a sentence."""
+    rows: dict[str, list[str]] = {}
+    for row in done:
+        rows.setdefault(code.get(row, "an earlier one"), []).append(row)
+    if len(rows) == 1:
+        return f"All rows ran on one state of `physinv/`, `{next(iter(rows))}` in git."
+    told = "; ".join(f"{state}: " + ", ".join(f"`{row}`" for row in which) for state, which in rows.items())
+    return f"Rows ran on several states of `physinv/` in git. {told}."
+
+
 def page(record: dict[str, object]) -> str:
     """The page of the documentation."""
     rows = []
@@ -217,18 +238,43 @@ def page(record: dict[str, object]) -> str:
         f"|{'---|' * len(heads)}",
         *rows,
         "",
+        *(places(json.loads(PLACES.read_text("utf-8"))) if PLACES.exists() else []),
         "```console",
         *(f"$ {way.strip()}" for way in dict.fromkeys(ways)),
         "```",
         "",
         *(["What is refused, and the line that says so:", "", *refused, ""] if refused else []),
         *(["## Final states alone", "", *_OF_OBSERVED, *seen, ""] if seen else []),
+        states_of_rows(record.get("code", {}), [f.row for f in FILES if f.row in done]),
         f"Measured on {record['hardware']}.",
         "",
     ]
     return "\n".join(lines)
 
 
+def places(record: dict[str, object]) -> list[str]:
+    """What `recording_places.py` found, as a table."""
+    figures, rows = record["figures"], []
+    for row in dict.fromkeys(key.partition("; ")[0] for key in figures):
+        worth, held, linear, crps = (
+            np.array([v[0] for key, v in figures.items() if key.startswith(f"{row}; ") and key.endswith(f"; {name}")])
+            for name in ("worth", "coverage", "coverage of linear", "crps over linear")
+        )
+        rows.append(
+            f"| `{row}` | {len(held)} | {worth.mean():.1f} | {held.mean():.3f} | {held.std(ddof=1):.3f} | "
+            f"{linear.mean():.3f} | {np.exp(np.log(crps).mean()):.3f} |"
+        )
+    return [*_OF_PLACES, *rows, ""]
+
+
+_OF_PLACES = [
+    "A test block holds a few independent windows, and its coverage is chance as far as this table says, in which the",
+    "same files are tested at other places in time (`benchmarks/recording_places.py`).",
+    "",
+    "| file | places | independent windows of a test | coverage, mean | deviation from place to place | of ridge with "
+    "spread | CRPS over that of ridge with spread |",
+    "|---|---|---|---|---|---|---|",
+]
 _OF_PARTICLES = [
     "Of 500 particles a draw takes long: their network is narrow, and few are drawn (`--set width=16 --set depth=2",
     "--set validate_windows=4 --option draws=2` of `train`, `--samples 8 --limit 4` of `reconstruct`).",
@@ -247,20 +293,23 @@ def main() -> None:
     """Read the command line, run the files that are there, and write the record or the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="folder with the files")
-    parser.add_argument("--only", nargs="+", default=[], help="names of files")
+    parser.add_argument("--only", nargs="+", default=[], help="names of files, or of rows")
     parser.add_argument("--page", action="store_true", help="write the page of the documentation from the record")
     args = parser.parse_args()
     old = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {"figures": {}, "refused": {}}
     every, refused, seen = dict(old["figures"]), dict(old["refused"]), dict(old.get("observed", {}))
-    head = {"benchmark": "recorded-files", "seeds": [0], "refused": refused, "observed": seen}
+    code = dict(old.get("code", {}))
+    head = {"benchmark": "recorded-files", "seeds": [0], "refused": refused, "observed": seen, "code": code}
+    state = state_of_code()
     with tempfile.TemporaryDirectory() as tmp:
         runs = Path(tmp)
         for file in FILES if args.folder else ():
-            if (args.only and file.names not in args.only) or not (args.folder / file.names).exists():
+            if (args.only and not {file.names, file.row} & {*args.only}) or not (args.folder / file.names).exists():
                 continue
             found = once(args.folder, file, runs)
             every = {k: v for k, v in every.items() if not k.startswith(f"{file.row}: ")}
             refused.pop(file.row, None)
+            code[file.row] = state
             if isinstance(found, str):
                 refused[file.row] = found
                 print(f"{file.row}: {found}", flush=True)

@@ -147,26 +147,29 @@ def recorded(series: Series, about: dict[str, Any], folder: Path) -> dict[str, T
     return {split: TrajectoryDataset(folder / "data" / split).load() for split in ("train", "valid", "test")}
 
 
-def once(process: Callable[[int, np.random.Generator], Made], n: int, seed: int) -> dict[str, float]:
-    """Coverage, CRPS over that of the linear estimate, and factor of the spread, of one recording."""
-    series, about = process(n, np.random.default_rng([seed, n]))
-    with tempfile.TemporaryDirectory() as tmp, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = recorded(series, about, Path(tmp))
-        budget = Budget(steps=STEPS_OF_FIELDS if "field" in about else STEPS)
-        simulator = process_of(data["train"])
-        answer = fit_increments(Problem(simulator, data["train"], data["valid"], budget=budget, seed=seed))
-        layout, generator = data["test"].layout, torch.Generator().manual_seed(seed)
-        truth, final = (data["test"].states(i) for i in (0, -1))
-        with torch.no_grad():
-            drawn, plain = (a.sample(final, SAMPLES, generator=generator) for a in (answer, answer.linear))
-    ours, linear, real = layout.moving(drawn), layout.moving(plain), layout.moving(truth)
+def judged(data: dict[str, TrajectoryDataset], steps: int, seed: int) -> dict[str, float]:
+    """Coverage, CRPS over that of the linear estimate, and factor of the spread, of imported splits."""
+    simulator, budget = process_of(data["train"]), Budget(steps=steps)
+    answer = fit_increments(Problem(simulator, data["train"], data["valid"], budget=budget, seed=seed))
+    layout, generator = data["test"].layout, torch.Generator().manual_seed(seed)
+    truth, final = (data["test"].states(i) for i in (0, -1))
+    with torch.no_grad():
+        drawn, plain = (a.sample(final, SAMPLES, generator=generator) for a in (answer, answer.linear))
+    ours, linear, real = layout.scored(drawn), layout.scored(plain), layout.scored(truth)
     return {
         "coverage": float(coverage(ours, real)),
         "coverage of linear": float(coverage(linear, real)),
         "crps over linear": float(crps(ours, real) / crps(linear, real)),
         "factor": answer.stretch,
     }
+
+
+def once(process: Callable[[int, np.random.Generator], Made], n: int, seed: int) -> dict[str, float]:
+    """Figures of one recording."""
+    series, about = process(n, np.random.default_rng([seed, n]))
+    with tempfile.TemporaryDirectory() as tmp, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return judged(recorded(series, about, Path(tmp)), STEPS_OF_FIELDS if "field" in about else STEPS, seed)
 
 
 def main() -> None:

@@ -235,6 +235,7 @@ def _observed(paths: list[Path], run: Run, variable: str | None, names: str | No
         names=tuple(names.split(",")) if names else (),
         dims=dims,
         units=run.info.get("units"),
+        components=run.info.get("components", ()),
     )
     for line in found.notes:
         console.note(line)

@@ -13,7 +13,7 @@ __all__ = ["FinalStates", "final_states", "read_final_states"]
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from torch import Tensor
 
 from physinv.config.inputs import States, as_paths, as_tensor, check_count, check_instance, joined
 from physinv.config.suggest import did_you_mean
+from physinv.data.imports.beside_fields import numbers_beside, without_static
+from physinv.data.imports.columns import by_name, is_table, named_by, other_units, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
-from physinv.data.regrid import counted, in_order, regrid
+from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
 from physinv.data.sources.roles import names_of
 from physinv.processes.layout import StateLayout
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 _SAME_TIME = 1e-3  # of the horizon: how far a final time may be from that of the process
 _FIXED = ("sample", "time", "component")  # names of axes that are no axes of space
 _FINAL = ("t", "tt", "time", "times", "t_final", "final_time", "tfinal", "t_end", "end_time", "horizon")
-_CALLED = {"lat": "latitude", "lon": "longitude", "latitude": "lat", "longitude": "lon"}  # other names of positions
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def read_final_states(
     names: Sequence[str] = (),
     dims: str | None = None,
     units: Mapping[str, str] | None = None,
+    components: Sequence[str] = (),
 ) -> FinalStates:
     """Read observed final states from files.
 
@@ -111,6 +113,7 @@ def read_final_states(
         names: Names of the channels in the order in which the file has them; none: as the file says.
         dims: Names of the axes in the files, in their order, separated by commas; None: as the file says.
         units: Units of the channels in the training data, by name, to be compared with those that files say.
+        components: Names of the numbers of a vector in the training data: columns are taken by them.
 
     Returns:
         The observations of all files, one after another.
@@ -122,7 +125,8 @@ def read_final_states(
     check_instance(layout, StateLayout, "layout", "give that of the process, such as process.layout")
     if not (named := as_paths(paths, "paths", "give files; for arrays take final_states")):
         raise ValueError("`observation` must name at least one file, got none.")
-    parts = [_read(path, layout, horizon, variable, tuple(names), dims, units or {}) for path in named]
+    known = (*components, *layout.static) if components else ()
+    parts = [_read_all(path, layout, horizon, variable, tuple(names), dims, units or {}, known) for path in named]
     return FinalStates(
         torch.cat([p.states for p in parts]),
         sum((p.sources for p in parts), ()),
@@ -131,7 +135,37 @@ def read_final_states(
     )
 
 
+def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
+    """The observations of one file, with the static channels that it holds as numbers beside them."""
+    from physinv.data.sources.read import open_source
+
+    source = open_source(path)
+    numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]
+    if not numbers and not (layout.space and absent):
+        return _read(source, path, layout, *told)
+    try:
+        found = _read(source.drop_vars(numbers), path, without_static(layout, [*numbers, *absent]), *told)
+    except ValueError:
+        if numbers:
+            raise
+        return _read(source, path, layout, *told)  # it may hold them as channels that have no name
+    if absent:
+        those = ", ".join(f"`{name}`" for name in absent)
+        raise ValueError(
+            f"{path} must also hold {those}, which the run was trained to be given: as fields, or as one number for "
+            "each observation."
+        )
+    n, names = len(found), [*without_static(layout, [*numbers]).names, *numbers]
+    if wrong := [name for name, v in numbers.items() if len(v) not in (1, n)]:
+        raise ValueError(f"`{wrong[0]}` of {path} must hold one number for each of its {n} observations.")
+    values = np.stack([np.broadcast_to(v, n) for v in numbers.values()], axis=1)
+    beside = np.broadcast_to(values[(...,) + (None,) * len(layout.space)], (n, len(numbers), *layout.shape[1:]))
+    every = np.concatenate([found.states.numpy(), beside], axis=1)[:, [names.index(name) for name in layout.names]]
+    return _checked(every, layout, str(path), found.notes)
+
+
 def _read(
+    source: xarray.Dataset,
     path: Path,
     layout: StateLayout,
     horizon: float,
@@ -139,55 +173,55 @@ def _read(
     names: tuple[str, ...],
     dims: str | None,
     units: Mapping[str, str],
+    known: Sequence[str],
 ) -> FinalStates:
     """The observations of one file."""
-    from physinv.data.sources.read import open_source
     from physinv.data.sources.states import states_of
 
     notes: list[str] = []
     coordinates: dict[str, NDArray[np.float64]] = {}
-    source, beside = beside_particles(in_order(open_source(path), layout), names_of(dims), None, str(path))
-    if variable is None and dims is None and _is_table(source):
-        x, called, coordinates = _table(path, source, layout)
+    source, beside = beside_particles(in_order(source, layout), names_of(dims), None, str(path))
+    if variable is None and dims is None and is_table(source):
+        source = by_name(source, known, names, path, units, notes)
+        x, called, coordinates = table_of(source, layout)
+        if not coordinates:
+            x, called = _by_shape(x, layout, str(path)), list(layout.names)
         if layout.space:
             x = _channels(path, x, list(names) or called, layout, notes)
             x, changed = regrid(x, coordinates, layout, str(path))
             notes += changed
-        return _checked(x, layout, str(path), notes)
+        return _checked(x, layout, str(path), tuple(notes))
 
     # Channels that the file has under the names of the process are taken by name, whatever else it holds.
     chosen: str | list[str] | None = variable
-    if variable is None and not names and set(layout.names) <= set(source.data_vars):
-        chosen = list(layout.names)
+    if variable is None and not names and set(known or layout.names) <= set(source.data_vars):
+        chosen = list(known or layout.names)
     found = states_of(source, chosen, dims)
     _check_final_time(path, source, {*layout.names, *map(str, found.variables)}, horizon)
     found = _at_the_end(path, found, horizon)
     if not layout.space:
-        return _checked(_vectors(path, found, layout, beside), layout, str(path))
+        found = by_name(found, known, names, path, units, notes)
+        return _checked(_vectors(path, found, layout, beside), layout, str(path), tuple(notes))
 
     # Each variable as (sample, *space), its channels in the order of the process.
     given = [str(name) for name in found.data_vars]
-    if names and len(names) != len(given):
-        raise ValueError(f"`--names` must name the {len(given)} channels of {path}, {', '.join(given)}, got {names}.")
+    named = named_by(path, given, names)
     if any(str(d).startswith("axis_") for v in found.data_vars.values() for d in v.dims):
-        spaces = _places(found[given[0]], layout)
-        coordinates = _positions(source, found, dict(zip(layout.axes, spaces, strict=True)))
+        spaces = space_of(found[given[0]], layout)
+        coordinates = positions_of(source, found, dict(zip(layout.axes, spaces, strict=True)))
         values = [_unnamed(path, found[name], spaces, coordinates, layout, len(given) == 1) for name in given]
         x = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
-        called = list(names) or (list(layout.names) if x.shape[1] != len(given) else given)
+        called = named if names or x.shape[1] == len(given) else list(layout.names)
     else:
         found, renamed = counted(found, [str(d) for d in found[given[0]].dims], layout)
         notes += renamed
         axes = _axes(path, found[given[0]], layout)
         x = np.stack([_ordered(found[name], axes) for name in given], axis=1)
-        called = list(names) or given
+        called = named
         pairs = zip(layout.axes, axes, strict=True)
         coordinates = {ours: np.asarray(found[a].values, dtype=float) for ours, a in pairs if a in found.coords}
     x = _channels(path, x, called, layout, notes)
-    for name, own in zip(called, given, strict=False):
-        told = str(found[own].attrs.get("units", ""))
-        if told and units.get(name, told) != told:
-            notes.append(f"{path}: `{own}` is in {told}, the run was trained on `{name}` in {units[name]}.")
+    notes += other_units(path, found, zip(called, given, strict=False), units)
     x, changed = regrid(x, coordinates, layout, str(path))
     return _checked(x, layout, str(path), (*notes, *changed))
 
@@ -217,36 +251,10 @@ def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dat
         if not (dated and len(times) == 1) and not any(abs(t - horizon) <= _SAME_TIME * horizon for t in ends):
             raise ValueError(
                 f"{path} ends at time {ends[-1]:g}, the run was trained on final states at T = {horizon:g}; "
-                "give states at that time, or train on trajectories that end as these do."
+                "give states at that time, without times if each is an observation of its own, or train on "
+                "trajectories that end as these do."
             )
     return found.isel(time=-1) if "time" in found.dims else found
-
-
-def _is_table(source: xarray.Dataset) -> bool:
-    """Whether a file is a table whose rows are not numbered by times or samples."""
-    return source.attrs.get("family") == "csv" and list(source.sizes) == ["axis_0"]
-
-
-def _table(
-    path: Path, source: xarray.Dataset, layout: StateLayout
-) -> tuple[NDArray[np.float64], list[str], dict[str, NDArray[np.float64]]]:
-    """States, names of channels and positions in a table.
-
-    A column that is called like the only axis of space holds positions, and the others are channels.  Otherwise the
-    rows are states, or the whole table is one.
-    """
-    plain = source.variables  # data_vars would look through all columns for each of them
-    columns = {str(name): np.asarray(plain[name].values, dtype=float) for name in source.data_vars}
-    axis = layout.axes[0]
-    if len(layout.space) == 1 and axis in columns and len(columns) > 1:
-        positions = {axis: columns.pop(axis)}
-        return np.stack(list(columns.values()))[None], list(columns), positions
-    matrix = np.stack(list(columns.values()), axis=1)
-    if layout.space and matrix.shape[1] == 1:
-        matrix = matrix[:, 0]
-    elif layout.space and matrix.T.shape == layout.shape and matrix.shape != layout.shape:
-        matrix = matrix.T
-    return _by_shape(matrix, layout, str(path)), list(layout.names), {}
 
 
 def _vectors(path: Path, found: xarray.Dataset, layout: StateLayout, beside: Beside | None) -> NDArray[np.float64]:
@@ -280,29 +288,6 @@ def _ordered(variable: xarray.DataArray, axes: Sequence[str]) -> NDArray[np.floa
     lead = ["sample"] if "sample" in variable.dims else []
     values = np.asarray(variable.transpose(*lead, *axes).values, dtype=float)
     return values if lead else values[None]
-
-
-def _places(variable: xarray.DataArray, layout: StateLayout) -> list[str]:
-    """Which axes of a variable are those of space, some without names: by name, else the last ones in their order."""
-    bare = [str(d) for d in variable.dims if d not in (*_FIXED, *layout.axes)]
-    missing = [axis for axis in layout.axes if axis not in variable.dims]
-    rest = dict(zip(missing, bare[len(bare) - len(missing) :], strict=False))
-    return [rest.get(axis, axis) for axis in layout.axes]
-
-
-def _positions(
-    source: xarray.Dataset, found: xarray.Dataset, places: Mapping[str, str]
-) -> dict[str, NDArray[np.float64]]:
-    """Positions by axis: those of an axis of the file, or numbers beside the states that are called like the axis."""
-    positions: dict[str, NDArray[np.float64]] = {}
-    for axis, dim in places.items():
-        words = (axis.lower(), 2 * axis.lower(), f"{axis.lower()}-coordinate", _CALLED.get(axis.lower(), axis))
-        held = [n for n in source.variables if str(n).rpartition("/")[2].lower() in words and n not in found.data_vars]
-        lines = [found[dim].values] if dim in found.coords else [np.squeeze(source[n].values) for n in held]
-        for line in lines:
-            if line.ndim == 1 and line.dtype.kind in "iuf":
-                positions[axis] = np.asarray(line, dtype=float)
-    return positions
 
 
 def _unnamed(
@@ -353,11 +338,6 @@ def _channels(
     wanted = layout.names
     if set(wanted) <= set(called):
         return x[:, [list(called).index(name) for name in wanted]]
-    missing = [name for name in wanted if name in layout.static and name not in called]
-    if missing and len(called) != len(wanted):
-        raise ValueError(
-            f"{path} must also hold `{missing[0]}`, which the run was trained to be given, got {', '.join(called)}."
-        )
     if len(called) != len(wanted):
         raise ValueError(
             f"{path} holds {len(called)} channel{'s' * (len(called) != 1)} ({', '.join(called)}), the run needs "

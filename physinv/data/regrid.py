@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "in_order", "regrid"]
+__all__ = ["counted", "in_order", "positions_of", "regrid", "space_of"]
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _SAME = 1e-2  # of a spacing: how far positions may be from those of the process, such as rounded copies of them
+_FIXED = ("sample", "time", "component")  # names of axes that are no axes of space
+_CALLED = {"lat": "latitude", "lon": "longitude", "latitude": "lat", "longitude": "lon"}  # other names of positions
 _PERIOD = 1e-2  # of a spacing: by which the period of a file's grid may differ
 
 
@@ -182,3 +184,41 @@ def _closed(x: NDArray[np.float64], length: float, period: float) -> bool:
     """Whether a periodic axis was stored with its first point a second time at the end."""
     gap = np.abs(x[..., 0] - x[..., -1]).max()
     return bool(abs(length - period) <= 1e-6 * period and gap <= 1e-4 * np.abs(x).max())
+
+
+def space_of(variable: xr.DataArray, layout: StateLayout) -> list[str]:
+    """Find which axes of a variable are those of space, some without names: by name, else the last ones in their order.
+
+    Args:
+        variable: A variable of a file.
+        layout: Layout with the axes that are wanted.
+
+    Returns:
+        Names of the axes in the file, in the order of the layout.
+    """
+    bare = [str(d) for d in variable.dims if d not in (*_FIXED, *layout.axes)]
+    missing = [axis for axis in layout.axes if axis not in variable.dims]
+    rest = dict(zip(missing, bare[len(bare) - len(missing) :], strict=False))
+    return [rest.get(axis, axis) for axis in layout.axes]
+
+
+def positions_of(source: xr.Dataset, found: xr.Dataset, places: Mapping[str, str]) -> dict[str, NDArray[np.float64]]:
+    """Find positions: those of an axis of the file, or numbers beside the states that are called like the axis.
+
+    Args:
+        source: The opened file.
+        found: The states in it.
+        places: Name of the axis in the file for each axis of the layout.
+
+    Returns:
+        Positions by axis of the layout, where there are any.
+    """
+    positions: dict[str, NDArray[np.float64]] = {}
+    for axis, dim in places.items():
+        words = (axis.lower(), 2 * axis.lower(), f"{axis.lower()}-coordinate", _CALLED.get(axis.lower(), axis))
+        held = [n for n in source.variables if str(n).rpartition("/")[2].lower() in words and n not in found.data_vars]
+        lines = [found[dim].values] if dim in found.coords else [np.squeeze(source[n].values) for n in held]
+        for line in lines:
+            if line.ndim == 1 and line.dtype.kind in "iuf":
+                positions[axis] = np.asarray(line, dtype=float)
+    return positions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["to_arviz"]
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,10 @@ def to_arviz(recon: Reconstruction | Path | str) -> xr.DataTree:
     for name, group in groups.items():
         leading = {d: np.arange(n) for d, n in group.sizes.items() if d in ("chain", "draw", "observation")}
         layout = recon.simulator.layout
-        along = dict(zip(layout.axes, layout.coordinates, strict=True))
+        along: dict[str, Sequence[float | str]] = dict(zip(layout.axes, layout.coordinates, strict=True))
+        named = recon.info.get("run", {}).get("components") or ()
+        if not layout.space and len(named) == group.sizes.get(layout.axes[0]):
+            along[layout.axes[0]] = named
         groups[name] = group.assign_coords({**leading, **{a: list(along[a]) for a in along if a in group.dims}})
         groups[name].attrs |= {"inference_library": "physinv", "method": recon.called}
     return xr.DataTree.from_dict(groups)

@@ -157,7 +157,7 @@ def reconstruct(
     def write(tmp: Path) -> None:
         with new_store(tmp) as (file, sink):
             # Truth and observation come first, so that the file has the same order whatever the method.
-            store = Store(file, layout, ends.n, plan.draws, run.info.get("units", {}))
+            store = Store(file, layout, ends.n, plan.draws, run.info.get("units", {}), run.info.get("components", ()))
             truth = store.states("truth", "observation_index") if ends.known else None
             shown = store.states("observation", "observation_index")
             seen: h5py.Dataset | None = None

@@ -148,7 +148,7 @@ def reconstruct_record(
 
     def write(tmp: Path) -> None:
         with new_store(tmp) as (file, sink):
-            store = Store(file, layout, n, k, run.info.get("units", {}))
+            store = Store(file, layout, n, k, run.info.get("units", {}), run.info.get("components", ()))
             if truth is not None:
                 store.states("truth", "observation_index")[...] = store.blanked(truth)
             store.states("observation", "observation_index")[...] = store.blanked(shown[:n])

@@ -58,6 +58,46 @@ def test_vectors_from_csv_and_arrays(tmp_path):
     assert one.indices == (0, 1, 2, 3, 4, 0, 1, 2, 3, 4)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "npz"])
+def test_numbers_of_a_vector_are_taken_by_name(suffix, tmp_path):
+    """In whatever order, and whatever else is there: heights and speeds are not exchanged."""
+    values = {"speed": [1.0, 2.0], "day": [8.0, 9.0], "height": [3.0, 4.0]}
+    if suffix == "npz":
+        np.savez(tmp_path / "a.npz", **values)
+    else:
+        rows = np.stack(list(values.values()), 1)
+        np.savetxt(tmp_path / "a.csv", rows, delimiter=",", header=",".join(values), comments="")
+    two = VectorLayout("state", 2)
+    found = read_final_states(tmp_path / f"a.{suffix}", two, 1.0, components=["height", "speed"])
+    assert found.states.tolist() == [[3, 1], [4, 2]]
+    assert [note.rpartition(": ")[2] for note in found.notes] == (["day"] if suffix == "csv" else [])
+
+
+def test_columns_under_other_names_are_taken_in_order_with_a_notice(tmp_path):
+    two, known = VectorLayout("state", 2), ["height", "speed"]
+    for head, order in {"h,v": [1, 2], "speed,height": [2, 1]}.items():
+        (tmp_path / "a.csv").write_text(f"{head}\n1,2\n")
+        found = read_final_states(tmp_path / "a.csv", two, 1.0, components=known)
+        assert found.states.tolist() == [order]
+        assert bool(found.notes) == (head == "h,v")
+    (tmp_path / "a.csv").write_text("speed,x\n1,2\n")
+    with pytest.raises(ValueError, match="trained on height, speed, where speed has another place"):
+        read_final_states(tmp_path / "a.csv", two, 1.0, components=known)
+    named = read_final_states(tmp_path / "a.csv", two, 1.0, names=("speed", "height"), components=known)
+    assert named.states.tolist() == [[2, 1]]
+    with pytest.raises(ValueError, match="`--names` must name the 2 channels of"):
+        read_final_states(tmp_path / "a.csv", two, 1.0, names=("speed", "height", "day"), components=known)
+
+
+def test_numbers_of_a_vector_in_another_unit_are_told(tmp_path):
+    told = {"speed": "m/s", "height": "ft"}
+    data = xarray.Dataset({name: ("case", [1.0, 2.0], {"units": unit}) for name, unit in told.items()})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    call = {"components": ["height", "speed"], "units": {"speed": "m/s", "height": "m"}}
+    notes = read_final_states(tmp_path / "a.nc", VectorLayout("state", 2), 1.0, **call).notes
+    assert [note.partition(": ")[2] for note in notes] == ["`height` is in ft, the run was trained on `height` in m."]
+
+
 def test_fields_from_tables(tmp_path):
     np.savetxt(tmp_path / "rows.csv", STATES, delimiter=",")
     assert torch.allclose(
@@ -286,3 +326,42 @@ def test_a_wide_table_is_not_looked_through_for_each_of_its_columns(tmp_path, mo
     with pytest.raises(ValueError, match=r"must hold states of shape \(batch, 3\), .* got an array \(1, 300\)"):
         read_final_states([tmp_path / "o.csv"], VECTOR, 1.0)
     assert len(calls) < 30
+
+
+KNOWN = FieldLayout(("u", "viscosity"), "x", [X], "PERIODIC", "viscosity")
+
+
+@pytest.mark.parametrize("form", ["npz", "mat", "nc", "one number", "channels"])
+def test_what_is_known_of_each_observation_is_a_number_beside_the_fields(form, tmp_path):
+    numbers = np.array([0.1, 0.2, 0.3, 0.4])
+    if form == "nc":
+        data = xarray.Dataset({"u": (("case", "x"), STATES), "viscosity": ("case", numbers)}, {"x": X})
+        data.to_netcdf(tmp_path / "a", engine="h5netcdf")
+    elif form == "mat":
+        scipy.io.savemat(tmp_path / "a", {"u": STATES, "viscosity": numbers, "x": X}, appendmat=False)
+    elif form == "channels":
+        np.save(tmp_path / "a.npy", np.stack([STATES, np.repeat(numbers[:, None], 16, 1)], 1))
+    else:
+        numbers = numbers if form == "npz" else np.array(0.7)
+        np.savez(tmp_path / "a.npz", u=STATES, viscosity=numbers, x=X)
+    found = read_final_states(next(tmp_path.iterdir()), KNOWN, 1.0).states.numpy()
+    assert np.array_equal(found[:, 0], STATES)
+    assert np.allclose(found[:, 1], np.broadcast_to(numbers, 4)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        ({}, "must also hold `viscosity`, which the run was trained to be given"),
+        ({"viscosity": np.ones(3)}, "`viscosity` of .* must hold one number for each of its 4 observations"),
+    ],
+)
+def test_what_is_known_but_not_told_is_one_line(held, expected, tmp_path):
+    np.savez(tmp_path / "a.npz", u=STATES, x=X, **held)
+    with pytest.raises(ValueError, match=expected):
+        read_final_states(tmp_path / "a.npz", KNOWN, 1.0)
+    broken = STATES.copy()
+    broken[1, 2] = np.nan
+    np.savez(tmp_path / "b.npz", u=broken, x=X, viscosity=np.ones(4))
+    with pytest.raises(ValueError, match=r"observation 1 of .* holds NaN at `u`, x = 0\.125"):
+        read_final_states(tmp_path / "b.npz", KNOWN, 1.0)

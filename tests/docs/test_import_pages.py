@@ -84,6 +84,8 @@ def test_pairs(tmp_path, monkeypatch):
     np.savez("pairs.npz", x0=x0, xT=xT)
     np.save("x0.npy", x0)
     np.save("xT.npy", xT)
+    table = np.hstack([x0[:, :2], xT[:, :2]])
+    np.savetxt("table.csv", table, delimiter=",", header="height_0,speed_0,height_T,speed_T", comments="")
     block = re.findall(r"```console\n(.*?)```", (GUIDE / "own_arrays.md").read_text("utf-8"), re.DOTALL)[1]
     for line in block.splitlines():
         cli.main(re.sub(r"--budget \S+", "--steps 4", line.removeprefix("$ physinv ")).split())

@@ -1,11 +1,17 @@
-"""States that are one array for each time, such as initial and final states, put together along time."""
+"""States that are one array for each time, such as initial and final states, put together along time.
+
+In a table a state is several columns: ``a0+b0``, or ``x0_*`` for all whose names begin so.
+"""
 
 from __future__ import annotations
 
 __all__ = ["stacked", "together"]
 
+import fnmatch
 import itertools
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -28,6 +34,7 @@ def together(sources: Sequence[xr.Dataset], frames: Sequence[str]) -> list[xr.Da
     Raises:
         ValueError: If a frame is in no file, or in several.
     """
+    sources = [_joined(source, frames) for source in sources]
     if all(name in source.variables for source in sources for name in frames):
         return list(sources)
     owners = []
@@ -89,15 +96,62 @@ def stacked(source: xr.Dataset, frames: Sequence[str], dims: Sequence[str]) -> t
     at = 1 if role_of(names[0]) == "sample" else 0
     values = np.stack([np.asarray(a.values) for a in (first, *others)], axis=at)
     whole = xr.Variable([*first.dims[:at], "time", *first.dims[at:]], values, first.attrs)
-    named = {**{str(k): v for k, v in source.variables.items() if k not in frames}, _common(frames, names): whole}
-    return xr.Dataset(named, attrs=source.attrs), [*names[:at], "time", *names[at:]] if dims else []
+    named = {str(k): v for k, v in source.variables.items() if k not in frames}
+    told = [*names[:at], "time", *names[at:]] if dims else []
+    parts = [_alike(columns) for columns in zip(*(x.attrs.get("columns", ()) for x in (first, *others)), strict=True)]
+    if role_of(names[-1]) == "component" and all(parts) and 1 < len(set(parts)) == len(parts):
+        columns = {part: whole[..., i] for i, part in enumerate(parts)}
+        return xr.Dataset({**named, **columns}, attrs={**source.attrs, "fields": parts}), told[:-1]
+    return xr.Dataset({**named, _common(frames, names): whole}, attrs=source.attrs), told
+
+
+def _joined(source: xr.Dataset, frames: Sequence[str]) -> xr.Dataset:
+    """Columns of a table that are a state together, one beside the other, or all of a table that is called as a frame.
+
+    A row is a sample, unless the table names what its rows are.
+    """
+    path = str(source.attrs.get("path", "the dataset"))
+    plain, used = [str(name) for name in source.data_vars if source[name].ndim == 1], list[str]()
+    for frame in [name for name in frames if name not in source.variables]:
+        words, whole = frame.split("+"), source.attrs.get("family") == "csv" and Path(path).stem == frame
+        columns = [name for word in words for name in (fnmatch.filter(plain, word) if "*" in word else [word])]
+        columns = plain if whole else columns
+        if not whole and (columns == [frame] or not set(plain).intersection(columns)):
+            continue  # another file may hold it; who does not find it says so
+        for name in columns:
+            if name not in plain:
+                raise ValueError(f"{path} has no column `{name}` (`--frames {frame}`); {did_you_mean(name, plain)}")
+            if name in used:
+                raise ValueError(
+                    f"column `{name}` of {path} is named twice by `--frames`; a number belongs to one time."
+                )
+            used.append(name)
+        values = np.stack([np.asarray(source[name].values) for name in columns], axis=1)
+        rows = str(source[columns[0]].dims[0])
+        dims = ["sample" if is_unnamed(rows) else rows, "component"]
+        source = source.assign({frame: xr.Variable(dims, values, {"columns": columns})})
+    return source.drop_vars(used)
+
+
+def _alike(names: Sequence[str]) -> str:
+    """What names of columns have in common, word by word: ``x_3`` of ``x0_3`` and ``xT_3``."""
+    words = [re.split(r"[_\-. ]+", name) for name in names]
+    if len({len(w) for w in words}) > 1:
+        return ""
+    kept = [w[0] if len(set(w)) == 1 else _beginning(w).rstrip("0123456789") for w in zip(*words, strict=True)]
+    return "_".join(filter(None, kept))
 
 
 def _common(frames: Sequence[str], axes: Sequence[str]) -> str:
     """What names have in common: ``u`` of ``u_initial`` and ``u_final``; ``state`` if that is nothing, or an axis."""
-    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*frames, strict=False))
-    name = "".join(letters[0] for letters in alike).rstrip("_-. 0123456789")
+    name = _beginning(frames).rstrip("_-. 0123456789")
     return name if name and name not in axes else "state"
+
+
+def _beginning(names: Sequence[str]) -> str:
+    """The letters with which all names begin."""
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike)
 
 
 def _differ(a: xr.DataArray, b: xr.DataArray, path: str) -> ValueError:

@@ -21,7 +21,7 @@ from physinv.data.imports.frames import stacked, together
 from physinv.data.imports.missing import find_mask
 from physinv.data.imports.particles import beside_particles
 from physinv.data.imports.recording import Recording
-from physinv.data.imports.splits import Pick, split_up, window_of
+from physinv.data.imports.splits import BY_TIME, Pick, split_up, window_of
 from physinv.data.plan import CHUNK_BYTES, SPLITS
 from physinv.data.sources.read import FAMILIES, open_source
 from physinv.data.sources.roles import names_of
@@ -31,6 +31,7 @@ from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
 
 _ATTRIBUTE_BYTES = 60_000  # text that an HDF5 attribute holds, with something to spare
+_MOST_BLOCKS = 100  # of training windows, up to which their lengths are noted
 _PHASE = ("phase_sine", "phase_cosine")  # names of the channels of a cycle
 
 
@@ -155,6 +156,9 @@ def plan_import(
     }
     if window is not None:
         config["window"] = {"states": window.states, "every": window.every, "stride": window.stride}
+        blocks = _blocks(splits.picks["train"], window.stride)
+        if splits.how == BY_TIME and len(blocks) <= _MOST_BLOCKS:
+            config["window"]["blocks"] = blocks
     if choices.period is not None:
         config["period"] = choices.period
     plain = json.loads(json.dumps(config))
@@ -163,6 +167,12 @@ def plan_import(
     length = slice(0, window.span if window else None, choices.every)
     notes = tuple(dict.fromkeys([*(n for r in everything for n in r.notes), *splits.notes]))
     return ImportPlan(recorded, splits.picks, length, mask, plain, notes, choices.period)
+
+
+def _blocks(picked: Sequence[Pick], stride: int) -> list[int]:
+    """How many windows follow each other, block by block."""
+    ends = [i for i, (a, b) in enumerate(itertools.pairwise(picked), 1) if (*a[:2], a[2] + stride) != b]
+    return [b - a for a, b in itertools.pairwise([0, *ends, len(picked)])]
 
 
 def _with_known(layout: StateLayout, known: tuple[str, ...], mask: NDArray[np.bool_] | None) -> StateLayout:

@@ -223,7 +223,7 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
             such = f', such as `--times "{lines[0]}"`' if lines else ""
             raise ValueError(
                 f"{path} does not say at which times its {lengths} rows were taken; name the column of times with "
-                f"`--times`{such}, or give a step, such as `--times 0.1`."
+                f"`--times`{such}, or give a step, such as `--times 0.1`.{_pairs_of_columns(states)}"
             )
         raise ValueError(
             f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "
@@ -247,6 +247,16 @@ def _pair(states: xr.Dataset) -> str:
     if len(names) != 2 or len({states[n].shape for n in names}) > 1:
         return ""
     return f" If these are initial and final states, two arrays, add `--frames {','.join(names)} --times 0:1`."
+
+
+def _pairs_of_columns(states: xr.Dataset) -> str:
+    """How a table is imported whose rows are pairs, if its first columns may be one state and its last the other."""
+    names = [str(n) for n in states.data_vars]
+    if len(names) % 2:
+        return ""
+    halves = ["+".join(half) for half in (names[: len(names) // 2], names[len(names) // 2 :])]
+    such = halves if len(names) in range(4, 9) else ["x0_*", "xT_*"]
+    return f" If a row is an initial and a final state, name their columns: `--frames '{','.join(such)}' --times 0:1`."
 
 
 def _remedy(unfit: list[str]) -> str:

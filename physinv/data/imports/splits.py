@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Pick", "WindowSplits", "split_up", "window_of"]
+__all__ = ["BY_TIME", "Pick", "WindowSplits", "split_up", "window_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,9 @@ from physinv.data.plan import SPLITS
 
 Pick = tuple[Recording, int, int]
 """A trajectory: where it is, the number of its sample there, and the stored time at which it begins."""
+
+BY_TIME = "blocks of time with gaps"
+"""How recordings are divided where windows overlap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +119,7 @@ def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, ch
         notes.append(f"windows begin {window.stride} stored times apart (--stride 1 gives more of them)")
     how = "as the folders are"
     if by_time:
-        how = "blocks of time with gaps"
+        how = BY_TIME
         notes += ["windows overlap, so splits are blocks of time, a window apart"] if window.overlaps else []
     elif whole:
         how, picks = "trajectories at random", _shares(picks[""], choices)

@@ -7,7 +7,16 @@ over where it is long, so that every block sees all of its regimes and seasons.
 
 from __future__ import annotations
 
-__all__ = ["FEWEST_INDEPENDENT", "Window", "blocks_of_time", "common_grid", "held_out", "independent", "starts_in"]
+__all__ = [
+    "FEWEST_INDEPENDENT",
+    "Window",
+    "blocks_of_time",
+    "common_grid",
+    "held_out",
+    "independent",
+    "part_of_each",
+    "starts_in",
+]
 
 import itertools
 import math
@@ -169,31 +178,67 @@ def independent(count: int, config: Mapping[str, Any]) -> float:
     return count * min(1.0, window.stride / window.span)
 
 
-def held_out(count: int, parts: int, config: Mapping[str, Any]) -> list[tuple[slice, NDArray[np.int64]]]:
-    """Divide the trajectories of a split into blocks of time, and find those that have no times in common with each.
+def held_out(count: int, parts: int, config: Mapping[str, Any]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Divide the trajectories of a split into parts, and find those that have no times in common with each.
 
     Args:
         count: Trajectories in the split, in the order of time.
-        parts: Number of blocks.
+        parts: Number of parts.
         config: Configuration of the dataset, which says how windows were cut, if they were.
 
     Returns:
-        Each block, and the numbers of the trajectories that are left; none at all where a block would be worth less
-        than two trajectories.
+        The numbers of the trajectories of each part (:func:`part_of_each`), and of those that are left; none at all
+        where a part would be worth less than two trajectories.
 
     Example:
-        >>> [(b.start, b.stop, rest.tolist()) for b, rest in held_out(8, 2, {})]
-        [(0, 4, [4, 5, 6, 7]), (4, 8, [0, 1, 2, 3])]
-        >>> overlapping = {"window": {"states": 2, "every": 1, "stride": 1}}
-        >>> [(b.start, b.stop, rest.tolist()) for b, rest in held_out(8, 2, overlapping)]
-        [(0, 4, [5, 6, 7]), (4, 8, [0, 1, 2])]
+        >>> [(part.tolist(), rest.tolist()) for part, rest in held_out(8, 2, {})]
+        [([0, 1, 2, 3], [4, 5, 6, 7]), ([4, 5, 6, 7], [0, 1, 2, 3])]
+        >>> overlapping = {"window": {"states": 2, "every": 1, "stride": 1, "blocks": [4, 4]}}
+        >>> [(part.tolist(), rest.tolist()) for part, rest in held_out(8, 2, overlapping)]
+        [([0, 1, 4, 5], [3, 7]), ([2, 3, 6, 7], [0, 4])]
     """
     if independent(count, config) < parts * FEWEST_INDEPENDENT:
         return []
     alike = math.ceil(count / independent(count, config)) - 1  # neighbours on either side that share times
-    edges = np.linspace(0, count, parts + 1).round().astype(int).tolist()
-    every = np.arange(count)
-    return [(slice(a, b), every[(every < a - alike) | (every >= b + alike)]) for a, b in itertools.pairwise(edges)]
+    number, lengths, found = part_of_each(count, parts, config), _blocks(count, parts, config), []
+    block = np.repeat(np.arange(len(lengths)), lengths)
+    for i in range(parts):
+        near = number == i
+        for by in range(1, alike + 1):
+            same = block[by:] == block[:-by]
+            near[by:] |= same & (number[:-by] == i)
+            near[:-by] |= same & (number[by:] == i)
+        found.append((np.flatnonzero(number == i), np.flatnonzero(~near)))
+    return found
+
+
+def part_of_each(count: int, parts: int, config: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Number the parts that the trajectories of a split are divided into, so that each part lies as test data do.
+
+    A part is a length of time of every block that the recording was cut into: it lies between the others.
+
+    Args:
+        count: Trajectories in the split, in the order of time.
+        parts: Number of parts.
+        config: Configuration of the dataset, which says how windows were cut, if they were.
+
+    Returns:
+        The number of the part of each trajectory.
+
+    Example:
+        >>> part_of_each(6, 2, {}).tolist()
+        [0, 0, 0, 1, 1, 1]
+        >>> part_of_each(6, 2, {"window": {"blocks": [4, 2]}}).tolist()
+        [0, 0, 1, 1, 0, 1]
+    """
+    lengths = [np.diff(np.linspace(0, n, parts + 1).round().astype(int)) for n in _blocks(count, parts, config)]
+    return np.concatenate([np.repeat(np.arange(parts), each) for each in lengths])
+
+
+def _blocks(count: int, parts: int, config: Mapping[str, Any]) -> list[int]:
+    """How many trajectories follow each other in time, block by block; one block if these are short, or not told."""
+    told = list(config.get("window", {}).get("blocks", []))
+    return told if sum(told) == count and min(told) >= parts else [count]
 
 
 def _shorter(n: int, window: Window) -> str:

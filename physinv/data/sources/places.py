@@ -89,13 +89,13 @@ def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> 
         if key in names or v.dtype.kind not in "iuf" or "grid_mapping_name" in about or about["since"]:
             continue
         name, each = str(key).removeprefix("scalars/"), False
-        if v.ndim == 1 and v.size == n > 1:
-            axis = str(v.dims[0])
+        if line_of(v).ndim == 1 and v.size == n > 1:  # MATLAB stores a line as a row or a column of a matrix
+            axis = str(line_of(v).dims[0])
             each = role_of(axis) == "sample" or (is_unnamed(axis) and n not in others)
         if v.size == 1 and (number := _number(v)) is not None:
             found[name] = number
         elif each:
-            found[name] = [float(x) for x in v.values]
+            found[name] = [float(x) for x in line_of(v).values]
     return found
 
 

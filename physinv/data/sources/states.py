@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["state_array", "states_of"]
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,6 +119,8 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
     numeric = [str(n) for n in source.data_vars if plain[n].dtype.kind in "biufc" and plain[n].size > 1]
     numeric = [n for n in numeric if not n.startswith("scalars/")]
     if wanted:
+        found = {name: fnmatch.filter(numeric, name) for name in wanted if "*" in name and name not in plain}
+        wanted = list(dict.fromkeys(n for name in wanted for n in found.get(name) or [name]))
         for name in wanted:
             if name not in source.variables:
                 known = [str(v) for v in source.variables]
@@ -141,7 +144,9 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
         listed = ", ".join(f"{n} {_sizes(source[n])}" for n in best[:6]) + (
             f" and {len(best) - 6} more" if len(best) > 6 else ""
         )
-        raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME.")
+        columns = source.attrs.get("family") == "csv" and highest == 1
+        such = ", `--variable 'x_*'`, or, of pairs, `--frames 'x0_*,xT_*' --times 0:1`" if columns else ""
+        raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME{such}.")
     return best, [n for n in free if n not in best]
 
 

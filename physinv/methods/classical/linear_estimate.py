@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.imports.windows import part_of_each
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
 from physinv.laws.wiener import filter_channels, wiener_gains
@@ -225,11 +226,11 @@ def cross_fit(
     """
     best, kind, penalty = _best(sde, train, valid, ends, damped=damped)
     x0, xT = (train.states(i) for i in ends)
+    folds, out = min(folds, len(x0)), best.mean(xT)
     fold = torch.arange(len(x0), device=x0.device) % folds
     if _is_recorded(sde):  # windows of one recording overlap their neighbours
-        fold = fold.sort().values
-    out = best.mean(xT)
-    for k in range(min(folds, len(x0)) if len(x0) > 1 else 0):
+        fold = torch.from_numpy(part_of_each(len(x0), folds, train.config)).to(x0.device)
+    for k in range(folds if len(x0) > 1 else 0):
         rest = (torch.cat(sde.images(x[fold != k][: _most_rows(train)])) for x in (x0, xT))
         out[fold == k] = kind(train.layout, *rest, (penalty,))[0].mean(xT[fold == k])
     return best, out

@@ -117,7 +117,8 @@ def load_increments(setup: Setup, tensors: Mapping[str, Tensor]) -> Increments:
     members = {name.partition(".")[0] for name in on if name.startswith(_folder(""))}
     for i in range(len(members)):
         law = _law(setup.layout, settings, seeds(setup.seed).child("member", i))
-        law.load_state_dict(below(_folder(i), on))
+        own = law.state_dict()  # runs of earlier versions knew no hard bounds
+        law.load_state_dict({name: own[name] for name in ("floor", "ceiling")} | below(_folder(i), on))
         laws.append(law.to(setup.device).eval())
     linear = LinearEstimate.from_tensors(setup.layout, below("linear", on))
     return Increments(linear, tuple(laws), float(on["stretch"]))
@@ -130,8 +131,9 @@ def fit_increments(problem: Problem) -> Increments:
     The linear estimate is the best of ridge regressions of ``x_0`` and of ``x_0 - x_T`` on validation data
     (:func:`~physinv.methods.classical.linear_estimate.fit_linear`).  Networks learn the law around it from
     cross-fitted estimates, whose errors are as large as on new data: of a vector four, of a field with few
-    validation data two, from different first weights, each without a quarter of the training data, a block of time.
-    What each of them says about its block sets the spread.  Of other fields there is one network, and
+    validation data two, from different first weights, each without a quarter of the training data: of each block of
+    time that the recording was cut into.  What each of them says about what it did not see sets the spread, which lies
+    between what it saw, as test data do.  Of other fields there is one network, and
     validation data set the spread.  No physics is learned, and nothing is run backward in time.
 
     Args:
@@ -172,10 +174,10 @@ def fit_increments(problem: Problem) -> Increments:
         generator = stream.child("method", "increments").generator(problem.device)
         judged = judges[0][at], seen[at], known[at]
         if blocks:
-            block, rest = blocks[i][0], torch.from_numpy(blocks[i][1]).to(problem.device)
+            block, rest = (torch.from_numpy(at).to(problem.device) for at in blocks[i])
             mine = replace(mine, train=ends.with_states(torch.stack([first[rest], last[rest]], 1)))
             mine.minimise(law, increment_loss, estimates=(estimates[rest], known), seed=stream)
-            some = (block.start + _evenly(block.stop - block.start, max(64, most // members))).to(problem.device)
+            some = block[_evenly(len(block), max(64, most // members)).to(problem.device)]
             left_out = first[some], law.seen(last[some]), estimates[some]
             x0, xT, guessed = (torch.cat(both) for both in zip(left_out, judged, strict=True))
             law.finish(x0, xT, guessed, generator)

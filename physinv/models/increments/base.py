@@ -15,9 +15,14 @@ from physinv.processes.layout import StateLayout
 LEAST = 1e-5
 """Share of the largest deviation: what varies less is not scaled up."""
 
+_AT_BOUND, _ALONE = 0.01, 10  # share of all numbers that are the least one, and how many times the next one as many
+
 
 class IncrementLaw(nn.Module):
     """A law of ``x_0`` given ``x_T`` and an estimate of ``x_0``.
+
+    Draws lie within the range of training, widened by its size on each side; but not beyond a bound of what is
+    measured, such as the freezing point of a sea or no rain, which many numbers of training are exactly.
 
     Args:
         network: What is trained.
@@ -26,6 +31,8 @@ class IncrementLaw(nn.Module):
 
     low: Float[Tensor, "*one_state"]
     high: Float[Tensor, "*one_state"]
+    floor: Float[Tensor, "*one_state"]
+    ceiling: Float[Tensor, "*one_state"]
 
     def __init__(self, network: nn.Module, layout: StateLayout) -> None:
         super().__init__()
@@ -33,9 +40,11 @@ class IncrementLaw(nn.Module):
         one = layout.channel_mean(torch.zeros(1, *layout.shape))
         self.register_buffer("low", torch.zeros_like(one))
         self.register_buffer("high", torch.zeros_like(one))
+        self.register_buffer("floor", torch.full_like(one, -torch.inf))
+        self.register_buffer("ceiling", torch.full_like(one, torch.inf))
 
     def bound(self, states: Float[Tensor, "n *state"]) -> None:
-        """Set the bounds of draws: the range of given states, widened by its size on each side.
+        """Set the bounds of draws: the range of given states, widened by its size on each side, and hard bounds.
 
         Args:
             states: Training states.
@@ -46,6 +55,9 @@ class IncrementLaw(nn.Module):
         low, high = (x.reshape(self.low.shape) for x in (states.amin(axes), states.amax(axes)))
         self.low.copy_(low - (high - low))
         self.high.copy_(high + (high - low))
+        channels = states.transpose(0, 1).flatten(1)
+        self.floor.copy_(torch.stack([_hard(x) for x in channels]).reshape(low.shape))
+        self.ceiling.copy_(torch.stack([-_hard(-x) for x in channels]).reshape(low.shape))
 
     def within(
         self, states: Float[Tensor, "*many *state"], final: Float[Tensor, "*many *state"]
@@ -54,9 +66,11 @@ class IncrementLaw(nn.Module):
 
         Args:
             states: States.
-            final: Observed final states, broadcastable.
+            final: Observed final states, broadcastable; one that lies beyond a hard bound shows that there is none.
         """
-        near = self.layout.moving(states.clamp(self.low, self.high))
+        low = torch.maximum(self.low, torch.minimum(self.floor, self._least(final)))
+        high = torch.minimum(self.high, torch.maximum(self.ceiling, -self._least(-final)))
+        near = self.layout.moving(torch.minimum(torch.maximum(states, low), high))
         return self.layout.emptied(self.layout.set_moving(near, final.expand_as(states)))
 
     def seen(self, final: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
@@ -150,3 +164,23 @@ class IncrementLaw(nn.Module):
             generator: Source of the draws that are compared.
         """
         return
+
+    def _least(self, states: Float[Tensor, "*many *state"]) -> Float[Tensor, "*many *one_state"]:
+        """The least number of each channel, or of each component of a vector."""
+        if not self.layout.space:
+            return states
+        if self.layout.valid is not None:
+            states = states.masked_fill(~self.layout.valid.to(states.device), torch.inf)
+        return states.amin([-1 - i for i in range(len(self.layout.space))], keepdim=True)
+
+
+def _hard(numbers: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """The least of some numbers, if that is where they cannot go on; else minus infinity.
+
+    Where a sensor rests at its least number, the next ones are not far less frequent.
+    """
+    least = numbers.amin()
+    at_least, above = numbers == least, numbers[numbers > least]
+    next_one = above.amin() if len(above) else least  # of a constant it is the same, and no bound
+    often, next_often = int(at_least.sum()), int((numbers == next_one).sum())
+    return least if often >= max(_AT_BOUND * len(numbers), _ALONE * next_often) else least.new_tensor(-torch.inf)

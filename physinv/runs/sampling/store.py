@@ -45,9 +45,18 @@ class Store:
         n: Number of observations.
         k: Draws for each.
         units: Units of channels and axes, by name.
+        components: Names of the numbers of a vector, where somebody named them.
     """
 
-    def __init__(self, file: h5py.File, layout: StateLayout, n: int, k: int, units: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        file: h5py.File,
+        layout: StateLayout,
+        n: int,
+        k: int,
+        units: Mapping[str, str],
+        components: Sequence[str] = (),
+    ) -> None:
         self.file, self.layout, self.units = file, layout, units
         self.sizes = {"observation_index": n, "draw": k}
         axes: dict[str, Any] = {"observation_index": range(n), "draw": range(k)}
@@ -56,9 +65,14 @@ class Store:
         axes |= dict(zip(layout.axes, layout.coordinates, strict=True))
         if "channel" in axes:
             axes["channel"] = list(layout.names)
+        if components and len(named := (*components, *layout.static)) == layout.shape[-1]:
+            axes[layout.axes[0]] = named
         for name, values in axes.items():
-            kind = h5py.string_dtype() if name == "channel" else "f8" if name in layout.axes else "i8"
-            scale = file.create_dataset(name, data=np.array(list(values), dtype=kind))
+            values = list(values)
+            kind = (
+                h5py.string_dtype() if values and isinstance(values[0], str) else "f8" if name in layout.axes else "i8"
+            )
+            scale = file.create_dataset(name, data=np.array(values, dtype=kind))
             scale.make_scale(name)
             if name in units:
                 scale.attrs["units"] = units[name]

@@ -116,3 +116,65 @@ def test_two_arrays_without_time_are_told_of_frames(tmp_path, capsys):
     hint = "--frames start,end --times 0:1 --dims sample,component --dry-run"
     cli.main(["import", str(tmp_path / "a.npz"), *hint.split()])
     assert "40 trajectories of 2 times" in capsys.readouterr().out
+
+
+ROWS = ["a0,b0,load,aT,bT", *(f"{i},{-i},{7 * i},{i + 0.5},{-i - 0.5}" for i in range(30))]
+
+
+def test_columns_of_a_table_are_pairs(tmp_path):
+    """A row is a pair; columns that no frame names are known; the numbers are called by what their columns share."""
+    (tmp_path / "pairs.csv").write_text("\n".join(ROWS))
+    choices = Choices(frames="a0+b0,aT+bT", times="0:1")
+    x0, xT, data = every(import_trajectories([tmp_path / "pairs.csv"], tmp_path / "out", choices))
+    i = np.arange(30)
+    assert x0.tolist() == np.stack([i, -i, 7 * i], 1).tolist()
+    assert xT.tolist() == np.stack([i + 0.5, -i - 0.5, 7 * i], 1).tolist()
+    assert data.config["components"] == ["a", "b"]
+    assert data.layout.static == ("load",)
+
+
+def test_many_columns_are_named_by_how_they_begin_and_may_be_points_of_a_field(tmp_path):
+    names = [f"u{when}_{i}" for when in "0T" for i in range(10)]
+    np.savetxt(tmp_path / "a.csv", np.hstack([FIRST, LAST] * 2), delimiter=",", header=",".join(names), comments="")
+    told = {"frames": "u0_*,uT_*", "times": "0:1"}
+    assert plan_import([tmp_path / "a.csv"], Choices(**told)).config["components"] == [f"u_{i}" for i in range(10)]
+    field = Choices(**told, dims="sample,x", boundary="wall")
+    x0, xT, data = every(import_trajectories([tmp_path / "a.csv"], tmp_path / "out", field))
+    order = np.argsort(FIRST[:, 0])
+    assert np.array_equal(x0[:, 0], np.hstack([FIRST, LAST])[order])
+    assert np.array_equal(x0, xT)
+    assert (data.layout.names, data.layout.space) == (("u",), ("x",))
+
+
+def test_two_tables_of_the_same_columns_are_called_as_their_files(tmp_path):
+    for name, x in {"start": FIRST, "end": LAST}.items():
+        np.savetxt(tmp_path / f"{name}.csv", x, delimiter=",", header="a,b,c,d,e", comments="")
+    files = [tmp_path / "start.csv", tmp_path / "end.csv"]
+    x0, xT, data = every(import_trajectories(files, tmp_path / "out", Choices(frames="start,end", times="0:1")))
+    assert np.allclose(xT, x0 / 2)
+    assert np.array_equal(x0, FIRST[np.argsort(FIRST[:, 0])])
+    assert data.config["components"] == ["a", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ("a0+c0,aT+bT", "has no column `c0` (`--frames a0+c0`)"),
+        ("a0+b0,b0+bT", "column `b0` of"),
+        ("q*,aT+bT", "has no variable `q*` (`--frames`)"),
+        ("a0+b0,aT", "`a0+b0` 30 x 2 and `aT` 30 of"),
+    ],
+)
+def test_columns_that_are_not_there_are_one_line(frames, expected, tmp_path):
+    (tmp_path / "pairs.csv").write_text("\n".join(ROWS))
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        plan_import([tmp_path / "pairs.csv"], Choices(frames=frames, times="0:1"))
+
+
+@pytest.mark.parametrize("columns", [4, 20])
+def test_a_table_of_pairs_is_told_of_frames(columns, tmp_path):
+    names = [f"{v}{when}" for when in "0T" for v in "abcdefghij"[: columns // 2]]
+    np.savetxt(tmp_path / "a.csv", np.ones((9, columns)), delimiter=",", header=",".join(names), comments="")
+    told = "`--frames 'a0+b0,aT+bT' --times 0:1`" if columns == 4 else "`--frames 'x0_*,xT_*' --times 0:1`"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        plan_import([tmp_path / "a.csv"], Choices())

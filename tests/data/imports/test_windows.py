@@ -12,6 +12,7 @@ from physinv.cli import app as cli
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.importing import Choices, import_trajectories
 from physinv.data.imports.plan import plan_import
+from physinv.data.imports.windows import Window, held_out, part_of_each
 
 
 def test_a_recording_is_cut_into_windows_and_blocks_of_time(tmp_path, capsys):
@@ -36,7 +37,11 @@ def test_a_recording_is_cut_into_windows_and_blocks_of_time(tmp_path, capsys):
         assert np.abs(covered[a][:, None] - covered[b]).min() > 9  # 9 stored times between them, as long as a window
     assert sum(map(len, covered.values())) > 250
     config = json.loads((tmp_path / "out/dataset.json").read_text())["config"]
-    assert config["window"] == {"states": 5, "every": 2, "stride": 3}
+    train = TrajectoryDataset(tmp_path / "out/data/train").trajectories()[:, 0, 0]
+    breaks = 1 + int((train.diff() > 3).sum())
+    assert config["window"] == {"states": 5, "every": 2, "stride": 3, "blocks": [44, 46]}
+    assert breaks == len(config["window"]["blocks"])
+    assert sum(config["window"]["blocks"]) == len(train)
     assert config["split"] == "blocks of time with gaps"
 
 
@@ -107,3 +112,24 @@ def test_uneven_times(tmp_path):
     out = import_trajectories([tmp_path / "w.npz"], tmp_path / "wild", Choices(window=3, resample=0.5))
     x = TrajectoryDataset(out / "data/train").trajectories()
     assert torch.allclose(x.diff(dim=1), torch.tensor([1.0, 0.5]).expand(len(x), 2, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_lie_between_what_is_left_and_share_no_times_with_it(parts):
+    """Three blocks of 40 windows of 5 times: what is held out lies in every one of them."""
+    window, starts = Window(states=5, every=1, stride=1), np.concatenate([100 * k + np.arange(40) for k in range(3)])
+    config = {"window": {"states": 5, "every": 1, "stride": 1, "blocks": [40, 40, 40]}}
+    found = held_out(120, parts, config)
+    assert np.array_equal(np.sort(np.concatenate([part for part, _ in found])), np.arange(120))
+    times = starts[:, None] + np.arange(window.span)
+    for part, rest in found:
+        assert not set(times[part].flat) & set(times[rest].flat)
+        assert {start // 100 for start in starts[part]} == {0, 1, 2}
+        assert len(rest) >= 120 - len(part) - 3 * 2 * 4  # three blocks, four neighbours on both sides
+
+
+def test_blocks_that_are_too_short_or_of_other_data_divide_nothing():
+    """A part would be empty, or a subset of the trajectories was taken: lengths of time are those of all of them."""
+    for blocks in ([2] * 10, [30, 30]):
+        config = {"window": {"states": 2, "every": 1, "stride": 2, "blocks": blocks}}
+        assert part_of_each(20, 4, config).tolist() == [i // 5 for i in range(20)]

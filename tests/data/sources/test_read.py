@@ -207,9 +207,10 @@ def test_times_and_positions_that_are_named_are_not_left_out(tmp_path):
     assert [n for n in states.attrs["notes"] if n.startswith("left")] == ["left out: other (choose with --variable)"]
 
 
-def test_only_what_is_not_stored_is_left_out(tmp_path):
-    """A number for each sample is a parameter; another array is not."""
-    path = archive(tmp_path / "a.npz", u=U, t=T, x=X, kappa=np.arange(6.0), other=np.zeros((3, 2)))
+@pytest.mark.parametrize("suffix", [".npz", ".mat"])
+def test_only_what_is_not_stored_is_left_out(suffix, tmp_path):
+    """A number for each sample is a parameter, in MATLAB as a matrix of one row; another array is not."""
+    path = archive(tmp_path / f"a{suffix}", u=U, t=T, x=X, kappa=np.arange(6.0), other=np.zeros((3, 2)))
     states = read_states(path, "u")
     assert states.attrs["parameters"] == {"kappa": [0, 1, 2, 3, 4, 5]}
     assert [n for n in states.attrs["notes"] if n.startswith("left")] == ["left out: other (choose with --variable)"]
