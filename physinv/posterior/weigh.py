@@ -260,5 +260,5 @@ def _along(sde: SDE, chain: Chain, x: Tensor, generator: torch.Generator | None)
 
 
 def _finite(log_weights: Tensor) -> Tensor:
-    """Log weights, minus infinity for draws that diverged."""
+    """Log weights, minus infinity for draws that diverged, or back from which no step of the physics is known."""
     return torch.nan_to_num(log_weights, nan=-math.inf, posinf=math.inf, neginf=-math.inf)
