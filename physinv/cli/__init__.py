@@ -7,6 +7,7 @@ __all__ = ["main"]
 import sys
 
 from physinv.cli.terminal.stopping import Stopped, heard
+from physinv.cli.terminal.streams import stand_in
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: With an exit code other than 0 (see :func:`physinv.cli.app.main`).
     """
+    stand_in()
     try:
         with heard():  # already while the command line itself is imported
             from physinv.cli.app import main as run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["app", "main"]
 
+import contextlib
 import errno
 import os
 import signal
@@ -32,6 +33,7 @@ from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.terminal import console
 from physinv.cli.terminal.settings_help import SettingsHelp
 from physinv.cli.terminal.stopping import Heard, Stopped, heard, keeping
+from physinv.cli.terminal.streams import flushed
 from physinv.cli.terminal.usage import usage_line
 from physinv.config.devices import keep_freed_memory
 from physinv.config.failures import memory_failure, os_failure
@@ -165,11 +167,10 @@ def _refuse_if_stopped(hearer: Heard) -> None:
 def _end(hearer: Heard, text: str, code: int) -> NoReturn:
     """Say what is wrong, once, and exit; what cannot be written to standard output is given up."""
     hearer.done()
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
-    console.fail(text)
+    flushed(sys.stdout, 1)
+    with contextlib.suppress(OSError):
+        console.fail(text)
+    flushed(sys.stderr, 2)
     sys.exit(code)
 
 
