@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: With code 1 where a comparison found something worse, 2 for input that cannot be used and for what
-            the machine refuses (disk, memory, permission), 130 when interrupted, 143 when terminated; a run that
+            the machine refuses (disk, memory, permission), 128 and the number of a signal that stopped it; a run that
             succeeded raises nothing.
     """
     keep_freed_memory()
@@ -132,6 +132,10 @@ def _run(argv: list[str] | None) -> int:
     """The exit code of the verb, its output written out."""
     if "" in (sys.argv[1:] if argv is None else argv):  # which as a path would be the working folder
         raise ValueError("an argument must not be an empty word; has a variable of the shell no value?")
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # in which libraries that torch loads end the program
+        raise ValueError("the working folder was removed; change to one that is there, and begin again.") from None
     try:
         code = _command()(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended
     except (typer.Abort, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Commands whose standard streams are closed, full, or hold few characters."""
+"""Commands whose standard streams are closed, full, or hold few characters, and whose folder is gone."""
 
 import os
 import subprocess
@@ -41,3 +41,11 @@ def test_characters_that_a_stream_cannot_hold_are_written_as_escapes(tmp_path):
     assert found.returncode == 2
     assert found.stderr.count(b"\n") == 1
     assert b"\\xe9" in found.stderr
+
+
+def test_a_working_folder_that_was_removed_is_said(tmp_path):
+    """Before, a library of torch ended the program, with a line about itself."""
+    line = f"mkdir gone; cd gone; rmdir ../gone; {RUN} info x"
+    found = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True)
+    assert (found.returncode, found.stderr.count(b"\n")) == (2, 1)
+    assert b"the working folder was removed" in found.stderr
