@@ -1,9 +1,10 @@
-"""The standard streams of a command, however it was started: closed ones, and such that hold few characters."""
+"""What a command finds when it is started: streams that are closed or hold few characters, and limits of files."""
 
 from __future__ import annotations
 
-__all__ = ["flushed", "stand_in"]
+__all__ = ["flushed", "keep_modules_whole", "stand_in"]
 
+import contextlib
 import io
 import os
 import sys
@@ -23,6 +24,18 @@ def stand_in() -> None:
             setattr(sys, name, os.fdopen(nowhere, "r" if number == 0 else "w", encoding="utf-8"))
         elif number and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def keep_modules_whole() -> None:
+    """Let Python write no compiled modules where files must stay below a size (``ulimit -f``).
+
+    Before 3.13 it cuts them off in silence, and every later program that imports them fails.
+    """
+    with contextlib.suppress(ImportError):  # of systems without such limits
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            sys.dont_write_bytecode = True
 
 
 def flushed(stream: TextIO, number: int) -> bool:

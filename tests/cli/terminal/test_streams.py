@@ -49,3 +49,17 @@ def test_a_working_folder_that_was_removed_is_said(tmp_path):
     found = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True)
     assert (found.returncode, found.stderr.count(b"\n")) == (2, 1)
     assert b"the working folder was removed" in found.stderr
+
+
+def test_a_limit_of_file_sizes_leaves_no_compiled_module_cut_off(tmp_path):
+    """Python before 3.13 writes as much of them as fits, in silence: the next command could import nothing."""
+    sizes = []
+    for limit in ("unlimited", "8"):
+        line = f"ulimit -f {limit}; {RUN} --version"
+        env = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path / limit), "PYTHONDONTWRITEBYTECODE": ""}
+        assert subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, env=env).returncode == 0
+        found = (tmp_path / limit).rglob("*.pyc")
+        sizes.append({p.relative_to(tmp_path / limit): p.stat().st_size for p in found})
+    whole, limited = sizes
+    assert len(limited) < len(whole) / 2
+    assert not [p for p, size in limited.items() if "physinv" in p.parts and size != whole[p]]
