@@ -1,8 +1,7 @@
 """How many updates one round of new trajectories should serve: loss of jump kernels for the same CPU time.
 
-python benchmarks/speed/rounds.py --process burgers double-well     Prints a table; writes results/rounds.json.
-                                  --seconds 30 --seeds 2            To show: rounds are worth what they cost, which
-                                                                    overhead.py counts to the updates
+python benchmarks/speed/rounds.py   --process, --seconds, --seeds, --ways.  Prints a table, writes results/rounds.json.
+                                    To show: rounds are worth what they cost, which overhead.py counts to the updates
 
 Data as in the recipes.  Kernels train for a CPU time, with the time of the rounds in it, on rounds of ``rows``
 trajectories that serve ``every`` updates each; the first line of a process is what physinv takes.  ``held out`` is the
@@ -79,9 +78,8 @@ def main() -> None:
     parser.add_argument("--process", nargs="+", default=["double-well", "burgers"])
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--times", type=int, nargs="+", default=[4], help="updates of a round over those of physinv")
     parser.add_argument(
-        "--rows", type=int, nargs="+", default=[], help="fewer trajectories, with as many fewer updates"
+        "--ways", nargs="+", default=["0.5:1", "1:4"], help="trajectories and updates, in those of physinv"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     args = parser.parse_args()
@@ -94,8 +92,8 @@ def main() -> None:
             made = generate(DatasetPlan(simulator, SPLITS), Path(tmp) / "data")
             data = [TrajectoryDataset(made / "data" / split).load() for split in SPLITS]
         usual = JumpPairs(torch.nn.Identity(), simulator, *data[:2])  # of which only the sizes are asked
-        ways = [(usual.every, usual.most), *((k * usual.every, usual.most) for k in args.times)]
-        ways += [(usual.every * rows // usual.most, rows) for rows in args.rows if rows < usual.most]
+        shares = [tuple(map(float, way.split(":"))) for way in ["1:1", *args.ways]]
+        ways = [(round(usual.every * updates), round(usual.most * rows)) for rows, updates in shares]
         for every, rows in ways:
             found = [trained(data, simulator, every, rows, args.seconds, seed) for seed in range(args.seeds)]
             updates, held, last = (list(column) for column in zip(*found, strict=True))
