@@ -6,11 +6,12 @@ python benchmarks/speed/overhead.py     --only NAMES.  Prints a table; writes re
 
 ``update``: CPU time of an update of physinv's own method, made of what :func:`physinv.training.loop.fit` does in one:
 drawing the batch, loss, gradients, optimiser, moving average; where the method simulates trajectories anew, with its
-share of a round of these, which is ``rounds`` (rounds.py shows what they are worth).  Not validation.  ``bare``: forward pass, backward pass and step of the same optimiser, for
-the same network on the same inputs, which lie ready.  ``draws``: CPU time of samples.  ``bare`` is the network alone on
-all inputs that it got, without gradients; ``physics`` are the process's own steps without noise on all inputs that they
-got, where the method takes states back through the physics, which is part of what it draws.  ``made`` is the
-ratio of draws to both.  Both sides take turns, so that other programs on the machine disturb them alike.
+share of a round of these, which is ``rounds`` (rounds.py shows what they are worth). Not validation. ``bare``: forward
+pass, backward pass and step of the same optimiser, for the same network on the same inputs, which lie ready. ``draws``:
+CPU time of samples. ``bare`` is the network alone on all inputs that it got, without gradients; ``physics`` are the
+process's own steps without noise on all inputs that they got, where the method takes states back through the physics,
+which is part of what it draws. ``made`` is the ratio of draws to both. Both sides take turns, so that other programs on
+the machine disturb them alike.
 
 Jump kernels where the method is made of them, which heat is not, else the score model; of the double well both, since
 each gets about half of the budget.  Data as in the recipes, but fewer.  One thread; medians of the repetitions.
