@@ -81,6 +81,6 @@ def together(process: SDE, x: Float[Tensor, "batch *state"]) -> int | None:
     Returns:
         A number of states; None: all of them.
     """
-    own = [f.name for f in dataclasses.fields(process)] if dataclasses.is_dataclass(process) else []
+    own: list[str] = [f.name for f in dataclasses.fields(process)] if dataclasses.is_dataclass(process) else []
     divided = x.device.type == "cpu" and not any(isinstance(getattr(process, name), Tensor) for name in own)
     return default_batch(x) if divided else None
