@@ -6,11 +6,12 @@ python benchmarks/speed/overhead.py     --only NAMES.  Prints a table; writes re
 
 ``update``: CPU time of an update of physinv's own method, made of what :func:`physinv.training.loop.fit` does in one:
 drawing the batch, loss, gradients, optimiser, moving average; where the method simulates trajectories anew, with its
-share of a round of these.  Not validation.  ``bare``: forward pass, backward pass and step of the same optimiser, for
-the same network on the same inputs, which lie ready.  ``draws``: CPU time of samples.  ``bare`` is the network alone on
-all inputs that it got, without gradients; ``physics`` are the process's own steps without noise on all inputs that they
-got, where the method takes states back through the physics, which is part of what it draws.  ``made`` is the
-ratio of draws to both.  Both sides take turns, so that other programs on the machine disturb them alike.
+share of a round of these, which is ``rounds`` (rounds.py shows what they are worth). Not validation. ``bare``: forward
+pass, backward pass and step of the same optimiser, for the same network on the same inputs, which lie ready. ``draws``:
+CPU time of samples. ``bare`` is the network alone on all inputs that it got, without gradients; ``physics`` are the
+process's own steps without noise on all inputs that they got, where the method takes states back through the physics,
+which is part of what it draws. ``made`` is the ratio of draws to both. Both sides take turns, so that other programs on
+the machine disturb them alike.
 
 Jump kernels where the method is made of them, which heat is not, else the score model; of the double well both, since
 each gets about half of the budget.  Data as in the recipes, but fewer.  One thread; medians of the repetitions.
@@ -148,8 +149,8 @@ def seconds(job: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def update_costs(case: Case, turns: int, each: int = 5) -> tuple[list[float], list[float]]:
-    """Milliseconds of updates, and of the bare network, in turns of ``each``."""
+def update_costs(case: Case, turns: int, each: int = 5) -> tuple[list[float], list[float], float]:
+    """Milliseconds of updates, and of the bare network, in turns of ``each``; and of new trajectories in an update."""
     model = copy.deepcopy(case.model)
     updates, count = Updates(model, case.settings, case.rate), 0
 
@@ -175,7 +176,7 @@ def update_costs(case: Case, turns: int, each: int = 5) -> tuple[list[float], li
     several = [
         [seconds(job) / each for job in (repeated(update, each), repeated(bare, each))] for _ in range(turns + 1)
     ]
-    return [1e3 * (a + shared) for a, _ in several[1:]], [1e3 * b for _, b in several[1:]]
+    return [1e3 * (a + shared) for a, _ in several[1:]], [1e3 * b for _, b in several[1:]], 1e3 * shared
 
 
 @torch.no_grad()
@@ -243,17 +244,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, list[float]] = {}
-    heads = ("update", "bare", "ratio", "draws", "bare", "ratio", "physics", "made")
+    heads = ("update", "rounds", "bare", "ratio", "draws", "bare", "ratio", "physics", "made")
     print(f"{'milliseconds':20s}" + "".join(f"{h:>9s}" for h in heads))
     for name in args.only:
         dataset, kind, n, draws = CASES[name]
         with tempfile.TemporaryDirectory() as tmp:
             data = data_of(dataset, Path(tmp) / "data")
             case = (jump_case if kind == "jumps" else score_case)(*data, n, draws)
-            update, bare = update_costs(case, args.repetitions)
+            update, bare, rounds = update_costs(case, args.repetitions)
             drawn, alone, physics = draw_costs(case, args.repetitions)
         columns = {
             "update, ms": update,
+            "update, rounds, ms": [rounds],
             "update, bare, ms": bare,
             "update, ratio": [a / b for a, b in zip(update, bare, strict=True)],
             "draws, ms": drawn,

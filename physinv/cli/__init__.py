@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 import sys
 
-from physinv.cli.terminal.stopping import Stopped, heard
+from physinv.cli.terminal.streams import keep_modules_whole, stand_in
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,6 +18,10 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: With an exit code other than 0 (see :func:`physinv.cli.app.main`).
     """
+    keep_modules_whole()  # before anything else is imported
+    stand_in()
+    from physinv.cli.terminal.stopping import Stopped, heard
+
     try:
         with heard():  # already while the command line itself is imported
             from physinv.cli.app import main as run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["app", "main"]
 
+import contextlib
 import errno
 import os
 import signal
@@ -32,6 +33,7 @@ from physinv.cli.options import Seed, parse_seconds
 from physinv.cli.terminal import console
 from physinv.cli.terminal.settings_help import SettingsHelp
 from physinv.cli.terminal.stopping import Heard, Stopped, heard, keeping
+from physinv.cli.terminal.streams import flushed
 from physinv.cli.terminal.usage import usage_line
 from physinv.config.devices import keep_freed_memory
 from physinv.config.failures import memory_failure, os_failure
@@ -102,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: With code 1 where a comparison found something worse, 2 for input that cannot be used and for what
-            the machine refuses (disk, memory, permission), 130 when interrupted, 143 when terminated; a run that
+            the machine refuses (disk, memory, permission), 128 and the number of a signal that stopped it; a run that
             succeeded raises nothing.
     """
     keep_freed_memory()
@@ -130,6 +132,10 @@ def _run(argv: list[str] | None) -> int:
     """The exit code of the verb, its output written out."""
     if "" in (sys.argv[1:] if argv is None else argv):  # which as a path would be the working folder
         raise ValueError("an argument must not be an empty word; has a variable of the shell no value?")
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # in which libraries that torch loads end the program
+        raise ValueError("the working folder was removed; change to one that is there, and begin again.") from None
     try:
         code = _command()(args=argv, standalone_mode=False)  # that of typer.Exit, and None from a verb that ended
     except (typer.Abort, KeyboardInterrupt):
@@ -165,11 +171,10 @@ def _refuse_if_stopped(hearer: Heard) -> None:
 def _end(hearer: Heard, text: str, code: int) -> NoReturn:
     """Say what is wrong, once, and exit; what cannot be written to standard output is given up."""
     hearer.done()
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
-    console.fail(text)
+    flushed(sys.stdout, 1)
+    with contextlib.suppress(OSError):
+        console.fail(text)
+    flushed(sys.stderr, 2)
     sys.exit(code)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["by_parts", "expand", "match", "one_for_all", "repeated"]
+__all__ = ["by_parts", "default_batch", "expand", "match", "once", "one_for_all", "repeated"]
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -28,6 +29,19 @@ def by_parts(work: Callable[..., Tensor], size: int | None, *rows: Tensor) -> Te
     if size is None or len(rows[0]) <= size:
         return work(*rows)
     return torch.cat([work(*part) for part in zip(*(torch.split(x, size) for x in rows), strict=True)])
+
+
+def default_batch(x: Tensor) -> int:
+    """Return the number of states to compute at the same time.
+
+    The states together hold 2^16 numbers on a CPU (measured: 64 fields of 32^2 take half the time per field of 1024),
+    2^21 elsewhere.
+
+    Args:
+        x: States, ``(batch, *state)``.
+    """
+    numbers = 2**16 if x.device.type == "cpu" else 2**21
+    return max(1, numbers // max(1, math.prod(x.shape[1:])))
 
 
 def match(t: Tensor, x: Tensor) -> Tensor:
@@ -57,6 +71,20 @@ def one_for_all(x: Tensor) -> bool:
         (True, False)
     """
     return len(x) > 1 and x.stride(0) == 0
+
+
+def once(t: Tensor) -> Tensor:
+    """Return times as they lie in memory: one where all states have the same, so that what follows is computed once.
+
+    Args:
+        t: Times, ``(batch,)``.
+
+    Example:
+        >>> import torch
+        >>> once(torch.ones(1).expand(3)).shape, once(torch.ones(3)).shape
+        (torch.Size([1]), torch.Size([3]))
+    """
+    return t[:1] if t.ndim and one_for_all(t) else t
 
 
 def repeated(t: Tensor, n: int) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["inverse_flow"]
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,10 +40,10 @@ def inverse_flow(
         near: States to start the search from, where the process is not linear.
 
     Returns:
-        States at ``t0``, and nats in float64.
+        States at ``t0``, and nats in float64; NaN where no start is found, as for states far from all data.
 
     Raises:
-        ValueError: If a state of a nonlinear process has more than 64 numbers, or no start is found.
+        ValueError: If a state of a nonlinear process has more than 64 numbers.
     """
     if isinstance(sde, Linear):
         grown = sde.rates(reached) * match(sde.elapsed(t0, t1), reached)
@@ -54,17 +56,17 @@ def inverse_flow(
             f"got {reached[0].numel()}; take a process of fewer."
         )
 
-    # Newton's method, until rounding is all that is left.
+    # Newton's method, until rounding is all that is left, or no number.
     start, size = near, float(reached.abs().max()) or 1.0
     for _ in range(_ROUNDS):
         ended, slopes = _linearised(sde, start, t0, t1)
         gap = (reached - ended).flatten(1)
-        if float(gap.abs().max()) <= 4 * torch.finfo(gap.dtype).eps * size:
+        left = gap.abs().amax(1)
+        if not bool((left > 4 * torch.finfo(gap.dtype).eps * size).any()):
             break
-        start = start + torch.linalg.solve(slopes, gap).reshape(start.shape)
-    if not float(gap.abs().max()) <= _TOLERANCE * size:
-        raise ValueError("the physics of a step cannot be inverted; take shorter steps.")
-    return start, torch.linalg.slogdet(slopes.double())[1]
+        start = start + torch.linalg.solve_ex(slopes, gap)[0].reshape(start.shape)
+    volume = torch.linalg.slogdet(slopes.double())[1]
+    return start, torch.where(left <= _TOLERANCE * size, volume, math.nan)
 
 
 def _linearised(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import check_function, check_instance, describe
-from physinv.equations.broadcast import expand, match
+from physinv.equations.broadcast import expand, match, once
 from physinv.equations.fourier import fourier, inverse_fourier
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -88,7 +88,7 @@ class SDE(ABC):
         Returns:
             ``(batch, *state)``.
         """
-        return expand(self.diffusion(t), v) * v
+        return expand(self.diffusion(once(t)), v) * v
 
     def disturb(
         self, x: Float[Tensor, "batch *state"], v: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]
@@ -140,12 +140,13 @@ class SDE(ABC):
         Returns:
             States at ``t1``, ``(batch, *state)``.
         """
-        h, middle = match(t1 - t0, x), (t0 + t1) / 2
+        begun, ended = once(t0), once(t1)
+        h, middle = match(ended - begun, x), ((begun + ended) / 2).expand_as(t0)
         k1 = self.drift(x, t0)
-        k2 = self.drift(x + h / 2 * k1, middle)
-        k3 = self.drift(x + h / 2 * k2, middle)
-        k4 = self.drift(x + h * k3, t1)
-        return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        k2 = self.drift(torch.addcmul(x, h, k1, value=1 / 2), middle)
+        k3 = self.drift(torch.addcmul(x, h, k2, value=1 / 2), middle)
+        k4 = self.drift(torch.addcmul(x, h, k3), t1)
+        return torch.addcmul(x, h, torch.add(k1 + k4, k2 + k3, alpha=2), value=1 / 6)
 
     def apply_covariance(
         self, v: Float[Tensor, "batch *state"], t0: Tensor, t1: Tensor

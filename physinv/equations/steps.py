@@ -35,9 +35,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor, where
+from torch import Tensor, addcmul, where
 
-from physinv.equations.broadcast import by_parts, match
+from physinv.equations.broadcast import by_parts, match, once
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.multiplicative import Multiplicative
 from physinv.equations.noise_density import euler_log_density
@@ -162,11 +162,11 @@ def _milstein(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor
 
 
 def _heun(sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
-    dt = match(t1 - t0, x)
+    dt = match(once(t1) - once(t0), x)
     noise = (sde.diffuse(dw[0], t0) + sde.diffuse(dw[0], t1)) / 2
-    f0 = sde.drift(x, t0)
-    f1 = sde.drift(x + f0 * dt + noise, t1)
-    return x + (f0 + f1) / 2 * dt + noise
+    f0, start = sde.drift(x, t0), x + noise
+    f1 = sde.drift(addcmul(start, dt, f0), t1)
+    return addcmul(start, dt, f0 + f1, value=1 / 2)
 
 
 class Tableau(NamedTuple):

@@ -29,8 +29,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import States, Times, as_times, check_count, check_generator, check_instance
+from physinv.equations.broadcast import default_batch
 from physinv.posterior.chain import Chain
-from physinv.posterior.posterior import default_batch
 from physinv.posterior.prior import PriorDensity
 from physinv.posterior.weigh import Reversal, Weighed, path_log_weight, prior_for, weigh
 

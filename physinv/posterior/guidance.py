@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.equations.broadcast import by_parts
+from physinv.equations.broadcast import by_parts, default_batch
 from physinv.equations.sde import SDE, Linear, Reverse
 from physinv.equations.solve import march
 from physinv.equations.steps import in_parts
@@ -31,7 +31,7 @@ from physinv.laws.covariance import Covariance
 from physinv.laws.observation import Observation, Operator, jacobian, linearised
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.partial import check_observed, chosen_reference
-from physinv.posterior.posterior import Posterior, default_batch
+from physinv.posterior.posterior import Posterior
 from physinv.reversal.langevin import corrected
 
 

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import States, as_states, check_count, check_generator
+from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import SDE, Linear
 from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.chain import Chain, Link
-from physinv.posterior.posterior import default_batch
 
 
 class JumpPosterior:

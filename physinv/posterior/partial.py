@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import Numbers, as_states, check_count, check_generator, check_instance
-from physinv.equations.broadcast import by_parts
+from physinv.equations.broadcast import by_parts, default_batch
 from physinv.laws.observation import Observation, check_linear, jacobian
 from physinv.models.references.base import ReferenceLaw
-from physinv.posterior.posterior import Posterior, default_batch
+from physinv.posterior.posterior import Posterior
 from physinv.reversal.langevin import langevin
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Posterior", "default_batch"]
+__all__ = ["Posterior"]
 
 from numbers import Real
 
@@ -23,6 +23,7 @@ from physinv.config.inputs import (
     describe,
     one_each,
 )
+from physinv.equations.broadcast import default_batch
 from physinv.equations.check_sde import check_shapes, state_shape
 from physinv.equations.sde import SDE, Linear, Reverse, Score, check_score
 from physinv.equations.solve import Step, march
@@ -297,19 +298,6 @@ class Posterior:
             if not bool(self.score(x, x.new_full((len(x),), t)).isfinite().all()):
                 return f"`score` must be finite, got NaN or infinity at t = {t:g}; keep `times` away from there."
         return "the states became infinite or NaN backward in time; take more `times`, or look for a sign of `score`."
-
-
-def default_batch(x: Float[Tensor, "batch *state"]) -> int:
-    """Return the number of states to compute at the same time.
-
-    The states together hold 2^16 numbers on a CPU (measured: 64 fields of 32^2 take half the time per field of 1024),
-    2^21 elsewhere.
-
-    Args:
-        x: States.
-    """
-    numbers = 2**16 if x.device.type == "cpu" else 2**21
-    return max(1, numbers // x[0].numel())
 
 
 def _common_shape(shape: tuple[int, ...] | None, score: ScoreModel, sde: SDE) -> tuple[int, ...] | None:

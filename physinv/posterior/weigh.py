@@ -28,10 +28,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import States, check_count, check_function, check_generator, check_instance, one_each
+from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.chain import Chain, forward_log_prob
-from physinv.posterior.posterior import default_batch
 from physinv.posterior.prior import PriorDensity, prior_of
 
 
@@ -260,5 +260,5 @@ def _along(sde: SDE, chain: Chain, x: Tensor, generator: torch.Generator | None)
 
 
 def _finite(log_weights: Tensor) -> Tensor:
-    """Log weights, minus infinity for draws that diverged."""
+    """Log weights, minus infinity for draws that diverged, or back from which no step of the physics is known."""
     return torch.nan_to_num(log_weights, nan=-math.inf, posinf=math.inf, neginf=-math.inf)

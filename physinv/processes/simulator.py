@@ -24,13 +24,13 @@ from physinv.config.devices import as_device
 from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, check_instance
 from physinv.equations.sde import SDE
 from physinv.equations.solve import check_times, gather, march
-from physinv.equations.steps import Step, euler
+from physinv.equations.steps import Step, euler, exponential, in_parts
 from physinv.laws.exact import ExactPosterior
 from physinv.processes.check_process import check_fields, check_process, draw_initial
 from physinv.processes.documented import with_parameters
 from physinv.processes.layout import StateLayout
 from physinv.processes.parameters import check_value, coerced, parameter
-from physinv.processes.substeps import every, parts, refine
+from physinv.processes.substeps import every, parts, refine, together
 
 _MANY = 10**5
 """Solver steps between two stored times from which on a process counts as set up wrongly."""
@@ -322,7 +322,8 @@ class Simulator(SDE):
         Returns:
             ``(batch, time, *state)``, ``x`` first.
         """
-        states = march(self, x, refine(times, counts), step=self.step, noise=noise, generator=generator)
+        step = self.step if self.step is exponential else in_parts(self.step, together(self, x))  # one stays in modes
+        states = march(self, x, refine(times, counts), step=step, noise=noise, generator=generator)
         return gather(every(states, counts), len(times))
 
     def intervals(self, times: Times | None = None) -> tuple[Float[Tensor, " time"], list[int]]:

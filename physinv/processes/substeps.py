@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["every", "parts", "refine"]
+__all__ = ["every", "parts", "refine", "together"]
 
 import collections
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from physinv.equations.broadcast import default_batch
+from physinv.equations.sde import SDE
 
 
 def parts(duration: float, longest: float | None) -> int:
@@ -65,3 +69,18 @@ def every(states: Iterator[Tensor], counts: Sequence[int]) -> Iterator[Tensor]:
     yield next(states)
     for n in counts:
         yield collections.deque(itertools.islice(states, n), maxlen=1)[-1]
+
+
+def together(process: SDE, x: Float[Tensor, "batch *state"]) -> int | None:
+    """Return how many states a solver advances at the same time: as many as suit the cache of a CPU.
+
+    Args:
+        process: The process; where each state has a parameter of its own, they cannot be divided.
+        x: States.
+
+    Returns:
+        A number of states; None: all of them.
+    """
+    own: list[str] = [f.name for f in dataclasses.fields(process)] if dataclasses.is_dataclass(process) else []
+    divided = x.device.type == "cpu" and not any(isinstance(getattr(process, name), Tensor) for name in own)
+    return default_batch(x) if divided else None

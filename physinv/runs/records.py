@@ -20,6 +20,7 @@ from physinv.config.inputs import check_count
 from physinv.config.seeds import seeds
 from physinv.config.versions import versions
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.broadcast import default_batch
 from physinv.evaluation.observed.plausibility import divergence
 from physinv.laws.described import EntryText, record_of
 from physinv.laws.exact import ExactPosterior
@@ -27,7 +28,6 @@ from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.record import ObservationRecord
 from physinv.methods.auto import underlying
 from physinv.methods.problem import RecordAnswer, TakesRecords
-from physinv.posterior.posterior import default_batch
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.processes.priors import ParameterPrior

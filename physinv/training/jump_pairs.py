@@ -16,6 +16,7 @@ from torch import Tensor
 
 from physinv.config.seeds import Seeds
 from physinv.data.dataset import TrajectoryDataset
+from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import SDE
 from physinv.models.jumps.base import JumpKernel
 from physinv.processes.simulator import Simulator
@@ -25,7 +26,8 @@ from physinv.training.objectives.base import Batch
 Fresh = Literal["off", "noise", "states"]
 """What is new in every round of trajectories: nothing, the noise from stored initial states, or these as well."""
 
-_NUMBERS = 2**19  # of the states of a round at one time
+_NUMBERS, _ROWS = 2**19, 4096  # of the states of a round at one time, and of trajectories in a round
+_CHEAP = 2**14  # numbers up to which a solver step takes about as long as for one
 _UPDATES, _TOGETHER = 32, 2**20  # updates whose batches are drawn at once, and numbers in the states of these
 _LEAST = 200  # updates between two rounds
 _WORTH, _SMALL = 8, 4  # most updates that a solver step of a round has to be worth, and numbers in states worth one
@@ -49,7 +51,7 @@ class JumpPairs:
         train: Trajectories to train on.
         valid: Trajectories to validate on.
         fresh: What is new in every round; see :func:`choose_fresh` for what suits the physics.
-        rows: Most trajectories in a round; None: 4096, or fewer of large states.
+        rows: Most trajectories in a round; None: 4096, fewer of large states, up to 16384 of very small ones.
         observed: What final states are replaced by where only a part of them is observed; those of ``train`` and
             ``valid`` are replaced already.
     """
@@ -64,19 +66,23 @@ class JumpPairs:
 
     @property
     def most(self) -> int:
-        """Most trajectories in a round: their states at one time hold about 2^19 numbers, 256 to 4096 states."""
-        return self.rows or min(max(_NUMBERS // math.prod(self.train.shape), 256), 4096)
+        """Most trajectories in a round: their states at one time hold about 2^19 numbers, 256 to 4096 states.
+
+        More, of one to three numbers each, are simulated in hardly more time.
+        """
+        numbers = math.prod(self.train.shape)
+        return self.rows or min(max(_NUMBERS // numbers, 256), max(_ROWS, _CHEAP // numbers))
 
     @property
     def every(self) -> int:
         """Number of updates that a round serves: simulating takes a small share of the time.
 
         A solver step of few numbers takes less time than an update, and networks of vectors learn a round by heart
-        within a few hundred updates.
+        within a few hundred updates, one of more trajectories within so many more.
         """
         steps = sum(self.sde.substeps_in(interval) for interval in self.train.times.diff().tolist())
         worth = min(max(math.prod(self.train.shape) // _SMALL, 1), _WORTH)
-        return max(_LEAST, worth * steps)
+        return max(_LEAST, worth * steps) * max(self.most, _ROWS) // _ROWS
 
     def training(self, *, size: int, seeds: Seeds, start: int) -> Iterator[Batch]:
         """Yield the batches of all updates from number ``start`` on, without end.
@@ -134,7 +140,9 @@ class JumpPairs:
         which = torch.randint(len(images), (len(x),), generator=generator, device=device)
         x = torch.stack(images)[which, torch.arange(len(x), device=device)]
         states = self.sde.run(x, data.times, generator=generator)
-        states = states[states.flatten(1).isfinite().all(1)]
+        finite = states.isfinite()
+        if not bool(finite.all()):
+            states = states[finite.flatten(1).all(1)]
         if not len(states):
             raise ValueError("all trajectories simulated anew became infinite; raise `steps`, or train with fresh=off.")
         if self.observed is not None:
@@ -144,7 +152,8 @@ class JumpPairs:
     @torch.no_grad()
     def _pool(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Trajectories, and what the kernel prepares at the later end of each jump."""
-        return states.contiguous(), self.kernel.prepare_all(states).contiguous()
+        parts = torch.split(states, default_batch(states[:, 0]))
+        return states.contiguous(), torch.cat([self.kernel.prepare_all(part) for part in parts])
 
     def _batches(self, pool: tuple[Tensor, Tensor], size: int, seeds: Seeds, first: int, several: int) -> list[Batch]:
         """The batches of several updates: trajectories and jumps drawn at random, all at once."""

@@ -24,11 +24,12 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from physinv.equations.broadcast import match
+from physinv.equations.broadcast import by_parts, match
 from physinv.equations.fourier import fourier, inverse_fourier
 from physinv.equations.solve import check_times, gather
 from physinv.processes.parameters import number, parameter
 from physinv.processes.simulator import Simulator, every, refine
+from physinv.processes.substeps import together
 from simulators.numerics.memo import Memo
 from simulators.numerics.phi import phi
 from simulators.numerics.spectral import normalised, resolved
@@ -344,7 +345,7 @@ class Semilinear(Simulator):
         """The modes of ``x``, and after one step after another in Fourier space."""
         grid = times.detach().to("cpu", torch.float64).tolist()
         check_times(self, grid, noise)
-        y = self.modes(x)
+        y, size = self.modes(x), together(self, x)
         yield y
         known: dict[str, Coefficients] = {}
         for a, b in itertools.pairwise(grid):
@@ -355,9 +356,9 @@ class Semilinear(Simulator):
             c = known[length]
             if noise:
                 dw = torch.randn((2, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
-                y = self.noisy_modes(y, c, dw, x)
+                y = by_parts(lambda y, x, *dw, c=c: self.noisy_modes(y, c, torch.stack(dw), x), size, y, x, *dw)
             else:
-                y = self.flow_modes(y, c, x)
+                y = by_parts(lambda y, x, c=c: self.flow_modes(y, c, x), size, y, x)
             yield y
 
     @cached_property

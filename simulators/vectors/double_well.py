@@ -103,7 +103,8 @@ class DoubleWell(Simulator):
         return energy if self.dimension == 1 else energy + self.stiffness / 2 * x[:, 1] ** 2
 
     def drift(self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-        well = -4 * self.barrier * x[:, :1] * (x[:, :1] ** 2 - 1)
+        y = x[:, :1]
+        well = 4 * self.barrier * torch.addcmul(y, y, y.square(), value=-1)
         return well if self.dimension == 1 else torch.cat([well, -self.stiffness * x[:, 1:]], dim=1)
 
     def images(self, x: Float[Tensor, "batch *state"]) -> list[Float[Tensor, "batch *state"]]:

@@ -13,10 +13,15 @@ from physinv.data.plan import DatasetPlan
 from physinv.equations.sde import SDE
 from physinv.equations.solve import solve
 from physinv.equations.steps import Step, euler, heun
+from physinv.processes import simulator
 from physinv.processes.check_steps import check_steps
 from physinv.processes.layout import VectorLayout
 from physinv.processes.parameters import parameter
 from physinv.processes.simulator import Simulator, every, refine
+from physinv.processes.substeps import together
+from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
+from simulators.numerics import semilinear
+from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
@@ -179,3 +184,18 @@ def test_parameters_are_documented_and_bounded():
     with pytest.raises(ValueError, match="`strength` of Well must be between 0 and 9, got 10"):
         Well(strength=10.0)
     assert dataclasses.replace(Well(), strength=9.0).strength == 9
+
+
+@pytest.mark.parametrize("process", [KuramotoSivashinsky(size=64, steps=2), DoubleWell(steps=2)], ids=repr)
+def test_states_are_advanced_in_parts_that_fit_a_cache_and_come_out_the_same(process, monkeypatch):
+    x = process.initial(5, generator=torch.Generator().manual_seed(0))
+    whole = process.run(x, generator=torch.Generator().manual_seed(1))
+    for module in (simulator, semilinear):
+        monkeypatch.setattr(module, "together", lambda process, x: 2)
+    assert torch.equal(process.run(x, generator=torch.Generator().manual_seed(1)), whole)
+
+
+def test_states_whose_parameters_are_tensors_are_not_divided():
+    x = torch.zeros(5, 1)
+    assert together(DoubleWell(), x) == 2**16
+    assert together(dataclasses.replace(DoubleWell(), barrier=torch.tensor(1.0)), x) is None  # as `Varying` gives them

@@ -216,7 +216,7 @@ def test_an_example_comes_back_as_it_was(tmp_path: Path, way: bool) -> None:
 
 
 def test_a_damaged_example_is_refused(tmp_path: Path) -> None:
-    path = results(tmp_path / "heat", LAYOUTS["scalar"])
+    path = results(tmp_path / "heat", next(iter(LAYOUTS.values())))
     (path / "examples" / "dps.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"dps.npz is no example of a benchmark"):
         write_report(path)

@@ -88,8 +88,14 @@ def test_rounds_of_large_states_hold_fewer(data, tmp_path):
     train, valid = (TrajectoryDataset(tmp_path / "d" / "data" / s).load() for s in ("train", "valid"))
     kernel = fit_field_jumps(sim, train, Settings(width=4, depth=1, network="tokens"))
     assert JumpPairs(kernel, sim, train, valid).most == 512  # of 1024 numbers each
-    assert source(data, "off", rows=None).most == 4096
     assert source(data, "off").most == 16
+
+
+def test_rounds_of_single_numbers_hold_more_trajectories_and_serve_more_updates(data):
+    """What an update sees of new trajectories is as much, and simulating 16384 takes hardly longer than 4096."""
+    assert source(data, "off", rows=None).most == 16384
+    assert source(data, "off", rows=None).every == 4 * source(data, "off", rows=4096).every == 800
+    assert source(data, "off").every == 200
 
 
 def test_new_trajectories_have_the_law_of_the_process(data):

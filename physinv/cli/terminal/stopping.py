@@ -1,4 +1,7 @@
-"""What a command does when it is stopped, by Ctrl-C (SIGINT) or by SIGTERM: it says what is kept and how to go on."""
+"""What a command does when it is stopped: it says what is kept and how to go on.
+
+Ctrl-C (SIGINT) stops it, SIGTERM, a terminal that is closed (SIGHUP) and a limit of CPU time (SIGXCPU, ``ulimit -t``).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ NOTHING = "nothing was written; the same command starts again"
 
 _BURST = 2.0  # seconds after a signal in which further ones are the same wish, and would only disturb the cleaning up
 _WAIT = 0.05  # seconds until a signal is looked at again that came while nothing may be raised
+_OTHERS = ("SIGHUP", "SIGXCPU", "SIGALRM")  # beside SIGINT and SIGTERM, where the system has them
 _UNSAFE = "physinv.config.hdf5_sink"  # called by HDF5, which crashes if it cannot write
 
 
@@ -31,7 +35,8 @@ class Stopped(BaseException):
 
     def __init__(self, number: int, kept: str = NOTHING) -> None:
         self.number, self.kept = signal.Signals(number), kept
-        word = "interrupted" if number == signal.SIGINT else "terminated"
+        words = {"SIGINT": "interrupted", "SIGXCPU": "the limit of CPU time (`ulimit -t`) is reached"}
+        word = words.get(self.number.name, "terminated")
         super().__init__(f"{word}: {kept}.")
 
     @property
@@ -96,7 +101,7 @@ class Heard:
 
 @contextmanager
 def heard() -> Iterator[Heard]:
-    """Let SIGINT and SIGTERM raise :class:`Stopped` inside the block, where nothing else handles them.
+    """Let signals that stop a command raise :class:`Stopped` inside the block, where nothing else handles them.
 
     In threads other than the main one, which hear no signals, nothing changes.  A signal that is ignored stays so.
 
@@ -108,8 +113,7 @@ def heard() -> Iterator[Heard]:
         return
     hearer = Heard()
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    if hasattr(signal, "SIGALRM"):
-        usual[signal.SIGALRM] = signal.SIG_DFL
+    usual |= {getattr(signal, name): signal.SIG_DFL for name in _OTHERS if hasattr(signal, name)}
     ours = threading.current_thread() is threading.main_thread()
     taken = {s: handler for s, handler in usual.items() if ours and signal.getsignal(s) is handler}
     for number in taken:

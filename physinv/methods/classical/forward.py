@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import Linear
 from physinv.laws.covariance import Covariance, diagonal, isotropic
 from physinv.methods.classical.gaussian_prior import FittedCovariance, fit_covariance
 from physinv.methods.problem import NotApplicableError, Problem
 from physinv.methods.saving import Setup, below, prefixed
-from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator
 
 _LEAST = 1e-4  # of the mean variance of e: modes without noise (1 % in amplitude); keeps float32 solves sound

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import Linear
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup, loaded_by
-from physinv.posterior.posterior import default_batch
 from physinv.processes.simulator import Simulator, refine
 
 

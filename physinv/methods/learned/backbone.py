@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
+from physinv.equations.broadcast import default_batch
 from physinv.methods.learned.coordinates import TargetCoordinates
 from physinv.methods.saving import Setup, below, prefixed
 from physinv.models.networks.build import build_network
-from physinv.posterior.posterior import default_batch
 
 
 def build_backbone(

@@ -22,13 +22,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from physinv.config.seeds import seeds
+from physinv.equations.broadcast import default_batch
 from physinv.equations.sde import SDE, Score
 from physinv.methods.learned.backbone import build_backbone, chunked, load_parts, part_tensors
 from physinv.methods.learned.coordinates import Context, TargetCoordinates, conditional_coordinates
 from physinv.methods.problem import Answer, Problem
 from physinv.methods.saving import Setup, loaded_by
 from physinv.models.networks.layers import dropping
-from physinv.posterior.posterior import default_batch
 from physinv.training.objectives.base import Batch
 
 _PASSES = 32  # of the network with dropout, for means and on validation data

@@ -81,7 +81,7 @@ def backward_solutions(
         moved = sde.drift_flow(x, a, b)
         if moved.device.type != "cpu" or not math.isfinite(float(moved.sum())):  # a sum is cheap where it is near
             moved = torch.where(moved.isfinite(), moved, x)
-        x = moved.clamp(low[m], high[m])
+        x = torch.minimum(torch.maximum(moved, low[m]), high[m])  # clamp takes twice as long for two tensors
         if m in earlier:
             found[m] = x  # the last one that is reached within the interval stays
     return found

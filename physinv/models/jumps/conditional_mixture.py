@@ -153,36 +153,36 @@ class _Loss(torch.autograd.Function):
     def forward(ctx: Any, numbers: Tensor, x: Tensor, k: int) -> Tensor:
         (n, d), numbers = x.shape, numbers.T.contiguous()
         logits, means, logs, below = torch.split(numbers, [k, k * d, k * d, d * (d - 1) // 2])
-        gap = means.view(k, d, n).sub(x.T.contiguous()).add_(_starts(k, d).to(x)[..., None])
+        gap = means.view(k, d, n) - (x.T - _starts(k, d).to(x)[..., None])
         scales = logs.clamp(_NARROWEST, _WIDEST)
         inverse = torch.exp(-scales).view(k, d, n)
-        z = _turned(below, gap) * inverse
-        minus = torch.addcmul(scales.view(k, d, n), z, z, value=0.5).sum(1)
+        z = _turned(below, gap).mul(inverse)
+        minus = torch.addcmul(scales.view(k, d, n), z, z, value=0.5)
 
         # Softmax and logarithm of the sum of exponentials, of both at once, by one exponential.
-        both = torch.stack([logits - minus, logits])
+        both = torch.stack([logits - (minus[:, 0] if d == 1 else minus.sum(1)), logits])
         top = both.amax(1, keepdim=True)
         share = both.sub_(top).clamp_(min=_FAINT).exp_()
         total = share.sum(1, keepdim=True)
-        r, w = share.div_(total)
-        inside, norm = total.log_().add_(top)[:, 0]
 
         if ctx.needs_input_grad[0]:
+            r, w = share.div_(total * (n * d))  # of the mean over the batch and the components of a state
             pulled = r[:, None] * z
             turned = pulled * inverse
-            narrow = torch.addcmul(r[:, None], pulled, z, value=-1).view(k * d, n).mul_(logs == scales)
+            narrow = torch.addcmul(r[:, None], pulled, z, value=-1).view(k * d, n)
+            narrow = torch.ops.aten.hardtanh_backward(narrow, logs, _NARROWEST, _WIDEST)  # none where it was cut off
             back = _turned_back(below, turned).view(k * d, n)
             triangle = [(turned[:, i, None] * gap[:, :i]).sum(0) for i in range(1, d)]
             ctx.save_for_backward(torch.cat([w - r, back, narrow, *triangle]))
-            ctx.count = n * d
-        loss: Tensor = (norm - inside).mean() / d + math.log(2 * math.pi) / 2
+        inside, norm = total.log_().add_(top)
+        loss: Tensor = (norm - inside).mean().div_(d).add_(math.log(2 * math.pi) / 2)
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         (found,) = ctx.saved_tensors
-        return (found * (slope / ctx.count)).T, None, None
+        return (found * slope).T, None, None
 
 
 def _turned(below: Float[Tensor, "pairs batch"], gap: Float[Tensor, "k d batch"]) -> Float[Tensor, "k d batch"]:

@@ -14,11 +14,10 @@ from torch import Tensor
 from physinv.config.seeds import Seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.final_states import FinalStates
-from physinv.equations.broadcast import match
+from physinv.equations.broadcast import default_batch, match
 from physinv.evaluation.observed.familiarity import Familiarity, familiarity
 from physinv.evaluation.observed.final_law import FinalLaw
 from physinv.laws.observation import Observation, displayed_state
-from physinv.posterior.posterior import default_batch
 from physinv.processes.layout import StateLayout
 from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.varying import Varying
