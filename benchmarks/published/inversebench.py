@@ -22,7 +22,7 @@ PUBLISHED = {
     "every 2, noise 0: relative L2 of the most probable state": 0.120,
     "solves for each observation": 319_488,
 }
-TOLD = (1, 10, 20, 40, 60, 80, 100, 150, 200, 250, 300, 400, 600)  # gradients of a window after which the error is told
+TOLD = (1, 10, 20, 40, 60, 80, 100, 150, 200, 250, 300, 400, 600, 800, 1000, 1500, 2000)  # gradients of a window after which the error is told
 
 
 class Curve:
@@ -58,7 +58,7 @@ def figures(
     seed: int,
     observations: int = 1,
     iterations: int = 12,
-    last: int = 300,
+    last: int = 2000,
     known: int = 16,
     factor: int = 2,
     noise: float = 0.0,
