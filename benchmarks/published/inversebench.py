@@ -22,7 +22,25 @@ PUBLISHED = {
     "every 2, noise 0: relative L2 of the most probable state": 0.120,
     "solves for each observation": 319_488,
 }
-TOLD = (1, 10, 20, 40, 60, 80, 100, 150, 200, 250, 300, 400, 600, 800, 1000, 1500, 2000)  # gradients of a window after which the error is told
+TOLD = (
+    1,
+    10,
+    20,
+    40,
+    60,
+    80,
+    100,
+    150,
+    200,
+    250,
+    300,
+    400,
+    600,
+    800,
+    1000,
+    1500,
+    2000,
+)  # gradients of a window after which the error is told
 
 
 class Curve:

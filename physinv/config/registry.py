@@ -195,7 +195,7 @@ def import_object(place: str, kind: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{kind} `{place}` can't be imported: {_advised(error, module)}") from error
     except (Exception, SystemExit) as error:  # whatever a module does that others wrote
-        told = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+        told = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":").removesuffix(".")
         raise ValueError(f"{kind} `{place}` can't be imported, its module ends with {told}.") from error
     finally:
         if added:

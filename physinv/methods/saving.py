@@ -32,6 +32,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.inputs import describe
 from physinv.config.settings import Settings
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
@@ -186,11 +187,18 @@ def tensors_of(name: str, answer: Any) -> dict[str, Tensor]:
         answer: What it returned.
 
     Raises:
-        ValueError: If it has none.
+        ValueError: If it has none, or they are no tensors by name.
     """
     if not isinstance(answer, Saveable):
         raise ValueError(f"the answer of method `{name}` must have `tensors()` to be saved, got {type(answer)}.")
-    return answer.tensors()
+    found: Any = answer.tensors()
+    wanted = f"`tensors()` of the answer of method `{name}` must return torch tensors by name"
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{wanted}, got {describe(found)}; return a dict.")
+    for key, value in found.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{wanted}, got {describe(value)} for {key!r}; convert it by torch.as_tensor.")
+    return dict(found)
 
 
 def notes_of(answer: Any) -> dict[str, Any]:

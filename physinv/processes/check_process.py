@@ -107,15 +107,16 @@ def draw_initial(
 
 
 def check_process(simulator: Simulator, x: Float[Tensor, "batch *state"]) -> None:
-    """Refuse drift and diffusion of another shape than the states, where the process takes the steps of a solver.
+    """Refuse parts that do not fit the states: drift and diffusion, where the process takes the steps of a solver.
 
     Args:
         simulator: The process.
         x: Some of its states.
 
     Raises:
-        ValueError: If drift or diffusion do not fit; one line says which.
+        ValueError: If drift, diffusion or a part of its own kind do not fit; one line says which.
     """
+    simulator.check_parts(x)
     if simulator.step is simulator.scheme:
         check_shapes(simulator, x, x.new_zeros(len(x)))
 

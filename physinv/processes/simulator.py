@@ -335,6 +335,13 @@ class Simulator(SDE):
         times, longest = as_times(self.times if times is None else times).detach().cpu(), self._solver_step
         return times, [parts(abs(gap), longest) for gap in times.diff().tolist()]
 
+    def check_parts(self, x: Float[Tensor, "batch *state"]) -> None:
+        """Raise ValueError if a part that a kind of processes asks of its classes does not fit; others have none.
+
+        Args:
+            x: Some states.
+        """
+
     @property
     def fixed_step(self) -> float | None:
         """Length of the solver step of a process that takes no other, in units of time; None: any step will do."""

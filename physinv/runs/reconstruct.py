@@ -325,10 +325,9 @@ def prepared(run: Run, data: TrajectoryDataset | None, plan: SamplingPlan) -> An
     if isinstance(answer, ReverseAnswer):
         small = answer.steps is not None or plan.answer in ("flow", "mean-flow") or plan.weigh > 0
         if not small and (plan.steps is not None or plan.grid != "stored"):
-            raise ValueError(
-                f"`steps` and `grid` are for small steps, this run draws by jumps, got {plan.steps} and {plan.grid}; "
-                "leave them out."
-            )
+            asked_for = f"`steps` = {plan.steps}" if plan.steps is not None else f"`grid` = {plan.grid}"
+            told = "leave it out, or take `--answer flow`, which goes by small steps"
+            raise ValueError(f"{asked_for} is for small steps, and this run draws by jumps; {told}.")
         times = step_grid(run, data, plan.steps or len(run.times) - 1, plan.grid)
         return answer.on(times, batch=plan.batch)
     asked = {

@@ -184,9 +184,9 @@ def _not_finite(value: float, step: int, best: float) -> str:
     """Why a loss is not finite: before the first update it is not the learning rate."""
     if step == 0:
         return (
-            f"the validation loss is {value} before the first update, whatever the learning rate: the physics run "
-            "backward, or its noise, gives numbers that are not finite for these data; compare the method `linear`, or "
-            "write the data in units in which values and their changes are of order 1."
+            f"the validation loss is {value} before the first update, whatever the learning rate: a network, objective "
+            "or reference law of your own, or the physics run backward, gives numbers that are not finite; look for "
+            "those in your own parts, or write the data in units in which values and their changes are of order 1."
         )
     return f"the validation loss at step {step} is {value}, after {best:.3g} at best; try a smaller `rate`."
 

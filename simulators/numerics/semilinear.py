@@ -30,6 +30,7 @@ from physinv.equations.solve import check_times, gather
 from physinv.processes.parameters import number, parameter
 from physinv.processes.simulator import Simulator, every, refine
 from physinv.processes.substeps import together
+from simulators.numerics.check_parts import check_modes
 from simulators.numerics.memo import Memo
 from simulators.numerics.phi import phi
 from simulators.numerics.spectral import normalised, resolved
@@ -105,6 +106,9 @@ class Semilinear(Simulator):
         Returns:
             ``(batch, channel, *modes)``.
         """
+
+    def check_parts(self, x: Float[Tensor, "batch *state"]) -> None:
+        check_modes(self, x[:2])
 
     def colour(self, like: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "one one_or_channel *modes"]:
         """Return the relative noise power of every mode, of any scale.

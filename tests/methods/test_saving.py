@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy
 import pytest
 import torch
 
@@ -103,6 +104,13 @@ def test_methods_that_can_not_be_saved_are_refused_in_one_line():
             check_saveable(name, METHODS.find(name))
     with pytest.raises(ValueError, match=r"the answer of method `mine` must have `tensors\(\)`"):
         tensors_of("mine", object())
+
+    class Numbers:
+        def tensors(self):
+            return {"mean": numpy.zeros(2)}
+
+    with pytest.raises(ValueError, match=r"must return torch tensors by name, got ndarray .* for 'mean'; convert it"):
+        tensors_of("mine", Numbers())
 
 
 def test_a_marked_function_is_the_same_and_knows_its_loader():

@@ -126,6 +126,13 @@ class Narrow(nn.Linear):
         return super().forward(x)
 
 
+class Bare(nn.Module):
+    """Forgets ``super().__init__()``."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        self.layer = nn.Linear(inputs, outputs)
+
+
 class Greedy(nn.Module):
     def __init__(self, inputs: int, outputs: int, heads: int) -> None: ...
 
@@ -145,6 +152,11 @@ def lonely(inputs: int) -> nn.Module:
             {"network": f"{__name__}:Greedy"},
             {},
             "network .*:Greedy` asks for `heads`; give it a default, or name some of",
+        ),
+        (
+            {"network": f"{__name__}:Bare"},
+            {},
+            "network .*:Bare` can't be made for 4 inputs and 3 outputs: AttributeError",
         ),
         ({"network": f"{__name__}:lonely"}, {}, r"network .*:lonely` must take the arguments \(inputs, outputs\)"),
         ({"network": f"{__name__}:Narrow", "width": 9}, {}, "network .*:Narrow` takes no `width`, got 9; leave it out"),

@@ -122,7 +122,15 @@ def build_network(
     if settings.width or settings.depth:
         _check_size(lambda: make(inputs, outputs, **arguments), settings)
     with seeds(seed).as_global():
-        network = make(inputs, outputs, **arguments)
+        try:
+            network = make(inputs, outputs, **arguments)
+        except (AttributeError, IndexError, NameError, RuntimeError, TypeError) as error:
+            if not settings.network:
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"network `{name}` can't be made for {inputs} inputs and {outputs} outputs: {reason}."
+            ) from error
         if not isinstance(network, nn.Module):
             raise ValueError(f"network `{name}` must make a torch.nn.Module, got {type(network).__name__}.")
         if settings.network:  # somebody's choice, which may not fit the states

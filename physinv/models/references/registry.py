@@ -14,6 +14,7 @@ from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
 from physinv.models.references.base import ReferenceLaw
+from physinv.models.references.check_law import fitted
 
 REFERENCES: Registry[type[ReferenceLaw]] = Registry(
     "reference law",
@@ -72,8 +73,8 @@ def fit_reference(
                 f"reference law `{settings.reference}` does not fit these states under this SDE; leave "
                 "`reference` out to have one chosen."
             )
-    else:
-        law = next(law for name in data.layout.references if (law := REFERENCES.find(name)).suits(sde, data.layout))
+        return fitted(settings.reference, law, sde, data, settings, seed)
+    law = next(law for name in data.layout.references if (law := REFERENCES.find(name)).suits(sde, data.layout))
     return law.fit(sde, data, settings, seed=seed)
 
 
