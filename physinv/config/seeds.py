@@ -24,6 +24,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     training / validation / windows         which windows are validated on
     training / validation / images          images of the trajectories that jump kernels are validated on
     training / validation / noise           noise that the objective draws there, the same at every validation
+    training / validation / trial           noise of the windows on which a loss is tried
     training / observed / SPLIT             noise of the partial observations that a run is trained for
     training / smoother-noise / steps       what single steps of the calibration see their states from
     training / smoother-noise / ensembles   ensembles of the calibration

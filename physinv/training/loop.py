@@ -146,7 +146,7 @@ def fit(
     else:
         checks = pairs.validation(count=count, size=max(size, 64), seeds=apart)
 
-    check_loss(updates.average, sde, checks[0], objective.loss, seed=apart.number)
+    check_loss(updates.average, sde, checks[0], objective.loss, seed=apart.child("trial").number)
 
     def used() -> float:
         return budget.used(state.step, time.perf_counter() - begun)
