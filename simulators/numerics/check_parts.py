@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from physinv.config.inputs import describe
-
 if TYPE_CHECKING:
     from simulators.numerics.semilinear import Semilinear
 
@@ -31,14 +29,19 @@ def check_modes(process: Semilinear, x: Tensor) -> None:
     remedy = "make it of squared_wavenumbers(like) or derivatives(like)"
     wanted = f"`symbol` of {owner} must return a tensor that broadcasts against modes of shape {modes}"
     if not isinstance(rates, Tensor):
-        raise ValueError(f"{wanted}, got {describe(rates)}; {remedy}.")
+        raise ValueError(f"{wanted}, got {_told(rates)}; {remedy}.")
     shape = tuple(rates.shape)
     if len(shape) != len(modes) or any(a not in (1, b) for a, b in zip(shape, modes, strict=True)):
-        raise ValueError(f"{wanted}, got {describe(rates)}; {remedy}.")
+        raise ValueError(f"{wanted}, got {_told(rates)}; {remedy}.")
     found: Any = _called(owner, "nonlinear(y, like)", lambda: process.nonlinear(y, x))
     if not isinstance(found, Tensor) or tuple(found.shape) != modes or found.is_complex() != y.is_complex():
         told = "give self.modes(values) of the values in space"
-        raise ValueError(f"`nonlinear` of {owner} must return modes of shape {modes}, got {describe(found)}; {told}.")
+        raise ValueError(f"`nonlinear` of {owner} must return modes of shape {modes}, got {_told(found)}; {told}.")
+
+
+def _told(value: Any) -> str:
+    """What a part returned: its shape, or the value itself."""
+    return f"{type(value).__name__} of shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)
 
 
 def _called(owner: str, form: str, call: Callable[[], Any]) -> Any:

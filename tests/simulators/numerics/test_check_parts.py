@@ -7,7 +7,7 @@ from simulators.fields.burgers import Burgers
 from simulators.numerics.spectral import squared_wavenumbers
 
 CASES = {
-    "a number": ({"symbol": lambda self, like: -1.0}, r"`symbol` of Own .*modes of shape \(2, 1, 9\), got float -1"),
+    "a number": ({"symbol": lambda self, like: -1.0}, r"`symbol` of Own .*modes of shape \(2, 1, 9\), got -1\.0"),
     "nothing": ({"symbol": lambda self, like: None}, "`symbol` of Own .* got None"),
     "a mode less": (
         {"symbol": lambda self, like: squared_wavenumbers(like)[..., 1:]},
