@@ -23,7 +23,7 @@ from physinv.posterior.bracket import Bracket, bracket
 from physinv.posterior.weigh import Reversal
 from physinv.processes.simulator import Simulator
 
-_MOST, _NUMBERS, _FEWEST = 64, 2**13, 8  # trajectories whose densities are computed, and numbers in their states
+_MOST, _NUMBERS, _FEWEST = 64, 2**10, 8  # trajectories whose densities are computed, and numbers in their states
 _DRAWS = 4  # of the reversal for each of them: the error of the bracket is that of the trajectories
 
 
@@ -34,8 +34,8 @@ def certified(numbers: int) -> int:
         numbers: Numbers in a state.
 
     Example:
-        >>> certified(2), certified(256), certified(1024)
-        (64, 32, 8)
+        >>> certified(2), certified(64), certified(1024)
+        (64, 16, 8)
     """
     return min(_MOST, max(_FEWEST, _NUMBERS // numbers))
 
