@@ -18,7 +18,7 @@ demo: $(READY)  ## simulate, train, reconstruct, evaluate: two processes in unde
 check: $(READY)  ## static checks and the fast tests at the same time, in under two minutes
 	@$(MAKE) --no-print-directory -j 2 lint fast
 
-test: $(READY)  ## static checks and all tests with line coverage at the same time, in under fifteen minutes
+test: $(READY)  ## static checks and all tests with line coverage at the same time, in about fifteen minutes
 	@$(MAKE) --no-print-directory -j 2 lint whole
 
 fast: $(READY)
