@@ -38,12 +38,16 @@ SCRIPTS = {  # of records whose script has another name
 
 
 def age(commits: set[str]) -> str:
-    """``older`` if every commit is older than the streams, ``today`` if none is, else ``both``."""
+    """``older`` if every commit is older than the streams, ``today`` if none is, else ``both``.
+
+    Commits that are not in this history, since they were rebased, do not count.
+    """
     known = []
     for commit in commits:
         command = ["git", "merge-base", "--is-ancestor", STREAMS, commit]
-        known.append(subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0)
-    return "today" if all(known) else "both" if any(known) else "older"
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
+        known += [found == 0] if found in (0, 1) else []
+    return "not in this history" if not known else "today" if all(known) else "both" if any(known) else "older"
 
 
 def minutes(seconds: float) -> str:
@@ -83,7 +87,7 @@ def row(path: Path) -> tuple[str, str, str, str, str, str]:
         )
         system = f"compare {system}" if script == "references" else system
         file = script if (ROOT / "benchmarks" / script).is_dir() else f"{script}.py"
-        command = f"python {file}" + (f" {system}" if script in of_systems else "")
+        command = record.get("command") or f"python {file}" + (f" {system}" if script in of_systems else "")
     told = ", ".join(sorted(commit[:7] for commit in commits))
     return path.relative_to(RESULTS).as_posix(), command, told, " ".join(map(str, seeds)), age(commits), minutes(spent)
 

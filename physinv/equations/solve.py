@@ -140,7 +140,7 @@ def march(
     x = as_states(x, "x", state_shape(sde))
     grid = as_times(times).detach().cpu().tolist()
     check_times(sde, grid, noise)
-    if step is exponential and isinstance(sde, Linear):
+    if step.in_modes and isinstance(sde, Linear):
         return _march_modes(sde, x, grid, noise, generator)
     return _march(sde, x, grid, step, noise, generator)
 

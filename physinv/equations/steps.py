@@ -65,6 +65,8 @@ class Step:
             length are exact in law.
         draws: Number of independent Gaussian states that one step consumes.
         density: The log density of the states that the step reaches; None: it has none, or none that is known.
+        in_modes: Whether solvers take it in the modes of linear equations, from the first time to the last, where it
+            is the exact step of each mode.
 
     Example:
         A step of one's own, Euler's method with the noise applied first:
@@ -80,6 +82,7 @@ class Step:
     weak_order: float
     draws: int = 1
     density: LogDensity | None = None
+    in_modes: bool = False
 
     def __call__(self, sde: SDE, x: Tensor, t0: Tensor, t1: Tensor, dw: Tensor) -> Tensor:
         """Return the states at ``t1``.
@@ -243,5 +246,5 @@ heun = Step(_heun, weak_order=2.0)
 srk3 = Step(_srk3, weak_order=3.0, draws=2)
 """Four-stage Runge-Kutta method of weak order 3 for additive noise (in the sense of Debrabant 2010)."""
 
-exponential = Step(_exponential, weak_order=math.inf, density=_exponential_density)
+exponential = Step(_exponential, weak_order=math.inf, density=_exponential_density, in_modes=True)
 """Exact step of a :class:`~physinv.equations.sde.Linear` SDE, of any length: decay and accumulated noise per mode."""

@@ -111,7 +111,8 @@ def bracket(
         Both bounds and their distance.
 
     Raises:
-        ValueError: If a time of the reversal is not among ``times``, or a density is not known.
+        ValueError: If a time of the reversal is not among ``times``, a density is not known, or no step of the physics
+            leads to the states of a trajectory; with ``keep_lost`` its upper bound is NaN.
     """
     check_instance(posterior, Reversal, "posterior", "give bracket(posterior, trajectories)")
     draws = check_count(draws, "draws")
@@ -126,9 +127,15 @@ def bracket(
     for chain in chains:
         states = first[:, _places(chain, first, times)].to(final)
         found.append(_log_weights(posterior, chain, states, prior))
+    upper = torch.stack(found).mean(0)
+    if not keep_lost and (lost := int(upper.isnan().sum())):
+        raise ValueError(
+            f"no step of the physics leads to the states of {lost} of {len(upper)} trajectories, which have no weight "
+            "then; take shorter steps."
+        )
     weighed = weigh(posterior, final, draws, log_prior=prior.log_prob, keep_lost=keep_lost, generator=generator)
     weighed = Weighed(weighed.samples, weighed.log_weights, prior.source)
-    return Bracket(torch.stack(found).mean(0), weighed, final[0].numel())
+    return Bracket(upper, weighed, final[0].numel())
 
 
 def _log_weights(posterior: Reversal, chain: Chain, states: Tensor, prior: PriorDensity) -> Tensor:

@@ -24,7 +24,7 @@ from physinv.config.devices import as_device
 from physinv.config.inputs import States, Times, as_states, as_times, check_count, check_generator, check_instance
 from physinv.equations.sde import SDE
 from physinv.equations.solve import check_times, gather, march
-from physinv.equations.steps import Step, euler, exponential, in_parts
+from physinv.equations.steps import Step, euler, in_parts
 from physinv.laws.exact import ExactPosterior
 from physinv.processes.check_process import check_fields, check_process, draw_initial
 from physinv.processes.documented import with_parameters
@@ -322,7 +322,7 @@ class Simulator(SDE):
         Returns:
             ``(batch, time, *state)``, ``x`` first.
         """
-        step = self.step if self.step is exponential else in_parts(self.step, together(self, x))  # one stays in modes
+        step = self.step if self.step.in_modes else in_parts(self.step, together(self, x))
         states = march(self, x, refine(times, counts), step=step, noise=noise, generator=generator)
         return gather(every(states, counts), len(times))
 

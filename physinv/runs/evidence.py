@@ -73,7 +73,7 @@ class Evidence:
     @property
     def width(self) -> tuple[float, float] | None:
         """Return the mean distance of the bounds and its standard error; None without upper bounds."""
-        if self.upper is None or self.lower is None:
+        if self.upper is None or self.lower is None or self._unbounded:
             return None
         gap = (self.upper - self.lower)[self.known]
         return float(gap.mean()), float(gap.std()) / math.sqrt(len(gap)) if len(gap) > 1 else math.nan
@@ -91,6 +91,11 @@ class Evidence:
         """Return what speaks against the numbers, in sentences."""
         lost = (~self.known).nonzero()[:, 0].tolist()
         told = few_effective(self.effective[self.known], self.draws) if self.lower is not None else self._few_runs
+        if self._unbounded:
+            told = [
+                f"No upper bound: no step of the physics leads to the true states of {self._unbounded} observations.",
+                *told,
+            ]
         if not lost:
             return told
         named = ", ".join(map(str, lost[:_NAMED])) + (f" and {len(lost) - _NAMED} more" * (len(lost) > _NAMED))
@@ -100,6 +105,11 @@ class Evidence:
             "on data that look like these.",
             *told,
         ]
+
+    @property
+    def _unbounded(self) -> int:
+        """Of how many known observations the true trajectory has no weight."""
+        return 0 if self.upper is None else int(self.upper[self.known].isnan().sum())
 
     @property
     def _few_runs(self) -> list[str]:
@@ -115,7 +125,7 @@ class Evidence:
         total, doubt = self.total
         means = {"log_evidence": self.log_evidence, "effective": self.effective}
         means |= {} if self.lower is None else {"lower": self.lower}
-        means |= {} if self.upper is None else {"upper": self.upper}
+        means |= {} if self.upper is None or self._unbounded else {"upper": self.upper}
         out: dict[str, Any] = {
             "log_evidence": total,
             "error": _plain(doubt),

@@ -32,7 +32,7 @@ from physinv.training.objectives.base import Batch, Loss
 
 _PAUSE = 0.5  # seconds between two calls of ``progress``
 _FEW = 4  # windows on which a loss is tried
-_SAME = 1e-3  # relative difference of two values that differ by the order of sums alone
+_SAME = 1e-3  # relative difference of two values that differ by the order of sums alone, of terms of order one
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def check_loss(model: nn.Module, sde: SDE, batch: Batch, loss: Loss, *, seed: in
             raise ValueError(f"`loss` must not change `batch.{changed[0]}` in place; clone it first.")
     if all(isinstance(v, Tensor) and v.numel() == 1 and not v.is_complex() for v in values):
         first, second = (float(v) for v in values)
-        if abs(first - second) > _SAME * max(abs(first), abs(second)):
+        if abs(first - second) > _SAME * max(abs(first), abs(second), _SAME):
             told = f"got {first:.6g} and {second:.6g} for one batch and one generator"
             remedy = "draw by torch.randn(..., generator=batch.generator)"
             raise ValueError(f"`loss` must draw its noise from `batch.generator`, {told}; {remedy}.")

@@ -239,3 +239,14 @@ def test_words_for_bayes_factors_and_for_few_effective_draws():
     assert twice.total == (2.0, pytest.approx(math.sqrt(2)))
     with pytest.raises(ValueError, match="same observations, got 1 and 2"):
         bayes_factor(each, twice)
+
+
+def test_true_states_that_no_step_leads_to_give_no_upper_bound_and_are_told():
+    ones, upper = torch.ones(3), torch.tensor([2.0, math.nan, 2.0])
+    found = Evidence(ones, ones, ones, ones - 1, upper, numbers=1, draws=8, prior="closed form")
+    assert found.width is None
+    assert "upper" not in found.as_dict()["mean"]
+    assert any("no step of the physics leads to the true states of 1 observations" in line for line in found.warnings)
+    whole = Evidence(ones, ones, ones, ones - 1, ones + 1, numbers=1, draws=8, prior="closed form")
+    assert whole.width == (2.0, 0.0)
+    assert not any("No upper bound" in line for line in whole.warnings)

@@ -91,7 +91,7 @@ def prepare_refinement(model: PathModel, draw: Draw, gradients: int, stream: See
         return Refinement(model, gradients)
     told = (
         f"refinement is left out: on {len(loss)} new trajectories it makes samples worse, by {mean:.2g} +- {error:.1g} "
-        "nats a number; the noise on the way is too large for it, take method mcmc for exact samples."
+        "nats a number, as where noise on the way is large; take method mcmc for exact samples."
     )
     return Refinement(model, 0, (told,))
 
