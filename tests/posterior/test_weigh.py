@@ -15,6 +15,7 @@ from physinv.laws.fokker_planck import FokkerPlanck
 from physinv.models.jumps.base import Jump, JumpKernel
 from physinv.models.references.linear import LinearReference, power_spectrum
 from physinv.models.score import ScoreModel
+from physinv.posterior import bracket as bracket_module
 from physinv.posterior.bracket import bracket
 from physinv.posterior.jumps import JumpPosterior
 from physinv.posterior.posterior import Posterior
@@ -347,3 +348,20 @@ def test_error_and_effective_share_are_those_of_the_weights():
     assert found.error.item() == pytest.approx(float(weights.std()) / 1.5 / 2)
     assert found.effective.item() == pytest.approx(36 / 14 / 4)
     assert found.mean().item() == pytest.approx(8 / 6)
+
+
+def test_a_trajectory_that_no_step_leads_to_has_no_upper_bound(monkeypatch):
+    posterior = reversal(steps=4)
+    x = OU.simulate(3, posterior.times, generator=seed(), dtype=torch.float64)
+    right = bracket(posterior, x, draws=4, generator=seed())
+    weight = bracket_module.path_log_weight
+
+    def without_the_second(*given):
+        return weight(*given).index_fill(0, torch.tensor([1]), math.nan)
+
+    monkeypatch.setattr(bracket_module, "path_log_weight", without_the_second)
+    with pytest.raises(ValueError, match="no step of the physics leads to the states of 1 of 3 trajectories"):
+        bracket(posterior, x, draws=4, generator=seed())
+    kept = bracket(posterior, x, draws=4, keep_lost=True, generator=seed())
+    assert kept.upper.isnan().tolist() == [False, True, False]
+    assert torch.equal(kept.upper[[0, 2]], right.upper[[0, 2]])
