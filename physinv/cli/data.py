@@ -13,6 +13,7 @@ from physinv.cli.options import Device, Json, Overwrite, Set, read_assignments, 
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
+from physinv.config.failures import in_one_line
 
 if TYPE_CHECKING:
     from physinv.processes.simulator import Simulator
@@ -31,7 +32,7 @@ def simulators(json: Json = False) -> None:
         try:
             listing.append({"name": name, **_described(cls)})
         except Exception as error:  # of a class that others wrote
-            told = " ".join(f"{type(error).__name__}: {error}".split())
+            told = in_one_line(error)
             broken.append(f"`{name}` is left out: simulator `{cls.__module__}:{cls.__qualname__}` fails with {told}")
     console.warn(broken)
     console.simulators(listing, as_json=json)

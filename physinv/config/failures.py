@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["as_os_error", "memory_failure", "os_failure", "told_bytes"]
+__all__ = ["as_os_error", "in_one_line", "memory_failure", "os_failure", "told_bytes"]
 
 import errno
 import os
@@ -35,6 +35,19 @@ _MEMORY = (
     "Cannot allocate memory",
 )
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return kind and message of an error of somebody else's code, for the end of a line of ours.
+
+    Args:
+        error: The error.
+
+    Example:
+        >>> in_one_line(KeyError("x"))
+        "KeyError: 'x'"
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":").removesuffix(".")
 
 
 def as_os_error(error: Exception, path: Path | str) -> OSError | None:

@@ -13,6 +13,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from physinv.config.failures import in_one_line
 from physinv.config.suggest import did_you_mean
 
 T = TypeVar("T")
@@ -195,8 +196,7 @@ def import_object(place: str, kind: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{kind} `{place}` can't be imported: {_advised(error, module)}") from error
     except (Exception, SystemExit) as error:  # whatever a module does that others wrote
-        told = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":").removesuffix(".")
-        raise ValueError(f"{kind} `{place}` can't be imported, its module ends with {told}.") from error
+        raise ValueError(f"{kind} `{place}` can't be imported, its module ends with {in_one_line(error)}.") from error
     finally:
         if added:
             sys.path.remove(here)

@@ -42,6 +42,7 @@ import torch
 from torch import nn
 
 from physinv.config.devices import check_memory
+from physinv.config.failures import in_one_line
 from physinv.config.registry import Registry
 from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
@@ -127,7 +128,7 @@ def build_network(
         except (AttributeError, IndexError, NameError, RuntimeError, TypeError) as error:
             if not settings.network:
                 raise
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = in_one_line(error)
             raise ValueError(
                 f"network `{name}` can't be made for {inputs} inputs and {outputs} outputs: {reason}."
             ) from error

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physinv.config.failures import in_one_line
 from physinv.config.inputs import describe
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
@@ -111,8 +112,7 @@ def _called(name: str, form: str, call: Callable[[], Any]) -> Any:
     except ValueError:
         raise
     except Exception as error:  # whatever a law does that others wrote
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"reference law `{name}` fails in `{form}`: {reason}.") from error
+        raise ValueError(f"reference law `{name}` fails in `{form}`: {in_one_line(error)}.") from error
 
 
 def _some(values: Tensor) -> str:
