@@ -93,7 +93,7 @@ def reconstruct(
         str | None,
         typer.Option(
             help="See only part of x_T: sensors:FRACTION, every:FACTOR (every so many points), coarse:FACTOR (means), "
-            "low-pass:KMAX, everything."
+            "low-pass:KMAX, everything, or module:function of your own."
         ),
     ] = None,
     observed_noise: Annotated[

@@ -51,8 +51,8 @@ def train(
         str | None,
         typer.Option(
             metavar="WHAT",
-            help="Train for partial observations: sensors:FRACTION, every:N, coarse:N, low-pass:K or everything; "
-            "random:LOW-HIGH for any sensors of such a share of the points.",
+            help="Train for partial observations: sensors:FRACTION, every:N, coarse:N, low-pass:K, everything, or "
+            "module:function of your own; random:LOW-HIGH for any sensors of such a share of the points.",
         ),
     ] = None,
     observed_noise: Annotated[

@@ -48,7 +48,9 @@ class PartlySeen(Strict):
         noise: Standard deviation of their noise, in the unit of the state.
     """
 
-    observe: str = Field(min_length=1, description="sensors:FRACTION, every:FACTOR, coarse:FACTOR, low-pass:KMAX, ...")
+    observe: str = Field(
+        min_length=1, description="sensors:FRACTION, every:FACTOR, coarse:FACTOR, low-pass:KMAX, module:function, ..."
+    )
     noise: float = Field(gt=0, allow_inf_nan=False, description="standard deviation, in the unit of the state")
 
 

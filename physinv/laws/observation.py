@@ -29,6 +29,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from physinv.config.failures import in_one_line
 from physinv.config.inputs import Numbers, States, as_states, as_tensor, check_function, check_generator, describe
 
 _HELD = torch.finfo(torch.float32)
@@ -169,9 +170,9 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
     """
     try:
         found = operator(x)
-    except (IndexError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{name} must take states of shape {tuple(x.shape[1:])}, got: {reason}.") from error
+    except Exception as error:  # whatever a function does that others wrote
+        told = f"{name} must take states of shape {tuple(x.shape[1:])}"
+        raise ValueError(f"{told}, and ends with {in_one_line(error)}.") from error
     if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(x):
         flat = isinstance(found, Tensor) and tuple(found.shape) == (len(x),)
         remedy = "index with x[:, :1], not x[:, 0]" if flat else "let it keep the first axis"

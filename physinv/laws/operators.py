@@ -1,8 +1,8 @@
-"""Linear observation operators: the whole state, some points, a coarser grid, block means, long waves."""
+"""Observation operators by name: the whole state, some points, a coarser grid, block means, long waves, your own."""
 
 from __future__ import annotations
 
-__all__ = ["coarse", "every", "everything", "low_pass", "named", "random_mask", "sensors"]
+__all__ = ["OPERATORS", "coarse", "every", "everything", "low_pass", "named", "random_mask", "sensors"]
 
 import math
 
@@ -10,9 +10,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from physinv.config.inputs import check_function
+from physinv.config.registry import Registry
 from physinv.config.seeds import seeds
 from physinv.equations.fourier import full_fourier, squared_wavenumbers
-from physinv.laws.observation import Observation, Operator
+from physinv.laws.observation import Observation, Operator, shown
+
+OPERATORS: Registry[Operator] = Registry(
+    "observation operator", "physinv.operators", callable, "a function of batched states"
+)
+"""Operators from outside: those of installed packages, those registered in Python, and ``module:function``."""
+
+_KNOWN = ("everything", "sensors", "every", "coarse", "low-pass")
+_FORMS = "everything, sensors:FRACTION, every:FACTOR, coarse:FACTOR, low-pass:KMAX, or module:function of your own"
 
 
 def everything(x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
@@ -174,29 +184,28 @@ def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> 
 
     Args:
         text: ``"sensors:0.25"`` (fraction of the points), ``"every:4"``, ``"coarse:4"`` (points along each axis),
-            ``"low-pass:5"`` (waves per box) or ``"everything"``.
+            ``"low-pass:5"`` (waves per box), ``"everything"``, or a function of your own, ``"module:function"``.
         noise: Standard deviation of the observation noise, in the unit of the state.
         shape: Shape of one state.
         seed: Seed of the places of the sensors.
 
     Raises:
-        ValueError: If the name is unknown, the number does not fit it, or an operator of fields is asked for vectors.
+        ValueError: If the name is unknown, the number does not fit it, an operator of fields is asked for vectors, or
+            a function of your own can't be imported or observes no such states.
 
     Example:
         >>> named("coarse:2", 0.1, (1, 4)).operator(torch.tensor([[[1.0, 3.0, 5.0, 7.0]]]))
         tensor([[[2., 6.]]])
     """
     name, _, number = text.partition(":")
+    if name not in _KNOWN:
+        return Observation(_own(text, shape), noise)
     try:
         value = float(number or "nan")
     except ValueError:
         value = math.nan
-    known = ("everything", "sensors", "every", "coarse", "low-pass")
-    if name not in known or (name != "everything") != math.isfinite(value):
-        raise ValueError(
-            "`observe` must be everything, sensors:FRACTION, every:FACTOR, coarse:FACTOR or low-pass:KMAX, "
-            f"got {text!r}."
-        )
+    if (name != "everything") != math.isfinite(value):
+        raise ValueError(f"`observe` must be {_FORMS}, got {text!r}.")
     if name in ("every", "coarse", "low-pass") and len(shape) == 1:
         raise ValueError(f"`observe` {name} needs a field, got vectors of {shape[0]}; take sensors:FRACTION.")
     if name == "everything":
@@ -211,3 +220,15 @@ def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> 
     operator = every(int(value)) if name == "every" else coarse(int(value))
     operator(torch.zeros(1, *shape))
     return Observation(operator, noise)
+
+
+def _own(text: str, shape: tuple[int, ...]) -> Operator:
+    """A function of the user's own, which observes states of this shape."""
+    place = text.partition(":")[2]
+    if text not in OPERATORS.names() and not all(part.isidentifier() for part in place.split(".")):
+        raise ValueError(f"`observe` must be {_FORMS}, got {text!r}.")
+    operator = OPERATORS.find(text)
+    told = f"operator `{text}`"
+    check_function(operator, told, "(x) -> seen", "give a function of batched states")
+    shown(operator, torch.zeros(1, *shape), told)
+    return operator

@@ -24,6 +24,7 @@ __all__ = [
     "unsaved",
 ]
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -172,11 +173,20 @@ def check_saveable(name: str, fit: Callable[..., Any]) -> None:
         fit: Its function.
 
     Raises:
-        ValueError: If they cannot; one line says what to do.
+        ValueError: If they cannot, or could not be loaded; one line says what to do.
     """
     loading = loading_of(fit)
     if loading.load is None:
         raise ValueError(f"method `{name}` can't be saved as a run: {loading.reason}.")
+    options = [p.name for p in inspect.signature(fit).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    told = f"`load` of method `{name}` must be a function ({', '.join(['setup', 'tensors', *options])})"
+    if not callable(loading.load):
+        raise ValueError(f"{told}, got {describe(loading.load)}; give it to `@loaded_by`.")
+    taken = inspect.signature(loading.load)
+    try:
+        taken.bind(None, None, **dict.fromkeys(options))
+    except TypeError as error:
+        raise ValueError(f"{told}, got one of {taken}: {error}.") from None
 
 
 def tensors_of(name: str, answer: Any) -> dict[str, Tensor]:

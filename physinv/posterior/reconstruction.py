@@ -92,7 +92,7 @@ class Reconstruction:
         shape = self.simulator.inner.shape if isinstance(self.simulator, Varying) else tuple(self.observation.shape[1:])
         # Sensors of a run that is trained for them are where its seed put them.
         trained = self.info.get("run", {}).get("observation")
-        own = trained is not None and not trained["observe"].startswith("random")
+        own = trained is not None and trained["observe"].partition(":")[0] != "random"
         seed = trained["seed"] if own else self.info["seed"]
         found = named(self.info["observe"], self.info["observed_noise"], shape, seed=seed)
         if shape == tuple(self.observation.shape[1:]):

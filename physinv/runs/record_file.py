@@ -98,7 +98,7 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
         where = f"entry {i} of {path}"
         if entry.noise is None and level is None:
             raise ValueError(f"`noise` of {where} must be a number; or give `observed_noise` a law before all entries.")
-        if (entry.observe or "").startswith("sensors"):
+        if (entry.observe or "").partition(":")[0] == "sensors":
             raise ValueError(f"`observe` of {where} draws places at random; say where they are by `mask`.")
         places = None if entry.mask is None else _places(_inside(path, entry.mask, where), shape, where)
         times = entry.at if isinstance(entry.at, list) else [entry.at]

@@ -20,7 +20,7 @@ from torch import Tensor
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import match
 from physinv.equations.fourier import fourier, inverse_fourier
-from physinv.laws.observation import Observation, jacobian
+from physinv.laws.observation import Observation, check_linear, jacobian
 from physinv.laws.wiener import mirrored
 from physinv.processes.layout import StateLayout
 from physinv.processes.priors import OBSERVED_NOISE
@@ -207,10 +207,12 @@ def fit_final_estimate(
         The estimate.
 
     Raises:
-        ValueError: If the states are particles, or parts of them are static or without data.
+        ValueError: If the states are particles, or parts of them are static or without data, or the operator is not
+            linear.
     """
     _check_layout(layout)
     x = final[:_MOST].double()
+    check_linear(observation.operator, torch.zeros_like(x[:1]))
     H = jacobian(observation.operator, torch.zeros_like(x[:1]))
     half = max(1, len(x) // 2)
     errors = [_error(*_fit(layout, x[:half], H, observation.noise, a), H, observation.noise, x[half:]) for a in _SHARES]

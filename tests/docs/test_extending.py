@@ -19,6 +19,7 @@ import physinv as pi
 from physinv.cli import app as cli
 from physinv.comparison.workers import Processes
 from physinv.posterior.partial import sample_given
+from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.registry import find
 from physinv.training.objectives.base import Batch
 from simulators.fields.heat import Heat
@@ -193,6 +194,35 @@ def test_observation_operator(bring, tmp_path):
     assert abs(ours / best - 1) < 0.05
     blind = float(pi.metrics.crps(train.states(0)[:32].expand(60, -1, -1, -1, -1), test.states(0)))
     assert ours < 0.95 * blind
+
+
+def test_observation_operator_is_named_on_the_command_line(bring, tmp_path):
+    bring("observation")
+    heat = Heat(size=4, steps=2)
+    pi.generate(pi.DatasetPlan(heat, {"train": 40, "valid": 8, "test": 6}, seed=0), tmp_path / "heat")
+    seen = ["--observe", "observation:shadows", "--observed-noise", "0.02"]
+    given = ["reconstruct", "--method", "exact", "--train", "heat", "--data", "heat/data/test", *seen, "--samples", "4"]
+    for name, options in (("one", []), ("several", ["--at", "0.1,0.2"])):
+        cli.main([*given, "--out", f"{name}.hdf5", *options])
+        found = read_reconstruction(tmp_path / f"{name}.hdf5")
+        assert found.operator.operator is importlib.import_module("observation").shadows
+        assert found.seen.flatten(1).shape == (6, 8 * (1 if name == "one" else 2))
+        cli.main(["evaluate", f"{name}.hdf5"])
+
+    # numbers of one's own, by a record
+    np.save("early.npy", np.zeros((2, 8)))
+    (tmp_path / "own.toml").write_text(
+        '[[entry]]\nat = 0.1\nobserve = "observation:shadows"\nnoise = 0.02\ndata = "early.npy"\n'
+    )
+    cli.main(["reconstruct", *given[1:5], "--record", "own.toml", "--out", "own.hdf5"])
+    assert read_reconstruction(tmp_path / "own.hdf5").seen.shape == (2, 8)
+
+    # a run that is trained for it knows it again
+    small = [f"--set={key}={value}" for key, value in SMALL.items()]
+    trained = ["train", "heat", "--out", "run", "--method", "flow-matching", "--steps", "3", *small, *seen]
+    cli.main(trained)
+    cli.main(["reconstruct", "run", "--data", "heat/data/test", "--out", "trained.hdf5"])
+    assert read_reconstruction(tmp_path / "trained.hdf5").seen.flatten(1).shape == (6, 8)
 
 
 def test_reference_law(bring, tmp_path):

@@ -106,6 +106,11 @@ def test_operators_have_names(text, operator, generator):
         ("every:4", (1, 6, 6), "`factor` must divide the grid (6, 6), got 4"),
         ("every:0", (1, 6, 6), "`factor` must be at least 1, got 0"),
         ("every:2", (4,), "`observe` every needs a field, got vectors of 4"),
+        ("math:floor", (4,), "operator `math:floor` must take states of shape (4,), and ends with ValueError"),
+        ("math:pi", (4,), "observation operator `math:pi` must be a function of batched states, got 3.14"),
+        ("math:flor", (4,), "observation operator `math:flor` can't be imported"),
+        ("torch:isnan", (4,), "operator `torch:isnan` must return numbers"),
+        ("torch.nn:Linear", (4,), "got"),
     ],
 )
 def test_wrong_names_are_refused(text, shape, message):

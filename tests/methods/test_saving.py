@@ -1,6 +1,7 @@
 """Answers as tensors: every method of ours draws the same bytes after it was saved and loaded, whatever the state."""
 
 import functools
+import re
 
 import numpy
 import pytest
@@ -111,6 +112,25 @@ def test_methods_that_can_not_be_saved_are_refused_in_one_line():
 
     with pytest.raises(ValueError, match=r"must return torch tensors by name, got ndarray .* for 'mean'; convert it"):
         tensors_of("mine", Numbers())
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (lambda tensors: None, "(setup, tensors, width), got one of (tensors): "),
+        (lambda setup, tensors: None, "got an unexpected keyword argument 'width'"),
+        (lambda setup, tensors, width, depth: None, "missing a required argument: 'depth'"),
+        ("load_mine", "got str"),
+    ],
+)
+def test_loaders_that_could_not_load_are_refused_before_training(load, message):
+    @loaded_by(load)
+    def fit_mine(problem, *, width=64):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=re.escape("`load` of method `mine` must be a function")) as refused:
+        check_saveable("mine", fit_mine)
+    assert message in str(refused.value)
 
 
 def test_a_marked_function_is_the_same_and_knows_its_loader():
