@@ -125,6 +125,14 @@ PROCESSES = {
         """,
         "`diffusion` of Bad must be a function (t) -> g, got one of ()",
     ),
+    "diffusion-of-the-state": (
+        """
+        class Bad(Own):
+            def diffusion(self, x, t): return 0.5 * x
+        Bad().simulate(3)
+        """,
+        "got one of (x, t); take the times alone, self first; for noise that depends on the state see Multiplicative",
+    ),
     "amplitude-shape": (
         """
         class Bad(Multiplicative):

@@ -64,7 +64,8 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
             got = _got(amplitude, x)
             raise ValueError(f"`amplitude` of {owner} {wanted}, got {got}; give one number per component.")
         return
-    check_function(physics.diffusion, f"`diffusion` of {owner}", "(t) -> g", "take the times alone, self first")
+    remedy = "take the times alone, self first; for noise that depends on the state see Multiplicative"
+    check_function(physics.diffusion, f"`diffusion` of {owner}", "(t) -> g", remedy)
     g = physics.diffusion(t)
     if not _fits(g, x, padded=True):
         got = _got(g, x)
