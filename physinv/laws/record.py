@@ -31,6 +31,8 @@ from physinv.config.inputs import (
 )
 from physinv.laws.observation import Observation, shown
 
+_Courses = Float[Tensor, "batch time *state"]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -230,10 +232,7 @@ class ObservationRecord:
         return found
 
     def residual(
-        self,
-        y: Float[Tensor, "batch seen"],
-        states: Float[Tensor, "batch time *state"],
-        level: Float[Tensor, " batch"] | None = None,
+        self, y: Float[Tensor, "batch seen"], states: _Courses, level: Float[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch seen"]:
         """Return what trajectories miss in units of the noise, standard normal at the truth; differentiable.
 
@@ -252,10 +251,7 @@ class ObservationRecord:
         return torch.where(there, gap, torch.zeros_like(gap))
 
     def log_prob(
-        self,
-        y: Float[Tensor, "batch seen"],
-        states: Float[Tensor, "batch time *state"],
-        level: Float[Tensor, " batch"] | None = None,
+        self, y: Float[Tensor, "batch seen"], states: _Courses, level: Float[Tensor, " batch"] | None = None
     ) -> Float[Tensor, " batch"]:
         """Return the log-likelihood ``log p(y | x)`` of trajectories, of the numbers that are not missing.
 

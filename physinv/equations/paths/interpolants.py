@@ -29,6 +29,8 @@ from torch import Tensor
 
 from physinv.equations.broadcast import match
 
+_States = Float[Tensor, "batch *state"]
+
 
 @dataclass(frozen=True)
 class Interpolant:
@@ -63,13 +65,7 @@ class Interpolant:
         """
         return self.noise * (s * (1 - s)).sqrt()
 
-    def state(
-        self,
-        start: Float[Tensor, "batch *state"],
-        end: Float[Tensor, "batch *state"],
-        noise: Float[Tensor, "batch *state"],
-        s: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch *state"]:
+    def state(self, start: _States, end: _States, noise: _States, s: Float[Tensor, " batch"]) -> _States:
         """Return the states ``x_s``.
 
         Args:
@@ -80,13 +76,7 @@ class Interpolant:
         """
         return match(1 - s, end) * start + match(s, end) * end + match(self.spread(s), end) * noise
 
-    def rate(
-        self,
-        start: Float[Tensor, "batch *state"],
-        end: Float[Tensor, "batch *state"],
-        noise: Float[Tensor, "batch *state"],
-        s: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch *state"]:
+    def rate(self, start: _States, end: _States, noise: _States, s: Float[Tensor, " batch"]) -> _States:
         """Return ``dx_s / ds`` along a path: its expectation given ``x_s`` is the velocity of the flow.
 
         Args:

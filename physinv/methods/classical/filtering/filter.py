@@ -9,7 +9,7 @@ long as the record is.  Its last ensemble is where a forecast begins.
 
 from __future__ import annotations
 
-__all__ = ["Analysis", "Ensemble", "Filtered", "filter_record"]
+__all__ = ["Analysis", "Ensemble", "Filtered", "Seen", "filter_record"]
 
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -23,6 +23,9 @@ from physinv.laws.observation import Observation
 from physinv.laws.record import Entry, ObservationRecord
 from physinv.methods.classical.monte_carlo.starts import observable
 from physinv.processes.simulator import Simulator
+
+Seen = Float[Tensor, "batch seen"]
+"""Observed numbers of one time, a row for each record."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,7 @@ class Analysis(Protocol):
     """A correction of an ensemble by what is seen at its time."""
 
     def __call__(
-        self,
-        ensemble: Ensemble,
-        observation: Observation,
-        seen: Float[Tensor, "batch seen"],
-        generator: torch.Generator | None,
-        /,
+        self, ensemble: Ensemble, observation: Observation, seen: Seen, generator: torch.Generator | None, /
     ) -> tuple[Ensemble, Ensemble]:
         """Correct an ensemble.
 

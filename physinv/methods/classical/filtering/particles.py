@@ -14,12 +14,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
-from physinv.methods.classical.filtering.filter import Ensemble
+from physinv.methods.classical.filtering.filter import Ensemble, Seen
 from physinv.posterior.several_times.particles import systematic
 
 
@@ -46,12 +45,7 @@ class WeightedParticles:
             raise ValueError(f"`least` must be above 0 and at most 1, got {self.least}; a half is usual.")
 
     def __call__(
-        self,
-        ensemble: Ensemble,
-        observation: Observation,
-        seen: Float[Tensor, "batch seen"],
-        generator: torch.Generator | None,
-        /,
+        self, ensemble: Ensemble, observation: Observation, seen: Seen, generator: torch.Generator | None, /
     ) -> tuple[Ensemble, Ensemble]:
         """Weight particles, and draw them anew where few count.
 

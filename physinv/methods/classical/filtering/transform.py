@@ -22,11 +22,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from physinv.laws.observation import Observation
-from physinv.methods.classical.filtering.filter import Ensemble
+from physinv.methods.classical.filtering.filter import Ensemble, Seen
 
 _GRID, _LEAST, _MOST = 200, 0.5, 20.0  # factors that J is looked at
 _NEWTON = 3  # and steps of parabolas from the best of these
@@ -53,12 +52,7 @@ class EnsembleTransform:
             raise ValueError(f"`inflation` must be positive and finite, got {self.inflation}; 1.02 is usual.")
 
     def __call__(
-        self,
-        ensemble: Ensemble,
-        observation: Observation,
-        seen: Float[Tensor, "batch seen"],
-        generator: torch.Generator | None,
-        /,
+        self, ensemble: Ensemble, observation: Observation, seen: Seen, generator: torch.Generator | None, /
     ) -> tuple[Ensemble, Ensemble]:
         """Correct an ensemble of equal weights.
 

@@ -122,9 +122,9 @@ class PathPosterior(Answer):
         """Draw trajectories given a record: smoothed up to its last time, forecasts from there on.
 
         Args:
-            y: Observed numbers.
-            n: Draws for each row.
-            times: Times, 0 or later.
+            y: Observed numbers, a row for each record; NaN where one is missing.
+            n: Draws for each row, evenly from its chains.
+            times: Times, 0 or later; those after the last of the record are forecasts.
             generator: Source of randomness.
 
         Returns:
