@@ -1,4 +1,4 @@
-# Each target sets up its own environment first, from pinned versions: make demo | check | test | fuzz | faults | docs | bench
+# Each target sets up its own environment first, from pinned versions: make demo | check | test | fuzz | faults | confined | docs | bench
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # Compiled modules are kept, whatever the shell says: both workers of pytest and every command that a test starts use them
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test lint fast whole slow fuzz faults docs bench clean
+.PHONY: demo check test lint fast whole slow fuzz faults confined docs bench clean
 
 demo: $(READY)  ## simulate, train, reconstruct, evaluate: two processes in under five minutes
 	$(BIN)/physinv demo --out demo
@@ -40,6 +40,14 @@ fuzz: $(READY)  ## 3000 hostile files and command lines, then 1000 flips of sing
 
 faults: $(READY)  ## 300 failing file-system calls, then 20 kills of each command
 	$(BIN)/python -m tests.faults --faults 300 --kills 20 --jobs 2
+
+# Root writes where nobody may, unless its capabilities are taken away
+CONFINED := $(if $(filter 0,$(shell id -u)),setpriv --bounding-set=-all --inh-caps=-all)
+
+confined: $(READY)  ## all tests with 64 file handles in a clone that cannot be written to, without coverage
+	@clone=$$(mktemp -d) && git clone -q . $$clone/physinv && chmod -R a-w $$clone/physinv && cd $$clone/physinv && \
+	ulimit -n 64 && PYTHONPATH=$$clone/physinv $(CONFINED) $(CURDIR)/$(BIN)/python -m pytest -n $(or $(JOBS),2) -q -p no:cacheprovider; \
+	code=$$?; chmod -R u+w $$clone; rm -rf $$clone; exit $$code
 
 docs: $(READY_DOCS)  ## the documentation, into docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
