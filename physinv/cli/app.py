@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["app", "main"]
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -40,6 +39,7 @@ from physinv.config.failures import memory_failure, os_failure
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps it
 _INTERRUPTED = 128 + signal.SIGINT  # what typer makes of Ctrl-C
+_READER_LEFT = 128 + 13  # SIGPIPE, which not every system has
 _LOOP = "Symlink loop from "
 
 app = typer.Typer(
@@ -104,8 +104,8 @@ def main(argv: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: With code 1 where a comparison found something worse, 2 for input that cannot be used and for what
-            the machine refuses (disk, memory, permission), 128 and the number of a signal that stopped it; a run that
-            succeeded raises nothing.
+            the machine refuses (disk, memory, permission), 128 and the number of a signal that stopped it, 141 where
+            nobody reads what is printed any more; a run that succeeded raises nothing.
     """
     keep_freed_memory()
     # Of numbers of users that another type does not hold, such as forms of NaN; what reads them refuses these itself.
@@ -115,6 +115,8 @@ def main(argv: list[str] | None = None) -> None:
             code = _run(argv)
         except Stopped as stop:
             _end(hearer, str(stop), stop.code)
+        except _ReaderLeftError:
+            _end(hearer, "", _READER_LEFT)
         except Exception as error:  # a signal may have broken what reports it
             if hearer.number is not None:
                 found = Stopped(hearer.number)
@@ -126,6 +128,10 @@ def main(argv: list[str] | None = None) -> None:
         _refuse_if_stopped(hearer)
     if code:
         sys.exit(code)
+
+
+class _ReaderLeftError(Exception):
+    """Nobody reads standard output any more, as after ``physinv ... | head``."""
 
 
 def _run(argv: list[str] | None) -> int:
@@ -144,12 +150,14 @@ def _run(argv: list[str] | None) -> int:
         if "_PHYSINV_COMPLETE" in os.environ:  # the shell asks how a word goes on
             raise
         if isinstance(left.__context__, BrokenPipeError):  # typer makes 1 of it, which is another answer
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), "standard output") from None
+            raise _ReaderLeftError from None
         raise ValueError(f"a part of another package ended the command with {left.code!r}.") from None
     if code == _INTERRUPTED:
         raise Stopped(signal.SIGINT)
     try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        raise _ReaderLeftError from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard output") from None
     return code if isinstance(code, int) else 0
@@ -172,8 +180,9 @@ def _end(hearer: Heard, text: str, code: int) -> NoReturn:
     """Say what is wrong, once, and exit; what cannot be written to standard output is given up."""
     hearer.done()
     flushed(sys.stdout, 1)
-    with contextlib.suppress(OSError):
-        console.fail(text)
+    if text:
+        with contextlib.suppress(OSError):
+            console.fail(text)
     flushed(sys.stderr, 2)
     sys.exit(code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["import_"]
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,55 +15,53 @@ from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
 
+_read = partial(typer.Option, rich_help_panel="What the files hold, where they do not say")
+_cut = partial(typer.Option, rich_help_panel="Which times are kept")
+_split = partial(typer.Option, rich_help_panel="What is set aside")
+
 
 def import_(
     sources: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of any known format, or folders.")],
     out: Annotated[Path | None, typer.Option(help="Dataset folder to write.")] = None,
-    variable: Annotated[str | None, typer.Option(help="Variables that make up a state: NAME or NAME,NAME.")] = None,
+    variable: Annotated[str | None, _read(help="Variables that make up a state: NAME or NAME,NAME.")] = None,
     dims: Annotated[
-        str | None, typer.Option(help="Names of their axes as the file has them, such as sample,time,y,x.")
+        str | None, _read(help="Names of their axes as the file has them, such as sample,time,y,x.")
     ] = None,
     frames: Annotated[
         str | None,
-        typer.Option(help="Variables that are the states at one time each: INITIAL,FINAL; needs --times, such as 0:1."),
+        _read(help="Variables that are the states at one time each: INITIAL,FINAL; needs --times, such as 0:1."),
     ] = None,
-    times: Annotated[str | None, typer.Option(help="Times: a step, FIRST:LAST, or the name of a variable.")] = None,
+    times: Annotated[str | None, _read(help="Times: a step, FIRST:LAST, or the name of a variable.")] = None,
     positions: Annotated[
         list[str] | None,
-        typer.Option(metavar="AXIS=...", help="Positions: a spacing, FIRST:LAST, or a variable; repeatable."),
+        _read(metavar="AXIS=...", help="Positions: a spacing, FIRST:LAST, or a variable; repeatable."),
     ] = None,
     boundary: Annotated[
         str | None,
-        typer.Option(
-            help="What lies at the ends: periodic, wall or open, or AXIS=WORD,AXIS=WORD; if the file is silent."
-        ),
+        _read(help="What lies at the ends: periodic, wall or open, or AXIS=WORD,AXIS=WORD; if the file is silent."),
     ] = None,
-    window: Annotated[
-        int | None, typer.Option(min=2, help="Cut long recordings into trajectories of so many states.")
-    ] = None,
+    window: Annotated[int | None, _cut(min=2, help="Cut long recordings into trajectories of so many states.")] = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Stored times from one window to the next; as --every if not given.")
+        int | None, _cut(min=1, help="Stored times from one window to the next; as --every if not given.")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Keep one of so many stored times.")] = 1,
-    resample: Annotated[
-        float | None, typer.Option(help="Interpolate to times so far apart, if they are uneven.")
-    ] = None,
+    every: Annotated[int, _cut(min=1, help="Keep one of so many stored times.")] = 1,
+    resample: Annotated[float | None, _cut(help="Interpolate to times so far apart, if they are uneven.")] = None,
     period: Annotated[
         float | None,
-        typer.Option(help="Length of a cycle, such as 365.25 (days): its phase at the start of a window is context."),
+        _read(help="Length of a cycle, such as 365.25 (days): its phase at the start of a window is context."),
     ] = None,
     context: Annotated[
         str | None,
-        typer.Option(help="Variables along the times that are known, such as a heater: NAME or NAME,NAME."),
+        _read(help="Variables along the times that are known, such as a heater: NAME or NAME,NAME."),
     ] = None,
     box: Annotated[
         str | None,
-        typer.Option(help="Box of particles: a side, sides, a variable or a file, if the file of states is silent."),
+        _read(help="Box of particles: a side, sides, a variable or a file, if the file of states is silent."),
     ] = None,
-    valid: Annotated[float, typer.Option(help="Share of the data for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of the data for tests.")] = 0.1,
+    valid: Annotated[float, _split(help="Share of the data for validation.")] = 0.1,
+    test: Annotated[float, _split(help="Share of the data for tests.")] = 0.1,
     split_by: Annotated[
-        str | None, typer.Option(help="time or trajectory: what is set aside; windows are split by time.")
+        str | None, _split(help="time or trajectory: what is set aside; windows are split by time.")
     ] = None,
     seed: Seed = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what was understood, and write nothing.")] = False,

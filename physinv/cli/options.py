@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "Device",
     "Json",
+    "METHOD",
     "Options",
     "Overwrite",
     "Seed",
@@ -29,6 +30,8 @@ import typer
 
 from physinv.config.outputs.refusals import refuse_existing, refuse_inputs
 
+METHOD = "Method"  # panel of help texts
+
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value; repeatable.")]
 Options = Annotated[
     list[str] | None,
@@ -36,6 +39,7 @@ Options = Annotated[
         "--option",
         metavar="KEY=VALUE",
         help="Option of the method, as `physinv benchmark methods` lists them; repeatable.",
+        rich_help_panel=METHOD,
     ),
 ]
 Device = Annotated[

@@ -5,12 +5,14 @@ from __future__ import annotations
 __all__ = ["reconstruct"]
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from physinv.cli.options import (
+    METHOD,
     Device,
     Options,
     Overwrite,
@@ -33,105 +35,95 @@ if TYPE_CHECKING:
     from physinv.runs.records import RecordPlan
     from physinv.runs.run import Run
 
+_seen = partial(typer.Option, rich_help_panel="What was observed")
+_method = partial(typer.Option, rich_help_panel=METHOD)
+_drawn = partial(typer.Option, rich_help_panel="What is drawn")
+
 
 def reconstruct(
     out: Annotated[Path, typer.Option(help="HDF5 file to write: /observation, /samples, and /truth of --data.")],
     run: Annotated[Path | None, typer.Argument(help="A run folder made by `physinv train`.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="HDF5 file or folder of trajectories, whose last states are the observations.")
+        Path | None, _seen(help="HDF5 file or folder of trajectories, whose last states are the observations.")
     ] = None,
     observation: Annotated[
         list[Path] | None,
-        typer.Option(
+        _seen(
             metavar="FILE",
             help="File of observed final states alone, one or many (npy, npz, nc, h5, csv, mat, pt); repeatable.",
         ),
     ] = None,
-    variable: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Variable of that file, or several: u,v.")
-    ] = None,
+    variable: Annotated[str | None, _seen(metavar="NAME", help="Variable of that file, or several: u,v.")] = None,
     names: Annotated[
-        str | None, typer.Option(metavar="A,B", help="What its channels are called in the run, in the file's order.")
+        str | None, _seen(metavar="A,B", help="What its channels are called in the run, in the file's order.")
     ] = None,
     dims: Annotated[
-        str | None, typer.Option(metavar="A,B", help="What its axes are, in the file's order: sample,y,x.")
+        str | None, _seen(metavar="A,B", help="What its axes are, in the file's order: sample,y,x.")
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A method without training, such as gauss-newton, in the place of a run."),
+        _method(metavar="NAME", help="A method without training, such as gauss-newton, in the place of a run."),
     ] = None,
     train: Annotated[
-        Path | None, typer.Option(metavar="DATASET", help="Dataset folder that --method takes process and prior from.")
+        Path | None, _method(metavar="DATASET", help="Dataset folder that --method takes process and prior from.")
     ] = None,
     prior: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUN", help="A run of `physinv train --prior`, whose law of initial states --method takes."
-        ),
+        _method(metavar="RUN", help="A run of `physinv train --prior`, whose law of initial states --method takes."),
     ] = None,
     simulator: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", show_default="that of the prior's data", help="Process that --prior is used under."
-        ),
+        _method(metavar="NAME", show_default="that of the prior's data", help="Process that --prior is used under."),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Parameter of that process; repeatable.")
+        list[str] | None, _method("--set", metavar="KEY=VALUE", help="Parameter of that process; repeatable.")
     ] = None,
     option: Options = None,
     answer: Annotated[
-        str, typer.Option(help="samples of the posterior; mean: one estimate; with a score model flow, mean-flow.")
+        str, _drawn(help="samples of the posterior; mean: one estimate; with a score model flow, mean-flow.")
     ] = "samples",
-    samples: Annotated[int, typer.Option(min=1, help="Draws for each observation.")] = 16,
-    steps: Annotated[
-        int | None, typer.Option(min=1, show_default="as stored", help="Solver steps from T to 0.")
-    ] = None,
-    grid: Annotated[
-        str, typer.Option(help="Where the steps lie: stored, linear, log, learned (equal errors).")
-    ] = "stored",
+    samples: Annotated[int, _drawn(min=1, help="Draws for each observation.")] = 16,
+    steps: Annotated[int | None, _drawn(min=1, show_default="as stored", help="Solver steps from T to 0.")] = None,
+    grid: Annotated[str, _drawn(help="Where the steps lie: stored, linear, log, learned (equal errors).")] = "stored",
     observe: Annotated[
         str | None,
-        typer.Option(
+        _seen(
             help="See only part of x_T: sensors:FRACTION, every:FACTOR (every so many points), coarse:FACTOR (means), "
             "low-pass:KMAX, everything, or module:function of your own."
         ),
     ] = None,
     observed_noise: Annotated[
         str | None,
-        typer.Option(
+        _seen(
             show_default="a twentieth of that of the final states",
             help="Standard deviation of its noise; with --at also a prior: log_uniform:0.02:0.5.",
         ),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(
-            metavar="T,T", show_default="the final time", help="When --observe sees, at one or several times."
-        ),
+        _seen(metavar="T,T", show_default="the final time", help="When --observe sees, at one or several times."),
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="TOML file of observations at several times, which names files of numbers."),
+        _seen(metavar="FILE", help="TOML file of observations at several times, which names files of numbers."),
     ] = None,
     frames: Annotated[
         str | None,
-        typer.Option(
+        _drawn(
             metavar="T,T", help="With --at or --record, also write states at these times: all (stored), or numbers."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, show_default="all", help="Only the first so many observations.")
-    ] = None,
+    limit: Annotated[int | None, _seen(min=1, show_default="all", help="Only the first so many observations.")] = None,
     refine: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Move each sample by N gradients of Monte Carlo over paths.")
+        int, _drawn(min=0, metavar="N", help="Move each sample by N gradients of Monte Carlo over paths.")
     ] = 0,
     weigh: Annotated[
         int,
-        typer.Option(min=0, metavar="N", help="Weigh N draws by their paths, and take samples by their weights."),
+        _drawn(min=0, metavar="N", help="Weigh N draws by their paths, and take samples by their weights."),
     ] = 0,
     certify: Annotated[
         int | None,
-        typer.Option(
+        _drawn(
             min=0,
             metavar="N",
             show_default="64, down to 8 of large states",

@@ -5,12 +5,13 @@ from __future__ import annotations
 __all__ = ["train"]
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from physinv.cli.options import Device, Options, Overwrite, Seed, Set, Verify, parse_seconds, read_assignments
+from physinv.cli.options import METHOD, Device, Options, Overwrite, Seed, Set, Verify, parse_seconds, read_assignments
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
@@ -21,35 +22,38 @@ if TYPE_CHECKING:
 
 _WORTH_SAYING = 1.0  # seconds of a phase
 
+_method = partial(typer.Option, rich_help_panel=METHOD)
+_physics = partial(typer.Option, rich_help_panel="Physics of imported data")
+_seen = partial(typer.Option, rich_help_panel="Partial observations")
+_training = partial(typer.Option, rich_help_panel="Training")
+
 
 def train(
     dataset: Annotated[Path, typer.Argument(help="A dataset folder made by `physinv generate` or `import`.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     method: Annotated[
         str | None,
-        typer.Option(
+        _method(
             metavar="NAME",
             show_default="auto",
             help="Method of `physinv benchmark methods`, or module:function.",
         ),
     ] = None,
     prior: Annotated[
-        bool, typer.Option("--prior", help="Learn the law of initial states alone, for `reconstruct --prior`.")
+        bool, _method("--prior", help="Learn the law of initial states alone, for `reconstruct --prior`.")
     ] = False,
     option: Options = None,
     simulator: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Physics of imported data: a simulator, or module:Class; none: it is learned."
-        ),
+        _physics(metavar="NAME", help="Physics of imported data: a simulator, or module:Class; none: it is learned."),
     ] = None,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("--parameter", metavar="KEY=VALUE", help="Parameter of --simulator, in units of the data."),
+        _physics("--parameter", metavar="KEY=VALUE", help="Parameter of --simulator, in units of the data."),
     ] = None,
     observe: Annotated[
         str | None,
-        typer.Option(
+        _seen(
             metavar="WHAT",
             help="Train for partial observations: sensors:FRACTION, every:N, coarse:N, low-pass:K, everything, or "
             "module:function of your own; random:LOW-HIGH for any sensors of such a share of the points.",
@@ -57,29 +61,29 @@ def train(
     ] = None,
     observed_noise: Annotated[
         str | None,
-        typer.Option(
+        _seen(
             show_default="a twentieth of the spread",
             help="Standard deviation of their noise, in units of the data; with random sensors also LOW-HIGH.",
         ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file of training settings.")] = None,
+    config: Annotated[Path | None, _method(help="TOML file of training settings.")] = None,
     set_: Set = None,
     budget: Annotated[
         str | None,
-        typer.Option(
+        _training(
             show_default="5m, or that of the run with --resume",
             help="Training time, as 90s, 5m or 1h; fits, choice and calibration take time beyond it.",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates instead of a time: reproducible exactly.")] = None,
+    steps: Annotated[int | None, _training(min=1, help="Updates instead of a time: reproducible exactly.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out; a larger budget extends a finished one.")
+        bool, _training("--resume", help="Go on with the run in --out; a larger budget extends a finished one.")
     ] = False,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
     verify: Verify = True,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also log to OUT/tensorboard.")] = False,
+    tensorboard: Annotated[bool, _training("--tensorboard", help="Also log to OUT/tensorboard.")] = False,
 ) -> None:
     """Train a method on a dataset; killed at any moment, --resume goes on exactly.
 
