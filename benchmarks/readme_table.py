@@ -37,9 +37,7 @@ class Table:
 
     def section(self) -> str:
         """As a section of a page."""
-        return "\n\n".join(
-            part for part in (f"## {self.title}", f"*{self.made}*" if self.made else "", self.body) if part
-        )
+        return "\n\n".join(filter(None, (f"## {self.title}", self.made and f"*{self.made}*", self.body)))
 
 
 def main() -> None:

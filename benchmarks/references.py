@@ -90,6 +90,7 @@ SMALL = {"chains": 4, "particles": 32, "iterations": 64, "most": 2}
 SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
     "kpz": lambda: of_dataset("kpz", 8, substeps=12, **FIELD),
+    "kpz-32": lambda: of_dataset("kpz", 16, {"size": 32}, substeps=6, **FIELD | {"iterations": 128, "warm_up": 80}),
     "kuramoto-sivashinsky": lambda: of_dataset("kuramoto-sivashinsky", 8, substeps=8, **FIELD),
     "allen-cahn-16": lambda: of_dataset(
         "allen-cahn", 8, {"size": 16}, substeps=4, **FIELD | {"iterations": 128, "warm_up": 80}
@@ -97,6 +98,7 @@ SYSTEMS = {
     "burgers-2d-16": lambda: of_dataset("burgers-2d", 8, {"size": 16}, substeps=15, **FIELD),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
     "swift-hohenberg": lambda: of_stranger("SwiftHohenberg", STRANGER, 24, substeps=4, **FIELD | {"iterations": 96}),
+    "excitable-medium": lambda: of_stranger("ExcitableMedium", STRANGER, 16, substeps=5, **FIELD | {"iterations": 96}),
     "particles-3": lambda: of_dataset("particles", 40, {"particles": 3}, substeps=2, **SMALL),
 }
 

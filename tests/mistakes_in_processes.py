@@ -125,6 +125,43 @@ PROCESSES = {
         """,
         "`diffusion` of Bad must be a function (t) -> g, got one of ()",
     ),
+    "drift-that-fails": (
+        """
+        class Bad(Own):
+            def drift(self, x, t): return x * {}["friction"]
+        Bad().simulate(3)
+        """,
+        "`drift` of Bad ends with KeyError: 'friction'",
+    ),
+    "diffusion-that-fails": (
+        """
+        class Bad(Own):
+            def diffusion(self, t): return t / self.friction
+        Bad().simulate(3)
+        """,
+        "`diffusion` of Bad ends with AttributeError: 'Bad' object has no attribute 'friction'",
+    ),
+    "initial-that-fails": (_INITIAL.format("{}['x']"), "`initial` of Bad ends with KeyError: 'x'"),
+    "initial-of-no-numbers": (
+        _DATASET.format("torch.zeros(batch, 2) / 0"),
+        "`initial` of Bad must draw finite numbers",
+    ),
+    "drift-of-a-batch": (
+        """
+        class Bad(Own):
+            def drift(self, x, t): return x.mean(0) - x
+        pi.generate(pi.DatasetPlan(Bad(), {"train": 20, "valid": 5}, name="bad"), "bad")
+        """,
+        "`drift` of Bad must see each state of a batch by itself, and draw no noise",
+    ),
+    "drift-with-noise": (
+        """
+        class Bad(Own):
+            def drift(self, x, t): return torch.randn_like(x) - x
+        pi.generate(pi.DatasetPlan(Bad(), {"train": 20, "valid": 5}, name="bad"), "bad")
+        """,
+        "`drift` of Bad must see each state of a batch by itself, and draw no noise",
+    ),
     "diffusion-of-the-state": (
         """
         class Bad(Own):
@@ -220,11 +257,11 @@ PROCESSES = {
     "swapped-observation": ("pi.Observation(0.1, lambda x: x)", "`noise` must be ... got function; give Observation("),
     "flat-observation": (
         "pi.Observation(lambda x: x[:, 0], 0.1).observe(final)",
-        "`operator` must return a tensor (3, *seen) for 3 states, got Tensor of shape (3,); index with x[:, :1]",
+        "`operator` must return a tensor (2, *seen) for 2 states, got Tensor of shape (2,); index with x[:, :1]",
     ),
     "wide-operator": (
         "pi.Observation(lambda x: x @ torch.ones(3, 2), 0.1).observe(final)",
-        "`operator` must take states of shape (1,), got: mat1 and mat2",
+        "`operator` must take states of shape (1,), and ends with RuntimeError: mat1 and mat2",
     ),
     "swapped-record": (
         "pi.ObservationRecord((pi.Observation(lambda x: x, 0.1), 0.05))",
@@ -252,6 +289,10 @@ PROCESSES = {
         pi.filter_record(record, well, final, lambda ensemble, observation, seen, generator: None, 8)
         """,
         "`simulator` must be a Simulator, got ObservationRecord; give filter_record(simulator, record",
+    ),
+    "nothing-filter": (
+        "pi.filter_record(well, pi.ObservationRecord((0.1, pi.Observation(lambda x: x, 0.1))), final, lambda e, o, s, g: None, 8)",
+        "`analysis` must return two ensembles, corrected and to go on with, got None",
     ),
     "word-filter": (
         "pi.filter_record(well, pi.Observation(lambda x: x, 0.1), final, 'particles', 8)",

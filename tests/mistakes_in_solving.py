@@ -283,9 +283,29 @@ SOLVING = {
         " sample_given(pi.Posterior(heat, heat_model, heat.times), seen, seen.observe(h), 2)",
         "`operator` must be differentiable by torch",
     ),
+    "double-operator": (
+        "pi.Observation(lambda x: x.double(), 0.1).observe(x)",
+        "`operator` must return numbers of the precision of the states, got Tensor ... torch.float64; add .to(x)",
+    ),
+    "nan-operator": (
+        "pi.Observation(lambda x: x * math.nan, 0.1).observe(x)",
+        "`operator` must return finite numbers for finite states, got NaN or infinity",
+    ),
+    "blind-operator": (
+        "pi.Observation(lambda x: x[:, :0], 0.1).observe(x)",
+        "`operator` must see at least one number of each state, got shape (2, 0)",
+    ),
+    "operator-in-place": (
+        "pi.Observation(lambda x: x.mul_(2), 0.1).observe(x)",
+        "`operator` must leave the states as they are",
+    ),
+    "nothing-operator": (
+        "sample_given(posterior, pi.Observation(lambda x: 0 * x, 0.1), x, 2)",
+        "`operator` must see something of the state, and this one returns 0",
+    ),
     "logical-operator": (
         "pi.Observation(lambda x: x > 0, 0.1).observe(x)",
-        "`operator` must return numbers of the precision of the states, got Tensor of shape (3, 1) of torch.bool",
+        "`operator` must return numbers of the precision of the states, got Tensor of shape (2, 1) of torch.bool",
     ),
     "mixing-operator": (
         "pi.Observation(lambda x: x - x.mean(0), 0.1).observe(x)",
@@ -301,11 +321,11 @@ SOLVING = {
     ),
     "flat-operator": (
         "pi.Observation(lambda x: x.flatten(), 0.1).observe(hot.states(-1))",
-        "`operator` must return a tensor (24, *seen) for 24 states, got Tensor of shape (192,)",
+        "`operator` must return a tensor (2, *seen) for 2 states, got Tensor of shape (16,)",
     ),
     "number-operator": (
         "pi.Observation(lambda x: 3, 0.1).observe(final)",
-        "`operator` must return a tensor (3, *seen) for 3 states, got int 3; let it keep the first axis",
+        "`operator` must return a tensor (2, *seen) for 2 states, got int 3; let it keep the first axis",
     ),
     "no-noise": ("pi.Observation(lambda x: x, noise=0)", "`noise` must be positive and finite, got 0"),
     "word-noise": ("pi.Observation(lambda x: x, noise='small')", "`noise` must be positive and finite, got"),

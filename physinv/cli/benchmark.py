@@ -71,7 +71,7 @@ def run(
     Examples: physinv benchmark heat --quick
               physinv benchmark burgers --methods physinv,mymodule:fit_mine --jobs 1
     """
-    from physinv.comparison.cells import check_methods
+    from physinv.comparison.cells import check_benchmark
     from physinv.comparison.recipe import changed, quickened
     from physinv.comparison.runner import run_benchmark
     from physinv.comparison.shipped import find_benchmark
@@ -88,7 +88,7 @@ def run(
     more = [name for name in dict.fromkeys(only) if name not in known]
     if more:
         benchmark = changed(benchmark, "methods", [*benchmark.methods, *more])
-    check_methods(benchmark)
+    check_benchmark(benchmark)
 
     # The cells that have no result yet, then the report.
     name = Path(what).stem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Cell", "cells", "check_methods"]
+__all__ = ["Cell", "cells", "check_benchmark"]
 
 import hashlib
 import json
@@ -12,7 +12,10 @@ from functools import cached_property
 from typing import Any
 
 from physinv.comparison.recipe import Benchmark, Study, Value, changed
-from physinv.methods.registry import METHODS, check_options
+from physinv.laws.operators import named
+from physinv.methods.registry import check_options
+from physinv.processes.parameters import build
+from physinv.processes.registry import find
 
 _NOT_OF_A_CELL = ("methods", "seeds", "studies", "quick", "options")
 
@@ -84,7 +87,7 @@ def cells(benchmark: Benchmark) -> Iterator[Cell]:
     Raises:
         ValueError: If there is no such method or option.
     """
-    check_methods(benchmark)
+    check_benchmark(benchmark)
     for seed in benchmark.seeds:
         yield from (Cell(benchmark, method, seed) for method in benchmark.methods)
     for study in benchmark.studies:
@@ -94,21 +97,23 @@ def cells(benchmark: Benchmark) -> Iterator[Cell]:
                 yield from (Cell(point, m, seed, study, value) for m in study.methods or benchmark.methods)
 
 
-def check_methods(benchmark: Benchmark) -> None:
-    """Check that all methods of a benchmark exist, and that they have the options given.
+def check_benchmark(benchmark: Benchmark) -> None:
+    """Check that all methods of a benchmark exist, have the options given, and can be asked for what is observed.
 
     Args:
         benchmark: The benchmark, with its studies.
 
     Raises:
-        ValueError: If there is no such method or option; one line names the nearest.
+        ValueError: If there is no such method, option or observation; one line names the nearest.
     """
     for method in [*benchmark.methods, *(m for study in benchmark.studies for m in study.methods)]:
-        METHODS.find(method)
+        check_options(method, {})
     points = [changed(benchmark, study.key, value) for study in benchmark.studies for value in study.values]
     for point in (benchmark, *points):
         for method, options in point.options.items():
             check_options(method, options)
+        if (seen := point.observation) is not None:
+            named(seen.observe, seen.noise, build(find(point.simulator), point.parameters).shape)
 
 
 def _digest(value: Any) -> str:

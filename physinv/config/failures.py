@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["as_os_error", "in_one_line", "memory_failure", "os_failure", "told_bytes"]
+__all__ = ["as_os_error", "blamed_on", "in_one_line", "memory_failure", "os_failure", "told_bytes"]
 
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _REMEDIES = {
@@ -48,6 +50,33 @@ def in_one_line(error: BaseException) -> str:
         "KeyError: 'x'"
     """
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":").removesuffix(".")
+
+
+@contextmanager
+def blamed_on(part: str) -> Iterator[None]:
+    """Let an error of somebody else's code name the part that it comes from, in one line.
+
+    Args:
+        part: The part, as the beginning of a sentence, such as ``"`drift` of Pendulum"``.
+
+    Raises:
+        ValueError: Where the code ends with anything but a ``ValueError``, whose message stands for itself, or a
+            refusal of the machine.
+
+    Example:
+        >>> with blamed_on("`drift` of Pendulum"):
+        ...     {}["friction"]
+        Traceback (most recent call last):
+        ValueError: `drift` of Pendulum ends with KeyError: 'friction'.
+    """
+    try:
+        yield
+    except (ValueError, OSError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if memory_failure(error) is not None:
+            raise
+        raise ValueError(f"{part} ends with {in_one_line(error)}.") from error
 
 
 def as_os_error(error: Exception, path: Path | str) -> OSError | None:

@@ -100,9 +100,14 @@ class Registry(Generic[T]):
         if name in self._parts:
             part = self._parts[name]
             return self._checked(name, import_object(part, self.kind) if isinstance(part, str) else part)
-        for entry in self._entries() if entries is None else entries:
-            if entry.name == name:
-                return self._checked(name, import_object(entry.value, self.kind))
+        places = {e.value: e for e in (self._entries() if entries is None else entries) if e.name == name}
+        if len(places) > 1:
+            told = " and ".join(f"{e.dist.name if e.dist else '?'} ({place})" for place, e in places.items())
+            raise ValueError(
+                f"{self.kind} `{name}` is declared by {told}; uninstall one, or name a part by its place, module:name."
+            )
+        for place in places:
+            return self._checked(name, import_object(place, self.kind))
         if ":" in name:
             return self._checked(name, import_object(name, self.kind))
         known = self.names()

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.failures import blamed_on
 from physinv.config.inputs import check_function, describe, joined
 from physinv.equations.broadcast import expand
 from physinv.equations.multiplicative import Multiplicative
@@ -46,7 +47,9 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
         if basis not in ("identity", "fourier"):
             raise ValueError(f"`basis` of {owner} must be identity or fourier, got {basis!r}; set the attribute.")
     check_function(physics.drift, f"`drift` of {owner}", "(x, t) -> f", "take both, self first")
-    found = _shape(physics.drift(x, t), f"`drift` of {owner}", x)
+    with blamed_on(f"`drift` of {owner}"):
+        slope = physics.drift(x, t)
+    found = _shape(slope, f"`drift` of {owner}", x)
     if not torch.equal(x.nan_to_num(), before.nan_to_num()):
         raise ValueError(
             f"`drift` of {owner} must leave `x` as it is, got another one; compute without `x *=` and such."
@@ -59,14 +62,16 @@ def check_shapes(sde: SDE, x: Float[Tensor, "batch *state"], t: Float[Tensor, " 
         if found != x.shape:
             raise ValueError(f"`score` {wanted}, got {_batched(found, x)}; is it of another process?")
     if isinstance(physics, Multiplicative):
-        amplitude = physics.amplitude(x, t)
+        with blamed_on(f"`amplitude` of {owner}"):
+            amplitude = physics.amplitude(x, t)
         if not isinstance(amplitude, (int, float)) and not _fits(amplitude, x, padded=False):
             got = _got(amplitude, x)
             raise ValueError(f"`amplitude` of {owner} {wanted}, got {got}; give one number per component.")
         return
     remedy = "take the times alone, self first; for noise that depends on the state see Multiplicative"
     check_function(physics.diffusion, f"`diffusion` of {owner}", "(t) -> g", remedy)
-    g = physics.diffusion(t)
+    with blamed_on(f"`diffusion` of {owner}"):
+        g = physics.diffusion(t)
     if not _fits(g, x, padded=True):
         got = _got(g, x)
         raise ValueError(f"`diffusion` of {owner} must return (batch,), or a float, got {got}; give one g per time.")

@@ -18,7 +18,7 @@ from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
-from physinv.evaluation.frames import Frame, Missing
+from physinv.evaluation.frames import Frame, Missing, exact_given
 from physinv.evaluation.observed.predictive import PredictedFinals, Predictive, Way, check_prediction, predict
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
@@ -26,10 +26,7 @@ from physinv.evaluation.unknown import parameter_metrics
 from physinv.evaluation.verdict.baselines import baselines
 from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
 from physinv.evaluation.verdict.words import Verdict, verdict
-from physinv.laws.exact import Smoothable
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
-from physinv.processes.priors import OBSERVED_NOISE
-from physinv.processes.varying import Varying
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
@@ -302,11 +299,8 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     exact, generator = recon.simulator.exact(), seeds(seed).child("evaluation", "exact").generator()
     n, final, answer = recon.samples.shape[1], recon.observation, recon.info["answer"]
     if recon.operator is not None:
-        if OBSERVED_NOISE in recon.simulator.unknown:
-            return _exact_with_noise(recon, generator)
-        if isinstance(exact, Smoothable) and recon.seen is not None:
-            return exact.given(recon.record or recon.operator).sample(recon.seen, n, generator=generator)
-        return None
+        law = exact_given(recon)
+        return None if law is None or recon.seen is None else law.sample(recon.seen, n, generator=generator)
     if exact is None:
         stored = reference_for(recon.simulator)
         if stored is None or answer == "flow" or stored.places(final) is None:
@@ -317,12 +311,3 @@ def _exact_samples(recon: Reconstruction, seed: int) -> Tensor | None:
     if answer == "samples":
         return exact.sample(final, n, generator=generator)
     return (exact.flow(final) if answer == "flow" else exact.mean(final))[:, None]
-
-
-def _exact_with_noise(recon: Reconstruction, generator: torch.Generator) -> Tensor | None:
-    """Exact samples of state and noise, where nothing else is unknown."""
-    process = recon.simulator
-    if not isinstance(process, Varying) or recon.operator is None or recon.seen is None:
-        return None
-    law = process.exact_of_noise(recon.record or recon.operator)
-    return None if law is None else law.sample(recon.seen, recon.samples.shape[1], generator=generator)

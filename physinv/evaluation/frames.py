@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Frame", "Missing", "exact_frames", "frame_metrics", "missing_metrics"]
+__all__ = ["Frame", "Missing", "exact_frames", "exact_given", "frame_metrics", "missing_metrics"]
 
 from dataclasses import dataclass
 
@@ -14,7 +14,10 @@ from torch import Tensor
 from physinv.config.seeds import Seed, seeds
 from physinv.evaluation import metrics
 from physinv.laws.exact import Smoothable
+from physinv.laws.smoothing.base import Smoothed
+from physinv.laws.unknown import UnknownNoise
 from physinv.posterior.reconstruction import Reconstruction
+from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.varying import Varying
 
 _TOGETHER = 2  # draws that have a spread
@@ -130,18 +133,33 @@ def exact_frames(recon: Reconstruction, *, seed: Seed = 0) -> Float[Tensor, "n k
     Returns:
         As many trajectories as it has; None where the process is not linear and Gaussian.
     """
-    process, record = recon.simulator, recon.record
-    if record is None or recon.seen is None or recon.time is None:
+    if recon.record is None or recon.time is None or (exact := exact_given(recon)) is None:
         return None
     generator: torch.Generator = seeds(seed).child("evaluation", "exact").generator()
-    n, times = recon.samples.shape[1], recon.time.tolist()
-    if isinstance(process, Varying):
-        joint = process.exact_of_noise(record) if record.level is not None else None
-        return None if joint is None else joint.sample_at(recon.seen, n, times, generator=generator)
-    exact = process.exact()
-    if not isinstance(exact, Smoothable):
+    return exact.sample_at(recon.seen, recon.samples.shape[1], recon.time.tolist(), generator=generator)
+
+
+def exact_given(recon: Reconstruction) -> Smoothed | UnknownNoise | None:
+    """Return the exact posterior given the observed numbers of a reconstruction.
+
+    Args:
+        recon: The reconstruction.
+
+    Returns:
+        The posterior; None where final states were observed whole, the process is not linear and Gaussian, something
+        but the level of the noise is unknown, or an observation has no closed form: its operator is not linear, or too
+        many numbers are seen.
+    """
+    process, observed = recon.simulator, recon.record or recon.operator
+    if observed is None or recon.seen is None:
         return None
-    return exact.given(record).sample_at(recon.seen, n, times, generator=generator)
+    try:
+        if isinstance(process, Varying):
+            return process.exact_of_noise(observed) if OBSERVED_NOISE in process.unknown else None
+        exact = process.exact()
+        return exact.given(observed) if isinstance(exact, Smoothable) else None
+    except ValueError:  # the observation has none
+        return None
 
 
 def _of(draws: Float[Tensor, "n k *rest"], asked: Bool[Tensor, "n *rest"]) -> Float[Tensor, "entry k 1"]:

@@ -236,22 +236,23 @@ def coverage(samples: Numbers, truth: Numbers, level: float = 0.9) -> Float[Tens
     are counted instead.  The truth's rank r among K exchangeable members is uniform on 0 ... K and stands for the
     interval [r, r + 1].  What counts is the share of it inside ``[c, K + 1 - c]``, ``c = (1 - level) (K + 1) / 2``: 1
     for ranks well inside, 0 outside, a fraction for the two at the border.  A truth equal to m members spreads over the
-    ranks r ... r + m.
+    ranks r ... r + m.  Small ensembles can hardly miss: four members far from every truth still give .75.
 
     Args:
-        samples: K samples for each truth.
+        samples: K >= 2 samples for each truth.
         truth: The true states.
         level: Nominal probability of the interval, between 0 and 1.
 
     Returns:
-        A scalar whose expectation is exactly ``level`` for a perfect ensemble of any K.
+        A scalar whose expectation is exactly ``level`` for a perfect ensemble of any K >= 2.
 
     Raises:
-        ValueError: If the shapes do not match, ``level`` is no probability, or a state is not finite.
+        ValueError: If the shapes do not match, there are fewer than 2 members, ``level`` is no probability, or a state
+            is not finite.
     """
     if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"`level` must be a probability between 0 and 1, such as .9, got {level!r}.")
-    samples, truth = numbers(samples, "samples"), numbers(truth, "truth")
+    samples, truth = ensemble(samples, truth, least=2)
     below, equal = _rank(samples, truth)
     k = samples.shape[1]
     cut = (1 - level) * (k + 1) / 2
@@ -271,8 +272,8 @@ def spread_skill(samples: Numbers, truth: Numbers) -> Float[Tensor, ""]:
         truth: The true states.
 
     Returns:
-        A scalar: 1 is calibrated, below 1 is too narrow or biased.  Errors of opposite sign cancel in the averages:
-        look at spectra as well.
+        A scalar: 1 is calibrated, below 1 is too narrow or biased, NaN says that spread and error are both 0.
+        Errors of opposite sign cancel in the averages: look at spectra as well.
 
     Raises:
         ValueError: If the shapes do not match, there are fewer than 2 members, or a number is not finite.

@@ -168,28 +168,38 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
     Raises:
         ValueError: If it fails for such states, does not return numbers for each of them, or mixes states.
     """
-    try:
-        found = operator(x)
-    except Exception as error:  # whatever a function does that others wrote
-        told = f"{name} must take states of shape {tuple(x.shape[1:])}"
-        raise ValueError(f"{told}, and ends with {in_one_line(error)}.") from error
-    if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(x):
-        flat = isinstance(found, Tensor) and tuple(found.shape) == (len(x),)
-        remedy = "index with x[:, :1], not x[:, 0]" if flat else "let it keep the first axis"
-        told = f"must return a tensor ({len(x)}, *seen) for {len(x)} states"
-        raise ValueError(f"{name} {told}, got {describe(found)}; {remedy}.")
-    if not found.is_floating_point():
-        told = f"got {describe(found)} of {found.dtype}; add .to(x)"
-        raise ValueError(f"{name} must return numbers of the precision of the states, {told}.")
-    _check_alone(operator, x, name)
-    return found
+
+    def seen(some: Tensor) -> Tensor:
+        try:
+            found: Any = operator(some)
+        except Exception as error:  # whatever a function does that others wrote
+            told = f"{name} must take states of shape {tuple(x.shape[1:])}"
+            raise ValueError(f"{told}, and ends with {in_one_line(error)}.") from error
+        if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(some):
+            flat = isinstance(found, Tensor) and tuple(found.shape) == (len(some),)
+            remedy = "index with x[:, :1], not x[:, 0]" if flat else "let it keep the first axis"
+            told = f"must return a tensor ({len(some)}, *seen) for {len(some)} states"
+            raise ValueError(f"{name} {told}, got {describe(found)}; {remedy}.")
+        if found.dtype != x.dtype:
+            told = f"got {describe(found)} of {found.dtype}; add .to(x)"
+            raise ValueError(f"{name} must return numbers of the precision of the states, {told}.")
+        if not found.numel():
+            raise ValueError(f"{name} must see at least one number of each state, got shape {tuple(found.shape)}.")
+        return found
+
+    _check_alone(seen, torch.cat([x[:1], x[:1] + 1]) if len(x) == 1 else x[:2], name)
+    return seen(x)
 
 
 @torch.no_grad()
-def _check_alone(operator: Operator, x: Tensor, name: str) -> None:
-    """Refuse an operator whose value for a state depends on the other states of a batch, or on chance."""
-    pair = torch.cat([x[:1], x[:1] + 1]) if len(x) == 1 else x[:2]
-    both, alone = operator(pair), operator(pair[:1])
+def _check_alone(seen: Operator, pair: Tensor, name: str) -> None:
+    """Refuse an operator that changes states, or whose value for one depends on others of a batch, or on chance."""
+    given = pair.clone()
+    both, alone = seen(given), seen(pair[:1].clone())
+    if not torch.equal(given.nan_to_num(), pair.nan_to_num()):
+        raise ValueError(f"{name} must leave the states as they are; compute without `x *=` and such.")
+    if bool(pair.isfinite().all()) and not bool(both.isfinite().all()):
+        raise ValueError(f"{name} must return finite numbers for finite states, got NaN or infinity.")
     rounding = 1e-2 * both.abs().max() + 1e-5 * pair.abs().max()  # sums of a batch may be taken in another order
     if bool(((both[:1] - alone).abs() > rounding).any()):
         raise ValueError(
@@ -213,9 +223,10 @@ def check_linear(operator: Operator, like: Float[Tensor, "1 *state"], name: str 
     places = torch.linspace(0.5, 3.0, like.numel(), dtype=like.dtype, device=like.device)
     x = places.sin().reshape(like.shape)  # neither constant nor of one sign nor near 0
     value = shown(operator, x - 0.4, name)
-    size = float(value.abs().max())
+    if not (size := float(value.abs().max())):
+        raise ValueError(f"{name} must see something of the state, and this one returns 0; leave it out.")
     if not torch.allclose(operator(-2 * (x - 0.4)), -2 * value, rtol=1e-3, atol=1e-4 * size):
-        told = "subtract its value at 0 from y and from it, or take method mcmc, for which any function will do"
+        told = "if a constant is added, subtract it from y and from it; else take method mcmc, which needs none"
         raise ValueError(f"{name} must be linear, and this one is not; {told}.")
     w = torch.linspace(0.5, 3.0, value.numel(), dtype=value.dtype, device=value.device).cos().reshape(value.shape)
     told = f"{name} must be differentiable by torch, and its derivative is not what it does"

@@ -12,20 +12,27 @@ __all__ = [
     "load_method",
     "method_names",
     "method_options",
+    "stored_tensors",
     "trains",
 ]
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from physinv.config.failures import blamed_on
 from physinv.config.inputs import describe
 from physinv.config.registry import Registry
 from physinv.config.suggest import did_you_mean
 from physinv.methods.problem import Answer, Method, Problem
-from physinv.methods.saving import Setup, check_saveable, loading_of
+from physinv.methods.saving import Setup, check_saveable, loading_of, notes_of, tensors_of
+
+_TRIED = 3  # draws of an answer from outside, for each of two final states, before it is used
 
 DEFAULT_METHOD = "auto"
 """The method of `physinv train` where none is named."""
@@ -153,14 +160,23 @@ def method_options(name: str) -> dict[str, Any]:
         Default values by name.
 
     Raises:
-        ValueError: If there is no such method.
+        ValueError: If there is no such method, or it is no function of a problem alone and of options.
 
     Example:
         >>> method_options("conditional-diffusion")
         {'steps': 32}
     """
-    known = inspect.signature(METHODS.find(name)).parameters.values()
-    return {p.name: p.default for p in known if p.kind == p.KEYWORD_ONLY}
+    taken = inspect.signature(METHODS.find(name))
+    found = {p.name: p.default for p in taken.parameters.values() if p.kind == p.KEYWORD_ONLY}
+    try:
+        taken.bind(None, **found)
+    except TypeError:
+        told = f"method `{name}` must be a function (problem, *, option=default, ...), got one of {taken}"
+        raise ValueError(f"{told}; let it take the problem alone, and options behind `*`.") from None
+    missing = [option for option, value in found.items() if value is inspect.Parameter.empty]
+    if missing:
+        raise ValueError(f"option `{missing[0]}` of method `{name}` must have a default value; give it one.")
+    return found
 
 
 def check_options(name: str, options: Mapping[str, Any] | None) -> None:
@@ -234,14 +250,68 @@ def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = 
 
     Raises:
         NotApplicableError: If the method has no meaning for this process.
-        ValueError: If there is no such method or option, or what it returns is no answer.
+        ValueError: If there is no such method or option, or what it returns is no answer; of methods from outside also
+            if they fail, or their answer does not draw states for final ones.
     """
     options = _tuples(options or {})
     check_options(name, options)
-    answer = METHODS.find(name)(problem, **options)
-    if not isinstance(answer, Answer):
-        raise ValueError(f"method `{name}` must return an answer with `sample` and `mean`, got {answer!r}.")
+    with nullcontext() if name in _OURS else blamed_on(f"method `{name}`"):
+        answer = METHODS.find(name)(problem, **options)
+    _check_answer(f"method `{name}`", answer)
+    if name not in _OURS and not problem.simulator.unknown:
+        _try(name, answer, problem.valid.states(-1, limit=2), problem.simulator.shape)
     return answer
+
+
+def stored_tensors(
+    name: str, answer: Answer, setup: Setup, options: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
+    """Return the tensors that an answer is stored as, from which it can be made again.
+
+    Args:
+        name: Name of the method.
+        answer: Its answer.
+        setup: What the run knows.
+        options: Options that the method was fitted with.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        ValueError: If it has none, they are no tensors by name, or an answer from outside is not made again from them.
+    """
+    tensors = tensors_of(name, answer)
+    if name not in _OURS:
+        load_method(name, replace(setup, notes=notes_of(answer)), tensors, options)
+    return tensors
+
+
+def _check_answer(who: str, answer: object) -> None:
+    """Refuse what is no answer."""
+    if not isinstance(answer, Answer) or isinstance(answer, type):
+        got = answer.__name__ if isinstance(answer, type) else describe(answer)
+        raise ValueError(f"{who} must return an answer with `sample` and `mean`, got {got}.")
+
+
+@torch.no_grad()
+def _try(name: str, answer: Answer, final: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse an answer from outside that does not draw states, before anything is made of its draws."""
+    who, generator = f"the answer of method `{name}`", torch.Generator(final.device).manual_seed(0)
+    with blamed_on(f"`sample` of {who}"):
+        drawn: Any = answer.sample(final, _TRIED, generator=generator)
+    with blamed_on(f"`mean` of {who}"):
+        mean: Any = answer.mean(final)
+    for part, found, wanted in (
+        ("sample", drawn, (len(final), _TRIED, *shape)),
+        ("mean", mean, (len(final), *shape)),
+    ):
+        told = f"`{part}` of {who} must return a tensor {wanted} for {len(final)} final states"
+        if not isinstance(found, Tensor) or tuple(found.shape) != wanted:
+            call = f"sample(final, {_TRIED}, generator=...)" if part == "sample" else "mean(final)"
+            raise ValueError(f"{told}, got {describe(found)} from {call}.")
+        if not found.is_floating_point() or not bool(found.isfinite().all()):
+            got = found.dtype if not found.is_floating_point() else "NaN or infinity"
+            raise ValueError(f"{told}, of finite numbers, got {got}.")
 
 
 def load_method(
@@ -259,7 +329,7 @@ def load_method(
         The answer, which draws the same samples from the same generator.
 
     Raises:
-        ValueError: If there is no such method, or its answers cannot be saved.
+        ValueError: If there is no such method, its answers cannot be saved, or what loads one from outside fails.
         KeyError: If a tensor is missing.
         RuntimeError: If a tensor is of another shape.
     """
@@ -268,7 +338,10 @@ def load_method(
     load = loading_of(fit).load
     assert load is not None
     moved = {key: tensor.to(setup.device) for key, tensor in tensors.items()}
-    answer: Answer = load(setup, moved, **_tuples(options or {}))
+    told = f"`load` of method `{name}`"
+    with nullcontext() if name in _OURS else blamed_on(told):
+        answer: Answer = load(setup, moved, **_tuples(options or {}))
+    _check_answer(told, answer)
     return answer
 
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.failures import blamed_on
 from physinv.config.inputs import describe, joined
 from physinv.config.suggest import did_you_mean
 from physinv.equations.check_sde import check_shapes
@@ -84,8 +85,11 @@ def draw_initial(
     owner = type(simulator).__name__
     options: dict[str, Any] = {"generator": generator, "device": device, "dtype": dtype}
     try:
-        x = simulator.initial(batch, **options)
-    except TypeError:  # of the call, or of something in it
+        with blamed_on(f"`initial` of {owner}"):
+            x = simulator.initial(batch, **options)
+    except ValueError as error:  # of the call, or of something in it
+        if not isinstance(error.__cause__, TypeError):
+            raise
         taken = inspect.signature(simulator.initial)
         try:
             taken.bind(batch, **options)
@@ -122,7 +126,7 @@ def check_process(simulator: Simulator, x: Float[Tensor, "batch *state"]) -> Non
 
 
 def check_draws(simulator: Simulator) -> None:
-    """Refuse a process whose initial states do not come from the generator, where it costs nothing to draw some.
+    """Refuse a process whose trajectories do not come from the generator alone, where it costs nothing to draw some.
 
     A dataset of them could not be made again, or would hold the same states in each of its parts.
 
@@ -130,7 +134,8 @@ def check_draws(simulator: Simulator) -> None:
         simulator: The process.
 
     Raises:
-        ValueError: If one seed gives different states, or two seeds the same states that differ among themselves.
+        ValueError: If one seed gives different states, two seeds the same states that differ among themselves, a state
+            is not finite, or ``drift`` depends on chance or on the other states of a batch.
     """
     if simulator.spin_up_time > 0:
         return
@@ -141,10 +146,29 @@ def check_draws(simulator: Simulator) -> None:
         return
     again, other = (draw_initial(simulator, n, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     owner, remedy = type(simulator).__name__, "give `generator` to each function of torch that draws"
+    if not bool(first.isfinite().all()):
+        raise ValueError(f"`initial` of {owner} must draw finite numbers, got NaN or infinity; mend what makes them.")
     if not torch.equal(first, again):
         raise ValueError(f"`initial` of {owner} must draw the same states from the same generator; {remedy}.")
     if torch.equal(first, other) and not torch.equal(first, first[:1].expand_as(first)):
         raise ValueError(f"`initial` of {owner} must draw other states from another generator; {remedy}.")
+    if simulator.step is simulator.scheme:
+        _check_alone(simulator, first[:2])
+
+
+@torch.no_grad()
+def _check_alone(simulator: Simulator, x: Tensor) -> None:
+    """Refuse a drift whose value for a state depends on the other states of a batch, or on chance."""
+    if torch.equal(x[0], x[1]):
+        x = torch.stack([x[0], x[1] + 1])
+    check_shapes(simulator, x, x.new_zeros(len(x)))
+    both, alone = (simulator.drift(some, some.new_zeros(len(some)))[:1] for some in (x, x[:1]))
+    rounding = 1e-2 * both.abs().max() + 1e-5 * x.abs().max()  # sums of a batch may be taken in another order
+    if bool(((both - alone).abs() > rounding).any()):
+        raise ValueError(
+            f"`drift` of {type(simulator).__name__} must see each state of a batch by itself, and draw no noise: the "
+            "first of two states has another one alone; keep the first axis out of means and sums."
+        )
 
 
 def _is_field(cls: type, part: type, name: str, kind: Any) -> bool:

@@ -35,9 +35,10 @@ from physinv.methods.registry import (
     check_takes_prior,
     fit_method,
     load_method,
+    stored_tensors,
     trains,
 )
-from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed, tensors_of
+from physinv.methods.saving import Setup, below, check_saveable, notes_of, prefixed
 from physinv.models.networks.build import check_network
 from physinv.models.references.registry import check_reference
 from physinv.processes.given import GIVEN, GivenPhysics
@@ -169,7 +170,7 @@ def train_run(
             parameters = fit_parameters(rest) if share else None
         opening()
         unknown = {} if parameters is None else prefixed(_PARAMETERS, dict(parameters.state_dict()))
-        tensors = tensors_of(method, answer) | unknown | observed_tensors(problem)
+        tensors = stored_tensors(method, answer, problem.setup, options) | unknown | observed_tensors(problem)
         info |= {"notes": notes_of(answer), "summary": True}
         with finish(run, place) as folder:
             write_summary(folder, summarise(*plain_data(problem)))

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from physinv.config.failures import blamed_on
 from physinv.config.inputs import check_function, describe
 from physinv.equations.sde import SDE
 from physinv.training.checkpoint import Checkpoint, append_log, save_checkpoint
@@ -136,7 +137,8 @@ def check_loss(model: nn.Module, sde: SDE, batch: Batch, loss: Loss, *, seed: in
     values = []
     for _ in range(2):
         noise = torch.Generator(device=batch.states.device).manual_seed(seed)
-        values.append(loss(model, sde, dataclasses.replace(batch, **few, generator=noise, judged=True)))
+        with blamed_on("`loss`"):
+            values.append(loss(model, sde, dataclasses.replace(batch, **few, generator=noise, judged=True)))
         if changed := [name for name, value in few.items() if _differ(value, tensors[name][:_FEW])]:
             raise ValueError(f"`loss` must not change `batch.{changed[0]}` in place; clone it first.")
     if all(isinstance(v, Tensor) and v.numel() == 1 and not v.is_complex() for v in values):

@@ -9,7 +9,7 @@ from command_cases import run_cell, run_command
 
 from physinv.cli.app import main
 from physinv.comparison import journal
-from physinv.comparison.cells import check_methods
+from physinv.comparison.cells import check_benchmark
 from physinv.comparison.recipe import load_benchmark, quickened
 from physinv.comparison.shipped import draft_recipe, find_benchmark, shipped_recipes
 from physinv.comparison.workers import Processes
@@ -42,7 +42,7 @@ def test_without_a_recipe_the_command_says_what_there_is_and_how_to_write_one(tm
     assert "did you mean `burgers`?" in capsys.readouterr().err
     (tmp_path / "kpz.toml").write_text(draft_recipe("kpz"))
     benchmark = load_benchmark(tmp_path / "kpz.toml")
-    check_methods(benchmark)
+    check_benchmark(benchmark)
     assert quickened(benchmark).splits.train == 500
     assert not list(tmp_path.glob("benchmarks"))
 
@@ -86,7 +86,7 @@ def test_a_process_from_outside_is_refused_with_the_command_that_writes_its_reci
     Path("mine.toml").write_text(capsys.readouterr().out)
     benchmark = find_benchmark("mine.toml")
     assert benchmark.simulator == "walk:Walk"
-    check_methods(benchmark)
+    check_benchmark(benchmark)
     with pytest.raises(SystemExit):
         main(["benchmark", "recipe", "walk:Wlak"])
     assert "simulator `walk:Wlak` can't be imported" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 from comparison_cases import small
 
 from physinv.cli.app import main
-from physinv.comparison.cells import Cell, cells, check_methods
+from physinv.comparison.cells import Cell, cells, check_benchmark
 from physinv.comparison.recipe import changed, quickened
 from physinv.comparison.shipped import find_benchmark, shipped_recipes
 from physinv.data.recipe import load_recipe
@@ -18,10 +18,10 @@ RECIPES = shipped_recipes()
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_whole(name):
     benchmark = find_benchmark(name)
-    check_methods(benchmark)
+    check_benchmark(benchmark)
     every = list(cells(benchmark))
     assert len({c.key for c in every}) == len(every)
-    check_methods(quickened(benchmark))
+    check_benchmark(quickened(benchmark))
     assert not quickened(benchmark).studies
 
 

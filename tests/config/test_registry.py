@@ -32,6 +32,18 @@ def test_parts_are_found_by_name(shapes):
         shapes.register("mine", max)
 
 
+def test_a_name_that_two_packages_declare_is_nobodys(monkeypatch):
+    entries = [EntryPoint("round", place, GROUP) for place in ("math:floor", "math:ceil", "math:floor")]
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: EntryPoints(entries if group == GROUP else []))
+    shapes = Registry("shape", GROUP, callable, "a function")
+    with pytest.raises(ValueError, match=r"^shape `round` is declared by .*math:floor.* and .*math:ceil.*; uninstall"):
+        shapes.find("round")
+    assert shapes.find("math:floor") is math.floor
+    entries[:] = entries[::2]  # the same part twice, as of a package that is found in two places
+    registry.entries_of.__globals__["_read"].cache_clear()
+    assert shapes.find("round") is math.floor
+
+
 def test_parts_are_named_so_that_they_are_found_again(shapes):
     shapes.register("mine", len)
     assert [shapes.name_of(part) for part in (len, math.ceil, math.floor)] == ["mine", "upper", "lower"]

@@ -98,7 +98,7 @@ def test_energy_score_in_one_dimension_is_the_crps() -> None:
 # ---- calibration
 
 
-@pytest.mark.parametrize("members", [1, 2, 7, 16, 101])
+@pytest.mark.parametrize("members", [2, 7, 16, 101])
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9, 0.995])
 def test_coverage_over_all_ranks_is_exactly_the_level(members: int, level: float) -> None:
     # Each rank once = the uniform law of the rank = a perfect ensemble, without sampling error.
@@ -337,7 +337,9 @@ def test_errors_name_the_argument() -> None:
     with pytest.raises(ValueError, match=r"`level` must be a probability between 0 and 1, such as .9, got 90\.0"):
         metrics.coverage(one, truth, 90.0)
     with pytest.raises(ValueError, match="`truth` must be finite"):
-        metrics.coverage(one, truth / 0)
+        metrics.coverage(one.expand(-1, 2, -1), truth / 0)
+    with pytest.raises(ValueError, match="`samples` must hold at least 2 members, got 1"):
+        metrics.coverage(one, truth)
     with pytest.raises(ValueError, match="`folds` must be between 2 and the 3 samples in each set, got 5"):
         c2st(truth, truth)
     with pytest.raises(ValueError, match=r"`pairs` must be at least 1, got 0"):

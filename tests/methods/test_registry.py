@@ -1,7 +1,9 @@
 """The registry of methods: names, lines about them, options, and what is refused."""
 
+import re
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.methods import Answer, Problem, describe_method, fit_method, method_names, method_options
+from physinv.methods.registry import stored_tensors
+from physinv.methods.saving import loaded_by
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 
@@ -82,6 +86,73 @@ def test_a_method_from_outside_is_found_by_its_place(problem, tmp_path, monkeypa
         sys.modules.pop("outside_method", None)
     with pytest.raises(ValueError, match=r"there is no method `liner`; did you mean `linear`\?"):
         describe_method("liner")
+
+
+class Draws:
+    """An answer of standard normal states, parts of which a test makes wrong."""
+
+    def __init__(self, **wrong):
+        vars(self).update(wrong)
+
+    def sample(self, final, n, *, generator=None):
+        return torch.randn(len(final), n, *final.shape[1:], generator=generator)
+
+    def mean(self, final):
+        return torch.zeros_like(final)
+
+
+def fails(*_, **__):
+    raise KeyError("weights")
+
+
+@pytest.mark.parametrize(
+    ("fit", "message"),
+    [
+        (lambda problem: Draws(), None),
+        (lambda: Draws(), "must be a function (problem, *, option=default, ...), got one of ()"),
+        (lambda problem, width: Draws(), "got one of (problem, width); let it take the problem alone"),
+        (lambda problem, *, width: Draws(), "option `width` of method `made:fit` must have a default value"),
+        (lambda problem: Draws, "must return an answer with `sample` and `mean`, got Draws"),
+        (lambda problem: fails(), "method `made:fit` ends with KeyError: 'weights'"),
+        (lambda problem: Draws(sample=fails), "`sample` of the answer of method `made:fit` ends with KeyError"),
+        (lambda problem: Draws(mean=fails), "`mean` of the answer of method `made:fit` ends with KeyError"),
+        (lambda problem: Draws(sample=lambda x, n: x), "ends with TypeError"),
+        (
+            lambda problem: Draws(sample=lambda x, n, generator: torch.zeros(n, *x.shape)),
+            "must return a tensor (2, 3, 4) for 2 final states, got Tensor of shape (3, 2, 4)",
+        ),
+        (lambda problem: Draws(mean=lambda x: x[:, 0]), "must return a tensor (2, 4) for 2 final states, got Tensor"),
+        (lambda problem: Draws(mean=lambda x: x.numpy()), "got ndarray of shape (2, 4) from mean(final)"),
+        (lambda problem: Draws(mean=lambda x: x / 0), "of finite numbers, got NaN or infinity"),
+        (lambda problem: Draws(mean=lambda x: x.long()), "of finite numbers, got torch.int64"),
+    ],
+)
+def test_methods_from_outside_are_tried_before_they_are_used(problem, monkeypatch, fit, message):
+    monkeypatch.setitem(sys.modules, "made", ModuleType("made"))
+    monkeypatch.setattr(sys.modules["made"], "fit", fit, raising=False)
+    if message is None:
+        assert isinstance(fit_method("made:fit", problem), Draws)
+        return
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fit_method("made:fit", problem)
+
+
+def test_what_loads_an_answer_is_tried_before_it_is_stored(problem, monkeypatch):
+    def fit(problem):
+        return Draws(tensors=lambda: {"scale": torch.ones(1)})
+
+    monkeypatch.setitem(sys.modules, "made", ModuleType("made"))
+    monkeypatch.setattr(sys.modules["made"], "fit", fit, raising=False)
+    answer = fit_method("made:fit", problem)
+    for load, message in (
+        (lambda setup, tensors: None, "`load` of method `made:fit` must return an answer"),
+        (lambda setup, tensors: tensors["scales"], "`load` of method `made:fit` ends with KeyError: 'scales'"),
+    ):
+        loaded_by(load)(fit)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            stored_tensors("made:fit", answer, problem.setup)
+    loaded_by(lambda setup, tensors: Draws())(fit)
+    assert list(stored_tensors("made:fit", answer, problem.setup)) == ["scale"]
 
 
 def test_importing_the_registry_imports_no_method():

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import check_count, check_function, check_generator, check_instance
+from physinv.config.failures import blamed_on
+from physinv.config.inputs import check_count, check_function, check_generator, check_instance, describe
 from physinv.laws.observation import Observation
 from physinv.laws.record import Entry, ObservationRecord
 from physinv.methods.classical.monte_carlo.starts import observable
@@ -196,7 +197,11 @@ def _corrected(
     there = seen.isfinite().any(1)
     if not bool(there.any()):
         return ensemble, ensemble
-    found = analysis(ensemble, entry.observation, seen, generator)
+    with blamed_on("`analysis`"):
+        found = analysis(ensemble, entry.observation, seen, generator)
+    if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(e, Ensemble) for e in found)):
+        told = f"got {describe(found)}; see Analysis"
+        raise ValueError(f"`analysis` must return two ensembles, corrected and to go on with, {told}.")
     if bool(there.all()):
         return found
     known, gone_on = (
