@@ -11,7 +11,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.evaluation.evaluate import evaluate
-from physinv.evaluation.frames import exact_frames, frame_metrics, missing_metrics
+from physinv.evaluation.frames import exact_frames, exact_given, frame_metrics, missing_metrics
+from physinv.laws.operators import OPERATORS
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.imputation import trajectories_with_gaps
 from physinv.runs.records import RecordPlan, reconstruct_record
@@ -48,6 +49,22 @@ def test_exact_draws_score_as_the_exact_smoother(smoothed):
     seen, missing = found[0], found[1]
     assert seen.crps > 0
     assert missing.crps > 0
+
+
+def test_operators_without_a_closed_form_have_no_exact_answer(tmp_path):
+    OPERATORS.register("squares-of-frames", torch.square)  # for the rest of this process
+    generate(DatasetPlan(OrnsteinUhlenbeck(steps=4), {"train": 20, "valid": 10, "test": 20}, 0), tmp_path / "d")
+    data = {s: TrajectoryDataset(tmp_path / "d" / "data" / s) for s in ("train", "valid", "test")}
+    run = fit_run(data["train"], data["valid"], method="importance", options={"runs": 2000})
+    times = run.times.tolist()
+    for observe, known in (("squares-of-frames", False), ("everything", True)):
+        plan = RecordPlan(observe=observe, at=(times[4],), observed_noise=0.2, frames=(0.0,), samples=4, limit=4)
+        reconstruct_record(run, data["test"], tmp_path / f"{observe}.hdf5", plan)
+        recon = read_reconstruction(tmp_path / f"{observe}.hdf5")
+        assert (exact_given(recon) is not None) == known
+        assert (frame_metrics(recon)[0].exact_crps is not None) == known
+        rows = {row.metric: row for row in evaluate(recon)}
+        assert (rows["crps"].exact is not None) == known
 
 
 def test_frames_of_other_times_score_worse(smoothed):
