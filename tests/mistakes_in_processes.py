@@ -339,6 +339,22 @@ PROCESSES = {
     ),
     "rows-figure": ("pi.plots.reconstruction(x, final, x[:, None], well.layout, rows=0)", "`rows` must be at least 1"),
     "path-training-figure": ("pi.plots.training('run')", "`records` must be the log of a training, got str 'run'"),
+    "empty-figure": (
+        "pi.plots.trajectory(torch.zeros(0, len(times), 1), times, well.layout)",
+        "`states` must hold one",
+    ),
+    "bounds-of-a-parameter": (
+        "pi.parameter(1.0, 'a', 'rate', minimum=3, maximum=1)",
+        "`maximum` of a parameter must be at least its smallest value, 3, got 1",
+    ),
+    "word-bound": (
+        "pi.parameter(1.0, 'a', 'rate', minimum='0')",
+        "`minimum` of a parameter must be a number, got str '0'",
+    ),
+    "wide-matrix": (
+        "pi.Observation(torch.ones(2, 3), 0.1).observe(final)",
+        "`operator` must have as many columns as a state has numbers, 1, got a matrix of shape (2, 3); is it transposed?",
+    ),
     "list-ranks": ("pi.plots.ranks([3, 2, 4])", WORKS),
     "word-save": ("pi.plots.save(pi.plots.ranks([3, 2, 4]), 'ranks.png'); assert Path('ranks.png').exists()", WORKS),
     "swapped-save": ("pi.plots.save('ranks.png', pi.plots.ranks([3, 2, 4]))", "`figure` must be a Figure, got str"),

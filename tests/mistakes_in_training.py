@@ -325,6 +325,21 @@ TRAINING = {
     "load-number": ("train.load(0)", "`device` must be a torch.device or a name, got int"),
     "shuffled-seed": ("list(train.shuffled(generator=0))", "`generator` must be a torch.Generator, got int 0"),
     "numbers-as-paths": ("pi.TrajectoryDataset([1, 2])", "`source` must be a path, got int 1"),
+    "number-names": (
+        "pi.TrajectoryDataset.from_arrays(np.ones((4, 5, 2)), times=range(5), names=3)",
+        "`names` must be a word or a list of words, got int 3",
+    ),
+    "list-units": (
+        "pi.TrajectoryDataset.from_arrays(np.ones((4, 5, 2)), times=range(5), units=['m', 's'])",
+        "`units` must be a word, or words by name of a channel, got list",
+    ),
+    "negative-refine": ("pi.SamplingPlan(refine=-1)", "`refine` must be 0 or more, got -1"),
+    "double-states": ("assert torch.equal(model(x.double(), torch.zeros(3)), model(x, torch.zeros(3)))", WORKS),
+    "negative-weigh": ("pi.SamplingPlan(weigh=-1)", "`weigh` must be 0 or more, got -1"),
+    "model-of-other-states": (
+        "model(torch.zeros(5, 3), torch.zeros(5))",
+        "`x` must have shape (batch, 1), got (5, 3)",
+    ),
     "list-coordinates": (
         "pi.TrajectoryDataset.from_arrays(np.ones((4, 5, 1, 8)), times=range(5), coordinates=[range(8)])",
         "`coordinates` must be positions by name of an axis, got list",

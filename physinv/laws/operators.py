@@ -13,6 +13,7 @@ from torch import Tensor
 from physinv.config.inputs import check_function
 from physinv.config.registry import Registry
 from physinv.config.seeds import seeds
+from physinv.config.suggest import did_you_mean
 from physinv.equations.fourier import full_fourier, squared_wavenumbers
 from physinv.laws.observation import Observation, Operator, shown
 
@@ -225,8 +226,9 @@ def named(text: str, noise: float, shape: tuple[int, ...], *, seed: int = 0) -> 
 def _own(text: str, shape: tuple[int, ...]) -> Operator:
     """A function of the user's own, which observes states of this shape."""
     place = text.partition(":")[2]
-    if text not in OPERATORS.names() and not all(part.isidentifier() for part in place.split(".")):
-        raise ValueError(f"`observe` must be {_FORMS}, got {text!r}.")
+    if text not in (known := OPERATORS.names()) and not all(part.isidentifier() for part in place.split(".")):
+        hint = f"; {did_you_mean(text, known)}" if known else "."
+        raise ValueError(f"`observe` must be {_FORMS}, got {text!r}{hint}")
     operator = OPERATORS.find(text)
     told = f"operator `{text}`"
     check_function(operator, told, "(x) -> seen", "give a function of batched states")

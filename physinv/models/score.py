@@ -81,7 +81,7 @@ class ScoreModel(nn.Module):
             ValueError: If they are no states of the process that the model was built for, the number of times is
                 another, or one time for all lies beyond those of the data.
         """
-        if not (isinstance(x, Tensor) and isinstance(t, Tensor) and t.shape == x.shape[:1]):
+        if not (isinstance(x, Tensor) and isinstance(t, Tensor) and t.shape == x.shape[:1] and self._fit(x)):
             x = self.accepted(x)
             if isinstance(t, (int, float)) and not 0 <= t <= self.clock[1] * (1 + 1e-6):
                 last = f"{self.clock[1]:g}, the last time of the data that the model was trained on"
@@ -94,6 +94,10 @@ class ScoreModel(nn.Module):
             t = t.expand(len(x))
         # Processes begin at 0 and laws are smooth in log t: rounding t like x, by 6e-8 of itself, loses nothing.
         return self._at(x, t.to(x.dtype))[0]
+
+    def _fit(self, x: Tensor) -> bool:
+        """Whether states may be taken as they are."""
+        return x.dtype == torch.float32 and self.shape in (None, x.shape[1:])
 
     def with_precision(
         self, x: Float[Tensor, "batch *state"], t: Float[Tensor, " batch"]

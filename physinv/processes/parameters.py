@@ -7,6 +7,7 @@ __all__ = ["MOST", "build", "check_value", "coerced", "describe", "differing", "
 import dataclasses
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -54,11 +55,18 @@ def parameter(
         The field, in the place of a default.
 
     Raises:
-        ValueError: If symbol, meaning or unit are no words: the default comes first.
+        ValueError: If symbol, meaning or unit are no words (the default comes first), or bounds are no numbers or leave
+            no value.
     """
     for name, value in (("symbol", symbol), ("doc", doc), ("unit", unit)):
         if not isinstance(value, str):
             raise ValueError(f"`{name}` of a parameter must be words, got {told(value)}; default, symbol, doc.")
+    for name, bound in (("above", above), ("minimum", minimum), ("maximum", maximum)):
+        if bound is not None and (not isinstance(bound, Real) or math.isnan(bound)):
+            raise ValueError(f"`{name}` of a parameter must be a number, got {told(bound)}.")
+    low = max((bound for bound in (above, minimum) if bound is not None), default=-math.inf)
+    if maximum is not None and not low <= maximum:
+        raise ValueError(f"`maximum` of a parameter must be at least its smallest value, {low}, got {maximum}.")
     bounds = {"above": above, "minimum": minimum, "maximum": maximum, "choices": choices}
     bounds |= {"varies": True} if varies else {}
     about = {"symbol": symbol, "doc": doc, "unit": unit, **bounds}

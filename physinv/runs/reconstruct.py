@@ -251,20 +251,21 @@ def _certificate(
     ends: Ends,
     reader: Reader | None,
 ) -> dict[str, Any]:
-    """Densities of the first trajectories, as many as are read together at most."""
+    """Densities of the first trajectories, as many as are read together at most; why there are none, if asked for."""
     asked = certified(math.prod(run.simulator.shape)) if plan.certify is None else plan.certify
     n = min(asked, ends.n, ends.block)
     if isinstance(data, FinalStates) or plan.answer != "samples" or not n:
         return {}
     if plan.observe is not None and not isinstance(reader, FinalEstimate):
         told = "No log density: the run is not trained for this observation alone."
-        return {"certificate": {"told": [told]}}
+        return {} if plan.certify is None else {"certificate": {"told": [told]}}
     final, stream = ends.final(0, n), seeds(plan.seed)
     if reader is not None:
         final = _estimated(ends, reader, stream.child("observation", "noise"), 0, final)
     generator = stream.child("reconstruction", "certificate").generator(run.device)
     whole, final = reader is None, final.to(run.device)
-    return {"certificate": certify(answer, run.simulator, data, final, whole=whole, generator=generator)}
+    found = certify(answer, run.simulator, data, final, whole=whole, generator=generator)
+    return {"certificate": found | ({"told": []} if plan.certify is None else {})}
 
 
 def _info(

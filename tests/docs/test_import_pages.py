@@ -116,7 +116,7 @@ def test_python(tmp_path, monkeypatch):
     for block in blocks:
         exec(block.replace("pi.Budget(seconds=300)", quick), scope)
     assert scope["train"].layout.periodic
-    assert pi.load_run(tmp_path / "height-run")
+    assert pi.load_run(tmp_path / "height-python")
 
 
 def test_the_season_of_an_observation_is_that_of_its_window(tmp_path, monkeypatch):

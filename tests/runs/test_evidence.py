@@ -196,7 +196,6 @@ def test_plans_of_weighed_samples_are_checked():
         {"weigh": 8},
         {"weigh": 32, "answer": "mean"},
         {"weigh": 32, "observe": "sensors:0.5"},
-        {"weigh": -1},
     ):
         with pytest.raises(ValueError, match="`weigh` must be 0 or at least `samples`"):
             SamplingPlan(**wrong)

@@ -53,6 +53,10 @@ def from_arrays(
         raise ValueError(
             f"`coordinates` must be positions by name of an axis, got {describe(coordinates)}; give a dict."
         )
+    if not isinstance(names, str | Sequence | None):
+        raise ValueError(f"`names` must be a word or a list of words, got {describe(names)}.")
+    if not isinstance(units, str | Mapping | None):
+        raise ValueError(f"`units` must be a word, or words by name of a channel, got {describe(units)}.")
     values = as_tensor(x, "x").detach().cpu().numpy()
     places = {a: np.asarray(c, dtype=np.float64) for a, c in (coordinates or {}).items()}
     clock = as_times(times, increasing=True).cpu().numpy()

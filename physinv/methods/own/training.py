@@ -82,7 +82,9 @@ class _Training:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self.problem, self.left = problem, 1 - _CHOICE
+        self.problem = problem
+        self.choice = 0.0 if problem.budget.seconds is None else _CHOICE  # which takes time, and no updates
+        self.left = 1 - self.choice
         self.family, self.settings = family_of(problem.setup)
         self.stream = seeds(problem.seed).child("jumps")
         self.grids = self.family.grids(len(problem.train.times) - 1)
@@ -157,7 +159,7 @@ class _Training:
 
     def _part(self, name: str, share: float) -> Problem:
         """A share of the budget, at least that of a choice; training may have taken longer than it should."""
-        part = self.problem.part(name, share=max(share, _CHOICE), begun=1 - _CHOICE - self.left)
+        part = self.problem.part(name, share=max(share, _CHOICE), begun=1 - self.choice - self.left)
         self.left -= share
         return part
 

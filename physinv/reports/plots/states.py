@@ -51,6 +51,8 @@ def trajectory(
             f"`states` must hold {len(times)} states of {one - 1} axes each, as `times` and `layout` say, "
             f"got shape {tuple(states.shape)}."
         )
+    if not states.numel():
+        raise ValueError(f"`states` must hold one trajectory or more, got shape {tuple(states.shape)}.")
     return picture.trajectory(array(states, layout), array(times), layout, channel, frames)
 
 

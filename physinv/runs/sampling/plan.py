@@ -93,10 +93,13 @@ class SamplingPlan:
             raise ValueError(f"`certify` must be 0 or more, got {self.certify}.")
         if self.certify and self.answer != "samples":
             raise ValueError(f"`certify` needs `answer` samples, got {self.answer!r}; leave it out.")
-        if self.refine < 0 or (self.refine and (self.answer != "samples" or self.observe is not None)):
+        for name in ("refine", "weigh"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
+        if self.refine and (self.answer != "samples" or self.observe is not None):
             raise ValueError(
-                f"`refine` must be 0 or more, and moves samples given the whole final state, got {self.refine} with "
-                f"`answer` {self.answer!r} and `observe` {self.observe!r}."
+                f"`refine` moves samples given the whole final state, got {self.refine} with `answer` {self.answer!r} "
+                f"and `observe` {self.observe!r}; leave it out."
             )
         if self.weigh and (self.weigh < self.samples or self.answer != "samples" or self.observe is not None):
             raise ValueError(

@@ -271,9 +271,9 @@ def reserved(out: Path, data: TrajectoryDataset | FinalStates | list[Path], *, o
         FileExistsError: If it exists and may not be replaced.
         ValueError: If it is what is read, or no reconstruction.
     """
-    refuse_inputs(out, "--out", data if isinstance(data, list) else _read_of(data))
+    refuse_inputs(out, "out", data if isinstance(data, list) else _read_of(data))
     with lock_file(out, "reconstruct"):
-        refuse_existing(out, "--out", overwrite=overwrite)
+        refuse_existing(out, "out", overwrite=overwrite)
         if out.exists():
             check_replaceable(out)
         yield

@@ -113,7 +113,8 @@ def test_the_sentence_has_the_figures():
 def test_what_has_no_density_is_told_and_no_error(data, tmp_path):
     run = fit_run(data["train"], data["valid"], method="physics")
     for plan, words in (
-        (SamplingPlan(samples=2, limit=3), ("No log density of the truth", "No bracket")),
+        (SamplingPlan(samples=2, limit=3, certify=3), ("No log density of the truth", "No bracket")),
+        (SamplingPlan(samples=2, limit=3), ()),  # nobody asked
         (SamplingPlan(samples=2, limit=3, certify=0), ()),
     ):
         reconstruct(run, data["test"], tmp_path / "x.hdf5", plan)
