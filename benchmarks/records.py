@@ -31,7 +31,14 @@ SCRIPTS = {  # of records whose script has another name
     **{f"jump-ablation-{system}": "jump_ablation" for system in ("burgers", "kpz")},
     **{
         f"exact-{system}": "references"
-        for system in ("allen-cahn-16", "burgers", "navier-stokes-16", "particles-3", "swift-hohenberg")
+        for system in (
+            "allen-cahn-16",
+            "burgers",
+            "excitable-medium",
+            "navier-stokes-16",
+            "particles-3",
+            "swift-hohenberg",
+        )
     },
     **{f"field-kernels-{system}": "field_kernels" for system in ("burgers", "kpz", "kuramoto-sivashinsky")},
 }

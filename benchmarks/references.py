@@ -90,7 +90,6 @@ SMALL = {"chains": 4, "particles": 32, "iterations": 64, "most": 2}
 SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
     "kpz": lambda: of_dataset("kpz", 8, substeps=12, **FIELD),
-    "kpz-32": lambda: of_dataset("kpz", 16, {"size": 32}, substeps=6, **FIELD | {"iterations": 128, "warm_up": 80}),
     "kuramoto-sivashinsky": lambda: of_dataset("kuramoto-sivashinsky", 8, substeps=8, **FIELD),
     "allen-cahn-16": lambda: of_dataset(
         "allen-cahn", 8, {"size": 16}, substeps=4, **FIELD | {"iterations": 128, "warm_up": 80}

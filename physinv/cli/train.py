@@ -221,7 +221,7 @@ class _Phases:
         self._phase, self._since = "reading the data", time.perf_counter()
 
     def __call__(self, phase: str) -> None:
-        now = time.perf_counter()
+        phase, now = phase.partition(" (")[0], time.perf_counter()  # without the network that it is of
         self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
         self._phase, self._since = phase, now
 
