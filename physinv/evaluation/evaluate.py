@@ -20,13 +20,18 @@ from physinv.evaluation import metrics
 from physinv.evaluation.checks import Check, check_samples, warnings
 from physinv.evaluation.frames import Frame, Missing, exact_given
 from physinv.evaluation.observed.predictive import PredictedFinals, Predictive, Way, check_prediction, predict
+from physinv.evaluation.observed.records import check_record, predict_record
 from physinv.evaluation.references import reference_for
 from physinv.evaluation.spectra import spectral_error
 from physinv.evaluation.unknown import parameter_metrics
 from physinv.evaluation.verdict.baselines import baselines
 from physinv.evaluation.verdict.certificate import certificate_rows, certificate_sentences
 from physinv.evaluation.verdict.words import Verdict, verdict
+from physinv.laws.observation import Observation
+from physinv.laws.record import ObservationRecord
 from physinv.posterior.reconstruction import Reconstruction, read_reconstruction
+from physinv.processes.priors import OBSERVED_NOISE
+from physinv.processes.varying import Varying
 
 _ENSEMBLE = 2  # fewest members that have a spread
 _SINGLE = 8  # draws of each observation that metrics of single reconstructions are averaged over
@@ -126,15 +131,16 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
         seed: Seed of the noise, where the file does not hold the final states that samples lead to.
 
     Returns:
-        These final states and the check (:func:`~physinv.evaluation.observed.predictive.check_prediction`); None where
-        there is nothing to run them by, or they were not observed whole.
+        These final states, or the numbers that are seen of the runs where not all is observed, and the check
+        (:func:`~physinv.evaluation.observed.predictive.check_prediction`,
+        :func:`~physinv.evaluation.observed.records.check_record`); None where there is nothing to run samples by.
 
     Raises:
         ValueError: If the samples were changed in the file, and the physics that they were run by is not known.
     """
     recon = _read(recon)
     if recon.operator is not None:
-        return None
+        return _check_seen(recon, recon.operator, seed)
     if recon.predicted is not None and recon.predicted_clean is not None:
         prediction = PredictedFinals(recon.predicted, recon.predicted_clean)
     elif recon.simulator.known:
@@ -150,6 +156,23 @@ def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tu
     learned = not recon.simulator.known or recon.info["run"].get("settings", {}).get("physics") == "learned"
     way: Way = "regression" if recon.info.get("forward") == "regression" else "learned" if learned else "known"
     return prediction, check_prediction(prediction, recon.observation, recon.simulator.layout, way)
+
+
+def _check_seen(recon: Reconstruction, operator: Observation, seed: int) -> tuple[PredictedFinals, Predictive] | None:
+    """The check of numbers that were observed of final states, or at several times."""
+    process, y = recon.simulator, recon.seen
+    if not process.known or y is None:
+        return None
+    record, levels = recon.record or ObservationRecord((process.horizon, operator)), None
+    if isinstance(process, Varying) and OBSERVED_NOISE in process.unknown:
+        if record.level is None:  # of one final state, whose own noise is the middle of the prior
+            level = dict(process.priors)[OBSERVED_NOISE]
+            record = ObservationRecord((process.horizon, Observation(operator.operator, 1.0)), level=level)
+        flat = process.values(recon.samples.flatten(0, 1))[:, process.unknown.index(OBSERVED_NOISE)]
+        levels = flat.reshape(recon.samples.shape[:2])
+    generator = seeds(seed).child("evaluation", "prediction").generator()
+    prediction = predict_record(process, record, recon.samples, levels=levels, generator=generator)
+    return prediction, check_record(prediction, y.flatten(1))
 
 
 def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:

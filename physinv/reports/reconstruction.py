@@ -90,7 +90,7 @@ def _draw_observed(recon: Reconstruction, folder: Path, seed: int) -> list[Path]
 
     layout, name = recon.simulator.layout, _name(recon)
     figures = {"posterior": picture(recon)}
-    if (found := check_predictive(recon, seed=seed)) is not None:
+    if recon.operator is None and (found := check_predictive(recon, seed=seed)) is not None:
         prediction, result = found
         distances = [row.distance for row in result.rows], [row.expected for row in result.rows]
         figures["predicted"] = plot.predicted(recon.observation, prediction.noisy, distances, layout)

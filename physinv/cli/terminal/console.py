@@ -328,10 +328,10 @@ def predictive(found: Predictive | None, recon: Reconstruction, title: str) -> N
     """
     console = _out()
     if found is None:
-        told = "it is made of final states that were observed whole, and these were seen in part or at several times"
-        if recon.operator is None:
-            told = "the method has no physics, and the run is old or has too few or too large states for a regression"
-        console.print(f"{_text(title)}: no predictive check, {told}.")
+        console.print(
+            f"{_text(title)}: no predictive check, since nothing says where samples lead: the method has no "
+            "physics, and the run is of an earlier version, or has too few or too large states for a regression."
+        )
         return
     if found.rows:
         told = recon.info.get("observations", {})
