@@ -19,7 +19,7 @@ def blocks(kind):
 def test_a_newcomer_may_follow_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = re.findall(r"^\$ physinv (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    verbs = ["generate", "reconstruct", "evaluate", "reconstruct", "reconstruct", "evaluate"]
+    verbs = ["generate", "reconstruct", "evaluate", "reconstruct", "reconstruct", "evaluate", "evaluate"]
     assert [line.split()[0] for line in lines] == verbs
     for line in lines[:3]:
         cli.main(line.split())
@@ -46,9 +46,15 @@ def test_a_newcomer_may_follow_the_page(tmp_path, monkeypatch, capsys):
         assert float(np.sqrt(np.mean(gap**2))) < 0.03
 
     # Noise that nobody knows: its level is drawn with the states, and scored beside them.
-    for line in lines[4:]:
+    for line in lines[4:6]:
         cli.main(line.split())
     assert "observed_noise" in capsys.readouterr().out
+
+    # Without truth: where the samples lead.
+    cli.main(lines[6].split())
+    said = capsys.readouterr().out
+    assert "run forward" in said
+    assert "record.toml 0" in said
     with h5py.File("unknown.hdf5") as file:
         assert file["samples"].shape[0] == 8
 
