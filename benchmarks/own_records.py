@@ -1,95 +1,223 @@
-"""A record that no closed form answers: each method beside runs of the process that are weighted by hand.
+"""Records that no closed form answers: every way to an answer beside many runs of the process, weighted by hand.
 
-python benchmarks/own_records.py    a damped rotation in the plane, whose speed depends on the radius: squared radii, an
-                                    average over three times, two sensors of different noise, missing numbers
+python benchmarks/own_records.py                          all processes, records and ways; a quarter of an hour
+python benchmarks/own_records.py --only wells-8 --ways physinv gauss-newton
+
+Processes are those of `own_record_processes.py`; records see them in part, by linear and nonlinear operators, once or
+several times, in averages, with missing numbers.  The reference runs the process a hundred thousand times and weights
+each run by all that is seen of it, with no resampling.  For each way: the rms distance of its means from those of the
+reference, in deviations of the latter (``off``; noise of the draws taken off), the ratio of deviations, CRPS over that
+of the reference and over that of draws of the prior, coverage of 90 % intervals, and whether anything was said.
+
+``physinv`` is a run that answers the record by its reversal, tried and mixed with the prior as `reconstruct --at` does;
+so are ``gauss-newton`` and ``lbfgs``.  ``two stages`` is what `reconstruct --observe` does with the same run,
+``amortised`` a run that is trained for what is seen; both are for the record of the final state alone, ``end``.
+``--refine 40`` moves the draws of all these by so many gradients.
 """
 
 from __future__ import annotations
 
-import functools
+import argparse
+import math
+import tempfile
+import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from common import write
 from torch import Tensor
 
 import physinv as pi
-from physinv.methods.classical.monte_carlo.laplace import descend
-from physinv.methods.classical.monte_carlo.mcmc import PathPosterior
-from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoother
+from physinv.config.seeds import seeds
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.generate import generate
+from physinv.data.plan import DatasetPlan
+from physinv.evaluation.metrics import coverage, crps
+from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
-from physinv.methods.classical.monte_carlo.weak_constraint import lowered, weak_constraint
-from physinv.processes.layout import VectorLayout
+from physinv.methods.classical.monte_carlo.refine import RefinedRecord
+from physinv.methods.problem import RecordAnswer, TakesRecords
+from physinv.posterior.reconstruction import read_reconstruction
+from physinv.processes.registry import find
+from physinv.processes.simulator import Simulator
+from physinv.runs.reconstruct import reconstruct
+from physinv.runs.run import Run, fit_run, load_run, train_run
+from physinv.runs.sampling.tried import remedy_of, try_record
+from physinv.training.budget import Budget
 
-DRAWS, RUNS, WANTED = 4000, 400_000, [0.0, 1.0, 2.5]
+PROCESSES = {"spiral": "Spiral", "wells-3": "ThreeWells", "wells-8": "Wells", "fronts": "Fronts"}
+WAYS = ("physinv", "two stages", "amortised", "importance", "mcmc", "gauss-newton", "lbfgs")
+SEEN, NOISE = {"vector": "sensors:0.5", "field": "every:8"}, 0.3
+"""What is seen of final states alone, and its noise."""
 
-
-@dataclass(frozen=True)
-class Spiral(pi.Simulator):
-    """A damped rotation with noise."""
-
-    horizon: float = 2.0
-    steps: int = 20
-    noise: float = 0.4
-
-    @property
-    def layout(self) -> VectorLayout:
-        return VectorLayout("position", 2)
-
-    def drift(self, x: Tensor, t: Tensor) -> Tensor:
-        square = x.square().sum(1, keepdim=True)
-        turned = torch.stack([-x[:, 1], x[:, 0]], 1)
-        return -0.5 * x * (square - 1).clamp(-3, 3) + (1 + square / (1 + square)) * turned
-
-    def diffusion(self, t: Tensor) -> Tensor:
-        return torch.full_like(t, self.noise)
-
-    def initial(self, batch: int, *, generator=None, device=None, dtype=torch.float32) -> Tensor:  # type: ignore[no-untyped-def]
-        return torch.randn((batch, 2), generator=generator, device=device, dtype=dtype)
-
-    def initial_log_prob(self, x: Tensor) -> Tensor:
-        return -x.square().sum(1) / 2
+OPTIONS: dict[str, dict[str, object]] = {"importance": {"runs": 20_000}}
+RUNS, DRAWS, LEAST = 200_000, 256, 200
+"""Runs of the reference, draws of each way, and runs that must count for an observation to be judged."""
 
 
-def by_hand(process: Spiral, record: pi.ObservationRecord, y: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws of runs by the weights of all that is seen of them, without resampling on the way."""
-    times, found = sorted({*WANTED, *record.times}), []
-    for row in y:
-        states = process.simulate(RUNS, times, generator=generator)
-        seen = states[:, [times.index(t) for t in record.times]]
-        weights = record.log_prob(row.expand(RUNS, -1), seen).double().softmax(0)
-        print(f"  runs that count: {float(1 / weights.square().sum()):.0f}")
-        kept = torch.multinomial(weights, DRAWS, replacement=True, generator=generator)
-        found.append(states[kept][:, [times.index(t) for t in WANTED]])
+def records(process: Simulator) -> dict[str, pi.ObservationRecord]:
+    """The records of a process: what is seen, when, with which noise."""
+    T, field = float(process.horizon), bool(process.layout.space)
+
+    def some(x: Tensor) -> Tensor:  # every other number, of a field every eighth
+        return x[..., ::8] if field else x[..., ::2]
+
+    def square(x: Tensor) -> Tensor:
+        return x.flatten(1).square().mean(1, keepdim=True)
+
+    def squares(x: Tensor) -> Tensor:
+        return some(x).square()
+
+    def see(operator: Callable[[Tensor], Tensor], noise: float) -> pi.Observation:
+        return pi.Observation(operator, noise)
+
+    return {
+        "end": pi.ObservationRecord((T, named(SEEN["field" if field else "vector"], NOISE, process.shape, seed=0))),
+        "squares": pi.ObservationRecord((T, see(squares, 0.3))),
+        "several": pi.ObservationRecord(*((t, see(some, 0.5)) for t in (T / 2, T))),
+        "mixed": pi.ObservationRecord(
+            (T / 4, see(square, 0.2)), ((T / 2, 3 * T / 4), see(some, 0.5)), (T, see(squares, 0.5))
+        ),
+    }
+
+
+def reference(process: Simulator, record: pi.ObservationRecord, y: Tensor, generator: torch.Generator) -> Tensor:
+    """Draws of runs by the weights of all that is seen of them; NaN where too few runs count."""
+    times, logs, starts = list(record.times), [], []
+    grid = [0.0, *times]
+    for _ in range(10):
+        states = process.simulate(RUNS // 10, grid, generator=generator)
+        starts.append(states[:, 0])
+        logs.append(torch.stack([record.log_prob(row.expand(len(states), -1), states[:, 1:]) for row in y]))
+    weights, start, found = torch.cat(logs, 1).double().softmax(1), torch.cat(starts), []
+    for w in weights:
+        kept = torch.multinomial(w, 4 * DRAWS, replacement=True, generator=generator)
+        found.append(start[kept] if float(1 / w.square().sum()) >= LEAST else torch.full_like(start[kept], math.nan))
     return torch.stack(found)
 
 
-def main() -> None:
-    """Print means and deviations of x(0) and x(2.5), and what each method says of itself."""
-    torch.set_num_threads(1)
-    process, generator = Spiral(), torch.Generator().manual_seed(0)
-    radius = pi.Observation(lambda x: x.square().sum(1, keepdim=True), 0.2)
-    one, average = pi.Observation(lambda x: x[:, :1], 0.3), pi.Observation(lambda x: x[:, 1:], 0.1)
-    record = pi.ObservationRecord((0.5, radius), ((1.0, 1.2, 1.4), average), (1.5, radius), (1.6, one), (2.0, one))
-    y = record.observe(process.simulate(4, [0.0, *record.times], generator=generator)[:, 1:], generator=generator)
-    y[1, 2], y[2, :2] = torch.nan, torch.nan
-    model = fit_path_model(process, generator=generator)
-    answers = {
-        "importance": ParticleSmoother(process, record, 50_000),
-        "mcmc": PathPosterior(model, None, 4, 400, 50, 2, 0, particles=64).given(record),
-        "gauss-newton": weak_constraint(process, record, functools.partial(descend, steps=10)),
-        "lbfgs": weak_constraint(process, record, functools.partial(lowered, iterations=40, memory=10)),
+def figures(draws: Tensor, exact: Tensor, truth: Tensor, prior: Tensor) -> dict[str, float]:
+    """How far draws are from the reference."""
+    deviation = exact.std(1)
+    off = (draws.mean(1) - exact.mean(1)) / deviation
+    chance = (draws.std(1) / deviation).square().mean() / draws.shape[1] + 1 / exact.shape[1]
+    own = float(crps(draws, truth))
+    return {
+        "off": float((off.square().mean() - chance).clamp(min=0).sqrt()),
+        "deviations": float((draws.std(1) / deviation).log().mean().exp()),
+        "CRPS over exact": own / float(crps(exact, truth)),
+        "CRPS over prior": own / float(crps(prior.expand(len(truth), *prior.shape), truth)),
+        "coverage": float(coverage(draws, truth, 0.9)),
     }
-    drawn = {"by hand": by_hand(process, record, y, generator)}
-    for name, answer in answers.items():
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            drawn[name] = answer.sample_at(y, DRAWS, WANTED, generator=generator)
-        print("\n".join(f"  {name}: {w.message}" for w in told))
-    for name, draws in drawn.items():
-        for row, x in enumerate(draws):
-            numbers = [x[:, i].mean(0).tolist() + x[:, i].std(0).tolist() for i in (0, 2)]
-            print(f"{name:13} {row}  " + "   ".join(f"{v:6.3f}" for part in numbers for v in part), flush=True)
+
+
+def answers(way: str, run: Run, record: pi.ObservationRecord, y: Tensor, refine: int) -> tuple[Tensor, list[str]]:
+    """Draws of a run, and what is said of them."""
+    process, generator = run.simulator, seeds(0).child("comparison", "samples").generator()
+    answer: RecordAnswer = run.answer.given(record) if isinstance(run.answer, TakesRecords) else None  # type: ignore[assignment]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if refine and way not in ("mcmc", "importance"):
+            model = fit_path_model(process, generator=torch.Generator().manual_seed(0))
+            answer = RefinedRecord(answer, model, record, refine)
+        tried = try_record(answer, process, record, y, seeds(0).child("reconstruction", "trial"), remedy_of(refine))
+        drawn = tried.sample(y, DRAWS, generator=generator)
+    told = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
+    return drawn, sorted({*told, *tried.warnings})
+
+
+def of_final(
+    run: Run, test: TrajectoryDataset, out: Path, noise: float, refine: int
+) -> tuple[Tensor, Tensor, list[str]]:
+    """Draws of `reconstruct --observe`, the numbers that it saw, and what it says."""
+    told: list[str] = []
+    seen = SEEN["field" if run.simulator.layout.space else "vector"]
+    plan = pi.SamplingPlan(samples=DRAWS, certify=0, observe=seen, observed_noise=noise, refine=refine)
+    reconstruct(run, test, out, plan, warn=told.append)
+    found = read_reconstruction(out)
+    assert found.seen is not None
+    return found.samples, found.seen, told
+
+
+def once(name: str, args: argparse.Namespace) -> dict[str, float]:
+    """Figures of all ways and records of one process."""
+    place, seed, n = f"own_record_processes:{PROCESSES[name]}", args.seed, args.observations
+    process, generator, found = find(place)(), torch.Generator().manual_seed(seed), dict[str, float]()
+    splits = {"train": 2000, "valid": 200, "test": n}
+    with tempfile.TemporaryDirectory() as tmp:
+        made = generate(DatasetPlan(process, splits, seed, place), Path(tmp) / "data")
+        train, valid, test = (TrajectoryDataset(made / "data" / s).load() for s in splits)
+        runs: dict[str, Run] = {}
+        for way in args.ways:
+            source = "physinv" if way == "two stages" else way
+            runs[way] = runs[source] if source in runs else _run(source, train, valid, Path(tmp), args.budget, seed)
+        for kind, record in records(process).items():
+            if args.records and kind not in args.records:
+                continue
+            states = process.simulate(n, [0.0, *record.times], generator=generator)
+            y = record.observe(states[:, 1:], generator=generator)
+            if y.shape[1] > 1:
+                y[0, 0] = math.nan  # a sensor that failed
+            truth = states[:, 0]
+            told: dict[str, tuple[Tensor, list[str], float]] = {}
+            if kind == "end":  # the test trajectories, seen as `reconstruct` sees them
+                truth = test.states(0)
+                for way in ("two stages", "amortised"):
+                    if way in runs:
+                        begun = time.process_time()
+                        drawn, y, lines = of_final(runs[way], test, Path(tmp) / "out.hdf5", NOISE, args.refine)
+                        told[way] = (drawn, lines, time.process_time() - begun)
+                if not told:
+                    y = record.observe(test.states(-1)[:, None], generator=generator)
+            for way, run in runs.items():
+                if way not in ("two stages", "amortised"):
+                    begun = time.process_time()
+                    told[way] = (*answers(way, run, record, y, args.refine), time.process_time() - begun)
+            exact = reference(process, record, y, generator)
+            good = exact.flatten(1).isfinite().all(1)
+            exact, truth, prior = exact[good], truth[good], process.initial(DRAWS, generator=generator)
+            print(f"{name}, {kind}: {len(truth)} of {n} observations have a reference", flush=True)
+            for way, (drawn, lines, seconds) in {"exact": (exact, list[str](), 0.0), **told}.items():
+                row = figures(drawn if way == "exact" else drawn[good], exact, truth, prior)
+                numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items())
+                print(f"  {way:13} {numbers}  {seconds:.0f} s", flush=True)
+                print("".join(f"      says: {line}\n" for line in lines), end="", flush=True)
+                found |= {f"{name}, {kind}, {way}: {k}": v for k, v in row.items()}
+                found[f"{name}, {kind}, {way}: says something"] = float(bool(lines))
+    return found
+
+
+def _run(way: str, train: TrajectoryDataset, valid: TrajectoryDataset, folder: Path, budget: float, seed: int) -> Run:
+    """A way to answers, trained if it is one that is."""
+    if way not in ("physinv", "amortised"):
+        return fit_run(train, valid, method=way, options=OPTIONS.get(way), seed=seed)
+    seen = {"observe": SEEN["field" if train.layout.space else "vector"], "observed_noise": NOISE}
+    spend = Budget(seconds=budget)
+    train_run(
+        folder / way, train, valid, method="physinv", budget=spend, seed=seed, **(seen if way != "physinv" else {})
+    )  # type: ignore[arg-type]
+    return load_run(folder / way)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(PROCESSES), default=list(PROCESSES))
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--records", nargs="+", default=[], help="end, squares, several, mixed (default all)")
+    parser.add_argument("--observations", type=int, default=24)
+    parser.add_argument("--budget", type=float, default=40.0, help="seconds of training (default %(default)s)")
+    parser.add_argument("--refine", type=int, default=0, help="gradients by which draws are moved")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="file to write the figures to")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, float] = {}
+    for name in args.only:
+        found |= once(name, args)
+    if args.out:
+        write(args.out, {"benchmark": "own-records", "seeds": [args.seed]}, {k: [v] for k, v in found.items()})
 
 
 if __name__ == "__main__":

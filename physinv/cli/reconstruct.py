@@ -156,7 +156,7 @@ def reconstruct(
         raise ValueError(f"`--out` must lie in an existing folder, {out.parent} is none; make it first.")
     given = _Given(prior, simulator, set_)
     if at is not None or record is not None or frames is not None:
-        others: dict[str, object] = {"--observation": observation, "--refine": refine, "--steps": steps}
+        others: dict[str, object] = {"--observation": observation, "--steps": steps}
         others |= {"--variable": variable, "--names": names, "--dims": dims, "--weigh": weigh, "--strict": strict}
         others |= {"--answer": answer != "samples", "--grid": grid != "stored", "--certify": certify is not None}
         refuse_options(others, "is not for observations at several times")
@@ -170,6 +170,7 @@ def reconstruct(
             samples=samples,
             seed=seed,
             limit=limit,
+            refine=refine,
         )
         fitted = _fitted(run, method, train, given, option or [], seed, pick_device(device))
         return _record(fitted, data, record, frames, out, asked, overwrite=overwrite, verify=verify)

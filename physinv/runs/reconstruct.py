@@ -27,6 +27,7 @@ from physinv.evaluation.observed.plausibility import Plausibility
 from physinv.laws.operators import named
 from physinv.laws.record import as_record
 from physinv.methods.classical.monte_carlo.path import fit_path_model
+from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.problem import Answer, TakesRecords
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.stored import SCHEMA
@@ -46,6 +47,7 @@ from physinv.runs.sampling.plan import SamplingPlan
 from physinv.runs.sampling.refining import prepare_refinement
 from physinv.runs.sampling.staged import prepare_stages
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
+from physinv.runs.sampling.tried import remedy_of, try_record
 from physinv.runs.sampling.weighing import WeighedSamples
 from physinv.runs.summary import few_windows, seen_in_training
 from physinv.training.final_estimate import FinalEstimate, Reader
@@ -121,31 +123,44 @@ def reconstruct(
     if observation is None and plan.observe is not None and plan.observed_noise is not None:
         observation = named(plan.observe, plan.observed_noise, layout.shape, seed=plan.seed)
     device, answer = run.device, prepared(run, data if isinstance(data, TrajectoryDataset) else None, plan)
-    if observation is not None and reader is None and isinstance(answer, TakesRecords) and not _reversed(answer):
-        answer = answer.given(
-            as_record(observation, float(run.times[-1]))
-        )  # its numbers take the place of final states
-    streams = seeds(plan.seed).child("reconstruction", "samples")
+    streams, told_before = seeds(plan.seed).child("reconstruction", "samples"), list[str]()
+    record = None if observation is None else as_record(observation, float(run.times[-1]))
     weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
-    refined = None
+    paths = None
     if plan.refine:
         paths = fit_path_model(run.simulator, generator=streams.generator(device), device=device)
-
-        def plain(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
-            return drawn_states(run.parameters, answer, None, x, replace(plan, samples=n), generator, None)
-
-        trial = seeds(plan.seed).child("reconstruction", "refinement")
-        refined = prepare_refinement(paths, plain, plan.refine, trial)
+    direct = record is not None and reader is None and isinstance(answer, TakesRecords) and not _reversed(answer)
+    if direct and record is not None and isinstance(answer, TakesRecords):
+        given = answer.given(record)  # its numbers take the place of final states
+        answer = given if paths is None else RefinedRecord(given, paths, record, plan.refine)
+        if "prior" not in run.info:
+            trial = seeds(plan.seed).child("reconstruction", "trial")
+            y = torch.zeros(1, sum(record.sizes(torch.zeros(1, *run.simulator.shape))), device=device)
+            answer = try_record(answer, run.simulator, record, y, trial, remedy_of(plan.refine))
+            told_before += answer.warnings
 
     # Nonlinear fields that are seen in part, by a run that is not trained for that.
-    told_before, staged = untrained(run.simulator, plan.observe if reader is None and _reversed(answer) else None), None
-    if told_before and observation is not None:
+    staged = None
+    told_before += untrained(run.simulator, plan.observe if reader is None and _reversed(answer) else None)
+    if told_before and observation is not None and not direct:
 
         def two_stages(y: Tensor, finals: Tensor, n: int, generator: torch.Generator) -> Tensor:
             return drawn_states(None, answer, observation, y, replace(plan, samples=n), generator, finals)
 
         staged = prepare_stages(run, observation, two_stages, seeds(plan.seed).child("reconstruction", "stages"))
         told_before += [] if staged is None else staged.warnings
+
+    # Monte Carlo behind the samples, given what is observed.
+    refined = None
+    if paths is not None and not direct:
+
+        def plain(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+            finals, asked = None if staged is None else staged.finals, replace(plan, samples=n)
+            found = drawn_states(run.parameters, answer, reader or observation, x, asked, generator, finals)
+            return found if staged is None else staged.mixed(found, generator)
+
+        trial = seeds(plan.seed).child("reconstruction", "refinement")
+        refined = prepare_refinement(paths, plain, plan.refine, trial, record)
 
     # What is observed: the last states, or noisy numbers of them, which are displayed as states.
     noise, told = seeds(plan.seed).child("observation", "noise"), warn or (lambda line: None)

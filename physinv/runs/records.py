@@ -27,6 +27,8 @@ from physinv.laws.exact import ExactPosterior
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.record import ObservationRecord
 from physinv.methods.auto import underlying
+from physinv.methods.classical.monte_carlo.path import fit_path_model
+from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.problem import RecordAnswer, TakesRecords
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
@@ -39,6 +41,7 @@ from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
+from physinv.runs.sampling.tried import TriedRecord, remedy_of, try_record
 from physinv.runs.sampling.waiting import waiting
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
@@ -59,9 +62,11 @@ class RecordPlan:
         samples: Draws for each trajectory.
         seed: Seed of the draws, of the noise and of the places of sensors.
         limit: Number of trajectories, from the first on; None: all.
+        refine: Gradients of Monte Carlo over paths by which each draw is moved
+            (:func:`~physinv.methods.classical.monte_carlo.refine.refine_given`); 0: none.
 
     Raises:
-        ValueError: If a number is smaller than 1.
+        ValueError: If a number is smaller than 1, or ``refine`` than 0.
     """
 
     observe: str = "everything"
@@ -71,9 +76,11 @@ class RecordPlan:
     samples: int = 16
     seed: int = 0
     limit: int | None = None
+    refine: int = 0
 
     def __post_init__(self) -> None:
         check_count(self.samples, "samples")
+        check_count(self.refine, "refine", 0)
         if self.limit is not None:
             check_count(self.limit, "limit")
 
@@ -133,10 +140,18 @@ def reconstruct_record(
     shape = process.inner.shape if isinstance(process, Varying) else process.shape
     record = record_of(entries, shape, seed=plan.seed, level=level)
     given = _given(answer, process, record)
+    if plan.refine:
+        paths = seeds(plan.seed).child("reconstruction", "samples").generator(run.device)
+        model = fit_path_model(run.simulator, generator=paths, device=run.device)
+        given = RefinedRecord(given, model, record, plan.refine)
     n, k, shown = min(plan.limit or len(y), len(y)), plan.samples, _shown(record, y, shape)
     if isinstance(process, Varying):
         shown = process.hidden(shown)
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
+    if "prior" not in run.info:  # that of a run of its own is not the one of the process, of which trials are made
+        trial = seeds(plan.seed).child("reconstruction", "trial")
+        given = try_record(given, process, record, y.to(run.device), trial, remedy_of(plan.refine))
+    before = list(given.warnings) if isinstance(given, TriedRecord) else []
     if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
         announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")
@@ -165,7 +180,7 @@ def reconstruct_record(
 
             # Draws of whole trajectories, so that initial states and frames belong together; of those that are answered
             # together, the noise depends on which these are, and not on the limit.
-            told = list[str]()
+            told = before
             for part in parts:
                 ask, done = y[part.start : part.stop].to(run.device), min(part.stop, n)
                 generator = streams.child(part.start).generator(run.device)
@@ -308,7 +323,7 @@ def _info(
         "observed_noise": None,
         "record": [entry.model_dump(exclude_none=True) for entry in entries],
         "samples": plan.samples,
-        "refine": 0,
+        "refine": plan.refine,
         "seed": plan.seed,
         "simulator": run.info["simulator"],
         "parameters": describe(process),

@@ -27,6 +27,7 @@ from physinv.config.seeds import seeds
 from physinv.equations.sde import Reverse
 from physinv.equations.solve import march
 from physinv.equations.steps import in_parts
+from physinv.laws.observation import Observation, check_linear
 from physinv.laws.record import ObservationRecord
 from physinv.models.references.base import ReferenceLaw
 from physinv.posterior.partial import sample_final
@@ -36,6 +37,7 @@ from physinv.posterior.several_times.particles import Cloud
 from physinv.processes.simulator import Simulator
 
 _LEAST = 20.0  # particles that count, below which a warning is given
+_VECTORS, _FIELDS = 48, 16  # new trajectories on which draws are tried
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class TwistedReversal:
                 f"`record` must end at {last:g} at the latest, where the reversal begins, got "
                 f"{max(self.record.times):g}; train on longer trajectories, or take mcmc."
             )
+
+    @property
+    def tried(self) -> int:
+        """On how many new trajectories draws are to be tried first; those of fields take a network at every point."""
+        return _FIELDS if self._simulator.layout.space else _VECTORS
 
     def sample(
         self, final: Any, n: int, *, generator: torch.Generator | None = None
@@ -175,15 +182,10 @@ class TwistedReversal:
         like, sizes = self._like, self.record.sizes(self._like)
         begins = [sum(sizes[:i]) for i in range(len(sizes))]
         rows = [y[:, b : b + size] for b, size in zip(begins, sizes, strict=True)]
-        one = torch.ones_like(like)
         known = [
             i
             for i, entry in enumerate(self.record.entries)
-            if entry.times == (last,)
-            and bool(rows[i].isfinite().all())
-            and torch.allclose(
-                entry.observation.operator(-2 * one), -2 * entry.observation.operator(one), rtol=1e-3, atol=1e-4
-            )
+            if entry.times == (last,) and bool(rows[i].isfinite().all()) and _linear(entry.observation, like)
         ]
         if known and last > 0 and ReferenceLaw.of(reversal.score) is not None:
             i = max(known, key=lambda i: sizes[i])
@@ -197,6 +199,15 @@ class TwistedReversal:
         if last > 0:
             x = simulator.run(x, [0.0, last], generator=generator)[:, -1]
         return x.reshape(len(y), self.particles, *x.shape[1:]), []
+
+
+def _linear(observation: Observation, like: Tensor) -> bool:
+    """Whether an operator is linear, and torch can tell its matrix."""
+    try:
+        check_linear(observation.operator, like)
+    except ValueError:
+        return False
+    return True
 
 
 def _say(least: Tensor) -> None:

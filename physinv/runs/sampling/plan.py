@@ -38,8 +38,9 @@ class SamplingPlan:
             :func:`~physinv.laws.operators.named`.  None: the whole final state is observed, without noise.
         observed_noise: Standard deviation of the noise of a partial observation, in the unit of the state; None: a
             twentieth of the standard deviation of the first 4096 final states of the data.
-        refine: Gradients of Monte Carlo over paths that each sample moves by in the end
-            (:func:`~physinv.methods.classical.monte_carlo.refine.refine`); 0: none.
+        refine: Gradients of Monte Carlo over paths that each sample moves by in the end, given the final state
+            (:func:`~physinv.methods.classical.monte_carlo.refine.refine`) or the observed part of it
+            (:func:`~physinv.methods.classical.monte_carlo.refine.refine_given`); 0: none.
         weigh: Draws of the reversal for each observation that are weighed, and from which the samples are drawn in
             proportion to their weights (:func:`~physinv.posterior.weigh.weigh`); 0: samples are not weighed.
         certify: Trajectories whose log density ``log p(x_0 | x_T)`` and whose bracket of ``log p(x_T)`` are stored with
@@ -96,10 +97,9 @@ class SamplingPlan:
         for name in ("refine", "weigh"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
-        if self.refine and (self.answer != "samples" or self.observe is not None):
+        if self.refine and self.answer != "samples":
             raise ValueError(
-                f"`refine` moves samples given the whole final state, got {self.refine} with `answer` {self.answer!r} "
-                f"and `observe` {self.observe!r}; leave it out."
+                f"`refine` moves samples, got {self.refine} with `answer` {self.answer!r}; leave it out."
             )
         if self.weigh and (self.weigh < self.samples or self.answer != "samples" or self.observe is not None):
             raise ValueError(

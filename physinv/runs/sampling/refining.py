@@ -18,15 +18,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import Seeds
+from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.path import PathModel
-from physinv.methods.classical.monte_carlo.refine import refine
+from physinv.methods.classical.monte_carlo.refine import refine, refine_given
 
 _SMALL = 40  # moving components up to which there is a trial: a draw takes milliseconds there
 _TRIED, _DRAWS = 48, 12  # trajectories of the trial, and draws for each
 _LEAST = 1e-6  # variance of draws that are the same, in units of the prior's
 
 Draw = Callable[[Tensor, int, torch.Generator], Tensor]
-"""Draws initial states: ``(final, n, generator)``."""
+"""Draws initial states: ``(final, n, generator)``, given final states or what is observed of them."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +38,37 @@ class Refinement:
         model: Coordinates of paths.
         gradients: Gradients for each sample; 0: samples stay what they are.
         warnings: One sentence where refinement is left out.
+        record: What is observed; None: whole final states.
     """
 
     model: PathModel
     gradients: int
     warnings: tuple[str, ...] = ()
+    record: ObservationRecord | None = None
 
     def __call__(
-        self, samples: Float[Tensor, "batch n *state"], final: Float[Tensor, "batch *state"], generator: torch.Generator
+        self, samples: Float[Tensor, "batch n *state"], final: Float[Tensor, "batch *seen"], generator: torch.Generator
     ) -> Float[Tensor, "batch n *state"]:
         """Refine samples.
 
         Args:
             samples: Samples, n for each observation.
-            final: Observed final states.
+            final: Observed final states, or what is observed of them.
             generator: Source of randomness, on the device of the samples.
 
         Returns:
             As many samples.
         """
-        return refine(self.model, samples, final, self.gradients, generator=generator)
+        if self.record is None:
+            return refine(self.model, samples, final, self.gradients, generator=generator)
+        found = refine_given(self.model, self.record, samples, final, self.gradients, generator=generator)
+        return found[:, :, 0]
 
 
 @torch.no_grad()
-def prepare_refinement(model: PathModel, draw: Draw, gradients: int, stream: Seeds) -> Refinement:
+def prepare_refinement(
+    model: PathModel, draw: Draw, gradients: int, stream: Seeds, record: ObservationRecord | None = None
+) -> Refinement:
     """Try refinement on new trajectories, and leave it out where it makes samples worse.
 
     Samples are compared by the score of Dawid and Sebastiani (1999), which is proper for mean and variance and sees
@@ -72,23 +80,25 @@ def prepare_refinement(model: PathModel, draw: Draw, gradients: int, stream: See
         draw: Draws the samples that are to be refined.
         gradients: Gradients for each sample.
         stream: Where the random numbers of the trial come from.
+        record: What is observed of final states; None: all of it.
 
     Returns:
         The refinement.  There is no trial for large states, for parameters that are drawn too, for processes without
         noise, and where no initial states can be drawn.
     """
-    process, device = model.simulator, model.whitening.device
+    process, device, whole = model.simulator, model.whitening.device, Refinement(model, gradients, record=record)
     if len(model.whitening) > _SMALL or process.unknown or not process.startable or model.quiet:
-        return Refinement(model, gradients)
+        return whole
     generator = stream.generator(device)
     truth = process.initial(_TRIED, generator=generator, device=device)
     final = process.run(truth, process.times[[0, -1]], generator=generator)[:, -1]
+    final = final if record is None else record.observe(final[:, None], generator=generator)
     samples = draw(final, _DRAWS, generator)
-    refined = refine(model, samples, final, gradients, generator=generator)
+    refined = whole(samples, final, generator)
     loss = _scores(model, refined, truth) - _scores(model, samples, truth)
     mean, error = float(loss.mean()), float(loss.std()) / math.sqrt(len(loss))
     if not mean > error:
-        return Refinement(model, gradients)
+        return whole
     told = (
         f"refinement is left out: on {len(loss)} new trajectories it makes samples worse, by {mean:.2g} +- {error:.1g} "
         "nats a number, as where noise on the way is large; take method mcmc for exact samples."

@@ -3,20 +3,24 @@
 import functools
 import math
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
+from physinv.data.dataset import TrajectoryDataset
+from physinv.data.file_format import Header
 from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.laplace import descend
-from physinv.methods.classical.monte_carlo.mcmc import PathPosterior
+from physinv.methods.classical.monte_carlo.mcmc import PathPosterior, fit_mcmc
 from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoother
 from physinv.methods.classical.monte_carlo.path import fit_path_model
+from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.classical.monte_carlo.weak_constraint import lowered, weak_constraint
-from physinv.methods.problem import NotApplicableError, RecordAnswer
+from physinv.methods.problem import NotApplicableError, Problem, RecordAnswer
 from physinv.posterior.several_times.particles import Cloud
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -36,7 +40,26 @@ def chains(simulator, record, **options):
     return PathPosterior(model, None, **known).given(record)
 
 
+class Prior(RecordAnswer):
+    """Draws that know nothing of the record."""
+
+    def sample(self, final, n, *, generator=None):
+        return OU.initial(len(final) * n, generator=generator).reshape(len(final), n, 1)
+
+    def mean(self, final):
+        return LAW.mean(final)
+
+    def sample_at(self, y, n, times, *, generator=None):
+        raise AssertionError("only initial states are asked for")
+
+
+def refined(gradients):
+    """The prior, moved by Monte Carlo."""
+    return RefinedRecord(Prior(), fit_path_model(OU, generator=torch.Generator().manual_seed(0)), RECORD, gradients)
+
+
 METHODS = {
+    "refined": (lambda: refined(40), 4000),
     "gauss-newton": (lambda: weak_constraint(OU, RECORD, functools.partial(descend, steps=3)), 4000),
     "lbfgs": (lambda: weak_constraint(OU, RECORD, functools.partial(lowered, iterations=12, memory=5)), 4000),
     "particles": (lambda: ParticleSmoother(OU, RECORD, 40_000), 4000),
@@ -66,6 +89,23 @@ def test_smoothed_states_and_forecasts_are_exact(name, seen):
     assert bool(((drawn.mean(1) - mean).abs() < error * deviation).all())
     assert torch.allclose(drawn[0].std(0), deviation, rtol=error / math.sqrt(2))
     assert bool(((answer.mean(seen) - mean[:, 0]).abs() < 0.2 * deviation[0]).all())
+
+
+def test_few_gradients_leave_the_initial_states(seen):
+    """Only noise on the way is drawn, that leads to what was seen."""
+    found = refined(3).sample(seen, 5, generator=torch.Generator().manual_seed(1))
+    alone = Prior().sample(seen, 5, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(found, alone, atol=1e-4)
+
+
+def test_records_of_large_states_are_for_populations():
+    """States of more than 40 numbers: chains of one path for whole final states, populations given a record."""
+    large = OrnsteinUhlenbeck(dim=41, components=1, steps=2)
+    header = Header("ou", large.layout, large.shape, tuple(large.times.tolist()), 20, {}, {})
+    splits = [TrajectoryDataset.of_states(large.simulate(20), header, Path("none")) for _ in range(2)]
+    record = ObservationRecord((1.0, SENSOR))
+    answer = fit_mcmc(Problem(large, *splits))
+    assert (answer.particles, answer.given(record).particles) == (0, 64)
 
 
 def test_likelihoods_of_records_by_particles_are_exact(seen):

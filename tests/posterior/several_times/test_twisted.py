@@ -9,9 +9,12 @@ from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
+from physinv.models.references.linear import LinearReference
+from physinv.models.score import ScoreModel
 from physinv.posterior.posterior import Posterior
 from physinv.posterior.several_times.particles import Cloud, systematic
 from physinv.posterior.several_times.twisted import TwistedReversal
+from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 F64 = torch.float64
@@ -50,6 +53,25 @@ def test_a_record_of_the_last_time_alone_needs_no_weights_once_drawn_from_it(gen
     again = Cloud(record, torch.ones(2, 2), torch.full((2, 500), -math.log(500), dtype=F64))
     again.add(2.0, torch.zeros(2, 500, 2), used=[0])
     assert bool((again.least == 500).all())
+
+
+class Nothing(torch.nn.Module):
+    """A network that adds nothing to its reference law."""
+
+    def forward(self, x, t):
+        return torch.zeros_like(x[:, : x.shape[1] // 2])
+
+
+@pytest.mark.parametrize("operator", [lambda x: x.flatten(1).amax(1, keepdim=True), lambda x: x.flatten(1).sort(1).values])
+def test_operators_that_look_linear_at_equal_numbers_weigh_draws_of_the_prior(operator, generator):
+    """The largest of equal numbers doubles with them, and no matrix is what it does."""
+    heat = Heat(size=4, dimension=1, steps=4)
+    law = LinearReference(heat, torch.zeros(heat.shape, dtype=F64), heat.exact().power)
+    score = ScoreModel(law, Nothing(), (float(heat.times[1]), heat.horizon))
+    record = ObservationRecord((heat.horizon, Observation(operator, 0.3)))
+    y = record.observe(heat.simulate(1, generator=generator)[:, -1:], generator=generator)
+    cloud = TwistedReversal(Posterior(heat, score, heat.times), record, 500).run(y, [0.0], generator=generator)
+    assert bool((cloud.least < 500).all())
 
 
 def test_systematic_resampling_has_the_weights_as_frequencies(generator):

@@ -76,6 +76,7 @@ class PathPosterior(Answer):
         late: Share of the steps, the last ones, whose noise is integrated out after linearisation.
         particles: Paths of the population that each chain is, annealed from the prior; 0: chains of one path each,
             that begin around two minima.
+        of_records: The same for answers to records.
         record: What is seen at which times; None: final states are seen whole.
         frames: Times whose states :meth:`explore` draws; none: initial states.
     """
@@ -89,6 +90,7 @@ class PathPosterior(Answer):
     seed: int
     late: float = 0.0
     particles: int = 0
+    of_records: int = 0
     record: ObservationRecord | None = None
     frames: tuple[float, ...] = ()
 
@@ -114,7 +116,8 @@ class PathPosterior(Answer):
         law = self.model.law
         if record.level is not None:
             law = LawWithNoise(law.gaussian, law=law, prior=record.level)
-        return replace(self, model=replace(self.model.through(record.times), law=law), record=record)
+        model = replace(self.model.through(record.times), law=law)
+        return replace(self, model=model, record=record, particles=self.particles or self.of_records)
 
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
@@ -323,8 +326,8 @@ def load_mcmc(
         The posterior, ready for observations.
     """
     guess, model = load_gauss_newton(setup, tensors), _paths(setup, substeps)
-    count = _count(model, particles, late)
-    return PathPosterior(model, guess, chains, iterations, warm_up, most, setup.seed, late, count)
+    counts = _counts(model, particles, late)
+    return PathPosterior(model, guess, chains, iterations, warm_up, most, setup.seed, late, *counts)
 
 
 @loaded_by(load_mcmc, trains=False, prior=True)
@@ -351,9 +354,8 @@ def fit_mcmc(
         late: Share of the solver steps, the last ones, whose noise is integrated out after linearisation; the chains
             of fields mix faster with .25, and nothing else changes as long as x_T tells the path of these steps.
         substeps: Solver steps between stored times; None: as many as the process takes.
-        particles: Paths of the population that each chain is, annealed from the prior: for posteriors with several
-            modes or strong bends, where chains from minima get stuck. 0: one path a chain, from minima, enough where
-            the posterior is nearly Gaussian. None: 64 for states of at most 40 numbers, else 0.
+        particles: Paths of the population that each chain is, annealed from the prior, for several modes or
+            strong bends. 0: one path a chain, from minima. None: 64 for records and up to 40 numbers, else 0.
 
     Returns:
         The posterior, ready for observations.
@@ -372,19 +374,19 @@ def fit_mcmc(
         raise ValueError(f"`late` must be a share, from 0 to 1, got {late}.")
     guess = fit_gauss_newton(problem)
     model = _paths(problem.setup, substeps, given_prior(guess.prior))
-    count = _count(model, particles, late)
-    return PathPosterior(model, guess, chains, iterations, warm_up, most, problem.seed, late, count)
+    counts = _counts(model, particles, late)
+    return PathPosterior(model, guess, chains, iterations, warm_up, most, problem.seed, late, *counts)
 
 
-def _count(model: PathModel, particles: int | None, late: float) -> int:
-    """Particles of each population; small states have some by default."""
+def _counts(model: PathModel, particles: int | None, late: float) -> tuple[int, int]:
+    """Particles of each population, given whole final states and given records, whose noise is easier to follow."""
     if particles is None:
-        return _PARTICLES if len(model.whitening) <= _SMALL and not late else 0
+        return _PARTICLES if len(model.whitening) <= _SMALL and not late else 0, 0 if late else _PARTICLES
     if particles < 0:
         raise ValueError(f"`particles` must be 0 or more, got {particles}.")
     if particles and late:
         raise ValueError(f"`late` must be 0 where `particles` are annealed, got {late}; leave one of them out.")
-    return particles
+    return particles, particles
 
 
 def _paths(setup: Setup, substeps: int | None, prior: PriorCoordinates | None = None) -> PathModel:

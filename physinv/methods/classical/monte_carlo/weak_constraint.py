@@ -17,7 +17,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -51,12 +51,16 @@ class WeakConstraint(RecordAnswer):
         record: What is seen at which times.
         lower: How the minimum is sought.
         seed: Seed of the second start.
+
+    Attributes:
+        tried: On how many new trajectories draws are to be tried first (:mod:`physinv.runs.sampling.tried`).
     """
 
     model: PathModel
     record: ObservationRecord
     lower: Lower
     seed: int = 0
+    tried: ClassVar[int] = 48
 
     def sample(
         self, final: Any, n: int, *, generator: torch.Generator | None = None

@@ -1,0 +1,161 @@
+"""Answers to records, tried on new trajectories: what their intervals hold, and that they are no worse than the prior.
+
+Most answers to records are approximations whose errors nothing about their draws shows: a score that is not learned
+well, a Gaussian around one of two minima.  Where new trajectories cost little they are answered first.  The share of
+true values in 90 % intervals is told where it is off, and draws that are worse than those of the prior by CRPS are
+mixed with such, in the share that is best (:func:`~physinv.runs.sampling.staged.best_share`).
+
+Answers say themselves on how many, by ``tried``: the reversal of a run, Laplace's Gaussian of paths, and draws of
+these that were refined.  Chains of Monte Carlo, particles that are run forward and exact laws tell where they
+fall short.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TriedRecord", "remedy_of", "try_record"]
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.inputs import Times
+from physinv.config.seeds import Seeds
+from physinv.evaluation.metrics import coverage, crps_map
+from physinv.laws.record import ObservationRecord
+from physinv.methods.problem import RecordAnswer
+from physinv.processes.simulator import Simulator
+from physinv.runs.sampling.staged import best_share
+
+_LARGEST = 1024  # numbers of a state up to which answers are tried
+_DRAWS, _PRIOR = 19, 64  # draws for each trajectory, and of the prior
+_WORSE, _OFF = 1.5, 3.0  # standard errors from which draws are mixed, and from which coverage is told
+_LEVEL = 0.9
+_GRADIENTS = 40  # of refinement that is advised
+_ALL = 0.99  # share of the draws from which on all are the answer's
+
+
+@dataclass(frozen=True)
+class TriedRecord(RecordAnswer):
+    """The answer to a record, with draws of the prior in the place of some where that is better.
+
+    Args:
+        answer: The answer.
+        process: The process, whose trajectories are the prior.
+        share: Share of the draws that are the answer's.
+        warnings: What the trial found.
+    """
+
+    answer: RecordAnswer
+    process: Simulator
+    share: float = 1.0
+    warnings: tuple[str, ...] = ()
+
+    def sample(
+        self, final: Any, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
+
+    def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
+        return self.answer.mean(final)
+
+    def sample_at(
+        self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n time *state"]:
+        drawn = self.answer.sample_at(y, n, times, generator=generator)
+        if self.share >= _ALL:
+            return drawn
+        keep = torch.rand(drawn.shape[:2], generator=generator, device=drawn.device) < self.share
+        every = sorted({0.0, float(self.process.horizon), *map(float, times)})
+        prior = self.process.simulate(int((~keep).sum()), every, generator=generator, device=drawn.device)
+        mixed = drawn.clone()
+        mixed[~keep] = prior[:, [every.index(float(t)) for t in times]].to(drawn)
+        return mixed
+
+
+@torch.no_grad()
+def try_record(
+    answer: RecordAnswer,
+    process: Simulator,
+    record: ObservationRecord,
+    y: Float[Tensor, "rows seen"],
+    stream: Seeds,
+    remedy: str,
+) -> TriedRecord:
+    """Answer new trajectories, and compare with their true initial states and with draws of the prior.
+
+    Args:
+        answer: The answer to a record.
+        process: The process.
+        record: What is seen at which times.
+        y: The observed numbers that are to be answered: what is missing there is missing in the trial.
+        stream: Where the random numbers of the trial come from.
+        remedy: What the user can do where draws are not right.
+
+    Returns:
+        The answer with what the trial found.  There is none for answers that do not ask for it, states of more than
+        1024 numbers, unknown parameters, and processes of which no new trajectories can be made.
+    """
+    plain, numbers, count = TriedRecord(answer, process), math.prod(process.shape), getattr(answer, "tried", 0)
+    known = process.startable and process.known and not process.unknown and record.level is None
+    if not count or not known or numbers > _LARGEST:
+        return plain
+    generator = stream.generator(y.device)
+    grid = sorted({0.0, float(process.horizon), *record.times})
+    states = process.simulate(count, grid, generator=generator, device=y.device)
+    seen = record.observe(states[:, [grid.index(t) for t in record.times]], generator=generator)
+    seen = torch.where(y[torch.arange(count, device=y.device) % len(y)].isfinite(), seen, torch.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what the answer says of these draws is not of those asked for
+        drawn = answer.sample(seen, _DRAWS, generator=generator)
+    good = drawn.flatten(1).isfinite().all(1) & states.flatten(1).isfinite().all(1)
+    if int(good.sum()) < 2:
+        return plain
+    prior = process.initial(_PRIOR, generator=generator, device=y.device)
+    drawn, truth = drawn[good], states[good, 0]
+
+    # Worse than the prior: by how much on average, and whether that is more than chance.
+    layout = process.layout
+    every = prior.expand(len(truth), *prior.shape)
+    scores = [crps_map(layout.scored(x), layout.scored(truth)).flatten(1).mean(1) for x in (drawn, every)]
+    lost, error = _mean(scores[0] - scores[1])
+    share = best_share(layout, drawn, prior, truth) if lost > _WORSE * error else 1.0
+    pairs = zip(layout.scored(drawn), layout.scored(truth), strict=True)
+    held = torch.stack([coverage(x[None], t[None], _LEVEL) for x, t in pairs])
+    inside, doubt = _mean(held)
+    told, trial = [], f"on {len(truth)} new trajectories"
+    if share < _ALL:
+        worse = lost / float(scores[1].mean())
+        told.append(
+            f"{1 - share:.0%} of the draws are of the prior: {trial} draws given the record have {worse:.0%} more CRPS "
+            f"than those of the prior, and both are best mixed so; {remedy}."
+        )
+    if abs(inside - _LEVEL) > _OFF * doubt:
+        kind = "too narrow, or biased" if inside < _LEVEL else "too wide"
+        told.append(
+            f"90 % intervals of these draws are {kind}: {trial} they hold {inside:.0%} of the true values "
+            f"(+- {doubt:.0%}); {remedy}."
+        )
+    return TriedRecord(answer, process, share, tuple(told))
+
+
+def remedy_of(gradients: int) -> str:
+    """Return what can be done where draws are not right.
+
+    Args:
+        gradients: Those that each draw was moved by.
+
+    Example:
+        >>> remedy_of(0)
+        'take `--refine 40`, or mcmc'
+    """
+    return f"take `--refine {max(_GRADIENTS, 4 * gradients)}`, or mcmc"
+
+
+def _mean(x: Tensor) -> tuple[float, float]:
+    """Mean and standard error."""
+    return float(x.mean()), float(x.std()) / math.sqrt(len(x))

@@ -1,0 +1,118 @@
+"""Answers to records are tried on new trajectories: what is worse than the prior, or too narrow, is told and mended."""
+
+import functools
+
+import pytest
+import torch
+
+from physinv.config.seeds import seeds
+from physinv.laws.observation import Observation
+from physinv.laws.operators import everything
+from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.monte_carlo.laplace import descend
+from physinv.methods.classical.monte_carlo.path import fit_path_model
+from physinv.methods.classical.monte_carlo.refine import RefinedRecord
+from physinv.methods.classical.monte_carlo.weak_constraint import weak_constraint
+from physinv.methods.problem import RecordAnswer
+from physinv.runs.sampling.tried import remedy_of, try_record
+from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
+
+OU = OrnsteinUhlenbeck(dim=4, components=1, spread=0.0, width=1.0, rate=0.5, noise=0.5, horizon=1.0, steps=2)
+LINEAR = ObservationRecord((0.5, Observation(everything, 0.3)), (1.0, Observation(everything, 0.3)))
+SQUARE = ObservationRecord((0.0, Observation(torch.square, 1.0)))
+STREAM = seeds(0).child("reconstruction", "trial")
+FOUR = torch.full((1, 4), 4.0)
+
+
+class Prior(RecordAnswer):
+    """Draws that know nothing of the record."""
+
+    def sample(self, final, n, *, generator=None):
+        return OU.initial(len(final) * n, generator=generator).reshape(len(final), n, 4)
+
+    def mean(self, final):
+        return torch.zeros(len(final), 4)
+
+    def sample_at(self, y, n, times, *, generator=None):
+        raise AssertionError("only initial states are asked for")
+
+
+class TriedPrior(Prior):
+    """The same, which asks for a trial."""
+
+    tried = 48
+
+
+def laplace(record):
+    """The Gaussian around one minimum; of a square there are two, of which it does not know."""
+    return weak_constraint(OU, record, functools.partial(descend, steps=5))
+
+
+def tried(answer, record, y=None):
+    y = torch.zeros(1, 4 * len(record.entries)) if y is None else y
+    return try_record(answer, OU, record, y, STREAM, remedy_of(0))
+
+
+def test_one_of_two_signs_is_told_and_mixed_with_the_prior(generator):
+    found = tried(laplace(SQUARE), SQUARE)
+    assert isinstance(found, RecordAnswer)
+    assert found.share < 0.6
+    worse, narrow = found.warnings
+    assert worse.startswith(f"{1 - found.share:.0%} of the draws are of the prior: on 48 new trajectories draws given ")
+    assert narrow.startswith("90 % intervals of these draws are too narrow, or biased: on 48 new trajectories they hold")
+    assert narrow.endswith("; take `--refine 40`, or mcmc.")
+    drawn = found.sample_at(FOUR, 4000, [0.0, 1.0, 2.0], generator=generator)
+    alone = laplace(SQUARE).sample(FOUR, 1, generator=generator)
+    other = (drawn[0, :, 0].sign() != alone[0, 0].sign()).double().mean()
+    assert float(other) == pytest.approx((1 - found.share) / 2, abs=5 * 0.25**0.5 / 4000**0.5)
+    # States at two times are of one trajectory, whose correlation is exp(-.5) or less where the first is known better.
+    correlation = torch.corrcoef(drawn[0, :, :2, 0].T)[0, 1]
+    assert 0.4 < float(correlation) < 1
+
+
+def test_right_draws_are_what_they_were(generator):
+    answer = laplace(LINEAR)
+    found = tried(answer, LINEAR)
+    assert (found.share, found.warnings) == (1.0, ())
+    y = torch.ones(1, 8)
+    same = (a.sample(y, 5, generator=torch.Generator().manual_seed(0)) for a in (found, answer))
+    assert torch.equal(*same)
+
+
+def test_what_is_missing_is_missing_in_the_trial():
+    """With nothing but the first number missing, an answer that must have it is told to be wrong."""
+    seen = []
+
+    class Watched(type(laplace(LINEAR))):
+        def sample(self, final, n, *, generator=None):
+            seen.append(final.isnan().sum(0).tolist())
+            return super().sample(final, n, generator=generator)
+
+    answer = laplace(LINEAR)
+    watched = Watched(answer.model, answer.record, answer.lower)
+    y = torch.ones(2, 8)
+    y[0, 0] = torch.nan
+    tried(watched, LINEAR, y)
+    assert seen == [[24, *[0] * 7]]
+
+
+def test_what_tells_itself_is_not_tried():
+    answer = Prior()
+    found = tried(answer, LINEAR)
+    assert (found.answer, found.share, found.warnings) == (answer, 1.0, ())
+
+
+def test_refined_draws_have_both_signs(generator):
+    """Chains do not cross from one sign to the other: they begin at draws that have both."""
+
+    model = fit_path_model(OU, generator=generator)
+    found = tried(RefinedRecord(TriedPrior(), model, SQUARE, 100), SQUARE)
+    assert (found.share, found.warnings) == (1.0, ())
+    drawn = found.sample(FOUR, 1000, generator=generator)[0].double()
+    x = torch.linspace(0, 5, 5001, dtype=torch.float64)
+    density = (-x.square() / 2 - (x.square() - 4).square() / 2).softmax(0)
+    mean = float(density @ x)
+    deviation = float((density @ x.square() - mean**2).sqrt())
+    assert 0.4 < float((drawn > 0).double().mean()) < 0.6
+    assert float(drawn.abs().mean()) == pytest.approx(mean, abs=5 * deviation / 4000**0.5)
+    assert float(drawn.abs().std()) == pytest.approx(deviation, rel=5 / 8000**0.5)
