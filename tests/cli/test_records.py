@@ -105,13 +105,27 @@ def test_a_record_in_files_with_a_forecast(folder, physinv, tmp_path):
     assert physinv("evaluate", out)[0] == 0
 
 
+def test_draws_given_a_record_are_refined(folder, physinv, tmp_path):
+    """Exact draws stay exact, by their squared distance from the exact mean, and the file says how they were moved."""
+    out = tmp_path / "refined.hdf5"
+    at = ("--observe", "sensors:0.5", "--observed-noise", 0.05, "--at", "0.1,0.2", "--frames", "0.2,0.3")
+    data = ("--data", folder / "heat/data/test", "--samples", 8, "--refine", 8, "--limit", 2)
+    code, _, err = physinv(*words(folder, out, *data, *at))
+    assert code == 0, err
+    recon = read_reconstruction(out)
+    assert recon.info["refine"] == 8
+    law, times = Heat(size=8, steps=4).exact().given(recon.record), [0.2, 0.3]
+    gap = (recon.frames.double() - law.mean_at(recon.seen.double(), times)[:, None]) / law.deviation_at(times)
+    # of the smoothest waves some 10 x 2 x 8 numbers are independent: five standard errors of their mean square
+    assert torch.allclose(gap.square().mean((0, 1, 3, 4, 5)), torch.ones(2, dtype=torch.float64), atol=5 * 0.11)
+
+
 def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
     out, data = tmp_path / "c.hdf5", ("--data", folder / "heat/data/test")
     for more, told in (
         ((*data, "--at", "0.1,0.3"), "`at` must be stored times, 0 to 0.2 in 4 steps of 0.05, got [0.3]"),
         ((*data, "--at", "a"), "`--at` must be numbers separated by commas"),
         ((*data, "--frames", "all"), "give `--data` with `--at`"),
-        ((*data, "--at", "0.1", "--refine", 8), "`--refine` is not for observations at several times"),
         ((*data, "--at", "0.1", "--certify", 0), "`--certify` is not for observations at several times"),
         ((*data, "--at", "0.1", "--variable", "u"), "`--variable` is not for observations at several times"),
         (("--record", folder / "record.toml", "--at", "0.1"), "give `--data` with `--at`"),

@@ -9,6 +9,7 @@ import torch
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
+from physinv.laws.operators import named
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import fit_run, load_run, train_run
@@ -29,7 +30,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
         ({"steps": -1}, "`steps` must be at least 1, got -1"),
         ({"answer": "flow", "observe": "coarse:2"}, "`observe` needs `answer` samples, got 'flow'"),
         ({"refine": -4}, "`refine` must be 0 or more"),
-        ({"refine": 20, "answer": "mean"}, "moves samples given the whole final state, got 20 with `answer` 'mean'"),
+        ({"refine": 20, "answer": "mean"}, "and moves samples, got 20 with `answer` 'mean'"),
     ],
 )
 def test_wrong_plans_are_refused(values, message):
@@ -108,6 +109,22 @@ def test_samples_do_not_depend_on_the_memory_bound(kind, trained, tmp_path):
     for other in found[1:]:
         assert torch.allclose(found[0], other, atol=1e-4 * float(found[0].std()))  # float32, other sizes of batches
     assert float((found[0][:, 0] - found[0][:, 1]).abs().max()) > 1e-2 * float(found[0].std())
+
+
+@pytest.mark.parametrize("method", ["physinv", "gauss-newton"])
+def test_refined_samples_given_a_part_are_exact(method, trained, tmp_path):
+    """By a run of whole final states, in two stages, and by a method that takes the observed numbers themselves."""
+    run, data = trained("steps")
+    if method != "physinv":
+        splits = [TrajectoryDataset(data.path.parent / split) for split in ("train", "valid")]
+        run = fit_run(*splits, method=method)
+    plan = SamplingPlan(samples=400, refine=40, observe="sensors:0.5", observed_noise=0.3, certify=0, limit=4)
+    reconstruct(run, data, tmp_path / "x.hdf5", plan)
+    found, process = read_reconstruction(tmp_path / "x.hdf5"), run.simulator
+    law = process.exact().given(named("sensors:0.5", 0.3, process.shape, seed=0))
+    mean, deviation = law.mean(found.seen.double()), law.deviation_at([0.0])[:, 0]
+    assert bool(((found.samples.double().mean(1) - mean).abs() < 5 * deviation / 20).all())
+    assert bool(((found.samples.double().std(1) / deviation - 1).abs() < 0.2).all())
 
 
 def test_partial_observations_do_not_depend_on_it_either(trained, tmp_path):

@@ -62,7 +62,9 @@ class Nothing(torch.nn.Module):
         return torch.zeros_like(x[:, : x.shape[1] // 2])
 
 
-@pytest.mark.parametrize("operator", [lambda x: x.flatten(1).amax(1, keepdim=True), lambda x: x.flatten(1).sort(1).values])
+@pytest.mark.parametrize(
+    "operator", [lambda x: x.flatten(1).amax(1, keepdim=True), lambda x: x.flatten(1).sort(1).values]
+)
 def test_operators_that_look_linear_at_equal_numbers_weigh_draws_of_the_prior(operator, generator):
     """The largest of equal numbers doubles with them, and no matrix is what it does."""
     heat = Heat(size=4, dimension=1, steps=4)

@@ -59,7 +59,9 @@ def test_one_of_two_signs_is_told_and_mixed_with_the_prior(generator):
     assert found.share < 0.6
     worse, narrow = found.warnings
     assert worse.startswith(f"{1 - found.share:.0%} of the draws are of the prior: on 48 new trajectories draws given ")
-    assert narrow.startswith("90 % intervals of these draws are too narrow, or biased: on 48 new trajectories they hold")
+    assert narrow.startswith(
+        "90 % intervals of these draws are too narrow, or biased: on 48 new trajectories they hold"
+    )
     assert narrow.endswith("; take `--refine 40`, or mcmc.")
     drawn = found.sample_at(FOUR, 4000, [0.0, 1.0, 2.0], generator=generator)
     alone = laplace(SQUARE).sample(FOUR, 1, generator=generator)

@@ -55,7 +55,7 @@ from physinv.processes.varying import Varying
 
 _BEGIN = 0.3  # length of the first steps
 _QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
-_SMALL, _PARTICLES = 40, 64  # moving components up to which populations are annealed, and particles of each
+_SMALL, _SEEN, _PARTICLES = 40, 256, 64  # components up to which populations are annealed (records), and their paths
 _SHORTEST = 8  # iterations of a population between two looks
 _NUMBERS = 2**26  # coordinates of particles that are moved at once
 
@@ -74,8 +74,7 @@ class PathPosterior(Answer):
         most: How many times ``iterations`` an observation may take.
         seed: Seed of the draws behind :meth:`mean`.
         late: Share of the steps, the last ones, whose noise is integrated out after linearisation.
-        particles: Paths of the population that each chain is, annealed from the prior; 0: chains of one path each,
-            that begin around two minima.
+        particles: Paths of the population that each chain is, annealed from the prior; 0: one path, around minima.
         of_records: The same for answers to records.
         record: What is seen at which times; None: final states are seen whole.
         frames: Times whose states :meth:`explore` draws; none: initial states.
@@ -355,7 +354,7 @@ def fit_mcmc(
             of fields mix faster with .25, and nothing else changes as long as x_T tells the path of these steps.
         substeps: Solver steps between stored times; None: as many as the process takes.
         particles: Paths of the population that each chain is, annealed from the prior, for several modes or
-            strong bends. 0: one path a chain, from minima. None: 64 for records and up to 40 numbers, else 0.
+            strong bends. 0: one path a chain, from minima. None: 64 up to 40 numbers (records: 256), else 0.
 
     Returns:
         The posterior, ready for observations.
@@ -381,7 +380,8 @@ def fit_mcmc(
 def _counts(model: PathModel, particles: int | None, late: float) -> tuple[int, int]:
     """Particles of each population, given whole final states and given records, whose noise is easier to follow."""
     if particles is None:
-        return _PARTICLES if len(model.whitening) <= _SMALL and not late else 0, 0 if late else _PARTICLES
+        d = float("inf") if late else len(model.whitening)
+        return _PARTICLES * (d <= _SMALL), _PARTICLES * (d <= _SEEN)
     if particles < 0:
         raise ValueError(f"`particles` must be 0 or more, got {particles}.")
     if particles and late:
