@@ -122,10 +122,12 @@ def answers(way: str, run: Run, record: pi.ObservationRecord, y: Tensor, refine:
         if refine and way not in ("mcmc", "importance"):
             model = fit_path_model(process, generator=torch.Generator().manual_seed(0))
             answer = RefinedRecord(answer, model, record, refine)
-        tried = try_record(answer, process, record, y, seeds(0).child("reconstruction", "trial"), remedy_of(refine))
+        tried, lines = try_record(
+            answer, process, record, y, seeds(0).child("reconstruction", "trial"), remedy_of(refine)
+        )
         drawn = tried.sample(y, DRAWS, generator=generator)
     told = {str(w.message) for w in caught if issubclass(w.category, UserWarning)}
-    return drawn, sorted({*told, *tried.warnings})
+    return drawn, sorted({*told, *lines})
 
 
 def of_final(

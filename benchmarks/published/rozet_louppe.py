@@ -29,6 +29,7 @@ from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoo
 from simulators.vectors.lorenz import Lorenz63
 
 STEP, STATES = 0.025, 65
+PARTICLES, DRAWS = 4096, 64  # for each of the observations whose likelihoods are averaged
 SETTINGS = {"few": (8, 0.05), "many": (1, 0.25)}
 PUBLISHED = {
     "few: log p(x)": 81.8,
@@ -54,8 +55,10 @@ class NoisySteps(Lorenz63):
         return self.drift_flow(x, t0, t1) + self.diffuse(dw[0], t1)
 
 
-def figures(seed: int, observations: int = 4, draws: int = 1024, particles: int = 16_384) -> dict[str, float]:
-    """The figures of some observations."""
+def figures(
+    seed: int, observations: int = 4, draws: int = 1024, particles: int = 16_384, likelihoods: int = 16
+) -> dict[str, float]:
+    """The figures of some observations, and log p(y|x) of more of them."""
     times = [round(STEP * i, 6) for i in range(STATES)]
     process = NoisySteps(noise=1.0, spread=1.0, spin_up=STEP * 1024, horizon=times[-1], steps=STATES - 1)
     generator = seeds(seed).child("comparison", "example").generator()
@@ -74,17 +77,29 @@ def figures(seed: int, observations: int = 4, draws: int = 1024, particles: int 
             )
         found[f"{name}: log p(x)"] = float(log_prior(process, x).mean())
         seen = record.log_prob(y.repeat_interleave(draws, 0), x[:, :, ::every].flatten(0, 1))
-        true = record.log_prob(y, truth[:, ::every])
         found[f"{name}: log p(y|x)"] = float(seen.mean())
-        found[f"{name}: log p(y|x) of the truth"] = float(true.mean())
-        found[f"{name}: its mean over all observations"] = -y.shape[1] * (math.log(2 * math.pi * noise**2) + 1) / 2
-        gap = seen.reshape(len(y), draws).mean(1) - true
-        found[f"{name}: draws less truth"] = float(gap.mean())
-        if observations > 1:
-            found[f"{name}: standard error of that"] = float(gap.std()) / math.sqrt(observations)
+        found |= {f"{name}: {key}": v for key, v in plausible(process, record, likelihoods, seed).items()}
         found[f"{name}: distance of two runs"] = distance(x, other)
         found[f"{name}: distance to particles with their past"] = distance(x, kept)
     return found
+
+
+def plausible(process: NoisySteps, record: pi.ObservationRecord, count: int, seed: int) -> dict[str, float]:
+    """Mean of log p(y|x) over observations, as it must be, of draws, and of draws less that of the truth."""
+    generator = seeds(seed).child("comparison", "samples").generator()
+    states = process.simulate(count, list(record.times), generator=generator)
+    y = record.observe(states, generator=generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        x = ParticleSmoother(process, record, PARTICLES).sample_at(y, DRAWS, list(record.times), generator=generator)
+    seen = record.log_prob(y.repeat_interleave(DRAWS, 0), x.flatten(0, 1)).reshape(count, DRAWS).mean(1)
+    gap, scale = seen - record.log_prob(y, states), record.deviations(states[:1, 0])
+    return {
+        f"log p(y|x) of {count} observations": float(seen.mean()),
+        "its mean over all observations": -float(((2 * math.pi * scale.square()).log() + 1).sum()) / 2,
+        "log p(y|x) less that of the truth": float(gap.mean()),
+        "standard error of that": float(gap.std()) / math.sqrt(count),
+    }
 
 
 def log_prior(process: NoisySteps, x: Tensor) -> Tensor:

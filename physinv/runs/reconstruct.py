@@ -136,8 +136,7 @@ def reconstruct(
         if "prior" not in run.info:
             trial = seeds(plan.seed).child("reconstruction", "trial")
             y = torch.zeros(1, sum(record.sizes(torch.zeros(1, *run.simulator.shape))), device=device)
-            answer = try_record(answer, run.simulator, record, y, trial, remedy_of(plan.refine))
-            told_before += answer.warnings
+            answer, told_before = try_record(answer, run.simulator, record, y, trial, remedy_of(plan.refine))
 
     # Nonlinear fields that are seen in part, by a run that is not trained for that.
     staged = None

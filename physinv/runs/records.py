@@ -41,7 +41,7 @@ from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
-from physinv.runs.sampling.tried import TriedRecord, remedy_of, try_record
+from physinv.runs.sampling.tried import remedy_of, try_record
 from physinv.runs.sampling.waiting import waiting
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
@@ -148,10 +148,10 @@ def reconstruct_record(
     if isinstance(process, Varying):
         shown = process.hidden(shown)
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
+    before = list[str]()
     if "prior" not in run.info:  # that of a run of its own is not the one of the process, of which trials are made
         trial = seeds(plan.seed).child("reconstruction", "trial")
-        given = try_record(given, process, record, y.to(run.device), trial, remedy_of(plan.refine))
-    before = list(given.warnings) if isinstance(given, TriedRecord) else []
+        given, before = try_record(given, process, record, y.to(run.device), trial, remedy_of(plan.refine))
     if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
         announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")

@@ -47,13 +47,11 @@ class TriedRecord(RecordAnswer):
         answer: The answer.
         process: The process, whose trajectories are the prior.
         share: Share of the draws that are the answer's.
-        warnings: What the trial found.
     """
 
     answer: RecordAnswer
     process: Simulator
-    share: float = 1.0
-    warnings: tuple[str, ...] = ()
+    share: float
 
     def sample(
         self, final: Any, n: int, *, generator: torch.Generator | None = None
@@ -67,10 +65,10 @@ class TriedRecord(RecordAnswer):
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n time *state"]:
         drawn = self.answer.sample_at(y, n, times, generator=generator)
-        if self.share >= _ALL:
-            return drawn
         keep = torch.rand(drawn.shape[:2], generator=generator, device=drawn.device) < self.share
         every = sorted({0.0, float(self.process.horizon), *map(float, times)})
+        if bool(keep.all()):
+            return drawn
         prior = self.process.simulate(int((~keep).sum()), every, generator=generator, device=drawn.device)
         mixed = drawn.clone()
         mixed[~keep] = prior[:, [every.index(float(t)) for t in times]].to(drawn)
@@ -85,7 +83,7 @@ def try_record(
     y: Float[Tensor, "rows seen"],
     stream: Seeds,
     remedy: str,
-) -> TriedRecord:
+) -> tuple[RecordAnswer, list[str]]:
     """Answer new trajectories, and compare with their true initial states and with draws of the prior.
 
     Args:
@@ -97,13 +95,14 @@ def try_record(
         remedy: What the user can do where draws are not right.
 
     Returns:
-        The answer with what the trial found.  There is none for answers that do not ask for it, states of more than
-        1024 numbers, unknown parameters, and processes of which no new trajectories can be made.
+        The answer, mixed with the prior where that is better, and a sentence on each thing that is not right.  There is
+        no trial of answers that do not ask for it, of states of more than 1024 numbers, of unknown parameters, and of
+        processes of which no new trajectories can be made.
     """
-    plain, numbers, count = TriedRecord(answer, process), math.prod(process.shape), getattr(answer, "tried", 0)
+    numbers, count = math.prod(process.shape), getattr(answer, "tried", 0)
     known = process.startable and process.known and not process.unknown and record.level is None
     if not count or not known or numbers > _LARGEST:
-        return plain
+        return answer, []
     generator = stream.generator(y.device)
     grid = sorted({0.0, float(process.horizon), *record.times})
     states = process.simulate(count, grid, generator=generator, device=y.device)
@@ -114,7 +113,7 @@ def try_record(
         drawn = answer.sample(seen, _DRAWS, generator=generator)
     good = drawn.flatten(1).isfinite().all(1) & states.flatten(1).isfinite().all(1)
     if int(good.sum()) < 2:
-        return plain
+        return answer, []
     prior = process.initial(_PRIOR, generator=generator, device=y.device)
     drawn, truth = drawn[good], states[good, 0]
 
@@ -140,7 +139,7 @@ def try_record(
             f"90 % intervals of these draws are {kind}: {trial} they hold {inside:.0%} of the true values "
             f"(+- {doubt:.0%}); {remedy}."
         )
-    return TriedRecord(answer, process, share, tuple(told))
+    return answer if share >= _ALL else TriedRecord(answer, process, share), told
 
 
 def remedy_of(gradients: int) -> str:
