@@ -37,7 +37,7 @@ from physinv.posterior.several_times.particles import Cloud
 from physinv.processes.simulator import Simulator
 
 _LEAST = 20.0  # particles that count, below which a warning is given
-_VECTORS, _FIELDS = 48, 16  # new trajectories on which draws are tried
+_VECTORS, _FIELDS, _NUMBERS = 48, 16, 2**11  # new trajectories on which draws are tried, and numbers in those of fields
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,11 @@ class TwistedReversal:
 
     @property
     def tried(self) -> int:
-        """On how many new trajectories draws are to be tried first; those of fields take a network at every point."""
-        return _FIELDS if self._simulator.layout.space else _VECTORS
+        """On how many new trajectories draws are to be tried first; none of large fields, whose particles are dear."""
+        if not self._simulator.layout.space:
+            return _VECTORS
+        count = min(_FIELDS, _NUMBERS // math.prod(self._simulator.shape))
+        return count if count >= _FIELDS // 2 else 0
 
     def sample(
         self, final: Any, n: int, *, generator: torch.Generator | None = None
