@@ -14,6 +14,7 @@ from physinv.laws.exact import LinearGaussian
 from physinv.laws.observation import Observation
 from physinv.laws.operators import everything
 from physinv.laws.record import ObservationRecord
+from physinv.methods.classical.monte_carlo import particle_smoother
 from physinv.methods.classical.monte_carlo.laplace import descend
 from physinv.methods.classical.monte_carlo.mcmc import PathPosterior, fit_mcmc
 from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoother
@@ -147,6 +148,23 @@ def test_the_past_of_long_records_keeps_its_variety():
     # 1000 particles, of which half count, choose among each other: errors of 1 / sqrt(500) of a deviation, five of them
     assert torch.allclose(drawn[0].std(0), wide, rtol=5 / math.sqrt(2 * 500))
     assert bool(((drawn[0].mean(0) - exact.mean_at(y.double(), [0.0, 1.0])[0]).abs() < 5 * wide / math.sqrt(500)).all())
+
+
+def test_particles_whose_past_is_rich_are_drawn_as_they_are(monkeypatch, generator):
+    """Of 40,000 runs that see one number at the end thousands count: none is drawn backward, which takes far longer."""
+
+    def backward(*args, **kwargs):
+        raise AssertionError("drawn backward")
+
+    monkeypatch.setattr(particle_smoother, "draw_backward", backward)
+    record = ObservationRecord((2.0, SENSOR))
+    law, y = LinearGaussian(OU, 2.0, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64)).given(record), [[0.7]]
+    smoother = ParticleSmoother(OU, record, 40_000)
+    drawn = smoother.sample_at(torch.tensor(y), 1000, [0.0, 1.0], generator=generator).double()
+    deviation = law.deviation_at([0.0, 1.0])
+    assert bool(((drawn.mean(1) - law.mean_at(torch.tensor(y, dtype=F64), [0.0, 1.0])).abs() < 0.16 * deviation).all())
+    with pytest.raises(AssertionError, match="drawn backward"):
+        smoother.sample_at(torch.tensor(y), 20_000, [0.0], generator=generator)
 
 
 def test_what_has_no_answer_is_refused():

@@ -2,9 +2,10 @@
 
 Particles run forward from the initial law, are weighted by each entry of the record when its last time is reached, and
 resampled with their whole past.  No density of the process is needed.  What that costs is the variety of the past: few
-ancestors are left where a record is long.  Of vectors of up to four numbers with noise on each, seen at one time after
-another, trajectories are therefore drawn backward (:mod:`~physinv.methods.classical.monte_carlo.backward_draws`), and
-all that is asked of the particles is to be many at each time.
+ancestors are left where a record is long.  Where there are ten for each draw they serve.  Else, of vectors of up to
+four numbers with noise on each, seen at one time after another, trajectories are drawn backward
+(:mod:`~physinv.methods.classical.monte_carlo.backward_draws`), and all that is asked of the particles is to be many at
+each time.
 
 References:
     Gordon, Salmond and Smith (1993), Novel approach to nonlinear/non-Gaussian Bayesian state estimation;
@@ -41,6 +42,7 @@ from physinv.processes.varying import Varying
 
 _WANTED = 100  # ancestors left, or particles that count, below which a warning is given
 _NUMBERS = 4  # of a state, up to which trajectories are drawn backward
+_PLENTY = 10  # ancestors for each draw, from which on the past of particles is drawn as it is
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,10 @@ class ParticleSmoother(RecordAnswer):
         drawn, least = [], []
         for row in self._rows(y):
             cloud, passed = self._run(row, grid, generator)
+            if float(cloud.ancestors) >= _PLENTY * n:  # the past has kept its variety
+                least.append(cloud.ancestors)
+                drawn.append(cloud.draw(n, times, generator=generator)[0])
+                continue
             least.append(cloud.least)
             drawn.append(draw_backward(self.simulator, step, passed, n, times, generator=generator))
         _say(torch.cat(least), "particles that count at some time")
