@@ -30,7 +30,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
         ({"steps": -1}, "`steps` must be at least 1, got -1"),
         ({"answer": "flow", "observe": "coarse:2"}, "`observe` needs `answer` samples, got 'flow'"),
         ({"refine": -4}, "`refine` must be 0 or more"),
-        ({"refine": 20, "answer": "mean"}, "and moves samples, got 20 with `answer` 'mean'"),
+        ({"refine": 20, "answer": "mean"}, "`refine` moves samples, got 20 with `answer` 'mean'"),
     ],
 )
 def test_wrong_plans_are_refused(values, message):

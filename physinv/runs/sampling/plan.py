@@ -98,9 +98,7 @@ class SamplingPlan:
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
         if self.refine and self.answer != "samples":
-            raise ValueError(
-                f"`refine` moves samples, got {self.refine} with `answer` {self.answer!r}; leave it out."
-            )
+            raise ValueError(f"`refine` moves samples, got {self.refine} with `answer` {self.answer!r}; leave it out.")
         if self.weigh and (self.weigh < self.samples or self.answer != "samples" or self.observe is not None):
             raise ValueError(
                 f"`weigh` must be 0 or at least `samples`, and weighs samples given the whole final state, got "
