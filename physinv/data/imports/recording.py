@@ -219,6 +219,7 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
                 f"{'; '.join(unfit)}; correct the file, or name the axes with `--dims` and give `{_remedy(unfit)}`."
             )
         if a.ndim == 1:  # columns of a table
+            _refuse_disorder(states, path)
             lines = [str(n) for n, v in states.data_vars.items() if v.ndim == 1 and is_line(v.variable)]
             such = f', such as `--times "{lines[0]}"`' if lines else ""
             raise ValueError(
@@ -239,6 +240,19 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
             f"{path} does not say at which times its {a.sizes['time']} states were taken; give `--times`, a step such "
             "as 0.1, first:last, or the name of a variable."
         )
+
+
+def _refuse_disorder(states: xr.Dataset, path: str) -> None:
+    """Raise ValueError where a column of times goes back, or tells one of them twice."""
+    for name in states.data_vars:
+        v = states[name].values
+        if role_of(str(name)) == "time" and v.ndim == 1 and v.dtype.kind in "iufM" and not is_line(v):
+            row = int((v[1:] <= v[:-1]).argmax()) + 1
+            raise ValueError(
+                f"`{name}` of {path} must increase from row to row, and row {row + 1} holds {v[row]} after "
+                f"{v[row - 1]}; sort the rows, make one of all that belongs to a time, or say the times with "
+                f"`--times`.{_pairs_of_columns(states)}"
+            )
 
 
 def _pair(states: xr.Dataset) -> str:

@@ -57,6 +57,7 @@ def states_of(
     names, left = _picked(source, names_of(variable), named, path)
     picked = {n: _plain(source, n, path) for n in names}
     example, unfit = named_axes.about_axes(source, picked, times, path)
+    source = _also_called(source, picked, names_of(dims))
     picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
     notes += told
     text = _text(source, [str(d) for n in names for d in source[n].dims])
@@ -78,6 +79,15 @@ def states_of(
         family=source.attrs.get("family", "xarray"),
     )
     return states
+
+
+def _also_called(source: xr.Dataset, picked: Mapping[str, xr.DataArray], dims: Sequence[str]) -> xr.Dataset:
+    """All variables, and the file's own positions and times along axes that the user renamed, by the new names."""
+    longest = max(picked.values(), key=lambda a: a.ndim)
+    if len(dims) != longest.ndim:
+        return source
+    own = {new: source[old].variable for old, new in zip(longest.dims, dims, strict=True) if old in source.variables}
+    return source.assign({new: v for new, v in own.items() if new not in source.variables and new not in source.dims})
 
 
 def state_array(states: xr.Dataset) -> NDArray[np.float64]:
