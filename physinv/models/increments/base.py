@@ -152,7 +152,7 @@ class IncrementLaw(nn.Module):
         A network knows where errors are large within what it saw, and not beyond it.
 
         Args:
-            gap: Errors of means, whose mean square counts.
+            gap: Errors of means, of which the mean modulus counts: single large errors do not say how large all are.
             times: Size of the additional errors in units of these.
         """
 

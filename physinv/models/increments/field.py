@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["FieldIncrements"]
 
 import itertools
+import math
 
 import torch
 from jaxtyping import Float
@@ -93,7 +94,7 @@ class FieldIncrements(IncrementLaw):
         self.scale.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
 
         floor = (LEAST * layout.moving(self.scale)).square()
-        self.unit.copy_(torch.maximum(self._squares(initial - estimate), floor).sqrt())
+        self.unit.copy_(torch.maximum(self._mean(layout.moving(initial - estimate).square()), floor).sqrt())
 
     def loss(
         self,
@@ -172,14 +173,14 @@ class FieldIncrements(IncrementLaw):
 
     @torch.no_grad()
     def widen(self, gap: Float[Tensor, "n *state"], times: float) -> None:
-        self.beyond.copy_(times * self._squares(gap).sqrt() / self.noise.factor[0])  # by which noise is multiplied
+        size = math.sqrt(math.pi / 2) * self._mean(self.layout.moving(gap).abs())  # of normal errors the deviation
+        self.beyond.copy_(times * size / self.noise.factor[0])  # by which noise is multiplied
 
-    def _squares(self, gap: Float[Tensor, "n *state"]) -> Float[Tensor, "*moving"]:
-        """Mean squares of errors point by point, shrunk to those of the channel as far as they are few."""
-        error = self.layout.moving(gap).square()
-        channel = self.layout.channel_mean(error).expand_as(error[0])
-        n = 0 if _uniform(self.layout) else len(error)
-        return (n * error.mean(0) + _SHARED * channel) / (n + _SHARED)
+    def _mean(self, numbers: Float[Tensor, "n *moving"]) -> Float[Tensor, "*moving"]:
+        """Means point by point, shrunk to those of the channel as far as there are few examples."""
+        channel = self.layout.channel_mean(numbers).expand_as(numbers[0])
+        n = 0 if _uniform(self.layout) else len(numbers)
+        return (n * numbers.mean(0) + _SHARED * channel) / (n + _SHARED)
 
     def _standard(self, final: Tensor, estimate: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation in units of the errors of the estimate."""

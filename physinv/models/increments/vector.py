@@ -173,7 +173,8 @@ class VectorIncrements(IncrementLaw):
         moved = self.layout.moving(gap).double()
         unit = moved.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
         values, vectors = torch.linalg.eigh((moved / unit).T @ (moved / unit) / len(moved))
-        self.beyond.copy_(times * unit * values.clamp(min=0).sqrt()[:, None] * vectors.T)
+        normal = math.sqrt(math.pi / 2) * moved.abs().mean() / moved.square().mean().sqrt().clamp(min=unit * 1e-12)
+        self.beyond.copy_(times * normal * unit * values.clamp(min=0).sqrt()[:, None] * vectors.T)
 
     def _mixture(self, final: Tensor, estimate: Tensor) -> ConditionalMixture:
         seen, guessed = self.layout.moving(final), self.layout.moving(estimate)

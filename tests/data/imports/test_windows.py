@@ -124,7 +124,7 @@ def test_nothing_is_interpolated_across_a_gap(tmp_path):
     recording = next(iter(plan.picks.values()))[0][0]
     assert all(np.allclose(np.diff(recording.times[a : a + 3]), 0.5) for a in starts)
 
-    np.savez(tmp_path / "b.npz", t=np.geomspace(1, 1e4, 80), y=np.geomspace(1, 1e4, 80))
+    np.savez(tmp_path / "b.npz", t=np.geomspace(1, 1e4, 80), u=np.geomspace(1, 1e4, 160).reshape(80, 2))
     notes = plan_import([tmp_path / "b.npz"], Choices(window=3, resample=50.0)).notes
     assert not [n for n in notes if "gaps" in n]
     with pytest.raises(ValueError, match=r"must not make more than 100 times of one of the 80 of \S+, got 0.1"):
