@@ -138,8 +138,8 @@ def fit_increments(problem: Problem) -> Increments:
     time that the recording was cut into.  What each of them says about what it did not see sets the spread, which lies
     between what it saw, as test data do.  Of other fields there is one network, and validation data set the spread.
 
-    Where all training comes before tests, each network sees all of it, validation data set the spread, and draws have
-    errors in addition, as far as those of regressions grow from there to tests
+    Where all training comes before tests, of fields there is one network, validation data widen the spread as well, and
+    draws have errors in addition, as far as those of regressions grow from there to tests
     (:func:`~physinv.methods.classical.later_times.growth_beyond`).  No physics is learned, and nothing is run
     backward in time.
 
@@ -159,9 +159,9 @@ def fit_increments(problem: Problem) -> Increments:
     part = replace(problem, settings=_settings(problem.settings, layout))
     judges_worth = independent(problem.valid.n_trajectories, problem.valid.config)
     members, n = _OF_FIELDS if layout.space else _NETWORKS, problem.train.n_trajectories
-    later = ends_before_tests(problem.train)  # parts of it would lie between what is trained on, and tests lie beyond
-    blocks = [] if later else held_out(n, _NETWORKS, problem.train.config)[:: _NETWORKS // members]
-    if layout.space and (judges_worth >= _PLENTY or not blocks):  # networks of fields are dear
+    blocks = held_out(n, _NETWORKS, problem.train.config)[:: _NETWORKS // members]
+    later = ends_before_tests(problem.train)  # its parts lie between what is trained on, and tests lie beyond
+    if layout.space and (judges_worth >= _PLENTY or not blocks or later):  # networks of fields are dear
         members, blocks = 1, []
     first, last = (problem.train.states(i) for i in (0, -1))
     judges = [problem.valid.states(i) for i in (0, -1)]
@@ -196,11 +196,10 @@ def fit_increments(problem: Problem) -> Increments:
             law.finish(*judged, generator)
         laws.append(law.eval())
     answer = Increments(linear, tuple(laws))
-    if blocks:
-        stretch = spread_factor(torch.cat(unseen, 1))
-    else:
+    stretch = spread_factor(torch.cat(unseen, 1)) if blocks else 0.0
+    if not blocks or later:
         generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
-        stretch = spread_factor(_validated(answer, judges[0][at], judges[1][at], generator))
+        stretch = max(stretch, spread_factor(_validated(answer, judges[0][at], judges[1][at], generator)))
         if judges_worth < FEWEST_INDEPENDENT:
             stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
 
