@@ -66,8 +66,9 @@ def simulate_from(
     """
     check_steps(simulator)
     x, notes = read_initial_states(path, simulator.layout)
-    for note in notes if tell is not None else ():
-        tell(note)
+    if tell is not None:
+        for note in notes:
+            tell(note)
     x = x.to(device)
     each = 4 * len(simulator.times) * x[0].numel()
     chunk = max(1, CHUNK_BYTES // each)

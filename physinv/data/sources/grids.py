@@ -114,7 +114,7 @@ def _zarr_arrays(path: Path) -> dict[str, tuple[Any, bool]]:
             members = [(path.stem, root)] if isinstance(root, zarr.Array) else list(root.members())
         _refuse_strange(told)
         arrays = {name: a for name, a in members if isinstance(a, zarr.Array)}
-        named = {
+        named: dict[str, Any] = {
             name: getattr(a.metadata, "dimension_names", None) or a.attrs.get("_ARRAY_DIMENSIONS")
             for name, a in arrays.items()
         }
