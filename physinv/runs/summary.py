@@ -127,7 +127,7 @@ def few_windows(info: Mapping[str, Any]) -> list[str]:
     return [
         f"The validation data of the run are worth {count:.1f} independent trajectories: too few to check how "
         f"wide intervals have to be, for which {_FEW} are needed. They may be too narrow, or too wide; record for "
-        "longer, or import with a shorter `--window` or a larger share `--valid`."
+        "longer, give more trajectories, or import with a shorter `--window` or a larger share `--valid`."
     ]
 
 

@@ -59,8 +59,6 @@ def from_arrays(
         raise ValueError(f"`units` must be a word, or words by name of a channel, got {describe(units)}.")
     states = as_tensor(x, "x").detach().cpu()
     values = (states.float() if states.dtype is torch.bfloat16 else states).numpy()
-    states = as_tensor(x, "x").detach().cpu()
-    values = (states.float() if states.dtype is torch.bfloat16 else states).numpy()
     places = {a: np.asarray(c, dtype=np.float64) for a, c in (coordinates or {}).items()}
     clock = as_times(times, increasing=True).cpu().numpy()
     words = [names] if isinstance(names, str) else list(names or ())
