@@ -102,3 +102,12 @@ def test_intervals_of_increments_hold_what_comes_later(field, tmp_path, generato
     for law in answer.laws:
         law.beyond.zero_()
     assert float(coverage(answer.sample(final, 32, generator=generator), truth)) < 0.75
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1e15])
+def test_growth_has_no_unit(unit, tmp_path):
+    found = []
+    for name, scale in (("one", 1.0), ("other", unit)):
+        data = cut(scale * changing(200), tmp_path / name)
+        found.append(growth_beyond(process_of(data["train"]), data["train"], data["valid"]))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)  # errors are differences of float32 numbers, 1e-5 of them here
