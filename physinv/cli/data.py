@@ -123,6 +123,7 @@ def generate(
                 device=plan.device,
                 overwrite=overwrite,
                 progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
+                tell=console.note,
             )
         console.say(f"dataset in {folder}")
         return

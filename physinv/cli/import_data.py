@@ -76,7 +76,7 @@ def import_(
               physinv import 1D_Burgers_Sols_Nu0.01.hdf5 --out datasets/burgers --boundary periodic
               physinv import sst.nc --out datasets/sst --window 6 --dry-run
     """
-    from physinv.data.checks import few_warnings, precision_warnings, size_warnings
+    from physinv.data.checks import few_warnings, value_warnings
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.importing import Choices, Planned, check_values, refuse_existing, write_import
     from physinv.data.imports.plan import plan_import
@@ -111,7 +111,7 @@ def import_(
         console.mapping({**plan.summary(), "values": checked}, as_json=False)
         console.warn(few_warnings(plan.picks, len(plan.recorded.times), cut=choices.window is not None))
         if few:
-            console.warn([*size_warnings(Planned(plan)), *precision_warnings(Planned(plan))])
+            console.warn(value_warnings(Planned(plan)))
         return
     for text in plan.notes:
         console.note(text)
@@ -125,7 +125,7 @@ def import_(
     with keeping(f"the dataset in {folder} is complete"):
         data = TrajectoryDataset(folder / "data" / "train")
         few_of = few_warnings(plan.picks, len(data.times), cut=choices.window is not None)
-        console.warn([*few_of, *size_warnings(data), *precision_warnings(data)])
+        console.warn([*few_of, *value_warnings(data)])
         splits = ", ".join(f"{split} {len(picks)}" for split, picks in plan.picks.items())
         console.say(f"dataset in {folder}: {splits} trajectories ({plan.config['split']})")
 

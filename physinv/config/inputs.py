@@ -369,5 +369,7 @@ def _label(name: str) -> str:
 
 def _array(value: Any) -> NDArray[Any]:
     """An array that torch can share memory with: writable, contiguous, in the byte order of the machine."""
+    if isinstance(value, np.ma.MaskedArray):  # what is masked is missing, and what lies under the mask no number
+        value = np.ma.filled(value.astype(np.float64), np.nan) if np.ma.is_masked(value) else value.data
     found: NDArray[Any] = np.require(value, requirements=["C", "W"])
     return found.astype(found.dtype.newbyteorder("="), copy=False)

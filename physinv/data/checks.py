@@ -9,8 +9,10 @@ __all__ = [
     "check_splits",
     "check_trajectories",
     "few_warnings",
+    "placeholder_warnings",
     "precision_warnings",
     "size_warnings",
+    "value_warnings",
 ]
 
 import math
@@ -28,6 +30,8 @@ from physinv.equations.sde import SDE
 from physinv.processes.layout import StateLayout
 
 _LOOKED_AT = 256  # trajectories
+_SEARCHED = 4096  # trajectories, for numbers that stand for missing ones
+_APART = 10.0  # times the range of all other numbers: no measured one lies so far away alone
 _SIZES = 1e-20, 1e17  # between which squares of values, and their sums, are float32 numbers of full precision
 _RESOLVED = 16.0  # roundings of float32 that the changes from one stored time to the next have to exceed
 
@@ -112,6 +116,45 @@ def precision_warnings(data: Blocks) -> list[str]:
                 "of their changes."
             )
     return found
+
+
+def placeholder_warnings(data: Blocks) -> list[str]:
+    """Say which parts of the state hold a number far from all others, such as -9999, that may stand for a missing one.
+
+    Args:
+        data: The trajectories, of which the first 4096 count.
+
+    Returns:
+        A sentence for each part of the state with the number, and the range of all others.
+    """
+    layout, ends = data.layout, dict[str, list[float]]()  # the two least and the two largest numbers that differ
+    for block in data.blocks(limit=_SEARCHED):
+        for name, place in _numbers(layout):
+            part = block[(..., *place)]
+            part = part if layout.valid is None else part[..., layout.valid.to(part.device)]
+            low, high = part.amin(), part.amax()
+            inner = part[(part > low) & (part < high)]
+            more = [inner.amin(), inner.amax()] if len(inner) else []
+            ends[name] = sorted({*ends.get(name, []), *map(float, (low, high, *more))})
+            ends[name] = [*ends[name][:2], *ends[name][2:][-2:]]
+    found = []
+    for name, numbers in ends.items():
+        for odd, rest in ((numbers[0], numbers[1:]), (numbers[-1], numbers[:-1])):
+            if len(rest) > 1 and min(abs(odd - x) for x in rest) > _APART * (rest[-1] - rest[0]):
+                found.append(
+                    f"{name} is {odd:.6g} somewhere, and lies between {rest[0]:.3g} and {rest[-1]:.3g} else: if that "
+                    "stands for a missing number, leave it empty (netCDF: name it as `_FillValue`), and fill it."
+                )
+    return found
+
+
+def _numbers(layout: StateLayout) -> list[tuple[str, tuple[Any, ...]]]:
+    """Parts of a state that move, of which those of a vector are its components: these may be of different units."""
+    moving = [(f"`{name}`", place) for name, place in layout.parts() if name not in layout.static]
+    if layout.space or layout.positions or len(moving) > 1:
+        return moving
+    count = layout.moving(torch.zeros(layout.shape)).shape[0]
+    return [(f"number {i} of {moving[0][0]}" if count > 1 else moving[0][0], (i,)) for i in range(count)]
 
 
 def check_moving(data: TrajectoryDataset, name: str) -> None:
@@ -216,3 +259,15 @@ def size_warnings(data: Blocks) -> list[str]:
         f"{most:.0e} only; write the data in another unit."
         for part in wrong
     ]
+
+
+def value_warnings(data: Blocks) -> list[str]:
+    """Say what is wrong with the values of imported data.
+
+    Args:
+        data: The trajectories.
+
+    Returns:
+        What :func:`size_warnings`, :func:`precision_warnings` and :func:`placeholder_warnings` say.
+    """
+    return [*size_warnings(data), *precision_warnings(data), *placeholder_warnings(data)]

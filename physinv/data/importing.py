@@ -35,7 +35,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry
 from physinv.data.hdf5.blocks import seal
 from physinv.data.imports.choices import Choices
-from physinv.data.imports.missing import refuse_missing
+from physinv.data.imports.missing import in_float32, refuse_missing
 from physinv.data.imports.particles import continued
 from physinv.data.imports.plan import ImportPlan, plan_import
 from physinv.data.imports.splits import Pick
@@ -284,18 +284,7 @@ def _finite(x: NDArray[np.float64], plan: ImportPlan, path: str, first: int, chu
         x = np.where(plan.mask, x, 0.0)
     if np.isnan(x).any():
         refuse_missing(plan.recordings, chunk_bytes)
-    with np.errstate(over="ignore"):
-        states = np.ascontiguousarray(x, dtype=np.float32)
-    if not np.isfinite(states).all():
-        at = tuple(np.argwhere(~np.isfinite(states))[0])
-        where = f"trajectory {first + int(at[0])} of {path}"
-        if np.isfinite(x[at]):
-            raise ValueError(
-                f"{where} holds {x[at]:.3g}, which does not fit float32 (at most {np.finfo(np.float32).max:.2g}); "
-                "write the states in larger units."
-            )
-        raise ValueError(f"{where} holds NaN or infinity; leave it out of the file.")
-    return states
+    return in_float32(x, path, first)
 
 
 def _write_varying(path: Path, picked: Sequence[Pick]) -> None:

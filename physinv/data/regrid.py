@@ -28,6 +28,8 @@ def regrid(
     coordinates: Mapping[str, NDArray[np.float64]],
     layout: StateLayout,
     source: str = "the observation",
+    *,
+    wanted_by: str = "the run",
 ) -> tuple[Float[np.ndarray, "n channels *grid"], list[str]]:
     """Return fields at the grid points of a layout.
 
@@ -39,6 +41,7 @@ def regrid(
         coordinates: Positions by axis; an axis without any must have as many points as that of the layout.
         layout: Layout with the grid that is wanted.
         source: Where the fields come from, for messages.
+        wanted_by: Whose grid it is, for messages.
 
     Returns:
         The fields, and a sentence about each axis that was changed.
@@ -60,7 +63,7 @@ def regrid(
         if axis not in coordinates:
             if n != len(target):
                 raise ValueError(
-                    f"{source} has {n} points along {axis}, the run {len(target)}; "
+                    f"{source} has {n} points along {axis}, {wanted_by} {len(target)}; "
                     "give their positions as a coordinate of the file to have them interpolated."
                 )
             continue
@@ -75,7 +78,7 @@ def regrid(
             x = np.flip(x, place)
             notes.append(f"{source}: {axis} runs the other way in the file, and was turned.")
             continue
-        x, between = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), axis, source)
+        x, between = _interpolated(np.moveaxis(x, place, -1), have, target, _wraps(layout, i), axis, source, wanted_by)
         x = np.moveaxis(x, -1, place)
         if between or n != len(target):
             notes.append(f"{source}: interpolated linearly from {n} to {len(target)} points along {axis}.")
@@ -145,6 +148,7 @@ def _interpolated(
     periodic: bool,
     axis: str,
     source: str,
+    wanted_by: str,
 ) -> tuple[NDArray[np.float64], bool]:
     """Linear interpolation along the last axis, and whether any wanted point lies between two others."""
     order = np.argsort(have)
@@ -156,14 +160,14 @@ def _interpolated(
         if abs(own - period) > _PERIOD * _spacing(have) and not _closed(x, last - first, period):
             raise ValueError(
                 f"{axis} of {source} has the period {own:g} ({len(have)} points from {first:g} to {last:g}), "
-                f"that of the run is {period:g}; give the whole of it."
+                f"that of {wanted_by} is {period:g}; give the whole of it."
             )
         have = np.concatenate([have - period, have, have + period])
         x = np.concatenate([x, x, x], axis=-1)
         target = first + np.mod(target - first, period)
     elif target.min() < first - half * (1 + _SAME) or target.max() > last + half * (1 + _SAME):
         raise ValueError(
-            f"{axis} of {source} covers {first:g} to {last:g}, the grid of the run {target.min():g} to "
+            f"{axis} of {source} covers {first:g} to {last:g}, the grid of {wanted_by} {target.min():g} to "
             f"{target.max():g}; give a field that covers it."
         )
 

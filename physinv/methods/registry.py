@@ -46,7 +46,7 @@ _OURS = {  # name: (place below physinv.methods, one line about it), in the orde
     ),
     "physinv-flow": ("own.method:fit_flow", "probability-flow ODE with the same score: one pre-image"),
     "linear": (
-        "classical.linear_estimate:fit_linear_estimate",
+        "classical.later_times:fit_linear_estimate",
         "linear estimate (LMMSE, Wiener filter) with the variance that it misses",
     ),
     "increments": (

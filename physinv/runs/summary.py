@@ -25,7 +25,8 @@ from torch import Tensor
 from physinv.config.files import load_tensors, save_tensors
 from physinv.data.dataset import TrajectoryDataset
 from physinv.evaluation.observed.final_law import FinalLaw, fit_final_law
-from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
+from physinv.methods.classical.later_times import fit_widened
+from physinv.methods.classical.linear_estimate import LinearEstimate
 from physinv.methods.saving import below, prefixed
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
@@ -75,7 +76,7 @@ def summarise(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
     initial = _some(simulator, train, 0, max(2, min(_MOST_INITIAL, _INITIAL_NUMBERS // numbers)))
     dense = 2 * min(train.n_trajectories, numbers) * numbers  # numbers in a map of all components
     small = dense <= _LINEAR_NUMBERS or train.layout.basis == "fourier"
-    linear = fit_linear(simulator, train, valid) if small else None
+    linear = fit_widened(simulator, train, valid) if small else None
     forward = fit_forward_law(simulator, train, valid) if small and not simulator.known else None
     if linear is not None and _numbers(linear.tensors()) > _LINEAR_NUMBERS:
         linear = None
@@ -126,7 +127,7 @@ def few_windows(info: Mapping[str, Any]) -> list[str]:
     return [
         f"The validation data of the run are worth {count:.1f} independent trajectories: too few to check how "
         f"wide intervals have to be, for which {_FEW} are needed. They may be too narrow, or too wide; record for "
-        "longer, or import with a shorter `--window` or a larger share `--valid`."
+        "longer, give more trajectories, or import with a shorter `--window` or a larger share `--valid`."
     ]
 
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from physinv.data.checks import check_moving, check_sizes, few_warnings, precision_warnings, size_warnings
+from physinv.data.checks import (
+    check_moving,
+    check_sizes,
+    few_warnings,
+    placeholder_warnings,
+    precision_warnings,
+    size_warnings,
+)
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.process import other_parameters, process_of
 from physinv.data.writer import TrajectoryWriter
@@ -84,3 +91,21 @@ def test_arrays_in_memory_are_of_the_process_that_is_made_of_them():
     assert other_parameters(data.config, process_of(data)) is None
     other = TrajectoryDataset.from_arrays(np.zeros((6, 2, 3)), times=[0.0, 1.0], names="z")
     assert other_parameters(other.config, process_of(data)) == "with `names` = ['z'], `sde` has ['y']"
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1.0, 1e15])
+@pytest.mark.parametrize("missing", [-9999.0, 1e3])
+def test_a_number_far_from_all_others_may_stand_for_a_missing_one(unit, missing, tmp_path, generator):
+    states = torch.randn(20, 6, 2, generator=generator) * torch.tensor([1.0, 1e3])
+    assert placeholder_warnings(written(tmp_path, unit * states)) == []
+    states[3, 2, 0] = missing
+    (told,) = placeholder_warnings(written(tmp_path, unit * states))
+    assert told.startswith(f"number 0 of `level` is {unit * missing:.6g} somewhere, and lies between ")
+
+
+def test_levels_that_are_switched_stand_for_themselves(tmp_path, generator):
+    """Two values, and heavy tails, are no placeholders."""
+    switched = (torch.rand(20, 6, 1, generator=generator) < 0.1) * 1e4
+    assert placeholder_warnings(written(tmp_path, switched)) == []
+    heavy = torch.randn(300, 6, 1, generator=generator) / torch.rand(300, 6, 1, generator=generator)
+    assert placeholder_warnings(written(tmp_path, heavy)) == []

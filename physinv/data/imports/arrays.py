@@ -15,7 +15,7 @@ import xarray as xr
 from physinv.config.inputs import Numbers, Times, as_tensor, as_times, describe
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.file_format import Header
-from physinv.data.imports.missing import find_mask, refuse_missing
+from physinv.data.imports.missing import find_mask, in_float32, refuse_missing
 from physinv.data.imports.recording import Recording
 from physinv.data.plan import CHUNK_BYTES
 from physinv.data.sources.states import states_of
@@ -57,7 +57,8 @@ def from_arrays(
         raise ValueError(f"`names` must be a word or a list of words, got {describe(names)}.")
     if not isinstance(units, str | Mapping | None):
         raise ValueError(f"`units` must be a word, or words by name of a channel, got {describe(units)}.")
-    values = as_tensor(x, "x").detach().cpu().numpy()
+    states = as_tensor(x, "x").detach().cpu()
+    values = (states.float() if states.dtype is torch.bfloat16 else states).numpy()
     places = {a: np.asarray(c, dtype=np.float64) for a, c in (coordinates or {}).items()}
     clock = as_times(times, increasing=True).cpu().numpy()
     words = [names] if isinstance(names, str) else list(names or ())
@@ -121,7 +122,7 @@ def from_xarray(
     header = Header(
         "recorded", layout, layout.shape, grid, recording.count, recording.constants, config | recording.about
     )
-    return TrajectoryDataset.of_states(torch.from_numpy(x.astype(np.float32)), header, Path(recording.path))
+    return TrajectoryDataset.of_states(torch.from_numpy(in_float32(x, recording.path)), header, Path(recording.path))
 
 
 def to_xarray(data: TrajectoryDataset) -> xr.Dataset:

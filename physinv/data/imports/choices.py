@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Choices"]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -64,7 +65,7 @@ class Choices:
             raise ValueError(f"`window` must be at least 2 states, got {self.window}.")
         if self.stride is not None and (self.window is None or self.stride < 1):
             raise ValueError(f"`stride` must be at least 1 and needs `window`, got {self.stride}.")
-        if self.period is not None and (self.window is None or self.period <= 0):
+        if self.period is not None and (self.window is None or not 0 < self.period < math.inf):
             raise ValueError(f"`period` must be a positive time and needs `window`, got {self.period:g}.")
         if self.split_by not in (None, *_SPLIT_BY):
             raise ValueError(f"`split_by` must be one of {', '.join(_SPLIT_BY)}, got {self.split_by!r}.")

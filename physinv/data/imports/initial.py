@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["read_initial_states", "simulate_from"]
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from physinv.data.generate import Progress
 from physinv.data.importing import import_trajectories
 from physinv.data.imports.choices import Choices
 from physinv.data.plan import CHUNK_BYTES
+from physinv.data.regrid import counted, regrid
 from physinv.data.sources.read import read_states
 from physinv.data.sources.states import state_array
 from physinv.processes.check_steps import check_steps
@@ -41,6 +43,7 @@ def simulate_from(
     device: torch.device | str = "cpu",
     overwrite: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """Simulate one trajectory from each initial state in a file, and write them as an imported dataset.
 
@@ -52,6 +55,7 @@ def simulate_from(
         device: Where to simulate.
         overwrite: Replace the data that are there.
         progress: Function that is told how far the simulation is.
+        tell: Function that hears what was changed in the states of the file, such as another grid.
 
     Returns:
         ``out``.
@@ -61,13 +65,25 @@ def simulate_from(
         ValueError: If the file holds states of another shape, or the simulation diverges.
     """
     check_steps(simulator)
-    x = read_initial_states(path, simulator.layout).to(device)
+    x, notes = read_initial_states(path, simulator.layout)
+    if tell is not None:
+        for note in notes:
+            tell(note)
+    x = x.to(device)
     each = 4 * len(simulator.times) * x[0].numel()
     chunk = max(1, CHUNK_BYTES // each)
     parts = []
     for number, first in enumerate(range(0, len(x), chunk)):
         generator = seeds(seed).child("data", "given", number).generator(device)
-        parts.append(simulator.run(x[first : first + chunk], generator=generator).cpu())
+        run = simulator.run(x[first : first + chunk], generator=generator).cpu()
+        if not bool(run.isfinite().all()):
+            bad = first + int((~run.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise ValueError(
+                f"the trajectory from state {bad} of {path} grows without bound; take more steps (a parameter of "
+                f"{type(simulator).__name__}, see `physinv simulators`), or leave out states of this size (up to "
+                f"{float(x[bad].abs().amax()):.3g})."
+            )
+        parts.append(run)
         if progress is not None:
             progress(min(first + chunk, len(x)), len(x))
     data = _described(torch.cat(parts), simulator)
@@ -75,7 +91,7 @@ def simulate_from(
     return import_trajectories([data], out, Choices(seed=seed), overwrite=overwrite)
 
 
-def read_initial_states(path: Path, layout: StateLayout) -> Float[Tensor, "n *state"]:
+def read_initial_states(path: Path, layout: StateLayout) -> tuple[Float[Tensor, "n *state"], list[str]]:
     """Read initial states of a process from a file of any format.
 
     Args:
@@ -83,17 +99,18 @@ def read_initial_states(path: Path, layout: StateLayout) -> Float[Tensor, "n *st
         layout: Layout of the states of the process.
 
     Returns:
-        The states, float32.
+        The states, float32, and a sentence about each axis that was turned or interpolated to the grid of the process.
 
     Raises:
-        ValueError: If the file holds states of another shape, or numbers that are not finite.
+        ValueError: If the file holds states of another shape, on points that do not cover those of the process, or
+            numbers that are not finite.
 
     Example:
         >>> import tempfile
         >>> from physinv.processes.layout import VectorLayout
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(Path(folder) / "starts.npy", np.zeros((5, 3)))
-        ...     read_initial_states(Path(folder) / "starts.npy", VectorLayout("x", 3)).shape
+        ...     read_initial_states(Path(folder) / "starts.npy", VectorLayout("x", 3))[0].shape
         torch.Size([5, 3])
     """
     found = read_states(path)
@@ -101,7 +118,7 @@ def read_initial_states(path: Path, layout: StateLayout) -> Float[Tensor, "n *st
         found = found.isel(time=0)
     if len(found.data_vars) > 1 and set(layout.names) <= set(map(str, found.data_vars)):
         found = found[list(layout.names)]
-    x = _by_name(found, layout)
+    x, notes = _by_name(found, layout, str(path))
     if x is None:
         held = ", ".join(f"`{n}` {tuple(v.shape)}" for n, v in found.data_vars.items())
         raise ValueError(f"{path} must hold states of shape {joined(layout.shape)}, got {held}.")
@@ -112,7 +129,7 @@ def read_initial_states(path: Path, layout: StateLayout) -> Float[Tensor, "n *st
         raise ValueError(
             f"state {bad} of {path} holds NaN, infinity or more than float32 holds; leave it out of the file."
         )
-    return states
+    return states, notes
 
 
 def _described(states: Float[Tensor, "n time *state"], simulator: Simulator) -> xr.Dataset:
@@ -133,21 +150,21 @@ def _described(states: Float[Tensor, "n time *state"], simulator: Simulator) -> 
     return xr.Dataset({**out, **constants}, coords, {"fields": list(out)})
 
 
-def _by_name(found: xr.Dataset, layout: StateLayout) -> NDArray[np.float64] | None:
+def _by_name(found: xr.Dataset, layout: StateLayout, path: str) -> tuple[NDArray[np.float64] | None, list[str]]:
     """The states as ``(n, *state)``: axes of space by name where the file names them, all others by shape."""
     if layout.space and set(layout.space) <= set(map(str, found.dims)):
+        found, _ = counted(found, [str(d) for d in found.dims], layout)
         found = found.transpose("sample", *layout.space, ..., missing_dims="ignore")
         x = state_array(found)[:, 0]
-        return x if x.shape[1:] == layout.shape else None
+        if x.ndim != 1 + len(layout.shape) or x.shape[1] != layout.shape[0]:
+            return None, []
+        where = {axis: np.asarray(found[axis].values, dtype=float) for axis in layout.space if axis in found.coords}
+        return regrid(x, where, layout, path, wanted_by="the process")
     arrays = [np.asarray(v.values, dtype=np.float64) for v in found.data_vars.values()]
-    x = (
-        arrays[0]
-        if len(arrays) == 1
-        else np.stack(arrays, axis=1)
-        if len({a.shape for a in arrays}) == 1
-        else arrays[0]
-    )
+    if len({a.shape for a in arrays}) > 1:
+        return None, []
+    x = arrays[0] if len(arrays) == 1 else np.stack(np.atleast_1d(*arrays), axis=1)
     for shaped in (x, x[None], x[:, None] if x.ndim else x, x[None, None]):
         if shaped.shape[1:] == layout.shape:
-            return shaped
-    return None
+            return shaped, []
+    return None, []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["find_mask", "refuse_missing"]
+__all__ = ["find_mask", "in_float32", "refuse_missing"]
 
 from collections.abc import Iterator, Sequence
 
@@ -77,3 +77,28 @@ def _missing(recording: Recording, chunk_bytes: int) -> Iterator[tuple[slice, ND
         samples = slice(a, min(a + many, recording.count))
         for b in range(0, len(recording.times), steps):
             yield samples, np.isnan(recording.read(samples, slice(b, b + steps)))
+
+
+def in_float32(x: NDArray[np.float64], path: str, first: int = 0) -> NDArray[np.float32]:
+    """Return states in float32, in which data are stored.
+
+    Args:
+        x: States, one after the other.
+        path: Where they come from, for messages.
+        first: Number of the first one there.
+
+    Raises:
+        ValueError: If a number is not finite, or too large.
+    """
+    with np.errstate(over="ignore"):
+        states = np.ascontiguousarray(x, dtype=np.float32)
+    if not np.isfinite(states).all():
+        at = tuple(np.argwhere(~np.isfinite(states))[0])
+        where = f"trajectory {first + int(at[0])} of {path}"
+        if np.isfinite(x[at]):
+            raise ValueError(
+                f"{where} holds {x[at]:.3g}, which does not fit float32 (at most {np.finfo(np.float32).max:.2g}); "
+                "write the states in larger units."
+            )
+        raise ValueError(f"{where} holds NaN or infinity; leave it out of the file.")
+    return states

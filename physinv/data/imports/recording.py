@@ -18,6 +18,8 @@ from physinv.data.sources.roles import role_of
 from physinv.data.sources.states import state_array
 from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
 
+_GAP = 10.0  # times the intervals around it: where nothing was recorded
+_FINEST = 100  # times to be interpolated from one, at most
 _FRAMES = "`--frames`, such as `--frames initial,final --times 0:1`"
 
 
@@ -96,21 +98,30 @@ class Recording:
         return x
 
     def resampled(self, step: float) -> Recording:
-        """Interpolate linearly to evenly spaced times.
+        """Interpolate linearly to evenly spaced times, but not across gaps of the recording.
 
         Args:
             step: Time from one state to the next.
 
         Returns:
-            The same states at the times first, first + step, ...
+            The same states at the times first, first + step, ..., without those in gaps.
 
         Raises:
-            ValueError: If the step leaves fewer than 2 times.
+            ValueError: If the step leaves fewer than 2 times, or makes far more than there are.
         """
         span = self.times[-1] - self.times[0]
         if not 0 < step <= span:
             raise ValueError(f"`--resample` must be a step between 0 and {span:g}, got {step:g}.")
+        if span / step > _FINEST * len(self.times):
+            raise ValueError(
+                f"`--resample` must not make more than {_FINEST} times of one of the {len(self.times)} of {self.path}, "
+                f"got {step:g}; take a larger step."
+            )
         grid = self.times[0] + step * np.arange(int(span / step * (1 + 1e-12)) + 1)
+        gap = _gaps(self.times)
+        within = np.clip(np.searchsorted(self.times, grid, side="right") - 1, 0, len(gap) - 1)
+        invented = gap[within] & (grid > self.times[within]) & (grid < self.times[within + 1])
+        grid = grid[~invented]
         moving = [n for n in self._states.data_vars if "time" in self._states[n].dims]
         states = self._states.drop_dims("time").merge(self._states[moving].interp(time=grid, method="linear"))
         states = states[list(self._states.data_vars)].assign_attrs(self._states.attrs)
@@ -120,6 +131,8 @@ class Recording:
         beside = {k: np.stack([np.interp(grid, self.times, row) for row in v]) for k, v in self.context.items()}
         other = Recording(states, beside)
         other.notes.append(f"interpolated linearly to {len(grid)} times, {step:g} apart")
+        if invented.any():
+            other.notes.append(f"{int(invented.sum())} times in gaps of the recording left out, not interpolated")
         return other
 
     def _along(self, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,6 +216,15 @@ class Recording:
         return {k: v for k, v in about.items() if v or k == "origin"}
 
 
+def _gaps(times: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which intervals between stored times are far longer than those around them."""
+    steps = np.diff(times)
+    around = np.pad(steps, 2, mode="reflect") if len(steps) > 2 else np.pad(steps, 2, mode="edge")
+    usual = np.median(np.stack([around[i : i + len(steps)] for i in (0, 1, 3, 4)]), axis=0)
+    found: NDArray[np.bool_] = steps > _GAP * usual
+    return found
+
+
 def _check_axes(states: xr.Dataset, path: str) -> None:
     """Raise ValueError unless every axis has a name, time among them, with its times."""
     if not states.data_vars:
@@ -219,6 +241,7 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
                 f"{'; '.join(unfit)}; correct the file, or name the axes with `--dims` and give `{_remedy(unfit)}`."
             )
         if a.ndim == 1:  # columns of a table
+            _refuse_disorder(states, path)
             lines = [str(n) for n, v in states.data_vars.items() if v.ndim == 1 and is_line(v.variable)]
             such = f', such as `--times "{lines[0]}"`' if lines else ""
             raise ValueError(
@@ -239,6 +262,19 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
             f"{path} does not say at which times its {a.sizes['time']} states were taken; give `--times`, a step such "
             "as 0.1, first:last, or the name of a variable."
         )
+
+
+def _refuse_disorder(states: xr.Dataset, path: str) -> None:
+    """Raise ValueError where a column of times goes back, or tells one of them twice."""
+    for name in states.data_vars:
+        v = states[name].values
+        if role_of(str(name)) == "time" and v.ndim == 1 and v.dtype.kind in "iufM" and not is_line(v):
+            row = int((v[1:] <= v[:-1]).argmax()) + 1
+            raise ValueError(
+                f"`{name}` of {path} must increase from row to row, and row {row + 1} holds {v[row]} after "
+                f"{v[row - 1]}; sort the rows, make one of all that belongs to a time, or say the times with "
+                f"`--times`.{_pairs_of_columns(states)}"
+            )
 
 
 def _pair(states: xr.Dataset) -> str:

@@ -7,6 +7,7 @@ __all__ = ["COORDINATE_NAMES", "UNNAMED", "by_coordinates", "dataset_of", "decod
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ UNNAMED = "axis_"
 
 COORDINATE_NAMES = ("t", "tt", "time", "times", "x", "xx", "y", "yy", "z", "zz", "r", "theta", "phi", "lat", "lon")
 """Names under which arrays of one axis are taken for positions or times, in formats without names of axes."""
+
+
+_PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
 def is_unnamed(axis: str) -> bool:
@@ -52,18 +56,43 @@ def dataset_of(variables: Mapping[str, tuple[Sequence[str | None], Any, Mapping[
     return xr.Dataset(out)
 
 
-def decoded(data: xr.Dataset) -> xr.Dataset:
+def decoded(data: xr.Dataset, path: Path) -> xr.Dataset:
     """Unpack numbers (``scale_factor``, ``add_offset``) and set fill values to NaN, lazily; times stay numbers.
 
     Args:
         data: The dataset as it is stored.
+        path: Where it is from, for messages.
 
     Returns:
         The dataset with physical values.
+
+    Raises:
+        ValueError: If a variable says by no number how it is packed: xarray would unpack it to anything.
     """
+    for name, v in data.variables.items():
+        for key in _PACKING if v.dtype.kind in "biuf" else ():
+            if key in v.attrs:
+                v.attrs[key] = _packing(v.attrs[key], key, f"`{name}` of {path}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # several fill values, for example: all of them are obeyed
         return xr.decode_cf(data, decode_times=False, decode_timedelta=False)
+
+
+def _packing(value: Any, key: str, where: str) -> Any:
+    """A number by which a variable is packed, or that stands for missing ones; of text the number that it holds."""
+    scales = key in ("scale_factor", "add_offset")
+    try:
+        numbers = np.asarray(value).astype(np.float64)
+    except (ValueError, TypeError):
+        numbers = np.empty(0)
+    fits = numbers.size == 1 and bool(np.isfinite(numbers).all()) if scales else numbers.size > 0
+    if not fits or (key == "scale_factor" and not numbers.any()):
+        shown = repr(np.asarray(value).tolist())
+        rule = "one finite number" + (", not 0" if key == "scale_factor" else "") if scales else "a number"
+        raise ValueError(
+            f"`{key}` of {where} must be {rule}, got {shown:.60}; correct it, or leave it out of the file."
+        )
+    return numbers.reshape(-1)[0] if np.asarray(value).dtype.kind in "SUTO" else value
 
 
 def line_of(data: Any) -> Any:

@@ -8,14 +8,18 @@ import importlib.util
 import os
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from physinv.config.failures import told_bytes
 from physinv.data.hdf5.stored import SHRUNK
-from physinv.data.sources.build import decoded
+from physinv.data.sources.build import COORDINATE_NAMES, by_coordinates, decoded, line_of
 
 _STRANGE = re.compile(r"Object at ([^.\s]\S*) is not recognized")  # hidden files of others do no harm
 
@@ -36,13 +40,14 @@ def read_netcdf3(path: Path) -> xr.Dataset:
 
 
 def read_zarr(path: Path) -> xr.Dataset:
-    """Read a Zarr store with names of axes.
+    """Read a Zarr store, with names of axes or, as Zarr itself writes arrays, without.
 
     Args:
         path: Its folder.
 
     Returns:
-        Its variables.
+        Its variables.  Where chunks are not stored, which Zarr leaves out if they hold the fill value alone,
+        ``attrs["read_notes"]`` says how many.
 
     Raises:
         ValueError: If zarr is not installed, the store is damaged, or a part of it is a link to a file outside.
@@ -57,7 +62,17 @@ def read_zarr(path: Path) -> xr.Dataset:
                     f"{path} keeps `{part.relative_to(root)}` outside of its folder; copy the store with all that it "
                     "links to."
                 )
-    return _opened(path, engine="zarr", chunks=None, consolidated=False)
+    arrays = _zarr_arrays(path)
+    if all(named for _, named in arrays.values()):
+        found = _opened(path, engine="zarr", chunks=None, consolidated=False)
+    else:
+        found = _unnamed(path, arrays)
+    notes = []
+    for name, (a, _) in arrays.items():
+        if a.ndim and name in found.variables and a.nchunks_initialized < a.nchunks and a.fill_value == a.fill_value:
+            missing = a.nchunks - a.nchunks_initialized
+            notes.append(f"`{name}`: {missing} of {a.nchunks} chunks are not stored, and count as {a.fill_value}")
+    return found.assign_attrs(read_notes=notes)
 
 
 def read_grib(path: Path) -> xr.Dataset:
@@ -76,18 +91,76 @@ def read_grib(path: Path) -> xr.Dataset:
     return _opened(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
 
 
+class _Chunked(BackendArray):
+    """Serve an array of a Zarr store to xarray, which reads parts of it when they are needed."""
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.shape, self.dtype = array, tuple(array.shape), np.dtype(array.dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self.array.__getitem__
+        )
+
+
+def _zarr_arrays(path: Path) -> dict[str, tuple[Any, bool]]:
+    """The arrays of a Zarr store by name, and whether the axes of each have names."""
+    import zarr
+
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            root = zarr.open(path, mode="r")
+            members = [(path.stem, root)] if isinstance(root, zarr.Array) else list(root.members())
+        _refuse_strange(told)
+        arrays = {name: a for name, a in members if isinstance(a, zarr.Array)}
+        named: dict[str, Any] = {
+            name: getattr(a.metadata, "dimension_names", None) or a.attrs.get("_ARRAY_DIMENSIONS")
+            for name, a in arrays.items()
+        }
+    except Exception as error:  # of many kinds
+        raise _unread(path, error) from None
+    return {name: (a, a.ndim == 0 or all(named[name] or [None])) for name, a in arrays.items()}
+
+
+def _unnamed(path: Path, arrays: Mapping[str, tuple[Any, bool]]) -> xr.Dataset:
+    """Arrays with axes after positions beside them, as of other formats without names of axes."""
+    found = {}
+    for name, (a, _) in arrays.items():
+        small = name.lower() in COORDINATE_NAMES and a.size < 10**7
+        found[name] = line_of(np.asarray(a[...])) if small else indexing.LazilyIndexedArray(_Chunked(a))
+    try:
+        raw = by_coordinates(found)
+        _check_declared(path, raw)
+        return decoded(raw, path)
+    except Exception as error:
+        raise _unread(path, error) from None
+
+
+def _refuse_strange(told: Sequence[warnings.WarningMessage]) -> None:
+    """Raise ValueError for what zarr skips with a warning: the store is damaged."""
+    if strange := [found[1] for w in told if (found := _STRANGE.match(str(w.message)))]:
+        raise ValueError(f"`{strange[0]}` in it is no part of a Zarr store")
+
+
+def _unread(path: Path, error: Exception) -> ValueError:
+    """What is said of a file that an engine can't read."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return ValueError(f"{path} can't be read ({reason}); copy it again, or convert it to netCDF-4.")
+
+
 def _opened(path: Path, **how: Any) -> xr.Dataset:
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             raw = xr.open_dataset(path, decode_cf=False, **how)
-        if strange := [found[1] for w in told if (found := _STRANGE.match(str(w.message)))]:  # damaged: zarr skips it
-            raise ValueError(f"`{strange[0]}` in it is no part of a Zarr store")
+        _refuse_strange(told)
         _check_declared(path, raw)
-        return decoded(raw)
+        return decoded(raw, path)
     except Exception as error:  # each engine has errors of its own for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ValueError(f"{path} can't be read ({reason}); copy it again, or convert it to netCDF-4.") from None
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise _unread(path, error) from None
 
 
 def _check_declared(path: Path, raw: xr.Dataset) -> None:

@@ -66,7 +66,7 @@ def _plain(path: Path, file: h5py.File) -> xr.Dataset:
     for name, item in kept.items():
         dims = [name] if _is_scale(item) and item.ndim == 1 else _scales(item) or [None] * item.ndim
         variables[name] = (dims, _lazily(path, name), attributes(item))
-    return decoded(dataset_of(variables))
+    return decoded(dataset_of(variables), path)
 
 
 def _by_coordinates(path: Path, kept: dict[str, h5py.Dataset], matlab: bool) -> xr.Dataset:
@@ -79,7 +79,7 @@ def _by_coordinates(path: Path, kept: dict[str, h5py.Dataset], matlab: bool) -> 
     data = by_coordinates(arrays)
     for key in data.variables:
         data[key].attrs.update(attributes(kept[str(key)]))
-    return decoded(data)
+    return decoded(data, path)
 
 
 def _lazily(path: Path, name: str, reverse: bool = False) -> indexing.LazilyIndexedArray:

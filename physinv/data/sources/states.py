@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources import axes as named_axes
 from physinv.data.sources.boundaries import boundaries
-from physinv.data.sources.build import is_unnamed
+from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed
 from physinv.data.sources.places import parameters, place_states
 from physinv.data.sources.roles import names_of, role_of
 
@@ -57,6 +57,7 @@ def states_of(
     names, left = _picked(source, names_of(variable), named, path)
     picked = {n: _plain(source, n, path) for n in names}
     example, unfit = named_axes.about_axes(source, picked, times, path)
+    source = _also_called(source, picked, names_of(dims))
     picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
     notes += told
     text = _text(source, [str(d) for n in names for d in source[n].dims])
@@ -78,6 +79,23 @@ def states_of(
         family=source.attrs.get("family", "xarray"),
     )
     return states
+
+
+def _also_called(source: xr.Dataset, picked: Mapping[str, xr.DataArray], dims: Sequence[str]) -> xr.Dataset:
+    """All variables, and the file's own positions and times along axes that the user renamed, by the new names.
+
+    Names that say by themselves what lies along an axis, such as ``x``, are no names for something else.
+    """
+    longest = max(picked.values(), key=lambda a: a.ndim)
+    if len(dims) != longest.ndim:
+        return source
+    own = {}
+    for old, new in zip(map(str, longest.dims), dims, strict=True):
+        told = role_of(old, source.variables[old].attrs) if old in source.variables else "unnamed"
+        says = old.lower() in (*COORDINATE_NAMES, "latitude", "longitude")
+        if role_of(new) == "time" if told == "time" else told == "space" and not says:
+            own[new] = source.variables[old]
+    return source.assign({new: v for new, v in own.items() if new not in source.variables and new not in source.dims})
 
 
 def state_array(states: xr.Dataset) -> NDArray[np.float64]:

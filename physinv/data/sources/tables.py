@@ -7,10 +7,12 @@ __all__ = ["read_csv"]
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from physinv.config.devices import check_memory
 from physinv.data.sources.build import COORDINATE_NAMES
@@ -90,8 +92,8 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
         encoding="utf-8-sig",
         skiprows=[at] if units else None,
     )
-    if counted and not heads[0]:  # pandas' own numbers of the rows
-        table = table.iloc[:, 1:]
+    if not heads[0] and len(heads) > 1 and (counted or (named and _counts_rows(table.iloc[:, 0].to_numpy()))):
+        table = table.iloc[:, 1:]  # pandas' own numbers of the rows
     told = [] if named else _commented(path, separator, len(table.columns))
     known = told or [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
     table.columns = pd.Index(known)
@@ -156,7 +158,7 @@ def _reason(error: Exception) -> str:
     """Why a table can't be read, in our words."""
     text = str(error)
     if isinstance(error, UnicodeDecodeError):
-        return "it is no text in UTF-8"
+        return "it is no text in UTF-8, as which it has to be saved"
     if match := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
         return f"line {match[2]} has {match[3]} columns, the lines before it {match[1]}"
     return "it is empty" if isinstance(error, pd.errors.EmptyDataError) else "its lines are no rows of one length"
@@ -168,6 +170,12 @@ def _is_numbered(first: list[str], second: list[str]) -> bool:
     counted = [[str(i + start) for i in range(len(words))] for start in (0, 1)]
     broken = sum(re.search(r"[.,eEnN]", c) is not None for c in second)  # whole numbers there may be data in both
     return len(words) > 2 and words in counted and broken >= len(words)
+
+
+def _counts_rows(column: NDArray[Any]) -> bool:
+    """Whether a column numbers the rows, from 0 or 1."""
+    whole = column.dtype.kind == "i" and len(column) > 0 and int(column[0]) in (0, 1)
+    return whole and np.array_equal(column - column[0], np.arange(len(column)))
 
 
 def _is_number(cell: str) -> bool:

@@ -60,7 +60,7 @@ def _well(path: Path, file: h5py.File) -> xr.Dataset:
         if item.shape in ((), (count,)) and item.dtype.kind in "biuf":
             check_stored(path, item)
             out[f"scalars/{name}"] = (["sample"] if item.shape else [], item[...], attributes(item))
-    data = decoded(dataset_of(out))
+    data = decoded(dataset_of(out), path)
     data.attrs.update(fields=fields, axes=axes, boundary=_well_boundary(file, axes), layout="The Well")
     if "physinv" in file:
         data.attrs["physinv"] = True
@@ -116,7 +116,7 @@ def _arrays(path: Path, file: h5py.File) -> xr.Dataset:
         else:
             raise ValueError(f"`{name}` of {path} must have shape {(*longest.shape[:2], *space)}, got {item.shape}.")
         out[name] = (dims, _lazily(path, name), attributes(item))
-    data = decoded(dataset_of(out))
+    data = decoded(dataset_of(out), path)
     data.attrs.update(fields=[k for k, d in fields.items() if d.size != 1], axes=axes, layout="PDEBench")
     return data
 

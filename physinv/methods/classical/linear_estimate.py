@@ -7,8 +7,6 @@ __all__ = [
     "cross_fit",
     "dense_maps",
     "fit_linear",
-    "fit_linear_estimate",
-    "load_linear_estimate",
     "wiener_filters",
 ]
 
@@ -26,8 +24,8 @@ from physinv.data.imports.windows import part_of_each
 from physinv.equations.gaussian import gaussian_log_prob
 from physinv.equations.sde import SDE
 from physinv.laws.wiener import filter_channels, wiener_gains
-from physinv.methods.problem import Answer, Problem
-from physinv.methods.saving import Setup, below, loaded_by, prefixed
+from physinv.methods.problem import Answer
+from physinv.methods.saving import below, prefixed
 from physinv.models.context_means import ContextMeans, persisting
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
@@ -165,33 +163,6 @@ def fit_linear(sde: SDE, train: TrajectoryDataset, valid: TrajectoryDataset) -> 
         Hoerl and Kennard (1970), Ridge regression; Wiener (1949) for the filter.
     """
     return _best(sde, train, valid)[0]
-
-
-@torch.no_grad()
-def load_linear_estimate(setup: Setup, tensors: Mapping[str, Tensor]) -> LinearEstimate:
-    """Load the linear estimate.
-
-    Args:
-        setup: What the run knows.
-        tensors: What was fitted.
-
-    Returns:
-        The linear estimate.
-    """
-    return LinearEstimate.from_tensors(setup.layout, tensors)
-
-
-@loaded_by(load_linear_estimate, trains=False, partial=True)
-def fit_linear_estimate(problem: Problem) -> LinearEstimate:
-    """Fit the linear estimate of a problem (:func:`fit_linear`).
-
-    Args:
-        problem: The process and its data.
-
-    Returns:
-        The linear estimate.
-    """
-    return fit_linear(problem.simulator, problem.train, problem.valid)
 
 
 def cross_fit(

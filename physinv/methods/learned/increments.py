@@ -17,6 +17,7 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.imports.windows import FEWEST_INDEPENDENT, held_out, independent
 from physinv.equations.sde import SDE, Score
+from physinv.methods.classical.later_times import ends_before_tests, growth_beyond
 from physinv.methods.classical.linear_estimate import LinearEstimate, cross_fit
 from physinv.methods.learned.backbone import chunked
 from physinv.methods.problem import Answer, NotApplicableError, Problem
@@ -117,8 +118,10 @@ def load_increments(setup: Setup, tensors: Mapping[str, Tensor]) -> Increments:
     members = {name.partition(".")[0] for name in on if name.startswith(_folder(""))}
     for i in range(len(members)):
         law = _law(setup.layout, settings, seeds(setup.seed).child("member", i))
-        own = law.state_dict()  # runs of earlier versions knew no hard bounds
-        law.load_state_dict({name: own[name] for name in ("floor", "ceiling")} | below(_folder(i), on))
+        own = law.state_dict()  # runs of earlier versions knew no hard bounds, and nothing of later times
+        law.load_state_dict(
+            {name: own[name] for name in ("floor", "ceiling", "beyond", "drift") if name in own} | below(_folder(i), on)
+        )
         laws.append(law.to(setup.device).eval())
     linear = LinearEstimate.from_tensors(setup.layout, below("linear", on))
     return Increments(linear, tuple(laws), float(on["stretch"]))
@@ -133,8 +136,12 @@ def fit_increments(problem: Problem) -> Increments:
     cross-fitted estimates, whose errors are as large as on new data: of a vector four, of a field with few
     validation data two, from different first weights, each without a quarter of the training data: of each block of
     time that the recording was cut into.  What each of them says about what it did not see sets the spread, which lies
-    between what it saw, as test data do.  Of other fields there is one network, and
-    validation data set the spread.  No physics is learned, and nothing is run backward in time.
+    between what it saw, as test data do.  Of other fields there is one network, and validation data set the spread.
+
+    Where all training comes before tests, of fields there is one network, validation data widen the spread as well, and
+    draws have errors in addition, as far as those of regressions grow from there to tests
+    (:func:`~physinv.methods.classical.later_times.growth_beyond`).  No physics is learned, and nothing is run
+    backward in time.
 
     Args:
         problem: The process and its data.
@@ -153,7 +160,8 @@ def fit_increments(problem: Problem) -> Increments:
     judges_worth = independent(problem.valid.n_trajectories, problem.valid.config)
     members, n = _OF_FIELDS if layout.space else _NETWORKS, problem.train.n_trajectories
     blocks = held_out(n, _NETWORKS, problem.train.config)[:: _NETWORKS // members]
-    if layout.space and (judges_worth >= _PLENTY or not blocks):  # networks of fields are dear
+    later = ends_before_tests(problem.train)  # its parts lie between what is trained on, and tests lie beyond
+    if layout.space and (judges_worth >= _PLENTY or not blocks or later):  # networks of fields are dear
         members, blocks = 1, []
     first, last = (problem.train.states(i) for i in (0, -1))
     judges = [problem.valid.states(i) for i in (0, -1)]
@@ -169,6 +177,7 @@ def fit_increments(problem: Problem) -> Increments:
         stream = seeds(problem.seed).child("member", i)
         law = _law(layout, part.settings, stream).to(problem.device)
         law.adapt(first, last, estimates)
+        law.believe(judges[1])
         seen = law.seen(judges[1])
         known, mine = linear.mean(seen), part.part(_folder(i), share=1 / members, begun=i / members)
         generator = stream.child("method", "increments").generator(problem.device)
@@ -187,12 +196,19 @@ def fit_increments(problem: Problem) -> Increments:
             law.finish(*judged, generator)
         laws.append(law.eval())
     answer = Increments(linear, tuple(laws))
-    if blocks:
-        return replace(answer, stretch=spread_factor(torch.cat(unseen, 1)))
-    generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
-    stretch = spread_factor(_validated(answer, judges[0][at], judges[1][at], generator))
-    if judges_worth < FEWEST_INDEPENDENT:
-        stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
+    stretch = spread_factor(torch.cat(unseen, 1)) if blocks else 0.0
+    if not blocks or later:
+        generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
+        stretch = max(stretch, spread_factor(_validated(answer, judges[0][at], judges[1][at], generator)))
+        if judges_worth < FEWEST_INDEPENDENT:
+            stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
+
+    # What errors on tests have beyond those on validation data, which lie nearer to training.
+    growth = growth_beyond(problem.simulator, problem.train, problem.valid)
+    if growth > 1:
+        missed = judges[0] - answer.mean(judges[1])
+        for law in laws:
+            law.widen(missed, math.sqrt(growth**2 - 1) / stretch)
     return replace(answer, stretch=stretch)
 
 

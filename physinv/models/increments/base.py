@@ -96,6 +96,14 @@ class IncrementLaw(nn.Module):
             estimate: Cross-fitted estimates of the initial states.
         """
 
+    def believe(self, final: Float[Tensor, "n *state"]) -> None:
+        """Take note of observations that were not trained on and most of which are no faults; by default nothing.
+
+        Args:
+            final: Final states of validation data.
+        """
+        return
+
     @abstractmethod
     def loss(
         self,
@@ -135,6 +143,17 @@ class IncrementLaw(nn.Module):
 
         Returns:
             Initial states, ``(batch, n, *state)``.
+        """
+
+    @abstractmethod
+    def widen(self, gap: Float[Tensor, "n *state"], times: float) -> None:
+        """Draw errors of a given size in addition, alike for all observations: those beyond all that was trained on.
+
+        A network knows where errors are large within what it saw, and not beyond it.
+
+        Args:
+            gap: Errors of means, of which the mean modulus counts: single large errors do not say how large all are.
+            times: Size of the additional errors in units of these.
         """
 
     @abstractmethod

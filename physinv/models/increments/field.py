@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["FieldIncrements"]
 
 import itertools
+import math
 
 import torch
 from jaxtyping import Float
@@ -42,6 +43,7 @@ class FieldIncrements(IncrementLaw):
     places: Float[Tensor, "places *space"]
     holds: Float[Tensor, "one *space"]
     free: Float[Tensor, "moving *modes"]
+    beyond: Float[Tensor, "*moving"]
 
     def __init__(self, network: nn.Module, layout: StateLayout) -> None:
         super().__init__(network, layout)
@@ -51,6 +53,7 @@ class FieldIncrements(IncrementLaw):
         self.register_buffer("scale", torch.ones_like(self.low))
         self.register_buffer("start", torch.zeros_like(like[0]))
         self.register_buffer("unit", torch.ones_like(like[0]))
+        self.register_buffer("beyond", torch.zeros_like(like[0]))
         self.register_buffer("places", _places(layout))
         self.register_buffer(
             "holds", torch.ones(1, *like.shape[2:]) if layout.valid is None else layout.valid[None] * 1.0
@@ -90,13 +93,8 @@ class FieldIncrements(IncrementLaw):
         deviation = size((final - place[0]).square()).sqrt()
         self.scale.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
 
-        # Errors point by point, shrunk to those of the channel as far as they are few.
-        error = layout.moving(initial - estimate).square()
-        channel = size(error).expand_as(error[0])
-        n = 0 if _uniform(layout) else len(error)
-        mean = (n * error.mean(0) + _SHARED * channel) / (n + _SHARED)
         floor = (LEAST * layout.moving(self.scale)).square()
-        self.unit.copy_(torch.maximum(mean, floor).sqrt())
+        self.unit.copy_(torch.maximum(self._mean(layout.moving(initial - estimate).square()), floor).sqrt())
 
     def loss(
         self,
@@ -139,7 +137,7 @@ class FieldIncrements(IncrementLaw):
             found.append([x.roll([-b for b in by], axes) for x in both])
         mean, deviation = (torch.stack(parts).mean(0) for parts in zip(*found, strict=True))
         moved = self.layout.moving(estimate) + self.unit * mean
-        return moved * self.holds, self.unit * deviation * self.holds
+        return moved * self.holds, torch.hypot(self.unit * deviation, self.beyond) * self.holds
 
     @torch.no_grad()
     def draw(
@@ -172,6 +170,17 @@ class FieldIncrements(IncrementLaw):
         mean, deviation = self.moments(final, estimate)
         gap = (self.layout.moving(initial) - mean) * self.holds
         self.noise.fit(gap, deviation + (1 - self.holds), self.free, 0, generator=generator)
+
+    @torch.no_grad()
+    def widen(self, gap: Float[Tensor, "n *state"], times: float) -> None:
+        size = math.sqrt(math.pi / 2) * self._mean(self.layout.moving(gap).abs())  # of normal errors the deviation
+        self.beyond.copy_(times * size / self.noise.factor[0])  # by which noise is multiplied
+
+    def _mean(self, numbers: Float[Tensor, "n *moving"]) -> Float[Tensor, "*moving"]:
+        """Means point by point, shrunk to those of the channel as far as there are few examples."""
+        channel = self.layout.channel_mean(numbers).expand_as(numbers[0])
+        n = 0 if _uniform(self.layout) else len(numbers)
+        return (n * numbers.mean(0) + _SHARED * channel) / (n + _SHARED)
 
     def _standard(self, final: Tensor, estimate: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation in units of the errors of the estimate."""

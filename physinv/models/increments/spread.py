@@ -13,8 +13,8 @@ from torch import Tensor
 from physinv.equations.series import mean_error
 from physinv.models.increments.base import LEAST
 
-_LOGS = torch.linspace(-math.log(4), math.log(4), 65)  # of the factors that are compared; the middle one is 1
-_NEAR = 6  # factors on each side of the best one, to which a parabola is fitted
+_LOGS = torch.linspace(-math.log(16), math.log(16), 97)  # of the factors that are compared; the middle one is 1
+_NEAR = 5  # factors on each side of the best one, to which a parabola is fitted
 _USUAL = 0.3  # deviation of the logarithm of the best factor over simulated recordings (benchmarks/recording_spread.py)
 
 
@@ -56,7 +56,10 @@ def spread_factor(scores: Float[Tensor, "factor n"]) -> float:
     if scores.shape[1] < 2:
         return 1.0
     logs, mean = _LOGS.double(), scores.mean(1).cpu()
-    at = min(max(int(mean.argmin()), _NEAR), len(logs) - 1 - _NEAR)
+    best = int(mean.argmin())
+    if best in (0, len(logs) - 1):  # the score has no least value there whose place could be uncertain
+        return math.exp(float(logs[best]))
+    at = min(max(best, _NEAR), len(logs) - 1 - _NEAR)
     low, high = at - _NEAR, at + _NEAR
 
     # A parabola around the least score: its vertex, and the error of that by the slopes of single states.

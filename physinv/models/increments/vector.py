@@ -17,6 +17,7 @@ from physinv.processes.layout import StateLayout
 _COMPONENTS = 4  # Gaussians of the mixture
 _DEGREES, _WEIGHINGS = 2.0, 30  # of the law of errors, and iterations of its fit
 _FAULTS = 0.01  # share of validation data that may be faults, such as those of a sensor
+_MOST = 0.75  # share of validation data that are no faults, whatever training has not seen of them
 _APART = 3.0  # times as far from what other components say as any in training: a sensor that fails
 
 
@@ -39,17 +40,20 @@ class VectorIncrements(IncrementLaw):
     first: Float[Tensor, " d"]
     last: Float[Tensor, " d"]
     oddest: Float[Tensor, " d"]
+    drift: Float[Tensor, " d"]
     factor: Float[Tensor, "d d"]
     inverse: Float[Tensor, "d d"]
+    beyond: Float[Tensor, "d d"]
     known: Float[Tensor, "2 s"]
 
     def __init__(self, network: nn.Module, layout: StateLayout) -> None:
         super().__init__(network, layout)
         d, s = _counts(layout)
-        for name in ("centre", "first", "last", "oddest"):
+        for name in ("centre", "first", "last", "oddest", "drift"):
             self.register_buffer(name, torch.zeros(d))
         for name in ("whitener", "dresser", "factor", "inverse"):
             self.register_buffer(name, torch.eye(d))
+        self.register_buffer("beyond", torch.zeros(d, d))
         if s:  # mean and deviation of what is static
             self.register_buffer("known", torch.stack([torch.zeros(s), torch.ones(s)]))
 
@@ -67,20 +71,20 @@ class VectorIncrements(IncrementLaw):
         """Return observations as the law takes them: without sensors that fail, and not far from all of training.
 
         A component that lies three times as far from what the others say of it as any in training is replaced by what
-        they say (of three components or more, up to half of them).  Then every principal coordinate is brought within
-        three times its range in training: a trend leads slowly out of that range.
+        they say (of three components or more, up to half of them), unless most of validation data differ so, too.  Then
+        every principal coordinate is brought within three times its range in training, and further where validation
+        data are: a trend leads slowly out of that range.
 
         Args:
             final: Final states ``x_T``.
         """
-        precise = self.whitener @ self.whitener.T
         gap, rows = self.layout.moving(final) - self.centre, torch.arange(len(final), device=final.device)
         for _ in range(gap.shape[1] // 2 if gap.shape[1] > 2 else 0):
-            odd = gap @ precise / precise.diagonal()  # x_j - E[x_j | all others]
-            at = (odd.abs() * precise.diagonal().sqrt()).argmax(1)
+            odd, precise = self._odd(gap)
+            at = (odd.abs() * precise.sqrt()).argmax(1)
             failed = odd[rows, at].abs() > _APART * self.oddest[at]
             gap = gap.index_put((rows[failed], at[failed]), gap[rows, at][failed] - odd[rows, at][failed])
-        z, wide = gap @ self.whitener, self.last - self.first
+        z, wide = gap @ self.whitener, self.last - self.first + self.drift
         bounded = z.clamp(self.first - wide, self.last + wide)
         near = self.centre + torch.where((z == bounded).all(1, keepdim=True), gap, bounded @ self.dresser)
         return self.layout.set_moving(near, final)
@@ -111,8 +115,7 @@ class VectorIncrements(IncrementLaw):
         z = (final - self.centre) @ self.whitener
         self.first.copy_(z.amin(0))
         self.last.copy_(z.amax(0))
-        precise = self.whitener @ self.whitener.T
-        self.oddest.copy_(((final - self.centre) @ precise / precise.diagonal()).abs().amax(0))
+        self.oddest.copy_(self._odd(final - self.centre)[0].abs().amax(0))
 
         covariance = _scatter((initial - estimate).double())
         floor = LEAST**2 * gap.square().mean(0).amax().clamp(min=torch.finfo(torch.float32).tiny)
@@ -120,6 +123,14 @@ class VectorIncrements(IncrementLaw):
         factor = torch.linalg.cholesky(covariance)
         self.factor.copy_(factor)
         self.inverse.copy_(torch.linalg.inv(factor))
+
+    @torch.no_grad()
+    def believe(self, final: Float[Tensor, "n c"]) -> None:
+        gap = self.layout.moving(final) - self.centre
+        odd, z = self._odd(gap)[0].abs().quantile(_MOST, 0), gap @ self.whitener
+        self.oddest.copy_(torch.where(odd > self.oddest, torch.inf, self.oddest))
+        beyond = torch.maximum(self.first - z, z - self.last).quantile(_MOST, 0)
+        self.drift.copy_(_APART * beyond.clamp(min=0))
 
     def loss(
         self,
@@ -147,12 +158,23 @@ class VectorIncrements(IncrementLaw):
     ) -> Float[Tensor, "batch n c"]:
         many, whole = (x.repeat_interleave(n, 0) for x in (estimate, final))
         drawn = self.layout.moving(many) + self._mixture(whole, many).draw(generator=generator) @ self.factor.T
+        if self.beyond.any():
+            z = torch.randn(drawn.shape, generator=generator, dtype=drawn.dtype, device=drawn.device)
+            drawn = drawn + z @ self.beyond
         return self.within(self.layout.set_moving(drawn, whole), whole).reshape(len(final), n, -1)
 
     @torch.no_grad()
     def mean(self, final: Float[Tensor, "batch c"], estimate: Float[Tensor, "batch c"]) -> Float[Tensor, "batch c"]:
         mean = self.layout.moving(estimate) + self._mixture(final, estimate).mean() @ self.factor.T
         return self.within(self.layout.set_moving(mean, final), final)
+
+    @torch.no_grad()
+    def widen(self, gap: Float[Tensor, "n c"], times: float) -> None:
+        moved = self.layout.moving(gap).double()
+        unit = moved.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+        values, vectors = torch.linalg.eigh((moved / unit).T @ (moved / unit) / len(moved))
+        normal = math.sqrt(math.pi / 2) * moved.abs().mean() / moved.square().mean().sqrt().clamp(min=unit * 1e-12)
+        self.beyond.copy_(times * normal * unit * values.clamp(min=0).sqrt()[:, None] * vectors.T)
 
     def _mixture(self, final: Tensor, estimate: Tensor) -> ConditionalMixture:
         seen, guessed = self.layout.moving(final), self.layout.moving(estimate)
@@ -161,6 +183,11 @@ class VectorIncrements(IncrementLaw):
         more = [(self._fixed(final) - self.known[0]) / self.known[1]] if self.layout.static else []
         numbers = self.network(torch.cat([z, moved, *more], 1), final.new_ones(len(final)))
         return ConditionalMixture.of(numbers, seen.shape[1], _COMPONENTS)
+
+    def _odd(self, gap: Tensor) -> tuple[Tensor, Tensor]:
+        """How far each component is from what the others say, ``x_j - E[x_j | all others]``, and its precision."""
+        precise = self.whitener @ self.whitener.T
+        return gap @ precise / precise.diagonal(), precise.diagonal()
 
     def _fixed(self, states: Tensor) -> Tensor:
         """What is static, which stands behind what moves."""

@@ -61,11 +61,14 @@ def test_one_channel_needs_no_axis_and_vectors_no_coordinates():
         ({"coordinates": {"x": X, "y": X}}, "`x` must have shape (sample, 3 times, channel, 4, 4)"),
         ({"names": "u"}, "`names` must be 2 different names"),
         ({"boundary": "closed"}, "`--boundary` must be one of periodic, wall, open"),
+        ({"x": np.where(U > 2, np.inf, U)}, "of the dataset holds NaN or infinity"),
+        ({"x": 1e300 * U.astype("f8")}, "which does not fit float32"),
+        ({"x": np.ma.masked_greater(U, 2)}, "are missing (NaN) at some times only"),
     ],
 )
 def test_what_does_not_fit_gets_one_line(change, expected):
     with pytest.raises(ValueError, match=r".") as error:
-        pi.TrajectoryDataset.from_arrays(U, **{"times": TIMES, "coordinates": {"x": X, "y": Y}, **change})
+        pi.TrajectoryDataset.from_arrays(**{"x": U, "times": TIMES, "coordinates": {"x": X, "y": Y}, **change})
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -136,3 +139,12 @@ def test_columns_of_one_number_are_components_whatever_their_second_axis_is_call
     import_trajectories([tmp_path / "log.mat"], tmp_path / "d", choices)
     first = pi.TrajectoryDataset(tmp_path / "d" / "data" / "train").trajectories()[0]
     assert first.tolist() == [[0.0, 0.0], [1.0, -1.0], [2.0, -2.0]]
+
+
+def test_arrays_of_other_kinds_hold_the_same_numbers():
+    """A masked array in which nothing is masked, whole numbers, and the short ones of networks."""
+    x = (10 * U).round().astype("f4")
+    where = {"times": TIMES, "coordinates": {"x": X, "y": Y}}
+    expected = pi.TrajectoryDataset.from_arrays(x, **where).trajectories()
+    for same in (np.ma.masked_greater(x, 1e9), x.astype("i2"), torch.from_numpy(x).bfloat16()):
+        assert torch.equal(pi.TrajectoryDataset.from_arrays(same, **where).trajectories(), expected)

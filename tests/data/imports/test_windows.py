@@ -114,6 +114,29 @@ def test_uneven_times(tmp_path):
     assert torch.allclose(x.diff(dim=1), torch.tensor([1.0, 0.5]).expand(len(x), 2, 2), atol=1e-5)
 
 
+def test_nothing_is_interpolated_across_a_gap(tmp_path):
+    """Two hours of a logger that stood still in between, and times that grow apart as those of a solver do."""
+    times = np.concatenate([np.arange(0, 60, 1.0), np.arange(160, 220, 1.0)])
+    np.savez(tmp_path / "a.npz", t=times, y=np.stack([times, -times], 1))
+    plan = plan_import([tmp_path / "a.npz"], Choices(window=3, resample=0.5))
+    assert "201 times in gaps of the recording left out, not interpolated" in plan.notes  # 59.5, 60, ..., 159.5
+    starts = [a for picks in plan.picks.values() for _, _, a in picks]
+    recording = next(iter(plan.picks.values()))[0][0]
+    assert all(np.allclose(np.diff(recording.times[a : a + 3]), 0.5) for a in starts)
+
+    np.savez(tmp_path / "b.npz", t=np.geomspace(1, 1e4, 80), u=np.geomspace(1, 1e4, 160).reshape(80, 2))
+    notes = plan_import([tmp_path / "b.npz"], Choices(window=3, resample=50.0)).notes
+    assert not [n for n in notes if "gaps" in n]
+    with pytest.raises(ValueError, match=r"must not make more than 100 times of one of the 80 of \S+, got 0.1"):
+        plan_import([tmp_path / "b.npz"], Choices(window=3, resample=0.1))
+
+
+@pytest.mark.parametrize("period", [0.0, math.nan, math.inf])
+def test_periods_are_times(period):
+    with pytest.raises(ValueError, match="`period` must be a positive time"):
+        Choices(window=3, period=period)
+
+
 @pytest.mark.parametrize("parts", [2, 4])
 def test_parts_lie_between_what_is_left_and_share_no_times_with_it(parts):
     """Three blocks of 40 windows of 5 times: what is held out lies in every one of them."""

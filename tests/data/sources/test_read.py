@@ -222,6 +222,79 @@ def test_a_zarr_store(tmp_path):
     assert np.array_equal(state_array(read_states(tmp_path / "a.zarr"))[0, :, 0], U)
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_zarr_without_names_of_axes(zarr_format, tmp_path):
+    """As Zarr itself writes arrays, in a group or alone; a chunk that is not stored is told."""
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(tmp_path / "g.zarr", mode="w", zarr_format=zarr_format)
+    for name, values in {"u": U, "t": T, "half": U}.items():
+        a = group.create_array(name, shape=values.shape, chunks=(2, *values.shape[1:])[: values.ndim], dtype="f4")
+        a[:4] = values[:4]
+        if name != "half":
+            a[:] = values
+    states = read_states(tmp_path / "g.zarr", "u", "sample,time,x")
+    assert np.array_equal(state_array(states)[:, :, 0], U)
+    assert np.allclose(states["time"], T)
+    assert not [n for n in states.attrs["notes"] if "chunks" in n and "`u`" in n]
+    told = [n for n in read_states(tmp_path / "g.zarr", "half", "sample,time,x").attrs["notes"] if "chunks" in n]
+    assert told == ["`half`: 1 of 3 chunks are not stored, and count as 0.0"]
+
+    alone = zarr.create_array(tmp_path / "u.zarr", shape=U.shape, dtype="f4", zarr_format=zarr_format)
+    alone[:] = U
+    found = read_states(tmp_path / "u.zarr", dims="sample,time,x", times="0:1")
+    assert np.array_equal(state_array(found)[:, :, 0], U)
+
+
+def test_axes_keep_their_positions_and_times_under_other_names(tmp_path):
+    """`--dims` says what axes are, and the file where they lie, under whatever names."""
+    where = {"when": np.array([0.0, 1.0, 3.0, 4.0, 5.0, 6.0]), "row": np.linspace(60, -60, 5), "column": np.arange(4.0)}
+    xr.Dataset({"u": (tuple(where), U)}, where).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    states = read_states(tmp_path / "a.nc", dims="time,lat,x")
+    for name, values in zip(("time", "lat", "x"), where.values(), strict=True):
+        assert np.array_equal(states[name], values)
+
+
+PACKED = {
+    "scale_factor": ("'none'", "one finite number, not 0"),
+    "add_offset": ("nan", "one finite number"),
+    "missing_value": ("'none'", "a number"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".zarr"])
+@pytest.mark.parametrize("key", PACKED)
+def test_numbers_that_say_how_values_are_packed_are_numbers(key, suffix, tmp_path):
+    """Anything else would unpack to anything, or leave missing values in; a number that is written as text is one."""
+
+    def stored(**attrs):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}{suffix}"
+        data = xr.Dataset({"u": (("time", "lat", "lon"), (100 * U).astype("i2"), attrs)})
+        if suffix == ".zarr":
+            pytest.importorskip("zarr")
+            data.to_zarr(path, zarr_format=2)
+        elif suffix == ".nc":
+            data.to_netcdf(path, engine="scipy", format="NETCDF3_64BIT")
+        else:
+            data.to_netcdf(path, engine="h5netcdf", invalid_netcdf=True)
+        return path
+
+    value, rule = PACKED[key]
+    with pytest.raises(ValueError, match=rf"`{key}` of `u` of \S+ must be {rule}, got {value}; correct it"):
+        open_source(stored(**{key: np.nan if value == "nan" else "none"}))
+    expected = {"scale_factor": 2.0 * (100 * U).astype("i2"), "add_offset": (100 * U).astype("i2") + 2.0}
+    found = open_source(stored(**{key: "2"})).u.values
+    assert np.allclose(found, expected.get(key, found))
+    assert key != "missing_value" or np.isnan(found).sum() == ((100 * U).astype("i2") == 2).sum()
+
+
+@pytest.mark.parametrize("scale", [0.0, [0.1, 0.2]])
+def test_packing_by_nothing_or_by_two_numbers_is_refused(scale, tmp_path):
+    data = xr.Dataset({"u": (("time", "lat", "lon"), (100 * U).astype("i2"), {"scale_factor": scale})})
+    data.to_netcdf(tmp_path / "a.nc", engine="scipy", format="NETCDF3_64BIT")
+    with pytest.raises(ValueError, match=r"`scale_factor` of `u` of \S+ must be one finite number, not 0, got"):
+        open_source(tmp_path / "a.nc")
+
+
 def test_an_observation_alone_keeps_unnamed_axes(tmp_path):
     np.save(tmp_path / "a.npy", U[:, 0])
     states = read_states(tmp_path / "a.npy")

@@ -150,3 +150,12 @@ def test_names_in_the_comment_above_the_numbers(head, names, tmp_path):
     if "time" in names:
         assert np.allclose(found.a, U[0, :, 0])
         assert np.allclose(found.time, T)
+
+
+def test_the_numbers_of_rows_that_pandas_writes_are_no_variable(tmp_path):
+    """A first column without a name that counts rows; one that does not is kept."""
+    table = pd.DataFrame({"time": T, "u": U[0, :, 0], "v": U[0, :, 1]})
+    table.to_csv(tmp_path / "a.csv")
+    assert list(open_source(tmp_path / "a.csv").data_vars) == ["u", "v"]
+    table.set_axis([3, 1, 4, 1, 5]).to_csv(tmp_path / "a.csv")
+    assert len(open_source(tmp_path / "a.csv").data_vars) == 3

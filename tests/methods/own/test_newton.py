@@ -102,7 +102,7 @@ def test_of_fields_in_the_plane_they_are_tried_from_what_leads_and_saved(tmp_pat
 
     # Shares of the forty updates: what leads is trained further, the other one is not.
     updates = {folder.name: history.records[-1].step for folder, history in problem.histories.items()}
-    wanted = {"1": {"jumps-further": 28, "score": 4}, "steps": {"jumps-further": 12, "score": 20}}
+    wanted = {"1": {"jumps-further": 30, "score": 4}, "steps": {"jumps-further": 14, "score": 20}}
     assert updates == wanted[way] | {"jumps": 6}
 
     # The same after saving, to the byte.
