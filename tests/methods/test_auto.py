@@ -115,7 +115,8 @@ def test_it_is_never_worse_than_the_linear_estimate(problem, monkeypatch):
     chosen = fit_auto(problem, candidates=("bad", "infinite", "inapplicable"))
     assert chosen.method == "linear"
     told = {t.method: t.failed for t in chosen.trials if t.failed}
-    assert told == {"infinite": "its samples are not finite", "inapplicable": "it has no meaning here"}
+    assert told["infinite"].endswith("of finite numbers, got NaN or infinity.")
+    assert told["inapplicable"] == "it has no meaning here"
     with pytest.raises(NotApplicableError, match="no meaning here"):  # nothing could be trained
         fit_auto(problem, candidates=("inapplicable",))
     with pytest.raises(ValueError, match="`share` must be positive and leave something of the budget to the best of 2"):
