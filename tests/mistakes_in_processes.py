@@ -154,6 +154,36 @@ PROCESSES = {
         """,
         "`drift` of Bad must see each state of a batch by itself, and draw no noise",
     ),
+    "drift-of-a-wrong-number": (
+        """
+        class Bad(Own):
+            def drift(self, x, t):
+                a, b, c = x.unbind(1)
+                return x
+        Bad().simulate(3)
+        """,
+        "`drift` of Bad ends with ValueError: not enough values to unpack",
+    ),
+    "drift-of-a-gradient": (
+        """
+        class Bad(Own):
+            def drift(self, x, t): return -torch.autograd.grad((x ** 4).sum(), x)[0]
+        Bad().simulate(3)
+        """,
+        "`drift` of Bad ends with RuntimeError ... ; take gradients under `with torch.enable_grad():`",
+    ),
+    "drift-at-the-start-alone": (
+        """
+        class Table(Own):
+            def initial(self, batch, *, generator=None, device=None, dtype=torch.float32): return torch.full((batch, 2), 3.0)
+            def drift(self, x, t):
+                if bool((x > 4).any()): raise RuntimeError("never there")
+                return -x
+            def diffusion(self, t): return 0.1
+        pi.generate(pi.DatasetPlan(Table(), {"train": 20, "valid": 5}, name="table"), "table")
+        """,
+        WORKS,
+    ),
     "drift-with-noise": (
         """
         class Bad(Own):
@@ -210,7 +240,7 @@ PROCESSES = {
     ),
     "global-initial": (
         _DATASET.format("torch.randn(batch, 2)"),
-        "`initial` of Bad must draw the same states from the same generator; give `generator`",
+        "`initial` of Bad must draw the same states from the same generator; draw by functions of torch",
     ),
     "same-initial": (
         _DATASET.format("torch.randn(batch, 2, generator=torch.Generator().manual_seed(0))"),

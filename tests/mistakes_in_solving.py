@@ -291,6 +291,20 @@ SOLVING = {
         "pi.Observation(lambda x: x * math.nan, 0.1).observe(x)",
         "`operator` must return finite numbers for finite states, got NaN or infinity",
     ),
+    "logarithm-operator": (
+        """
+        seen = pi.Observation(torch.log, 0.1)
+        positive = x.abs() + 0.1
+        seen.observe(positive), seen.observe(positive[:1]), seen.log_prob(positive.log(), positive)
+        record = pi.ObservationRecord((0.05, seen), (0.1, seen))
+        record.observe(positive[:1, None].expand(1, 2, 1))
+        """,
+        WORKS,
+    ),
+    "batch-operator-far-from-0": (
+        "pi.Observation(lambda x: x - x.mean(0) + 1000, 0.1).observe(x)",
+        "`operator` must see each state of a batch by itself",
+    ),
     "blind-operator": (
         "pi.Observation(lambda x: x[:, :0], 0.1).observe(x)",
         "`operator` must see at least one number of each state, got shape (2, 0)",

@@ -123,11 +123,10 @@ def run_cell(job: Job) -> dict[str, Any]:
         # Sample.  Only networks that sample are counted: training keeps averaged copies.
         count.reset()
         begun = time.perf_counter()
-        with torch.no_grad():
-            samples = answer.sample(asked, members, generator=streams.child("samples").generator(device))
-            _synchronise(device)
-            drawn_in, evaluations = time.perf_counter() - begun, count.states / (n * members)
-            mean = answer.mean(asked)
+        samples = answer.sample(asked, members, generator=streams.child("samples").generator(device)).detach()
+        _synchronise(device)
+        drawn_in, evaluations = time.perf_counter() - begun, count.states / (n * members)
+        mean = answer.mean(asked)
 
         # Evaluate.
         drawn = Drawn(*(x.detach().cpu() for x in (truth, final, samples, mean)))

@@ -36,6 +36,7 @@ _MEMORY = (
     "Invalid buffer size",
     "Cannot allocate memory",
 )
+_NO_GRADIENT = "does not require grad"
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -60,8 +61,8 @@ def blamed_on(part: str) -> Iterator[None]:
         part: The part, as the beginning of a sentence, such as ``"`drift` of Pendulum"``.
 
     Raises:
-        ValueError: Where the code ends with anything but a ``ValueError``, whose message stands for itself, or a
-            refusal of the machine.
+        ValueError: Where the code ends with anything but a refusal of the machine or of physinv, whose messages stand
+            for themselves.
 
     Example:
         >>> with blamed_on("`drift` of Pendulum"):
@@ -71,12 +72,22 @@ def blamed_on(part: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, MemoryError):
+    except (OSError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        if memory_failure(error) is not None:
+        if memory_failure(error) is not None or (isinstance(error, ValueError) and _is_refusal(error)):
             raise
-        raise ValueError(f"{part} ends with {in_one_line(error)}.") from error
+        hint = "; take gradients under `with torch.enable_grad():`" if _NO_GRADIENT in str(error) else ""
+        raise ValueError(f"{part} ends with {in_one_line(error)}{hint}.") from error
+
+
+def _is_refusal(error: ValueError) -> bool:
+    """Whether it was raised on purpose, by a kind of its own, or by physinv."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    module = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+    return type(error) is not ValueError or module.partition(".")[0] in ("physinv", "simulators")
 
 
 def as_os_error(error: Exception, path: Path | str) -> OSError | None:

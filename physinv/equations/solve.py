@@ -61,6 +61,7 @@ def solve(
 
     Example:
         >>> from physinv.equations.sde import SDE
+        >>> from physinv.equations.steps import heun
         >>> class Decay(SDE):
         ...     def drift(self, x, t):
         ...         return -x

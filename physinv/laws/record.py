@@ -29,7 +29,7 @@ from physinv.config.inputs import (
     check_instance,
     describe,
 )
-from physinv.laws.observation import Observation, shown
+from physinv.laws.observation import Observation, check_finite, shown
 
 _Courses = Float[Tensor, "batch time *state"]
 
@@ -148,6 +148,7 @@ class ObservationRecord:
         check_generator(generator)
         states = as_tensor(states, "states")
         clean = self.clean(states)
+        check_finite(clean, states)
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
         return clean + self.deviations(states[:1, 0], level).to(clean) * n
 

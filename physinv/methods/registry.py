@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.failures import blamed_on
@@ -32,7 +33,7 @@ from physinv.config.suggest import did_you_mean
 from physinv.methods.problem import Answer, Method, Problem
 from physinv.methods.saving import Setup, check_saveable, loading_of, notes_of, tensors_of
 
-_TRIED = 3  # draws of an answer from outside, for each of two final states, before it is used
+_TRIED = 4  # draws of an answer from outside, for each of two final states, before it is used
 
 DEFAULT_METHOD = "auto"
 """The method of `physinv train` where none is named."""
@@ -264,7 +265,11 @@ def fit_method(name: str, problem: Problem, options: Mapping[str, Any] | None = 
 
 
 def stored_tensors(
-    name: str, answer: Answer, setup: Setup, options: Mapping[str, Any] | None = None
+    name: str,
+    answer: Answer,
+    setup: Setup,
+    final: Float[Tensor, "n *state"],
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Tensor]:
     """Return the tensors that an answer is stored as, from which it can be made again.
 
@@ -272,6 +277,7 @@ def stored_tensors(
         name: Name of the method.
         answer: Its answer.
         setup: What the run knows.
+        final: Some final states, of which an answer from outside and what is made again must draw the same samples.
         options: Options that the method was fitted with.
 
     Returns:
@@ -282,7 +288,9 @@ def stored_tensors(
     """
     tensors = tensors_of(name, answer)
     if name not in _OURS:
-        load_method(name, replace(setup, notes=notes_of(answer)), tensors, options)
+        again = load_method(name, replace(setup, notes=notes_of(answer)), tensors, options)
+        if not torch.allclose(_draw(name, answer, final), _draw(name, again, final)):
+            raise ValueError(f"`load` of method `{name}` must make the answer again, and its samples are others.")
     return tensors
 
 
@@ -293,12 +301,10 @@ def _check_answer(who: str, answer: object) -> None:
         raise ValueError(f"{who} must return an answer with `sample` and `mean`, got {got}.")
 
 
-@torch.no_grad()
 def _try(name: str, answer: Answer, final: Tensor, shape: tuple[int, ...]) -> None:
     """Refuse an answer from outside that does not draw states, before anything is made of its draws."""
-    who, generator = f"the answer of method `{name}`", torch.Generator(final.device).manual_seed(0)
-    with blamed_on(f"`sample` of {who}"):
-        drawn: Any = answer.sample(final, _TRIED, generator=generator)
+    who, before = f"the answer of method `{name}`", final.clone()
+    drawn = _draw(name, answer, final)
     with blamed_on(f"`mean` of {who}"):
         mean: Any = answer.mean(final)
     for part, found, wanted in (
@@ -312,6 +318,20 @@ def _try(name: str, answer: Answer, final: Tensor, shape: tuple[int, ...]) -> No
         if not found.is_floating_point() or not bool(found.isfinite().all()):
             got = found.dtype if not found.is_floating_point() else "NaN or infinity"
             raise ValueError(f"{told}, of finite numbers, got {got}.")
+    if not torch.equal(final, before):
+        raise ValueError(f"{who} must leave the final states as they are; work on a copy, `final.clone()`.")
+    if not torch.allclose(drawn, _draw(name, answer, final)):
+        raise ValueError(
+            f"`sample` of {who} must draw the same samples from the same generator; draw by functions of torch, and "
+            "give `generator` to each."
+        )
+
+
+def _draw(name: str, answer: Answer, final: Tensor) -> Any:
+    """A few draws of an answer from outside, the same ones at each call."""
+    generator = torch.Generator(final.device).manual_seed(0)
+    with blamed_on(f"`sample` of the answer of method `{name}`"):
+        return answer.sample(final, _TRIED, generator=generator)
 
 
 def load_method(

@@ -83,7 +83,12 @@ class Posterior:
         check_instance(sde, SDE, "sde", "give Posterior(sde, score, times)")
         check_score(score)
         if step is not None:
-            check_instance(step, Step, "step", "find one by name in physinv.reversal.choose.STEPS")
+            check_instance(
+                step,
+                Step,
+                "step",
+                "give one of physinv.reversal.choose.STEPS, or Step(function, weak_order=1)",
+            )
         batch = None if batch is None else check_count(batch, "batch")
         times = as_times(times, increasing=True)
         if times[0] < 0:

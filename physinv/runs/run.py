@@ -170,7 +170,8 @@ def train_run(
             parameters = fit_parameters(rest) if share else None
         opening()
         unknown = {} if parameters is None else prefixed(_PARAMETERS, dict(parameters.state_dict()))
-        tensors = stored_tensors(method, answer, problem.setup, options) | unknown | observed_tensors(problem)
+        few = problem.valid.states(-1, limit=2)
+        tensors = stored_tensors(method, answer, problem.setup, few, options) | unknown | observed_tensors(problem)
         info |= {"notes": notes_of(answer), "summary": True}
         with finish(run, place) as folder:
             write_summary(folder, summarise(*plain_data(problem)))

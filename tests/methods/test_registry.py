@@ -1,5 +1,6 @@
 """The registry of methods: names, lines about them, options, and what is refused."""
 
+import math
 import re
 import subprocess
 import sys
@@ -101,6 +102,12 @@ class Draws:
         return torch.zeros_like(final)
 
 
+def guided(final, n, generator):
+    """Draws that take a gradient, as guidance does."""
+    x = torch.randn(len(final), n, *final.shape[1:], generator=generator).requires_grad_()
+    return x - torch.autograd.grad(x.square().sum() / 2, x)[0] / 2
+
+
 def fails(*_, **__):
     raise KeyError("weights")
 
@@ -119,12 +126,19 @@ def fails(*_, **__):
         (lambda problem: Draws(sample=lambda x, n: x), "ends with TypeError"),
         (
             lambda problem: Draws(sample=lambda x, n, generator: torch.zeros(n, *x.shape)),
-            "must return a tensor (2, 3, 4) for 2 final states, got Tensor of shape (3, 2, 4)",
+            "must return a tensor (2, 4, 4) for 2 final states, got Tensor of shape (4, 2, 4)",
         ),
         (lambda problem: Draws(mean=lambda x: x[:, 0]), "must return a tensor (2, 4) for 2 final states, got Tensor"),
         (lambda problem: Draws(mean=lambda x: x.numpy()), "got ndarray of shape (2, 4) from mean(final)"),
         (lambda problem: Draws(mean=lambda x: x / 0), "of finite numbers, got NaN or infinity"),
         (lambda problem: Draws(mean=lambda x: x.long()), "of finite numbers, got torch.int64"),
+        (lambda problem: Draws(mean=lambda x: x.mul_(2)), "must leave the final states as they are"),
+        (
+            lambda problem: Draws(sample=lambda x, n, generator: torch.randn(len(x), n, 4)),
+            "must draw the same samples from the same generator",
+        ),
+        (lambda problem: Draws(mean=lambda x: torch.tensor(math.log(-1))), "ends with ValueError: math domain error"),
+        (lambda problem: Draws(sample=guided), None),
     ],
 )
 def test_methods_from_outside_are_tried_before_they_are_used(problem, monkeypatch, fit, message):
@@ -143,16 +157,19 @@ def test_what_loads_an_answer_is_tried_before_it_is_stored(problem, monkeypatch)
 
     monkeypatch.setitem(sys.modules, "made", ModuleType("made"))
     monkeypatch.setattr(sys.modules["made"], "fit", fit, raising=False)
-    answer = fit_method("made:fit", problem)
+    answer, final = fit_method("made:fit", problem), problem.valid.states(-1)
     for load, message in (
         (lambda setup, tensors: None, "`load` of method `made:fit` must return an answer"),
         (lambda setup, tensors: tensors["scales"], "`load` of method `made:fit` ends with KeyError: 'scales'"),
     ):
         loaded_by(load)(fit)
         with pytest.raises(ValueError, match=re.escape(message)):
-            stored_tensors("made:fit", answer, problem.setup)
+            stored_tensors("made:fit", answer, problem.setup, final)
+    loaded_by(lambda setup, tensors: Draws(sample=guided))(fit)
+    with pytest.raises(ValueError, match="must make the answer again, and its samples are others"):
+        stored_tensors("made:fit", answer, problem.setup, final)
     loaded_by(lambda setup, tensors: Draws())(fit)
-    assert list(stored_tensors("made:fit", answer, problem.setup)) == ["scale"]
+    assert list(stored_tensors("made:fit", answer, problem.setup, final)) == ["scale"]
 
 
 def test_importing_the_registry_imports_no_method():

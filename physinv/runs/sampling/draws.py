@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = ["Asked", "check_unknown", "drawn_states", "steps_of"]
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from physinv.config.failures import blamed_on
+from physinv.config.inputs import describe
 from physinv.evaluation.observed.plausibility import divergence
 from physinv.laws.observation import Observation
 from physinv.methods.parameters import draws_parameters, joint_samples
@@ -140,13 +142,26 @@ def _drawn(
         final = sample_final(answer.posterior, observation, x, count, generator=generator, finals=finals)
         drawn = answer.learned.sample(final.flatten(0, 1), 1, generator=generator).reshape(final.shape)
     elif asked.answer == "samples":
-        drawn = answer.sample(x, count, generator=generator)
+        drawn = _checked(answer, "sample", lambda: answer.sample(x, count, generator=generator), (len(x), count))
     elif isinstance(answer, ReverseAnswer) and asked.answer != "mean":
         p = answer.posterior
         drawn = (p.flow(x) if asked.answer == "flow" else p.mean_flow(x))[:, None]
     else:
-        drawn = answer.mean(x)[:, None]
+        drawn = _checked(answer, "mean", lambda: answer.mean(x), (len(x),))[:, None]
     if not bool(drawn.isfinite().all()):
         few = asked.steps is not None and asked.steps < _LEAST_STEPS and asked.grid == "stored"
         raise ValueError(f"`{asked.answer}`: {divergence(drawn, x, steps=steps_of(answer) if few else None)}")
     return drawn.detach()
+
+
+def _checked(answer: Answer, part: str, call: Callable[[], Tensor], lead: tuple[int, ...]) -> Tensor:
+    """What an answer returns; one from outside may fail for other observations than those that it was tried on."""
+    kind = type(answer)
+    if kind.__module__.startswith("physinv."):
+        return call()
+    with blamed_on(f"`{part}` of {kind.__name__}"):
+        found: Any = call()
+    if not isinstance(found, Tensor) or found.ndim <= len(lead) or tuple(found.shape[: len(lead)]) != lead:
+        wanted = ", ".join(map(str, lead))
+        raise ValueError(f"`{part}` of {kind.__name__} must return a tensor ({wanted}, *state), got {describe(found)}.")
+    return found
