@@ -38,9 +38,9 @@ REFUSED = {
     "a soft link": ("evaluate {0}/r.hdf5 --overwrite --json {0}/soft.json", "`--json` must not be what is read"),
     "an older table": ("evaluate {0}/r.hdf5 --json {0}/t.json", "t.json exists; choose another --json, or add"),
     "another file": ("evaluate {0}/r.hdf5 --overwrite --json {0}/thesis.tex", "which is no table; choose another"),
-    "the data": (RECONSTRUCT + SHARD + " --out " + SHARD, "`--out` must not be what is read"),
-    "in the data": (RECONSTRUCT + DATA + " --out " + DATA + "/x.hdf5", "`--out` must not lie in {0}"),
-    "a file of the data": (RECONSTRUCT + DATA + " --out " + SHARD, "`--out` must not be what is read"),
+    "the data": (RECONSTRUCT + SHARD + " --out " + SHARD, "`out` must not be what is read"),
+    "in the data": (RECONSTRUCT + DATA + " --out " + DATA + "/x.hdf5", "`out` must not lie in {0}"),
+    "a file of the data": (RECONSTRUCT + DATA + " --out " + SHARD, "`out` must not be what is read"),
     "other trajectories": (
         RECONSTRUCT + DATA + " --out {0}/ornstein-uhlenbeck/data/train/ornstein-uhlenbeck_000.hdf5",
         "is no reconstruction, and is not replaced by one",

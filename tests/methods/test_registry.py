@@ -79,7 +79,7 @@ def test_a_method_from_outside_is_found_by_its_place(problem, tmp_path, monkeypa
         answer = fit_method("outside_method:fit_echo", problem)
         assert isinstance(answer, Answer)
         assert answer.sample(torch.ones(2, 3), 4).shape == (2, 4, 3)
-        with pytest.raises(ValueError, match="must return an answer with `sample` and `mean`, got 3"):
+        with pytest.raises(ValueError, match="must return an answer with `sample` and `mean`, got int 3"):
             fit_method("outside_method:fit_nothing", problem)
         with pytest.raises(ValueError, match="method `outside_method:number` must be a function of a Problem"):
             method_options("outside_method:number")
