@@ -65,6 +65,18 @@ class Answer(Protocol):
 class RecordAnswer(Answer, Protocol):
     """An answer to a record of observations, whose ``final`` are observed numbers, one row for each trajectory."""
 
+    def sample(
+        self, final: Any, n: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n *state"]:
+        """Draw initial states: those of the trajectories that are drawn.
+
+        Args:
+            final: Observed numbers, NaN where one is missing.
+            n: Draws for each row.
+            generator: Source of randomness.
+        """
+        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
+
     def sample_at(
         self, y: Float[Tensor, "batch seen"], n: int, times: Times, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n time *state"]:

@@ -138,11 +138,6 @@ class GivenEntries(RecordAnswer):
     places: Tensor
     noise: Float[Tensor, " seen"]
 
-    def sample(
-        self, final: Float[Tensor, "batch seen"], n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
-
     def mean(self, final: Float[Tensor, "batch seen"]) -> Float[Tensor, "batch *state"]:
         generator = seeds(self.imputation.seed).child("method", "mean").generator(final.device)
         return self.sample(final, _DRAWS, generator=generator).mean(1)

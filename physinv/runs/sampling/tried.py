@@ -53,11 +53,6 @@ class TriedRecord(RecordAnswer):
     process: Simulator
     share: float
 
-    def sample(
-        self, final: Any, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
-
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         return self.answer.mean(final)
 

@@ -63,11 +63,6 @@ class ParticleSmoother(RecordAnswer):
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def sample(
-        self, final: Any, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
-
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         generator = seeds(self.seed).child("method", "mean").generator(self.device)
         clouds = self.clouds(final, [0.0], generator=generator)

@@ -56,11 +56,6 @@ class RefinedRecord(RecordAnswer):
         """On how many new trajectories draws are to be tried first: as many as without Monte Carlo."""
         return getattr(self.answer, "tried", 0)
 
-    def sample(
-        self, final: Any, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
-
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         return self.answer.mean(final)
 

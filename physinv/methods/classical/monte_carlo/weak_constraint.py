@@ -62,11 +62,6 @@ class WeakConstraint(RecordAnswer):
     seed: int = 0
     tried: ClassVar[int] = 48
 
-    def sample(
-        self, final: Any, n: int, *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch n *state"]:
-        return self.sample_at(final, n, [0.0], generator=generator)[:, :, 0]
-
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         found = [some.model.initial(law.centre, some.final) for some, law in self._laws(final, self.model)]
         return torch.cat(found).to(_precision(final))
