@@ -301,6 +301,10 @@ SOLVING = {
         """,
         WORKS,
     ),
+    "operator-of-nothing": (
+        "pi.Observation(lambda x: x, 0.1).observe(x[:0])",
+        "`operator` needs one state or more to see something of, got none",
+    ),
     "batch-operator-far-from-0": (
         "pi.Observation(lambda x: x - x.mean(0) + 1000, 0.1).observe(x)",
         "`operator` must see each state of a batch by itself",

@@ -7,6 +7,7 @@ __all__ = ["as_os_error", "blamed_on", "in_one_line", "memory_failure", "os_fail
 import errno
 import os
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,11 +83,10 @@ def blamed_on(part: str) -> Iterator[None]:
 
 
 def _is_refusal(error: ValueError) -> bool:
-    """Whether it was raised on purpose, by a kind of its own, or by physinv."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    module = "" if place is None else str(place.tb_frame.f_globals.get("__name__", ""))
+    """Whether it was raised on purpose: of a kind of its own, or by a function of physinv that was called."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = frames[2:]  # of what was called: before it stand this module and the one that calls
+    module = str(inside[-1].f_globals.get("__name__", "")) if inside else ""
     return type(error) is not ValueError or module.partition(".")[0] in ("physinv", "simulators")
 
 

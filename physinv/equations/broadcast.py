@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["by_parts", "default_batch", "expand", "match", "once", "one_for_all", "repeated"]
+__all__ = ["alike_alone", "by_parts", "default_batch", "expand", "match", "once", "one_for_all", "repeated"]
 
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+
+@torch.no_grad()
+def alike_alone(function: Callable[[Tensor], Tensor], pair: Tensor) -> bool:
+    """Return whether a function of batched states gives the first of two the value that it gives it alone.
+
+    It does not where it mixes the states of a batch, or draws random numbers.
+
+    Args:
+        function: ``(batch, *state) -> (batch, ...)``.
+        pair: Two states.
+
+    Example:
+        >>> pair = torch.tensor([[1.0], [3.0]])
+        >>> alike_alone(lambda x: 2 * x, pair), alike_alone(lambda x: x - x.mean(0), pair)
+        (True, False)
+    """
+    both, alone = function(pair.clone()), function(pair[:1].clone())
+    rounding = 3e-4 * both.abs().max() + 1e-5 * pair.abs().max()  # sums of a batch may be taken in another order
+    return not bool(((both[:1] - alone).abs() > rounding).any())
 
 
 def by_parts(work: Callable[..., Tensor], size: int | None, *rows: Tensor) -> Tensor:

@@ -30,8 +30,9 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physinv.config.failures import in_one_line
+from physinv.config.failures import blamed_on
 from physinv.config.inputs import Numbers, States, as_states, as_tensor, check_function, check_generator, describe
+from physinv.equations.broadcast import alike_alone
 
 _HELD = torch.finfo(torch.float32)
 _SHOWN_TO, _SHOWN_AFTER = 1e-6, 200  # error of a displayed state, and the most steps to it
@@ -174,13 +175,8 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
     """
 
     def seen(some: Tensor) -> Tensor:
-        try:
+        with blamed_on(f"{name} must take states of shape {tuple(x.shape[1:])}, and"):
             found: Any = operator(some)
-        except Exception as error:  # whatever a function does that others wrote; ours say it themselves
-            if isinstance(error, ValueError) and getattr(operator, "__module__", "").startswith("physinv."):
-                raise
-            told = f"{name} must take states of shape {tuple(x.shape[1:])}"
-            raise ValueError(f"{told}, and ends with {in_one_line(error)}.") from error
         if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(some):
             flat = isinstance(found, Tensor) and tuple(found.shape) == (len(some),)
             remedy = "index with x[:, :1], not x[:, 0]" if flat else "let it keep the first axis"
@@ -193,6 +189,8 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
             raise ValueError(f"{name} must see at least one number of each state, got shape {tuple(found.shape)}.")
         return found
 
+    if not len(x):
+        raise ValueError(f"{name} needs one state or more to see something of, got none.")
     _check_alone(seen, x[:2].expand(2, *x.shape[1:]), name)
     return seen(x)
 
@@ -201,11 +199,10 @@ def shown(operator: Operator, x: Float[Tensor, "batch *state"], name: str = "`op
 def _check_alone(seen: Operator, pair: Tensor, name: str) -> None:
     """Refuse an operator that changes states, or whose value for one depends on others of a batch, or on chance."""
     given = pair.clone()
-    both, alone = seen(given), seen(pair[:1].clone())
+    seen(given)
     if not torch.equal(given.nan_to_num(), pair.nan_to_num()):
         raise ValueError(f"{name} must leave the states as they are; compute without `x *=` and such.")
-    rounding = 3e-4 * both.abs().max() + 1e-5 * pair.abs().max()  # sums of a batch may be taken in another order
-    if bool(((both[:1] - alone).abs() > rounding).any()):
+    if not alike_alone(seen, pair):
         raise ValueError(
             f"{name} must see each state of a batch by itself and always in the same way, it sees the first of two "
             "differently alone; keep the first axis out of means and sums, as in x.mean(1, keepdim=True)."

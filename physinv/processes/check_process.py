@@ -18,6 +18,7 @@ from torch import Tensor
 from physinv.config.failures import blamed_on
 from physinv.config.inputs import describe, joined
 from physinv.config.suggest import did_you_mean
+from physinv.equations.broadcast import alike_alone
 from physinv.equations.check_sde import check_shapes
 
 if TYPE_CHECKING:
@@ -165,9 +166,7 @@ def _check_alone(simulator: Simulator, x: Tensor) -> None:
     if torch.equal(x[0], x[1]):  # all begin alike, and noise takes them apart
         x = simulator.run(x, simulator.times[:2], generator=torch.Generator().manual_seed(0))[:, -1]
     check_shapes(simulator, x, x.new_zeros(len(x)))
-    both, alone = (simulator.drift(some, some.new_zeros(len(some)))[:1] for some in (x, x[:1]))
-    rounding = 3e-4 * both.abs().max() + 1e-5 * x.abs().max()  # sums of a batch may be taken in another order
-    if bool(((both - alone).abs() > rounding).any()):
+    if not alike_alone(lambda some: simulator.drift(some, some.new_zeros(len(some))), x):
         raise ValueError(
             f"`drift` of {type(simulator).__name__} must see each state of a batch by itself, and draw no noise: the "
             "first of two states has another one alone; keep the first axis out of means and sums."
