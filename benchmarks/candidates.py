@@ -67,7 +67,7 @@ def drawn(call: Callable[[], Tensor]) -> tuple[Tensor, float]:
 
 def of_run(run: Run, test: TrajectoryDataset, out: Path, plan: SamplingPlan) -> Tensor:
     """Draws of `reconstruct --observe`."""
-    reconstruct(run, test, out, plan)
+    reconstruct(run, test, out, plan, overwrite=True)
     return read_reconstruction(out).samples
 
 

@@ -137,7 +137,7 @@ def of_final(
     told: list[str] = []
     seen = SEEN["field" if run.simulator.layout.space else "vector"]
     plan = pi.SamplingPlan(samples=DRAWS, certify=0, observe=seen, observed_noise=noise, refine=refine)
-    reconstruct(run, test, out, plan, warn=told.append)
+    reconstruct(run, test, out, plan, overwrite=True, warn=told.append)
     found = read_reconstruction(out)
     assert found.seen is not None
     return found.samples, found.seen, told

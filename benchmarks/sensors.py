@@ -38,7 +38,7 @@ def once(system: str, seed: int, budget: float) -> dict[str, float]:
         def scored(row: str, run: Path, observe: str | None = None) -> None:
             begun, noise = time.perf_counter(), None if observe is None else NOISE
             plan = SamplingPlan(samples=SAMPLES, limit=OBSERVATIONS, seed=seed, observe=observe, observed_noise=noise)
-            reconstruct(run, data["test"], folder / "r.hdf5", plan)
+            reconstruct(run, data["test"], folder / "r.hdf5", plan, overwrite=True)
             found = read_reconstruction(folder / "r.hdf5")
             assert found.truth is not None
             figures.update(scores(row, found.samples, found.truth, time.perf_counter() - begun))

@@ -243,6 +243,8 @@ SOLVING = {
         "`t` must be one number or one for each of 3 states, got shape (7,)",
     ),
     "model-beyond": ("model(x, 5.0)", "`t` must lie between 0 and 0.1, the last time of the data ... got 5"),
+    "model-beyond-of-one": ("model(x, torch.tensor([0.05, 0.2, 0.05]))", "`t` must lie between 0 and 0.1, ... got 0.2"),
+    "model-before": ("model(x, [0.05, -0.2, 0.05])", "`t` must lie between 0 and 0.1, ... got -0.2"),
     "model-nan-time": ("model(x, float('nan'))", "`t` must lie between 0 and 0.1, ... got nan"),
     "model-other": ("model(hot.states(0), 0.05)", "`x` must have shape (batch, 1), got (24, 1, 8)"),
     # Observations.

@@ -74,7 +74,7 @@ def main() -> None:
         train_run(folder / "run", train, valid, method="physinv", budget=Budget(steps=args.updates))
         update = (time.process_time() - begun) / args.updates
         sampling = SamplingPlan(samples=16, limit=args.observations)
-        whole = seconds(lambda: reconstruct(folder / "run", data / "test", folder / "r.hdf5", sampling))
+        whole = seconds(lambda: reconstruct(folder / "run", data / "test", folder / "r.hdf5", sampling, overwrite=True))
 
         def load(verify: bool) -> None:
             for split in ("train", "valid"):

@@ -10,11 +10,12 @@ from physinv.cli.info import draw_path
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.config.devices import pick_device
+from physinv.config.files import write_text
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
-from physinv.evaluation.evaluate import evaluate, write_json
+from physinv.evaluation.evaluate import evaluate, to_json
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.registry import find
 from physinv.reports.reconstruction import draw_reconstruction
@@ -74,11 +75,11 @@ def run_demo(out: Path, *, seconds: float, seed: int = 0) -> None:
                     report(done / n)
 
                 sampling = SamplingPlan(answer=answer, seed=seed)
-                reconstruct(load_run(run, device=device), test, target, sampling, progress=tell)
+                reconstruct(load_run(run, device=device), test, target, sampling, overwrite=True, progress=tell)
             loaded = read_reconstruction(target)
             rows = evaluate(loaded)
             console.metrics(rows, f"{name}, {answer}, beside the exact posterior")
-            write_json(rows, loaded, out / f"{name}-{answer}.json")
+            write_text(out / f"{name}-{answer}.json", to_json(rows, loaded))
         figures = draw_reconstruction(read_reconstruction(out / f"{name}-samples.hdf5"), out / "figures" / name)
         for label, path in (("trajectory", data), ("training", run)):
             draw_path(path, figures[0].with_name(f"{label}.png"))

@@ -17,7 +17,10 @@ from physinv.config.outputs.refusals import check_folder
 
 def evaluate(
     recon: Annotated[Path, typer.Argument(help="A file made by `physinv reconstruct`.")],
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the table as JSON.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write the tables as JSON; -: print JSON, and no tables."),
+    ] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw figures into this folder.")] = None,
     strict: Strict = False,
     overwrite: Overwrite = False,
@@ -29,15 +32,18 @@ def evaluate(
 
     Example: physinv evaluate heat.hdf5 --json heat.json --plots figures
     """
+    from physinv.config.files import write_text
     from physinv.config.outputs.locks import lock_file
     from physinv.evaluation.checks import warnings
-    from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, write_json
+    from physinv.evaluation.evaluate import check, check_predictive, evaluate, judge, to_json
     from physinv.evaluation.frames import frame_metrics, missing_metrics
     from physinv.evaluation.verdict.certificate import certificate_sentences
     from physinv.posterior.reconstruction import read_reconstruction
     from physinv.processes.given import GivenPhysics
 
-    check_output(json, "--json", recon, overwrite=overwrite)
+    printed = json == Path("-")
+    if not printed:
+        check_output(json, "--json", recon, overwrite=overwrite)
     if plots is not None:
         check_folder(plots)
     loaded = read_reconstruction(recon)
@@ -60,7 +66,10 @@ def evaluate(
     told += unlike
     if strict and told:
         raise ValueError(" ".join(told))
-    if loaded.truth is None:
+    written = "" if json is None else to_json(rows, loaded, checks, said, predictive, seen_at, gaps)
+    if printed:
+        console.plain(written.rstrip())
+    elif loaded.truth is None:
         console.predictive(predictive, loaded, title)
     else:
         console.metrics(rows, title)
@@ -70,15 +79,15 @@ def evaluate(
         console.verdict(said)
         console.say("\n".join(certificate_sentences(info)))
     console.red(unlike)
-    if json is not None:
+    if json is not None and not printed:
         with lock_file(json, "evaluate"):
             check_output(json, "--json", recon, overwrite=overwrite)
-            write_json(rows, loaded, json, checks, said, predictive, seen_at, gaps)
+            write_text(json, written)
         console.note(f"table in {json}")
     if plots is not None:
         from physinv.reports.reconstruction import draw_reconstruction
 
-        tables = f"the table in {json} is written, and" if json is not None else "no table was asked for, and"
-        with keeping(f"{tables} finished figures are in {plots}; the same command draws all of them"):
+        tables = "no table was asked for" if json is None or printed else f"the table in {json} is written"
+        with keeping(f"{tables}, and finished figures are in {plots}; the same command draws all of them"):
             for path in draw_reconstruction(loaded, plots):
                 console.note(f"figure in {path}")

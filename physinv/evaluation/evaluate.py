@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Metric", "Row", "check", "check_predictive", "evaluate", "judge", "metrics_of", "write_json"]
+__all__ = ["Metric", "Row", "check", "check_predictive", "evaluate", "judge", "metrics_of", "to_json"]
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physinv.config.files import as_json, write_text
+from physinv.config.files import as_json
 from physinv.config.inputs import check_instance
 from physinv.config.seeds import seeds
 from physinv.evaluation import metrics
@@ -202,27 +202,28 @@ def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
     )
 
 
-def write_json(
+def to_json(
     rows: Sequence[Row],
     recon: Reconstruction,
-    path: Path,
     checks: Sequence[Check] = (),
     verdict: Verdict | None = None,
     predictive: Predictive | None = None,
     frames: Sequence[Frame] = (),
     missing: Missing | None = None,
-) -> None:
-    """Write the tables of metrics and checks, and how the reconstruction was made, as JSON.
+) -> str:
+    """Return the tables of metrics and checks, and how the reconstruction was made, as JSON.
 
     Args:
         rows: The table of metrics; numbers that are not finite are null, here and below.
         recon: The reconstruction that it is of.
-        path: The file to write, whole or not at all.
         checks: The table of checks.
         verdict: The verdict in words.
         predictive: The posterior predictive check.
         frames: Metrics of the frames of trajectories.
         missing: Metrics of their missing entries.
+
+    Returns:
+        The text of a JSON file.
     """
     told = warnings(checks)
     content: dict[str, Any] = {"metrics": as_json(rows), "checks": as_json(checks)}
@@ -241,7 +242,7 @@ def write_json(
         content["certificate"] = {**certificate, "sentences": certificate_sentences(recon.info)}
     told += recon.info.get("familiarity", {}).get("warnings", [])
     content |= {"warnings": told, "reconstruction": recon.info}
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def metrics_of(recon: Reconstruction) -> list[Metric]:

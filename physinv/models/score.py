@@ -79,21 +79,29 @@ class ScoreModel(nn.Module):
 
         Raises:
             ValueError: If they are no states of the process that the model was built for, the number of times is
-                another, or one time for all lies beyond those of the data.
+                another, or a time lies beyond those of the data.
         """
         if not (isinstance(x, Tensor) and isinstance(t, Tensor) and t.shape == x.shape[:1] and self._fit(x)):
-            x = self.accepted(x)
-            if isinstance(t, (int, float)) and not 0 <= t <= self.clock[1] * (1 + 1e-6):
-                last = f"{self.clock[1]:g}, the last time of the data that the model was trained on"
-                raise ValueError(f"`t` must lie between 0 and {last}, got {t:g}.")
-            t = as_tensor(t, "t").to(x)
+            x, t = self.accepted(x), as_tensor(t, "t")
             if t.ndim > 1 or t.numel() not in (1, len(x)):
                 raise ValueError(
                     f"`t` must be one number or one for each of {len(x)} states, got shape {tuple(t.shape)}; expand it."
                 )
-            t = t.expand(len(x))
+            self._check_times(t)
+            t = t.to(x).expand(len(x))
+        else:
+            self._check_times(t)
         # Processes begin at 0 and laws are smooth in log t: rounding t like x, by 6e-8 of itself, loses nothing.
         return self._at(x, t.to(x.dtype))[0]
+
+    def _check_times(self, t: Tensor) -> None:
+        """Refuse times beyond those of the data; of times on a GPU it is not asked, since the answer takes a wait."""
+        if t.device.type != "cpu" or not t.numel():
+            return
+        first, last = (float(value) for value in t.detach().aminmax())
+        if not (first >= 0 and last <= self.clock[1] * (1 + 1e-6)):
+            bound = f"{self.clock[1]:g}, the last time of the data that the model was trained on"
+            raise ValueError(f"`t` must lie between 0 and {bound}, got {first if first < 0 else last:g}.")
 
     def _fit(self, x: Tensor) -> bool:
         """Whether states may be taken as they are."""

@@ -119,11 +119,19 @@ def check_process(simulator: Simulator, x: Float[Tensor, "batch *state"]) -> Non
         x: Some of its states.
 
     Raises:
-        ValueError: If drift, diffusion or a part of its own kind do not fit; one line says which.
+        ValueError: If drift, diffusion or a part of its own kind do not fit, or the drift is infinite where the process
+            begins; one line says which.
     """
     simulator.check_parts(x)
     if simulator.step is simulator.scheme:
-        check_shapes(simulator, x, x.new_zeros(len(x)))
+        start = x.new_zeros(len(x))
+        check_shapes(simulator, x, start)
+        if bool(x.isfinite().all()) and not bool(simulator.drift(x, start).isfinite().all()):
+            owner = type(simulator).__name__
+            told = "must be finite at t = 0 in the initial states, got infinity or NaN"
+            raise ValueError(
+                f"`drift` of {owner} {told}; no step is short enough for it: begin elsewhere, or bound it."
+            )
 
 
 def check_draws(simulator: Simulator) -> None:

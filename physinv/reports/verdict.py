@@ -50,7 +50,8 @@ def _beats(other: tuple[Summary, float], mine: tuple[Summary, float]) -> bool:
 def verdict(summaries: Summaries) -> list[str]:
     """Say in sentences which methods beat physinv in CRPS, energy score, calibration and compute, and which it beats.
 
-    A lead counts if it is more than the noise of the seeds (:meth:`~physinv.comparison.records.Summary.gap`).
+    A lead counts if it is more than the noise of the seeds (:meth:`~physinv.comparison.records.Summary.gap`).  Where
+    physinv takes no part, the sentences are about the method of lowest CRPS.
 
     Args:
         summaries: Summaries by method and name.
@@ -58,23 +59,24 @@ def verdict(summaries: Summaries) -> list[str]:
     Returns:
         The sentences.
     """
-    ours = summaries.get(_OURS, {})
-    if "crps" not in ours:
-        return [f"There is no CRPS of {_OURS} here, so nothing can be said about it."]
-    said = [_rank(_NAMED[name], summaries) for name in ("crps", "energy_score") if name in ours]
-    said += _exact(summaries) + _calibration(summaries) + _checks(summaries)
-    said += _compute(summaries) + _amortised(summaries)
+    scored = [method for method in summaries if "crps" in summaries[method] and method != "exact"]
+    if not scored:
+        return ["There is no CRPS here, so nothing can be said about any method."]
+    ours = _OURS if _OURS in scored else min(scored, key=lambda m: summaries[m]["crps"].mean)
+    said = [_rank(_NAMED[n], summaries, ours) for n in ("crps", "energy_score") if n in summaries[ours]]
+    said += _exact(summaries, ours) + _calibration(summaries, ours) + _checks(summaries, ours)
+    said += _compute(summaries, ours) + _amortised(summaries, ours)
     if all(s.n == 1 for own in summaries.values() for s in own.values()):
         said.append("All figures are from one seed: no difference has a standard error; below 2 % they count as level.")
     return said
 
 
-def _rank(column: Column, summaries: Summaries) -> str:
-    """Where physinv stands in one column."""
-    ours, word = summaries[_OURS][column.name], column.heading
-    rivals = {m: own[column.name] for m, own in summaries.items() if column.name in own and m not in (_OURS, "exact")}
+def _rank(column: Column, summaries: Summaries, name: str) -> str:
+    """Where a method stands in one column."""
+    ours, word = summaries[name][column.name], column.heading
+    rivals = {m: own[column.name] for m, own in summaries.items() if column.name in own and m not in (name, "exact")}
     if not rivals:
-        return f"{_OURS}'s {word} is {number(ours, column)}; no other method has one."
+        return f"{name}'s {word} is {number(ours, column)}; no other method has one."
     ordered = sorted(rivals, key=lambda m: column.loss(rivals[m].mean))
     gaps = {m: column.loss(rivals[m].mean) - column.loss(ours.mean) for m in ordered}
     sure = {m for m in ordered if abs(gaps[m]) > column.gap(ours, rivals[m])}
@@ -85,74 +87,74 @@ def _rank(column: Column, summaries: Summaries) -> str:
     own, of_all = number(ours, column), f"of all {len(rivals) + 1} methods"
     if better:
         listed = _and([_valued(m, rivals[m], column) for m in better])
-        text = f"{listed} {_beat(better)} {_OURS} on {word} ({own})"
+        text = f"{listed} {_beat(better)} {name} on {word} ({own})"
         text += f"; {_and(lower)} may do so, within the noise of the seeds" if lower else ""
         text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
     elif lower:
         listed = _and([_valued(m, rivals[m], column) for m in lower])
-        text = f"{listed} may beat {_OURS} on {word} ({own}), within the noise of the seeds"
+        text = f"{listed} may beat {name} on {word} ({own}), within the noise of the seeds"
         text += f"; {_and(tied)} {_do(tied, 'are', 'is')} level with it" if tied else ""
     elif tied:
-        listed = _and([_valued(m, s, column) for m, s in ((_OURS, ours), *((m, rivals[m]) for m in tied))])
+        listed = _and([_valued(m, s, column) for m, s in ((name, ours), *((m, rivals[m]) for m in tied))])
         text = f"{listed} share the lowest {word} {of_all}, {_within(ours, *(rivals[m] for m in tied))}"
         text += f"; next: {_valued(behind[0], rivals[behind[0]], column)}" if behind else ""
     else:
-        text = f"{_OURS} has the lowest {word} {of_all} ({own}; next: {behind[0]}, {number(rivals[behind[0]], column)})"
+        text = f"{name} has the lowest {word} {of_all} ({own}; next: {behind[0]}, {number(rivals[behind[0]], column)})"
         text += "" if behind[0] in sure else ", a lead within the noise of the seeds"
     return text + "."
 
 
-def _exact(summaries: Summaries) -> list[str]:
+def _exact(summaries: Summaries, name: str) -> list[str]:
     if (exact := summaries.get("exact", {}).get("crps")) is None or not exact.mean:
         return []
-    ours = summaries[_OURS]["crps"]
+    ours = summaries[name]["crps"]
     ratio, column = ours.mean / exact.mean - 1, _NAMED["crps"]
     if abs(ours.mean - exact.mean) <= ours.gap(exact):
         return [f"That is the exact posterior's CRPS ({number(exact, column)}), {_within(ours, exact)}."]
-    return [f"The exact posterior's CRPS is {number(exact, column)}: {_OURS}'s is {_percent(ratio)} it."]
+    return [f"The exact posterior's CRPS is {number(exact, column)}: {name}'s is {_percent(ratio)} it."]
 
 
-def _calibration(summaries: Summaries) -> list[str]:
+def _calibration(summaries: Summaries, name: str) -> list[str]:
     """Coverage in words, then the calibration error against the others."""
-    said, ours = [], summaries[_OURS]
+    said, ours = [], summaries[name]
     if (covered := ours.get("coverage_90")) is not None:
         exact = summaries.get("exact", {}).get("coverage_90")
         aim = Summary(0.9, None, 1) if exact is None else exact
         right = abs(covered.mean - aim.mean) <= 0.02 + covered.gap(aim)
         said.append(
-            f"{_OURS}'s 90 % intervals hold the truth in {100 * covered.mean:.1f} % of the cases"
+            f"{name}'s 90 % intervals hold the truth in {100 * covered.mean:.1f} % of the cases"
             + (f" (the exact posterior's in {100 * exact.mean:.1f} %)" if exact else "")
             + ("." if right else f", which is too {_width(covered.mean, aim.mean)}.")
         )
     if "calibration_error" in ours:
-        said.append(_rank(_NAMED["calibration_error"], summaries))
+        said.append(_rank(_NAMED["calibration_error"], summaries, name))
     return said
 
 
-def _checks(summaries: Summaries) -> list[str]:
-    """Which checks say that samples of physinv cannot be right, whatever the scores."""
-    ours = summaries[_OURS]
+def _checks(summaries: Summaries, name: str) -> list[str]:
+    """Which checks say that samples of a method cannot be right, whatever the scores."""
+    ours = summaries[name]
     failed = [n for n, (low, high) in _RIGHT.items() if n in ours and not low <= ours[n].mean <= high]
     if not failed:
         return []
     listed = _and([f"{_NAMED[n].heading} {number(ours[n], _NAMED[n])}{_aim(_NAMED[n])}" for n in failed])
-    return [f"{_OURS}'s samples can be told from true states without any exact posterior: {listed}."]
+    return [f"{name}'s samples can be told from true states without any exact posterior: {listed}."]
 
 
 def _aim(column: Column) -> str:
     return f" for {column.best:g}" if isinstance(column.best, float) else ""
 
 
-def _compute(summaries: Summaries) -> list[str]:
+def _compute(summaries: Summaries, name: str) -> list[str]:
     """Time, and the front of error against time."""
-    if (spent := summaries[_OURS].get("total_seconds")) is None:
+    if (spent := summaries[name].get("total_seconds")) is None:
         return []
     best = front(summaries)
-    if _OURS in best:
-        others = sorted(best - {_OURS}, key=lambda m: summaries[m]["total_seconds"].mean)
+    if name in best:
+        others = sorted(best - {name}, key=lambda m: summaries[m]["total_seconds"].mean)
         company = f", with {_and(others)}" if others else ", alone"
-        return [f"{_OURS} is on the front of CRPS against compute time ({_seconds(spent)}){company}."]
-    ours, column = summaries[_OURS]["crps"], _NAMED["crps"]
+        return [f"{name} is on the front of CRPS against compute time ({_seconds(spent)}){company}."]
+    ours, column = summaries[name]["crps"], _NAMED["crps"]
     rivals = {m: own for m, own in summaries.items() if {"crps", "total_seconds"} <= own.keys() and m != "exact"}
     own = ours, spent.mean
     beaten = [m for m, other in rivals.items() if _beats((other["crps"], other["total_seconds"].mean), own)]
@@ -161,14 +163,14 @@ def _compute(summaries: Summaries) -> list[str]:
         [f"{m} (CRPS {number(rivals[m]['crps'], column)}, {_seconds(rivals[m]['total_seconds'])})" for m in beaten]
     )
     return [
-        f"{_OURS} is not on the front of CRPS against compute time: {listed} {_do(beaten, 'reach', 'reaches')} a lower "
+        f"{name} is not on the front of CRPS against compute time: {listed} {_do(beaten, 'reach', 'reaches')} a lower "
         f"CRPS in no more time than its {_seconds(spent)}."
     ]
 
 
-def _amortised(summaries: Summaries) -> list[str]:
-    """What one more sample costs physinv, once trained, and the methods of lower CRPS that pay twice that or more."""
-    ours = summaries[_OURS]
+def _amortised(summaries: Summaries, name: str) -> list[str]:
+    """What one more sample costs a method, once trained, and the methods of lower CRPS that pay twice that or more."""
+    ours = summaries[name]
     if "sample_seconds" not in ours:
         return []
     rivals = {m: own for m, own in summaries.items() if {"crps", "sample_seconds"} <= own.keys() and m != "exact"}
@@ -179,7 +181,7 @@ def _amortised(summaries: Summaries) -> list[str]:
     listed = [
         f"{m} {rivals[m]['sample_seconds'].mean:#.2g} s" for m in sorted(dear, key=lambda m: rivals[m]["crps"].mean)
     ]
-    return [f"Once trained, one more sample takes {_OURS} {ours['sample_seconds'].mean:#.2g} s, {_and(listed)}."]
+    return [f"Once trained, one more sample takes {name} {ours['sample_seconds'].mean:#.2g} s, {_and(listed)}."]
 
 
 def _valued(method: str, summary: Summary, column: Column) -> str:

@@ -60,7 +60,7 @@ def reconstruct(
     plan: SamplingPlan | None = None,
     *,
     strict: bool = False,
-    overwrite: bool = True,
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Familiarity | None:

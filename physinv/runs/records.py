@@ -91,7 +91,7 @@ def reconstruct_record(
     out: Path,
     plan: RecordPlan,
     *,
-    overwrite: bool = True,
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
     announce: Callable[[str], None] | None = None,

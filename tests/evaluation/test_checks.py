@@ -9,7 +9,7 @@ import torch
 
 from physinv.cli.terminal import console
 from physinv.evaluation.checks import FEWEST, Check, check_samples, warnings
-from physinv.evaluation.evaluate import check, evaluate, write_json
+from physinv.evaluation.evaluate import check, evaluate, to_json
 from physinv.evaluation.roughness import total_variation
 from physinv.posterior.reconstruction import Reconstruction
 from physinv.processes.layout import FieldLayout, VectorLayout
@@ -130,14 +130,14 @@ def reconstruction(heat, samples):
     return Reconstruction(process, truth, final, samples, info)
 
 
-def test_checks_of_a_reconstruction_are_written_and_printed(heat, tmp_path, capsys):
+def test_checks_of_a_reconstruction_are_written_and_printed(heat, capsys):
     exact = heat[3]
     assert warnings(check(reconstruction(heat, exact))) == []
     recon = reconstruction(heat, 3 * exact)
     checks = check(recon)
     assert check(recon, seed=1) != checks, "the seed is used"
-    write_json(evaluate(recon), recon, tmp_path / "t.json", [*checks, Check("x", float("inf"), 1.0, 0.1, "runs away")])
-    written = json.loads((tmp_path / "t.json").read_text())
+    text = to_json(evaluate(recon), recon, [*checks, Check("x", float("inf"), 1.0, 0.1, "runs away")])
+    written = json.loads(text)
     assert [c["name"] for c in written["checks"]] == [*NAMES, "x"]
     assert written["checks"][-1]["value"] is None
     assert written["checks"][2]["value"] == checks[2].value

@@ -70,6 +70,8 @@ CASES = {
         {"fit": classmethod(lambda cls, sde, data: None)},
         r"fails in `fit\(sde, data, settings, \*, seed\)`",
     ),
+    "objective": ({"objective": lambda self: "denoising"}, r"fails in `objective\(sde\)`: TypeError"),
+    "objective of none": ({"objective": nothing}, "`objective` .* must return the name of one, got None"),
     "made again": (
         {"from_tensors": classmethod(lambda cls, sde, tensors: cls(sde, tensors["mean"], 2 * tensors["deviation"]))},
         "`from_tensors` .* must make the same law",

@@ -175,6 +175,15 @@ def test_what_becomes_infinite_is_refused():
         Well(steps=10, horizon=100.0).simulate(10, generator=torch.Generator().manual_seed(0))
 
 
+def test_a_drift_that_is_infinite_at_the_beginning_is_named():
+    class Sudden(Well):
+        def drift(self, x, t):
+            return -x / (2 * t.view(-1, 1))
+
+    with pytest.raises(ValueError, match=r"`drift` of Sudden must be finite at t = 0 .*; no step is short enough"):
+        Sudden().simulate(3, generator=torch.Generator().manual_seed(0))
+
+
 def test_parameters_are_documented_and_bounded():
     doc = Well.__doc__
     assert doc.startswith("dx = 4 strength")

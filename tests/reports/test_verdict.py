@@ -58,7 +58,14 @@ def test_the_verdict_when_physinv_ties_and_when_there_is_one_seed() -> None:
     )
     single = {m: {"crps": summary(v, None)} for m, v in {"physinv": 0.1, "npse": 0.11}.items()}
     assert "one seed" in verdict(single)[-1]
-    assert "nothing can be said" in verdict({"npse": single["npse"]})[0]
+    assert "nothing can be said" in verdict({"npse": {}, "exact": single["npse"]})[0]
+
+
+def test_the_verdict_is_about_the_best_method_where_physinv_takes_no_part() -> None:
+    said = verdict(table(npse=(0.1, 50), dps=(0.3, 9), linear=(0.2, 1), exact=(0.05, 1)))
+    assert said[0] == "npse has the lowest CRPS of all 3 methods (0.100 ± 0.0010; next: linear, 0.200 ± 0.0010)."
+    assert said[1] == "The exact posterior's CRPS is 0.0500 ± 0.0010: npse's is 100 % above it."
+    assert not any("physinv" in line for line in said)
 
 
 def test_the_verdict_names_checks_that_fail_and_no_others() -> None:

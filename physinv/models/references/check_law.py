@@ -97,6 +97,10 @@ def check_law(name: str, law: ReferenceLaw, sde: SDE, data: TrajectoryDataset) -
                 f"{_some(theirs)}; look at signs, units and factors."
             )
 
+    asked = _called(name, "objective(sde)", lambda: law.objective(sde))
+    if not isinstance(asked, str):
+        raise ValueError(f"`objective` of reference law `{name}` must return the name of one, got {describe(asked)}.")
+
     own = {key: value for key, value in law.state_dict().items() if not key.startswith("sde.")}
     again = _called(name, "from_tensors(sde, tensors)", lambda: type(law).from_tensors(sde, own))
     with torch.no_grad():
