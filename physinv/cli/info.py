@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["describe_path", "draw_path"]
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
         "parameters": summary.config.get("parameters", {}),
         "trajectories": summary.n_trajectories,
         "state_shape": list(summary.shape),
-        "times": f"{len(summary.times)} from {summary.times[0]:g} to {summary.times[-1]:g}",
+        "times": f"{len(summary.times)} from {summary.times[0]:g} to {summary.times[-1]:g}{_after(summary)}",
+        **_units(summary.config),
         "bytes": summary.bytes,
         "checksum": _compared(summary),
         "verified": "by the checksums in the file" if sealed_size(summary.path) is not None else _UNSEALED,
@@ -121,6 +123,19 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
     for name, f in summary.fields.items():
         out[name] = {"min": f.minimum, "mean": f.mean, "max": f.maximum, "std": f.std}
     return out
+
+
+def _after(summary: FileSummary) -> str:
+    """The unit of times, if it is known, after them."""
+    unit = summary.config.get("time_unit")
+    return f" {unit}" if isinstance(unit, str) else ""
+
+
+def _units(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The units of channels and axes that were imported with theirs."""
+    told = (config.get(key) for key in ("units", "axis_units"))
+    found = {name: unit for units in told if isinstance(units, Mapping) for name, unit in units.items()}
+    return {"units": found} if found else {}
 
 
 def _dataset(path: Path, verify: bool) -> dict[str, Any]:
@@ -143,7 +158,8 @@ def _dataset(path: Path, verify: bool) -> dict[str, Any]:
             out[f"problem in {bad.path.name}"] = bad.problem
         if good and "simulator" not in out:
             first = _trajectories(good[0])
-            out |= {k: first[k] for k in ("simulator", "parameters", "state_shape", "times", "checksum")}
+            shown = ("simulator", "parameters", "state_shape", "times", "units", "checksum")
+            out |= {k: first[k] for k in shown if k in first}
     return out
 
 

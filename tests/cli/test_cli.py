@@ -9,8 +9,10 @@ import sys
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 
 from physinv.cli import app as cli
+from physinv.data.importing import import_trajectories
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,18 @@ def test_info(system, physinv, what, kind, tmp_path):
     assert summary["simulator"] == "heat"
     assert (tmp_path / "figure.png").stat().st_size > 5000
     assert physinv("info", system / what)[0] == 0
+
+
+def test_info_tells_the_units_of_imported_data(physinv, tmp_path):
+    u = np.random.default_rng(0).normal(size=(6, 3, 4))
+    place = xr.DataArray(np.arange(4.0), dims="x", attrs={"units": "km"})
+    coordinates = {"time": np.array([0.0, 1.0, 2.0]), "x": place}
+    told = xr.Dataset({"u": (("sample", "time", "x"), u, {"units": "K"})}, coordinates)
+    import_trajectories([told], tmp_path / "plain")
+    assert json.loads(physinv("info", tmp_path / "plain", "--json")[1])["units"] == {"u": "K", "x": "km"}
+    dated = told.assign_coords(time=np.array(["2000-02-28", "2000-02-29", "2000-03-02"], dtype="datetime64[ns]"))
+    import_trajectories([dated], tmp_path / "dated")
+    assert json.loads(physinv("info", tmp_path / "dated", "--json")[1])["times"] == "3 from 0 to 3 days"
 
 
 def test_methods_with_and_without_training(system, physinv, tmp_path):
