@@ -5,10 +5,12 @@ from __future__ import annotations
 __all__ = ["read_grib", "read_netcdf3", "read_zarr"]
 
 import importlib.util
+import logging
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +84,43 @@ def read_grib(path: Path) -> xr.Dataset:
         path: The file.
 
     Returns:
-        Its variables.
+        Its variables; notes name those whose places, levels or times do not go with the others, and which are left out.
 
     Raises:
-        ValueError: If cfgrib is not installed, or the file is damaged.
+        ValueError: If cfgrib is not installed, or the file is cut off or damaged.
     """
     _require("cfgrib", path, "grib")
-    return _opened(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
+    with _logged("cfgrib") as told:  # cfgrib reads on over what is damaged, and says so in a log
+        found = _opened(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
+    if damaged := sum("corrupted" in str(record.msg) for record in told):
+        raise ValueError(f"{path} is cut off or damaged, {damaged} of its messages can't be read; copy it again.")
+    skipped = [str(record.args[-1]) for record in told if "skipping variable" in str(record.msg) and record.args]
+    notes = [f"`{name}` is left out: its places, levels or times are not those of the others" for name in skipped]
+    return found.assign_attrs(read_notes=notes)
+
+
+class _Collected(logging.Handler):
+    """Keep what a library logs, in the place of printing it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record)
+
+
+@contextmanager
+def _logged(name: str) -> Iterator[list[logging.LogRecord]]:
+    """What a library logs meanwhile, which nobody else hears of."""
+    logger, handler = logging.getLogger(name), _Collected()
+    passed_on, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield handler.told
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = passed_on
 
 
 class _Chunked(BackendArray):
