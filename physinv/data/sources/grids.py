@@ -94,7 +94,7 @@ def read_grib(path: Path) -> xr.Dataset:
         found = _opened(path, engine="cfgrib", backend_kwargs={"indexpath": ""})
     if damaged := sum("corrupted" in str(record.msg) for record in told):
         raise ValueError(f"{path} is cut off or damaged, {damaged} of its messages can't be read; copy it again.")
-    skipped = [str(record.args[-1]) for record in told if "skipping variable" in str(record.msg) and record.args]
+    skipped = [record.args[-1] for record in told if "variable" in str(record.msg) and isinstance(record.args, tuple)]
     notes = [f"`{name}` is left out: its places, levels or times are not those of the others" for name in skipped]
     return found.assign_attrs(read_notes=notes)
 
