@@ -180,7 +180,7 @@ class Recording:
                 "with `--dims`, such as time,particle,component, or choose with `--variable`."
             )
         side, notes = side_of(self._beside.boxes, dimension, self.path)
-        self.notes += notes
+        self.notes += notes + self._beyond(side)
         self.varying = {}
         kinds, boxes = self._beside.species, self._beside.boxes
         if kinds is not None and (kinds.shape[0] not in (1, self.count) or kinds.shape[1] != count):
@@ -188,6 +188,18 @@ class Recording:
         if boxes is not None and len(boxes) not in (1, len(self.times)):
             raise ValueError(f"{self.path} has {len(self.times)} times and {len(boxes)} boxes; give one, or as many.")
         return ParticleLayout(count, dimension, names, side)
+
+    def _beyond(self, side: float) -> list[str]:
+        """A sentence where the first positions do not fit the box, which may be too small, or of another unit."""
+        positions = next(iter(self._states.data_vars.values()))
+        first = positions.isel({d: 0 for d in ("sample", "time") if d in positions.dims})
+        reach = float(np.ptp(np.asarray(first.transpose("particle", "component").values), axis=0).max())
+        if not side or reach <= 1.25 * side:
+            return []
+        return [
+            f"positions of the first state reach over {reach:.4g} in a box of side {side:.4g}, and count as having gone "
+            "on through its sides; if they have not, give the box in their unit (`--box`)"
+        ]
 
     def _placed(self, x: NDArray[np.float64], samples: slice, times: slice) -> NDArray[np.float64]:
         """States of particles in the cube of the mean side, with the kind of each."""

@@ -1,5 +1,7 @@
 """Particles from files: the box of every frame, kinds, ways through the sides of a box, the way to a verdict."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,16 @@ def test_a_box_for_each_frame(tmp_path):
     for w, a in zip(x, starts, strict=True):
         shift = w[..., :3] / layout.box - s[a : a + 4]
         assert np.allclose(shift, np.round(shift[-1:]), atol=1e-5)
+
+
+@pytest.mark.parametrize("box", ["4", "0.4"])
+def test_a_box_that_positions_do_not_fit_is_told(tmp_path, box):
+    s = np.random.default_rng(0).uniform(-0.5, 0.5, (FRAMES, 20, 3))
+    np.save(tmp_path / "r.npy", SIDE * s)
+    choices = Choices(dims="time,particle,component", box=box, times="0.1", window=4)
+    import_trajectories([tmp_path / "r.npy"], tmp_path / "d", choices)
+    notes = " ".join(json.loads((tmp_path / "d" / "dataset.json").read_text())["notes"])
+    assert ("in a box of side 0.4, and count as having gone on through" in notes) == (box == "0.4")
 
 
 def test_tilted_boxes_are_undone(tmp_path):
