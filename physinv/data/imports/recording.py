@@ -197,8 +197,8 @@ class Recording:
         if not side or reach <= 1.25 * side:
             return []
         return [
-            f"positions of the first state reach over {reach:.4g} in a box of side {side:.4g}, and count as having gone "
-            "on through its sides; if they have not, give the box in their unit (`--box`)"
+            f"positions of the first state reach over {reach:.4g} in a box of side {side:.4g}, and count as having "
+            "gone on through its sides; if they have not, give the box in their unit (`--box`)"
         ]
 
     def _placed(self, x: NDArray[np.float64], samples: slice, times: slice) -> NDArray[np.float64]:
