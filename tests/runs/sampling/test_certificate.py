@@ -117,7 +117,7 @@ def test_what_has_no_density_is_told_and_no_error(data, tmp_path):
         (SamplingPlan(samples=2, limit=3), ()),  # nobody asked
         (SamplingPlan(samples=2, limit=3, certify=0), ()),
     ):
-        reconstruct(run, data["test"], tmp_path / "x.hdf5", plan)
+        reconstruct(run, data["test"], tmp_path / "x.hdf5", plan, overwrite=True)
         told = certificate_sentences(read_reconstruction(tmp_path / "x.hdf5").info)
         assert len(told) == len(words)
         assert all(line.startswith(word) for line, word in zip(told, words, strict=True))
