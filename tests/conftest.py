@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 
 SLOW = Path(__file__).with_name("slow.txt")
 SECONDS = 0.1  # of processor time for each test, from which on a function is slow: 70 % of the tests take less
-LONG = 2.0  # likewise, from which on its lines are not counted: shorter tests run them, and counting takes a third more
+LONG = 1.0  # likewise, from which on its lines are not counted: shorter tests run them, and counting takes a third more
 
 ALWAYS = {"docs/test_docstrings.py::test_docstrings_have_args_returns_and_raises"}  # every check holds these
 
