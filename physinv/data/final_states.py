@@ -24,10 +24,10 @@ from torch import Tensor
 from physinv.config.inputs import States, as_paths, as_tensor, check_count, check_instance, joined
 from physinv.config.suggest import did_you_mean
 from physinv.data.imports.beside_fields import numbers_beside, without_static
-from physinv.data.imports.columns import by_name, is_table, named_by, other_units, table_of
+from physinv.data.imports.columns import by_name, in_words, is_table, named_by, other_units, table_of
 from physinv.data.imports.particles import Beside, beside_particles, with_species
 from physinv.data.regrid import counted, in_order, positions_of, regrid, space_of
-from physinv.data.sources.roles import names_of
+from physinv.data.sources.roles import names_of, word_of
 from physinv.processes.layout import StateLayout
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
     """The observations of one file, with the static channels that it holds as numbers beside them."""
     from physinv.data.sources.read import open_source
 
-    source = open_source(path)
+    source = in_words(open_source(path))
     numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]
     if not numbers and not (layout.space and absent):
         return _read(source, path, layout, *told)
@@ -180,6 +180,8 @@ def _read(
 
     notes: list[str] = []
     coordinates: dict[str, NDArray[np.float64]] = {}
+    if variable is not None and source.attrs.get("family") == "csv":
+        variable = ",".join(word if (word := word_of(n)) in source.variables else n for n in names_of(variable))
     source, beside = beside_particles(in_order(source, layout), names_of(dims), None, str(path))
     if variable is None and dims is None and is_table(source):
         source = by_name(source, known, names, path, units, notes)

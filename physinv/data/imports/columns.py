@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["by_name", "in_order_of", "is_table", "named_by", "other_units", "table_of"]
+__all__ = ["by_name", "in_order_of", "in_words", "is_table", "named_by", "other_units", "table_of"]
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from physinv.data.sources.roles import word_of
 from physinv.processes.layout import StateLayout
 
 
@@ -76,11 +77,29 @@ def by_name(
         ValueError: If there are other names than variables, or they contradict those that are known.
     """
     own = [str(name) for name in found.data_vars]
+    if missing := [name for name in found.attrs.get("empty", ()) if word_of(name) in known]:
+        raise ValueError(f"`{missing[0]}` of {path} is missing in all rows; fill it, or leave these out.")
     if not known or (len(own) == 1 < len(known)):
         return found
-    order, told = in_order_of(known, named_by(path, own, names), str(path))
+    called = named_by(path, own, names)
+    if not names and not set(known) <= set(called):
+        called = _in_other_units(found, known, own, units)
+    order, told = in_order_of(known, called, str(path))
     notes += [*told, *other_units(path, found, zip(known, (own[i] for i in order), strict=False), units)]
     return found[[own[i] for i in order]]
+
+
+def _in_other_units(found: xr.Dataset, known: Sequence[str], own: Sequence[str], units: Mapping[str, str]) -> list[str]:
+    """Names of columns, with those of the run for those that differ from them in a unit in brackets alone."""
+    plain = found.variables
+    bare = {_bare(name, units.get(name)): name for name in known}
+    theirs = [_bare(name, plain[name].attrs.get("units")) for name in own]
+    return [bare.get(name, old) if theirs.count(name) == 1 else old for name, old in zip(theirs, own, strict=True)]
+
+
+def _bare(name: str, unit: str | None) -> str:
+    """A name without the unit that it ends in."""
+    return name.removesuffix(f"_{word_of(unit)}") if unit else name
 
 
 def named_by(path: Path, given: list[str], names: Sequence[str]) -> list[str]:
@@ -114,6 +133,18 @@ def other_units(path: Path, found: xr.Dataset, pairs: Iterable[tuple[str, str]],
         for name, own, unit in told
         if unit and units.get(name, unit) != unit
     ]
+
+
+def in_words(source: xr.Dataset) -> xr.Dataset:
+    """Return a table with the names that an import gives its columns; any other dataset as it is.
+
+    Args:
+        source: The opened file.
+    """
+    words = {str(name): word_of(str(name)) for name in source.data_vars}
+    if source.attrs.get("family") != "csv" or len(set(words.values())) < len(words):
+        return source
+    return source.rename({name: word for name, word in words.items() if name != word and word not in source.variables})
 
 
 def is_table(source: xr.Dataset) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from physinv.data.imports.particles import Beside, in_cube, side_of
 from physinv.data.sources.build import is_line
-from physinv.data.sources.roles import role_of
+from physinv.data.sources.roles import role_of, word_of
 from physinv.data.sources.states import state_array
 from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
 
@@ -64,8 +64,8 @@ class Recording:
                 f"{', and some repeat' if repeated else ''}; {remedy}, or say the times with `--times`."
             )
         self.count = int(states.sizes.get("sample", 1))
-        self.context = {_word(k): self._along(k, v) for k, v in (context or {}).items()}
-        told: Mapping[str, Any] = {_word(k): v for k, v in states.attrs["parameters"].items()}
+        self.context = {word_of(k): self._along(k, v) for k, v in (context or {}).items()}
+        told: Mapping[str, Any] = {word_of(k): v for k, v in states.attrs["parameters"].items()}
         self.constants = {k: v for k, v in told.items() if isinstance(v, float)}
         self.varying = {k: np.asarray(v) for k, v in told.items() if not isinstance(v, float)}
         for name in [k for k, v in self.varying.items() if (v == v[0]).all()]:
@@ -148,15 +148,15 @@ class Recording:
 
     def _layout(self) -> StateLayout:
         states = self._states
-        names = [_word(str(n)) for n in states.data_vars]
+        names = [word_of(str(n)) for n in states.data_vars]
         longest = max((states[n] for n in states.data_vars), key=lambda a: a.ndim)
         axes = [str(d) for d in longest.dims if d not in ("sample", "time", "component")]
         if "particle" in axes:
             return self._particle_layout(names)
         if not axes:
             size = sum(int(states[n].sizes.get("component", 1)) for n in states.data_vars)
-            return VectorLayout(names[0] if len(names) == 1 else "state", size, [_word(n) for n in self.varying])
-        names += [_word(n) for n in self.varying]
+            return VectorLayout(names[0] if len(names) == 1 else "state", size, [word_of(n) for n in self.varying])
+        names += [word_of(n) for n in self.varying]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.path} has two channels of one name among {', '.join(names)}; rename one.")
         places = [
@@ -165,10 +165,10 @@ class Recording:
             ).tolist()
             for a in axes
         ]
-        static = [_word(str(n)) for n in states.data_vars if "time" not in states[n].dims]
+        static = [word_of(str(n)) for n in states.data_vars if "time" not in states[n].dims]
         ends = [states.attrs["boundary"][a] for a in axes]
         boundary = ends[0] if len(set(ends)) == 1 else ",".join(ends)
-        return FieldLayout(names, [_word(a) for a in axes], places, boundary, [*static, *map(_word, self.varying)])
+        return FieldLayout(names, [word_of(a) for a in axes], places, boundary, [*static, *map(word_of, self.varying)])
 
     def _particle_layout(self, names: list[str]) -> StateLayout:
         states = self._states
@@ -214,8 +214,10 @@ class Recording:
     def _about(self) -> dict[str, Any]:
         states = self._states
         unit, _, origin = str(states["time"].attrs.get("units", "")).partition(" since ")
-        units = {_word(str(n)): str(states[n].attrs["units"]) for n in states.data_vars if states[n].attrs.get("units")}
-        axes = {_word(a): str(states[a].attrs["units"]) for a in map(str, states.dims) if _has_units(states, a)}
+        units = {
+            word_of(str(n)): str(states[n].attrs["units"]) for n in states.data_vars if states[n].attrs.get("units")
+        }
+        axes = {word_of(a): str(states[a].attrs["units"]) for a in map(str, states.dims) if _has_units(states, a)}
         about: dict[str, Any] = {
             "units": units,
             "time_unit": unit,
@@ -224,7 +226,7 @@ class Recording:
             "origin_date": origin,
         }
         if self.layout.kind == "vector" and len(states.data_vars) > 1:
-            about["components"] = [_word(str(n)) for n in states.data_vars]
+            about["components"] = [word_of(str(n)) for n in states.data_vars]
         return {k: v for k, v in about.items() if v or k == "origin"}
 
 
@@ -320,8 +322,3 @@ def _ordinal(a: xr.DataArray, dim: str) -> str:
 
 def _has_units(states: xr.Dataset, axis: str) -> bool:
     return axis not in ("sample", "time") and axis in states.coords and bool(states[axis].attrs.get("units"))
-
-
-def _word(name: str) -> str:
-    """A name that HDF5 and options on the command line take."""
-    return re.sub(r"[^\w\-]+", "_", name).strip("_") or "value"

@@ -5,8 +5,9 @@ Attributes of the climate and forecast conventions (``axis``, ``standard_name``,
 
 from __future__ import annotations
 
-__all__ = ["Role", "is_longitude", "names_of", "role_of"]
+__all__ = ["Role", "is_longitude", "name_and_unit", "names_of", "role_of", "word_of"]
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -30,6 +31,10 @@ _WORDS: dict[Role, tuple[str, ...]] = {
 }
 
 
+_UNIT = re.compile(r"(.*?\S)(?:\s*\[([^][]+)\]|\s+\(([^()]+)\))")  # speed [m/s], speed (m/s)
+_OF_TIME = re.compile(r"[munµ]?s|secs?|seconds?|min(ute)?s?|h|hrs?|hours?|d|days?|months?|y|yrs?|years?|utc|gmt", re.I)
+
+
 def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
     """Say what an axis stands for.
 
@@ -43,6 +48,8 @@ def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
     Example:
         >>> role_of("Time"), role_of("lat"), role_of("axis_0"), role_of("valid", {"units": "days since 1800-01-01"})
         ('time', 'space', 'unnamed', 'time')
+        >>> role_of("t [ms]"), role_of("T [degC]")
+        ('time', 'space')
     """
     told = dict(attrs or {})
     since = " since " in str(told.get("units", ""))
@@ -52,10 +59,12 @@ def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
         return "sample"
     if is_unnamed(axis):
         return "unnamed"
-    word = axis.rpartition("/")[2].lower()
+    name, unit = name_and_unit(axis.lower())
+    word = name.rpartition("/")[2]
     if word.startswith("component_"):
         return "component"
-    return next((role for role, words in _WORDS.items() if word in words), "space")
+    role: Role = next((role for role, words in _WORDS.items() if word in words), "space")
+    return "space" if role == "time" and unit and not _OF_TIME.fullmatch(unit) else role
 
 
 def is_longitude(axis: str, attrs: Mapping[str, Any]) -> bool:
@@ -80,3 +89,31 @@ def names_of(given: str | Sequence[str] | None) -> list[str]:
         return []
     words = given.split(",") if isinstance(given, str) else list(given)
     return [w.strip() for w in words if w.strip()]
+
+
+def name_and_unit(head: str) -> tuple[str, str]:
+    """Split the head of a column into a name and a unit in brackets; what is a number there is no unit.
+
+    Args:
+        head: Such as ``"speed [m/s]"`` or ``"speed (m/s)"``.
+
+    Example:
+        >>> name_and_unit("speed [m/s]"), name_and_unit("u[0]"), name_and_unit("f(x)")
+        (('speed', 'm/s'), ('u[0]', ''), ('f(x)', ''))
+    """
+    match = _UNIT.fullmatch(head.strip())
+    unit = "" if match is None else (match[2] or match[3]).strip()
+    return (head, "") if match is None or not unit or unit.lstrip("+-").isdigit() else (match[1], unit)
+
+
+def word_of(name: str) -> str:
+    """Return a name that HDF5 and options on the command line take.
+
+    Args:
+        name: Any text.
+
+    Example:
+        >>> word_of("speed [m/s]")
+        'speed_m_s'
+    """
+    return re.sub(r"[^\w\-]+", "_", name).strip("_") or "value"

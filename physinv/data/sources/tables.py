@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from physinv.config.devices import check_memory
 from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.clock import dates_of
-from physinv.data.sources.roles import role_of
+from physinv.data.sources.roles import name_and_unit, role_of
 
 _OF_SENTENCES = re.compile(
     r"an|and|are|at|been|by|for|from|has|have|in|into|is|it|its|of|than|that|the|this|was|we|were|which|with", re.I
 )
 """Words that no column is called by: a comment that holds one is a note."""
+
+_PARTICLES = ("particle", "particle_id", "atom", "atom_id", "track", "track_id", "trackid", "id")
+_ABSENT = ["--", "---"]  # beside what pandas takes for a missing number
 
 _BYTES = 8  # of memory, at least, for each byte of a table
 
@@ -52,24 +55,62 @@ def read_csv(path: Path) -> xr.Dataset:
         raise ValueError(
             f"{path} is no table: {_reason(error)}; write one line per time, columns separated by commas."
         ) from None
+    empty = [c for c in table.columns if table[c].isna().all() and not c.startswith("Unnamed: ")]
     table = table.dropna(axis=1, how="all")  # lines that end in a comma have a column too many
     _check_cells(table, path)
     roles = [c for c in table.columns if role_of(c) in ("sample", "time")]
+    if sum(role_of(c) == "time" for c in roles) > 1:
+        roles = [c for c in roles if name_and_unit(c)[0] != "T"]  # a temperature
+    about = {"read_notes": notes, "empty": empty}
+    if (tracks := _tracks(table, roles, path)) is not None:
+        left = [c for c in table.columns if c not in tracks.attrs["of_tracks"]]
+        notes += [f"left out: {', '.join(left)} (states of particles are their positions)"] * bool(left)
+        return tracks.drop_attrs().assign_attrs(about)
     places = [c for c in table.columns if c.lower() in COORDINATE_NAMES and c not in roles]
     for keys in ([*roles, *places], roles) if roles else ():
         if len(keys) < len(table.columns) and not table.duplicated(keys).any():
             indexed = table.set_index(keys if len(keys) > 1 else keys[0])
             if len(keys) == 1 or len(indexed) == np.prod([table[k].nunique() for k in keys]):
                 gridded: xr.Dataset = indexed.to_xarray()
-                return _with_units(gridded.assign_attrs(read_notes=notes), units)
+                return _with_units(gridded.assign_attrs(about), units)
     columns = {c: ("axis_0", table[c].to_numpy()) for c in table.columns}
-    return _with_units(xr.Dataset(columns, attrs={"read_notes": notes}), units)
+    return _with_units(xr.Dataset(columns, attrs=about), units)
 
 
 def _with_units(data: xr.Dataset, units: dict[str, str]) -> xr.Dataset:
-    for name, unit in units.items():
-        data[name].attrs["units"] = unit
+    """Units of a line of their own, or in brackets after the names."""
+    for name, v in data.variables.items():
+        unit = units.get(str(name)) or name_and_unit(str(name))[1]
+        if unit and v.dtype.kind in "iuf":
+            v.attrs["units"] = unit
     return data
+
+
+def _tracks(table: pd.DataFrame, roles: list[str], path: Path) -> xr.Dataset | None:
+    """Positions of particles, of a table with a row for each of them at each time; None for another table."""
+    times = [c for c in roles if role_of(c) == "time"]
+    called = {name_and_unit(c)[0].lower(): c for c in table.columns}
+    marks = [called[name] for name in _PARTICLES if name in called]
+    axes = [called[name] for name in ("x", "y", "z") if name in called]
+    if len(times) != 1 or not marks or len(axes) < 2 or not table.duplicated(times).any():
+        return None
+    keys = [times[0], marks[0]]
+    if (twice := table.duplicated(keys)).any():
+        row = int(twice.to_numpy().argmax())
+        raise ValueError(
+            f"{path} holds {keys[1]} {table[keys[1]].iloc[row]} twice at {keys[0]} {table[keys[0]].iloc[row]}, in row "
+            f"{row + 1}; leave one out."
+        )
+    counts = table.groupby(keys[1]).size()
+    if (counts < counts.max()).any() or counts.max() < table[keys[0]].nunique():
+        raise ValueError(
+            f"{keys[1]} {counts.idxmin()} of {path} is seen at {counts.min()} of {table[keys[0]].nunique()} times; "
+            "give times at which all are seen, or particles that are seen at all of them."
+        )
+    sorted_ = table.sort_values(keys)
+    positions = sorted_[axes].to_numpy(dtype=float).reshape(-1, len(counts), len(axes))
+    dims, time = ("time", "particle", "component"), sorted_[keys[0]].unique()
+    return xr.Dataset({"position": (dims, positions)}, {"time": time}, {"of_tracks": [*keys, *axes]})
 
 
 def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
@@ -90,6 +131,7 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
         decimal=decimal,
         comment="#",
         encoding="utf-8-sig",
+        na_values=_ABSENT,
         skiprows=[at] if units else None,
     )
     if not heads[0] and len(heads) > 1 and (counted or (named and _counts_rows(table.iloc[:, 0].to_numpy()))):
@@ -97,6 +139,11 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     told = [] if named else _commented(path, separator, len(table.columns))
     known = told or [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
     table.columns = pd.Index(known)
+    for name in table.columns if separator == "," else ():  # in a table of commas they stand in quotes
+        column = table[name]
+        if column.dtype.kind == "O" and column.dropna().astype(str).str.fullmatch(r"[-+]?\d+,\d+").all():
+            table[name] = pd.to_numeric(column.str.replace(",", "."))
+    table = _joined(table)
     notes = ["names of the columns are those of the comment above them"] if told else []
     notes += [f"units are those of line {at + 1}"] if units else []
     for name in table.columns:
@@ -109,6 +156,18 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     marks = (c.strip("[]()") for c in cells)
     of_numbers = {c: mark for c, mark in zip(table.columns, marks, strict=False) if table[c].dtype.kind in "iuf"}
     return table, notes, {c: mark for c, mark in of_numbers.items() if mark} if units else {}
+
+
+def _joined(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column of dates and one of times of the day as one column."""
+    words = {c.lower(): c for c in table.columns}
+    day, hour = words.get("date", words.get("datum", "")), words.get("time", words.get("zeit", ""))
+    if not day or not hour or table[hour].dtype.kind in "biuf" or table[day].dtype.kind in "biuf":
+        return table
+    if not table[hour].astype(str).str.fullmatch(r"\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*").all():
+        return table
+    table[day] = table[day].astype(str) + " " + table[hour].astype(str).str.strip()
+    return table.drop(columns=hour)
 
 
 def _commented(path: Path, separator: str, count: int) -> list[str]:

@@ -159,3 +159,57 @@ def test_the_numbers_of_rows_that_pandas_writes_are_no_variable(tmp_path):
     assert list(open_source(tmp_path / "a.csv").data_vars) == ["u", "v"]
     table.set_axis([3, 1, 4, 1, 5]).to_csv(tmp_path / "a.csv")
     assert len(open_source(tmp_path / "a.csv").data_vars) == 3
+
+
+@pytest.mark.parametrize("clock", ["time", "date"])
+def test_a_temperature_beside_times_is_no_time(clock, tmp_path):
+    times = ["0", "10", "20"] if clock == "time" else ["2024-01-01", "2024-01-02", "2024-01-03"]
+    for values in ("5", "1", "3"), ("1", "2", "4"):
+        rows = "\n".join(f"{t},{v}" for t, v in zip(times, values, strict=True))
+        (tmp_path / "t.csv").write_text(f"{clock},T\n{rows}\n")
+        states = read_states(tmp_path / "t.csv")
+        assert state_array(states).ravel().tolist() == [float(v) for v in values]
+        assert states.time.values.tolist() == ([0, 10, 20] if clock == "time" else [0, 1, 2])
+
+
+def test_units_in_brackets_are_units(tmp_path):
+    (tmp_path / "u.csv").write_text("t [ms],speed [m/s],heat (W),u[0]\n0,1,2,3\n5,4,5,6\n")
+    states = read_states(tmp_path / "u.csv")
+    assert {n: v.attrs.get("units") for n, v in states.data_vars.items()} == {
+        "speed [m/s]": "m/s",
+        "heat (W)": "W",
+        "u[0]": None,
+    }
+    assert states.time.values.tolist() == [0, 5]
+    assert states.time.attrs["units"] == "ms"
+
+
+def test_a_date_and_a_time_of_the_day_are_one_column(tmp_path):
+    (tmp_path / "t.csv").write_text("Date,Time,x\n2024-01-01,22:00,1\n2024-01-01,23:00,2\n2024-01-02,01:00,3\n")
+    assert read_states(tmp_path / "t.csv").time.values.tolist() == [0, 1, 3]
+
+
+def test_decimal_commas_in_quotes_and_dashes_for_missing_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text('time,x\n0,"1003,37"\n1,"-996,5"\n2,---\n')
+    found = state_array(read_states(tmp_path / "t.csv")).ravel()
+    assert found[:2].tolist() == [1003.37, -996.5]
+    assert np.isnan(found[2])
+
+
+def tracks(tmp_path, rows):
+    text = "frame,id,x,y,mass\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows)
+    (tmp_path / "t.csv").write_text(text)
+    return tmp_path / "t.csv"
+
+
+def test_tracks_with_a_row_for_each_particle(tmp_path):
+    r = np.random.default_rng(0).normal(size=(4, 3, 2)).round(3)
+    rows = [(i, 7 - p, *r[i, p], 1) for i in range(4) for p in np.random.default_rng(i).permutation(3)]
+    states = read_states(tracks(tmp_path, rows))
+    assert states["position"].dims == ("time", "particle", "component")
+    assert np.array_equal(state_array(states)[0], r[:, ::-1])  # in the order of their numbers: 5, 6, 7
+    assert "left out: mass (states of particles are their positions)" in states.attrs["notes"]
+    with pytest.raises(ValueError, match=r"id 6 of .* is seen at 3 of 4 times; give times at which all are seen"):
+        read_states(tracks(tmp_path, [row for row in rows if row[:2] != (2, 6)]))
+    with pytest.raises(ValueError, match="holds id 5 twice at frame 1, in row 13; leave one out"):
+        read_states(tracks(tmp_path, [*rows, (1, 5, 0, 0, 1)]))
