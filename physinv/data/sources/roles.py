@@ -97,6 +97,9 @@ def name_and_unit(head: str) -> tuple[str, str]:
     Args:
         head: Such as ``"speed [m/s]"`` or ``"speed (m/s)"``.
 
+    Returns:
+        The name, and the unit, or nothing.
+
     Example:
         >>> name_and_unit("speed [m/s]"), name_and_unit("u[0]"), name_and_unit("f(x)")
         (('speed', 'm/s'), ('u[0]', ''), ('f(x)', ''))
