@@ -111,7 +111,7 @@ def _trajectories(summary: FileSummary) -> dict[str, Any]:
         return out | {"problem": summary.problem, "bytes": summary.bytes}
     out |= {
         "simulator": summary.config.get("simulator", summary.name),
-        "parameters": summary.config.get("parameters", {}),
+        "parameters": summary.config.get("parameters", dict(sorted(summary.parameters.items()))),
         "trajectories": summary.n_trajectories,
         "state_shape": list(summary.shape),
         "times": f"{len(summary.times)} from {summary.times[0]:g} to {summary.times[-1]:g}{_after(summary)}",

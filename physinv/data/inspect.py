@@ -15,6 +15,7 @@ from torch import Tensor
 
 from physinv.config.files import check_regular, read_json, sha256
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.file_format import read_header
 from physinv.processes.layout import StateLayout
 
 _AT_ONCE = 2**18  # numbers that are summed at once: few enough to stay in the cache of a processor
@@ -168,6 +169,7 @@ class FileSummary:
         times: Stored times.
         fields: Summaries by name of the field.
         config: Configuration with which the file was made.
+        parameters: Parameters of the process, which the file holds beside that.
     """
 
     path: Path
@@ -181,6 +183,7 @@ class FileSummary:
     times: tuple[float, ...] = ()
     fields: dict[str, FieldSummary] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -226,6 +229,7 @@ def inspect(path: Path | str, *, verify: bool = False) -> FileSummary:
         times=tuple(data.times.tolist()),
         fields=fields,
         config=data.config,
+        parameters=dict(read_header(path, verify=False).parameters),
     )
 
 

@@ -10,8 +10,10 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from dataset_cases import FIELD, numbers, write
 
 from physinv.cli import app as cli
+from physinv.data.dataset import TrajectoryDataset
 from physinv.data.importing import import_trajectories
 
 
@@ -284,3 +286,10 @@ def test_an_empty_word_is_no_path(words, capsys):
         cli.main(words)
     assert stopped.value.code == 2
     assert "an argument must not be an empty word" in capsys.readouterr().err
+
+
+def test_info_tells_parameters_that_a_configuration_does_not(physinv, tmp_path):
+    path = write(tmp_path / "a.hdf5", numbers(5, "field"), FIELD)
+    assert "parameters" not in TrajectoryDataset(path).config
+    found = json.loads(physinv("info", path, "--json")[1])["parameters"]
+    assert found == {"modes": [1, 2], "prior": "edges", "rate": 0.1, "size": 3}
