@@ -23,7 +23,7 @@ HDF5_CHECKSUMS = "checksums_json"
 
 _ATTRIBUTES = "attributes"  # in the place of a name of an array, which begins with a slash
 _LINKS = ("DIMENSION_LIST", "REFERENCE_LIST")  # attributes that point to other arrays; HDF5 writes them anew at will
-_PART_BYTES = 2**26  # of an array that are read at once
+_PART_BYTES = 2**20  # of an array that are read at once
 
 
 def of_json(values: Mapping[str, Any]) -> str:

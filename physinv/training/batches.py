@@ -76,6 +76,8 @@ class Windows:
             indices: Numbers from 0 to ``len(self) - 1``.
         """
         states, times = self.data.__getitems__(indices)
+        if self.plain:
+            return Batch(states, times)
         index = torch.as_tensor(indices, dtype=torch.int64)
         starts = len(self.data.times) - self.data.window + 1
         trajectory, last = index // starts, index % starts + self.data.window - 2
@@ -227,8 +229,15 @@ def _random_image(batch: Batch, sde: SDE, stream: Seeds) -> Batch:
         return batch
     which = torch.randint(len(images), (len(batch.states),), generator=stream.generator())
     which = which.to(batch.states.device, non_blocking=True)
-    rows = torch.arange(len(which), device=which.device)
-    return _mapped(lambda parts: torch.stack(parts)[which, rows], images)
+    rows = which * len(which) + torch.arange(len(which), device=which.device)
+
+    def chosen(parts: Sequence[Tensor | None]) -> Tensor | None:
+        known = [x for x in parts if x is not None]
+        return torch.cat(known).index_select(0, rows) if known else None
+
+    states = torch.cat([image.states for image in images]).index_select(0, rows)
+    backward, estimate = chosen([image.backward for image in images]), chosen([image.estimate for image in images])
+    return dataclasses.replace(batch, states=states, backward=backward, estimate=estimate)
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:

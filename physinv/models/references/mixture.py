@@ -85,8 +85,9 @@ class MixtureReference(ReferenceLaw):
         self.register_buffer("means", means)
         self.register_buffer("factors", factors)
         self.register_buffer("bounds", bounds)
-        self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("scale", spread.sum((1, 2)).div(d).sqrt(), persistent=False)
+        # What is interpolated at the same times is one table.
+        parts = [means, factors, centre, spread.sum((1, 2)).div(d).sqrt()[:, None]]
+        self.register_buffer("tables", torch.cat([x.flatten(1) for x in parts], dim=1), persistent=False)
 
     @classmethod
     def suits(cls, sde: SDE, layout: StateLayout) -> bool:
@@ -225,23 +226,24 @@ class _Here(Here):
     law: MixtureReference
 
     @cached_property
-    def place(self) -> tuple[Tensor, Tensor]:
-        """Where the times lie among those of the tables: in one place, where they are one time."""
-        return located(self.law.times, self.t[_rows(self.t)])
-
-    def table(self, values: Tensor) -> Tensor:
-        """A table at the times, ``(rows, ...)``, with one row where they are one time."""
-        return blended(values, *self.place)
+    def tables(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means and factors of the components, and the centre and scale of all, with one row for each time: one row
+        alone, where they are one time.
+        """
+        _, k, d = self.law.means.shape
+        rows = blended(self.law.tables, *located(self.law.times, self.t[_rows(self.t)]))
+        means, factors, centre, scale = torch.split(rows, [k * d, k * d * d, d, 1], dim=1)
+        return means.unflatten(1, (k, d)), factors.unflatten(1, (k, d, d)), centre, scale
 
     @cached_property
     def means(self) -> Tensor:
         """Means of the components, ``(k, rows, d)``."""
-        return self.table(self.law.means).transpose(0, 1).contiguous()
+        return self.tables[0].transpose(0, 1).contiguous()
 
     @cached_property
     def inverse(self) -> Tensor:
         """Inverse factors, ``(k, rows, d, d)``."""
-        factor = self.table(self.law.factors).transpose(0, 1).contiguous()
+        factor = self.tables[1].transpose(0, 1).contiguous()
         if factor.shape[-1] == 1:
             return factor.reciprocal()
         eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
@@ -280,10 +282,10 @@ class _Here(Here):
         return found
 
     def features(self) -> Tensor:
-        law, r = self.law, self.r
+        r, (_, _, centre, scale) = self.r, self.tables
         local = (r * self.inverse.diagonal(dim1=-2, dim2=-1)).sum(0)
         parts = [
-            (self.x - self.table(law.centre)) / self.table(law.scale)[:, None],
+            (self.x - centre) / scale,
             (r * self.z).sum(0).asinh(),
             (self.physics / local).asinh(),
         ]

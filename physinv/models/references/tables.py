@@ -42,7 +42,8 @@ def located(times: Float[Tensor, " time"], t: Float[Tensor, " batch"]) -> tuple[
         Number of the first time of the table that is not earlier, 1 or more, and its share, ``(batch,)`` each.
     """
     i = torch.searchsorted(times, t.to(times.dtype).contiguous()).clamp(1, len(times) - 1)
-    return i, ((t - times[i - 1]) / (times[i] - times[i - 1])).clamp(0, 1)
+    before, after = times.index_select(0, i - 1), times.index_select(0, i)
+    return i, ((t - before) / (after - before)).clamp(0, 1)
 
 
 def blended(table: Tensor, i: Int64[Tensor, " batch"], share: Tensor) -> Tensor:
