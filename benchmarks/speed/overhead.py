@@ -13,6 +13,12 @@ process's own steps without noise on all inputs that they got, where the method 
 which is part of what it draws. ``made`` is the ratio of draws to both. Both sides take turns, so that other programs on
 the machine disturb them alike.
 
+``bare`` is less than any training of the network does: its loss is the mean square of the output, it draws no batch,
+clips no gradient and averages no weights. What these take of an update is told apart: ``batch``, ``loss`` (the loss and
+its gradients but for the network's own, which is where physics and the reference law are) and ``kept`` (clipping and
+the moving average). ``ratio`` counts all of them, and the rounds, to the update. Where the network takes a millisecond,
+as that of the double well does, each operation of the loss, of 5 to 10 microseconds, is a good part of it.
+
 Jump kernels where the method is made of them, which heat is not, else the score model; of the double well both, since
 each gets about half of the budget.  Data as in the recipes, but fewer.  One thread; medians of the repetitions.
 """
@@ -64,6 +70,7 @@ Call = tuple[Tensor, ...]  # arguments of a network
 Sample = Callable[[Tensor, torch.Generator], Tensor]
 
 TRAIN, VALID = 500, 100
+TOGETHER = 32  # batches of small states that are drawn at once
 CASES = {  # name: (dataset, kind of model, observations, draws of each)
     "heat": ("heat", "score", 4, 8),
     "particles": ("particles", "jumps", 4, 8),
@@ -149,34 +156,48 @@ def seconds(job: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def update_costs(case: Case, turns: int, each: int = 5) -> tuple[list[float], list[float], float]:
-    """Milliseconds of updates, and of the bare network, in turns of ``each``; and of new trajectories in an update."""
+def update_costs(case: Case, turns: int, each: int = 5) -> dict[str, list[float]]:
+    """Milliseconds of updates and of their parts, and of the bare network, in turns of ``each``."""
     model = copy.deepcopy(case.model)
-    updates, count = Updates(model, case.settings, case.rate), 0
-
-    def update() -> None:
-        nonlocal count
-        count += 1
-        value = case.loss(model, case.simulator, next(case.batches))
-        updates.step(value, progress=0.1, count=count)
+    updates = Updates(model, case.settings, case.rate)
 
     # The first batch waits for a round of new trajectories, of which every update pays a share.
     begun = seconds(lambda: next(case.batches))
     shared = max(0.0, begun - seconds(lambda: next(case.batches))) / case.rounds if case.rounds else 0.0
+    batch = next(case.batches)
     with calls(model) as inputs:
-        update()
+        case.loss(model, case.simulator, batch)
     bare_model = copy.deepcopy(case.model)
     optimiser = Updates(bare_model, case.settings, case.rate).optimiser
 
-    def bare() -> None:
+    def network(model: nn.Module) -> Tensor:
+        return torch.stack([model.network(*c).square().mean() for c in inputs]).sum()
+
+    def bare(loss: Callable[[], Tensor]) -> None:
         optimiser.zero_grad(set_to_none=True)
-        torch.stack([bare_model.network(*c).square().mean() for c in inputs]).sum().backward()
+        loss().backward()
         optimiser.step()
 
-    several = [
-        [seconds(job) / each for job in (repeated(update, each), repeated(bare, each))] for _ in range(turns + 1)
-    ]
-    return [1e3 * (a + shared) for a, _ in several[1:]], [1e3 * b for _, b in several[1:]], 1e3 * shared
+    jobs = {
+        "step": lambda: updates.step(case.loss(model, case.simulator, batch), progress=0.1, count=9),
+        "bare": lambda: bare(lambda: network(bare_model)),
+        "unclipped": lambda: bare(lambda: case.loss(bare_model, case.simulator, batch)),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in (*jobs, "batch")}
+    for _ in range(turns + 1):
+        for name, job in jobs.items():
+            taken[name].append(1e3 * seconds(repeated(job, each)) / each)
+        taken["batch"].append(1e3 * seconds(repeated(lambda: next(case.batches), TOGETHER)) / TOGETHER)
+    taken = {name: values[1:] for name, values in taken.items()}
+    step, drawn, alone, unclipped = (taken[name] for name in ("step", "batch", "bare", "unclipped"))
+    return {
+        "update": [a + b + 1e3 * shared for a, b in zip(step, drawn, strict=True)],
+        "rounds": [1e3 * shared],
+        "batch": drawn,
+        "loss": [a - b for a, b in zip(unclipped, alone, strict=True)],
+        "kept": [a - b for a, b in zip(step, unclipped, strict=True)],
+        "bare": alone,
+    }
 
 
 @torch.no_grad()
@@ -244,20 +265,21 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, list[float]] = {}
-    heads = ("update", "rounds", "bare", "ratio", "draws", "bare", "ratio", "physics", "made")
+    parts = ("update", "rounds", "batch", "loss", "kept", "bare")
+    heads = (*parts, "ratio", "draws", "bare", "ratio", "physics", "made")
     print(f"{'milliseconds':20s}" + "".join(f"{h:>9s}" for h in heads))
     for name in args.only:
         dataset, kind, n, draws = CASES[name]
         with tempfile.TemporaryDirectory() as tmp:
             data = data_of(dataset, Path(tmp) / "data")
             case = (jump_case if kind == "jumps" else score_case)(*data, n, draws)
-            update, bare, rounds = update_costs(case, args.repetitions)
+            update = update_costs(case, args.repetitions)
             drawn, alone, physics = draw_costs(case, args.repetitions)
         columns = {
-            "update, ms": update,
-            "update, rounds, ms": [rounds],
-            "update, bare, ms": bare,
-            "update, ratio": [a / b for a, b in zip(update, bare, strict=True)],
+            "update, ms" if part == "update" else f"update, {part}, ms": values for part, values in update.items()
+        }
+        columns |= {
+            "update, ratio": [a / b for a, b in zip(update["update"], update["bare"], strict=True)],
             "draws, ms": drawn,
             "draws, bare, ms": alone,
             "draws, ratio": [a / b for a, b in zip(drawn, alone, strict=True)],
