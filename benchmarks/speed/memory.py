@@ -1,13 +1,13 @@
 """Peak memory of ``generate``, ``train`` on streamed data and ``reconstruct``, for three numbers of trajectories each.
 
-python benchmarks/speed/memory.py     --sizes (default 16000 32000 64000).  To show: it does not grow with the data
+python benchmarks/speed/memory.py     --sizes (default 14000 28000 56000).  To show: it does not grow with the data
 
 Each verb runs as a process of its own, on the heat process (8 x 8, 9 stored times: 2.3 KiB a trajectory, 256 bytes an
 observation).  Training has ``memory = 1e-6``, so that everything is streamed, and takes 20 updates, since its memory
 does not depend on how many there are.  ``reconstruct`` takes the last states of as many test trajectories as were
-trained on, a sample of two solver steps each.  All sizes are above the 10,000 trajectories from which on files are
-larger, and what is simulated at once is a file at most.  Figures are the largest resident sets in MB, and by what each
-grows for a MB of data more, between the two largest sizes.
+trained on, a sample of two solver steps each.  What is simulated at once is a file at most, and files of more than
+10,000 trajectories in all hold up to 7281 of these: 7000 of each of the sizes.  Figures are the largest resident sets in
+MB, and by what each grows for a MB of data more, between the two largest sizes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def peak(*words: str | Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[16000, 32000, 64000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[14000, 28000, 56000])
     parser.add_argument("--set", nargs="*", default=["size=8", "steps=8"], help="parameters of the process")
     parser.add_argument("--process", default="heat")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
