@@ -344,26 +344,20 @@ def published(title: str, result: Result) -> Table:
     return table(result, title, ["physinv", "published"], rows, f"Options: {told_options}." if options else "")
 
 
-def noising(result: Result) -> Table:
-    """Closed forms of noising processes, each figure in a row."""
-    return table(result, "Noising processes, DDPM and noise levels", ["found"], {k: [k] for k in result["figures"]})
-
-
-def rows_by_name(title: str) -> Any:
-    """The figures called ``row: column``."""
+def rows_by_name(title: str, *, turned: bool = False) -> Any:
+    """The figures called ``row: column``, or ``column: row``."""
 
     def make(result: Result) -> Table:
-        split = [k.rpartition(": ")[::2] for k in result["figures"]]
-        columns, labels = (list(dict.fromkeys(part)) for part in zip(*((c, r) for r, c in split), strict=True))
-        made = {r: [f"{r}: {c}" if f"{r}: {c}" in result["figures"] else "" for c in columns] for r in labels}
-        return table(result, title, columns, made)
+        split = {tuple(k.rpartition(": ")[:: -2 if turned else 2]): k for k in result["figures"]}
+        labels, columns = (list(dict.fromkeys(part)) for part in zip(*split, strict=True))
+        return table(result, title, columns, {r: [split.get((r, c), "") for c in columns] for r in labels})
 
     return make
 
 
-def priors(result: Result) -> Table:
-    """One prior under several forward models, each figure in a row."""
-    return table(result, "One prior, many forward models", ["found"], {k: [k] for k in result["figures"]})
+def one_by_one(title: str) -> Any:
+    """Each figure in a row."""
+    return lambda result: table(result, title, ["found"], {k: [k] for k in result["figures"]})
 
 
 DETAILS = (
@@ -386,13 +380,16 @@ DETAILS = (
     ("time-to-accuracy", race),
     ("reversals-burgers", reversals("Burgers")),
     ("reversals-kuramoto-sivashinsky", reversals("Kuramoto-Sivashinsky")),
-    ("noising", noising),
+    ("noising", one_by_one("Noising processes, DDPM and noise levels")),
     ("paths", rows_by_name("Paths between x_T and x_0 of an Ornstein-Uhlenbeck process")),
     ("heat-priors", rows_by_name("Laws of initial states of heat, by each generative model")),
-    ("priors", priors),
+    ("priors", one_by_one("One prior, many forward models")),
     ("generation", generation),
     ("fft_share", fft),
     ("wrapping", wrapping),
+    ("overhead", rows_by_name("CPU milliseconds of updates and draws, beside their network alone", turned=True)),
+    ("memory", rows_by_name("Largest memory of processes, MB, by the number of trajectories")),
+    ("small-trajectories", rows_by_name("Many trajectories of one number each", turned=True)),
 )
 
 

@@ -6,8 +6,8 @@ Each verb runs as a process of its own, on the heat process (8 x 8, 9 stored tim
 observation).  Training has ``memory = 1e-6``, so that everything is streamed, and takes 20 updates, since its memory
 does not depend on how many there are.  ``reconstruct`` takes the last states of as many test trajectories as were
 trained on, a sample of two solver steps each.  What is simulated at once is a file at most, and files of more than
-10,000 trajectories in all hold up to 7281 of these: 7000 of each of the sizes.  Figures are the largest resident sets in
-MB, and by what each grows for a MB of data more, between the two largest sizes.
+10,000 trajectories in all hold up to 7281 of these: 7000 of each of the default sizes.  Figures are the largest resident
+sets in MB, and by what each grows for a MB of data more, between the two largest sizes.
 """
 
 from __future__ import annotations
@@ -45,25 +45,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     args = parser.parse_args()
     chosen = [word for value in args.set for word in ("--set", value)]
-    figures: dict[str, list[float]] = {"generate": [], "train, streamed": [], "reconstruct": [], "data, MB": []}
+    figures: dict[str, list[float]] = {}
+    verbs = ("generate", "train, streamed", "reconstruct")
     for count in args.sizes:
+        found = {}
         with tempfile.TemporaryDirectory() as tmp:
             data, run, out = Path(tmp) / args.process, Path(tmp) / "run", Path(tmp) / "r.hdf5"
             counts = ("--train", str(count), "--valid", "100", "--test", str(count))
-            figures["generate"].append(peak("generate", args.process, "--out", tmp, *counts, *chosen))
+            found["generate"] = peak("generate", args.process, "--out", tmp, *counts, *chosen)
             limits = ("--steps", "20", "--set", "memory=1e-6")
-            figures["train, streamed"].append(peak("train", data, "--out", run, *limits))
+            found["train, streamed"] = peak("train", data, "--out", run, *limits)
             test = ("--data", data / "data" / "test", "--samples", "1")
-            figures["reconstruct"].append(peak("reconstruct", run, *test, "--out", out, "--steps", "2"))
-            stored = sum(p.stat().st_size for p in (data / "data").rglob("*.hdf5")) / 1e6
-            figures["data, MB"].append(stored)
-        for key, values in figures.items():
-            print(f"{count:6d} trajectories  {key:20s} {values[-1]:8.0f} MB", flush=True)
+            found["reconstruct"] = peak("reconstruct", run, *test, "--out", out, "--steps", "2")
+            found["data"] = sum(p.stat().st_size for p in (data / "data").rglob("*.hdf5")) / 1e6
+        for key, value in found.items():
+            figures[f"{key}: {count}"] = [value]
+            print(f"{count:6d} trajectories  {key:20s} {value:8.0f} MB", flush=True)
     if len(args.sizes) > 1:
-        more = figures["data, MB"][-1] - figures["data, MB"][-2]
-        for key in ("generate", "train, streamed", "reconstruct"):
-            figures[f"{key}, growth"] = [(figures[key][-1] - figures[key][-2]) / more]
-            print(f"{key:20s} {figures[f'{key}, growth'][0]:6.3f} MB for a MB of data more", flush=True)
+        last, first = args.sizes[-1], args.sizes[-2]
+        grown = {key: figures[f"{key}: {last}"][0] - figures[f"{key}: {first}"][0] for key in (*verbs, "data")}
+        for key in verbs:
+            figures[f"{key}: for a MB of data more"] = [grown[key] / grown["data"]]
+            print(f"{key:20s} {grown[key] / grown['data']:6.3f} MB for a MB of data more", flush=True)
     torch.set_num_threads(1)
     head = {
         "benchmark": "memory",
