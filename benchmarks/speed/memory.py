@@ -6,8 +6,8 @@ Each verb runs as a process of its own, on the heat process (8 x 8, 9 stored tim
 observation).  Training has ``memory = 1e-6``, so that everything is streamed, and takes 20 updates, since its memory
 does not depend on how many there are.  ``reconstruct`` takes the last states of as many test trajectories as were
 trained on, a sample of two solver steps each.  What is simulated at once is a file at most, and files of more than
-10,000 trajectories in all hold up to 7281 of these: 7000 of each of the default sizes.  Figures are the largest resident
-sets in MB, and by what each grows for a MB of data more, between the two largest sizes.
+10,000 trajectories in all hold up to 7281 of these: 7000 of each of the default sizes.  Figures are the largest
+resident sets in MB, and by what each grows for a MB of data more, between the two largest sizes.
 """
 
 from __future__ import annotations
