@@ -60,6 +60,14 @@ def test_gradients_are_clipped():
     assert not math.isclose(float(line.slope.detach()), 0.9 - 0.1 * 0.09 / 0.19, rel_tol=1e-3)
 
 
+@pytest.mark.parametrize("size", [0.5, 1.0, 2.0])  # below the limit, at it and above
+def test_gradients_are_scaled_to_the_limit_only_above_it(size):
+    line = Line()
+    Updates(line, Settings(clip=1.0), 0.1).step(size * line.slope.sum(), progress=0.02, count=1)
+    assert line.slope.grad is not None
+    assert float(line.slope.grad) == pytest.approx(min(size, 1.0), rel=2e-6)
+
+
 def test_weights_of_two_kinds_are_clipped_together():
     model = torch.nn.ModuleList([torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False).double()])
     updates = Updates(model, Settings(clip=1.0), 1e-3)
