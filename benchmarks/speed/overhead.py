@@ -194,8 +194,8 @@ def update_costs(case: Case, turns: int, each: int = 5) -> dict[str, list[float]
         "update": [a + b + 1e3 * shared for a, b in zip(step, drawn, strict=True)],
         "rounds": [1e3 * shared],
         "batch": drawn,
-        "loss": [a - b for a, b in zip(unclipped, alone, strict=True)],
-        "kept": [a - b for a, b in zip(step, unclipped, strict=True)],
+        "loss": [statistics.median(unclipped) - statistics.median(alone)],
+        "kept": [statistics.median(step) - statistics.median(unclipped)],
         "bare": alone,
     }
 
