@@ -233,7 +233,7 @@ class _Here(Here):
         _, k, d = self.law.means.shape
         rows = blended(self.law.tables, *located(self.law.times, self.t[_rows(self.t)]))
         means, factors, centre, scale = torch.split(rows, [k * d, k * d * d, d, 1], dim=1)
-        return means.unflatten(1, (k, d)), factors.unflatten(1, (k, d, d)), centre, scale
+        return means.view(-1, k, d), factors.view(-1, k, d, d), centre, scale
 
     @cached_property
     def means(self) -> Tensor:
