@@ -27,6 +27,7 @@ from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
 
 _DRAWS, _NUMBERS = 2**16, 2**24  # most draws, and most numbers of all of them
+_FEW = 2**12  # of them, which are looked at first where a process knows no density: a spin-up is slow
 _COLUMNS = 128  # components whose third and fourth moments are looked at
 _ERRORS = 7.0  # standard errors by which a moment of a Gaussian may be off: once in 10^11
 _SLACK = 0.02  # and what is left of a Gaussian in float32
@@ -252,18 +253,21 @@ def fit_initial_law(
     if prior is not None:
         return InitialLaw(prior)
     n = max(1000, min(_DRAWS, _NUMBERS // math.prod(simulator.shape)))
+    linear = isinstance(simulator.exact(), LinearGaussian)
     try:
-        initial = simulator.initial(n, generator=generator, device=device)
+        few = simulator.initial(min(n, _FEW), generator=_copy(generator, device), device=device)
+        known = linear or simulator.initial_log_prob(few[:1]) is not None
+        plain = known or _normal(simulator.layout.moving(few).flatten(1).double())
+        initial = simulator.initial(n, generator=generator, device=device) if plain else few
     except (NotImplementedError, ValueError) as error:
         raise NotApplicableError(f"the process must be able to draw initial states: {error}") from None
+    if not plain:
+        raise _unknown(simulator)
     gaussian = gaussian_prior_of(simulator, initial)
-    if isinstance(simulator.exact(), LinearGaussian) or _is_gaussian(gaussian, simulator.layout, initial):
+    if linear or _is_gaussian(gaussian, simulator.layout, initial):
         return _law(simulator, gaussian)
-    if simulator.initial_log_prob(initial[:1]) is None:
-        raise NotApplicableError(
-            f"the initial states of {type(simulator).__name__} are not Gaussian, and their density is not known; give "
-            "the class a method `initial_log_prob`."
-        )
+    if not known:
+        raise _unknown(simulator)
 
     def log_prob(x: Tensor) -> Tensor:
         found = simulator.initial_log_prob(x)
@@ -280,16 +284,35 @@ def _law(simulator: Simulator, gaussian: Coordinates, log_prob: Callable[[Tensor
     return InitialLaw(gaussian, log_prob)
 
 
+def _copy(generator: torch.Generator | None, device: torch.device | str | None) -> torch.Generator:
+    """A source in the same state, whose draws move nothing on."""
+    if generator is None:
+        return torch.Generator(device or "cpu").manual_seed(0)
+    return torch.Generator(generator.device).set_state(generator.get_state())
+
+
+def _unknown(simulator: Simulator) -> NotApplicableError:
+    """The error of initial states without a density."""
+    return NotApplicableError(
+        f"the initial states of {type(simulator).__name__} are not Gaussian, and their density is not known; give "
+        "the class a method `initial_log_prob`."
+    )
+
+
 def _is_gaussian(gaussian: Coordinates, layout: StateLayout, initial: Tensor) -> bool:
     """Whether third and fourth moments of components and whitened coordinates are those of a Gaussian."""
     x = layout.moving(initial)
-    for y in (x.flatten(1).double(), gaussian.standardise(initial).double()):
-        spread = y.std(0)
-        kept = (spread > 1e-3 * spread.max()).nonzero()[:, 0]
-        kept = kept[torch.linspace(0, len(kept) - 1, min(len(kept), _COLUMNS), device=kept.device).long()]
-        z = (y[:, kept] - y[:, kept].mean(0)) / spread[kept]
-        for power, moment, variance in ((3, 0.0, 6.0), (4, 3.0, 24.0)):
-            allowed = _ERRORS * math.sqrt(variance / len(z)) + _SLACK
-            if float((z**power).mean(0).sub(moment).abs().max()) > allowed:
-                return False
+    return _normal(x.flatten(1).double()) and _normal(gaussian.standardise(initial).double())
+
+
+def _normal(y: Float[Tensor, "n d"]) -> bool:
+    """Whether third and fourth moments of components are those of a Gaussian."""
+    spread = y.std(0)
+    kept = (spread > 1e-3 * spread.max()).nonzero()[:, 0]
+    kept = kept[torch.linspace(0, len(kept) - 1, min(len(kept), _COLUMNS), device=kept.device).long()]
+    z = (y[:, kept] - y[:, kept].mean(0)) / spread[kept]
+    for power, moment, variance in ((3, 0.0, 6.0), (4, 3.0, 24.0)):
+        allowed = _ERRORS * math.sqrt(variance / len(z)) + _SLACK
+        if float((z**power).mean(0).sub(moment).abs().max()) > allowed:
+            return False
     return True
