@@ -2,6 +2,8 @@
 
 python benchmarks/references.py check          Monte Carlo against closed forms, Fokker-Planck and importance sampling
 python benchmarks/references.py make burgers   a reference, into benchmarks/results/references/burgers.hdf5
+python benchmarks/references.py look kpz        why chains are slow: sharp directions, and the law of initial states
+python benchmarks/references.py again kpz       the same chains with other random numbers, beside the stored ones
 python benchmarks/references.py compare kpz     a method on the data of a reference, before and after 20 gradients
 
 A reference holds the first test observations of the benchmark's own data (recipe and seed as `physinv benchmark`
@@ -34,9 +36,10 @@ from physinv.data.recipe import load_recipe
 from physinv.evaluation import metrics
 from physinv.evaluation.references import FOLDER, StoredReference, read_reference, scores_of_chains, write_reference
 from physinv.methods.classical.monte_carlo.diagnostics import Explored, joined
+from physinv.methods.classical.monte_carlo.laplace import descend, integrate_late
 from physinv.methods.classical.monte_carlo.mcmc import PathPosterior, fit_mcmc
-from physinv.methods.classical.monte_carlo.path import fit_path_model
-from physinv.methods.problem import Problem
+from physinv.methods.classical.monte_carlo.path import PathObjective, fit_path_model
+from physinv.methods.problem import NotApplicableError, Problem
 from physinv.methods.registry import fit_method, method_names
 from physinv.processes.parameters import build, describe
 from physinv.processes.registry import find
@@ -46,6 +49,7 @@ from physinv.training.budget import Budget
 DRAWS = 64  # of a method, for each observation
 UPDATES = 500  # of physinv, at whose samples chains begin
 SCORED = 400  # draws of a reference that are scored, about
+LOOKS = 2  # Gauss-Newton steps from the truth (`look`)
 TOGETHER = 8  # observations whose chains run at once
 
 
@@ -60,6 +64,7 @@ class System:
     draws: int = 16
     options: dict[str, Any] = field(default_factory=dict)
     begin: int = 0  # chains that begin at samples of physinv, trained for some updates; 0: where mcmc begins
+    before: float = 0.0  # time before 0 that paths begin at: a spin-up, after which states have no density to ask for
 
 
 def of_recipe(name: str, observations: int, begin: int = 0, **options: Any) -> System:
@@ -74,27 +79,37 @@ def of_stranger(process: str, splits: dict[str, int], observations: int, begin: 
 
 
 def of_dataset(
-    name: str, observations: int, changes: dict[str, Any] | None = None, begin: int = 0, **options: Any
+    name: str,
+    observations: int,
+    changes: dict[str, Any] | None = None,
+    begin: int = 0,
+    before: float = 0.0,
+    **options: Any,
 ) -> System:
     """The process of datasets/NAME/recipe.toml, or one with some parameters changed."""
     recipe = load_recipe(ROOT / "datasets" / name / "recipe.toml")
     parameters = {**recipe.parameters, **(changes or {})}
     splits = recipe.splits.model_dump()
-    return System(recipe.simulator, parameters, splits, observations, options=options, begin=begin)
+    return System(recipe.simulator, parameters, splits, observations, options=options, begin=begin, before=before)
 
 
 FIELD = {"begin": 16, "late": 1.0, "iterations": 64, "warm_up": 40, "most": 2}
+LONG = {"begin": 8, "late": 0.25, "iterations": 220, "warm_up": 50, "most": 1}
+PLANE = {"size": 12, "viscosity": 0.16, "scale": 2.0}  # shocks two grid spacings wide
+SPUN = {"chains": 4, "particles": 16, "iterations": 128, "warm_up": 1, "most": 1}
 STRANGER = {"train": 2000, "valid": 200, "test": 100}
 SMALL = {"chains": 4, "particles": 32, "iterations": 64, "most": 2}
 
 SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
-    "kpz": lambda: of_dataset("kpz", 8, substeps=12, **FIELD),
-    "kuramoto-sivashinsky": lambda: of_dataset("kuramoto-sivashinsky", 8, substeps=8, **FIELD),
+    "kpz": lambda: of_dataset("kpz", 6, substeps=12, **LONG),
+    "kuramoto-sivashinsky-32": lambda: of_dataset(
+        "kuramoto-sivashinsky", 4, {"size": 32, "spin_up": 20.0}, before=20.0, substeps=8, **SPUN
+    ),
     "allen-cahn-16": lambda: of_dataset(
         "allen-cahn", 8, {"size": 16}, substeps=4, **FIELD | {"iterations": 128, "warm_up": 80}
     ),
-    "burgers-2d-16": lambda: of_dataset("burgers-2d", 8, {"size": 16}, substeps=15, **FIELD),
+    "burgers-2d-12": lambda: of_dataset("burgers-2d", 4, PLANE, substeps=8, **LONG | {"late": 0.5, "iterations": 150}),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
     "swift-hohenberg": lambda: of_stranger("SwiftHohenberg", STRANGER, 24, substeps=4, **FIELD | {"iterations": 96}),
     "excitable-medium": lambda: of_stranger("ExcitableMedium", STRANGER, 16, substeps=5, **FIELD | {"iterations": 96}),
@@ -142,25 +157,53 @@ def explored(
     return found
 
 
+def spun_up(problem: Problem, system: System) -> PathPosterior:
+    """Monte Carlo over paths that begin before 0, at the Gaussian from which the process spins up.
+
+    The process runs on in its spin-up as it does afterwards, so that the law of states at 0 is that of these paths.
+    """
+    times = problem.simulator.times
+    interval = float(times[1] - times[0])
+    horizon, count = system.before + float(times[-1]), round(system.before / interval) + len(times) - 1
+    changes = {"spin_up": 0.0, "horizon": horizon, "steps": count}
+    longer = build(find(system.simulator), system.parameters | changes)
+    options = dict(system.options)
+    generator = seeds(problem.seed).child("method", "paths").generator()
+    model = fit_path_model(longer, substeps=options.pop("substeps"), generator=generator)
+    model = model.through((system.before, horizon))
+    return PathPosterior(model, None, seed=problem.seed, frames=(system.before,), **options)
+
+
+def chains(system: System, data: Data, seed: int) -> Explored:
+    """Draws for all observations; the seed is that of the draws, and of what chains begin at."""
+    problem = replace(data.problem, seed=seed)
+    posterior = spun_up(problem, system) if system.before else fit_mcmc(problem, **system.options)
+    generator = seeds(seed).child("comparison", "samples").generator()
+    begin = None
+    if system.begin:  # spread as the posterior is, in all of its modes
+        trained = fit_method("physinv", replace(problem, budget=Budget(steps=UPDATES)))
+        begin = trained.sample(data.final, system.begin, generator=generator)
+    parts = [slice(i, i + TOGETHER) for i in range(0, len(data.final), TOGETHER)]
+    found = joined([explored(posterior, data.final, begin, rows, generator) for rows in parts])
+    return replace(found, draws=found.draws[:, :, :, 0]) if system.before else found
+
+
+def scored(found: Explored, data: Data) -> tuple[Tensor, Tensor]:
+    """CRPS and energy score of each observation, by some draws of all chains."""
+    moving, (count, length) = data.problem.simulator.layout.moving, found.draws.shape[1:3]
+    some = found.draws[:, :, :: max(1, count * length // SCORED)]
+    seen = moving(some.flatten(0, 2)).reshape(*some.shape[:3], *moving(data.truth).shape[1:])
+    return scores_of_chains(seen, moving(data.truth))
+
+
 def make(name: str, seed: int) -> None:
     """Make one reference and print its figures."""
     system = SYSTEMS[name]()
     data = data_of(system, seed)
     simulator, begun = data.problem.simulator, time.process_time()
-    posterior = fit_mcmc(data.problem, **system.options)
-    generator = seeds(seed).child("comparison", "samples").generator()
-    begin = None
-    if system.begin:  # spread as the posterior is, in all of its modes
-        trained = fit_method("physinv", replace(data.problem, budget=Budget(steps=UPDATES)))
-        begin = trained.sample(data.final, system.begin, generator=generator)
-    parts = [slice(i, i + TOGETHER) for i in range(0, len(data.final), TOGETHER)]
-    found = joined([explored(posterior, data.final, begin, rows, generator) for rows in parts])
-    moving = simulator.layout.moving
-    whole = found.draws.transpose(1, 2).flatten(1, 2)
-    chains, length = found.draws.shape[1:3]
-    some = found.draws[:, :, :: max(1, chains * length // SCORED)]
-    seen = moving(some.flatten(0, 2)).reshape(*some.shape[:3], *moving(data.truth).shape[1:])
-    crps, energy = scores_of_chains(seen, moving(data.truth))
+    found = chains(system, data, seed)
+    moving, whole = simulator.layout.moving, found.draws.transpose(1, 2).flatten(1, 2)
+    crps, energy = scored(found, data)
     figures = {
         "crps": float(crps.mean()),
         "crps_error": error(crps),
@@ -177,6 +220,7 @@ def make(name: str, seed: int) -> None:
         "method": "mcmc",
         "options": system.options,
         "begin": system.begin,
+        "before": system.before,
         "simulator": system.simulator,
         "parameters": describe(simulator),
         "seed": seed,
@@ -203,6 +247,30 @@ def make(name: str, seed: int) -> None:
     print(name, {k: round(v, 5) for k, v in figures.items()}, flush=True)
 
 
+def again(name: str, seed: int) -> None:
+    """Make the reference of the same data a second time, with other random numbers, and store how far it is off."""
+    system, path = SYSTEMS[name](), FOLDER / f"{name}.hdf5"
+    reference, data = read_reference(path), data_of(system, seed)
+    found = chains(system, data, seed + 1)
+    both = reference.converged & replace(reference, r_hat=found.r_hat.float()).converged
+    if not bool(both.any()):
+        raise SystemExit(f"{name}: no observation has converged in both runs.")
+    crps, energy = scored(found, data)
+    moving = data.problem.simulator.layout.moving
+    whole = moving(found.draws.flatten(0, 2)).reshape(len(both), -1, *moving(data.truth).shape[1:])[both]
+    mean, deviation = moving(reference.mean)[both], moving(reference.deviation)[both]
+    size = deviation.square().mean().sqrt()
+    figures = {
+        "observations": int(both.sum()),
+        "crps_ratio": float(crps[both].mean() / reference.crps[both].mean()),
+        "energy_score_ratio": float(energy[both].mean() / reference.energy[both].mean()),
+        "means_apart": float((whole.mean(1) - mean).square().mean().sqrt() / size),
+        "deviation_ratio": float(whole.std(1).square().mean().sqrt() / size),
+    }
+    write_reference(path, replace(reference, info=reference.info | {"again": figures}))
+    print(name, "again", {k: round(v, 5) for k, v in figures.items()}, flush=True)
+
+
 def compare(name: str, method: str, seed: int, budget: float, gradients: list[int]) -> dict[str, float]:
     """Scores of a method over those of the reference, on its converged observations, before and after gradients."""
     system = SYSTEMS[name]()
@@ -226,7 +294,7 @@ def compare(name: str, method: str, seed: int, budget: float, gradients: list[in
     samples = draw(final, DRAWS, seeds(seed).child("comparison", "samples").generator())
     figures = {"observations": float(len(rows)), "CPU seconds of training": spent}
     moving, model = problem.simulator.layout.moving, None
-    for count in gradients:
+    for count in gradients if not system.before else [0]:  # states after a spin-up have no density to refine by
         generator, begun = seeds(seed).child("reconstruction", "refinement").generator(), time.process_time()
         if count and model is None:
             paths = seeds(seed).child("method", "paths").generator()
@@ -273,9 +341,36 @@ def check(seed: int) -> None:
         )
 
 
+def look(name: str, seed: int) -> None:
+    """Print what makes chains slow: the law of initial states, and what x_T tells more sharply than the prior."""
+    system = replace(SYSTEMS[name](), observations=2, splits={"train": 2000, "valid": 20, "test": 20})
+    data = data_of(system, seed)
+    moving = data.problem.simulator.layout.moving
+    start = moving(data.problem.train.states(0)).flatten(1).double()
+    kurtosis = ((start - start.mean(0)) / start.std(0)).pow(4).nanmean()
+    print(f"{name}: kurtosis of initial states {float(kurtosis):.2f} (a Gaussian: 3)", flush=True)
+    try:
+        model = fit_path_model(data.problem.simulator, substeps=system.options["substeps"])
+    except NotApplicableError as refusal:
+        print(f"  {refusal}")
+        return
+    objective, u = PathObjective(model, data.final), model.law.standardise(data.truth)
+    found = descend(objective, torch.cat([u, u.new_zeros(len(u), objective.numbers - u.shape[1])], 1), LOOKS)
+    for share in (0.0, system.options.get("late", 0.0), 1.0):
+        squares = integrate_late(objective, found, share)[1].squares
+        sharp = [
+            f"{float(s.amax().sqrt()):.0f} ({int((s > 100).sum())} above 10, {int((s > 1).sum())} above 1)"
+            for s in squares
+        ]
+        print(f"  noise of the last {share:.0%} integrated out: the sharpest direction {', '.join(sharp)}", flush=True)
+
+
+CHAINS = {"make": make, "look": look, "again": again}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("make", "check", "compare"))
+    parser.add_argument("what", choices=("make", "check", "look", "again", "compare"))
     parser.add_argument("names", nargs="*", help=f"systems: {', '.join(SYSTEMS)}")
     parser.add_argument("--seed", type=int, default=0, help="of data and draws")
     parser.add_argument("--method", choices=method_names(), default="physinv", metavar="METHOD", help="to compare")
@@ -287,8 +382,8 @@ def main() -> None:
         check(args.seed)
         return
     for name in args.names or SYSTEMS:
-        if args.what == "make":
-            make(name, args.seed)
+        if args.what in CHAINS:
+            CHAINS[args.what](name, args.seed)
             continue
         figures = compare(name, args.method, args.seed, args.budget, args.gradients)
         head = {"benchmark": f"exact-{name}", "seeds": [args.seed], "budget_seconds": args.budget}

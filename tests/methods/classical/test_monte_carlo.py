@@ -30,7 +30,6 @@ from physinv.processes.parameters import parameter
 from physinv.processes.simulator import Simulator
 from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
-from simulators.fields.kuramoto_sivashinsky import KuramotoSivashinsky
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
@@ -320,20 +319,6 @@ def test_without_noise_the_initial_state_alone_is_unknown(tmp_path):
         mean = simulator.modes(fit(problem).mean(final).double())[:, 0]
         gain = decay * prior / (decay**2 * prior + seen)
         assert torch.allclose(mean[:, 1:], (gain * simulator.modes(final.double())[:, 0])[:, 1:], atol=2e-2)
-
-
-def test_initial_states_that_are_slow_to_draw_are_refused_after_a_few():
-    """Kuramoto and Sivashinsky's attractor, whose numbers have a kurtosis of 2.2: 65536 spin-ups take minutes."""
-    drawn = []
-
-    class Counted(KuramotoSivashinsky):
-        def initial(self, batch, **options):
-            drawn.append(batch)
-            return super().initial(batch, **options)
-
-    with pytest.raises(NotApplicableError, match="not Gaussian, and their density is not known"):
-        fit_initial_law(Counted(size=16, spin_up=20.0, horizon=1.0, steps=1, inner=4))
-    assert drawn == [4096]
 
 
 def test_what_has_no_density_is_refused(tmp_path):

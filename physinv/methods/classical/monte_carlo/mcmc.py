@@ -54,7 +54,7 @@ from physinv.posterior.several_times.frames import frames_at
 from physinv.processes.varying import Varying
 
 _BEGIN = 0.3  # length of the first steps
-_QUARTER, _MOST_LEAPS = 1.4, 10  # radians of one iteration, and most of its steps
+_QUARTER, _MOST_LEAPS = 1.4, 32  # radians of one iteration, and most of its steps
 _SMALL, _SEEN, _PARTICLES = 40, 256, 64  # components up to which populations are annealed (records), and their paths
 _SHORTEST = 8  # iterations of a population between two looks
 _NUMBERS = 2**26  # coordinates of particles that are moved at once
@@ -396,5 +396,5 @@ def _paths(setup: Setup, substeps: int | None, prior: PriorCoordinates | None = 
 
 
 def _leaps(lengths: Tensor) -> int:
-    """Steps of an iteration that turn most observations by about a quarter."""
+    """Steps of an iteration that turn most observations by about a quarter: draws are alike by the cosine."""
     return round(min(max(_QUARTER / float(lengths.median()), LEAPS), _MOST_LEAPS))
