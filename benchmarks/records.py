@@ -35,7 +35,7 @@ SCRIPTS = {  # of records whose script has another name
             "allen-cahn-16",
             "burgers",
             "excitable-medium",
-            "kpz",
+            "kpz-16",
             "navier-stokes-16",
             "particles-3",
             "swift-hohenberg",
