@@ -60,7 +60,7 @@ def evaluate(
         told = [] if predictive is None else list(predictive.warnings)
     else:
         rows, checks, predictive, seen_at = evaluate(loaded), check(loaded), None, frame_metrics(loaded)
-        said, gaps = judge(loaded, rows), missing_metrics(loaded)
+        said, gaps = judge(loaded, rows, checks=checks), missing_metrics(loaded)
         told = warnings(checks) + list(said.warnings)
     unlike = [*info.get("familiarity", {}).get("warnings", []), *info.get("warnings", [])]
     told += unlike

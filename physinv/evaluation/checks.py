@@ -21,7 +21,8 @@ from physinv.equations.series import effective_number, mean_error
 from physinv.evaluation.patches import patch_c2st, patch_size
 from physinv.evaluation.physics.forward_misfit import end_noise, forward_misfit
 from physinv.evaluation.roughness import band_power, total_variation, zigzags
-from physinv.evaluation.value_range import beyond_by, outside, value_range
+from physinv.evaluation.value_range import beyond_by, outside, passed_bound, value_range
+from physinv.evaluation.verdict.parts import part_names
 from physinv.laws.observation import Observation
 from physinv.processes.layout_base import StateLayout
 from physinv.processes.simulator import Simulator
@@ -36,6 +37,7 @@ _BANDS = ("low", "middle", "high")
 _FLOOR = 1e-8  # of the largest power of any band: below it, power is rounding
 _RESAMPLED = 100  # bootstrap samples of the observations
 _SURE = 4.0  # standard errors from which a difference is no accident, for a dozen checks
+_SURE_OUTSIDE = 3.0  # of one check, whose error is taken large already
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def check_samples(
     *,
     observation: Observation | None = None,
     known: Float[Tensor, "count *state"] | None = None,
+    names: Sequence[str] = (),
     generator: torch.Generator | None = None,
 ) -> list[Check]:
     """Compute all checks that apply to samples of initial states; of fields with points without data not their looks.
@@ -88,6 +91,7 @@ def check_samples(
         simulator: The process.
         observation: Partial observation of the final states; None: they were observed whole.
         known: Other initial states of the prior, such as those of training data, beside the truths.
+        names: Names of the channels or components that move, where the layout does not have them.
         generator: Source of new noise, places of patches and bootstrap samples.
 
     Returns:
@@ -96,7 +100,7 @@ def check_samples(
     if len(truth) < FEWEST:
         return []
     checks = _misfit(samples, truth, final, simulator, observation, generator) if simulator.known else []
-    checks += _range(samples, truth, known, simulator)
+    checks += _range(samples, truth, known, simulator, names)
     layout = simulator.layout
     if layout.has_bands:
         few, real = layout.moving(samples[:, :_LOOKED_AT]), layout.moving(truth)
@@ -160,7 +164,9 @@ def _misfit(
     return checks
 
 
-def _range(samples: Tensor, truth: Tensor, known: Tensor | None, simulator: Simulator) -> list[Check]:
+def _range(
+    samples: Tensor, truth: Tensor, known: Tensor | None, simulator: Simulator, names: Sequence[str]
+) -> list[Check]:
     """Share of samples outside the range of the truths, and of what else is known.
 
     Known states that follow each other in time are alike: few of them are worth many, and exact samples lie outside
@@ -177,12 +183,17 @@ def _range(samples: Tensor, truth: Tensor, known: Tensor | None, simulator: Simu
     error = float((mean_error(shares).square() + chance / max(worth, 1.0)).sqrt())
     about = f"share of samples with a number outside the range of {len(every)} known initial states"
     check = Check("outside", value, expected, error, about)
-    if check.significant and check.value > expected + 0.005:
+    if value > expected + max(0.005, _SURE_OUTSIDE * error):
         usual = f" ({_percent(expected)} are expected)" if expected > 0 else ""
         numbers, by = beyond_by(samples, every, layout)
         how = f"with {_percent(numbers)} of their numbers, by up to {_percent(by)} of the range"
+        end = passed_bound(samples, every, layout)
+        name = part_names(layout, layout.moving(truth).shape[layout.channel_axis], names)[end.part]
+        side = f"{'below' if end.below else 'above'} {end.value:.3g}"
         check = _warned(
-            check, f"{_percent(value)} of the samples lie outside all data{usual}, {how}: do not trust them."
+            check,
+            f"{_percent(value)} of the samples lie outside all data{usual}, {how}; {_percent(end.share)} of all "
+            f"samples have {name} {side}, and no number of the data is: do not trust them.",
         )
     return [check]
 

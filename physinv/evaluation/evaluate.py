@@ -105,12 +105,15 @@ def evaluate(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Row]:
     return rows + [Row(*stated) for stated in certificate_rows(recon)]
 
 
-def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int = 0) -> Verdict:
+def judge(
+    recon: Reconstruction | Path | str, rows: Sequence[Row], *, checks: Sequence[Check] = (), seed: int = 0
+) -> Verdict:
     """Judge a reconstruction with known truths in sentences.
 
     Args:
         recon: The reconstruction, or its file.
         rows: Its metrics.
+        checks: Its checks: where one of them says that the samples cannot be right, intervals are not said to be.
         seed: Seed of the draws of climatology and of the linear estimate.
 
     Returns:
@@ -120,7 +123,8 @@ def judge(recon: Reconstruction | Path | str, rows: Sequence[Row], *, seed: int 
     values = {row.metric: row.value for row in rows}
     rivals = baselines(recon, seed=seed)
     names = recon.info["run"].get("components", ())
-    return verdict(recon.samples, recon.known_truth, recon.simulator.layout, rivals, values, _unit(recon), names)
+    layout, doubted = recon.simulator.layout, bool(warnings(checks))
+    return verdict(recon.samples, recon.known_truth, layout, rivals, values, _unit(recon), names, doubted=doubted)
 
 
 def check_predictive(recon: Reconstruction | Path | str, *, seed: int = 0) -> tuple[PredictedFinals, Predictive] | None:
@@ -198,6 +202,7 @@ def check(recon: Reconstruction | Path | str, *, seed: int = 0) -> list[Check]:
         recon.simulator,
         observation=recon.operator,
         known=recon.climatology,
+        names=recon.info.get("run", {}).get("components", ()),
         generator=generator,
     )
 

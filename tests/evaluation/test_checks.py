@@ -166,5 +166,32 @@ def test_one_block_of_a_recording_is_not_all_data(generator):
     assert any("outside all data" in line for line in warnings(check(far)))
 
 
+def bounded(name, n, generator):
+    """States of a prior with bounds: several decades, counts, and an angle."""
+    normal, uniform = torch.randn((n, 1), generator=generator), torch.rand((n, 1), generator=generator)
+    return {"decades": (2.5 * normal).exp(), "counts": (9 * uniform.square()).floor(), "angle": 6.28 * (uniform - 0.5)}[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "spread", "side"), [("decades", 0.3, "below 0"), ("counts", 0.8, "below 0"), ("angle", 0.8, "above 3.1")]
+)
+def test_samples_beyond_the_bounds_of_a_quantity_are_told_with_the_bound(name, spread, side, generator):
+    """A Gaussian about each truth passes the bounds now and then, draws of the prior never do.
+
+    The upper end of decades holds all of the range: a hundredth of it is more than most of the numbers.
+    """
+    process = Recorded.of(VectorLayout("x", 1), np.array([0.0, 1.0]))
+    for _ in range(20):
+        truth, known = bounded(name, 200, generator), bounded(name, 500, generator)
+        draws = bounded(name, 200 * 16, generator).reshape(200, 16, 1)
+        assert warnings(check_samples(draws, truth, truth, process, known=known)) == []
+    beyond = truth[:, None] + spread * torch.randn((200, 16, 1), generator=generator)
+    if name == "angle":
+        beyond = beyond.clamp(min=-3.1)  # so that one end is passed
+    (said,) = warnings(check_samples(beyond, truth, truth, process, known=known, names=["theta"]))
+    assert f"samples have theta {side}" in said
+    assert "no number of the data is" in said
+
+
 def test_single_estimates_are_no_samples(heat):
     assert check(reconstruction(heat, heat[3][:, :1])) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["judge_parts"]
+__all__ = ["judge_parts", "part_names"]
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -44,7 +44,7 @@ def judge_parts(
     each = _each(samples, truth, layout)
     if not _LEAST <= len(each) <= _MOST:
         return [], []
-    names = _names(layout, len(each), names)
+    names = part_names(layout, len(each), names)
     held = [torch.stack([coverage(x[None], y[None], _LEVEL) for x, y in zip(*part, strict=True)]) for part in each]
     shares = torch.stack(held).double()
 
@@ -69,6 +69,24 @@ def judge_parts(
         others = f"those of the other {len(rest)} hold" if len(rest) > 1 else f"those of {names[rest[0]]} hold"
         said.append(f"Without {'it' if named == 1 else 'them'}, {others} the truth in {100 * share:.1f} %.")
     return said, warned + _faults(each, names)
+
+
+def part_names(layout: StateLayout, count: int, given: Sequence[str] = ()) -> list[str]:
+    """Return a name for each channel of a field or component of a vector.
+
+    Args:
+        layout: Layout of the states.
+        count: How many move.
+        given: Their names, if they are known.
+
+    Returns:
+        These names, those of the layout, or numbers.
+    """
+    moving = [name for name in layout.names if name not in layout.static]
+    for names in (list(given), moving):
+        if len(names) == count:
+            return names
+    return [f"component {i}" for i in range(count)]
 
 
 def _faults(each: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]) -> list[str]:
@@ -99,15 +117,6 @@ def _each(samples: Tensor, truth: Tensor, layout: StateLayout) -> list[tuple[Ten
         return found
     keep = layout.valid.flatten()
     return [(x.flatten(-len(layout.axes))[..., keep], y.flatten(-len(layout.axes))[..., keep]) for x, y in found]
-
-
-def _names(layout: StateLayout, count: int, given: Sequence[str]) -> list[str]:
-    """A name for each part."""
-    moving = [name for name in layout.names if name not in layout.static]
-    for names in (list(given), moving):
-        if len(names) == count:
-            return names
-    return [f"component {i}" for i in range(count)]
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -60,6 +60,8 @@ def verdict(
     metrics: dict[str, float],
     unit: str = "",
     names: Sequence[str] = (),
+    *,
+    doubted: bool = False,
 ) -> Verdict:
     """Judge samples of initial states whose truths are known.
 
@@ -71,6 +73,7 @@ def verdict(
         metrics: Values of all metrics, by name.
         unit: Unit of the states, if they have one.
         names: Names of the channels or components that move, where the layout does not have them.
+        doubted: Whether a check says that the samples cannot be right, so that no coverage makes them so.
 
     Returns:
         The verdict: sentences that begin with the comparison, go on with intervals and scales, and end with warnings.
@@ -108,7 +111,7 @@ def verdict(
         said += good
         warned += bad
     else:
-        good, bad = _intervals(samples, truth, layout)
+        good, bad = _intervals(samples, truth, layout, doubted)
         parts, faulty = judge_parts(samples, truth, layout, names)
         said += good + parts
         warned += bad + faulty
@@ -148,7 +151,7 @@ def _compared(
     return said, [f"By CRPS the posterior is worse than {_and(worse)}: do not use it."] if worse else []
 
 
-def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[list[str], list[str]]:
+def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout, doubted: bool) -> tuple[list[str], list[str]]:
     """Sentences about the coverage of 90 % intervals, of all numbers and of each band of scales."""
     share, error = _covered(layout.scored(samples), layout.scored(truth))
     held = f"90 % intervals hold the truth in {100 * share:.1f} +- {100 * error:.1g} % of the cases"
@@ -167,6 +170,8 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout) -> tuple[lis
             (off if abs(part - _LEVEL) > _OFF_BAND + _SURE_BAND * spread else fine).append((text, part))
     if not wrong and not off and abs(share - _LEVEL) > _CLOSE:
         return [f"{held}: too few observations differ enough to say whether they can be trusted."], []
+    if not wrong and not off and doubted:
+        return [f"{held}, but the checks above say that samples cannot be right."], []
     if not wrong and not off:
         return [f"{held}: they can be trusted{', at all scales' if fine else ''}."], []
     said, warned = [], []

@@ -41,6 +41,10 @@ def test_an_exact_posterior_is_better_than_what_costs_nothing(generator):
     assert found.sentences[0].startswith("By CRPS the posterior is better than climatology (0.")
     assert "persistence" in found.sentences[0]
     assert "they can be trusted" in found.sentences[1]
+    # What a check says against the samples is not taken back by their coverage.
+    doubted = verdict(samples, truth, VECTOR, rivals(truth, seen, generator), {"crps": 1.0}, doubted=True)
+    assert not any("can be trusted" in line for line in doubted.sentences)
+    assert "checks above" in doubted.sentences[1]
     # CRPS of normal laws: deviation / sqrt(pi); .447 of that of the prior, 4 standard errors of 100 observations
     ratio = float(found.sentences[0].partition("climatology (")[2].partition(" ")[0])
     assert ratio == pytest.approx(0.2**0.5, abs=0.1)
