@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["import_"]
 
 from functools import partial
+from json import loads
 from pathlib import Path
 from typing import Annotated
 
@@ -125,7 +126,8 @@ def import_(
     with keeping(f"the dataset in {folder} is complete"):
         data = TrajectoryDataset(folder / "data" / "train")
         few_of = few_warnings(plan.picks, len(data.times), cut=choices.window is not None)
-        console.warn([*few_of, *value_warnings(data)])
+        noted = loads((folder / "dataset.json").read_text("utf-8"))["notes"]  # ours, and what the values say
+        console.warn([*few_of, *noted[len(plan.notes) :]])
         splits = ", ".join(f"{split} {len(picks)}" for split, picks in plan.picks.items())
         console.say(f"dataset in {folder}: {splits} trajectories ({plan.config['split']})")
 

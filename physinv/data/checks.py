@@ -9,7 +9,7 @@ __all__ = [
     "check_splits",
     "check_trajectories",
     "few_warnings",
-    "placeholder_warnings",
+    "number_warnings",
     "precision_warnings",
     "size_warnings",
     "value_warnings",
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from physinv.config.inputs import check_instance
 from physinv.data.dataset import TrajectoryDataset
+from physinv.data.imports.quantities import Quantity
 from physinv.data.process import other_parameters
 from physinv.equations.check_sde import state_shape
 from physinv.equations.sde import SDE
@@ -118,20 +119,26 @@ def precision_warnings(data: Blocks) -> list[str]:
     return found
 
 
-def placeholder_warnings(data: Blocks) -> list[str]:
-    """Say which parts of the state hold a number far from all others, such as -9999, that may stand for a missing one.
+def number_warnings(data: Blocks) -> list[str]:
+    """Say which parts of the state hold a number that may stand for a missing one, or are better handed in otherwise.
+
+    A number far from all others, such as -9999, may stand for a missing one.  Positive numbers over several decades have
+    a logarithm, angles that wrap a sine and cosine (:mod:`physinv.data.imports.quantities`).
 
     Args:
         data: The trajectories, of which the first 4096 count.
 
     Returns:
-        A sentence for each part of the state with the number, and the range of all others.
+        Sentences for each part of the state, with what to do.
     """
+    quantities: dict[str, Quantity] = {}
     layout, ends = data.layout, dict[str, list[float]]()  # the two least and the two largest numbers that differ
     for block in data.blocks(limit=_SEARCHED):
         for name, place in _numbers(layout):
             part = block[(..., *place)]
             part = part if layout.valid is None else part[..., layout.valid.to(part.device)]
+            if not layout.positions:  # which wrap around their box
+                quantities.setdefault(name, Quantity(name)).add(part)
             low, high = part.amin(), part.amax()
             inner = part[(part > low) & (part < high)]
             more = [inner.amin(), inner.amax()] if len(inner) else []
@@ -145,7 +152,7 @@ def placeholder_warnings(data: Blocks) -> list[str]:
                     f"{name} is {odd:.6g} somewhere, and lies between {rest[0]:.3g} and {rest[-1]:.3g} else: if that "
                     "stands for a missing number, leave it empty (netCDF: name it as `_FillValue`), and fill it."
                 )
-    return found
+    return found + [text for quantity in quantities.values() for text in quantity.told()]
 
 
 def _numbers(layout: StateLayout) -> list[tuple[str, tuple[Any, ...]]]:
@@ -268,6 +275,6 @@ def value_warnings(data: Blocks) -> list[str]:
         data: The trajectories.
 
     Returns:
-        What :func:`size_warnings`, :func:`precision_warnings` and :func:`placeholder_warnings` say.
+        What :func:`size_warnings`, :func:`precision_warnings` and :func:`number_warnings` say.
     """
-    return [*size_warnings(data), *precision_warnings(data), *placeholder_warnings(data)]
+    return [*size_warnings(data), *precision_warnings(data), *number_warnings(data)]

@@ -31,6 +31,7 @@ from physinv.config.outputs.locks import lock_folder
 from physinv.config.outputs.refusals import OVERWRITE
 from physinv.config.outputs.replace import complete, staging, swap
 from physinv.config.versions import versions
+from physinv.data.checks import value_warnings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import Progress, file_entry
 from physinv.data.hdf5.blocks import seal
@@ -213,10 +214,11 @@ def _write_whole(place: Path, plan: ImportPlan, shard: int, chunk_bytes: int, pr
     """A dataset with statistics and dataset.json, in a folder of its own."""
     root = place / "data"
     _write_all(root, plan, shard, chunk_bytes, progress)
-    statistics = yaml.safe_dump(field_statistics(TrajectoryDataset(root / "train")))
+    train = TrajectoryDataset(root / "train")
+    statistics, notes = yaml.safe_dump(field_statistics(train)), [*plan.notes, *value_warnings(train)]
     files = {f"data/{p.parent.name}/{p.name}": file_entry(p) for p in sorted(root.glob("*/*.hdf5"))}
     named = {s: sorted({r.path for r, _, _ in p}) for s, p in plan.picks.items()}
-    summary = {"config": plan.config, "sources": named, "notes": plan.notes, "files": files, "versions": versions()}
+    summary = {"config": plan.config, "sources": named, "notes": notes, "files": files, "versions": versions()}
     write_text(place / "stats.yaml", statistics)
     write_text(place / "dataset.json", json.dumps(summary, indent=1) + "\n")
 

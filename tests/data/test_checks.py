@@ -8,7 +8,7 @@ from physinv.data.checks import (
     check_moving,
     check_sizes,
     few_warnings,
-    placeholder_warnings,
+    number_warnings,
     precision_warnings,
     size_warnings,
 )
@@ -97,15 +97,37 @@ def test_arrays_in_memory_are_of_the_process_that_is_made_of_them():
 @pytest.mark.parametrize("missing", [-9999.0, 1e3])
 def test_a_number_far_from_all_others_may_stand_for_a_missing_one(unit, missing, tmp_path, generator):
     states = torch.randn(20, 6, 2, generator=generator) * torch.tensor([1.0, 1e3])
-    assert placeholder_warnings(written(tmp_path, unit * states)) == []
+    assert number_warnings(written(tmp_path, unit * states)) == []
     states[3, 2, 0] = missing
-    (told,) = placeholder_warnings(written(tmp_path, unit * states))
+    (told,) = number_warnings(written(tmp_path, unit * states))
     assert told.startswith(f"number 0 of `level` is {unit * missing:.6g} somewhere, and lies between ")
 
 
 def test_levels_that_are_switched_stand_for_themselves(tmp_path, generator):
     """Two values, and heavy tails, are no placeholders."""
     switched = (torch.rand(20, 6, 1, generator=generator) < 0.1) * 1e4
-    assert placeholder_warnings(written(tmp_path, switched)) == []
+    assert number_warnings(written(tmp_path, switched)) == []
     heavy = torch.randn(300, 6, 1, generator=generator) / torch.rand(300, 6, 1, generator=generator)
-    assert placeholder_warnings(written(tmp_path, heavy)) == []
+    assert number_warnings(written(tmp_path, heavy)) == []
+
+
+def test_positive_numbers_over_decades_have_a_logarithm(tmp_path, generator):
+    """Uniform and exponential ones come near 0 too, and are better as they are."""
+    normal, uniform = torch.randn(200, 6, 1, generator=generator), torch.rand(200, 6, 1, generator=generator)
+    (told,) = number_warnings(written(tmp_path, (2.5 * normal).exp()))
+    assert told.startswith("`level` is positive everywhere and spans ")
+    assert "take its logarithm" in told
+    for i, even in enumerate((uniform, -uniform.log(), -(2.5 * normal).exp(), 5 + normal)):
+        (tmp_path / str(i)).mkdir()
+        assert number_warnings(written(tmp_path / str(i), even)) == []
+
+
+@pytest.mark.parametrize(("turn", "called"), [(2 * np.pi, "2 pi"), (360.0, "360")])
+def test_an_angle_that_wraps_is_told(turn, called, tmp_path, generator):
+    walk = 0.1 * torch.randn(50, 6, 1, generator=generator).cumsum(1) + torch.rand(50, 1, 1, generator=generator)
+    (told,) = number_warnings(written(tmp_path, turn * (walk % 1 - 0.5)))
+    assert told.startswith(f"`level` jumps by nearly {called} between neighbouring times")
+    assert "sine and cosine" in told
+    for i, other in enumerate((turn * walk, turn * torch.rand(50, 6, 1, generator=generator), 3 * turn * (walk % 1))):
+        (tmp_path / str(i)).mkdir()
+        assert number_warnings(written(tmp_path / str(i), other)) == []

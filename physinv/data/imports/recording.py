@@ -13,12 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from physinv.data.imports.particles import Beside, in_cube, side_of
+from physinv.data.imports.windows import GAP
 from physinv.data.sources.build import is_line
 from physinv.data.sources.roles import role_of, word_of
 from physinv.data.sources.states import state_array
 from physinv.processes.layout import FieldLayout, ParticleLayout, StateLayout, VectorLayout
 
-_GAP = 10.0  # times the intervals around it: where nothing was recorded
 _FINEST = 100  # times to be interpolated from one, at most
 _FRAMES = "`--frames`, such as `--frames initial,final --times 0:1`"
 
@@ -235,7 +235,7 @@ def _gaps(times: NDArray[np.float64]) -> NDArray[np.bool_]:
     steps = np.diff(times)
     around = np.pad(steps, 2, mode="reflect") if len(steps) > 2 else np.pad(steps, 2, mode="edge")
     usual = np.median(np.stack([around[i : i + len(steps)] for i in (0, 1, 3, 4)]), axis=0)
-    found: NDArray[np.bool_] = steps > _GAP * usual
+    found: NDArray[np.bool_] = steps > GAP * usual
     return found
 
 

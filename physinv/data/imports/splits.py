@@ -20,6 +20,8 @@ from physinv.data.plan import SPLITS
 Pick = tuple[Recording, int, int]
 """A trajectory: where it is, the number of its sample there, and the stored time at which it begins."""
 
+_MANY = 3  # recordings, one for each split at least
+
 BY_TIME = "blocks of time with gaps"
 """How recordings are divided where windows overlap."""
 
@@ -99,6 +101,11 @@ def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, ch
     # Where windows of each recording begin, in blocks of time for each split, or anywhere.
     by_time = whole and choices.split_by != "trajectory"
     starts: dict[str, list[tuple[Recording, int]]] = {s: [] for s in (SPLITS if by_time else found)}
+    every = [r for recordings in found.values() for r in recordings]
+    if by_time and sum(r.count for r in every) >= _MANY:  # the shortest one says how long windows may be
+        shortest = min(len(r.times) for r in every)
+        whole_ones = "set whole recordings aside with `--split-by trajectory`, "
+        blocks_of_time(shortest, window, choices.valid, choices.test, whole_ones)
     for name, recordings in found.items():
         for r in recordings:
             n = len(r.times)

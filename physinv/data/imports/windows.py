@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "FEWEST_INDEPENDENT",
+    "GAP",
     "Window",
     "blocks_of_time",
     "common_grid",
@@ -21,7 +22,7 @@ __all__ = [
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from numpy.typing import NDArray
 _CYCLES = 10  # most times that train, validation and test follow each other
 _SPANS = 20  # windows' lengths that one such cycle holds at least
 _EVEN = 0.1  # of a step: by how much times of windows may differ, as the lengths of months do
+
+GAP = 10.0
+"""Times the intervals around it: where nothing was recorded."""
 
 FEWEST_INDEPENDENT = 2
 """Validation trajectories without times in common, below which they neither narrow a spread nor choose a method."""
@@ -78,7 +82,9 @@ def starts_in(first: int, last: int, window: Window) -> list[int]:
     return list(range(first, last - window.span + 1, window.stride))
 
 
-def blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tuple[str, int, int]]:
+def blocks_of_time(
+    n: int, window: Window, valid: float, test: float, instead: str = ""
+) -> list[tuple[str, int, int]]:
     """Cut a recording into blocks, each for one split, with a gap of a window between any two.
 
     Args:
@@ -86,6 +92,7 @@ def blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tu
         window: The window.
         valid: Share of the times for validation.
         test: Share of the times for tests.
+        instead: What else may be done where the recording is too short, for the message.
 
     Returns:
         Split, first and one past the last stored time of each block.
@@ -97,6 +104,20 @@ def blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tu
         >>> blocks_of_time(100, Window(states=5, every=1, stride=1), valid=0.1, test=0.2)
         [('train', 0, 63), ('valid', 68, 77), ('test', 82, 100)]
     """
+    blocks = _blocks_of_time(n, window, valid, test)
+    if not blocks:
+        fits = (k for k in range(window.states, 1, -1) if _blocks_of_time(n, replace(window, states=k), valid, test))
+        most = next(fits, None)
+        fewer = "" if most is None else f"take at most {most} states, "
+        raise ValueError(
+            f"`--window` of {window.states} states spans {window.span} of {n} stored times, too many for blocks of "
+            f"time with gaps between training, validation and tests; {fewer}{instead}or take a longer recording."
+        )
+    return blocks
+
+
+def _blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tuple[str, int, int]]:
+    """The blocks; none at all where a recording is too short."""
     span, blocks = window.span, []
     cycles = max(1, min(n // (_SPANS * span), _CYCLES))
     edges = np.linspace(0, n, cycles + 1).round().astype(int).tolist()
@@ -104,10 +125,7 @@ def blocks_of_time(n: int, window: Window, valid: float, test: float) -> list[tu
         usable = end - begin - span * (2 if i == cycles - 1 else 3)
         aside = [max(span, round(share * usable)) for share in (valid, test)]
         if usable - sum(aside) < span:
-            raise ValueError(
-                f"`--window` of {window.states} states spans {span} of {n} stored times, too many for blocks of time "
-                f"with gaps between training, validation and tests; take {_shorter(n, window)}a longer recording."
-            )
+            return []
         at = begin
         for split, length in zip(("train", "valid", "test"), (usable - sum(aside), *aside), strict=True):
             blocks.append((split, at, at + length))
@@ -151,7 +169,13 @@ def common_grid(
     if spread > 1e-3 * allowed:
         notes.append(f"times of windows differ by up to {spread:.3g}{unit} and are stored as their mean")
     if not kept.all():
-        notes.append(f"{int((~kept).sum())} of {len(windows)} windows left out: they lie across gaps or uneven times")
+        # Interpolation keeps what is uneven, and leaves gaps out.
+        step = float(middle[-1]) / (window.span - 1)
+        left = [windows[i] for i in np.flatnonzero(~kept)]
+        longest = [float(np.diff(times[start : start + window.span]).max()) for times, start in left]
+        uneven = min(longest) <= GAP * step
+        more = f"; `--resample {step:.3g}` interpolates to even times and leaves out gaps only" if uneven else ""
+        notes.append(f"{len(left)} of {len(windows)} windows left out: they lie across gaps or uneven times{more}")
     return grid, kept.tolist(), notes
 
 
@@ -239,9 +263,3 @@ def _blocks(count: int, parts: int, config: Mapping[str, Any]) -> list[int]:
     """How many trajectories follow each other in time, block by block; one block if these are short, or not told."""
     told = list(config.get("window", {}).get("blocks", []))
     return told if sum(told) == count and min(told) >= parts else [count]
-
-
-def _shorter(n: int, window: Window) -> str:
-    """The longest window for which a recording is long enough, in words; nothing if there is none."""
-    states = (n // 5 - 1) // window.every + 1  # three blocks and two gaps, each as long as a window
-    return f"at most {states} states, or " if states >= 2 else ""

@@ -114,6 +114,31 @@ def test_uneven_times(tmp_path):
     assert torch.allclose(x.diff(dim=1), torch.tensor([1.0, 0.5]).expand(len(x), 2, 2), atol=1e-5)
 
 
+def test_windows_of_uneven_times_name_what_would_keep_them(tmp_path):
+    """Jitter in places; a gap is left out either way, so that nothing is named where there is no more."""
+    times = np.arange(300.0)
+    times[::25] += 0.2
+    for name, t in (("jitter", times), ("gap", np.r_[np.arange(200.0), np.arange(300.0, 400.0)])):
+        np.savez(tmp_path / f"{name}.npz", t=t, y=t[:, None])
+        notes = plan_import([tmp_path / f"{name}.npz"], Choices(window=4)).notes
+        (said,) = [note for note in notes if "windows left out" in note]
+        assert ("`--resample 1` interpolates to even times" in said) == (name == "jitter")
+    notes = plan_import([tmp_path / "jitter.npz"], Choices(window=4, resample=1.0)).notes
+    assert not any("left out" in note for note in notes)
+
+
+def test_the_shortest_of_many_recordings_says_how_long_windows_may_be(tmp_path):
+    """What is named at once is taken, whichever file comes first."""
+    for i, n in enumerate((90, 60, 41)):
+        np.savez(tmp_path / f"{i}.npz", t=np.arange(float(n)), y=np.arange(float(n))[:, None])
+    with pytest.raises(ValueError, match=r"of 41 stored .*take at most 8 states, set .* with `--split-by trajectory`"):
+        plan_import([tmp_path], Choices(window=15))
+    assert plan_import([tmp_path], Choices(window=8)).picks["train"]
+    assert plan_import([tmp_path], Choices(window=15, split_by="trajectory")).picks["train"]
+    with pytest.raises(ValueError, match=r"take at most 5 states"):  # more aside takes more from training
+        plan_import([tmp_path], Choices(window=8, valid=0.4, test=0.4))
+
+
 def test_nothing_is_interpolated_across_a_gap(tmp_path):
     """Two hours of a logger that stood still in between, and times that grow apart as those of a solver do."""
     times = np.concatenate([np.arange(0, 60, 1.0), np.arange(160, 220, 1.0)])
