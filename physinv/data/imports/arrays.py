@@ -109,7 +109,7 @@ def from_xarray(
     if not isinstance(data, xr.Dataset):
         raise ValueError(f"`data` must be a Dataset or DataArray of xarray, got {describe(data)}.")
     recording = Recording(states_of(data, variable, boundary=boundary))
-    mask = find_mask([recording], CHUNK_BYTES)
+    mask, _ = find_mask([recording], CHUNK_BYTES)
     layout = recording.layout if mask is None else recording.layout.masked(mask)
     x = recording.read(slice(None))
     x = x if mask is None else np.where(mask, x, 0.0)

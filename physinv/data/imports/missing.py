@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from physinv.data.imports.recording import Recording
 
 
-def find_mask(recordings: Sequence[Recording], chunk_bytes: int) -> NDArray[np.bool_] | None:
+def find_mask(recordings: Sequence[Recording], chunk_bytes: int) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """Find the points of fields that hold data.
 
     Args:
@@ -21,6 +21,7 @@ def find_mask(recordings: Sequence[Recording], chunk_bytes: int) -> NDArray[np.b
 
     Returns:
         True where there are data at all times, shape of space; None where no point is missing in the first state.
+        Sentences about variables that lose data where others have none.
 
     Raises:
         ValueError: If a point is missing at some times only, or everywhere.
@@ -28,7 +29,7 @@ def find_mask(recordings: Sequence[Recording], chunk_bytes: int) -> NDArray[np.b
     first = recordings[0]
     peek = np.isnan(first.read(slice(0, 1), slice(0, 1)))
     if not first.layout.space or not peek.any():
-        return None
+        return None, []
     if peek.all():
         raise ValueError(f"the first state of {first.path} is missing everywhere; leave such states out.")
     always, ever = np.ones(peek.shape[2:], dtype=bool), np.zeros(peek.shape[2:], dtype=bool)
@@ -38,7 +39,22 @@ def find_mask(recordings: Sequence[Recording], chunk_bytes: int) -> NDArray[np.b
             ever |= missing.any(axis=(0, 1))
     if (ever & ~always).any():
         refuse_missing(recordings, chunk_bytes)
-    return np.asarray(~always.any(axis=0))
+    mask = np.asarray(~always.any(axis=0))
+    return mask, _lost(list(first.layout.names), always, mask)
+
+
+def _lost(names: Sequence[str], always: NDArray[np.bool_], mask: NDArray[np.bool_]) -> list[str]:
+    """A sentence where points without data differ between the variables: one mask is that of all."""
+    gone = {name: int(missing.sum()) for name, missing in zip(names, always, strict=False)}
+    blank = int((~mask).sum())
+    lacking = [f"`{name}` has no data at {n} of {mask.size} points" for name, n in gone.items() if n]
+    losing = [f"`{name}` loses data at {blank - n}" for name, n in gone.items() if n < blank]
+    if not losing:
+        return []
+    return [
+        f"{', '.join(lacking)}: all variables are left blank there, so that {', '.join(losing)} of them; "
+        "fill them before, or import variables apart (`--variable`)"
+    ]
 
 
 def refuse_missing(recordings: Sequence[Recording], chunk_bytes: int) -> None:

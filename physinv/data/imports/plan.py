@@ -136,7 +136,7 @@ def plan_import(
     first = _agreeing(everything, same_times=window is None)
 
     # Points that are missing always are a mask. Files that declare more than they hold end here.
-    mask = find_mask(everything, chunk_bytes)
+    mask, lost = find_mask(everything, chunk_bytes)
     splits = split_up(found, window, choices)
     layout = first.layout if mask is None else first.layout.masked(mask)
     known: tuple[str, ...] = _PHASE if choices.period is not None else ()
@@ -165,7 +165,7 @@ def plan_import(
     if len(json.dumps(plain)) > _ATTRIBUTE_BYTES:
         raise ValueError("the positions and times are too many to be listed: they must be evenly spaced, or fewer.")
     length = slice(0, window.span if window else None, choices.every)
-    notes = tuple(dict.fromkeys([*(n for r in everything for n in r.notes), *splits.notes]))
+    notes = tuple(dict.fromkeys([*(n for r in everything for n in r.notes), *lost, *splits.notes]))
     return ImportPlan(recorded, splits.picks, length, mask, plain, notes, choices.period)
 
 

@@ -40,6 +40,7 @@ class Recording:
         constants: Numbers that belong to all trajectories, by name.
         varying: Numbers that differ from one trajectory to the next, shape ``(count,)``, by name.
         about: Units, and names of the components of vectors: what a dataset notes about them.
+        guessed: Entries of an axis behind time without a name, taken for components; 0 without one.
         notes: Sentences about what was understood.
 
     Raises:
@@ -70,6 +71,7 @@ class Recording:
         self.varying = {k: np.asarray(v) for k, v in told.items() if not isinstance(v, float)}
         for name in [k for k, v in self.varying.items() if (v == v[0]).all()]:
             self.constants[name] = float(self.varying.pop(name)[0])
+        self.guessed = max(int(states[name].attrs.get("guessed", 0)) for name in states.data_vars)
         self._states, self._beside = states, beside or Beside()
         self.layout = self._layout()
         self.about = self._about()
@@ -264,7 +266,7 @@ def _check_axes(states: xr.Dataset, path: str) -> None:
             )
         raise ValueError(
             f"`{name}` of {path} holds {lengths} numbers, and the file does not name {which}; name all in their order "
-            f"with `--dims`, such as {states.attrs['dims_example']}.{_pair(states)}"
+            f"with `--dims`, such as {states.attrs['dims_example']} (`sample` is an axis of runs).{_pair(states)}"
         )
     if "time" not in a.dims:
         raise ValueError(

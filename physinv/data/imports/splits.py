@@ -60,7 +60,7 @@ def window_of(found: Mapping[str, Sequence[Recording]], choices: Choices) -> Win
             some = "one recording" if count == 1 else f"{count} trajectories"
             raise ValueError(
                 f"{every[0].path} holds {some} of {n} times; cut it into trajectories with `--window`, for example "
-                f"{max(2, min(8, n // 8))}."
+                f"{max(2, min(8, n // 8))}.{_runs(every[0])}"
             )
         return None
     window = Window(choices.window, choices.every, choices.stride or choices.every)
@@ -69,6 +69,16 @@ def window_of(found: Mapping[str, Sequence[Recording]], choices: Choices) -> Win
             f"`--window` spans {window.span} of the {n} stored times of {every[0].path}; take fewer states."
         )
     return window
+
+
+def _runs(recording: Recording) -> str:
+    """How an axis that nothing names is called, if its entries are no components but repetitions."""
+    if not (taken := recording.guessed):
+        return ""
+    return (
+        f" The {taken} along an axis without a name are taken for components; if they are runs of an experiment, name "
+        "the axes: `--dims time,sample`."
+    )
 
 
 def split_up(found: Mapping[str, Sequence[Recording]], window: Window | None, choices: Choices) -> WindowSplits:

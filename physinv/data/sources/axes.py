@@ -133,10 +133,12 @@ def _around_time(name: str, a: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
         notes.append(f"`{name}`: the {a.sizes[before[0]]} along its axis before time are taken for samples")
         a = a.rename({before[0]: "sample"})
     if len(after) == 1 and not named and len(before) <= 1 and (not before or "sample" in a.dims):
+        runs = "" if before or "sample" in a.dims else " (if they are runs of an experiment: `--dims time,sample`)"
         notes.append(
-            f"`{name}`: the {a.sizes[after[0]]} along its axis after time are taken for components of a vector"
+            f"`{name}`: the {a.sizes[after[0]]} along its axis after time are taken for components of a vector{runs}"
         )
         a = a.rename({after[0]: "component"})
+        a = a.assign_attrs(guessed=a.sizes["component"]) if runs else a
     return a, notes
 
 

@@ -7,6 +7,7 @@ import xarray as xr
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.data.importing import Choices, import_trajectories
+from physinv.data.imports.plan import plan_import
 
 
 def test_points_that_are_always_missing_are_a_mask(tmp_path):
@@ -27,3 +28,15 @@ def test_points_that_are_always_missing_are_a_mask(tmp_path):
         ValueError, match=r"1 of 20 numbers of a state of .* missing \(NaN\) at some times only; fill them"
     ):
         import_trajectories([tmp_path / "b.nc"], tmp_path / "no", Choices(window=4))
+
+
+def test_a_mask_of_one_variable_says_which_others_lose_data():
+    """Land has no temperature of the sea, and the air above it would have one."""
+    rng, land = np.random.default_rng(0), np.zeros((5, 4), dtype=bool)
+    land[1:3, 2] = True
+    coords = {"time": np.arange(60.0), "lat": np.arange(5.0), "lon": np.arange(4.0)}
+    air, sea = (xr.DataArray(rng.normal(size=(60, 5, 4)), coords, ("time", "lat", "lon")) for _ in "ab")
+    notes = plan_import([xr.Dataset({"air": air, "sea": sea.where(~land)})], Choices(window=4)).notes
+    assert any("`sea` has no data at 2 of 20 points" in n and "`air` loses data at 2 of them" in n for n in notes)
+    notes = plan_import([xr.Dataset({"air": air.where(~land), "sea": sea.where(~land)})], Choices(window=4)).notes
+    assert not any("lose" in n for n in notes)

@@ -118,8 +118,8 @@ def test_windows_of_uneven_times_name_what_would_keep_them(tmp_path):
     """Jitter in places; a gap is left out either way, so that nothing is named where there is no more."""
     times = np.arange(300.0)
     times[::25] += 0.2
-    for name, t in (("jitter", times), ("gap", np.r_[np.arange(200.0), np.arange(300.0, 400.0)])):
-        np.savez(tmp_path / f"{name}.npz", t=t, y=t[:, None])
+    for name, t in (("jitter", times), ("gap", np.r_[np.arange(130.0), np.arange(230.0, 400.0)])):
+        np.savez(tmp_path / f"{name}.npz", t=t, y=np.stack([t, t], 1))
         notes = plan_import([tmp_path / f"{name}.npz"], Choices(window=4)).notes
         (said,) = [note for note in notes if "windows left out" in note]
         assert ("`--resample 1` interpolates to even times" in said) == (name == "jitter")
@@ -130,7 +130,7 @@ def test_windows_of_uneven_times_name_what_would_keep_them(tmp_path):
 def test_the_shortest_of_many_recordings_says_how_long_windows_may_be(tmp_path):
     """What is named at once is taken, whichever file comes first."""
     for i, n in enumerate((90, 60, 41)):
-        np.savez(tmp_path / f"{i}.npz", t=np.arange(float(n)), y=np.arange(float(n))[:, None])
+        np.savez(tmp_path / f"{i}.npz", t=np.arange(float(n)), y=np.ones((n, 2)).cumsum(0))
     with pytest.raises(ValueError, match=r"of 41 stored .*take at most 8 states, set .* with `--split-by trajectory`"):
         plan_import([tmp_path], Choices(window=15))
     assert plan_import([tmp_path], Choices(window=8)).picks["train"]
