@@ -253,8 +253,8 @@ def _at_the_end(path: Path, found: xarray.Dataset, horizon: float) -> xarray.Dat
         if not (dated and len(times) == 1) and not any(abs(t - horizon) <= _SAME_TIME * horizon for t in ends):
             raise ValueError(
                 f"{path} ends at time {ends[-1]:g}, the run was trained on final states at T = {horizon:g}; "
-                "give states at that time, without times if each is an observation of its own, or train on "
-                "trajectories that end as these do."
+                "give states at that time, call the axis of times `sample` (`--dims sample,...`) if each is an "
+                "observation of its own, or train on trajectories that end as these do."
             )
     return found.isel(time=-1) if "time" in found.dims else found
 

@@ -206,6 +206,17 @@ def test_what_does_not_fit_is_refused_in_one_line(case, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def test_dated_states_are_observations_of_their_own_where_the_axis_of_dates_is_called_so(tmp_path):
+    """As the line that refuses them says."""
+    dates = np.arange("2000-01-01", "2000-01-05", dtype="datetime64[D]").astype("datetime64[ns]")
+    data = xarray.Dataset({"u": (("time", "x"), STATES)}, {"time": dates, "x": X})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match=r"`--dims sample,\.\.\.`. if each is an observation of its own"):
+        read_final_states([tmp_path / "a.nc"], LINE, 1.0)
+    found = read_final_states([tmp_path / "a.nc"], LINE, 1.0, dims="sample,x")
+    assert torch.equal(found.states[:, 0], torch.from_numpy(STATES))
+
+
 def test_static_channels_must_come_with_the_observation(tmp_path):
     layout = FieldLayout(("u", "conductivity"), "x", [X], "WALL", "conductivity")
     data = xarray.Dataset({"u": (("sample", "x"), STATES)}, {"x": X})

@@ -67,7 +67,8 @@ def read_mat(path: Path) -> xr.Dataset:
 
     Returns:
         The arrays by name, those of structures ``outer/inner`` unless all are in one structure.  Cells that hold arrays
-        of one shape are stacked along a new first axis; other cells and objects are left out.
+        of one shape are stacked along a new first axis; other cells and objects are left out. Cells of unequal lengths
+        are told in ``attrs["unequal"]``, sentences by name.
 
     Raises:
         ValueError: If it is damaged.
@@ -78,10 +79,11 @@ def read_mat(path: Path) -> xr.Dataset:
         found = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
         while len(found) == 1 and (inner := _structure(*found.values())):
             found = inner
-        arrays = dict(_numeric(found))
+        unequal: dict[str, str] = {}
+        arrays = dict(_numeric(found, unequal))
     except Exception as error:  # scipy's reader has no error of its own for damaged files
         raise _damaged(path, error) from None
-    return by_coordinates(arrays)
+    return by_coordinates(arrays).assign_attrs(unequal=unequal)
 
 
 def read_torch(path: Path) -> xr.Dataset:
@@ -146,17 +148,22 @@ def _structure(value: Any) -> dict[str, Any]:
     return {name: value.flat[0][name] for name in names or ()}
 
 
-def _numeric(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Arrays of numbers, those in structures, and cells of arrays of one shape."""
+def _numeric(found: Mapping[str, Any], unequal: dict[str, str], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Arrays of numbers, those in structures, and cells of arrays of one shape; of others it is told what they are."""
     for key, value in found.items():
         if inner := _structure(value):
-            yield from _numeric(inner, f"{above}{key}/")
+            yield from _numeric(inner, unequal, f"{above}{key}/")
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
             yield f"{above}{key}", value
         elif isinstance(value, np.ndarray) and value.dtype == object and value.size:
             cells = [np.asarray(cell) for cell in value.flat]
-            if len({cell.shape for cell in cells}) == 1 and all(cell.dtype.kind in "biuf" for cell in cells):
+            if not all(cell.dtype.kind in "biuf" and cell.size for cell in cells):
+                continue
+            if len(shapes := {cell.shape for cell in cells}) == 1:
                 yield f"{above}{key}", np.stack(cells)
+            else:
+                least, most = (" x ".join(map(str, shape)) for shape in (min(shapes), max(shapes)))
+                unequal[f"{above}{key}"] = f"`{above}{key}` holds {len(cells)} cells of {least} to {most} numbers"
 
 
 def _tensors(named: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:

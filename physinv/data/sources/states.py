@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["state_array", "states_of"]
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ def states_of(
     used = {*told_of, *named}
     notes += _left_out([n for n in left if n.removeprefix("scalars/") not in used], "choose with --variable")
     notes += _left_out(text, "text, not numbers")
+    notes += _left_out(list(source.attrs.get("unequal", {})), "cells of unequal lengths")
     ends, about = boundaries(states, boundary, source.attrs.get("boundary", {}))
     states.attrs.update(
         boundary=ends,
@@ -140,6 +141,7 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
         found = {name: fnmatch.filter(numeric, name) for name in wanted if "*" in name and name not in plain}
         wanted = list(dict.fromkeys(n for name in wanted for n in found.get(name) or [name]))
         for name in wanted:
+            _refuse_unequal(source, [name], path)
             if name not in source.variables:
                 known = [str(v) for v in source.variables]
                 raise ValueError(f"{path} has no variable `{name}` (`--variable`); {did_you_mean(name, known)}")
@@ -152,6 +154,8 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
     dated = {d for d in dated if _role(source, d) == "time"}
     moving = [n for n in free if dated.intersection(plain[n].dims)]
     ranks = {n: _rank(plain[n]) for n in moving or free}
+    if max(ranks.values(), default=0) < 2:  # a line of times beside them, at most
+        _refuse_unequal(source, source.attrs.get("unequal", {}), path)
     if not ranks:
         others = ", ".join(f"{n} ({source[n].dtype})" for n in list(source.data_vars)[:5])
         but = f", but {others}" if others else ""
@@ -166,6 +170,16 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
         such = ", `--variable 'x_*'`, or, of pairs, `--frames 'x0_*,xT_*' --times 0:1`" if columns else ""
         raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME{such}.")
     return best, [n for n in free if n not in best]
+
+
+def _refuse_unequal(source: xr.Dataset, names: Iterable[str], path: str) -> None:
+    """Raise ValueError where a variable is cells of unequal lengths, with what makes recordings of them."""
+    for name in names:
+        if told := source.attrs.get("unequal", {}).get(name):
+            raise ValueError(
+                f"{told} in {path}; cut them to one length, or write each into a file of its own and import the "
+                "folder, with `--window`."
+            )
 
 
 def _text(source: xr.Dataset, dims: list[str]) -> list[str]:

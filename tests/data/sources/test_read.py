@@ -61,6 +61,18 @@ def test_structures_and_cells_of_matlab(tmp_path):
     assert list(open_source(tmp_path / "two.mat").data_vars) == ["a/u", "b/c/v"]
 
 
+@pytest.mark.parametrize("beside", [{"dt": 0.1}, {"t": T}])
+def test_cells_of_unequal_lengths_are_told(beside, tmp_path):
+    cell = np.empty((1, 3), object)
+    cell[0, :] = [U[0, :3], U[1, :4], U[2]]
+    scipy.io.savemat(tmp_path / "c.mat", {"Y": cell, **beside})
+    for variable in (None, "Y"):
+        with pytest.raises(ValueError, match=r"`Y` holds 3 cells of \d x \d+ to 5 x .*one length, or .* `--window`"):
+            read_states(tmp_path / "c.mat", variable)
+    scipy.io.savemat(tmp_path / "d.mat", {"Y": cell, "u": U, "t": T, "x": X})
+    assert any("left out: Y (cells of unequal" in note for note in read_states(tmp_path / "d.mat").attrs["notes"])
+
+
 @pytest.mark.parametrize("fmt", ["NETCDF4", "NETCDF3_CLASSIC", "NETCDF3_64BIT"])
 def test_netcdf_says_everything_itself(fmt, tmp_path):
     states = read_states(grid(tmp_path / "a.nc", fmt=fmt))
