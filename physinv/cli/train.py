@@ -103,7 +103,7 @@ def train(
     from physinv.data.dataset import TrajectoryDataset
     from physinv.data.process import process_of
     from physinv.methods.registry import DEFAULT_METHOD
-    from physinv.runs.physics import physics_of
+    from physinv.runs.physics import fitted_noise, physics_of
     from physinv.runs.places import replacement
     from physinv.runs.run import train_run
     from physinv.runs.run_json import stored_budget
@@ -134,7 +134,10 @@ def train(
     valid_data = TrajectoryDataset(dataset / "data" / "valid", verify=verify)
     console.warn(precision_warnings(train_data))
     given = read_assignments(parameter or [], "--parameter")
-    physics = None if simulator is None else physics_of(train_data, simulator, given)
+    physics, noise = None, None
+    if simulator is not None:
+        physics = physics_of(train_data, simulator, given)
+        noise = fitted_noise(train_data, physics, simulator, given)
     console.warn(training_warnings(physics or process_of(train_data), train_data, valid_data))
     board = event_writer(out / "tensorboard") if tensorboard else None
     phases = _Phases()
@@ -169,10 +172,10 @@ def train(
             observed_noise=observed_noise,
         )
     with keeping(f"the run in {out} is finished"):
-        _tell(out, history, phases, checked=physics is not None)
+        _tell(out, history, phases, noise, checked=physics is not None)
 
 
-def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> None:
+def _tell(out: Path, history: History, phases: _Phases, noise: float | None, *, checked: bool) -> None:
     """What was chosen, how far given physics explains the data, the loss, and time beyond the budget."""
     from physinv.evaluation.physics.increments import ChannelCheck, physics_warnings
     from physinv.runs.files import logs
@@ -188,6 +191,8 @@ def _tell(out: Path, history: History, phases: _Phases, *, checked: bool) -> Non
                 f"correlation {each.autocorrelation:.3f} from step to step; "
                 f"{each.explained:.1%} of the increments explained"
             )
+        if noise is not None:
+            console.say(f"noise of the physics: {noise:.4g}, fitted to what it leaves of the increments")
         console.warn(physics_warnings(checks))
     if not history.records:
         console.say(f"run in {out}: nothing to train")

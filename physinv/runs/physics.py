@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_same_system", "physics_of"]
+__all__ = ["check_same_system", "fitted_noise", "physics_of"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,6 +39,27 @@ def physics_of(data: TrajectoryDataset, simulator: str, parameters: Mapping[str,
         )
     physics = give_physics(made, simulator, parameters)
     return physics if "noise" in (parameters or {}) else fit_noise(data, physics)
+
+
+def fitted_noise(
+    data: TrajectoryDataset, physics: GivenPhysics, simulator: str, parameters: Mapping[str, Any] | None = None
+) -> float | None:
+    """Return the amplitude of the noise that was fitted, in the units of the data as ``noise`` of the process is given.
+
+    Args:
+        data: The trajectories that the physics was fitted to.
+        physics: What :func:`physics_of` returned for these data.
+        simulator: Name of the process.
+        parameters: Its parameters, as they were given.
+
+    Returns:
+        The amplitude; None where it was given, or the process has none.
+    """
+    found, made = getattr(physics.inner, "noise", None), process_of(data)
+    if "noise" in (parameters or {}) or not isinstance(found, float) or not isinstance(made, Recorded):
+        return None
+    unit = getattr(give_physics(made, simulator, {**(parameters or {}), "noise": 1.0}).inner, "noise", 1.0)
+    return found / float(unit)
 
 
 def check_same_system(name: str, ours: Simulator, data: TrajectoryDataset) -> None:

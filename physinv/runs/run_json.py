@@ -227,7 +227,8 @@ def choice(run: Path) -> list[str]:
         run: Folder of the run.
 
     Returns:
-        Lines; none for methods that choose nothing.
+        Lines; none for methods that choose nothing. The last one says why a candidate was chosen whose scores are worse
+        than those of the linear estimate.
 
     Raises:
         ValueError: If the trials are no list of trials.
@@ -242,9 +243,25 @@ def choice(run: Path) -> list[str]:
                 lines.append(said + f"{trial['relative']:.3f} of the linear estimate's")
             else:
                 lines.append(said + trial["failed"])
+        lines += _against_linear(notes)
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"{run / _INFO} is damaged: `notes.trials` must be a list of trials; train again.") from None
     return lines
+
+
+def _against_linear(notes: Mapping[str, Any]) -> list[str]:
+    """Why a candidate was chosen whose scores are worse than those of the linear estimate."""
+    scores = [t for t in notes.get("trials", []) if t["method"] == notes["chosen"] != "linear" and "relative" in t]
+    best = min(scores, key=lambda t: float(t["relative"]), default=None)
+    if best is None or not best["relative"] > 1:
+        return []
+    worse, error = best["relative"] - 1, best.get("error", 0.0)
+    if worse > error:
+        return ["  validation windows all overlap, and do not decide against it: its spread is fitted to them as well"]
+    return [
+        f"  {best['method']} is not told from the linear estimate: worse by {worse:.1%} +- {error:.1%}; it is kept, as "
+        "its samples need not be Gaussian"
+    ]
 
 
 def check_same(run: Path, info: Mapping[str, Any]) -> None:

@@ -101,18 +101,24 @@ def _backward(simulator: Simulator, data: TrajectoryDataset) -> list[str]:
     for i in sorted({round(1 + k * (last - 1) / max(1, intervals - 1)) for k in range(intervals)}):
         before, after = (data.states(j, limit=states).cpu() for j in (i - 1, i))
         t, dt = (v.expand(len(after)).to(after) for v in (times[i], times[i] - times[i - 1]))
-        error = _size(physics_backward(simulator, after, t, dt) - before)
-        spread = _size(before - before.mean(0)) if len(before) > 1 else _size(before)
-        ratio = float((error / spread.clamp(min=torch.finfo(spread.dtype).tiny)).median())
+        reached = physics_backward(simulator, after, t, dt)
+        error, spread = _size(reached - before), _size(before - before.mean(0)) if len(before) > 1 else _size(before)
+        gone = ((reached == 0) & (after != 0)).flatten(1).any(1)  # what diverges comes back as 0, which is no state
+        lost = torch.where(gone, torch.inf, error)
+        ratio = float((lost / spread.clamp(min=torch.finfo(spread.dtype).tiny)).median())
         if spread.max() > 0 and ratio > worst:
             worst, where = ratio, i
     if worst <= _LOST:
         return []
+    size = f"{worst:.2g}" if worst < torch.inf else "more than 1e+15"
+    more = "store more times (`steps`), or end earlier" if simulator.startable else (
+        "keep more of the stored times (`--every` of `physinv import`), or take shorter windows"
+    )
     return [
         f"the physics run backward from t = {float(times[where]):.3g} to {float(times[where - 1]):.3g} misses the "
-        f"states that the data came from by {worst:.2g} times their spread: it amplifies noise without bound (the "
-        "problem is ill-posed), and samples that follow it are worth nothing; store more times (`steps`), or "
-        "end earlier."
+        f"states that the data came from by {size} times their spread: it amplifies noise without bound (the problem "
+        "is ill-posed), whether or not it is the right one. Samples by small steps back in time are worth nothing; the "
+        f"default learns jumps instead, and keeps what scores best on validation data. To take small steps, {more}."
     ]
 
 

@@ -13,7 +13,7 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.data.generate import generate
 from physinv.data.plan import DatasetPlan
 from physinv.runs.run import load_run, train_run
-from physinv.runs.run_json import process_of_run, read_info, write_info
+from physinv.runs.run_json import choice, process_of_run, read_info, write_info
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
@@ -214,3 +214,26 @@ def test_reading_leaves_a_run_as_it_is(run):
 def _inputs(run):
     model = load_run(run).model
     return torch.zeros(1, model.reference.channels_in), torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("relative", "chosen", "why"),
+    [
+        (1.007, "increments", "not told from the linear estimate: worse by 0.7% +- 2.0%"),
+        (1.3, "increments", "validation windows all overlap"),
+        (0.9, "increments", ""),
+        (1.3, "linear", ""),
+    ],
+)
+def test_a_choice_against_the_linear_estimate_says_why(relative, chosen, why, run):
+    """Where its scores are worse: within the error, or where data decide nothing."""
+    scores = {"crps": 1.0, "energy_score": 1.0}
+    trials = [
+        {"method": "linear", "share": 0.0, **scores, "relative": 1.0},
+        {"method": "increments", "share": 1.0, **scores, "relative": relative, "error": 0.02},
+    ]
+    write_info(run, {**raw(run), "notes": {"chosen": chosen, "trials": trials}})
+    lines = choice(run)
+    assert lines[0] == f"chosen: {chosen}"
+    assert len(lines) == 3 + bool(why)
+    assert why in lines[-1]

@@ -116,3 +116,13 @@ def test_physics_that_explodes_backward_is_told_with_its_size(generator):
     assert size == pytest.approx(0.067 * math.exp(30), rel=0.6)  # 16 of them
     assert "from t = 1 to 0" in line
     assert "ill-posed" in line
+    assert "`steps`" in line
+
+
+def test_physics_that_overflows_backward_is_told_as_well(generator):
+    """As a wrong rate does, whose silence would speak for it."""
+    states = torch.randn(40, 2, 1, generator=generator)
+    physics = Stiff(rate=3000.0, steps=1)
+    (line,) = training_warnings(physics, in_memory(states, physics), in_memory(states, physics))
+    assert "by more than 1e+15 times their spread" in line
+    assert "whether or not it is the right one" in line
