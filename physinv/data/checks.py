@@ -122,8 +122,8 @@ def precision_warnings(data: Blocks) -> list[str]:
 def number_warnings(data: Blocks) -> list[str]:
     """Say which parts of the state hold a number that may stand for a missing one, or are better handed in otherwise.
 
-    A number far from all others, such as -9999, may stand for a missing one.  Positive numbers over several decades have
-    a logarithm, angles that wrap a sine and cosine (:mod:`physinv.data.imports.quantities`).
+    A number far from all others, such as -9999, may stand for a missing one.  Positive numbers over several decades
+    have a logarithm, angles that wrap a sine and cosine (:mod:`physinv.data.imports.quantities`).
 
     Args:
         data: The trajectories, of which the first 4096 count.

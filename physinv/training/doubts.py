@@ -111,8 +111,10 @@ def _backward(simulator: Simulator, data: TrajectoryDataset) -> list[str]:
     if worst <= _LOST:
         return []
     size = f"{worst:.2g}" if worst < torch.inf else "more than 1e+15"
-    more = "store more times (`steps`), or end earlier" if simulator.startable else (
-        "keep more of the stored times (`--every` of `physinv import`), or take shorter windows"
+    more = (
+        "store more times (`steps`), or end earlier"
+        if simulator.startable
+        else ("keep more of the stored times (`--every` of `physinv import`), or take shorter windows")
     )
     return [
         f"the physics run backward from t = {float(times[where]):.3g} to {float(times[where - 1]):.3g} misses the "

@@ -169,7 +169,9 @@ def test_one_block_of_a_recording_is_not_all_data(generator):
 def bounded(name, n, generator):
     """States of a prior with bounds: several decades, counts, and an angle."""
     normal, uniform = torch.randn((n, 1), generator=generator), torch.rand((n, 1), generator=generator)
-    return {"decades": (2.5 * normal).exp(), "counts": (9 * uniform.square()).floor(), "angle": 6.28 * (uniform - 0.5)}[name]
+    return {"decades": (2.5 * normal).exp(), "counts": (9 * uniform.square()).floor(), "angle": 6.28 * (uniform - 0.5)}[
+        name
+    ]
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,7 @@ def starts_in(first: int, last: int, window: Window) -> list[int]:
     return list(range(first, last - window.span + 1, window.stride))
 
 
-def blocks_of_time(
-    n: int, window: Window, valid: float, test: float, instead: str = ""
-) -> list[tuple[str, int, int]]:
+def blocks_of_time(n: int, window: Window, valid: float, test: float, instead: str = "") -> list[tuple[str, int, int]]:
     """Cut a recording into blocks, each for one split, with a gap of a window between any two.
 
     Args:
@@ -171,7 +169,7 @@ def common_grid(
     if not kept.all():
         # Interpolation keeps what is uneven, and leaves gaps out.
         step = float(middle[-1]) / (window.span - 1)
-        left = [windows[i] for i in np.flatnonzero(~kept)]
+        left = [place for place, keep in zip(windows, kept.tolist(), strict=True) if not keep]
         longest = [float(np.diff(times[start : start + window.span]).max()) for times, start in left]
         uneven = min(longest) <= GAP * step
         more = f"; `--resample {step:.3g}` interpolates to even times and leaves out gaps only" if uneven else ""

@@ -38,7 +38,9 @@ def test_what_is_not_said_is_asked_for(tmp_path):
 def test_an_axis_of_runs_behind_time_is_named_before_it_is_cut(tmp_path):
     """As MATLAB users store repeated experiments, a column for each: one window less would be no state of them."""
     np.savez(tmp_path / "a.npz", t=np.arange(9.0), y=np.random.default_rng(0).normal(size=(9, 40)))
-    with pytest.raises(ValueError, match=r"with `--window`.* The 40 along .* runs of an experiment.*`--dims time,sample`"):
+    with pytest.raises(
+        ValueError, match=r"with `--window`.* The 40 along .* runs of an experiment.*`--dims time,sample`"
+    ):
         plan_import([tmp_path / "a.npz"], Choices())
     assert len(plan_import([tmp_path / "a.npz"], Choices(dims="time,sample")).picks["train"]) == 32
 
