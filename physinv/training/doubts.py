@@ -114,7 +114,7 @@ def _backward(simulator: Simulator, data: TrajectoryDataset) -> list[str]:
     more = (
         "store more times (`steps`), or end earlier"
         if simulator.startable
-        else ("keep more of the stored times (`--every` of `physinv import`), or take shorter windows")
+        else ("keep more of the stored times (`--every` of `physinv import`)")
     )
     return [
         f"the physics run backward from t = {float(times[where]):.3g} to {float(times[where - 1]):.3g} misses the "
