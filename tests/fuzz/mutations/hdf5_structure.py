@@ -133,7 +133,8 @@ def other_shape(attempt: Attempt) -> Expected:
         others += (x.take([], axis), x.take([0], axis), np.concatenate([x, x], axis), np.squeeze(x)[..., None])
         chosen = attempt.random.choice(others)
         replaced(file, name, data=chosen)
-    return REFUSED if essential(name) and chosen.shape != x.shape else attempt.changed
+    channel = name == "tensor" and chosen.shape == (*x.shape, 1)  # one channel, as PDEBench writes it
+    return REFUSED if essential(name) and chosen.shape != x.shape and not channel else attempt.changed
 
 
 @mutation("hdf5")
