@@ -106,10 +106,10 @@ def blocks_of_time(n: int, window: Window, valid: float, test: float, instead: s
     if not blocks:
         fits = (k for k in range(window.states, 1, -1) if _blocks_of_time(n, replace(window, states=k), valid, test))
         most = next(fits, None)
-        fewer = "" if most is None else f"take at most {most} states, "
+        ways = f"{'' if most is None else f'take at most {most} states, '}{instead}"
         raise ValueError(
             f"`--window` of {window.states} states spans {window.span} of {n} stored times, too many for blocks of "
-            f"time with gaps between training, validation and tests; {fewer}{instead}or take a longer recording."
+            f"time with gaps between training, validation and tests; {ways}{'or ' * bool(ways)}take a longer recording."
         )
     return blocks
 
