@@ -96,7 +96,9 @@ def make(base: Path) -> None:
         (base / "old").mkdir(exist_ok=True)
         shutil.copyfile(STORED / f"{kind}.hdf5", base / "old" / f"{kind}.hdf5")
         _without_checksums(base / "old" / f"{kind}.hdf5")
-    shutil.copytree(STORED / "run", base / "old-run")
+    shutil.copytree(STORED / "run", base / "old-run", copy_function=shutil.copyfile)
+    for place in (base / "old-run", *(base / "old-run").rglob("*/")):  # of a clone that cannot be written to
+        place.chmod(0o755 if place.is_dir() else 0o644)
     shutil.copyfile(STORED / "reconstruction.hdf5", base / "old.hdf5")
 
 
