@@ -68,7 +68,7 @@ def evaluate(
         raise ValueError(" ".join(told))
     written = "" if json is None else to_json(rows, loaded, checks, said, predictive, seen_at, gaps)
     if printed:
-        console.plain(written.rstrip())
+        console.plain(written.rstrip())  # which has all sentences, too
     elif loaded.truth is None:
         console.predictive(predictive, loaded, title)
     else:
@@ -78,7 +78,8 @@ def evaluate(
         console.checks(checks)
         console.verdict(said)
         console.say("\n".join(certificate_sentences(info)))
-    console.red(unlike)
+    if not printed:
+        console.red(unlike)
     if json is not None and not printed:
         with lock_file(json, "evaluate"):
             check_output(json, "--json", recon, overwrite=overwrite)

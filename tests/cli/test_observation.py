@@ -130,6 +130,9 @@ def test_unlikely_observations_are_warned_of_and_refused_when_strict(
     assert words in err
     code, said, _ = physinv("evaluate", out)
     assert said.count(words) == 1
+    code, said, _ = physinv("evaluate", out, "--json", "-")  # JSON alone, which holds them
+    assert code == 0
+    assert any(words in sentence for sentence in json.loads(said)["warnings"])
 
     # They are said as well where there is no physics, and so no predictive check.
     with monkeypatch.context() as patch:

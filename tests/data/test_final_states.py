@@ -376,28 +376,3 @@ def test_what_is_known_but_not_told_is_one_line(held, expected, tmp_path):
     np.savez(tmp_path / "b.npz", u=broken, x=X, viscosity=np.ones(4))
     with pytest.raises(ValueError, match=r"observation 1 of .* holds NaN at `u`, x = 0\.125"):
         read_final_states(tmp_path / "b.npz", KNOWN, 1.0)
-
-
-SENSORS = {"components": ["left_mm", "right_mm"], "units": {"left_mm": "mm", "right_mm": "mm"}}
-
-
-@pytest.mark.parametrize(
-    ("text", "notes"),
-    [
-        ("left [mm],right [mm]\n1,2\n", []),
-        ("right [mm],left [mm]\n2,1\n", []),
-        ("right [mm],battery [V],left [mm]\n2,12,1\n", ["left out: battery_V"]),
-        ("right [m],left [mm]\n2,1\n", ["`right_m` is in m, the run was trained on `right_mm` in mm."]),
-    ],
-)
-def test_columns_with_units_in_brackets_are_taken_by_name(text, notes, tmp_path):
-    (tmp_path / "a.csv").write_text(text)
-    found = read_final_states(tmp_path / "a.csv", VectorLayout("state", 2), 1.0, **SENSORS)
-    assert found.states.tolist() == [[1, 2]]
-    assert [note.partition(": ")[2] for note in found.notes] == notes
-
-
-def test_a_number_that_is_missing_in_all_rows_is_named(tmp_path):
-    (tmp_path / "a.csv").write_text("left [mm],right [mm]\n1,\n")
-    with pytest.raises(ValueError, match=r"`right \[mm\]` of .*a.csv is missing in all rows; fill it"):
-        read_final_states(tmp_path / "a.csv", VectorLayout("state", 2), 1.0, **SENSORS)

@@ -62,10 +62,11 @@ def read_csv(path: Path) -> xr.Dataset:
     if sum(role_of(c) == "time" for c in roles) > 1:
         roles = [c for c in roles if name_and_unit(c)[0] != "T"]  # a temperature
     about = {"read_notes": notes, "empty": empty}
-    if (tracks := _tracks(table, roles, path)) is not None:
-        left = [c for c in table.columns if c not in tracks.attrs["of_tracks"]]
+    if found := _tracks(table, roles, path):
+        tracks, used = found
+        left = [c for c in table.columns if c not in used]
         notes += [f"left out: {', '.join(left)} (states of particles are their positions)"] * bool(left)
-        return tracks.drop_attrs().assign_attrs(about)
+        return _with_units(tracks.assign_attrs(about), units)
     places = [c for c in table.columns if c.lower() in COORDINATE_NAMES and c not in roles]
     for keys in ([*roles, *places], roles) if roles else ():
         if len(keys) < len(table.columns) and not table.duplicated(keys).any():
@@ -86,8 +87,10 @@ def _with_units(data: xr.Dataset, units: dict[str, str]) -> xr.Dataset:
     return data
 
 
-def _tracks(table: pd.DataFrame, roles: list[str], path: Path) -> xr.Dataset | None:
-    """Positions of particles, of a table with a row for each of them at each time; None for another table."""
+def _tracks(table: pd.DataFrame, roles: list[str], path: Path) -> tuple[xr.Dataset, list[str]] | None:
+    """Positions of particles and the columns that they are from, of a table with a row for each particle at each time;
+    None for another table.
+    """
     times = [c for c in roles if role_of(c) == "time"]
     called = {name_and_unit(c)[0].lower(): c for c in table.columns}
     marks = [called[name] for name in _PARTICLES if name in called]
@@ -95,6 +98,8 @@ def _tracks(table: pd.DataFrame, roles: list[str], path: Path) -> xr.Dataset | N
     if len(times) != 1 or not marks or len(axes) < 2 or not table.duplicated(times).any():
         return None
     keys = [times[0], marks[0]]
+    if (blank := table[keys].isna().any(axis=1).to_numpy()).any():
+        raise ValueError(f"{path} does not say {' and '.join(keys)} in row {int(blank.argmax()) + 1}; fill both in.")
     if (twice := table.duplicated(keys)).any():
         row = int(twice.to_numpy().argmax())
         raise ValueError(
@@ -109,8 +114,10 @@ def _tracks(table: pd.DataFrame, roles: list[str], path: Path) -> xr.Dataset | N
         )
     sorted_ = table.sort_values(keys)
     positions = sorted_[axes].to_numpy(dtype=float).reshape(-1, len(counts), len(axes))
-    dims, time = ("time", "particle", "component"), sorted_[keys[0]].unique()
-    return xr.Dataset({"position": (dims, positions)}, {"time": time}, {"of_tracks": [*keys, *axes]})
+    dims, told = ("time", "particle", "component"), {name_and_unit(c)[1] for c in axes}
+    known = {"units": told.pop()} if len(told) == 1 and "" not in told else {}
+    clock = xr.Variable("time", sorted_[keys[0]].unique(), {"units": u} if (u := name_and_unit(keys[0])[1]) else {})
+    return xr.Dataset({"position": (dims, positions, known)}, {"time": clock}), [*keys, *axes]
 
 
 def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
@@ -139,13 +146,15 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     told = [] if named else _commented(path, separator, len(table.columns))
     known = told or [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
     table.columns = pd.Index(known)
-    for name in table.columns if separator == "," else ():  # in a table of commas they stand in quotes
-        column = table[name]
-        if column.dtype.kind == "O" and column.dropna().astype(str).str.fullmatch(r"[-+]?\d+,\d+").all():
-            table[name] = pd.to_numeric(column.str.replace(",", "."))
-    table = _joined(table)
     notes = ["names of the columns are those of the comment above them"] if told else []
+    for name in table.columns if separator == "," else ():  # in a table of commas they stand in quotes
+        cells_of = table[name].dropna().astype(str) if table[name].dtype.kind == "O" else pd.Series([], dtype=str)
+        thousands = cells_of.str.fullmatch(r"[-+]?\d{1,3},\d{3}").all()  # 1,234 may be one thousand
+        if not thousands and cells_of.str.fullmatch(r"[-+]?\d+,\d+").all():
+            table[name] = pd.to_numeric(table[name].str.replace(",", "."))
+            notes.append(f"commas in `{name}` are read as decimal points")
     notes += [f"units are those of line {at + 1}"] if units else []
+    table = _joined(table)
     for name in table.columns:
         if table[name].dtype.kind not in "biuf" and role_of(name) == "time":
             try:
@@ -153,9 +162,9 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
             except ValueError:  # stays text: refused if it is needed, that is, without `--times`
                 continue
             notes += [note] if note else []
-    marks = (c.strip("[]()") for c in cells)
-    of_numbers = {c: mark for c, mark in zip(table.columns, marks, strict=False) if table[c].dtype.kind in "iuf"}
-    return table, notes, {c: mark for c, mark in of_numbers.items() if mark} if units else {}
+    marks = zip(known, (c.strip("[]()") for c in cells[len(cells) - len(known) :]), strict=False)
+    of_numbers = {c: mark for c, mark in marks if mark and c in table and table[c].dtype.kind in "iuf"}
+    return table, notes, of_numbers if units else {}
 
 
 def _joined(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,9 +6,9 @@ true values in 90 % intervals is told where it is off, and draws that are worse 
 mixed with such, in the share that is best (:func:`~physinv.runs.sampling.staged.best_share`).
 
 Answers say themselves on how many, by ``tried``: the reversal of a run, Laplace's Gaussian of paths, and draws of
-these that were refined.  Of small states a trial that does not tell goes on with six times as many, which most often
-see intervals that are a fifth too narrow.  Chains of Monte Carlo, particles that are run forward and exact laws tell
-where they fall short.
+these that were refined.  Of small states a trial that does not tell goes on with six times as many, which see
+intervals of one number that are a fifth too narrow in six of ten trials.  Chains of Monte Carlo, particles that are
+run forward and exact laws tell where they fall short.
 """
 
 from __future__ import annotations

@@ -187,6 +187,8 @@ def test_units_in_brackets_are_units(tmp_path):
 def test_a_date_and_a_time_of_the_day_are_one_column(tmp_path):
     (tmp_path / "t.csv").write_text("Date,Time,x\n2024-01-01,22:00,1\n2024-01-01,23:00,2\n2024-01-02,01:00,3\n")
     assert read_states(tmp_path / "t.csv").time.values.tolist() == [0, 1, 3]
+    (tmp_path / "u.csv").write_text("Date,Time,x,y\n,,m,K\n2024-01-01,22:00,1,2\n2024-01-01,23:00,3,4\n")
+    assert {n: v.attrs["units"] for n, v in read_states(tmp_path / "u.csv").data_vars.items()} == {"x": "m", "y": "K"}
 
 
 def test_decimal_commas_in_quotes_and_dashes_for_missing_numbers(tmp_path):
@@ -194,6 +196,10 @@ def test_decimal_commas_in_quotes_and_dashes_for_missing_numbers(tmp_path):
     found = state_array(read_states(tmp_path / "t.csv")).ravel()
     assert found[:2].tolist() == [1003.37, -996.5]
     assert np.isnan(found[2])
+    assert "commas in `x` are read as decimal points" in read_states(tmp_path / "t.csv").attrs["notes"]
+    (tmp_path / "k.csv").write_text('time,x\n0,"1,234"\n1,"12,500"\n')  # may be thousands
+    with pytest.raises(ValueError, match="holds no arrays of numbers, but x"):
+        read_states(tmp_path / "k.csv")
 
 
 def tracks(tmp_path, rows):
@@ -213,3 +219,9 @@ def test_tracks_with_a_row_for_each_particle(tmp_path):
         read_states(tracks(tmp_path, [row for row in rows if row[:2] != (2, 6)]))
     with pytest.raises(ValueError, match="holds id 5 twice at frame 1, in row 13; leave one out"):
         read_states(tracks(tmp_path, [*rows, (1, 5, 0, 0, 1)]))
+    with pytest.raises(ValueError, match="does not say frame and id in row 13; fill both in"):
+        read_states(tracks(tmp_path, [*rows, (1, "", 0, 0, 1)]))
+    path = tracks(tmp_path, rows)
+    path.write_text(path.read_text().replace("frame,id,x,y", "t [ms],id,x [um],y [um]"))
+    states = read_states(path)
+    assert (states["position"].attrs["units"], states.time.attrs["units"]) == ("um", "ms")

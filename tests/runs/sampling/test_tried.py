@@ -105,7 +105,7 @@ def test_intervals_that_are_a_fifth_too_narrow_are_told():
         for seed in range(40):
             stream, y = seeds(seed).child("reconstruction", "trial"), torch.zeros(1, 2)
             told[factor] += bool(try_record(Shrunk(factor), process, LINEAR, y, stream, remedy_of(0))[1])
-    assert told[0.8] >= 20
+    assert told[0.8] >= 14  # .59 of 40 by the binomial law of both rounds, less three standard errors; 2 of 48 alone
     assert told[1.0] <= 2
 
 
