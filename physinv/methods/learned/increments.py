@@ -26,6 +26,7 @@ from physinv.models.increments import (
     FieldIncrements,
     IncrementLaw,
     VectorIncrements,
+    factor_of_mixture,
     spread_factor,
     spread_scores,
 )
@@ -136,7 +137,8 @@ def fit_increments(problem: Problem) -> Increments:
     cross-fitted estimates, whose errors are as large as on new data: of a vector four, of a field with few
     validation data two, from different first weights, each without a quarter of the training data: of each block of
     time that the recording was cut into.  What each of them says about what it did not see sets the spread, which lies
-    between what it saw, as test data do.  Of other fields there is one network, and validation data set the spread.
+    between what it saw, as test data do; all together miss less than each
+    (:func:`~physinv.models.increments.spread.factor_of_mixture`).  Of other fields there is one network, and validation data set the spread.
 
     Where all training comes before tests, of fields there is one network, validation data widen the spread as well, and
     draws have errors in addition, as far as those of regressions grow from there to tests
@@ -196,9 +198,9 @@ def fit_increments(problem: Problem) -> Increments:
             law.finish(*judged, generator)
         laws.append(law.eval())
     answer = Increments(linear, tuple(laws))
-    stretch = spread_factor(torch.cat(unseen, 1)) if blocks else 0.0
+    generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
+    stretch = _together(spread_factor(torch.cat(unseen, 1)), answer, judges[1][at], generator) if blocks else 0.0
     if not blocks or later:
-        generator = seeds(problem.seed).child("method", "increments").generator(problem.device)
         stretch = max(stretch, spread_factor(_validated(answer, judges[0][at], judges[1][at], generator)))
         if judges_worth < FEWEST_INDEPENDENT:
             stretch = max(stretch, 1.0)  # one quiet stretch of time does not say that all are
@@ -224,6 +226,17 @@ def _unseen(law: IncrementLaw, initial: Tensor, seen: Tensor, estimate: Tensor, 
     """Scores of factors of the spread of a law on the training data that it was not trained on."""
     mean = law.mean(seen, estimate)
     return spread_scores(law.draw(seen, estimate, _COPIES, generator=generator) - mean[:, None], initial - mean)
+
+
+@torch.no_grad()
+def _together(factor: float, answer: Increments, final: Tensor, generator: torch.Generator) -> float:
+    """Factor of the spread of all laws together, of one that holds for each of them."""
+    laws, layout = answer.laws, answer.laws[0].layout
+    seen = laws[0].seen(final)
+    known = answer.linear.mean(seen)
+    means = torch.stack([layout.scored(law.mean(seen, known)).flatten(1) for law in laws])
+    drawn = (layout.scored(law.draw(seen, known, _COPIES, generator=generator)).flatten(2) for law in laws)
+    return factor_of_mixture(factor, means, torch.stack([x.std(1) for x in drawn]))
 
 
 def _folder(i: int | str) -> str:

@@ -7,7 +7,15 @@ which continues a trend where a network cannot.
 
 from physinv.models.increments.base import LEAST, IncrementLaw
 from physinv.models.increments.field import FieldIncrements
-from physinv.models.increments.spread import spread_factor, spread_scores
+from physinv.models.increments.spread import factor_of_mixture, spread_factor, spread_scores
 from physinv.models.increments.vector import VectorIncrements
 
-__all__ = ["LEAST", "FieldIncrements", "IncrementLaw", "VectorIncrements", "spread_factor", "spread_scores"]
+__all__ = [
+    "LEAST",
+    "FieldIncrements",
+    "IncrementLaw",
+    "VectorIncrements",
+    "factor_of_mixture",
+    "spread_factor",
+    "spread_scores",
+]

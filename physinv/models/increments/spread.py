@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["spread_factor", "spread_scores"]
+__all__ = ["factor_of_mixture", "spread_factor", "spread_scores"]
 
 import math
 
@@ -72,3 +72,32 @@ def spread_factor(scores: Float[Tensor, "factor n"]) -> float:
     slopes = (scores[high] - scores[low]) / float(logs[high] - logs[low])
     error = float(mean_error(slopes)) / (2 * curve)
     return math.exp(vertex * _USUAL**2 / (_USUAL**2 + error**2))
+
+
+@torch.no_grad()
+def factor_of_mixture(
+    factor: float, means: Float[Tensor, "members n d"], deviations: Float[Tensor, "members n d"]
+) -> float:
+    """Return the factor of the spread of a mixture of laws whose own spreads a factor makes right.
+
+    The mean of the members misses the truth by less than a member does, since their errors differ: with mean variance
+    ``W`` of the members and variance ``B`` between their means, squared errors of ``factor^2 W`` of a member leave
+    ``factor^2 W - B`` for the mean.  Draws of the mixture have the variance ``W + B``, which is more, not less.
+
+    Args:
+        factor: Factor of the spread of each member that its errors on data ask for that it was not trained on.
+        means: Means of the members for the same observations, of which none was trained on.
+        deviations: Standard deviations of the members, in the same unit.
+
+    Returns:
+        The factor of the distance of the mixture's draws from their mean; ``factor`` for a single member.
+
+    References:
+        Krogh and Vedelsby (1995), equation 6: the error of an ensemble is that of its members less their ambiguity.
+    """
+    within, between = deviations.double().square().mean(0), means.double().var(0, correction=0)
+    apart = (between / within)[within > 0]  # numbers that never vary have no spread
+    if not len(apart):
+        return factor
+    least = apart / max(len(means) - 1, 1)  # the error of a mean of members that differ so by chance
+    return float((torch.maximum(factor**2 - apart, least) / (1 + apart)).mean().sqrt())
