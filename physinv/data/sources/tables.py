@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from physinv.config.devices import check_memory
 from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.clock import dates_of
+from physinv.data.sources.preamble import HEAD, lines_before
 from physinv.data.sources.roles import name_and_unit, role_of
 
 _OF_SENTENCES = re.compile(
@@ -123,8 +124,10 @@ def _tracks(table: pd.DataFrame, roles: list[str], path: Path) -> tuple[xr.Datas
 def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     """The table, with dates where a column of times holds them without doubt, how they were read, and units."""
     with path.open(encoding="utf-8-sig") as file:
-        numbered = ((i, line) for i, line in enumerate(file) if line.strip() and not line.startswith("#"))
-        (_, first), (at, second), (_, third) = [*itertools.islice(numbered, 3), *[(0, "")] * 3][:3]
+        head = list(itertools.islice(file, HEAD))
+    begins = lines_before(head)
+    numbered = [(i, line) for i, line in enumerate(head) if i >= begins and line.strip() and not line.startswith("#")]
+    (_, first), (at, second), (_, third) = [*numbered, *[(0, "")] * 3][:3]
     separator = next((s for s in ";\t," if s in first), r"\s+")
     decimal = "," if separator != "," and re.search(r"\d,\d", first + second + third) else "."
     heads, cells, data = (_cells(line, separator, decimal) for line in (first, second, third))
@@ -139,7 +142,7 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
         comment="#",
         encoding="utf-8-sig",
         na_values=_ABSENT,
-        skiprows=[at] if units else None,
+        skiprows=[*range(begins), *([at] if units else [])],
     )
     if not heads[0] and len(heads) > 1 and (counted or (named and _counts_rows(table.iloc[:, 0].to_numpy()))):
         table = table.iloc[:, 1:]  # pandas' own numbers of the rows
@@ -147,6 +150,7 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     known = told or [str(c).strip() if named else f"column_{i}" for i, c in enumerate(table.columns)]
     table.columns = pd.Index(known)
     notes = ["names of the columns are those of the comment above them"] if told else []
+    notes += [f"the table begins in line {begins + 1}: those above it are left out"] if begins else []
     for name in table.columns if separator == "," else ():  # in a table of commas they stand in quotes
         cells_of = table[name].dropna().astype(str) if table[name].dtype.kind == "O" else pd.Series([], dtype=str)
         thousands = cells_of.str.fullmatch(r"[-+]?\d{1,3},\d{3}").all()  # 1,234 may be one thousand
@@ -217,6 +221,8 @@ def _cells(line: str, separator: str, decimal: str) -> list[str]:
 def _are_units(cells: list[str], data: list[str], columns: int) -> bool:
     """Whether the cells under the names are words without a number at their start, and those under them are not."""
     words = [c for c in cells if c]
+    if any(role_of(c) == "time" for c in words):  # those are names, under a line that says something else
+        return False
     plain = all(not _is_number(c) and not re.match(r"[-+]?\.?\d", c) for c in words)
     numbers = [_is_number(below) for c, below in zip(cells, data, strict=False) if c]
     return bool(words) and plain and len(cells) == columns and any(numbers)

@@ -138,7 +138,8 @@ def fit_increments(problem: Problem) -> Increments:
     validation data two, from different first weights, each without a quarter of the training data: of each block of
     time that the recording was cut into.  What each of them says about what it did not see sets the spread, which lies
     between what it saw, as test data do; all together miss less than each
-    (:func:`~physinv.models.increments.spread.factor_of_mixture`).  Of other fields there is one network, and validation data set the spread.
+    (:func:`~physinv.models.increments.spread.factor_of_mixture`).  Of other fields there is one network, and validation
+    data set the spread.
 
     Where all training comes before tests, of fields there is one network, validation data widen the spread as well, and
     draws have errors in addition, as far as those of regressions grow from there to tests

@@ -225,3 +225,45 @@ def test_tracks_with_a_row_for_each_particle(tmp_path):
     path.write_text(path.read_text().replace("frame,id,x,y", "t [ms],id,x [um],y [um]"))
     states = read_states(path)
     assert (states["position"].attrs["units"], states.time.attrs["units"]) == ("um", "ms")
+
+
+ROWS = "time,level\n0,1.5\n1,1.75\n2,1.25\n"
+
+
+@pytest.mark.parametrize(
+    "above",
+    ["Station: Oslo, harbour, pier\nHeight: 3 m\n\n", "Logger X200\n", "made 2020-01-01; by hand\n", "Serial,12,x\n"],
+)
+def test_lines_of_words_above_a_table_are_left_out(above, tmp_path):
+    (tmp_path / "a.csv").write_text(above + ROWS)
+    found = open_source(tmp_path / "a.csv")
+    assert found.level.values.tolist() == [1.5, 1.75, 1.25]
+    assert found.time.values.tolist() == [0, 1, 2]
+    assert found.attrs["read_notes"] == [
+        f"the table begins in line {above.count(chr(10)) + 1}: those above it are left out"
+    ]
+    (tmp_path / "b.csv").write_text(above + ROWS.replace("\n0", "\ns,m\n0", 1))
+    found = open_source(tmp_path / "b.csv")
+    assert (found.time.attrs["units"], found.level.attrs["units"]) == ("s", "m")
+
+
+def test_names_without_that_of_the_rows_are_no_words_above_a_table(tmp_path):
+    """As R writes tables."""
+    (tmp_path / "a.txt").write_text('"time" "u"\n"1" 0 1.5\n"2" 1 2.5\n"3" 2 3.5\n')
+    assert open_source(tmp_path / "a.txt").u.values.tolist() == [1.5, 2.5, 3.5]
+
+
+def test_rows_whose_last_numbers_are_missing_are_no_words_above_a_table(tmp_path):
+    days = [f"2020-01-0{i}" for i in range(1, 7)]
+    rows = [f"{day},{i},{'' if i < 2 else i}" for i, day in enumerate(days)]
+    (tmp_path / "a.csv").write_text("\n".join(["date,u,v", *rows]))
+    found = open_source(tmp_path / "a.csv")
+    assert found.u.values.tolist() == list(range(6))
+    assert np.isnan(found.v.values).tolist() == [True] * 2 + [False] * 4
+
+
+@pytest.mark.parametrize("damaged", ["0,1.5\n1,1.5,3\n2,1.5,3\n3,1,1\n", "u,v\n0,1.5\n1,1.5,3\n2,1.5,3\n3,1,1\n"])
+def test_rows_of_numbers_are_never_left_out(damaged, tmp_path):
+    (tmp_path / "a.csv").write_text(damaged)
+    with pytest.raises(ValueError, match="has 3 columns, the lines before it 2"):
+        open_source(tmp_path / "a.csv")
