@@ -34,6 +34,7 @@ from physinv.posterior.reconstruction import read_reconstruction
 
 PLACES = ROOT / "benchmarks" / "results" / "recording-places.json"
 RECORD, PAGE = ROOT / "benchmarks" / "results" / "recorded-files.json", ROOT / "docs" / "results" / "recordings.md"
+SLAB = "--variable TC1,TC2,TC3 --times 0.1 --window 7"
 BAR = "--variable column_2,column_4,column_6,column_8,column_10 --times column_0 --context column_12"
 
 
@@ -70,11 +71,9 @@ class File:
 TRAINED = "burgers_train_16.pt"
 BURGERS = "--variable y --dims sample,time,x --times 0:1 --positions x=0:0.9375 --boundary periodic"
 FILES = (
-    File(
-        "FurnaceHeating.mat",
-        "3 thermocouples in a steel slab, measured",
-        "--variable TC1,TC2,TC3 --times 0.1 --every 100 --window 7",
-    ),
+    File("FurnaceHeating.mat", "3 thermocouples in a steel slab, measured", f"{SLAB} --every 100", label="1 minute"),
+    File("FurnaceHeating.mat", "3 thermocouples in a steel slab, measured", f"{SLAB} --every 50", label="30 s"),
+    File("FurnaceHeating.mat", "3 thermocouples in a steel slab, measured", f"{SLAB} --every 10", label="6 s"),
     File("albar.csv", "5 sensors along a bar, measured", f"{BAR} --every 10 --window 7 --stride 1", label="2 minutes"),
     File("albar.csv", "5 sensors along a bar, measured", f"{BAR} --every 5 --window 7 --stride 1", label="1 minute"),
     File(

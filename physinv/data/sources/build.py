@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["COORDINATE_NAMES", "UNNAMED", "by_coordinates", "dataset_of", "decoded", "is_line", "is_unnamed", "line_of"]
+__all__ = [
+    "COORDINATE_NAMES",
+    "UNNAMED",
+    "VALID",
+    "by_coordinates",
+    "dataset_of",
+    "decoded",
+    "is_line",
+    "is_unnamed",
+    "line_of",
+]
 
 import re
 import warnings
@@ -19,6 +29,9 @@ UNNAMED = "axis_"
 COORDINATE_NAMES = ("t", "tt", "time", "times", "x", "xx", "y", "yy", "z", "zz", "r", "theta", "phi", "lat", "lon")
 """Names under which arrays of one axis are taken for positions or times, in formats without names of axes."""
 
+
+VALID = "valid_bounds"
+"""Attribute with the least and the largest number that a variable holds, in its unit; others stand for missing ones."""
 
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
@@ -59,6 +72,9 @@ def dataset_of(variables: Mapping[str, tuple[Sequence[str | None], Any, Mapping[
 def decoded(data: xr.Dataset, path: Path) -> xr.Dataset:
     """Unpack numbers (``scale_factor``, ``add_offset``) and set fill values to NaN, lazily; times stay numbers.
 
+    What a file says of valid numbers (``valid_range``, ``valid_min``, ``valid_max``) becomes the attribute
+    :data:`VALID` of the variable.
+
     Args:
         data: The dataset as it is stored.
         path: Where it is from, for messages.
@@ -73,6 +89,8 @@ def decoded(data: xr.Dataset, path: Path) -> xr.Dataset:
         for key in _PACKING if v.dtype.kind in "biuf" else ():
             if key in v.attrs:
                 v.attrs[key] = _packing(v.attrs[key], key, f"`{name}` of {path}")
+        if v.dtype.kind in "iuf" and (bounds := _valid(v)):
+            v.attrs[VALID] = bounds
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # several fill values, for example: all of them are obeyed
         return xr.decode_cf(data, decode_times=False, decode_timedelta=False)
@@ -93,6 +111,30 @@ def _packing(value: Any, key: str, where: str) -> Any:
             f"`{key}` of {where} must be {rule}, got {shown:.60}; correct it, or leave it out of the file."
         )
     return numbers.reshape(-1)[0] if np.asarray(value).dtype.kind in "SUTO" else value
+
+
+def _valid(v: xr.Variable) -> tuple[float, float] | None:
+    """The least and the largest valid number in the unit of a variable that is still packed; None without such.
+
+    Of packed integers a file tells them packed, as integers, or unpacked.
+    """
+    both = v.attrs.get("valid_range")
+    least, most = both if np.size(both) == 2 else (v.attrs.get("valid_min"), v.attrs.get("valid_max"))
+    try:
+        low, high = float(-np.inf if least is None else least), float(np.inf if most is None else most)
+    except (ValueError, TypeError):
+        return None
+    if v.dtype.kind == "i" and str(v.attrs.get("_Unsigned")).lower() == "true":
+        low, high = (x + 256.0**v.dtype.itemsize if -np.inf < x < 0 else x for x in (low, high))
+    if not low < high or not np.isfinite([low, high]).any():
+        return None
+    if v.dtype.kind == "f":
+        low, high = (float(v.dtype.type(x)) for x in (low, high))
+    elif all(np.asarray(x).dtype.kind in "iu" for x in (least, most) if x is not None):
+        ends = [low - 0.5, high + 0.5]  # half a step of packing, so that no rounding counts
+        scale, offset = (float(v.attrs.get(key, usual)) for key, usual in (("scale_factor", 1), ("add_offset", 0)))
+        low, high = sorted(scale * end + offset for end in ends)
+    return low, high
 
 
 def line_of(data: Any) -> Any:

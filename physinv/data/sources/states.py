@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources import axes as named_axes
 from physinv.data.sources.boundaries import boundaries
-from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed
+from physinv.data.sources.build import COORDINATE_NAMES, VALID, is_unnamed
 from physinv.data.sources.places import parameters, place_states
 from physinv.data.sources.roles import names_of, role_of
 
@@ -66,6 +66,8 @@ def states_of(
     states, more = place_states(source, states, times, dict(positions or {}), path)
     told_of = parameters(source, states, names)
     used = {*told_of, *named}
+    for name, (low, high) in {n: a.attrs[VALID] for n, a in picked.items() if VALID in a.attrs}.items():
+        notes.append(f"`{name}` is valid from {low:.6g} to {high:.6g}: other numbers count as missing")
     notes += _left_out([n for n in left if n.removeprefix("scalars/") not in used], "choose with --variable")
     notes += _left_out(text, "text, not numbers")
     notes += _left_out(list(source.attrs.get("unequal", {})), "cells of unequal lengths")
@@ -107,7 +109,8 @@ def state_array(states: xr.Dataset) -> NDArray[np.float64]:
 
     Returns:
         Shape ``(sample, time, channel, *space)``, ``(sample, time, component)`` for vectors, or
-        ``(sample, time, particle, component)``; axes that the file lacks have length 1.
+        ``(sample, time, particle, component)``; axes that the file lacks have length 1.  Numbers that the file does
+        not call valid are NaN.
     """
     space = _space(states)
     loaded = [states[name].variable.load() for name in states.data_vars]
@@ -118,6 +121,9 @@ def state_array(states: xr.Dataset) -> NDArray[np.float64]:
     for v in loaded:
         extra = [d for d in v.dims if d not in wanted]
         a = v.transpose(*(d for d in wanted if d in v.dims), *extra).values
+        if VALID in v.attrs:
+            low, high = v.attrs[VALID]
+            a = np.where((a >= low) & (a <= high), a, np.nan)
         full = a.reshape(*(sizes[d] if d in v.dims else 1 for d in wanted), *(sizes[d] for d in extra))
         out.append(np.broadcast_to(full, (*(sizes.get(d, 1) for d in wanted), *full.shape[len(wanted) :])))
     together = "component" in wanted or "particle" in space
