@@ -60,7 +60,7 @@ FAMILIES = (
     FileFamily("NumPy .npy", f"{_HERE}.arrays:read_npy", (b"\x93NUMPY",)),
     FileFamily("NumPy .npz", f"{_HERE}.arrays:read_npz", (), (".npz",)),
     FileFamily("torch .pt", f"{_HERE}.arrays:read_torch", (), (".pt", ".pth")),
-    FileFamily("csv", f"{_HERE}.tables:read_csv", (), (".csv", ".tsv", ".txt", ".dat")),
+    FileFamily("csv", f"{_HERE}.text.tables:read_csv", (), (".csv", ".tsv", ".txt", ".dat")),
     FileFamily("GSD", f"{_HERE}.particles:read_gsd", (b"\xdfe\xdfe\xdfe\xdfe",), (".gsd",)),
     FileFamily("XYZ", f"{_HERE}.particles:read_xyz", (), (".xyz", ".extxyz")),
 )

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from physinv.config.devices import check_memory
 from physinv.data.sources.build import COORDINATE_NAMES
 from physinv.data.sources.clock import dates_of
-from physinv.data.sources.preamble import HEAD, lines_before
 from physinv.data.sources.roles import name_and_unit, role_of
+from physinv.data.sources.text.preamble import HEAD, lines_before
 
 _OF_SENTENCES = re.compile(
     r"an|and|are|at|been|by|for|from|has|have|in|into|is|it|its|of|than|that|the|this|was|we|were|which|with", re.I
