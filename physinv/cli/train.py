@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from physinv.cli.options import METHOD, Device, Options, Overwrite, Seed, Set, Verify, parse_seconds, read_assignments
+from physinv.cli.options import (
+    METHOD,
+    Device,
+    Options,
+    Overwrite,
+    Seed,
+    Set,
+    Verify,
+    numbers_of,
+    parse_seconds,
+    read_assignments,
+)
 from physinv.cli.terminal import console
 from physinv.cli.terminal.progress import progress
 from physinv.cli.terminal.stopping import NOTHING, keeping
@@ -65,6 +76,10 @@ def train(
             show_default="a twentieth of the spread",
             help="Standard deviation of their noise, in units of the data; with random sensors also LOW-HIGH.",
         ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        _seen(metavar="T,T", show_default="the final time", help="When random sensors see, at one or several times."),
     ] = None,
     config: Annotated[Path | None, _method(help="TOML file of training settings.")] = None,
     set_: Set = None,
@@ -170,6 +185,7 @@ def train(
             physics=physics,
             observe=observe,
             observed_noise=observed_noise,
+            at=numbers_of(at, "--at"),
         )
     with keeping(f"the run in {out} is finished"):
         _tell(out, history, phases, noise, checked=physics is not None)

@@ -12,20 +12,22 @@ __all__ = [
     "observed_tensors",
     "plain_data",
     "prior_of_noise",
+    "rows_at",
     "seen_by_method",
     "untrained",
     "with_observations",
     "with_unknown_noise",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import describe
+from physinv.config.inputs import as_times, describe
 from physinv.config.seeds import seeds
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import Linear
@@ -46,6 +48,7 @@ DEFAULT_NOISE = 0.05
 """Noise of a partial observation where none is given, over the standard deviation of final states."""
 
 _PART = "observed"
+_NEAR = 1e-6  # of the horizon: times that are the same
 
 
 def for_sensors(observe: str | None) -> bool:
@@ -61,20 +64,24 @@ def for_sensors(observe: str | None) -> bool:
     return observe is not None and observe.partition(":")[0] == WORD
 
 
-def observation_info(problem: Problem, observe: str, noise: float | str | None) -> dict[str, Any]:
+def observation_info(
+    problem: Problem, observe: str, noise: float | str | None, at: Sequence[float] = ()
+) -> dict[str, Any]:
     """Return what run.json says of a partial observation.
 
     Args:
         problem: The problem, with whole final states.
         observe: What is observed.
         noise: Standard deviation of its noise, or a range or a prior of it; None: a twentieth of that of final states.
+        at: Stored times at which random sensors see; none: the final one.
 
     Returns:
         Its words, its noise (of random sensors the two ends of its range, of an unknown one the middle of its prior),
-        and the seed of the places of its sensors.
+        the seed of the places of its sensors, and times that are not the final one alone.
 
     Raises:
-        ValueError: If the words are no observation, or a range is given to one that has a single noise.
+        ValueError: If the words are no observation, a range is given to one that has a single noise, or times are not
+            stored ones or belong to no random sensors.
     """
     if not isinstance(observe, str):
         raise ValueError(f"`observe` must be a word such as sensors:0.25, got {describe(observe)}; see the guide.")
@@ -86,11 +93,37 @@ def observation_info(problem: Problem, observe: str, noise: float | str | None) 
             raise ValueError(
                 f"`observe` = random needs known parameters, {names} is unknown here; take one observation."
             )
-        design = read_design(observe, str(noise))
-        return {"observe": observe, "noise": list(design.noise), "seed": problem.seed}
+        design, info = read_design(observe, str(noise)), {"observe": observe, "seed": problem.seed}
+        times = problem.train.times
+        told = [float(times[row]) for row in rows_at(times, at)]
+        return info | {"noise": list(design.noise)} | ({"at": told} if told not in ([], [float(times[-1])]) else {})
+    if at:
+        raise ValueError(
+            f"`at` is for random sensors, got it with {observe}; take `observe` = random:LOW-HIGH, such as random:0.25."
+        )
     prior = prior_of_noise(noise)
     middle = noise_of(noise) if prior is None else float(prior.quantile(torch.tensor(0.5, dtype=torch.float64)))
     return {"observe": observe, "noise": middle, "seed": problem.seed}
+
+
+def rows_at(times: Float[Tensor, " time"], at: Sequence[float]) -> tuple[int, ...]:
+    """Return the numbers of stored times, increasing.
+
+    Args:
+        times: Stored times.
+        at: Some of them.
+
+    Raises:
+        ValueError: If one is not stored, or named twice.
+    """
+    gaps = [(times - t).abs() for t in as_times(at, "at")]
+    rows = [int(gap.argmin()) for gap in gaps]
+    if any(float(gap.min()) > _NEAR * float(times[-1]) for gap in gaps) or len(set(rows)) < len(rows):
+        raise ValueError(
+            f"`at` must be different stored times, 0 to {float(times[-1]):g} in {len(times) - 1} steps, got "
+            f"{', '.join(f'{float(t):g}' for t in at)}; choose from these."
+        )
+    return tuple(sorted(rows))
 
 
 def prior_of_noise(noise: float | str | None) -> ParameterPrior | None:
@@ -157,7 +190,8 @@ def seen_by_method(info: Mapping[str, Any], simulator: Simulator) -> Simulator:
     if seen is None or not for_sensors(seen["observe"]):
         return simulator
     fraction = read_design(seen["observe"], "1").fraction
-    return _sensed(simulator, SensorDesign(fraction, tuple(seen["noise"])))
+    rows = rows_at(simulator.times, seen.get("at", ()))
+    return _sensed(simulator, SensorDesign(fraction, tuple(seen["noise"])), rows)
 
 
 def with_observations(problem: Problem, method: str, seen: Mapping[str, Any]) -> Problem:
@@ -186,7 +220,7 @@ def with_observations(problem: Problem, method: str, seen: Mapping[str, Any]) ->
                 "`memory`, or give fewer trajectories."
             )
     simulator = seen_by_method({"observation": seen}, problem.simulator)
-    estimate = _fitted(simulator, problem.train.states(-1), seen)
+    estimate = _fitted(simulator, problem.train, seen)
     stream = seeds(problem.seed).child("training", "observed")
     train, valid = (
         estimate.replaced(data, generator=stream.child(role).generator(data.device))
@@ -280,14 +314,15 @@ def check_observable(observe: str, layout: StateLayout, *, alone: bool) -> None:
         raise ValueError("`observe` is for vectors and fields; particles are seen whole, leave it out.")
 
 
-def _sensed(simulator: Simulator, design: SensorDesign) -> Sensed:
-    return Sensed(horizon=simulator.horizon, steps=simulator.steps, inner=simulator, design=design)
+def _sensed(simulator: Simulator, design: SensorDesign, rows: tuple[int, ...]) -> Sensed:
+    return Sensed(horizon=simulator.horizon, steps=simulator.steps, inner=simulator, design=design, rows=rows)
 
 
-def _fitted(simulator: Simulator, final: Tensor, seen: Mapping[str, Any]) -> Observer:
+def _fitted(simulator: Simulator, train: TrajectoryDataset, seen: Mapping[str, Any]) -> Observer:
     """The estimate of final states of a process, as a method sees it."""
     if isinstance(simulator, Sensed):
-        return fit_sensor_estimate(simulator, final)
+        return fit_sensor_estimate(simulator, torch.stack([train.states(i) for i in simulator.estimated_rows], 1))
+    final = train.states(-1)
     varying = simulator if isinstance(simulator, Varying) else None
     own = simulator if varying is None else varying.inner
     observation = named(seen["observe"], seen["noise"], own.shape, seed=seen["seed"])

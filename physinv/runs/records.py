@@ -26,7 +26,6 @@ from physinv.laws.described import EntryText, record_of
 from physinv.laws.exact import ExactPosterior
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.record import ObservationRecord
-from physinv.methods.auto import underlying
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.problem import RecordAnswer, TakesRecords
@@ -39,6 +38,7 @@ from physinv.runs.observed import noise_of, prior_of_noise
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
+from physinv.runs.sampling.asked import records_of
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.tried import remedy_of, try_record
@@ -115,11 +115,7 @@ def reconstruct_record(
     """
     if not run.simulator.layout.partly_observable:
         raise ValueError("records are for vectors and fields; particles are seen whole, leave `--at` out.")
-    answer = underlying(run.answer)
-    if not isinstance(answer, TakesRecords):
-        raise ValueError(
-            f"method `{run.method}` answers no records of several times; take mcmc, gauss-newton or physinv."
-        )
+    answer = records_of(run)
 
     # What is seen: of stored states with noise, or what the user has.
     truth, known = None, None

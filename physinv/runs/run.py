@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Run", "fit_run", "load_run", "read_info", "train_run"]
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ def train_run(
     physics: GivenPhysics | None = None,
     observe: str | None = None,
     observed_noise: float | str | None = None,
+    at: Sequence[float] = (),
 ) -> History:
     """Train a method on a dataset in a folder, from which it can be loaded and resumed.
 
@@ -118,6 +119,7 @@ def train_run(
         observed_noise: Standard deviation of its noise, in the unit of the state, of random sensors also a range such
             as ``"0.05-0.3"``, and where it is unknown a prior such as ``"log_uniform:0.02:0.5"``; None: a twentieth
             of the standard deviation of final states.
+        at: Stored times at which random sensors see, at each of them others; none: the final time.
 
     Returns:
         The log, and the step whose averaged weights were kept; of several networks the lines one after another, and
@@ -143,8 +145,10 @@ def train_run(
         problem = with_unknown_noise(problem, prior)
     info = _info(problem, train, method, options)
     if observe is not None:
-        info["observation"] = seen = observation_info(problem, observe, observed_noise)
+        info["observation"] = seen = observation_info(problem, observe, observed_noise, at)
         problem = with_observations(problem, method, seen)
+    elif at:
+        raise ValueError("`at` belongs to a partial observation; give `observe`, such as random:0.25.")
     elif observed_noise is not None:
         told = observed_noise if isinstance(observed_noise, str) else f"{observed_noise:g}"
         raise ValueError(f"`observed_noise` belongs to a partial observation, got {told}; give `observe`.")

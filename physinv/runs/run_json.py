@@ -68,6 +68,7 @@ class _Observation(BaseModel):
     observe: str
     noise: _Time | list[_Time]
     seed: _Count
+    at: list[_Time] = []
 
 
 class _Info(BaseModel):

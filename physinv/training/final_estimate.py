@@ -34,13 +34,13 @@ _SHARES = (1.0, 0.5, 0.1, 0.01)  # of the mean and the covariance that have fewe
 class Observer(Protocol):
     """What a method is trained with in the place of final states."""
 
-    def seen(
-        self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch *state"]:
-        """Return estimates of final states, made from new observations of them.
+    def estimated(
+        self, states: Float[Tensor, "batch time *state"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch time *state"]:
+        """Return trajectories whose last states are estimates, made from new observations.
 
         Args:
-            final: True final states, with whatever else the method is told.
+            states: True trajectories at all stored times, with whatever else the method is told.
             generator: Source of the noise, on their device.
         """
 
@@ -137,6 +137,17 @@ class FinalEstimate:
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
         return self.process.joined(self._estimated(clean + match(noise, clean) * n), values)
 
+    def estimated(
+        self, states: Float[Tensor, "batch time *state"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch time *state"]:
+        """Return trajectories whose last states are estimates, made from new observations of them.
+
+        Args:
+            states: True trajectories.
+            generator: Source of the noise, on the device of ``states``.
+        """
+        return torch.cat([states[:, :-1], self.seen(states[:, -1], generator=generator)[:, None]], dim=1)
+
     def deviations(self, values: Float[Tensor, "batch parameters"]) -> Float[Tensor, " batch"]:
         """Return the standard deviation of the noise of each observation.
 
@@ -163,9 +174,7 @@ class FinalEstimate:
             data: Trajectories.
             generator: Source of the noise, on the device of ``data``.
         """
-        states = data.load(data.device).trajectories().clone()
-        states[:, -1] = self.seen(states[:, -1], generator=generator)
-        return data.with_states(states)
+        return data.with_states(self.estimated(data.load(data.device).trajectories(), generator=generator))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return mean and gain by name."""

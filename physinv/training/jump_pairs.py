@@ -146,7 +146,7 @@ class JumpPairs:
         if not len(states):
             raise ValueError("all trajectories simulated anew became infinite; raise `steps`, or train with fresh=off.")
         if self.observed is not None:
-            states[:, -1] = self.observed.seen(states[:, -1], generator=generator)
+            states = self.observed.estimated(states, generator=generator)
         return states
 
     @torch.no_grad()

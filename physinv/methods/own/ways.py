@@ -46,12 +46,13 @@ def judges(problem: Problem, *, simulate: bool) -> tuple[Float[Tensor, "n *state
         return valid.states(0, limit=count), valid.states(-1, limit=count)
     generator = seeds(problem.seed).child("method", "judges").generator(problem.device)
     x = simulator.initial(count, generator=generator, device=problem.device)
-    ends = simulator.run(x, valid.times, generator=generator)[:, [0, -1]]
-    ends = ends[ends.flatten(1).isfinite().all(1)]
-    if not len(ends):  # new trajectories diverge
+    states = simulator.run(x, valid.times, generator=generator)
+    states = states[states.flatten(1).isfinite().all(1)]
+    if not len(states):  # new trajectories diverge
         return judges(problem, simulate=False)
-    final = ends[:, 1]
-    return ends[:, 0], final if problem.observed is None else problem.observed.seen(final, generator=generator)
+    if problem.observed is not None:
+        states = problem.observed.estimated(states, generator=generator)
+    return states[:, 0], states[:, -1]
 
 
 def choose_ways(

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-__all__ = ["observation_for"]
+__all__ = ["AmortisedRecord", "observation_for", "records_of"]
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from physinv.config.inputs import Times
 from physinv.laws.operators import named
+from physinv.laws.record import ObservationRecord
+from physinv.methods.auto import underlying
+from physinv.methods.problem import Answer, RecordAnswer, TakesRecords
 from physinv.runs.observed import for_sensors
 from physinv.runs.run import Run
 from physinv.training.final_estimate import Reader
-from physinv.training.sensors.estimate import SensorEstimate
+from physinv.training.sensors.estimate import SensorEstimate, sensor_places
+
+_TRIED = 48  # new trajectories on which draws given a record are tried
+_NEAR = 1e-6  # of the horizon, and of a noise: numbers that are the same
 
 
 def observation_for(
@@ -37,6 +50,9 @@ def observation_for(
             raise ValueError(f"`observed_noise` belongs to a partial observation, got {noise:g}; give `observe`.")
         return None, asked
     if isinstance(run.partial, SensorEstimate):
+        if "at" in seen:
+            told = ",".join(f"{t:g}" for t in seen["at"])
+            raise ValueError(f"the run is trained for sensors that see several times; give `at` = {told} as well.")
         if observe is None or for_sensors(observe):
             raise ValueError(
                 f"the run is trained for any sensors ({seen['observe']}); say which, such as `observe` = sensors:0.25."
@@ -53,3 +69,135 @@ def observation_for(
             f"{seen['noise']:g}, got {observe} and {noise}; leave them out, or train a run for them."
         )
     return run.partial, {"observe": seen["observe"], "observed_noise": seen["noise"]}
+
+
+def records_of(run: Run) -> TakesRecords:
+    """Return what answers records of observations for a run.
+
+    Args:
+        run: The run.
+
+    Raises:
+        ValueError: If its method answers none, or it is trained for one partial observation.
+    """
+    if isinstance(run.partial, SensorEstimate):
+        return _Amortised(run.answer, run.partial, run.times)
+    if run.partial is not None:
+        seen = run.info["observation"]["observe"]
+        raise ValueError(
+            f"the run is trained for `observe` = {seen} of final states and answers no records; train one with "
+            "`--observe random:LOW-HIGH --at T,T`, or on whole final states."
+        )
+    answer = underlying(run.answer)
+    if not isinstance(answer, TakesRecords):
+        raise ValueError(
+            f"method `{run.method}` answers no records of several times; take mcmc, gauss-newton or physinv."
+        )
+    return answer
+
+
+@dataclass(frozen=True)
+class _Amortised:
+    """A run that is trained for random sensors, as what answers records of such.
+
+    Args:
+        answer: What draws initial states given estimates.
+        estimate: The estimate from any sensors.
+        times: Stored times.
+    """
+
+    answer: Answer
+    estimate: SensorEstimate
+    times: Float[Tensor, " time"]
+
+    def given(self, observed: ObservationRecord) -> AmortisedRecord:
+        """Return the answer to a record.
+
+        Args:
+            observed: The record.
+
+        Raises:
+            ValueError: If it is not one that the run is trained for.
+        """
+        process, end = self.estimate.process, float(self.times[-1])
+        times = [float(self.times[row]) for row in process.seen_rows]
+        told, noises = ", ".join(f"{t:g}" for t in times), {entry.observation.noise for entry in observed.entries}
+        seen = sorted((entry.times for entry in observed.entries), key=lambda at: at[0])
+        fits = len(seen) == len(times) and all(
+            len(at) == 1 and abs(at[0] - t) <= _NEAR * end for at, t in zip(seen, times, strict=True)
+        )
+        if not fits:
+            got = "; ".join(", ".join(f"{t:g}" for t in at) for at in seen)
+            raise ValueError(f"the run is trained for one entry of a record at each of the times {told}, got {got}.")
+        if observed.level is not None or max(noises) > (1 + _NEAR) * min(noises):
+            raise ValueError("the run is trained for one noise, the same at all times, that is known; give a number.")
+        level, shape = process.design.level(max(noises)), process.inner.shape
+        parts = []
+        for entry in observed.entries:
+            row = seen.index(entry.times)
+            places, mask = sensor_places(entry.observation, shape, process.points)
+            parts.append((row, places, mask))
+        return AmortisedRecord(self.answer, self.estimate, tuple(parts), level)
+
+
+@dataclass(frozen=True)
+class AmortisedRecord(RecordAnswer):
+    """The answer of a run that is trained for random sensors to a record of such: one pass for each draw.
+
+    Args:
+        answer: What draws initial states given estimates.
+        estimate: The estimate from any sensors.
+        parts: Of each entry the number of its time, the place of each observed number in a flat state, and which
+            points are seen.
+        level: Level of the noise.
+        tried: New trajectories on which draws are tried.
+    """
+
+    answer: Answer
+    estimate: SensorEstimate
+    parts: tuple[tuple[int, Tensor, Tensor], ...]
+    level: float
+    tried: int = _TRIED
+
+    def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
+        return self._plain(self.answer.mean(self._estimated(final)))
+
+    def sample_at(
+        self, y: Float[Tensor, "batch seen"], n: int, times: Times, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch n time *state"]:
+        """Draw initial states.
+
+        Args:
+            y: Observed numbers, NaN where one is missing.
+            n: Draws for each row.
+            times: 0 alone.
+            generator: Source of randomness.
+
+        Raises:
+            ValueError: If states at other times are asked for.
+        """
+        if any(float(t) != 0 for t in times):
+            raise ValueError(
+                "a run that is trained for random sensors draws initial states alone; leave `frames` out, or take a "
+                "run that is trained on whole final states, or mcmc."
+            )
+        return self._plain(self.answer.sample(self._estimated(y), n, generator=generator))[:, :, None]
+
+    def _estimated(self, y: Tensor) -> Tensor:
+        """Final states with all that is told of the record."""
+        process = self.estimate.process
+        numbers, rows = math.prod(process.inner.shape), len(process.seen_rows)
+        whole, seen = y.new_zeros(len(y), rows, numbers), y.new_zeros(len(y), rows, process.points, dtype=torch.bool)
+        pieces = torch.split(y, [len(places) for _, places, _ in self.parts], dim=1)
+        for (row, places, mask), piece in zip(self.parts, pieces, strict=True):
+            there = torch.ones(len(y), numbers, dtype=torch.bool, device=y.device)
+            there[:, places] = piece.isfinite()
+            whole[:, row, places] = piece.nan_to_num(0.0)
+            seen[:, row] = mask.to(y.device) & there.reshape(len(y), -1, process.points).all(1)
+        whole = whole.reshape(len(y), rows, *process.inner.shape)
+        return self.estimate(whole, seen.flatten(1), y.new_full((len(y),), self.level))
+
+    def _plain(self, x: Tensor) -> Tensor:
+        """States without sensors and estimates."""
+        process = self.estimate.process
+        return x.narrow(x.ndim - len(process.shape), 0, process.inner.shape[0])

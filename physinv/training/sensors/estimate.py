@@ -1,23 +1,25 @@
-"""Whole final states estimated from any sensors: one fit, every mask and every level of the noise.
+"""Whole states estimated from any sensors: one fit, every mask and every level of the noise.
 
-For ``y = M x_T + sigma n`` with any mask ``M`` the best linear estimate is
+For ``y = M x + sigma n`` with any mask ``M`` the best linear estimate is
 ``m + C M^T (M C M^T + sigma^2 I)^-1 (y - M m)``.  With the leading directions of the covariance, ``C = U diag(p) U^T``,
 it is
 
     m + U z,    (diag(1/p) + U^T M^T M U / sigma^2) z = U^T M^T (y - M m) / sigma^2,
 
-one small system for each mask, solved for all of a batch at once.
+one small system for each mask, solved for all of a batch at once.  The states at several times side by side are one
+such ``x``, of which those at some times are not seen at all.
 """
 
 from __future__ import annotations
 
-__all__ = ["SensorEstimate", "SensorReader", "fit_sensor_estimate"]
+__all__ = ["SensorEstimate", "SensorReader", "fit_sensor_estimate", "sensor_places"]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
@@ -35,11 +37,11 @@ _BLOCK = 2**24  # numbers in the matrices that are solved at the same time
 
 @dataclass(frozen=True)
 class SensorEstimate:
-    """The best linear estimate of final states from the sensors that these states name in their static parts.
+    """The best linear estimate of states from the sensors that these states name in their static parts.
 
     Args:
         process: The process with sensors.
-        mean: Mean of final states, flat.
+        mean: Mean of the states at the estimated times, flat, side by side.
         basis: Leading directions of their covariance, ``(directions, numbers)``, orthonormal.
         power: Variance along each.
     """
@@ -55,17 +57,28 @@ class SensorEstimate:
         """Estimate final states.
 
         Args:
-            y: Observed numbers at their places in a state without sensors; what is elsewhere does not count.
-            mask: Where each state is seen, ``(batch, points)``.
+            y: Observed numbers at their places in states without sensors, of several times ``(batch, times, *inner)``;
+                what is elsewhere does not count.
+            mask: Where each trajectory is seen, ``(batch, times points)``.
             level: Level of the noise of each.
 
         Returns:
-            One state for each observation, with its sensors.
+            One state for each observation, with its sensors, and where these see several times with its estimates.
         """
-        # In float64: sharp sensors leave little of what float32 knows.
+        process, shape = self.process, self.process.inner.shape
+        times, rows = process.estimated_rows, [process.estimated_rows.index(row) for row in process.seen_rows]
+        seen = mask.new_zeros(len(mask), len(times), process.points)
+        seen[:, rows] = mask.reshape(len(mask), len(rows), process.points)
+        seen = seen.repeat(1, 1, math.prod(shape) // process.points).flatten(1)
+        whole = y.new_zeros(len(y), len(times), *shape)
+        whole[:, rows] = y.reshape(len(y), len(rows), *shape)
+        found = self._found(whole.flatten(1), seen, level).to(y).reshape(whole.shape)
+        return process.with_sensors(found[:, -1], mask, level, found[:, :-1])
+
+    def _found(self, y: Tensor, seen: Tensor, level: Tensor) -> Tensor:
+        """States at all estimated times, flat, in float64: sharp sensors leave little of what float32 knows."""
         basis, mean, power = (v.to(y.device).double() for v in (self.basis, self.mean, self.power))
-        seen = mask.repeat(1, y[0].numel() // mask.shape[1])
-        gap = torch.where(seen, y.flatten(1).double() - mean, torch.zeros_like(mean))
+        gap = torch.where(seen, y.double() - mean, torch.zeros_like(mean))
         precision = self.process.design.deviation(level.double()).to(mean)[:, None] ** -2
         if len(power):
             precision = precision.clamp(max=_SHARPEST / float(power.amax()))  # sharper ones leave no digits of the rest
@@ -74,24 +87,29 @@ class SensorEstimate:
             system = torch.einsum("bn,in,jn->bij", m, basis, basis) * p[:, :, None] + (1 / power).diag()
             z = torch.cholesky_solve((p * (g @ basis.T))[..., None], torch.linalg.cholesky(system))[..., 0]
             found.append(mean + z @ basis)
-        return self.process.with_sensors(torch.cat(found).to(y).reshape(y.shape), mask, level)
+        return torch.cat(found)
 
-    def seen(
-        self, final: Float[Tensor, "batch *state"], *, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch *state"]:
-        """Observe final states by their sensors with new noise, and estimate them from that.
+    def estimated(
+        self, states: Float[Tensor, "batch time *state"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch time *state"]:
+        """Observe trajectories by their sensors with new noise, and estimate final states from that.
 
         Args:
-            final: True final states, with sensors.
-            generator: Source of the noise, on the device of ``final``.
+            states: True trajectories at all stored times, with sensors.
+            generator: Source of the noise, on their device.
 
         Returns:
-            Their estimates, with the same sensors.
+            The trajectories, whose last states are estimates; of several times all states tell what is estimated.
         """
-        state, (mask, level) = self.process.state(final), self.process.sensors_of(final)
-        deviation = self.process.design.deviation(level).reshape(-1, *[1] * (state.ndim - 1))
-        n = torch.randn(state.shape, generator=generator, dtype=state.dtype, device=state.device)
-        return self(state + deviation * n, mask, level)
+        process = self.process
+        inner, (mask, level) = states[:, :, : process.inner.shape[0]], process.sensors_of(states[:, 0])
+        clean = inner[:, list(process.seen_rows)]
+        deviation = process.design.deviation(level).reshape(-1, *[1] * (clean.ndim - 1))
+        n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
+        last = self(clean + deviation * n, mask, level)
+        told = last[:, None, process.inner.shape[0] :]
+        known = torch.cat([inner, told.expand(-1, states.shape[1], *told.shape[2:])], dim=2)
+        return torch.cat([known[:, :-1], last[:, None]], dim=1)
 
     def replaced(self, data: TrajectoryDataset, *, generator: torch.Generator | None = None) -> TrajectoryDataset:
         """Return trajectories with sensors of their own, whose last states are estimates, in memory.
@@ -101,13 +119,12 @@ class SensorEstimate:
             generator: Source of sensors and noise, on the device of ``data``.
         """
         states, process = data.load(data.device).trajectories(), self.process
-        mask, level = process.design.draw(len(states), process.points, generator=generator, device=states.device)
+        mask, level = process.sensors(len(states), generator=generator, device=states.device)
         times = states.shape[1]
         every = process.with_sensors(
             states.flatten(0, 1), mask.repeat_interleave(times, 0), level.repeat_interleave(times)
         ).reshape(*states.shape[:2], *process.shape)
-        every[:, -1] = self.seen(every[:, -1], generator=generator)
-        return data.with_states(every, process.layout)
+        return data.with_states(self.estimated(every, generator=generator), process.layout)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return mean, directions and variances by name."""
@@ -127,7 +144,7 @@ class SensorEstimate:
         return SensorEstimate(process, tensors["mean"], tensors["basis"], tensors["power"])
 
     def at(self, observation: Observation) -> SensorReader:
-        """Return the estimate for one observation by sensors.
+        """Return the estimate for one observation of final states by sensors.
 
         Args:
             observation: An operator that sees some of the numbers as they are, and the deviation of its noise.
@@ -135,18 +152,37 @@ class SensorEstimate:
         Raises:
             ValueError: If it does something else, or its noise is not in the range of the design.
         """
-        level, shape = self.process.design.level(observation.noise), self.process.inner.shape
-        H = jacobian(observation.operator, torch.zeros(1, *shape)).flatten(1)
-        places = H.abs().argmax(1)
-        picked = torch.nn.functional.one_hot(places, H.shape[1]).to(H)
-        points = self.process.points
-        mask = picked.amax(0).reshape(-1, points) > 0
-        if not torch.equal(H, picked) or not bool((mask == mask[:1]).all()):
-            raise ValueError(
-                "the run is trained for sensors that see all channels of a point; take sensors:FRACTION, every:FACTOR "
-                "or everything."
-            )
-        return SensorReader(observation, self, places, mask[0], level)
+        level = self.process.design.level(observation.noise)
+        places, mask = sensor_places(observation, self.process.inner.shape, self.process.points)
+        return SensorReader(observation, self, places, mask, level)
+
+
+def sensor_places(
+    observation: Observation, shape: tuple[int, ...], points: int
+) -> tuple[Int64[Tensor, " seen"], Bool[Tensor, " points"]]:
+    """Return which numbers of a state an observation by sensors sees.
+
+    Args:
+        observation: An operator that sees some of the numbers as they are.
+        shape: Shape of a state.
+        points: Points of a field, or components of a vector.
+
+    Returns:
+        The place of each observed number in a flat state, and which points are seen.
+
+    Raises:
+        ValueError: If it does something else, or sees a part of the channels of a point.
+    """
+    H = jacobian(observation.operator, torch.zeros(1, *shape)).flatten(1)
+    places = H.abs().argmax(1)
+    picked = torch.nn.functional.one_hot(places, H.shape[1]).to(H)
+    mask = picked.amax(0).reshape(-1, points) > 0
+    if not torch.equal(H, picked) or not bool((mask == mask[:1]).all()):
+        raise ValueError(
+            "the run is trained for sensors that see all channels of a point; take sensors:FRACTION, every:FACTOR "
+            "or everything."
+        )
+    return places, mask[0]
 
 
 @dataclass(frozen=True)
@@ -193,12 +229,12 @@ class SensorReader:
 
 
 @torch.no_grad()
-def fit_sensor_estimate(process: Sensed, final: Float[Tensor, "n *inner"]) -> SensorEstimate:
-    """Fit the estimate to the mean and the covariance of final states.
+def fit_sensor_estimate(process: Sensed, states: Float[Tensor, "n times *inner"]) -> SensorEstimate:
+    """Fit the estimate to the mean and the covariance of states.
 
     Args:
         process: The process with sensors.
-        final: Final states of training data, without sensors.
+        states: States of training data at the estimated times, without sensors.
 
     Returns:
         The estimate.
@@ -206,14 +242,17 @@ def fit_sensor_estimate(process: Sensed, final: Float[Tensor, "n *inner"]) -> Se
     Raises:
         ValueError: If the states are too large, or of a kind that cannot be seen in part.
     """
-    numbers = final[0].numel()
+    numbers, times = states[0].numel(), states.shape[1]
     if numbers > _FIELD:
+        told = (
+            f"these have {numbers}" if times == 1 else f"at {times} times, that of x_0 among them, these have {numbers}"
+        )
         raise ValueError(
-            f"`observe` = random is for states of at most {_FIELD} numbers, these have {numbers}; train for one "
+            f"`observe` = random is for states of at most {_FIELD} numbers, {told}; train for one "
             "observation, such as sensors:0.25."
         )
-    x = final[:_ROWS].double()
+    x = states[:_ROWS].flatten(1, 2).double()  # times as channels, or as components
     mean, covariance = covariance_rows(process.inner.layout, x, process.design.noise[0])
     power, directions = torch.linalg.eigh((covariance + covariance.T) / 2)
     kept = (power > _LEAST * process.design.noise[0] ** 2).nonzero()[-_MOST:, 0]
-    return SensorEstimate(process, mean.flatten().to(final), directions.T[kept].to(final), power[kept].to(final))
+    return SensorEstimate(process, mean.flatten().to(states), directions.T[kept].to(states), power[kept].to(states))

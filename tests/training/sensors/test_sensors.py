@@ -33,6 +33,13 @@ def sensed(process, design=DESIGN):
     return Sensed(horizon=process.horizon, steps=process.steps, inner=process, design=design)
 
 
+def estimated(estimate, final, generator):
+    """Estimates of final states that have sensors."""
+    times = estimate.process.steps + 1
+    states = final[:, None].expand(-1, times, *final.shape[1:])
+    return estimate.estimated(states, generator=generator)[:, -1]
+
+
 def test_sensors_follow_their_law(generator):
     mask, level = DESIGN.draw(20_000, 8, generator=generator, device=None)
     counts = mask.sum(1)
@@ -67,7 +74,7 @@ def test_words_of_another_form_are_refused(observe, noise, text):
 def test_estimates_are_the_best_linear_ones_of_every_mask(process, generator):
     """Against the formula in observation space, mask by mask, with the same mean and covariance."""
     final = process.simulate(300, generator=generator)[:, -1].double()
-    estimate = fit_sensor_estimate(sensed(process), final)
+    estimate = fit_sensor_estimate(sensed(process), final[:, None])
     mean, C = covariance_rows(process.layout, final, DESIGN.noise[0])
     mask, level = DESIGN.draw(6, estimate.process.points, generator=generator, device=None)
     y = final[:6] + torch.randn(final[:6].shape, generator=generator).double()
@@ -84,9 +91,10 @@ def test_estimates_are_the_best_linear_ones_of_every_mask(process, generator):
 
 def test_noise_that_hides_everything_leaves_the_mean(generator):
     final = BURGERS.simulate(50, generator=generator)[:, -1]
-    estimate = fit_sensor_estimate(sensed(BURGERS, SensorDesign((0.25, 0.75), (1e4, 1e4))), final)
+    estimate = fit_sensor_estimate(sensed(BURGERS, SensorDesign((0.25, 0.75), (1e4, 1e4))), final[:, None])
     mask, level = estimate.process.design.draw(50, estimate.process.points, generator=generator, device=None)
-    found = estimate.seen(estimate.process.with_sensors(final, mask, level), generator=generator)
+    start = estimate.process.with_sensors(final, mask, level)
+    found = estimated(estimate, start, generator)
     # of the largest variance of some .3 a share of .3 / 1e8 for each of 12 sensors is left, times a gap of 1e4
     assert float((estimate.process.state(found) - estimate.mean.reshape(1, 1, -1)).abs().max()) < 1e-2
 
@@ -95,10 +103,10 @@ def test_noise_of_a_sensor_has_the_deviation_of_its_design(generator):
     """Estimates are linear in what is seen: they scatter around that of the state itself by gain times deviation."""
     process = OrnsteinUhlenbeck(dim=1, steps=4)
     final = process.simulate(2000, generator=generator)[:, -1]
-    estimate = fit_sensor_estimate(sensed(process, SensorDesign((1.0, 1.0), (0.2, 0.2))), final)
+    estimate = fit_sensor_estimate(sensed(process, SensorDesign((1.0, 1.0), (0.2, 0.2))), final[:, None])
     mask, level = torch.ones(2000, 1, dtype=torch.bool), torch.zeros(2000)
     start = estimate.process.with_sensors(final, mask, level)
-    found = estimate.process.state(estimate.seen(start, generator=generator))
+    found = estimate.process.state(estimated(estimate, start, generator))
     still = estimate.process.state(estimate(final, mask, level))
     V = final.var()
     gain = V / (V + 0.2**2)
@@ -111,9 +119,10 @@ def test_sensors_sharper_than_any_digit_are_exact(generator):
     basis = torch.randn(3, 16, generator=generator)
     final = (torch.randn(50, 3, generator=generator) @ basis)[:, None]
     design = SensorDesign((0.75, 0.75), (1e-30, 1e-30))
-    estimate = fit_sensor_estimate(sensed(BURGERS, design), final)
+    estimate = fit_sensor_estimate(sensed(BURGERS, design), final[:, None])
     mask, level = design.draw(50, 16, generator=generator, device=None)
-    seen = estimate.seen(estimate.process.with_sensors(final, mask, level), generator=generator)
+    start = estimate.process.with_sensors(final, mask, level)
+    seen = estimated(estimate, start, generator)
     found = estimate.process.state(seen)
     assert float((found - final).abs()[mask[:, None]].max()) < 1e-3
 
@@ -121,7 +130,7 @@ def test_sensors_sharper_than_any_digit_are_exact(generator):
 def test_one_mask_of_many_is_estimated_as_that_mask_alone(generator):
     final = BURGERS.simulate(300, generator=generator)[:, -1]
     observation = named("every:4", 0.2, BURGERS.shape)
-    reader = fit_sensor_estimate(sensed(BURGERS), final).at(observation)
+    reader = fit_sensor_estimate(sensed(BURGERS), final[:, None]).at(observation)
     y = observation.observe(final[:5], generator=generator)
     alone = fit_final_estimate(BURGERS.layout, final, observation)(y)
     # both choose among four covariances, by errors under different masks
@@ -208,4 +217,4 @@ def test_what_the_run_is_not_trained_for_is_refused(anyhow, tmp_path):
         train_run(tmp_path / "r", test, test, budget=Budget(steps=1), observe="everything", observed_noise="0.1-0.2")
     wide = dataclasses.replace(BURGERS, size=4096)
     with pytest.raises(ValueError, match="states of at most 2048 numbers"):
-        fit_sensor_estimate(sensed(wide), torch.zeros(2, 1, 4096))
+        fit_sensor_estimate(sensed(wide), torch.zeros(2, 1, 1, 4096))
