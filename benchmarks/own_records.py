@@ -12,6 +12,7 @@ of the reference and over that of draws of the prior, coverage of 90 % intervals
 ``physinv`` is a run that answers the record by its reversal, tried and mixed with the prior as `reconstruct --at` does;
 so are ``gauss-newton`` and ``lbfgs``.  ``two stages`` is what `reconstruct --observe` does with the same run,
 ``amortised`` a run that is trained for what is seen; both are for the record of the final state alone, ``end``.
+``any sensors`` is a run that is trained for random sensors at T/2 and T, for the record ``several``.
 ``--refine 40`` moves the draws of all these by so many gradients.
 """
 
@@ -24,6 +25,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import write
@@ -38,19 +40,23 @@ from physinv.evaluation.metrics import coverage, crps
 from physinv.laws.operators import named
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import RefinedRecord
-from physinv.methods.problem import RecordAnswer, TakesRecords
+from physinv.methods.problem import RecordAnswer
 from physinv.posterior.reconstruction import read_reconstruction
 from physinv.processes.registry import find
 from physinv.processes.simulator import Simulator
 from physinv.runs.reconstruct import reconstruct
 from physinv.runs.run import Run, fit_run, load_run, train_run
+from physinv.runs.sampling.asked import records_of
 from physinv.runs.sampling.tried import remedy_of, try_record
 from physinv.training.budget import Budget
 
 PROCESSES = {"spiral": "Spiral", "wells-3": "ThreeWells", "wells-8": "Wells", "fronts": "Fronts"}
-WAYS = ("physinv", "two stages", "amortised", "importance", "mcmc", "gauss-newton", "lbfgs")
+WAYS = ("physinv", "two stages", "amortised", "any sensors", "importance", "mcmc", "gauss-newton", "lbfgs")
 SEEN, NOISE = {"vector": "sensors:0.5", "field": "every:8"}, 0.3
 """What is seen of final states alone, and its noise."""
+
+ANY = {"vector": "random:0.4-0.6", "field": "random:0.1-0.2"}, "0.3-0.8"
+"""What sensors at T/2 and T a run is trained for, and their noise."""
 
 OPTIONS: dict[str, dict[str, object]] = {"importance": {"runs": 20_000}}
 RUNS, DRAWS, LEAST = 200_000, 256, 200
@@ -116,7 +122,7 @@ def figures(draws: Tensor, exact: Tensor, truth: Tensor, prior: Tensor) -> dict[
 def answers(way: str, run: Run, record: pi.ObservationRecord, y: Tensor, refine: int) -> tuple[Tensor, list[str]]:
     """Draws of a run, and what is said of them."""
     process, generator = run.simulator, seeds(0).child("comparison", "samples").generator()
-    answer: RecordAnswer = run.answer.given(record) if isinstance(run.answer, TakesRecords) else None  # type: ignore[assignment]
+    answer: RecordAnswer = records_of(run).given(record)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if refine and way not in ("mcmc", "importance"):
@@ -174,7 +180,7 @@ def once(name: str, args: argparse.Namespace) -> dict[str, float]:
                 if not told:
                     y = record.observe(test.states(-1)[:, None], generator=generator)
             for way, run in runs.items():
-                if way not in ("two stages", "amortised"):
+                if way not in ("two stages", "amortised") and (way != "any sensors" or kind == "several"):
                     begun = time.process_time()
                     told[way] = (*answers(way, run, record, y, args.refine), time.process_time() - begun)
             exact = reference(process, record, y, generator)
@@ -193,13 +199,15 @@ def once(name: str, args: argparse.Namespace) -> dict[str, float]:
 
 def _run(way: str, train: TrajectoryDataset, valid: TrajectoryDataset, folder: Path, budget: float, seed: int) -> Run:
     """A way to answers, trained if it is one that is."""
-    if way not in ("physinv", "amortised"):
+    if way not in ("physinv", "amortised", "any sensors"):
         return fit_run(train, valid, method=way, options=OPTIONS.get(way), seed=seed)
-    seen = {"observe": SEEN["field" if train.layout.space else "vector"], "observed_noise": NOISE}
+    kind, T = "field" if train.layout.space else "vector", float(train.times[-1])
+    seen: dict[str, dict[str, Any]] = {
+        "amortised": {"observe": SEEN[kind], "observed_noise": NOISE},
+        "any sensors": {"observe": ANY[0][kind], "observed_noise": ANY[1], "at": (T / 2, T)},
+    }
     spend = Budget(seconds=budget)
-    train_run(
-        folder / way, train, valid, method="physinv", budget=spend, seed=seed, **(seen if way != "physinv" else {})
-    )  # type: ignore[arg-type]
+    train_run(folder / way, train, valid, method="physinv", budget=spend, seed=seed, **seen.get(way, {}))
     return load_run(folder / way)
 
 

@@ -372,6 +372,7 @@ DETAILS = (
     ("candidates", rows_by_name("Navier-Stokes 16 x 16, few sensors: the ways to x_0")),
     ("several-times", grouped("Observations at several times", "Ornstein-Uhlenbeck, four sensors")),
     ("several-times", grouped("Observations at several times", "heat 16")),
+    ("own-records", rows_by_name("Nonlinear processes, sensors at two times: runs that are trained for them or not")),
     ("unknown-parameters", unknown),
     ("objectives", grouped("Objectives, same network and time", "OU")),
     ("objectives", grouped("Objectives, same network and time", "quadratic")),

@@ -29,6 +29,7 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.problem import RecordAnswer, TakesRecords
+from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.processes.priors import ParameterPrior
@@ -147,7 +148,10 @@ def reconstruct_record(
     before = list[str]()
     if "prior" not in run.info:  # that of a run of its own is not the one of the process, of which trials are made
         trial = seeds(plan.seed).child("reconstruction", "trial")
-        given, before = try_record(given, process, record, y.to(run.device), trial, remedy_of(plan.refine))
+        remedy = remedy_of(plan.refine)
+        if isinstance(answer, ReverseAnswer) and level is None:
+            remedy += ", or a run that is trained for records, `physinv train --observe random:LOW-HIGH --at T,T`"
+        given, before = try_record(given, process, record, y.to(run.device), trial, remedy)
     if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
         announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")

@@ -19,7 +19,8 @@ def blocks(kind):
 def test_a_newcomer_may_follow_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = re.findall(r"^\$ physinv (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    verbs = ["generate", "reconstruct", "evaluate", "reconstruct", "reconstruct", "evaluate", "evaluate"]
+    verbs = ["generate", "reconstruct", "evaluate", "reconstruct", "reconstruct", "evaluate"]
+    verbs += ["generate", "train", "reconstruct", "evaluate"]
     assert [line.split()[0] for line in lines] == verbs
     for line in lines[:3]:
         cli.main(line.split())
@@ -50,8 +51,16 @@ def test_a_newcomer_may_follow_the_page(tmp_path, monkeypatch, capsys):
         cli.main(line.split())
     assert "observed_noise" in capsys.readouterr().out
 
+    # A run that is trained for records.
+    for line in lines[6:9]:
+        cli.main(line.replace("--budget 60s", "--steps 20").split())
+    with h5py.File("any.hdf5") as file:
+        assert file["samples"].shape == (8, 16, 1, 16)
+        assert file["seen"].shape == (8, 16)
+    capsys.readouterr()
+
     # Without truth: where the samples lead.
-    cli.main(lines[6].split())
+    cli.main(lines[9].split())
     said = capsys.readouterr().out
     assert "run forward" in said
     assert "record.toml 0" in said
