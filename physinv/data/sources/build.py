@@ -118,7 +118,7 @@ def _valid(v: xr.Variable) -> tuple[float, float] | None:
 
     Of packed integers a file tells them packed, as integers, or unpacked.
     """
-    both = v.attrs.get("valid_range")
+    both = v.attrs.get("valid_range", ())
     least, most = both if np.size(both) == 2 else (v.attrs.get("valid_min"), v.attrs.get("valid_max"))
     try:
         low, high = float(-np.inf if least is None else least), float(np.inf if most is None else most)

@@ -106,7 +106,7 @@ class Sensed(Varying):
     def images(self, x: Float[Tensor, "*lead *state"]) -> list[Float[Tensor, "*lead *state"]]:
         # Estimates go where states go, and sensors where the points go, without a sign.
         axis = -len(self.shape)
-        state, told, where, level = torch.split(x, self._split, dim=axis)
+        state, told, where, level = torch.split(x, list(self._split), dim=axis)
         places = self._split[2] // len(self.seen_rows)
         space = self.inner.layout.space
         states = [state, *(torch.split(told, self._moving, dim=axis) if told.numel() else ())]
