@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from physinv.config.devices import as_device, threads_for
-from physinv.config.inputs import as_path, check_instance
+from physinv.config.inputs import as_path, as_times, check_instance
 from physinv.config.outputs.locks import lock_folder
 from physinv.config.seeds import seeds
 from physinv.config.settings import Settings, as_settings
@@ -134,7 +134,7 @@ def train_run(
     run, device = as_path(run, "run", "give the folder of the run"), as_device(device)
     check_options(method, options)
     check_listeners(progress, announce)
-    options = dict(options or {})
+    options, at = dict(options or {}), tuple(as_times(at, "at").tolist())
     check_saveable(method, METHODS.find(method))
     problem = _problem(train, valid, as_settings(settings), budget, seed, device, physics)
     if observe is not None and (own := _noise_of_data(problem.simulator)) is not None:

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -183,6 +184,8 @@ def test_what_the_run_is_not_trained_for_is_refused(anyhow, tmp_path):
         ({"observe": "random:1", "at": [0.3]}, "`at` must be different stored times, 0 to 0.5 in 8 steps, got 0.3"),
         ({"observe": "random:1", "at": [0.5, 0.5]}, "`at` must be different stored times"),
         ({"observe": "everything", "at": [0.5]}, "`at` is for random sensors, got it with everything"),
+        ({"observe": "random:1", "at": 0.5}, "`at` must be numbers along one axis, got shape (); give a list"),
+        ({"observe": "random:1", "at": np.array([0.1])}, "`at` must be different stored times"),
         ({"at": [0.5]}, "`at` belongs to a partial observation; give `observe`"),
     ],
 )
