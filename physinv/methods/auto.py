@@ -30,6 +30,7 @@ from physinv.methods.saving import Setup, loaded_by, notes_of, tensors_of
 _LINEAR = "linear"
 _NUMBERS = 2**13  # of all observations that candidates are scored on: drawing for them takes time
 _FEWEST = 16  # observations all the same
+_FAR = 2.0  # times the error of the linear estimate: a spread has no part in it
 _FEW_PARTICLES = 4  # of particles: many of them are many cases, and a draw takes a sum over neighbours of each
 
 
@@ -187,10 +188,11 @@ def fit_auto(
         tried.append((referee.judge(best, rest, answer), answer))
     # The best of them; the linear estimate where it is better by more than the error of the difference, since among
     # equals the one with the right correlations is to be preferred.  Its spread is that of its errors on these very
-    # data: windows that all overlap decide nothing.
+    # data: of windows that all overlap the errors of the means decide, if they differ much.
     first, answer = min(tried[1:], key=lambda item: item[0].relative)
     few = independent(problem.valid.n_trajectories, problem.valid.config) < FEWEST_INDEPENDENT
-    if first.failed or (first.relative - first.error > 1.0 and not few):
+    worse = first.relative - first.error > 1.0
+    if first.failed or (worse and (not few or referee.missed(answer) > _FAR * referee.missed(linear))):
         first, answer = tried[0]
     return Chosen(answer, first.method, tuple(trial for trial, _ in tried))
 
@@ -242,6 +244,12 @@ class _Referee:
         gap = each - (each if self.linear is None else self.linear)
         error = float(mean_error(gap)) / self.unit[0] if self.unit[0] > 0 and len(gap) > 1 else 0.0
         return Trial(name, share, *found, relative, error)
+
+    @torch.no_grad()
+    def missed(self, answer: Answer) -> float:
+        """Mean modulus of the errors of the mean of an answer."""
+        scored = self.problem.train.layout.scored
+        return float((scored(answer.mean(self.final)) - scored(self.truth)).abs().mean())
 
     @torch.no_grad()
     def _scores(self, answer: Answer) -> tuple[Tensor, float] | None:
