@@ -5,20 +5,26 @@ from __future__ import annotations
 __all__ = ["HEAD", "lines_before"]
 
 import csv
+import re
 from collections.abc import Sequence
+
+from physinv.data.sources.roles import role_of
 
 HEAD = 100
 """Lines of a file that are looked at."""
 
 _SEPARATORS = (";", "\t", ",", "")  # the last one stands for spaces
 _FEWEST = 3  # lines that make a table
+_LAST = 5  # lines at the end of which these are sought: one or two may be damaged, or a note
 
 
 def lines_before(lines: Sequence[str]) -> int:
     """Return how many lines of words precede a table: station, instrument, date of the export.
 
-    The table is the run of lines with as many cells as the last ones have; the line of names may lack that of the
-    numbers of the rows, as R writes it.
+    The table is all from the first line on that is like the last ones: numbers where these have numbers, dates where
+    these have dates.  A damaged row below it has no part in this.  Above it are its names, with as many cells; that of
+    the numbers of the rows may lack, as R writes it.  Of several lines with as many cells the names are the one that
+    names a time, or has no empty cells at its end.
 
     Args:
         lines: The first lines of a file, at most :data:`HEAD`, the last of them of the table.
@@ -36,18 +42,56 @@ def lines_before(lines: Sequence[str]) -> int:
     told = [(i, line) for i, line in enumerate(lines) if line.strip() and not line.startswith("#")]
     for separator in _SEPARATORS:
         counts = [_counts(line, separator) for _, line in told]
-        if len(counts) < _FEWEST or counts[-1][0] < 2 or not all(_alike(c, counts[-1]) for c in counts[-_FEWEST:]):
+        last = range(max(0, len(counts) - _LAST), len(counts))
+        tails = (i for i in reversed(last) if _is_usual(counts, i, last))
+        usual = next((i for i in tails if any(map(_is_number, _cells(told[i][1], separator)))), None)
+        if usual is None:
             continue
-        begins = next((i + 1 for i in range(len(counts) - 1, -1, -1) if not _alike(counts[i], counts[-1])), 0)
-        if not begins:
-            return 0
-        *above, first = (_cells(line, separator) for _, line in told[: begins + 1])
-        if len(above[-1]) == len(first) - 1 > 1 and any(map(_is_number, first)):
-            begins -= not any(map(_is_number, above[-1]))
-        if any(any(row) and all(map(_is_number, filter(None, row))) for row in above[:begins]):
+        alike = [_alike(c, counts[usual]) for c in counts]
+        pattern = _cells(told[usual][1], separator)
+        row = next(i for i, (_, line) in enumerate(told) if _is_row(_cells(line, separator), pattern))
+        begins = next((i + 1 for i in range(row - 1, -1, -1) if not alike[i]), 0)
+        words = [_cells(line, separator) for _, line in told[:row]]
+        begins += _names(words[begins:], counts[usual][1])
+        if begins and len(words[begins - 1]) == counts[row][0] - 1 > 1 and _counts_rows(told[row:], separator):
+            begins -= not any(map(_is_number, words[begins - 1]))
+        if any(any(cells) and all(map(_is_number, filter(None, cells))) for cells in words[:begins]):
             return 0
         return told[begins][0] if begins else 0
     return 0
+
+
+def _is_usual(counts: Sequence[tuple[int, int]], i: int, last: range) -> bool:
+    """Whether a line has more than one cell, and enough of the last lines as many."""
+    return counts[i][0] > 1 and sum(_alike(counts[j], counts[i]) for j in last) >= _FEWEST
+
+
+def _names(words: Sequence[Sequence[str]], columns: int) -> int:
+    """How many lines of as many cells as the table precede its names, such as those of a sheet that was exported."""
+    for i, cells in enumerate(words):
+        if any(role_of(c) == "time" for c in cells if c):
+            return i
+    full = (i for i, cells in enumerate(words) if _filled(cells) >= columns and not any(map(_is_number, cells)))
+    return next(full, 0)
+
+
+def _is_row(cells: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a line has numbers, dates and words where another one has them; a damaged one may have more or fewer."""
+    pairs = [(_kind(a), _kind(b)) for a, b in zip(cells, pattern, strict=False) if a and b]
+    return len(cells) > 1 and all(a == b for a, b in pairs) and any(a == "number" for a, _ in pairs)
+
+
+def _kind(cell: str) -> str:
+    """A number, a word, or of what has digits, such as dates, the signs between them."""
+    if _is_number(cell):
+        return "number"
+    return re.sub(r"[\w\s]+", "0", cell) if re.search(r"\d", cell) else "word"
+
+
+def _counts_rows(lines: Sequence[tuple[int, str]], separator: str) -> bool:
+    """Whether the first column names rows, by words or whole numbers; others are data."""
+    first = [cells[0] for cells in (_cells(line, separator) for _, line in lines[:_FEWEST]) if cells]
+    return all(not _is_number(c) or c.strip().isdigit() for c in first)
 
 
 def _counts(line: str, separator: str) -> tuple[int, int]:
@@ -56,7 +100,12 @@ def _counts(line: str, separator: str) -> tuple[int, int]:
         line = line.rstrip("\r\n")
         return line.count(separator) + 1, line.rstrip(separator).count(separator) + 1
     cells = _cells(line, separator)
-    return len(cells), max((i + 1 for i, c in enumerate(cells) if c), default=0)
+    return len(cells), _filled(cells)
+
+
+def _filled(cells: Sequence[str]) -> int:
+    """How many cells there are without empty ones at the end."""
+    return max((i + 1 for i, c in enumerate(cells) if c), default=0)
 
 
 def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:

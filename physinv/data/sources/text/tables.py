@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["read_csv"]
 
+import csv
 import itertools
 import re
 from pathlib import Path
@@ -127,23 +128,30 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
         head = list(itertools.islice(file, HEAD))
     begins = lines_before(head)
     numbered = [(i, line) for i, line in enumerate(head) if i >= begins and line.strip() and not line.startswith("#")]
-    (_, first), (at, second), (_, third) = [*numbered, *[(0, "")] * 3][:3]
+    (_, first), (at, second), (below, third), (_, fourth) = [*numbered, *[(0, "")] * 4][:4]
     separator = next((s for s in ";\t," if s in first), r"\s+")
     decimal = "," if separator != "," and re.search(r"\d,\d", first + second + third) else "."
-    heads, cells, data = (_cells(line, separator, decimal) for line in (first, second, third))
+    heads, cells, data, more = (_cells(line, separator, decimal) for line in (first, second, third, fourth))
     named = not all(_is_number(c) for c in heads if c)
     counted = _is_numbered(heads, cells)
-    units = named and _are_units(cells, data, len(heads))
-    table = pd.read_csv(
-        path,
-        sep=separator,
-        header=0 if named or counted else None,
-        decimal=decimal,
-        comment="#",
-        encoding="utf-8-sig",
-        na_values=_ABSENT,
-        skiprows=[*range(begins), *([at] if units else [])],
-    )
+    how = named and _are_units(data, more, len(heads))  # averages, extremes: loggers say it below the units
+    units = named and _are_units(cells, more if how else data, len(heads))
+    without = [line - begins for line in (at, below)[: units + (units and how)]]
+    with path.open(encoding="utf-8-sig") as file:  # not `skiprows`, which counts lines in quotes as one
+        for _ in range(begins):
+            file.readline()
+        table = pd.read_csv(
+            file,
+            sep=separator,
+            header=0 if named or counted else None,
+            decimal=decimal,
+            comment="#",
+            na_values=_ABSENT,
+            skiprows=without,
+        )
+    row = (second, third, fourth)[len(without)]
+    extra = len(_split(row, separator)) - len(_split(first, separator)) if named or counted else 0
+    table, unnamed = _with_first_column(table, extra)
     if not heads[0] and len(heads) > 1 and (counted or (named and _counts_rows(table.iloc[:, 0].to_numpy()))):
         table = table.iloc[:, 1:]  # pandas' own numbers of the rows
     told = [] if named else _commented(path, separator, len(table.columns))
@@ -151,6 +159,7 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     table.columns = pd.Index(known)
     notes = ["names of the columns are those of the comment above them"] if told else []
     notes += [f"the table begins in line {begins + 1}: those above it are left out"] if begins else []
+    notes += ["the first column has no name and is left out"] if unnamed else []
     for name in table.columns if separator == "," else ():  # in a table of commas they stand in quotes
         cells_of = table[name].dropna().astype(str) if table[name].dtype.kind == "O" else pd.Series([], dtype=str)
         thousands = cells_of.str.fullmatch(r"[-+]?\d{1,3},\d{3}").all()  # 1,234 may be one thousand
@@ -162,13 +171,32 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     for name in table.columns:
         if table[name].dtype.kind not in "biuf" and role_of(name) == "time":
             try:
-                table[name], note = dates_of(table[name].astype(str).tolist())
+                table[name], note = dates_of([str(cell) for cell in table[name]])
             except ValueError:  # stays text: refused if it is needed, that is, without `--times`
                 continue
             notes += [note] if note else []
     marks = zip(known, (c.strip("[]()") for c in cells[len(cells) - len(known) :]), strict=False)
     of_numbers = {c: mark for c, mark in marks if mark and c in table and table[c].dtype.kind in "iuf"}
     return table, notes, of_numbers if units else {}
+
+
+def _with_first_column(table: pd.DataFrame, extra: int) -> tuple[pd.DataFrame, bool]:
+    """The table, whose rows have ``extra`` cells more than its line of names, and whether a column was left out.
+
+    pandas takes the first ones for names of the rows, and gives the next ones the first name: of rows that end in a
+    comma that is wrong. A column that counts the rows is no loss.
+
+    Raises:
+        ValueError: If it cannot be told which column has which name.
+    """
+    if extra <= 0:
+        return table, False
+    absent = table.iloc[:, -1].isna()
+    if extra > 1 or 0.5 < absent.mean() < 1:
+        raise ValueError(f"its first row has {table.shape[1] + extra} columns, the line of names {table.shape[1]}")
+    if absent.all():
+        return table.reset_index().set_axis([*table.columns, f"Unnamed: {table.shape[1]}"], axis=1), False
+    return table.reset_index(drop=True), not _counts_rows(table.index.to_numpy())
 
 
 def _joined(table: pd.DataFrame) -> pd.DataFrame:
@@ -202,7 +230,7 @@ def _check_cells(table: pd.DataFrame, path: Path) -> None:
     """Refuse words among the numbers of a column, which would make all of it text, and leave it out."""
     for name in table.columns:
         column = table[name]
-        if column.dtype.kind in "biufcmM" or role_of(name) == "time":
+        if column.dtype.kind in "biufcmM":
             continue
         wrong = pd.to_numeric(column, errors="coerce").isna() & column.notna()
         if 0 < wrong.sum() <= len(column) / 2:
@@ -211,6 +239,12 @@ def _check_cells(table: pd.DataFrame, path: Path) -> None:
                 f"column `{name}` of {path} holds {cell[:40]!r} in row {int(wrong.to_numpy().argmax()) + 1} among "
                 "numbers; leave the cell empty where a number is missing."
             )
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """The cells of a line as pandas counts them: those in quotes may hold the separator."""
+    cells = csv.reader([line.strip("\n")], delimiter=separator if separator in ";\t," else " ", skipinitialspace=True)
+    return next(cells, [])
 
 
 def _cells(line: str, separator: str, decimal: str) -> list[str]:
@@ -233,6 +267,8 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, UnicodeDecodeError):
         return "it is no text in UTF-8, as which it has to be saved"
+    if text.startswith("its first row"):
+        return text
     if match := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
         return f"line {match[2]} has {match[3]} columns, the lines before it {match[1]}"
     return "it is empty" if isinstance(error, pd.errors.EmptyDataError) else "its lines are no rows of one length"

@@ -267,3 +267,65 @@ def test_rows_of_numbers_are_never_left_out(damaged, tmp_path):
     (tmp_path / "a.csv").write_text(damaged)
     with pytest.raises(ValueError, match="has 3 columns, the lines before it 2"):
         open_source(tmp_path / "a.csv")
+
+
+ABOVE_SHEETS = [
+    "Station: Oslo,\nSerial,123\n,\n",  # a sheet that was exported: every line has all commas
+    "Oslo,3\n",
+    "Oslo,1.5\nSerial,12\n",
+    '"Oslo\nharbour"\n',
+    '"Oslo, harbour",north\n',
+]
+
+
+@pytest.mark.parametrize("above", ABOVE_SHEETS)
+def test_lines_of_as_many_cells_as_the_table_are_not_its_names(above, tmp_path):
+    (tmp_path / "a.csv").write_text(above + ROWS)
+    found = open_source(tmp_path / "a.csv")
+    assert found.level.values.tolist() == [1.5, 1.75, 1.25]
+    assert found.time.values.tolist() == [0, 1, 2]
+
+
+def test_what_loggers_write_under_the_units_is_no_row(tmp_path):
+    head = '"TOA5","CR1000","123"\n"TIMESTAMP","RECORD","level"\n"TS","RN","m"\n"","","Avg"\n'
+    rows = "".join(f'"2020-01-01 0{i}:00:00",{i + 1},{i + 1.5}\n' for i in range(5))
+    (tmp_path / "a.dat.csv").write_text(head + rows)
+    found = open_source(tmp_path / "a.dat.csv")
+    assert found.level.values.tolist() == [1.5, 2.5, 3.5, 4.5, 5.5]
+    assert found.level.attrs["units"] == "m"
+
+
+@pytest.mark.parametrize("at", range(8))
+@pytest.mark.parametrize("above", ["", "Station: Oslo\n"])
+def test_dates_above_a_damaged_row_are_never_left_out(above, at, tmp_path):
+    rows = [f"2020-01-{i + 1:02} 00:00,{i},{i + 0.5}" for i in range(8)]
+    rows[at] += ",9"
+    (tmp_path / "a.csv").write_text("\n".join([f"{above}time,u,v", *rows]))
+    with pytest.raises(ValueError, match="has 4 columns"):
+        open_source(tmp_path / "a.csv")
+
+
+def test_a_comma_at_the_end_of_rows_alone_moves_no_names(tmp_path):
+    (tmp_path / "a.csv").write_text("time,u,v\n0,1,2,\n1,3,4,\n2,5,6,\n")
+    found = open_source(tmp_path / "a.csv")
+    assert [found[name].values.tolist() for name in ("time", "u", "v")] == [[0, 1, 2], [1, 3, 5], [2, 4, 6]]
+
+
+def test_a_first_column_without_a_name_is_kept_or_told(tmp_path):
+    (tmp_path / "times.csv").write_text("u,v\n0.0,1,2\n0.5,3,4\n1.0,5,6\n")
+    assert open_source(tmp_path / "times.csv").column_0.values.tolist() == [0, 0.5, 1]
+    (tmp_path / "dates.csv").write_text("u,v\n2020-01-01,1,2\n2020-01-02,3,4\n2020-01-03,5,6\n")
+    found = open_source(tmp_path / "dates.csv")
+    assert found.u.values.tolist() == [1, 3, 5]
+    assert found.attrs["read_notes"] == ["the first column has no name and is left out"]
+    (tmp_path / "two.csv").write_text("u,v\n0,1,2,3\n")
+    with pytest.raises(ValueError, match="first row has 4 columns, the line of names 2"):
+        open_source(tmp_path / "two.csv")
+
+
+def test_words_and_blanks_among_times_are_told(tmp_path):
+    (tmp_path / "word.csv").write_text("time,u\n0,1\n1,2\nsensor failure,\n2,3\n")
+    with pytest.raises(ValueError, match=r"`time` of .* holds 'sensor failure' in row 3 among numbers"):
+        open_source(tmp_path / "word.csv")
+    (tmp_path / "blank.csv").write_text("time,u\n2020-01-01,1\n,2\n2020-01-03,3\n")
+    assert open_source(tmp_path / "blank.csv").u.values.tolist() == [1, 2, 3]
