@@ -137,9 +137,10 @@ def read_final_states(
 
 def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
     """The observations of one file, with the static channels that it holds as numbers beside them."""
+    from physinv.data.sources.build import valid
     from physinv.data.sources.read import open_source
 
-    source = in_words(open_source(path))
+    source = in_words(valid(open_source(path)))
     numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]
     if not numbers and not (layout.space and absent):
         return _read(source, path, layout, *told)

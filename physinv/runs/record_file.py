@@ -29,6 +29,7 @@ from torch import Tensor
 
 from physinv.config.files import read_toml
 from physinv.config.strict import ConfigError, Strict
+from physinv.data.sources.build import valid_numbers
 from physinv.data.sources.read import open_source
 from physinv.laws.described import EntryText, record_of
 from physinv.processes.priors import OBSERVED_NOISE, ParameterPrior, prior_from
@@ -143,7 +144,7 @@ def read_numbers(path: Path, variable: str | None, where: str) -> Tensor:
     known = names if variable is None else [name for name in names if name == variable]
     if len(known) != 1:
         raise ValueError(f"`variable` of {where} must name one of {', '.join(names)}, got {variable}.")
-    array: Any = source[known[0]].values
+    array: Any = valid_numbers(source[known[0]].variable)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"`data`: numbers of {where} must be real, {path} has {array.dtype}; write real ones.")
     if (count := int(np.isinf(array).sum())) and array.dtype.kind == "f":

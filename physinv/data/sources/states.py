@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources import axes as named_axes
 from physinv.data.sources.boundaries import boundaries
-from physinv.data.sources.build import COORDINATE_NAMES, VALID, is_unnamed
+from physinv.data.sources.build import COORDINATE_NAMES, VALID, is_unnamed, valid_numbers
 from physinv.data.sources.places import parameters, place_states
 from physinv.data.sources.roles import names_of, role_of
 
@@ -120,10 +120,7 @@ def state_array(states: xr.Dataset) -> NDArray[np.float64]:
     out = []
     for v in loaded:
         extra = [d for d in v.dims if d not in wanted]
-        a = v.transpose(*(d for d in wanted if d in v.dims), *extra).values
-        if VALID in v.attrs:
-            low, high = v.attrs[VALID]
-            a = np.where((a >= low) & (a <= high), a, np.nan)
+        a = valid_numbers(v.transpose(*(d for d in wanted if d in v.dims), *extra))
         full = a.reshape(*(sizes[d] if d in v.dims else 1 for d in wanted), *(sizes[d] for d in extra))
         out.append(np.broadcast_to(full, (*(sizes.get(d, 1) for d in wanted), *full.shape[len(wanted) :])))
     together = "component" in wanted or "particle" in space

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from physinv.data.final_states import read_final_states
 from physinv.data.sources.read import read_states, state_array
+from physinv.processes.layout import FieldLayout
+from physinv.runs.record_file import read_numbers
 
 STORED = np.array([[-5, 0, 10], [50, 100, 101]])  # (time, x)
 
@@ -27,6 +30,11 @@ def states(tmp_path, stored, engine="h5netcdf", **attrs):
         ({"valid_range": np.array([0.9, 1.2])}, [-5, 0, 10, 100, 101]),  # unpacked: 75 is 1
         ({"valid_range": np.array([7, 7], "i2")}, []),  # says nothing
         ({"valid_range": "from here"}, []),
+        ({"valid_range": "0, 100"}, [-5, 101]),  # numbers in words
+        ({"valid_max": "100"}, [101]),
+        ({"valid_range": np.array([100, 0], "i2")}, [-5, 101]),
+        ({"valid_range": np.array([np.nan, 1.51])}, [101]),
+        ({"valid_range": np.array([-5, 101], "i2"), "valid_max": np.int16(100)}, [101]),
         ({}, []),
     ],
 )
@@ -58,3 +66,13 @@ def test_unsigned_bytes_have_bounds_beyond_those_of_signed_ones(tmp_path):
     found = states(tmp_path, stored, _Unsigned="true", valid_range=np.array([10, -6], "i1"))  # 10 to 250
     assert state_array(found)[0, :, 0].tolist()[1][1:] == [10, 20]
     assert np.isnan(state_array(found)[0, :, 0]).tolist() == [[True, False, False], [True, False, False]]
+
+
+def test_observations_are_not_taken_from_numbers_that_are_not_valid(tmp_path):
+    x = np.arange(4) / 4
+    stored = np.array([[1.0, 2.0, 3.0, 99.0], [1.0, 2.0, 3.0, 4.0]])
+    data = xr.Dataset({"u": (("sample", "x"), stored, {"valid_range": [0.0, 10.0]})}, {"x": x})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match="NaN"):
+        read_final_states(tmp_path / "a.nc", FieldLayout("u", "x", [x], "PERIODIC"), 1.0)
+    assert np.isnan(read_numbers(tmp_path / "a.nc", None, "entry 0").numpy()).tolist() == (stored > 10).tolist()
