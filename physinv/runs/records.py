@@ -39,7 +39,7 @@ from physinv.runs.observed import noise_of, prior_of_noise
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
-from physinv.runs.sampling.asked import records_of
+from physinv.runs.sampling.asked import records_of, usual_noise
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.tried import remedy_of, try_record
@@ -58,7 +58,7 @@ class RecordPlan:
         at: When, in units of time; stored times of the dataset.
         observed_noise: Standard deviation of the noise, in the unit of the state, or its prior, such as
             ``"log_uniform:0.02:0.5"``, of which each trajectory has a value of its own; None: a twentieth of the
-            standard deviation of the states at the last of these times.
+            standard deviation of the states at the last of these times, or the middle of what the run is trained for.
         frames: Times whose states are written beside the initial ones; those after the last observation are forecasts.
         samples: Draws for each trajectory.
         seed: Seed of the draws, of the noise and of the places of sensors.
@@ -117,6 +117,8 @@ def reconstruct_record(
     if not run.simulator.layout.partly_observable:
         raise ValueError("records are for vectors and fields; particles are seen whole, leave `--at` out.")
     answer = records_of(run)
+    if plan.observed_noise is None:
+        plan = replace(plan, observed_noise=usual_noise(run))
 
     # What is seen: of stored states with noise, or what the user has.
     truth, known = None, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AmortisedRecord", "observation_for", "records_of"]
+__all__ = ["AmortisedRecord", "observation_for", "records_of", "usual_noise"]
 
 import math
 from dataclasses import dataclass
@@ -57,9 +57,7 @@ def observation_for(
             raise ValueError(
                 f"the run is trained for any sensors ({seen['observe']}); say which, such as `observe` = sensors:0.25."
             )
-        if noise is None:
-            low, high = seen["noise"]
-            noise = (low * high) ** 0.5
+        noise = usual_noise(run) if noise is None else noise
         observation = named(observe, noise, run.simulator.layout.shape, seed=seed)
         return run.partial.at(observation), {"observe": observe, "observed_noise": noise}
     assert isinstance(run.partial, Reader)
@@ -69,6 +67,15 @@ def observation_for(
             f"{seen['noise']:g}, got {observe} and {noise}; leave them out, or train a run for them."
         )
     return run.partial, {"observe": seen["observe"], "observed_noise": seen["noise"]}
+
+
+def usual_noise(run: Run) -> float | None:
+    """Return the middle of the noises that a run for random sensors is trained for; None for another run.
+
+    Args:
+        run: The run.
+    """
+    return math.sqrt(math.prod(run.info["observation"]["noise"])) if isinstance(run.partial, SensorEstimate) else None
 
 
 def records_of(run: Run) -> TakesRecords:
@@ -128,7 +135,10 @@ class _Amortised:
         )
         if not fits:
             got = "; ".join(", ".join(f"{t:g}" for t in at) for at in seen)
-            raise ValueError(f"the run is trained for one entry of a record at each of the times {told}, got {got}.")
+            raise ValueError(
+                f"the run is trained for one entry of a record at each of the times {told}, got {got}; where nothing "
+                "was seen give NaN."
+            )
         if observed.level is not None or max(noises) > (1 + _NEAR) * min(noises):
             raise ValueError("the run is trained for one noise, the same at all times, that is known; give a number.")
         level, shape = process.design.level(max(noises)), process.inner.shape

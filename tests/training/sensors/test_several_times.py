@@ -158,6 +158,16 @@ def test_a_record_of_a_dataset_is_reconstructed(anyhow, tmp_path):
     assert torch.equal(found.truth, test.states(0, limit=20))
 
 
+def test_noise_that_is_not_given_is_in_the_middle_of_the_range(anyhow, tmp_path):
+    run, test = anyhow
+    for i, noise in enumerate([None, math.sqrt(0.2)]):
+        plan = RecordPlan(at=(0.25, 0.5), observed_noise=noise, samples=2, limit=2)
+        reconstruct_record(run, test, tmp_path / f"{i}.hdf5", plan)
+    one, two = (read_reconstruction(tmp_path / f"{i}.hdf5") for i in range(2))
+    assert torch.equal(one.seen, two.seen)
+    assert torch.equal(one.samples, two.samples)
+
+
 def test_what_the_run_is_not_trained_for_is_refused(anyhow, tmp_path):
     run, test = anyhow
     with pytest.raises(ValueError, match=re.escape("sensors that see several times; give `at` = 0.25,0.5")):
@@ -187,6 +197,8 @@ def test_what_the_run_is_not_trained_for_is_refused(anyhow, tmp_path):
         ({"observe": "random:1", "at": 0.5}, "`at` must be numbers along one axis, got shape (); give a list"),
         ({"observe": "random:1", "at": np.array([0.1])}, "`at` must be different stored times"),
         ({"at": [0.5]}, "`at` belongs to a partial observation; give `observe`"),
+        ({"at": torch.tensor([0.25, 0.5])}, "`at` belongs to a partial observation; give `observe`"),
+        ({"at": 0.5}, "`at` must be numbers along one axis"),
     ],
 )
 def test_times_that_can_not_be_seen_are_refused(asked, text, anyhow, tmp_path):
