@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 UNNAMED = "axis_"
 """First letters of the name of an axis that a file does not name."""

@@ -57,7 +57,7 @@ def observation_for(
             raise ValueError(
                 f"the run is trained for any sensors ({seen['observe']}); say which, such as `observe` = sensors:0.25."
             )
-        noise = usual_noise(run) if noise is None else noise
+        noise = _middle(*seen["noise"]) if noise is None else noise
         observation = named(observe, noise, run.simulator.layout.shape, seed=seed)
         return run.partial.at(observation), {"observe": observe, "observed_noise": noise}
     assert isinstance(run.partial, Reader)
@@ -75,7 +75,12 @@ def usual_noise(run: Run) -> float | None:
     Args:
         run: The run.
     """
-    return math.sqrt(math.prod(run.info["observation"]["noise"])) if isinstance(run.partial, SensorEstimate) else None
+    return _middle(*run.info["observation"]["noise"]) if isinstance(run.partial, SensorEstimate) else None
+
+
+def _middle(low: float, high: float) -> float:
+    """The middle of a range of noises, in logarithms."""
+    return math.sqrt(low) * math.sqrt(high)
 
 
 def records_of(run: Run) -> TakesRecords:
