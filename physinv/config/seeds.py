@@ -38,6 +38,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     reconstruction / prediction             noise of samples that are run forward, of observations without truth
     reconstruction / stages                 final states at which draws given a part begin, and their test
     reconstruction / refinement             noise of their refinement, in benchmarks; its trial, in reconstructions
+    reconstruction / expected               new trajectories that the numbers of a record are compared with
     reconstruction / trial                  new trajectories by which the answer to a record is tried
     reconstruction / certificate            draws of a reversal that bounds of log p(x_T) are made of
     evidence / samples / FIRST              draws of a reversal that are weighed, of the part that begins there

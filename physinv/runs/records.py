@@ -42,7 +42,7 @@ from physinv.runs.run import Run
 from physinv.runs.sampling.asked import records_of, usual_noise
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
-from physinv.runs.sampling.tried import remedy_of, try_record
+from physinv.runs.sampling.tried import remedy_of, try_record, unlike
 from physinv.runs.sampling.waiting import waiting
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
@@ -147,13 +147,14 @@ def reconstruct_record(
     if isinstance(process, Varying):
         shown = process.hidden(shown)
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
-    before = list[str]()
+    before = unlike(run.simulator, record, y, seeds(plan.seed).child("reconstruction", "expected"))
     if "prior" not in run.info:  # that of a run of its own is not the one of the process, of which trials are made
         trial = seeds(plan.seed).child("reconstruction", "trial")
         remedy = remedy_of(plan.refine)
         if isinstance(answer, ReverseAnswer) and level is None:
             remedy += ", or a run that is trained for records, `physinv train --observe random:LOW-HIGH --at T,T`"
-        given, before = try_record(given, process, record, y.to(run.device), trial, remedy)
+        given, tried = try_record(given, process, record, y.to(run.device), trial, remedy)
+        before += tried
     if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
         announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")

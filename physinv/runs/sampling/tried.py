@@ -13,7 +13,7 @@ run forward and exact laws tell where they fall short.
 
 from __future__ import annotations
 
-__all__ = ["TriedRecord", "remedy_of", "try_record"]
+__all__ = ["TriedRecord", "remedy_of", "try_record", "unlike"]
 
 import math
 import warnings
@@ -31,6 +31,7 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.problem import RecordAnswer
 from physinv.processes.layout import StateLayout
 from physinv.processes.simulator import Simulator
+from physinv.processes.varying import Varying
 from physinv.runs.sampling.staged import best_share
 
 _LARGEST = 1024  # numbers of a state up to which answers are tried
@@ -159,6 +160,43 @@ def _off(layout: StateLayout, drawn: Tensor, truth: Tensor) -> tuple[float, floa
     inside, error = _mean(torch.stack([coverage(a[None], b[None], _LEVEL) for a, b in zip(x, y, strict=True)]))
     independent = math.sqrt(_LEVEL * (1 - _LEVEL) / y.numel())  # the least that it can be where draws are right
     return inside, (inside - _LEVEL) / max(error, independent)
+
+
+@torch.no_grad()
+def unlike(process: Simulator, record: ObservationRecord, y: Float[Tensor, "rows seen"], stream: Seeds) -> list[str]:
+    """Say whether observed numbers are far outside of what new trajectories show: another unit, or an offset.
+
+    Args:
+        process: The process.
+        record: What is seen at which times.
+        y: The observed numbers, NaN where one is missing.
+        stream: Where the random numbers of the new trajectories come from.
+
+    Returns:
+        One sentence where a number lies further outside of the range of what is seen of them than the range is wide;
+        none where there are no new trajectories, states have more than 1024 numbers, or the noise is unknown.
+    """
+    small = math.prod(process.shape) <= _LARGEST
+    if not (small and process.startable and process.known) or record.level is not None:
+        return []
+    generator = stream.generator(y.device)
+    grid = sorted({0.0, *record.times})
+    states = process.simulate(_PRIOR, grid, generator=generator, device=y.device)
+    states = states[states.flatten(1).isfinite().all(1)]
+    if len(states) < 2:
+        return []
+    own = states[:, :, : process.inner.shape[0]] if isinstance(process, Varying) else states
+    seen = record.observe(own[:, [grid.index(t) for t in record.times]], generator=generator)
+    low, high = seen.amin(0), seen.amax(0)
+    beyond = torch.maximum(y - high, low - y) / (high - low).clamp(min=torch.finfo(y.dtype).tiny)
+    far = beyond > 1
+    if not bool(far.any()):
+        return []
+    return [
+        f"{int(far.sum())} of {int(y.isfinite().sum())} observed numbers lie outside of the range of what "
+        f"{len(states)} new trajectories show, by up to {float(beyond[far].max()):.3g} times its width: another unit, an "
+        "offset, or another system?"
+    ]
 
 
 def remedy_of(gradients: int) -> str:

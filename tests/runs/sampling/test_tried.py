@@ -15,7 +15,8 @@ from physinv.methods.classical.monte_carlo.path import fit_path_model
 from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.classical.monte_carlo.weak_constraint import weak_constraint
 from physinv.methods.problem import RecordAnswer
-from physinv.runs.sampling.tried import TriedRecord, remedy_of, try_record
+from physinv.processes.priors import LogUniform
+from physinv.runs.sampling.tried import TriedRecord, remedy_of, try_record, unlike
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 OU = OrnsteinUhlenbeck(dim=4, components=1, spread=0.0, width=1.0, rate=0.5, noise=0.5, horizon=1.0, steps=2)
@@ -145,3 +146,19 @@ def test_refined_draws_have_both_signs(generator):
     assert 0.4 < float((drawn > 0).double().mean()) < 0.6
     assert float(drawn.abs().mean()) == pytest.approx(mean, abs=5 * deviation / 4000**0.5)
     assert float(drawn.abs().std()) == pytest.approx(deviation, rel=5 / 8000**0.5)
+
+
+def test_numbers_in_another_unit_are_told(generator):
+    y = LINEAR.observe(OU.simulate(500, [0.0, 0.5, 1.0], generator=generator)[:, 1:], generator=generator)
+    stream = seeds(0).child("reconstruction", "expected")
+    assert unlike(OU, LINEAR, y, stream) == []  # 4000 numbers, of which the largest lie at 3.7 deviations
+    y[3, 2] = torch.nan
+    (line,) = unlike(OU, LINEAR, 1000 * y, stream)
+    assert "of 3999 observed numbers lie outside of the range of what 64 new trajectories show" in line
+    y[7, 1] += 40.0  # of deviations of 1: a range of 64 is some 4.7 wide, and ends at some 2.4
+    (line,) = unlike(OU, LINEAR, y, stream)
+    assert line.startswith("1 of 3999")
+    assert 6 < float(line.split("up to ")[1].split()[0]) < 10
+    see = Observation(everything, 1.0)
+    unknown = ObservationRecord((0.5, see), (1.0, see), level=LogUniform(0.1, 1.0))
+    assert unlike(OU, unknown, y, stream) == []
