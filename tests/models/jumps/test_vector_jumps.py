@@ -106,6 +106,27 @@ def test_the_backward_undoes_the_physics_and_stays_in_its_box():
     assert (tight.abs() <= 1).all()
 
 
+def test_corrections_undo_the_step_of_the_solver_and_are_taken_where_noise_is_less_than_its_error():
+    quiet, noisy = DoubleWell(temperature=1e-9, steps=8), DoubleWell(temperature=0.3, steps=8)
+    x = torch.linspace(-1.5, 1.5, 300)[:, None]
+    errors, counts = [], []
+    for process in (quiet, noisy):
+        path = process.run(x, generator=torch.Generator().manual_seed(0))
+        kernel = empty_vector_jumps(process, process.times, process.layout, SETTINGS)
+        kernel.adapt(path)
+        counts.append(kernel.built_with["corrections"])
+        if process is quiet:
+            n, low, high = len(process.times), torch.full((9, 1), -3.0), torch.full((9, 1), 3.0)
+            for corrections in (0, 2):
+                back = backward_solution(
+                    process, path[:, -1], Jump(0, n - 1), process.times, low, high, corrections=corrections
+                )
+                errors.append(float((back - x).abs().median()))
+    assert counts[0] > 0
+    assert counts[1] == 0
+    assert errors[1] < 0.1 * errors[0]
+
+
 def test_jumps_prepared_together_are_as_each_alone(data):
     process = OrnsteinUhlenbeck(dim=2, steps=8)
     kernel = fit_vector_jumps(process, data["train"], SETTINGS)
