@@ -92,12 +92,28 @@ def backward_solutions(
     for (m, _, _), a, b in zip(path, begun, ended, strict=True):
         moved = sde.drift_flow(x, a, b)
         if corrections and isinstance(sde, Simulator):
-            still = x.new_zeros(sde.draws, *x.shape)
-            for _ in range(corrections):
-                moved = moved + (x - sde.advance(moved, b, a, still))
+            moved = _corrected(sde, moved, x, b, a, high[m] - low[m], corrections)
         if moved.device.type != "cpu" or not math.isfinite(float(moved.sum())):  # a sum is cheap where it is near
             moved = torch.where(moved.isfinite(), moved, x)
         x = torch.minimum(torch.maximum(moved, low[m]), high[m])  # clamp takes twice as long for two tensors
         if m in earlier:
             found[m] = x  # the last one that is reached within the interval stays
     return found
+
+
+def _corrected(
+    simulator: Simulator, start: Tensor, x: Tensor, t0: Tensor, t1: Tensor, unit: Tensor, corrections: int
+) -> Tensor:
+    """States from which the solver's step without noise leads nearer to given ones than from where they start.
+
+    Steps that are not short beside the rates of the physics are left as they are: corrections lead away there.
+    """
+    still, unit = start.new_zeros(simulator.draws, *start.shape), unit.clamp(min=torch.finfo(start.dtype).tiny)
+    gap = x - simulator.advance(start, t0, t1, still)
+    for _ in range(corrections):
+        tried = start + gap
+        left = x - simulator.advance(tried, t0, t1, still)
+        nearer = (left / unit).square().flatten(1).sum(1) < (gap / unit).square().flatten(1).sum(1)
+        nearer = nearer.reshape(-1, *[1] * (x.ndim - 1))
+        start, gap = torch.where(nearer, tried, start), torch.where(nearer, left, gap)
+    return start

@@ -26,7 +26,7 @@ _WIDER = 0.25  # of the range of the data: by how much the backward solution may
 _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-4  # of the deviation of an earlier state: the smallest local unit
 _ROWS = 4096  # trajectories that locations and regressions are fitted to
-_CORRECTIONS = 3  # of every step of the backward solution, where the error of the solver's step counts
+_CORRECTIONS = 2  # of every step of the backward solution, where the error of the solver's step counts
 _TRIED = 512  # trajectories that tell
 _COUNTS = 0.9  # median error of the corrected backward solution over that of the other, from which it does
 
