@@ -25,6 +25,7 @@ COMPONENTS = 8
 _WIDER = 0.25  # of the range of the data: by how much the backward solution may leave it on either side
 _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-4  # of the deviation of an earlier state: the smallest local unit
+_ANEW = 8  # times that a draw outside the range of the data is repeated
 _ROWS = 4096  # trajectories that locations and regressions are fitted to
 _CORRECTIONS = 2  # of every step of the backward solution, where the error of the solver's step counts
 _TRIED = 512  # trajectories that tell
@@ -40,8 +41,8 @@ class VectorJumps(JumpKernel):
         x_s = m + U r,    r ~ sum_k w_k N(m_k, L^-1 D_k^2 L^-T),
 
     where the network gives the parameters of the mixture for ``x_t``, ``b``, ``asinh(U^-1 (b - m))`` and the jump.
-    Draws are kept within the range of the data at ``s``.  Static components of a draw are those of ``x_t``; the law is
-    one of the ``moving`` ones.
+    Draws are kept within the range of the data at ``s``: those outside are drawn anew.  Static components of a draw are
+    those of ``x_t``; the law is one of the ``moving`` ones.
 
     Args:
         network: The network.
@@ -217,20 +218,43 @@ class VectorJumps(JumpKernel):
     def draw(
         self, later: Float[Tensor, "batch d"], jump: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch d"]:
-        """Draw one earlier state for each later state; the mixtures of equal neighbours are computed once."""
+        """Draw one earlier state for each later state, within the range of the data.
+
+        What falls outside is drawn anew, so that hard edges of initial states collect no draws; what stays outside, as
+        for later states that are far from the data, ends at the edge, where it is noticed.
+        """
+        return self._drawn(later, jump, _ANEW, generator)
+
+    @torch.no_grad()
+    def propose(
+        self, later: Float[Tensor, "batch d"], jump: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch d"]:
+        return self._drawn(later, jump, 0, generator)
+
+    def _drawn(self, later: Tensor, jump: int, anew: int, generator: torch.Generator | None) -> Tensor:
+        """Draws; the mixtures of equal neighbours are computed once."""
         new = torch.ones(len(later), dtype=torch.bool, device=later.device)
         new[1:] = (later[1:] != later[:-1]).any(1)
         different, row = later[new], new.cumsum(0) - 1  # unique_consecutive takes a hundred times longer
         mixture, origin = self.mixture(self.prepare(different, jump))
-        s = self.jumps[jump].earlier
-        drawn = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
-        return self.layout.set_moving(drawn, later).clamp(self.low[s], self.high[s])
+        low, high = (end[self.jumps[jump].earlier] for end in (self.low, self.high))
+
+        moved = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
+        drawn = self.layout.set_moving(moved, later)
+        for _ in range(anew):
+            left = self.layout.moving(drawn - drawn.clamp(low, high)).any(1).nonzero()[:, 0]
+            if not len(left):
+                break
+            at = row[left]
+            moved = origin[at] + mixture.rows(at).draw(generator=generator) @ self.factor[jump].T
+            drawn[left] = self.layout.set_moving(moved, later[left])
+        return drawn.clamp(low, high)
 
     @torch.no_grad()
     def log_density(
         self, later: Float[Tensor, "batch d"], earlier: Float[Tensor, "batch d"], jump: int
     ) -> Float[Tensor, " batch"]:
-        """Return the log density of the draws; minus infinity on and beyond the range of the data, where they are
+        """Return the log density of what is proposed; minus infinity on and beyond the range of the data, where that is
         cut off.
         """
         number, s = torch.full((len(later),), jump, device=later.device), self.jumps[jump].earlier

@@ -82,6 +82,17 @@ def test_draws_stay_within_the_range_of_the_data(kernel, data, generator):
     assert (drawn <= kernel.high[0]).all()
 
 
+def test_hard_edges_of_initial_states_collect_no_draws(process, data, generator):
+    kernel = fit_vector_jumps(process, data["train"], SETTINGS)  # untrained: wide around the regression
+    kernel.low[0], kernel.high[0] = -0.5, 0.5
+    final, longest = data["test"].states(-1), 0
+    drawn, proposed = kernel.draw(final, longest, generator=generator), kernel.propose(final, longest)
+    shares = [float(((x == -0.5) | (x == 0.5)).any(1).double().mean()) for x in (drawn, proposed)]
+    assert shares[0] < shares[1] / 2
+    far = kernel.draw(100 * final, longest, generator=generator)  # and what the data cannot explain stays visible there
+    assert float(((far.abs() == 0.5).any(1)).double().mean()) > 0.8
+
+
 def test_a_saved_state_gives_the_same_draws(kernel, process, data):
     final = data["test"].states(-1, limit=5)
     again = empty_vector_jumps(process, data["train"].times, data["train"].layout, SETTINGS, seed=9)
