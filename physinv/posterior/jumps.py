@@ -105,7 +105,7 @@ class JumpPosterior:
             jump = self.kernel.jumps[i]
 
             def draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
-                return self.kernel.draw(x, i, generator=generator)
+                return self.kernel.propose(x, i, generator=generator)
 
             return Link(times[jump.later], times[jump.earlier], draw, lambda x, y: self.kernel.log_density(x, y, i))
 

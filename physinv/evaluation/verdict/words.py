@@ -187,9 +187,13 @@ def _intervals(samples: Tensor, truth: Tensor, layout: StateLayout, doubted: boo
 
 
 def _known(ours: Tensor, real: Tensor, layout: StateLayout) -> Tensor:
-    """Which numbers of each observation all samples have right, but for rounding: those that were observed exactly."""
-    rounding = _ROUNDING * torch.finfo(real.dtype).eps * real.abs().amax()
-    found = ((ours - real[:, None]).abs() <= rounding).all(1)
+    """Which numbers of each observation all samples have right, but for rounding: those that were observed exactly.
+
+    Channels and components may have units of their own, in which one's rounding is more than another's values.
+    """
+    over = [axis for axis in range(real.ndim) if axis != layout.channel_axis % real.ndim]
+    rounding = _ROUNDING * torch.finfo(real.dtype).eps * real.abs().amax(over, keepdim=True)
+    found = ((ours - real[:, None]).abs() <= rounding[:, None]).all(1)
     if layout.space or layout.positions or (atoms := find_atoms(real)) is None:
         return found
     choices = atoms.values.isfinite().sum(1) > 1  # of a few values, of which samples may well be sure

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from physinv.equations.sde import SDE
 from physinv.models.jumps.base import Jump
+from physinv.processes.simulator import Simulator
 
 
 def backward_solution(
@@ -23,6 +24,8 @@ def backward_solution(
     times: Float[Tensor, " time"],
     low: Float[Tensor, "time *state"],
     high: Float[Tensor, "time *state"],
+    *,
+    corrections: int = 0,
 ) -> Float[Tensor, "batch *state"]:
     """Return the backward solution at the earlier time of one jump; see :func:`backward_solutions`.
 
@@ -33,8 +36,10 @@ def backward_solution(
         times: Stored times, in units of time, float64.
         low: Lowest values allowed at each stored time.
         high: Highest values allowed at each stored time.
+        corrections: Of every step, towards the state from which the solver's own step leads to the later one.
     """
-    return backward_solutions(sde, x, jump.later, [jump.earlier], times, low, high)[jump.earlier]
+    ends = [jump.earlier]
+    return backward_solutions(sde, x, jump.later, ends, times, low, high, corrections=corrections)[jump.earlier]
 
 
 @torch.no_grad()
@@ -46,11 +51,16 @@ def backward_solutions(
     times: Float[Tensor, " time"],
     low: Float[Tensor, "time *state"],
     high: Float[Tensor, "time *state"],
+    *,
+    corrections: int = 0,
 ) -> dict[int, Float[Tensor, "batch *state"]]:
     """Solve the physics alone backward over stored intervals, clamped to a box after every step.
 
     Dissipative physics grows without bounds backward in time.  Within the box the backward solution stays where states
     can be.
+
+    The flow of the drift is not what made the data: the solver's step differs from it by the error of its order, which
+    may be many times the noise.  Corrections ``y <- y + x - step(y)`` invert the step itself.
 
     Args:
         sde: The physics.
@@ -60,6 +70,8 @@ def backward_solutions(
         times: Stored times, in units of time, float64.
         low: Lowest values allowed at each stored time.
         high: Highest values allowed at each stored time.
+        corrections: Of every step, towards the state from which the solver's own step leads to the later one; for
+            simulators whose data that step made.
 
     Returns:
         States at each of the earlier times, by its number.
@@ -79,9 +91,29 @@ def backward_solutions(
     begun, ended = (x.new_tensor([step[k] for step in path])[:, None].expand(-1, len(x)) for k in (1, 2))
     for (m, _, _), a, b in zip(path, begun, ended, strict=True):
         moved = sde.drift_flow(x, a, b)
+        if corrections and isinstance(sde, Simulator):
+            moved = _corrected(sde, moved, x, b, a, high[m] - low[m], corrections)
         if moved.device.type != "cpu" or not math.isfinite(float(moved.sum())):  # a sum is cheap where it is near
             moved = torch.where(moved.isfinite(), moved, x)
         x = torch.minimum(torch.maximum(moved, low[m]), high[m])  # clamp takes twice as long for two tensors
         if m in earlier:
             found[m] = x  # the last one that is reached within the interval stays
     return found
+
+
+def _corrected(
+    simulator: Simulator, start: Tensor, x: Tensor, t0: Tensor, t1: Tensor, unit: Tensor, corrections: int
+) -> Tensor:
+    """States from which the solver's step without noise leads nearer to given ones than from where they start.
+
+    Steps that are not short beside the rates of the physics are left as they are: corrections lead away there.
+    """
+    still, unit = start.new_zeros(simulator.draws, *start.shape), unit.clamp(min=torch.finfo(start.dtype).tiny)
+    gap = x - simulator.advance(start, t0, t1, still)
+    for _ in range(corrections):
+        tried = start + gap
+        left = x - simulator.advance(tried, t0, t1, still)
+        nearer = (left / unit).square().flatten(1).sum(1) < (gap / unit).square().flatten(1).sum(1)
+        nearer = nearer.reshape(-1, *[1] * (x.ndim - 1))
+        start, gap = torch.where(nearer, tried, start), torch.where(nearer, left, gap)
+    return start

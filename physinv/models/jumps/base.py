@@ -178,6 +178,21 @@ class JumpKernel(nn.Module):
             States at the earlier time.
         """
 
+    def propose(
+        self, later: Float[Tensor, "batch *state"], jump: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch *state"]:
+        """Draw earlier states by the law whose density :meth:`log_density` gives: what weights are made of.
+
+        Args:
+            later: States at the later time of the jump.
+            jump: Number of the jump in the table.
+            generator: Source of randomness, on the device of ``later``.
+
+        Returns:
+            States at the earlier time.
+        """
+        return self.draw(later, jump, generator=generator)
+
     @abstractmethod
     def mean(self, later: Float[Tensor, "batch *state"], jump: int) -> Float[Tensor, "batch *state"]:
         """Return the mean of the earlier state given each later state.
@@ -190,7 +205,7 @@ class JumpKernel(nn.Module):
     def log_density(
         self, later: Float[Tensor, "batch *state"], earlier: Float[Tensor, "batch *state"], jump: int
     ) -> Float[Tensor, " batch"]:
-        """Return the log density with which :meth:`draw` leads to given states; kernels without one refuse.
+        """Return the log density with which :meth:`propose` leads to given states; kernels without one refuse.
 
         Args:
             later: States at the later time of the jump.

@@ -17,6 +17,7 @@ from physinv.models.jumps.base import Jump, JumpKernel, jump_grids, jumps_of
 from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_loss, mixture_outputs
 from physinv.models.networks.build import build_network
 from physinv.processes.layout import StateLayout
+from physinv.processes.simulator import Simulator
 
 COMPONENTS = 8
 """Gaussians of the mixture of each jump."""
@@ -24,7 +25,11 @@ COMPONENTS = 8
 _WIDER = 0.25  # of the range of the data: by how much the backward solution may leave it on either side
 _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-4  # of the deviation of an earlier state: the smallest local unit
+_ANEW = 8  # times that a draw outside the range of the data is repeated
 _ROWS = 4096  # trajectories that locations and regressions are fitted to
+_CORRECTIONS = 2  # of every step of the backward solution, where the error of the solver's step counts
+_TRIED = 512  # trajectories that tell
+_COUNTS = 0.9  # median error of the corrected backward solution over that of the other, from which it does
 
 
 class VectorJumps(JumpKernel):
@@ -36,8 +41,8 @@ class VectorJumps(JumpKernel):
         x_s = m + U r,    r ~ sum_k w_k N(m_k, L^-1 D_k^2 L^-T),
 
     where the network gives the parameters of the mixture for ``x_t``, ``b``, ``asinh(U^-1 (b - m))`` and the jump.
-    Draws are kept within the range of the data at ``s``.  Static components of a draw are those of ``x_t``; the law is
-    one of the ``moving`` ones.
+    Draws are kept within the range of the data at ``s``: those outside are drawn anew.  Static components of a draw are
+    those of ``x_t``; the law is one of the ``moving`` ones.
 
     Args:
         network: The network.
@@ -46,6 +51,7 @@ class VectorJumps(JumpKernel):
         jumps: The table of jumps.
         layout: Layout of the states.
         components: Gaussians of each mixture.
+        corrections: Of every step of the backward solution.
 
     References:
         Bishop (1994), Mixture density networks.
@@ -73,10 +79,11 @@ class VectorJumps(JumpKernel):
         jumps: list[Jump],
         layout: StateLayout,
         components: int = COMPONENTS,
+        corrections: int = 0,
     ) -> None:
         super().__init__(network, sde, jumps)
         (d,), n, k, moving = layout.shape, len(times), len(jumps), _moving(layout)
-        self.layout, self.components = layout, components
+        self.layout, self.components, self.corrections = layout, components, corrections
         self.times = times.double().cpu()
         for name in ("low", "high", "centre", "unit"):
             self.register_buffer(name, torch.zeros(n, d))
@@ -91,7 +98,7 @@ class VectorJumps(JumpKernel):
 
     @property
     def built_with(self) -> dict[str, int]:
-        return {"components": self.components}
+        return {"components": self.components, "corrections": self.corrections}
 
     @torch.no_grad()
     def adapt(self, trajectories: Float[Tensor, "n time d"]) -> None:
@@ -102,6 +109,7 @@ class VectorJumps(JumpKernel):
         """
         x = trajectories
         self.low, self.high = x.amin(0), x.amax(0)
+        self.corrections = self._corrections(x)
         self.centre, self.unit = x.mean(0), _positive(x.std(0))
         for i, jump in enumerate(self.jumps):
             later, target = x[:, jump.later], x[:, jump.earlier]
@@ -141,7 +149,9 @@ class VectorJumps(JumpKernel):
         jumps, found = self.jumps, dict[Jump, Tensor]()
         for later in {jump.later for jump in jumps}:
             ends = [jump.earlier for jump in jumps if jump.later == later]
-            back = backward_solutions(self.sde, states[:, later], later, ends, self.times, *self._box())
+            back = backward_solutions(
+                self.sde, states[:, later], later, ends, self.times, *self._box(), corrections=self.corrections
+            )
             found |= {Jump(earlier, later): x for earlier, x in back.items()}
         return torch.stack([self._prepared(states[:, j.later], found[j], i) for i, j in enumerate(jumps)], dim=1)
 
@@ -208,20 +218,43 @@ class VectorJumps(JumpKernel):
     def draw(
         self, later: Float[Tensor, "batch d"], jump: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch d"]:
-        """Draw one earlier state for each later state; the mixtures of equal neighbours are computed once."""
+        """Draw one earlier state for each later state, within the range of the data.
+
+        What falls outside is drawn anew, so that hard edges of initial states collect no draws; what stays outside, as
+        for later states that are far from the data, ends at the edge, where it is noticed.
+        """
+        return self._drawn(later, jump, _ANEW, generator)
+
+    @torch.no_grad()
+    def propose(
+        self, later: Float[Tensor, "batch d"], jump: int, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch d"]:
+        return self._drawn(later, jump, 0, generator)
+
+    def _drawn(self, later: Tensor, jump: int, anew: int, generator: torch.Generator | None) -> Tensor:
+        """Draws; the mixtures of equal neighbours are computed once."""
         new = torch.ones(len(later), dtype=torch.bool, device=later.device)
         new[1:] = (later[1:] != later[:-1]).any(1)
         different, row = later[new], new.cumsum(0) - 1  # unique_consecutive takes a hundred times longer
         mixture, origin = self.mixture(self.prepare(different, jump))
-        s = self.jumps[jump].earlier
-        drawn = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
-        return self.layout.set_moving(drawn, later).clamp(self.low[s], self.high[s])
+        low, high = (end[self.jumps[jump].earlier] for end in (self.low, self.high))
+
+        moved = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
+        drawn = self.layout.set_moving(moved, later)
+        for _ in range(anew):
+            left = self.layout.moving(drawn - drawn.clamp(low, high)).any(1).nonzero()[:, 0]
+            if not len(left):
+                break
+            at = row[left]
+            moved = origin[at] + mixture.rows(at).draw(generator=generator) @ self.factor[jump].T
+            drawn[left] = self.layout.set_moving(moved, later[left])
+        return drawn.clamp(low, high)
 
     @torch.no_grad()
     def log_density(
         self, later: Float[Tensor, "batch d"], earlier: Float[Tensor, "batch d"], jump: int
     ) -> Float[Tensor, " batch"]:
-        """Return the log density of the draws; minus infinity on and beyond the range of the data, where they are
+        """Return the log density of what is proposed; minus infinity on and beyond the range of the data, where that is
         cut off.
         """
         number, s = torch.full((len(later),), jump, device=later.device), self.jumps[jump].earlier
@@ -242,7 +275,23 @@ class VectorJumps(JumpKernel):
 
     def _backward(self, later: Tensor, jump: int) -> Tensor:
         """The backward solution from later states."""
-        return backward_solution(self.sde, later, self.jumps[jump], self.times, *self._box())
+        ends = self.jumps[jump]
+        return backward_solution(self.sde, later, ends, self.times, *self._box(), corrections=self.corrections)
+
+    def _corrections(self, x: Tensor) -> int:
+        """How many corrections steps take: some where they bring the backward solution nearer to the earlier states.
+
+        Where noise is what separates the two they are left out, since they take as long as half of the solution.
+        """
+        if not (isinstance(self.sde, Simulator) and self.sde.startable):
+            return 0  # nobody knows by which solver the data were made
+        i = max(range(len(self.jumps)), key=lambda k: self.jumps[k].later - self.jumps[k].earlier)
+        ends, x = self.jumps[i], x[:_TRIED]
+        errors = []
+        for count in (0, _CORRECTIONS):
+            back = backward_solution(self.sde, x[:, ends.later], ends, self.times, *self._box(), corrections=count)
+            errors.append(self.layout.moving(back - x[:, ends.earlier]).abs().median(0).values)
+        return _CORRECTIONS if bool((errors[1] < _COUNTS * errors[0]).any()) else 0
 
     def _box(self) -> tuple[Tensor, Tensor]:
         """The box of backward solutions, somewhat wider than the data."""
@@ -299,6 +348,7 @@ def empty_vector_jumps(
     *,
     parts: tuple[int, ...] = (1, 2, 4),
     components: int = COMPONENTS,
+    corrections: int = 0,
     seed: Seed = 0,
 ) -> VectorJumps:
     """Build jump kernels that know no data yet: into these a saved state is loaded.
@@ -310,6 +360,7 @@ def empty_vector_jumps(
         settings: Training settings, of which those of the network count.
         parts: Numbers of jumps of the grids.
         components: Gaussians of the mixture of each jump.
+        corrections: Of every step of the backward solution.
         seed: Seed of the network's first weights.
 
     Returns:
@@ -320,7 +371,7 @@ def empty_vector_jumps(
     moving = _moving(layout)
     inputs, outputs = 2 * d + moving + 1 + len(jumps), mixture_outputs(moving, components)
     network = build_network(layout, inputs, outputs, settings, seed=seeds(seed).child("model", "network"))
-    return VectorJumps(network, sde, times, jumps, layout, components)
+    return VectorJumps(network, sde, times, jumps, layout, components, corrections)
 
 
 def _moving(layout: StateLayout) -> int:

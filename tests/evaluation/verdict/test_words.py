@@ -231,6 +231,14 @@ def test_what_was_observed_exactly_is_not_judged(generator):
     assert any("too few to say whether" in line for line in few.warnings)
 
 
+def test_a_small_unit_beside_a_large_one_is_not_taken_for_an_exact_observation(generator):
+    """Rounding of a heat content of 1e6 J is more than a whole concentration of 1e-6 mol/l."""
+    truth, samples, seen = posterior(generator)
+    unit = torch.tensor([1e-6, 1.0, 1e6])
+    found = verdict(unit * samples, unit * truth, VECTOR, rivals(unit * truth, unit * seen, generator), {"crps": 0.1})
+    assert not any("observed exactly" in line for line in found.sentences)
+
+
 def test_choices_among_few_values_are_judged_where_samples_are_sure(generator):
     """Of one of two places samples may be sure; that is no exact observation, and their intervals count."""
     layout = VectorLayout("x", 1)

@@ -82,6 +82,17 @@ def test_draws_stay_within_the_range_of_the_data(kernel, data, generator):
     assert (drawn <= kernel.high[0]).all()
 
 
+def test_hard_edges_of_initial_states_collect_no_draws(process, data, generator):
+    kernel = fit_vector_jumps(process, data["train"], SETTINGS)  # untrained: wide around the regression
+    kernel.low[0], kernel.high[0] = -0.5, 0.5
+    final, longest = data["test"].states(-1), 0
+    drawn, proposed = kernel.draw(final, longest, generator=generator), kernel.propose(final, longest)
+    shares = [float(((x == -0.5) | (x == 0.5)).any(1).double().mean()) for x in (drawn, proposed)]
+    assert shares[0] < shares[1] / 2
+    far = kernel.draw(100 * final, longest, generator=generator)  # and what the data cannot explain stays visible there
+    assert float(((far.abs() == 0.5).any(1)).double().mean()) > 0.8
+
+
 def test_a_saved_state_gives_the_same_draws(kernel, process, data):
     final = data["test"].states(-1, limit=5)
     again = empty_vector_jumps(process, data["train"].times, data["train"].layout, SETTINGS, seed=9)
@@ -104,6 +115,27 @@ def test_the_backward_undoes_the_physics_and_stays_in_its_box():
     tight = backward_solution(process, 50 * forward[:, -1], Jump(0, n - 1), process.times, low / 3, high / 3)
     assert tight.isfinite().all()
     assert (tight.abs() <= 1).all()
+
+
+def test_corrections_undo_the_step_of_the_solver_and_are_taken_where_noise_is_less_than_its_error():
+    quiet, noisy = DoubleWell(temperature=1e-9, steps=8), DoubleWell(temperature=0.3, steps=8)
+    x = torch.linspace(-1.5, 1.5, 300)[:, None]
+    errors, counts = [], []
+    for process in (quiet, noisy):
+        path = process.run(x, generator=torch.Generator().manual_seed(0))
+        kernel = empty_vector_jumps(process, process.times, process.layout, SETTINGS)
+        kernel.adapt(path)
+        counts.append(kernel.built_with["corrections"])
+        if process is quiet:
+            n, low, high = len(process.times), torch.full((9, 1), -3.0), torch.full((9, 1), 3.0)
+            for corrections in (0, 2):
+                back = backward_solution(
+                    process, path[:, -1], Jump(0, n - 1), process.times, low, high, corrections=corrections
+                )
+                errors.append(float((back - x).abs().median()))
+    assert counts[0] > 0
+    assert counts[1] == 0
+    assert errors[1] < 0.1 * errors[0]
 
 
 def test_jumps_prepared_together_are_as_each_alone(data):
