@@ -229,6 +229,9 @@ class _Referee:
         n = min(observations, max(few, _NUMBERS // math.prod(problem.train.shape)))
         self.truth, self.final = (_spread(problem, i, n).to(problem.device) for i in (0, -1))
         self.problem, self.draws = problem, draws
+        known = self.truth if len(self.truth) > 1 else problem.train.states(0).to(self.truth)  # one has no spread
+        spread = problem.train.layout.pooled((known - known.mean(0)).square()).sqrt()
+        self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         found = self._scores(linear)
         self.unit = (1.0, 1.0) if found is None else (float(found[0].mean()), found[1])
         self.linear = None if found is None else found[0]
@@ -238,22 +241,23 @@ class _Referee:
         scores = self._scores(answer)
         if scores is None:
             return Trial(name, share, failed="its samples are not finite")
-        each, energy = scores
-        found = (float(each.mean()), energy)
-        relative = sum(s / u if u > 0 else math.inf for s, u in zip(found, self.unit, strict=True)) / len(found)
+        each, energy, *found = scores
+        both = (float(each.mean()), energy)
+        relative = sum(s / u if u > 0 else math.inf for s, u in zip(both, self.unit, strict=True)) / len(both)
         gap = each - (each if self.linear is None else self.linear)
         error = float(mean_error(gap)) / self.unit[0] if self.unit[0] > 0 and len(gap) > 1 else 0.0
         return Trial(name, share, *found, relative, error)
 
     @torch.no_grad()
     def missed(self, answer: Answer) -> float:
-        """Mean modulus of the errors of the mean of an answer."""
-        scored = self.problem.train.layout.scored
-        return float((scored(answer.mean(self.final)) - scored(self.truth)).abs().mean())
+        """Mean modulus of the errors of the mean of an answer, in deviations of each channel or component."""
+        gap = (answer.mean(self.final) - self.truth) / self.spread
+        return float(self.problem.train.layout.scored(gap).abs().mean())
 
     @torch.no_grad()
-    def _scores(self, answer: Answer) -> tuple[Tensor, float] | None:
-        """Fair CRPS of each observation, and energy score, of what moves; every answer draws from the same stream.
+    def _scores(self, answer: Answer) -> tuple[Tensor, float, float, float] | None:
+        """Fair CRPS of each observation, and energy score, of what moves, in deviations of each channel or component,
+        which may have units of their own, and in their units; every answer draws from the same stream.
 
         Newton's steps behind what was learned are dear, and were judged when they were chosen: what they are behind is
         scored.
@@ -263,8 +267,13 @@ class _Referee:
         samples = answer.sample(self.final, self.draws, generator=generator)
         if not bool(samples.isfinite().all()):
             return None
-        drawn, truth = (self.problem.train.layout.scored(x) for x in (samples, self.truth))
-        return crps_map(drawn, truth).flatten(1).mean(1), float(energy_score(drawn, truth))
+        scored = self.problem.train.layout.scored
+        every = crps_map(samples, self.truth)
+        plain, even = (
+            float(energy_score(*(scored(x / unit) for x in (samples, self.truth))))
+            for unit in (torch.ones_like(self.spread), self.spread)
+        )
+        return scored(every / self.spread).flatten(1).mean(1), even, float(scored(every).mean()), plain
 
 
 def _spread(problem: Problem, time_index: int, n: int) -> Tensor:

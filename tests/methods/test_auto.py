@@ -70,12 +70,12 @@ def candidate(name, shift_of, monkeypatch):
 
 
 def test_the_best_candidate_gets_the_rest_of_the_budget(problem, monkeypatch):
-    good = candidate("good", lambda steps: 10 / steps, monkeypatch)
+    good = candidate("good", lambda steps: 3 / steps, monkeypatch)
     bad = candidate("bad", lambda steps: 2.0, monkeypatch)
     chosen = fit_auto(problem, candidates=("bad", "good"), share=0.2)
     assert (good, bad) == ([20, 60], [20])
     assert chosen.method == "good"
-    assert chosen.answer.shift == pytest.approx(10 / 60)
+    assert chosen.answer.shift == pytest.approx(3 / 60)
     assert [(t.method, t.share) for t in chosen.trials] == [
         ("linear", 0.0),
         ("bad", 0.2),
@@ -133,6 +133,25 @@ def test_windows_that_all_overlap_say_little_for_the_linear_estimate(stride, shi
     found = fit_auto(Problem(TWO, cut["train"], cut["valid"], QUICK, Budget(steps=100)), candidates=("other",))
     assert found.trials[1].relative > 1
     assert found.method == ("other" if kept else "linear")
+
+
+def test_a_component_in_large_units_does_not_decide_alone(data, tmp_path, monkeypatch):
+    """Draws that are right in a component of millions and far off in the other one, and the other way round."""
+    unit = torch.tensor([1e6, 1.0])
+    states = {split: data[split].trajectories() * unit for split in ("train", "valid")}
+    cut = recorded(tmp_path, TWO.layout, data["train"].times, states)
+
+    class Units(Off):
+        def sample(self, final, n, *, generator=None):
+            return super().sample(final / unit, n, generator=generator) * unit
+
+        def mean(self, final):
+            return super().mean(final / unit) * unit
+
+    for name, shift in (("first", [0.0, 3.0]), ("second", [0.1, 0.0])):
+        monkeypatch.setitem(METHODS._parts, name, lambda problem, shift=shift: Units(torch.tensor(shift)))
+    problem = Problem(TWO, cut["train"], cut["valid"], QUICK, Budget(steps=100))
+    assert fit_auto(problem, candidates=("first", "second"), share=0.2).method == "second"
 
 
 def test_scores_are_those_of_the_samples(tmp_path):

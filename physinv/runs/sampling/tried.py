@@ -194,8 +194,8 @@ def unlike(process: Simulator, record: ObservationRecord, y: Float[Tensor, "rows
         return []
     return [
         f"{int(far.sum())} of {int(y.isfinite().sum())} observed numbers lie outside of the range of what "
-        f"{len(states)} new trajectories show, by up to {float(beyond[far].max()):.3g} times its width: another unit, an "
-        "offset, or another system?"
+        f"{len(states)} new trajectories show, by up to {float(beyond[far].max()):.3g} times its width: another unit, "
+        "an offset, or another system?"
     ]
 
 
