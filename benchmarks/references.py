@@ -111,7 +111,7 @@ SYSTEMS = {
     "allen-cahn-16": lambda: of_dataset(
         "allen-cahn", 8, {"size": 16}, substeps=4, **FIELD | {"iterations": 128, "warm_up": 80}
     ),
-    "burgers-2d-12": lambda: of_dataset("burgers-2d", 4, PLANE, substeps=8, **LONG | {"late": 0.5, "iterations": 150}),
+    "burgers-2d-12": lambda: of_dataset("burgers-2d", 8, PLANE, substeps=8, **LONG | {"late": 0.5, "iterations": 150}),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
     "swift-hohenberg": lambda: of_stranger("SwiftHohenberg", STRANGER, 24, substeps=4, **FIELD | {"iterations": 96}),
     "excitable-medium": lambda: of_stranger("ExcitableMedium", STRANGER, 16, substeps=5, **FIELD | {"iterations": 96}),
