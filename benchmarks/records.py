@@ -34,8 +34,10 @@ SCRIPTS = {  # of records whose script has another name
         for system in (
             "allen-cahn-16",
             "burgers",
+            "burgers-2d-12",
             "excitable-medium",
             "kpz-16",
+            "kuramoto-sivashinsky-waves",
             "navier-stokes-16",
             "particles-3",
             "swift-hohenberg",

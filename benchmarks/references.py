@@ -98,6 +98,7 @@ LONG = {"begin": 8, "late": 0.25, "iterations": 220, "warm_up": 50, "most": 1}
 PLANE = {"size": 12, "viscosity": 0.16, "scale": 2.0}  # shocks two grid spacings wide
 MILD = {"size": 16, "scale": 1.5, "strength": 1.0, "diffusivity": 0.2, "noise": 0.06}  # resolved
 SPUN = {"chains": 4, "particles": 16, "iterations": 128, "warm_up": 1, "most": 1}
+KS, SPIN_UP, WAVES = "kuramoto-sivashinsky", {"size": 32, "spin_up": 20.0}, {"size": 32, "spin_up": 0.0, "horizon": 7.5}
 STRANGER = {"train": 2000, "valid": 200, "test": 100}
 SMALL = {"chains": 4, "particles": 32, "iterations": 64, "most": 2}
 
@@ -105,13 +106,12 @@ SYSTEMS = {
     "burgers": lambda: of_recipe("burgers", 100, substeps=12, **FIELD),
     "kpz": lambda: of_dataset("kpz", 6, substeps=12, **LONG),
     "kpz-16": lambda: of_dataset("kpz", 16, MILD, substeps=4, **LONG | {"iterations": 150}),
-    "kuramoto-sivashinsky-32": lambda: of_dataset(
-        "kuramoto-sivashinsky", 4, {"size": 32, "spin_up": 20.0}, before=20.0, substeps=8, **SPUN
-    ),
+    "kuramoto-sivashinsky-32": lambda: of_dataset(KS, 4, SPIN_UP, before=20.0, substeps=8, **SPUN),
+    "kuramoto-sivashinsky-waves": lambda: of_dataset(KS, 24, WAVES, substeps=6, **FIELD | {"iterations": 96}),
     "allen-cahn-16": lambda: of_dataset(
         "allen-cahn", 8, {"size": 16}, substeps=4, **FIELD | {"iterations": 128, "warm_up": 80}
     ),
-    "burgers-2d-12": lambda: of_dataset("burgers-2d", 4, PLANE, substeps=8, **LONG | {"late": 0.5, "iterations": 150}),
+    "burgers-2d-12": lambda: of_dataset("burgers-2d", 8, PLANE, substeps=8, **LONG | {"late": 0.5, "iterations": 150}),
     "navier-stokes-16": lambda: of_dataset("navier-stokes", 8, {"size": 16, "wavenumber": 2}, substeps=4, **FIELD),
     "swift-hohenberg": lambda: of_stranger("SwiftHohenberg", STRANGER, 24, substeps=4, **FIELD | {"iterations": 96}),
     "excitable-medium": lambda: of_stranger("ExcitableMedium", STRANGER, 16, substeps=5, **FIELD | {"iterations": 96}),
