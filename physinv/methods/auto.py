@@ -241,12 +241,12 @@ class _Referee:
         scores = self._scores(answer)
         if scores is None:
             return Trial(name, share, failed="its samples are not finite")
-        each, energy, *found = scores
+        each, energy, *plain = scores
         both = (float(each.mean()), energy)
         relative = sum(s / u if u > 0 else math.inf for s, u in zip(both, self.unit, strict=True)) / len(both)
         gap = each - (each if self.linear is None else self.linear)
         error = float(mean_error(gap)) / self.unit[0] if self.unit[0] > 0 and len(gap) > 1 else 0.0
-        return Trial(name, share, *found, relative, error)
+        return Trial(name, share, plain[0], plain[1], relative, error)
 
     @torch.no_grad()
     def missed(self, answer: Answer) -> float:
