@@ -6,8 +6,9 @@ Rows are cases, points and noise (shares of the deviation of x_T), and ways:
 
 - ``two stages``: what `reconstruct --observe` does with a run of whole states, beginning at an ensemble Kalman update;
 - ``any sensors``: a run that was trained with random masks; ``refined``: with `--refine`, Monte Carlo from each draw;
-- ``any sensors, then gauss-newton``: a minimum over whole paths from each draw, and a draw of Laplace's law around it;
-- ``any sensors, then mcmc``: chains of Monte Carlo that begin at its draws, of the first few observations;
+- ``any sensors, then gauss-newton``: a minimum over whole paths from each draw, and a draw of Laplace's law around it,
+  of the first few observations;
+- ``any sensors, then mcmc``: chains of Monte Carlo that begin at its draws, of the same;
 - ``gauss-newton``: what `reconstruct --method gauss-newton --observe` does;
 - ``guided prior``: what `reconstruct --method dps --prior` does.
 
@@ -66,7 +67,7 @@ WAYS = (
     "guided prior",
 )
 RANGE = (0.0005, 1.5)  # of the noise that the run for any sensors is trained for, in deviations of x_T
-MCMC = {"chains": 2, "iterations": 20, "warm_up": 10, "most": 1, "late": 1.0}
+MCMC = {"chains": 2, "iterations": 16, "warm_up": 8, "most": 1, "late": 1.0}
 REFINED = 40  # gradients of Monte Carlo for each draw
 DOWN = 6  # Gauss-Newton steps from each draw
 
@@ -138,7 +139,7 @@ def fitted(args: argparse.Namespace, folder: Path, data: dict[str, TrajectoryDat
 
 def table(args: argparse.Namespace, folder: Path, tell: Callable[[str, dict[str, float]], None]) -> None:
     """Train, and score every way in every case."""
-    changes, where = {"size": args.size, "steps": 4}, folder / "data"
+    changes, where = {"size": args.size, "steps": args.steps, "inner": args.inner}, folder / "data"
     if where.exists():
         data = {name: TrajectoryDataset(where / "data" / name).load() for name in ("train", "valid", "test")}
     else:
@@ -171,7 +172,8 @@ def table(args: argparse.Namespace, folder: Path, tell: Callable[[str, dict[str,
                     call = functools.partial(of_run, runs[ANY], data["test"], folder / "r.hdf5", asked)
                 case "any sensors, then gauss-newton":
                     assert begin is not None
-                    call = functools.partial(lowered, process, record, y, begin, args.seed)
+                    some = slice(args.chained)
+                    call = functools.partial(lowered, process, record, y[some], begin[some], args.seed)
                 case _:
                     assert begin is not None
                     chains = runs["mcmc"].answer.given(record).explore
@@ -183,8 +185,10 @@ def table(args: argparse.Namespace, folder: Path, tell: Callable[[str, dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("size", 16), ("observations", 16), ("samples", 8), ("train", 200), ("chained", 2)):
+    for name, default in (("size", 16), ("steps", 2), ("inner", 4), ("observations", 16), ("samples", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--train", type=int, default=200, help="trajectories (default %(default)s)")
+    parser.add_argument("--chained", type=int, default=3, help="observations of the ways that begin at draws")
     parser.add_argument("--cases", type=int, default=len(CASES), help="the first so many of the cases")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--updates", type=int, default=600, help="of each training (default %(default)s)")
