@@ -118,7 +118,7 @@ def test_what_a_method_warns_of_is_told_and_kept(trained, tmp_path):
     run, told = fit_run(*splits, method="gauss-newton", options={"outer": 0}), list[str]()
     plan = SamplingPlan(samples=2, observe="sensors:0.5", observed_noise=1e-3, certify=0, limit=3)
     reconstruct(run, data, tmp_path / "x.hdf5", plan, warn=told.append)
-    assert any("misses what is observed, in" in line for line in told)
+    assert any("the most probable state was not found, in" in line for line in told)
     assert read_reconstruction(tmp_path / "x.hdf5").info["warnings"] == told
 
 

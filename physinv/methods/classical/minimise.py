@@ -293,21 +293,29 @@ def gauss_newton(
     return u
 
 
-def misses(residual: Float[Tensor, "batch r"], numbers: Int[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
-    """Return which points miss what is observed by far more than its errors.
+def misses(
+    u: Float[Tensor, "batch d"], residual: Float[Tensor, "batch r"], numbers: Int[Tensor, " batch"]
+) -> Bool[Tensor, " batch"]:
+    """Return which points cannot be the minimum, since the truth has less.
 
-    ``|r|^2`` is chi-squared at the truth, with as many degrees of freedom as there are observed numbers, and smaller at
-    the minimum of ``J``.  So no truth is needed to tell a minimum with which nothing can be right.
+    ``|r|^2`` of the truth is chi-squared with as many degrees of freedom as there are observed numbers, ``2 J`` with
+    those of ``u`` beside.  Both are smaller at the minimum of ``J``, the first on average.  So no truth is needed to
+    tell a point with which nothing can be right.
 
     Args:
-        residual: Residuals ``r`` of points.
+        u: Points, in whitened coordinates.
+        residual: Residuals ``r`` of them.
         numbers: How many numbers of each are observed.
 
     Returns:
-        Whether ``|r|^2`` is more than twice that number and five of its standard deviations.
+        Whether ``|r|^2`` is more than twice its mean at the truth, or ``2 J`` more than that, and five standard
+        deviations.
     """
-    count = numbers.double()
-    return ~(residual.double().square().sum(1) <= _MISSED * count + _CHANCE * (2 * count).sqrt())
+    seen, every = numbers.double(), numbers.double() + u.shape[1]
+    squares = residual.double().square().sum(1)
+    total = squares + u.double().square().sum(1)
+    right = squares <= _MISSED * seen + _CHANCE * (2 * seen).sqrt()
+    return ~(right & (total <= every + _CHANCE * (2 * every).sqrt()))
 
 
 def sharpened(
@@ -338,21 +346,27 @@ def sharpened(
     return u
 
 
-def warn_of_misses(residual: Float[Tensor, "batch r"], numbers: Int[Tensor, " batch"], remedy: str) -> None:
-    """Warn of minima that miss what is observed by far more than its errors.
+def warn_of_misses(
+    u: Float[Tensor, "batch d"], residual: Float[Tensor, "batch r"], numbers: Int[Tensor, " batch"], remedy: str
+) -> None:
+    """Warn of points that cannot be the minimum.
 
     Args:
-        residual: Residuals at the minima.
+        u: Points, in whitened coordinates.
+        residual: Residuals of them.
         numbers: How many numbers of each are observed.
         remedy: What can be done.
     """
-    off = misses(residual, numbers)
+    off = misses(u, residual, numbers)
     if count := int(off.sum()):
-        size = (residual.double().square().sum(1) / numbers).sqrt()[off]
+        missed, away = (
+            float((x[off].double().square().sum(1) / n).sqrt().median())
+            for x, n in ((residual, numbers[off]), (u, u.shape[1]))
+        )
         warnings.warn(
-            f"the most probable state misses what is observed, in {count} of {len(off)} by {float(size.median()):.2g} "
-            f"times its errors in the median (1 or less: right): the search ended in a wrong valley or too early, or "
-            f"errors are larger than given; {remedy}.",
+            f"the most probable state was not found, in {count} of {len(off)}: in the median it misses what is "
+            f"observed by {missed:.2g} times its errors, {away:.2g} deviations from the mean of the prior (a true state: 1 and "
+            f"1); the search ended in a wrong valley or too early, or errors are larger than given; {remedy}.",
             stacklevel=4,
         )
 

@@ -12,6 +12,9 @@ assimilation: Pires, Vautard and Talagrand 1996); Gaussian laws of later states 
 errors count as larger than they are, and as what they are in the end.  The searches are preconditioned by the mean of
 ``1 + K^T K``, ``K = dr/du``, over what the layout of the states calls alike (modes of periodic fields), from products
 of ``K^T`` with white noise.
+
+Where a search ends in a wrong valley all the same, which the size of what is missed tells
+(:func:`~physinv.methods.classical.minimise.misses`), the initial state is sought once more, from draws of the prior.
 """
 
 from __future__ import annotations
@@ -146,9 +149,9 @@ class StrongConstraint(RecordAnswer):
         ]
 
     def _minimum(self, objective: RecordObjective) -> Tensor:
-        """The minimum of each row; of those that miss what is observed the lower one of two ways."""
+        """The minimum of each row; of those that cannot be it the lower one of two ways."""
         u = self._backward(objective)
-        off = misses(objective.residual(u), _seen(objective))
+        off = misses(u, objective.residual(u), _seen(objective))
         if bool(off.any()):
             some = replace(objective, seen=objective.seen[off])
             other = self._sharpened(some)
@@ -241,8 +244,8 @@ def _seen(objective: RecordObjective) -> Tensor:
 
 def _say_misses(found: Sequence[tuple[RecordObjective, Tensor]]) -> None:
     """Warn of minima that are none of the posterior's."""
-    residuals, counts = [some.residual(u).detach() for some, u in found], [_seen(some) for some, _ in found]
-    warn_of_misses(torch.cat(residuals), torch.cat(counts), "raise `iterations` or `outer`, or take mcmc")
+    parts = zip(*((u, some.residual(u).detach(), _seen(some)) for some, u in found), strict=True)
+    warn_of_misses(*(torch.cat(part) for part in parts), "raise `iterations` or `outer`, or take mcmc")
 
 
 def _better(objective: RecordObjective, u: Tensor, other: Tensor) -> Tensor:

@@ -154,9 +154,9 @@ class Variational(Answer):
             parts.append(self.minimise(objective, torch.where(fallback[:, None], nothing, guess)))
             missed.append(objective.residual(parts[-1]).detach())
         if self.told:
-            residual = torch.cat(missed)
+            u, residual = torch.cat(parts), torch.cat(missed)
             numbers = torch.full_like(residual[:, 0], residual.shape[1], dtype=torch.long)
-            warn_of_misses(residual, numbers, "raise `iterations` or `outer`, or take mcmc")
+            warn_of_misses(u, residual, numbers, "raise `iterations` or `outer`, or take mcmc")
         return torch.cat(parts)
 
 

@@ -108,7 +108,7 @@ class WeakConstraint(RecordAnswer):
             heights = torch.stack([values(objective, c) for c in minima])
             best = torch.stack(minima)[heights.argmin(0), torch.arange(len(seen), device=seen.device)]
             law = linearise(objective, best)
-            off = misses(law.residual, seen.isfinite().sum(1)).nonzero()[:, 0]
+            off = misses(best, law.residual, seen.isfinite().sum(1)).nonzero()[:, 0]
             if len(off):
                 best[off] = self._sharpened(objective.rows(off), best[off], generator)
                 law = linearise(objective, best)
@@ -175,7 +175,10 @@ def lowered(objective: PathObjective, c: Float[Tensor, "batch D"], iterations: i
 def _say_misses(found: Sequence[tuple[PathObjective, Laplace]]) -> None:
     """Warn of minima that are none of the posterior's."""
     counts = torch.cat([some.seen.isfinite().sum(1) for some, _ in found if some.seen is not None])
-    warn_of_misses(torch.cat([law.residual for _, law in found]), counts, "take mcmc")
+    points, residuals = (
+        torch.cat(part) for part in zip(*((law.centre, law.residual) for _, law in found), strict=True)
+    )
+    warn_of_misses(points, residuals, counts, "take mcmc")
 
 
 def _say(off: Float[Tensor, "batch n"]) -> None:
