@@ -365,8 +365,8 @@ def warn_of_misses(
         )
         warnings.warn(
             f"the most probable state was not found, in {count} of {len(off)}: in the median it misses what is "
-            f"observed by {missed:.2g} times its errors, {away:.2g} deviations from the mean of the prior (a true state: 1 and "
-            f"1); the search ended in a wrong valley or too early, or errors are larger than given; {remedy}.",
+            f"observed by {missed:.2g} times its errors, {away:.2g} deviations from the mean of the prior (a true "
+            f"state: 1 and 1); the search ended in a wrong valley or too early, or errors are larger than given; {remedy}.",
             stacklevel=4,
         )
 
