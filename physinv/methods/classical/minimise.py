@@ -364,9 +364,9 @@ def warn_of_misses(
             for x, n in ((residual, numbers[off]), (u, u.shape[1]))
         )
         warnings.warn(
-            f"the most probable state was not found, in {count} of {len(off)}: in the median it misses what is "
-            f"observed by {missed:.2g} times its errors, {away:.2g} deviations from the mean of the prior (a true "
-            f"state: 1 and 1); the search ended in a wrong valley or too early, or errors are larger than given; {remedy}.",
+            f"the most probable state was not found, in {count} of {len(off)}: in the median it misses what is seen "
+            f"by {missed:.2g} times its errors, {away:.2g} deviations from the prior's mean (a true state: 1 and 1); "
+            f"the search ended in a wrong valley or too early, or errors are larger than given; {remedy}.",
             stacklevel=4,
         )
 
