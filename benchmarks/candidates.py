@@ -72,6 +72,7 @@ RANGE = (0.0005, 1.5)  # of the noise that the run for any sensors is trained fo
 MCMC = {"chains": 2, "iterations": 8, "warm_up": 4, "most": 1, "late": 1.0}
 REFINED = 40  # gradients of Monte Carlo for each draw
 DOWN = 4  # Gauss-Newton steps from each draw
+OTHERS = 20  # sets of draws of the prior that tell what is chance
 OUTER = 5  # of `gauss-newton`
 
 
@@ -153,6 +154,11 @@ def table(args: argparse.Namespace, folder: Path, tell: Callable[[str, dict[str,
     prior = process.initial(len(truth) * n, generator=torch.Generator().manual_seed(args.seed))
     prior = prior.reshape(-1, n, *truth.shape[1:])
     tell("nothing: prior", scores(prior, truth, prior, 0.0))
+    for count in (len(truth), args.chained):
+        sets = [process.initial(count * n, generator=torch.Generator().manual_seed(1 + i)) for i in range(OTHERS)]
+        found = [scores(x.reshape(-1, n, *truth.shape[1:]), truth, prior, 0.0) for x in sets]
+        worst = max(found, key=lambda row: row["over the prior's"])
+        tell(f"nothing: the worst of {OTHERS} other sets of the prior, {count} observations", worst)
 
     # Every case, every way.
     for observe, share in (CASES[i - 1] for i in args.cases):

@@ -244,8 +244,9 @@ def _seen(objective: RecordObjective) -> Tensor:
 
 def _say_misses(found: Sequence[tuple[RecordObjective, Tensor]]) -> None:
     """Warn of minima that are none of the posterior's."""
-    parts = zip(*((u, some.residual(u).detach(), _seen(some)) for some, u in found), strict=True)
-    warn_of_misses(*(torch.cat(part) for part in parts), "raise `iterations` or `outer`, or take mcmc")
+    residuals = torch.cat([some.residual(u).detach() for some, u in found])
+    points, counts = torch.cat([u for _, u in found]), torch.cat([_seen(some) for some, _ in found])
+    warn_of_misses(points, residuals, counts, "raise `iterations` or `outer`, or take mcmc")
 
 
 def _better(objective: RecordObjective, u: Tensor, other: Tensor) -> Tensor:
