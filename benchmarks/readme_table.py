@@ -330,6 +330,7 @@ def wrapping(result: Result) -> Table:
 PUBLISHED_TASKS = (
     ("dapper", "DAPPER: twin experiments, root mean square errors of filters"),
     ("rozet-louppe", "Rozet and Louppe: Lorenz 1963 seen by one number"),
+    ("rozet-louppe-likelihoods", "Rozet and Louppe: log p(y|x) of more observations"),
     ("mosaic", "Mosaic: three-dimensional Navier-Stokes, the whole final state seen"),
     ("afdps", "AFDPS: Navier-Stokes on 32 x 32 points, every second one seen"),
     ("inversebench", "InverseBench: forced Navier-Stokes, some points seen"),
@@ -369,7 +370,7 @@ DETAILS = (
     ("heat-partial", partial),
     ("sensors-burgers", sensors("Burgers' equation")),
     ("navier-partial", navier),
-    ("candidates", rows_by_name("Navier-Stokes 16 x 16, few sensors: the ways to x_0")),
+    ("candidates", rows_by_name("Navier-Stokes 12 x 12, few sensors: the ways to x_0")),
     ("several-times", grouped("Observations at several times", "Ornstein-Uhlenbeck, four sensors")),
     ("several-times", grouped("Observations at several times", "heat 16")),
     ("own-records", rows_by_name("Nonlinear processes, sensors at two times: runs that are trained for them or not")),

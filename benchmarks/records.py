@@ -26,6 +26,7 @@ SCRIPTS = {  # of records whose script has another name
         for name in ("time-to-accuracy", "small-trajectories", "memory", "overhead", "physics-backward")
     },
     **{f"published-{task}": "published" for task in ("dapper", "rozet-louppe", "mosaic", "afdps", "inversebench")},
+    "published-rozet-louppe-likelihoods": "published",
     **{f"sensors-{system}": "sensors" for system in ("burgers", "navier-stokes")},
     **{f"plane-{system}": "planes" for system in ("navier-stokes", "burgers-2d", "burgers-2d-16", "navier-stokes-16")},
     **{f"jump-ablation-{system}": "jump_ablation" for system in ("burgers", "kpz")},

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
     parser.add_argument("--options", default="{}", help="arguments of the task, as JSON")
+    parser.add_argument("--name", help="of the record (default: published-TASK)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     task = importlib.import_module(args.task.replace("-", "_"))
@@ -52,7 +53,7 @@ def main() -> None:
                 "published": task.PUBLISHED,
                 "seconds": time.perf_counter() - begun,
             }
-            write(args.out / f"published-{args.task}.json", head, found)
+            write(args.out / f"{args.name or f'published-{args.task}'}.json", head, found)
 
 
 if __name__ == "__main__":

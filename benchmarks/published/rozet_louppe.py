@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +30,7 @@ from physinv.methods.classical.monte_carlo.particle_smoother import ParticleSmoo
 from simulators.vectors.lorenz import Lorenz63
 
 STEP, STATES = 0.025, 65
-PARTICLES, DRAWS = 4096, 64  # for each of the observations whose likelihoods are averaged
+DRAWS = 64  # for each of the observations whose likelihoods are averaged
 SETTINGS = {"few": (8, 0.05), "many": (1, 0.25)}
 PUBLISHED = {
     "few: log p(x)": 81.8,
@@ -56,42 +57,58 @@ class NoisySteps(Lorenz63):
 
 
 def figures(
-    seed: int, observations: int = 4, draws: int = 1024, particles: int = 16_384, likelihoods: int = 16
+    seed: int,
+    observations: int = 4,
+    draws: int = 1024,
+    particles: int = 16_384,
+    likelihoods: int = 16,
+    for_likelihoods: int = 4096,
+    settings: Sequence[str] = tuple(SETTINGS),
 ) -> dict[str, float]:
-    """The figures of some observations, and log p(y|x) of more of them."""
+    """The figures of some observations, and log p(y|x) of more of them, with particles ``for_likelihoods``.
+
+    Without observations there is log p(y|x) alone.
+    """
     times = [round(STEP * i, 6) for i in range(STATES)]
     process = NoisySteps(noise=1.0, spread=1.0, spin_up=STEP * 1024, horizon=times[-1], steps=STATES - 1)
     generator = seeds(seed).child("comparison", "example").generator()
-    truth = process.simulate(observations, times, generator=generator)
+    truth = process.simulate(max(observations, 1), times, generator=generator)
     found: dict[str, float] = {}
-    for name, (every, noise) in SETTINGS.items():
+    for name in settings:
+        every, noise = SETTINGS[name]
         sensor = pi.Observation(lambda x: x[:, :1] / 8, noise)
         record = pi.ObservationRecord(*((t, sensor) for t in times[::every]))
-        y = record.observe(truth[:, ::every], generator=generator)
-        smoother = ParticleSmoother(process, record, particles)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            x, other = (smoother.sample_at(y, draws, times, generator=generator) for _ in range(2))
-            kept = torch.cat(
-                [c.draw(draws, times, generator=generator) for c in smoother.clouds(y, times, generator=generator)]
-            )
-        found[f"{name}: log p(x)"] = float(log_prior(process, x).mean())
-        seen = record.log_prob(y.repeat_interleave(draws, 0), x[:, :, ::every].flatten(0, 1))
-        found[f"{name}: log p(y|x)"] = float(seen.mean())
-        found |= {f"{name}: {key}": v for key, v in plausible(process, record, likelihoods, seed).items()}
-        found[f"{name}: distance of two runs"] = distance(x, other)
-        found[f"{name}: distance to particles with their past"] = distance(x, kept)
+        found |= {
+            f"{name}: {key}": value
+            for key, value in plausible(process, record, likelihoods, for_likelihoods, seed).items()
+        }
+        if observations:
+            y = record.observe(truth[:observations, ::every], generator=generator)
+            smoother = ParticleSmoother(process, record, particles)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                x, other = (smoother.sample_at(y, draws, times, generator=generator) for _ in range(2))
+                kept = torch.cat(
+                    [c.draw(draws, times, generator=generator) for c in smoother.clouds(y, times, generator=generator)]
+                )
+            found[f"{name}: log p(x)"] = float(log_prior(process, x).mean())
+            seen = record.log_prob(y.repeat_interleave(draws, 0), x[:, :, ::every].flatten(0, 1))
+            found[f"{name}: log p(y|x)"] = float(seen.mean())
+            found[f"{name}: distance of two runs"] = distance(x, other)
+            found[f"{name}: distance to particles with their past"] = distance(x, kept)
     return found
 
 
-def plausible(process: NoisySteps, record: pi.ObservationRecord, count: int, seed: int) -> dict[str, float]:
+def plausible(
+    process: NoisySteps, record: pi.ObservationRecord, count: int, particles: int, seed: int
+) -> dict[str, float]:
     """Mean of log p(y|x) over observations, as it must be, of draws, and of draws less that of the truth."""
     generator = seeds(seed).child("comparison", "samples").generator()
     states = process.simulate(count, list(record.times), generator=generator)
     y = record.observe(states, generator=generator)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        x = ParticleSmoother(process, record, PARTICLES).sample_at(y, DRAWS, list(record.times), generator=generator)
+        x = ParticleSmoother(process, record, particles).sample_at(y, DRAWS, list(record.times), generator=generator)
     seen = record.log_prob(y.repeat_interleave(DRAWS, 0), x.flatten(0, 1)).reshape(count, DRAWS).mean(1)
     gap, scale = seen - record.log_prob(y, states), record.deviations(states[:1, 0])
     return {

@@ -39,7 +39,7 @@ from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
 from physinv.runs.sampling.asked import observation_for
 from physinv.runs.sampling.certificate import certified, certify
-from physinv.runs.sampling.draws import check_unknown, drawn_states, steps_of
+from physinv.runs.sampling.draws import check_unknown, drawn_states, heard, steps_of
 from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
 from physinv.runs.sampling.grids import step_grid
@@ -206,7 +206,10 @@ def reconstruct(
                         drawn = weighed.draw(x, done - part.start, generator=generator)
                     else:
                         finals = None if staged is None else staged.finals
-                        drawn = drawn_states(run.parameters, answer, reader or observation, x, plan, generator, finals)
+                        with heard(told_before):
+                            drawn = drawn_states(
+                                run.parameters, answer, reader or observation, x, plan, generator, finals
+                            )
                         drawn = drawn if staged is None else staged.mixed(drawn, generator)
                     if refined is not None:
                         drawn = refined(drawn, x.to(drawn), generator)

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["RecordPlan", "reconstruct_record"]
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
 from physinv.runs.sampling.asked import records_of, usual_noise
+from physinv.runs.sampling.draws import heard
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.tried import remedy_of, try_record, unlike
@@ -187,10 +187,8 @@ def reconstruct_record(
             for part in parts:
                 ask, done = y[part.start : part.stop].to(run.device), min(part.stop, n)
                 generator = streams.child(part.start).generator(run.device)
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always", UserWarning)
+                with heard(told):
                     drawn = given.sample_at(ask, k, [0.0, *plan.frames], generator=generator)[: done - part.start]
-                told += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
                 if not bool(drawn.isfinite().all()):
                     why = divergence(drawn[:, :, 0], shown[part.start : done], steps=None)
                     raise ValueError(f"`samples`: {why}")

@@ -111,6 +111,17 @@ def test_samples_do_not_depend_on_the_memory_bound(kind, trained, tmp_path):
     assert float((found[0][:, 0] - found[0][:, 1]).abs().max()) > 1e-2 * float(found[0].std())
 
 
+def test_what_a_method_warns_of_is_told_and_kept(trained, tmp_path):
+    """A search that takes no step misses sharp sensors; the line is no warning of Python's, and stands in the file."""
+    _, data = trained("steps")
+    splits = [TrajectoryDataset(data.path.parent / split) for split in ("train", "valid")]
+    run, told = fit_run(*splits, method="gauss-newton", options={"outer": 0}), list[str]()
+    plan = SamplingPlan(samples=2, observe="sensors:0.5", observed_noise=1e-3, certify=0, limit=3)
+    reconstruct(run, data, tmp_path / "x.hdf5", plan, warn=told.append)
+    assert any("the most probable state was not found, in" in line for line in told)
+    assert read_reconstruction(tmp_path / "x.hdf5").info["warnings"] == told
+
+
 @pytest.mark.parametrize("method", ["physinv", "gauss-newton"])
 def test_refined_samples_given_a_part_are_exact(method, trained, tmp_path):
     """By a run of whole final states, in two stages, and by a method that takes the observed numbers themselves."""

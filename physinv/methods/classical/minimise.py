@@ -7,16 +7,28 @@ Every observation has a minimisation of its own, with its own steps; all run sid
 
 from __future__ import annotations
 
-__all__ = ["Cost", "LeastSquares", "Linearised", "CostFunction", "gauss_newton", "lbfgs"]
+__all__ = [
+    "STARTS",
+    "Cost",
+    "CostFunction",
+    "LeastSquares",
+    "Linearised",
+    "gauss_newton",
+    "lbfgs",
+    "misses",
+    "sharpened",
+    "warn_of_misses",
+]
 
 import math
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from physinv.methods.classical.coordinates import ControlVariable
@@ -24,8 +36,13 @@ from physinv.methods.classical.forward import Forward
 
 Precondition = Callable[[Tensor], Tensor]
 
+STARTS = 64
+"""Draws of the prior among which a second search begins."""
+
 _ENOUGH = 1e-4  # of the demanded decrease that a step must reach (Armijo 1966)
 _HALVINGS = 6
+_RATIO, _MOST = 3.0, 12  # of the errors of one search to those of the next, and most of these
+_MISSED, _CHANCE = 2.0, 5.0  # mean square residual, and standard deviations of chance, over which a point misses
 
 
 @dataclass(frozen=True)
@@ -274,6 +291,84 @@ def gauss_newton(
             bound = torch.where(good, new - _rounding(new, u), bound)
         u = best
     return u
+
+
+def misses(
+    u: Float[Tensor, "batch d"], residual: Float[Tensor, "batch r"], numbers: Int[Tensor, " batch"]
+) -> Bool[Tensor, " batch"]:
+    """Return which points cannot be the minimum, since the truth has less.
+
+    ``|r|^2`` of the truth is chi-squared with as many degrees of freedom as there are observed numbers, ``2 J`` with
+    those of ``u`` beside.  Both are smaller at the minimum of ``J``, the first on average.  So no truth is needed to
+    tell a point with which nothing can be right.
+
+    Args:
+        u: Points, in whitened coordinates.
+        residual: Residuals ``r`` of them.
+        numbers: How many numbers of each are observed.
+
+    Returns:
+        Whether ``|r|^2`` is more than twice its mean at the truth, or ``2 J`` more than that, and five standard
+        deviations.
+    """
+    seen, every = numbers.double(), numbers.double() + u.shape[1]
+    squares = residual.double().square().sum(1)
+    total = squares + u.double().square().sum(1)
+    right = squares <= _MISSED * seen + _CHANCE * (2 * seen).sqrt()
+    return ~(right & (total <= every + _CHANCE * (2 * every).sqrt()))
+
+
+def sharpened(
+    residual: Callable[[Tensor], Tensor],
+    points: Sequence[Float[Tensor, "batch d"]],
+    down: Callable[[float, Tensor], Tensor],
+) -> Float[Tensor, "batch d"]:
+    """Seek a minimum from the nearest of some points, while errors shrink to what they are.
+
+    Of a long window, or of few and sharp sensors, ``J`` has many minima.  Errors as large as what is missed leave few
+    of them, and each minimum is near that of errors a third as large.
+
+    Args:
+        residual: Residuals of points.
+        points: Where to begin: of these each row takes the one at which it misses least.
+        down: ``(factor of all errors, u)`` to the minimum below ``u`` of the cost function with such errors.
+
+    Returns:
+        The points reached.
+    """
+    with torch.no_grad():
+        squares = torch.stack([residual(u).double().square().mean(1).nan_to_num(math.inf, math.inf) for u in points])
+    best = squares.argmin(0)
+    u = torch.stack(list(points))[best, torch.arange(len(best), device=best.device)]
+    size = max(1.0, float(squares.amin(0).amax().sqrt()))
+    for i in range(min(_MOST, math.ceil(math.log(size, _RATIO))) if math.isfinite(size) else _MOST, -1, -1):
+        u = down(_RATIO**i, u)
+    return u
+
+
+def warn_of_misses(
+    u: Float[Tensor, "batch d"], residual: Float[Tensor, "batch r"], numbers: Int[Tensor, " batch"], remedy: str
+) -> None:
+    """Warn of points that cannot be the minimum.
+
+    Args:
+        u: Points, in whitened coordinates.
+        residual: Residuals of them.
+        numbers: How many numbers of each are observed.
+        remedy: What can be done.
+    """
+    off = misses(u, residual, numbers)
+    if count := int(off.sum()):
+        missed, away = (
+            float((x[off].double().square().sum(1) / n).sqrt().median())
+            for x, n in ((residual, numbers[off]), (u, u.shape[1]))
+        )
+        warnings.warn(
+            f"the most probable state was not found, in {count} of {len(off)}: in the median it misses what is seen "
+            f"by {missed:.2g} times its errors, {away:.2g} deviations from the prior's mean (a true state: 1 and 1); "
+            f"the search ended in a wrong valley or too early, or errors are larger than given; {remedy}.",
+            stacklevel=4,
+        )
 
 
 def _two_loops(

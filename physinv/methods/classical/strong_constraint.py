@@ -12,6 +12,9 @@ assimilation: Pires, Vautard and Talagrand 1996); Gaussian laws of later states 
 errors count as larger than they are, and as what they are in the end.  The searches are preconditioned by the mean of
 ``1 + K^T K``, ``K = dr/du``, over what the layout of the states calls alike (modes of periodic fields), from products
 of ``K^T`` with white noise.
+
+Where a search ends in a wrong valley all the same, which the size of what is missed tells
+(:func:`~physinv.methods.classical.minimise.misses`), the initial state is sought once more, from draws of the prior.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ __all__ = ["StrongConstraint", "strong_constraint"]
 import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -36,7 +39,7 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.coordinates import Coordinates
 from physinv.methods.classical.forward import Forward
 from physinv.methods.classical.gaussian_prior import gaussian_prior_of
-from physinv.methods.classical.minimise import LeastSquares, Linearised
+from physinv.methods.classical.minimise import STARTS, LeastSquares, Linearised, misses, sharpened, warn_of_misses
 from physinv.methods.classical.record_objective import RecordObjective, SeenErrors, fit_seen_errors, frames_from
 from physinv.methods.problem import NotApplicableError, RecordAnswer
 from physinv.processes.simulator import Simulator, refine
@@ -75,16 +78,19 @@ class StrongConstraint(RecordAnswer):
     seed: int = 0
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
-        return torch.cat([self._states(self._minimum(some)) for some in self.objectives(final)])
+        found = [(some, self._minimum(some)) for some in self.objectives(final)]
+        _say_misses(found)
+        return torch.cat([self._states(u) for _, u in found])
 
     def sample(
         self, final: Any, n: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n *state"]:
         n = check_count(n, "n")
         check_generator(generator)
-        parts, shares = [], []
+        parts, shares, minima = [], [], []
         for some in self.objectives(final):
             centre = self._minimum(some)
+            minima.append((some, centre))
             near = some.preconditioned(centre, self._generator())
             u, every = centre.repeat_interleave(n, 0), replace(near, seen=near.seen.repeat_interleave(n, 0))
             for rows in torch.split(torch.arange(len(u), device=u.device), self.forward.at_once):
@@ -97,6 +103,7 @@ class StrongConstraint(RecordAnswer):
                 parts.append(self._states(u[rows] + wiggle))
                 shares.append(share)
         found = torch.cat(parts)
+        _say_misses(minima)
         _say(torch.cat(shares), self.prior.mean.numel())
         return found.reshape(-1, n, *found.shape[1:])
 
@@ -142,6 +149,25 @@ class StrongConstraint(RecordAnswer):
         ]
 
     def _minimum(self, objective: RecordObjective) -> Tensor:
+        """The minimum of each row; of those that cannot be it the lower one of two ways."""
+        u = self._backward(objective)
+        off = misses(u, objective.residual(u), _seen(objective))
+        if bool(off.any()):
+            some = replace(objective, seen=objective.seen[off])
+            other = self._sharpened(some)
+            u[off] = torch.where(_better(some, other, u[off])[:, None], other, u[off])
+        return u
+
+    def _sharpened(self, objective: RecordObjective) -> Tensor:
+        """The minimum that shrinking errors lead to over the whole window, from a draw of the prior."""
+        generator, shape = self._generator(), (len(objective.seen), self.prior.mean.numel())
+        draws = [torch.randn(shape, generator=generator, device=generator.device) for _ in range(STARTS)]
+        draws = [u.to(objective.seen) for u in draws]
+        return sharpened(
+            objective.residual, draws, lambda soft, u: self._down(replace(objective, soft=soft), u, generator)
+        )
+
+    def _backward(self, objective: RecordObjective) -> Tensor:
         """The minimum of each row, sought backward from the last time."""
         simulator, generator = self.forward.simulator, self._generator()
         nothing = u = objective.seen.new_zeros((len(objective.seen), self.prior.mean.numel()))
@@ -209,6 +235,18 @@ def strong_constraint(
         The answer, whose ``final`` are observed numbers.
     """
     return StrongConstraint(forward, prior, record, fit_seen_errors(forward, prior, record, seed), minimise, draw, seed)
+
+
+def _seen(objective: RecordObjective) -> Tensor:
+    """How many numbers of each row are observed."""
+    return objective.seen.isfinite().sum(1)
+
+
+def _say_misses(found: Sequence[tuple[RecordObjective, Tensor]]) -> None:
+    """Warn of minima that are none of the posterior's."""
+    residuals = torch.cat([some.residual(u).detach() for some, u in found])
+    points, counts = torch.cat([u for _, u in found]), torch.cat([_seen(some) for some, _ in found])
+    warn_of_misses(points, residuals, counts, "raise `iterations` or `outer`, or take mcmc")
 
 
 def _better(objective: RecordObjective, u: Tensor, other: Tensor) -> Tensor:

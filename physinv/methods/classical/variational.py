@@ -23,7 +23,7 @@ from physinv.methods.classical.coordinates import Coordinates, coordinates_of, g
 from physinv.methods.classical.forward import Forward, fit_forward, load_forward
 from physinv.methods.classical.gaussian_prior import FittedCovariance, fit_covariance, load_gaussian_prior
 from physinv.methods.classical.linear_estimate import LinearEstimate, fit_linear
-from physinv.methods.classical.minimise import CostFunction, LeastSquares, gauss_newton, lbfgs
+from physinv.methods.classical.minimise import CostFunction, LeastSquares, gauss_newton, lbfgs, warn_of_misses
 from physinv.methods.classical.monte_carlo.laplace import descend
 from physinv.methods.classical.monte_carlo.path import DENSE
 from physinv.methods.classical.monte_carlo.starts import observable
@@ -57,6 +57,7 @@ class Variational(Answer):
         minimise: ``(objective, u) -> u``, such as :func:`~physinv.methods.classical.minimise.lbfgs`.
         draw: Iterations of conjugate gradients for each draw.
         lower: The same way down over whole paths, given a record.
+        told: Whether it is told where the minimum misses what is observed; not where others only begin there.
     """
 
     forward: Forward
@@ -66,6 +67,7 @@ class Variational(Answer):
     minimise: Down
     draw: int
     lower: Lower
+    told: bool = True
 
     def given(self, observed: ObservationRecord | Observation) -> WeakConstraint | StrongConstraint:
         """Return the answer to noisy observations at one or several times.
@@ -143,13 +145,18 @@ class Variational(Answer):
         return torch.cat(parts).reshape(len(final), n, *final.shape[1:])
 
     def _minimum(self, final: Tensor) -> Tensor:
-        parts = []
+        parts, missed = [], []
         for x in torch.split(final, self.forward.at_once):
             objective, guess = self.objective(x), self.prior.standardise(self.start.mean(x))
             nothing = torch.zeros_like(guess)
             value, slope = objective.gradient(nothing)
             fallback = (value <= objective.value(guess)) & slope.isfinite().all(1)
             parts.append(self.minimise(objective, torch.where(fallback[:, None], nothing, guess)))
+            missed.append(objective.residual(parts[-1]).detach())
+        if self.told:
+            u, residual = torch.cat(parts), torch.cat(missed)
+            numbers = torch.full_like(residual[:, 0], residual.shape[1], dtype=torch.long)
+            warn_of_misses(u, residual, numbers, "raise `iterations` or `outer`, or take mcmc")
         return torch.cat(parts)
 
 

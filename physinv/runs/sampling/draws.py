@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Asked", "check_unknown", "drawn_states", "steps_of"]
+__all__ = ["Asked", "check_unknown", "drawn_states", "heard", "steps_of"]
 
-from collections.abc import Callable, Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -62,6 +64,20 @@ def steps_of(answer: Answer) -> int | None:
         answer: The answer.
     """
     return answer.steps if isinstance(answer, ReverseAnswer) else None
+
+
+@contextlib.contextmanager
+def heard(told: list[str]) -> Iterator[None]:
+    """Add what answers warn of to sentences that a file and the user are told, each once.
+
+    Args:
+        told: The sentences.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    lines = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    told += [line for line in dict.fromkeys(lines) if line not in told]
 
 
 def check_unknown(names: Sequence[str], asked: Asked, reader: Reader | None) -> None:

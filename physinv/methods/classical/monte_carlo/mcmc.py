@@ -324,7 +324,7 @@ def load_mcmc(
     Returns:
         The posterior, ready for observations.
     """
-    guess, model = load_gauss_newton(setup, tensors), _paths(setup, substeps)
+    guess, model = replace(load_gauss_newton(setup, tensors), told=False), _paths(setup, substeps)
     counts = _counts(model, particles, late)
     return PathPosterior(model, guess, chains, iterations, warm_up, most, setup.seed, late, *counts)
 
@@ -371,7 +371,7 @@ def fit_mcmc(
         check_count(value, name)
     if not 0 <= late <= 1:
         raise ValueError(f"`late` must be a share, from 0 to 1, got {late}.")
-    guess = fit_gauss_newton(problem)
+    guess = replace(fit_gauss_newton(problem), told=False)
     model = _paths(problem.setup, substeps, given_prior(guess.prior))
     counts = _counts(model, particles, late)
     return PathPosterior(model, guess, chains, iterations, warm_up, most, problem.seed, late, *counts)

@@ -15,7 +15,7 @@ __all__ = ["WeakConstraint", "lowered", "weak_constraint"]
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.coordinates import PriorCoordinates
-from physinv.methods.classical.minimise import lbfgs
+from physinv.methods.classical.minimise import STARTS, lbfgs, misses, sharpened, warn_of_misses
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, gradients, values
 from physinv.methods.classical.monte_carlo.starts import observable, starts
@@ -63,8 +63,9 @@ class WeakConstraint(RecordAnswer):
     tried: ClassVar[int] = 48
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
-        found = [some.model.initial(law.centre, some.final) for some, law in self._laws(final, self.model)]
-        return torch.cat(found).to(_precision(final))
+        laws = self._laws(final, self.model)
+        _say_misses(laws)
+        return torch.cat([some.model.initial(law.centre, some.final) for some, law in laws]).to(_precision(final))
 
     def sample_at(
         self, y: Any, n: int, times: Times, *, generator: torch.Generator | None = None
@@ -73,8 +74,8 @@ class WeakConstraint(RecordAnswer):
         check_generator(generator)
 
         def inside(early: list[float]) -> Tensor:
-            parts, off = [], []
-            for some, law in self._laws(y, self.model.through((*early, *self.record.times))):
+            parts, off, laws = [], [], self._laws(y, self.model.through((*early, *self.record.times)))
+            for some, law in laws:
                 z = torch.randn(
                     (len(law.centre), n, law.centre.shape[1]),
                     generator=generator,
@@ -85,6 +86,7 @@ class WeakConstraint(RecordAnswer):
                 states = some.model.states(paths, like, early)
                 parts.append(states.reshape(len(z), n, *states.shape[1:]))
                 off.append(values(some.repeated(n), paths).reshape(len(z), n) - z.double().square().sum(2) / 2)
+            _say_misses(laws)
             _say(torch.cat(off))
             return torch.cat(parts)
 
@@ -105,8 +107,25 @@ class WeakConstraint(RecordAnswer):
                 minima.append(self.lower(objective, torch.cat([u, rest], 1)).centre)
             heights = torch.stack([values(objective, c) for c in minima])
             best = torch.stack(minima)[heights.argmin(0), torch.arange(len(seen), device=seen.device)]
-            found.append((objective, linearise(objective, best)))
+            law = linearise(objective, best)
+            off = misses(best, law.residual, seen.isfinite().sum(1)).nonzero()[:, 0]
+            if len(off):
+                best[off] = self._sharpened(objective.rows(off), best[off], generator)
+                law = linearise(objective, best)
+            found.append((objective, law))
         return found
+
+    def _sharpened(self, objective: PathObjective, best: Tensor, generator: torch.Generator) -> Tensor:
+        """The lower of these minima and others: those that shrinking errors lead to from draws of the prior."""
+        rows, numbers = len(best), objective.model.law.numbers
+        draws = [torch.randn((rows, numbers), generator=generator, device=best.device).to(best) for _ in range(STARTS)]
+        rest = best.new_zeros((rows, best.shape[1] - numbers))
+
+        def down(soft: float, c: Tensor) -> Tensor:
+            return self.lower(replace(objective, degree=best.new_full((rows,), soft**-2)), c).centre
+
+        other = sharpened(objective.residual, [torch.cat([u, rest], 1) for u in draws], down)
+        return torch.where((values(objective, other) < values(objective, best))[:, None], other, best)
 
 
 def weak_constraint(
@@ -151,6 +170,15 @@ def lowered(objective: PathObjective, c: Float[Tensor, "batch D"], iterations: i
     near = descend(objective, c, 0)
     cost = _Cost(objective, near)
     return replace(near, centre=lbfgs(cost, c, iterations=iterations, memory=memory))
+
+
+def _say_misses(found: Sequence[tuple[PathObjective, Laplace]]) -> None:
+    """Warn of minima that are none of the posterior's."""
+    counts = torch.cat([some.seen.isfinite().sum(1) for some, _ in found if some.seen is not None])
+    points, residuals = (
+        torch.cat(part) for part in zip(*((law.centre, law.residual) for _, law in found), strict=True)
+    )
+    warn_of_misses(points, residuals, counts, "take mcmc")
 
 
 def _say(off: Float[Tensor, "batch n"]) -> None:
