@@ -181,15 +181,15 @@ class JumpKernel(nn.Module):
     def propose(
         self, later: Float[Tensor, "batch *state"], jump: int, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch *state"]:
-        """Draw earlier states by the law whose density :meth:`log_density` gives: what weights are made of.
+        """Draw one earlier state for each later state by the law that :meth:`log_density` is of, for weights.
 
         Args:
-            later: States at the later time of the jump.
-            jump: Number of the jump in the table.
-            generator: Source of randomness, on the device of ``later``.
+            later: Later states.
+            jump: Number of the jump.
+            generator: Source of randomness, as of :meth:`draw`.
 
         Returns:
-            States at the earlier time.
+            Earlier states.
         """
         return self.draw(later, jump, generator=generator)
 
