@@ -29,7 +29,7 @@ SCRIPTS = {  # of records whose script has another name
     "published-rozet-louppe-likelihoods": "published",
     **{f"sensors-{system}": "sensors" for system in ("burgers", "navier-stokes")},
     **{f"plane-{system}": "planes" for system in ("navier-stokes", "burgers-2d", "burgers-2d-16", "navier-stokes-16")},
-    **{f"jump-ablation-{system}": "jump_ablation" for system in ("burgers", "kpz")},
+    **{f"jump-ablation-{system}": "jump_ablation" for system in ("burgers", "kpz", "lorenz-63", "fitzhugh-nagumo")},
     **{
         f"exact-{system}": "references"
         for system in (
