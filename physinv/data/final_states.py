@@ -137,8 +137,8 @@ def read_final_states(
 
 def _read_all(path: Path, layout: StateLayout, *told: Any) -> FinalStates:
     """The observations of one file, with the static channels that it holds as numbers beside them."""
-    from physinv.data.sources.build import valid
     from physinv.data.sources.read import open_source
+    from physinv.data.sources.valid_range import valid
 
     source = in_words(valid(open_source(path)))
     numbers, absent = numbers_beside(source, layout), [n for n in layout.static if n not in source.variables]

@@ -12,6 +12,7 @@ __all__ = [
     "observed_tensors",
     "plain_data",
     "prior_of_noise",
+    "row_at",
     "rows_at",
     "seen_by_method",
     "untrained",
@@ -106,6 +107,17 @@ def observation_info(
     return {"observe": observe, "noise": middle, "seed": problem.seed}
 
 
+def row_at(times: Float[Tensor, " time"], t: float) -> int | None:
+    """Return the number of a stored time; None where it is not stored.
+
+    Args:
+        times: Stored times.
+        t: One of them.
+    """
+    gap = (times - t).abs()
+    return int(gap.argmin()) if float(gap.min()) <= _NEAR * float(times[-1]) else None
+
+
 def rows_at(times: Float[Tensor, " time"], at: Sequence[float]) -> tuple[int, ...]:
     """Return the numbers of stored times, increasing.
 
@@ -116,14 +128,14 @@ def rows_at(times: Float[Tensor, " time"], at: Sequence[float]) -> tuple[int, ..
     Raises:
         ValueError: If one is not stored, or named twice.
     """
-    gaps = [(times - t).abs() for t in as_times(at, "at")]
-    rows = [int(gap.argmin()) for gap in gaps]
-    if any(float(gap.min()) > _NEAR * float(times[-1]) for gap in gaps) or len(set(rows)) < len(rows):
+    rows = [row_at(times, t) for t in as_times(at, "at").tolist()]
+    found = sorted({row for row in rows if row is not None})
+    if len(found) < len(rows):
         raise ValueError(
             f"`at` must be different stored times, 0 to {float(times[-1]):g} in {len(times) - 1} steps, got "
             f"{', '.join(f'{float(t):g}' for t in at)}; choose from these."
         )
-    return tuple(sorted(rows))
+    return tuple(found)
 
 
 def prior_of_noise(noise: float | str | None) -> ParameterPrior | None:

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from physinv.config.files import read_toml
 from physinv.config.strict import ConfigError, Strict
-from physinv.data.sources.build import valid_numbers
 from physinv.data.sources.read import open_source
+from physinv.data.sources.valid_range import valid_numbers
 from physinv.laws.described import EntryText, record_of
 from physinv.processes.priors import OBSERVED_NOISE, ParameterPrior, prior_from
 

@@ -34,7 +34,7 @@ from physinv.processes.parameters import describe
 from physinv.processes.priors import ParameterPrior
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying, with_observed_noise
-from physinv.runs.observed import noise_of, prior_of_noise
+from physinv.runs.observed import noise_of, prior_of_noise, row_at
 from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
@@ -46,7 +46,6 @@ from physinv.runs.sampling.tried import remedy_of, try_record, unlike
 from physinv.runs.sampling.waiting import waiting
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
-_NEAR = 1e-6  # of the horizon: times that are the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +236,7 @@ def _seen(
     data: TrajectoryDataset, plan: RecordPlan, process: Simulator, level: ParameterPrior | None
 ) -> tuple[tuple[EntryText, ...], Tensor, Tensor | None]:
     """The entries that a plan asks for, noisy numbers of the stored states at their times, levels of their noise."""
-    places = [_stored(data, t) for t in plan.at]
+    places = [row_at(data.times, t) for t in plan.at]
     if None in places or not places:
         missing = [t for t, place in zip(plan.at, places, strict=True) if place is None]
         raise ValueError(
@@ -276,7 +275,7 @@ def _known(data: TrajectoryDataset, frames: tuple[float, ...], n: int) -> Tensor
     """The true states at some times, NaN where they are not stored."""
     if not frames:
         return None
-    places = [_stored(data, t) for t in frames]
+    places = [row_at(data.times, t) for t in frames]
     blank = torch.full_like(data.states(0, limit=n), torch.nan)
     return torch.stack([blank if i is None else data.states(i, limit=n) for i in places], 1)
 
@@ -287,12 +286,6 @@ def _known_of(data: RecordData, plan: RecordPlan, times: Tensor) -> tuple[Tensor
         return None, None
     places = [int((times - t).abs().argmin()) for t in plan.frames]
     return whole[:, 0], whole[:, places] if places else None
-
-
-def _stored(data: TrajectoryDataset, t: float) -> int | None:
-    """The place of a time among the stored ones."""
-    gap = (data.times - t).abs()
-    return int(gap.argmin()) if float(gap.min()) <= _NEAR * float(data.times[-1]) else None
 
 
 def _shown(record: ObservationRecord, y: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -132,7 +132,6 @@ def train_run(
             setting does not fit.
     """
     run, device = as_path(run, "run", "give the folder of the run"), as_device(device)
-    at = as_times(at, "at").tolist()
     check_options(method, options)
     check_listeners(progress, announce)
     options, at = dict(options or {}), tuple(as_times(at, "at").tolist())

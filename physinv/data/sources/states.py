@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources import axes as named_axes
 from physinv.data.sources.boundaries import boundaries
-from physinv.data.sources.build import COORDINATE_NAMES, VALID, is_unnamed, valid_numbers
+from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed
 from physinv.data.sources.places import parameters, place_states
 from physinv.data.sources.roles import names_of, role_of
+from physinv.data.sources.valid_range import VALID, valid_numbers
 
 _MOST = 8  # variables of one shape that are taken without being named
 

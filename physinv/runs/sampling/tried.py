@@ -144,7 +144,7 @@ def _answered(
 ) -> tuple[Tensor, Tensor]:
     """Draws given records of new trajectories, and their true initial states; what is not finite is left out."""
     grid = sorted({0.0, float(process.horizon), *record.times})
-    states = process.simulate(count, grid, generator=generator, device=y.device)
+    states = _new(process, count, grid, generator)
     seen = record.observe(states[:, [grid.index(t) for t in record.times]], generator=generator)
     seen = torch.where(y[torch.arange(count, device=y.device) % len(y)].isfinite(), seen, torch.nan)
     with warnings.catch_warnings():
@@ -152,6 +152,12 @@ def _answered(
         drawn = answer.sample(seen, _DRAWS, generator=generator)
     good = drawn.flatten(1).isfinite().all(1) & states.flatten(1).isfinite().all(1)
     return drawn[good], states[good, 0]
+
+
+def _new(process: Simulator, count: int, grid: list[float], generator: torch.Generator) -> Tensor:
+    """New trajectories, of which some may become infinite: those are left out, and no reason to refuse the rest."""
+    start = process.initial(count, generator=generator, device=generator.device)
+    return process.run(start, grid, generator=generator)
 
 
 def _off(layout: StateLayout, drawn: Tensor, truth: Tensor) -> tuple[float, float]:
@@ -181,7 +187,7 @@ def unlike(process: Simulator, record: ObservationRecord, y: Float[Tensor, "rows
         return []
     generator = stream.generator(y.device)
     grid = sorted({0.0, *record.times})
-    states = process.simulate(_PRIOR, grid, generator=generator, device=y.device)
+    states = _new(process, _PRIOR, grid, generator)
     states = states[states.flatten(1).isfinite().all(1)]
     if len(states) < 2:
         return []

@@ -162,3 +162,19 @@ def test_numbers_in_another_unit_are_told(generator):
     see = Observation(everything, 1.0)
     unknown = ObservationRecord((0.5, see), (1.0, see), level=LogUniform(0.1, 1.0))
     assert unlike(OU, unknown, y, stream) == []
+
+
+class Sometimes(OrnsteinUhlenbeck):
+    """Becomes infinite where it begins far out."""
+
+    def run(self, x, *told, **how):
+        states = super().run(x, *told, **how)
+        return torch.where((x[:, None, :1] < 1.0).expand_as(states), states, torch.inf)
+
+
+def test_trajectories_that_become_infinite_are_left_out_of_the_trial(generator):
+    process = Sometimes(**{f.name: getattr(OU, f.name) for f in dataclasses.fields(OU)})
+    y = LINEAR.observe(OU.simulate(5, [0.0, 0.5, 1.0], generator=generator)[:, 1:], generator=generator)
+    assert unlike(process, LINEAR, y, seeds(0).child("reconstruction", "expected")) == []
+    _, told = try_record(TriedPrior(), process, LINEAR, y, STREAM, remedy_of(0))
+    assert all("on 48 new" not in line for line in told)  # fewer are left
