@@ -19,6 +19,7 @@ from physinv.data.imports.missing import find_mask, in_float32, refuse_missing
 from physinv.data.imports.recording import Recording
 from physinv.data.plan import CHUNK_BYTES
 from physinv.data.sources.states import states_of
+from physinv.data.sources.valid_range import opened
 from physinv.processes.parameters import describe as describe_process
 from physinv.processes.recorded import Recorded
 
@@ -99,7 +100,8 @@ def from_xarray(
         boundary: What lies at the ends of the axes.
 
     Returns:
-        The trajectories, in memory. Points that are NaN always are a mask.
+        The trajectories, in memory. Points that are NaN always are a mask; numbers outside of ``valid_range``,
+        ``valid_min`` or ``valid_max`` count as missing.
 
     Raises:
         ValueError: If there is no axis of time, or numbers are missing at some times.
@@ -108,7 +110,7 @@ def from_xarray(
         data = data.to_dataset(name=data.name or "u")
     if not isinstance(data, xr.Dataset):
         raise ValueError(f"`data` must be a Dataset or DataArray of xarray, got {describe(data)}.")
-    recording = Recording(states_of(data, variable, boundary=boundary))
+    recording = Recording(states_of(opened(data), variable, boundary=boundary))
     mask, _ = find_mask([recording], CHUNK_BYTES)
     layout = recording.layout if mask is None else recording.layout.masked(mask)
     x = recording.read(slice(None))

@@ -77,6 +77,13 @@ def refuse_missing(recordings: Sequence[Recording], chunk_bytes: int) -> None:
             bad[samples] |= missing.reshape(len(missing), -1).any(axis=1)
         if not (points := int((ever & ~always).sum())):
             continue
+        parts = recording.layout.parts()
+        known = [name for name, place in parts if name in recording.layout.static and ever[place].any()]
+        if known and not any(ever[place].any() for name, place in parts if name not in known):
+            raise ValueError(
+                f"`{known[0]}` of {recording.path} is missing (NaN) in {int(bad.sum())} of {recording.count} "
+                f"trajectories, first in trajectory {int(bad.argmax())}; fill it, or leave those out."
+            )
         who = f", first in trajectory {int(bad.argmax())}" if recording.count > 1 else ""
         raise ValueError(
             f"{points} of {ever.size} numbers of a state of {recording.path} are missing (NaN) at some times only"

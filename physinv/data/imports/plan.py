@@ -26,6 +26,7 @@ from physinv.data.plan import CHUNK_BYTES, SPLITS
 from physinv.data.sources.read import FAMILIES, open_source
 from physinv.data.sources.roles import names_of
 from physinv.data.sources.states import states_of
+from physinv.data.sources.valid_range import opened
 from physinv.processes.layout import FieldLayout, StateLayout, layout_from
 from physinv.processes.parameters import describe
 from physinv.processes.recorded import Recorded
@@ -215,16 +216,16 @@ def _recordings(sources: Sequence[Path | str | xr.Dataset], choices: Choices) ->
 
 
 def _opened(source: Path | str | xr.Dataset) -> xr.Dataset:
-    opened = source if isinstance(source, xr.Dataset) else open_source(source)
-    if opened.attrs.get("physinv"):
+    found = opened(source) if isinstance(source, xr.Dataset) else open_source(source)
+    if found.attrs.get("physinv"):
         raise ValueError(f"{source} was written by physinv; it needs no import, use it as it is.")
-    return opened
+    return found
 
 
-def _recording(opened: xr.Dataset, dims: list[str], choices: Choices) -> Recording:
-    c, beside, path = choices, names_of(choices.context), str(opened.attrs.get("path", "the dataset"))
-    context = context_of(opened, beside, c.times) if beside else {}
-    left = opened.drop_vars([name for name in beside if name in opened.data_vars])
+def _recording(source: xr.Dataset, dims: list[str], choices: Choices) -> Recording:
+    c, beside, path = choices, names_of(choices.context), str(source.attrs.get("path", "the dataset"))
+    context = context_of(source, beside, c.times) if beside else {}
+    left = source.drop_vars([name for name in beside if name in source.data_vars])
     left, particles = beside_particles(left, dims, c.box, path)
     states = states_of(left, c.variable, dims, times=c.times, positions=c.positions, boundary=c.boundary)
     recording = Recording(states, context, particles)

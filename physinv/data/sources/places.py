@@ -14,6 +14,7 @@ from physinv.config.suggest import did_you_mean
 from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed, line_of
 from physinv.data.sources.clock import Line, clock_of, parsed_line
 from physinv.data.sources.roles import role_of
+from physinv.data.sources.valid_range import valid_numbers
 
 _ALIASES = {"x": ("xx", "x-coordinate"), "y": ("yy", "y-coordinate"), "z": ("zz", "z-coordinate")}
 _ON_MAPS = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}  # if the file calls its axes by letters
@@ -95,14 +96,14 @@ def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> 
         if v.size == 1 and (number := _number(v)) is not None:
             found[name] = number
         elif each:
-            found[name] = [float(x) for x in line_of(v).values]
+            found[name] = [float(x) for x in valid_numbers(line_of(v))]
     return found
 
 
 def _number(v: xr.Variable) -> float | None:
     """A number that somebody wrote; the map projection of a netCDF file, for one, is a variable of which nobody did."""
     try:
-        number = float(v.values.reshape(()))
+        number = float(valid_numbers(v).reshape(()))
     except ValueError:
         return None
     return number if np.isfinite(number) else None

@@ -5,7 +5,7 @@ All others stand for missing ones.
 
 from __future__ import annotations
 
-__all__ = ["VALID", "bounds_of", "valid", "valid_numbers"]
+__all__ = ["VALID", "bounds_of", "opened", "valid", "valid_numbers"]
 
 import re
 from typing import Any
@@ -46,6 +46,26 @@ def bounds_of(v: xr.Variable) -> tuple[float, float] | None:
         scale, offset = (float(v.attrs.get(key, usual)) for key, usual in (("scale_factor", 1), ("add_offset", 0)))
         low, high = sorted(scale * end + offset for end in ends)
     return low, high
+
+
+def opened(data: xr.Dataset) -> xr.Dataset:
+    """Return what xarray opened with the bounds of its numbers noted, which it leaves to its user.
+
+    Args:
+        data: Unpacked variables: xarray keeps in ``encoding`` how they were packed.
+
+    Returns:
+        The same numbers; :data:`VALID` is an attribute of the variables whose bounds are told.
+    """
+    found = data.copy(deep=False)
+    for name, v in data.variables.items():
+        stored = np.dtype(v.encoding.get("dtype", v.dtype))
+        if not {stored.kind, v.dtype.kind} <= set("iuf"):
+            continue
+        packing = {k: v.encoding[k] for k in ("scale_factor", "add_offset", "_Unsigned") if k in v.encoding}
+        if bounds := bounds_of(xr.Variable((), np.zeros((), stored), {**v.attrs, **packing})):
+            found[name].attrs = {**v.attrs, VALID: bounds}
+    return found
 
 
 def _of_text(value: Any) -> Any:

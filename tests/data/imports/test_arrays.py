@@ -101,6 +101,26 @@ def test_points_without_data_come_back_as_missing():
         pi.TrajectoryDataset.from_xarray(data.assign(u=(data.u.dims, u)))
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_xarray_opened_has_the_valid_range_of_its_file(packed, tmp_path):
+    """xarray unpacks numbers and leaves ``valid_range`` in the unit of the packed ones."""
+    u = np.round(U[:, :, 0, :, 0], 2)
+    valid = (u > -1) & (u < 1)
+    assert 0 < valid.sum() < u.size
+    data = xr.Dataset({"u": (("sample", "time", "x"), u)}, {"time": TIMES, "x": X})
+    data.u.attrs["valid_range"] = np.array([-99, 99], "i2") if packed else np.array([-0.995, 0.995])
+    how = {"dtype": "i2", "scale_factor": 0.01, "_FillValue": -32768} if packed else {}
+    data.to_netcdf(tmp_path / "u.nc", engine="h5netcdf", encoding={"u": how})
+    with xr.open_dataset(tmp_path / "u.nc", decode_times=False, engine="h5netcdf") as data:
+        for load in (pi.TrajectoryDataset.from_xarray, lambda d: import_trajectories([d], tmp_path / "out")):
+            with pytest.raises(ValueError, match="missing"):
+                load(data)
+        good = data.u.where(valid, 0.5).assign_attrs(data.u.attrs)
+        good.encoding = data.u.encoding
+        found = pi.TrajectoryDataset.from_xarray(good)
+    assert np.abs(found.trajectories()[:, :, 0].numpy() - np.where(valid, u, 0.5)).max() < 1e-6
+
+
 def test_simulated_trajectories_go_to_xarray_as_well(tmp_path):
     """Particles keep their vectors and their static species."""
     sim = OverdampedParticles()

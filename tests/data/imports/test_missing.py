@@ -40,3 +40,16 @@ def test_a_mask_of_one_variable_says_which_others_lose_data():
     assert any("`sea` has no data at 2 of 20 points" in n and "`air` loses data at 2 of them" in n for n in notes)
     notes = plan_import([xr.Dataset({"air": air.where(~land), "sea": sea.where(~land)})], Choices(window=4)).notes
     assert not any("lose" in n for n in notes)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 99.0])
+def test_a_number_of_one_trajectory_that_is_missing_is_named(wrong, tmp_path):
+    """The second one is outside of what the file calls valid."""
+    u = np.random.default_rng(0).normal(size=(20, 5, 8))
+    nu = np.where(np.arange(20) == 3, wrong, 0.5 + np.arange(20) / 20)
+    data = xr.Dataset({"u": (("sample", "time", "x"), u), "nu": ("sample", nu, {"valid_range": np.array([0.0, 2.0])})})
+    data.assign_coords(time=np.arange(5.0), x=np.arange(8.0)).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(
+        ValueError, match=r"`nu` of .* is missing \(NaN\) in 1 of 20 trajectories, first in trajectory 3"
+    ):
+        import_trajectories([tmp_path / "a.nc"], tmp_path / "out")
