@@ -173,10 +173,10 @@ def lorenz_96(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def chain(state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Drift of damped double-well oscillators in a chain between walls; positions first, then momenta."""
+    """Drift of damped anharmonic oscillators in a chain between walls; positions first, then momenta."""
     q, p = torch.stack(state).chunk(2)
     bent = torch.nn.functional.pad(q, (0, 0, 1, 1)).diff(n=2, dim=0)
-    return (*p.unbind(0), *(q - q**3 + 0.5 * bent - 0.3 * p).unbind(0))
+    return (*p.unbind(0), *(-q - q**3 + 0.5 * bent - 0.3 * p).unbind(0))
 
 
 def repressilator(x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -232,7 +232,7 @@ TenOscillators = stranger(
     noise=(0.0,) * 10 + (0.4,) * 10,
     mean=(0.0,) * 20,
     deviation=(1.0,) * 20,
-    horizon=3.0,
+    horizon=2.0,
     longest=0.02,
     lag=0.1,
 )
