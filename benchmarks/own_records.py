@@ -1,7 +1,7 @@
 """Records that no closed form answers: every way to an answer beside many runs of the process, weighted by hand.
 
 python benchmarks/own_records.py                          all processes, records and ways; a quarter of an hour
-python benchmarks/own_records.py --only wells-8 --ways physinv gauss-newton
+python benchmarks/own_records.py --only wells-8 --ways physinv gauss-newton --seeds 0 1 2
 
 Processes are those of `own_record_processes.py`; records see them in part, by linear and nonlinear operators, once or
 several times, in averages, with missing numbers.  The reference runs the process a hundred thousand times and weights
@@ -19,6 +19,7 @@ so are ``gauss-newton`` and ``lbfgs``.  ``two stages`` is what `reconstruct --ob
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import tempfile
 import time
@@ -149,9 +150,9 @@ def of_final(
     return found.samples, found.seen, told
 
 
-def once(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Figures of all ways and records of one process."""
-    place, seed, n = f"own_record_processes:{PROCESSES[name]}", args.seed, args.observations
+def once(name: str, args: argparse.Namespace, seed: int) -> dict[str, float]:
+    """Figures of all ways and records of one process, for one seed of data, observations and training."""
+    place, n = f"own_record_processes:{PROCESSES[name]}", args.observations
     process, generator, found = find(place)(), torch.Generator().manual_seed(seed), dict[str, float]()
     splits = {"train": 2000, "valid": 200, "test": n}
     with tempfile.TemporaryDirectory() as tmp:
@@ -186,7 +187,7 @@ def once(name: str, args: argparse.Namespace) -> dict[str, float]:
             exact = reference(process, record, y, generator)
             good = exact.flatten(1).isfinite().all(1)
             exact, truth, prior = exact[good], truth[good], process.initial(DRAWS, generator=generator)
-            print(f"{name}, {kind}: {len(truth)} of {n} observations have a reference", flush=True)
+            print(f"seed {seed}, {name}, {kind}: {len(truth)} of {n} observations have a reference", flush=True)
             for way, (drawn, lines, seconds) in {"exact": (exact, list[str](), 0.0), **told}.items():
                 row = figures(drawn if way == "exact" else drawn[good], exact, truth, prior)
                 numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items())
@@ -219,15 +220,22 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=24)
     parser.add_argument("--budget", type=float, default=40.0, help="seconds of training (default %(default)s)")
     parser.add_argument("--refine", type=int, default=0, help="gradients by which draws are moved")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file to write the figures to")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of data, observations and trainings")
+    parser.add_argument("--out", type=Path, help="file to write the figures to, after each seed")
+    parser.add_argument("--more", action="store_true", help="go on with the seeds that the file does not have yet")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, float] = {}
-    for name in args.only:
-        found |= once(name, args)
-    if args.out:
-        write(args.out, {"benchmark": "own-records", "seeds": [args.seed]}, {k: [v] for k, v in found.items()})
+    found, done = dict[str, list[float]](), list[int]()
+    if args.more and args.out and args.out.exists():
+        older = json.loads(args.out.read_text("utf-8"))
+        found, done = older["figures"], older["seeds"]
+    for seed in (seed for seed in args.seeds if seed not in done):
+        for name in args.only:
+            for key, value in once(name, args, seed).items():
+                found.setdefault(key, []).append(value)
+        done = [*done, seed]
+        if args.out:
+            write(args.out, {"benchmark": "own-records", "seeds": done}, found)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ names in use; capitals stand for numbers or for names of files' parts.
     reconstruction / refinement             noise of their refinement, in benchmarks; its trial, in reconstructions
     reconstruction / expected               new trajectories that the numbers of a record are compared with
     reconstruction / trial                  new trajectories by which the answer to a record is tried
+    reconstruction / trial / prior          states of the prior that take the place of some draws given a part of x_T
     reconstruction / certificate            draws of a reversal that bounds of log p(x_T) are made of
     evidence / samples / FIRST              draws of a reversal that are weighed, of the part that begins there
     free-energy / equilibrium / END         states in equilibrium at both values of a parameter

@@ -26,8 +26,6 @@ from physinv.evaluation.observed.familiarity import Familiarity
 from physinv.evaluation.observed.plausibility import Plausibility
 from physinv.laws.operators import named
 from physinv.laws.record import as_record
-from physinv.methods.classical.monte_carlo.path import fit_path_model
-from physinv.methods.classical.monte_carlo.refine import RefinedRecord
 from physinv.methods.problem import Answer, TakesRecords
 from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.stored import SCHEMA
@@ -47,9 +45,9 @@ from physinv.runs.sampling.plan import SamplingPlan
 from physinv.runs.sampling.refining import prepare_refinement
 from physinv.runs.sampling.staged import prepare_stages
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
-from physinv.runs.sampling.tried import remedy_of, try_record
 from physinv.runs.sampling.weighing import WeighedSamples
 from physinv.runs.summary import few_windows, seen_in_training
+from physinv.runs.trials.answers import answer_record, path_model_of, try_final
 from physinv.training.final_estimate import FinalEstimate, Reader
 
 
@@ -126,17 +124,11 @@ def reconstruct(
     streams, told_before = seeds(plan.seed).child("reconstruction", "samples"), list[str]()
     record = None if observation is None else as_record(observation, float(run.times[-1]))
     weighed = WeighedSamples(reversal_of(replace(run, answer=answer)), plan.weigh, plan.draws) if plan.weigh else None
-    paths = None
-    if plan.refine:
-        paths = fit_path_model(run.simulator, generator=streams.generator(device), device=device)
     direct = record is not None and reader is None and isinstance(answer, TakesRecords) and not _reversed(answer)
-    if direct and record is not None and isinstance(answer, TakesRecords):
-        given = answer.given(record)  # its numbers take the place of final states
-        answer = given if paths is None else RefinedRecord(given, paths, record, plan.refine)
-        if "prior" not in run.info:
-            trial = seeds(plan.seed).child("reconstruction", "trial")
-            y = torch.zeros(1, sum(record.sizes(torch.zeros(1, *run.simulator.shape))), device=device)
-            answer, told_before = try_record(answer, run.simulator, record, y, trial, remedy_of(plan.refine))
+    paths = path_model_of(run, streams.generator(device)) if plan.refine and not direct else None
+    if direct and record is not None:
+        y = torch.zeros(1, sum(record.sizes(torch.zeros(1, *run.simulator.shape))), device=device)
+        answer, told_before = answer_record(run, record, y, refine=plan.refine, seed=plan.seed)
 
     # Nonlinear fields that are seen in part, by a run that is not trained for that.
     staged = None
@@ -150,16 +142,23 @@ def reconstruct(
         told_before += [] if staged is None else staged.warnings
 
     # Monte Carlo behind the samples, given what is observed.
-    refined = None
-    if paths is not None and not direct:
+    refined, guard = None, None
 
-        def plain(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
-            finals, asked = None if staged is None else staged.finals, replace(plan, samples=n)
-            found = drawn_states(run.parameters, answer, reader or observation, x, asked, generator, finals)
-            return found if staged is None else staged.mixed(found, generator)
+    def plain(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        finals, asked = None if staged is None else staged.finals, replace(plan, samples=n)
+        found = drawn_states(run.parameters, answer, reader or observation, x, asked, generator, finals)
+        return found if staged is None else staged.mixed(found, generator)
 
+    def moved(x: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        found = plain(x, n, generator)
+        return found if refined is None else refined(found, x.to(found), generator)
+
+    if paths is not None:
         trial = seeds(plan.seed).child("reconstruction", "refinement")
         refined = prepare_refinement(paths, plain, plan.refine, trial, record)
+    if record is not None and not direct and staged is None:
+        guard, tried = try_final(run, record, moved, seed=plan.seed, refine=plan.refine)
+        told_before += tried
 
     # What is observed: the last states, or noisy numbers of them, which are displayed as states.
     noise, told = seeds(plan.seed).child("observation", "noise"), warn or (lambda line: None)
@@ -213,6 +212,7 @@ def reconstruct(
                         drawn = drawn if staged is None else staged.mixed(drawn, generator)
                     if refined is not None:
                         drawn = refined(drawn, x.to(drawn), generator)
+                    drawn = drawn if guard is None else guard.mixed(drawn, generator)
                     drawn = drawn[: done - part.start]
                     doubts.add(drawn)
                     target[part.start : done] = store.blanked(drawn)

@@ -22,13 +22,8 @@ from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.broadcast import default_batch
 from physinv.evaluation.observed.plausibility import divergence
 from physinv.laws.described import EntryText, record_of
-from physinv.laws.exact import ExactPosterior
 from physinv.laws.observation import Observation, displayed_state
 from physinv.laws.record import ObservationRecord
-from physinv.methods.classical.monte_carlo.path import fit_path_model
-from physinv.methods.classical.monte_carlo.refine import RefinedRecord
-from physinv.methods.problem import RecordAnswer, TakesRecords
-from physinv.methods.reverse import ReverseAnswer
 from physinv.posterior.stored import SCHEMA
 from physinv.processes.parameters import describe
 from physinv.processes.priors import ParameterPrior
@@ -42,8 +37,10 @@ from physinv.runs.sampling.asked import records_of, usual_noise
 from physinv.runs.sampling.draws import heard
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
-from physinv.runs.sampling.tried import remedy_of, try_record, unlike
+from physinv.runs.sampling.tried import unlike
 from physinv.runs.sampling.waiting import waiting
+from physinv.runs.trials.answers import answer_record
+from physinv.runs.trials.starts import starts_of
 
 _NOISE = 0.05  # of the deviation of the states at the last time: noise of an observation
 
@@ -108,14 +105,15 @@ def reconstruct_record(
         overwrite: Whether an older reconstruction in ``out`` is replaced.
         progress: Called with the number of trajectories done and their total.
         warn: Called with each sentence that the method says of its draws.
-        announce: Called with a sentence on how long draws will take, where that is long, before they begin.
+        announce: Called with a sentence on how long draws or their trial will take, where that is long, before they
+            begin.
 
     Raises:
         ValueError: If the method answers no records, a time is not stored, or draws are not finite.
     """
     if not run.simulator.layout.partly_observable:
         raise ValueError("records are for vectors and fields; particles are seen whole, leave `--at` out.")
-    answer = records_of(run)
+    records_of(run)
     if plan.observed_noise is None:
         plan = replace(plan, observed_noise=usual_noise(run))
 
@@ -137,23 +135,13 @@ def reconstruct_record(
             truth, known = _joined(process, truth, levels), _joined(process, known, levels)
     shape = process.inner.shape if isinstance(process, Varying) else process.shape
     record = record_of(entries, shape, seed=plan.seed, level=level)
-    given = _given(answer, process, record)
-    if plan.refine:
-        paths = seeds(plan.seed).child("reconstruction", "samples").generator(run.device)
-        model = fit_path_model(run.simulator, generator=paths, device=run.device)
-        given = RefinedRecord(given, model, record, plan.refine)
+    given, tried = answer_record(run, record, y, refine=plan.refine, seed=plan.seed, announce=announce)
     n, k, shown = min(plan.limit or len(y), len(y)), plan.samples, _shown(record, y, shape)
     if isinstance(process, Varying):
         shown = process.hidden(shown)
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
-    before = unlike(run.simulator, record, y, seeds(plan.seed).child("reconstruction", "expected"))
-    if "prior" not in run.info:  # that of a run of its own is not the one of the process, of which trials are made
-        trial = seeds(plan.seed).child("reconstruction", "trial")
-        remedy = remedy_of(plan.refine)
-        if isinstance(answer, ReverseAnswer) and level is None:
-            remedy += ", or a run that is trained for records, `physinv train --observe random:LOW-HIGH --at T,T`"
-        given, tried = try_record(given, process, record, y.to(run.device), trial, remedy)
-        before += tried
+    expected = seeds(plan.seed).child("reconstruction", "expected")
+    before = [*unlike(run.simulator, record, y, expected, starts_of(run)), *tried]
     if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
         announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")
@@ -210,16 +198,6 @@ def reconstruct_record(
 
     with threads_for(layout.shape), reserved(out, read, overwrite=overwrite):
         write_atomically(out, write)
-
-
-def _given(answer: TakesRecords, process: Simulator, record: ObservationRecord) -> RecordAnswer:
-    """The answer to a record; the exact one of an unknown noise is that of the process with this noise."""
-    if record.level is None or not isinstance(answer, ExactPosterior) or not isinstance(process, Varying):
-        return answer.given(record)
-    found = process.exact_of_noise(record)
-    if found is None:
-        raise ValueError("noise and parameters are unknown, and their exact law is not known; take mcmc.")
-    return found
 
 
 def _joined(process: Simulator, states: Tensor | None, levels: Tensor) -> Tensor | None:

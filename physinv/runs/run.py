@@ -235,7 +235,7 @@ def fit_run(
         )
     info = _info(problem, train, method, options) | {"budget": None, "notes": notes_of(answer)}
     summary = summarise(problem.simulator, problem.train, problem.valid)
-    return Run(problem.simulator, underlying(answer), train.times, info, device, summary)
+    return Run(problem.simulator, underlying(answer), train.times, info, device, summary, prior=prior)
 
 
 def load_run(run: Path | str, *, device: torch.device | str | None = None, prior: bool = False) -> Run:

@@ -14,6 +14,7 @@ from torch import Tensor
 from physinv.config.inputs import States, as_states, check_count, check_generator
 from physinv.equations.sde import SDE
 from physinv.evaluation.observed.plausibility import divergence
+from physinv.laws.prior import Prior
 from physinv.methods.problem import Answer
 from physinv.methods.reverse import ReverseAnswer
 from physinv.models.jumps.parameters import ParameterKernel
@@ -39,6 +40,7 @@ class Run:
         parameters: The law of the unknown parameters given a final state; None where none is unknown.
         partial: Estimates of final states from the partial observations that it is trained for; None: it is trained
             for whole final states.
+        prior: The law of initial states that it was given; None: that of the process or of its data.
     """
 
     simulator: Simulator
@@ -49,6 +51,7 @@ class Run:
     summary: TrainingSummary | None = None
     parameters: ParameterKernel | None = None
     partial: Observer | None = None
+    prior: Prior | None = None
 
     @property
     def method(self) -> str:

@@ -183,6 +183,11 @@ def fit_seen_errors(
         seen = forward.covariance.apply(rows).flatten(1) @ rows.flatten(1).T
         return SeenErrors(rows.flatten(1) @ forward.bias.double().expand(simulator.shape).flatten(), seen)
 
+    if max(record.times) == 0:  # there is none on the way
+        count = sum(record.sizes(probe))
+        nothing = torch.zeros(count, count, dtype=torch.float64, device=device)
+        return SeenErrors(nothing[0], nothing)
+
     # Pairs of runs with and without noise, from draws of the prior.
     z = torch.randn((_PAIRS, prior.mean.numel()), generator=generator, device=device)
     x = prior.root(z, z.new_zeros((_PAIRS, *simulator.shape)))

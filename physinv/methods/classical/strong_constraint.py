@@ -48,6 +48,7 @@ _WINDOWS = 4  # steps in which the window grows backward
 _SOFT = (8.0, 3.0, 1.0)  # errors of these steps, in units of their size; then of the whole window
 _STATES, _FEWEST = 2**18, 16  # numbers of all states that laws at later times are fitted to, and fewest states
 _RUNS = 200  # most of these
+_TRIED, _LEAST_TRIED, _TRIED_NUMBERS = 16, 4, 2**13  # most and fewest rows of a trial, and numbers of the states of all
 _ROUNDS, _ENOUGH, _NARROW = (
     4,
     0.98,
@@ -76,6 +77,11 @@ class StrongConstraint(RecordAnswer):
     minimise: Callable[[LeastSquares, Tensor], Tensor]
     draw: int
     seed: int = 0
+
+    @property
+    def tried(self) -> int:
+        """On how many new trajectories draws are to be tried first: few of large states, which take as long each."""
+        return max(_LEAST_TRIED, min(_TRIED, _TRIED_NUMBERS // self.prior.mean.numel()))
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         found = [(some, self._minimum(some)) for some in self.objectives(final)]

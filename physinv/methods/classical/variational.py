@@ -271,7 +271,7 @@ def _small(simulator: Simulator, record: ObservationRecord, prior: Coordinates) 
     where there is no noise on the way that paths would be needed for."""
     like = torch.zeros(1, *simulator.shape)
     drawn_at_once = simulator.spin_up_time == 0 or simulator.initial_log_prob(like) is not None
-    drawn_at_once = drawn_at_once or given_prior(prior) is not None
+    drawn_at_once = (simulator.startable and drawn_at_once) or given_prior(prior) is not None
     if simulator.layout.moving(like).numel() > DENSE or not drawn_at_once:
         return False
     return not quiet(simulator) or sum(record.sizes(like)) <= _FEW

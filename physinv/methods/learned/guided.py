@@ -51,6 +51,7 @@ from physinv.posterior.learned_prior import LearnedPrior
 
 _PROBES = 6  # products with white noise that the preconditioner of the equations is made of
 _DRAWS = 16  # that a mean is taken over
+_VECTORS, _FIELDS = 48, 12  # new trajectories on which draws are tried
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class GuidedPrior(RecordAnswer):
     seed: int = 0
     record: ObservationRecord | None = None
     errors: SeenErrors | None = None
+
+    @property
+    def tried(self) -> int:
+        """On how many new trajectories draws given a record are to be tried first."""
+        return _FIELDS if self.forward.simulator.layout.space else _VECTORS
 
     def given(self, observed: ObservationRecord | Observation) -> GuidedPrior:
         """Return the posterior given noisy observations at one or several times.

@@ -38,6 +38,7 @@ from physinv.processes.simulator import Simulator
 
 _LEAST = 20.0  # particles that count, below which a warning is given
 _VECTORS, _FIELDS, _NUMBERS = 48, 16, 2**11  # new trajectories on which draws are tried, and numbers in those of fields
+_FEWEST = 4  # of large fields, whose particles are dear
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,10 @@ class TwistedReversal:
 
     @property
     def tried(self) -> int:
-        """On how many new trajectories draws are to be tried first; none of large fields, whose particles are dear."""
+        """On how many new trajectories draws are to be tried first: few of large fields, whose particles are dear."""
         if not self._simulator.layout.space:
             return _VECTORS
-        count = min(_FIELDS, _NUMBERS // math.prod(self._simulator.shape))
-        return count if count >= _FIELDS // 2 else 0
+        return max(_FEWEST, min(_FIELDS, _NUMBERS // math.prod(self._simulator.shape)))
 
     def sample(
         self, final: Any, n: int, *, generator: torch.Generator | None = None

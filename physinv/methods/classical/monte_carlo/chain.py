@@ -10,7 +10,7 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["LEAPS", "Walk", "walk"]
+__all__ = ["LEAPS", "Walk", "leaps_of", "walk"]
 
 import math
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from physinv.methods.classical.monte_carlo.path import PathObjective, gradients
 LEAPS = 4
 """Gradients of one iteration, unless asked otherwise."""
 
+_QUARTER, _MOST_LEAPS = 1.4, 32  # radians of one iteration, and most of its steps
 _WANTED = 0.8  # share of accepted proposals that the length of steps is adapted to
 _LONGEST, _SHORTEST = 0.47, 0.01  # four steps of the longest turn by 1.9: past a quarter, where draws are independent
 _JITTER = 0.15  # relative half width of the random lengths, against resonance
@@ -120,3 +121,12 @@ def walk(
             level += (value - xi.double().square().sum(2) / 2) / late
         firsts.append(reference.path(xi)[:, :, : reference.first if kept is None else kept])
     return Walk(xi, lengths, torch.stack(firsts, 2), mean, level, accepted)
+
+
+def leaps_of(lengths: Float[Tensor, " batch"]) -> int:
+    """Return the steps of an iteration that turn most observations by about a quarter: draws are alike by the cosine.
+
+    Args:
+        lengths: Length of a step, for each observation.
+    """
+    return round(min(max(_QUARTER / float(lengths.median()), LEAPS), _MOST_LEAPS))

@@ -26,7 +26,7 @@ from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.coordinates import PriorCoordinates, given_prior
 from physinv.methods.classical.monte_carlo.annealed import anneal
-from physinv.methods.classical.monte_carlo.chain import LEAPS, Walk, walk
+from physinv.methods.classical.monte_carlo.chain import Walk, leaps_of, walk
 from physinv.methods.classical.monte_carlo.diagnostics import (
     Explored,
     effective_draws,
@@ -54,7 +54,7 @@ from physinv.posterior.several_times.frames import frames_at
 from physinv.processes.varying import Varying
 
 _BEGIN = 0.3  # length of the first steps
-_QUARTER, _MOST_LEAPS = 1.4, 32  # radians of one iteration, and most of its steps
+_SHORT, _TRIED = 150, 16  # draws of a chain below which they are tried on new trajectories, and on how many
 _SMALL, _SEEN, _PARTICLES = 40, 256, 64  # components up to which populations are annealed (records), and their paths
 _SHORTEST = 8  # iterations of a population between two looks
 _NUMBERS = 2**26  # coordinates of particles that are moved at once
@@ -97,6 +97,11 @@ class PathPosterior(Answer):
     def joint(self) -> bool:
         """Whether parameters are drawn together with the states; those of final states do not count then."""
         return bool(self.model.simulator.unknown)
+
+    @property
+    def tried(self) -> int:
+        """On how many new trajectories draws are to be tried first: those of chains too short to tell how they are."""
+        return _TRIED if max(1, self.particles) * self.iterations * self.most < _SHORT else 0
 
     def given(self, observed: ObservationRecord | Observation) -> PathPosterior:
         """Return the posterior given noisy observations ``y``, at one or several times.
@@ -209,7 +214,7 @@ class PathPosterior(Answer):
             objective, reference, xi, lengths = self._annealed(final, generator)
         else:
             objective, reference, xi, lengths = self._adapted(*self._begun(final, samples, generator), generator)
-        leaps, going = _leaps(lengths), torch.arange(len(final), device=xi.device)
+        leaps, going = leaps_of(lengths), torch.arange(len(final), device=xi.device)
         found: Explored | None = None
         for block in range(self.most):
             some, near, kept = objective.rows(going), reference.at(going), objective.numbers if self.frames else None
@@ -260,7 +265,7 @@ class PathPosterior(Answer):
         mean = (warm.mean * low[..., None]).sum(1, keepdim=True) / low.sum(1)[:, None, None]
         middle = linearise(objective, reference.path(mean)[:, 0])
         xi = middle.whiten(reference.path(rescued(warm.xi, warm.level, low)))
-        reference, leaps = middle, _leaps(warm.lengths)
+        reference, leaps = middle, leaps_of(warm.lengths)
         now = walk(objective, reference, xi, warm.lengths, self.warm_up, leaps=leaps, adapt=True, generator=generator)
         return objective, reference, now.xi, now.lengths
 
@@ -393,8 +398,3 @@ def _paths(setup: Setup, substeps: int | None, prior: PriorCoordinates | None = 
     """Coordinates of the paths, the same for the same process and seed."""
     generator = seeds(setup.seed).child("method", "paths").generator(setup.device)
     return fit_path_model(setup.simulator, substeps=substeps, prior=prior, generator=generator, device=setup.device)
-
-
-def _leaps(lengths: Tensor) -> int:
-    """Steps of an iteration that turn most observations by about a quarter: draws are alike by the cosine."""
-    return round(min(max(_QUARTER / float(lengths.median()), LEAPS), _MOST_LEAPS))

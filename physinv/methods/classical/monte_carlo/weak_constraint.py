@@ -17,7 +17,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,7 @@ from physinv.config.inputs import Times, check_count, check_generator
 from physinv.config.seeds import seeds
 from physinv.laws.observation import Observation
 from physinv.laws.record import ObservationRecord
-from physinv.methods.classical.coordinates import PriorCoordinates
+from physinv.methods.classical.coordinates import PriorCoordinates, given_prior
 from physinv.methods.classical.minimise import STARTS, lbfgs, misses, sharpened, warn_of_misses
 from physinv.methods.classical.monte_carlo.laplace import Laplace, descend, linearise
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model, gradients, values
@@ -36,6 +36,7 @@ from physinv.methods.problem import RecordAnswer
 from physinv.posterior.several_times.frames import frames_at
 from physinv.processes.simulator import Simulator
 
+_TRIED, _FEWER = 48, 8  # new trajectories on which draws are tried; where a learned prior is solved for at every step
 _NATS, _DRAWS = 1.0, 8  # spread of log densities from which it is told that they differ, and fewest draws that have one
 
 Lower = Callable[[PathObjective, Tensor], Laplace]
@@ -51,16 +52,20 @@ class WeakConstraint(RecordAnswer):
         record: What is seen at which times.
         lower: How the minimum is sought.
         seed: Seed of the second start.
-
-    Attributes:
-        tried: On how many new trajectories draws are to be tried first (:mod:`physinv.runs.sampling.tried`).
     """
 
     model: PathModel
     record: ObservationRecord
     lower: Lower
     seed: int = 0
-    tried: ClassVar[int] = 48
+
+    @property
+    def tried(self) -> int:
+        """On how many new trajectories draws are to be tried first (:mod:`physinv.runs.sampling.tried`).
+
+        They are few where a learned prior is solved for at every step.
+        """
+        return _TRIED if given_prior(self.model.law.gaussian) is None else _FEWER
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
         laws = self._laws(final, self.model)
