@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from physinv.config.inputs import Times
+from physinv.config.inputs import Times, as_times
 from physinv.laws.operators import named
 from physinv.laws.record import ObservationRecord
 from physinv.methods.auto import underlying
+from physinv.methods.classical.smoothing.given_start import trajectories_given
 from physinv.methods.problem import Answer, RecordAnswer, TakesRecords
 from physinv.runs.observed import for_sensors
 from physinv.runs.run import Run
@@ -23,6 +24,7 @@ from physinv.training.final_estimate import Reader
 from physinv.training.sensors.estimate import SensorEstimate, sensor_places
 
 _TRIED = 48  # new trajectories on which draws given a record are tried
+_GRADIENTS = 16  # by which the noise on the way is moved, given an initial state
 _NEAR = 1e-6  # of the horizon, and of a noise: numbers that are the same
 
 
@@ -152,16 +154,20 @@ class _Amortised:
             row = seen.index(entry.times)
             places, mask = sensor_places(entry.observation, shape, process.points)
             parts.append((row, places, mask))
-        return AmortisedRecord(self.answer, self.estimate, tuple(parts), level)
+        return AmortisedRecord(self.answer, self.estimate, observed, tuple(parts), level)
 
 
 @dataclass(frozen=True)
 class AmortisedRecord(RecordAnswer):
     """The answer of a run that is trained for random sensors to a record of such: one pass for each draw.
 
+    States after the initial one are those of paths from it: the noise on the way is drawn given both
+    (:mod:`~physinv.methods.classical.smoothing.given_start`).
+
     Args:
         answer: What draws initial states given estimates.
         estimate: The estimate from any sensors.
+        record: What is seen at which times.
         parts: Of each entry the number of its time, the place of each observed number in a flat state, and which
             points are seen.
         level: Level of the noise.
@@ -170,6 +176,7 @@ class AmortisedRecord(RecordAnswer):
 
     answer: Answer
     estimate: SensorEstimate
+    record: ObservationRecord
     parts: tuple[tuple[int, Tensor, Tensor], ...]
     level: float
     tried: int = _TRIED
@@ -180,23 +187,26 @@ class AmortisedRecord(RecordAnswer):
     def sample_at(
         self, y: Float[Tensor, "batch seen"], n: int, times: Times, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch n time *state"]:
-        """Draw initial states.
+        """Draw trajectories: initial states by the run, and the noise on the way given them.
 
         Args:
             y: Observed numbers, NaN where one is missing.
             n: Draws for each row.
-            times: 0 alone.
+            times: Times, 0 or later; those after the last of the record are forecasts.
             generator: Source of randomness.
 
+        Returns:
+            One trajectory for each draw.
+
         Raises:
-            ValueError: If states at other times are asked for.
+            NotApplicableError: For later times of a process whose paths have no density, or no known physics.
         """
-        if any(float(t) != 0 for t in times):
-            raise ValueError(
-                "a run that is trained for random sensors draws initial states alone; leave `frames` out, or take a "
-                "run that is trained on whole final states, or mcmc."
-            )
-        return self._plain(self.answer.sample(self._estimated(y), n, generator=generator))[:, :, None]
+        drawn = self._plain(self.answer.sample(self._estimated(y), n, generator=generator))
+        wanted = as_times(times).tolist()
+        if wanted == [0.0]:
+            return drawn[:, :, None]
+        process = self.estimate.process.inner
+        return trajectories_given(process, self.record, drawn, y, wanted, _GRADIENTS, generator=generator)
 
     def _estimated(self, y: Tensor) -> Tensor:
         """Final states with all that is told of the record."""

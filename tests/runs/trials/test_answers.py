@@ -111,7 +111,7 @@ class Shifted(Prior):
 def test_draws_are_refined_under_the_prior_that_is_given(tmp_path, generator):
     """Exact ones stay exact: x(1) = e^-.5 x_0 + noise of variance .25 (1 - e^-1), seen with deviation .5."""
     process = replace(OU, dim=1)
-    data = made(process, tmp_path / "d", "ornstein-uhlenbeck")
+    data = made(process, tmp_path / "d", "ornstein-uhlenbeck", 20)  # too few to stand for the prior
     run = fit_run(data["train"], data["valid"], method="gauss-newton", prior=Shifted())
     record, y = see(everything, 0.5, 1.0), torch.full((1, 1), 1.0)
     given, lines = answer_record(run, record, y, refine=16)

@@ -148,11 +148,32 @@ def test_one_run_answers_records_of_every_noise(noise, anyhow, generator):
     assert float(crps(drawn, truth)) < 0.97 * float(crps(less, truth))
 
 
+def test_frames_are_those_of_paths_from_the_draws(anyhow, generator):
+    """As good as those of weighted runs, between the observations and after them, and as correlated with x_0."""
+    run, times = anyhow[0], [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
+    states = WELL.simulate(100, times, generator=generator)
+    y = record(0.4).observe(states[:, [2, 4]], generator=generator)
+    drawn = records_of(run).given(record(0.4)).sample_at(y, 50, times, generator=generator)
+    runs = WELL.simulate(20_000, times, generator=generator)
+    weights = (-((y[:, None] - runs[None, :, [2, 4], 0]) / 0.4).square().sum(2) / 2).softmax(1)
+    exact = runs[torch.multinomial(weights, 50, replacement=True, generator=generator)]
+    for i in range(1, len(times)):
+        assert float(crps(drawn[:, :, i], states[:, i])) < 1.05 * float(crps(exact[:, :, i], states[:, i]))
+    own, right = (
+        torch.stack([torch.corrcoef(x[..., 0].T)[0] for x in some]).nan_to_num(0.0).mean(0) for some in (drawn, exact)
+    )
+    assert torch.allclose(own, right, atol=4.5 * 0.02)  # of 100 rows with 50 draws each, the difference of two means
+
+
 def test_a_record_of_a_dataset_is_reconstructed(anyhow, tmp_path):
     run, test = anyhow
-    plan = RecordPlan(observe="everything", at=(0.25, 0.5), observed_noise=0.3, samples=8, limit=20)
+    plan = RecordPlan(
+        observe="everything", at=(0.25, 0.5), observed_noise=0.3, samples=8, limit=20, frames=(0.0, 0.25, 1.0)
+    )
     reconstruct_record(run, test, tmp_path / "r.hdf5", plan)
     found = read_reconstruction(tmp_path / "r.hdf5")
+    assert found.frames.shape == (20, 8, 3, 1)
+    assert torch.equal(found.frames[:, :, 0], found.samples)
     assert found.samples.shape == (20, 8, 1)
     assert found.seen.shape == (20, 2)
     assert torch.equal(found.truth, test.states(0, limit=20))
@@ -183,9 +204,6 @@ def test_what_the_run_is_not_trained_for_is_refused(anyhow, tmp_path):
     ):
         with pytest.raises(ValueError, match=re.escape(text)):
             records_of(run).given(asked)
-    frames = RecordPlan(at=(0.25, 0.5), observed_noise=0.3, samples=2, frames=(0.0, 0.5))
-    with pytest.raises(ValueError, match="draws initial states alone; leave `frames` out"):
-        reconstruct_record(run, test, tmp_path / "x.hdf5", frames)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Trajectories from initial states that another method drew."""
