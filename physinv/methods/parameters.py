@@ -6,7 +6,7 @@ __all__ = ["SHARE", "draws_parameters", "fit_parameters", "joint_samples", "load
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from physinv.config.seeds import seeds
 from physinv.methods.problem import Answer, NotApplicableError, Problem
 from physinv.methods.saving import Setup
 from physinv.models.jumps.parameters import ParameterKernel, empty_parameter_kernel, fit_parameter_kernel
+from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
+from physinv.training.sensors.process import Sensed, TellsParameters
 
 SHARE = 0.2
 """Share of a budget of training that the law of the parameters takes."""
@@ -38,14 +40,16 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
     Raises:
         NotApplicableError: If the physics is to be learned, so that there are no parameters to find.
     """
-    process = problem.simulator
-    if not isinstance(process, Varying):
+    process, told = problem.simulator, _told(problem.simulator)
+    if told is None:
         return None
     if problem.settings.physics == "learned":
         raise NotApplicableError("unknown parameters need known physics; leave `physics` = learned out.")
     stream = seeds(problem.seed).child("parameters")
     problem.say("fit of the parameters")
-    kernel = fit_parameter_kernel(process, problem.train, seed=stream).to(problem.device)
+    several = _several(process)  # all stored times are needed then, else the first and the last
+    last = len(problem.train.times) - 1 if several else 1
+    kernel = fit_parameter_kernel(told, problem.train, seed=stream, last=last).to(problem.device)
     left: dict[str, Any] = {
         "batch": _BATCH,
         "rate": _RATE,
@@ -55,7 +59,7 @@ def fit_parameters(problem: Problem) -> ParameterKernel | None:
         left["fresh"] = "states" if process.spin_up_time == 0 else "noise"
     settings = problem.settings.model_copy(update=left | {"windows": (2,)})
     rows = min(max(_NUMBERS // math.prod(process.shape), _FEWEST), _MOST)
-    ends = replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
+    ends = problem if several else replace(problem, train=problem.train.ends(), valid=problem.valid.ends())
     ends.minimise_jumps(kernel, process, settings, stream=stream, rows=rows)
     if settings.fresh != "states":  # else no state is seen twice, and nothing is learned by heart
         kernel.finish(problem.valid, seed=stream)
@@ -72,11 +76,28 @@ def load_parameters(setup: Setup, tensors: Mapping[str, Tensor]) -> ParameterKer
     Returns:
         The kernel; None where no parameter is unknown.
     """
-    if not isinstance(setup.simulator, Varying):
+    told = _told(setup.simulator)
+    if told is None:
         return None
-    kernel = empty_parameter_kernel(setup.simulator, seed=seeds(setup.seed).child("parameters"))
+    last = len(setup.times) - 1 if _several(setup.simulator) else 1
+    kernel = empty_parameter_kernel(told, seed=seeds(setup.seed).child("parameters"), last=last)
     kernel.load_state_dict(dict(tensors))
     return kernel.to(setup.device).eval()
+
+
+def _told(process: Simulator) -> Varying | None:
+    """What the law of the unknown parameters looks at; None where none is unknown."""
+    if not isinstance(process, Varying) or not process.unknown:
+        return None
+    if not isinstance(process, Sensed) or not isinstance(process.inner, Varying):
+        return process
+    own = {f.name: getattr(process, f.name) for f in fields(process)}
+    return TellsParameters(**own | {"priors": process.inner.priors})
+
+
+def _several(process: Simulator) -> bool:
+    """Whether parameters are told by sensors, whose times are numbers of stored ones."""
+    return isinstance(process, Sensed)
 
 
 def draws_parameters(answer: Answer) -> bool:

@@ -89,10 +89,10 @@ def observation_info(
     if noise is None:
         noise = DEFAULT_NOISE * float(problem.train.layout.moving(problem.train.states(-1)).std())
     if for_sensors(observe):
-        if problem.simulator.unknown:
-            names = ", ".join(problem.simulator.unknown)
+        if OBSERVED_NOISE in problem.simulator.unknown:
             raise ValueError(
-                f"`observe` = random needs known parameters, {names} is unknown here; take one observation."
+                "`observe` = random is told the noise of each trajectory, which is unknown here; give a range such as "
+                "`observed_noise` = 0.05-0.3, or take one observation, such as sensors:0.25."
             )
         design, info = read_design(observe, str(noise)), {"observe": observe, "seed": problem.seed}
         times = problem.train.times

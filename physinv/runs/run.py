@@ -258,8 +258,8 @@ def load_run(run: Path | str, *, device: torch.device | str | None = None, prior
     tensors = read_model(run, info)
     try:
         setup = Setup(simulator, times, Settings(**info["settings"]), info["seed"], device, info["notes"])
-        parameters = load_parameters(setup, below(_PARAMETERS, tensors))
         setup = replace(setup, simulator=seen_by_method(info, simulator))
+        parameters = load_parameters(setup, below(_PARAMETERS, tensors))
         own = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{_PARAMETERS}.")}
         answer = load_method(info["method"], setup, tensors if parameters is None else own, info["options"])
     except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # whatever a wrong note leads to

@@ -1,7 +1,5 @@
 """Noise that nobody is told, and other unknown parameters, of partial observations: runs, and what is exact."""
 
-import re
-
 import pytest
 import torch
 
@@ -137,5 +135,3 @@ def test_parameters_and_a_part_of_the_state_are_unknown_together(tmp_path):
         assert found.truth.shape == (5, 1 + len(unknown), 16)
         assert bool((found.samples[:, :, 1:].std(1) > 0).all())
         assert torch.equal(found.truth[:, :2], test.states(0, limit=5))
-    with pytest.raises(ValueError, match=re.escape("`observe` = random needs known parameters, viscosity is unknown")):
-        train_run(tmp_path / "x", train, valid, budget=Budget(steps=1), observe="random:0.5", observed_noise=0.1)

@@ -41,6 +41,7 @@ class ParameterKernel(JumpKernel):
     Args:
         network: The network.
         process: The process, whose states hold the parameters in their static parts.
+        last: Number of the stored time of the states that tell them.
 
     References:
         Papamakarios and Murray (2016), Fast epsilon-free inference of simulation models with Bayesian conditional
@@ -53,8 +54,8 @@ class ParameterKernel(JumpKernel):
     spread: Float[Tensor, " parameters"]
     width: Float[Tensor, ""]
 
-    def __init__(self, network: nn.Module, process: Varying) -> None:
-        super().__init__(network, process, [Jump(0, 1)])
+    def __init__(self, network: nn.Module, process: Varying, last: int = 1) -> None:
+        super().__init__(network, process, [Jump(0, last)])
         self.process = process
         numbers = summary(process, torch.zeros(1, *process.shape)).shape[1]
         self.register_buffer("centre", torch.zeros(numbers))
@@ -182,28 +183,32 @@ class ParameterKernel(JumpKernel):
         return torch.cat([torch.ones_like(x[:, :1]), *(x**k for k in range(1, _POWERS + 1))], dim=1)
 
 
-def fit_parameter_kernel(process: Varying, data: TrajectoryDataset, *, seed: Seed = 0) -> ParameterKernel:
+def fit_parameter_kernel(
+    process: Varying, data: TrajectoryDataset, *, seed: Seed = 0, last: int = 1
+) -> ParameterKernel:
     """Build the kernel of a process with unknown parameters, with scales fitted to data and an untrained network.
 
     Args:
         process: The process.
         data: Training trajectories.
         seed: Seed of the network's first weights.
+        last: Number of the stored time of the states that tell parameters.
 
     Returns:
         The kernel, before training.
     """
-    kernel = empty_parameter_kernel(process, seed=seed).to(data.device)
+    kernel = empty_parameter_kernel(process, seed=seed, last=last).to(data.device)
     kernel.adapt(data)
     return kernel
 
 
-def empty_parameter_kernel(process: Varying, *, seed: Seed = 0) -> ParameterKernel:
+def empty_parameter_kernel(process: Varying, *, seed: Seed = 0, last: int = 1) -> ParameterKernel:
     """Build a kernel that knows no data yet: into it a saved state is loaded.
 
     Args:
         process: The process.
         seed: Seed of the network's first weights.
+        last: Number of the stored time of the states that tell parameters.
 
     Returns:
         The kernel, with empty tables.
@@ -211,7 +216,7 @@ def empty_parameter_kernel(process: Varying, *, seed: Seed = 0) -> ParameterKern
     inputs = summary(process, torch.zeros(1, *process.shape)).shape[1] + len(process.priors)
     with seeds(seed).child("model", "network").as_global():
         network = MLP(inputs, mixture_outputs(len(process.priors), _COMPONENTS), width=_WIDTH)
-    return ParameterKernel(network, process)
+    return ParameterKernel(network, process, last)
 
 
 def summary(process: Varying, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch numbers"]:

@@ -13,11 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.inputs import Times, as_times
+from physinv.config.seeds import seeds
 from physinv.laws.operators import named
 from physinv.laws.record import ObservationRecord
 from physinv.methods.auto import underlying
 from physinv.methods.classical.smoothing.given_start import trajectories_given
+from physinv.methods.parameters import joint_samples
 from physinv.methods.problem import Answer, RecordAnswer, TakesRecords
+from physinv.models.jumps.parameters import ParameterKernel
+from physinv.processes.varying import Varying
 from physinv.runs.observed import for_sensors
 from physinv.runs.run import Run
 from physinv.training.final_estimate import Reader
@@ -25,6 +29,7 @@ from physinv.training.sensors.estimate import SensorEstimate, sensor_places
 
 _TRIED = 48  # new trajectories on which draws given a record are tried
 _GRADIENTS = 16  # by which the noise on the way is moved, given an initial state
+_MEAN_DRAWS = 64  # of unknown parameters, over which single estimates of a state are averaged
 _NEAR = 1e-6  # of the horizon, and of a noise: numbers that are the same
 
 
@@ -95,7 +100,7 @@ def records_of(run: Run) -> TakesRecords:
         ValueError: If its method answers none, or it is trained for one partial observation.
     """
     if isinstance(run.partial, SensorEstimate):
-        return _Amortised(run.answer, run.partial, run.times)
+        return _Amortised(run.answer, run.partial, run.times, run.parameters)
     if run.partial is not None:
         seen = run.info["observation"]["observe"]
         raise ValueError(
@@ -118,11 +123,13 @@ class _Amortised:
         answer: What draws initial states given estimates.
         estimate: The estimate from any sensors.
         times: Stored times.
+        parameters: The law of unknown parameters, which are drawn first; None: all are known.
     """
 
     answer: Answer
     estimate: SensorEstimate
     times: Float[Tensor, " time"]
+    parameters: ParameterKernel | None = None
 
     def given(self, observed: ObservationRecord) -> AmortisedRecord:
         """Return the answer to a record.
@@ -148,13 +155,13 @@ class _Amortised:
             )
         if observed.level is not None or max(noises) > (1 + _NEAR) * min(noises):
             raise ValueError("the run is trained for one noise, the same at all times, that is known; give a number.")
-        level, shape = process.design.level(max(noises)), process.inner.shape
+        level, shape = process.design.level(max(noises)), process.plain.shape
         parts = []
         for entry in observed.entries:
             row = seen.index(entry.times)
             places, mask = sensor_places(entry.observation, shape, process.points)
             parts.append((row, places, mask))
-        return AmortisedRecord(self.answer, self.estimate, observed, tuple(parts), level)
+        return AmortisedRecord(self.answer, self.estimate, observed, tuple(parts), level, self.parameters)
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,7 @@ class AmortisedRecord(RecordAnswer):
         parts: Of each entry the number of its time, the place of each observed number in a flat state, and which
             points are seen.
         level: Level of the noise.
+        parameters: The law of unknown parameters, which are drawn first; None: all are known.
         tried: New trajectories on which draws are tried.
     """
 
@@ -179,9 +187,13 @@ class AmortisedRecord(RecordAnswer):
     record: ObservationRecord
     parts: tuple[tuple[int, Tensor, Tensor], ...]
     level: float
+    parameters: ParameterKernel | None = None
     tried: int = _TRIED
 
     def mean(self, final: Any) -> Float[Tensor, "batch *state"]:
+        if self.parameters is not None:
+            generator = seeds(0).child("method", "mean").generator(final.device)
+            return self.sample(final, _MEAN_DRAWS, generator=generator).mean(1)
         return self._plain(self.answer.mean(self._estimated(final)))
 
     def sample_at(
@@ -201,17 +213,28 @@ class AmortisedRecord(RecordAnswer):
         Raises:
             NotApplicableError: For later times of a process whose paths have no density, or no known physics.
         """
-        drawn = self._plain(self.answer.sample(self._estimated(y), n, generator=generator))
+        drawn = self._plain(self._drawn(self._estimated(y), n, generator))
         wanted = as_times(times).tolist()
         if wanted == [0.0]:
             return drawn[:, :, None]
-        process = self.estimate.process.inner
-        return trajectories_given(process, self.record, drawn, y, wanted, _GRADIENTS, generator=generator)
+        process, record = self.estimate.process.inner, self.record
+        record = record.through(process.state) if isinstance(process, Varying) else record
+        return trajectories_given(process, record, drawn, y, wanted, _GRADIENTS, generator=generator)
+
+    def _drawn(self, estimated: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+        """Initial states with sensors, whose unknown parameters are drawn first."""
+        if self.parameters is None:
+            return self.answer.sample(estimated, n, generator=generator)
+
+        def state(seen: Tensor) -> Tensor:
+            return self.answer.sample(seen, 1, generator=generator)[:, 0]
+
+        return joint_samples(self.parameters, state, estimated, n, generator=generator)
 
     def _estimated(self, y: Tensor) -> Tensor:
         """Final states with all that is told of the record."""
         process = self.estimate.process
-        numbers, rows = math.prod(process.inner.shape), len(process.seen_rows)
+        numbers, rows = math.prod(process.plain.shape), len(process.seen_rows)
         whole, seen = y.new_zeros(len(y), rows, numbers), y.new_zeros(len(y), rows, process.points, dtype=torch.bool)
         pieces = torch.split(y, [len(places) for _, places, _ in self.parts], dim=1)
         for (row, places, mask), piece in zip(self.parts, pieces, strict=True):
@@ -219,7 +242,7 @@ class AmortisedRecord(RecordAnswer):
             there[:, places] = piece.isfinite()
             whole[:, row, places] = piece.nan_to_num(0.0)
             seen[:, row] = mask.to(y.device) & there.reshape(len(y), -1, process.points).all(1)
-        whole = whole.reshape(len(y), rows, *process.inner.shape)
+        whole = whole.reshape(len(y), rows, *process.plain.shape)
         return self.estimate(whole, seen.flatten(1), y.new_full((len(y),), self.level))
 
     def _plain(self, x: Tensor) -> Tensor:

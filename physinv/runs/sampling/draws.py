@@ -128,8 +128,9 @@ def drawn_states(
     """
     if parameters is None or draws_parameters(answer):
         return _drawn(answer, observation, x, asked, asked.draws, generator, finals)
-    if isinstance(observation, Reader):
-        x, observation = observation(x), None
+    reader = observation if isinstance(observation, Reader) else None
+    if reader is not None:
+        x, observation = reader(x), None
     samples = asked.answer == "samples"
     count = asked.draws if samples else _MEAN_DRAWS
     joint = joint_samples(
@@ -139,6 +140,7 @@ def drawn_states(
         count,
         generator=generator,
     )
+    joint = joint if reader is None else reader.plain(joint)
     return joint if samples else joint.mean(1, keepdim=True)
 
 

@@ -33,6 +33,7 @@ from physinv.evaluation.metrics import coverage, crps_map
 from physinv.laws.record import ObservationRecord
 from physinv.methods.problem import RecordAnswer
 from physinv.processes.layout import StateLayout
+from physinv.processes.priors import OBSERVED_NOISE
 from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying
 from physinv.runs.sampling.staged import best_share
@@ -109,12 +110,13 @@ def try_record(
 
     Returns:
         The answer, mixed with the prior where that is better, and a sentence on each thing that is not right.  There is
-        no trial of answers that do not ask for it, of unknown parameters, and of processes of which no new trajectories
-        can be made.
+        no trial of answers that do not ask for it, of unknown noise, and of processes of which no new trajectories can
+        be made.  Of unknown parameters states alone count.
     """
     numbers, count = math.prod(process.shape), getattr(answer, "tried", 0)
     starts = starts or starts_of_process(process)
-    if not count or starts is None or not process.known or process.unknown or record.level is not None:
+    noisy = record.level is not None or OBSERVED_NOISE in process.unknown
+    if not count or starts is None or not process.known or noisy:
         return answer, []
     generator, layout, draws = stream.generator(y.device), process.layout, _DRAWS if count > _FEW else _FEW_DRAWS
 
@@ -167,13 +169,18 @@ def _answered(
     """Draws given records of new trajectories, and their true initial states; what is not finite is left out."""
     grid = sorted({0.0, float(process.horizon), *record.times})
     states = process.run(start, grid, generator=generator)
-    seen = record.observe(states[:, [grid.index(t) for t in record.times]], generator=generator)
+    seen = record.observe(_own(process, states)[:, [grid.index(t) for t in record.times]], generator=generator)
     seen = torch.where(y[torch.arange(len(start), device=y.device) % len(y)].isfinite(), seen, torch.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the answer says of these draws is not of those asked for
         drawn = answer.sample(seen, n, generator=generator)
     good = drawn.flatten(1).isfinite().all(1) & states.flatten(1).isfinite().all(1)
     return drawn[good], states[good, 0]
+
+
+def _own(process: Simulator, states: Tensor) -> Tensor:
+    """Trajectories without unknown parameters, which sensors do not see."""
+    return states[:, :, : process.inner.shape[0]] if isinstance(process, Varying) else states
 
 
 def _lost(layout: StateLayout, drawn: Tensor, prior: Tensor, truth: Tensor) -> tuple[float, float, float]:
@@ -226,8 +233,7 @@ def unlike(
     states = states[states.flatten(1).isfinite().all(1)]
     if len(states) < 2:
         return []
-    own = states[:, :, : process.inner.shape[0]] if isinstance(process, Varying) else states
-    seen = record.observe(own[:, [grid.index(t) for t in record.times]], generator=generator)
+    seen = record.observe(_own(process, states)[:, [grid.index(t) for t in record.times]], generator=generator)
     low, high = seen.amin(0), seen.amax(0)
     beyond = torch.maximum(y - high, low - y) / (high - low).clamp(min=torch.finfo(y.dtype).tiny)
     far = beyond > 1

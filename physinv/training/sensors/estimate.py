@@ -24,6 +24,7 @@ from torch import Tensor
 
 from physinv.data.dataset import TrajectoryDataset
 from physinv.laws.observation import Observation, jacobian
+from physinv.processes.varying import Varying
 from physinv.training.final_estimate import covariance_rows
 from physinv.training.sensors.process import Sensed
 
@@ -52,28 +53,38 @@ class SensorEstimate:
     power: Float[Tensor, " directions"]
 
     def __call__(
-        self, y: Float[Tensor, "batch *inner"], mask: Tensor, level: Float[Tensor, " batch"]
+        self,
+        y: Float[Tensor, "batch *plain"],
+        mask: Tensor,
+        level: Float[Tensor, " batch"],
+        values: Float[Tensor, "batch parameters"] | None = None,
     ) -> Float[Tensor, "batch *state"]:
         """Estimate final states.
 
         Args:
-            y: Observed numbers at their places in states without sensors, of several times ``(batch, times, *inner)``;
-                what is elsewhere does not count.
+            y: Observed numbers at their places in states without sensors and unknown parameters, of several times
+                ``(batch, times, *plain)``; what is elsewhere does not count.
             mask: Where each trajectory is seen, ``(batch, times points)``.
             level: Level of the noise of each.
+            values: Unknown parameters that the state says; None: the middle of their priors.
 
         Returns:
             One state for each observation, with its sensors, and where these see several times with its estimates.
         """
-        process, shape = self.process, self.process.inner.shape
+        process, shape, plain = self.process, self.process.inner.shape, self.process.plain.shape
         times, rows = process.estimated_rows, [process.estimated_rows.index(row) for row in process.seen_rows]
+        numbers, unseen = math.prod(plain), math.prod(shape) - math.prod(plain)  # unknown parameters come last
         seen = mask.new_zeros(len(mask), len(times), process.points)
         seen[:, rows] = mask.reshape(len(mask), len(rows), process.points)
-        seen = seen.repeat(1, 1, math.prod(shape) // process.points).flatten(1)
-        whole = y.new_zeros(len(y), len(times), *shape)
-        whole[:, rows] = y.reshape(len(y), len(rows), *shape)
-        found = self._found(whole.flatten(1), seen, level).to(y).reshape(whole.shape)
-        return process.with_sensors(found[:, -1], mask, level, found[:, :-1])
+        seen = torch.nn.functional.pad(seen.repeat(1, 1, numbers // process.points), (0, unseen)).flatten(1)
+        whole = y.new_zeros(len(y), len(times), numbers + unseen)
+        whole[:, rows, :numbers] = y.reshape(len(y), len(rows), numbers)
+        found = self._found(whole.flatten(1), seen, level).to(y).reshape(len(y), len(times), *shape)
+        last = found[:, -1]
+        if isinstance(process.inner, Varying):
+            hidden = process.inner.hidden(last)
+            last = hidden if values is None else process.inner.joined(process.inner.state(last), values)
+        return process.with_sensors(last, mask, level, found[:, :-1])
 
     def _found(self, y: Tensor, seen: Tensor, level: Tensor) -> Tensor:
         """States at all estimated times, flat, in float64: sharp sensors leave little of what float32 knows."""
@@ -103,10 +114,11 @@ class SensorEstimate:
         """
         process = self.process
         inner, (mask, level) = states[:, :, : process.inner.shape[0]], process.sensors_of(states[:, 0])
-        clean = inner[:, list(process.seen_rows)]
+        clean = inner[:, list(process.seen_rows), : process.plain.shape[0]]
+        values = process.inner.values(inner[:, 0]) if isinstance(process.inner, Varying) else None
         deviation = process.design.deviation(level).reshape(-1, *[1] * (clean.ndim - 1))
         n = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
-        last = self(clean + deviation * n, mask, level)
+        last = self(clean + deviation * n, mask, level, values)
         told = last[:, None, process.inner.shape[0] :]
         known = torch.cat([inner, told.expand(-1, states.shape[1], *told.shape[2:])], dim=2)
         return torch.cat([known[:, :-1], last[:, None]], dim=1)
@@ -153,7 +165,7 @@ class SensorEstimate:
             ValueError: If it does something else, or its noise is not in the range of the design.
         """
         level = self.process.design.level(observation.noise)
-        places, mask = sensor_places(observation, self.process.inner.shape, self.process.points)
+        places, mask = sensor_places(observation, self.process.plain.shape, self.process.points)
         return SensorReader(observation, self, places, mask, level)
 
 
@@ -212,8 +224,8 @@ class SensorReader:
         Returns:
             One state for each observation.
         """
-        shape = self.estimate.process.inner.shape
-        whole = y.new_zeros(len(y), self.estimate.mean.numel())
+        shape = self.estimate.process.plain.shape
+        whole = y.new_zeros(len(y), math.prod(shape))
         whole[:, self.places.to(y.device)] = y.flatten(1)
         mask = self.mask.to(y.device).expand(len(y), -1)
         return self.estimate(whole.reshape(len(y), *shape), mask, y.new_full((len(y),), self.level))
@@ -252,7 +264,7 @@ def fit_sensor_estimate(process: Sensed, states: Float[Tensor, "n times *inner"]
             "observation, such as sensors:0.25."
         )
     x = states[:_ROWS].flatten(1, 2).double()  # times as channels, or as components
-    mean, covariance = covariance_rows(process.inner.layout, x, process.design.noise[0])
+    mean, covariance = covariance_rows(process.plain.layout, x, process.design.noise[0])
     power, directions = torch.linalg.eigh((covariance + covariance.T) / 2)
     kept = (power > _LEAST * process.design.noise[0] ** 2).nonzero()[-_MOST:, 0]
     return SensorEstimate(process, mean.flatten().to(states), directions.T[kept].to(states), power[kept].to(states))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Sensed"]
+__all__ = ["Sensed", "TellsParameters"]
 
 import dataclasses
 import math
@@ -29,6 +29,8 @@ class Sensed(Varying):
     times, each time has sensors of its own, and before them stand estimates of the states at these times and at 0, from
     all that is seen.  Networks see them, nothing moves them.
 
+    Unknown parameters of ``inner`` are static parts of its states, which sensors do not see; estimates hold them, too.
+
     Args:
         inner: The process.
         design: The law of the sensors, which initial states are drawn with.
@@ -41,7 +43,12 @@ class Sensed(Varying):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        return ()
+        return self.inner.unknown
+
+    @property
+    def plain(self) -> Simulator:
+        """The process whose states are seen: ``inner`` without unknown parameters."""
+        return self.inner.inner if isinstance(self.inner, Varying) else self.inner
 
     @property
     def known(self) -> bool:  # type: ignore[override]
@@ -54,7 +61,7 @@ class Sensed(Varying):
     @property
     def points(self) -> int:
         """Points of a field, or components of a vector."""
-        return math.prod(self.inner.shape[1:] or self.inner.shape)
+        return math.prod(self.plain.shape[1:] or self.plain.shape)
 
     @property
     def seen_rows(self) -> tuple[int, ...]:
@@ -110,7 +117,10 @@ class Sensed(Varying):
         places = self._split[2] // len(self.seen_rows)
         space = self.inner.layout.space
         states = [state, *(torch.split(told, self._moving, dim=axis) if told.numel() else ())]
-        masks = [mask.expand(state.shape) if space else mask for mask in torch.split(where, places, dim=axis)]
+        masks = [
+            mask.expand(state.shape) if space else torch.nn.functional.pad(mask, (0, state.shape[-1] - places))
+            for mask in torch.split(where, places, dim=axis)
+        ]
         moved = [self.inner.images(part) for part in states]
         seen = [[image.abs().narrow(axis, 0, places) for image in self.inner.images(mask)] for mask in masks]
         return [torch.cat([*parts, level], dim=axis) for parts in zip(*moved, *seen, strict=True)]
@@ -183,3 +193,27 @@ class Sensed(Varying):
     def exact(self) -> ExactPosterior | None:
         """Return None: that of ``inner`` is given whole final states."""
         return None
+
+
+@dataclass(frozen=True)
+class TellsParameters(Sensed):
+    """The same states, as what the law of unknown parameters is told: all but these are its state.
+
+    Args:
+        priors: Those of the unknown parameters of ``inner``.
+    """
+
+    def state(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *rest"]:
+        own = self.plain.shape[0]
+        return torch.cat([x[:, :own], x[:, own + len(self.priors) :]], dim=1)
+
+    def values(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch parameters"]:
+        found = x.narrow(1, self.plain.shape[0], len(self.priors))
+        return found.flatten(2)[..., 0] if x.ndim > 2 else found
+
+    def joined(
+        self, state: Float[Tensor, "batch *rest"], values: Float[Tensor, "batch parameters"]
+    ) -> Float[Tensor, "batch *state"]:
+        own = self.plain.shape[0]
+        still = values.to(state).reshape(*values.shape, *[1] * (state.ndim - 2))
+        return torch.cat([state[:, :own], still.expand(*values.shape, *state.shape[2:]), state[:, own:]], dim=1)
