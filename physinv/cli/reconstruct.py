@@ -157,7 +157,7 @@ def reconstruct(
     given = _Given(prior, simulator, set_)
     if at is not None or record is not None or frames is not None:
         others: dict[str, object] = {"--observation": observation, "--steps": steps}
-        others |= {"--variable": variable, "--names": names, "--dims": dims, "--weigh": weigh, "--strict": strict}
+        others |= {"--variable": variable, "--names": names, "--dims": dims, "--weigh": weigh}
         others |= {"--answer": answer != "samples", "--grid": grid != "stored", "--certify": certify is not None}
         refuse_options(others, "is not for observations at several times")
         if record is not None:
@@ -173,7 +173,7 @@ def reconstruct(
             refine=refine,
         )
         fitted = _fitted(run, method, train, given, option or [], seed, pick_device(device))
-        return _record(fitted, data, record, frames, out, asked, overwrite=overwrite, verify=verify)
+        return _record(fitted, data, record, frames, out, asked, strict=strict, overwrite=overwrite, verify=verify)
     if (data is None) == (not observation):
         raise ValueError("give `--data` (trajectories) or `--observation` (final states alone), one of the two.")
     if data is not None and (variable or names or dims):
@@ -243,6 +243,7 @@ def _record(
     out: Path,
     plan: RecordPlan,
     *,
+    strict: bool,
     overwrite: bool,
     verify: bool,
 ) -> None:
@@ -269,6 +270,7 @@ def _record(
             source,
             out,
             replace(plan, frames=times),
+            strict=strict,
             overwrite=overwrite,
             progress=lambda done, n: report(done / n, f"{done} of {n} trajectories"),
             warn=told.append,

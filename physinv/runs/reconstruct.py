@@ -37,7 +37,7 @@ from physinv.runs.physics import check_same_system
 from physinv.runs.run import Run, load_run
 from physinv.runs.sampling.asked import observation_for
 from physinv.runs.sampling.certificate import certified, certify
-from physinv.runs.sampling.draws import check_unknown, drawn_states, heard, steps_of
+from physinv.runs.sampling.draws import check_unknown, drawn_states, heard, refuse_warnings, steps_of
 from physinv.runs.sampling.ends import Ends
 from physinv.runs.sampling.forward import ForwardSamples
 from physinv.runs.sampling.grids import step_grid
@@ -165,7 +165,7 @@ def reconstruct(
     known = None if run.summary is None or (observation and reader is None) else run.summary.law
     estimate = None if reader is None else partial(_estimated, ends, reader, noise)
     familiar = None if known is None else ends.familiarity(known, estimate)
-    _refuse(familiar.warnings if familiar is not None else [], strict)
+    refuse_warnings(familiar.warnings if familiar is not None else [], strict=strict)
 
     def write(tmp: Path) -> None:
         with new_store(tmp) as (file, sink):
@@ -239,7 +239,7 @@ def reconstruct(
             told_of |= {"forward": ahead.by} if ahead is not None else {}
             told_of |= {"refinement": {"gradients": refined.gradients}} if refined is not None else {}
             told_of |= _certificate(run, answer, data, plan, ends, reader)
-            _refuse(lines, strict)
+            refuse_warnings(lines, strict=strict)
             store.info(_info(run, data, plan, answer, familiar) | {"warnings": lines} | told_of)
             for line in lines:
                 told(line)
@@ -247,12 +247,6 @@ def reconstruct(
     with threads_for(layout.shape), reserved(out, data, overwrite=overwrite):
         write_atomically(out, write)
     return familiar
-
-
-def _refuse(warnings: list[str], strict: bool) -> None:
-    """Raise ValueError with the warnings, where they are errors."""
-    if strict and warnings:
-        raise ValueError(" ".join(warnings))
 
 
 def _estimated(ends: Ends, partial: Reader, noise: Seeds, at: int, final: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from physinv.runs.physics import check_same_system
 from physinv.runs.record_file import RecordData
 from physinv.runs.run import Run
 from physinv.runs.sampling.asked import records_of, usual_noise
-from physinv.runs.sampling.draws import heard
+from physinv.runs.sampling.draws import heard, refuse_warnings
 from physinv.runs.sampling.ends import answered_together, rows_of_spread
 from physinv.runs.sampling.store import Store, check_fits, new_store, reserved
 from physinv.runs.sampling.tried import unlike
@@ -88,6 +88,7 @@ def reconstruct_record(
     out: Path,
     plan: RecordPlan,
     *,
+    strict: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
@@ -102,6 +103,7 @@ def reconstruct_record(
             (observed numbers), ``/observation`` (a picture of those of the last time), and of a dataset ``/truth`` and
             ``/frames_truth``.
         plan: What is seen and drawn.
+        strict: Whether warnings are errors, and nothing is written then.
         overwrite: Whether an older reconstruction in ``out`` is replaced.
         progress: Called with the number of trajectories done and their total.
         warn: Called with each sentence that the method says of its draws.
@@ -109,7 +111,8 @@ def reconstruct_record(
             begin.
 
     Raises:
-        ValueError: If the method answers no records, a time is not stored, or draws are not finite.
+        ValueError: If the method answers no records, a time is not stored, draws are not finite, or ``strict`` forbids
+            a warning.
     """
     if not run.simulator.layout.partly_observable:
         raise ValueError("records are for vectors and fields; particles are seen whole, leave `--at` out.")
@@ -142,6 +145,7 @@ def reconstruct_record(
     check_fits(n, k * (1 + len(plan.frames)), layout, out)
     expected = seeds(plan.seed).child("reconstruction", "expected")
     before = [*unlike(run.simulator, record, y, expected, starts_of(run)), *tried]
+    refuse_warnings(before, strict=strict)
     if announce is not None and (line := waiting(given, y.to(run.device), k, n)) is not None:
         announce(line)
     block, streams = default_batch(shown), seeds(plan.seed).child("reconstruction", "samples")
@@ -192,6 +196,7 @@ def reconstruct_record(
             if summary is not None and isinstance(process, Varying):
                 summary = replace(summary, initial=process.hidden(summary.initial))
             store.background(summary, None)
+            refuse_warnings(told, strict=strict)
             store.info(_info(run, data, plan, entries, n, process, level) | {"warnings": told})
             for line in told if warn is not None else []:
                 warn(line)  # type: ignore[misc]

@@ -120,6 +120,23 @@ def test_draws_given_a_record_are_refined(folder, physinv, tmp_path):
     assert torch.allclose(gap.square().mean((0, 1, 3, 4, 5)), torch.ones(2, dtype=torch.float64), atol=5 * 0.11)
 
 
+def test_a_record_in_another_unit_is_told_and_refused_by_strict(folder, physinv, tmp_path):
+    out = tmp_path / "d.hdf5"
+    np.save(tmp_path / "early.npy", 1000 * np.load(folder / "early.npy"))
+    text = (folder / "record.toml").read_text().partition("[[entry]]")[2].partition("[[entry]]")[0]
+    (tmp_path / "record.toml").write_text("[[entry]]" + text)
+    asked = words(folder, out, "--record", tmp_path / "record.toml", "--samples", 2)
+    code, said, err = physinv(*asked, "--strict")
+    assert (code, said) == (2, "")
+    assert err.count("\n") == 1
+    assert "unit" in err
+    assert not out.exists()
+    assert physinv(*asked)[0] == 0
+    assert read_reconstruction(out).info["warnings"] == [err.removeprefix("physinv: ").strip()]
+    good = words(folder, tmp_path / "e.hdf5", "--record", folder / "record.toml", "--samples", 2, "--strict")
+    assert physinv(*good)[0] == 0
+
+
 def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
     out, data = tmp_path / "c.hdf5", ("--data", folder / "heat/data/test")
     for more, told in (

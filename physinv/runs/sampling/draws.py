@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Asked", "check_unknown", "drawn_states", "heard", "steps_of"]
+__all__ = ["Asked", "check_unknown", "drawn_states", "heard", "refuse_warnings", "steps_of"]
 
 import contextlib
 import warnings
@@ -78,6 +78,20 @@ def heard(told: list[str]) -> Iterator[None]:
         yield
     lines = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     told += [line for line in dict.fromkeys(lines) if line not in told]
+
+
+def refuse_warnings(told: Sequence[str], *, strict: bool) -> None:
+    """Raise ValueError with all warnings, where they are errors.
+
+    Args:
+        told: The warnings.
+        strict: Whether they are errors.
+
+    Raises:
+        ValueError: If they are, and there are some.
+    """
+    if strict and told:
+        raise ValueError(" ".join(told))
 
 
 def check_unknown(names: Sequence[str], asked: Asked, reader: Reader | None) -> None:
