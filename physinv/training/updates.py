@@ -38,7 +38,7 @@ class Updates:
         self._clip, self._ema = settings.clip, settings.ema
         pairs = zip(self.average.parameters(), model.parameters(), strict=True)
         self._averaged: list[Tensor] = [a for a, p in pairs if p.requires_grad]
-        self._trainable = [p for p in model.parameters() if p.requires_grad]
+        self._trainable: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         if not self._trainable:
             raise ValueError(
                 "`model` must have weights to train, got none; call model.requires_grad_() on frozen ones."
@@ -77,7 +77,8 @@ class Updates:
         self._clip_gradients()
         self.optimiser.step()
         decay = min(self._ema, (1 + count) / (10 + count))
-        torch._foreach_lerp_(self._averaged, [p.detach() for p in self._trainable], 1 - decay)
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averaged, self._trainable, 1 - decay)
 
     def _clip_gradients(self) -> None:
         """Scale gradients down to a norm of at most ``clip``."""

@@ -45,6 +45,28 @@ def test_unet_with_walls_sees_zeros_beyond_every_edge(dimension, generator):
     assert all(m.padding_mode == "zeros" and 2 * m.padding[0] == m.kernel_size[0] - 1 for m in convolutions)
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_gradient_of_an_mlp_by_hand_is_that_of_autograd(depth, generator):
+    net = MLP(3, 2, width=8, depth=depth).double()
+    torch.nn.init.normal_(net.layers[-1].weight, generator=generator)
+    x, t = torch.randn(5, 3, generator=generator).double(), torch.rand(5, generator=generator).double()
+    wanted = net(x, t).pow(3).sum()
+    found = net.loss(torch.cat([x, embed(t, net.frequencies)], 1), lambda y: (y.pow(3).sum(), 3 * y.square()))
+    assert torch.equal(found, wanted)
+    for a, b in zip(*(torch.autograd.grad(2 * v, list(net.parameters())) for v in (found, wanted)), strict=True):
+        assert torch.allclose(a, b, rtol=1e-12)
+
+
+def test_networks_with_other_layers_than_an_mlp_has_are_left_to_autograd():
+    class Wavy(MLP):
+        def forward(self, x, t):
+            return super().forward(x, t).sin()
+
+    assert MLP(3, 2).bare
+    assert not MLP(3, 2, dropout=0.1).bare
+    assert not Wavy(3, 2).bare
+
+
 SIDES = [(5,), (37,), (37, 49), (1, 6), (6, 1)]
 
 

@@ -124,7 +124,7 @@ class JumpKernel(nn.Module):
         """
 
     def prepare_all(self, states: Float[Tensor, "n time *state"]) -> Tensor:
-        """Return what :meth:`prepare` says about the later end of each jump of trajectories.
+        """Return what the loss has to know of each jump of trajectories: here what :meth:`prepare` says.
 
         Args:
             states: States at all stored times.
@@ -149,7 +149,7 @@ class JumpKernel(nn.Module):
         Args:
             earlier: States at the earlier times of the jumps.
             later: States of the same trajectories at the later times.
-            prepared: What :meth:`prepare` says about ``later``.
+            prepared: What :meth:`prepare_all` says about them.
             jump: Numbers of the jumps in the table.
             generator: Source of whatever the loss draws, on the device of ``later``; None: torch's global one.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConditionalMixture", "mixture_loss", "mixture_outputs"]
+__all__ = ["ConditionalMixture", "mixture_loss", "mixture_outputs", "mixture_slope"]
 
 import functools
 import math
@@ -77,7 +77,8 @@ class ConditionalMixture:
         Args:
             index: Which, some of them several times.
         """
-        return ConditionalMixture(self.logits[index], self.means[index], self.scales[index], self.triangle[index])
+        parts = (self.logits, self.means, self.scales, self.triangle)
+        return ConditionalMixture(*(part.index_select(0, index) for part in parts))  # indexing takes longer
 
     def log_prob(self, x: Float[Tensor, "batch d"]) -> Float[Tensor, " batch"]:
         """Return the log density.
@@ -137,8 +138,10 @@ def mixture_loss(
     return loss
 
 
-class _Loss(torch.autograd.Function):
-    """The loss ``-log p / d``, and its gradient by hand.
+def mixture_slope(
+    numbers: Float[Tensor, "batch outputs"], x: Float[Tensor, "batch d"], k: int
+) -> tuple[Float[Tensor, ""], Float[Tensor, "batch outputs"]]:
+    """Return the loss ``-log p / d`` of :func:`mixture_loss`, and its gradient by hand.
 
         -log p = logsumexp_k logits_k - logsumexp_k l_k + d/2 log 2 pi,    z_k = D_k^-1 L (m_k - x),
         l_k = logits_k - sum log D_k - |z_k|^2 / 2,    r = softmax l,    w = softmax logits,
@@ -146,43 +149,57 @@ class _Loss(torch.autograd.Function):
         d/d logits_k = w_k - r_k,    d/d log D_k = r_k (1 - z_k^2),    d/d m_k = L^T D_k^-1 r_k z_k,
         d/d L = sum_k D_k^-1 r_k z_k (m_k - x)^T.
 
-    The batch stands last: operations along short last axes take up to ten times longer.
+    The batch stands last inside: operations along short last axes take up to ten times longer.
+
+    Args:
+        numbers: Output of the network, see :func:`mixture_outputs`.
+        x: One state for each mixture.
+        k: Gaussians of the mixture.
+
+    Returns:
+        The loss, and its gradient with respect to ``numbers``.
     """
+    (n, d), numbers = x.shape, numbers.T.contiguous()
+    logits, means, logs, below = torch.split(numbers, [k, k * d, k * d, d * (d - 1) // 2])
+    gap = means.view(k, d, n) - (x.T - _starts(k, d).to(x)[..., None])
+    scales = logs.clamp(_NARROWEST, _WIDEST)
+    inverse = torch.exp(-scales).view(k, d, n)
+    z = _turned(below, gap).mul(inverse)
+    minus = torch.addcmul(scales.view(k, d, n), z, z, value=0.5)
+
+    # Softmax and logarithm of the sum of exponentials, of both at once, by one exponential.
+    both = torch.stack([logits - (minus[:, 0] if d == 1 else minus.sum(1)), logits])
+    top = both.amax(1, keepdim=True)
+    share = both.sub_(top).clamp_(min=_FAINT).exp_()
+    total = share.sum(1, keepdim=True)
+
+    r, w = share.div_(total * (n * d))  # of the mean over the batch and the components of a state
+    pulled = r[:, None] * z
+    turned = pulled * inverse
+    narrow = torch.addcmul(r[:, None], pulled, z, value=-1).view(k * d, n)
+    narrow = torch.ops.aten.hardtanh_backward(narrow, logs, _NARROWEST, _WIDEST)  # none where it was cut off
+    back = _turned_back(below, turned).view(k * d, n)
+    triangle = [(turned[:, i, None] * gap[:, :i]).sum(0) for i in range(1, d)]
+    slope = torch.cat([w - r, back, narrow, *triangle]).T
+    inside, norm = total.log_().add_(top)
+    loss: Tensor = (norm - inside).mean().div_(d).add_(math.log(2 * math.pi) / 2)
+    return loss, slope
+
+
+class _Loss(torch.autograd.Function):
+    """The loss with the gradient of :func:`mixture_slope`."""
 
     @staticmethod
     def forward(ctx: Any, numbers: Tensor, x: Tensor, k: int) -> Tensor:
-        (n, d), numbers = x.shape, numbers.T.contiguous()
-        logits, means, logs, below = torch.split(numbers, [k, k * d, k * d, d * (d - 1) // 2])
-        gap = means.view(k, d, n) - (x.T - _starts(k, d).to(x)[..., None])
-        scales = logs.clamp(_NARROWEST, _WIDEST)
-        inverse = torch.exp(-scales).view(k, d, n)
-        z = _turned(below, gap).mul(inverse)
-        minus = torch.addcmul(scales.view(k, d, n), z, z, value=0.5)
-
-        # Softmax and logarithm of the sum of exponentials, of both at once, by one exponential.
-        both = torch.stack([logits - (minus[:, 0] if d == 1 else minus.sum(1)), logits])
-        top = both.amax(1, keepdim=True)
-        share = both.sub_(top).clamp_(min=_FAINT).exp_()
-        total = share.sum(1, keepdim=True)
-
-        if ctx.needs_input_grad[0]:
-            r, w = share.div_(total * (n * d))  # of the mean over the batch and the components of a state
-            pulled = r[:, None] * z
-            turned = pulled * inverse
-            narrow = torch.addcmul(r[:, None], pulled, z, value=-1).view(k * d, n)
-            narrow = torch.ops.aten.hardtanh_backward(narrow, logs, _NARROWEST, _WIDEST)  # none where it was cut off
-            back = _turned_back(below, turned).view(k * d, n)
-            triangle = [(turned[:, i, None] * gap[:, :i]).sum(0) for i in range(1, d)]
-            ctx.save_for_backward(torch.cat([w - r, back, narrow, *triangle]))
-        inside, norm = total.log_().add_(top)
-        loss: Tensor = (norm - inside).mean().div_(d).add_(math.log(2 * math.pi) / 2)
+        loss, slope = mixture_slope(numbers, x, k)
+        ctx.save_for_backward(slope)
         return loss
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        (found,) = ctx.saved_tensors
-        return (found * slope).T, None, None
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * above, None, None
 
 
 def _turned(below: Float[Tensor, "pairs batch"], gap: Float[Tensor, "k d batch"]) -> Float[Tensor, "k d batch"]:

@@ -12,12 +12,13 @@ from physinv.config.seeds import Seed, seeds
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
 from physinv.equations.sde import SDE
-from physinv.models.jumps.backward import backward_solution, backward_solutions
+from physinv.models.jumps.backward import backward_solution, backward_solutions, needed_corrections
 from physinv.models.jumps.base import Jump, JumpKernel, jump_grids, jumps_of
-from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_loss, mixture_outputs
+from physinv.models.jumps.conditional_mixture import ConditionalMixture, mixture_loss, mixture_outputs, mixture_slope
 from physinv.models.networks.build import build_network
+from physinv.models.networks.layers import embed
+from physinv.models.networks.mlp import MLP
 from physinv.processes.layout import StateLayout
-from physinv.processes.simulator import Simulator
 
 COMPONENTS = 8
 """Gaussians of the mixture of each jump."""
@@ -27,9 +28,6 @@ _RIDGE = 1e-6  # of the mean square of a regressor
 _LEAST = 1e-4  # of the deviation of an earlier state: the smallest local unit
 _ANEW = 8  # times that a draw outside the range of the data is repeated
 _ROWS = 4096  # trajectories that locations and regressions are fitted to
-_CORRECTIONS = 2  # of every step of the backward solution, where the error of the solver's step counts
-_TRIED = 512  # trajectories that tell
-_COUNTS = 0.9  # median error of the corrected backward solution over that of the other, from which it does
 
 
 class VectorJumps(JumpKernel):
@@ -69,7 +67,8 @@ class VectorJumps(JumpKernel):
     offset: Float[Tensor, "jumps moving"]
     factor: Float[Tensor, "jumps moving moving"]
     whitener: Float[Tensor, "jumps moving moving"]
-    told: Float[Tensor, "jumps told"]  # what the network hears of each jump: its later and earlier end, and which it is
+    heard: Float[Tensor, "jumps heard"]  # the same with the embedded later end
+    told: Float[Tensor, "jumps told"]  # what the network hears of each jump: its later and earlier end, and which
 
     def __init__(
         self,
@@ -83,8 +82,12 @@ class VectorJumps(JumpKernel):
     ) -> None:
         super().__init__(network, sde, jumps)
         (d,), n, k, moving = layout.shape, len(times), len(jumps), _moving(layout)
-        self.layout, self.components, self.corrections = layout, components, corrections
-        self.times = times.double().cpu()
+        self.layout, self.components, self.corrections, self.times = (
+            layout,
+            components,
+            corrections,
+            times.double().cpu(),
+        )
         for name in ("low", "high", "centre", "unit"):
             self.register_buffer(name, torch.zeros(n, d))
         for name in ("back_centre", "back_unit"):
@@ -93,6 +96,8 @@ class VectorJumps(JumpKernel):
         self.register_buffer("slope", torch.zeros(k, 2 * d, moving))
         ends = (self.times.float() / self.times[-1].float())[self.table]
         self.register_buffer("told", torch.cat([ends.flip(1), torch.eye(k)], 1), persistent=False)
+        waves = embed(self.told[:, 0], network.frequencies) if isinstance(network, MLP) else self.told[:, :0]
+        self.register_buffer("heard", torch.cat([self.told[:, 1:], waves], 1), persistent=False)
         for name in ("factor", "whitener"):
             self.register_buffer(name, torch.eye(moving).repeat(k, 1, 1))
 
@@ -109,7 +114,8 @@ class VectorJumps(JumpKernel):
         """
         x = trajectories
         self.low, self.high = x.amin(0), x.amax(0)
-        self.corrections = self._corrections(x)
+        moving = self.layout.moving
+        self.corrections = needed_corrections(self.sde, x, self.jumps, self.times, *self._box(), moving)
         self.centre, self.unit = x.mean(0), _positive(x.std(0))
         for i, jump in enumerate(self.jumps):
             later, target = x[:, jump.later], x[:, jump.earlier]
@@ -133,7 +139,7 @@ class VectorJumps(JumpKernel):
 
     @torch.no_grad()
     def prepare(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch numbers"]:
-        """Return what the network is told of later states, and the regression, which is the origin of the mixtures.
+        """Return what the network sees of later states, and the regression, which is the origin of the mixtures.
 
         Neither depends on the weights, so training computes them once for each round of trajectories.
 
@@ -145,7 +151,7 @@ class VectorJumps(JumpKernel):
 
     @torch.no_grad()
     def prepare_all(self, states: Float[Tensor, "n time d"]) -> Float[Tensor, "n jumps numbers"]:
-        """Prepare the later ends of all jumps; those with the same later end share one backward solution."""
+        """Prepare all jumps; equal later ends share backward solutions, and earlier states follow in local units."""
         jumps, found = self.jumps, dict[Jump, Tensor]()
         for later in {jump.later for jump in jumps}:
             ends = [jump.earlier for jump in jumps if jump.later == later]
@@ -153,26 +159,29 @@ class VectorJumps(JumpKernel):
                 self.sde, states[:, later], later, ends, self.times, *self._box(), corrections=self.corrections
             )
             found |= {Jump(earlier, later): x for earlier, x in back.items()}
-        return torch.stack([self._prepared(states[:, j.later], found[j], i) for i, j in enumerate(jumps)], dim=1)
+        every = torch.stack([self._prepared(states[:, j.later], found[j], i) for i, j in enumerate(jumps)], dim=1)
+        number = torch.arange(len(jumps), device=states.device).repeat(len(states))
+        target = self._target(states[:, self.table[:, 0]].flatten(0, 1), every.flatten(0, 1), number)
+        return torch.cat([every, target.reshape(*every.shape[:2], -1)], dim=2)
 
     def _prepared(self, later: Tensor, back: Tensor, jump: int) -> Tensor:
         """What :meth:`prepare` returns, from the backward solution."""
         inputs = self._regressors(later, back, jump)
         origin = self.offset[jump] + inputs @ self.slope[jump]
         local = ((self.layout.moving(back) - origin) @ self.whitener[jump].T).asinh()
-        told = self.told[jump].to(later).expand(len(later), -1)
-        return torch.cat([inputs, local, told.roll(-1, 1), origin], 1)
+        return torch.cat([inputs, local, origin], 1)
 
     def mixture(
-        self, prepared: Float[Tensor, "batch numbers"]
+        self, prepared: Float[Tensor, "batch numbers"], jump: Int64[Tensor, " batch"] | int
     ) -> tuple[ConditionalMixture, Float[Tensor, "batch moving"]]:
         """Return the mixtures in local units, and the regression that is their origin.
 
         Args:
             prepared: What :meth:`prepare` says about later states.
+            jump: Numbers of the jumps, or one number for all.
         """
-        numbers, origin = self._numbers(prepared)
-        return ConditionalMixture.of(numbers, origin.shape[1], self.components), origin
+        seen, origin, *_ = self._parts(prepared)
+        return ConditionalMixture.of(self._output(seen, jump), origin.shape[1], self.components), origin
 
     def log_prob(
         self,
@@ -189,8 +198,7 @@ class VectorJumps(JumpKernel):
             prepared: What :meth:`prepare` says about them.
             jump: Numbers of the jumps.
         """
-        mixture, origin = self.mixture(prepared)
-        inside = mixture.log_prob(self._white(self.layout.moving(earlier) - origin, jump))
+        inside = self.mixture(prepared, jump)[0].log_prob(self._target(earlier, prepared, jump))
         return inside + self.whitener.diagonal(dim1=1, dim2=2).log().sum(1)[jump]
 
     def loss(
@@ -207,12 +215,16 @@ class VectorJumps(JumpKernel):
         Args:
             earlier: States at the earlier times.
             later: States at the later times.
-            prepared: What :meth:`prepare` says about them.
+            prepared: What :meth:`prepare_all` says about both, or :meth:`prepare` about the later ones.
             jump: Numbers of the jumps.
             generator: Source of whatever the loss draws, on the device of ``later``; not used.
         """
-        numbers, origin = self._numbers(prepared)
-        return mixture_loss(numbers, self._white(self.layout.moving(earlier) - origin, jump), self.components)
+        (seen, _, *known), k = self._parts(prepared), self.components
+        target = known[0] if known else self._target(earlier, prepared, jump)
+        if isinstance(self.network, MLP) and self.network.bare and torch.is_grad_enabled():
+            inputs = torch.cat([seen, self.heard.index_select(0, jump)], 1)
+            return self.network.loss(inputs, lambda numbers: mixture_slope(numbers, target, k))
+        return mixture_loss(self._output(seen, jump), target, k)
 
     @torch.no_grad()
     def draw(
@@ -236,10 +248,11 @@ class VectorJumps(JumpKernel):
         new = torch.ones(len(later), dtype=torch.bool, device=later.device)
         new[1:] = (later[1:] != later[:-1]).any(1)
         different, row = later[new], new.cumsum(0) - 1  # unique_consecutive takes a hundred times longer
-        mixture, origin = self.mixture(self.prepare(different, jump))
+        mixture, origin = self.mixture(self.prepare(different, jump), jump)
         low, high = (end[self.jumps[jump].earlier] for end in (self.low, self.high))
 
-        moved = origin[row] + mixture.rows(row).draw(generator=generator) @ self.factor[jump].T
+        chosen = mixture if len(different) == len(later) else mixture.rows(row)
+        moved = origin.index_select(0, row) + chosen.draw(generator=generator) @ self.factor[jump].T
         drawn = self.layout.set_moving(moved, later)
         for _ in range(anew):
             left = self.layout.moving(drawn - drawn.clamp(low, high)).any(1).nonzero()[:, 0]
@@ -264,34 +277,27 @@ class VectorJumps(JumpKernel):
 
     @torch.no_grad()
     def mean(self, later: Float[Tensor, "batch d"], jump: int) -> Float[Tensor, "batch d"]:
-        mixture, origin = self.mixture(self.prepare(later, jump))
+        mixture, origin = self.mixture(self.prepare(later, jump), jump)
         return self.layout.set_moving(origin + mixture.mean() @ self.factor[jump].T, later)
 
-    def _numbers(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """The output of the network, and the regression."""
-        moving = self.offset.shape[1]
-        inputs, clock, origin = torch.split(prepared, [prepared.shape[1] - 1 - moving, 1, moving], 1)
-        return self.network(inputs, clock[:, 0]), origin
+    def _parts(self, prepared: Tensor) -> tuple[Tensor, ...]:
+        """What the network sees of the later states, the regression and, if known, earlier states in local units."""
+        inputs = 2 * self.low.shape[1] + (moving := self.offset.shape[1])
+        return torch.split(prepared, [inputs, *[moving] * ((prepared.shape[1] - inputs) // moving)], 1)
+
+    def _target(self, earlier: Tensor, prepared: Tensor, jump: Tensor) -> Tensor:
+        """Earlier states in local units."""
+        return self._white(self.layout.moving(earlier) - self._parts(prepared)[1], jump)
+
+    def _output(self, seen: Tensor, jump: Tensor | int) -> Tensor:
+        """The output of the network."""
+        told = self.told[jump].expand(len(seen), -1)
+        return self.network(torch.cat([seen, told[:, 1:]], 1), told[:, 0])  # type: ignore[no-any-return]
 
     def _backward(self, later: Tensor, jump: int) -> Tensor:
         """The backward solution from later states."""
         ends = self.jumps[jump]
         return backward_solution(self.sde, later, ends, self.times, *self._box(), corrections=self.corrections)
-
-    def _corrections(self, x: Tensor) -> int:
-        """How many corrections steps take: some where they bring the backward solution nearer to the earlier states.
-
-        Where noise is what separates the two they are left out, since they take as long as half of the solution.
-        """
-        if not (isinstance(self.sde, Simulator) and self.sde.startable):
-            return 0  # nobody knows by which solver the data were made
-        i = max(range(len(self.jumps)), key=lambda k: self.jumps[k].later - self.jumps[k].earlier)
-        ends, x = self.jumps[i], x[:_TRIED]
-        errors = []
-        for count in (0, _CORRECTIONS):
-            back = backward_solution(self.sde, x[:, ends.later], ends, self.times, *self._box(), corrections=count)
-            errors.append(self.layout.moving(back - x[:, ends.earlier]).abs().median(0).values)
-        return _CORRECTIONS if bool((errors[1] < _COUNTS * errors[0]).any()) else 0
 
     def _box(self) -> tuple[Tensor, Tensor]:
         """The box of backward solutions, somewhat wider than the data."""

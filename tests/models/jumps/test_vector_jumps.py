@@ -146,6 +146,43 @@ def test_jumps_prepared_together_are_as_each_alone(data):
     together = kernel.prepare_all(states)
     shared = len(calls)
     alone = [kernel.prepare(states[:, jump.later], i) for i, jump in enumerate(kernel.jumps)]
-    assert torch.equal(together, torch.stack(alone, 1))
+    assert torch.equal(together[..., :-2], torch.stack(alone, 1))
+    number = torch.arange(len(kernel.jumps)).repeat(7)
+    pairs = [states[:, kernel.table[:, i]].flatten(0, 1) for i in (0, 1)]
+    with torch.no_grad():  # the loss finds the earlier states there, or brings them into local units itself
+        ready, own = (kernel.loss(*pairs, p.flatten(0, 1), number) for p in (together, together[..., :-2]))
+        other = kernel.loss(pairs[1], pairs[1], together[..., :-2].flatten(0, 1), number)
+    assert torch.equal(ready, own)
+    assert not torch.equal(own, other)
     # From 8 to 0, from 4 to 0, from 6 to 4 and from 2 to 0 alone: 16 intervals of the 24 of all jumps.
     assert 3 * shared == 2 * (len(calls) - shared)
+
+
+@pytest.mark.parametrize("network", ["mlp", "another"])
+def test_the_gradient_of_the_loss_is_that_of_the_log_density(network, data, generator):
+    """Per component, in local units: their logarithm is a constant of each jump."""
+    process = OrnsteinUhlenbeck(dim=2, steps=8)
+    kernel = fit_vector_jumps(process, data["train"], SETTINGS)
+    if network != "mlp":
+        kernel.network = Halved(kernel.network)
+    for p in kernel.network.parameters():
+        torch.nn.init.normal_(p, std=0.2, generator=generator)
+    x, jump = data["test"].trajectories(slice(0, 70)), torch.arange(70) % len(kernel.jumps)
+    ends = kernel.table[jump]
+    earlier, later = (x[torch.arange(70), i] for i in ends.unbind(1))
+    prepared = kernel.prepare_all(x)[torch.arange(70), jump]
+    losses = kernel.loss(earlier, later, prepared, jump), -kernel.log_prob(earlier, later, prepared, jump).mean() / 2
+    weights = list(kernel.network.parameters())
+    for a, b in zip(*(torch.autograd.grad(v, weights) for v in losses), strict=True):
+        assert torch.allclose(a, b, atol=1e-5 * float(b.abs().max()) + 1e-6)
+
+
+class Halved(torch.nn.Module):
+    """Another network around one, called with the same arguments."""
+
+    def __init__(self, inside):
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x, t):
+        return 0.5 * self.inside(x, t)
