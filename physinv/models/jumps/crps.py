@@ -5,10 +5,12 @@ from __future__ import annotations
 __all__ = ["gaussian_crps"]
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def gaussian_crps(
@@ -37,6 +39,26 @@ def gaussian_crps(
     References:
         Gneiting, Raftery, Westveld and Goldman (2005), Calibrated probabilistic forecasting, eq. 5.
     """
-    z = (value - mean) / deviation
-    density = (-z.square() / 2).exp() / math.sqrt(2 * math.pi)
-    return deviation * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+    found: Tensor = _Crps.apply(value, mean, deviation)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Crps(torch.autograd.Function):
+    """The score, and its gradient by hand: ``-erf(z / 2^(1/2))`` for the mean, ``2 phi(z) - pi^(-1/2)`` for the
+    deviation.  Autograd takes some twenty operations for the same.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        z = (value - mean) / deviation
+        share = torch.erf(z / math.sqrt(2))
+        width = (-z.square() / 2).exp_().mul_(math.sqrt(2 / math.pi)).sub_(1 / math.sqrt(math.pi))
+        ctx.save_for_backward(share, width)
+        return deviation * torch.addcmul(width, z, share)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        share, width = ctx.saved_tensors
+        up = above * share
+        return up if ctx.needs_input_grad[0] else None, -up, above * width

@@ -29,6 +29,12 @@ def test_it_agrees_with_scoringrules(generator):
     assert torch.allclose(gaussian_crps(y, m, s.exp()), theirs, atol=1e-12)
 
 
+def test_its_gradient_is_that_of_differences(generator):
+    y, m, s = torch.randn(3, 20, generator=generator, dtype=torch.float64).unbind(0)
+    inputs = [x.requires_grad_() for x in (y, m, s.detach().exp())]
+    assert torch.autograd.gradcheck(gaussian_crps, inputs)
+
+
 def test_mean_and_deviation_of_the_data_minimise_it(generator):
     """With 10^5 values of N(1, .5^2) the minimiser is within 5 standard errors, about 5 * .5 / 10^2.5."""
     y = 1 + 0.5 * torch.randn(100_000, generator=generator, dtype=torch.float64)
