@@ -66,7 +66,7 @@ def train(
         count += 1
         updates.step(loss, progress=used, count=count)
     kernel.network.load_state_dict(updates.average.network.state_dict())
-    return {"updates": count, "rounds of new trajectories": count // pairs.every + 1}
+    return {"updates": count, "rounds of new trajectories": 1 + count // pairs.every / pairs.parts}
 
 
 def trained(

@@ -6,7 +6,7 @@ python benchmarks/speed/overhead.py     --only NAMES.  Prints a table; writes re
 
 ``update``: CPU time of an update of physinv's own method, made of what :func:`physinv.training.loop.fit` does in one:
 drawing the batch, loss, gradients, optimiser, moving average; where the method simulates trajectories anew, with its
-share of a round of these, which is ``rounds`` (rounds.py shows what they are worth). Not validation. ``bare``: forward
+share of these, which is ``rounds`` (rounds.py shows what they are worth). Not validation. ``bare``: forward
 pass, backward pass and step of the same optimiser, for the same network on the same inputs, which lie ready. ``draws``:
 CPU time of samples. ``bare`` is the network alone on all inputs that it got, without gradients; ``physics`` are the
 process's own steps without noise on all inputs that they got, where the method takes states back through the physics,
@@ -17,7 +17,8 @@ the machine disturb them alike.
 clips no gradient and averages no weights. What these take of an update is told apart: ``batch``, ``loss`` (the loss and
 its gradients but for the network's own, which is where physics and the reference law are) and ``kept`` (clipping and
 the moving average). ``ratio`` counts all of them, and the rounds, to the update. Where the network takes a millisecond,
-as that of the double well does, each operation of the loss, of 5 to 10 microseconds, is a good part of it.
+as that of the double well does, each operation of the loss, of 5 to 10 microseconds, is a good part of it. Jump
+kernels of vectors take the gradients of their network by hand; ``bare`` takes autograd's.
 
 Jump kernels where the method is made of them, which heat is not, else the score model; of the double well both, since
 each gets about half of the budget.  Data as in the recipes, but fewer.  One thread; medians of the repetitions.
@@ -70,7 +71,7 @@ Call = tuple[Tensor, ...]  # arguments of a network
 Sample = Callable[[Tensor, torch.Generator], Tensor]
 
 TRAIN, VALID = 500, 100
-TOGETHER = 32  # batches of small states that are drawn at once
+TOGETHER, FEW, SMALL = 32, 5, 16  # batches that are drawn at once, updates in a turn, and numbers of a small state
 CASES = {  # name: (dataset, kind of model, observations, draws of each)
     "heat": ("heat", "score", 4, 8),
     "particles": ("particles", "jumps", 4, 8),
@@ -137,7 +138,7 @@ def jump_case(simulator: Simulator, train: TrajectoryDataset, valid: TrajectoryD
         return JumpPosterior(kernel, grids).sample(final, draws, generator=generator)
 
     final = valid.states(-1, limit=n)
-    return Case(kernel, simulator, settings, family.rate, order, JUMPS.loss, pairs.every, sample, final)
+    return Case(kernel, simulator, settings, family.rate, order, JUMPS.loss, pairs.every * pairs.parts, sample, final)
 
 
 @contextmanager
@@ -156,8 +157,12 @@ def seconds(job: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def update_costs(case: Case, turns: int, each: int = 5) -> dict[str, list[float]]:
-    """Milliseconds of updates and of their parts, and of the bare network, in turns of ``each``."""
+def update_costs(case: Case, turns: int) -> dict[str, list[float]]:
+    """Milliseconds of updates and of their parts, and of the bare network, in turns of a few.
+
+    Of small states as many as batches are drawn at once, which are what processors forget their weights over.
+    """
+    each = TOGETHER if case.final[0].numel() <= SMALL else FEW
     model = copy.deepcopy(case.model)
     updates = Updates(model, case.settings, case.rate)
 
@@ -165,7 +170,7 @@ def update_costs(case: Case, turns: int, each: int = 5) -> dict[str, list[float]
     begun = seconds(lambda: next(case.batches))
     shared = max(0.0, begun - seconds(lambda: next(case.batches))) / case.rounds if case.rounds else 0.0
     batch = next(case.batches)
-    with calls(model) as inputs:
+    with calls(model) as inputs, torch.no_grad():  # with gradients, small networks are not called but taken by hand
         case.loss(model, case.simulator, batch)
     bare_model = copy.deepcopy(case.model)
     optimiser = Updates(bare_model, case.settings, case.rate).optimiser

@@ -4,9 +4,10 @@ python benchmarks/speed/rounds.py   --process, --seconds, --seeds, --ways.  Prin
                                     To show: rounds are worth what they cost, which overhead.py counts to the updates
 
 Data as in the recipes.  Kernels train for a CPU time, with the time of the rounds in it, on rounds of ``rows``
-trajectories that serve ``every`` updates each; the first line of a process is what physinv takes.  ``held out`` is the
-loss on trajectories that no training saw, ``on the last round`` that on what the last updates saw: where the second is
-lower, the network has learned the round by heart.  One thread.
+trajectories, of which a part (a quarter where states are large, else all of it) is new after ``every`` updates; the
+first line of a process is what physinv takes.  ``held out`` is the loss on trajectories that no training saw, ``on the
+last round`` that on what the last updates saw: where the second is lower, the network has learned the round by heart.
+One thread.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as tmp:
             made = generate(DatasetPlan(simulator, SPLITS), Path(tmp) / "data")
             data = [TrajectoryDataset(made / "data" / split).load() for split in SPLITS]
-        usual = JumpPairs(torch.nn.Identity(), simulator, *data[:2])  # of which only the sizes are asked
+        usual = JumpPairs(torch.nn.Identity(), simulator, *data[:2], fresh="states")  # only its sizes are asked
         shares = [tuple(map(float, way.split(":"))) for way in ["1:1", *args.ways]]
         ways = [(round(usual.every * updates), round(usual.most * rows)) for rows, updates in shares]
         for every, rows in ways:

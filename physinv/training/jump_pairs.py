@@ -26,13 +26,17 @@ from physinv.training.objectives.base import Batch
 Fresh = Literal["off", "noise", "states"]
 """What is new in every round of trajectories: nothing, the noise from stored initial states, or these as well."""
 
+_Pool = tuple[Tensor, Tensor]  # ends of all jumps of trajectories, and what the kernel prepares at the later ones
+_EMPTY = torch.empty(0), torch.empty(0)
+
 _NUMBERS, _ROWS = 2**19, 4096  # of the states of a round at one time, and of trajectories in a round
 _CHEAP = 2**14  # numbers up to which a solver step takes about as long as for one
 _UPDATES, _TOGETHER = 32, 2**20  # updates whose batches are drawn at once, and numbers in the states of these
 _LEAST = 200  # updates between two rounds
 _WORTH, _SMALL = 8, 4  # most updates that a solver step of a round has to be worth, and numbers in states worth one
+_PART, _REPLACED = 2**16, 4  # fewest numbers of a part of a round at one time, and most parts
 _SEVERAL = 4  # times the pairs of validation: states that these are drawn from
-_PARTS = 16  # of the trajectories whose images are made at once
+_PIECES = 16  # of the trajectories whose images are made at once
 _ENOUGH = 0.25  # of the trajectories of a round: with so many stored ones, these are the first round
 
 
@@ -42,8 +46,10 @@ class JumpPairs:
 
     Trajectories come in rounds.  A round is simulated anew, or read from the data, and its later states are prepared by
     the kernel once.  The first round is read in any case where the data are not few: a training that is short spends no
-    time on simulating.  Updates draw trajectories and jumps of the round at random, those of small states for 32
-    updates at once.  What an update sees depends on the seed and its number alone.
+    time on simulating.  Rounds of larger states have parts, of which the oldest one is replaced at a time: simulating
+    them is dear, and networks of fields do not learn them by heart as soon.  Updates draw trajectories and jumps of the
+    round at random, those of small states for 32 updates at once.  What an update sees depends on the seed and its
+    number alone.
 
     Args:
         kernel: The jump kernel, which names the jumps and prepares the later states.
@@ -74,8 +80,14 @@ class JumpPairs:
         return self.rows or min(max(_NUMBERS // numbers, 256), max(_ROWS, _CHEAP // numbers))
 
     @property
+    def parts(self) -> int:
+        """Number of parts of a round, of which one is replaced at a time: up to 4, where new trajectories are dear."""
+        numbers = self.most * math.prod(self.train.shape)
+        return 1 if self.fresh == "off" else min(max(numbers // _PART, 1), _REPLACED)
+
+    @property
     def every(self) -> int:
-        """Number of updates that a round serves: simulating takes a small share of the time.
+        """Number of updates after which a part is replaced: simulating takes a small share of the time.
 
         A solver step of few numbers takes less time than an update, and networks of vectors learn a round by heart
         within a few hundred updates, one of more trajectories within so many more.
@@ -89,20 +101,20 @@ class JumpPairs:
 
         Args:
             size: Pairs in a batch.
-            seeds: Streams ``fresh`` (per round), ``order`` (of updates that are drawn together) and ``noise`` (per
-                update) are below these.
+            seeds: Streams ``fresh`` (per part of a round), ``order`` (of updates that are drawn together) and ``noise``
+                (per update) are below these.
             start: Number of the first update.
 
         Yields:
             One batch for each update.
         """
-        every, held, pool, drawn = self.every, -1, None, dict[int, Batch]()
+        every, held, known, pool, drawn = self.every, -1, dict[int, _Pool](), _EMPTY, dict[int, Batch]()
         several = min(max(1, _TOGETHER // (size * math.prod(self.train.shape))), _UPDATES)
         for update in itertools.count(start):
-            if update // every != held or pool is None:
+            if update // every != held:
                 held = update // every
-                pool = self._pool(self._round(held, seeds.child("fresh", held)))
-                drawn = {}
+                known = self._replaced(known, range(held, held + self.parts), seeds)
+                pool, drawn = _joined(known), {}
             if update not in drawn:
                 first = update - (update - held * every) % several
                 drawn = dict(enumerate(self._batches(pool, size, seeds, first, several), first))
@@ -121,21 +133,25 @@ class JumpPairs:
         pool = self._pool(_imaged(self.sde, self.valid.trajectories(rows), min(self.most, _SEVERAL * count), images))
         return [self._batches(pool, size, seeds.child("windows"), i, 1)[0] for i in range(max(2, count // size))]
 
+    def _replaced(self, known: dict[int, _Pool], wanted: range, seeds: Seeds) -> dict[int, _Pool]:
+        """The parts of a round with these numbers, of which only those that are not known yet are made."""
+        return {i: known[i] if i in known else self._pool(self._part(i, seeds.child("fresh", i))) for i in wanted}
+
     @torch.no_grad()
-    def _round(self, number: int, stream: Seeds) -> Float[Tensor, "n time *state"]:
-        """The trajectories of a round."""
-        data, device = self.train, self.train.device
-        n = data.n_trajectories
-        stored = self.fresh == "off" or (number == 0 and n >= _ENOUGH * self.most)
+    def _part(self, number: int, stream: Seeds) -> Float[Tensor, "n time *state"]:
+        """The trajectories of a part; those of the first round have the numbers below :attr:`parts`."""
+        data, device, most = self.train, self.train.device, max(1, self.most // self.parts)
+        size = min(most, math.ceil((n := data.n_trajectories) / self.parts))
+        stored = self.fresh == "off" or (number < self.parts and n >= _ENOUGH * self.most)
         if stored or not isinstance(self.sde, Simulator):
-            first = number * self.most % max(1, n - self.most + 1)  # every round is full, or holds all there are
-            held = data.trajectories(slice(first, first + self.most))
-            return _imaged(self.sde, held, self.most, stream.generator())
+            first = number * size % max(1, n - size + 1)  # every part is full, or holds its share of all there are
+            held = data.trajectories(slice(first, first + size))
+            return _imaged(self.sde, held, most, stream.generator())
         generator = stream.generator(device)
         if self.fresh == "states":
-            x = self.sde.initial(self.most, generator=generator, device=device)
+            x = self.sde.initial(most, generator=generator, device=device)
         else:
-            x = _picked(data, torch.randperm(n, generator=stream.child("rows").generator())[: self.most])
+            x = _picked(data, torch.randperm(n, generator=stream.child("rows").generator())[:size])
         images = self.sde.images(x)
         which = torch.randint(len(images), (len(x),), generator=generator, device=device)
         x = torch.stack(images)[which, torch.arange(len(x), device=device)]
@@ -150,23 +166,33 @@ class JumpPairs:
         return states
 
     @torch.no_grad()
-    def _pool(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Trajectories, and what the kernel prepares at the later end of each jump."""
+    def _pool(self, states: Tensor) -> _Pool:
+        """The ends of each jump of trajectories, and what the kernel prepares at the later one."""
         parts = torch.split(states, default_batch(states[:, 0]))
-        return states.contiguous(), torch.cat([self.kernel.prepare_all(part) for part in parts])
+        ends = _rows(states.transpose(0, 1), self.kernel.table).movedim(2, 0)
+        return ends.contiguous(), torch.cat([self.kernel.prepare_all(part) for part in parts])
 
-    def _batches(self, pool: tuple[Tensor, Tensor], size: int, seeds: Seeds, first: int, several: int) -> list[Batch]:
+    def _batches(self, pool: _Pool, size: int, seeds: Seeds, first: int, several: int) -> list[Batch]:
         """The batches of several updates: trajectories and jumps drawn at random, all at once."""
-        states, prepared = pool
+        ends, prepared = pool
         draws = seeds.child("order", first).generator()
-        row, jump = (torch.randint(m, (several, size), generator=draws) for m in prepared.shape[:2])
-        row, jump = row.to(states.device), jump.to(states.device)
-        ends = _rows(self.kernel.table, jump)
-        pairs = _rows(states.flatten(0, 1), row[..., None] * states.shape[1] + ends)
-        times, known = self.train.times.to(pairs)[ends], _rows(prepared.flatten(0, 1), row * prepared.shape[1] + jump)
-        noise = [seeds.child("noise", first + i).generator(states.device) for i in range(several)]
+        row, jump = (torch.randint(m, (several, size), generator=draws).to(ends.device) for m in prepared.shape[:2])
+        place = row * prepared.shape[1] + jump
+        pairs, known = _rows(ends.flatten(0, 1), place), _rows(prepared.flatten(0, 1), place)
+        times = _rows(self.train.times.to(pairs)[self.kernel.table], jump)
+        noise = [seeds.child("noise", first + i).generator(ends.device) for i in range(several)]
         every = zip(pairs, times, noise, jump, known, strict=True)
         return [Batch(x, t, generator=g, jump=j, prepared=p) for x, t, g, j, p in every]
+
+
+def _joined(parts: dict[int, _Pool]) -> _Pool:
+    """All parts as one; afterwards they are views of it, so that they are in memory once."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    ends, prepared = (torch.cat(every) for every in zip(*parts.values(), strict=True))
+    sizes = [len(part) for part, _ in parts.values()]
+    parts.update(zip(parts, zip(torch.split(ends, sizes), torch.split(prepared, sizes), strict=True), strict=True))
+    return ends, prepared
 
 
 def choose_fresh(fresh: str, sde: SDE) -> Fresh:
@@ -211,7 +237,7 @@ def _imaged(
     """As many different images of each trajectory under the symmetries of the process as make up to ``most``, one at
     least, chosen at random."""
     found: list[Tensor] = []
-    for part in torch.split(states, max(1, len(states) // _PARTS)):
+    for part in torch.split(states, max(1, len(states) // _PIECES)):
         images = torch.stack([x.reshape(part.shape) for x in sde.images(part.flatten(0, 1))])
         each, rows = min(max(1, most // len(states)), len(images)), torch.arange(len(part))
         first = torch.randint(len(images), (len(part),), generator=generator)

@@ -86,11 +86,15 @@ class JumpKernel(nn.Module):
         self.network = network
         self._physics = (sde,)  # in a tuple, so that learned physics is no part of what is trained and stored here
         self.register_buffer("table", torch.tensor([list(jump) for jump in jumps], dtype=torch.int64))
+        self._read: tuple[tuple[int, int], tuple[Jump, ...]] = ((0, 0), ())
 
     @property
     def jumps(self) -> list[Jump]:
-        """The table of jumps."""
-        return [Jump(*row) for row in self.table.tolist()]
+        """The table of jumps, read again where it is another one."""
+        state = (id(self.table), self.table._version)
+        if self._read[0] != state:
+            self._read = (state, tuple(Jump(*row) for row in self.table.tolist()))
+        return list(self._read[1])
 
     @property
     def sde(self) -> SDE:

@@ -160,9 +160,15 @@ class FieldJumps(JumpKernel):
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
         """Return the continuous ranked probability score, averaged over everything, in units of the linear estimate's
-        errors.  Periodic states are shifted by less than the stride of the network, at random.
+        errors.  Each pair is seen under a symmetry of the process chosen at random, and periodic states shifted by less
+        than the stride of the network.
         """
         states = torch.cat([earlier[:, None], later[:, None], prepared], dim=1)
+        images = self.sde.images(states.flatten(0, 1))
+        if len(images) > 1:
+            which = torch.randint(len(images), (len(states),), generator=generator, device=states.device)
+            rows = which * len(states) + torch.arange(len(states), device=states.device)
+            states = torch.cat(images).reshape(-1, *states.shape[1:]).index_select(0, rows)
         if self._stride > 1:
             size = (len(states), states.ndim - 3)
             shift = torch.randint(self._stride, size, generator=generator, device=states.device)
@@ -282,11 +288,11 @@ class FieldJumps(JumpKernel):
     def _standard(self, context: Tensor, jump: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation in units of the errors of the linear estimate, for states as they are seen."""
         ends = self.table[jump]
-        first = context[:, 0] / self.scale[ends[:, 1]]
-        rest = [self.layout.moving(x / self.scale[ends[:, 0]]) for x in context[:, 1:].unbind(1)]
+        first, rest = context[:, 0] / self.scale[ends[:, 1]], context[:, 1:] / self.scale[ends[:, 0]][:, None]
+        rest = self.layout.moving(rest.flatten(0, 1)).reshape(len(first), -1, *first.shape[2:])
         part = (self.times / self.times[-1]).to(first)[ends]
         start = match(part[:, 0], first).expand(-1, 1, *first.shape[2:])
-        mean, logs = self.network(torch.cat([first, *rest, start], dim=1), part[:, 1]).chunk(2, dim=1)
+        mean, logs = self.network(torch.cat([first, rest, start], dim=1), part[:, 1]).chunk(2, dim=1)
         return mean, (_LOGS * torch.tanh(logs / _LOGS)).exp()
 
     def _views(self, images: int, axes: int) -> list[tuple[int, list[int]]]:

@@ -203,15 +203,14 @@ class ParticleJumps(JumpKernel):
         z = ((x[..., : self.k] - self.centre[t]) / self.unit[t]).reshape(*x.shape[:-1], -1, self.dimension)
         first = (x[..., -1:] > 0).to(x)
         member = torch.cat([first, 1 - first], -1)
-        mean = torch.einsum("bns,bnvd->bsvd", member, z) / member.sum(1).clamp(min=1)[..., None, None]
-        return torch.cat([z, torch.einsum("bns,bsvd->bnvd", member, mean), z.mean(1, keepdim=True).expand_as(z)], dim=2)
+        mean = member.mT @ z.flatten(2) / member.sum(1).clamp(min=1)[..., None]
+        own = (member @ mean).reshape(z.shape)
+        return torch.cat([z, own, z.mean(1, keepdim=True).expand_as(z)], dim=2)
 
     def _estimate(self, later: Tensor, jump: int) -> Float[Tensor, "batch n k"]:
         """The linear estimate, in units of earlier states."""
         which = (later[..., -1] <= 0).long()
-        terms = torch.einsum(
-            "bnrd,bnrv->bnvd", self._regressors(later, self.jumps[jump].later), self.slope[jump][which]
-        )
+        terms = self.slope[jump].mT[which] @ self._regressors(later, self.jumps[jump].later)
         return terms.flatten(2) + self.offset[jump][which]
 
     def _regress(self, later: Tensor, target: Tensor, jump: int) -> None:

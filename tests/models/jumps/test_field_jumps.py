@@ -66,6 +66,24 @@ def test_untrained_jumps_are_the_linear_estimate_with_the_size_of_its_errors(cas
     assert loss_of(kernel, earlier, later, 0, generator) == pytest.approx(float(want), rel=0.02)
 
 
+def test_the_loss_shows_the_network_every_symmetry(generator, tmp_path):
+    """Half of the pairs are mirrored, earlier, later and prepared states alike: the target goes with them."""
+    sim = SIMULATORS["periodic"]
+    data = made(sim, tmp_path, train=20)
+    kernel, seen = built(sim, data), []
+    kernel.network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    x = data["test"].states(-1)[:1]
+    loss_of(kernel, data["test"].states(0)[:1].expand(64, -1, -1), x.expand(64, -1, -1), 0, generator)
+    (features,) = seen
+    estimate, unit = kernel.prepare(x, 0)[:, 0], torch.stack([kernel.scale[2], kernel.scale[0]])[:, 0]
+    whole = torch.cat(sim.images(torch.cat([x, estimate]))).reshape(2, 1, 2, -1) / unit
+    views = torch.cat([whole.roll(by, -1) for by in range(kernel.network.stride)], 1)  # (image, shift, group, x)
+    same = (features[:, None, None, :2] - views).abs().amax((-2, -1)) < 1e-5
+    which = same.any(2).T
+    assert torch.equal(which.sum(0), torch.ones(64, dtype=torch.int64))
+    assert 16 < int(which[1].sum()) < 48  # 4 standard deviations of 64 coins
+
+
 def test_answers_obey_the_symmetries(case, generator):
     """Up to the mean fields of finitely many trajectories, which are set to what they are estimates of."""
     sim, data = case
