@@ -71,7 +71,7 @@ Call = tuple[Tensor, ...]  # arguments of a network
 Sample = Callable[[Tensor, torch.Generator], Tensor]
 
 TRAIN, VALID = 500, 100
-TOGETHER, FEW, SMALL = 32, 5, 16  # batches that are drawn at once, updates in a turn, and numbers of a small state
+TOGETHER, FEW, SMALL = 32, 5, 256  # batches that are drawn at once, updates in a turn, and numbers of a small state
 CASES = {  # name: (dataset, kind of model, observations, draws of each)
     "heat": ("heat", "score", 4, 8),
     "particles": ("particles", "jumps", 4, 8),
@@ -160,7 +160,7 @@ def seconds(job: Callable[[], object]) -> float:
 def update_costs(case: Case, turns: int) -> dict[str, list[float]]:
     """Milliseconds of updates and of their parts, and of the bare network, in turns of a few.
 
-    Of small states as many as batches are drawn at once, which are what processors forget their weights over.
+    Of small states as many as batches are drawn at once, over which a processor's cache forgets the weights.
     """
     each = TOGETHER if case.final[0].numel() <= SMALL else FEW
     model = copy.deepcopy(case.model)
