@@ -200,7 +200,8 @@ class FieldJumps(JumpKernel):
             z, deviation = self._standard(seen, number)
             mean = layout.set_moving(layout.moving(seen[:, 1]) + unit * z, seen[:, 1])
             wide = layout.set_moving(layout.moving(mean) + unit * deviation, mean)
-            mean, wide = (self.sde.images(x.roll([-by for by in shift], axes))[i] for x in (mean, wide))
+            both = torch.cat([mean, wide]).roll([-by for by in shift], axes)
+            mean, wide = (self.sde.images(both)[i] if i else both).chunk(2)
             total, spread = total + mean, spread + layout.moving(wide - mean).abs()
 
         # In modes that the linear estimate knows it stays as it is.
