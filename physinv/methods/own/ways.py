@@ -1,4 +1,7 @@
-"""The choice among ways to draw, pools of grids of jumps and small steps, by the CRPS of draws for new observations."""
+"""The choice among ways to draw, pools of grids of jumps and small steps, by draws for new observations.
+
+The CRPS decides, and where it leaves a doubt whether intervals hold as many true values as they should.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from physinv.config.seeds import seeds
-from physinv.evaluation.metrics import crps_map
+from physinv.evaluation.metrics import coverage, crps_map
 from physinv.methods.problem import Answer, Problem
 
 STEPS = "steps"
@@ -27,6 +30,7 @@ _FEWEST, _MOST, _NUMBERS = 16, 500, 2**17  # such observations, and numbers in t
 _FIRST = 32  # of them, after which small steps may be given up
 _DOUBT = 2.0  # standard errors by which one way has to be better than another
 _WORTH = 0.01  # share of an error by which it has to be better to be worth a higher cost
+_LEVEL, _OFF, _SURE = 0.9, 0.03, 3.0  # of intervals, how far off they may be, and standard errors that tell it
 
 
 @torch.no_grad()
@@ -65,7 +69,9 @@ def choose_ways(
     """Choose the pool of grids of jumps that scores best, or small steps where these are clearly better.
 
     Small steps cost much more than jumps.  They are drawn for more and more observations, until it is clear that they
-    are not the better way.
+    are not the better way.  They are better by a clearly lower CRPS, or by a lower one whose difference may be chance
+    and 90 % intervals that are clearly nearer to what they should hold: of posteriors with several peaks a single jump
+    can be too narrow at nearly the same CRPS.
 
     Args:
         problem: The process and its data.
@@ -91,7 +97,8 @@ def choose_ways(
     # Small steps, where they may be better than the best pool of jumps.
     drawn[STEPS], by_steps = judge.small_steps(steps, scores.get(best))
     if by_steps is not None:
-        if best in scores and _clear(scores[best][: len(by_steps)] - by_steps):
+        gain = scores[best][: len(by_steps)] - by_steps if best in scores else by_steps[:0]
+        if _clear(gain) or (float(gain.sum()) > 0 and judge.holds_nearer(drawn[STEPS], [drawn[way] for way in best])):
             best = (STEPS,)
         scores[STEPS,] = by_steps
     if not scores:
@@ -150,6 +157,18 @@ class _Judge:
     def fine(self, x: Tensor) -> bool:
         low, high = self.box
         return bool((x.isfinite() & (x >= low) & (x <= high)).all())
+
+    def holds_nearer(self, ours: Tensor, theirs: Sequence[Tensor]) -> bool:
+        """Whether 90 % intervals of draws are clearly nearer to holding that share than those of pooled ones are."""
+        held = [self._held(x[: len(ours)]) for x in (ours, torch.cat(list(theirs), 1))]
+        off = [abs(float(each.mean()) - _LEVEL) for each in held]
+        error = float((held[0] - held[1]).std()) / math.sqrt(len(ours)) if len(ours) > 1 else math.inf
+        return off[1] - off[0] > max(_OFF, _SURE * error)
+
+    def _held(self, drawn: Tensor) -> Tensor:
+        """For each of the first observations the share of its numbers that intervals hold."""
+        x, y = self.moving(drawn), self.moving(self.truth[: len(drawn)])
+        return torch.stack([coverage(a[None], b[None], _LEVEL) for a, b in zip(x, y, strict=True)])
 
     def small_steps(self, answer: Answer, rival: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Draws by small steps and their scores, none where some are far from the data."""
