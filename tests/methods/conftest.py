@@ -24,7 +24,7 @@ def make(tmp_path_factory):
             generate(DatasetPlan(simulator, sizes, 0, "any"), folder / "d")
             made[key] = [TrajectoryDataset(folder / "d" / "data" / s).load() for s in sizes]
         train, valid, test = made[key]
-        settings = Settings(validate_windows=2048, **settings)
+        settings = Settings(**{"validate_windows": 2048} | settings)
         return Problem(simulator, train, valid, settings=settings, budget=Budget(steps=steps)), test
 
     return problem

@@ -42,6 +42,7 @@ FEW = {
     "outer": 2,
     "inner": 2,
     "draw": 2,
+    "particles": 8,
 }
 UNSAVED = ("npse", "fmpe")
 ONLY = {"mcmc": "linear field"}  # thousands of simulations for each draw

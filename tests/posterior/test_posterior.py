@@ -36,14 +36,14 @@ def pipeline(folder, sim, name, splits, settings, steps):
 
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory):
-    settings = Settings(width=32, depth=2, batch=2048, validate_every=50)
+    settings = Settings(width=32, depth=2, batch=512, validate_every=50)
     return pipeline(
         tmp_path_factory.mktemp("ou"),
         OrnsteinUhlenbeck(),
         "ornstein-uhlenbeck",
         {"train": 2000, "valid": 100, "test": 100},
         settings,
-        300,
+        100,
     )
 
 
@@ -74,7 +74,7 @@ def test_three_methods_answer_three_questions(mixture, generator):
 
 def test_quadratic_from_250_trajectories(tmp_path, generator):
     """Q and the posterior odds against Fokker-Planck, with a tenth of the training of benchmarks/quadratic.py."""
-    settings = Settings(width=32, batch=1024, validate_every=100)
+    settings = Settings(width=32, batch=512, validate_every=100)
     run, _ = pipeline(
         tmp_path, Quadratic(steps=100), "quadratic", {"train": 250, "valid": 100, "test": 10}, settings, 600
     )
@@ -115,7 +115,7 @@ def heat(tmp_path_factory):
     return folder, *pipeline(folder, Heat(size=16), "heat", {"train": 1500, "valid": 50, "test": 100}, settings, 40)
 
 
-@pytest.mark.parametrize("steps", [8, 32])
+@pytest.mark.parametrize("steps", [8, 16])
 def test_heat_reaches_the_exact_posterior(heat, steps):
     folder, run, test = heat
     out = folder / f"recon-{steps}.hdf5"
@@ -141,9 +141,9 @@ def test_every_grid_serves_the_linear_gaussian_posterior(heat, grid):
 
 @pytest.fixture(scope="module")
 def crps_seen_whole(heat):
-    """The CRPS of 40 observations of the whole final state."""
+    """The CRPS of 20 observations of the whole final state."""
     folder, run, test = heat
-    reconstruct(run, test, folder / "whole.hdf5", SamplingPlan(samples=16, steps=6, limit=40, certify=0))
+    reconstruct(run, test, folder / "whole.hdf5", SamplingPlan(samples=16, steps=6, limit=20, certify=0))
     return next(r.value for r in evaluate(read_reconstruction(folder / "whole.hdf5")) if r.metric == "crps")
 
 
@@ -151,11 +151,11 @@ def crps_seen_whole(heat):
 def test_partial_observations_reach_the_exact_posterior(heat, crps_seen_whole, observe):
     folder, run, test = heat
     out = folder / f"{observe.replace(':', '-')}.hdf5"
-    reconstruct(run, test, out, SamplingPlan(samples=16, steps=6, observe=observe, limit=40, certify=0))
+    reconstruct(run, test, out, SamplingPlan(samples=16, steps=6, observe=observe, limit=20, certify=0))
     recon = read_reconstruction(out)
     rows = {r.metric: r for r in evaluate(recon)}
-    # 40 observations, the same for both: their CRPS differ by the sampling of 16 draws, about 2 % of each
-    assert rows["crps"].value == pytest.approx(rows["crps"].exact, rel=0.1)
+    # 20 observations, the same for both: their CRPS differ by the sampling of 16 draws, 1 or 2 % of each
+    assert rows["crps"].value == pytest.approx(rows["crps"].exact, rel=0.08)
     assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.15)
     assert rows["crps"].value > 1.02 * crps_seen_whole  # less was seen
     assert recon.seen is not None
@@ -167,7 +167,7 @@ def test_heat_flow_and_mean_flow(heat):
     folder, run, test = heat
     for method, other in (("flow", "mean"), ("mean-flow", "flow")):
         out = folder / f"{method}.hdf5"
-        reconstruct(run, test, out, SamplingPlan(answer=method, certify=0))
+        reconstruct(run, test, out, SamplingPlan(answer=method, limit=30, certify=0))
         recon = read_reconstruction(out)
         exact = run.simulator.exact()
         right = (exact.flow if method == "flow" else exact.mean)(recon.observation)
@@ -182,7 +182,7 @@ def test_heat_flow_and_mean_flow(heat):
 def test_reconstructions_are_reproducible_and_open_in_xarray(heat):
     folder, run, test = heat
     for name in ("a", "b"):
-        reconstruct(run, test, folder / f"{name}.hdf5", SamplingPlan(samples=2, limit=5, seed=7, certify=2))
+        reconstruct(run, test, folder / f"{name}.hdf5", SamplingPlan(samples=2, limit=5, steps=8, seed=7, certify=2))
     a, b = (read_reconstruction(folder / f"{n}.hdf5") for n in ("a", "b"))
     assert torch.equal(a.samples, b.samples)
     assert not torch.equal(a.samples[:, 0], a.samples[:, 1])

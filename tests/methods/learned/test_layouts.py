@@ -41,11 +41,14 @@ SMALL = {
 }
 
 
+FEW = {"width": 8, "depth": 1, "validate_windows": 64}
+
+
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("fit", [*NETWORKS, fit_score_only, fit_diffusion_prior], ids=lambda f: f.__name__)
 def test_every_layout_is_served_and_what_is_static_is_copied(fit, kind, make):
     simulator = SMALL[kind]
-    problem, test = make(simulator, 5, trajectories=64)
+    problem, test = make(simulator, 5, trajectories=64, **FEW)
     if fit is fit_score_only and kind == "underdamped":
         with pytest.raises(NotApplicableError, match="nothing moves what has no noise of its own"):
             fit(problem)
