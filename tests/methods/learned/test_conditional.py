@@ -12,7 +12,7 @@ from physinv.methods.learned.conditional import fit_conditional_diffusion, fit_f
 @pytest.mark.parametrize("fit", [fit_conditional_diffusion, fit_flow_matching])
 @pytest.mark.parametrize("simulator", [GAUSS, MIXTURE], ids=["gauss", "mixture"])
 def test_amortised_posteriors_are_exact_on_vectors(fit, simulator, make, generator):
-    problem, test = make(simulator, 200 if simulator is GAUSS else 1000, batch=512)
+    problem, test = make(simulator, 200 if simulator is GAUSS else 500, batch=512, rate=1e-2)
     (truth, final), exact = pair(test), simulator.exact()
     answer = fit(problem)
     draws, right = answer.sample(final, 32, generator=generator), exact.sample(final, 32, generator=generator)
@@ -24,7 +24,7 @@ def test_amortised_posteriors_are_exact_on_vectors(fit, simulator, make, generat
 
 @pytest.mark.parametrize("fit", [fit_conditional_diffusion, fit_flow_matching])
 def test_amortised_posteriors_spread_rightly_in_every_mode(fit, make, generator):
-    problem, test = make(RING, 300, width=8, depth=1)
+    problem, test = make(RING, 150, width=8, depth=1, rate=1e-2)
     (_, final), exact = (x[:32] for x in pair(test)), RING.exact()
     spread = []
     for answer in (fit(problem, steps=16), exact):

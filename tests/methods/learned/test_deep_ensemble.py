@@ -9,7 +9,7 @@ from physinv.methods.learned.deep_ensemble import fit_deep_ensemble
 
 
 def test_a_deep_ensemble_knows_where_it_is_unsure(make):
-    problem, test = make(MIXTURE, 1800, batch=512)
+    problem, test = make(MIXTURE, 900, batch=512, rate=1e-2)
     (truth, final), exact = pair(test), MIXTURE.exact()
     answer = fit_deep_ensemble(problem, members=3)
     draws = answer.sample(final, 200, generator=torch.Generator().manual_seed(1))

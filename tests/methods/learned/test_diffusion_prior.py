@@ -24,7 +24,7 @@ def test_a_diffusion_prior_with_the_physics_as_likelihood_is_the_posterior(make,
 
 
 def test_a_diffusion_prior_heeds_the_observation_mode_by_mode(make, generator):
-    problem, test = make(RING, 400, depth=1)
+    problem, test = make(RING, 200, width=16, depth=1, rate=4e-3)
     (truth, final), exact = (x[:64] for x in pair(test)), RING.exact()
     draws = fit_diffusion_prior(problem, steps=20).sample(final, 16, generator=generator)
     assert missed(draws.mean(1), exact.mean(final), truth) < 1 / 16 + 0.05  # .05 for a prior trained for seconds

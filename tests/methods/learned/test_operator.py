@@ -14,7 +14,7 @@ from physinv.methods.learned.regression import Regressed, Regression, fit_regres
 
 def test_an_fno_learns_a_fourier_multiplier(make):
     pytest.importorskip("neuralop")
-    problem, test = make(RING, 200, rate=1e-2)
+    problem, test = make(RING, 120, rate=2e-2)
     (truth, final), exact = pair(test), RING.exact()
     linear = fit_linear(problem.simulator, problem.train, problem.valid)
     blind = dataclasses.replace(linear, weights=0 * linear.weights, deviation=truth.std() * torch.ones(1, 8))

@@ -14,7 +14,7 @@ from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 def test_a_score_without_physics_makes_up_for_the_drift(make, generator):
     simulator = OrnsteinUhlenbeck(dim=1, components=1, spread=0.0, width=1.0, steps=40)
-    problem, test = make(simulator, 300, trajectories=2000, batch=512)
+    problem, test = make(simulator, 150, trajectories=2000, batch=512, rate=1e-2)
     (truth, final), exact = pair(test), simulator.exact()
     answer = fit_score_only(problem)
     draws, right = answer.sample(final, 32, generator=generator), exact.sample(final, 32, generator=generator)
