@@ -49,6 +49,17 @@ def run_code(code, *words, cwd):
         return subprocess.CompletedProcess(words, code, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
+@contextlib.contextmanager
+def started_code(code, *, cwd):
+    """Start Python code, which ends with the context: the process."""
+    with streams() as outputs:
+        process = forked(python, [code], cwd, outputs, {}, None)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def stop_command(number, words, *, cwd, until="."):
     """Run a command until it shows progress and a file is there, and send a signal: as :func:`run_command`."""
     with started(words, cwd=cwd) as (process, out, err):

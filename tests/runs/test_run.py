@@ -1,14 +1,12 @@
 """Runs on disk: they resume to the byte, survive kills, hold registered names, and are refused when damaged."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from command_cases import started_code
 
 from physinv.config.settings import Settings
 from physinv.data.dataset import TrajectoryDataset
@@ -111,13 +109,14 @@ train, valid = (TrajectoryDataset(p) for p in ({str(data["train"].path)!r}, {str
 settings = Settings(width=16, depth=2, batch=128, validate_every=10, validate_windows=256)
 train_run(Path({str(run)!r}), train, valid, settings=settings, budget=Budget(steps=4000), seed=3)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=os.getcwd())
-    deadline = time.time() + 240  # of a busy machine
-    while time.time() < deadline and not (run / "checkpoint.safetensors").exists():
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with started_code(code, cwd=tmp_path) as process:
+        deadline = time.time() + 240  # of a busy machine
+        while time.time() < deadline and not (run / "checkpoint.safetensors").exists():
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     tensors, header = load_tensors(run / "checkpoint.safetensors")
     counters = json.loads(header["counters"])
     assert tensors

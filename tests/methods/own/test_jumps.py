@@ -66,7 +66,7 @@ def test_samples_score_nearly_as_those_of_weighted_runs(wells, generator):
     """Importance sampling over forward runs is exact; calibrated, with nothing outside the data."""
     simulator = DoubleWell(dimension=2, steps=8)
     settings = Settings(width=48, depth=2, validate_every=500)
-    problem = Problem(simulator, wells["train"], wells["valid"], settings, Budget(steps=1200))
+    problem = Problem(simulator, wells["train"], wells["valid"], settings, Budget(steps=600))
     truth, final = (wells["test"].states(i) for i in (0, -1))
     exact = fit_method("importance", problem, {"runs": 20_000}).sample(final, 100, generator=generator)
     answer = fit_jumps(problem)
