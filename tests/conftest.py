@@ -26,6 +26,19 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def few_judges():
+    """Let the ways of a trained run be compared on 16 observations, for files that do not ask how good it is."""
+    from physinv.methods.own import training
+
+    def few(problem, *, simulate, plain=training.judges):
+        return tuple(states[:16] for states in plain(problem, simulate=simulate))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "judges", few)
+        yield
+
+
 def pytest_addoption(parser):
     told = f"list functions whose tests take {SECONDS:g} s of processor time each (long: {LONG:g} s) in {SLOW.name}"
     parser.addoption("--write-slow", action="store_true", help=told)

@@ -26,6 +26,8 @@ from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "extending"
 EXAMPLES = sorted(path.stem for path in (PAGES / "examples").glob("*.py"))
 

@@ -21,6 +21,8 @@ from simulators.fields.heat_conductivity import HeatConductivity
 from simulators.particles.langevin import OverdampedParticles
 from simulators.vectors.double_well import DoubleWell
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 PROCESSES = {
     "vector": DoubleWell(horizon=0.2, steps=2),
     "linear field": Heat(size=8, dimension=1, steps=2),

@@ -15,6 +15,8 @@ from physinv.cli.app import main
 from physinv.processes import registry
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 OWN = """

@@ -19,6 +19,8 @@ from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 QUICK = Settings(width=8, depth=1, batch=64, validate_every=5, validate_windows=64)
 
 

@@ -61,8 +61,9 @@ def test_samples_score_as_those_of_forward_runs_weighted_by_what_was_seen(method
 
 
 def test_the_observation_belongs_to_the_run(tmp_path):
-    train, valid, test = made(Burgers(size=16, steps=4), "burgers", tmp_path / "data", test=5)
-    tiny, seen = {"width": 8, "validate_every": 5}, {"observe": "every:4", "observed_noise": 0.1}
+    train, valid, test = made(Burgers(size=16, steps=4), "burgers", tmp_path / "data", train=100, valid=16, test=5)
+    tiny = {"width": 8, "depth": 1, "validate_every": 5, "validate_windows": 64, "fresh": "off"}
+    seen = {"observe": "every:4", "observed_noise": 0.1}
     train_run(tmp_path / "run", train, valid, settings=tiny, budget=Budget(steps=10), **seen)
     run = load_run(tmp_path / "run")
     assert run.info["observation"] == {"observe": "every:4", "noise": 0.1, "seed": 0}

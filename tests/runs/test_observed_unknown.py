@@ -23,6 +23,8 @@ from simulators.fields.burgers import Burgers
 from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 F64 = torch.float64
 PRIOR = LogUniform(0.1, 2.0)
 VISCOSITY = {"log_uniform": [0.02, 0.2]}
@@ -113,7 +115,7 @@ def test_a_run_draws_noise_and_state_and_evaluate_scores_both_beside_exact(tmp_p
 def test_parameters_and_a_part_of_the_state_are_unknown_together(tmp_path):
     process = vary(Burgers(size=16, steps=2), {"viscosity": LogUniform(0.02, 0.2)})
     train, valid, test = made(process, "burgers", tmp_path / "data")
-    tiny = {"width": 8, "validate_every": 5}
+    tiny = {"width": 8, "depth": 1, "validate_every": 5, "validate_windows": 64, "fresh": "off"}
     for i, (noise, unknown) in enumerate(
         (("0.1", ("viscosity",)), ("log_uniform:0.05:0.2", ("viscosity", "observed_noise")))
     ):

@@ -14,6 +14,8 @@ from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 TINY = {"width": 8, "depth": 1, "batch": 32, "validate_every": 2, "validate_windows": 32}
 
 

@@ -19,6 +19,8 @@ from simulators.fields.heat import Heat
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 
 @pytest.mark.parametrize(
     ("values", "message"),

@@ -22,6 +22,8 @@ from physinv.training.checkpoint import load_tensors
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 QUICK = Settings(width=16, depth=2, batch=128, validate_every=10, validate_windows=256)
 
 

@@ -11,6 +11,8 @@ from physinv.runs.run import load_run, train_run
 from physinv.training.budget import Budget
 from simulators.vectors.double_well import DoubleWell
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 
 @pytest.fixture(scope="module", params=["linear", "ensemble-kalman", "physinv", "regression"])
 def run(request, tmp_path_factory):
@@ -18,7 +20,8 @@ def run(request, tmp_path_factory):
     plan = DatasetPlan(DoubleWell(dimension=2, steps=4), {"train": 200, "valid": 40, "test": 6}, 0, "double-well")
     generate(plan, folder / "d")
     train, valid = (TrajectoryDataset(folder / "d" / "data" / s).load() for s in ("train", "valid"))
-    train_run(folder / "run", train, valid, method=request.param, budget=Budget(steps=4))
+    small = {"width": 8, "depth": 1, "batch": 64, "validate_windows": 64}
+    train_run(folder / "run", train, valid, method=request.param, settings=small, budget=Budget(steps=4))
     return load_run(folder / "run")
 
 

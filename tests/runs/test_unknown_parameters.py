@@ -21,6 +21,8 @@ from physinv.training.budget import Budget
 from simulators.fields.heat import Heat
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 OU = {"dim": 1, "components": 1, "spread": 0.0, "width": 1.0, "steps": 4, "rate": {"log_uniform": [0.1, 2.0]}}
 
 
@@ -117,7 +119,8 @@ def test_other_methods_take_the_drawn_parameter_as_given(method, tmp_path):
     process = build(Heat, {"size": 6, "dimension": 1, "steps": 3, "diffusivity": {"log_uniform": [0.5, 4.0]}})
     train, valid, test = made(process, tmp_path / "data")
     assert METHODS.find(method)
-    train_run(tmp_path / "run", train, valid, method=method, budget=Budget(steps=20))
+    small = {"width": 8, "depth": 1, "validate_windows": 64}
+    train_run(tmp_path / "run", train, valid, method=method, settings=small, budget=Budget(steps=4))
     reconstruct(tmp_path / "run", test, tmp_path / "out.hdf5", SamplingPlan(samples=6, limit=4, certify=2))
     recon = read_reconstruction(tmp_path / "out.hdf5")
     values = recon.samples[:, :, 1]

@@ -30,6 +30,8 @@ from physinv.runs.sampling.plan import SamplingPlan
 from physinv.training.budget import Budget
 from simulators.particles.langevin import OverdampedParticles, UnderdampedParticles
 
+pytestmark = pytest.mark.usefixtures("few_judges")
+
 
 @pytest.mark.parametrize("cls", [OverdampedParticles, UnderdampedParticles])
 @pytest.mark.parametrize("start", ["cloud", "separated", "droplet", "corner"])
