@@ -126,7 +126,11 @@ def test_pde(bring, tmp_path):
     after = fisher.run(x, noise=False)[:, -1]
     torch.testing.assert_close(after, x / (x + (1 - x) * np.exp(-fisher.horizon)), rtol=1e-4, atol=0)
     for line in commands("pde", "generate"):
-        line = re.sub(r"--(train|valid|test) \d+", r"--\1 12", line).replace("--steps 20", "--steps 3")
+        line = (
+            re.sub(r"--(train|valid|test) \d+", r"--\1 12", line)
+            .replace("--steps 20", "--steps 3")
+            .replace("--certify 2", "--certify 0")
+        )
         cli.main(line.replace("--out datasets", "--out datasets --set steps=8 --set size=16").split())
     with h5py.File("fisher.hdf5") as file:
         assert np.isfinite(file["samples"][:]).all()
@@ -223,7 +227,7 @@ def test_observation_operator_is_named_on_the_command_line(bring, tmp_path):
     small = [f"--set={key}={value}" for key, value in SMALL.items()]
     trained = ["train", "heat", "--out", "run", "--method", "flow-matching", "--steps", "3", *small, *seen]
     cli.main(trained)
-    cli.main(["reconstruct", "run", "--data", "heat/data/test", "--out", "trained.hdf5"])
+    cli.main(["reconstruct", "run", "--data", "heat/data/test", "--out", "trained.hdf5", "--certify", "0"])
     assert read_reconstruction(tmp_path / "trained.hdf5").seen.flatten(1).shape == (6, 8)
 
 

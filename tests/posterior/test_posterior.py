@@ -182,7 +182,7 @@ def test_heat_flow_and_mean_flow(heat):
 def test_reconstructions_are_reproducible_and_open_in_xarray(heat):
     folder, run, test = heat
     for name in ("a", "b"):
-        reconstruct(run, test, folder / f"{name}.hdf5", SamplingPlan(samples=2, limit=5, steps=8, seed=7, certify=2))
+        reconstruct(run, test, folder / f"{name}.hdf5", SamplingPlan(samples=2, limit=5, steps=8, seed=7, certify=0))
     a, b = (read_reconstruction(folder / f"{n}.hdf5") for n in ("a", "b"))
     assert torch.equal(a.samples, b.samples)
     assert not torch.equal(a.samples[:, 0], a.samples[:, 1])

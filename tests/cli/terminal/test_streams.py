@@ -20,7 +20,7 @@ def told(words, cwd, **more):
     [
         ("--version >&-", 0),  # was a traceback
         ("--version <&- >&- 2>&-", 0),
-        ("info nothing >&-", 2),
+        ("nothing >&-", 2),
         ("info nothing 2>/dev/full", 2),  # was 120
         ("--version >/dev/full 2>/dev/full", 2),
     ],
