@@ -40,7 +40,7 @@ def test_few_stored_times_give_the_same_spread_at_the_end(name):
     if name == "buoyancy" and importlib.util.find_spec("phi") is None:
         pytest.skip('needs phiflow: pip install "physinv[flow]"')
     sim = simulators()[name](**SMALL.get(name, {}))
-    starts = 4000 if len(sim.shape) == 1 else 24 if name == "buoyancy" else 200
+    starts = 4000 if len(sim.shape) == 1 else 24 if name == "buoyancy" else 100
     usual = deviation(sim, starts)
     # Starts are the same, noise is not: one component's relative standard error is 1/sqrt(2 n), and the difference of
     # two has sqrt(2) of it.  Four of these for vectors; fields have many components, which are far from independent.
