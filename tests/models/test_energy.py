@@ -14,7 +14,7 @@ from physinv.training.objectives.denoising import denoising_loss
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 OU = OrnsteinUhlenbeck(dim=2, steps=8, spread=2.0)
-SETTINGS = {"width": 32, "depth": 2, "batch": 256, "rate": 3e-3, "validate_windows": 500, "components": 2}
+SETTINGS = {"width": 32, "depth": 2, "batch": 256, "rate": 6e-3, "validate_windows": 500, "components": 2}
 TIME = 0.5
 
 
@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 def trained(data):
     """Three Gaussians around a reference law of two, so that the network has something to learn."""
     model = build_energy(OU, data[0], SETTINGS)
-    pi.fit(model, OU, *data, settings=SETTINGS, budget=pi.Budget(steps=600), loss=denoising_loss)
+    pi.fit(model, OU, *data, settings=SETTINGS, budget=pi.Budget(steps=300), loss=denoising_loss)
     return model
 
 

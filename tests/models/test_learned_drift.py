@@ -78,7 +78,7 @@ def test_drift_and_noise_of_two_components(tmp_path):
 def test_posterior_with_learned_physics(well, drift, generator):
     train, valid, test = well
     truth, final = test.states(0), test.states(-1)
-    settings = SETTINGS.model_copy(update={"rate": 3e-3, "batch": 1024, "validate_windows": 4096})
+    settings = SETTINGS.model_copy(update={"rate": 3e-3, "batch": 1024, "validate_windows": 1024})
     model = build_model(drift, train, settings)
     fit(model, drift, train, valid, settings=settings, budget=Budget(steps=120))
     assert all(not p.requires_grad for p in drift.parameters())
@@ -96,7 +96,7 @@ def test_trained_together(well):
     score = build_model(drift, train, SETTINGS.model_copy(update={"components": 1}))
     pair = DriftAndScore(drift, score)
     before = {k: v.clone() for k, v in pair.network.state_dict().items()}
-    small = SETTINGS.model_copy(update={"batch": 1024, "validate_windows": 4096})
+    small = SETTINGS.model_copy(update={"batch": 1024, "validate_windows": 1024})
     history = fit(pair, drift, train, valid, settings=small, budget=Budget(steps=150), loss=joint_loss)
     assert history.records[-1].best < history.records[0].valid - 0.005
     changed = {k.split(".")[0] for k, v in pair.network.state_dict().items() if not torch.equal(v, before[k])}

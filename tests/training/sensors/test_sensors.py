@@ -177,8 +177,8 @@ def anyhow(tmp_path_factory):
         train,
         valid,
         method="physinv",
-        settings={"validate_every": 200, "width": 32},
-        budget=Budget(steps=800),
+        settings={"validate_every": 200, "width": 32, "rate": 3e-3},
+        budget=Budget(steps=400),
         observe="random:1",
         observed_noise="0.2-1.0",
     )
