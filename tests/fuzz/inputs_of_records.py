@@ -21,7 +21,7 @@ noise = 0.2
 data = "late.npy"
 """
 OBSERVED = '\n[observation]\nobserve = "everything"\nnoise = 0.1\n'
-FEW = ("--steps", "2", "--set", "width=4", "--set", "depth=1")
+FEW = ("--steps", "2", "--set", "width=4", "--set", "depth=1", "--set", "validate_windows=8")
 PARTLY = ("--observe", "random:0.5-1", "--observed-noise", "0.1-0.2")
 
 

@@ -117,9 +117,9 @@ class SmoothedGaussian(Smoothed):
         return found
 
     def scaled(self, level: float) -> SmoothedGaussian:
-        found = SmoothedGaussian(self.law, self.record.known(level))
-        kept = {name: getattr(self, name) for name in ("_rows", "_expected", "_clean_gram")}
-        found.__dict__.update(kept)  # where cached properties are
+        found = object.__new__(SmoothedGaussian)  # of the same operators, which are linear: that is not asked again
+        kept = {name: getattr(self, name) for name in ("law", "_rows", "_expected", "_clean_gram")}
+        found.__dict__.update(kept, record=self.record.known(level))  # where cached properties are
         return found
 
     def log_evidence(self, y: Any) -> Float[Tensor, " batch"]:
