@@ -39,6 +39,14 @@ def few_judges():
         yield
 
 
+@pytest.fixture
+def few_trials(monkeypatch):
+    """Let answers to records by a run be tried on two new trajectories, in tests that do not look at trials."""
+    from physinv.posterior.several_times.twisted import TwistedReversal
+
+    monkeypatch.setattr(TwistedReversal, "tried", 2)
+
+
 def pytest_addoption(parser):
     told = f"list functions whose tests take {SECONDS:g} s of processor time each (long: {LONG:g} s) in {SLOW.name}"
     parser.addoption("--write-slow", action="store_true", help=told)
