@@ -13,6 +13,7 @@ from physinv.data.plan import DatasetPlan
 from physinv.equations.time_grids import resample_times
 from physinv.evaluation import metrics
 from physinv.evaluation.evaluate import evaluate
+from physinv.evaluation.frames import exact_given
 from physinv.evaluation.two_sample import c2st
 from physinv.models.build import build_model
 from physinv.posterior.posterior import Posterior
@@ -159,6 +160,11 @@ def test_partial_observations_reach_the_exact_posterior(heat, crps_seen_whole, o
     assert rows["spread_skill"].value == pytest.approx(1.0, abs=0.15)
     assert rows["crps"].value > 1.02 * crps_seen_whole  # less was seen
     assert recon.seen is not None
+    law = exact_given(recon)
+    gap = (recon.samples.double() - law.mean_at(recon.seen.double(), [0.0])) / law.deviation_at([0.0])
+    # of each field some 100 numbers are independent: five standard errors over 320 draws, and over the means of 16 draws
+    assert float(gap.square().mean()) == pytest.approx(1.0, abs=0.05)
+    assert 16 * float(gap.mean(1).square().mean()) == pytest.approx(1.0, abs=0.15)
     again = recon.operator.operator(recon.observation)
     assert torch.allclose(again, recon.seen, atol=1e-4)  # the displayed state is observed as the same numbers
 
