@@ -162,7 +162,7 @@ def test_partial_observations_reach_the_exact_posterior(heat, crps_seen_whole, o
     assert recon.seen is not None
     law = exact_given(recon)
     gap = (recon.samples.double() - law.mean_at(recon.seen.double(), [0.0])) / law.deviation_at([0.0])
-    # of each field some 100 numbers are independent: five standard errors over 320 draws, and over the means of 16 draws
+    # of each field some 100 numbers are independent: five standard errors of 320 draws, and of 20 means
     assert float(gap.square().mean()) == pytest.approx(1.0, abs=0.05)
     assert 16 * float(gap.mean(1).square().mean()) == pytest.approx(1.0, abs=0.15)
     again = recon.operator.operator(recon.observation)
