@@ -46,8 +46,8 @@ class JumpPairs:
 
     Trajectories come in rounds.  A round is simulated anew, or read from the data, and its later states are prepared by
     the kernel once.  The first round is read in any case where the data are not few: a training that is short spends no
-    time on simulating.  Rounds of larger states have parts, of which the oldest one is replaced at a time: simulating
-    them is dear, and networks of fields do not learn them by heart as soon.  Updates draw trajectories and jumps of the
+    time on simulating.  Rounds of fields have parts, of which the oldest one is replaced at a time: simulating
+    them is dear, and networks do not learn them by heart as soon.  Updates draw trajectories and jumps of the
     round at random, those of small states for 32 updates at once.  What an update sees depends on the seed and its
     number alone.
 
@@ -81,9 +81,13 @@ class JumpPairs:
 
     @property
     def parts(self) -> int:
-        """Number of parts of a round, of which one is replaced at a time: up to 4, where new trajectories are dear."""
-        numbers = self.most * math.prod(self.train.shape)
-        return 1 if self.fresh == "off" else min(max(numbers // _PART, 1), _REPLACED)
+        """Number of parts of a round, of which one is replaced at a time: up to 4 of fields, which are dear.
+
+        Networks of vectors learn a round by heart within a few hundred updates: all of it is replaced.
+        """
+        if self.fresh == "off" or not self.train.layout.space:
+            return 1
+        return min(max(self.most * math.prod(self.train.shape) // _PART, 1), _REPLACED)
 
     @property
     def every(self) -> int:
