@@ -350,12 +350,13 @@ class Simulator(SDE):
     def initial_log_prob(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
         """Return the log density of initial states up to a constant, differentiable; None where it is not known.
 
-        Monte Carlo needs it where the initial states are not Gaussian.
+        Monte Carlo needs it where the initial states are not Gaussian.  Unless a process says otherwise it is that of
+        :meth:`log_prior`.
 
         Args:
             x: Initial states.
         """
-        return None
+        return self.log_prior(x)
 
     def log_prior(self, x: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"] | None:
         """Return the log density of initial states in nats, normalised; None where there is no formula for it.

@@ -120,6 +120,18 @@ def test_draws_given_a_record_are_refined(folder, physinv, tmp_path):
     assert torch.allclose(gap.square().mean((0, 1, 3, 4, 5)), torch.ones(2, dtype=torch.float64), atol=5 * 0.11)
 
 
+def test_initial_states_that_are_seen_themselves(folder, physinv, tmp_path):
+    """Given noisy initial states alone, the mean square of standardised gaps from the exact law is 1."""
+    out = tmp_path / "f.hdf5"
+    data = ("--data", folder / "heat/data/test", "--at", "0", "--observed-noise", 0.1, "--samples", 16)
+    code, _, err = physinv(*words(folder, out, *data))
+    assert code == 0, err
+    recon = read_reconstruction(out)
+    law = Heat(size=8, steps=4).exact().given(recon.record)
+    gap = (recon.samples.double() - law.mean_at(recon.seen.double(), [0.0])) / law.deviation_at([0.0])
+    assert float(gap.square().mean()) == pytest.approx(1.0, abs=5 * (2 / (8 * 16 * 20)) ** 0.5)
+
+
 def test_a_record_in_another_unit_is_told_and_refused_by_strict(folder, physinv, tmp_path):
     out = tmp_path / "d.hdf5"
     np.save(tmp_path / "early.npy", 1000 * np.load(folder / "early.npy"))

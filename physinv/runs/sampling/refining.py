@@ -7,9 +7,10 @@ They stay what they are then.  For small states a trial tells.
 
 from __future__ import annotations
 
-__all__ = ["Refinement", "prepare_refinement"]
+__all__ = ["Refinement", "prepare_refinement", "refined_if_better"]
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +21,9 @@ from torch import Tensor
 from physinv.config.seeds import Seeds
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.path import PathModel
-from physinv.methods.classical.monte_carlo.refine import refine, refine_given
+from physinv.methods.classical.monte_carlo.refine import RefinedRecord, refine, refine_given
+from physinv.methods.problem import RecordAnswer
+from physinv.runs.trials.starts import Starts
 
 _SMALL = 40  # moving components up to which there is a trial: a draw takes milliseconds there
 _TRIED, _DRAWS = 48, 12  # trajectories of the trial, and draws for each
@@ -94,16 +97,55 @@ def prepare_refinement(
     final = process.run(truth, process.times[[0, -1]], generator=generator)[:, -1]
     final = final if record is None else record.observe(final[:, None], generator=generator)
     samples = draw(final, _DRAWS, generator)
-    refined = whole(samples, final, generator)
+    why = "as where noise on the way is large"
+    told = _left_out(model, samples, whole(samples, final, generator), truth, why)
+    return whole if told is None else Refinement(model, 0, (told,))
+
+
+@torch.no_grad()
+def refined_if_better(
+    refined: RefinedRecord, y: Float[Tensor, "rows seen"], stream: Seeds, starts: Starts | None
+) -> tuple[RecordAnswer, list[str]]:
+    """Try the refinement of an answer to a record on new trajectories, and leave it out where it makes draws worse.
+
+    Args:
+        refined: The answer with its refinement.
+        y: The observed numbers that are to be answered: what is missing there is missing in the trial.
+        stream: Where the random numbers of the trial come from.
+        starts: Where new trajectories begin; None: there is no trial.
+
+    Returns:
+        The answer, and one sentence where refinement is left out.  There is no trial of large states, of unknown
+        parameters and of processes without noise.
+    """
+    model, record = refined.model, refined.record
+    process, device = model.simulator, model.whitening.device
+    if len(model.whitening) > _SMALL or process.unknown or starts is None or model.quiet:
+        return refined, []
+    generator = stream.generator(device)
+    truth, grid = starts.truth(_TRIED, generator), sorted({0.0, float(process.horizon), *record.times})
+    states = process.run(truth, grid, generator=generator)
+    seen = record.observe(states[:, [grid.index(t) for t in record.times]], generator=generator)
+    seen = torch.where(y[torch.arange(len(seen), device=y.device) % len(y)].isfinite(), seen, torch.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of draws that nobody asked for
+        samples = refined.answer.sample(seen, _DRAWS, generator=generator)
+        moved = refine_given(model, record, samples, seen, refined.gradients, generator=generator)[:, :, 0]
+    told = _left_out(model, samples, moved, truth, "as where few gradients do not lead from one peak to another")
+    return (refined, []) if told is None else (refined.answer, [told])
+
+
+def _left_out(model: PathModel, samples: Tensor, refined: Tensor, truth: Tensor, why: str) -> str | None:
+    """That refinement is left out, and why; None where samples are not worse by it."""
     loss = _scores(model, refined, truth) - _scores(model, samples, truth)
+    loss = loss[loss.isfinite()]
     mean, error = float(loss.mean()), float(loss.std()) / math.sqrt(len(loss))
     if not mean > error:
-        return whole
-    told = (
+        return None
+    return (
         f"refinement is left out: on {len(loss)} new trajectories it makes samples worse, by {mean:.2g} +- {error:.1g} "
-        "nats a number, as where noise on the way is large; take method mcmc for exact samples."
+        f"nats a number, {why}; take method mcmc for exact samples."
     )
-    return Refinement(model, 0, (told,))
 
 
 def _scores(model: PathModel, samples: Tensor, truth: Tensor) -> Tensor:

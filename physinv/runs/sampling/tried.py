@@ -228,7 +228,7 @@ def unlike(
     if not (small and process.known) or starts is None or record.level is not None:
         return []
     generator = stream.generator(y.device)
-    grid = sorted({0.0, *record.times})
+    grid = sorted({0.0, float(process.horizon), *record.times})
     states = process.run(starts.truth(_PRIOR, generator), grid, generator=generator)
     states = states[states.flatten(1).isfinite().all(1)]
     if len(states) < 2:

@@ -22,6 +22,7 @@ from physinv.methods.classical.gaussian_prior import gaussian_prior_of
 from physinv.methods.classical.monte_carlo.mcmc import PathPosterior
 from physinv.methods.classical.monte_carlo.path import DENSE, PathModel, fit_path_model
 from physinv.methods.classical.monte_carlo.refine import RefinedRecord
+from physinv.methods.classical.monte_carlo.starts import observable
 from physinv.methods.classical.strong_constraint import StrongConstraint
 from physinv.methods.problem import RecordAnswer, TakesRecords
 from physinv.methods.reverse import ReverseAnswer
@@ -29,6 +30,7 @@ from physinv.processes.simulator import Simulator
 from physinv.processes.varying import Varying, with_observed_noise
 from physinv.runs.run import Run
 from physinv.runs.sampling.asked import records_of
+from physinv.runs.sampling.refining import refined_if_better
 from physinv.runs.sampling.staged import Staged
 from physinv.runs.sampling.tried import TriedRecord, remedy_of, try_record
 from physinv.runs.trials.starts import starts_of
@@ -75,16 +77,21 @@ def answer_record(
     remedy = _remedy(run, given, refine)
     if isinstance(answer, ReverseAnswer) and record.level is None:
         remedy += f", or a run that is trained for records, {_TRAINED}"
+    told = list[str]()
     if refine:
+        observable(process, record)
         paths = seeds(seed).child("reconstruction", "samples").generator(run.device)
-        given = RefinedRecord(given, path_model_of(run, paths), record, refine)
-    tried = getattr(given, "tried", 0)
-    if announce is not None and tried and (isinstance(given, StrongConstraint) or math.prod(process.shape) > DENSE):
+        refined = RefinedRecord(given, path_model_of(run, paths), record, refine)
+        stream = seeds(seed).child("reconstruction", "refinement")
+        given, told = refined_if_better(refined, y.to(run.device), stream, starts_of(run))
+    count = getattr(given, "tried", 0)
+    if announce is not None and count and (isinstance(given, StrongConstraint) or math.prod(process.shape) > DENSE):
         announce(
-            f"draws are tried on {tried} new trajectories first, each of which takes as long as one of those asked for."
+            f"draws are tried on {count} new trajectories first, each of which takes as long as one of those asked for."
         )
     trial = seeds(seed).child("reconstruction", "trial")
-    return try_record(given, process, record, y.to(run.device), trial, remedy, starts_of(run))
+    given, tried = try_record(given, process, record, y.to(run.device), trial, remedy, starts_of(run))
+    return given, [*told, *tried]
 
 
 def path_model_of(run: Run, generator: torch.Generator) -> PathModel:

@@ -10,9 +10,10 @@ References:
 
 from __future__ import annotations
 
-__all__ = ["LEAPS", "Walk", "leaps_of", "walk"]
+__all__ = ["LEAPS", "Walk", "leaps_of", "walk", "warn_of_far"]
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ from physinv.methods.classical.monte_carlo.path import PathObjective, gradients
 LEAPS = 4
 """Gradients of one iteration, unless asked otherwise."""
 
+_FAR, _SOME = 5.0, 0.01  # standard deviations that a right draw hardly ever misses by, and share of which it is told
 _QUARTER, _MOST_LEAPS = 1.4, 32  # radians of one iteration, and most of its steps
 _WANTED = 0.8  # share of accepted proposals that the length of steps is adapted to
 _LONGEST, _SHORTEST = 0.47, 0.01  # four steps of the longest turn by 1.9: past a quarter, where draws are independent
@@ -130,3 +132,20 @@ def leaps_of(lengths: Float[Tensor, " batch"]) -> int:
         lengths: Length of a step, for each observation.
     """
     return round(min(max(_QUARTER / float(lengths.median()), LEAPS), _MOST_LEAPS))
+
+
+def warn_of_far(residual: Float[Tensor, "n r"]) -> None:
+    """Warn of paths that no draw of the posterior is: far from an observed number in units of its noise.
+
+    Given the observations ``y - H x`` of right draws is normal with the variance of the noise.
+
+    Args:
+        residual: ``(y - H x) / sigma`` of each path, 0 where a number is missing.
+    """
+    if float((residual.abs() > _FAR).any(1).float().mean()) > _SOME:
+        warnings.warn(
+            f"over {_SOME:.0%} of the trajectories miss an observed number by more than {_FAR:g} standard deviations "
+            "of its noise, which right ones hardly ever do: do not trust those; take importance or mcmc.",
+            UserWarning,
+            stacklevel=2,
+        )

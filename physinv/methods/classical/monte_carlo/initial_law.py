@@ -294,8 +294,9 @@ def _copy(generator: torch.Generator | None, device: torch.device | str | None) 
 def _unknown(simulator: Simulator) -> NotApplicableError:
     """The error of initial states without a density."""
     return NotApplicableError(
-        f"the initial states of {type(simulator).__name__} are not Gaussian, and their density is not known; give "
-        "the class a method `initial_log_prob`."
+        f"the initial states of {type(simulator.inner if isinstance(simulator, Varying) else simulator).__name__} are "
+        "not Gaussian, and their density is not known; give the class a method `log_prior` (or `initial_log_prob`, "
+        "up to a constant)."
     )
 
 

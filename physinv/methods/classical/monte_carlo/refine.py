@@ -18,7 +18,7 @@ from torch import Tensor
 
 from physinv.config.inputs import Times
 from physinv.laws.record import ObservationRecord
-from physinv.methods.classical.monte_carlo.chain import LEAPS, walk
+from physinv.methods.classical.monte_carlo.chain import LEAPS, walk, warn_of_far
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective, fit_path_model
 from physinv.methods.classical.monte_carlo.starts import around_samples, observable
 from physinv.methods.problem import RecordAnswer
@@ -155,7 +155,7 @@ def refine_given(
     n, longer = samples.shape[1], model.through((*times, *record.times))
     y = record.accepted(y, samples.new_zeros((1, *model.simulator.shape)))
     size = max(1, min(longer.observations, _NUMBERS // (n * longer.numbers(whole=True))))
-    parts = []
+    parts, residuals = [], []
     for x, seen in zip(*(torch.split(v, size) for v in (samples, y)), strict=True):
         objective = PathObjective(longer, x.new_zeros((len(x), *x.shape[2:])), record, seen)
         some, reference, xi = around_samples(objective, x, 0.0, generator=generator)
@@ -163,6 +163,8 @@ def refine_given(
         if iterations:
             xi = walk(some, reference, xi, lengths, iterations, adapt=True, kept=0, generator=generator).xi
         paths = reference.path(xi).flatten(0, 1)
+        residuals.append(some.repeated(n).residual(paths))
         states = longer.states(paths, some.final.repeat_interleave(n, 0), times)
         parts.append(states.reshape(*x.shape[:2], *states.shape[1:]))
+    warn_of_far(torch.cat(residuals))
     return torch.cat(parts)

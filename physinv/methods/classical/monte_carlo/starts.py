@@ -159,7 +159,8 @@ def around_samples(
         near = linearise(objective, torch.cat([mean, rest], 1))
         mean = newton(*integrate_late(objective, near, 1.0))[:, : u.shape[2]]
     reference = linearise(objective, torch.cat([mean, rest], 1))
-    if late < 1:
+    if late < 1:  # noise that stays has a minimum, too, around which it is drawn given each sample
+        reference = linearise(objective, newton(objective, reference))
         return _without_late(objective, reference, reference.given(u, generator=generator), late)
     some, reference = integrate_late(objective, reference, late)
     return some, reference, _calmed(reference, reference.whiten(u))

@@ -29,7 +29,7 @@ from physinv.equations.sde import Linear
 from physinv.laws.covariance import Covariance, isotropic
 from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.coordinates import Coordinates
-from physinv.methods.classical.monte_carlo.chain import LEAPS, walk
+from physinv.methods.classical.monte_carlo.chain import LEAPS, walk, warn_of_far
 from physinv.methods.classical.monte_carlo.initial_law import InitialLaw
 from physinv.methods.classical.monte_carlo.laplace import descend
 from physinv.methods.classical.monte_carlo.path import PathModel, PathObjective
@@ -141,7 +141,8 @@ def trajectories_given(
             _drawn(model, record, x, numbers, early, n_gradients, generator)
             for x, numbers in zip(torch.split(starts.flatten(0, 1), size), torch.split(seen, size), strict=True)
         ]
-        return torch.cat(parts).reshape(*starts.shape[:2], len(early), *starts.shape[2:])
+        warn_of_far(torch.cat([residual for _, residual in parts]))
+        return torch.cat([states for states, _ in parts]).reshape(*starts.shape[:2], len(early), *starts.shape[2:])
 
     return frames_at(simulator, times, max(record.times), inside, generator=generator)
 
@@ -163,8 +164,8 @@ def _drawn(
     times: Sequence[float],
     n_gradients: int,
     generator: torch.Generator | None,
-) -> Float[Tensor, "batch time *state"]:
-    """States of paths from some initial states."""
+) -> tuple[Float[Tensor, "batch time *state"], Float[Tensor, "batch r"]]:
+    """States of paths from some initial states, and how far they are from what is seen."""
     objective = NoiseObjective(model, torch.zeros_like(start), record, seen, start=start)
     near = descend(objective, start.new_zeros((len(start), objective.numbers)), _DESCENTS)
     shape = (len(start), 1, objective.numbers)
@@ -172,5 +173,6 @@ def _drawn(
     if iterations := n_gradients // LEAPS:
         lengths = start.new_full((len(start),), _BEGIN)
         xi = walk(objective, near, xi, lengths, iterations, adapt=True, kept=0, generator=generator).xi
-    path = torch.cat([start.flatten(1), near.path(xi)[:, 0]], 1)
-    return model.states(path, torch.zeros_like(start), times)
+    noise = near.path(xi)[:, 0]
+    path = torch.cat([start.flatten(1), noise], 1)
+    return model.states(path, torch.zeros_like(start), times), objective.residual(noise)
