@@ -92,6 +92,7 @@ def test_smoothed_states_and_forecasts_are_exact(name, seen):
     assert bool(((answer.mean(seen) - mean[:, 0]).abs() < 0.2 * deviation[0]).all())
 
 
+@pytest.mark.filterwarnings("ignore:over 1% of the trajectories miss an observed number:UserWarning")
 def test_few_gradients_leave_the_initial_states(seen):
     """Only noise on the way is drawn, that leads to what was seen."""
     found = refined(3).sample(seen, 5, generator=torch.Generator().manual_seed(1))
