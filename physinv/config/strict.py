@@ -97,7 +97,7 @@ def _first(error: ValidationError) -> ErrorDetails:
 
 
 def _in_words(problem: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"] if not _is_kind(part))
     match problem["type"]:
         case "unknown_key":
             return f"`{where}` has an {problem['msg']}" if where else problem["msg"]
@@ -116,3 +116,8 @@ def _in_words(problem: ErrorDetails) -> str:
             return f"`{where}` must be a list, got {given!r}; give [{given!r}]."
     rule = problem["msg"].removeprefix("Input should be ").removeprefix("String should have ")
     return f"`{where}` must be {rule}, got {problem['input']!r}."
+
+
+def _is_kind(part: int | str) -> bool:
+    """Whether a part of a place is the word of pydantic for one of several types, and no key."""
+    return isinstance(part, str) and ("[" in part or part.startswith("constrained-") or part in {"float", "int", "str"})

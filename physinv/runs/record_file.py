@@ -101,7 +101,11 @@ def read_record(path: Path, shape: tuple[int, ...]) -> RecordData:
             raise ValueError(f"`noise` of {where} must be a number; or give `observed_noise` a law before all entries.")
         if (entry.observe or "").partition(":")[0] == "sensors":
             raise ValueError(f"`observe` of {where} draws places at random; say where they are by `mask`.")
+        if (entry.observe is None) == (entry.mask is None):
+            raise ValueError(f"`observe` or `mask` of {where} must say what is seen, one of the two.")
         places = None if entry.mask is None else _places(_inside(path, entry.mask, where), shape, where)
+        if places == []:
+            raise ValueError(f"`mask` of {where} must be true where something is seen, got none that is.")
         times = entry.at if isinstance(entry.at, list) else [entry.at]
         try:
             text = EntryText(at=times, observe=entry.observe, places=places, noise=entry.noise or 1.0)

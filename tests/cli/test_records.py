@@ -24,6 +24,7 @@ def folder(tmp_path_factory):
     mask = np.zeros((8, 8), dtype=bool)
     mask[::3, 1::2] = True
     np.save(folder / "mask.npy", mask)
+    np.save(folder / "blind.npy", mask & False)
     np.save(folder / "early.npy", x[:, 2, 0, ::2, ::2])
     late = x[:, 4, 0][:, mask]
     late[1, 5] = np.nan
@@ -174,10 +175,12 @@ def test_what_cannot_be_used_is_told_in_one_line(folder, physinv, tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("at = 0.1", "at = -0.1", "`entry.0.at"),
+        ("at = 0.1", "at = -0.1", "`entry.0.at` must be greater than or equal to 0, got -0.1"),
         ('observe = "every:2"', 'observe = "sensors:0.5"', "say where they are by `mask`"),
         ('observe = "every:2"', 'observe = "every:3"', "`factor` must divide the grid"),
-        ('observe = "every:2"', "", "`observe` or `places` must say what is seen"),
+        ('observe = "every:2"', "", "`observe` or `mask` of entry 0"),
+        ('mask = "mask.npy"', 'mask = "mask.npy"\nobserve = "every:2"', "`observe` or `mask` of entry 1"),
+        ('mask = "mask.npy"', 'mask = "blind.npy"', "`mask` of entry 1"),
         ('mask = "mask.npy"', 'mask = "late.npy"', "`mask` of entry 1"),
         ('data = "late.npy"', 'data = "early.npy"', "`data` of entry 1"),
         ('data = "late.npy"', 'data = "/etc/hostname"', "must lie in the folder of the record"),
