@@ -123,15 +123,18 @@ def refined_if_better(
     if len(model.whitening) > _SMALL or process.unknown or starts is None or model.quiet:
         return refined, []
     generator = stream.generator(device)
-    truth, grid = starts.truth(_TRIED, generator), sorted({0.0, float(process.horizon), *record.times})
-    states = process.run(truth, grid, generator=generator)
+    grid = sorted({0.0, float(process.horizon), *record.times})
+    states = process.run(starts.truth(_TRIED, generator), grid, generator=generator)
+    states = states[states.flatten(1).isfinite().all(1)]
+    if len(states) < 2:
+        return refined, []
     seen = record.observe(states[:, [grid.index(t) for t in record.times]], generator=generator)
     seen = torch.where(y[torch.arange(len(seen), device=y.device) % len(y)].isfinite(), seen, torch.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of draws that nobody asked for
         samples = refined.answer.sample(seen, _DRAWS, generator=generator)
         moved = refine_given(model, record, samples, seen, refined.gradients, generator=generator)[:, :, 0]
-    told = _left_out(model, samples, moved, truth, "as where few gradients do not lead from one peak to another")
+    told = _left_out(model, samples, moved, states[:, 0], "as where few gradients do not lead from one peak to another")
     return (refined, []) if told is None else (refined.answer, [told])
 
 
@@ -139,6 +142,8 @@ def _left_out(model: PathModel, samples: Tensor, refined: Tensor, truth: Tensor,
     """That refinement is left out, and why; None where samples are not worse by it."""
     loss = _scores(model, refined, truth) - _scores(model, samples, truth)
     loss = loss[loss.isfinite()]
+    if len(loss) < 2:
+        return None
     mean, error = float(loss.mean()), float(loss.std()) / math.sqrt(len(loss))
     if not mean > error:
         return None
