@@ -1,8 +1,10 @@
 """Refinement of samples, where it helps: it is tried on trajectories whose initial states are known.
 
-Refinement integrates the noise on the way out after linearisation, with which few gradients do.  Where noise is large
-and bends paths, as it does those of particles in a warm trap, that law is another one, and samples come out too narrow.
-They stay what they are then.  For small states a trial tells.
+Given a whole final state, refinement integrates the noise on the way out after linearisation, with which few gradients
+do.  Where noise is large and bends paths, as it does those of particles in a warm trap, that law is another one, and
+samples come out too narrow.  Given a record whole paths are moved under their exact density, but all of an observation
+under one linearisation: few gradients do not lead from one peak to another, and may leave one.  Samples stay what they
+are in both cases.  For small states a trial tells.
 """
 
 from __future__ import annotations
