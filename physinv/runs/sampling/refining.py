@@ -25,6 +25,7 @@ from physinv.laws.record import ObservationRecord
 from physinv.methods.classical.monte_carlo.path import PathModel
 from physinv.methods.classical.monte_carlo.refine import RefinedRecord, refine, refine_given
 from physinv.methods.problem import RecordAnswer
+from physinv.runs.sampling.tried import seen_anew
 from physinv.runs.trials.starts import Starts
 
 _SMALL = 40  # moving components up to which there is a trial: a draw takes milliseconds there
@@ -125,13 +126,11 @@ def refined_if_better(
     if len(model.whitening) > _SMALL or process.unknown or starts is None or model.quiet:
         return refined, []
     generator = stream.generator(device)
-    grid = sorted({0.0, float(process.horizon), *record.times})
-    states = process.run(starts.truth(_TRIED, generator), grid, generator=generator)
-    states = states[states.flatten(1).isfinite().all(1)]
+    states, seen = seen_anew(process, record, y, starts.truth(_TRIED, generator), generator)
+    good = states.flatten(1).isfinite().all(1)
+    states, seen = states[good], seen[good]
     if len(states) < 2:
         return refined, []
-    seen = record.observe(states[:, [grid.index(t) for t in record.times]], generator=generator)
-    seen = torch.where(y[torch.arange(len(seen), device=y.device) % len(y)].isfinite(), seen, torch.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of draws that nobody asked for
         samples = refined.answer.sample(seen, _DRAWS, generator=generator)

@@ -15,7 +15,7 @@ particles that are run forward and exact laws tell where they fall short.
 
 from __future__ import annotations
 
-__all__ = ["TriedRecord", "remedy_of", "try_record", "unlike"]
+__all__ = ["TriedRecord", "remedy_of", "seen_anew", "try_record", "unlike"]
 
 import math
 import warnings
@@ -167,10 +167,7 @@ def _answered(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Draws given records of new trajectories, and their true initial states; what is not finite is left out."""
-    grid = sorted({0.0, float(process.horizon), *record.times})
-    states = process.run(start, grid, generator=generator)
-    seen = record.observe(_own(process, states)[:, [grid.index(t) for t in record.times]], generator=generator)
-    seen = torch.where(y[torch.arange(len(start), device=y.device) % len(y)].isfinite(), seen, torch.nan)
+    states, seen = seen_anew(process, record, y, start, generator)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the answer says of these draws is not of those asked for
         drawn = answer.sample(seen, n, generator=generator)
@@ -181,6 +178,31 @@ def _answered(
 def _own(process: Simulator, states: Tensor) -> Tensor:
     """Trajectories without unknown parameters, which sensors do not see."""
     return states[:, :, : process.inner.shape[0]] if isinstance(process, Varying) else states
+
+
+def seen_anew(
+    process: Simulator,
+    record: ObservationRecord,
+    y: Float[Tensor, "rows seen"],
+    start: Float[Tensor, "n *state"],
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "n time *state"], Float[Tensor, "n seen"]]:
+    """Simulate new trajectories, and see them as a record does.
+
+    Args:
+        process: The process.
+        record: What is seen at which times.
+        y: Observed numbers: what is missing there is missing here.
+        start: Initial states.
+        generator: Source of randomness.
+
+    Returns:
+        States from time 0 on, and the observed numbers.
+    """
+    grid = sorted({0.0, float(process.horizon), *record.times})
+    states = process.run(start, grid, generator=generator)
+    seen = record.observe(_own(process, states)[:, [grid.index(t) for t in record.times]], generator=generator)
+    return states, torch.where(y[torch.arange(len(start), device=y.device) % len(y)].isfinite(), seen, torch.nan)
 
 
 def _lost(layout: StateLayout, drawn: Tensor, prior: Tensor, truth: Tensor) -> tuple[float, float, float]:
