@@ -19,6 +19,7 @@ from physinv.equations.sde import Score
 from physinv.equations.steps import euler
 from physinv.laws.fokker_planck import FokkerPlanck
 from physinv.models.references.linear import LinearReference
+from physinv.models.references.mixture import MixtureReference
 from physinv.models.score import ScoreModel
 from physinv.posterior.bracket import bracket
 from physinv.posterior.posterior import Posterior
@@ -28,11 +29,23 @@ from simulators.numerics.spectral import power_law
 from simulators.vectors.double_well import DoubleWell
 from simulators.vectors.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
-OBSERVATIONS, DRAWS, TRAJECTORIES = 50, 1000, 1000
+OBSERVATIONS, DRAWS, TRAJECTORIES = 50, 1000, 4000
+FAR = 50.0  # bounds of states, which none reaches
 WEAK = 0.7  # of the exact score
-SHORTER = 1.2  # power of equal shares of time whose steps are shorter towards 0
+SHORTER = 2.0  # power of equal shares of time whose steps are shorter towards 0
 RATES = torch.linspace(0.3, 0.7, 9, dtype=torch.float64)
 SETS = 20
+
+
+class Nothing(nn.Module):
+    """A network that adds nothing to its reference law."""
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return x.new_zeros(len(x), self.channels, *x.shape[2:])
 
 
 def ou_score(ou: OrnsteinUhlenbeck, factor: float = 1.0) -> Score:
@@ -55,6 +68,17 @@ def ou_posterior(ou: OrnsteinUhlenbeck, steps: int, factor: float = 1.0, power: 
     return Posterior(ou, ou_score(ou, factor), times, step=euler)
 
 
+def ou_model(ou: OrnsteinUhlenbeck, steps: int) -> Posterior:
+    """The exact score as that of a score model: its steps (``split``) know the curvature of the law, too."""
+    times = ou.horizon * torch.linspace(0, 1, steps + 1).double()
+    laws = [ou.marginal(float(t)) for t in times]
+    means, covs = torch.stack([law.means for law in laws]), torch.stack([law.covs for law in laws])
+    bounds = torch.tensor([-FAR, FAR]).double()[:, None].expand(len(times), 2, ou.dim)
+    reference = MixtureReference(ou, times, laws[0].weights, means, torch.linalg.cholesky(covs), bounds)
+    model = ScoreModel(reference, Nothing(reference.channels_out), (float(times[1]), ou.horizon))
+    return Posterior(ou, model.double(), times)
+
+
 def rms(x: Tensor) -> float:
     return float(x.square().mean().sqrt())
 
@@ -73,14 +97,14 @@ def ornstein_uhlenbeck(generator: torch.Generator) -> dict[str, float]:
             f"OU, {label}: rms error of weighted mean": rms(found.mean() - exact.mean(final)),
             f"OU, {label}: rms error of unweighted mean": rms(found.samples.mean(1) - exact.mean(final)),
         }
-    cases = (
-        ("exact score, 40 steps", 40, 1.0, 1.0),
-        ("exact score, 40 steps, shorter towards 0", 40, 1.0, SHORTER),
-        ("exact score, 160 steps", 160, 1.0, 1.0),
-        ("score times .7", 160, WEAK, 1.0),
-    )
-    for label, steps, factor, power in cases:
-        posterior = ou_posterior(ou, steps, factor, power)
+    cases = {
+        "exact score, 40 steps": ou_posterior(ou, 40),
+        "exact score, 40 steps, shorter towards 0": ou_posterior(ou, 40, power=SHORTER),
+        "exact score, 40 steps, curvature known": ou_model(ou, 40),
+        "exact score, 160 steps": ou_posterior(ou, 160),
+        "score times .7": ou_posterior(ou, 160, WEAK),
+    }
+    for label, posterior in cases.items():
         paths = ou.simulate(TRAJECTORIES, posterior.times, generator=generator, dtype=torch.float64)
         found = bracket(posterior, paths, draws=8, generator=generator)
         figures |= {
@@ -136,13 +160,6 @@ def double_well(generator: torch.Generator) -> dict[str, float]:
             f"double well, {count} steps: effective share, mean": float(found.effective.mean()),
         }
     return figures
-
-
-class Nothing(nn.Module):
-    """A network that adds nothing to its reference law."""
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return torch.zeros_like(x[:, :1])
 
 
 def heat_posterior(heat: Heat) -> Posterior:
