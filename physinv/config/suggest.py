@@ -7,6 +7,8 @@ __all__ = ["did_you_mean"]
 import difflib
 from collections.abc import Iterable
 
+_MOST = 100  # names that are listed
+
 
 def did_you_mean(name: str, known: Iterable[str], *, owner: str = "there are") -> str:
     """Say which known name was probably meant, or list all of them.
@@ -31,4 +33,5 @@ def did_you_mean(name: str, known: Iterable[str], *, owner: str = "there are") -
         return f"did you mean `{near[0]}`?"
     if len(names) == 1 and owner == "there are":
         return f"there is only {names[0]}."
-    return f"{owner} {', '.join(names)}." if names else f"{owner} none."
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f"{owner} {', '.join(names[:_MOST])}{more}." if names else f"{owner} none."

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from physinv.data.hdf5.stored import SHRUNK
 from physinv.data.sources.build import by_coordinates
+from physinv.data.sources.samples.numbered import stacked_by_number
 
 
 def read_npy(path: Path) -> xr.Dataset:
@@ -54,7 +55,7 @@ def read_npz(path: Path) -> xr.Dataset:
     try:
         _check_declared(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return by_coordinates({name: archive[name] for name in archive.files})
+            return _put_together({name: archive[name] for name in archive.files})
     except Exception as error:  # of zip, of numpy, of the compression
         raise _damaged(path, error) from None
 
@@ -83,7 +84,7 @@ def read_mat(path: Path) -> xr.Dataset:
         arrays = dict(_numeric(found, unequal))
     except Exception as error:  # scipy's reader has no error of its own for damaged files
         raise _damaged(path, error) from None
-    return by_coordinates(arrays).assign_attrs(unequal=unequal)
+    return _put_together(arrays, unequal)
 
 
 def read_torch(path: Path) -> xr.Dataset:
@@ -105,6 +106,8 @@ def read_torch(path: Path) -> xr.Dataset:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, with texts of many lines
         raise _damaged(path, error, "save a dictionary of tensors with `torch.save`") from None
+    if isinstance(found, list | tuple) and len({getattr(a, "shape", None) for a in found} - {None}) == 1:
+        found = torch.stack(list(found)) if all(isinstance(a, Tensor) for a in found) else found
     named = {path.stem: found} if isinstance(found, Tensor) else found
     if not isinstance(named, dict):
         raise ValueError(f"{path} must hold a tensor or a dictionary of tensors, got {type(found).__name__}.")
@@ -116,7 +119,13 @@ def read_torch(path: Path) -> xr.Dataset:
         raise ValueError(f"{path} has dictionaries in dictionaries without an end; save one of tensors.") from None
     if len(dict(pairs)) < len(pairs):
         raise ValueError(f"{path} has two arrays of the same name; rename one of them.")
-    return by_coordinates(dict(pairs))
+    return _put_together(dict(pairs))
+
+
+def _put_together(arrays: Mapping[str, Any], unequal: Mapping[str, str] | None = None) -> xr.Dataset:
+    """A dataset of arrays, those that are numbered by trajectory as one; what is of unequal lengths is told."""
+    together, told = stacked_by_number(arrays)
+    return by_coordinates(together).assign_attrs(unequal={**(unequal or {}), **told})
 
 
 def _check_declared(path: Path) -> None:
@@ -153,6 +162,8 @@ def _numeric(found: Mapping[str, Any], unequal: dict[str, str], above: str = "")
     for key, value in found.items():
         if inner := _structure(value):
             yield from _numeric(inner, unequal, f"{above}{key}/")
+        elif isinstance(value, np.ndarray) and value.dtype.names and value.size:  # a structure for each trajectory
+            yield from _numeric({name: value[name] for name in value.dtype.names}, unequal, above)
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
             yield f"{above}{key}", value
         elif isinstance(value, np.ndarray) and value.dtype == object and value.size:
@@ -160,7 +171,7 @@ def _numeric(found: Mapping[str, Any], unequal: dict[str, str], above: str = "")
             if not all(cell.dtype.kind in "biuf" and cell.size for cell in cells):
                 continue
             if len(shapes := {cell.shape for cell in cells}) == 1:
-                yield f"{above}{key}", np.stack(cells)
+                yield f"{above}{key}", np.stack([cell.reshape(-1) if 1 in cell.shape else cell for cell in cells])
             else:
                 least, most = (" x ".join(map(str, shape)) for shape in (min(shapes), max(shapes)))
                 unequal[f"{above}{key}"] = f"`{above}{key}` holds {len(cells)} cells of {least} to {most} numbers"

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from physinv.data.sources.build import COORDINATE_NAMES, is_line, is_unnamed, line_of
+from physinv.data.sources.clock import disorder
 from physinv.data.sources.roles import role_of
 
 _SINGLE = ("sample", "time", "particle")  # roles that one axis only can have
@@ -45,9 +46,14 @@ def name_axes(
             if role in _SINGLE:
                 if role in found.values():
                     others = ", ".join(d for d, r in roles.items() if r == role)
+                    such, why = _example(source, a, picked), ""
+                    if role == "time":  # dates at which forecasts start are no times of a trajectory
+                        first = next(d for d, r in roles.items() if r == role)
+                        such = ",".join("run" if d == first else "time" if d == dim else d for d in roles)
+                        why = f" if {first} says when each of them starts"
                     raise ValueError(
                         f"`{name}` of {path} has two axes of {role}s ({others}); name its {a.ndim} axes with "
-                        f"`--dims`, such as {_example(source, a, picked)}."
+                        f"`--dims`, such as {such}{why}."
                     )
                 found[dim] = role
         a = a.rename(found)
@@ -85,7 +91,10 @@ def about_axes(
         elif line.dtype.kind in "iuf" and not np.isfinite(line).all():
             reasons.append(f"`{key}` of {path} holds NaN or infinity, so that no axis is named after it")
         elif not is_line(line):
-            reasons.append(f"`{key}` of {path} neither increases nor decreases, so that no axis is named after it")
+            where = f": {disorder(line)}" if role_of(key) == "time" and a.ndim == 1 and len(line) > 1 else ""
+            reasons.append(
+                f"`{key}` of {path} neither increases nor decreases, so that no axis is named after it{where}"
+            )
     for stored, v in source.variables.items():
         single = v.size == 1 in a.shape and str(stored).lower() in COORDINATE_NAMES and role_of(str(stored)) == "time"
         if single and any(is_unnamed(str(d)) for d in a.dims) and "time" not in map(role_of, map(str, a.dims)):
@@ -156,11 +165,13 @@ def _unused(source: xr.Dataset, a: xr.DataArray, picked: Mapping[str, xr.DataArr
     """Stored positions and times that no axis is named after, among unnamed axes that might be theirs."""
     if not any(is_unnamed(str(d)) for d in a.dims):
         return {}
-    known = [role_of(str(d)) for d in a.dims]
+    known, rows = [role_of(str(d)) for d in a.dims], a.ndim == 1  # of a table, whose columns may have any names
     along_time = [n for d, n in a.sizes.items() if role_of(str(d)) == "time"]
     found = {}
     for key, v in source.variables.items():
-        if str(key).lower() not in COORDINATE_NAMES or key in picked or key in a.dims or v.dtype.kind not in "iufM":
+        if key in picked or key in a.dims or v.dtype.kind not in "iufM":
+            continue
+        if str(key).lower() not in COORDINATE_NAMES and not (rows and role_of(str(key)) == "time"):
             continue
         line = line_of(v)
         if line.ndim != 1 or line.size < 2 or (role_of(str(key)) == "time" and "time" in known):

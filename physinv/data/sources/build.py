@@ -11,6 +11,7 @@ __all__ = [
     "is_line",
     "is_unnamed",
     "line_of",
+    "one_line",
 ]
 
 import re
@@ -30,6 +31,8 @@ UNNAMED = "axis_"
 COORDINATE_NAMES = ("t", "tt", "time", "times", "x", "xx", "y", "yy", "z", "zz", "r", "theta", "phi", "lat", "lon")
 """Names under which arrays of one axis are taken for positions or times, in formats without names of axes."""
 
+_OF_TIME = ("t", "tt", "time", "times")
+_SMALL = 10**7  # numbers that are looked at to find a line among them
 
 _PACKING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
@@ -120,6 +123,27 @@ def line_of(data: Any) -> Any:
     return data.squeeze() if data.ndim == 2 and min(data.shape) == 1 < max(data.shape) else data
 
 
+def one_line(data: Any) -> Any:
+    """Return the numbers along the only axis along which an array varies: of a mesh, of times stored for each sample.
+
+    Args:
+        data: The array; one that varies along several axes, or none, is returned as it is.
+
+    Example:
+        >>> one_line(np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])), one_line(np.eye(2)).shape
+        (array([0., 1., 2.]), (2, 2))
+    """
+    line = line_of(data)
+    if line.ndim < 2 or not 1 < line.size < _SMALL or line.dtype.kind not in "iufM":
+        return line
+    values = np.asarray(line)
+    for axis in range(values.ndim):
+        along = values[tuple(slice(None) if i == axis else 0 for i in range(values.ndim))]
+        if (values == along.reshape([-1 if i == axis else 1 for i in range(values.ndim)])).all():
+            return along
+    return line
+
+
 def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
     """Name the axes of arrays after the positions and times stored beside them, where lengths leave no doubt.
 
@@ -130,8 +154,14 @@ def by_coordinates(arrays: Mapping[str, Any]) -> xr.Dataset:
         The dataset.  ``u (1024, 251)`` beside ``x (1024, 1)`` and ``t (1, 251)`` has the axes x, t; where two of them
         are of one length, the axes stay unnamed.
     """
-    lines = {k: line_of(a) for k, a in arrays.items() if k.lower() in COORDINATE_NAMES}
+    lines = {k: one_line(a) for k, a in arrays.items() if k.lower() in COORDINATE_NAMES}
     lines = {k: a for k, a in lines.items() if a.ndim == 1 and len(a) > 1 and is_line(a)}
+    others = [a for k, a in arrays.items() if k not in lines and a.size > 1]
+    clocks = {k: a for k, a in lines.items() if k.lower() in _OF_TIME}
+    if not others or (
+        clocks and all(sum(n > 1 for n in a.shape) < 2 for a in others)
+    ):  # what is no time is a state along it
+        lines = clocks
     variables: dict[str, tuple[Sequence[str | None], Any, Mapping[str, Any]]] = {}
     for name, a in arrays.items():
         if name in lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Line", "clock_of", "dates_of", "parsed_line"]
+__all__ = ["Line", "clock_of", "dates_of", "disorder", "durations_of", "parsed_line"]
 
 import re
 import warnings
@@ -16,6 +16,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 _DATE = re.compile(r"\s*(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)")  # 01/03/2020 12:00
+_DURATION = re.compile(r"\s*(?:(\d+) days?,? ?)?(?:\+?(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d*)?))?)?\s*")
+_DAYS_OF_MONTHS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_NO_LEAP = ("noleap", "365_day")
 _UNITS = {"d": ("days", 86400.0), "h": ("hours", 3600.0), "s": ("seconds", 1.0)}
 
 
@@ -56,12 +59,16 @@ def clock_of(variable: xr.DataArray, where: str) -> Line:
     unit, _, origin = (part.strip() for part in str(variable.attrs.get("units", "")).partition(" since "))
     if data.dtype.kind in "iuf":
         if origin and unit.lower().rstrip("s") in ("month", "year"):
-            return _calendar(data.astype(np.float64), unit, origin, where)
+            calendar = str(variable.attrs.get("calendar", "")).lower()
+            return _calendar(data.astype(np.float64), unit, origin, calendar, where)
         return Line(data.astype(np.float64), unit, origin)
     note = ""
     if data.dtype.kind in "SUT" or (data.dtype.kind == "O" and all(isinstance(w, str) for w in data)):
+        words = [w.decode(errors="replace") if isinstance(w, bytes) else str(w) for w in data]
+        if (seconds := durations_of(words)) is not None:
+            return Line(seconds, "seconds")
         try:
-            dates, note = dates_of([w.decode(errors="replace") if isinstance(w, bytes) else str(w) for w in data])
+            dates, note = dates_of(words)
         except ValueError as error:
             raise ValueError(f"{where}: {error}, or give `--times`, a step or first:last.") from None
     else:
@@ -69,8 +76,8 @@ def clock_of(variable: xr.DataArray, where: str) -> Line:
             dates = (data if data.dtype.kind == "M" else data.astype(str)).astype("datetime64[ns]")
         except (ValueError, TypeError):
             return _objects(data, where)
-    seconds = (dates - dates[0]) / np.timedelta64(1, "s")
-    return _in_unit(seconds, str(dates[0].astype("datetime64[s]")), note)
+    start = min(dates[0], dates[-1])
+    return _in_unit((dates - start) / np.timedelta64(1, "s"), str(start.astype("datetime64[s]")), note)
 
 
 def dates_of(words: Sequence[str]) -> tuple[NDArray[Any], str]:
@@ -106,6 +113,49 @@ def dates_of(words: Sequence[str]) -> tuple[NDArray[Any], str]:
     return _ordered(orders, words)
 
 
+def durations_of(words: Sequence[str]) -> NDArray[np.float64] | None:
+    """Read times that count from a start, or from midnight, in hours, minutes and seconds.
+
+    Args:
+        words: Such as ``"25:30:00"`` or ``"1 days 01:30:00"``.
+
+    Returns:
+        Seconds; None where a word is none of these.
+
+    Example:
+        >>> durations_of(["0:30", "25:30:00.5", "1 days 01:30:00"]), durations_of(["2020-03-01 12:00"])
+        (array([ 1800. , 91800.5, 91800. ]), None)
+    """
+    found = [_DURATION.fullmatch(w) for w in words]
+    if not found or not all(m and any(m.groups()) for m in found):
+        return None
+    parts = np.array([[float(m[k] or 0) for k in (1, 2, 3, 4)] for m in found if m])
+    return np.asarray(parts @ np.array([86400.0, 3600.0, 60.0, 1.0]), dtype=np.float64)
+
+
+def disorder(times: NDArray[Any]) -> str:
+    """Say in which row times first fail to increase.
+
+    Args:
+        times: Numbers or dates, shape ``(row,)``.
+
+    Returns:
+        A clause.
+
+    Example:
+        >>> disorder(np.array([0.0, 1.0, 1.0]))
+        'row 3 holds 1.0 after 1.0'
+    """
+    dated = times.dtype.kind == "M"
+    if (blank := np.isnat(times) if dated else np.isnan(times.astype(float))).any():
+        return f"row {int(blank.argmax()) + 1} holds none: leave it out"
+    row = int((times[1:] <= times[:-1]).argmax()) + 1
+    now, before = (str(t.astype("datetime64[s]") if dated else t) for t in times[[row, row - 1]])
+    hour = dated and np.timedelta64(0) < times[row - 1] - times[row] <= np.timedelta64(1, "h")
+    why = " (local times go back by an hour where daylight saving ends: write them in UTC)" if hour else ""
+    return f"row {row + 1} holds {now} after {before}{why}"
+
+
 def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:
     """Read ``"0.1"`` (a step) or ``"first:last"`` as numbers along an axis.
 
@@ -137,8 +187,8 @@ def parsed_line(text: str, n: int, option: str) -> NDArray[np.float64] | None:
     return None
 
 
-def _calendar(values: NDArray[np.float64], unit: str, origin: str, where: str) -> Line:
-    """Months or years since a date, as days since then."""
+def _calendar(values: NDArray[np.float64], unit: str, origin: str, calendar: str, where: str) -> Line:
+    """Months or years since a date, as days since the beginning of its month."""
     months = values * (12 if unit.lower().startswith("year") else 1)
     try:
         start = np.datetime64(origin.split()[0].split("T")[0], "D")
@@ -148,9 +198,18 @@ def _calendar(values: NDArray[np.float64], unit: str, origin: str, where: str) -
         ) from None
     first = start.astype("datetime64[M]")
     whole = np.floor(months).astype(int)
-    begins = (first + whole).astype("datetime64[D]")
-    lengths = ((first + whole + 1).astype("datetime64[D]") - begins).astype(float)
-    days = (begins - first.astype("datetime64[D]")).astype(float) + (months - whole) * lengths
+    if calendar == "360_day":
+        days = 30.0 * months
+    elif calendar in _NO_LEAP:
+        january = int(first.astype(int)) % 12  # months since the January before
+        years, rest = np.divmod(january + whole, 12)
+        before = np.concatenate([[0], np.cumsum(_DAYS_OF_MONTHS)])
+        days = 365.0 * years + before[rest] - before[january] + (months - whole) * _DAYS_OF_MONTHS[rest]
+    else:
+        begins = (first + whole).astype("datetime64[D]")
+        lengths = ((first + whole + 1).astype("datetime64[D]") - begins).astype(float)
+        days = (begins - first.astype("datetime64[D]")).astype(float) + (months - whole) * lengths
+    days = days + (start - first.astype("datetime64[D]")).astype(float)
     return Line(days, "days", str(first.astype("datetime64[D]")))
 
 

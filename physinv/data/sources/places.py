@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from physinv.config.suggest import did_you_mean
-from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed, line_of
+from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed, line_of, one_line
 from physinv.data.sources.clock import Line, clock_of, parsed_line
 from physinv.data.sources.roles import role_of
 from physinv.data.sources.valid_range import valid_numbers
 
 _ALIASES = {"x": ("xx", "x-coordinate"), "y": ("yy", "y-coordinate"), "z": ("zz", "z-coordinate")}
+_FEW = 8  # numbers of a sample that are known, such as parameters of the physics
 _ON_MAPS = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}  # if the file calls its axes by letters
 
 
@@ -67,7 +69,16 @@ def place_states(
             raise ValueError(f"the positions along `{axis}` of {path} must be finite, and increase or decrease.")
         told = {k: v for k, v in (source[axis].attrs if axis in source.variables else {}).items() if k != "units"}
         coords[axis] = xr.Variable(axis, line.values, {**told, **_attrs(line)})
-    return states.assign_coords(coords), notes
+    states = states.assign_coords(coords)
+    if (
+        "time" in coords
+        and coords["time"].ndim
+        and (np.diff(coords["time"].values) < 0).all()
+        and states.sizes["time"] > 1
+    ):
+        states = states.isel(time=slice(None, None, -1))
+        notes.append("times run backward in the file: states are put in the order of time")
+    return states, notes
 
 
 def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> dict[str, Any]:
@@ -79,25 +90,37 @@ def parameters(source: xr.Dataset, states: xr.Dataset, names: Sequence[str]) -> 
         names: Names of the variables that the states were made of.
 
     Returns:
-        Numbers, or lists with one for each sample, by name.
+        Numbers, or lists with one for each sample, by name; a few for each sample are ``name_0``, ``name_1``, ...
     """
-    n = states.sizes.get("sample", 0)
-    others = [m for d, m in states.sizes.items() if d != "sample"]
     found: dict[str, Any] = {}
-    for key in source.data_vars:
-        v = source.variables[key]
+    for key, v in source.variables.items():
         about = {**v.attrs, "since": " since " in str(v.attrs.get("units", ""))}
-        if key in names or v.dtype.kind not in "iuf" or "grid_mapping_name" in about or about["since"]:
+        if key in names or key in source.dims or v.dtype.kind not in "iuf":
+            continue  # states, or where and when they are
+        if "grid_mapping_name" in about or about["since"]:
             continue
-        name, each = str(key).removeprefix("scalars/"), False
-        if line_of(v).ndim == 1 and v.size == n > 1:  # MATLAB stores a line as a row or a column of a matrix
-            axis = str(line_of(v).dims[0])
-            each = role_of(axis) == "sample" or (is_unnamed(axis) and n not in others)
-        if v.size == 1 and (number := _number(v)) is not None:
+        name = str(key).removeprefix("scalars/")
+        if each := _of_each_sample(v, states):
+            found |= {f"{name}{mark}": [float(x) for x in column] for mark, column in each.items()}
+        elif key not in source.coords and v.size == 1 and (number := _number(v)) is not None:
             found[name] = number
-        elif each:
-            found[name] = [float(x) for x in valid_numbers(line_of(v))]
     return found
+
+
+def _of_each_sample(v: xr.Variable, states: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """The numbers of a variable that has one, or a few, for each sample, by what their names end in; else none."""
+    n, others = states.sizes.get("sample", 0), [m for d, m in states.sizes.items() if d != "sample"]
+    line = line_of(v)  # MATLAB stores a line as a row or a column of a matrix
+    if n < 2 or line.ndim not in (1, 2) or line.shape[0] != n:
+        return {}
+    axis, few = str(line.dims[0]), line.shape[1:]
+    if not (role_of(axis) == "sample" or (is_unnamed(axis) and n not in others)):
+        return {}
+    if not few:
+        return {"": valid_numbers(line)}
+    if few[0] > _FEW or few[0] in others or str(line.dims[1]) in states.dims:
+        return {}
+    return {f"_{i}": valid_numbers(line[:, i]) for i in range(few[0])}
 
 
 def _number(v: xr.Variable) -> float | None:
@@ -145,6 +168,12 @@ def _refuse_other_lengths(source: xr.Dataset, n: int, path: str) -> None:
     for key, v in source.variables.items():
         line = line_of(v)
         plain = str(key).lower() in COORDINATE_NAMES and role_of(str(key)) == "time" and v.dtype.kind in "iufM"
+        if plain and line.ndim == 2 and n in line.shape:
+            raise ValueError(
+                f"`{key}` of {path} holds other times for each trajectory, {' x '.join(map(str, line.shape))}; "
+                "interpolate all to the same times, or write each trajectory into a file of its own and import the "
+                "folder, with `--window` and `--resample`."
+            )
         if plain and line.ndim == 1 and n > 1 < line.size:
             raise ValueError(
                 f"`{key}` of {path} has {line.size} numbers, the axis of time has {n} points; correct the order of "
@@ -196,9 +225,7 @@ def _instead(source: xr.Dataset, states: xr.Dataset, axis: str) -> str:
 
 def _flat(source: xr.Dataset, name: str) -> xr.DataArray:
     v = source[name].variable
-    values = np.asarray(line_of(v.values))
-    if values.ndim == 2 and (values == values[:1]).all():  # one and the same for every trajectory
-        values = values[0]
+    values = np.asarray(one_line(np.asarray(v.values)))  # one and the same for every trajectory
     return xr.DataArray(values, attrs=v.attrs, name=name)
 
 

@@ -24,6 +24,7 @@ _WORDS: dict[Role, tuple[str, ...]] = {
     ),
     "time": (
         *("time", "times", "t", "tt", "date", "datetime", "timestamp", "valid_time", "t-coordinate", "seconds"),
+        *("datum", "zeit", "zeitstempel", "uhrzeit", "date_time", "unix_time", "elapsed", "elapsed_time", "time_utc"),
         *("step", "lead_time", "frame", "frames"),
     ),
     "component": ("component", "components", "channel", "channels", "feature", "features", "coordinate", "c"),
@@ -60,7 +61,7 @@ def role_of(axis: str, attrs: Mapping[str, Any] | None = None) -> Role:
     if is_unnamed(axis):
         return "unnamed"
     name, unit = name_and_unit(axis.lower())
-    word = name.rpartition("/")[2]
+    word = name.rpartition("/")[2].replace(" ", "_").removesuffix("_id")
     if word.startswith("component_"):
         return "component"
     role: Role = next((role for role, words in _WORDS.items() if word in words), "space")

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from physinv.config.suggest import did_you_mean
 from physinv.data.sources import axes as named_axes
-from physinv.data.sources.boundaries import boundaries
-from physinv.data.sources.build import COORDINATE_NAMES, is_unnamed
+from physinv.data.sources.boundaries import boundaries, without_repeated_ends
+from physinv.data.sources.build import COORDINATE_NAMES
+from physinv.data.sources.channels import by_label, channels, real_parts, sizes_of, switched
 from physinv.data.sources.places import parameters, place_states
-from physinv.data.sources.roles import names_of, role_of
+from physinv.data.sources.roles import names_of, role_of, word_of
+from physinv.data.sources.samples.stack import one_sample_axis
 from physinv.data.sources.valid_range import VALID, valid_numbers
 
 _MOST = 8  # variables of one shape that are taken without being named
@@ -56,23 +58,30 @@ def states_of(
     path, notes = str(source.attrs.get("path", "the dataset")), list(source.attrs.get("read_notes", ()))
     named = {times, *(positions or {}).values()}  # of the user: these are no states
     names, left = _picked(source, names_of(variable), named, path)
+    source, dims, told = one_sample_axis(source, names, names_of(dims), path)
+    notes += told
     picked = {n: _plain(source, n, path) for n in names}
+    if not dims:
+        picked, told = by_label(source, picked)
+        notes += told
     example, unfit = named_axes.about_axes(source, picked, times, path)
-    source = _also_called(source, picked, names_of(dims))
-    picked, told = named_axes.name_axes(source, picked, names_of(dims), times, path)
+    source = _also_called(source, picked, dims)
+    picked, told = named_axes.name_axes(source, picked, dims, times, path)
     notes += told
     text = _text(source, [str(d) for n in names for d in source[n].dims])
-    picked = {k: v for name, a in picked.items() for k, v in _real(name, a).items()}
-    states = _channels(picked, list(source.attrs.get("axes", ())), path)
+    picked = {k: v for name, a in picked.items() for k, v in real_parts(name, a).items()}
+    states = channels(picked, list(source.attrs.get("axes", ())), path)
     states, more = place_states(source, states, times, dict(positions or {}), path)
     told_of = parameters(source, states, names)
-    used = {*told_of, *named}
+    used = {*told_of, *named, *(str(n).rpartition("_")[0] for n in told_of)}
     for name, (low, high) in {n: a.attrs[VALID] for n, a in picked.items() if VALID in a.attrs}.items():
         notes.append(f"`{name}` is valid from {low:.6g} to {high:.6g}: other numbers count as missing")
     notes += _left_out([n for n in left if n.removeprefix("scalars/") not in used], "choose with --variable")
     notes += _left_out(text, "text, not numbers")
     notes += _left_out(list(source.attrs.get("unequal", {})), "cells of unequal lengths")
     ends, about = boundaries(states, boundary, source.attrs.get("boundary", {}))
+    states, repeated = without_repeated_ends(states, ends)
+    about += repeated
     states.attrs.update(
         boundary=ends,
         parameters=told_of,
@@ -141,8 +150,15 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
     plain = source.variables  # source[name] would look through all variables for each of them
     numeric = [str(n) for n in source.data_vars if plain[n].dtype.kind in "biufc" and plain[n].size > 1]
     numeric = [n for n in numeric if not n.startswith("scalars/")]
+    if not numeric and not wanted:  # a table of one row
+        numeric = [
+            str(n) for n in source.data_vars if plain[n].dtype.kind in "iuf" and plain[n].ndim == plain[n].size == 1
+        ]
     if wanted:
         found = {name: fnmatch.filter(numeric, name) for name in wanted if "*" in name and name not in plain}
+        shown = {word_of(n): n for n in reversed(numeric)}  # as an import calls them
+        shown |= {name: name.rpartition("/")[2] for name in wanted if name.rpartition("/")[2] in plain}
+        wanted = [shown.get(name, name) if name not in plain else name for name in wanted]
         wanted = list(dict.fromkeys(n for name in wanted for n in found.get(name) or [name]))
         for name in wanted:
             _refuse_unequal(source, [name], path)
@@ -150,7 +166,7 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
                 known = [str(v) for v in source.variables]
                 raise ValueError(f"{path} has no variable `{name}` (`--variable`); {did_you_mean(name, known)}")
         return wanted, [n for n in numeric if n not in wanted]
-    if fields := [str(n) for n in source.attrs.get("fields", ())]:
+    if fields := [str(n) for n in source.attrs.get("fields", ()) if n in plain]:
         return fields, [n for n in numeric if n not in fields]
     bounds = {str(v.attrs["bounds"]) for v in source.variables.values() if "bounds" in v.attrs}
     free = [n for n in numeric if n not in bounds | named and "grid_mapping_name" not in plain[n].attrs]
@@ -167,11 +183,13 @@ def _picked(source: xr.Dataset, wanted: list[str], named: set[str | None], path:
     highest = max(ranks.values())
     best = [n for n, rank in ranks.items() if rank == highest]
     if len({(plain[n].dims, plain[n].shape) for n in best}) > 1 or len(best) > _MOST:
-        listed = ", ".join(f"{n} {_sizes(source[n])}" for n in best[:6]) + (
+        _refuse_unequal(source, source.attrs.get("unequal", {}), path)
+        listed = ", ".join(f"{n} {sizes_of(source[n])}" for n in best[:6]) + (
             f" and {len(best) - 6} more" if len(best) > 6 else ""
         )
         columns = source.attrs.get("family") == "csv" and highest == 1
-        such = ", `--variable 'x_*'`, or, of pairs, `--frames 'x0_*,xT_*' --times 0:1`" if columns else ""
+        every = "column_*" if all(n.startswith("column_") for n in best) else "x_*"  # of a table without names
+        such = f", `--variable '{every}'`, or, of pairs, `--frames 'x0_*,xT_*' --times 0:1`" if columns else ""
         raise ValueError(f"{path} holds several arrays: {listed}; choose with `--variable NAME` or NAME,NAME{such}.")
     return best, [n for n in free if n not in best]
 
@@ -206,12 +224,10 @@ def _rank(a: xr.Variable) -> int:
     return sum(n > 1 for n in a.shape)
 
 
-def _sizes(a: xr.DataArray) -> str:
-    return "(" + ", ".join(str(n) if is_unnamed(str(d)) else f"{d} {n}" for d, n in a.sizes.items()) + ")"
-
-
 def _plain(source: xr.Dataset, name: str, path: str) -> xr.DataArray:
     a = source[name]
+    if a.dtype.kind in "SUOT" and (numbers := switched(a)) is not None:
+        a = numbers
     if a.dtype.kind not in "biufc":
         kind = "text" if a.dtype.kind in "SUOT" else "records of several numbers" if a.dtype.kind == "V" else "dates"
         raise ValueError(f"`{name}` of {path} holds {kind}, not numbers; choose another with `--variable`.")
@@ -219,45 +235,3 @@ def _plain(source: xr.Dataset, name: str, path: str) -> xr.DataArray:
         raise ValueError(f"`{name}` of {path} is empty, shape {a.shape}; choose another with `--variable`.")
     a.isel(dict.fromkeys(a.dims, 0)).load()  # readers refuse here what declares more than it holds
     return a.drop_vars(list(a.coords))
-
-
-def _real(name: str, a: xr.DataArray) -> dict[str, xr.DataArray]:
-    if a.dtype.kind != "c":
-        return {name: a}
-    return {f"{name}_{part}": getattr(a, short) for part, short in (("real", "real"), ("imag", "imag"))}
-
-
-def _channels(picked: Mapping[str, xr.DataArray], axes: list[str], path: str) -> xr.Dataset:
-    """Components of vectors over space, and of several vectors, become channels; variables must share their grid."""
-    fixed = ("sample", "time", "component")
-    spaces = {n: [d for d in a.dims if role_of(str(d)) not in fixed] for n, a in picked.items()}
-    whole = max(spaces.values(), key=len)
-    for name, space in spaces.items():
-        if not set(space) <= set(whole):
-            first = next(n for n, s in spaces.items() if s == whole)
-            raise ValueError(
-                f"`{name}` {_sizes(picked[name])} and `{first}` {_sizes(picked[first])} of {path} are on different "
-                "points; take one with `--variable`, or interpolate them to the same points first."
-            )
-    out: dict[str, xr.DataArray] = {}
-    for name, a in picked.items():
-        extra = [d for d in a.dims if role_of(str(d)) == "component"]
-        whole_vector = "particle" in whole or (not whole and len(picked) == 1)
-        parts = {name: a} if whole_vector else _split(name, a, extra, axes)
-        for part, b in parts.items():
-            if part in out:
-                raise ValueError(f"{path} has two channels named `{part}`; take other variables with `--variable`.")
-            out[part] = b.rename(dict.fromkeys(extra, "component")) if b is a and len(extra) == 1 else b
-    return xr.Dataset(out)
-
-
-def _split(name: str, a: xr.DataArray, extra: list[Any], axes: list[str]) -> dict[str, xr.DataArray]:
-    """One array per component: named after the axes where there are as many, else numbered."""
-    parts = {name: a}
-    for dim in extra:
-        n = a.sizes[dim]
-        if n == 1 and len(extra) == 1:
-            return {name: a.isel({dim: 0})}
-        marks = axes if n == len(axes) and str(dim).startswith("component_") else [str(i) for i in range(n)]
-        parts = {f"{base}_{mark}": b.isel({dim: i}) for base, b in parts.items() for i, mark in enumerate(marks)}
-    return parts

@@ -4,6 +4,7 @@
 - PDEBench, arrays at the root: ``tensor (N, T, X)`` or one per field, ``t-coordinate``, ``x-coordinate``, ...; vectors
   ``(N, T, dim)`` without ``x-coordinate``.
 - PDEBench, a group for each trajectory: ``data (T, X, Y, channels)`` and ``grid/t``, ``grid/x``, ``grid/y``.
+- A group for each trajectory, as users write them (:mod:`physinv.data.sources.samples.groups`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from xarray.core import indexing
 from physinv.data.hdf5.lazy import StoredArray, attributes
 from physinv.data.hdf5.stored import MOST_NUMBERS, check_stored, read_line
 from physinv.data.sources.build import dataset_of, decoded
+from physinv.data.sources.samples.groups import is_runs, read_runs
 
 Variables = dict[str, tuple[list[str | None], Any, dict[str, Any]]]
 
@@ -174,5 +176,6 @@ LAYOUTS: tuple[tuple[Callable[[h5py.File], bool], Callable[[Path, h5py.File], xr
     (_is_well, _well),
     (_is_arrays, _arrays),
     (_is_groups, _groups),
+    (is_runs, read_runs),
 )
 """For each layout the function that recognises it, and the one that reads it."""
