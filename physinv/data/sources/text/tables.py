@@ -16,18 +16,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from physinv.config.devices import check_memory
-from physinv.data.sources.build import COORDINATE_NAMES
-from physinv.data.sources.clock import dates_of
 from physinv.data.sources.roles import name_and_unit, role_of
 from physinv.data.sources.text.preamble import HEAD, lines_before
+from physinv.data.sources.text.rows import gridded
+from physinv.data.sources.text.times import with_times
 
 _OF_SENTENCES = re.compile(
     r"an|and|are|at|been|by|for|from|has|have|in|into|is|it|its|of|than|that|the|this|was|we|were|which|with", re.I
 )
 """Words that no column is called by: a comment that holds one is a note."""
 
-_PARTICLES = ("particle", "particle_id", "atom", "atom_id", "track", "track_id", "trackid", "id")
-_ABSENT = ["--", "---"]  # beside what pandas takes for a missing number
+_ABSENT = ["--", "---", "?"]  # beside what pandas takes for a missing number
 
 _BYTES = 8  # of memory, at least, for each byte of a table
 
@@ -35,9 +34,9 @@ _BYTES = 8  # of memory, at least, for each byte of a table
 def read_csv(path: Path) -> xr.Dataset:
     """Read a table, with names of the columns in its first line or without.
 
-    Columns that name a sample, a time or positions, and together number the rows, become axes: ``sample, time, u, v``
-    is two variables ``(sample, time)``, ``time, x, u`` one ``(time, x)``.  Otherwise all columns are variables over the
-    rows, an axis without a name.
+    Columns that name a sample, a time, positions or sensors, and together number the rows, become axes: ``sample, time,
+    u, v`` is two variables ``(sample, time)``, ``time, x, u`` one ``(time, x)``.  Otherwise all columns are variables
+    over the rows, an axis without a name (:mod:`physinv.data.sources.text.rows`).
 
     Args:
         path: Text with columns separated by commas, semicolons, tabs or spaces. A line of words under the names holds
@@ -60,24 +59,8 @@ def read_csv(path: Path) -> xr.Dataset:
     empty = [c for c in table.columns if table[c].isna().all() and not c.startswith("Unnamed: ")]
     table = table.dropna(axis=1, how="all")  # lines that end in a comma have a column too many
     _check_cells(table, path)
-    roles = [c for c in table.columns if role_of(c) in ("sample", "time")]
-    if sum(role_of(c) == "time" for c in roles) > 1:
-        roles = [c for c in roles if name_and_unit(c)[0] != "T"]  # a temperature
-    about = {"read_notes": notes, "empty": empty}
-    if found := _tracks(table, roles, path):
-        tracks, used = found
-        left = [c for c in table.columns if c not in used]
-        notes += [f"left out: {', '.join(left)} (states of particles are their positions)"] * bool(left)
-        return _with_units(tracks.assign_attrs(about), units)
-    places = [c for c in table.columns if c.lower() in COORDINATE_NAMES and c not in roles]
-    for keys in ([*roles, *places], roles) if roles else ():
-        if len(keys) < len(table.columns) and not table.duplicated(keys).any():
-            indexed = table.set_index(keys if len(keys) > 1 else keys[0])
-            if len(keys) == 1 or len(indexed) == np.prod([table[k].nunique() for k in keys]):
-                gridded: xr.Dataset = indexed.to_xarray()
-                return _with_units(gridded.assign_attrs(about), units)
-    columns = {c: ("axis_0", table[c].to_numpy()) for c in table.columns}
-    return _with_units(xr.Dataset(columns, attrs=about), units)
+    data, left = gridded(table, path)
+    return _with_units(data, units).assign_attrs({"read_notes": [*notes, *left], "empty": empty})
 
 
 def _with_units(data: xr.Dataset, units: dict[str, str]) -> xr.Dataset:
@@ -87,39 +70,6 @@ def _with_units(data: xr.Dataset, units: dict[str, str]) -> xr.Dataset:
         if unit and v.dtype.kind in "iuf":
             v.attrs["units"] = unit
     return data
-
-
-def _tracks(table: pd.DataFrame, roles: list[str], path: Path) -> tuple[xr.Dataset, list[str]] | None:
-    """Positions of particles and the columns that they are from, of a table with a row for each particle at each time;
-    None for another table.
-    """
-    times = [c for c in roles if role_of(c) == "time"]
-    called = {name_and_unit(c)[0].lower(): c for c in table.columns}
-    marks = [called[name] for name in _PARTICLES if name in called]
-    axes = [called[name] for name in ("x", "y", "z") if name in called]
-    if len(times) != 1 or not marks or len(axes) < 2 or not table.duplicated(times).any():
-        return None
-    keys = [times[0], marks[0]]
-    if (blank := table[keys].isna().any(axis=1).to_numpy()).any():
-        raise ValueError(f"{path} does not say {' and '.join(keys)} in row {int(blank.argmax()) + 1}; fill both in.")
-    if (twice := table.duplicated(keys)).any():
-        row = int(twice.to_numpy().argmax())
-        raise ValueError(
-            f"{path} holds {keys[1]} {table[keys[1]].iloc[row]} twice at {keys[0]} {table[keys[0]].iloc[row]}, in row "
-            f"{row + 1}; leave one out."
-        )
-    counts = table.groupby(keys[1]).size()
-    if (counts < counts.max()).any() or counts.max() < table[keys[0]].nunique():
-        raise ValueError(
-            f"{keys[1]} {counts.idxmin()} of {path} is seen at {counts.min()} of {table[keys[0]].nunique()} times; "
-            "give times at which all are seen, or particles that are seen at all of them."
-        )
-    sorted_ = table.sort_values(keys)
-    positions = sorted_[axes].to_numpy(dtype=float).reshape(-1, len(counts), len(axes))
-    dims, told = ("time", "particle", "component"), {name_and_unit(c)[1] for c in axes}
-    known = {"units": told.pop()} if len(told) == 1 and "" not in told else {}
-    clock = xr.Variable("time", sorted_[keys[0]].unique(), {"units": u} if (u := name_and_unit(keys[0])[1]) else {})
-    return xr.Dataset({"position": (dims, positions, known)}, {"time": clock}), [*keys, *axes]
 
 
 def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
@@ -167,17 +117,13 @@ def _table(path: Path) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
             table[name] = pd.to_numeric(table[name].str.replace(",", "."))
             notes.append(f"commas in `{name}` are read as decimal points")
     notes += [f"units are those of line {at + 1}"] if units else []
-    table = _joined(table)
-    for name in table.columns:
-        if table[name].dtype.kind not in "biuf" and role_of(name) == "time":
-            try:
-                table[name], note = dates_of([str(cell) for cell in table[name]])
-            except ValueError:  # stays text: refused if it is needed, that is, without `--times`
-                continue
-            notes += [note] if note else []
+    table = table.dropna(axis=0, how="all")
+    clocks: dict[str, str] = {}
+    table, read = with_times(table, clocks)
+    notes += read
     marks = zip(known, (c.strip("[]()") for c in cells[len(cells) - len(known) :]), strict=False)
     of_numbers = {c: mark for c, mark in marks if mark and c in table and table[c].dtype.kind in "iuf"}
-    return table, notes, of_numbers if units else {}
+    return table, notes, clocks | (of_numbers if units else {})
 
 
 def _with_first_column(table: pd.DataFrame, extra: int) -> tuple[pd.DataFrame, bool]:
@@ -197,18 +143,6 @@ def _with_first_column(table: pd.DataFrame, extra: int) -> tuple[pd.DataFrame, b
     if absent.all():
         return table.reset_index().set_axis([*table.columns, f"Unnamed: {table.shape[1]}"], axis=1), False
     return table.reset_index(drop=True), not _counts_rows(table.index.to_numpy())
-
-
-def _joined(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column of dates and one of times of the day as one column."""
-    words = {c.lower(): c for c in table.columns}
-    day, hour = words.get("date", words.get("datum", "")), words.get("time", words.get("zeit", ""))
-    if not day or not hour or table[hour].dtype.kind in "biuf" or table[day].dtype.kind in "biuf":
-        return table
-    if not table[hour].astype(str).str.fullmatch(r"\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*").all():
-        return table
-    table[day] = table[day].astype(str) + " " + table[hour].astype(str).str.strip()
-    return table.drop(columns=hour)
 
 
 def _commented(path: Path, separator: str, count: int) -> list[str]:
